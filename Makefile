@@ -1,0 +1,68 @@
+# What can be done here. `make` alone prints it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check format torture bench clean
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
+SCRIPTS := src/conveyor/store/scripts
+
+help: ## print this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+run: .venv/installed ## install what is needed, then show it all at work (conveyor demo)
+	@.venv/bin/conveyor demo
+
+setup: .venv/installed-dev ## everything for working on it, in .venv
+
+test: check ## check, then run all tests but the long ones
+	@$(PYTHON) -m pytest
+
+check: setup ## style, types, layers, Lua
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+	@if command -v luacheck >/dev/null; then luacheck $(SCRIPTS); \
+	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
+
+format: setup ## write the code the way check wants it
+	@$(PYTHON) -m ruff format
+	@$(PYTHON) -m ruff check --fix
+
+torture: setup ## the long tests: random faults for minutes
+	@$(PYTHON) -m pytest -m slow
+
+bench: setup ## compare the speed with what else people use
+	@if [ -d benchmarks ]; then $(PYTHON) -m benchmarks; else echo "there are no benchmarks yet"; fi
+
+clean: ## remove .venv and all that was built or cached
+	@rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The marks are younger than what they were installed from, so a second call has nothing to do.
+.venv/installed: $(PYTHON) pyproject.toml requirements.txt
+	@echo "installing Conveyor and what it needs into .venv"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "installing the tools to work on it"
+	@$(PIP) -r requirements.txt -e '.[dev]'
+	@touch $@
+
+# The first Python that is new enough; one that can make a complete venv is preferred. A Debian without
+# python3-venv may still have pip, and that can put itself into a venv made without it.
+$(PYTHON):
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		some=$${some:-$$python}; \
+		if $$python -c 'import ensurepip, venv' 2>/dev/null; then whole=$$python; break; fi; \
+	done; \
+	if [ -n "$$whole" ]; then echo "making .venv with $$($$whole --version)"; $$whole -m venv .venv; \
+	elif [ -n "$$some" ] && $$some -m pip --version >/dev/null 2>&1; then \
+		$$some -m venv --without-pip .venv && $$some -m pip --python $(PYTHON) install --quiet pip; \
+	elif [ -n "$$some" ]; then \
+		echo "$$some cannot make a virtual environment: install python3-venv (apt-get install python3-venv)" >&2; exit 1; \
+	else echo "Conveyor needs Python 3.11 or newer: none of python3, python3.11 … python3.14 is" >&2; exit 1; fi
+	@touch $@

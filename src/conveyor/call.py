@@ -1,0 +1,119 @@
+"""A job as it travels: the task's name, its arguments and how it wants to be run, as one immutable string of bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from conveyor import clock, codec
+from conveyor.errors import BadCall, TooLarge
+from conveyor.retry import FIRST_DELAY
+from conveyor.signature import signature_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+#: Bytes that an encoded job or result may have.
+SIZE_LIMIT = 1 << 20
+#: Seconds that an outcome is kept unless the job says otherwise.
+KEEP = 3600.0
+#: Highest priority; 0 is the lowest and the default.
+HIGHEST_PRIORITY = 255
+#: The task name of what `Queue.put` puts: a plain item that only `Queue.get` takes.
+ITEM = ""
+
+
+class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a job wants to be run; travels with the job, so every worker treats it alike."""
+
+    retries: int = 0
+    """How often it is tried again after the task raised."""
+    first_delay: float = FIRST_DELAY
+    """Seconds before the first retry; doubles with each."""
+    timeout: float | None = None
+    """Seconds one run may take before its worker is killed; None for no limit."""
+    keep: float = KEEP
+    """Seconds its outcome is kept."""
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise BadCall(f"retries={self.retries}: it cannot be negative")
+        if self.first_delay < 0 or self.keep < 0:
+            raise BadCall("first_delay and keep are seconds and cannot be negative")
+        if self.timeout is not None and self.timeout <= 0:
+            raise BadCall(f"timeout={self.timeout}: it must be more than 0 seconds, or None")
+
+
+class PutOptions(msgspec.Struct, frozen=True):
+    """Where and when a job is put; the server needs these, the worker does not."""
+
+    queue: str = "default"
+    priority: int = 0
+    delay: float = 0.0
+    """Seconds before it may run."""
+    id: str | None = None
+    """The caller's own id: a second put with it is refused while the first is known."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority <= HIGHEST_PRIORITY:
+            raise BadCall(f"priority={self.priority}: it is 0 to {HIGHEST_PRIORITY}, higher first")
+        if self.delay < 0:
+            raise BadCall(f"delay={self.delay}: it is in seconds and cannot be negative")
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A decoded job. `args` and `kwargs` stay bytes until the task that reads them is known."""
+
+    task: str
+    args: Raw
+    kwargs: Raw
+    put_at: float
+    """Seconds since 1970 by the producer's clock; for people."""
+    options: RunOptions = RunOptions()
+
+    def item(self) -> Any:
+        """Give what `Queue.put` was given."""
+        return codec.decode(self.args)
+
+
+_decoder = msgspec.msgpack.Decoder(Call)
+_DEFAULTS = RunOptions()
+
+
+def decode_call(data: bytes) -> Call:
+    """Give the job of its bytes; raises msgspec.DecodeError on bytes that are none."""
+    return _decoder.decode(data)
+
+
+def encode_calls(
+    function: Any, name: str, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]], options: RunOptions = _DEFAULTS
+) -> list[bytes]:
+    """Give the bytes of calls of one task; raises BadCall or TooLarge for the first that cannot travel."""
+    encode = signature_of(function).encode
+    head, tail = _frame(name, options)
+    return [_checked(head + encode(args, kwargs) + tail) for args, kwargs in calls]
+
+
+def encode_items(items: Iterable[object]) -> list[bytes]:
+    """Give the bytes of plain items; raises BadCall or TooLarge for the first that cannot travel."""
+    head, tail = _frame(ITEM, _DEFAULTS)
+    empty = codec.encode({})
+    encode: Callable[[object], bytes] = codec.encode
+    return [_checked(head + encode(item) + empty + tail) for item in items]
+
+
+def _frame(name: str, options: RunOptions) -> tuple[bytes, bytes]:
+    """Give the bytes before and after the arguments; the same for all calls that are put together."""
+    short = options == _DEFAULTS
+    head = bytes((0x94 if short else 0x95,)) + codec.encode(name)
+    at = codec.encode(round(clock.wall(), 3))
+    return head, at if short else at + msgspec.msgpack.encode(options)
+
+
+def _checked(data: bytes) -> bytes:
+    if len(data) > SIZE_LIMIT:
+        message = f"the job has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}"
+        raise TooLarge(message, hint="put large data in a file or an object store and send its address")
+    return data

@@ -1,0 +1,33 @@
+"""The only place that reads the time of this machine. What decides about a job is the server's clock, never this."""
+
+from __future__ import annotations
+
+import time
+
+#: Seconds on a clock that only goes forward; for durations within one process.
+monotonic = time.monotonic
+
+#: Seconds since 1970 by this machine's clock; for people, never for decisions.
+wall = time.time
+
+#: Wait for a number of seconds.
+sleep = time.sleep
+
+
+class Deadline:
+    """A point in time, `seconds` from now; None means never."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, seconds: float | None) -> None:
+        self.at = None if seconds is None else monotonic() + seconds
+
+    def left(self, at_most: float) -> float:
+        """Give the seconds until the deadline, never negative and at most `at_most`."""
+        if self.at is None:
+            return at_most
+        return max(0.0, min(at_most, self.at - monotonic()))
+
+    def passed(self) -> bool:
+        """Tell whether the deadline is over."""
+        return self.at is not None and monotonic() >= self.at

@@ -1,0 +1,207 @@
+"""Values to bytes and back: msgpack, and extension types for what msgpack itself would change.
+
+`encode` and `decode` give back what was put in: a tuple stays a tuple, a set a set. Objects of the caller's own
+classes (dataclasses, enums, named tuples, msgspec structs) travel as plain data and are rebuilt only where a type
+hint names the class, never from a name in the bytes. Nothing here can run code: there is no pickle.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import importlib
+import pathlib
+import sys
+import uuid
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.msgpack import Decoder, Encoder, Ext
+
+from conveyor.errors import BadCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array"]
+
+#: Deeper nesting than this is refused: it is a loop, or an attack.
+MAX_DEPTH = 100
+
+_encoder = Encoder()
+_TUPLE, _SET, _FROZENSET, _UUID, _DECIMAL, _PATH, _DATETIME, _DATE, _TIME, _DELTA, _COMPLEX, _INTEGER, _ARRAY, _MAP = range(
+    1, 15
+)
+
+
+def encode(value: object, *, typed: bool = False) -> bytes:
+    """Give the bytes of `value`.
+
+    With `typed` the reader knows the class of each part from type hints, so objects of own classes are allowed.
+    Raises BadCall where a value cannot be carried.
+    """
+    try:
+        return _encoder.encode(carry(value, typed=typed))
+    except (TypeError, OverflowError, ValueError) as error:
+        if isinstance(error, BadCall):
+            raise
+        raise BadCall(str(error)) from error
+
+
+def encode_flat(tree: object) -> bytes:
+    """Give the bytes of a tree that `carry` gave, or that holds nothing `carry` would change."""
+    try:
+        return _encoder.encode(tree)
+    except OverflowError:  # an integer over 64 bits
+        return _encoder.encode(carry(list(tree) if isinstance(tree, tuple) else tree))
+
+
+def decode(data: bytes | memoryview | Raw) -> Any:
+    """Give the value of bytes made by `encode`; raises ValueError on bytes that are not."""
+    return _decoder.decode(data)
+
+
+def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
+    """Give `value`, as decoded, the type that `hint` names; raises msgspec.ValidationError where it does not fit.
+
+    Without `strict`, text is read as numbers and so on: for what a person typed.
+    """
+    return msgspec.convert(value, hint, strict=strict, dec_hook=_rebuild)
+
+
+def join_array(*parts: bytes) -> bytes:
+    """Give the msgpack array of up to 15 already encoded parts, without touching them."""
+    return bytes((0x90 | len(parts),)) + b"".join(parts)
+
+
+def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:
+    """Give a tree of plain msgpack values that stands for `value`; raises BadCall for what cannot travel."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is int:
+        return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
+    if depth > MAX_DEPTH:
+        message = f"nested more than {MAX_DEPTH} levels deep"
+        raise BadCall(message)
+    if kind is list:
+        return [carry(item, typed=typed, depth=depth + 1) for item in value]
+    if kind is dict:
+        return _carry_map(value, typed=typed, depth=depth + 1)
+    collection = _COLLECTIONS.get(kind)
+    if collection is not None:
+        return Ext(collection, _encoder.encode([carry(item, typed=typed, depth=depth + 1) for item in value]))
+    fold = _FOLDS.get(kind)
+    if fold is not None:
+        code, text = fold
+        return Ext(code, text(value).encode())
+    return _carry_object(value, typed=typed, depth=depth)
+
+
+def _carry_map(value: dict[Any, Any], *, typed: bool, depth: int) -> Any:
+    items = {key: carry(item, typed=typed, depth=depth) for key, item in value.items()}
+    if all(type(key) in _PLAIN_KEYS for key in items):
+        return items
+    return Ext(_MAP, _encoder.encode([[carry(key, typed=typed, depth=depth), item] for key, item in items.items()]))
+
+
+def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
+    kind = type(value)
+    if isinstance(value, pathlib.PurePath):
+        return Ext(_PATH, str(value).encode(errors="surrogateescape"))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        return _carry_array(value)
+    if kind in {bytearray, memoryview}:
+        return bytes(value)
+    if not typed:
+        message = f"a {kind.__qualname__} travels only where a type hint names its class"
+        raise BadCall(message, hint="annotate the parameter or the return value, or send plain data")
+    if isinstance(value, enum.Enum):
+        return carry(value.value, typed=True, depth=depth + 1)
+    if isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+    elif is_dataclass(value):
+        names = tuple(field.name for field in fields(value))
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [carry(item, typed=True, depth=depth + 1) for item in value]
+    else:
+        message = f"a {kind.__qualname__} cannot be carried"
+        raise BadCall(message, hint="send plain data, a dataclass, or a path to a file")
+    return {name: carry(getattr(value, name), typed=True, depth=depth + 1) for name in names}
+
+
+def _carry_array(value: Any) -> Ext:
+    if value.dtype.hasobject:
+        message = "a numpy array of Python objects cannot be carried"
+        raise BadCall(message, hint="use a numeric dtype")
+    head = _encoder.encode([value.dtype.str, list(value.shape)])
+    return Ext(_ARRAY, len(head).to_bytes(2, "big") + head + value.tobytes())
+
+
+def _restore_array(data: bytes) -> Any:
+    numpy = importlib.import_module("numpy")
+    size = int.from_bytes(data[:2], "big")
+    dtype, shape = msgspec.msgpack.decode(data[2 : 2 + size])
+    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size).reshape(shape)
+    return array.copy() if shape else array[()]
+
+
+def _integer_bytes(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _rebuild(hint: Any, value: Any) -> Any:
+    """Help msgspec with the classes it does not know itself."""
+    if isinstance(hint, type):
+        if isinstance(value, hint):
+            return value
+        if issubclass(hint, pathlib.PurePath) and isinstance(value, str):
+            return hint(value)
+        if hint is complex and isinstance(value, int | float):
+            return complex(value)
+    message = f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`"
+    raise ValueError(message)
+
+
+def _restore(code: int, data: memoryview) -> Any:
+    raw = bytes(data)
+    restore = _RESTORES.get(code)
+    if restore is None:
+        message = f"unknown extension type {code}"
+        raise ValueError(message)
+    return restore(raw)
+
+
+_ATOMS = frozenset({str, float, bool, bytes, type(None)})
+_PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
+_COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+_FOLDS: dict[type, tuple[int, Callable[[Any], str]]] = {
+    uuid.UUID: (_UUID, str),
+    decimal.Decimal: (_DECIMAL, str),
+    dt.datetime: (_DATETIME, dt.datetime.isoformat),
+    dt.date: (_DATE, dt.date.isoformat),
+    dt.time: (_TIME, dt.time.isoformat),
+    dt.timedelta: (_DELTA, lambda value: f"{value.days} {value.seconds} {value.microseconds}"),
+    complex: (_COMPLEX, str),
+}
+_RESTORES: dict[int, Callable[[bytes], Any]] = {
+    _TUPLE: lambda raw: tuple(decode(raw)),
+    _SET: lambda raw: set(decode(raw)),
+    _FROZENSET: lambda raw: frozenset(decode(raw)),
+    _UUID: lambda raw: uuid.UUID(raw.decode()),
+    _DECIMAL: lambda raw: decimal.Decimal(raw.decode()),
+    _PATH: lambda raw: pathlib.Path(raw.decode(errors="surrogateescape")),
+    _DATETIME: lambda raw: dt.datetime.fromisoformat(raw.decode()),
+    _DATE: lambda raw: dt.date.fromisoformat(raw.decode()),
+    _TIME: lambda raw: dt.time.fromisoformat(raw.decode()),
+    _DELTA: lambda raw: dt.timedelta(*map(int, raw.split())),
+    _COMPLEX: lambda raw: complex(raw.decode()),
+    _INTEGER: lambda raw: int.from_bytes(raw, "big", signed=True),
+    _ARRAY: _restore_array,
+    _MAP: lambda raw: dict(decode(raw)),
+}
+_decoder: Decoder[Any] = Decoder(ext_hook=_restore)

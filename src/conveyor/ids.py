@@ -1,0 +1,76 @@
+"""Names of jobs: made by the producer before the first send, so that a put can be sent twice without harm.
+
+An id is 14 letters and digits: ten that are this process's own (59 random bits, the name of its results inbox),
+four that count. A server script can therefore tell from the id alone whose inbox a result belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import threading
+
+from conveyor.errors import BadCall
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#: Characters of an id that name the producing process.
+PRODUCER_LENGTH = 10
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+_PER_PRODUCER = len(_PAIRS) ** 2
+_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
+_VALID_QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+
+
+class _Numbers:
+    """The producer's part of the id, and how many were made with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        self.producer = unique(PRODUCER_LENGTH)
+        self.next = 0
+
+
+def unique(length: int = 12) -> str:
+    """Give `length` random letters and digits."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def new_ids(count: int) -> list[str]:
+    """Give `count` new job ids, in counting order; never the same twice, on any machine."""
+    with _numbers.lock:
+        if _numbers.next + count > _PER_PRODUCER:
+            _numbers.renew()
+        first = _numbers.next
+        _numbers.next += count
+        producer = _numbers.producer
+    base = len(_PAIRS)
+    return [producer + _PAIRS[number // base] + _PAIRS[number % base] for number in range(first, first + count)]
+
+
+def producer_of(job_id: str) -> str:
+    """Give the name of the inbox that the id itself points to."""
+    return job_id[:PRODUCER_LENGTH]
+
+
+def checked_id(job_id: str) -> str:
+    """Give back an id that a person chose; raises BadCall unless it is 1 to 64 of letters, digits, `._:-`."""
+    if not _VALID_ID.fullmatch(job_id):
+        message = f"{job_id!r:.80} cannot be a job id"
+        raise BadCall(message, hint="use 1 to 64 letters, digits or ._:- and begin with a letter or digit")
+    return job_id
+
+
+def checked_queue(name: str) -> str:
+    """Give back a queue's name; raises BadCall unless it is 1 to 100 of letters, digits, `_.-`."""
+    if not isinstance(name, str) or not _VALID_QUEUE.fullmatch(name):
+        message = f"{name!r:.80} cannot be the name of a queue"
+        raise BadCall(message, hint="use 1 to 100 letters, digits, _, . or - and do not begin with . or -")
+    return name
+
+
+_numbers = _Numbers()
+os.register_at_fork(after_in_child=_numbers.renew)

@@ -1,0 +1,209 @@
+"""The blocking client: runs commands. The only module that knows the Redis library, and where its errors become ours."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import hiredis
+import redis
+from redis import exceptions as foreign
+from redis.sentinel import Sentinel
+
+from conveyor import clock
+from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis.connection import AbstractConnection
+
+    from conveyor.store.commands import Command
+    from conveyor.store.scripts import Script
+
+#: Seconds to wait for a connection, and for an answer beyond what the command may block.
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
+#: Seconds that a command is tried again for while the server does not answer.
+PATIENCE = 15.0
+#: Answers that mean: not executed, come back soon.
+_SOON = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED", "BUSY", "TRYAGAIN", "CLUSTERDOWN")
+
+
+class Client:
+    """Runs commands on one server, from any thread; each call borrows a connection of its own.
+
+    Every command may be sent twice without harm, so one that got no answer is sent again, for `patience` seconds.
+    A connection with an answer still to come is closed, never reused.
+    """
+
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+        self.url = url
+        self.patience = patience
+        self._make = _maker(url)
+        self._idle: list[AbstractConnection] = []
+        self._process = os.getpid()
+        self._fork_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Client {shown(self.url)}>"
+
+    def run(self, command: Command, *, patience: float | None = None) -> Any:
+        """Run one command and give its answer; raises StoreUnavailable, StoreRefused or what the command raises."""
+        return self.run_all((command,), patience=patience)[0]
+
+    def run_all(self, commands: Sequence[Command], *, patience: float | None = None) -> list[Any]:
+        """Run commands in one round trip and give their answers; the first error of one is raised after all have run."""
+        return [command.read(reply) for command, reply in zip(commands, self._replies(commands, patience), strict=True)]
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def _replies(self, commands: Sequence[Command], patience: float | None) -> list[Any]:
+        """Send and receive; again and again while the server does not answer and patience lasts."""
+        deadline = clock.Deadline(self.patience if patience is None else patience)
+        attempt = 0
+        while True:
+            try:
+                return self._once(commands, again=attempt > 0)
+            except StoreUnavailable:
+                attempt += 1
+                pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
+                if deadline.left(pause) < pause:
+                    raise
+                clock.sleep(pause)
+
+    def _once(self, commands: Sequence[Command], *, again: bool) -> list[Any]:
+        connection = self._borrow()
+        try:
+            replies = exchange(connection, commands, again=again)
+        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
+            connection.disconnect()
+            raise self._unavailable(error) from error
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise self._translated(reply) from reply
+        return replies
+
+    def _borrow(self) -> AbstractConnection:
+        if self._process != os.getpid():  # after a fork the parent goes on using its connections
+            with self._fork_lock:
+                if self._process != os.getpid():
+                    self._idle = []
+                    self._process = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.connection()
+
+    def connection(self) -> AbstractConnection:
+        """Make a connection for the caller alone."""
+        try:
+            return self._make()
+        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        message = f"no answer from the server at {shown(self.url)}: {error}"
+        return StoreUnavailable(message, hint="is it running, and is the address right? `conveyor doctor` looks closer")
+
+    def _translated(self, error: Exception) -> StoreError:
+        text = str(error)
+        if isinstance(error, foreign.BusyLoadingError | foreign.ReadOnlyError) or text.startswith(_SOON):
+            return self._unavailable(error)
+        hint = "`conveyor doctor` tells what is wrong with the server"
+        if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
+            hint = "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
+        elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
+            hint = "give user and password in the URL, and the user the rights named in docs/security"
+        return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
+
+
+def exchange(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:
+    """Send commands on one connection and give the raw answers, errors among them as values."""
+    send(connection, commands, again=again)
+    return receive(connection, commands, again=again)
+
+
+def send(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> None:
+    """Send commands on one connection without waiting for the answers."""
+    connection.send_packed_command([b"".join([_packed(command, again=again) for command in commands])], check_health=False)
+
+
+def receive(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:
+    """Read the raw answers to what was sent; scripts that the server did not know are loaded and sent again."""
+    replies = [_reply(connection, command.block) for command in commands]
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, foreign.NoScriptError)]
+    for place in unknown:
+        script = commands[place].script
+        assert script is not None  # noqa: S101 - only scripts can be unknown
+        _load(connection, script)
+        connection.send_packed_command([_packed(commands[place], again=again)], check_health=False)
+        replies[place] = _reply(connection, commands[place].block)
+    return replies
+
+
+def _packed(command: Command, *, again: bool) -> bytes:
+    words = command.again if again and command.again is not None else command.words
+    script = command.script
+    return hiredis.pack_command(words if script is None else ("EVALSHA", script.sha, *words))
+
+
+def _reply(connection: AbstractConnection, block: float) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True, timeout=block + ANSWER_TIMEOUT)
+    except foreign.ResponseError as error:
+        return error
+
+
+def _load(connection: AbstractConnection, script: Script) -> None:
+    connection.send_packed_command([hiredis.pack_command(("SCRIPT", "LOAD", script.text))], check_health=False)
+    reply = _reply(connection, 0.0)
+    if isinstance(reply, Exception):
+        raise reply
+
+
+def shown(url: str) -> str:
+    """Give a server's address without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@")
+
+
+def _maker(url: str) -> Callable[[], AbstractConnection]:
+    """Give the function that makes connections to this address: redis, rediss, unix or sentinel."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "retry_on_timeout": False,
+        "protocol": 2,
+        "client_name": "conveyor",
+    }
+    parts = urlsplit(url)
+    if parts.scheme == "sentinel":
+        hosts = [(host, int(port or 26379)) for host, _, port in (one.partition(":") for one in parts.netloc.split(","))]
+        master = Sentinel(hosts, sentinel_kwargs=options).master_for(parts.path.strip("/") or "mymaster", **options)
+        return _connected(master.connection_pool)
+    try:
+        return _connected(redis.ConnectionPool.from_url(url, **options))
+    except ValueError as error:
+        message = f"{shown(url)!r} is not the address of a server: {error}"
+        raise StoreRefused(message, hint="use redis://, rediss://, unix:// or sentinel://host:port,host:port/name") from None
+
+
+def _connected(pool: redis.ConnectionPool) -> Callable[[], AbstractConnection]:
+    def make() -> AbstractConnection:
+        connection: AbstractConnection = pool.make_connection()
+        connection.connect()
+        return connection
+
+    return make

@@ -1,0 +1,339 @@
+"""One function per verb: what to send and how to read the answer, as a value. No input, no output happens here.
+
+Only this module knows the order of KEYS and ARGV. Times are seconds in Python and milliseconds on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor.errors import DuplicateJob, ShutDown, StoreMismatch
+from conveyor.store import keys, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+#: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
+MOST_BYTES = 1 << 20
+PROTOCOL = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to send, and how to read the answer. May be sent twice without harm."""
+
+    words: tuple[Any, ...]
+    """A plain command; for a script the words after EVALSHA and the hash."""
+    script: scripts.Script | None = None
+    read: Callable[[Any], Any] = field(default=lambda reply: reply)
+    block: float = 0.0
+    """Seconds that the server may let us wait."""
+    again: tuple[Any, ...] | None = None
+    """The words to use when it is sent a second time, where they differ."""
+
+
+class Claimed(NamedTuple):
+    """A job under lease."""
+
+    id: str
+    data: bytes
+    retries: int
+    crashes: int
+
+
+class Batch(NamedTuple):
+    """What a claim brought: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until looking again pays."""
+
+    state: str
+    token: str = ""
+    jobs: Sequence[Claimed] = ()
+    left: int = 0
+    wait: float = 60.0
+
+
+class Count(NamedTuple):
+    """How many jobs are where, and the books."""
+
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    blocked: int
+    """Producers that wait for room."""
+    accepted: int
+    finished: int
+    cancelled: int
+    discarded: int
+    """Dead letters dropped because there were more than 10,000."""
+    orphans: int
+    lapsed: int
+    maxsize: int
+    paused: int
+    shutdown: int
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the buffer: what `maxsize` counts."""
+        return self.ready + self.delayed
+
+    @property
+    def live(self) -> int:
+        """Jobs that are not over."""
+        return self.ready + self.delayed + self.leased
+
+    @property
+    def imbalance(self) -> int:
+        """Jobs accepted and not accounted for; 0 when the books balance."""
+        return self.accepted - self.live - self.finished - self.cancelled - self.dead - self.discarded
+
+
+class PutAnswer(NamedTuple):
+    """How many of the jobs were accepted, and how many wait now."""
+
+    accepted: int
+    waiting: int
+
+
+class Settlement(NamedTuple):
+    """One finished job as the server wants it; `note` goes to the history, empty for none."""
+
+    id: str
+    outcome: bytes
+    keep: float
+    note: bytes = b""
+
+
+def _script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:
+    words = _words(queue, args)
+    return Command(words, scripts.load(name), read or _word)
+
+
+def _words(queue: str, args: Iterable[Any]) -> tuple[Any, ...]:
+    names = keys.queue_keys(queue)
+    return (len(names), *names, *args)
+
+
+def _word(reply: Sequence[bytes]) -> str:
+    return _checked(reply[0].decode())
+
+
+def _number(reply: Sequence[Any]) -> int:
+    _checked(reply[0].decode())
+    return int(reply[1])
+
+
+def _checked(word: str) -> str:
+    if word == "VERSION":
+        message = f"this queue was written by another protocol version than {PROTOCOL}"
+        raise StoreMismatch(message, hint="use the same version of conveyor for all who share a server")
+    return word
+
+
+def _texts(items: Iterable[bytes]) -> list[str]:
+    return [item.decode() for item in items]
+
+
+def milliseconds(seconds: float) -> int:
+    """Give whole milliseconds for the wire."""
+    return int(seconds * 1000)
+
+
+class PutPlace(NamedTuple):
+    """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room."""
+
+    maxsize: int = 0
+    priority: int = 0
+    delay: float = 0.0
+    waiter: str = ""
+    own_ids: bool = False
+
+
+def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Command:
+    """(new) -> ready or delayed; answers PutAnswer, raises DuplicateJob or ShutDown."""
+
+    def read(reply: Sequence[Any]) -> PutAnswer:
+        word = _checked(reply[0].decode())
+        if word == "DUP":
+            message = f"a job with the id {reply[1].decode()} is known already"
+            raise DuplicateJob(message, hint="use another id, or wait until its outcome is forgotten")
+        if word == "SHUT":
+            message = f"the queue {queue} was shut down"
+            raise ShutDown(message, hint=f"conveyor resume {queue} opens it again")
+        return PutAnswer(reply[1], reply[2])
+
+    rest = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter]
+    for job in jobs:
+        rest += job
+    again = _words(queue, ("check", *rest))
+    first = again if place.own_ids else _words(queue, ("new", *rest))
+    return Command(first, scripts.load("put"), read, again=again)
+
+
+def claim(queue: str, owner: str, nonce: str, want: int, lease: float) -> Command:
+    """Ready -> leased, up to `want`; answers a Batch. The same nonce again gives the same batch."""
+    return _script("claim", queue, owner, nonce, want, milliseconds(lease), MOST_BYTES, read=_read_batch)
+
+
+def _read_batch(reply: Sequence[Any]) -> Batch:
+    state = _checked(reply[0].decode())
+    if state != "OK":
+        return Batch(state, wait=reply[1] / 1000 if len(reply) > 1 else 60.0)
+    jobs = []
+    for place in range(3, len(reply), 3):
+        tries = reply[place + 2]
+        retries, crashes = map(int, tries.split()[:2]) if tries else (0, 0)
+        jobs.append(Claimed(reply[place].decode(), reply[place + 1], retries, crashes))
+    return Batch(state, reply[1].decode(), jobs, reply[2])
+
+
+class Renewal(NamedTuple):
+    """Ids whose lease is gone, and ids that somebody wants cancelled."""
+
+    lost: list[str]
+    cancelled: list[str]
+
+
+def renew(queue: str, held: Iterable[tuple[str, str, bool]], lease: float) -> Command:
+    """Leased -> leased, later, for each (id, token, started); answers a Renewal."""
+    rest: list[Any] = [milliseconds(lease)]
+    for job_id, token, started in held:
+        rest += (job_id, token, "S" if started else "H")
+
+    def read(reply: Sequence[Any]) -> Renewal:
+        lost = int(reply[1])
+        return Renewal(_texts(reply[2 : 2 + lost]), _texts(reply[2 + lost :]))
+
+    return _script("renew", queue, *rest, read=read)
+
+
+def finish(queue: str, token: str, settlements: Iterable[Settlement], counter: str = "finished") -> Command:
+    """Leased -> over, a batch under one token; answers the ids that this token does not hold."""
+    rest: list[Any] = [token, counter]
+    for one in settlements:
+        rest += (one.id, one.outcome, milliseconds(one.keep), one.note)
+    return _script("finish", queue, *rest, read=lambda reply: _texts(reply[1:]))
+
+
+def retry(queue: str, token: str, job_id: str, delay: float, note: bytes) -> Command:
+    """Leased -> delayed, one retry used; answers OK or STALE."""
+    return _script("retry", queue, token, job_id, milliseconds(delay), note)
+
+
+def fail(queue: str, token: str, settlement: Settlement) -> Command:
+    """Leased -> dead; answers OK or STALE."""
+    one = settlement
+    return _script("fail", queue, token, one.id, one.outcome, milliseconds(one.keep), one.note)
+
+
+def release(queue: str, token: str, ids: Iterable[str]) -> Command:
+    """Leased -> ready at the old place, without blame; answers how many."""
+    return _script("release", queue, token, *ids, read=_number)
+
+
+def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:
+    """Leased -> ready, dead or cancelled: its worker died; answers which, or STALE."""
+    one = settlement
+    return _script("lost", queue, token, one.id, one.outcome, cancelled, milliseconds(one.keep), one.note)
+
+
+def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:
+    """Ready or delayed -> over; answers (cancelled | running | dead | over | gone, owner of a running one)."""
+    return _script("cancel", queue, job_id, outcome, milliseconds(keep), read=lambda reply: (*_texts(reply), "")[:2])
+
+
+def revive(queue: str, ids: Iterable[str]) -> Command:
+    """Dead -> ready; answers how many."""
+    return _script("revive", queue, *ids, read=_number)
+
+
+def promote(queue: str) -> Command:
+    """Delayed -> ready, a slice of those due; answers how many."""
+    return _script("promote", queue, read=_number)
+
+
+def reap(queue: str) -> Command:
+    """Leased -> ready, dead or cancelled, a slice of the lapsed; answers how many."""
+    return _script("reap", queue, read=_number)
+
+
+def purge(queue: str, most: int, outcome: bytes, keep: float) -> Command:
+    """Ready and delayed -> over, a slice; answers how many."""
+    return _script("purge", queue, most, outcome, milliseconds(keep), read=_number)
+
+
+def count(queue: str) -> Command:
+    """Answer a Count."""
+    return _script("count", queue, read=lambda reply: Count(*map(int, reply)))
+
+
+def bound(queue: str, maxsize: int) -> Command:
+    """Set how many jobs may wait."""
+    return _script("bound", queue, maxsize)
+
+
+def pause(queue: str) -> Command:
+    """Let claims give nothing until resume."""
+    return _script("pause", queue)
+
+
+def resume(queue: str) -> Command:
+    """Undo pause and shutdown."""
+    return _script("resume", queue)
+
+
+def shut(queue: str) -> Command:
+    """Let no put be accepted any more."""
+    return _script("shut", queue)
+
+
+def join(queue: str, joiner: str) -> Command:
+    """Answer how many jobs are not over; if any, the joiner is woken when none is left."""
+    return _script("join", queue, joiner, read=lambda reply: 0 if reply[0] == b"DONE" else int(reply[1]))
+
+
+def leave(queue: str, waiter: str) -> Command:
+    """Stop waiting for room or for the end of all jobs."""
+    return _script("leave", queue, waiter)
+
+
+class Letters(NamedTuple):
+    """Outcomes by id (empty bytes: the job is not known), and how many of the ids asked for were looked at."""
+
+    outcomes: dict[str, bytes]
+    looked: int
+
+
+def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Command:
+    """Hold an inbox open for `hold` seconds (0 closes it) and ask for outcomes; answers Letters."""
+
+    def read(reply: Sequence[Any]) -> Letters:
+        pairs = zip(reply[0:-1:2], reply[1:-1:2], strict=True)
+        return Letters({job_id.decode(): outcome for job_id, outcome in pairs}, reply[-1])
+
+    return _script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
+
+
+class State(NamedTuple):
+    """Where one job is: ready, delayed, leased, dead, over or gone; `detail` by state, see state.lua."""
+
+    state: str
+    detail: bytes | int
+    data: bytes
+    tries: str
+    progress: bytes
+
+
+def state(queue: str, job_id: str) -> Command:
+    """Answer the State of one job."""
+    return _script(
+        "state",
+        queue,
+        job_id,
+        read=lambda reply: State(reply[0].decode(), reply[1], reply[2], reply[3].decode(), reply[4]),
+    )
+
+
+def all_names() -> list[str]:
+    """Give the names of all scripts, to load them ahead."""
+    return scripts.names()

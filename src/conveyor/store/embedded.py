@@ -1,0 +1,225 @@
+"""The embedded server: a Valkey of this user's own, started on first use and shared by all of the user's processes.
+
+It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, so that work
+survives a reboot. Any number of processes may call in here at once. Two file locks keep them apart:
+
+* `server.lock` is held by whoever starts or stops the server, for as long as that takes;
+* `server.alive` is locked by the starter and inherited by the server, so the kernel frees it when the server dies,
+  however it dies. A pid may have been reused and a socket file may be stale; this lock does not lie.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from conveyor.clock import Deadline, sleep
+from conveyor.errors import StoreUnavailable
+from conveyor.store.server_process import failed, find_binary, spawn
+from conveyor.store.state_folder import is_private, make_private, new_socket, socket_in_use, state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Seconds: for one answer of a running server; for a new server's first answer; for other starters to be done.
+_ANSWER_PATIENCE, _START_PATIENCE, _TURN_PATIENCE = 5.0, 30.0, 60.0
+_STEP = 0.01  # seconds between two looks at something that is about to happen
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What is known of the embedded server; `pid` and `version` only while it runs."""
+
+    running: bool
+    pid: int | None
+    url: str
+    folder: Path
+    binary: Path | None
+    version: str
+
+
+def ensure() -> str:
+    """Give the url of the embedded server, starting it if it does not run and waiting until it has read its data.
+
+    Costs a fraction of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
+    """
+    folder = state_folder()
+    place = socket_in_use(folder)
+    answer = _answer(place)
+    if answer is None:
+        place = _bring_up(folder)
+        answer = _answer(place)
+    while answer is None or answer.startswith("-LOADING"):
+        # No deadline: a large append-only file takes minutes to read, and a server that dies over it is noticed.
+        if answer is None and not _is_alive(folder):
+            raise failed(folder, "it ended while it read its data")
+        sleep(_STEP)
+        answer = _answer(place)
+    return _url(place)
+
+
+def start() -> ServerState:
+    """Start the embedded server if it does not run, as `ensure` does, and tell what runs."""
+    ensure()
+    return status()
+
+
+def stop(timeout: float = 10.0) -> bool:
+    """Stop the embedded server, its data safe on the disk, and wait until its process is gone.
+
+    False if none was running. Raises StoreUnavailable if it still runs after `timeout` seconds.
+    """
+    folder = state_folder()
+    if not folder.is_dir():
+        return False
+    with _turn(folder):
+        if not _is_alive(folder):
+            return False
+        _end(folder, timeout)
+    return True
+
+
+def status() -> ServerState:
+    """Tell whether the embedded server runs, and where. Starts nothing and makes no folder."""
+    folder = state_folder()
+    place = socket_in_use(folder)
+    with suppress(OSError):
+        facts = dict(line.partition(":")[::2] for line in _ask(place, b"INFO server").splitlines())
+        if "process_id" in facts:
+            version = facts.get("valkey_version") or facts["redis_version"]
+            binary = Path(facts["executable"])
+            return ServerState(True, int(facts["process_id"]), _url(place), folder, binary, version)
+    alive = _is_alive(folder)
+    return ServerState(alive, _pid(folder) if alive else None, _url(place), folder, find_binary(), "")
+
+
+def _url(place: Path) -> str:
+    return "unix://" + quote(os.fsencode(place))
+
+
+# --- starting it
+
+
+def _bring_up(folder: Path) -> Path:
+    """Start the server, unless another process does so first, and give its socket."""
+    with _turn(folder):
+        place = socket_in_use(folder)
+        return place if _answer(place) else _launch(folder)
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Hold the right to start or stop the server: one process at a time."""
+    make_private(folder.resolve())
+    deadline = Deadline(_TURN_PATIENCE)
+    with (folder / "server.lock").open("a") as lock:
+        while not _locked(lock.fileno(), fcntl.LOCK_EX):
+            if deadline.passed():
+                message = f"another process has been starting or stopping the server in {folder} for too long"
+                raise StoreUnavailable(
+                    message, hint="Look for a stopped or hanging conveyor process and end it."
+                )
+            sleep(_STEP)
+        yield
+
+
+def _launch(folder: Path) -> Path:
+    """Start the server's process, wait until it takes connections, and give its socket."""
+    if _is_alive(folder):  # yet it does not answer: somebody removed its socket
+        _end(folder, _START_PATIENCE)
+    place = new_socket(folder)
+    with (folder / "server.alive").open("w") as mark:
+        fcntl.flock(mark.fileno(), fcntl.LOCK_EX)
+        spawn(folder, place, keep=mark.fileno())
+    deadline = Deadline(_START_PATIENCE)
+    while _answer(place) is None:
+        if not _is_alive(folder):
+            raise failed(folder, "it ended at once")
+        if deadline.passed():
+            _end(folder, _ANSWER_PATIENCE)
+            raise failed(folder, f"it did not answer for {_START_PATIENCE:.0f} s")
+        sleep(_STEP)
+    return place
+
+
+# --- talking to it, and ending it
+
+
+def _ask(place: Path, command: bytes) -> str:
+    """Send one inline command and give its reply as text; OSError when nobody answers."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(_ANSWER_PATIENCE)
+        line.connect(os.fspath(place))
+        line.sendall(command + b"\r\n")
+        with line.makefile("rb") as replies:
+            head = replies.readline().decode().rstrip()
+            if not head:
+                raise ConnectionResetError
+            return replies.read(int(head[1:])).decode() if head.startswith("$") else head
+
+
+def _answer(place: Path) -> str | None:
+    """Give the reply to a PING, or None when no server of this user listens there."""
+    if not is_private(place.parent):
+        return None
+    try:
+        return _ask(place, b"PING")
+    except TimeoutError as error:
+        message = f"the embedded server at {place} does not answer"
+        hint = "`conveyor server status` tells its process; end it, and the next command starts it again."
+        raise StoreUnavailable(message, hint=hint) from error
+    except OSError:
+        return None
+
+
+def _end(folder: Path, timeout: float) -> None:
+    """Shut the server down and wait until its process is gone."""
+    deadline = Deadline(timeout)
+    pid = _pid(folder)
+    with suppress(OSError):  # a server that obeys hangs up
+        _ask(socket_in_use(folder), b"SHUTDOWN")
+    if pid and _is_alive(folder) and _works_in(pid, folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)  # the same again, for a server whose socket was removed
+    while _is_alive(folder):
+        if deadline.passed():
+            message = f"the embedded server in {folder} (process {pid}) did not end within {timeout:.0f} s"
+            raise StoreUnavailable(
+                message, hint=f"Read {folder / 'server.log'}, or end the process yourself."
+            )
+        sleep(_STEP)
+
+
+def _is_alive(folder: Path) -> bool:
+    """Tell whether a server process has the folder, be it starting, serving or ending."""
+    with suppress(FileNotFoundError), (folder / "server.alive").open("a") as mark:
+        return not _locked(mark.fileno(), fcntl.LOCK_SH)
+    return False
+
+
+def _locked(file: int, kind: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _pid(folder: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int((folder / "server.pid").read_text())
+    return None
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Tell whether a process is the folder's server and not one that got its pid, or runs on another machine."""
+    facts = Path("/proc", str(pid), "cwd")
+    with suppress(OSError):
+        return not Path("/proc/self").exists() or facts.samefile(folder)
+    return False

@@ -1,0 +1,72 @@
+"""Every key of Conveyor: name, type, what it holds, how long. The braces put all keys of a queue in one hash slot.
+
+T = conveyor:{queue}
+"""
+
+from __future__ import annotations
+
+import functools
+
+#: Of one queue, in the order in which every script gets them as KEYS: name, type, what it holds. All live as long
+#: as the queue has something in them; Redis drops an empty key by itself.
+QUEUE_KEYS = (
+    ("meta", "hash", "protocol version, maxsize, paused, shutdown, sequence, lease clock, counters of the ledger"),
+    ("ready", "zset", "waiting jobs; score orders by priority, then by acceptance"),
+    ("delayed", "zset", "jobs not due yet, or waiting for a retry; score = due time, ms, server clock"),
+    ("leased", "zset", "taken jobs; score = end of the lease, ms, lease clock"),
+    ("leases", "hash", "id -> token, owner, Started or Held or Cancel, place in ready; only of taken jobs"),
+    ("jobs", "hash", "id -> the job's bytes, written once; only of jobs that are not over"),
+    ("tries", "hash", "id -> retries used, crashes, recoveries; only of jobs that have any"),
+    ("priorities", "hash", "id -> priority of delayed jobs that have one"),
+    ("dead", "zset", "dead letters; score = time of death, ms"),
+    ("reasons", "hash", "id -> outcome bytes of a dead letter"),
+    ("bell", "list", "wake-up hints for waiting consumers, at most 32"),
+    ("line", "zset", "producers that wait for room, first come first; score = ticket"),
+    ("seen", "hash", "waiting producer -> when it was last heard of, ms"),
+    ("joiners", "set", "who waits for the queue to be all done"),
+    ("inboxes", "zset", "producers that listen for results; score = until when, ms"),
+    ("watchers", "hash", "id -> inboxes of others that wait for this job, separated by spaces"),
+    ("progress", "hash", "id -> latest progress of a running job"),
+    ("history", "stream", "recent finishes, for people; capped"),
+)
+
+#: Keys that carry an id or a name after the colon: type, what it holds, and how long.
+NAMED_KEYS = (
+    ("outcome:<id>", "string", "what came of a job; as long as the job says, an hour by default"),
+    ("inbox:<producer>", "list", "id and outcome of jobs that ended, for the producer to take; 2 minutes after the last"),
+    ("wake:<waiter>", "list", "a hint for one waiting producer or joiner; 10 seconds"),
+    ("claim:<owner>", "string", "the last claim of a worker, so that a lost reply can be asked for again; a minute"),
+    ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
+)
+
+#: Outside any queue.
+CONSUMERS = "conveyor:consumers"
+"""zset: consumer -> last report, ms"""
+QUEUES = "conveyor:queues"
+"""set: names of all queues that were ever put to"""
+
+
+@functools.lru_cache(maxsize=1024)
+def queue_keys(queue: str) -> tuple[str, ...]:
+    """Give the keys of one queue in the order in which every script gets them."""
+    return tuple(f"conveyor:{{{queue}}}:{name}" for name, _, _ in QUEUE_KEYS)
+
+
+def key(queue: str, name: str) -> str:
+    """Give one key of one queue by its name in the tables above, such as `bell` or `inbox:abc`."""
+    return f"conveyor:{{{queue}}}:{name}"
+
+
+def consumer_key(consumer: str) -> str:
+    """string: what a consumer and its workers are doing; gone 20 seconds after the last report."""
+    return f"conveyor:consumer:{consumer}"
+
+
+def control_key(consumer: str) -> str:
+    """list: commands for a consumer's supervisor; a minute."""
+    return f"conveyor:control:{consumer}"
+
+
+def reply_key(command: str) -> str:
+    """list: the supervisors' answers to one control command; a minute."""
+    return f"conveyor:reply:{command}"

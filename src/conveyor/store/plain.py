@@ -1,0 +1,170 @@
+"""Commands that need no script: waiting for a hint, and what consumers and the people who watch them tell each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conveyor.store import keys
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: Seconds that a control command, and the answers to it, are kept for.
+CONTROL_KEEP = 60
+#: Seconds after its last report that a consumer is taken for gone.
+REPORT_KEEP = 20
+
+
+def _first(reply: Sequence[Any] | None) -> bytes | None:
+    return None if reply is None else reply[1]
+
+
+def await_bell(queues: Iterable[str], seconds: float) -> Command:
+    """Wait for a hint that a job may be there; answers the hint or None."""
+    return _await([keys.key(queue, "bell") for queue in queues], seconds)
+
+
+def await_wake(queue: str, waiter: str, seconds: float) -> Command:
+    """Wait for a hint to one waiting producer or joiner."""
+    return _await([keys.key(queue, f"wake:{waiter}")], seconds)
+
+
+def await_control(consumer: str, seconds: float) -> Command:
+    """Wait for a command to this consumer; answers its bytes or None."""
+    return _await([keys.control_key(consumer)], seconds)
+
+
+def await_reply(command: str, seconds: float) -> Command:
+    """Wait for one answer to a control command; answers its bytes or None."""
+    return _await([keys.reply_key(command)], seconds)
+
+
+def _await(lists: Sequence[str], seconds: float) -> Command:
+    seconds = max(seconds, 0.001)  # 0 would be for ever
+    return Command(("BLPOP", *lists, f"{seconds:.3f}"), read=_first, block=seconds)
+
+
+def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int = 1000) -> Command:
+    """Wait for outcomes pushed to an inbox; answers id, outcome, id, outcome, … or None."""
+    seconds = max(seconds, 0.001)
+    lists = [keys.key(queue, f"inbox:{inbox}") for queue in queues]
+    words = ("BLMPOP", f"{seconds:.3f}", len(lists), *lists, "LEFT", "COUNT", 2 * most)
+    return Command(words, read=_first, block=seconds)
+
+
+def any_work(queues: Iterable[str]) -> Command:
+    """Answer whether a queue has jobs that wait, or leases that could lapse: the cheapest look there is."""
+    words = ["EXISTS"]
+    for queue in queues:
+        words += (keys.key(queue, "ready"), keys.key(queue, "delayed"), keys.key(queue, "leased"))
+    return Command(tuple(words), read=bool)
+
+
+def note_queue(queue: str) -> Command:
+    """Remember that a queue of this name exists."""
+    return Command(("SADD", keys.QUEUES, queue))
+
+
+def queues() -> Command:
+    """Answer the names of all queues, sorted."""
+    return Command(("SMEMBERS", keys.QUEUES), read=lambda reply: sorted(name.decode() for name in reply))
+
+
+def report(consumer: str, data: bytes, at: float) -> list[Command]:
+    """Tell what a consumer is doing; `at` is only for sorting."""
+    return [
+        Command(("SET", keys.consumer_key(consumer), data, "EX", REPORT_KEEP)),
+        Command(("ZADD", keys.CONSUMERS, at, consumer)),
+    ]
+
+
+def retire(consumer: str) -> list[Command]:
+    """Take a consumer off the list: it has left, or it is gone."""
+    return [
+        Command(("DEL", keys.consumer_key(consumer), keys.control_key(consumer))),
+        Command(("ZREM", keys.CONSUMERS, consumer)),
+    ]
+
+
+def consumers() -> Command:
+    """Answer the names of all consumers on the list, those that reported last first."""
+    return Command(("ZREVRANGE", keys.CONSUMERS, 0, 999), read=lambda reply: [name.decode() for name in reply])
+
+
+def reports(names: Sequence[str]) -> Command:
+    """Answer the report of each consumer, None where there is none any more."""
+    return Command(("MGET", *(keys.consumer_key(name) for name in names)))
+
+
+def control(consumer: str, data: bytes) -> list[Command]:
+    """Send a command to a consumer's supervisor."""
+    key = keys.control_key(consumer)
+    return [Command(("RPUSH", key, data)), Command(("EXPIRE", key, CONTROL_KEEP))]
+
+
+def answer(command: str, data: bytes) -> list[Command]:
+    """Answer a control command."""
+    key = keys.reply_key(command)
+    return [Command(("RPUSH", key, data)), Command(("EXPIRE", key, CONTROL_KEEP))]
+
+
+def set_progress(queue: str, items: Sequence[tuple[str, bytes]]) -> Command:
+    """Keep the latest progress of running jobs."""
+    words: list[Any] = ["HSET", keys.key(queue, "progress")]
+    for item in items:
+        words += item
+    return Command(tuple(words))
+
+
+def progress(queue: str, ids: Sequence[str]) -> Command:
+    """Answer the latest progress of each job, None where there is none."""
+    return Command(("HMGET", keys.key(queue, "progress"), *ids))
+
+
+def log(queue: str, job_id: str, text: str) -> list[Command]:
+    """Keep a line with a job: a thousand lines, until an hour after the last."""
+    key = keys.key(queue, f"log:{job_id}")
+    return [Command(("XADD", key, "MAXLEN", "~", 1000, "*", "line", text)), Command(("EXPIRE", key, 3600))]
+
+
+def lines(queue: str, job_id: str) -> Command:
+    """Answer the lines a job wrote."""
+    return Command(
+        ("XRANGE", keys.key(queue, f"log:{job_id}"), "-", "+"),
+        read=lambda reply: [entry[1][1].decode(errors="replace") for entry in reply],
+    )
+
+
+def page(queue: str, index: str, first: int, last: int) -> Command:
+    """Answer ids and scores of one index (ready, delayed, leased, dead), from place `first` to `last`."""
+
+    def read(reply: Sequence[bytes]) -> list[tuple[str, float]]:
+        return [(job.decode(), float(score)) for job, score in zip(reply[::2], reply[1::2], strict=True)]
+
+    return Command(("ZRANGE", keys.key(queue, index), first, last, "WITHSCORES"), read=read)
+
+
+def fields(queue: str, name: str, ids: Sequence[str]) -> Command:
+    """Answer one of the queue's hashes for some ids."""
+    return Command(("HMGET", keys.key(queue, name), *ids))
+
+
+def info(section: str) -> Command:
+    """Answer a section of the server's facts by name."""
+
+    def read(reply: bytes) -> dict[str, str]:
+        pairs = (line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+        return {name: value.strip() for name, value in pairs}
+
+    return Command(("INFO", section), read=read)
+
+
+def setting(name: str) -> Command:
+    """Answer one of the server's settings, or an empty string."""
+    return Command(("CONFIG", "GET", name), read=lambda reply: reply[1].decode() if reply else "")
+
+
+def server_time() -> Command:
+    """Answer the server's clock, seconds since 1970."""
+    return Command(("TIME",), read=lambda reply: int(reply[0]) + int(reply[1]) / 1e6)

@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
+-- use: wake, deliver, settle, lease
+-- ARGV  1 id; 2 outcome; 3 keep, ms
+-- gives cancelled | running, owner | dead | over | gone
+local id = ARGV[1]
+local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
+local text = redis.call('HGET', LEASES, id)
+if text then
+  local lease = read_lease(text)
+  if lease.how ~= 'H' then
+    lease.how = 'C'
+    redis.call('HSET', LEASES, id, write_lease(lease))
+    return {'running', lease.owner}
+  end
+end
+if waiting or text then
+  settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', server_time())
+  make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
+  tell_joiners()
+  return {'cancelled'}
+end
+if redis.call('ZSCORE', DEAD, id) then return {'dead'} end
+return {redis.call('EXISTS', BASE .. 'outcome:' .. id) == 1 and 'over' or 'gone'}

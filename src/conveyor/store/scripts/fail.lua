@@ -1,0 +1,11 @@
+#!lua flags=allow-oom
+-- fail: leased -> dead. The job's bytes stay, so that it can be revived.
+-- use: wake, deliver, settle, lease
+-- ARGV  1 token; 2 id; 3 outcome; 4 keep, ms; 5 note for the history
+-- gives OK | STALE
+local token, id = ARGV[1], ARGV[2]
+if not is_holder(redis.call('HGET', LEASES, id), token) then return {'STALE'} end
+bury(id, ARGV[3], tonumber(ARGV[4]), server_time())
+redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[5])
+tell_joiners()
+return {'OK'}

@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- finish: leased -> over, with the outcome kept and pushed to whoever waits; a batch under one token.
+-- use: wake, deliver, lease
+-- ARGV  1 token; 2 counter that the ledger counts them in: finished or cancelled
+--       3.. id, outcome, keep ms, note for the history (empty: none) of each job
+-- gives OK, ids that this token does not hold …
+-- Atomic because a result and the end of its lease are one fact.
+local token, counter = ARGV[1], ARGV[2]
+local FIRST = 3
+local asked = {}
+for place = FIRST, #ARGV, 4 do asked[#asked + 1] = ARGV[place] end
+local leases = redis.call('HMGET', LEASES, unpack(asked))
+local now = server_time()
+local reply, ids, outcomes, letters = {'OK'}, {}, {}, {}
+local prefix = token .. ' '
+local length = #prefix
+for number, id in ipairs(asked) do
+  local lease = leases[number]
+  if lease and string.sub(lease, 1, length) == prefix then
+    local place = FIRST + 4 * (number - 1)
+    ids[#ids + 1] = id
+    outcomes[#ids] = ARGV[place + 1]
+    deliver(letters, id, ARGV[place + 1], tonumber(ARGV[place + 2]), now)
+    if ARGV[place + 3] ~= '' then
+      redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[place + 3])
+    end
+  else
+    reply[#reply + 1] = id
+  end
+end
+if #ids == 0 then return reply end
+each_part('ZREM', LEASED, ids)
+each_part('HDEL', LEASES, ids)
+each_part('HDEL', JOBS, ids)
+clear_traces(letters, ids, outcomes)
+redis.call('HINCRBY', META, counter, #ids)
+send_letters(letters)
+tell_joiners()
+return reply

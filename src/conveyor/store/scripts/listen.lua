@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- listen: hold an inbox open, and ask for outcomes that may have come before it was.
+-- ARGV  1 inbox; 2 for how long, ms (0: close it); 3 bytes that the reply may have; 4.. ids asked for
+-- gives id, outcome (empty: no such job and nothing kept) of each that is over; ids left out have not ended, and their
+--       outcome will be pushed; the last element is the number of ids looked at
+local inbox, hold, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local FIRST = 4
+local now = server_time()
+redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)
+if hold == 0 then
+  redis.call('ZREM', INBOXES, inbox)
+  redis.call('DEL', BASE .. 'inbox:' .. inbox)
+  return {0}
+end
+redis.call('ZADD', INBOXES, now + hold, inbox)
+local reply, size, looked = {}, 0, 0
+for place = FIRST, #ARGV do
+  local id = ARGV[place]
+  local outcome = redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
+  if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then outcome = '' end
+  if outcome then
+    reply[#reply + 1] = id
+    reply[#reply + 1] = outcome
+    size = size + #outcome
+  elseif string.sub(id, 1, 10) ~= inbox then
+    local watchers = redis.call('HGET', WATCHERS, id) or ''
+    if not string.find(' ' .. watchers .. ' ', ' ' .. inbox .. ' ', 1, true) then
+      redis.call('HSET', WATCHERS, id, watchers .. ' ' .. inbox)
+    end
+  end
+  looked = looked + 1
+  if size > most_bytes then break end
+end
+reply[#reply + 1] = looked
+return reply

@@ -1,0 +1,8 @@
+#!lua flags=allow-oom
+-- promote: delayed -> ready, a slice of those that are due.
+-- use: wake, deliver, settle, lease, recover
+-- ARGV  none
+-- gives OK, how many
+local moved = promote(server_time())
+if moved > 0 then ring(moved) end
+return {'OK', moved}

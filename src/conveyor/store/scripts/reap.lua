@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- reap: leased -> ready, dead or cancelled, a slice of those whose lease ran out.
+-- use: wake, deliver, settle, lease, recover
+-- ARGV  none
+-- gives OK, how many
+local now = server_time()
+local meta = redis.call('HMGET', META, 'clock', 'wall')
+local clock = lease_clock(meta[1], meta[2], now)
+local moved = 0
+if redis.call('EXISTS', LEASED) == 1 then
+  redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
+  moved = reap(clock, now)
+end
+if moved > 0 then
+  ring(moved)
+  tell_joiners()
+end
+return {'OK', moved}

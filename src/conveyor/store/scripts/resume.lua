@@ -1,0 +1,9 @@
+#!lua flags=allow-oom
+-- resume: undo pause and shutdown.
+-- use: wake
+-- ARGV  none
+-- gives OK
+redis.call('HDEL', META, 'paused', 'shutdown')
+ring(math.min(redis.call('ZCARD', READY), MOST_HINTS))
+make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
+return {'OK'}

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- retry: leased -> delayed (or ready, without a delay), one retry used.
+-- use: wake, deliver, settle, lease, recover
+-- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history
+-- gives OK | STALE
+local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local text = redis.call('HGET', LEASES, id)
+if not is_holder(text, token) then return {'STALE'} end
+local lease = read_lease(text)
+local retries, crashes, recoveries = read_tries(id)
+local priority = 255 - math.floor(tonumber(lease.place) / LEVEL)
+redis.call('ZREM', LEASED, id)
+redis.call('HDEL', LEASES, id)
+redis.call('HDEL', PROGRESS, id)
+write_tries(id, retries + 1, crashes, recoveries)
+if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
+redis.call('ZADD', DELAYED, exact(server_time() + delay), id)
+redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[4])
+if delay == 0 then promote(server_time()) end
+ring(1)
+return {'OK'}

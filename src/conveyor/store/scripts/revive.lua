@@ -1,0 +1,21 @@
+#!lua
+-- revive: dead -> ready, as if never tried.
+-- use: wake
+-- ARGV  1.. ids
+-- gives OK, how many were revived
+local sequence = tonumber(redis.call('HGET', META, 'sequence')) or 0
+local revived = 0
+for _, id in ipairs(ARGV) do
+  if redis.call('ZREM', DEAD, id) == 1 then
+    revived = revived + 1
+    redis.call('HDEL', REASONS, id)
+    redis.call('HDEL', TRIES, id)
+    redis.call('DEL', BASE .. 'outcome:' .. id)
+    redis.call('ZADD', READY, exact(255 * LEVEL + sequence + revived), id)
+  end
+end
+if revived > 0 then
+  redis.call('HSET', META, 'sequence', exact(sequence + revived))
+  ring(revived)
+end
+return {'OK', revived}

@@ -1,0 +1,50 @@
+-- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox.
+local open_inboxes = {}
+
+local function is_open(inbox, now)
+  if open_inboxes[inbox] == nil then
+    local until_when = redis.call('ZSCORE', INBOXES, inbox)
+    open_inboxes[inbox] = until_when and tonumber(until_when) > now or false
+  end
+  return open_inboxes[inbox]
+end
+
+local function push(letters, inbox, id, outcome)
+  local letter = letters[inbox]
+  if not letter then
+    letter = {}
+    letters[inbox] = letter
+  end
+  letter[#letter + 1] = id
+  letter[#letter + 1] = outcome
+end
+
+-- letters: inbox -> list of id, outcome, …; filled here, sent by send_letters
+local function deliver(letters, id, outcome, keep_ms, now)
+  if keep_ms > 0 then redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', keep_ms) end
+  local inbox = string.sub(id, 1, 10)
+  if is_open(inbox, now) then push(letters, inbox, id, outcome) end
+end
+
+local function send_letters(letters)
+  for inbox, letter in pairs(letters) do
+    local list = BASE .. 'inbox:' .. inbox
+    each_part('RPUSH', list, letter)
+    redis.call('PEXPIRE', list, 120000)
+  end
+end
+
+local function clear_traces(letters, ids, outcomes) -- of jobs that are over: what only some jobs have
+  if redis.call('EXISTS', TRIES, PROGRESS, WATCHERS) == 0 then return end
+  each_part('HDEL', TRIES, ids)
+  each_part('HDEL', PROGRESS, ids)
+  if redis.call('EXISTS', WATCHERS) == 1 then
+    for place, id in ipairs(ids) do
+      local watchers = redis.call('HGET', WATCHERS, id)
+      if watchers then
+        for inbox in string.gmatch(watchers, '%S+') do push(letters, inbox, id, outcomes[place]) end
+        redis.call('HDEL', WATCHERS, id)
+      end
+    end
+  end
+end

@@ -1,0 +1,23 @@
+-- A lease as text: token, owner, how it is held (S started, H held, C started and wished cancelled), place in ready.
+local LEASE_STEP = 5000 -- ms that the lease clock may advance at once
+
+local function read_lease(text)
+  local token, owner, how, place = string.match(text, '^(%S+) (%S+) (%S) (%S+)$')
+  return {token = token, owner = owner, how = how, place = place}
+end
+
+local function write_lease(lease)
+  return lease.token .. ' ' .. lease.owner .. ' ' .. lease.how .. ' ' .. lease.place
+end
+
+local function is_holder(text, token) -- plain compare: does this lease carry that token?
+  return text and string.sub(text, 1, #token + 1) == token .. ' '
+end
+
+-- The clock that leases run on: follows the server's, but never back, and by at most LEASE_STEP from one script
+-- to the next. So neither a jump of the wall clock nor an outage of the server ends a healthy lease.
+local function lease_clock(meta_clock, meta_wall, now)
+  local clock = tonumber(meta_clock) or now
+  local wall = tonumber(meta_wall) or now
+  return clock + math.max(0, math.min(now - wall, LEASE_STEP))
+end

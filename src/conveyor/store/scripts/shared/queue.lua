@@ -1,0 +1,21 @@
+-- What every script knows: its keys by name, the time, and how to take arguments in pieces that unpack can carry.
+local META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN, JOINERS,
+  INBOXES, WATCHERS, PROGRESS, HISTORY = unpack(KEYS)
+local BASE = string.sub(META, 1, -5)
+local PROTOCOL = '1'
+local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double
+
+local function server_time() -- milliseconds since 1970, the same throughout one script
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function each_part(command, key, arguments) -- unpack carries some thousand values, not any number
+  for first = 1, #arguments, 4000 do
+    redis.call(command, key, unpack(arguments, first, math.min(first + 3999, #arguments)))
+  end
+end
+
+local function exact(number) -- a whole number as text, without an exponent
+  return string.format('%.0f', number)
+end

@@ -1,0 +1,71 @@
+-- Bounded slices of what anybody does for everybody: jobs that came due, leases that ran out.
+local MOST_DUE, MOST_LAPSED = 64, 32
+local CRASH_BUDGET = 3
+
+local function read_tries(id) -- retries used, crashes, recoveries
+  local text = redis.call('HGET', TRIES, id)
+  if not text then return 0, 0, 0 end
+  local retries, crashes, recoveries = string.match(text, '^(%d+) (%d+) (%d+)$')
+  return tonumber(retries), tonumber(crashes), tonumber(recoveries)
+end
+
+local function write_tries(id, retries, crashes, recoveries)
+  redis.call('HSET', TRIES, id, retries .. ' ' .. crashes .. ' ' .. recoveries)
+end
+
+local function promote(now) -- delayed -> ready, at a new place; gives how many
+  local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, MOST_DUE)
+  if #due == 0 then return 0 end
+  local last = redis.call('HINCRBY', META, 'sequence', #due)
+  local places = {}
+  for offset, id in ipairs(due) do
+    local priority = tonumber(redis.call('HGET', PRIORITIES, id) or 0)
+    places[#places + 1] = exact((255 - priority) * LEVEL + last - #due + offset)
+    places[#places + 1] = id
+  end
+  redis.call('ZREM', DELAYED, unpack(due))
+  redis.call('HDEL', PRIORITIES, unpack(due))
+  redis.call('ZADD', READY, unpack(places))
+  return #due
+end
+
+-- The worker died under a job, or its lease ran out. Only a job that had started is suspected; one that was
+-- merely held goes back without blame, but is from then on never claimed together with others.
+local function take_back(id, lease, reason, now)
+  local retries, crashes, recoveries = read_tries(id)
+  if lease.how == 'C' then
+    settle(id, reason.cancelled, reason.keep_ms, 'cancelled', now)
+    return 'cancelled'
+  end
+  if lease.how == 'S' then crashes = crashes + 1 end
+  if crashes >= CRASH_BUDGET then
+    bury(id, reason.lost, reason.keep_ms, now)
+    return 'dead'
+  end
+  write_tries(id, retries, crashes, recoveries + 1)
+  redis.call('ZREM', LEASED, id)
+  redis.call('HDEL', LEASES, id)
+  redis.call('ZADD', READY, lease.place, id)
+  return 'ready'
+end
+
+local LAPSED = {
+  cancelled = cmsgpack.pack({'cancelled', false, 0}),
+  lost = cmsgpack.pack({'lost', {'LeaseLost', 'three workers that ran it were never heard of again', ''}, 0}),
+  keep_ms = 3600000,
+}
+
+local function reap(clock, now) -- leases that ran out; gives how many
+  local lapsed = redis.call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, MOST_LAPSED)
+  for _, id in ipairs(lapsed) do
+    local text = redis.call('HGET', LEASES, id)
+    if text then
+      take_back(id, read_lease(text), LAPSED, now)
+    else -- an index entry without a lease: somebody else wrote to our keys
+      redis.call('ZREM', LEASED, id)
+      redis.call('HINCRBY', META, 'orphans', 1)
+    end
+  end
+  if #lapsed > 0 then redis.call('HINCRBY', META, 'lapsed', #lapsed) end
+  return #lapsed
+end

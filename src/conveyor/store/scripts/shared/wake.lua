@@ -1,0 +1,32 @@
+-- Hints for those who wait. A hint may be lost or superfluous: whoever is woken looks again.
+local MOST_HINTS = 32
+
+local function ring(count) -- wake up to `count` waiting consumers
+  local spare = math.min(count, MOST_HINTS - redis.call('LLEN', BELL))
+  if spare > 0 then
+    local hints = {}
+    for place = 1, spare do hints[place] = '1' end
+    redis.call('RPUSH', BELL, unpack(hints))
+  end
+end
+
+local function wake(waiter)
+  local list = BASE .. 'wake:' .. waiter
+  if redis.call('EXISTS', list) == 0 then
+    redis.call('RPUSH', list, '1')
+    redis.call('PEXPIRE', list, 10000)
+  end
+end
+
+local function make_room(maxsize) -- wake as many producers as now have room, those first that came first
+  if maxsize == 0 or redis.call('EXISTS', LINE) == 0 then return end
+  local free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED)
+  if free <= 0 then return end
+  for _, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MOST_HINTS) - 1)) do wake(waiter) end
+end
+
+local function tell_joiners() -- the queue may be all done now: wake those who wait for that
+  if redis.call('EXISTS', JOINERS) == 0 then return end
+  if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end
+  for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do wake(waiter) end
+end

