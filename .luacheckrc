@@ -2,12 +2,15 @@
 std = "lua51"
 max_line_length = 120
 read_globals = { "KEYS", "ARGV", "redis", "cjson", "cmsgpack" }
-exclude_files = { ".venv" }
 
--- What scripts/shared/*.lua defines and the loader puts in front of a script that asks for it.
-local shared = {}
-for _, name in ipairs(shared) do
-    table.insert(read_globals, name)
+-- What scripts/shared/*.lua defines at its margin; the loader puts it in front of a script that asks for it.
+local shared = io.popen("cat src/conveyor/store/scripts/shared/*.lua")
+local text = "\n" .. shared:read("*a")
+shared:close()
+for _, pattern in ipairs { "\nlocal function ([%w_]+)", "\nlocal ([%w_,%s]+) =" } do
+  for names in text:gmatch(pattern) do
+    for name in names:gmatch("[%w_]+") do table.insert(read_globals, name) end
+  end
 end
 
 -- A shared file defines what others use.

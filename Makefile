@@ -1,6 +1,7 @@
 # What can be done here. `make` alone prints it.
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help run setup test check format torture bench clean
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
@@ -41,7 +42,7 @@ clean: ## remove .venv and all that was built or cached
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The marks are younger than what they were installed from, so a second call has nothing to do.
-.venv/installed: $(PYTHON) pyproject.toml requirements.txt
+.venv/installed: .venv/pyvenv.cfg pyproject.toml requirements.txt
 	@echo "installing Conveyor and what it needs into .venv"
 	@$(PIP) -r requirements.txt
 	@touch $@
@@ -53,7 +54,7 @@ clean: ## remove .venv and all that was built or cached
 
 # The first Python that is new enough; one that can make a complete venv is preferred. A Debian without
 # python3-venv may still have pip, and that can put itself into a venv made without it.
-$(PYTHON):
+.venv/pyvenv.cfg:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		some=$${some:-$$python}; \
@@ -65,4 +66,3 @@ $(PYTHON):
 	elif [ -n "$$some" ]; then \
 		echo "$$some cannot make a virtual environment: install python3-venv (apt-get install python3-venv)" >&2; exit 1; \
 	else echo "Conveyor needs Python 3.11 or newer: none of python3, python3.11 … python3.14 is" >&2; exit 1; fi
-	@touch $@

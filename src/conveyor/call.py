@@ -78,6 +78,15 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return codec.decode(self.args)
 
 
+    def positional(self) -> list[Any]:
+        """Give the positional arguments as they travelled, without the types that the task asks for."""
+        return list(codec.decode(self.args))
+
+    def named(self) -> dict[str, Any]:
+        """Give the keyword arguments as they travelled."""
+        return dict(codec.decode(self.kwargs))
+
+
 _decoder = msgspec.msgpack.Decoder(Call)
 _DEFAULTS = RunOptions()
 

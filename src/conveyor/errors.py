@@ -65,7 +65,14 @@ class DuplicateJob(ConveyorError):
 
 
 class Full(ConveyorError, queue.Full):
-    """The queue had no room for the job within the time the caller allowed."""
+    """The queue had no room for the job within the time the caller allowed.
+
+    `accepted` says how many of the jobs put together are in the queue nevertheless: the first ones.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "", accepted: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.accepted = accepted
 
 
 class Empty(ConveyorError, queue.Empty):

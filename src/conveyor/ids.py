@@ -51,6 +51,11 @@ def new_ids(count: int) -> list[str]:
     return [producer + _PAIRS[number // base] + _PAIRS[number % base] for number in range(first, first + count)]
 
 
+def producer() -> str:
+    """Give the part of the id that is this process's own: the name of its inbox."""
+    return _numbers.producer
+
+
 def producer_of(job_id: str) -> str:
     """Give the name of the inbox that the id itself points to."""
     return job_id[:PRODUCER_LENGTH]

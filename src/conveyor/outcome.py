@@ -50,7 +50,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The kept outcome of a job that has ended."""
 
     state: str
-    """done, failed, cancelled or lost."""
+    """done, failed, cancelled or lost; gone where nothing is known of the job."""
     value: Raw
     elapsed: float = 0.0
     """Seconds the last run took."""
@@ -71,8 +71,22 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (JobLost if self.state == "lost" else JobFailed)(kind, message, traceback)
 
 
+class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A finish as the history keeps it, for people."""
+
+    id: str
+    task: str
+    state: str
+    elapsed: float
+    worker: str
+    attempt: int
+    at: float
+    """Seconds since 1970, by the worker's clock."""
+
+
+decode_note = msgspec.msgpack.Decoder(Note).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
-_HEADS = {state: b"\x93" + codec.encode(state) for state in ("done", "failed", "cancelled", "lost")}
+_HEADS = {state: b"\x93" + codec.encode(state) for state in ("done", "failed", "cancelled", "lost", "gone")}
 _NOTHING = codec.encode(None)
 
 

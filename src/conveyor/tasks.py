@@ -11,6 +11,7 @@ from msgspec import structs
 
 from conveyor.call import PutOptions, RunOptions
 from conveyor.errors import BadCall, UnknownTask
+from conveyor.loading import load_script
 from conveyor.queue import Queue
 from conveyor.signature import main_name, name_of
 
@@ -118,6 +119,11 @@ class Registry:
         """Import a module: its tasks are registered, and its own plain functions may be run by name as well."""
         importlib.import_module(module)
         self.modules.add(module)
+
+    def read_script(self, file: str, name: str) -> None:
+        """Read a script for its tasks and functions, without doing the rest of it."""
+        load_script(file, name)
+        self.modules.add(name)
 
     def promise(self, names: dict[str, str]) -> None:
         """Register tasks (name to module) whose modules are imported only when first asked for."""

@@ -39,9 +39,10 @@ class Client:
     A connection with an answer still to come is closed, never reused.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE, revive: Callable[[], object] | None = None) -> None:
         self.url = url
         self.patience = patience
+        self.revive = revive
         self._make = _maker(url)
         self._idle: list[AbstractConnection] = []
         self._process = os.getpid()
@@ -75,6 +76,8 @@ class Client:
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
                 if deadline.left(pause) < pause:
                     raise
+                if self.revive is not None:
+                    self.revive()
                 clock.sleep(pause)
 
     def _once(self, commands: Sequence[Command], *, again: bool) -> list[Any]:
@@ -83,7 +86,7 @@ class Client:
             replies = exchange(connection, commands, again=again)
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             connection.disconnect()
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
         except BaseException:
             connection.disconnect()
             raise
@@ -109,22 +112,70 @@ class Client:
         try:
             return self._make()
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
 
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """Give the library's error as ours."""
         message = f"no answer from the server at {shown(self.url)}: {error}"
         return StoreUnavailable(message, hint="is it running, and is the address right? `conveyor doctor` looks closer")
 
     def _translated(self, error: Exception) -> StoreError:
         text = str(error)
         if isinstance(error, foreign.BusyLoadingError | foreign.ReadOnlyError) or text.startswith(_SOON):
-            return self._unavailable(error)
+            return self.unavailable(error)
         hint = "`conveyor doctor` tells what is wrong with the server"
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
             hint = "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
             hint = "give user and password in the URL, and the user the rights named in docs/security"
         return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
+
+
+class Listener:
+    """A connection of its own for commands that block: sent now, answered when its file number becomes readable."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._connection: AbstractConnection | None = None
+        self._asked: Command | None = None
+
+    def fileno(self) -> int:
+        """Give the number to wait on; -1 while nothing is asked."""
+        socket = getattr(self._connection, "_sock", None)
+        return -1 if socket is None or self._asked is None else int(socket.fileno())
+
+    def ask(self, command: Command) -> None:
+        """Send a command; raises StoreUnavailable."""
+        if self._connection is None:
+            self._connection = self.client.connection()
+        self._asked = command
+        try:
+            send(self._connection, [command])
+        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
+            self.close()
+            raise self.client.unavailable(error) from error
+
+    def answer(self) -> Any:
+        """Read the answer to what was asked; raises StoreUnavailable."""
+        assert self._connection is not None  # noqa: S101 - answers follow questions
+        assert self._asked is not None  # noqa: S101
+        try:
+            reply = receive(self._connection, [self._asked])[0]
+        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
+            self.close()
+            raise self.client.unavailable(error) from error
+        if isinstance(reply, Exception):
+            self.close()
+            raise self.client.unavailable(reply)
+        command, self._asked = self._asked, None
+        return command.read(reply)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._asked = None
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
 
 
 def exchange(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:

@@ -1,11 +1,11 @@
-"""The embedded server: a Valkey of this user's own, started on first use and shared by all of the user's processes.
+"""The embedded server: a Valkey of this user's own, started on first use, shared by all of their processes.
 
-It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, so that work
-survives a reboot. Any number of processes may call in here at once. Two file locks keep them apart:
+It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, so that
+work survives a reboot. Any number of processes may call in here at once. Two file locks keep them apart:
 
 * `server.lock` is held by whoever starts or stops the server, for as long as that takes;
-* `server.alive` is locked by the starter and inherited by the server, so the kernel frees it when the server dies,
-  however it dies. A pid may have been reused and a socket file may be stale; this lock does not lie.
+* `server.alive` is locked by the starter and inherited by the server, so the kernel frees it when the server
+  dies, however it dies. A pid may have been reused and a socket file may be stale; this lock does not lie.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from conveyor.store.state_folder import is_private, make_private, new_socket, so
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds: for one answer of a running server; for a new server's first answer; for other starters to be done.
-_ANSWER_PATIENCE, _START_PATIENCE, _TURN_PATIENCE = 5.0, 30.0, 60.0
+_ANSWER_PATIENCE = 5.0  # seconds for one answer of a running server
+_START_PATIENCE = 30.0  # seconds for the first answer of a new one
+_TURN_PATIENCE = 60.0  # seconds until another process is done with starting or stopping it
+_STOPPED = "stopped"  # a file that says: it does not run because somebody wanted that
 _STEP = 0.01  # seconds between two looks at something that is about to happen
 
 
@@ -46,23 +48,36 @@ class ServerState:
 
 
 def ensure() -> str:
-    """Give the url of the embedded server, starting it if it does not run and waiting until it has read its data.
+    """Give the url of the embedded server; start it if it does not run, and wait until it has read its data.
 
-    Costs a fraction of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
+    Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
     """
     folder = state_folder()
     place = socket_in_use(folder)
     answer = _answer(place)
     if answer is None:
         place = _bring_up(folder)
+        (folder / _STOPPED).unlink(missing_ok=True)
         answer = _answer(place)
     while answer is None or answer.startswith("-LOADING"):
-        # No deadline: a large append-only file takes minutes to read, and a server that dies over it is noticed.
+        # No deadline: a large append-only file takes minutes to read, and if the server dies over it we see.
         if answer is None and not _is_alive(folder):
             raise failed(folder, "it ended while it read its data")
         sleep(_STEP)
         answer = _answer(place)
     return _url(place)
+
+
+def revive() -> bool:
+    """Start the server again if it died; not if somebody stopped it, for then that is what they want.
+
+    For processes that used it and get no answer any more. Tells whether it runs.
+    """
+    folder = state_folder()
+    if (folder / _STOPPED).exists() and not _is_alive(folder):
+        return False
+    ensure()
+    return True
 
 
 def start() -> ServerState:
@@ -82,6 +97,7 @@ def stop(timeout: float = 10.0) -> bool:
     with _turn(folder):
         if not _is_alive(folder):
             return False
+        (folder / _STOPPED).touch(mode=0o600)
         _end(folder, timeout)
     return True
 
@@ -93,11 +109,16 @@ def status() -> ServerState:
     with suppress(OSError):
         facts = dict(line.partition(":")[::2] for line in _ask(place, b"INFO server").splitlines())
         if "process_id" in facts:
-            version = facts.get("valkey_version") or facts["redis_version"]
-            binary = Path(facts["executable"])
-            return ServerState(True, int(facts["process_id"]), _url(place), folder, binary, version)
-    alive = _is_alive(folder)
-    return ServerState(alive, _pid(folder) if alive else None, _url(place), folder, find_binary(), "")
+            return ServerState(
+                running=True,
+                pid=int(facts["process_id"]),
+                url=_url(place),
+                folder=folder,
+                binary=Path(facts["executable"]),
+                version=facts.get("valkey_version") or facts["redis_version"],
+            )
+    running = _is_alive(folder)
+    return ServerState(running, _pid(folder) if running else None, _url(place), folder, find_binary(), "")
 
 
 def _url(place: Path) -> str:
@@ -109,9 +130,14 @@ def _url(place: Path) -> str:
 
 def _bring_up(folder: Path) -> Path:
     """Start the server, unless another process does so first, and give its socket."""
-    with _turn(folder):
-        place = socket_in_use(folder)
-        return place if _answer(place) else _launch(folder)
+    try:
+        with _turn(folder):
+            place = socket_in_use(folder)
+            return place if _answer(place) else _launch(folder)
+    except StoreUnavailable:
+        raise
+    except OSError as error:  # a full disk, a file system without locks
+        raise failed(folder, str(error)) from error
 
 
 @contextmanager
@@ -123,9 +149,7 @@ def _turn(folder: Path) -> Iterator[None]:
         while not _locked(lock.fileno(), fcntl.LOCK_EX):
             if deadline.passed():
                 message = f"another process has been starting or stopping the server in {folder} for too long"
-                raise StoreUnavailable(
-                    message, hint="Look for a stopped or hanging conveyor process and end it."
-                )
+                raise StoreUnavailable(message, hint="Look for a hanging conveyor process and end it.")
             sleep(_STEP)
         yield
 
@@ -191,15 +215,13 @@ def _end(folder: Path, timeout: float) -> None:
     while _is_alive(folder):
         if deadline.passed():
             message = f"the embedded server in {folder} (process {pid}) did not end within {timeout:.0f} s"
-            raise StoreUnavailable(
-                message, hint=f"Read {folder / 'server.log'}, or end the process yourself."
-            )
+            raise StoreUnavailable(message, hint=f"Read {folder}/server.log, or end the process yourself.")
         sleep(_STEP)
 
 
 def _is_alive(folder: Path) -> bool:
     """Tell whether a server process has the folder, be it starting, serving or ending."""
-    with suppress(FileNotFoundError), (folder / "server.alive").open("a") as mark:
+    with suppress(FileNotFoundError, PermissionError), (folder / "server.alive").open() as mark:
         return not _locked(mark.fileno(), fcntl.LOCK_SH)
     return False
 
@@ -218,7 +240,7 @@ def _pid(folder: Path) -> int | None:
 
 
 def _works_in(pid: int, folder: Path) -> bool:
-    """Tell whether a process is the folder's server and not one that got its pid, or runs on another machine."""
+    """Tell whether a process is the folder's server, and not one here with the pid of one elsewhere."""
     facts = Path("/proc", str(pid), "cwd")
     with suppress(OSError):
         return not Path("/proc/self").exists() or facts.samefile(folder)

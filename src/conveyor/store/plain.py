@@ -53,6 +53,11 @@ def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int =
     return Command(words, read=_first, block=seconds)
 
 
+def nudge(queue: str, inbox: str) -> Command:
+    """Wake the reader of an inbox without an outcome."""
+    return Command(("RPUSH", keys.key(queue, f"inbox:{inbox}"), "", ""))
+
+
 def any_work(queues: Iterable[str]) -> Command:
     """Answer whether a queue has jobs that wait, or leases that could lapse: the cheapest look there is."""
     words = ["EXISTS"]

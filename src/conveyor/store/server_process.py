@@ -14,8 +14,8 @@ from conveyor.errors import StoreUnavailable
 _START_PATIENCE = 30.0  # seconds until the server has put itself into the background
 _LOG_LIMIT = 1 << 20  # bytes; a longer log is put aside when the server starts
 
-# A full queue must refuse work rather than forget it (noeviction), a purge of millions must not stop everybody
-# (lazyfree), and the append-only file is the one record on the disk (no snapshots beside it).
+# A full queue must refuse work rather than forget it (noeviction), a purge of millions must not stop
+# everybody (lazyfree), and the append-only file is the one record on the disk (no snapshots beside it).
 _SETTINGS = (
     *("--daemonize", "yes", "--port", "0", "--unixsocketperm", "600", "--maxmemory-policy", "noeviction"),
     *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
@@ -27,8 +27,9 @@ _SETTINGS = (
 def spawn(folder: Path, place: Path, *, keep: int) -> None:
     """Start a server for the folder, on the socket `place`; it inherits the open file `keep`.
 
-    It puts itself into the background: a session of its own, no child of this process, no terminal, and no way for
-    Ctrl-C to reach it. StoreUnavailable if it refuses to run; whether it then answers is for the caller to see.
+    It puts itself into the background: a session of its own, no child of this process, no terminal, and no
+    way for Ctrl-C to reach it. StoreUnavailable if it refuses to run; whether it answers is for the caller
+    to see.
     """
     binary = find_binary()
     if binary is None:

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from conveyor.errors import BadInput
 
@@ -68,13 +68,17 @@ class CsvFile:
             try:
                 self._binary = stack.enter_context(self.path.open("rb"))
             except OSError as error:
-                raise self._refused(f"it cannot be opened: {error.strerror}", "correct its name or rights") from error
-            self._text = stack.enter_context(io.TextIOWrapper(self._binary, encoding=self._encoding, newline=""))
+                self._refuse(f"it cannot be opened: {error.strerror}", "correct its name or rights", error)
+            self._text = stack.enter_context(
+                io.TextIOWrapper(self._binary, encoding=self._encoding, newline="")
+            )
             self._rest = self._read_text()
             first_line = self._rest.partition("\n")[0]
             self.delimiter = max(_DELIMITERS, key=first_line.count)
             with self._csv_errors():
-                self.header = next(csv.reader(io.StringIO(self._rest, newline=""), delimiter=self.delimiter), [])
+                self.header = next(
+                    csv.reader(io.StringIO(self._rest, newline=""), delimiter=self.delimiter), []
+                )
             stack.pop_all()
         return self
 
@@ -100,7 +104,8 @@ class CsvFile:
         # A field over the limit fills at least one whole window of half the limit.
         window = csv.field_size_limit() // 2
         return all(
-            block.find("\n", start, start + window) >= 0 or block.find(self.delimiter, start, start + window) >= 0
+            block.find("\n", start, start + window) >= 0
+            or block.find(self.delimiter, start, start + window) >= 0
             for start in range(0, len(block) - window, window)
         )
 
@@ -146,19 +151,20 @@ class CsvFile:
                 break
             length += len(text)
             if length > LONGEST_LINE:
-                raise self._refused(f"it has a line of more than {LONGEST_LINE:,} characters")
+                self._refuse(f"it has a line of more than {LONGEST_LINE:,} characters")
         return "".join(pieces)
 
     def _read_text(self) -> str:
         try:
             text = self._text.read(BLOCK)
         except UnicodeError as error:
-            message = f"it is not in {self._encoding} ({error})"
-            raise self._refused(message, "name its encoding, as encoding=cp1252") from error
+            self._refuse(
+                f"it is not in {self._encoding} ({error})", "name its encoding, as encoding=cp1252", error
+            )
         except OSError as error:
-            raise self._refused(f"it cannot be read: {error.strerror}") from error
+            self._refuse(f"it cannot be read: {error.strerror}", cause=error)
         if "\0" in text:
-            raise self._refused("it holds zero bytes, so it is binary", "choose text files, or name their encoding")
+            self._refuse("it holds zero bytes, so it is binary", "choose text files, or name their encoding")
         return text
 
     @contextlib.contextmanager
@@ -166,7 +172,10 @@ class CsvFile:
         try:
             yield
         except csv.Error as error:
-            raise self._refused(f"after row {self.rows} it is no CSV: {error}") from error
+            self._refuse(f"after row {self.rows} it is no CSV: {error}", cause=error)
 
-    def _refused(self, why: str, hint: str = "leave it out, or mend it") -> BadInput:
-        return BadInput(f"{self.path} cannot be searched: {why}", hint=hint)
+    def _refuse(
+        self, why: str, hint: str = "leave it out, or mend it", cause: Exception | None = None
+    ) -> NoReturn:
+        message = f"{self.path} cannot be searched: {why}"
+        raise BadInput(message, hint=hint) from cause

@@ -2,14 +2,12 @@
 
 import codecs
 import csv
-import glob
-import os
 import io
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 from conveyor.current import current_job
 from conveyor.errors import BadInput, ConveyorError
@@ -88,8 +86,11 @@ def csv_search(file: Path, search: Search, found: Path | None = None) -> FileMat
 
 @csv_search.splits
 def split(
-    path: Annotated[str, "folder, file, pattern (data/*.csv) or several with commas; empty: sample files"] = "",
+    path: Annotated[
+        str, "folder, file, pattern (data/*.csv) or several with commas; empty: sample files"
+    ] = "",
     word: Annotated[str, "word to look for"] = SAMPLE_WORD,
+    *,
     ignore_case: Annotated[bool, "treat capital and small letters alike"] = True,
     whole_word: Annotated[bool, "leave out words that only contain it"] = False,
     encoding: Annotated[str, "encoding of the files"] = "utf-8-sig",
@@ -105,13 +106,14 @@ def split(
     target = output_file(output, "csv_search", "matches.csv")
     pieces = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.parts")
     return [
-        {"file": file, "search": search, "found": pieces / f"{number:06}.csv"} for number, file in enumerate(files, 1)
+        {"file": file, "search": search, "found": pieces / f"{number:06}.csv"}
+        for number, file in enumerate(files, 1)
     ]
 
 
 @csv_search.joins
 def join(
-    parts: list[FileMatches], /, path: str = "", word: str = SAMPLE_WORD, output: str = "", **_: object
+    parts: list[FileMatches], /, word: str = SAMPLE_WORD, output: str = "", **_: object
 ) -> SearchSummary:
     """Sum the parts, and merge the matching rows into one CSV."""
     target = output_file(output, "csv_search", "matches.csv")
@@ -144,7 +146,9 @@ def find_files(path: str) -> list[Path]:
 def _files_of(path: str) -> list[Path]:
     whole = Path(path).expanduser()
     if not _exists(whole):
-        found = [Path(one) for one in glob.glob(str(whole), recursive=True) if not os.path.isdir(one)]
+        # A pattern is looked up from the root of its file system, or from the current folder.
+        anchor = Path(whole.anchor or ".")
+        found = [file for file in anchor.glob(str(whole.relative_to(whole.anchor))) if not file.is_dir()]
         if not found:
             message = f"{path!r} does not exist"
             raise BadInput(message, hint="give a folder, a file or a pattern such as data/*.csv")
@@ -167,7 +171,9 @@ def _files_in(folder: Path) -> list[Path]:
         raise BadInput(message, hint="give a folder you may read") from error
     if not found:
         message = f"there are no CSV files in {folder}"
-        raise BadInput(message, hint="give a folder with files that end in .csv; folders inside it are not searched")
+        raise BadInput(
+            message, hint="give a folder with files that end in .csv; folders inside it are not searched"
+        )
     return found
 
 
@@ -194,10 +200,10 @@ def _word_of(search: Search) -> Word:
     return Word(search.word, ignore_case=search.ignore_case, whole_word=search.whole_word)
 
 
-def _count(file: Path, search: Search, word: Word, rows: object) -> FileMatches:
+def _count(file: Path, search: Search, word: Word, rows: TextIO | None) -> FileMatches:
     """Search a file and write each matching row to the open text file `rows`, unless that is None."""
     job = current_job()
-    writer = csv.writer(rows) if rows is not None else None  # type: ignore[call-overload]
+    writer = csv.writer(rows) if rows is not None else None
     matching_rows = occurrences = 0
     with CsvFile(file, search.encoding) as source:
         size = max(1, file.stat().st_size)

@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 #: Modules that do something when imported, want a screen, or are large tests.
 LEFT_OUT = {
@@ -57,7 +56,7 @@ def module_names() -> Iterator[str]:
 
 def _parts_of(name: str) -> Iterator[str]:
     try:
-        package: ModuleType = importlib.import_module(name)
+        package = importlib.import_module(name)
     except (Exception, SystemExit):  # noqa: BLE001 (see write_page)
         return
     for part in pkgutil.iter_modules(getattr(package, "__path__", [])):

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -59,11 +59,11 @@ class Reel:
         return float((self.end - self.times[0]) * self.tick)
 
     def shown(self, frame: int) -> float:
-        """When a frame is shown, in seconds since the file's start; for the one after the last, when the last is over."""
+        """When a frame is shown, in seconds since the start; for the one after the last, when the last is over."""
         return float((self.times[frame] if frame < self.frames else self.end) * self.tick)
 
 
-def output_lines(arguments: Sequence[str]) -> Iterator[str]:
+def output_lines(arguments: Sequence[str]) -> Generator[str, None, None]:
     """Run ffmpeg and give the lines of its standard output; raises FfmpegError if it fails.
 
     Closing the iterator kills ffmpeg, and so does the end of this process, however it ends.
@@ -74,7 +74,9 @@ def output_lines(arguments: Sequence[str]) -> Iterator[str]:
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     with (
         tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as process,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+        ) as process,
     ):
         try:
             if process.stdout:
@@ -85,7 +87,9 @@ def output_lines(arguments: Sequence[str]) -> Iterator[str]:
             process.kill()
         if status:
             complaints.seek(0)
-            said = complaints.read().decode("utf-8", "replace").strip().splitlines() or [f"exit code {status}"]
+            said = complaints.read().decode("utf-8", "replace").strip().splitlines() or [
+                f"exit code {status}"
+            ]
             raise FfmpegError(said[-1][:300])
 
 
@@ -134,7 +138,9 @@ def _scan(file: Path, *, decode: bool) -> Reel | None:
 
     Gives None where the packets do not tell, or where there are no frames.
     """
-    how = ["-fps_mode", "passthrough", "-vf", "scale=16:16", "-c:v", "rawvideo"] if decode else ["-c:v", "copy"]
+    how = (
+        ["-fps_mode", "passthrough", "-vf", "scale=16:16", "-c:v", "rawvideo"] if decode else ["-c:v", "copy"]
+    )
     source = ["-protocol_whitelist", "file", "-i", file_address(file), "-map", "0:V:0", "-map", "0:a:0?"]
     facts: dict[str, str] = {}
     times: list[int] = []

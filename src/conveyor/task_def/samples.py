@@ -18,9 +18,31 @@ from conveyor.errors import ConveyorError
 from conveyor.task_def import documentation
 from conveyor.task_def.places import unfinished
 
-_CITIES = ("Lisbon", "Tromsø", "Graz", "Porto", "Kraków", "Oslo", "Gent", "Turin", "Malmö", "Izmir", "Cork", "Lyon")
+_CITIES = (
+    "Lisbon",
+    "Tromsø",
+    "Graz",
+    "Porto",
+    "Kraków",
+    "Oslo",
+    "Gent",
+    "Turin",
+    "Malmö",
+    "Izmir",
+    "Cork",
+    "Lyon",
+)
 _STATES = ("delivered",) * 12 + ("in transit",) * 5 + ("delayed", "returned", "lost")
-_REMARKS = ("", "", "", "left with a neighbour", "fragile", "signed for", "delayed by weather", "second attempt")
+_REMARKS = (
+    "",
+    "",
+    "",
+    "left with a neighbour",
+    "fragile",
+    "signed for",
+    "delayed by weather",
+    "second attempt",
+)
 _COLUMNS = ("shipment", "day", "from", "to", "kilograms", "state", "remark")
 
 
@@ -66,7 +88,9 @@ class DocumentationSite:
     """A web server on a free port of 127.0.0.1, in a thread of this process."""
 
     def __init__(self, folder: Path) -> None:
-        self._pages = {f"/{file.name}": file.read_bytes() for file in make_documentation(folder).glob("*.html")}
+        self._pages = {
+            f"/{file.name}": file.read_bytes() for file in make_documentation(folder).glob("*.html")
+        }
         self._pages["/"] = self._pages["/index.html"]
         self._pages["/robots.txt"] = b"User-agent: *\nAllow: /\n"
         self._server: _Server | None = None
@@ -99,7 +123,9 @@ def make_documentation(folder: Path) -> Path:
     making.mkdir()
     try:
         command = [sys.executable, "-I", str(documentation.__file__), str(making)]
-        finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if not (making / "index.html").is_file():
             message = f"pydoc made no pages: {finished.stderr.strip()[-300:]}"
             raise ConveyorError(message, hint="give the address of another site with url=…")
@@ -131,7 +157,9 @@ class _Page(BaseHTTPRequestHandler):
         page = self.server.pages.get(path)
         body = b"<h1>There is no such page</h1>" if page is None else page
         self.send_response(404 if page is None else 200)
-        self.send_header("Content-Type", "text/plain" if path.endswith(".txt") else "text/html; charset=utf-8")
+        self.send_header(
+            "Content-Type", "text/plain" if path.endswith(".txt") else "text/html; charset=utf-8"
+        )
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -48,7 +48,7 @@ def split(
 
 
 @sleep.joins
-def join(parts: list[float], /, seconds: float = 10.0, times: int = 5) -> Slept:
+def join(parts: list[float], /, **_: object) -> Slept:
     """Add up what was slept."""
     return Slept(len(parts), math.fsum(parts))
 

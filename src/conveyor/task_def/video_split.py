@@ -21,7 +21,20 @@ from conveyor.tasks import task
 #: Segments of one order.
 MOST_SEGMENTS = 10_000
 #: Without frames that depend on later ones (-bf 0) the last packet is the last frame, so its duration can be set.
-_PICTURE = "-c:v libx264 -preset veryfast -crf 18 -pix_fmt yuv420p -bf 0 -threads 1".split()
+_PICTURE = [
+    "-c:v",
+    "libx264",
+    "-preset",
+    "veryfast",
+    "-crf",
+    "18",
+    "-pix_fmt",
+    "yuv420p",
+    "-bf",
+    "0",
+    "-threads",
+    "1",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,9 @@ def split(
         raise BadInput(message, hint=f"give at most segments={reel.frames}")
     folder = output_folder(output, "video_split")
     width = max(3, len(str(segments)))
-    names = [f"{file.stem[:80]}-{number:0{width}}-of-{segments:0{width}}.mp4" for number in range(1, segments + 1)]
+    names = [
+        f"{file.stem[:80]}-{number:0{width}}-of-{segments:0{width}}.mp4" for number in range(1, segments + 1)
+    ]
     return [
         {"file": file, "target": folder / name, "cut": cut}
         for name, cut in zip(names, plan_cuts(reel, segments), strict=True)

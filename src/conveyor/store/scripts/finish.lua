@@ -24,8 +24,8 @@ for number, id in ipairs(asked) do
     if ARGV[place + 3] ~= '' then
       redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[place + 3])
     end
-  else
-    reply[#reply + 1] = id
+  elseif redis.call('GET', BASE .. 'outcome:' .. id) ~= ARGV[FIRST + 4 * (number - 1) + 1] then
+    reply[#reply + 1] = id -- not ours to settle; with this very outcome kept it is the same command sent again
   end
 end
 if #ids == 0 then return reply end

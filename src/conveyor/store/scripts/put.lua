@@ -13,13 +13,16 @@ local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequen
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
 if meta[3] then return {'SHUT'} end
 
-local known = {}
+local known, known_count = {}, 0
 if mode == 'check' then
   for place = FIRST, #ARGV, 2 do
     local id = ARGV[place]
     local bytes = redis.call('HGET', JOBS, id)
     if bytes and bytes ~= ARGV[place + 1] then return {'DUP', id} end
-    if bytes then known[id] = true end
+    if bytes then
+      known[id] = true
+      known_count = known_count + 1
+    end
     if not bytes and redis.call('EXISTS', BASE .. 'outcome:' .. id) == 1 then return {'DUP', id} end
   end
 end
@@ -40,7 +43,7 @@ if maxsize > 0 then
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
-  room = math.max(0, math.min(count, maxsize - waiting - ahead))
+  room = math.min(count, known_count + math.max(0, maxsize - waiting - ahead)) -- known ones come first, and are in
   if room < count and waiter ~= '' then
     redis.call('ZADD', LINE, 'NX', meta[4] or 0, waiter)
     redis.call('HSET', SEEN, waiter, now)

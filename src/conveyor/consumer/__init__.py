@@ -1,0 +1,146 @@
+"""Consumers: running programs that take jobs from queues and own the workers that run them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from conveyor import loading
+from conveyor.consumer.settings import ConsumerSettings, Kind
+from conveyor.errors import ConveyorError
+from conveyor.signature import main_name
+from conveyor.store import Client, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+
+class Consumer:
+    """Takes jobs from queues and runs them in `workers` worker processes (one per core unless given).
+
+    `Consumer("sums").run()` works until it is told to stop (Ctrl-C, SIGTERM, `conveyor kill`). As a context manager it
+    works beside the caller's own code and leaves at the end of the block, after the current jobs; functions of the
+    caller's own script may be submitted then. `tasks` names further modules whose tasks may run; `tasks.py` and
+    `task_def` in the working folder are found by themselves. With several queues, the first that has a job gives it.
+
+    Raises BadCall for settings that cannot work, before anything is started.
+    """
+
+    def __init__(
+        self,
+        queues: str | Iterable[str] = "default",
+        workers: int | None = None,
+        kind: Kind = "process",
+        *,
+        tasks: Iterable[str] = (),
+        store: Client | str | None = None,
+        until_empty: bool = False,
+    ) -> None:
+        script, script_name = _own_script()
+        self.settings = ConsumerSettings(
+            queues=(queues,) if isinstance(queues, str) else tuple(queues),
+            workers=_checked_workers(workers),
+            kind=kind,
+            modules=tuple(tasks) or tuple(loading.found_modules()),
+            script=script,
+            script_name=script_name,
+            path=tuple(one or os.getcwd() for one in sys.path),
+            url=store.url if isinstance(store, Client) else store or "",
+            until_empty=until_empty,
+            lifeline=True,
+        )
+        self._process: subprocess.Popen[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Consumer({list(self.settings.queues)}, workers={self.settings.crew_size})"
+
+    def start(self) -> None:
+        """Start the supervisor and its workers beside this program; returns when they are ready for jobs.
+
+        Raises ConveyorError if they do not come up.
+        """
+        loading.stop_script()
+        if self._process is not None:
+            return
+        connect(self.settings.url or None)  # the embedded server is started here, so that its line is told here
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command_line(self.settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        if self._process.stdout.readline() != "ready\n":
+            status = self._process.wait()
+            self._process = None
+            message = f"the consumer on {', '.join(self.settings.queues)} did not start (exit code {status})"
+            raise ConveyorError(message, hint="its own messages on standard error say why")
+
+    def stop(self) -> int:
+        """Have it leave after the current jobs, and wait for that; gives its exit code."""
+        if self._process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        return self._ended()
+
+    def run(self) -> int:
+        """Work until told to stop, or until the queues are empty with `until_empty`; gives the exit code.
+
+        Ctrl-C once: leave after the current jobs; twice: cancel them and give them back; three times: kill.
+        """
+        self.start()
+        assert self._process is not None  # noqa: S101 - started above
+        while True:
+            try:
+                self._process.wait()
+                return self._ended()
+            except KeyboardInterrupt:
+                continue  # the terminal has told the supervisor as well; it counts
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _ended(self) -> int:
+        assert self._process is not None  # noqa: S101 - callers have seen to that
+        process, self._process = self._process, None
+        status = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        return status
+
+
+def command_line(settings: ConsumerSettings) -> list[str]:
+    """Give the command that supervises a consumer with these settings."""
+    return [sys.executable, "-m", "conveyor.consumer", msgspec.json.encode(settings).decode()]
+
+
+def _checked_workers(workers: int | None) -> int:
+    if workers is None:
+        return 0
+    if workers < 1:
+        message = f"workers={workers}: a consumer needs at least one"
+        raise ConveyorError(message, hint="leave it out for one worker per core")
+    return workers
+
+
+def _own_script() -> tuple[str, str]:
+    """Give file and name of the script this process was started with, if it is one that can be read again."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    name = main_name()
+    if file is None or not pathlib.Path(file).is_file() or name.partition(".")[0] == "conveyor":
+        return "", ""
+    return str(pathlib.Path(file).resolve()), name

@@ -1,0 +1,55 @@
+"""The supervisor's process: `python -m conveyor.consumer SETTINGS`, started by Consumer and by the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from conveyor import ids
+from conveyor.consumer import loading_tasks
+from conveyor.consumer.crew import CrewWorker, consumer_name
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
+from conveyor.consumer.worker import Worker
+from conveyor.errors import ConveyorError
+from conveyor.store import connect
+from conveyor.telemetry import logs
+
+
+def main(arguments: list[str]) -> int:
+    """Supervise until told to leave; gives the exit status."""
+    settings = msgspec.json.decode(arguments[0], type=ConsumerSettings)
+    sys.path[:0] = [one for one in settings.path if one not in sys.path]
+    logs.to_standard_error(usual=not settings.lifeline)
+    try:
+        client = connect(settings.url or None)
+        client.run_all([])
+    except ConveyorError as error:
+        print(f"conveyor: {error}\n  {error.hint}", file=sys.stderr)
+        return 69
+
+    def live(worker: Worker) -> int:
+        client.close()
+        try:
+            registry = loading_tasks.load(settings)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
+            worker.slate.set_error(f"{type(error).__name__}: {error}")
+            return UNLOADABLE
+        CrewWorker(worker.name, settings, worker.slate, client, registry).work()
+        return 0
+
+    return Supervisor(consumer_name(), settings, client, live).run(_announce)
+
+
+def _announce() -> None:
+    """Tell the caller, who may be reading, that all workers are up."""
+    if not sys.stdout.isatty():
+        print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)

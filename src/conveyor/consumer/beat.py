@@ -1,0 +1,86 @@
+"""What a supervisor tells the server regularly: renewed leases, progress, and who does what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor import clock, control
+from conveyor.consumer.settings import HEARTBEAT, LEASE
+from conveyor.store import commands, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conveyor.consumer.worker import Worker
+    from conveyor.store import Client
+    from conveyor.store.commands import Command, Renewal
+
+#: A job that runs for less than this many seconds is not worth a report of its own.
+WORTH_TELLING = 0.4
+
+
+class Beat:
+    """Sends only what has changed, except once every heartbeat."""
+
+    def __init__(self, client: Client, report: control.ConsumerReport) -> None:
+        self.client = client
+        self.report = report
+        self._last_full = float("-inf")
+        self._told: list[tuple[str, str, str]] = []
+        self._progress: dict[str, int] = {}
+
+    def beat(self, workers: Iterable[Worker]) -> list[str]:
+        """Tell what is due; gives the ids of running jobs that somebody wants cancelled. Raises StoreUnavailable."""
+        workers = list(workers)
+        now = clock.monotonic()
+        full = now - self._last_full >= HEARTBEAT
+        told: list[Command] = []
+        renewals = self._renewals(workers) if full else []
+        told += renewals
+        told += self._progressed(workers)
+        reports = [worker.report() for worker in workers]
+        doing = [(one.name, one.state, one.job if one.busy_for > WORTH_TELLING else "") for one in reports]
+        if full or doing != self._told or len(told) > len(renewals):
+            report = _with_workers(self.report, reports)
+            told += plain.report(self.report.name, control.encode(report), clock.wall())
+        if not told:
+            return []
+        answers: list[Renewal] = self.client.run_all(told, patience=0.0)[: len(renewals)]
+        self._told = doing
+        if full:
+            self._last_full = now
+        return [job for renewal in answers for job in renewal.cancelled]
+
+    def hurry(self) -> None:
+        """Have the next beat tell everything."""
+        self._last_full = float("-inf")
+
+    def _renewals(self, workers: Iterable[Worker]) -> list[Command]:
+        held: dict[str, list[tuple[str, str, bool]]] = {}
+        for worker in workers:
+            batch, glance = worker.slate.held(), worker.slate.glance()
+            if batch is None or not glance.runs or glance.place >= len(batch.ids):
+                continue  # nothing is held for longer than a moment unless user code runs
+            for place in range(glance.place, len(batch.ids)):
+                held.setdefault(batch.queue, []).append((batch.ids[place], batch.token, place == glance.place))
+        return [commands.renew(queue, some, LEASE) for queue, some in held.items()]
+
+    def _progressed(self, workers: Iterable[Worker]) -> list[Command]:
+        items: dict[str, list[tuple[str, bytes]]] = {}
+        counters: dict[str, int] = {}
+        for worker in workers:
+            queue, job = worker.job()
+            counter, done, total, message = worker.slate.progress()
+            if not job or not counter:
+                continue
+            counters[job] = counter
+            if self._progress.get(job) != counter:
+                items.setdefault(queue, []).append((job, control.encode(control.Progress(done, total, message))))
+        self._progress = counters
+        return [plain.set_progress(queue, some) for queue, some in items.items()]
+
+
+def _with_workers(report: control.ConsumerReport, workers: list[control.WorkerReport]) -> control.ConsumerReport:
+    return control.ConsumerReport(
+        report.name, report.host, report.pid, report.queues, report.kind, report.started, workers, report.version
+    )

@@ -1,0 +1,218 @@
+"""The worker process: claims, runs, settles. It never renews a lease; its supervisor does that."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from conveyor import clock, ids
+from conveyor.consumer import slate as slates
+from conveyor.consumer.execution import Executor
+from conveyor.consumer.lookout import Lookout
+from conveyor.consumer.pace import Pace
+from conveyor.consumer.settlement import Settler
+from conveyor.consumer.settings import LEASE
+from conveyor.current import CurrentJob
+from conveyor.errors import StoreUnavailable
+from conveyor.outcome import Fail, Outcome
+from conveyor.store import commands, plain
+from conveyor.store.waiting import LONGEST_BLOCK
+
+if TYPE_CHECKING:
+    from conveyor.consumer.settings import ConsumerSettings
+    from conveyor.consumer.slate import Slate
+    from conveyor.store import Client
+    from conveyor.store.commands import Batch, Claimed, Command
+    from conveyor.tasks import Registry
+
+
+class _LeaveNow(BaseException):
+    """Raised by the signal handler where the worker only waits for a job."""
+
+
+class RunningJob(CurrentJob):
+    """The run a task sees through `current_job()`; what it says goes to the slate, and costs no round trip."""
+
+    def __init__(self, worker: CrewWorker, queue: str, token: str, place: int, job: Claimed) -> None:
+        self.id = job.id
+        self.attempt = job.retries + job.crashes + 1
+        self.token = int(token)
+        self._worker = worker
+        self._queue = queue
+        self._place = place
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for this job to stop."""
+        return self._worker.slate.wish(self._worker.batch_number, self._place) != slates.NO_WISH
+
+    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
+        """Say how far the work is."""
+        self._worker.slate.set_progress(done, total, message)
+
+    def log(self, text: str) -> None:
+        """Keep a line of text with the job."""
+        self._worker.client.run_all(plain.log(self._queue, self.id, text))
+
+
+class CrewWorker:
+    """One worker of a consumer, in a process of its own."""
+
+    def __init__(self, name: str, settings: ConsumerSettings, slate: Slate, client: Client, registry: Registry) -> None:
+        self.name = name
+        self.settings = settings
+        self.slate = slate
+        self.client = client
+        self.executor = Executor(registry)
+        self.settler = Settler(name)
+        self.lookout = Lookout(client, self.settler)
+        self.pace = Pace()
+        self.batch_number = 0
+        self.jobs_done = 0
+        self._task = ""
+        self._place = -1
+        self._leaving = False
+        self._waiting = False
+
+    def work(self) -> None:
+        """Claim and run until told to leave, or until the queues are empty if that was asked for."""
+        signal.signal(signal.SIGTERM, self._on_leave)
+        signal.signal(signal.SIGUSR1, self._on_wish)
+        self.slate.set_state(slates.IDLE)
+        while not self._leaving:
+            queue, batch = self._claim()
+            if batch is not None and batch.jobs:
+                self._run_batch(queue, batch)
+            elif not self._wait(batch):
+                break
+        self.slate.set_state(slates.LEAVING)
+        settling = self.settler.commands()
+        if settling:
+            self.settler.settled(settling, self.client.run_all(settling, patience=LEASE))
+        self.executor.close()
+
+    def _claim(self) -> tuple[str, Batch | None]:
+        """Settle what is done and claim from the first queue that has something; both in one round trip."""
+        soonest: Batch | None = None
+        for queue in self.settings.queues:
+            nonce = ids.unique(8)
+            self.slate.claiming(queue, nonce)
+            settling = self.settler.commands()
+            claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
+            *answers, batch = self._run([*settling, claim])
+            self.settler.settled(settling, answers)
+            if batch.jobs:
+                return queue, batch
+            if soonest is None or batch.wait < soonest.wait:
+                soonest = batch
+        return "", soonest
+
+    def _wait(self, batch: Batch | None) -> bool:
+        """Wait for a hint, at most two seconds; gives False if there is nothing left to wait for."""
+        self.pace.reset()
+        self.lookout.rest()
+        self.slate.set_state(slates.IDLE)
+        queues = self.settings.queues
+        wait = batch.wait if batch is not None else LONGEST_BLOCK
+        while not self._leaving:
+            if self.settings.until_empty and not self._run([plain.any_work(queues)])[0]:
+                return False
+            hint = None
+            with contextlib.suppress(_LeaveNow):
+                self._waiting = True
+                hint = self._run([plain.await_bell(queues, min(LONGEST_BLOCK, wait))])[0]
+                self._waiting = False
+            self._waiting = False
+            if self._leaving or hint is not None:
+                break
+            wait = LONGEST_BLOCK
+            if self._run([plain.any_work(queues)])[0]:
+                break
+        return True
+
+    def _run(self, told: list[Command]) -> list[Any]:
+        """Run commands however long the server is away, unless the worker is to leave."""
+        while True:
+            try:
+                return self.client.run_all(told, patience=LONGEST_BLOCK)
+            except StoreUnavailable:
+                if self._leaving:
+                    raise
+
+    def _run_batch(self, queue: str, batch: Batch) -> None:
+        self.slate.set_state(slates.BUSY)
+        names = [job.id for job in batch.jobs]
+        self.batch_number = self.slate.hold(slates.HeldBatch(queue, batch.token, self.slate.claim()[0], names))
+        began = clock.monotonic()
+        held = deque(enumerate(batch.jobs))
+        if len(held) > 1:
+            self.lookout.watch(queue, batch.token, held)
+        self.settler.begin(queue, batch.token, sampled=len(held) > 1)
+        done = 0
+        while held and not self._leaving:
+            try:
+                place, job = held.popleft()
+            except IndexError:  # the lookout was faster
+                break
+            self._run_job(queue, batch.token, place, job)
+            done += 1
+        self.lookout.unwatch()
+        if held:
+            self.settler.release([job.id for _, job in held])
+            held.clear()
+        self.pace.learn(done, clock.monotonic() - began)
+
+    def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> None:
+        decoded = self.executor.decode(job.data)
+        if isinstance(decoded, Fail):
+            self.settler.add(job.id, None, decoded, 0.0, job.retries)
+            return
+        if decoded.task != self._task:
+            self.slate.set_task(decoded.task)
+            self._task = decoded.task
+        self.slate.clear_progress()
+        current = RunningJob(self, queue, token, place, job)
+        began = clock.monotonic()
+        self.lookout.since = began
+        self._place = place
+        self.slate.start(place, began, decoded.options.timeout or 0.0)
+        outcome: Outcome
+        try:
+            outcome = self.executor.run(decoded, current, job.retries)
+        finally:
+            self._place = -1
+        elapsed = clock.monotonic() - began
+        self.jobs_done += 1
+        self.slate.end(self.jobs_done)
+        self.settler.add(job.id, decoded, outcome, elapsed, job.retries)
+
+    def _on_leave(self, *_: Any) -> None:
+        self._leaving = True
+        if self._waiting:
+            self._waiting = False
+            raise _LeaveNow
+
+    def _on_wish(self, *_: Any) -> None:
+        """The supervisor wants the running job to end: raise in it, if it is still the one that is meant."""
+        place = self._place
+        if place < 0:
+            return
+        what = self.slate.wish(self.batch_number, place)
+        if what != slates.NO_WISH:
+            self.executor.returning = what == slates.WISH_RETURN
+            self.executor.interrupt()
+
+
+def owner_name(consumer: str, number: int) -> str:
+    """Give the name of a consumer's worker."""
+    return f"{consumer}/{number}"
+
+
+def consumer_name() -> str:
+    """Give a new consumer its name: where it runs, and four letters that tell it from the others there."""
+    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
+    return f"{host}-{ids.unique(4)}"
+

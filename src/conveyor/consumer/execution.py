@@ -1,0 +1,110 @@
+"""One run of one job, as named steps that end in an outcome. No server, no slate: what happens to user code is here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conveyor import call
+from conveyor.current import running
+from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
+from conveyor.outcome import Cancel, Fail, Outcome, Release, Retry, describe_error, describe_text, result_bytes
+from conveyor.retry import delay_before
+from conveyor.signature import Signature, signature_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.current import CurrentJob
+    from conveyor.tasks import Registry
+
+#: Errors that the same input gives again; trying once more would be a waste.
+_HOPELESS = (BadInput, BadCall, UnknownTask)
+
+
+class Runnable(NamedTuple):
+    """A task as a worker needs it."""
+
+    function: Callable[..., Any]
+    signature: Signature
+    is_coroutine: bool
+
+
+class Executor:
+    """Runs jobs, one at a time, in the thread that calls it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._known: dict[str, Runnable] = {}
+        self._runner: asyncio.Runner | None = None
+        self._awaited: asyncio.Task[Any] | None = None
+        self.returning = False  # set when a cancellation only wants the job back, not ended
+
+    def decode(self, data: bytes) -> call.Call | Fail:
+        """Read a job's bytes; bytes that are no job are a failure, and stay as they are."""
+        try:
+            return call.decode_call(data)
+        except (msgspec.MsgspecError, ValueError) as error:
+            return Fail(describe_text("Undecodable", f"the job's bytes are no job: {error}"))
+
+    def run(self, job: call.Call, current: CurrentJob, retries_used: int) -> Outcome:
+        """Find the task, decode the arguments, run, and say what came of it; never raises what user code raises."""
+        try:
+            runnable = self._find(job.task)
+            args, kwargs = runnable.signature.decode(job.args, job.kwargs)
+            with running(current):
+                value = runnable.function(*args, **kwargs)
+                if runnable.is_coroutine or inspect.iscoroutine(value):
+                    value = self._await(value)
+        except (JobCancelled, asyncio.CancelledError):
+            return Release() if self.returning else Cancel()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
+            return _judged(error, job.options, retries_used)
+        return result_bytes(value, typed=runnable.signature.gives_objects)
+
+    def interrupt(self) -> None:
+        """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
+        if self._awaited is not None:
+            self._awaited.get_loop().call_soon_threadsafe(self._awaited.cancel)
+            return
+        message = "the job was cancelled"
+        raise JobCancelled(message)
+
+    def close(self) -> None:
+        """End the event loop, if a coroutine ever needed one."""
+        if self._runner is not None:
+            self._runner.close()
+
+    def _find(self, name: str) -> Runnable:
+        known = self._known.get(name)
+        if known is None:
+            if name == call.ITEM:
+                message = "an item that was put with Queue.put names no task"
+                raise UnknownTask(message, hint="take items with Queue.get, and put work with submit")
+            function = self.registry.find(name).function
+            known = Runnable(function, signature_of(function), inspect.iscoroutinefunction(function))
+            self._known[name] = known
+        return known
+
+    def _await(self, coroutine: Any) -> Any:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+
+        async def watched() -> Any:
+            self._awaited = asyncio.current_task()
+            try:
+                return await coroutine
+            finally:
+                self._awaited = None
+
+        return self._runner.run(watched())
+
+
+def _judged(error: BaseException, options: call.RunOptions, retries_used: int) -> Outcome:
+    data = describe_error(error)
+    if retries_used < options.retries and not isinstance(error, _HOPELESS):
+        return Retry(data, delay_before(retries_used + 1, options.first_delay))
+    return Fail(data)

@@ -1,0 +1,83 @@
+"""The kill ladder, as the supervisor climbs it: stop after current, cancel one job, kill now; each step is answered."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor import clock, control
+from conveyor.consumer import slate as slates
+from conveyor.errors import StoreUnavailable
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from conveyor.consumer.supervisor import Supervisor
+    from conveyor.consumer.worker import Worker
+
+
+class Ladder:
+    """Obeys control commands and answers them, per target: acknowledged at once, done when it is."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+        self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
+
+    def obey(self, data: bytes) -> None:
+        """Do what a control command says; what cannot be read is no command."""
+        try:
+            order = control.decode_control(data)
+        except (msgspec.MsgspecError, ValueError):
+            return
+        if order.verb == "cancel":
+            self.cancel(order.job)
+        elif order.verb in {"stop", "kill"}:
+            self._end_workers(order)
+
+    def cancel(self, job_id: str) -> None:
+        """End one run: raise in the task, and kill its worker if it does not react in time."""
+        worker = self.supervisor.running(job_id)
+        if worker is None or worker.cancelling == job_id:
+            return
+        glance = worker.slate.glance()
+        worker.cancelling = job_id
+        worker.kill_at = clock.monotonic() + self.supervisor.settings.grace
+        worker.interrupt(slates.WISH_CANCEL, glance)
+
+    def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
+        """Answer a command about one target."""
+        data = control.encode(control.Answer(target, state, detail))
+        with contextlib.suppress(StoreUnavailable):
+            self.supervisor.client.run_all(plain.answer(order.id, data), patience=0.0)
+
+    def answer_all(self) -> None:
+        """Answer those who wanted the whole consumer to end, now that it does."""
+        for order in self._whole:
+            self.answer(order, self.supervisor.report.name, "done")
+
+    def _end_workers(self, order: control.Control) -> None:
+        supervisor = self.supervisor
+        targets = list(supervisor.workers.values())
+        if order.workers:
+            targets = [one for one in targets if one.name in order.workers]
+            for name in set(order.workers) - {one.name for one in targets}:
+                self.answer(order, name, "unknown", "no such worker")
+        else:
+            self._whole.append(order)
+            self.answer(order, supervisor.report.name, "acknowledged")
+            supervisor.to_start.clear()
+        for worker in targets:
+            self._end(worker, order)
+        supervisor.beat.hurry()
+
+    def _end(self, worker: Worker, order: control.Control) -> None:
+        worker.asked.append(order)
+        self.supervisor.to_start.pop(worker.name, None)
+        self.answer(order, worker.name, "acknowledged", worker.job()[1])
+        if order.verb == "kill":
+            worker.verb = "kill"
+            worker.kill()
+        else:
+            worker.verb = worker.verb or "stop"
+            worker.leave()

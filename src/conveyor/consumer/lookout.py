@@ -1,0 +1,80 @@
+"""Looks after the other jobs of a batch when one of them turns out long: results go out, unstarted jobs go back."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from conveyor import clock
+from conveyor.consumer.pace import BATCH_SECONDS
+from conveyor.errors import StoreError
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from conveyor.consumer.settlement import Settler
+    from conveyor.store import Client
+    from conveyor.store.commands import Claimed, Command
+
+Held = tuple[str, str, "deque[tuple[int, Claimed]]"]
+
+
+class Lookout:
+    """A thread beside the one that runs user code; sleeps unless several jobs are held.
+
+    The worker takes jobs from the left of a deque, the lookout from the right. Both operations are atomic, so each
+    job goes one way or the other.
+    """
+
+    def __init__(self, client: Client, settler: Settler) -> None:
+        self.client = client
+        self.settler = settler
+        self.since = 0.0  # when the running job began
+        self._busy = threading.Event()
+        self._watched: Held | None = None
+        self._thread: threading.Thread | None = None
+
+    def watch(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
+        """Watch over a batch that begins now."""
+        self.since = clock.monotonic()
+        self._watched = (queue, token, held)
+        if not self._busy.is_set():
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="conveyor-lookout", daemon=True)
+                self._thread.start()
+            self._busy.set()
+
+    def rest(self) -> None:
+        """The worker has nothing to do: stop looking."""
+        self._busy.clear()
+
+    def unwatch(self) -> None:
+        """The batch is over."""
+        self._watched = None
+
+    def _run(self) -> None:
+        while True:
+            self._busy.wait()
+            clock.sleep(BATCH_SECONDS)
+            watched = self._watched
+            if watched is not None and clock.monotonic() - self.since > BATCH_SECONDS:
+                self._watched = None
+                self._relieve(*watched)
+
+    def _relieve(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
+        ids = []
+        while held:
+            try:
+                ids.append(held.pop()[1].id)
+            except IndexError:  # the worker was faster
+                break
+        told: list[Command] = self.settler.commands()
+        if ids:
+            told.append(commands.release(queue, token, ids))
+        if not told:
+            return
+        try:
+            self.settler.settled(told, self.client.run_all(told, patience=60.0))
+        except StoreError:
+            return  # their leases run out, and they come back all the same

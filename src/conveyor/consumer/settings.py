@@ -1,0 +1,60 @@
+"""How a consumer is to run, as one checked value that travels from its caller to the supervisor process."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+from conveyor import ids
+from conveyor.errors import BadCall
+
+Kind = Literal["process", "thread", "coroutine"]
+
+#: Workers of one consumer at most.
+MOST_WORKERS = 1000
+#: Seconds that a lease lasts; seconds between renewals.
+LEASE, HEARTBEAT = 15.0, 5.0
+#: Seconds between two looks of the supervisor at its workers' slates.
+TICK = 0.5
+#: Seconds that a task has to react to a cancellation before its worker is killed.
+GRACE = 10.0
+
+
+class ConsumerSettings(msgspec.Struct, frozen=True):
+    """What the supervisor needs to know."""
+
+    queues: tuple[str, ...] = ("default",)
+    """In order of precedence: the first that has a job gives it."""
+    workers: int = 0
+    """0: one per core."""
+    kind: Kind = "process"
+    modules: tuple[str, ...] = ()
+    """Modules whose tasks and functions may run."""
+    script: str = ""
+    script_name: str = ""
+    """The script of the caller, whose functions may run as well."""
+    path: tuple[str, ...] = ()
+    """Where modules are looked for, first."""
+    url: str = ""
+    """The server's address; empty: CONVEYOR_URL or the embedded server."""
+    until_empty: bool = False
+    grace: float = GRACE
+    lifeline: bool = False
+    """Whether standard input tells, by its end, that the caller is gone."""
+
+    def __post_init__(self) -> None:
+        if not self.queues:
+            raise BadCall("a consumer needs a queue", hint="name one or more")
+        for queue in self.queues:
+            ids.checked_queue(queue)
+        if not 0 <= self.workers <= MOST_WORKERS:
+            raise BadCall(f"workers={self.workers}: it is 1 to {MOST_WORKERS}")
+        if self.kind != "process":
+            raise BadCall(f"kind={self.kind!r} is not there yet", hint="use kind='process'")
+
+    @property
+    def crew_size(self) -> int:
+        """How many workers that makes on this machine."""
+        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.workers or 1

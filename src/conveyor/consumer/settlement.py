@@ -1,0 +1,100 @@
+"""What a worker has done and must still tell the server, gathered so that it travels with the next claim."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from conveyor import clock, events
+from conveyor.call import KEEP, Call
+from conveyor.control import encode
+from conveyor.outcome import Cancel, Done, Fail, Note, Outcome, Release, Retry, encode_settled
+from conveyor.store import commands
+from conveyor.store.commands import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.store.commands import Command
+
+#: Finishes of a batch that are written to the history; in a flood of tiny jobs it would be the main cost.
+SAMPLED = 1
+
+
+class Settler:
+    """Collects outcomes of one batch after the other and turns them into commands."""
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self._queue = ""
+        self._token = ""
+        self._sampled = False
+        self._done: list[Settlement] = []
+        self._others: list[Command] = []
+        self._notes = 0
+        self._lock = threading.Lock()  # the lookout tells what is done while the worker is in a long job
+
+    def begin(self, queue: str, token: str, *, sampled: bool) -> None:
+        """Begin a batch; the one before has been turned into commands."""
+        self._queue = queue
+        self._token = token
+        self._sampled = sampled
+        self._notes = 0
+
+    def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int) -> None:
+        """Take in what came of a job."""
+        keep = job.options.keep if job is not None else KEEP
+        if type(outcome) is Done:
+            note = b""
+            if not self._sampled or self._notes < SAMPLED:
+                self._notes += 1
+                note = self._note(job_id, job, "done", elapsed, retries)
+            settlement = Settlement(job_id, encode_settled("done", outcome.value, elapsed), keep, note)
+            with self._lock:
+                self._done.append(settlement)
+            return
+        command = self._command(job_id, job, outcome, elapsed, retries)
+        with self._lock:
+            self._others.append(command)
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Give back jobs that were not started."""
+        with self._lock:
+            self._others.append(commands.release(self._queue, self._token, ids))
+
+    def commands(self) -> list[Command]:
+        """Give what must be told, and forget it."""
+        with self._lock:
+            done, others = self._done, self._others
+            self._done, self._others = [], []
+        return [commands.finish(self._queue, self._token, done), *others] if done else others
+
+    def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
+        """Look at the answers: a job that this worker did not hold any more was finished late."""
+        for command, answer in zip(told, answers, strict=True):
+            if command.script is not None and command.script.name == "finish":
+                for job_id in answer:
+                    events.emit(events.FinishedLate(self.worker, job_id))
+
+    def _command(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int) -> Command:
+        queue, token = self._queue, self._token
+        keep = job.options.keep if job is not None else KEEP
+        note = functools.partial(self._note, job_id, job, elapsed=elapsed, retries=retries)
+        match outcome:
+            case Fail(error):
+                settlement = Settlement(job_id, encode_settled("failed", error, elapsed), keep, note(state="failed"))
+                return commands.fail(queue, token, settlement)
+            case Retry(_, delay):
+                return commands.retry(queue, token, job_id, delay, note(state="retried"))
+            case Cancel():
+                settlement = Settlement(job_id, encode_settled("cancelled"), keep, note(state="cancelled"))
+                return commands.finish(queue, token, [settlement], counter="cancelled")
+            case Release():
+                return commands.release(queue, token, [job_id])
+        message = f"no command for {outcome!r}"
+        raise AssertionError(message)
+
+    def _note(self, job_id: str, job: Call | None, state: str, elapsed: float, retries: int) -> bytes:
+        task = job.task if job is not None else "?"
+        return encode(Note(job_id, task, state, elapsed, self.worker, retries + 1, round(clock.wall(), 3)))

@@ -1,0 +1,272 @@
+"""The part of a consumer that never runs user code: keeps its workers alive, renews their leases, obeys.
+
+One thread, one loop. Signal handlers only record; the loop wakes by the signal's byte in a pipe, by an answer on the
+control connection, or by the clock, and acts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from conveyor import clock, control, events
+from conveyor.consumer import slate as slates
+from conveyor.consumer.beat import Beat
+from conveyor.consumer.crew import owner_name
+from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.recovery import recover
+from conveyor.consumer.settings import HEARTBEAT, TICK
+from conveyor.consumer.worker import Worker, how_it_ended
+from conveyor.errors import ConveyorError, StoreUnavailable
+from conveyor.store import plain
+from conveyor.store.client import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.consumer.settings import ConsumerSettings
+    from conveyor.store import Client
+
+#: Exit status of a worker that could not load its tasks (EX_CONFIG of sysexits.h).
+UNLOADABLE = 78
+#: Seconds before a worker that died right after its start is replaced; doubles with each such death.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+
+
+class Supervisor:
+    """Runs one consumer until it is told to leave, or its queues are empty if that was asked for."""
+
+    def __init__(
+        self, name: str, settings: ConsumerSettings, client: Client, live: Callable[[Worker], int]
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.live = live
+        self.report = control.ConsumerReport(
+            name, name.rpartition("-")[0], os.getpid(), list(settings.queues), settings.kind, clock.wall(), []
+        )
+        self.beat = Beat(client, self.report)
+        self.workers: dict[int, Worker] = {}
+        self.bereaved: list[tuple[Worker, str]] = []  # ended workers whose jobs the server has not heard about yet
+        self.to_start: dict[str, float] = {}  # worker name -> when
+        self.deaths: dict[str, int] = {}
+        self.listener = Listener(client)
+        self.ladder = Ladder(self)
+        self.leaving = 0
+        self.unloadable = ""
+        self.jobs_done = 0
+        self._away = False
+        self._signals: list[int] = []
+        self._looked_at_control = 0.0
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Start the workers, keep them, and give the exit status: 0 after an orderly end, 1 if it could not work."""
+        assert threading.active_count() == 1, "a supervisor has one thread, for it forks"  # noqa: S101
+        wakeup = self._prepare_signals()
+        for number in range(1, self.settings.crew_size + 1):
+            self._start(owner_name(self.report.name, number))
+        events.emit(
+            events.ConsumerStarted(self.report.name, self.settings.queues, len(self.workers), self.client.url)
+        )
+        announced = False
+        while self.workers or self.to_start:
+            self._sleep(wakeup)
+            self._obey_signals()
+            self._bury()
+            self._replace()
+            self._heed_control()
+            self._enforce()
+            self._beat()
+            if not announced and all(one.slate.glance().state != slates.STARTING for one in self.workers.values()):
+                announced = True
+                ready()
+        return self._end()
+
+    def running(self, job_id: str) -> Worker | None:
+        """Give the worker that runs this job."""
+        return next((one for one in self.workers.values() if one.job()[1] == job_id), None)
+
+    def leave(self) -> None:
+        """Take the next step of leaving: finish current, then cancel and return, then kill."""
+        self.leaving += 1
+        self.to_start.clear()
+        events.emit(events.ConsumerLeaving(self.report.name, self.leaving))
+        for worker in self.workers.values():
+            if self.leaving == 1:
+                worker.verb = worker.verb or "stop"
+                worker.leave()
+            elif self.leaving == 2:  # noqa: PLR2004 - the second step
+                worker.verb = "kill"  # what it ran goes back without blame
+                glance = worker.slate.glance()
+                if glance.runs:
+                    worker.interrupt(slates.WISH_RETURN, glance)
+                worker.kill_at = min(worker.kill_at, clock.monotonic() + self.settings.grace)
+            else:
+                worker.kill()
+        self.beat.hurry()
+
+    def _start(self, name: str) -> None:
+        worker = Worker(name)
+        worker.start(self.live)
+        self.workers[worker.pid] = worker
+        self.beat.hurry()
+
+    def _prepare_signals(self) -> int:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, lambda number, _: self._signals.append(number))
+        return reading
+
+    def _sleep(self, wakeup: int) -> None:
+        waiting: list[Any] = [wakeup]
+        if self.listener.fileno() >= 0:
+            waiting.append(self.listener.fileno())
+        if self.settings.lifeline and not self.leaving:
+            waiting.append(0)
+        until = min([TICK, *(at - clock.monotonic() for at in self.to_start.values())])
+        readable, _, _ = select.select(waiting, [], [], max(0.0, until))
+        if wakeup in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakeup, 4096)
+        if 0 in readable and self.settings.lifeline and not os.read(0, 4096):
+            self.leave()
+
+    def _obey_signals(self) -> None:
+        signals, self._signals = self._signals, []
+        for number in signals:
+            if number in {signal.SIGINT, signal.SIGTERM}:
+                self.leave()
+
+    def _bury(self) -> None:
+        """Take leave of workers that have ended, and see to their jobs."""
+        while self.workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            worker = self.workers.pop(pid, None)
+            if worker is not None:
+                self._mourn(worker, status)
+        still = []
+        for worker, how in self.bereaved:
+            try:
+                self._settle_for(worker, how)
+            except StoreUnavailable:
+                still.append((worker, how))
+        self.bereaved = still
+
+    def _mourn(self, worker: Worker, status: int) -> None:
+        how = how_it_ended(status)
+        glance = worker.slate.glance()
+        self.jobs_done += glance.jobs_done
+        self.bereaved.append((worker, how))
+        if status == UNLOADABLE << 8:
+            self.unloadable = worker.slate.error()
+            self.to_start.clear()
+            for other in self.workers.values():
+                other.leave()
+            return
+        orderly = status == 0 and (worker.verb or self.leaving or self.settings.until_empty)
+        if worker.verb:
+            events.emit(events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else ""))
+        elif not orderly:
+            job = worker.job()[1] if glance.runs else ""
+            events.emit(events.WorkerDied(worker.name, how, job, worker.slate.task() if job else ""))
+        if not orderly and not worker.verb and not self.leaving:
+            young = glance.state == slates.STARTING
+            deaths = self.deaths[worker.name] = self.deaths.get(worker.name, 0) + 1 if young else 0
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**deaths) if young else 0.0
+            self.to_start[worker.name] = clock.monotonic() + pause
+        self.beat.hurry()
+
+    def _settle_for(self, worker: Worker, how: str) -> None:
+        job, became = recover(self.client, worker, how)
+        if job:
+            events.emit(events.JobRecovered(job, became))
+        for order in worker.asked:
+            self.ladder.answer(order, worker.name, "done")
+        worker.slate.close()
+
+    def _replace(self) -> None:
+        for name, at in list(self.to_start.items()):
+            if clock.monotonic() >= at:
+                del self.to_start[name]
+                self._start(name)
+
+    def _heed_control(self) -> None:
+        if self.listener.fileno() >= 0:
+            if not select.select([self.listener.fileno()], [], [], 0)[0]:
+                return
+            with contextlib.suppress(StoreUnavailable):
+                data = self.listener.answer()
+                if data is not None:
+                    self.ladder.obey(data)
+        if clock.monotonic() - self._looked_at_control < (TICK if self._away else 0.0):
+            return
+        self._looked_at_control = clock.monotonic()
+        with contextlib.suppress(StoreUnavailable):
+            self.listener.ask(plain.await_control(self.report.name, HEARTBEAT))
+
+    def _enforce(self) -> None:
+        """Kill runs that are over their time, and workers that did not react."""
+        now = clock.monotonic()
+        for worker in self.workers.values():
+            glance = worker.slate.glance()
+            if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.timed_out:
+                worker.timed_out = True
+                events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
+                worker.kill()
+            elif now > worker.kill_at:
+                if worker.cancelling and worker.job()[1] != worker.cancelling:
+                    worker.cancelling, worker.kill_at = "", float("inf")  # it did react
+                else:
+                    worker.kill()
+
+    def _beat(self) -> None:
+        try:
+            wishes = self.beat.beat(self.workers.values())
+        except StoreUnavailable as error:
+            if not self._away:
+                self._away = True
+                events.emit(events.ServerAway(str(error)))
+            if self.client.revive is not None:
+                with contextlib.suppress(ConveyorError):
+                    self.client.revive()
+            return
+        if self._away:
+            self._away = False
+            events.emit(events.ServerBack())
+            self.beat.hurry()
+        for job in wishes:
+            self.ladder.cancel(job)
+
+    def _end(self) -> int:
+        deadline = clock.Deadline(HEARTBEAT)
+        while self.bereaved and not deadline.passed():
+            self._bury_rest()
+        self.ladder.answer_all()
+        with contextlib.suppress(StoreUnavailable):
+            self.client.run_all(plain.retire(self.report.name), patience=0.0)
+        self.listener.close()
+        if self.unloadable:
+            events.emit(events.TasksUnloadable(self.unloadable))
+            return 1
+        events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))
+        return 0
+
+    def _bury_rest(self) -> None:
+        self._bury()
+        if self.bereaved:
+            clock.sleep(TICK / 5)
+
+
+def to_standard_error(text: str) -> None:
+    """Write a line for a person."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,128 @@
+"""A worker as its supervisor sees it: a child process, its slate, and what was asked of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from conveyor import clock
+from conveyor.consumer.slate import STATE_NAMES, Glance, Slate
+from conveyor.control import Control, WorkerReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """One child process; a replacement is another Worker of the same name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.slate = Slate()
+        self.pid = 0
+        self.started = clock.monotonic()
+        self.asked: list[Control] = []
+        """Who is to be answered when it is gone."""
+        self.verb = ""
+        """stop or kill, once somebody asked for that."""
+        self.cancelling = ""
+        """The job whose run is to end."""
+        self.kill_at = float("inf")
+        """When it is killed if it does not react."""
+        self.timed_out = False
+
+    def start(self, live: Callable[[Worker], int]) -> None:
+        """Fork; the child runs `live` and ends with the status it gives.
+
+        The parent must have one thread and no user code: then a fork copies nothing that could be half done.
+        """
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                _become_child(parent)
+                status = live(self)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    def leave(self) -> None:
+        """Ask it to finish its current job and leave."""
+        self._signal(signal.SIGTERM)
+
+    def interrupt(self, what: int, glance: Glance) -> None:
+        """Ask for the end of the run that `glance` saw."""
+        self.slate.want(glance.number, glance.place, what)
+        self._signal(signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """End it and everything it started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self._signal(signal.SIGKILL)  # it had not yet made itself a group
+
+    def job(self) -> tuple[str, str]:
+        """Give queue and id of the job that runs, or empty strings."""
+        glance = self.slate.glance()
+        held = self.slate.held() if glance.runs else None
+        if held is None or glance.place >= len(held.ids):
+            return "", ""
+        return held.queue, held.ids[glance.place]
+
+    def report(self) -> WorkerReport:
+        """Say what it is doing."""
+        glance = self.slate.glance()
+        queue, job = self.job()
+        state = "leaving" if self.verb else STATE_NAMES[glance.state]
+        if not job:
+            return WorkerReport(self.name, self.pid, state, glance.jobs_done)
+        counter, done, total, message = self.slate.progress()
+        if not counter:
+            done = total = 0.0
+        busy_for = clock.monotonic() - glance.since
+        return WorkerReport(
+            self.name, self.pid, state, glance.jobs_done, job, self.slate.task(), queue, busy_for, done, total, message
+        )
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return  # it has ended, and SIGCHLD is on its way
+
+
+def _become_child(parent: int) -> None:
+    """Make a fresh process of a forked one: its own group, no signals meant for its parent, and no life without it."""
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGCHLD, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def how_it_ended(status: int) -> str:
+    """Give a wait status in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return signal.Signals(number).name
+        except ValueError:
+            return f"signal {number}"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"

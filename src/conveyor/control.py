@@ -1,0 +1,78 @@
+"""What people and consumers tell each other: control commands, answers to them, reports of who does what."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Control(msgspec.Struct, frozen=True):
+    """A command to a consumer's supervisor."""
+
+    id: str
+    verb: str
+    """stop: finish the current job, then leave. kill: stop at once, the job goes back. cancel: end one job."""
+    workers: list[str] = []
+    """The workers it is for; empty: the whole consumer."""
+    job: str = ""
+    reason: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a supervisor says to a control command, about one target; `acknowledged` comes first, `done` at the end."""
+
+    target: str
+    state: str
+    """acknowledged, done, unknown."""
+    detail: str = ""
+
+
+class WorkerReport(msgspec.Struct, frozen=True):
+    """What one worker is doing."""
+
+    name: str
+    pid: int
+    state: str
+    """starting, idle, busy, leaving."""
+    jobs_done: int = 0
+    job: str = ""
+    task: str = ""
+    queue: str = ""
+    busy_for: float = 0.0
+    """Seconds since the current job began."""
+    done: float = 0.0
+    total: float = 0.0
+    message: str = ""
+
+
+class ConsumerReport(msgspec.Struct, frozen=True):
+    """What one consumer is doing; at most 20 seconds old, else it is gone."""
+
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    kind: str
+    started: float
+    """Seconds since 1970, by that machine's clock."""
+    workers: list[WorkerReport]
+    version: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a running job is."""
+
+    done: float
+    total: float
+    message: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_control = msgspec.msgpack.Decoder(Control).decode
+decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_report = msgspec.msgpack.Decoder(ConsumerReport).decode
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
+
+
+def consumer_of(owner: str) -> str:
+    """Give the consumer of a worker's name: `host-1a2b/3` belongs to `host-1a2b`."""
+    return owner.partition("/")[0]

@@ -1,0 +1,125 @@
+"""Facts that a running consumer makes known: one class each. Who cares subscribes; logs and metrics are such."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStarted:
+    """A consumer is up and takes jobs."""
+
+    consumer: str
+    queues: tuple[str, ...]
+    workers: int
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLeaving:
+    """A consumer was asked to leave; `step` counts the requests: finish current, cancel and return, kill."""
+
+    consumer: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLeft:
+    """A consumer has left."""
+
+    consumer: str
+    jobs_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker process ended without being asked to."""
+
+    worker: str
+    how: str
+    job: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker ended because somebody asked for it."""
+
+    worker: str
+    verb: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecovered:
+    """The job of a dead worker was settled: `became` ready, dead or cancelled."""
+
+    job: str
+    became: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimitReached:
+    """A run took longer than its job allows, and its worker is killed."""
+
+    job: str
+    task: str
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedLate:
+    """A worker finished a job whose lease it had lost; the result was refused."""
+
+    worker: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class TasksUnloadable:
+    """A worker could not import the tasks, so the consumer gives up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAway:
+    """The server does not answer; the consumer keeps trying."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBack:
+    """The server answers again."""
+
+
+Event = (
+    ConsumerStarted
+    | ConsumerLeaving
+    | ConsumerLeft
+    | WorkerDied
+    | WorkerStopped
+    | JobRecovered
+    | TimeLimitReached
+    | FinishedLate
+    | TasksUnloadable
+    | ServerAway
+    | ServerBack
+)
+_subscribers: list[Callable[[Event], object]] = []
+
+
+def subscribe(listener: Callable[[Event], object]) -> None:
+    """Have `listener` called with every event of this process from now on."""
+    _subscribers.append(listener)
+
+
+def emit(event: Event) -> None:
+    """Make a fact known."""
+    for listener in _subscribers:
+        listener(event)

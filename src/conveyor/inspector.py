@@ -1,0 +1,158 @@
+"""Reading: what surfaces show about queues, consumers and jobs. Nothing that runs jobs uses this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conveyor import control
+from conveyor.call import Call, decode_call
+from conveyor.job import Job
+from conveyor.outcome import Settled, decode_settled
+from conveyor.store import Client, commands, connect, plain
+
+if TYPE_CHECKING:
+    from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.store.commands import Count, State
+
+#: The indexes of a queue by the words for people.
+INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
+#: Jobs of one page at most.
+MOST_ON_PAGE = 1000
+
+
+class JobLine(NamedTuple):
+    """A job in a list."""
+
+    id: str
+    state: str
+    task: str
+    arguments: str
+    """The arguments as text, shortened."""
+    score: float
+
+
+class JobDetails(NamedTuple):
+    """Everything that is known about one job; `call` is None once it is over, `settled` before."""
+
+    id: str
+    queue: str
+    state: str
+    call: Call | None
+    settled: Settled | None
+    place: int | None
+    """How many jobs are before it, while it waits."""
+    due_in: float | None
+    """Seconds until it may run, while it is delayed."""
+    worker: str
+    retries: int
+    crashes: int
+    progress: control.Progress | None
+    lines: list[str]
+    """What it logged."""
+
+
+class Inspector:
+    """Looks at one server; changes nothing."""
+
+    def __init__(self, store: Client | None = None) -> None:
+        self.client = store or connect()
+
+    def queues(self) -> dict[str, Count]:
+        """Give the counts of every queue that was ever put to, by name."""
+        names: list[str] = self.client.run(plain.queues())
+        counts = self.client.run_all([commands.count(name) for name in names])
+        return dict(zip(names, counts, strict=True))
+
+    def consumers(self) -> list[ConsumerReport]:
+        """Give what each consumer last reported; those not heard of for 20 seconds are left out."""
+        names: list[str] = self.client.run(plain.consumers())
+        if not names:
+            return []
+        found = []
+        for data in self.client.run(plain.reports(names)):
+            if data is not None:
+                found.append(control.decode_report(data))
+        return found
+
+    def workers(self, queue: str | None = None) -> list[WorkerReport]:
+        """Give the workers of all consumers, or of those that take from one queue."""
+        return [
+            worker
+            for consumer in self.consumers()
+            if queue is None or queue in consumer.queues
+            for worker in consumer.workers
+        ]
+
+    def jobs(self, queue: str, state: str = "waiting", first: int = 0, count: int = 50) -> list[JobLine]:
+        """Give some jobs of a queue in one state (waiting, delayed, running, dead), in that index's order."""
+        last = first + max(1, min(count, MOST_ON_PAGE)) - 1
+        rows: list[tuple[str, float]] = self.client.run(plain.page(queue, INDEXES[state], first, last))
+        if not rows:
+            return []
+        data = self.client.run(plain.fields(queue, "jobs", [job for job, _ in rows]))
+        return [_line(job, state, score, bytes_) for (job, score), bytes_ in zip(rows, data, strict=True)]
+
+    def job(self, job_id: str, queue: str | None = None) -> JobDetails | None:
+        """Give what is known of a job, looking in all queues unless one is named; None if nothing is."""
+        names: list[str] = [queue] if queue else self.client.run(plain.queues())
+        states: list[State] = self.client.run_all([commands.state(name, job_id) for name in names])
+        for name, state in zip(names, states, strict=True):
+            if state.state != "gone":
+                return self._details(name, job_id, state)
+        return None
+
+    def handle(self, job_id: str, queue: str | None = None) -> Job[Any] | None:
+        """Give the handle of a job, looking in all queues unless one is named; None if nothing is known of it."""
+        details = self.job(job_id, queue)
+        return None if details is None else Job(job_id, details.queue, client=self.client)
+
+    def _details(self, queue: str, job_id: str, state: State) -> JobDetails:
+        settled = decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in _OVER else None
+        retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+        words = {"ready": "waiting", "leased": "running"}
+        return JobDetails(
+            id=job_id,
+            queue=queue,
+            state=settled.state if settled is not None else words.get(state.state, state.state),
+            call=_call(state.data),
+            settled=settled,
+            place=int(state.detail) if state.state == "ready" else None,
+            due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
+            worker=bytes(state.detail).split()[1].decode() if isinstance(state.detail, bytes) and state.state == "leased" else "",
+            retries=retries,
+            crashes=crashes,
+            progress=control.decode_progress(state.progress) if state.progress else None,
+            lines=self.client.run(plain.lines(queue, job_id)),
+        )
+
+
+_OVER = ("over", "dead")
+
+
+def _call(data: bytes) -> Call | None:
+    try:
+        return decode_call(data) if data else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _line(job_id: str, state: str, score: float, data: bytes | None) -> JobLine:
+    call = _call(data or b"")
+    if call is None:
+        return JobLine(job_id, state, "?", "undecodable" if data else "", score)
+    return JobLine(job_id, state, call.task, arguments_text(call), score)
+
+
+def arguments_text(call: Call, room: int = 80) -> str:
+    """Give the arguments of a call as text of at most `room` characters."""
+    try:
+        if not call.task:
+            text = repr(call.item())
+        else:
+            named = call.named()
+            text = ", ".join([*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())])
+    except (msgspec.MsgspecError, ValueError) as error:
+        text = f"undecodable: {error}"
+    return text if len(text) <= room else text[: room - 1] + "…"

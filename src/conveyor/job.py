@@ -1,0 +1,168 @@
+"""A job's handle: what its producer, or anybody who knows its id, can ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from conveyor import control
+from conveyor.call import KEEP
+from conveyor.clock import Deadline
+from conveyor.errors import JobCancelled, JobGone, WaitTimeout
+from conveyor.inbox import inbox_of
+from conveyor.outcome import Settled, decode_settled, encode_settled
+from conveyor.store import commands, connect, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from conveyor.errors import JobFailed
+    from conveyor.signature import Signature
+    from conveyor.store import Client
+
+R = TypeVar("R")
+
+#: What `status` answers.
+STATES = ("waiting", "delayed", "running", "done", "failed", "lost", "cancelled", "gone")
+_CANCELLED = encode_settled("cancelled")
+_BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
+
+
+class Job(Generic[R]):
+    """One job, by its id. The result comes by push as soon as the worker has settled it; nothing polls.
+
+    The methods are those of `concurrent.futures.Future`, and a job can be awaited in asyncio.
+    """
+
+    __slots__ = ("_callbacks", "_client", "_group", "_place", "_signature", "covered", "id", "queue_name", "settled")
+
+    def __init__(
+        self, id: str, queue: str = "default", *, client: Client | None = None, signature: Signature | None = None
+    ) -> None:
+        self.id = id
+        self.queue_name = queue
+        self.settled: Settled | None = None
+        self.covered = 0  # the opening of the inbox that was there before the job could have ended
+        self._client = client or connect()
+        self._signature = signature
+        self._group: Sequence[Job[Any]] = ()
+        self._place = 0
+        self._callbacks: list[Callable[[Job[R]], object]] = []
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} on {self.queue_name}{'' if self.settled is None else ' ' + self.settled.state}>"
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the job's end and give what the task returned.
+
+        Raises JobFailed if the task raised, JobLost if its workers died, JobCancelled, JobGone if nothing is known of
+        it, and WaitTimeout after `timeout` seconds, with the job going on.
+        """
+        settled = self._wait(timeout)
+        value = settled.result()
+        return cast("R", value if self._signature is None else self._signature.result(value))
+
+    def exception(self, timeout: float | None = None) -> JobFailed | JobCancelled | None:
+        """Wait for the job's end and give its error as an object, or None where the task returned."""
+        return self._wait(timeout).error()
+
+    def done(self) -> bool:
+        """Tell whether the job is over, whatever came of it; asks the server unless it is known."""
+        if self.settled is None:
+            inbox_of(self._client).expect(self)
+        return self.settled is not None
+
+    def running(self) -> bool:
+        """Tell whether a worker has the job now."""
+        return self.status() == "running"
+
+    def cancelled(self) -> bool:
+        """Tell whether the job ended by being cancelled."""
+        return self.done() and self.settled is not None and self.settled.state == "cancelled"
+
+    def cancel(self, reason: str = "") -> bool:
+        """Cancel the job: at once while it waits; if it runs, its worker is told to stop it.
+
+        Gives False if it was over already.
+        """
+        state, owner = self._client.run(commands.cancel(self.queue_name, self.id, _CANCELLED, KEEP))
+        if state == "running":
+            order = control.Control(id=self.id, verb="cancel", job=self.id, workers=[owner], reason=reason)
+            self._client.run_all(plain.control(control.consumer_of(owner), control.encode(order)))
+        return state in {"cancelled", "running"}
+
+    def add_done_callback(self, function: Callable[[Job[R]], object]) -> None:
+        """Call `function(job)` once the job is over; from another thread, or at once if it is over already."""
+        self._callbacks.append(function)
+        inbox_of(self._client).expect(self)
+        if self.settled is not None:
+            self.call_back()
+
+    def status(self) -> str:
+        """Give where the job is now: waiting, delayed, running, done, failed, lost, cancelled or gone."""
+        if self.settled is not None:
+            return self.settled.state
+        state: commands.State = self._client.run(commands.state(self.queue_name, self.id))
+        if state.state in {"over", "dead"}:
+            return decode_settled(cast("bytes", state.detail)).state
+        return _BY_INDEX[state.state]
+
+    def progress(self) -> control.Progress | None:
+        """Give how far the job is, as it last said; None if it has said nothing."""
+        data = self._client.run(plain.progress(self.queue_name, [self.id]))[0]
+        return None if data is None else control.decode_progress(data)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait in asyncio for what `result` gives."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+
+        def tell(_: Job[R]) -> None:
+            loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
+
+        self._callbacks.append(tell)
+        yield from loop.run_in_executor(None, self.done).__await__()
+        if self.settled is None:
+            yield from ready.__await__()
+        return self.result()
+
+    def neighbours(self, most: int) -> Sequence[Job[Any]]:
+        """Give this job and those put together with it right after it: asked about together. Called by the inbox."""
+        return self._group[self._place : self._place + most] or (self,)
+
+    def settle(self, outcome: bytes) -> None:
+        """Take the outcome in; empty bytes mean that the job is not known. Called by the inbox."""
+        self.settled = decode_settled(outcome or _GONE)
+
+    def call_back(self) -> None:
+        """Run the callbacks, each once. Called by the inbox."""
+        while self._callbacks:
+            self._callbacks.pop(0)(self)
+
+    def _wait(self, timeout: float | None) -> Settled:
+        if self.settled is None:
+            deadline = Deadline(timeout)
+            inbox = inbox_of(self._client)
+            inbox.expect(self)
+            if not inbox.wait(self, deadline):
+                message = f"job {self.id} is not over after {timeout} s"
+                raise WaitTimeout(message)
+        settled = cast("Settled", self.settled)
+        if settled.state == "gone":
+            message = f"nothing is known of job {self.id} on {self.queue_name}"
+            raise JobGone(message, hint="outcomes are forgotten after an hour, unless the job says keep=…")
+        return settled
+
+
+_GONE = encode_settled("gone")
+
+
+def jobs_of(names: Sequence[str], queue: str, client: Client, signature: Signature | None, covered: int) -> list[Job[Any]]:
+    """Give handles of jobs that were put together, with the inbox's opening from before they were put."""
+    jobs: list[Job[Any]] = []
+    for place, name in enumerate(names):
+        job: Job[Any] = Job(name, queue, client=client, signature=signature)
+        job.covered = covered
+        job._group, job._place = jobs, place  # noqa: SLF001 - the list is filled by this very loop
+        jobs.append(job)
+    return jobs

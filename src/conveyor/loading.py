@@ -1,0 +1,55 @@
+"""Loading the code that holds tasks into a worker process, the script the consumer was started from included."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import pathlib
+import sys
+
+
+class ScriptStops(BaseException):
+    """A worker has read as much of its producer's script as it needs: up to its first use of a queue."""
+
+
+class _Loading:
+    active = False
+
+
+def stop_script() -> None:
+    """End the reading of a script here, if this process is a worker that reads one for its functions.
+
+    A script that is producer and consumer in one defines its functions, then uses queues. A worker process needs
+    the functions and must not do the rest once more.
+    """
+    if _Loading.active:
+        raise ScriptStops
+
+
+def load_script(file: str, name: str) -> None:
+    """Read the functions of a script as the module `name`, quietly, up to its first use of a queue."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        return
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(pathlib.Path(file).resolve().parent))
+    _Loading.active = True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(ScriptStops):
+            spec.loader.exec_module(module)
+    finally:
+        _Loading.active = False
+
+
+def found_modules(folder: str | None = None) -> list[str]:
+    """Give the modules with tasks that lie in the working folder: `tasks.py` or a package `task_def`."""
+    place = pathlib.Path(folder or os.getcwd())
+    found = []
+    if (place / "tasks.py").is_file():
+        found.append("tasks")
+    if (place / "task_def" / "__init__.py").is_file() and not (place / "conveyor").is_dir():
+        found.append("task_def")
+    return found

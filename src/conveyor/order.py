@@ -1,0 +1,126 @@
+"""One order: split into jobs, put, followed, and joined to one result. The producer's side of a task's split and join."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor import clock, control
+from conveyor.clock import Deadline
+from conveyor.queue import Queue
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from conveyor.job import Job
+    from conveyor.store import Client
+    from conveyor.tasks import Task
+
+#: Seconds between two looks at the progress of running jobs.
+LOOK_EVERY = 0.25
+#: Jobs whose progress is looked at.
+MOST_LOOKED_AT = 200
+
+
+class OrderProgress(NamedTuple):
+    """How far an order is: `fraction` 0 to 1, jobs that are over and in all, what a running one last said."""
+
+    fraction: float
+    over: int
+    jobs: int
+    message: str
+
+
+class Order:
+    """An order that was placed; its jobs are on the queue."""
+
+    def __init__(self, task: Task[..., Any], arguments: Mapping[str, Any], jobs: list[Job[Any]], client: Client) -> None:
+        self.task = task
+        self.arguments = dict(arguments)
+        self.jobs = jobs
+        self.began = clock.monotonic()
+        self.ended: float | None = None
+        self._client = client
+        self._open = {job.id for job in jobs}
+        self._changed = threading.Event()
+
+    @classmethod
+    def place(
+        cls, task: Task[..., Any], arguments: Mapping[str, Any], *, queue: str | None = None, store: Client | None = None
+    ) -> Order:
+        """Split an order and put its jobs, on the task's own queue unless another is named.
+
+        The split checks the input: BadInput or BadCall is raised before anything is put.
+        """
+        parts = task.split(**arguments) if task.split is not None else [dict(arguments)]
+        target = Queue(queue or task.put.queue, store=store)
+        jobs = target.submit_parts(task, parts)
+        return cls(task, arguments, jobs, target.client)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from putting the first job to the end of the last, or until now."""
+        return (clock.monotonic() if self.ended is None else self.ended) - self.began
+
+    @property
+    def job_seconds(self) -> float:
+        """Sum of the times that the jobs themselves took; over wall time, that is the speedup."""
+        return sum(job.settled.elapsed for job in self.jobs if job.settled is not None)
+
+    def watch(self) -> Iterator[OrderProgress]:
+        """Give the progress again and again, a few times a second, until all jobs are over."""
+        for job in self.jobs:
+            job.add_done_callback(self._over)
+        while True:
+            yield self._progress()
+            if not self._open:
+                break
+            self._changed.wait(LOOK_EVERY)
+            self._changed.clear()
+
+    def wait(self) -> None:
+        """Wait until all jobs are over, whatever came of them."""
+        for _ in self.watch():
+            pass
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for all jobs and give the joined result; without a join the list of results, or the only one.
+
+        Raises what the first failed job says, in the order of the parts.
+        """
+        deadline = Deadline(timeout)
+        results = [job.result(None if deadline.at is None else deadline.left(float("inf"))) for job in self.jobs]
+        if self.ended is None:
+            self.ended = clock.monotonic()
+        if self.task.join is not None:
+            join: Callable[..., Any] = self.task.join
+            return join(results, **self.arguments)
+        return results if self.task.split is not None else results[0]
+
+    def cancel(self) -> int:
+        """Cancel the jobs that are not over; gives how many were."""
+        return sum(job.cancel("the order was cancelled") for job in self.jobs if job.id in self._open)
+
+    def failed(self) -> list[Job[Any]]:
+        """Give the jobs that ended otherwise than with a result."""
+        return [job for job in self.jobs if job.settled is not None and job.settled.state != "done"]
+
+    def _over(self, job: Job[Any]) -> None:
+        self._open.discard(job.id)
+        if not self._open and self.ended is None:
+            self.ended = clock.monotonic()
+        self._changed.set()
+
+    def _progress(self) -> OrderProgress:
+        waiting = list(self._open)[:MOST_LOOKED_AT]
+        over = len(self.jobs) - len(self._open)
+        parts, message = 0.0, ""
+        if waiting:
+            for data in self._client.run(plain.progress(self.jobs[0].queue_name, waiting)):
+                if data is not None:
+                    step = control.decode_progress(data)
+                    parts += min(1.0, step.done / step.total) if step.total > 0 else 0.0
+                    message = step.message or message
+        fraction = (over + parts) / len(self.jobs) if self.jobs else 1.0
+        return OrderProgress(min(1.0, fraction), over, len(self.jobs), message)

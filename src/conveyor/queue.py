@@ -1,0 +1,226 @@
+"""The bounded, blocking, shared buffer, with the manners of the standard library's `queue.Queue`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from conveyor import call, clock, ids, loading
+from conveyor.call import KEEP, PutOptions, RunOptions
+from conveyor.clock import Deadline
+from conveyor.errors import BadCall
+from conveyor.holding import holder_of
+from conveyor.inbox import inbox_of
+from conveyor.job import Job, jobs_of
+from conveyor.outcome import encode_settled
+from conveyor.signature import name_of, signature_of
+from conveyor.store import Client, commands, connect, plain
+from conveyor.store.waiting import join_queue, put_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Seconds after which a queue's name is noted again, in case the server was emptied.
+NOTE_AGAIN = 60.0
+#: Jobs that one slice of `clear` takes out.
+PURGE_SLICE = 500
+_CANCELLED = encode_settled("cancelled")
+_noted: dict[tuple[Client, str], float] = {}
+
+
+class Queue:
+    """A queue of this name on the server; every process that uses the name shares it.
+
+    `maxsize` bounds what waits in it, for all who put; 0 leaves the bound as it is (none at first). `store` is a
+    client or the address of a server; without it, CONVEYOR_URL or the embedded server. Nothing is sent until the
+    first call. Objects are cheap and may be shared between threads.
+    """
+
+    def __init__(self, name: str = "default", maxsize: int = 0, *, store: Client | str | None = None) -> None:
+        self.name = ids.checked_queue(name)
+        self.maxsize = max(0, maxsize)
+        self._given = store
+        self._bounded = self.maxsize == 0
+        self._taken: deque[str] = deque()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Queue({self.name!r}{f', maxsize={self.maxsize}' if self.maxsize else ''})"
+
+    @property
+    def client(self) -> Client:
+        """The client that this queue's commands run on."""
+        loading.stop_script()
+        if not isinstance(self._given, Client):
+            self._given = connect(self._given)
+        return self._given
+
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
+        """Put an item; while the queue is full, wait for room, `timeout` seconds at most.
+
+        Whoever waits is served first come, first served, and at once. Raises Full when the time is over or `block` is
+        false, ShutDown, BadCall for what cannot be carried, and ValueError on a negative timeout.
+        """
+        self._put(call.encode_items([item]), _deadline(block=block, timeout=timeout))
+
+    def put_nowait(self, item: object) -> None:
+        """Put an item, or raise Full."""
+        self.put(item, block=False)
+
+    def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+        """Put items in order, some hundred per round trip; on Full, `accepted` tells how many of them were put."""
+        self._put(call.encode_items(items), _deadline(block=block, timeout=timeout))
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+        """Take an item, under a lease that is renewed until `task_done`; if this process dies, the item comes back.
+
+        Raises Empty when the time is over or `block` is false, and ShutDown once a shut queue is empty. A job that was
+        put with `submit` is given as a `Call`.
+        """
+        self._set_bound()
+        job_id, data = holder_of(self.client).take(self.name, _deadline(block=block, timeout=timeout))
+        with self._lock:
+            self._taken.append(job_id)
+        taken = call.decode_call(data)
+        return taken.item() if taken.task == call.ITEM else taken
+
+    def get_nowait(self) -> Any:
+        """Take an item, or raise Empty."""
+        return self.get(block=False)
+
+    def task_done(self) -> None:
+        """Say that an item taken with this object is worked off, the one taken first; raises ValueError on one too many.
+
+        Raises LeaseLost if the item went to another taker meanwhile, since this process had not been heard of.
+        """
+        with self._lock:
+            if not self._taken:
+                message = "task_done() called too many times"
+                raise ValueError(message)
+            job_id = self._taken.popleft()
+        holder_of(self.client).settle(self.name, job_id)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""
+        join_queue(self.client, self.name, _deadline(block=True, timeout=timeout) or Deadline(0))
+
+    def qsize(self) -> int:
+        """Give how many jobs wait, due or not; what `maxsize` bounds."""
+        return self.count().waiting
+
+    def empty(self) -> bool:
+        """Tell whether nothing waits."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Tell whether as many jobs wait as may."""
+        count = self.count()
+        return 0 < count.maxsize <= count.waiting
+
+    def count(self) -> commands.Count:
+        """Give how many jobs are where, and the books."""
+        self._set_bound()
+        counted: commands.Count = self.client.run(commands.count(self.name))
+        return counted
+
+    def shutdown(self, immediate: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the standard library
+        """Accept nothing more: put raises ShutDown, get does once nothing is left. With `immediate`, drop what waits.
+
+        `resume` opens the queue again.
+        """
+        self.client.run(commands.shut(self.name))
+        if immediate:
+            self.clear()
+
+    def pause(self) -> None:
+        """Give out nothing until `resume`; running jobs go on, puts are accepted."""
+        self.client.run(commands.pause(self.name))
+
+    def resume(self) -> None:
+        """Undo `pause` and `shutdown`."""
+        self.client.run(commands.resume(self.name))
+
+    def clear(self) -> int:
+        """Cancel everything that waits, and give how many jobs that were. Running jobs go on."""
+        total = 0
+        while moved := self.client.run(commands.purge(self.name, PURGE_SLICE, _CANCELLED, KEEP)):
+            total += moved
+        return total
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Put a call of a task or an importable function, and give its handle; waits for room while the queue is full.
+
+        Raises BadCall, before anything is put, if the arguments do not fit the function's type hints.
+        """
+        return self._submit(function, [(args, kwargs)])[0]
+
+    def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
+        """Put a call for each tuple of positional arguments, some hundred per round trip; gives the handles in order."""
+        return self._submit(function, [(args, {}) for args in calls])
+
+    def submit_parts(self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /) -> list[Job[R]]:
+        """Put a call for each set of keyword arguments; gives the handles in order."""
+        return self._submit(function, [((), dict(part)) for part in parts])
+
+    def map(
+        self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
+    ) -> Iterator[R]:
+        """Put a call for each item (or each row of several iterables) now, and give the results in that order.
+
+        Raises WaitTimeout from the iterator if a result is not there `timeout` seconds after this call.
+        """
+        jobs = self.submit_many(function, zip(*iterables, strict=False))
+        return _results(jobs, Deadline(timeout))
+
+    def _submit(self, function: Callable[..., R], calls: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Job[R]]:
+        put: PutOptions = getattr(function, "put", PutOptions())
+        run: RunOptions = getattr(function, "run", RunOptions())
+        data = call.encode_calls(function, name_of(function), calls, run)
+        covered = inbox_of(self.client).open_for(self.name)
+        names = self._put(data, Deadline(None), put)
+        return jobs_of(names, self.name, self.client, signature_of(function), covered)
+
+    def _put(self, data: list[bytes], deadline: Deadline | None, options: PutOptions = PutOptions()) -> list[str]:  # noqa: B008 - immutable
+        if options.id is None:
+            names = ids.new_ids(len(data))
+        elif len(data) == 1:
+            names = [ids.checked_id(options.id)]
+        else:
+            message = "one id cannot name several jobs"
+            raise BadCall(message)
+        place = commands.PutPlace(self.maxsize, options.priority, options.delay, own_ids=options.id is not None)
+        self._note()
+        put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
+        self._bounded = True
+        return names
+
+    def _note(self) -> None:
+        """Have the server remember that there is a queue of this name."""
+        now = clock.monotonic()
+        if now - _noted.get((self.client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
+            self.client.run(plain.note_queue(self.name))
+            _noted[self.client, self.name] = now
+
+    def _set_bound(self) -> None:
+        if not self._bounded:
+            self._note()
+            self.client.run(commands.bound(self.name, self.maxsize))
+            self._bounded = True
+
+
+def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
+    if not block:
+        return None
+    if timeout is not None and timeout < 0:
+        message = "'timeout' must be a non-negative number"
+        raise ValueError(message)
+    return Deadline(timeout)
+
+
+def _results(jobs: list[Job[R]], deadline: Deadline) -> Iterator[R]:
+    for job in jobs:
+        yield job.result(None if deadline.at is None else deadline.left(float("inf")))

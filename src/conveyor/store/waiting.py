@@ -1,0 +1,119 @@
+"""How `put` waits for room, `get` for a job and `join` for the end, without asking over and over.
+
+1. The caller's script runs and says: no room, no job, not done. For put and join it has also noted who waits.
+2. The caller blocks on a list: `bell` for any consumer, `wake:<waiter>` for one producer or joiner.
+3. The script that changes the matter (claim makes room, put brings jobs, finish ends the last) pushes a hint there,
+   in the same atomic step; a hint pushed between 1 and 2 lies in the list and is found at once.
+4. Hints may be lost with their receiver, so no block is longer than two seconds; whoever wakes runs step 1 again.
+
+Producers are served first come, first served: the line remembers the order, and a put that stands further back, or
+does not stand in line at all, only gets what those in front leave over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor import ids
+from conveyor.clock import Deadline
+from conveyor.errors import Empty, Full, ShutDown, WaitTimeout
+from conveyor.store import commands, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.store.client import Client
+
+#: No block is longer than this many seconds.
+LONGEST_BLOCK = 2.0
+#: Jobs and bytes that one put carries at most.
+MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
+
+
+def put_jobs(
+    client: Client, queue: str, jobs: Sequence[tuple[str, bytes]], place: commands.PutPlace, deadline: Deadline | None
+) -> None:
+    """Put all jobs, in order; wait for room until the deadline, or not at all where it is None.
+
+    Raises Full, whose `accepted` says how many of them were put, and ShutDown.
+    """
+    start = 0
+    while start < len(jobs):
+        chunk = jobs[start : start + _fitting(jobs, start)]
+        try:
+            _put_chunk(client, queue, chunk, place, deadline)
+        except Full as error:
+            error.accepted += start
+            raise
+        start += len(chunk)
+
+
+def _put_chunk(
+    client: Client, queue: str, jobs: Sequence[tuple[str, bytes]], place: commands.PutPlace, deadline: Deadline | None
+) -> None:
+    answer = client.run(commands.put(queue, jobs, place))
+    if answer.accepted == len(jobs):
+        return
+    done = answer.accepted
+    waiter = ids.unique() if deadline is not None else ""
+    place = place._replace(waiter=waiter, own_ids=True)
+    try:
+        while deadline is not None:
+            answer = client.run(commands.put(queue, jobs[done:], place))
+            done += answer.accepted
+            if done == len(jobs):
+                return
+            if deadline.passed():
+                break
+            client.run(plain.await_wake(queue, waiter, deadline.left(1.0)))
+    except BaseException:
+        client.run(commands.leave(queue, waiter), patience=0.0)
+        raise
+    if waiter:
+        client.run(commands.leave(queue, waiter))
+    message = f"the queue {queue} is full"
+    raise Full(message, accepted=done)
+
+
+def _fitting(jobs: Sequence[tuple[str, bytes]], start: int) -> int:
+    """Give how many of the jobs from `start` on one put can carry; at least one."""
+    size = 0
+    for place in range(start, min(start + MOST_JOBS, len(jobs))):
+        size += len(jobs[place][1])
+        if size > MOST_PUT_BYTES:
+            return max(1, place - start)
+    return min(MOST_JOBS, len(jobs) - start)
+
+
+def get_jobs(
+    client: Client, queue: str, owner: str, lease: float, deadline: Deadline | None, want: int = 1
+) -> commands.Batch:
+    """Take jobs under lease; wait for one until the deadline, or not at all where it is None.
+
+    Raises Empty, and ShutDown once a queue that was shut down has nothing left.
+    """
+    while True:
+        batch: commands.Batch = client.run(commands.claim(queue, owner, ids.unique(), want, lease))
+        if batch.jobs:
+            return batch
+        if batch.state == "SHUT":
+            message = f"the queue {queue} was shut down, and nothing is left in it"
+            raise ShutDown(message)
+        if deadline is None or deadline.passed():
+            message = f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}"
+            raise Empty(message)
+        client.run(plain.await_bell([queue], deadline.left(min(LONGEST_BLOCK, batch.wait))))
+
+
+def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
+    """Wait until no job of the queue is waiting, delayed or taken; raises WaitTimeout."""
+    joiner = ids.unique()
+    while True:
+        live = client.run(commands.join(queue, joiner))
+        if live == 0:
+            return
+        if deadline.passed():
+            client.run(commands.leave(queue, joiner))
+            message = f"{live} jobs of {queue} are not over"
+            raise WaitTimeout(message)
+        client.run(plain.await_wake(queue, joiner, deadline.left(LONGEST_BLOCK)))

@@ -1,0 +1,231 @@
+"""The tasks of heavy mathematics.
+
+`count_primes`, `digits_of_pi`, `mandelbrot` and `matrix_product` are one job each; `heavy_math` splits any of them into
+jobs and joins what they give.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+
+from conveyor.current import current_job
+from conveyor.errors import BadInput, ConveyorError
+from conveyor.task_def import fractal, matrix, pi, primes
+from conveyor.task_def.places import output_file, unfinished
+from conveyor.tasks import task
+
+Kind = Literal["primes", "pi", "mandelbrot", "matrix"]
+
+#: What `size` means for each kind, its smallest, usual and largest value.
+SIZES: dict[Kind, tuple[str, int, int, int]] = {
+    "primes": ("the limit up to which primes are counted", 0, 2_000_000_000, 10**12),
+    "pi": ("the number of digits", 0, 100_000, 1_000_000),
+    "mandelbrot": ("the width in points", 1, 2_400, 16_000),
+    "matrix": ("the number of rows", 1, 1_200, 10_000),
+}
+ITERATIONS = 300
+MOST_ITERATIONS = 100_000
+MOST_PARTS = 10_000
+#: Characters of pi that are shown whole.
+LONGEST_RESULT = 60
+#: Bytes of one part's result, so that it can be carried.
+_MOST_BYTES = 700_000
+#: Bytes of the three sums that one term of the series for pi adds.
+_BYTES_PER_TERM = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that was drawn."""
+
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The product of two matrices, told by two numbers."""
+
+    size: int
+    trace: int
+    total: int
+    """Sum of all entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one part of the work gives; which fields are used depends on the kind."""
+
+    numbers: list[int] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MathSummary:
+    """The result of an order."""
+
+    kind: str
+    size: int
+    parts: int
+    result: str
+    """The result in words."""
+    numbers: list[int] = field(default_factory=list)
+    """primes: the count. matrix: trace and sum of entries. Else nothing."""
+    output: Path | None = None
+    """pi: a text file with the digits. mandelbrot: a PNG. Else None."""
+
+
+@task(name="count_primes", queue="queue_four")
+def count_primes(limit: Annotated[int, "count primes up to this number"] = 2_000_000_000) -> int:
+    """Count the primes up to a limit, the limit included."""
+    _check_size("primes", limit, "limit")
+    return primes.count_between(0, limit + 1, _report(limit + 1, "numbers"))
+
+
+@task(name="digits_of_pi", queue="queue_four")
+def digits_of_pi(digits: Annotated[int, "digits after the point"] = 100_000) -> str:
+    """Compute pi to some digits after the point, cut and not rounded."""
+    _check_size("pi", digits, "digits")
+    terms = pi.terms_for(digits)
+    return pi.digits_of([pi.sum_between(0, terms, _report(terms, "terms"))], digits)
+
+
+@task(name="mandelbrot", queue="queue_four")
+def mandelbrot(
+    width: Annotated[int, "points from left to right; the height is two thirds of it"] = 2_400,
+    iterations: Annotated[int, "steps after which a point counts as inside"] = ITERATIONS,
+    output: Annotated[str, "PNG file; empty: conveyor-out/mandelbrot/mandelbrot.png"] = "",
+) -> Picture:
+    """Draw the Mandelbrot set to a PNG."""
+    _check_size("mandelbrot", width, "width")
+    if not 1 <= iterations <= MOST_ITERATIONS:
+        message = f"iterations={iterations}: 1 to {MOST_ITERATIONS:,} steps are made"
+        raise BadInput(message, hint=f"try iterations={ITERATIONS}")
+    path = output_file(output, "mandelbrot", "mandelbrot.png")
+    height = fractal.height_of(width)
+    fractal.write_png(path, fractal.draw_rows(width, 0, height, iterations, _report(height, "rows")))
+    return Picture(path, width, height)
+
+
+@task(name="matrix_product", queue="queue_four")
+def matrix_product(n: Annotated[int, "rows and columns of both matrices"] = 1_200) -> Product:
+    """Multiply two matrices of whole numbers, n rows by n columns."""
+    _check_size("matrix", n, "n")
+    trace, total = matrix.multiply_rows(0, n, n, _report(n, "rows"))
+    return Product(n, trace, total)
+
+
+@task(name="heavy_math", queue="queue_four")
+def heavy_math(kind: Kind, size: int, start: int, stop: int) -> Piece:
+    """Work out one part of a heavy computation.
+
+    The part is `start` to before `stop`, of the numbers, terms or rows that the kind counts.
+    """
+    _check_size(kind, size, "size")
+    report = _report(stop - start, f"of {kind}")
+    if kind == "primes":
+        return Piece(numbers=[primes.count_between(start, stop, report)])
+    if kind == "pi":
+        return Piece(data=pi.to_bytes(pi.sum_between(start, stop, lambda term: report(term - start))))
+    if kind == "matrix":
+        return Piece(numbers=list(matrix.multiply_rows(start, stop, size, report)))
+    return Piece(data=[zlib.compress(fractal.draw_rows(size, start, stop, ITERATIONS, report).tobytes())])
+
+
+@heavy_math.splits
+def split(
+    kind: Annotated[Kind, "what to compute"] = "primes",
+    size: Annotated[int | None, "limit, digits, width or rows; empty: what takes some seconds"] = None,
+    parts: Annotated[int, "number of jobs; more where one could not carry its result"] = 8,
+    output: Annotated[str, "file for digits or picture; empty: in conveyor-out/heavy_math"] = "",
+) -> list[dict[str, object]]:
+    """Give jobs for ranges of numbers, terms or rows."""
+    size = _size_of(kind, size)
+    _check_size(kind, size, "size")
+    if not 1 <= parts <= MOST_PARTS:
+        message = f"parts={parts}: work is split into 1 to {MOST_PARTS:,} jobs"
+        raise BadInput(message, hint="try parts=8")
+    _output(kind, output)
+    units, weight = {
+        "primes": (size + 1, 0),
+        "pi": (pi.terms_for(size), _BYTES_PER_TERM),
+        "mandelbrot": (fractal.height_of(size), size),
+        "matrix": (size, 0),
+    }[kind]
+    parts = min(units, max(parts, -(-units * weight // _MOST_BYTES)))
+    bounds = [number * units // parts for number in range(parts + 1)]
+    return [{"kind": kind, "size": size, "start": start, "stop": stop} for start, stop in pairwise(bounds)]
+
+
+@heavy_math.joins
+def join(
+    parts: list[Piece], /, kind: Kind = "primes", size: int | None = None, output: str = "", **_: object
+) -> MathSummary:
+    """Add up, put together or write out what the parts gave."""
+    size = _size_of(kind, size)
+    made = _output(kind, output)
+    numbers = [sum(column) for column in zip(*(part.numbers for part in parts), strict=True)]
+    if kind == "primes":
+        result = f"{numbers[0]:,} primes up to {size:,}"
+    elif kind == "matrix":
+        if numbers[1] != matrix.expected_total(size):
+            message = f"the parts of the product add up to {numbers[1]}, not to what they must"
+            raise ConveyorError(message, hint="some worker computes wrongly: check its machine")
+        result = f"{size:,} x {size:,}: trace {numbers[0]:,}, sum of all entries {numbers[1]:,}"
+    elif kind == "pi":
+        digits = pi.digits_of([pi.from_bytes(part.data) for part in parts], size)
+        _write_text(made, digits)
+        result = digits if len(digits) <= LONGEST_RESULT else f"{digits[:40]}…{digits[-10:]}"
+    else:
+        bands = b"".join(zlib.decompress(part.data[0]) for part in parts)
+        pixels = np.frombuffer(bands, dtype=np.uint8).reshape(fractal.height_of(size), size)
+        fractal.write_png(made, pixels)
+        result = f"a picture of {size:,} x {fractal.height_of(size):,} points"
+    return MathSummary(
+        kind, size, len(parts), result, numbers, made if kind in {"pi", "mandelbrot"} else None
+    )
+
+
+def _size_of(kind: Kind, size: int | None) -> int:
+    if kind not in SIZES:
+        message = f"kind={kind!r}: no such computation"
+        raise BadInput(message, hint=f"the kinds are {', '.join(SIZES)}")
+    return SIZES[kind][2] if size is None else size
+
+
+def _check_size(kind: Kind, size: int, name: str) -> None:
+    meaning, least, usual, most = SIZES[kind]
+    if not least <= size <= most:
+        message = f"{name}={size}: {meaning} is {least:,} to {most:,}"
+        raise BadInput(message, hint=f"try {name}={usual}")
+
+
+def _output(kind: Kind, output: str) -> Path:
+    names = {"pi": "pi.txt", "mandelbrot": "mandelbrot.png"}
+    return output_file(output, "heavy_math", names[kind]) if kind in names else Path()
+
+
+def _report(total: int, units: str) -> Callable[[int], None]:
+    """Give a function that reports progress and ends the work when the job is cancelled."""
+    job = current_job()
+
+    def look(done: int) -> None:
+        job.check()
+        job.progress(done, total, units)
+
+    return look
+
+
+def _write_text(path: Path, text: str) -> None:
+    making = unfinished(path)
+    try:
+        making.write_text(text + "\n", encoding="utf-8")
+        making.replace(path)
+    finally:
+        making.unlink(missing_ok=True)

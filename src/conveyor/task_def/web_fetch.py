@@ -1,0 +1,260 @@
+"""Fetching one page of a site nobody vouches for: checked addresses, and caps on size, time and redirects."""
+
+import contextlib
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpcore
+import httpx
+
+from conveyor.task_def.web_address import FetchError, checked_addresses
+
+#: How the scraper introduces itself, and its name in robots.txt.
+ROBOT = "ConveyorScraper"
+MOST_REDIRECTS = 10
+#: Seconds without an answer.
+SILENCE = 10.0
+#: Bytes unpacked at a time: a page that unpacks to far more than it says is stopped here, not in memory.
+_UNPACKED = 1 << 16
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a page may cost, and where it may come from."""
+
+    bytes_per_page: int = 5_000_000
+    """Unpacked; no more is read."""
+    seconds_per_page: float = 30.0
+    """All redirects together."""
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it came."""
+
+    url: str
+    """Where it was found after redirects."""
+    status: int
+    content_type: str
+    body: bytes
+    cut: bool
+    """Whether it was longer than the cap; then `body` is its beginning."""
+
+
+class Fetcher:
+    """Fetches pages, keeping connections open between them. For one thread; use it in a `with` block."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._network = _Network(limits)
+        self._client = httpx.Client(
+            transport=_Transport(self._network),
+            headers={
+                "User-Agent": f"{ROBOT}/1.0",
+                "Accept": "text/html,*/*;q=0.1",
+                "Accept-Encoding": "gzip",
+            },
+            timeout=SILENCE,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def fetch(self, url: str, accept: Callable[[str], None] = lambda _: None) -> Page:
+        """Fetch a page, following redirects; raises FetchError.
+
+        `accept` is called with the first and every further address and may raise FetchError to refuse it.
+        """
+        self._network.deadline = time.monotonic() + self._limits.seconds_per_page
+        seen: list[str] = []
+        while True:
+            address = parsed(url)
+            url = str(address)
+            if url in seen:
+                message = f"the redirects of {seen[0]} go in a circle, back to {url}"
+                raise FetchError(message, hint="give another page to start from")
+            seen.append(url)
+            if len(seen) > MOST_REDIRECTS + 1:
+                message = f"{seen[0]} redirects more than {MOST_REDIRECTS} times"
+                raise FetchError(message, hint="give another page to start from")
+            accept(url)
+            with _fetch_errors(url), self._client.stream("GET", address) as response:
+                target = response.headers.get("location")
+                if response.status_code not in _REDIRECTS or not target:
+                    return self._page(url, response)
+                url = _joined(address, target)
+
+    def _page(self, url: str, response: httpx.Response) -> Page:
+        body = bytearray()
+        cap = self._limits.bytes_per_page
+        for piece in _unpacked(response):
+            body += piece
+            if len(body) > cap:
+                break
+        kind = response.headers.get("content-type", "")
+        return Page(url, response.status_code, kind, bytes(body[:cap]), cut=len(body) > cap)
+
+
+def parsed(url: str) -> httpx.URL:
+    """Give an address of a page, without its fragment; raises FetchError where it is not http or https."""
+    try:
+        address = httpx.URL(url.strip()).copy_with(fragment=None, userinfo=b"")
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        message = f"{url[:200]!r} is no web address: {error}"
+        raise FetchError(message, hint="it looks like https://example.org/page") from error
+    if address.scheme not in {"http", "https"} or not address.host:
+        message = f"{url[:200]!r} is no address that starts with http:// or https://"
+        raise FetchError(message, hint="it looks like https://example.org/page")
+    return address
+
+
+class _Network(httpcore.NetworkBackend):
+    """Connects to checked addresses only, and lets no read or write go beyond the deadline."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._backend = httpcore.SyncBackend()
+        self.deadline = time.monotonic() + limits.seconds_per_page
+
+    def within(self, timeout: float | None) -> float:
+        """Give the seconds that may be waited now; raises FetchError when there are none left."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            message = f"the page took longer than {self._limits.seconds_per_page:g} seconds"
+            raise FetchError(message, hint="try again when the site is faster")
+        return left if timeout is None else min(left, timeout)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address of the host that answers."""
+        failure: Exception | None = None
+        for address in checked_addresses(host, port, allow_private=self._limits.allow_private):
+            try:
+                stream = self._backend.connect_tcp(
+                    address, port, self.within(timeout), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _Stream(stream, self)
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection that knows the deadline, so that a byte now and then does not keep a job busy for hours."""
+
+    def __init__(self, stream: httpcore.NetworkStream, network: _Network) -> None:
+        self._stream = stream
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._network.within(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._network.within(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        within = self._network.within(timeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, within), self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Transport(httpx.BaseTransport):
+    """Carries httpx's requests over the checked network: httpx itself has no place to hand one in."""
+
+    def __init__(self, network: _Network) -> None:
+        self._pool = httpcore.ConnectionPool(max_connections=4, network_backend=network)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """Give the body in small pieces; httpx itself would unpack a piece of any size at once."""
+    packing = response.headers.get("content-encoding", "identity").strip().lower()
+    if packing not in {"identity", "gzip", ""}:
+        message = f"it is packed as {packing[:60]!r}, which was not asked for"
+        raise FetchError(message)
+    if packing != "gzip":
+        yield from response.iter_raw()
+        return
+    unpacker = zlib.decompressobj(wbits=31)
+    for raw in response.iter_raw():
+        piece = unpacker.decompress(raw, _UNPACKED)
+        while piece:
+            yield piece
+            piece = unpacker.decompress(unpacker.unconsumed_tail, _UNPACKED)
+
+
+def _joined(address: httpx.URL, target: str) -> str:
+    try:
+        return str(address.join(target))
+    except (httpx.InvalidURL, ValueError) as error:
+        message = f"{address} redirects to {target[:200]!r}, which is no address"
+        raise FetchError(message) from error
+
+
+@contextlib.contextmanager
+def _fetch_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpcore.TimeoutException, httpx.TimeoutException) as error:
+        message = f"{url} does not answer in time"
+        raise FetchError(message, hint="try again later") from error
+    except (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpx.HTTPError,
+        ssl.SSLError,
+        zlib.error,
+        OSError,
+    ) as error:
+        message = f"{url} cannot be reached: {error}"
+        raise FetchError(message, hint="look whether the address is right and the site is up") from error

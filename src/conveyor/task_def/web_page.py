@@ -1,0 +1,143 @@
+"""What is read from a page: one row of facts, and the links to other pages of its site."""
+
+import codecs
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urljoin, urlsplit
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from conveyor.task_def.web_address import FetchError
+from conveyor.task_def.web_fetch import Page, parsed
+
+#: Characters of a title that are kept.
+LONGEST_TEXT = 300
+LONGEST_ADDRESS = 2_000
+#: Links of one page that are followed.
+MOST_LINKS = 20_000
+#: Elements inside each other. The parser's time grows with the square of this, so a page could keep it busy for hours.
+DEEPEST = 1_000
+_FILES = "png jpe?g gif svg webp ico css js pdf zip gz bz2 xz tar exe dmg mp[34] webm woff2?".replace(
+    " ", "|"
+)
+_NO_PAGES = re.compile(rf"\.({_FILES})$", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
+#: Elements that have no end, or that end by themselves where the next one starts.
+_ENDLESS = {
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr", "p",
+    "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "option", "optgroup", "colgroup", "rp", "rt", "html",
+    "head", "body",
+}  # fmt: skip
+_DECLARED = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
+_CHARSET = re.compile(r"charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page in one row."""
+
+    url: str
+    """Where it was found after redirects."""
+    status: int
+    """HTTP status; 0 where no answer came."""
+    title: str = ""
+    h1: str = ""
+    """Text of its first heading."""
+    links: int = 0
+    words: int = 0
+    """Words of text, without scripts and styles."""
+    bytes: int = 0
+    error: str = ""
+    """Why there is no more to say; empty for a page that was read."""
+
+
+def read_row(page: Page) -> PageRow:
+    """Give the facts of a page; of one that is no HTML, or longer than the cap, only that."""
+    size = len(page.body)
+    if page.cut:
+        return PageRow(page.url, page.status, bytes=size, error=f"longer than {size:,} bytes, stopped there")
+    if not is_html(page):
+        return PageRow(
+            page.url, page.status, bytes=size, error=f"not HTML but {page.content_type[:80] or 'unnamed'}"
+        )
+    try:
+        tree = _tree(page)
+    except FetchError as refusal:
+        return PageRow(page.url, page.status, bytes=size, error=refusal.message)
+    links = len(tree.css("a[href]"))
+    title = _text(tree.css_first("title"))
+    heading = _text(tree.css_first("h1"))
+    tree.strip_tags(["script", "style", "noscript", "template"])
+    words = len(tree.body.text(separator=" ").split()) if tree.body else 0
+    error = "" if page.status < HTTPStatus.BAD_REQUEST else f"the site answers {page.status}"
+    return PageRow(page.url, page.status, title, heading, links, words, size, error)
+
+
+def read_links(page: Page) -> list[str]:
+    """Give the addresses of other pages of the same site that a page links to, in its order, each once."""
+    if page.cut or not is_html(page):
+        return []
+    try:
+        tree = _tree(page)
+    except FetchError:
+        return []
+    base = tree.css_first("base[href]")
+    start = urljoin(page.url, base.attributes.get("href") or "") if base else page.url
+    site = site_of(page.url)
+    found: dict[str, None] = {}
+    for link in tree.css("a[href]")[:MOST_LINKS]:
+        try:
+            target = str(parsed(urljoin(start, link.attributes.get("href") or "")))
+        except (FetchError, ValueError):
+            continue
+        known = target in found or len(target) > LONGEST_ADDRESS
+        if not known and site_of(target) == site and not _NO_PAGES.search(urlsplit(target).path):
+            found[target] = None
+    return list(found)
+
+
+def site_of(url: str) -> tuple[str, str, int | None]:
+    """Give what the addresses of one site have in common: scheme, host and port."""
+    address = parsed(url)
+    return address.scheme, address.host, address.port
+
+
+def is_html(page: Page) -> bool:
+    """Tell whether a page says, or where it says nothing looks as if, it is HTML."""
+    kind = page.content_type.partition(";")[0].strip().lower()
+    return kind in {"text/html", "application/xhtml+xml"} or (not kind and b"<" in page.body[:1000])
+
+
+def _tree(page: Page) -> LexborHTMLParser:
+    said = _CHARSET.search(page.content_type)
+    declared = _DECLARED.search(page.body[:2000])
+    name = said[1] if said else declared[1].decode("ascii", "replace") if declared else "utf-8"
+    try:
+        codecs.lookup(name)
+        text = page.body.decode(name, "replace")
+    except (LookupError, ValueError):
+        text = page.body.decode("utf-8", "replace")
+    if _depth(text) > DEEPEST:
+        message = f"more than {DEEPEST:,} elements of it are inside each other"
+        raise FetchError(message)
+    return LexborHTMLParser(text)
+
+
+def _depth(text: str) -> int:
+    """Give about how many elements of a page are inside each other at most."""
+    depth = deepest = 0
+    for tag in _TAG.finditer(text):
+        if tag[2].lower() not in _ENDLESS:
+            depth = max(0, depth - 1) if tag[1] else depth + 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _text(node: LexborNode | None) -> str:
+    """Give the text of a node in one line.
+
+    A spreadsheet would run a text that starts like a formula, so such a text gets an apostrophe before it.
+    """
+    text = " ".join(node.text().split())[:LONGEST_TEXT] if node else ""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

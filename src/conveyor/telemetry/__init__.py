@@ -1,0 +1,1 @@
+"""What is told about events: to people as lines of a log."""

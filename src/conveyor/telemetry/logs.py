@@ -1,0 +1,56 @@
+"""Events as lines for people, on standard error: the only prose about what happens in a consumer."""
+
+from __future__ import annotations
+
+import sys
+
+from conveyor import events
+
+_LEAVING = {
+    1: "leaves after the current jobs (again: cancel them and give them back; a third time: kill)",
+    2: "cancels the current jobs and gives them back",
+    3: "kills its workers",
+}
+
+
+_USUAL = (events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft)
+
+
+def to_standard_error(*, usual: bool = True) -> None:
+    """Write a line for each event of this process; without `usual` only for what somebody should know of."""
+
+    def write(event: events.Event) -> None:
+        expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
+        if usual or not expected:
+            print(f"conveyor: {line_for(event)}", file=sys.stderr, flush=True)
+
+    events.subscribe(write)
+
+
+def line_for(event: events.Event) -> str:  # noqa: PLR0911 - one return per event
+    """Give the line for one event."""
+    match event:
+        case events.ConsumerStarted(consumer, queues, workers, _):
+            many = "worker" if workers == 1 else "workers"
+            return f"{consumer}: {workers} {many} on {', '.join(queues)}. Ctrl-C to leave."
+        case events.ConsumerLeaving(consumer, step):
+            return f"{consumer} {_LEAVING[min(step, 3)]}"
+        case events.ConsumerLeft(consumer, jobs_done):
+            return f"{consumer} has left, {jobs_done:,} jobs done"
+        case events.WorkerDied(worker, how, job, task):
+            return f"worker {worker} died ({how}){f' while it ran {task} {job}' if job else ''}"
+        case events.WorkerStopped(worker, verb, reason):
+            done = {"stop": "stopped", "kill": "killed"}[verb]
+            return f"worker {worker} was {done}{f': {reason}' if reason else ''}"
+        case events.JobRecovered(job, became):
+            return f"job {job} of a dead worker: {became}"
+        case events.TimeLimitReached(job, task, limit):
+            return f"job {job} ({task}) reached its time limit of {limit:g} s; its worker is killed"
+        case events.FinishedLate(worker, job):
+            return f"worker {worker} finished job {job} after its lease had ended; the result was refused"
+        case events.TasksUnloadable(reason):
+            return f"the tasks cannot be loaded: {reason}"
+        case events.ServerAway(reason):
+            return f"{reason}; trying again"
+        case events.ServerBack():
+            return "the server answers again"
