@@ -73,8 +73,9 @@ class Order:
         for job in self.jobs:
             job.add_done_callback(self._over)
         while True:
+            all_over = not self._open
             yield self._progress()
-            if not self._open:
+            if all_over:
                 break
             self._changed.wait(LOOK_EVERY)
             self._changed.clear()

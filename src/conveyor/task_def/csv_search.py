@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 from conveyor.current import current_job
 from conveyor.errors import BadInput, ConveyorError
 from conveyor.task_def.csv_rows import CsvFile, Word
-from conveyor.task_def.places import output_file, sample_folder, unfinished
+from conveyor.task_def.places import exists, output_file, path_of, sample_folder, unfinished
 from conveyor.task_def.samples import make_csv_folder
 from conveyor.tasks import task
 
@@ -104,6 +104,9 @@ def split(
         with CsvFile(file, encoding):
             pass
     target = output_file(output, "csv_search", "matches.csv")
+    if target in files:
+        message = f"{target} is one of the files to be searched, and the rows would be written over it"
+        raise BadInput(message, hint="give another file with output=…")
     pieces = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.parts")
     return [
         {"file": file, "search": search, "found": pieces / f"{number:06}.csv"}
@@ -131,12 +134,11 @@ def join(
 
 def find_files(path: str) -> list[Path]:
     """Give the CSV files that `path` means, sorted and absolute; raises BadInput where there are none."""
-    whole = Path(path).expanduser()
-    if _exists(whole) or "," not in path:
+    if exists(path_of(path)) or "," not in path:
         found = _files_of(path)
     else:
         found = [file for one in path.split(",") for file in _files_of(one.strip())]
-    files = sorted({file.absolute() for file in found})
+    files = sorted(set(found))
     if len(files) > MOST_FILES:
         message = f"{path!r} means {len(files):,} files, at most {MOST_FILES:,} are searched at once"
         raise BadInput(message, hint="name fewer")
@@ -144,11 +146,14 @@ def find_files(path: str) -> list[Path]:
 
 
 def _files_of(path: str) -> list[Path]:
-    whole = Path(path).expanduser()
-    if not _exists(whole):
-        # A pattern is looked up from the root of its file system, or from the current folder.
-        anchor = Path(whole.anchor or ".")
-        found = [file for file in anchor.glob(str(whole.relative_to(whole.anchor))) if not file.is_dir()]
+    whole = path_of(path)
+    if not exists(whole):
+        root = Path(whole.anchor)
+        try:
+            found = [file for file in root.glob(str(whole.relative_to(root))) if not file.is_dir()]
+        except ValueError as error:
+            message = f"{path!r} does not exist, and is no pattern either: {error}"
+            raise BadInput(message, hint="a pattern looks like data/*.csv") from error
         if not found:
             message = f"{path!r} does not exist"
             raise BadInput(message, hint="give a folder, a file or a pattern such as data/*.csv")
@@ -175,17 +180,6 @@ def _files_in(folder: Path) -> list[Path]:
             message, hint="give a folder with files that end in .csv; folders inside it are not searched"
         )
     return found
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        message = f"{str(path)!r} cannot be looked at: {error}"
-        raise BadInput(message, hint="give a path that you may read") from error
-    return True
 
 
 def _word_of(search: Search) -> Word:

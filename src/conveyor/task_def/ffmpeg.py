@@ -16,6 +16,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from conveyor.errors import BadInput, ConveyorError
+from conveyor.task_def.places import exists
 
 #: Codecs in which every packet is one frame that is shown. Of others the frames have to be decoded to be counted.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
@@ -116,7 +117,7 @@ def read_reel(file: Path) -> Reel:
 
 
 def _check_video_file(file: Path) -> None:
-    if not file.exists():
+    if not exists(file):
         message = f"{file} does not exist"
         raise BadInput(message, hint="correct the path")
     if not file.is_file():

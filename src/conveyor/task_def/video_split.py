@@ -15,7 +15,7 @@ from typing import Annotated
 from conveyor.current import current_job
 from conveyor.errors import BadInput, ConveyorError
 from conveyor.task_def.ffmpeg import FfmpegError, Reel, file_address, output_lines, read_reel
-from conveyor.task_def.places import output_folder, sample_folder, unfinished
+from conveyor.task_def.places import output_folder, path_of, sample_folder, unfinished
 from conveyor.tasks import task
 
 #: Segments of one order.
@@ -184,7 +184,7 @@ def render_sample(path: Path, seconds: float = 40) -> Path:
 def _video_file(video: str) -> Path:
     """Give the path of the video, absolute; the sample's, rendered if need be, where it is empty."""
     if video:
-        return Path(video).expanduser().absolute()
+        return path_of(video)
     sample = sample_folder() / "sample.mp4"
     return sample if sample.exists() else render_sample(sample)
 
