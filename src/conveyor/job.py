@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from conveyor import control
 from conveyor.call import KEEP
@@ -28,26 +28,38 @@ _CANCELLED = encode_settled("cancelled")
 _BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
 
 
+class Together(NamedTuple):
+    """What jobs that were put together have in common."""
+
+    client: Client
+    queue: str
+    signature: Signature | None
+    jobs: list[Job[Any]]
+    """In the order of the put; empty where there is only one, which would hold itself alive."""
+
+
 class Job(Generic[R]):
     """One job, by its id. The result comes by push as soon as the worker has settled it; nothing polls.
 
     The methods are those of `concurrent.futures.Future`, and a job can be awaited in asyncio.
     """
 
-    __slots__ = ("_callbacks", "_client", "_group", "_place", "_signature", "covered", "id", "queue_name", "settled")
+    __slots__ = ("_callbacks", "_place", "_together", "covered", "id", "settled")
 
     def __init__(
         self, id: str, queue: str = "default", *, client: Client | None = None, signature: Signature | None = None
     ) -> None:
         self.id = id
-        self.queue_name = queue
         self.settled: Settled | None = None
         self.covered = 0  # the opening of the inbox that was there before the job could have ended
-        self._client = client or connect()
-        self._signature = signature
-        self._group: Sequence[Job[Any]] = ()
+        self._callbacks: list[Callable[[Job[R]], object]] | None = None
+        self._together = Together(client or connect(), queue, signature, [])
         self._place = 0
-        self._callbacks: list[Callable[[Job[R]], object]] = []
+
+    @property
+    def queue_name(self) -> str:
+        """The queue it was put on."""
+        return self._together.queue
 
     def __repr__(self) -> str:
         return f"<Job {self.id} on {self.queue_name}{'' if self.settled is None else ' ' + self.settled.state}>"
@@ -60,7 +72,8 @@ class Job(Generic[R]):
         """
         settled = self._wait(timeout)
         value = settled.result()
-        return cast("R", value if self._signature is None else self._signature.result(value))
+        signature = self._together.signature
+        return cast("R", value if signature is None else signature.result(value))
 
     def exception(self, timeout: float | None = None) -> JobFailed | JobCancelled | None:
         """Wait for the job's end and give its error as an object, or None where the task returned."""
@@ -69,7 +82,7 @@ class Job(Generic[R]):
     def done(self) -> bool:
         """Tell whether the job is over, whatever came of it; asks the server unless it is known."""
         if self.settled is None:
-            inbox_of(self._client).expect(self)
+            inbox_of(self._together.client).expect(self)
         return self.settled is not None
 
     def running(self) -> bool:
@@ -85,16 +98,16 @@ class Job(Generic[R]):
 
         Gives False if it was over already.
         """
-        state, owner = self._client.run(commands.cancel(self.queue_name, self.id, _CANCELLED, KEEP))
+        state, owner = self._together.client.run(commands.cancel(self.queue_name, self.id, _CANCELLED, KEEP))
         if state == "running":
             order = control.Control(id=self.id, verb="cancel", job=self.id, workers=[owner], reason=reason)
-            self._client.run_all(plain.control(control.consumer_of(owner), control.encode(order)))
+            self._together.client.run_all(plain.control(control.consumer_of(owner), control.encode(order)))
         return state in {"cancelled", "running"}
 
     def add_done_callback(self, function: Callable[[Job[R]], object]) -> None:
         """Call `function(job)` once the job is over; from another thread, or at once if it is over already."""
-        self._callbacks.append(function)
-        inbox_of(self._client).expect(self)
+        self._call_later(function)
+        inbox_of(self._together.client).expect(self)
         if self.settled is not None:
             self.call_back()
 
@@ -102,14 +115,14 @@ class Job(Generic[R]):
         """Give where the job is now: waiting, delayed, running, done, failed, lost, cancelled or gone."""
         if self.settled is not None:
             return self.settled.state
-        state: commands.State = self._client.run(commands.state(self.queue_name, self.id))
+        state: commands.State = self._together.client.run(commands.state(self.queue_name, self.id))
         if state.state in {"over", "dead"}:
             return decode_settled(cast("bytes", state.detail)).state
         return _BY_INDEX[state.state]
 
     def progress(self) -> control.Progress | None:
         """Give how far the job is, as it last said; None if it has said nothing."""
-        data = self._client.run(plain.progress(self.queue_name, [self.id]))[0]
+        data = self._together.client.run(plain.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control.decode_progress(data)
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -120,7 +133,7 @@ class Job(Generic[R]):
         def tell(_: Job[R]) -> None:
             loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
 
-        self._callbacks.append(tell)
+        self._call_later(tell)
         yield from loop.run_in_executor(None, self.done).__await__()
         if self.settled is None:
             yield from ready.__await__()
@@ -128,7 +141,7 @@ class Job(Generic[R]):
 
     def neighbours(self, most: int) -> Sequence[Job[Any]]:
         """Give this job and those put together with it right after it: asked about together. Called by the inbox."""
-        return self._group[self._place : self._place + most] or (self,)
+        return self._together.jobs[self._place : self._place + most] or [self]
 
     def settle(self, outcome: bytes) -> None:
         """Take the outcome in; empty bytes mean that the job is not known. Called by the inbox."""
@@ -139,10 +152,15 @@ class Job(Generic[R]):
         while self._callbacks:
             self._callbacks.pop(0)(self)
 
+    def _call_later(self, function: Callable[[Job[R]], object]) -> None:
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(function)
+
     def _wait(self, timeout: float | None) -> Settled:
         if self.settled is None:
             deadline = Deadline(timeout)
-            inbox = inbox_of(self._client)
+            inbox = inbox_of(self._together.client)
             inbox.expect(self)
             if not inbox.wait(self, deadline):
                 message = f"job {self.id} is not over after {timeout} s"
@@ -158,11 +176,19 @@ _GONE = encode_settled("gone")
 
 
 def jobs_of(names: Sequence[str], queue: str, client: Client, signature: Signature | None, covered: int) -> list[Job[Any]]:
-    """Give handles of jobs that were put together, with the inbox's opening from before they were put."""
+    """Give handles of jobs that were put together, with the inbox's opening from before they were put.
+
+    Filled in without __init__: a hundred thousand handles are half of the producer's work otherwise.
+    """
     jobs: list[Job[Any]] = []
+    together = Together(client, queue, signature, jobs if len(names) > 1 else [])
+    new, add = Job.__new__, jobs.append
     for place, name in enumerate(names):
-        job: Job[Any] = Job(name, queue, client=client, signature=signature)
+        job: Job[Any] = new(Job)
+        job.id = name
+        job.settled = job._callbacks = None  # noqa: SLF001 - this is the constructor
         job.covered = covered
-        job._group, job._place = jobs, place  # noqa: SLF001 - the list is filled by this very loop
-        jobs.append(job)
+        job._together = together  # noqa: SLF001
+        job._place = place  # noqa: SLF001
+        add(job)
     return jobs

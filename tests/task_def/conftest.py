@@ -1,0 +1,124 @@
+"""What the tests of the tasks share: a job that hears and stops, and a web site that misbehaves on request."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.current import CurrentJob, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Answer = Callable[["Visitor"], None]
+
+
+class RecordingJob(CurrentJob):
+    """Keeps what a task says, and is cancelled after a number of reports."""
+
+    def __init__(self, cancel_after: int | None = None) -> None:
+        self.reports: list[tuple[float, float]] = []
+        self.cancel_after = cancel_after
+
+    @property
+    def cancelled(self) -> bool:
+        return self.cancel_after is not None and len(self.reports) >= self.cancel_after
+
+    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
+        assert isinstance(message, str)
+        self.reports.append((done, total))
+
+
+@pytest.fixture
+def job() -> Iterator[RecordingJob]:
+    """Run the test inside a job."""
+    job = RecordingJob()
+    with running(job):
+        yield job
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run each test in an empty folder of its own."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+class Visitor(BaseHTTPRequestHandler):
+    """One request to the site, answered by the function that the test gave for its path."""
+
+    server: Site
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        answer = self.server.answers.get(self.path)
+        if answer is None:
+            self.say("no such page", status=404)
+        else:
+            answer(self)
+
+    def say(self, text: str | bytes, *, status: int = 200, **headers: str) -> None:
+        body = text.encode() if isinstance(text, str) else text
+        self.send_response(status)
+        for name, value in {"Content-Type": "text/html; charset=utf-8", **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class Site(ThreadingHTTPServer):
+    """A web site on loopback whose pages are functions."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Visitor)
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def page(self, path: str, body: str = "", title: str = "a page", **headers: str) -> None:
+        """Add a page of HTML."""
+        text = f"<html><head><title>{title}</title></head><body><h1>Of {title}</h1>{body}</body></html>"
+        self.answers[path] = lambda visitor: visitor.say(text, **headers)
+
+    def redirect(self, path: str, target: str) -> None:
+        """Add a redirect."""
+        self.answers[path] = lambda visitor: visitor.say("", status=302, Location=target)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore visitors who hang up."""
+
+
+@contextmanager
+def served() -> Iterator[Site]:
+    site = Site()
+    thread = threading.Thread(target=site.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.shutdown()
+        thread.join()
+        site.server_close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Give an empty web site."""
+    with served() as site:
+        yield site

@@ -1,0 +1,59 @@
+"""The task `sleep`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.current import running
+from conveyor.errors import BadInput, JobCancelled
+from conveyor.task_def.sleep import Slept, join, sleep, split
+
+if TYPE_CHECKING:
+    from conftest import RecordingJob
+
+
+def test_it_sleeps_as_long_as_it_was_told(job: RecordingJob) -> None:
+    assert 0.2 <= sleep(0.2) < 5
+    assert job.reports[-1] == (0.2, 0.2)
+
+
+def test_progress_never_goes_back(job: RecordingJob) -> None:
+    sleep(0.2)
+    assert job.reports == sorted(job.reports)
+
+
+def test_a_cancelled_sleep_ends_at_once(job: RecordingJob) -> None:
+    job.cancel_after = 1
+    start = time.monotonic()
+    with pytest.raises(JobCancelled), running(job):
+        sleep(600.0)
+    assert time.monotonic() - start < 60
+
+
+def test_no_time_at_all_is_allowed() -> None:
+    assert sleep(0.0) >= 0
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_nobody_can_sleep_is_refused(seconds: float) -> None:
+    with pytest.raises(BadInput, match="nobody can sleep"):
+        sleep(seconds)
+    with pytest.raises(BadInput, match="nobody can sleep"):
+        split(seconds)
+
+
+@pytest.mark.parametrize("times", [0, -3, 10**9])
+def test_a_number_of_jobs_that_makes_no_sense_is_refused(times: int) -> None:
+    with pytest.raises(BadInput, match="times"):
+        split(1.0, times)
+
+
+def test_an_order_is_five_jobs_of_ten_seconds_unless_told_otherwise() -> None:
+    assert split() == [{"seconds": 10.0}] * 5
+
+
+def test_the_parts_are_added_up() -> None:
+    assert join([0.5, 0.25], seconds=0.3, times=2) == Slept(2, 0.75)

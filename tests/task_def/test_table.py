@@ -1,0 +1,59 @@
+"""The table of the tasks that come with Conveyor, and what all of them have in common."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from typing import Annotated, get_origin, get_type_hints
+
+import pytest
+
+from conveyor.call import encode_calls
+from conveyor.task_def import TASKS
+from conveyor.tasks import registry
+
+QUEUES = {
+    "sleep": "queue_zero",
+    "csv_search": "queue_one",
+    "video_split": "queue_two",
+    "web_scrape": "queue_three",
+    "heavy_math": "queue_four",
+    **dict.fromkeys(["count_primes", "digits_of_pi", "mandelbrot", "matrix_product"], "queue_four"),
+}
+
+
+def test_every_task_is_in_the_table_with_its_queue() -> None:
+    for module in TASKS.values():
+        importlib.import_module(module)
+    own = {name: task for name, task in registry.tasks.items() if name in TASKS}
+    assert {name: task.put.queue for name, task in own.items()} == QUEUES
+    assert {name: task.__module__ for name, task in own.items()} == TASKS
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_order_can_be_given_by_pressing_enter_and_says_what_it_asks(name: str) -> None:
+    importlib.import_module(TASKS[name])
+    task = registry.tasks[name]
+    assert task.summary.endswith(".")
+    hints = get_type_hints(task.order_function, include_extras=True)
+    for parameter in inspect.signature(task.order_function).parameters.values():
+        assert parameter.default is not parameter.empty
+        assert task.split is None or get_origin(hints[parameter.name]) is Annotated
+
+
+@pytest.mark.parametrize("arguments", [("sleep", {}), ("heavy_math", {}), ("web_scrape", {"pages": 3})])
+def test_the_parts_of_an_order_can_be_carried(arguments: tuple[str, dict[str, object]]) -> None:
+    name, chosen = arguments
+    importlib.import_module(TASKS[name])
+    task = registry.tasks[name]
+    assert task.split
+    parts = task.split(**chosen)
+    assert len(encode_calls(task.function, name, [((), part) for part in parts])) == len(parts)
+
+
+def test_the_table_imports_no_large_library() -> None:
+    program = "import sys, conveyor.task_def; print({'numpy', 'httpx', 'selectolax', 'imageio_ffmpeg'} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "set()"

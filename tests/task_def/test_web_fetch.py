@@ -1,0 +1,220 @@
+"""Fetching a page from a site that nobody vouches for."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.task_def import web_address, web_fetch
+from conveyor.task_def.web_address import FetchError
+from conveyor.task_def.web_fetch import Fetcher, Limits, Page
+
+if TYPE_CHECKING:
+    from conftest import Site, Visitor
+
+PIECE = b"x" * (1 << 16)
+
+
+def fetch(
+    url: str, *, allow_private: bool = True, bytes_per_page: int = 5_000_000, seconds: float = 30.0
+) -> Page:
+    with Fetcher(Limits(bytes_per_page, seconds, allow_private)) as fetcher:
+        return fetcher.fetch(url)
+
+
+def test_a_page_comes_as_it_is(site: Site) -> None:
+    site.page("/a?b=c", "body")
+    page = fetch(f"{site.url}a?b=c#part")
+    assert (page.url, page.status, page.cut) == (f"{site.url}a?b=c", 200, False)
+    assert b"body" in page.body
+
+
+def test_a_packed_page_is_unpacked(site: Site) -> None:
+    site.answers["/"] = lambda visitor: visitor.say(
+        gzip.compress(b"<p>hello" * 1000), Content_Encoding="gzip"
+    )
+    assert fetch(site.url).body == b"<p>hello" * 1000
+
+
+def test_a_page_of_a_gigabyte_is_stopped_at_the_cap(site: Site) -> None:
+    sent = 0
+
+    def endless(visitor: Visitor) -> None:
+        nonlocal sent
+        visitor.send_response(200)
+        visitor.send_header("Content-Type", "text/html")
+        visitor.send_header("Content-Length", str(1 << 30))
+        visitor.end_headers()
+        while sent < 1 << 30:
+            visitor.wfile.write(PIECE)
+            sent += len(PIECE)
+
+    site.answers["/"] = endless
+    page = fetch(site.url, bytes_per_page=1_000_000)
+    assert (page.cut, len(page.body)) == (True, 1_000_000)
+    assert sent < 100_000_000
+
+
+def test_a_page_that_unpacks_to_a_gigabyte_is_stopped_at_the_cap(site: Site) -> None:
+    bomb = gzip.compress(bytes(100_000_000))
+    site.answers["/"] = lambda visitor: visitor.say(bomb, Content_Encoding="gzip")
+    page = fetch(site.url, bytes_per_page=1_000_000)
+    assert (page.cut, len(page.body)) == (True, 1_000_000)
+
+
+def test_a_packing_that_was_not_asked_for_is_refused(site: Site) -> None:
+    twice = gzip.compress(gzip.compress(b"x"))
+    site.answers["/"] = lambda visitor: visitor.say(twice, Content_Encoding="gzip, gzip")
+    with pytest.raises(FetchError, match="not asked for"):
+        fetch(site.url)
+
+
+def test_a_site_that_sends_a_byte_now_and_then_is_left(site: Site) -> None:
+    left = threading.Event()
+
+    def slow(visitor: Visitor) -> None:
+        visitor.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        try:
+            while not left.wait(0.02):
+                visitor.wfile.write(b"x")
+                visitor.wfile.flush()
+        except OSError:
+            return
+
+    site.answers["/"] = slow
+    try:
+        with pytest.raises(FetchError, match=r"in time|longer than 0\.5 seconds"):
+            fetch(site.url, seconds=0.5)
+    finally:
+        left.set()
+
+
+def test_redirects_are_followed_to_the_page(site: Site) -> None:
+    site.redirect("/", "/second")
+    site.redirect("/second", "third")
+    site.page("/third", "here")
+    assert fetch(site.url).url == f"{site.url}third"
+
+
+def test_a_redirect_loop_is_named(site: Site) -> None:
+    site.redirect("/a", "/b")
+    site.redirect("/b", "/a")
+    with pytest.raises(FetchError, match="go in a circle"):
+        fetch(f"{site.url}a")
+    assert site.asked == ["/a", "/b"]
+
+
+def test_endless_redirects_are_stopped(site: Site) -> None:
+    for number in range(50):
+        site.redirect(f"/{number}", f"/{number + 1}")
+    with pytest.raises(FetchError, match="more than 10 times"):
+        fetch(f"{site.url}0")
+    assert len(site.asked) == 11
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *["http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"],
+        *["file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO", "ftp://127.0.0.1/", "javascript:alert(1)"],
+    ],
+)
+def test_a_redirect_to_a_forbidden_place_is_not_followed(site: Site, target: str) -> None:
+    site.redirect("/", target)
+    with pytest.raises(FetchError):
+        fetch(site.url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *[
+            "file:///etc/passwd",
+            "gopher://localhost/",
+            "ftp://localhost/",
+            "localhost",
+            "//localhost/",
+            "http://",
+            "",
+        ],
+        *["http://[::1", "http://local host/", "http://x:99999999/", "data:text/html,x", "\0"],
+    ],
+)
+def test_what_is_no_address_of_a_page_is_refused(url: str) -> None:
+    with pytest.raises(FetchError):
+        fetch(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "127.1",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+    ],
+)
+def test_nothing_is_asked_of_this_machine_unless_allowed(
+    site: Site, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_address, "PUBLIC_PORTS", {site.server_port})
+    with pytest.raises(FetchError, match=r"private address|never fetched"):
+        fetch(f"http://{host}:{site.server_port}/", allow_private=False)
+    assert site.asked == []
+
+
+def test_a_name_that_points_elsewhere_a_moment_later_changes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes to the address that was checked; the name is not looked up again."""
+    asked = []
+
+    def rebinding(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "169.254.169.254"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    site.page("/", "here")
+    monkeypatch.setattr(web_address.socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(web_fetch.httpcore.SyncBackend, "connect_tcp", connect_to_number)
+    assert fetch(f"http://rebind.example:{site.server_port}/").status == 200
+    assert asked == ["rebind.example"]
+
+
+def connect_to_number(
+    self: web_fetch.httpcore.SyncBackend, host: str, port: int, timeout: float | None, *_: object
+) -> web_fetch.httpcore.NetworkStream:
+    """Connect without looking up anything, as only a number can be."""
+    connection = socket.socket()
+    connection.settimeout(timeout)
+    connection.connect((socket.inet_ntoa(socket.inet_aton(host)), port))
+    return web_fetch.httpcore._backends.sync.SyncStream(connection)
+
+
+def test_proxies_of_the_environment_are_not_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    site.page("/")
+    assert fetch(site.url).status == 200
+
+
+def test_a_site_that_does_not_answer_is_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(FetchError, match=rf"http://127\.0\.0\.1:{port}/ cannot be reached"):
+            fetch(f"http://127.0.0.1:{port}/")
+
+
+def test_a_site_that_speaks_something_else_is_named(site: Site) -> None:
+    site.answers["/"] = lambda visitor: visitor.wfile.write(b"SSH-2.0-x\r\n")  # type: ignore[assignment, misc]
+    with pytest.raises(FetchError, match="cannot be reached"):
+        fetch(site.url)

@@ -1,0 +1,258 @@
+"""The task `web_scrape`."""
+
+from __future__ import annotations
+
+import csv
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.current import running
+from conveyor.errors import BadInput, JobCancelled
+from conveyor.task_def import web_scrape
+from conveyor.task_def.web_fetch import Limits, Page
+from conveyor.task_def.web_page import DEEPEST, PageRow, read_links, read_row
+from conveyor.task_def.web_scrape import SiteSummary, Visit, join, split
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import RecordingJob, Site
+
+scrape = web_scrape.web_scrape
+
+
+def order(**arguments: Any) -> SiteSummary:
+    """Do a whole order in this process."""
+    return join([scrape(**part) for part in split(**arguments)], **arguments)  # type: ignore[arg-type]
+
+
+def links(*targets: str) -> str:
+    return "".join(f'<a href="{target}">{target}</a> ' for target in targets)
+
+
+def rows_of(summary: SiteSummary) -> dict[str, dict[str, str]]:
+    with summary.output.open(encoding="utf-8", newline="") as file:
+        return {row["url"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def small_site(site: Site) -> Site:
+    """Give a site of ten pages, of which the last is nine links away."""
+    for number in range(9):
+        site.page(f"/p{number}", links(f"p{number + 1}", "p0#top", "/p0"), title=f"page {number}")
+    site.page("/p9", "<p>four words of text</p><script>not counted at all</script>", title="page 9")
+    return site
+
+
+class TestAWholeOrder:
+    def test_gives_a_row_per_page_sorted_and_each_once(self, small_site: Site) -> None:
+        found = order(url=f"{small_site.url}p0", allow_private=True)
+        rows = rows_of(found)
+        assert list(rows) == [f"{small_site.url}p{number}" for number in range(10)]
+        assert (found.pages, found.failed) == (10, 0)
+        last = rows[f"{small_site.url}p9"]
+        assert (last["title"], last["h1"], last["words"], last["links"]) == ("page 9", "Of page 9", "7", "0")
+
+    def test_reads_no_more_pages_than_it_was_told(self, small_site: Site) -> None:
+        assert order(url=f"{small_site.url}p0", pages=4, allow_private=True).pages == 4
+
+    def test_stays_on_the_site(self, site: Site) -> None:
+        site.page(
+            "/",
+            links(
+                "/in", "http://127.0.0.1:9/out", "https://example.org/", "mailto:x@y", "file:///etc/passwd"
+            ),
+        )
+        site.page("/in")
+        assert list(rows_of(order(url=site.url, allow_private=True))) == [site.url, f"{site.url}in"]
+
+    def test_keeps_to_robots_txt(self, site: Site) -> None:
+        site.answers["/robots.txt"] = lambda visitor: visitor.say(
+            "User-agent: *\nDisallow: /private\nDisallow: /hidden\n", Content_Type="text/plain"
+        )
+        site.page("/", links("/open", "/private/1", "/way"))
+        site.page("/open")
+        site.redirect("/way", "/hidden")
+        rows = rows_of(order(url=site.url, allow_private=True))
+        assert list(rows) == [site.url, f"{site.url}open", f"{site.url}way"]
+        assert "robots.txt" in rows[f"{site.url}way"]["error"]
+        assert not {"/private/1", "/hidden"} & set(site.asked)
+
+    def test_pages_that_fail_are_rows_and_not_failures(self, site: Site) -> None:
+        site.page("/", links("/gone", "/loop", "/away", "/meta", "/big", "/data", "/dies"))
+        site.redirect("/loop", "/loop")
+        site.redirect("/away", "http://127.0.0.1:9/")
+        site.redirect("/meta", "http://169.254.169.254/")
+        site.page("/big", "x" * 20_000)
+        site.answers["/data"] = lambda visitor: visitor.say("1,2", Content_Type="text/csv")
+        site.answers["/dies"] = lambda visitor: visitor.connection.shutdown(socket.SHUT_RDWR)
+        found = order(url=site.url, max_bytes=10_000, allow_private=True)
+        errors = {
+            url.removeprefix(site.url): row["error"] for url, row in rows_of(found).items() if row["error"]
+        }
+        assert found.failed == 7
+        assert errors["gone"] == "the site answers 404"
+        assert "circle" in errors["loop"]
+        assert "leads away" in errors["away"]
+        assert "leads away" in errors["meta"]
+        assert errors["big"] == "longer than 10,000 bytes, stopped there"
+        assert errors["data"] == "not HTML but text/csv"
+        assert "cannot be reached" in errors["dies"]
+
+    def test_reads_the_documentation_of_this_python_when_no_site_is_named(self, own_folder: Path) -> None:
+        found = order(pages=30)
+        assert (found.pages, found.failed) == (30, 0)
+        assert found.words > 1000
+        assert found.output == own_folder / "conveyor-out" / "web_scrape" / "pages.csv"
+
+    def test_starts_where_the_first_page_redirects_to(self, site: Site) -> None:
+        site.redirect("/", "/home/")
+        site.page("/home/", links("next"))
+        site.page("/home/next")
+        rows = rows_of(order(url=site.url, allow_private=True))
+        assert list(rows) == [f"{site.url}home/", f"{site.url}home/next"]
+
+
+class TestPoliteness:
+    def test_nothing_waits_on_loopback(self, small_site: Site) -> None:
+        assert visit_of(split(url=f"{small_site.url}p0", allow_private=True)).delay == 0
+
+    def test_the_pause_is_the_whole_orders(self, small_site: Site) -> None:
+        parts = split(url=f"{small_site.url}p0", pages=2, delay=0.01, allow_private=True)
+        assert visit_of(parts).delay == pytest.approx(0.01 * len(parts))
+
+    def test_a_longer_pause_that_robots_txt_asks_for_is_kept(self, site: Site) -> None:
+        site.answers["/robots.txt"] = lambda visitor: visitor.say("User-agent: *\nCrawl-delay: 7\n")
+        site.page("/")
+        assert visit_of(split(url=site.url, delay=0.01, allow_private=True)).delay == 7
+
+    def test_no_pause_at_all_is_for_this_machine_only(self) -> None:
+        with pytest.raises(BadInput, match="may not like that"):
+            split(url="http://192.0.2.1/", delay=0)
+
+    def test_a_cancelled_job_does_not_wait_for_its_pause(self, site: Site, job: RecordingJob) -> None:
+        site.page("/")
+        job.cancel_after = 2
+        with running(job), pytest.raises(JobCancelled):
+            scrape([site.url, site.url], Visit(Limits(allow_private=True), delay=3000))
+
+
+def visit_of(parts: list[dict[str, object]]) -> Visit:
+    visit = parts[0]["visit"]
+    assert isinstance(visit, Visit)
+    return visit
+
+
+class TestRefusesAtOnce:
+    def test_a_site_that_cannot_be_reached(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            with pytest.raises(BadInput, match="cannot be reached"):
+                split(url=f"http://127.0.0.1:{unused.getsockname()[1]}/", allow_private=True)
+
+    @pytest.mark.parametrize(
+        "url", ["file:///etc/passwd", "gopher://127.0.0.1/", "example", "http://2130706433/"]
+    )
+    def test_an_address_that_may_not_be_fetched(self, url: str) -> None:
+        with pytest.raises(BadInput):
+            split(url=url)
+
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "localhost", "169.254.169.254"]
+    )
+    def test_a_private_address(self, host: str) -> None:
+        with pytest.raises(BadInput, match=r"private address|never fetched"):
+            split(url=f"http://{host}/")
+
+    def test_a_redirect_to_the_metadata_service(self, site: Site) -> None:
+        site.redirect("/", "http://169.254.169.254/latest/meta-data/")
+        with pytest.raises(BadInput, match="never fetched"):
+            split(url=site.url, allow_private=True)
+
+    def test_a_redirect_loop(self, site: Site) -> None:
+        site.redirect("/", "/")
+        with pytest.raises(BadInput, match="circle"):
+            split(url=site.url, allow_private=True)
+
+    def test_a_page_that_is_not_there(self, site: Site) -> None:
+        with pytest.raises(BadInput, match="answers 404"):
+            split(url=site.url, allow_private=True)
+
+    def test_a_page_that_is_too_long(self, site: Site) -> None:
+        site.page("/", "x" * 20_000)
+        with pytest.raises(BadInput, match="longer than 10,000 bytes"):
+            split(url=site.url, max_bytes=10_000, allow_private=True)
+
+    def test_a_page_that_robots_txt_excludes(self, site: Site) -> None:
+        site.answers["/robots.txt"] = lambda visitor: visitor.say(
+            "User-agent: ConveyorScraper\nDisallow: /\n"
+        )
+        site.page("/")
+        with pytest.raises(BadInput, match=r"robots\.txt"):
+            split(url=site.url, allow_private=True)
+        assert site.asked == ["/robots.txt"]
+
+    def test_a_site_whose_robots_txt_is_in_trouble(self, site: Site) -> None:
+        site.answers["/robots.txt"] = lambda visitor: visitor.say("", status=503)
+        with pytest.raises(BadInput, match="answers 503"):
+            split(url=site.url, allow_private=True)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"pages": 0}, {"pages": -1}, {"delay": -1.0}, {"delay": float("nan")}, {"max_bytes": 0}]
+    )
+    def test_numbers_that_make_no_sense(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(BadInput, match=f"{next(iter(wrong))}="):
+            split(**wrong)
+
+
+class TestOneJob:
+    def test_whose_site_is_gone_gives_rows_that_say_so(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+            rows = scrape([url, f"{url}2"], Visit(Limits(allow_private=True), 0))
+        assert [row.status for row in rows] == [0, 0]
+        assert "cannot be reached" in rows[1].error
+
+    def test_reports_each_page(self, site: Site, job: RecordingJob) -> None:
+        site.page("/")
+        scrape([site.url, site.url], Visit(Limits(allow_private=True), 0))
+        assert job.reports == [(0, 2), (1, 2), (2, 2)]
+
+
+class TestReadingAPage:
+    def read(self, body: str | bytes, kind: str = "text/html") -> PageRow:
+        data = body if isinstance(body, bytes) else body.encode()
+        return read_row(Page("http://a/", 200, kind, data, cut=False))
+
+    @pytest.mark.parametrize("tag", ["div", "a href=x", "table", "b", "h1", "span"])
+    def test_elements_inside_each_other_without_end_are_given_up(self, tag: str) -> None:
+        assert "inside each other" in self.read(f"<{tag}>" * 300_000 + "x").error
+        assert self.read(f"<{tag}>x</{tag.split(maxsplit=1)[0]}>" * (DEEPEST + 10)).error == ""
+
+    def test_an_unclosed_list_is_no_depth(self) -> None:
+        assert self.read("<ul>" + "<li>a word<p>more" * 20_000).words == 60_000
+
+    def test_its_encoding_may_be_said_in_three_ways(self) -> None:
+        page = "<meta charset=latin-1><title>naïve</title>"
+        assert self.read(page.encode("latin-1")).title == "naïve"
+        assert self.read(page.encode(), "text/html; charset=utf-8").title == "naïve"
+        assert self.read("<title>naïve</title>").title == "naïve"
+        assert self.read("<title>naïve</title>", "text/html; charset=klingon").title == "naïve"
+        assert self.read(b"<title>x</title>", "text/html; charset=base64").title == "x"
+
+    @pytest.mark.parametrize("title", ["=HYPERLINK(1)", "+1", "-1", "@x"])
+    def test_a_title_that_a_spreadsheet_would_run_is_made_harmless(self, title: str) -> None:
+        assert self.read(f"<title> {title}</title>").title == f"'{title}"
+
+    def test_texts_are_one_line_and_not_too_long(self) -> None:
+        row = self.read(f"<h1>a\n\tb {'x' * 1000}</h1>")
+        assert row.h1.startswith("a b xxx")
+        assert len(row.h1) == 300
+
+    def test_links_follow_the_base_and_leave_files_out(self) -> None:
+        body = '<base href="/sub/">' + links("a", "b.png", "../c", "#d", "?e=1", "http://[bad", "//other/f")
+        page = Page("http://a/x", 200, "text/html", body.encode(), cut=False)
+        assert read_links(page) == ["http://a/sub/a", "http://a/c", "http://a/sub/", "http://a/sub/?e=1"]
