@@ -58,9 +58,15 @@ class Holder:
     def settle(self, queue: str, job_id: str) -> None:
         """Say that an item is worked off; raises LeaseLost if it is no longer held."""
         with self.lock:
-            held = self.held.pop((queue, job_id))
+            held = self.held.get((queue, job_id))
+        if held is None:
+            message = f"item {job_id} of {queue} is not held by this process"
+            raise LeaseLost(message, hint="who takes an item settles it: a forked child holds nothing of its parent's")
         settlement = commands.Settlement(job_id, _DONE, min(KEEP, 600.0))
-        if self.client.run(commands.finish(queue, held.token, [settlement])):
+        refused = self.client.run(commands.finish(queue, held.token, [settlement]))
+        with self.lock:
+            self.held.pop((queue, job_id), None)
+        if refused:
             message = f"item {job_id} of {queue} went to another taker"
             raise LeaseLost(message, hint="this process was not heard of for longer than the lease of 15 s")
 
@@ -81,7 +87,7 @@ class Holder:
 
 
 @functools.lru_cache(maxsize=256)
-def _holder(client: Client, process: int) -> Holder:
+def _holder(client: Client, process: int) -> Holder:  # noqa: ARG001 - a forked child has one of its own
     return Holder(client)
 
 

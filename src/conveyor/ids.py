@@ -26,7 +26,10 @@ class _Numbers:
     """The producer's part of the id, and how many were made with it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        self.lock = threading.Lock()  # a forked child must not inherit one that a thread of its parent holds
         self.renew()
 
     def renew(self) -> None:
@@ -78,4 +81,4 @@ def checked_queue(name: str) -> str:
 
 
 _numbers = _Numbers()
-os.register_at_fork(after_in_child=_numbers.renew)
+os.register_at_fork(after_in_child=_numbers.begin)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, ids
-from conveyor.clock import Deadline
 from conveyor.errors import StoreError
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor.clock import Deadline
     from conveyor.job import Job
     from conveyor.store import Client
 
@@ -28,10 +29,56 @@ if TYPE_CHECKING:
 HOLD = 30.0
 #: Seconds after which it is asked again.
 HOLD_AGAIN = 10.0
-#: Outcomes that came for jobs nobody has asked about yet; beyond that many the oldest are asked for again if need be.
+#: Seconds that one wait for outcomes lasts at most; what is still waited for is then asked for.
+LOOK_AGAIN = 2.0
+#: Outcomes of a queue that came for jobs nobody has asked about yet; beyond that many the oldest are asked for again
+#: if need be.
 MOST_ARRIVED = 200_000
 #: Ids that are asked for at once.
 MOST_ASKED = 500
+
+
+class Box:
+    """The part of an inbox that belongs to one queue: ids are unique within a queue only."""
+
+    def __init__(self) -> None:
+        self.held: float | None = None  # when the server was last asked to hold it open
+        self.waiting: dict[str, Job[Any]] = {}
+        self.twins: dict[str, list[Job[Any]]] = {}  # further handles of a job that is waited for already
+        self.arrived: dict[str, bytes] = {}
+
+    def is_settled(self, job: Job[Any]) -> bool:
+        """Settle the job if its outcome has arrived; tell whether it is settled."""
+        outcome = self.arrived.pop(job.id, None)
+        if outcome is not None:
+            job.settle(outcome)
+        return job.settled is not None
+
+    def expect(self, job: Job[Any]) -> None:
+        """Remember who is to be told."""
+        first = self.waiting.setdefault(job.id, job)
+        if first is not job and job not in self.twins.get(job.id, ()):
+            self.twins.setdefault(job.id, []).append(job)
+
+    def take(self, job_id: str, outcome: bytes) -> list[Job[Any]]:
+        """Settle all who wait for this job and give them; or keep the outcome for whoever may ask."""
+        first = self.waiting.pop(job_id, None)
+        if first is None:
+            self.arrived[job_id] = outcome
+            if len(self.arrived) > MOST_ARRIVED:
+                del self.arrived[next(iter(self.arrived))]
+            return []
+        told = [first, *self.twins.pop(job_id, ())]
+        for job in told:
+            job.settle(outcome)
+        return told
+
+    def doubtful(self) -> list[Job[Any]]:
+        """Give some of those waited for; those given now come last next time."""
+        some = list(itertools.islice(self.waiting.values(), MOST_ASKED))
+        for job in some:
+            self.waiting[job.id] = self.waiting.pop(job.id)
+        return some
 
 
 class Inbox:
@@ -41,25 +88,30 @@ class Inbox:
         self.client = client
         self.name = ids.producer()
         self.changed = threading.Condition()
-        self.waiting: dict[str, Job[Any]] = {}
-        self.arrived: dict[str, bytes] = {}
-        self.held: dict[str, float] = {}  # queue -> when its inbox was last held open
-        self.opening = 1  # counts up whenever an inbox may have been closed for a moment
+        self.boxes: dict[str, Box] = {}
+        self.opening = 1  # counts up whenever a box may have been closed for a moment
         self.thread: threading.Thread | None = None
 
     def open_for(self, queue: str) -> int:
         """Give the number of the opening, if outcomes of this queue are being pushed here now; else 0."""
-        return self.opening if clock.monotonic() - self.held.get(queue, -HOLD) < HOLD_AGAIN + 5.0 else 0
+        box = self.boxes.get(queue)
+        if box is None or box.held is None or clock.monotonic() - box.held >= HOLD_AGAIN + 5.0:
+            return 0
+        return self.opening
 
     def expect(self, job: Job[Any]) -> None:
         """Have the job settled as soon as its outcome is known; asks the server if it may be known already."""
+        queue = job.queue_name
         with self.changed:
-            if self._settle_arrived(job):
+            box = self.boxes.get(queue)
+            if box is None:
+                box = self.boxes[queue] = Box()
+            if box.is_settled(job):
                 return
-            self.waiting[job.id] = job
-            ask = job.covered == 0 or job.covered != self.open_for(job.queue_name)
+            box.expect(job)
+            ask = job.covered == 0 or job.covered != self.open_for(queue)
         if ask:
-            self._ask(job.queue_name, job.neighbours(MOST_ASKED))
+            self._ask(queue, job.neighbours(MOST_ASKED))
         self._start()
 
     def wait(self, job: Job[Any], deadline: Deadline) -> bool:
@@ -71,94 +123,96 @@ class Inbox:
                 self.changed.wait(deadline.left(60.0))
         return True
 
-    def take(self, outcomes: dict[str, bytes]) -> None:
+    def take(self, queue: str, outcomes: dict[str, bytes]) -> None:
         """Hand outcomes to the jobs that wait for them, and keep the others for those who may ask."""
-        settled = []
+        settled: list[Job[Any]] = []
         with self.changed:
+            box = self.boxes[queue]
             for job_id, outcome in outcomes.items():
-                job = self.waiting.pop(job_id, None)
-                if job is None:
-                    self.arrived[job_id] = outcome
-                else:
-                    job.settle(outcome)
-                    settled.append(job)
-            while len(self.arrived) > MOST_ARRIVED:
-                del self.arrived[next(iter(self.arrived))]
+                settled += box.take(job_id, outcome)
             self.changed.notify_all()
         for job in settled:
             job.call_back()
 
-    def _settle_arrived(self, job: Job[Any]) -> bool:
-        outcome = self.arrived.pop(job.id, None)
-        if outcome is not None:
-            job.settle(outcome)
-        return job.settled is not None
-
     def _ask(self, queue: str, jobs: Sequence[Job[Any]]) -> None:
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]
+        box = self.boxes[queue]
         at = clock.monotonic()
-        new_queue = queue not in self.held
-        if not new_queue and at - self.held[queue] > HOLD:
+        was_open = box.held is not None
+        if box.held is not None and at - box.held > HOLD:
             self.opening += 1
         letters = self.client.run(commands.listen(queue, self.name, HOLD, [job.id for job in asked]))
-        self.held[queue] = at
+        box.held = at
         for job in asked[: letters.looked]:
             job.covered = self.opening
-        self.take(letters.outcomes)
-        if new_queue and len(self.held) > 1:
-            self._nudge(next(iter(self.held)))
+        self.take(queue, letters.outcomes)
+        others = [] if was_open else [one for one in self._open() if one != queue]
+        if others:  # wake our own thread out of its block, so that it listens to the new queue as well
+            self.client.run(plain.nudge(others[0], self.name))
 
-    def _nudge(self, queue: str) -> None:
-        """Wake our own thread out of its block, so that it listens to the new queue as well."""
-        self.client.run(plain.nudge(queue, self.name))
+    def _open(self) -> list[str]:
+        return [queue for queue, box in list(self.boxes.items()) if box.held is not None]
 
     def _start(self) -> None:
         with self.changed:
-            if self.thread is None and self.waiting:
+            if self.thread is None and any(box.waiting for box in self.boxes.values()):
                 self.thread = threading.Thread(target=self._read, name="conveyor-inbox", daemon=True)
                 self.thread.start()
 
     def _read(self) -> None:
         """Take outcomes out as long as somebody waits; then close the inbox."""
-        idle_since = None
+        idle_since: float | None = None
         while True:
             with self.changed:
-                if self.waiting:
+                if any(box.waiting for box in self.boxes.values()):
                     idle_since = None
                 elif idle_since is None:
                     idle_since = clock.monotonic()
                 elif clock.monotonic() - idle_since > HOLD_AGAIN:
-                    self.thread = None
+                    closing = self._open()
+                    self.opening += 1
+                    for queue in closing:
+                        self.boxes[queue].held = None
                     break
             try:
                 self._read_once()
             except StoreError:
                 clock.sleep(0.5)  # the server is away; those who wait have deadlines of their own
-        self._close()
+        self._close(closing)
 
     def _read_once(self) -> None:
-        pairs = self.client.run(plain.await_letters(list(self.held), self.name, 2.0))
-        if pairs:
-            self.take({key.decode(): outcome for key, outcome in zip(pairs[::2], pairs[1::2], strict=True) if key})
+        queues = self._open()
+        letters = self.client.run(plain.await_letters(queues, self.name, LOOK_AGAIN)) if queues else None
+        if letters is not None:
+            queue, pairs = letters
+            outcomes = zip(pairs[::2], pairs[1::2], strict=True)
+            self.take(queue, {job_id.decode(): outcome for job_id, outcome in outcomes if job_id})
         now = clock.monotonic()
-        for queue, at in list(self.held.items()):
-            if not pairs or now - at > HOLD_AGAIN:
+        for queue, box in list(self.boxes.items()):
+            late = box.held is None or now - box.held > HOLD_AGAIN
+            if letters is None or late:
                 with self.changed:
-                    doubtful = [job for job in self.waiting.values() if job.queue_name == queue][:MOST_ASKED]
-                if doubtful or now - at > HOLD_AGAIN:
+                    doubtful = box.doubtful()
+                if doubtful or (late and box.held is not None):
                     self._ask(queue, doubtful)
+        if not queues and letters is None:
+            clock.sleep(0.1)  # nothing was open, so nothing was waited for
 
-    def _close(self) -> None:
-        for queue in list(self.held):
-            self.opening += 1
-            del self.held[queue]
+    def _close(self, queues: Sequence[str]) -> None:
+        """Tell the server; only then may another thread read, and what somebody began to wait for meanwhile is asked for."""
+        for queue in queues:
             with contextlib.suppress(StoreError):
                 self.client.run(commands.listen(queue, self.name, 0.0), patience=0.0)
+        with self.changed:
+            self.thread = None
+        for queue in self._open():
+            with contextlib.suppress(StoreError):
+                self._ask(queue, self.boxes[queue].doubtful())
         self._start()
 
 
 @functools.lru_cache(maxsize=256)
-def _inbox(client: Client, process: int) -> Inbox:
+def _inbox(client: Client, process: int) -> Inbox:  # noqa: ARG001 - a forked child has one of its own
     return Inbox(client)
 
 

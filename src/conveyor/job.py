@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from conveyor import control
@@ -10,7 +12,7 @@ from conveyor.call import KEEP
 from conveyor.clock import Deadline
 from conveyor.errors import JobCancelled, JobGone, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.outcome import Settled, decode_settled, encode_settled
+from conveyor.outcome import Settled, decode_settled, describe_text, encode_settled
 from conveyor.store import commands, connect, plain
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ R = TypeVar("R")
 #: What `status` answers.
 STATES = ("waiting", "delayed", "running", "done", "failed", "lost", "cancelled", "gone")
 _CANCELLED = encode_settled("cancelled")
+_UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "what is kept of this job cannot be read"))
+_log = logging.getLogger("conveyor")
 _BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
 
 
@@ -130,8 +134,13 @@ class Job(Generic[R]):
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
 
+        def set_ready() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
         def tell(_: Job[R]) -> None:
-            loop.call_soon_threadsafe(lambda: ready.done() or ready.set_result(None))
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(set_ready)
 
         self._call_later(tell)
         yield from loop.run_in_executor(None, self.done).__await__()
@@ -145,12 +154,22 @@ class Job(Generic[R]):
 
     def settle(self, outcome: bytes) -> None:
         """Take the outcome in; empty bytes mean that the job is not known. Called by the inbox."""
-        self.settled = decode_settled(outcome or _GONE)
+        try:
+            self.settled = decode_settled(outcome or _GONE)
+        except ValueError:
+            self.settled = decode_settled(_UNREADABLE)
 
     def call_back(self) -> None:
-        """Run the callbacks, each once. Called by the inbox."""
+        """Run the callbacks, each once; one that raises is logged and stops nobody. Called by the inbox."""
         while self._callbacks:
-            self._callbacks.pop(0)(self)
+            try:
+                function = self._callbacks.pop(0)
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                function(self)
+            except Exception:
+                _log.exception("a callback of %r raised", self)
 
     def _call_later(self, function: Callable[[Job[R]], object]) -> None:
         if self._callbacks is None:

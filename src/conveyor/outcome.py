@@ -57,9 +57,10 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def result(self) -> Any:
         """Give the task's result, or raise what the outcome says: JobFailed, JobLost or JobCancelled."""
-        if self.state == "done":
-            return codec.decode(self.value)
-        raise self.error()
+        error = self.error()
+        if error is not None:
+            raise error
+        return codec.decode(self.value)
 
     def error(self) -> JobFailed | JobCancelled | None:
         """Give the outcome as an exception; None where the task returned."""
@@ -114,9 +115,14 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
 def describe_error(error: BaseException) -> bytes:
     """Give an exception as data: its type's name, message and traceback, all text and of bounded length."""
     text = "".join(tracebacks.format_exception(error))
-    return describe_text(type(error).__qualname__, str(error), text)
+    try:
+        message = str(error)
+    except Exception as unable:  # noqa: BLE001 - the error's own __str__, which may do anything
+        message = f"(its text could not be made: {type(unable).__qualname__})"
+    return describe_text(type(error).__qualname__, message, text)
 
 
 def describe_text(kind: str, message: str, traceback: str = "") -> bytes:
     """Give an error that was no exception in the same form."""
-    return codec.encode([kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:]])
+    texts = (kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
+    return codec.encode([text.encode(errors="backslashreplace").decode() for text in texts])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from conveyor import call, clock, ids, loading
 from conveyor.call import KEEP, PutOptions, RunOptions
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, StoreError
 from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
@@ -102,7 +102,12 @@ class Queue:
                 message = "task_done() called too many times"
                 raise ValueError(message)
             job_id = self._taken.popleft()
-        holder_of(self.client).settle(self.name, job_id)
+        try:
+            holder_of(self.client).settle(self.name, job_id)
+        except StoreError:
+            with self._lock:
+                self._taken.appendleft(job_id)  # still held, so it can be tried again
+            raise
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""
@@ -180,8 +185,11 @@ class Queue:
         put: PutOptions = getattr(function, "put", PutOptions())
         run: RunOptions = getattr(function, "run", RunOptions())
         data = call.encode_calls(function, name_of(function), calls, run)
-        covered = inbox_of(self.client).open_for(self.name)
+        inbox = inbox_of(self.client)
+        covered = inbox.open_for(self.name)
         names = self._put(data, Deadline(None), put)
+        if names and ids.producer_of(names[0]) != inbox.name:
+            covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
         return jobs_of(names, self.name, self.client, signature_of(function), covered)
 
     def _put(self, data: list[bytes], deadline: Deadline | None, options: PutOptions = PutOptions()) -> list[str]:  # noqa: B008 - immutable

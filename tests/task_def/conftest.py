@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.current import CurrentJob, running
+from conveyor.task_def import web_scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +52,18 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for the pages of the documentation: writing them takes seconds."""
+    return tmp_path_factory.mktemp("samples") / "documentation"
+
+
+@pytest.fixture
+def shared_documentation(documentation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an order that names no site read the pages that other tests have made."""
+    monkeypatch.setattr(web_scrape, "sample_folder", lambda: documentation.parent)
+
+
 class Visitor(BaseHTTPRequestHandler):
     """One request to the site, answered by the function that the test gave for its path."""
 
@@ -70,7 +83,7 @@ class Visitor(BaseHTTPRequestHandler):
     def say(self, text: str | bytes, *, status: int = 200, **headers: str) -> None:
         body = text.encode() if isinstance(text, str) else text
         self.send_response(status)
-        for name, value in {"Content-Type": "text/html; charset=utf-8", **headers}.items():
+        for name, value in {"Content_Type": "text/html; charset=utf-8", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -77,11 +77,7 @@ class TestPrimes:
         assert count_primes(limit) == count
 
     def test_of_any_range_are_those_that_trial_division_finds(self) -> None:
-        known = [
-            number
-            for number in range(2, 400)
-            if all(number % other for other in range(2, math.isqrt(number) + 1))
-        ]
+        known = [number for number in range(2, 400) if all(number % other for other in range(2, number))]
         for start in range(0, 130, 7):
             for stop in range(start, 400, 13):
                 assert primes.count_between(start, stop) == sum(start <= number < stop for number in known)
@@ -103,7 +99,6 @@ class TestPi:
         digits = digits_of_pi(20_000)
         assert digits.startswith(FIFTY_DIGITS[:-1])
         assert digits[762 + 1 : 762 + 7] == "999999"  # the first run of six equal digits
-        assert digits.endswith("05807501") or digits[-10:].isdigit()
         assert sys.get_int_max_str_digits() == before
 
     def test_is_the_same_however_it_is_split(self) -> None:
@@ -178,9 +173,7 @@ class TestRefusesAtOnce:
             split(parts=parts)
 
     def test_an_unknown_kind(self) -> None:
-        with pytest.raises(
-            BadInput, match="the kinds are primes, pi, mandelbrot, matrix|no such computation"
-        ):
+        with pytest.raises(BadInput, match="no such computation"):
             split(kind="sums")  # type: ignore[arg-type]
 
 

@@ -7,8 +7,6 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import pytest
-
 from conveyor.task_def.samples import documentation_site, make_csv_folder
 
 if TYPE_CHECKING:
@@ -34,22 +32,17 @@ def test_csv_files_are_the_same_every_time(tmp_path: Path) -> None:
 
 
 def test_csv_files_that_are_there_are_kept_and_others_made_anew(tmp_path: Path) -> None:
-    make_csv_folder(tmp_path, files=2, megabytes=0.05)
-    first, second = sorted(tmp_path.iterdir())
+    folder = make_csv_folder(tmp_path / "csv", files=2, megabytes=0.05)
+    first, second = sorted(folder.iterdir())
     before = first.stat().st_mtime_ns
     second.write_text("half")
-    make_csv_folder(tmp_path, files=2, megabytes=0.05)
+    make_csv_folder(folder, files=2, megabytes=0.05)
     assert first.stat().st_mtime_ns == before
     assert second.stat().st_size >= 50_000
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("documentation")
-
-
-def test_the_documentation_is_a_site_of_well_over_a_hundred_linked_pages(pages: Path) -> None:
-    with documentation_site(pages) as url:
+def test_the_documentation_is_a_site_of_well_over_a_hundred_linked_pages(documentation: Path) -> None:
+    with documentation_site(documentation) as url:
         assert url.startswith("http://127.0.0.1:")
         status, index = get(url, "/")
         names = re.findall(r'<a href="([\w.]+)\.html">', index)
@@ -63,9 +56,9 @@ def test_the_documentation_is_a_site_of_well_over_a_hundred_linked_pages(pages: 
         assert get(url, "/../samples.py")[0] == 404
 
 
-def test_the_documentation_is_written_once(pages: Path) -> None:
-    with documentation_site(pages):
-        made = {file: file.stat().st_mtime_ns for file in pages.rglob("*")}
-    with documentation_site(pages) as url:
+def test_the_documentation_is_written_once(documentation: Path) -> None:
+    with documentation_site(documentation):
+        made = {file: file.stat().st_mtime_ns for file in documentation.rglob("*")}
+    with documentation_site(documentation) as url:
         assert get(url, "/json.html")[0] == 200
-    assert {file: file.stat().st_mtime_ns for file in pages.rglob("*")} == made
+    assert {file: file.stat().st_mtime_ns for file in documentation.rglob("*")} == made

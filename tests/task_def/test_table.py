@@ -44,6 +44,7 @@ def test_every_order_can_be_given_by_pressing_enter_and_says_what_it_asks(name: 
 
 
 @pytest.mark.parametrize("arguments", [("sleep", {}), ("heavy_math", {}), ("web_scrape", {"pages": 3})])
+@pytest.mark.usefixtures("shared_documentation")
 def test_the_parts_of_an_order_can_be_carried(arguments: tuple[str, dict[str, object]]) -> None:
     name, chosen = arguments
     importlib.import_module(TASKS[name])
@@ -54,6 +55,7 @@ def test_the_parts_of_an_order_can_be_carried(arguments: tuple[str, dict[str, ob
 
 
 def test_the_table_imports_no_large_library() -> None:
-    program = "import sys, conveyor.task_def; print({'numpy', 'httpx', 'selectolax', 'imageio_ffmpeg'} & set(sys.modules))"
+    large = {"numpy", "httpx", "selectolax", "imageio_ffmpeg"}
+    program = f"import sys, conveyor.task_def; print({large} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "set()"

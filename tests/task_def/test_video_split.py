@@ -233,11 +233,12 @@ class TestFfmpeg:
             next(lines)
 
     def test_does_not_outlive_a_worker_that_is_killed(self) -> None:
-        program = (
-            "from conveyor.task_def.ffmpeg import output_lines\n"
-            "for line in output_lines(['-re', '-f', 'lavfi', '-i', 'testsrc2', '-f', 'null', '-progress', 'pipe:1', '-']):"
-            " print(line, flush=True)"
-        )
+        program = """if True:
+            from conveyor.task_def.ffmpeg import output_lines
+            endless = ["-re", "-f", "lavfi", "-i", "testsrc2", "-f", "null", "-progress", "pipe:1", "-"]
+            for line in output_lines(endless):
+                print(line, flush=True)
+        """
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as worker:
             assert worker.stdout
             assert b"=" in worker.stdout.readline()

@@ -6,13 +6,63 @@ Only this module knows the order of KEYS and ARGV. Times are seconds in Python a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import DuplicateJob, ShutDown, StoreMismatch
 from conveyor.store import keys, scripts
+from conveyor.store.answers import (
+    Batch,
+    Claimed,
+    Count,
+    Letters,
+    PutAnswer,
+    PutPlace,
+    Renewal,
+    Settlement,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+__all__ = [  # noqa: RUF022 - in the order of a job's life
+    # values
+    "Batch",
+    "Claimed",
+    "Command",
+    "Count",
+    "Letters",
+    "PutAnswer",
+    "PutPlace",
+    "Renewal",
+    "Settlement",
+    "State",
+    # jobs come in, are taken, and end
+    "put",
+    "claim",
+    "renew",
+    "finish",
+    "retry",
+    "fail",
+    "release",
+    "lost",
+    "promote",
+    "reap",
+    # what people do to jobs and to queues
+    "cancel",
+    "revive",
+    "purge",
+    "bound",
+    "pause",
+    "resume",
+    "shut",
+    # looking and waiting
+    "count",
+    "state",
+    "listen",
+    "join",
+    "leave",
+]
 
 #: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
 MOST_BYTES = 1 << 20
@@ -31,77 +81,6 @@ class Command:
     """Seconds that the server may let us wait."""
     again: tuple[Any, ...] | None = None
     """The words to use when it is sent a second time, where they differ."""
-
-
-class Claimed(NamedTuple):
-    """A job under lease."""
-
-    id: str
-    data: bytes
-    retries: int
-    crashes: int
-
-
-class Batch(NamedTuple):
-    """What a claim brought: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until looking again pays."""
-
-    state: str
-    token: str = ""
-    jobs: Sequence[Claimed] = ()
-    left: int = 0
-    wait: float = 60.0
-
-
-class Count(NamedTuple):
-    """How many jobs are where, and the books."""
-
-    ready: int
-    delayed: int
-    leased: int
-    dead: int
-    blocked: int
-    """Producers that wait for room."""
-    accepted: int
-    finished: int
-    cancelled: int
-    discarded: int
-    """Dead letters dropped because there were more than 10,000."""
-    orphans: int
-    lapsed: int
-    maxsize: int
-    paused: int
-    shutdown: int
-
-    @property
-    def waiting(self) -> int:
-        """Jobs in the buffer: what `maxsize` counts."""
-        return self.ready + self.delayed
-
-    @property
-    def live(self) -> int:
-        """Jobs that are not over."""
-        return self.ready + self.delayed + self.leased
-
-    @property
-    def imbalance(self) -> int:
-        """Jobs accepted and not accounted for; 0 when the books balance."""
-        return self.accepted - self.live - self.finished - self.cancelled - self.dead - self.discarded
-
-
-class PutAnswer(NamedTuple):
-    """How many of the jobs were accepted, and how many wait now."""
-
-    accepted: int
-    waiting: int
-
-
-class Settlement(NamedTuple):
-    """One finished job as the server wants it; `note` goes to the history, empty for none."""
-
-    id: str
-    outcome: bytes
-    keep: float
-    note: bytes = b""
 
 
 def _script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:
@@ -139,16 +118,6 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-class PutPlace(NamedTuple):
-    """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room."""
-
-    maxsize: int = 0
-    priority: int = 0
-    delay: float = 0.0
-    waiter: str = ""
-    own_ids: bool = False
-
-
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Command:
     """(new) -> ready or delayed; answers PutAnswer, raises DuplicateJob or ShutDown."""
 
@@ -165,9 +134,10 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
     rest = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter]
     for job in jobs:
         rest += job
-    again = _words(queue, ("check", *rest))
-    first = again if place.own_ids else _words(queue, ("new", *rest))
-    return Command(first, scripts.load("put"), read, again=again)
+    first, again = ("check", "check") if place.own_ids else ("new", "again")
+    return Command(
+        _words(queue, (first, *rest)), scripts.load("put"), read, again=_words(queue, (again, *rest))
+    )
 
 
 def claim(queue: str, owner: str, nonce: str, want: int, lease: float) -> Command:
@@ -185,13 +155,6 @@ def _read_batch(reply: Sequence[Any]) -> Batch:
         retries, crashes = map(int, tries.split()[:2]) if tries else (0, 0)
         jobs.append(Claimed(reply[place].decode(), reply[place + 1], retries, crashes))
     return Batch(state, reply[1].decode(), jobs, reply[2])
-
-
-class Renewal(NamedTuple):
-    """Ids whose lease is gone, and ids that somebody wants cancelled."""
-
-    lost: list[str]
-    cancelled: list[str]
 
 
 def renew(queue: str, held: Iterable[tuple[str, str, bool]], lease: float) -> Command:
@@ -239,7 +202,9 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
 
 def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:
     """Ready or delayed -> over; answers (cancelled | running | dead | over | gone, owner of a running one)."""
-    return _script("cancel", queue, job_id, outcome, milliseconds(keep), read=lambda reply: (*_texts(reply), "")[:2])
+    return _script(
+        "cancel", queue, job_id, outcome, milliseconds(keep), read=lambda reply: (*_texts(reply), "")[:2]
+    )
 
 
 def revive(queue: str, ids: Iterable[str]) -> Command:
@@ -297,13 +262,6 @@ def leave(queue: str, waiter: str) -> Command:
     return _script("leave", queue, waiter)
 
 
-class Letters(NamedTuple):
-    """Outcomes by id (empty bytes: the job is not known), and how many of the ids asked for were looked at."""
-
-    outcomes: dict[str, bytes]
-    looked: int
-
-
 def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Command:
     """Hold an inbox open for `hold` seconds (0 closes it) and ask for outcomes; answers Letters."""
 
@@ -314,16 +272,6 @@ def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Comm
     return _script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
 
 
-class State(NamedTuple):
-    """Where one job is: ready, delayed, leased, dead, over or gone; `detail` by state, see state.lua."""
-
-    state: str
-    detail: bytes | int
-    data: bytes
-    tries: str
-    progress: bytes
-
-
 def state(queue: str, job_id: str) -> Command:
     """Answer the State of one job."""
     return _script(
@@ -332,8 +280,3 @@ def state(queue: str, job_id: str) -> Command:
         job_id,
         read=lambda reply: State(reply[0].decode(), reply[1], reply[2], reply[3].decode(), reply[4]),
     )
-
-
-def all_names() -> list[str]:
-    """Give the names of all scripts, to load them ahead."""
-    return scripts.names()

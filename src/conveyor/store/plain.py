@@ -46,11 +46,15 @@ def _await(lists: Sequence[str], seconds: float) -> Command:
 
 
 def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int = 1000) -> Command:
-    """Wait for outcomes pushed to an inbox; answers id, outcome, id, outcome, … or None."""
+    """Wait for outcomes pushed to an inbox; answers the queue and id, outcome, id, outcome, … or None."""
     seconds = max(seconds, 0.001)
-    lists = [keys.key(queue, f"inbox:{inbox}") for queue in queues]
-    words = ("BLMPOP", f"{seconds:.3f}", len(lists), *lists, "LEFT", "COUNT", 2 * most)
-    return Command(words, read=_first, block=seconds)
+    queue_of = {keys.key(queue, f"inbox:{inbox}"): queue for queue in queues}
+    words = ("BLMPOP", f"{seconds:.3f}", len(queue_of), *queue_of, "LEFT", "COUNT", 2 * most)
+
+    def read(reply: Sequence[Any] | None) -> tuple[str, list[bytes]] | None:
+        return None if reply is None else (queue_of[reply[0].decode()], reply[1])
+
+    return Command(words, read=read, block=seconds)
 
 
 def nudge(queue: str, inbox: str) -> Command:

@@ -56,7 +56,7 @@ def _put_chunk(
         return
     done = answer.accepted
     waiter = ids.unique() if deadline is not None else ""
-    place = place._replace(waiter=waiter, own_ids=True)
+    place = place._replace(waiter=waiter)
     try:
         while deadline is not None:
             answer = client.run(commands.put(queue, jobs[done:], place))
@@ -99,6 +99,8 @@ def get_jobs(
         if batch.state == "SHUT":
             message = f"the queue {queue} was shut down, and nothing is left in it"
             raise ShutDown(message)
+        if batch.state == "OK":  # what was taken had no bytes, or was given back meanwhile: there may be more
+            continue
         if deadline is None or deadline.passed():
             message = f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}"
             raise Empty(message)

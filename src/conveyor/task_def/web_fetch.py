@@ -20,6 +20,11 @@ MOST_REDIRECTS = 10
 SILENCE = 10.0
 #: Bytes unpacked at a time: a page that unpacks to far more than it says is stopped here, not in memory.
 _UNPACKED = 1 << 16
+#: All that a broken or hostile answer can raise; a redirect to no address is httpx.InvalidURL.
+_FAILURES = (
+    *(httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError),
+    *(ssl.SSLError, zlib.error, UnicodeError, OSError),
+)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -248,13 +253,6 @@ def _fetch_errors(url: str) -> Iterator[None]:
     except (httpcore.TimeoutException, httpx.TimeoutException) as error:
         message = f"{url} does not answer in time"
         raise FetchError(message, hint="try again later") from error
-    except (
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpx.HTTPError,
-        ssl.SSLError,
-        zlib.error,
-        OSError,
-    ) as error:
+    except _FAILURES as error:
         message = f"{url} cannot be reached: {error}"
         raise FetchError(message, hint="look whether the address is right and the site is up") from error

@@ -21,4 +21,6 @@ if waiting or text then
   return {'cancelled'}
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end
-return {redis.call('EXISTS', BASE .. 'outcome:' .. id) == 1 and 'over' or 'gone'}
+local outcome = redis.call('GET', BASE .. 'outcome:' .. id)
+if outcome == ARGV[2] then return {'cancelled'} end -- this very command came twice
+return {outcome and 'over' or 'gone'}

@@ -6,7 +6,8 @@
 -- gives OK, token, ready left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED | SHUT
 --       | VERSION; tries is "retries crashes recoveries" or empty
 -- Atomic because a job must never be in two places or in none.
-local owner, nonce, want, lease_ms, most_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local lease_ms, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall')
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end

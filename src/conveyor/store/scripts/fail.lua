@@ -4,7 +4,9 @@
 -- ARGV  1 token; 2 id; 3 outcome; 4 keep, ms; 5 note for the history
 -- gives OK | STALE
 local token, id = ARGV[1], ARGV[2]
-if not is_holder(redis.call('HGET', LEASES, id), token) then return {'STALE'} end
+if not is_holder(redis.call('HGET', LEASES, id), token) then
+  return {redis.call('HGET', REASONS, id) == ARGV[3] and 'OK' or 'STALE'} -- OK: this very command came twice
+end
 bury(id, ARGV[3], tonumber(ARGV[4]), server_time())
 redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[5])
 tell_joiners()

@@ -10,7 +10,6 @@ local lease = read_lease(text)
 if lease.how == 'H' then lease.how = 'S' end -- the supervisor knows that it had started
 local reason = {lost = ARGV[3], cancelled = ARGV[4], keep_ms = tonumber(ARGV[5])}
 local state = take_back(id, lease, reason, server_time())
-redis.call('HDEL', PROGRESS, id)
 redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[6])
 if state == 'ready' then ring(1) else tell_joiners() end
 return {state}

@@ -1,7 +1,8 @@
 #!lua
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
 -- use: wake
--- ARGV  1 mode: new, or check (look first whether the ids are known: own ids, or a command sent again)
+-- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
+--       known for accepted, even if they have ended meanwhile)
 --       2 maxsize to set, 0 leaves it; 3 priority; 4 delay, ms; 5 waiter: who waits for room, empty if nobody does
 --       6.. id, bytes of each job
 -- gives OK, accepted, waiting | FULL, accepted, waiting | DUP, id | SHUT | VERSION
@@ -11,21 +12,21 @@ local FIRST = 6
 local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence')
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
-if meta[3] then return {'SHUT'} end
 
 local known, known_count = {}, 0
-if mode == 'check' then
+if mode ~= 'new' then
   for place = FIRST, #ARGV, 2 do
     local id = ARGV[place]
     local bytes = redis.call('HGET', JOBS, id)
-    if bytes and bytes ~= ARGV[place + 1] then return {'DUP', id} end
-    if bytes then
+    local over = not bytes and redis.call('EXISTS', BASE .. 'outcome:' .. id) == 1
+    if bytes and bytes ~= ARGV[place + 1] or over and mode == 'check' then return {'DUP', id} end
+    if bytes or over then
       known[id] = true
       known_count = known_count + 1
     end
-    if not bytes and redis.call('EXISTS', BASE .. 'outcome:' .. id) == 1 then return {'DUP', id} end
   end
 end
+if meta[3] and known_count < count then return {'SHUT'} end
 
 local maxsize = bound > 0 and bound or tonumber(meta[2]) or 0
 local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
@@ -36,7 +37,7 @@ if maxsize > 0 then
   if redis.call('EXISTS', LINE) == 1 then -- producers who died while they waited hold nobody up for longer than 5 s
     for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
       local seen = tonumber(redis.call('HGET', SEEN, other) or 0)
-      if other ~= waiter and now - seen > 5000 then
+      if other ~= waiter and math.abs(now - seen) > 5000 then
         redis.call('ZREM', LINE, other)
         redis.call('HDEL', SEEN, other)
       end
@@ -45,40 +46,37 @@ if maxsize > 0 then
   end
   room = math.min(count, known_count + math.max(0, maxsize - waiting - ahead)) -- known ones come first, and are in
   if room < count and waiter ~= '' then
-    redis.call('ZADD', LINE, 'NX', meta[4] or 0, waiter)
+    local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
+    redis.call('ZADD', LINE, 'NX', behind + 1, waiter)
     redis.call('HSET', SEEN, waiter, now)
   end
 end
 
 local sequence = tonumber(meta[4]) or 0
 local last = FIRST + 2 * room - 1
-local fresh = room
+local fresh = 0
 if room > 0 then
-  local index, places = READY, {}
+  local index, places, bodies = READY, {}, known_count > 0 and {}
   local score, step = (255 - priority) * LEVEL + sequence + 1, 1
   if delay > 0 then
     index, score, step = DELAYED, server_time() + delay, 0
   end
   for place = FIRST, last, 2 do
-    if known[ARGV[place]] then
-      fresh = fresh - 1
-    else
-      places[#places + 1] = exact(score)
-      places[#places + 1] = ARGV[place]
+    local id = ARGV[place]
+    if not known[id] then
+      fresh = fresh + 1
+      places[2 * fresh - 1], places[2 * fresh] = exact(score), id
+      if bodies then bodies[2 * fresh - 1], bodies[2 * fresh] = id, ARGV[place + 1] end
       score = score + step
+      if delay > 0 and priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
     end
   end
-  redis.call('HSET', META, 'version', PROTOCOL, 'sequence', exact(sequence + room))
+  redis.call('HSET', META, 'version', PROTOCOL, 'sequence', exact(sequence + fresh))
   if bound > 0 then redis.call('HSET', META, 'maxsize', bound) end
-  for first = FIRST, last, 4000 do
-    redis.call('HSET', JOBS, unpack(ARGV, first, math.min(first + 3999, last)))
-  end
+  if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end
   each_part('ZADD', index, places)
-  if delay > 0 and priority > 0 then
-    for place = FIRST, last, 2 do redis.call('HSET', PRIORITIES, ARGV[place], priority) end
-  end
   redis.call('HINCRBY', META, 'accepted', fresh)
-  ring(room)
+  ring(fresh)
 elseif bound > 0 then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end

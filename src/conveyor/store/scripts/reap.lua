@@ -11,8 +11,5 @@ if redis.call('EXISTS', LEASED) == 1 then
   redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
   moved = reap(clock, now)
 end
-if moved > 0 then
-  ring(moved)
-  tell_joiners()
-end
+if moved > 0 then ring(moved) end
 return {'OK', moved}

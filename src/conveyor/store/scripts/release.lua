@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- release: leased -> ready, at the old place, without blame; what was not started, or is given back on purpose.
--- use: wake, lease
+--          What somebody wants cancelled ends here.
+-- use: wake, deliver, settle, lease
 -- ARGV  1 token; 2.. ids
 -- gives OK, how many were released
 local token = ARGV[1]
@@ -9,12 +10,20 @@ for place = 2, #ARGV do
   local id = ARGV[place]
   local text = redis.call('HGET', LEASES, id)
   if is_holder(text, token) then
-    redis.call('ZREM', LEASED, id)
-    redis.call('HDEL', LEASES, id)
-    redis.call('HDEL', PROGRESS, id)
-    redis.call('ZADD', READY, read_lease(text).place, id)
+    local lease = read_lease(text)
+    if lease.how == 'C' then
+      settle(id, WISHED, WISHED_KEEP, 'cancelled', server_time())
+    else
+      redis.call('ZREM', LEASED, id)
+      redis.call('HDEL', LEASES, id)
+      redis.call('HDEL', PROGRESS, id)
+      redis.call('ZADD', READY, lease.place, id)
+    end
     released = released + 1
   end
 end
-if released > 0 then ring(released) end
+if released > 0 then
+  ring(released)
+  tell_joiners()
+end
 return {'OK', released}

@@ -2,11 +2,16 @@
 -- retry: leased -> delayed (or ready, without a delay), one retry used.
 -- use: wake, deliver, settle, lease, recover
 -- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history
--- gives OK | STALE
+-- gives OK | cancelled: somebody had wished that | STALE
 local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local text = redis.call('HGET', LEASES, id)
 if not is_holder(text, token) then return {'STALE'} end
 local lease = read_lease(text)
+if lease.how == 'C' then
+  settle(id, WISHED, WISHED_KEEP, 'cancelled', server_time())
+  tell_joiners()
+  return {'cancelled'}
+end
 local retries, crashes, recoveries = read_tries(id)
 local priority = 255 - math.floor(tonumber(lease.place) / LEVEL)
 redis.call('ZREM', LEASED, id)

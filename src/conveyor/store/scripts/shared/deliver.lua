@@ -1,4 +1,5 @@
 -- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox.
+local LEAST_KEEP = 20000 -- ms; longer than any client sends a command again for, so that its answer stays the same
 local open_inboxes = {}
 
 local function is_open(inbox, now)
@@ -21,7 +22,7 @@ end
 
 -- letters: inbox -> list of id, outcome, …; filled here, sent by send_letters
 local function deliver(letters, id, outcome, keep_ms, now)
-  if keep_ms > 0 then redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', keep_ms) end
+  redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', math.max(keep_ms, LEAST_KEEP))
   local inbox = string.sub(id, 1, 10)
   if is_open(inbox, now) then push(letters, inbox, id, outcome) end
 end

@@ -10,9 +10,12 @@ local function server_time() -- milliseconds since 1970, the same throughout one
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function each_part(command, key, arguments) -- unpack carries some thousand values, not any number
-  for first = 1, #arguments, 4000 do
-    redis.call(command, key, unpack(arguments, first, math.min(first + 3999, #arguments)))
+-- Calls a command with many arguments, those from `first` to `last` (all of them unless told): unpack carries some
+-- thousand values, not any number.
+local function each_part(command, key, arguments, first, last)
+  last = last or #arguments
+  for from = first or 1, last, 4000 do
+    redis.call(command, key, unpack(arguments, from, math.min(from + 3999, last)))
   end
 end
 

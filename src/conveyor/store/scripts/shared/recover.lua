@@ -45,14 +45,15 @@ local function take_back(id, lease, reason, now)
   write_tries(id, retries, crashes, recoveries + 1)
   redis.call('ZREM', LEASED, id)
   redis.call('HDEL', LEASES, id)
+  redis.call('HDEL', PROGRESS, id)
   redis.call('ZADD', READY, lease.place, id)
   return 'ready'
 end
 
 local LAPSED = {
-  cancelled = cmsgpack.pack({'cancelled', false, 0}),
+  cancelled = WISHED,
   lost = cmsgpack.pack({'lost', {'LeaseLost', 'three workers that ran it were never heard of again', ''}, 0}),
-  keep_ms = 3600000,
+  keep_ms = WISHED_KEEP,
 }
 
 local function reap(clock, now) -- leases that ran out; gives how many
@@ -66,6 +67,9 @@ local function reap(clock, now) -- leases that ran out; gives how many
       redis.call('HINCRBY', META, 'orphans', 1)
     end
   end
-  if #lapsed > 0 then redis.call('HINCRBY', META, 'lapsed', #lapsed) end
+  if #lapsed > 0 then
+    redis.call('HINCRBY', META, 'lapsed', #lapsed)
+    tell_joiners() -- some may have ended here
+  end
   return #lapsed
 end

@@ -1,5 +1,7 @@
 -- One job is over: out of every index, its outcome kept and delivered.
 local MOST_DEAD = 10000
+-- What is kept of a job whose cancellation was wished, where nobody is there to say it better.
+local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
 
 local function forget_index(id)
   redis.call('ZREM', READY, id)

@@ -1,0 +1,99 @@
+"""A server and a consumer for one measurement; both end with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor.consumer import command_line
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.store import Client, plain
+from conveyor.store.server_process import find_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def binaries() -> dict[str, str]:
+    """Give the servers that are here: the embedded Valkey, and what is on the path."""
+    found = {"embedded valkey": str(find_binary())}
+    for name in ("redis-server", "valkey-server"):
+        path = shutil.which(name)
+        if path:
+            found[name] = path
+    return found
+
+
+@contextlib.contextmanager
+def server(binary: str) -> Iterator[Client]:
+    """Run a server on a private socket, with an append-only file as the embedded one has."""
+    folder = tempfile.mkdtemp(prefix="conveyor-bench-")
+    socket = os.path.join(folder, "socket")
+    command = [binary, "--port", "0", "--unixsocket", socket, "--dir", folder, "--appendonly", "yes", "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        client = Client(f"unix://{socket}")
+        client.run(plain.server_time())
+        yield client
+        client.close()
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def consumer(client: Client, queue: str, workers: int = 1, *, until_empty: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Run a consumer of `workers` worker processes, as `conveyor consume` does; it has left at the end of the block."""
+    settings = ConsumerSettings(
+        queues=(queue,),
+        workers=workers,
+        modules=("benchmarks.tasks",),
+        path=(os.getcwd(),),
+        url=client.url,
+        until_empty=until_empty,
+    )
+    process = subprocess.Popen(
+        command_line(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        message = "the consumer did not start"
+        raise RuntimeError(message)
+    try:
+        yield process
+    finally:
+        if not until_empty:
+            process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+class Row(msgspec.Struct):
+    """One measured figure and what belongs beside it."""
+
+    what: str
+    value: str
+    beside: str = ""
+    asked: str = ""
+
+
+def quantile(values: list[float], part: float) -> float:
+    """Give the value below which `part` of the values lie."""
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))]
+
+
+def until(predicate: object, seconds: float = 60.0) -> None:
+    """Look until something is true."""
+    end = time.monotonic() + seconds
+    while not predicate():  # type: ignore[operator]
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.002)

@@ -1,0 +1,23 @@
+"""What the measured jobs do."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def echo(number: int) -> int:
+    """Give the number back: the smallest job there is."""
+    return number
+
+
+def now() -> float:
+    """Give the time it is started at, on a clock that all processes of a machine share."""
+    return time.monotonic()
+
+
+def nap(seconds: float) -> tuple[float, float, int]:
+    """Sleep, and give start, end and the worker's process."""
+    start = time.monotonic()
+    time.sleep(seconds)
+    return start, time.monotonic(), os.getpid()

@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from conveyor.cli import completion
+
+QueueName = Annotated[
+    str, typer.Argument(metavar="QUEUE", help="Name of the queue.", autocompletion=completion.queues)
+]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of the job.", autocompletion=completion.jobs, show_default=False)
+]
+InQueue = Annotated[
+    str,
+    typer.Option(
+        "--queue",
+        "-q",
+        metavar="QUEUE",
+        help="Look in this queue only.",
+        autocompletion=completion.queues,
+        show_default=False,
+    ),
+]
+TaskModules = Annotated[
+    list[str],
+    typer.Option(
+        "--tasks",
+        metavar="MODULE",
+        help="Module whose tasks are known; may be given several times. Without it: `tasks.py` and `task_def` here.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,0 +1,54 @@
+"""The entry point: reads the command line, runs the command, and turns what went wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from conveyor.cli import exits
+from conveyor.cli.parser import build
+from conveyor.errors import ConveyorError
+
+
+def main() -> NoReturn:
+    """Run the command that this process was called with, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit code; nothing but a second Ctrl-C gets past it."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in own
+    try:
+        status = build()(url_first(arguments), prog_name="conveyor", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
+    except typer.TyperException as error:
+        return exits.tell_usage(error, as_json=as_json)
+    except (ConveyorError, KeyboardInterrupt, EOFError, typer.Abort) as error:
+        return exits.tell(error, as_json=as_json)
+    except Exception as error:
+        if os.environ.get("CONVEYOR_TRACEBACK"):
+            raise
+        return exits.tell(error, as_json=as_json)
+    return int(status or 0)
+
+
+def url_first(arguments: list[str]) -> list[str]:
+    """Move `--url ADDRESS` to the front, so that it may stand after the command as well."""
+    moved, rest = [], list(arguments)
+    for place, word in enumerate(arguments):
+        if word == "--":
+            break
+        if word.startswith("--url="):
+            moved = [word]
+            rest = arguments[:place] + arguments[place + 1 :]
+        elif word == "--url" and place + 1 < len(arguments):
+            moved = arguments[place : place + 2]
+            rest = arguments[:place] + arguments[place + 2 :]
+    return moved + rest

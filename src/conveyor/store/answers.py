@@ -1,0 +1,113 @@
+"""What goes into commands and what comes out of them, as values with names; grouped by the verb they belong to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class PutPlace(NamedTuple):
+    """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room."""
+
+    maxsize: int = 0
+    priority: int = 0
+    delay: float = 0.0
+    waiter: str = ""
+    own_ids: bool = False
+
+
+class PutAnswer(NamedTuple):
+    """How many of the jobs were accepted, and how many wait now."""
+
+    accepted: int
+    waiting: int
+
+
+class Claimed(NamedTuple):
+    """A job under lease."""
+
+    id: str
+    data: bytes
+    retries: int
+    crashes: int
+
+
+class Batch(NamedTuple):
+    """What a claim brought: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until looking again pays."""
+
+    state: str
+    token: str = ""
+    jobs: Sequence[Claimed] = ()
+    left: int = 0
+    wait: float = 60.0
+
+
+class Renewal(NamedTuple):
+    """Ids whose lease is gone, and ids that somebody wants cancelled."""
+
+    lost: list[str]
+    cancelled: list[str]
+
+
+class Settlement(NamedTuple):
+    """One finished job as the server wants it; `note` goes to the history, empty for none."""
+
+    id: str
+    outcome: bytes
+    keep: float
+    note: bytes = b""
+
+
+class Letters(NamedTuple):
+    """Outcomes by id (empty bytes: the job is not known), and how many of the ids asked for were looked at."""
+
+    outcomes: dict[str, bytes]
+    looked: int
+
+
+class State(NamedTuple):
+    """Where one job is: ready, delayed, leased, dead, over or gone; `detail` by state, see state.lua."""
+
+    state: str
+    detail: bytes | int
+    data: bytes
+    tries: str
+    progress: bytes
+
+
+class Count(NamedTuple):
+    """How many jobs are where, and the books."""
+
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    blocked: int
+    """Producers that wait for room."""
+    accepted: int
+    finished: int
+    cancelled: int
+    discarded: int
+    """Dead letters dropped because there were more than 10,000."""
+    orphans: int
+    lapsed: int
+    maxsize: int
+    paused: int
+    shutdown: int
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the buffer: what `maxsize` counts."""
+        return self.ready + self.delayed
+
+    @property
+    def live(self) -> int:
+        """Jobs that are not over."""
+        return self.ready + self.delayed + self.leased
+
+    @property
+    def imbalance(self) -> int:
+        """Jobs accepted and not accounted for; 0 when the books balance."""
+        return self.accepted - self.live - self.finished - self.cancelled - self.dead - self.discarded
