@@ -31,8 +31,12 @@ MEASUREMENTS: dict[str, Callable[[Client], list[Row]]] = {
 def main() -> int:
     """Measure what is named, or all; every server that is here with --servers."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(MEASUREMENTS)}; none: all")
-    parser.add_argument("--servers", action="store_true", help="on every server that is here, not only the embedded")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"some of: {', '.join(MEASUREMENTS)}; none: all"
+    )
+    parser.add_argument(
+        "--servers", action="store_true", help="on every server that is here, not only the embedded"
+    )
     chosen = parser.parse_args()
     unknown = set(chosen.names) - set(MEASUREMENTS)
     if unknown:
@@ -56,7 +60,9 @@ def _measured(label: str, binary: str, names: list[str]) -> Table:
             version = facts.get("valkey_version") or facts["redis_version"]
             for row in MEASUREMENTS[name](client):
                 table.add_row(row.what, row.value, row.beside, row.asked)
-    table.title = f"{label} {version}, Python {platform.python_version()}, {os.cpu_count()} cores, append-only file on"
+    table.title = (
+        f"{label} {version}, Python {platform.python_version()}, {os.cpu_count()} cores, append-only file on"
+    )
     return table
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from benchmarks import place, tasks
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.store import Client
 from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from conveyor.store import Client
 
 JOBS = 100_000
 BATCH = 100
@@ -20,9 +23,19 @@ def measure(client: Client) -> list[Row]:
     put, alone = _alone(client)
     waited, right = _waited(client)
     return [
-        Row("bulk put (submit_many), jobs/s", f"{put:,.0f}", f"RPUSH in batches of {BATCH}: {raw_put:,.0f}", "150,000"),
+        Row(
+            "bulk put (submit_many), jobs/s",
+            f"{put:,.0f}",
+            f"RPUSH in batches of {BATCH}: {raw_put:,.0f}",
+            "150,000",
+        ),
         Row("drain, nobody waits, jobs/s", f"{alone:,.0f}", f"LPOP of {BATCH}: {raw_take:,.0f}", "40,000"),
-        Row("drain, all results pushed, jobs/s", f"{waited:,.0f}", "all right" if right else "WRONG RESULTS", "20,000"),
+        Row(
+            "drain, all results pushed, jobs/s",
+            f"{waited:,.0f}",
+            "all right" if right else "WRONG RESULTS",
+            "20,000",
+        ),
     ]
 
 

@@ -41,7 +41,9 @@ def _commands(client: Client) -> int:
 
 def _cpu(pid: int) -> float:
     """Give processor seconds of a process and its children so far."""
-    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     ticks = 0
     for one in (str(pid), *children):
         fields = pathlib.Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -35,8 +35,20 @@ def binaries() -> dict[str, str]:
 def server(binary: str) -> Iterator[Client]:
     """Run a server on a private socket, with an append-only file as the embedded one has."""
     folder = tempfile.mkdtemp(prefix="conveyor-bench-")
-    socket = os.path.join(folder, "socket")
-    command = [binary, "--port", "0", "--unixsocket", socket, "--dir", folder, "--appendonly", "yes", "--save", ""]
+    socket = str(pathlib.Path(folder) / "socket")
+    command = [
+        binary,
+        "--port",
+        "0",
+        "--unixsocket",
+        socket,
+        "--dir",
+        folder,
+        "--appendonly",
+        "yes",
+        "--save",
+        "",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         client = Client(f"unix://{socket}")
@@ -50,13 +62,15 @@ def server(binary: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def consumer(client: Client, queue: str, workers: int = 1, *, until_empty: bool = False) -> Iterator[subprocess.Popen[str]]:
+def consumer(
+    client: Client, queue: str, workers: int = 1, *, until_empty: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """Run a consumer of `workers` worker processes, as `conveyor consume` does; it has left at the end of the block."""
     settings = ConsumerSettings(
         queues=(queue,),
         workers=workers,
         modules=("benchmarks.tasks",),
-        path=(os.getcwd(),),
+        path=(str(pathlib.Path.cwd()),),
         url=client.url,
         until_empty=until_empty,
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from benchmarks import place, tasks
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.store import Client
+
+if TYPE_CHECKING:
+    from conveyor.store import Client
+    from conveyor.job import Job
 
 WORKERS = 10
 
@@ -22,12 +26,20 @@ def measure(client: Client) -> list[Row]:
         queue.submit_many(tasks.nap, [(0.001,)] * 1000)
         after_short, used = _spread(queue.submit_many(tasks.nap, [(1.0,)] * WORKERS))
     return [
-        Row("ten 1 s jobs put one at a time: first to last start, ms", f"{spread:.1f}", f"{workers} workers ran them"),
-        Row("… after 1,000 jobs of 1 ms: first to last start, ms", f"{after_short:.1f}", f"{used} workers ran them"),
+        Row(
+            "ten 1 s jobs put one at a time: first to last start, ms",
+            f"{spread:.1f}",
+            f"{workers} workers ran them",
+        ),
+        Row(
+            "… after 1,000 jobs of 1 ms: first to last start, ms",
+            f"{after_short:.1f}",
+            f"{used} workers ran them",
+        ),
     ]
 
 
-def _spread(jobs: list) -> tuple[float, int]:  # type: ignore[type-arg]
+def _spread(jobs: list[Job[tuple[float, float, int]]]) -> tuple[float, int]:
     ran = [job.result() for job in jobs]
     starts = [start for start, _, _ in ran]
     return (max(starts) - min(starts)) * 1000, len({worker for _, _, worker in ran})

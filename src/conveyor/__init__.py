@@ -30,7 +30,7 @@ from conveyor.tasks import Task, task
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     # the queue and its two ends
     "Queue",
     "Consumer",

@@ -39,11 +39,14 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def __post_init__(self) -> None:
         if self.retries < 0:
-            raise BadCall(f"retries={self.retries}: it cannot be negative")
+            message = f"retries={self.retries}: it cannot be negative"
+            raise BadCall(message)
         if self.first_delay < 0 or self.keep < 0:
-            raise BadCall("first_delay and keep are seconds and cannot be negative")
+            message = "first_delay and keep are seconds and cannot be negative"
+            raise BadCall(message)
         if self.timeout is not None and self.timeout <= 0:
-            raise BadCall(f"timeout={self.timeout}: it must be more than 0 seconds, or None")
+            message = f"timeout={self.timeout}: it must be more than 0 seconds, or None"
+            raise BadCall(message)
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -58,9 +61,11 @@ class PutOptions(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.priority <= HIGHEST_PRIORITY:
-            raise BadCall(f"priority={self.priority}: it is 0 to {HIGHEST_PRIORITY}, higher first")
+            message = f"priority={self.priority}: it is 0 to {HIGHEST_PRIORITY}, higher first"
+            raise BadCall(message)
         if self.delay < 0:
-            raise BadCall(f"delay={self.delay}: it is in seconds and cannot be negative")
+            message = f"delay={self.delay}: it is in seconds and cannot be negative"
+            raise BadCall(message)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -77,7 +82,6 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Give what `Queue.put` was given."""
         return codec.decode(self.args)
 
-
     def positional(self) -> list[Any]:
         """Give the positional arguments as they travelled, without the types that the task asks for."""
         return list(codec.decode(self.args))
@@ -93,11 +97,18 @@ _DEFAULTS = RunOptions()
 
 def decode_call(data: bytes) -> Call:
     """Give the job of its bytes; raises msgspec.DecodeError on bytes that are none."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except RecursionError as error:
+        message = "nested too deep"
+        raise msgspec.DecodeError(message) from error
 
 
 def encode_calls(
-    function: Any, name: str, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]], options: RunOptions = _DEFAULTS
+    function: Any,
+    name: str,
+    calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+    options: RunOptions = _DEFAULTS,
 ) -> list[bytes]:
     """Give the bytes of calls of one task; raises BadCall or TooLarge for the first that cannot travel."""
     encode = signature_of(function).encode

@@ -32,9 +32,22 @@ __all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array"]
 MAX_DEPTH = 100
 
 _encoder = Encoder()
-_TUPLE, _SET, _FROZENSET, _UUID, _DECIMAL, _PATH, _DATETIME, _DATE, _TIME, _DELTA, _COMPLEX, _INTEGER, _ARRAY, _MAP = range(
-    1, 15
-)
+(
+    _TUPLE,
+    _SET,
+    _FROZENSET,
+    _UUID,
+    _DECIMAL,
+    _PATH,
+    _DATETIME,
+    _DATE,
+    _TIME,
+    _DELTA,
+    _COMPLEX,
+    _INTEGER,
+    _ARRAY,
+    _MAP,
+) = range(1, 15)
 
 
 def encode(value: object, *, typed: bool = False) -> bytes:
@@ -61,7 +74,11 @@ def encode_flat(tree: object) -> bytes:
 
 def decode(data: bytes | memoryview | Raw) -> Any:
     """Give the value of bytes made by `encode`; raises ValueError on bytes that are not."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (ArithmeticError, LookupError, TypeError, RecursionError, ImportError) as error:
+        message = f"these bytes are no value: {error}"
+        raise ValueError(message) from error
 
 
 def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
@@ -77,7 +94,7 @@ def join_array(*parts: bytes) -> bytes:
     return bytes((0x90 | len(parts),)) + b"".join(parts)
 
 
-def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:
+def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
     """Give a tree of plain msgpack values that stands for `value`; raises BadCall for what cannot travel."""
     kind = type(value)
     if kind in _ATOMS:
@@ -103,9 +120,15 @@ def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:
 
 def _carry_map(value: dict[Any, Any], *, typed: bool, depth: int) -> Any:
     items = {key: carry(item, typed=typed, depth=depth) for key, item in value.items()}
-    if all(type(key) in _PLAIN_KEYS for key in items):
+    if all(_is_plain_key(key) for key in items):
         return items
-    return Ext(_MAP, _encoder.encode([[carry(key, typed=typed, depth=depth), item] for key, item in items.items()]))
+    return Ext(
+        _MAP, _encoder.encode([[carry(key, typed=typed, depth=depth), item] for key, item in items.items()])
+    )
+
+
+def _is_plain_key(key: Any) -> bool:
+    return type(key) in _PLAIN_KEYS and (type(key) is not int or -(1 << 63) <= key < 1 << 64)
 
 
 def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
@@ -114,6 +137,8 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        if typed and isinstance(value, numpy.number | numpy.bool_):
+            return carry(value.item(), depth=depth)  # the hint says which number it is to be
         return _carry_array(value)
     if kind in {bytearray, memoryview}:
         return bytes(value)
@@ -135,8 +160,8 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
 
 
 def _carry_array(value: Any) -> Ext:
-    if value.dtype.hasobject:
-        message = "a numpy array of Python objects cannot be carried"
+    if value.dtype.hasobject or value.dtype.names:
+        message = "a numpy array of Python objects or of records cannot be carried"
         raise BadCall(message, hint="use a numeric dtype")
     head = _encoder.encode([value.dtype.str, list(value.shape)])
     return Ext(_ARRAY, len(head).to_bytes(2, "big") + head + value.tobytes())
@@ -163,6 +188,13 @@ def _rebuild(hint: Any, value: Any) -> Any:
             return hint(value)
         if hint is complex and isinstance(value, int | float):
             return complex(value)
+        numpy = sys.modules.get("numpy")
+        if (
+            numpy is not None
+            and issubclass(hint, numpy.number | numpy.bool_)
+            and isinstance(value, int | float | complex)
+        ):
+            return hint(value)
     message = f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`"
     raise ValueError(message)
 

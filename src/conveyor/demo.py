@@ -14,7 +14,7 @@ from conveyor import clock
 from conveyor.consumer import Consumer
 from conveyor.errors import ConveyorError
 from conveyor.order import Order
-from conveyor.store import connect, server_line
+from conveyor.store import announce, connect
 from conveyor.task_def.csv_search import csv_search
 from conveyor.task_def.heavy_math import heavy_math
 from conveyor.task_def.video_split import video_split
@@ -57,7 +57,10 @@ FAMILIES = (
         "CSV search",
         csv_search,
         {},
-        lambda found: (f"{found.occurrences:,} × “{found.word}” in {found.rows:,} rows", str(found.output)),
+        lambda found: (
+            f"{found.occurrences:,} times “{found.word}” in {found.rows:,} rows",
+            str(found.output),
+        ),
     ),
     Family(
         "Web scrape",
@@ -83,21 +86,28 @@ def run() -> int:
     """Start everything, do the work, tell what came of it; gives 0, or 1 if any of the work failed."""
     people = Console(stderr=True)
     client = connect()
-    people.print(server_line(client), highlight=False)
+    announce(client)
     began = clock.monotonic()
-    with Consumer(QUEUES, store=client) as consumer:
-        people.print(f"{consumer.settings.crew_size} workers, one per core, on {', '.join(QUEUES)}", highlight=False)
+    with Consumer(QUEUES) as consumer:
+        people.print(
+            f"{consumer.settings.crew_size} workers, one per core, on {', '.join(QUEUES)}", highlight=False
+        )
         finished = [_do(family, people) for family in FAMILIES]
     Console(soft_wrap=not sys.stdout.isatty()).print(_table(finished, clock.monotonic() - began))
     for one in finished:
         if one.artefact:
-            print(f"{one.title}: {one.artefact}")
+            sys.stdout.write(f"{one.title}: {one.artefact}\n")
     return 1 if any(one.failed for one in finished) else 0
 
 
 def _do(family: Family, people: Console) -> Finished:
     """Place one order and follow it to its end; a failure is told and does not end the demo."""
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     try:
         with Progress(*columns, console=people, disable=not people.is_terminal) as bars:
             bar = bars.add_task(family.title, total=1.0, note="preparing its input")
@@ -117,7 +127,9 @@ def _do(family: Family, people: Console) -> Finished:
 
 
 def _table(finished: list[Finished], seconds: float) -> Table:
-    table = Table(title="What was done", title_justify="left", caption=f"{seconds:.1f} s in all, preparing included")
+    table = Table(
+        title="What was done", title_justify="left", caption=f"{seconds:.1f} s in all, preparing included"
+    )
     table.add_column("Work")
     table.add_column("Jobs", justify="right")
     table.add_column("Result", overflow="fold")
@@ -125,9 +137,14 @@ def _table(finished: list[Finished], seconds: float) -> Table:
     table.add_column("Jobs' s", justify="right")
     table.add_column("Speedup", justify="right")
     for one in finished:
-        speedup = f"{one.job_seconds / one.seconds:.2f}" if one.seconds else "–"
+        speedup = f"{one.job_seconds / one.seconds:.2f}" if one.seconds else "-"
         table.add_row(
-            one.title, str(one.jobs), one.result, f"{one.seconds:.2f}", f"{one.job_seconds:.2f}", speedup,
+            one.title,
+            str(one.jobs),
+            one.result,
+            f"{one.seconds:.2f}",
+            f"{one.job_seconds:.2f}",
+            speedup,
             style="red" if one.failed else None,
         )
     return table

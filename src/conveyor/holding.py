@@ -61,7 +61,9 @@ class Holder:
             held = self.held.get((queue, job_id))
         if held is None:
             message = f"item {job_id} of {queue} is not held by this process"
-            raise LeaseLost(message, hint="who takes an item settles it: a forked child holds nothing of its parent's")
+            raise LeaseLost(
+                message, hint="who takes an item settles it: a forked child holds nothing of its parent's"
+            )
         settlement = commands.Settlement(job_id, _DONE, min(KEEP, 600.0))
         refused = self.client.run(commands.finish(queue, held.token, [settlement]))
         with self.lock:

@@ -51,7 +51,9 @@ def new_ids(count: int) -> list[str]:
         _numbers.next += count
         producer = _numbers.producer
     base = len(_PAIRS)
-    return [producer + _PAIRS[number // base] + _PAIRS[number % base] for number in range(first, first + count)]
+    return [
+        producer + _PAIRS[number // base] + _PAIRS[number % base] for number in range(first, first + count)
+    ]
 
 
 def producer() -> str:

@@ -13,6 +13,8 @@ from conveyor.outcome import Settled, decode_settled
 from conveyor.store import Client, commands, connect, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.store.commands import Count, State
 
@@ -70,11 +72,8 @@ class Inspector:
         names: list[str] = self.client.run(plain.consumers())
         if not names:
             return []
-        found = []
-        for data in self.client.run(plain.reports(names)):
-            if data is not None:
-                found.append(control.decode_report(data))
-        return found
+        reports = self.client.run(plain.reports(names))
+        return [control.decode_report(data) for data in reports if data is not None]
 
     def workers(self, queue: str | None = None) -> list[WorkerReport]:
         """Give the workers of all consumers, or of those that take from one queue."""
@@ -94,6 +93,13 @@ class Inspector:
         data = self.client.run(plain.fields(queue, "jobs", [job for job, _ in rows]))
         return [_line(job, state, score, bytes_) for (job, score), bytes_ in zip(rows, data, strict=True)]
 
+    def endings(self, queue: str, ids: Sequence[str]) -> list[Settled | None]:
+        """Give what dead jobs of a queue ended with, in the order of `ids`; None where nothing is known."""
+        if not ids:
+            return []
+        found = self.client.run(plain.fields(queue, "reasons", ids))
+        return [decode_settled(data) if data else None for data in found]
+
     def job(self, job_id: str, queue: str | None = None) -> JobDetails | None:
         """Give what is known of a job, looking in all queues unless one is named; None if nothing is."""
         names: list[str] = [queue] if queue else self.client.run(plain.queues())
@@ -109,7 +115,9 @@ class Inspector:
         return None if details is None else Job(job_id, details.queue, client=self.client)
 
     def _details(self, queue: str, job_id: str, state: State) -> JobDetails:
-        settled = decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in _OVER else None
+        settled = (
+            decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in _OVER else None
+        )
         retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
         words = {"ready": "waiting", "leased": "running"}
         return JobDetails(
@@ -120,7 +128,9 @@ class Inspector:
             settled=settled,
             place=int(state.detail) if state.state == "ready" else None,
             due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-            worker=bytes(state.detail).split()[1].decode() if isinstance(state.detail, bytes) and state.state == "leased" else "",
+            worker=bytes(state.detail).split()[1].decode()
+            if isinstance(state.detail, bytes) and state.state == "leased"
+            else "",
             retries=retries,
             crashes=crashes,
             progress=control.decode_progress(state.progress) if state.progress else None,
@@ -152,7 +162,9 @@ def arguments_text(call: Call, room: int = 80) -> str:
             text = repr(call.item())
         else:
             named = call.named()
-            text = ", ".join([*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())])
+            text = ", ".join(
+                [*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())]
+            )
     except (msgspec.MsgspecError, ValueError) as error:
         text = f"undecodable: {error}"
     return text if len(text) <= room else text[: room - 1] + "…"

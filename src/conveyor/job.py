@@ -51,7 +51,12 @@ class Job(Generic[R]):
     __slots__ = ("_callbacks", "_place", "_together", "covered", "id", "settled")
 
     def __init__(
-        self, id: str, queue: str = "default", *, client: Client | None = None, signature: Signature | None = None
+        self,
+        id: str,
+        queue: str = "default",
+        *,
+        client: Client | None = None,
+        signature: Signature | None = None,
     ) -> None:
         self.id = id
         self.settled: Settled | None = None
@@ -66,7 +71,9 @@ class Job(Generic[R]):
         return self._together.queue
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} on {self.queue_name}{'' if self.settled is None else ' ' + self.settled.state}>"
+        return (
+            f"<Job {self.id} on {self.queue_name}{'' if self.settled is None else ' ' + self.settled.state}>"
+        )
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the job's end and give what the task returned.
@@ -194,7 +201,9 @@ class Job(Generic[R]):
 _GONE = encode_settled("gone")
 
 
-def jobs_of(names: Sequence[str], queue: str, client: Client, signature: Signature | None, covered: int) -> list[Job[Any]]:
+def jobs_of(
+    names: Sequence[str], queue: str, client: Client, signature: Signature | None, covered: int
+) -> list[Job[Any]]:
     """Give handles of jobs that were put together, with the inbox's opening from before they were put.
 
     Filled in without __init__: a hundred thousand handles are half of the producer's work otherwise.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import pathlib
 import sys
 
@@ -46,7 +45,7 @@ def load_script(file: str, name: str) -> None:
 
 def found_modules(folder: str | None = None) -> list[str]:
     """Give the modules with tasks that lie in the working folder: `tasks.py` or a package `task_def`."""
-    place = pathlib.Path(folder or os.getcwd())
+    place = pathlib.Path(folder) if folder else pathlib.Path.cwd()
     found = []
     if (place / "tasks.py").is_file():
         found.append("tasks")

@@ -1,4 +1,4 @@
-"""One order: split into jobs, put, followed, and joined to one result. The producer's side of a task's split and join."""
+"""One order: split into jobs, put, followed, and joined to one result; the producer's side of split and join."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class OrderProgress(NamedTuple):
 class Order:
     """An order that was placed; its jobs are on the queue."""
 
-    def __init__(self, task: Task[..., Any], arguments: Mapping[str, Any], jobs: list[Job[Any]], client: Client) -> None:
+    def __init__(
+        self, task: Task[..., Any], arguments: Mapping[str, Any], jobs: list[Job[Any]], client: Client
+    ) -> None:
         self.task = task
         self.arguments = dict(arguments)
         self.jobs = jobs
@@ -47,7 +49,12 @@ class Order:
 
     @classmethod
     def place(
-        cls, task: Task[..., Any], arguments: Mapping[str, Any], *, queue: str | None = None, store: Client | None = None
+        cls,
+        task: Task[..., Any],
+        arguments: Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        store: Client | None = None,
     ) -> Order:
         """Split an order and put its jobs, on the task's own queue unless another is named.
 
@@ -91,7 +98,9 @@ class Order:
         Raises what the first failed job says, in the order of the parts.
         """
         deadline = Deadline(timeout)
-        results = [job.result(None if deadline.at is None else deadline.left(float("inf"))) for job in self.jobs]
+        results = [
+            job.result(None if deadline.at is None else deadline.left(float("inf"))) for job in self.jobs
+        ]
         if self.ended is None:
             self.ended = clock.monotonic()
         if self.task.join is not None:

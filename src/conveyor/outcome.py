@@ -92,8 +92,12 @@ _NOTHING = codec.encode(None)
 
 
 def decode_settled(data: bytes) -> Settled:
-    """Give the kept outcome of its bytes."""
-    return _decoder.decode(data)
+    """Give the kept outcome of its bytes; raises msgspec.DecodeError on bytes that are none."""
+    try:
+        return _decoder.decode(data)
+    except RecursionError as error:
+        message = "nested too deep"
+        raise msgspec.DecodeError(message) from error
 
 
 def encode_settled(state: str, value: bytes = _NOTHING, elapsed: float = 0.0) -> bytes:
@@ -108,7 +112,9 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
     except BadCall as error:
         return Fail(describe_text("BadCall", f"the result cannot be carried: {error}"))
     if len(data) > SIZE_LIMIT:
-        return Fail(describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}"))
+        return Fail(
+            describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}")
+        )
     return Done(data)
 
 

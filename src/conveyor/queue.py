@@ -29,6 +29,7 @@ NOTE_AGAIN = 60.0
 #: Jobs that one slice of `clear` takes out.
 PURGE_SLICE = 500
 _CANCELLED = encode_settled("cancelled")
+_PLAIN = PutOptions()
 _noted: dict[tuple[Client, str], float] = {}
 
 
@@ -93,7 +94,7 @@ class Queue:
         return self.get(block=False)
 
     def task_done(self) -> None:
-        """Say that an item taken with this object is worked off, the one taken first; raises ValueError on one too many.
+        """Say that an item taken with this object is worked off, the one taken first; ValueError on one too many.
 
         Raises LeaseLost if the item went to another taker meanwhile, since this process had not been heard of.
         """
@@ -164,7 +165,7 @@ class Queue:
         return self._submit(function, [(args, kwargs)])[0]
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, some hundred per round trip; gives the handles in order."""
+        """Put a call for each tuple of positional arguments, some hundred per round trip; gives the handles."""
         return self._submit(function, [(args, {}) for args in calls])
 
     def submit_parts(self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /) -> list[Job[R]]:
@@ -181,7 +182,9 @@ class Queue:
         jobs = self.submit_many(function, zip(*iterables, strict=False))
         return _results(jobs, Deadline(timeout))
 
-    def _submit(self, function: Callable[..., R], calls: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Job[R]]:
+    def _submit(
+        self, function: Callable[..., R], calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    ) -> list[Job[R]]:
         put: PutOptions = getattr(function, "put", PutOptions())
         run: RunOptions = getattr(function, "run", RunOptions())
         data = call.encode_calls(function, name_of(function), calls, run)
@@ -192,7 +195,7 @@ class Queue:
             covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
         return jobs_of(names, self.name, self.client, signature_of(function), covered)
 
-    def _put(self, data: list[bytes], deadline: Deadline | None, options: PutOptions = PutOptions()) -> list[str]:  # noqa: B008 - immutable
+    def _put(self, data: list[bytes], deadline: Deadline | None, options: PutOptions = _PLAIN) -> list[str]:
         if options.id is None:
             names = ids.new_ids(len(data))
         elif len(data) == 1:
@@ -200,7 +203,9 @@ class Queue:
         else:
             message = "one id cannot name several jobs"
             raise BadCall(message)
-        place = commands.PutPlace(self.maxsize, options.priority, options.delay, own_ids=options.id is not None)
+        place = commands.PutPlace(
+            self.maxsize, options.priority, options.delay, own_ids=options.id is not None
+        )
         self._note()
         put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
         self._bounded = True

@@ -58,6 +58,8 @@ class Signature:
                 codec.convert(codec.decode(data), self._tuple(len(args)))
         except msgspec.ValidationError as error:
             raise self._wrong(error) from None
+        except UnicodeEncodeError as error:
+            raise self._no_text(args, error) from None
         if not kwargs:
             return data + _EMPTY_MAP
         return data + self._encode_named(kwargs)
@@ -68,7 +70,9 @@ class Signature:
         try:
             return (
                 codec.convert(positional, self._tuple(len(positional))),
-                {name: codec.convert(value, self._hint(name)) for name, value in named.items()} if named else named,
+                {name: codec.convert(value, self._hint(name)) for name, value in named.items()}
+                if named
+                else named,
             )
         except msgspec.ValidationError as error:
             raise self._wrong(error) from None
@@ -127,7 +131,7 @@ class Signature:
             try:
                 tree[name] = codec.carry(value, typed=hint is not Any)
                 codec.convert(codec.decode(codec.encode_flat(tree[name])), hint)
-            except (BadCall, msgspec.ValidationError) as error:
+            except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
                 message = f"{self.name}(): argument {name!r}: {error}"
                 raise BadCall(message, hint=getattr(error, "hint", "")) from None
         return codec.encode_flat(tree)
@@ -155,13 +159,22 @@ class Signature:
         rest = [one for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
         return rest[0].name if rest else str(place)
 
+    def _no_text(self, args: tuple[Any, ...], error: UnicodeEncodeError) -> BadCall:
+        """Name the argument in which there is a character that no text has."""
+        for place, value in enumerate(args):
+            try:
+                codec.encode(value, typed=True)
+            except BadCall:
+                return BadCall(f"{self.name}(): argument {self._name_at(place)!r}: {error}")
+        return BadCall(f"{self.name}(): {error}")
+
     def _wrong(self, error: msgspec.ValidationError) -> BadCall:
         text = str(error)
         place = _PLACE.search(text)
         if place is None:
             return BadCall(f"{self.name}(): {text}")
         name = self._name_at(int(place[1]))
-        return BadCall(f"{self.name}(): argument {name!r}: {text.split(' - at')[0]}")
+        return BadCall(f"{self.name}(): argument {name!r}: {text.split(' - at', maxsplit=1)[0]}")
 
 
 @functools.lru_cache(maxsize=4096)

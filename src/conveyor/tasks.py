@@ -55,7 +55,7 @@ class Task(Generic[P, R]):
         return Queue(self.put.queue).submit(self, *args, **kwargs)
 
     def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, a few hundred per round trip; gives their handles in order."""
+        """Put a call for each tuple of positional arguments, a few hundred per round trip; gives the handles."""
         return Queue(self.put.queue).submit_many(self, calls)
 
     def options(self, **changes: Any) -> Task[P, R]:
@@ -166,7 +166,12 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, queue: str = "default", priority: int = 0, retries: int = 0, **run: float | None
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    retries: int = 0,
+    **run: float | None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -187,10 +192,12 @@ def task(
 
     def register(function: Callable[P, R]) -> Task[P, R]:
         made = Task(
-            function, name or name_of(function), PutOptions(queue=queue, priority=priority), RunOptions(retries, **run)
+            function,
+            name or name_of(function),
+            PutOptions(queue=queue, priority=priority),
+            RunOptions(retries, **run),
         )
         registry.add(made)
         return made
 
     return register if function is None else register(function)
-

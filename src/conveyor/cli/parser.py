@@ -44,7 +44,7 @@ def build() -> typer.Typer:
     for entry in TABLE:
         group, _, name = entry.name.rpartition(" ")
         (groups[group] if group else app).command(
-            name, help=inspect.getdoc(entry.asks), context_settings=_HELP_NAMES, rich_help_panel=None if group else entry.panel
+            name, help=_help_text(entry), context_settings=_HELP_NAMES, rich_help_panel=None if group else entry.panel
         )(_command(entry))
         if group in groups and not any(one.name == group for one in app.registered_groups):
             app.add_typer(groups[group], name=group, context_settings=_HELP_NAMES, rich_help_panel=entry.panel)
@@ -65,7 +65,7 @@ def _root(
         ),
     ] = "",
     *,
-    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)] = False,
 ) -> int:
     if url and not url.startswith(SCHEMES):
         message = f"{url!r} is not the address of a server"
@@ -98,6 +98,12 @@ def _command(entry: Entry) -> Callable[..., int]:
         ]
     )
     return run
+
+
+def _help_text(entry: Entry) -> str:
+    """Give the docstring with each paragraph in one line, as typer folds lines itself."""
+    paragraphs = (inspect.getdoc(entry.asks) or "").split("\n\n")
+    return "\n\n".join(" ".join(one.split()) for one in paragraphs)
 
 
 def _default(one: dataclasses.Field[Any]) -> Any:

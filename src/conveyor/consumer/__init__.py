@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import subprocess
 import sys
@@ -51,8 +50,8 @@ class Consumer:
             modules=tuple(tasks) or tuple(loading.found_modules()),
             script=script,
             script_name=script_name,
-            path=tuple(one or os.getcwd() for one in sys.path),
-            url=store.url if isinstance(store, Client) else store or "",
+            path=tuple(one or str(pathlib.Path.cwd()) for one in sys.path),
+            url=_address(store),
             until_empty=until_empty,
             lifeline=True,
         )
@@ -69,11 +68,13 @@ class Consumer:
         loading.stop_script()
         if self._process is not None:
             return
-        connect(self.settings.url or None)  # the embedded server is started here, so that its line is told here
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        connect(
+            self.settings.url or None
+        )  # the embedded server is started here, so that its line is told here
+        self._process = subprocess.Popen(
             command_line(self.settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             status = self._process.wait()
             self._process = None
@@ -94,7 +95,7 @@ class Consumer:
         Ctrl-C once: leave after the current jobs; twice: cancel them and give them back; three times: kill.
         """
         self.start()
-        assert self._process is not None  # noqa: S101 - started above
+        assert self._process is not None
         while True:
             try:
                 self._process.wait()
@@ -112,7 +113,7 @@ class Consumer:
         self.stop()
 
     def _ended(self) -> int:
-        assert self._process is not None  # noqa: S101 - callers have seen to that
+        assert self._process is not None
         process, self._process = self._process, None
         status = process.wait()
         for pipe in (process.stdin, process.stdout):
@@ -125,6 +126,12 @@ class Consumer:
 def command_line(settings: ConsumerSettings) -> list[str]:
     """Give the command that supervises a consumer with these settings."""
     return [sys.executable, "-m", "conveyor.consumer", msgspec.json.encode(settings).decode()]
+
+
+def _address(store: Client | str | None) -> str:
+    if isinstance(store, Client):
+        return "" if store.revive is not None else store.url  # the embedded server is found by everybody
+    return store or ""
 
 
 def _checked_workers(workers: int | None) -> int:

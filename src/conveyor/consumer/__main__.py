@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor import ids
 from conveyor.consumer import loading_tasks
 from conveyor.consumer.crew import CrewWorker, consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
-from conveyor.consumer.worker import Worker
 from conveyor.errors import ConveyorError
 from conveyor.store import connect
 from conveyor.telemetry import logs
+
+if TYPE_CHECKING:
+    from conveyor.consumer.worker import Worker
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
         client = connect(settings.url or None)
         client.run_all([])
     except ConveyorError as error:
-        print(f"conveyor: {error}\n  {error.hint}", file=sys.stderr)
+        sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69
 
     def live(worker: Worker) -> int:
@@ -46,7 +48,8 @@ def main(arguments: list[str]) -> int:
 def _announce() -> None:
     """Tell the caller, who may be reading, that all workers are up."""
     if not sys.stdout.isatty():
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

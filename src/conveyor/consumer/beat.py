@@ -62,7 +62,9 @@ class Beat:
             if batch is None or not glance.runs or glance.place >= len(batch.ids):
                 continue  # nothing is held for longer than a moment unless user code runs
             for place in range(glance.place, len(batch.ids)):
-                held.setdefault(batch.queue, []).append((batch.ids[place], batch.token, place == glance.place))
+                held.setdefault(batch.queue, []).append(
+                    (batch.ids[place], batch.token, place == glance.place)
+                )
         return [commands.renew(queue, some, LEASE) for queue, some in held.items()]
 
     def _progressed(self, workers: Iterable[Worker]) -> list[Command]:
@@ -75,12 +77,23 @@ class Beat:
                 continue
             counters[job] = counter
             if self._progress.get(job) != counter:
-                items.setdefault(queue, []).append((job, control.encode(control.Progress(done, total, message))))
+                items.setdefault(queue, []).append(
+                    (job, control.encode(control.Progress(done, total, message)))
+                )
         self._progress = counters
         return [plain.set_progress(queue, some) for queue, some in items.items()]
 
 
-def _with_workers(report: control.ConsumerReport, workers: list[control.WorkerReport]) -> control.ConsumerReport:
+def _with_workers(
+    report: control.ConsumerReport, workers: list[control.WorkerReport]
+) -> control.ConsumerReport:
     return control.ConsumerReport(
-        report.name, report.host, report.pid, report.queues, report.kind, report.started, workers, report.version
+        report.name,
+        report.host,
+        report.pid,
+        report.queues,
+        report.kind,
+        report.started,
+        workers,
+        report.version,
     )

@@ -13,8 +13,8 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
-from conveyor.consumer.settlement import Settler
 from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settlement import Settler
 from conveyor.current import CurrentJob
 from conveyor.errors import StoreUnavailable
 from conveyor.outcome import Fail, Outcome
@@ -61,7 +61,9 @@ class RunningJob(CurrentJob):
 class CrewWorker:
     """One worker of a consumer, in a process of its own."""
 
-    def __init__(self, name: str, settings: ConsumerSettings, slate: Slate, client: Client, registry: Registry) -> None:
+    def __init__(
+        self, name: str, settings: ConsumerSettings, slate: Slate, client: Client, registry: Registry
+    ) -> None:
         self.name = name
         self.settings = settings
         self.slate = slate
@@ -145,7 +147,9 @@ class CrewWorker:
     def _run_batch(self, queue: str, batch: Batch) -> None:
         self.slate.set_state(slates.BUSY)
         names = [job.id for job in batch.jobs]
-        self.batch_number = self.slate.hold(slates.HeldBatch(queue, batch.token, self.slate.claim()[0], names))
+        self.batch_number = self.slate.hold(
+            slates.HeldBatch(queue, batch.token, self.slate.claim()[0], names)
+        )
         began = clock.monotonic()
         held = deque(enumerate(batch.jobs))
         if len(held) > 1:
@@ -215,4 +219,3 @@ def consumer_name() -> str:
     """Give a new consumer its name: where it runs, and four letters that tell it from the others there."""
     host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
     return f"{host}-{ids.unique(4)}"
-

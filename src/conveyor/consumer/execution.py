@@ -11,7 +11,16 @@ import msgspec
 from conveyor import call
 from conveyor.current import running
 from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
-from conveyor.outcome import Cancel, Fail, Outcome, Release, Retry, describe_error, describe_text, result_bytes
+from conveyor.outcome import (
+    Cancel,
+    Fail,
+    Outcome,
+    Release,
+    Retry,
+    describe_error,
+    describe_text,
+    result_bytes,
+)
 from conveyor.retry import delay_before
 from conveyor.signature import Signature, signature_of
 

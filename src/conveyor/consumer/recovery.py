@@ -73,8 +73,12 @@ def _timed_out(client: Client, worker: Worker, queue: str, token: str, job_id: s
     note = _note(worker, job_id, "timed out", elapsed)
     if retries < options.retries:
         return commands.retry(queue, token, job_id, delay_before(retries + 1, options.first_delay), note)
-    error = describe_text("TimeLimit", f"it ran longer than {options.timeout:g} s" if options.timeout else "too long")
-    return commands.fail(queue, token, Settlement(job_id, encode_settled("failed", error, elapsed), options.keep, note))
+    error = describe_text(
+        "TimeLimit", f"it ran longer than {options.timeout:g} s" if options.timeout else "too long"
+    )
+    return commands.fail(
+        queue, token, Settlement(job_id, encode_settled("failed", error, elapsed), options.keep, note)
+    )
 
 
 def _give_back_unseen(client: Client, worker: Worker, seen: str) -> None:

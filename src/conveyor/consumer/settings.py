@@ -46,15 +46,20 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.queues:
-            raise BadCall("a consumer needs a queue", hint="name one or more")
+            message = "a consumer needs a queue"
+            raise BadCall(message, hint="name one or more")
         for queue in self.queues:
             ids.checked_queue(queue)
         if not 0 <= self.workers <= MOST_WORKERS:
-            raise BadCall(f"workers={self.workers}: it is 1 to {MOST_WORKERS}")
+            message = f"workers={self.workers}: it is 1 to {MOST_WORKERS}"
+            raise BadCall(message)
         if self.kind != "process":
-            raise BadCall(f"kind={self.kind!r} is not there yet", hint="use kind='process'")
+            message = f"kind={self.kind!r} is not there yet"
+            raise BadCall(message, hint="use kind='process'")
 
     @property
     def crew_size(self) -> int:
         """How many workers that makes on this machine."""
-        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self.workers or 1
+        if self.workers:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

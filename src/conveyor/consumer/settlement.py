@@ -77,13 +77,17 @@ class Settler:
                 for job_id in answer:
                     events.emit(events.FinishedLate(self.worker, job_id))
 
-    def _command(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int) -> Command:
+    def _command(
+        self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int
+    ) -> Command:
         queue, token = self._queue, self._token
         keep = job.options.keep if job is not None else KEEP
         note = functools.partial(self._note, job_id, job, elapsed=elapsed, retries=retries)
         match outcome:
             case Fail(error):
-                settlement = Settlement(job_id, encode_settled("failed", error, elapsed), keep, note(state="failed"))
+                settlement = Settlement(
+                    job_id, encode_settled("failed", error, elapsed), keep, note(state="failed")
+                )
                 return commands.fail(queue, token, settlement)
             case Retry(_, delay):
                 return commands.retry(queue, token, job_id, delay, note(state="retried"))

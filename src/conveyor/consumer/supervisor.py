@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,9 @@ class Supervisor:
         )
         self.beat = Beat(client, self.report)
         self.workers: dict[int, Worker] = {}
-        self.bereaved: list[tuple[Worker, str]] = []  # ended workers whose jobs the server has not heard about yet
+        self.bereaved: list[
+            tuple[Worker, str]
+        ] = []  # ended workers whose jobs the server has not heard about yet
         self.to_start: dict[str, float] = {}  # worker name -> when
         self.deaths: dict[str, int] = {}
         self.listener = Listener(client)
@@ -66,7 +67,7 @@ class Supervisor:
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start the workers, keep them, and give the exit status: 0 after an orderly end, 1 if it could not work."""
-        assert threading.active_count() == 1, "a supervisor has one thread, for it forks"  # noqa: S101
+        assert threading.active_count() == 1, "a supervisor has one thread, for it forks"
         wakeup = self._prepare_signals()
         for number in range(1, self.settings.crew_size + 1):
             self._start(owner_name(self.report.name, number))
@@ -82,7 +83,9 @@ class Supervisor:
             self._heed_control()
             self._enforce()
             self._beat()
-            if not announced and all(one.slate.glance().state != slates.STARTING for one in self.workers.values()):
+            if not announced and all(
+                one.slate.glance().state != slates.STARTING for one in self.workers.values()
+            ):
                 announced = True
                 ready()
         return self._end()
@@ -175,7 +178,9 @@ class Supervisor:
             return
         orderly = status == 0 and (worker.verb or self.leaving or self.settings.until_empty)
         if worker.verb:
-            events.emit(events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else ""))
+            events.emit(
+                events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else "")
+            )
         elif not orderly:
             job = worker.job()[1] if glance.runs else ""
             events.emit(events.WorkerDied(worker.name, how, job, worker.slate.task() if job else ""))
@@ -265,8 +270,3 @@ class Supervisor:
         self._bury()
         if self.bereaved:
             clock.sleep(TICK / 5)
-
-
-def to_standard_error(text: str) -> None:
-    """Write a line for a person."""
-    print(text, file=sys.stderr, flush=True)

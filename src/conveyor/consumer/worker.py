@@ -89,7 +89,17 @@ class Worker:
             done = total = 0.0
         busy_for = clock.monotonic() - glance.since
         return WorkerReport(
-            self.name, self.pid, state, glance.jobs_done, job, self.slate.task(), queue, busy_for, done, total, message
+            self.name,
+            self.pid,
+            state,
+            glance.jobs_done,
+            job,
+            self.slate.task(),
+            queue,
+            busy_for,
+            done,
+            total,
+            message,
         )
 
     def _signal(self, number: int) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 
 from conveyor.store import embedded
 from conveyor.store.client import Client, shown
 
-__all__ = ["Client", "connect", "server_line"]
+__all__ = ["Client", "announce", "connect", "server_line"]
+
+#: Environment variable that remembers, for this process and its children, which server was named already.
+_ANNOUNCED = "CONVEYOR_ANNOUNCED"
 
 
 def connect(url: str | None = None) -> Client:
@@ -26,6 +30,14 @@ def server_line(client: Client) -> str:
     return f"conveyor: {kind} at {shown(client.url)}"
 
 
+def announce(client: Client) -> None:
+    """Tell on standard error which server is in use; once, however many processes this one starts."""
+    if os.environ.get(_ANNOUNCED) != client.url:
+        os.environ[_ANNOUNCED] = client.url
+        sys.stderr.write(server_line(client) + "\n")
+        sys.stderr.flush()
+
+
 @functools.cache
 def _client(url: str) -> Client:
     return Client(url)
@@ -33,4 +45,6 @@ def _client(url: str) -> Client:
 
 @functools.cache
 def _embedded() -> Client:
-    return Client(embedded.ensure(), revive=embedded.revive)
+    client = Client(embedded.ensure(), revive=embedded.revive)
+    announce(client)
+    return client

@@ -1,11 +1,12 @@
-"""The blocking client: runs commands. The only module that knows the Redis library, and where its errors become ours."""
+"""The blocking client: runs commands. Only this module knows the Redis library; its errors become ours here."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import hiredis
@@ -39,7 +40,9 @@ class Client:
     A connection with an answer still to come is closed, never reused.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE, revive: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, url: str, *, patience: float = PATIENCE, revive: Callable[[], object] | None = None
+    ) -> None:
         self.url = url
         self.patience = patience
         self.revive = revive
@@ -56,8 +59,11 @@ class Client:
         return self.run_all((command,), patience=patience)[0]
 
     def run_all(self, commands: Sequence[Command], *, patience: float | None = None) -> list[Any]:
-        """Run commands in one round trip and give their answers; the first error of one is raised after all have run."""
-        return [command.read(reply) for command, reply in zip(commands, self._replies(commands, patience), strict=True)]
+        """Run commands in one round trip and give their answers; the first error is raised after all have run."""
+        return [
+            command.read(reply)
+            for command, reply in zip(commands, self._replies(commands, patience), strict=True)
+        ]
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -77,7 +83,8 @@ class Client:
                 if deadline.left(pause) < pause:
                     raise
                 if self.revive is not None:
-                    self.revive()
+                    with contextlib.suppress(StoreError):
+                        self.revive()
                 clock.sleep(pause)
 
     def _once(self, commands: Sequence[Command], *, again: bool) -> list[Any]:
@@ -116,8 +123,12 @@ class Client:
 
     def unavailable(self, error: Exception) -> StoreUnavailable:
         """Give the library's error as ours."""
-        message = f"no answer from the server at {shown(self.url)}: {error}"
-        return StoreUnavailable(message, hint="is it running, and is the address right? `conveyor doctor` looks closer")
+        cause = error.__cause__ or error.__context__
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
+        message = f"no answer from the server at {shown(self.url)}: {reason.lower()}"
+        return StoreUnavailable(
+            message, hint="is it running, and is the address right? `conveyor doctor` looks closer"
+        )
 
     def _translated(self, error: Exception) -> StoreError:
         text = str(error)
@@ -125,7 +136,9 @@ class Client:
             return self.unavailable(error)
         hint = "`conveyor doctor` tells what is wrong with the server"
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
-            hint = "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
+            hint = (
+                "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
+            )
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
             hint = "give user and password in the URL, and the user the rights named in docs/security"
         return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
@@ -157,8 +170,8 @@ class Listener:
 
     def answer(self) -> Any:
         """Read the answer to what was asked; raises StoreUnavailable."""
-        assert self._connection is not None  # noqa: S101 - answers follow questions
-        assert self._asked is not None  # noqa: S101
+        assert self._connection is not None
+        assert self._asked is not None
         try:
             reply = receive(self._connection, [self._asked])[0]
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
@@ -178,7 +191,9 @@ class Listener:
             self._connection = None
 
 
-def exchange(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:
+def exchange(
+    connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False
+) -> list[Any]:
     """Send commands on one connection and give the raw answers, errors among them as values."""
     send(connection, commands, again=again)
     return receive(connection, commands, again=again)
@@ -186,7 +201,9 @@ def exchange(connection: AbstractConnection, commands: Sequence[Command], *, aga
 
 def send(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> None:
     """Send commands on one connection without waiting for the answers."""
-    connection.send_packed_command([b"".join([_packed(command, again=again) for command in commands])], check_health=False)
+    connection.send_packed_command(
+        [b"".join([_packed(command, again=again) for command in commands])], check_health=False
+    )
 
 
 def receive(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:
@@ -195,17 +212,22 @@ def receive(connection: AbstractConnection, commands: Sequence[Command], *, agai
     unknown = [place for place, reply in enumerate(replies) if isinstance(reply, foreign.NoScriptError)]
     for place in unknown:
         script = commands[place].script
-        assert script is not None  # noqa: S101 - only scripts can be unknown
+        assert script is not None
         _load(connection, script)
         connection.send_packed_command([_packed(commands[place], again=again)], check_health=False)
         replies[place] = _reply(connection, commands[place].block)
     return replies
 
 
+def _packed_words(*words: Any) -> bytes:
+    packed: bytes = hiredis.pack_command(words)
+    return packed
+
+
 def _packed(command: Command, *, again: bool) -> bytes:
     words = command.again if again and command.again is not None else command.words
     script = command.script
-    return hiredis.pack_command(words if script is None else ("EVALSHA", script.sha, *words))
+    return _packed_words(*words) if script is None else _packed_words("EVALSHA", script.sha, *words)
 
 
 def _reply(connection: AbstractConnection, block: float) -> Any:
@@ -216,7 +238,7 @@ def _reply(connection: AbstractConnection, block: float) -> Any:
 
 
 def _load(connection: AbstractConnection, script: Script) -> None:
-    connection.send_packed_command([hiredis.pack_command(("SCRIPT", "LOAD", script.text))], check_health=False)
+    connection.send_packed_command([_packed_words("SCRIPT", "LOAD", script.text)], check_health=False)
     reply = _reply(connection, 0.0)
     if isinstance(reply, Exception):
         raise reply
@@ -241,19 +263,26 @@ def _maker(url: str) -> Callable[[], AbstractConnection]:
     }
     parts = urlsplit(url)
     if parts.scheme == "sentinel":
-        hosts = [(host, int(port or 26379)) for host, _, port in (one.partition(":") for one in parts.netloc.split(","))]
-        master = Sentinel(hosts, sentinel_kwargs=options).master_for(parts.path.strip("/") or "mymaster", **options)
+        hosts = [
+            (host, int(port or 26379))
+            for host, _, port in (one.partition(":") for one in parts.netloc.split(","))
+        ]
+        master = Sentinel(hosts, sentinel_kwargs=options).master_for(
+            parts.path.strip("/") or "mymaster", **options
+        )
         return _connected(master.connection_pool)
     try:
         return _connected(redis.ConnectionPool.from_url(url, **options))
     except ValueError as error:
         message = f"{shown(url)!r} is not the address of a server: {error}"
-        raise StoreRefused(message, hint="use redis://, rediss://, unix:// or sentinel://host:port,host:port/name") from None
+        raise StoreRefused(
+            message, hint="use redis://, rediss://, unix:// or sentinel://host:port,host:port/name"
+        ) from None
 
 
 def _connected(pool: redis.ConnectionPool) -> Callable[[], AbstractConnection]:
     def make() -> AbstractConnection:
-        connection: AbstractConnection = pool.make_connection()
+        connection = cast("AbstractConnection", pool.make_connection())
         connection.connect()
         return connection
 

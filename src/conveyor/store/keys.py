@@ -10,7 +10,11 @@ import functools
 #: Of one queue, in the order in which every script gets them as KEYS: name, type, what it holds. All live as long
 #: as the queue has something in them; Redis drops an empty key by itself.
 QUEUE_KEYS = (
-    ("meta", "hash", "protocol version, maxsize, paused, shutdown, sequence, lease clock, counters of the ledger"),
+    (
+        "meta",
+        "hash",
+        "protocol version, maxsize, paused, shutdown, sequence, lease clock, counters of the ledger",
+    ),
     ("ready", "zset", "waiting jobs; score orders by priority, then by acceptance"),
     ("delayed", "zset", "jobs not due yet, or waiting for a retry; score = due time, ms, server clock"),
     ("leased", "zset", "taken jobs; score = end of the lease, ms, lease clock"),
@@ -33,9 +37,17 @@ QUEUE_KEYS = (
 #: Keys that carry an id or a name after the colon: type, what it holds, and how long.
 NAMED_KEYS = (
     ("outcome:<id>", "string", "what came of a job; as long as the job says, an hour by default"),
-    ("inbox:<producer>", "list", "id and outcome of jobs that ended, for the producer to take; 2 minutes after the last"),
+    (
+        "inbox:<producer>",
+        "list",
+        "id and outcome of jobs that ended, for the producer to take; 2 minutes after the last",
+    ),
     ("wake:<waiter>", "list", "a hint for one waiting producer or joiner; 10 seconds"),
-    ("claim:<owner>", "string", "the last claim of a worker, so that a lost reply can be asked for again; a minute"),
+    (
+        "claim:<owner>",
+        "string",
+        "the last claim of a worker, so that a lost reply can be asked for again; a minute",
+    ),
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
 )
 

@@ -1,4 +1,4 @@
-"""Commands that need no script: waiting for a hint, and what consumers and the people who watch them tell each other."""
+"""Commands that need no script: waiting for a hint, and what consumers and those who watch them tell each other."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def retire(consumer: str) -> list[Command]:
 
 def consumers() -> Command:
     """Answer the names of all consumers on the list, those that reported last first."""
-    return Command(("ZREVRANGE", keys.CONSUMERS, 0, 999), read=lambda reply: [name.decode() for name in reply])
+    return Command(
+        ("ZREVRANGE", keys.CONSUMERS, 0, 999), read=lambda reply: [name.decode() for name in reply]
+    )
 
 
 def reports(names: Sequence[str]) -> Command:

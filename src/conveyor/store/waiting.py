@@ -15,13 +15,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor import ids
-from conveyor.clock import Deadline
 from conveyor.errors import Empty, Full, ShutDown, WaitTimeout
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor.clock import Deadline
     from conveyor.store.client import Client
 
 #: No block is longer than this many seconds.
@@ -31,7 +31,11 @@ MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
 
 
 def put_jobs(
-    client: Client, queue: str, jobs: Sequence[tuple[str, bytes]], place: commands.PutPlace, deadline: Deadline | None
+    client: Client,
+    queue: str,
+    jobs: Sequence[tuple[str, bytes]],
+    place: commands.PutPlace,
+    deadline: Deadline | None,
 ) -> None:
     """Put all jobs, in order; wait for room until the deadline, or not at all where it is None.
 
@@ -49,7 +53,11 @@ def put_jobs(
 
 
 def _put_chunk(
-    client: Client, queue: str, jobs: Sequence[tuple[str, bytes]], place: commands.PutPlace, deadline: Deadline | None
+    client: Client,
+    queue: str,
+    jobs: Sequence[tuple[str, bytes]],
+    place: commands.PutPlace,
+    deadline: Deadline | None,
 ) -> None:
     answer = client.run(commands.put(queue, jobs, place))
     if answer.accepted == len(jobs):

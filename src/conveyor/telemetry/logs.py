@@ -22,12 +22,13 @@ def to_standard_error(*, usual: bool = True) -> None:
     def write(event: events.Event) -> None:
         expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
         if usual or not expected:
-            print(f"conveyor: {line_for(event)}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"conveyor: {line_for(event)}\n")
+            sys.stderr.flush()
 
     events.subscribe(write)
 
 
-def line_for(event: events.Event) -> str:  # noqa: PLR0911 - one return per event
+def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911 - one return per event
     """Give the line for one event."""
     match event:
         case events.ConsumerStarted(consumer, queues, workers, _):

@@ -41,7 +41,7 @@ class Cancel:
     """Cancel jobs: at once while they wait; a running one is told to stop."""
 
     ids: Annotated[
-        list[str], typer.Argument(metavar="JOB...", help="Ids of the jobs.", autocompletion=completion.jobs)
+        list[str], typer.Argument(metavar="JOB", help="Ids of the jobs.", autocompletion=completion.jobs)
     ]
     queue: InQueue = ""
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the log.")] = ""
@@ -55,7 +55,7 @@ class Retry:
     ids: Annotated[
         list[str],
         typer.Argument(
-            metavar="[JOB]...", help="Ids of the jobs.", autocompletion=completion.dead_jobs, show_default=False
+            metavar="JOB", help="Ids of the jobs.", autocompletion=completion.dead_jobs, show_default=False
         ),
     ] = field(default_factory=list)
     every: Annotated[
@@ -76,20 +76,20 @@ class Kill:
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="[WORKER | CONSUMER]...",
+            metavar="WORKER | CONSUMER",
             help="Names as in `conveyor workers`.",
             autocompletion=completion.workers,
             show_default=False,
         ),
     ] = field(default_factory=list)
-    every: Annotated[bool, typer.Option("--all", help="All workers, everywhere.")] = False
+    every: Annotated[bool, typer.Option("--all", metavar="", help="All workers, everywhere.")] = False
     queue: Annotated[
         str,
         typer.Option(
             "--queue", "-q", metavar="QUEUE", help="All that take from it.", autocompletion=completion.queues
         ),
     ] = ""
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for the current job.")] = False
+    now: Annotated[bool, typer.Option("--now", metavar="", help="Do not wait for the current job.")] = False
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the log.")] = ""
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Watch for so long.")] = 10.0
     json: Json = False

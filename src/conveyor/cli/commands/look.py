@@ -67,7 +67,7 @@ class Tasks:
     task: Annotated[
         str,
         typer.Argument(
-            metavar="[TASK]", help="Tell more about this one.", autocompletion=completion.tasks, show_default=False
+            metavar="TASK", help="Tell more about this one.", autocompletion=completion.tasks, show_default=False
         ),
     ] = ""
     tasks: TaskModules = field(default_factory=list)

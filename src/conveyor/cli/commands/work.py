@@ -26,10 +26,10 @@ class Produce:
 
     task: Annotated[
         str,
-        typer.Argument(metavar="[TASK]", help="Name of the task.", autocompletion=completion.tasks, show_default=False),
+        typer.Argument(metavar="TASK", help="Name of the task.", autocompletion=completion.tasks, show_default=False),
     ] = ""
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[ARG | name=value]...", help="What it is to work on.", show_default=False)
+        list[str], typer.Argument(metavar="ARG | name=value", help="What it is to work on.", show_default=False)
     ] = field(default_factory=list)
     queue: Annotated[
         str,
@@ -38,7 +38,7 @@ class Produce:
         ),
     ] = ""
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Put the same N times.")] = 1
-    wait: Annotated[bool, typer.Option(help="Follow the jobs, then print the time and the result.")] = False
+    wait: Annotated[bool, typer.Option(metavar="", help="Follow the jobs, then print the time and the result.")] = False
     delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Not before so many seconds.")] = None
     priority: Annotated[int | None, typer.Option(metavar="0..255", help="Higher first; default: the task's.")] = None
     retries: Annotated[int | None, typer.Option(metavar="N", help="Try again N times after an error.")] = None
@@ -58,7 +58,7 @@ class Consume:
     queues: Annotated[
         list[str],
         typer.Argument(
-            metavar="[QUEUE]...", help="Queues, in order of precedence.", autocompletion=completion.queues, show_default=False
+            metavar="QUEUE", help="Queues, in order of precedence.", autocompletion=completion.queues, show_default=False
         ),
     ] = field(default_factory=list)
     workers: Annotated[
@@ -68,4 +68,4 @@ class Consume:
         Literal["process", "thread", "coroutine"], typer.Option(help="What a worker is.")
     ] = "process"
     tasks: TaskModules = field(default_factory=list)
-    until_empty: Annotated[bool, typer.Option("--until-empty", help="Leave when nothing is left to do.")] = False
+    until_empty: Annotated[bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")] = False

@@ -36,7 +36,9 @@ def load(name: str) -> Script:
 
 def names() -> list[str]:
     """Give the names of all verbs."""
-    return sorted(file.name[:-4] for file in resources.files(__name__).iterdir() if file.name.endswith(".lua"))
+    return sorted(
+        file.name[:-4] for file in resources.files(__name__).iterdir() if file.name.endswith(".lua")
+    )
 
 
 def _read(file: str) -> str:

