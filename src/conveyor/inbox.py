@@ -148,7 +148,7 @@ class Inbox:
         self.take(queue, letters.outcomes)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well
-            self.client.run(plain.nudge(others[0], self.name))
+            self.client.run_all(plain.nudge(others[0], self.name))
 
     def _open(self) -> list[str]:
         return [queue for queue, box in list(self.boxes.items()) if box.held is not None]

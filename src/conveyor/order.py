@@ -11,7 +11,7 @@ from conveyor.queue import Queue
 from conveyor.store import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from conveyor.job import Job
     from conveyor.store import Client
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the progress of running jobs.
 LOOK_EVERY = 0.25
+#: Jobs that are put in one go; whole orders, so that a bad part of one is found before anything is put.
+SLICE = 1000
 #: Jobs whose progress is looked at.
 MOST_LOOKED_AT = 200
 
@@ -41,6 +43,8 @@ class Order:
         self.task = task
         self.arguments = dict(arguments)
         self.jobs = jobs
+        self.sizes = [len(jobs)]
+        """How many of the jobs make one result; more than one number where the same was ordered several times."""
         self.began = clock.monotonic()
         self.ended: float | None = None
         self._client = client
@@ -55,15 +59,26 @@ class Order:
         *,
         queue: str | None = None,
         store: Client | None = None,
+        count: int = 1,
+        on_put: Callable[[int], object] | None = None,
     ) -> Order:
         """Split an order and put its jobs, on the task's own queue unless another is named.
 
-        The split checks the input: BadInput or BadCall is raised before anything is put.
+        With `count` the same is ordered so many times. `on_put` is called with the number of jobs put since it was
+        called last. The split checks the input: BadInput or BadCall is raised before anything is put.
         """
-        parts = task.split(**arguments) if task.split is not None else [dict(arguments)]
+        split = task.split
+        orders = [split(**arguments) if split is not None else [dict(arguments)] for _ in range(count)]
         target = Queue(queue or task.put.queue, store=store)
-        jobs = target.submit_parts(task, parts)
-        return cls(task, arguments, jobs, target.client)
+        began = clock.monotonic()
+        jobs: list[Job[Any]] = []
+        for parts in _slices(orders):
+            jobs += target.submit_parts(task, parts)
+            if on_put is not None:
+                on_put(len(parts))
+        order = cls(task, arguments, jobs, target.client)
+        order.sizes, order.began = [len(parts) for parts in orders], began
+        return order
 
     @property
     def seconds(self) -> float:
@@ -95,7 +110,8 @@ class Order:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for all jobs and give the joined result; without a join the list of results, or the only one.
 
-        Raises what the first failed job says, in the order of the parts.
+        Where the same was ordered several times, a list of that. Raises what the first failed job says, in the order
+        of the parts.
         """
         deadline = Deadline(timeout)
         results = [
@@ -103,10 +119,11 @@ class Order:
         ]
         if self.ended is None:
             self.ended = clock.monotonic()
-        if self.task.join is not None:
-            join: Callable[..., Any] = self.task.join
-            return join(results, **self.arguments)
-        return results if self.task.split is not None else results[0]
+        joined, first = [], 0
+        for size in self.sizes:
+            joined.append(self._joined(results[first : first + size]))
+            first += size
+        return joined[0] if len(joined) == 1 else joined
 
     def cancel(self) -> int:
         """Cancel the jobs that are not over; gives how many were."""
@@ -115,6 +132,12 @@ class Order:
     def failed(self) -> list[Job[Any]]:
         """Give the jobs that ended otherwise than with a result."""
         return [job for job in self.jobs if job.settled is not None and job.settled.state != "done"]
+
+    def _joined(self, results: list[Any]) -> Any:
+        if self.task.join is not None:
+            join: Callable[..., Any] = self.task.join
+            return join(results, **self.arguments)
+        return results if self.task.split is not None else results[0]
 
     def _over(self, job: Job[Any]) -> None:
         self._open.discard(job.id)
@@ -134,3 +157,15 @@ class Order:
                     message = step.message or message
         fraction = (over + parts) / len(self.jobs) if self.jobs else 1.0
         return OrderProgress(min(1.0, fraction), over, len(self.jobs), message)
+
+
+def _slices(orders: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """Give the parts of orders, as many whole orders at a time as make a slice."""
+    parts: list[dict[str, Any]] = []
+    for one in orders:
+        parts += one
+        if len(parts) >= SLICE:
+            yield parts
+            parts = []
+    if parts:
+        yield parts

@@ -42,6 +42,8 @@ class Parameter(NamedTuple):
             return ""
         if isinstance(self.default, bool):
             return "yes" if self.default else "no"
+        if isinstance(self.default, float):
+            return f"{self.default:g}"
         return str(self.default)
 
     @property
@@ -106,13 +108,20 @@ def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
         arguments[parameter.name] = convert(task, parameter, value)
     missing = [one.name for one in parameters if one.required and one.name not in arguments]
     if missing:
-        raise BadCall(f"{task.name}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", hint=hint)
+        raise BadCall(
+            f"{task.name}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", hint=hint
+        )
     return arguments
 
 
 def usage(task: Task[..., Any]) -> str:
     """Give what a task takes in one line: required ones plain, others with their default."""
-    return " ".join(one.name if one.required else f"[{one.name}={one.default_text}]" for one in parameters_of(task)) or "nothing"
+    return (
+        " ".join(
+            one.name if one.required else f"[{one.name}={one.default_text}]" for one in parameters_of(task)
+        )
+        or "nothing"
+    )
 
 
 def as_words(arguments: dict[str, Any], parameters: Sequence[Parameter]) -> list[str]:
@@ -135,7 +144,9 @@ def type_words(hint: Any) -> str:
 
 
 def _typed(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _words(function: Callable[..., Any]) -> dict[str, str]:

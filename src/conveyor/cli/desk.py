@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 from conveyor.cli.exits import NotFound, closest
-from conveyor.cli.output import note
 from conveyor.inspector import Inspector
-from conveyor.store import Client, connect, plain, server_line
+from conveyor.store import Client, announce, connect, plain
 
 #: Seconds that a command waits for the first answer before it says that there is none.
 FIRST_PATIENCE = 2.0
@@ -16,9 +18,10 @@ def open_store(*, quiet: bool = False) -> Client:
 
     One line on standard error says which server that is, unless `quiet`.
     """
-    client = connect()
-    if not quiet:
-        note(server_line(client))
+    # connect() itself names an embedded server, once; with --json nothing but the document and errors may be said.
+    with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
+        client = connect()
+        announce(client)
     client.run(plain.server_time(), patience=FIRST_PATIENCE)
     return client
 

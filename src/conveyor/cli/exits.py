@@ -86,13 +86,15 @@ def tell_usage(error: typer.TyperException, *, as_json: bool = False) -> int:
 def write(message: str, hint: str, code: int, *, as_json: bool) -> None:
     """Write one error: what and why in the first line, what to try in the second."""
     if as_json:
-        print(json.dumps({"code": code, "message": message, "hint": hint}, ensure_ascii=False), file=sys.stderr)
+        print(
+            json.dumps({"code": code, "message": message, "hint": hint}, ensure_ascii=False), file=sys.stderr
+        )
         return
     colourful = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     name = typer.style("conveyor:", fg="red", bold=True) if colourful else "conveyor:"
     print(f"{name} {message}", file=sys.stderr)
     if hint:
-        print(f"  Try: {hint}", file=sys.stderr)
+        print(f"  Hint: {hint}", file=sys.stderr)
     sys.stderr.flush()
 
 

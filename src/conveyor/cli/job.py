@@ -47,7 +47,9 @@ def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
     if details is not None:
         return details
     message = f"nothing is known of job {job_id!r}{f' in {queue}' if queue else ''}"
-    raise NotFound(message, hint="outcomes are forgotten after an hour; `conveyor jobs QUEUE` lists those that live")
+    raise NotFound(
+        message, hint="outcomes are forgotten after an hour; `conveyor jobs QUEUE` lists those that live"
+    )
 
 
 def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
@@ -57,7 +59,7 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
     call = details.call
     if call is not None:
         yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
-        yield "Arguments", Text(clean(arguments_text(call, 2000)))
+        yield "Arguments", Text(clean(arguments_text(call, 2000)) or "none")
         yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
     if details.worker:
         yield "Worker", Text(clean(details.worker))
@@ -66,7 +68,12 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
         share = f"{step.done / step.total:.0%} " if step.total > 0 else ""
         yield "Progress", Text(share + clean(step.message))
     if details.retries or details.crashes:
-        yield "Tries", Text(f"{count_of(details.retries, 'retry', 'retries')}, {count_of(details.crashes, 'lost worker')}")
+        yield (
+            "Tries",
+            Text(
+                f"{count_of(details.retries, 'retry', 'retries')}, {count_of(details.crashes, 'lost worker')}"
+            ),
+        )
     if details.settled is not None and details.settled.elapsed:
         yield "Took", Text(f"{details.settled.elapsed:.2f} s")
 
@@ -111,7 +118,9 @@ def _document(details: JobDetails) -> dict[str, Any]:
         "place": details.place,
         "due_in": details.due_in,
         "worker": details.worker or None,
-        "progress": None if progress is None else {"done": progress.done, "total": progress.total, "message": progress.message},
+        "progress": None
+        if progress is None
+        else {"done": progress.done, "total": progress.total, "message": progress.message},
         "retries": details.retries,
         "crashes": details.crashes,
         "log": details.lines,

@@ -55,7 +55,13 @@ def _print(state: str, rows: Sequence[Row]) -> None:
     facts = _FACTS[state]
     shrinking, numbers = {"progress", "error", "worker"}, {"place", "due_in", "running_for", "died"}
     columns += [Column(title, name in numbers, name in shrinking) for name, title in facts.items()]
-    table(columns, [(row["id"], row["task"], row["arguments"], *(_text(name, row[name]) for name in facts)) for row in rows])
+    table(
+        columns,
+        [
+            (row["id"], row["task"], row["arguments"], *(_text(name, row[name]) for name in facts))
+            for row in rows
+        ],
+    )
 
 
 def _text(name: str, value: Any) -> str:
@@ -71,7 +77,9 @@ def _text(name: str, value: Any) -> str:
 def _in_all(count: Count | None, state: str) -> int:
     if count is None:
         return 0
-    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[state]
+    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
+        state
+    ]
 
 
 def _start(line: JobLine) -> Row:
@@ -92,7 +100,9 @@ def _running(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> lis
     rows = []
     for line in lines:
         worker = workers.get(line.id)
-        known = (worker.name, round(worker.busy_for, 3), progress_text(worker)) if worker else (None, None, None)
+        known = (
+            (worker.name, round(worker.busy_for, 3), progress_text(worker)) if worker else (None, None, None)
+        )
         rows.append({**_start(line), **dict(zip(_FACTS["running"], known, strict=True))})
     return rows
 
@@ -101,7 +111,13 @@ def _dead(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[R
     rows = []
     for line, settled in zip(lines, inspector.endings(asked.queue, [one.id for one in lines]), strict=True):
         error = None if settled is None else settled.error()
-        rows.append({**_start(line), "died": moment(line.score / 1000), "error": None if error is None else str(error)})
+        rows.append(
+            {
+                **_start(line),
+                "died": moment(line.score / 1000),
+                "error": None if error is None else str(error),
+            }
+        )
     return rows
 
 

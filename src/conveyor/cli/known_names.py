@@ -44,7 +44,10 @@ def tasks(_: str) -> list[str]:
 def _ids(url: str, *states: str) -> list[str]:
     inspector = _inspector(url)
     return [
-        job.id for queue in inspector.queues() for state in states for job in inspector.jobs(queue, state, 0, MOST_JOBS)
+        job.id
+        for queue in inspector.queues()
+        for state in states
+        for job in inspector.jobs(queue, state, 0, MOST_JOBS)
     ]
 
 

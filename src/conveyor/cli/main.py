@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from conveyor.cli import exits
 from conveyor.cli.parser import build
 from conveyor.errors import ConveyorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main() -> NoReturn:
@@ -19,11 +22,19 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and give its exit code; nothing but a second Ctrl-C gets past it."""
+    """Run one command and give its exit code."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    as_json = "--json" in own
+
+    def parsed() -> int:
+        return int(build()(url_first(arguments), prog_name="conveyor", standalone_mode=False) or 0)
+
+    return exit_code(parsed, as_json="--json" in own)
+
+
+def exit_code(act: Callable[[], int], *, as_json: bool = False) -> int:
+    """Do something and give its exit code; what goes wrong is told in words."""
     try:
-        status = build()(url_first(arguments), prog_name="conveyor", standalone_mode=False)
+        status = act()
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,7 +47,7 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("CONVEYOR_TRACEBACK"):
             raise
         return exits.tell(error, as_json=as_json)
-    return int(status or 0)
+    return status
 
 
 def url_first(arguments: list[str]) -> list[str]:

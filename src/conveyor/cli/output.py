@@ -72,7 +72,11 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> No
         )
     for row in rows:
         made.add_row(*map(cell, row))
-    screen().print(made)
+    show = screen()
+    with show.capture() as written:
+        show.print(made)
+    for line in written.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def cell(value: str | Text, style: str = "") -> Text:
@@ -106,7 +110,7 @@ def duration(seconds: float) -> str:
 
 def moment(at: float) -> dt.datetime:
     """Give seconds since 1970 as a time in UTC; in a document it becomes RFC 3339."""
-    return dt.datetime.fromtimestamp(round(at, 3), dt.timezone.utc)
+    return dt.datetime.fromtimestamp(round(at, 3), dt.UTC)
 
 
 def _plain(value: Any) -> Any:

@@ -44,10 +44,15 @@ def build() -> typer.Typer:
     for entry in TABLE:
         group, _, name = entry.name.rpartition(" ")
         (groups[group] if group else app).command(
-            name, help=_help_text(entry), context_settings=_HELP_NAMES, rich_help_panel=None if group else entry.panel
+            name,
+            help=_help_text(entry),
+            context_settings=_HELP_NAMES,
+            rich_help_panel=None if group else entry.panel,
         )(_command(entry))
         if group in groups and not any(one.name == group for one in app.registered_groups):
-            app.add_typer(groups[group], name=group, context_settings=_HELP_NAMES, rich_help_panel=entry.panel)
+            app.add_typer(
+                groups[group], name=group, context_settings=_HELP_NAMES, rich_help_panel=entry.panel
+            )
     return app
 
 
@@ -59,13 +64,15 @@ def _root(
             "--url",
             "-u",
             metavar="ADDRESS",
-            help="Server: redis://…, rediss://…, unix://… or sentinel://… Default: CONVEYOR_URL, else the embedded one. "
+            help="Server: redis://…, rediss://…, unix://… or sentinel://… Else CONVEYOR_URL, else the embedded one. "
             "May stand after the command too.",
             show_default=False,
         ),
     ] = "",
     *,
-    version: Annotated[bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)
+    ] = False,
 ) -> int:
     if url and not url.startswith(SCHEMES):
         message = f"{url!r} is not the address of a server"

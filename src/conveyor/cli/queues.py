@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -29,7 +30,8 @@ _COLUMNS = (
 EMPTY = "No queues yet. `conveyor produce` puts the first jobs, `conveyor demo` shows it all at work."
 
 
-class QueueLine(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class QueueLine:
     """A queue as lists show it."""
 
     name: str

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from conveyor.cli.commands.look import Tasks
     from conveyor.tasks import Registry, Task
 
-_COLUMNS = (Column("TASK"), Column("QUEUE"), Column("DOES", may_shrink=True), Column("TAKES", may_shrink=True))
-_TAKES = (Column("PARAMETER"), Column("DEFAULT", may_shrink=True), Column("TAKES"), Column("MEANS", may_shrink=True))
+_COLUMNS = (
+    Column("TASK"),
+    Column("QUEUE"),
+    Column("DOES", may_shrink=True),
+    Column("TAKES", may_shrink=True),
+)
+_TAKES = (
+    Column("PARAMETER"),
+    Column("DEFAULT", may_shrink=True),
+    Column("TAKES"),
+    Column("MEANS", may_shrink=True),
+)
 
 
 def show(asked: Tasks) -> int:
@@ -40,8 +50,8 @@ def show(asked: Tasks) -> int:
         document("tasks/v1", tasks=[_document(task) for task in tasks])
         return exits.OK
     table(_COLUMNS, [(task.name, task.put.queue, task.summary, usage(task)) for task in tasks])
-    for error in broken:
-        note(f"conveyor: {error}\n  Try: {error.hint}")
+    for fault in broken:
+        note(f"conveyor: {fault}\n  Hint: {fault.hint}")
     note("\n`conveyor tasks TASK` tells more. Tasks of your own: a `tasks.py` here, or --tasks MODULE.")
     return exits.OK
 

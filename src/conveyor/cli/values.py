@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Entries of a list or mapping that are shown, and letters of a text.
 MOST_ENTRIES, MOST_LETTERS = 20, 2_000
+#: Bits of a whole number that is written out.
+LONGEST_NUMBER = 256
+#: Numbers between these are written out.
+SMALLEST, LARGEST = 1e-3, 1e15
 
 
 def value_lines(value: Any) -> Iterator[str]:
@@ -36,18 +40,31 @@ def in_one_line(value: Any) -> str:
     fields = _fields(value)
     if fields is not None:
         return ", ".join(f"{name} {in_one_line(one)}" for name, one in fields.items())
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "nothing"}[value]
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) < 10**30 else f"{str(value)[:20]}… ({len(str(value)):,} digits)"
-    if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".") if 1e-3 <= abs(value) < 1e15 or not value else f"{value:g}"  # noqa: PLR2004
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(in_one_line, value[:MOST_ENTRIES])) + (", …]" if len(value) > MOST_ENTRIES else "]")
+        return (
+            "["
+            + ", ".join(map(in_one_line, value[:MOST_ENTRIES]))
+            + (", …]" if len(value) > MOST_ENTRIES else "]")
+        )
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
-    text = clean(str(value))
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "nothing"}[value]
+    text = clean(number_text(value) if isinstance(value, int | float) else str(value))
     return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}… ({len(text):,} letters)"
+
+
+def number_text(value: float) -> str:
+    """Give a number with marks between thousands, and three digits after the point at most where that says enough."""
+    if isinstance(value, int):
+        return (
+            f"{value:,}"
+            if value.bit_length() < LONGEST_NUMBER
+            else f"a number of {value.bit_length():,} bits"
+        )
+    if value and not SMALLEST <= abs(value) < LARGEST:
+        return f"{value:g}"
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def _field_lines(fields: Mapping[str, Any]) -> Iterator[str]:
@@ -69,7 +86,9 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if isinstance(value, type):
         return None
     if dataclasses.is_dataclass(value):
-        named: dict[str, Any] = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        named: dict[str, Any] = {
+            field.name: getattr(value, field.name) for field in dataclasses.fields(value)
+        }
     elif isinstance(value, msgspec.Struct):
         named = {name: getattr(value, name) for name in value.__struct_fields__}
     elif isinstance(value, tuple) and hasattr(value, "_asdict"):

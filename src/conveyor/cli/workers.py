@@ -8,7 +8,7 @@ from rich.text import Text
 
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
-from conveyor.cli.output import Column, document, duration, moment, note, table
+from conveyor.cli.output import Column, document, duration, moment, note, screen, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +27,8 @@ _COLUMNS = (
     Column("FOR", number=True),
     Column("PROGRESS", may_shrink=True),
 )
+#: Columns of a terminal that has room for the host, which the worker's name begins with anyway.
+ROOMY = 100
 #: What to do where nobody works.
 EMPTY = "No workers. `conveyor consume QUEUE` starts some."
 
@@ -40,13 +42,21 @@ def show(asked: Workers) -> int:
     elif any(one.workers for one in consumers):
         worker_table(consumers)
     else:
-        note(f"No workers on {asked.queue}. `conveyor consume {asked.queue}` starts some." if asked.queue else EMPTY)
+        note(
+            f"No workers on {asked.queue}. `conveyor consume {asked.queue}` starts some."
+            if asked.queue
+            else EMPTY
+        )
     return exits.OK
 
 
 def worker_table(consumers: Iterable[ConsumerReport]) -> None:
     """Write a table of all workers of some consumers."""
-    table(_COLUMNS, [_row(consumer, worker) for consumer in consumers for worker in consumer.workers])
+    rows = [_row(consumer, worker) for consumer in consumers for worker in consumer.workers]
+    shown = [
+        place for place, column in enumerate(_COLUMNS) if column.title != "HOST" or screen().width >= ROOMY
+    ]
+    table([_COLUMNS[place] for place in shown], [[row[place] for place in shown] for row in rows])
 
 
 def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:

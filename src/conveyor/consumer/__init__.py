@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Self
@@ -50,12 +52,14 @@ class Consumer:
             modules=tuple(tasks) or tuple(loading.found_modules()),
             script=script,
             script_name=script_name,
+            script_arguments=tuple(sys.argv) if script else (),
             path=tuple(one or str(pathlib.Path.cwd()) for one in sys.path),
             url=_address(store),
             until_empty=until_empty,
             lifeline=True,
         )
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: socket.socket | None = None
 
     def __repr__(self) -> str:
         return f"Consumer({list(self.settings.queues)}, workers={self.settings.crew_size})"
@@ -71,22 +75,26 @@ class Consumer:
         connect(
             self.settings.url or None
         )  # the embedded server is started here, so that its line is told here
-        self._process = subprocess.Popen(
-            command_line(self.settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            status = self._process.wait()
-            self._process = None
+        self._lifeline, theirs = socket.socketpair()
+        with theirs, self._lifeline.makefile("rb") as told:
+            self._process = subprocess.Popen(
+                command_line(msgspec.structs.replace(self.settings, url="")),
+                stdin=theirs.fileno(),
+                env=_environment(self.settings.url),
+            )
+            theirs.close()
+            is_ready = told.readline() == b"ready\n"
+        if not is_ready:
+            status = self._ended()
             message = f"the consumer on {', '.join(self.settings.queues)} did not start (exit code {status})"
             raise ConveyorError(message, hint="its own messages on standard error say why")
 
     def stop(self) -> int:
         """Have it leave after the current jobs, and wait for that; gives its exit code."""
-        if self._process is None:
+        if self._process is None or self._lifeline is None:
             return 0
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        with contextlib.suppress(OSError):
+            self._lifeline.shutdown(socket.SHUT_WR)  # no signal: that would count once more after a Ctrl-C
         return self._ended()
 
     def run(self) -> int:
@@ -114,18 +122,21 @@ class Consumer:
 
     def _ended(self) -> int:
         assert self._process is not None
-        process, self._process = self._process, None
-        status = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        status = self._process.wait()
+        self._process = None
+        if self._lifeline is not None:
+            self._lifeline.close()
         return status
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:
     """Give the command that supervises a consumer with these settings."""
     return [sys.executable, "-m", "conveyor.consumer", msgspec.json.encode(settings).decode()]
+
+
+def _environment(url: str) -> dict[str, str] | None:
+    """Give the supervisor's environment: an address may hold a password, and anybody sees a command line."""
+    return {**os.environ, "CONVEYOR_URL": url} if url else None
 
 
 def _address(store: Client | str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -42,7 +43,14 @@ def main(arguments: list[str]) -> int:
         CrewWorker(worker.name, settings, worker.slate, client, registry).work()
         return 0
 
-    return Supervisor(consumer_name(), settings, client, live).run(_announce)
+    def announce() -> None:
+        if settings.lifeline:
+            with contextlib.suppress(OSError):  # the caller is gone; reading will tell
+                os.write(0, b"ready\n")
+        else:
+            _announce()
+
+    return Supervisor(consumer_name(), settings, client, live).run(announce)
 
 
 def _announce() -> None:

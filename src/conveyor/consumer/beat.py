@@ -30,7 +30,10 @@ class Beat:
         self._progress: dict[str, int] = {}
 
     def beat(self, workers: Iterable[Worker]) -> list[str]:
-        """Tell what is due; gives the ids of running jobs that somebody wants cancelled. Raises StoreUnavailable."""
+        """Tell what is due; gives the ids of jobs whose runs are to end. Raises StoreError.
+
+        Those are jobs that somebody wants cancelled, and those whose lease is gone: nobody takes their result.
+        """
         workers = list(workers)
         now = clock.monotonic()
         full = now - self._last_full >= HEARTBEAT
@@ -49,7 +52,7 @@ class Beat:
         self._told = doing
         if full:
             self._last_full = now
-        return [job for renewal in answers for job in renewal.cancelled]
+        return [job for renewal in answers for job in (*renewal.cancelled, *renewal.lost)]
 
     def hurry(self) -> None:
         """Have the next beat tell everything."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, ids
+from conveyor import clock, events, ids
 from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.lookout import Lookout
@@ -16,17 +17,23 @@ from conveyor.consumer.pace import Pace
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler
 from conveyor.current import CurrentJob
-from conveyor.errors import StoreUnavailable
-from conveyor.outcome import Fail, Outcome
+from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
+from conveyor.outcome import Fail
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
 
 if TYPE_CHECKING:
+    from conveyor.call import Call
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.slate import Slate
+    from conveyor.outcome import Outcome
     from conveyor.store import Client
     from conveyor.store.commands import Batch, Claimed, Command
     from conveyor.tasks import Registry
+
+
+#: Seconds between two tries at a server that answers and refuses.
+REFUSED_PAUSE = 1.0
 
 
 class _LeaveNow(BaseException):
@@ -54,8 +61,9 @@ class RunningJob(CurrentJob):
         self._worker.slate.set_progress(done, total, message)
 
     def log(self, text: str) -> None:
-        """Keep a line of text with the job."""
-        self._worker.client.run_all(plain.log(self._queue, self.id, text))
+        """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
+        with contextlib.suppress(StoreError):
+            self._worker.client.run_all(plain.log(self._queue, self.id, text), patience=LONGEST_BLOCK)
 
 
 class CrewWorker:
@@ -78,23 +86,30 @@ class CrewWorker:
         self._place = -1
         self._leaving = False
         self._waiting = False
+        self._process = os.getpid()
 
     def work(self) -> None:
         """Claim and run until told to leave, or until the queues are empty if that was asked for."""
         signal.signal(signal.SIGTERM, self._on_leave)
         signal.signal(signal.SIGUSR1, self._on_wish)
+        os.register_at_fork(after_in_child=_be_nobody)
         self.slate.set_state(slates.IDLE)
+        with contextlib.suppress(StoreUnavailable):  # raised only where the worker is to leave
+            self._work()
+            self.slate.set_state(slates.LEAVING)
+            self.lookout.finish(LEASE)
+            settling = self.settler.commands()
+            if settling:
+                self.settler.settled(settling, self._run(settling, patience=LEASE))
+        self.executor.close()
+
+    def _work(self) -> None:
         while not self._leaving:
             queue, batch = self._claim()
             if batch is not None and batch.jobs:
                 self._run_batch(queue, batch)
             elif not self._wait(batch):
                 break
-        self.slate.set_state(slates.LEAVING)
-        settling = self.settler.commands()
-        if settling:
-            self.settler.settled(settling, self.client.run_all(settling, patience=LEASE))
-        self.executor.close()
 
     def _claim(self) -> tuple[str, Batch | None]:
         """Settle what is done and claim from the first queue that has something; both in one round trip."""
@@ -104,7 +119,7 @@ class CrewWorker:
             self.slate.claiming(queue, nonce)
             settling = self.settler.commands()
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
-            *answers, batch = self._run([*settling, claim])
+            *answers, batch = self._run([*settling, claim], patience=LEASE if settling else 0.0)
             self.settler.settled(settling, answers)
             if batch.jobs:
                 return queue, batch
@@ -135,14 +150,29 @@ class CrewWorker:
                 break
         return True
 
-    def _run(self, told: list[Command]) -> list[Any]:
-        """Run commands however long the server is away, unless the worker is to leave."""
+    def _run(self, told: list[Command], *, patience: float = 0.0) -> list[Any]:
+        """Run commands however long the server is away; a worker that is to leave tries for `patience` seconds.
+
+        A server that refuses (its disk is full, say) may heal too, but not a worker that asks for nonsense.
+        """
+        until: clock.Deadline | None = None
+        refused: clock.Deadline | None = None
         while True:
             try:
                 return self.client.run_all(told, patience=LONGEST_BLOCK)
             except StoreUnavailable:
-                if self._leaving:
+                until = until or clock.Deadline(patience)
+                if not self._leaving:
+                    until = None
+                elif until.passed():
                     raise
+            except StoreRefused as error:
+                if refused is None:
+                    refused = clock.Deadline(LEASE)
+                    events.emit(events.ServerAway(str(error)))
+                elif refused.passed():
+                    raise
+                clock.sleep(REFUSED_PAUSE)
 
     def _run_batch(self, queue: str, batch: Batch) -> None:
         self.slate.set_state(slates.BUSY)
@@ -167,6 +197,7 @@ class CrewWorker:
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
+        self.executor.restore_folder()
         self.pace.learn(done, clock.monotonic() - began)
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> None:
@@ -183,15 +214,23 @@ class CrewWorker:
         self.lookout.since = began
         self._place = place
         self.slate.start(place, began, decoded.options.timeout or 0.0)
-        outcome: Outcome
-        try:
-            outcome = self.executor.run(decoded, current, job.retries)
-        finally:
-            self._place = -1
+        outcome = self._outcome(decoded, current, job.retries)
+        if os.getpid() != self._process:
+            os._exit(0)  # a task that forks and returns twice: there is only one worker here
         elapsed = clock.monotonic() - began
         self.jobs_done += 1
         self.slate.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries)
+
+    def _outcome(self, job: Call, current: RunningJob, retries: int) -> Outcome:
+        try:
+            try:
+                return self.executor.run(job, current, retries)
+            finally:
+                self._place = -1
+        except JobCancelled:  # the wish came in the moment before or after the task's own code
+            self._place = -1
+            return self.executor.cancelled()
 
     def _on_leave(self, *_: Any) -> None:
         self._leaving = True
@@ -208,6 +247,12 @@ class CrewWorker:
         if what != slates.NO_WISH:
             self.executor.returning = what == slates.WISH_RETURN
             self.executor.interrupt()
+
+
+def _be_nobody() -> None:
+    """In a process that a task forks, undo what makes a worker: a terminate() must end it."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def owner_name(consumer: str, number: int) -> str:

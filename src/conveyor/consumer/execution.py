@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -51,6 +53,9 @@ class Executor:
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
         self.returning = False  # set when a cancellation only wants the job back, not ended
+        self._folder: int | None = None
+        with contextlib.suppress(OSError):  # somebody has removed it
+            self._folder = os.open(".", os.O_RDONLY)
 
     def decode(self, data: bytes) -> call.Call | Fail:
         """Read a job's bytes; bytes that are no job are a failure, and stay as they are."""
@@ -61,6 +66,7 @@ class Executor:
 
     def run(self, job: call.Call, current: CurrentJob, retries_used: int) -> Outcome:
         """Find the task, decode the arguments, run, and say what came of it; never raises what user code raises."""
+        self.returning = False
         try:
             runnable = self._find(job.task)
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
@@ -69,10 +75,14 @@ class Executor:
                 if runnable.is_coroutine or inspect.iscoroutine(value):
                     value = self._await(value)
         except (JobCancelled, asyncio.CancelledError):
-            return Release() if self.returning else Cancel()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            return _judged(error, job.options, retries_used)
-        return result_bytes(value, typed=runnable.signature.gives_objects)
+            return self.cancelled()
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
+            return self.cancelled() if current.cancelled else _judged(error, job.options, retries_used)
+        return _carried(value, runnable.signature)
+
+    def cancelled(self) -> Outcome:
+        """Give what a run amounts to that somebody ended."""
+        return Release() if self.returning else Cancel()
 
     def interrupt(self) -> None:
         """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
@@ -81,6 +91,11 @@ class Executor:
             return
         message = "the job was cancelled"
         raise JobCancelled(message)
+
+    def restore_folder(self) -> None:
+        """Go back to the folder that the worker began in; a task may have gone elsewhere."""
+        if self._folder is not None:
+            os.fchdir(self._folder)
 
     def close(self) -> None:
         """End the event loop, if a coroutine ever needed one."""
@@ -110,6 +125,15 @@ class Executor:
                 self._awaited = None
 
         return self._runner.run(watched())
+
+
+def _carried(value: Any, signature: Signature) -> Outcome:
+    try:
+        return result_bytes(value, typed=signature.gives_objects)
+    except JobCancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - objects of own classes run user code when they are read
+        return Fail(describe_text("BadCall", f"the result cannot be carried: {error!r}"))
 
 
 def _judged(error: BaseException, options: call.RunOptions, retries_used: int) -> Outcome:

@@ -9,7 +9,7 @@ import msgspec
 
 from conveyor import clock, control
 from conveyor.consumer import slate as slates
-from conveyor.errors import StoreUnavailable
+from conveyor.errors import StoreError
 from conveyor.store import plain
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ class Ladder:
 
     def cancel(self, job_id: str) -> None:
         """End one run: raise in the task, and kill its worker if it does not react in time."""
-        worker = self.supervisor.running(job_id)
-        if worker is None or worker.cancelling == job_id:
-            return
-        glance = worker.slate.glance()
-        worker.cancelling = job_id
-        worker.kill_at = clock.monotonic() + self.supervisor.settings.grace
-        worker.interrupt(slates.WISH_CANCEL, glance)
+        for worker in self.supervisor.workers.values():
+            glance = worker.run_of(job_id)
+            if glance is None or worker.cancelling == job_id:
+                continue
+            worker.cancelling = job_id
+            worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
+            worker.interrupt(slates.WISH_CANCEL, glance)
 
     def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
         """Answer a command about one target."""
         data = control.encode(control.Answer(target, state, detail))
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreError):
             self.supervisor.client.run_all(plain.answer(order.id, data), patience=0.0)
 
     def answer_all(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from conveyor import loading, task_def
@@ -16,6 +17,7 @@ def load(settings: ConsumerSettings) -> Registry:
     """Import what the settings name and give the registry; raises what the modules raise."""
     registry.promise(task_def.TASKS)
     if settings.script:
+        sys.argv = list(settings.script_arguments)
         registry.read_script(settings.script, settings.script_name)
     for module in settings.modules:
         if module != settings.script_name:

@@ -9,6 +9,7 @@ from conveyor import clock
 from conveyor.consumer.pace import BATCH_SECONDS
 from conveyor.errors import StoreError
 from conveyor.store import commands
+from conveyor.store.waiting import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from collections import deque
@@ -32,6 +33,7 @@ class Lookout:
         self.settler = settler
         self.since = 0.0  # when the running job began
         self._busy = threading.Event()
+        self._sending = threading.Lock()
         self._watched: Held | None = None
         self._thread: threading.Thread | None = None
 
@@ -53,6 +55,12 @@ class Lookout:
         """The batch is over."""
         self._watched = None
 
+    def finish(self, seconds: float) -> None:
+        """Wait until what is being sent has arrived, or is with the settler again; the worker is about to leave."""
+        self._watched = None
+        if self._sending.acquire(timeout=seconds):
+            self._sending.release()
+
     def _run(self) -> None:
         while True:
             self._busy.wait()
@@ -60,7 +68,8 @@ class Lookout:
             watched = self._watched
             if watched is not None and clock.monotonic() - self.since > BATCH_SECONDS:
                 self._watched = None
-                self._relieve(*watched)
+                with self._sending:
+                    self._relieve(*watched)
 
     def _relieve(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
         ids = []
@@ -75,6 +84,6 @@ class Lookout:
         if not told:
             return
         try:
-            self.settler.settled(told, self.client.run_all(told, patience=60.0))
+            self.settler.settled(told, self.client.run_all(told, patience=LONGEST_BLOCK))
         except StoreError:
-            return  # their leases run out, and they come back all the same
+            self.settler.keep(told)  # they go out with the next claim

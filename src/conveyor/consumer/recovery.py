@@ -51,9 +51,10 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     if worker.cancelling == job_id:  # it did not react in time
         note = _note(worker, job_id, "cancelled", elapsed)
         return commands.finish(queue, token, [Settlement(job_id, cancelled, keep, note)], counter="cancelled")
-    if worker.timed_out:
+    glance = worker.slate.glance()
+    if worker.timed_out == (glance.number, glance.place):
         return _timed_out(client, worker, queue, token, job_id)
-    if worker.verb == "kill":
+    if worker.killed:
         return commands.release(queue, token, [job_id])
     text = f"its worker ended by {how} while it ran {task}, once too often"
     lost = encode_settled("lost", describe_text("WorkerDied", text), elapsed)

@@ -35,6 +35,8 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     script: str = ""
     script_name: str = ""
     """The script of the caller, whose functions may run as well."""
+    script_arguments: tuple[str, ...] = ()
+    """What the script was started with; it may look at that while it is read."""
     path: tuple[str, ...] = ()
     """Where modules are looked for, first."""
     url: str = ""

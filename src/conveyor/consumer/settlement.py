@@ -37,10 +37,11 @@ class Settler:
 
     def begin(self, queue: str, token: str, *, sampled: bool) -> None:
         """Begin a batch; the one before has been turned into commands."""
-        self._queue = queue
-        self._token = token
-        self._sampled = sampled
-        self._notes = 0
+        with self._lock:
+            self._queue = queue
+            self._token = token
+            self._sampled = sampled
+            self._notes = 0
 
     def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int) -> None:
         """Take in what came of a job."""
@@ -65,10 +66,17 @@ class Settler:
 
     def commands(self) -> list[Command]:
         """Give what must be told, and forget it."""
-        with self._lock:
+        with (
+            self._lock
+        ):  # queue and token are those of what is done: the next batch begins only after it was taken
             done, others = self._done, self._others
             self._done, self._others = [], []
-        return [commands.finish(self._queue, self._token, done), *others] if done else others
+            return [commands.finish(self._queue, self._token, done), *others] if done else others
+
+    def keep(self, told: Sequence[Command]) -> None:
+        """Take commands back that could not be sent; they are given again."""
+        with self._lock:
+            self._others[:0] = told
 
     def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
         """Look at the answers: a job that this worker did not hold any more was finished late."""

@@ -21,11 +21,12 @@ NO_WISH, WISH_CANCEL, WISH_RETURN = range(3)
 
 _HEAD = struct.Struct("=qqqdd")  # state, batch number, place of the running job or -1, since, time limit or 0
 _PLACE = struct.Struct("=qdd")
+_TIMES = struct.Struct("=dd")
 _COUNT = struct.Struct("=q")
 _WISH = struct.Struct("=qqq")  # batch number, place, what
 _STEP = struct.Struct("=qdd")  # counter of progress messages, done, total
 _TEXT_SIZE = struct.Struct("=H")
-_HEAD_AT, _PLACE_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 8, 0
+_HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
 _BATCH_AT, _HALF = 2048, 64 * 1024
@@ -89,8 +90,12 @@ class Slate:
         return int(number)
 
     def start(self, place: int, since: float, limit: float) -> None:
-        """Note that user code begins to run, for the job at this place of the batch."""
-        _PLACE.pack_into(self.memory, _PLACE_AT, place, since, limit)
+        """Note that user code begins to run, for the job at this place of the batch.
+
+        The place comes last: whoever sees it must not see the times of the job before.
+        """
+        _TIMES.pack_into(self.memory, _TIMES_AT, since, limit)
+        _COUNT.pack_into(self.memory, _PLACE_AT, place)
 
     def end(self, jobs_done: int) -> None:
         """Note that no user code runs."""

@@ -21,7 +21,7 @@ from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.settings import HEARTBEAT, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
-from conveyor.errors import ConveyorError, StoreUnavailable
+from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.store import plain
 from conveyor.store.client import Listener
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+#: Seconds between two looks while workers start, which nothing else tells of.
+STARTING_TICK = 0.02
+#: Seconds after which a question for control commands got no answer because the connection is dead.
+DEAF_AFTER = 3 * HEARTBEAT
 
 
 class Supervisor:
@@ -61,6 +65,7 @@ class Supervisor:
         self.leaving = 0
         self.unloadable = ""
         self.jobs_done = 0
+        self.announced = False
         self._away = False
         self._signals: list[int] = []
         self._looked_at_control = 0.0
@@ -74,7 +79,6 @@ class Supervisor:
         events.emit(
             events.ConsumerStarted(self.report.name, self.settings.queues, len(self.workers), self.client.url)
         )
-        announced = False
         while self.workers or self.to_start:
             self._sleep(wakeup)
             self._obey_signals()
@@ -83,16 +87,8 @@ class Supervisor:
             self._heed_control()
             self._enforce()
             self._beat()
-            if not announced and all(
-                one.slate.glance().state != slates.STARTING for one in self.workers.values()
-            ):
-                announced = True
-                ready()
+            self._announce(ready)
         return self._end()
-
-    def running(self, job_id: str) -> Worker | None:
-        """Give the worker that runs this job."""
-        return next((one for one in self.workers.values() if one.job()[1] == job_id), None)
 
     def leave(self) -> None:
         """Take the next step of leaving: finish current, then cancel and return, then kill."""
@@ -134,13 +130,20 @@ class Supervisor:
             waiting.append(self.listener.fileno())
         if self.settings.lifeline and not self.leaving:
             waiting.append(0)
-        until = min([TICK, *(at - clock.monotonic() for at in self.to_start.values())])
+        tick = TICK if self.announced else STARTING_TICK
+        until = min([tick, *(at - clock.monotonic() for at in self.to_start.values())])
         readable, _, _ = select.select(waiting, [], [], max(0.0, until))
         if wakeup in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup, 4096)
-        if 0 in readable and self.settings.lifeline and not os.read(0, 4096):
+        if 0 in readable and 0 in waiting and self._lifeline_ended():
             self.leave()
+
+    def _lifeline_ended(self) -> bool:
+        try:
+            return not os.read(0, 4096)
+        except ConnectionError:  # the caller is gone, and had not read all
+            return True
 
     def _obey_signals(self) -> None:
         signals, self._signals = self._signals, []
@@ -161,12 +164,14 @@ class Supervisor:
         for worker, how in self.bereaved:
             try:
                 self._settle_for(worker, how)
-            except StoreUnavailable:
+            except StoreError:
                 still.append((worker, how))
         self.bereaved = still
 
     def _mourn(self, worker: Worker, status: int) -> None:
         how = how_it_ended(status)
+        if status:
+            worker.end_left_behind()
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
@@ -185,11 +190,15 @@ class Supervisor:
             job = worker.job()[1] if glance.runs else ""
             events.emit(events.WorkerDied(worker.name, how, job, worker.slate.task() if job else ""))
         if not orderly and not worker.verb and not self.leaving:
-            young = glance.state == slates.STARTING
-            deaths = self.deaths[worker.name] = self.deaths.get(worker.name, 0) + 1 if young else 0
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**deaths) if young else 0.0
-            self.to_start[worker.name] = clock.monotonic() + pause
+            self.to_start[worker.name] = clock.monotonic() + self._pause(
+                worker.name, young=glance.number == 0
+            )
         self.beat.hurry()
+
+    def _pause(self, name: str, *, young: bool) -> float:
+        """Give the seconds before a replacement: none, unless those before it never came to hold a job."""
+        self.deaths[name] = self.deaths.get(name, 0) + 1 if young else 0
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.deaths[name], 10)) if young else 0.0
 
     def _settle_for(self, worker: Worker, how: str) -> None:
         job, became = recover(self.client, worker, how)
@@ -206,14 +215,17 @@ class Supervisor:
                 self._start(name)
 
     def _heed_control(self) -> None:
+        asked_for = clock.monotonic() - self._looked_at_control
         if self.listener.fileno() >= 0:
             if not select.select([self.listener.fileno()], [], [], 0)[0]:
+                if asked_for > DEAF_AFTER:
+                    self.listener.close()
                 return
             with contextlib.suppress(StoreUnavailable):
                 data = self.listener.answer()
                 if data is not None:
                     self.ladder.obey(data)
-        if clock.monotonic() - self._looked_at_control < (TICK if self._away else 0.0):
+        if asked_for < (TICK if self._away else 0.0):
             return
         self._looked_at_control = clock.monotonic()
         with contextlib.suppress(StoreUnavailable):
@@ -224,24 +236,25 @@ class Supervisor:
         now = clock.monotonic()
         for worker in self.workers.values():
             glance = worker.slate.glance()
-            if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.timed_out:
-                worker.timed_out = True
+            if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.killed:
+                worker.timed_out = (glance.number, glance.place)
                 events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
                 worker.kill()
+            elif worker.cancelling and worker.run_of(worker.cancelling) is None:  # it did react
+                worker.cancelling = ""
+                if worker.verb != "kill":
+                    worker.kill_at = float("inf")
             elif now > worker.kill_at:
-                if worker.cancelling and worker.job()[1] != worker.cancelling:
-                    worker.cancelling, worker.kill_at = "", float("inf")  # it did react
-                else:
-                    worker.kill()
+                worker.kill()
 
     def _beat(self) -> None:
         try:
             wishes = self.beat.beat(self.workers.values())
-        except StoreUnavailable as error:
+        except StoreError as error:  # a full server refuses reports, yet renewals before them were heard
             if not self._away:
                 self._away = True
                 events.emit(events.ServerAway(str(error)))
-            if self.client.revive is not None:
+            if self.client.revive is not None and isinstance(error, StoreUnavailable):
                 with contextlib.suppress(ConveyorError):
                     self.client.revive()
             return
@@ -252,12 +265,20 @@ class Supervisor:
         for job in wishes:
             self.ladder.cancel(job)
 
+    def _announce(self, ready: Callable[[], None]) -> None:
+        """Say so, once, when all workers have loaded their tasks."""
+        if self.announced or self.unloadable:
+            return
+        if all(one.slate.glance().state != slates.STARTING for one in self.workers.values()):
+            self.announced = True
+            ready()
+
     def _end(self) -> int:
         deadline = clock.Deadline(HEARTBEAT)
         while self.bereaved and not deadline.passed():
             self._bury_rest()
         self.ladder.answer_all()
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreError):
             self.client.run_all(plain.retire(self.report.name), patience=0.0)
         self.listener.close()
         if self.unloadable:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import os
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from conveyor import clock
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 
 
 class Worker:
@@ -34,24 +38,31 @@ class Worker:
         """The job whose run is to end."""
         self.kill_at = float("inf")
         """When it is killed if it does not react."""
-        self.timed_out = False
+        self.killed = False
+        """Whether we killed it; then nobody is to blame."""
+        self.timed_out: tuple[int, int] | None = None
+        """Batch and place of the run that was over its time."""
 
     def start(self, live: Callable[[Worker], int]) -> None:
         """Fork; the child runs `live` and ends with the status it gives.
 
-        The parent must have one thread and no user code: then a fork copies nothing that could be half done.
+        The parent must have one thread and no user code: then a fork copies nothing that could be half done. A signal
+        that comes meanwhile waits until the child has its own ways with it: it would be lost on those of its parent.
         """
         parent = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         self.pid = os.fork()
         if self.pid == 0:
             status = 1
             try:
                 _become_child(parent)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = live(self)
+            except BaseException:  # noqa: BLE001 - a fault of ours; told, and the worker is replaced
+                traceback.print_exc()
             finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
+                _leave_process(status)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def leave(self) -> None:
         """Ask it to finish its current job and leave."""
@@ -64,10 +75,24 @@ class Worker:
 
     def kill(self) -> None:
         """End it and everything it started."""
+        self.killed = True
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             self._signal(signal.SIGKILL)  # it had not yet made itself a group
+
+    def end_left_behind(self) -> None:
+        """End what a crashed worker had started: it must not go on beside the next run of the job."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def run_of(self, job_id: str) -> Glance | None:
+        """Give the run of this job, if that is what goes on; a look that the worker overtook counts for nothing."""
+        glance, held, again = self.slate.glance(), self.slate.held(), self.slate.glance()
+        same = (glance.number, glance.place) == (again.number, again.place)
+        if not same or held is None or not glance.runs or held.ids[glance.place] != job_id:
+            return None
+        return glance
 
     def job(self) -> tuple[str, str]:
         """Give queue and id of the job that runs, or empty strings."""
@@ -125,6 +150,18 @@ def _become_child(parent: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen at once, and survives a kill
+
+
+def _leave_process(status: int) -> None:
+    """End this process, even where what tasks printed cannot be written any more."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+    finally:
+        os._exit(status)
 
 
 def how_it_ended(status: int) -> str:

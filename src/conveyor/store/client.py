@@ -115,9 +115,11 @@ class Client:
             return self.connection()
 
     def connection(self) -> AbstractConnection:
-        """Make a connection for the caller alone."""
+        """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
             return self._make()
+        except foreign.AuthenticationError as error:  # a ConnectionError to the library, but waiting does not help
+            raise self._translated(error) from error
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             raise self.unavailable(error) from error
 

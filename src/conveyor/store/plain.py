@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a control command, and the answers to it, are kept for.
 CONTROL_KEEP = 60
+#: Seconds that a nudge lies in an inbox that nobody reads any more.
+NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
 REPORT_KEEP = 20
 
@@ -57,9 +59,10 @@ def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int =
     return Command(words, read=read, block=seconds)
 
 
-def nudge(queue: str, inbox: str) -> Command:
+def nudge(queue: str, inbox: str) -> list[Command]:
     """Wake the reader of an inbox without an outcome."""
-    return Command(("RPUSH", keys.key(queue, f"inbox:{inbox}"), "", ""))
+    key = keys.key(queue, f"inbox:{inbox}")
+    return [Command(("RPUSH", key, "", "")), Command(("EXPIRE", key, NUDGE_KEEP))]
 
 
 def any_work(queues: Iterable[str]) -> Command:

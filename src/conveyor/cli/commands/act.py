@@ -1,7 +1,5 @@
 """The commands that change something: queues, jobs, workers, the embedded server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -59,7 +57,10 @@ class Retry:
         ),
     ] = field(default_factory=list)
     every: Annotated[
-        str, typer.Option("--all", metavar="QUEUE", help="All dead jobs of a queue.", autocompletion=completion.queues)
+        str,
+        typer.Option(
+            "--all", metavar="QUEUE", help="All dead jobs of a queue.", autocompletion=completion.queues
+        ),
     ] = ""
     queue: InQueue = ""
     json: Json = False

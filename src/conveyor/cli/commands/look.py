@@ -1,7 +1,5 @@
 """The commands that look and change nothing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -32,7 +30,11 @@ class Workers:
     queue: Annotated[
         str,
         typer.Option(
-            "--queue", "-q", metavar="QUEUE", help="Only those that take from it.", autocompletion=completion.queues
+            "--queue",
+            "-q",
+            metavar="QUEUE",
+            help="Only those that take from it.",
+            autocompletion=completion.queues,
         ),
     ] = ""
     json: Json = False
@@ -43,9 +45,9 @@ class Jobs:
     """List jobs of a queue that are not over, or are dead."""
 
     queue: QueueName
-    state: Annotated[
-        Literal["waiting", "delayed", "running", "dead"], typer.Option(help="Which jobs.")
-    ] = "waiting"
+    state: Annotated[Literal["waiting", "delayed", "running", "dead"], typer.Option(help="Which jobs.")] = (
+        "waiting"
+    )
     first: Annotated[int, typer.Option(metavar="PLACE", min=0, help="Leave out so many.")] = 0
     count: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show so many at most.")] = 50
     json: Json = False
@@ -67,7 +69,10 @@ class Tasks:
     task: Annotated[
         str,
         typer.Argument(
-            metavar="TASK", help="Tell more about this one.", autocompletion=completion.tasks, show_default=False
+            metavar="TASK",
+            help="Tell more about this one.",
+            autocompletion=completion.tasks,
+            show_default=False,
         ),
     ] = ""
     tasks: TaskModules = field(default_factory=list)

@@ -12,7 +12,8 @@ QueueName = Annotated[
     str, typer.Argument(metavar="QUEUE", help="Name of the queue.", autocompletion=completion.queues)
 ]
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB", help="Id of the job.", autocompletion=completion.jobs, show_default=False)
+    str,
+    typer.Argument(metavar="JOB", help="Id of the job.", autocompletion=completion.jobs, show_default=False),
 ]
 InQueue = Annotated[
     str,

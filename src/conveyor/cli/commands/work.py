@@ -1,7 +1,5 @@
 """The commands that put jobs and work them off."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -26,23 +24,36 @@ class Produce:
 
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK", help="Name of the task.", autocompletion=completion.tasks, show_default=False),
+        typer.Argument(
+            metavar="TASK", help="Name of the task.", autocompletion=completion.tasks, show_default=False
+        ),
     ] = ""
     arguments: Annotated[
-        list[str], typer.Argument(metavar="ARG | name=value", help="What it is to work on.", show_default=False)
+        list[str],
+        typer.Argument(metavar="ARG | name=value", help="What it is to work on.", show_default=False),
     ] = field(default_factory=list)
     queue: Annotated[
         str,
         typer.Option(
-            "--queue", "-q", metavar="QUEUE", help="Queue; default: the task's.", autocompletion=completion.queues
+            "--queue",
+            "-q",
+            metavar="QUEUE",
+            help="Queue; default: the task's.",
+            autocompletion=completion.queues,
         ),
     ] = ""
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Put the same N times.")] = 1
-    wait: Annotated[bool, typer.Option(metavar="", help="Follow the jobs, then print the time and the result.")] = False
+    wait: Annotated[
+        bool, typer.Option(metavar="", help="Follow the jobs, then print the time and the result.")
+    ] = False
     delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Not before so many seconds.")] = None
-    priority: Annotated[int | None, typer.Option(metavar="0..255", help="Higher first; default: the task's.")] = None
+    priority: Annotated[
+        int | None, typer.Option(metavar="0..255", help="Higher first; default: the task's.")
+    ] = None
     retries: Annotated[int | None, typer.Option(metavar="N", help="Try again N times after an error.")] = None
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = None
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = (
+        None
+    )
     tasks: TaskModules = field(default_factory=list)
     json: Json = False
 
@@ -58,14 +69,20 @@ class Consume:
     queues: Annotated[
         list[str],
         typer.Argument(
-            metavar="QUEUE", help="Queues, in order of precedence.", autocompletion=completion.queues, show_default=False
+            metavar="QUEUE",
+            help="Queues, in order of precedence.",
+            autocompletion=completion.queues,
+            show_default=False,
         ),
     ] = field(default_factory=list)
     workers: Annotated[
-        int | None, typer.Option("--workers", "-n", metavar="N", min=1, help="How many; default: one per core.")
+        int | None,
+        typer.Option("--workers", "-n", metavar="N", min=1, help="How many; default: one per core."),
     ] = None
-    kind: Annotated[
-        Literal["process", "thread", "coroutine"], typer.Option(help="What a worker is.")
-    ] = "process"
+    kind: Annotated[Literal["process", "thread", "coroutine"], typer.Option(help="What a worker is.")] = (
+        "process"
+    )
     tasks: TaskModules = field(default_factory=list)
-    until_empty: Annotated[bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")] = False
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")
+    ] = False

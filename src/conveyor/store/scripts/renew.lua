@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- renew: leased -> leased, later. By explicit list, never by owner; ends with a slice of promote and reap.
 -- use: wake, deliver, settle, lease, recover
--- ARGV  1 lease, ms; then id, token, S or H of each job: S if it has started
+-- ARGV  1 lease, ms; 2.. id, token, S or H (S if it has started) of each job
 -- gives OK, number of lost, lost ids …, ids that somebody wants cancelled …
 local lease_ms = tonumber(ARGV[1])
 local now = server_time()

@@ -1,0 +1,166 @@
+"""What the doctor finds about the server: version, persistence, memory, speed, clock; and the client library."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import statistics
+from typing import TYPE_CHECKING
+
+from conveyor import clock
+from conveyor.cli.findings import BAD, OK, WARN, Finding
+from conveyor.errors import StoreRefused
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conveyor.store import Client
+
+#: Oldest server that has what the scripts need.
+OLDEST = (7, 2)
+#: First release of each line without the known holes in Lua (CVE-2025-49844 and older); later lines never had them.
+PATCHED = {
+    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
+    "Redis": {(7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
+}
+OLDEST_CLIENT = (8,)
+#: Questions whose answers are timed; milliseconds that are slow, and very slow.
+QUESTIONS, SLOW, VERY_SLOW = 50, 5.0, 50.0
+#: Seconds of difference between clocks that people would notice.
+CLOCK_DIFFERENCE = 2.0
+#: Shares of the memory limit.
+FILLING, NEARLY_FULL = 0.8, 0.95
+
+
+def server_findings(client: Client) -> Iterator[Finding]:
+    """Examine the server that a client talks to."""
+    facts = {
+        name: value
+        for section in ("server", "persistence", "memory")
+        for name, value in _info(client, section)
+    }
+    yield _version(facts)
+    yield _persistence(facts, client)
+    yield _eviction(facts)
+    yield _memory(facts)
+    yield _latency(client)
+    yield _clock(client)
+    yield _library()
+
+
+def _info(client: Client, section: str) -> Iterator[tuple[str, str]]:
+    found: dict[str, str] = client.run(plain.info(section))
+    yield from found.items()
+
+
+def _version(facts: dict[str, str]) -> Finding:
+    kind = "Valkey" if "valkey_version" in facts else "Redis"
+    text = facts.get("valkey_version") or facts.get("redis_version", "?")
+    version = _numbers(text)
+    if version[:2] < OLDEST:
+        return Finding("version", BAD, f"{kind} {text} is too old", "use Redis 7.2 or Valkey 7.2, or newer")
+    floor = PATCHED[kind].get((version[0], version[1]), 0)
+    if version[2] < floor:
+        hint = f"update to {version[0]}.{version[1]}.{floor} or newer"
+        return Finding(
+            "version", WARN, f"{kind} {text} has known holes in its Lua engine (CVE-2025-49844)", hint
+        )
+    return Finding("version", OK, f"{kind} {text}")
+
+
+def _persistence(facts: dict[str, str], client: Client) -> Finding:
+    if facts.get("aof_enabled") == "1":
+        if facts.get("aof_last_write_status", "ok") != "ok":
+            return Finding(
+                "persistence",
+                BAD,
+                "the append-only file cannot be written",
+                "look at the server's disk and its log",
+            )
+        return Finding(
+            "persistence", OK, f"append-only file, synced {_setting(client, 'appendfsync') or 'as set'}"
+        )
+    if _setting(client, "save"):
+        text = "snapshots only: a crash loses what was put since the last one"
+        if facts.get("rdb_last_bgsave_status", "ok") != "ok":
+            return Finding(
+                "persistence", BAD, "the last snapshot failed", "look at the server's disk and its log"
+            )
+        return Finding("persistence", WARN, text, "set appendonly yes")
+    return Finding("persistence", WARN, "off: a restart of the server loses all jobs", "set appendonly yes")
+
+
+def _eviction(facts: dict[str, str]) -> Finding:
+    policy = facts.get("maxmemory_policy", "?")
+    if policy in {"noeviction", "?"}:
+        return Finding("eviction", OK, policy)
+    limited = facts.get("maxmemory", "0") != "0"
+    text = f"{policy}: the server may throw jobs away when its memory is full"
+    return Finding("eviction", BAD if limited else WARN, text, "set maxmemory-policy noeviction")
+
+
+def _memory(facts: dict[str, str]) -> Finding:
+    used, limit = int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))
+    if not limit:
+        total = int(facts.get("total_system_memory", 0))
+        if total and used > FILLING * total:
+            text = f"{_mib(used)} in use, no limit, {_mib(total)} in the machine"
+            return Finding("memory", WARN, text, "work off what waits, or get more memory")
+        return Finding("memory", OK, f"{_mib(used)} in use, no limit")
+    share = used / limit
+    verdict = OK if share < FILLING else WARN if share < NEARLY_FULL else BAD
+    hint = "" if verdict == OK else "work off what waits, bound the queues with maxsize, or raise maxmemory"
+    return Finding("memory", verdict, f"{_mib(used)} of {_mib(limit)} in use ({share:.0%})", hint)
+
+
+def _latency(client: Client) -> Finding:
+    times = []
+    for _ in range(QUESTIONS):
+        start = clock.monotonic()
+        client.run(plain.server_time())
+        times.append((clock.monotonic() - start) * 1000)
+    median = statistics.median(times)
+    text = f"{median:.2f} ms for a round trip (median of {QUESTIONS}, longest {max(times):.2f} ms)"
+    if median < SLOW:
+        return Finding("latency", OK, text)
+    return Finding(
+        "latency", WARN if median < VERY_SLOW else BAD, text, "bring workers and server closer together"
+    )
+
+
+def _clock(client: Client) -> Finding:
+    start = clock.wall()
+    difference = client.run(plain.server_time()) - (start + clock.wall()) / 2
+    text = (
+        f"the server's is {abs(difference):.3f} s {'ahead of' if difference > 0 else 'behind'} this machine's"
+    )
+    if abs(difference) < CLOCK_DIFFERENCE:
+        return Finding("clock", OK, text)
+    return Finding(
+        "clock", WARN, f"{text}; jobs do not mind, shown times are off", "let both follow a time server"
+    )
+
+
+def _library() -> Finding:
+    text = importlib.metadata.version("redis")
+    if _numbers(text) < OLDEST_CLIENT:
+        return Finding("client", BAD, f"redis-py {text} is too old", "pip install --upgrade 'redis[hiredis]'")
+    return Finding("client", OK, f"redis-py {text}, hiredis {importlib.metadata.version('hiredis')}")
+
+
+def _setting(client: Client, name: str) -> str:
+    try:
+        found: str = client.run(plain.setting(name))
+    except StoreRefused:  # hosted servers often forbid CONFIG
+        return ""
+    return found
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    found = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    return (*found, 0, 0, 0)[:3]  # type: ignore[return-value]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:,.1f} MiB"

@@ -1,0 +1,104 @@
+"""A job as it travels: bounded, immutable, and readable only as far as one knows the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor import call, codec
+from conveyor.errors import BadCall, TooLarge
+
+
+def work(data: bytes, *, times: int = 1) -> None: ...
+
+
+def item_of(size: int) -> bytes:
+    """Give an item whose job has exactly `size` bytes."""
+    (empty,) = call.encode_items([b"x" * 100_000])
+    return b"x" * (size - len(empty) + 100_000)
+
+
+def test_a_call_carries_task_arguments_and_time_and_the_usual_options_cost_nothing() -> None:
+    (data,) = call.encode_calls(work, "work", [((b"abc",), {"times": 2})], call.RunOptions())
+    job = call.decode_call(data)
+    assert (job.task, job.positional(), job.named()) == ("work", [b"abc"], {"times": 2})
+    assert job.options == call.RunOptions()
+    assert job.put_at > 1_700_000_000
+    assert len(data) < 40
+
+
+def test_options_of_its_own_travel_with_the_call() -> None:
+    options = call.RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
+    (data,) = call.encode_calls(work, "work", [((b"",), {})], options)
+    assert call.decode_call(data).options == options
+
+
+@pytest.mark.parametrize("item", [None, 5, "x", {"any": ("value", {1})}, [1, [2]]])
+def test_an_item_is_a_call_of_no_task(item: Any) -> None:
+    (data,) = call.encode_items([item])
+    job = call.decode_call(data)
+    assert job.task == call.ITEM
+    assert job.item() == item
+
+
+def test_a_job_of_a_mebibyte_travels_and_one_byte_more_does_not() -> None:
+    (data,) = call.encode_items([item_of(1 << 20)])
+    assert len(data) == 1 << 20
+    with pytest.raises(TooLarge, match="1,048,577 bytes") as refusal:
+        call.encode_items([item_of((1 << 20) + 1)])
+    assert isinstance(refusal.value, ValueError)
+    assert "file" in refusal.value.hint
+
+
+def test_a_call_that_is_too_large_is_refused_too() -> None:
+    with pytest.raises(TooLarge):
+        call.encode_calls(work, "work", [((b"x" * (1 << 20),), {})])
+
+
+def test_one_bad_call_of_many_is_found_before_any_is_put() -> None:
+    with pytest.raises(BadCall, match="data"):
+        call.encode_calls(work, "work", [((b"",), {}), (("no bytes",), {})])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retries": -1}, {"first_delay": -0.1}, {"keep": -1.0}, {"timeout": 0.0}, {"timeout": -5.0}],
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadCall):
+        call.RunOptions(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"priority": -1}, {"priority": 256}, {"delay": -1.0}])
+def test_places_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadCall):
+        call.PutOptions(**wrong)
+
+
+@given(st.binary())
+def test_any_other_bytes_are_a_decode_error(data: bytes) -> None:
+    try:
+        job = call.decode_call(data)
+    except msgspec.DecodeError:
+        return
+    assert isinstance(job.task, str)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x94\xa1x" + b"\x91" * 400_000 + b"\x01\x80\x00",
+        codec.join_array(codec.encode("x"), codec.encode([]), codec.encode({}), codec.encode("no time")),
+        codec.join_array(
+            codec.encode("x"), codec.encode([]), codec.encode({}), codec.encode(0.0), codec.encode([-1])
+        ),
+    ],
+    ids=["nested without end", "a time that is none", "negative retries"],
+)
+def test_hostile_bytes_are_a_decode_error(data: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        call.decode_call(data)

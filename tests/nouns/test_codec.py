@@ -1,0 +1,257 @@
+"""What goes in comes out: every type that is carried, and nothing but an error for what is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import math
+import pathlib
+import pickle
+import uuid
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor import codec
+from conveyor.errors import BadCall
+
+HOSTILE_PATH = pathlib.Path("caught.txt")
+zones = st.one_of(
+    st.none(), st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
+)
+atoms = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.binary(),
+    st.uuids(),
+    st.decimals(allow_nan=False),
+    st.datetimes(timezones=zones),
+    st.dates(),
+    st.times(timezones=zones),
+    st.timedeltas(),
+    st.complex_numbers(allow_nan=False),
+    st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"])).map(pathlib.Path),
+)
+hashable = st.recursive(
+    atoms, lambda inner: st.one_of(st.lists(inner).map(tuple), st.frozensets(inner, max_size=4)), max_leaves=5
+)
+values = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.lists(inner),
+        st.lists(inner).map(tuple),
+        st.sets(hashable, max_size=4),
+        st.frozensets(hashable, max_size=4),
+        st.dictionaries(hashable, inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare values and types all the way down: 1, 1.0 and True are equal, but not the same."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict):
+        return len(left) == len(right) and all(
+            same(key, other) and same(left[key], right[other]) for key, other in zip(left, right, strict=True)
+        )
+    return left == right
+
+
+@given(values)
+def test_a_value_comes_back_as_it_was_in_value_and_type(value: Any) -> None:
+    assert same(codec.decode(codec.encode(value)), value)
+
+
+@given(values)
+def test_a_typed_value_of_plain_types_travels_alike(value: Any) -> None:
+    assert codec.encode(value, typed=True) == codec.encode(value)
+
+
+@given(st.binary())
+def test_bytes_of_any_kind_give_a_value_or_a_value_error(data: bytes) -> None:
+    with suppress(ValueError):
+        codec.decode(data)
+
+
+@given(st.integers(0, 127), st.one_of(st.binary(), values.map(codec.encode)))
+def test_every_extension_with_anything_in_it_gives_a_value_or_a_value_error(code: int, data: bytes) -> None:
+    with suppress(ValueError):
+        codec.decode(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data)))
+
+
+class Trap:
+    """Would write a file if it were ever unpickled."""
+
+    def __reduce__(self) -> Any:
+        return HOSTILE_PATH.touch, ()
+
+
+@pytest.mark.parametrize("code", range(128))
+def test_a_pickle_is_never_opened(code: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = pickle.dumps(Trap())
+    for wrapped in (data, msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data))):
+        with suppress(ValueError):
+            codec.decode(wrapped)
+    assert not HOSTILE_PATH.exists()
+
+
+def nested(levels: int) -> bytes:
+    data = codec.encode(1)
+    for _ in range(levels):
+        data = msgspec.msgpack.encode(msgspec.msgpack.Ext(1, b"\x91" + data))
+    return data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x91" * 400_000 + b"\x01",
+        nested(3_000),
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+    ],
+    ids=["deep lists", "deep extensions", "a list of billions", "a map of billions", "gigabytes"],
+)
+def test_bytes_made_to_exhaust_us_are_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        codec.decode(data)
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, decimal.Decimal("NaN"), decimal.Decimal("sNaN"), complex("nan+infj")]
+)
+def test_what_is_unequal_to_itself_still_comes_back(value: Any) -> None:
+    assert str(codec.decode(codec.encode(value))) == str(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**500])
+def test_integers_of_any_size_are_carried_as_values_and_as_keys(value: int) -> None:
+    assert codec.decode(codec.encode([value, {value: value}])) == [value, {value: value}]
+    assert codec.decode(codec.encode_flat((value,))) == [value]
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float
+
+
+class Pair(NamedTuple):
+    left: int
+    right: Point
+
+
+class Record(msgspec.Struct):
+    point: Point
+    colors: set[Color]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (Color.RED, Color),
+        (Point(1, 2.5), Point),
+        (Pair(1, Point(2, 3.0)), Pair),
+        (Record(Point(1, 1.0), {Color.RED}), Record),
+        ([Point(1, 2.0), Point(3, 4.0)], list[Point]),
+        ({"a": Point(1, 2.0)}, dict[str, Point]),
+        ((Color.RED, Point(0, 0.0)), tuple[Color, Point]),
+        (np.int64(3), int),
+        (np.float32(1.5), float),
+        (np.int64(3), np.int64),
+        (pathlib.Path("a/b"), pathlib.Path),
+        (uuid.UUID(int=5), uuid.UUID),
+        (None, Point | None),
+    ],
+    ids=repr,
+)
+def test_objects_travel_where_a_hint_names_their_class(value: Any, hint: Any) -> None:
+    back = codec.convert(codec.decode(codec.encode(value, typed=True)), hint)
+    assert back == value
+    assert hint is float or isinstance(back, type(value) if not isinstance(value, np.generic) else hint)
+
+
+@pytest.mark.parametrize(
+    "value", [Color.RED, Point(1, 2.0), Pair(1, Point(1, 1.0)), object(), len, {1: [Point]}]
+)
+def test_without_a_hint_an_object_is_refused_with_a_way_out(value: Any) -> None:
+    with pytest.raises(BadCall) as refusal:
+        codec.encode(value)
+    assert refusal.value.hint
+
+
+@pytest.mark.parametrize("value", [object(), len, lambda: None, range(3), iter([]), ValueError("x")])
+def test_what_is_no_data_is_refused_even_with_a_hint(value: Any) -> None:
+    with pytest.raises(BadCall):
+        codec.encode(value, typed=True)
+
+
+def test_a_loop_is_refused_instead_of_followed() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(BadCall, match="nested"):
+        codec.encode(loop)
+
+
+def test_a_text_that_is_none_is_refused() -> None:
+    with pytest.raises(BadCall, match="surrogates"):
+        codec.encode(["\udcff"])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).T,
+        np.zeros((0, 3)),
+        np.array([], dtype="f4"),
+        np.array(["ab", "c"]),
+        np.array([1, 2], dtype="M8[s]"),
+        np.array([True, False]),
+        np.array([1 + 2j]),
+        np.arange(3, dtype=">i2"),
+    ],
+    ids=lambda array: f"{array.dtype.str}{array.shape}",
+)
+def test_numpy_arrays_come_back_with_dtype_and_shape_and_can_be_written_to(array: np.ndarray) -> None:
+    back = codec.decode(codec.encode({"array": array}))["array"]
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert (back == array).all()
+    assert back.flags.writeable
+
+
+@pytest.mark.parametrize("scalar", [np.int64(3), np.float64(2.5), np.bool_(1), np.datetime64("2020-01-01")])
+def test_numpy_scalars_come_back_as_such(scalar: Any) -> None:
+    assert same(codec.decode(codec.encode(scalar)), scalar)
+
+
+@pytest.mark.parametrize("array", [np.array([object()]), np.zeros(2, dtype=[("a", "i4"), ("b", "f8")])])
+def test_numpy_arrays_that_would_lose_something_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(BadCall):
+        codec.encode(array)
+
+
+def test_an_array_is_joined_from_parts_without_looking_into_them() -> None:
+    parts = [codec.encode(value) for value in ("a", 1, [2, 3])]
+    assert codec.decode(codec.join_array(*parts)) == ["a", 1, [2, 3]]

@@ -1,0 +1,92 @@
+"""Names of jobs: never the same twice, in counting order, and the inbox can be read from them."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor import ids
+from conveyor.errors import BadCall
+
+
+def test_ids_are_unique_in_order_and_of_one_length() -> None:
+    made = ids.new_ids(10_000) + ids.new_ids(3)
+    assert len(set(made)) == 10_003
+    assert made == sorted(made)
+    assert {len(one) for one in made} == {14}
+
+
+def test_an_id_names_the_inbox_of_its_producer() -> None:
+    assert {ids.producer_of(one) for one in ids.new_ids(100)} == {ids.producer()}
+
+
+def test_threads_never_get_the_same_id() -> None:
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.extend(ids.new_ids(500))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 4_000
+
+
+def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "_numbers", ids._Numbers())
+    first = ids.producer()
+    ids._numbers.next = ids._PER_PRODUCER - 2
+    assert {ids.producer_of(one) for one in ids.new_ids(2)} == {first}
+    (one,) = ids.new_ids(1)
+    assert ids.producer_of(one) == ids.producer() != first
+
+
+def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids() -> None:
+    """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
+    reading, writing = os.pipe()
+    with ids._numbers.lock:
+        child = os.fork()
+        if child == 0:
+            os.write(writing, ids.new_ids(1)[0].encode())
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        of_the_child = answer.read()
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(of_the_child) == 14
+    assert ids.producer_of(of_the_child) != ids.producer()
+
+
+@pytest.mark.parametrize("name", ["a", "A1._:-z", "9" * 64, "invoice-2024:7"])
+def test_an_id_that_a_person_may_choose(name: str) -> None:
+    assert ids.checked_id(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "ä", "a" * 65, "{a}", "a/b", "a\0"])
+def test_an_id_that_nobody_may_choose(name: str) -> None:
+    with pytest.raises(BadCall, match="cannot be a job id"):
+        ids.checked_id(name)
+
+
+@pytest.mark.parametrize("name", ["default", "queue_zero", "_", "films.2024-x", "a" * 100])
+def test_a_name_that_a_queue_may_have(name: str) -> None:
+    assert ids.checked_queue(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "ü", "a" * 101, "{a}", "a:b", None, 5, b"a"])
+def test_a_name_that_no_queue_may_have(name: object) -> None:
+    with pytest.raises(BadCall, match="cannot be the name of a queue"):
+        ids.checked_queue(name)  # type: ignore[arg-type]
+
+
+@given(st.text())
+def test_no_name_can_break_out_of_the_keys(name: str) -> None:
+    """Braces, colons, spaces and line ends would change whose key it is."""
+    for check in (ids.checked_id, ids.checked_queue):
+        try:
+            check(name)
+        except BadCall:
+            continue
+        assert not set(name) & set("{} \t\r\n\0*?[]\\")

@@ -1,0 +1,108 @@
+"""What came of a job, as it is kept, read and raised."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor import codec, outcome
+from conveyor.errors import JobCancelled, JobFailed, JobLost
+
+
+def settled(state: str, value: object = None, elapsed: float = 0.0) -> outcome.Settled:
+    return outcome.decode_settled(outcome.encode_settled(state, codec.encode(value), elapsed))
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [1, (2, {3})], b"x" * 1000])
+def test_a_result_is_given_as_it_was(value: object) -> None:
+    one = settled("done", value, 1.5)
+    assert one.result() == value
+    assert one.error() is None
+    assert one.elapsed == 1.5
+
+
+@pytest.mark.parametrize(("state", "kind"), [("failed", JobFailed), ("lost", JobLost)])
+def test_a_failure_is_raised_with_type_message_and_traceback_as_text(
+    state: str, kind: type[JobFailed]
+) -> None:
+    one = settled(state, ["ValueError", "no such film", "Traceback …"])
+    with pytest.raises(kind) as error:
+        one.result()
+    assert type(error.value) is kind
+    assert (error.value.kind, error.value.reason, error.value.traceback) == (
+        "ValueError",
+        "no such film",
+        "Traceback …",
+    )
+    assert str(error.value) == "ValueError: no such film"
+    assert str(one.error()) == str(error.value)
+
+
+def test_a_cancellation_is_raised_as_the_standard_library_s() -> None:
+    with pytest.raises(JobCancelled):
+        settled("cancelled").result()
+
+
+def test_an_exception_is_described_with_where_it_came_from() -> None:
+    try:
+        {}["film"]
+    except KeyError as error:
+        kind, message, traceback = codec.decode(outcome.describe_error(error))
+    assert (kind, message) == ("KeyError", "'film'")
+    assert "in test_an_exception_is_described" in traceback
+    assert traceback.rstrip().endswith("KeyError: 'film'")
+
+
+class Unspeakable(Exception):  # noqa: N818 - its point
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unspeakable(),
+        FileNotFoundError(2, "no such file", "caf\udce9.txt"),
+        ValueError("x" * 1_000_000),
+        ExceptionGroup("several", [ValueError("one"), KeyError("two")]),
+        ValueError(),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_exception_can_be_described_in_bounded_length(error: BaseException) -> None:
+    kind, message, traceback = codec.decode(outcome.describe_error(error))
+    assert kind == type(error).__qualname__
+    assert len(message) <= outcome.MESSAGE_LIMIT
+    assert len(traceback) <= outcome.TRACEBACK_LIMIT
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_any_text_can_be_kept_of_an_error(kind: str, message: str) -> None:
+    assert len(codec.decode(outcome.describe_text(kind, message))) == 3
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+def test_a_result_that_cannot_travel_is_a_failure_that_says_why() -> None:
+    for value, kind in ((object(), "BadCall"), (Color.RED, "BadCall"), (b"x" * (1 << 20), "TooLarge")):
+        failed = outcome.result_bytes(value, typed=False)
+        assert isinstance(failed, outcome.Fail)
+        assert codec.decode(failed.error)[0] == kind
+    done = outcome.result_bytes(Color.RED, typed=True)
+    assert isinstance(done, outcome.Done)
+    assert codec.decode(done.value) == "red"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x93", b"\xc1", b"no", b"\x93\xa4done" + b"\x91" * 400_000 + b"\x01"]
+)
+def test_bytes_that_are_no_outcome_are_a_decode_error(data: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        outcome.decode_settled(data)

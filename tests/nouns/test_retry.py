@@ -1,0 +1,34 @@
+"""How long a job waits before it is tried again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor.retry import FIRST_DELAY, LONGEST_DELAY, delay_before
+
+
+@pytest.mark.parametrize(
+    ("retry", "wait"), [(1, 1.0), (2, 2.0), (3, 4.0), (10, 512.0), (13, 3600.0), (10_000, 3600.0)]
+)
+def test_the_wait_doubles_up_to_an_hour_with_some_jitter(retry: int, wait: float) -> None:
+    for _ in range(50):
+        assert wait <= delay_before(retry, 1.0) < wait * 1.25
+
+
+def test_without_being_told_the_first_wait_is_a_second() -> None:
+    assert FIRST_DELAY <= delay_before(1) < FIRST_DELAY * 1.25
+
+
+def test_no_first_delay_means_no_wait() -> None:
+    assert delay_before(1, 0.0) == delay_before(9, 0.0) == 0.0
+
+
+def test_those_that_failed_together_do_not_come_back_together() -> None:
+    assert len({delay_before(3) for _ in range(100)}) > 50
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1e6))
+def test_no_wait_is_negative_or_longer_than_it_may_be(retry: int, first: float) -> None:
+    assert 0 <= delay_before(retry, first) <= LONGEST_DELAY * 1.25

@@ -1,0 +1,253 @@
+"""A wrong call fails at the caller's line, and the message names the argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import inspect
+import pathlib
+import uuid
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from conveyor import codec
+from conveyor.errors import BadCall
+from conveyor.signature import Signature, describe, name_of, signature_of
+from conveyor.tasks import task
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.0
+
+
+def plain(first: int, second: str = "two", *, third: float = 3.0) -> int:
+    return first
+
+
+def many(first: int, *rest: int, **named: float) -> list[int]:
+    return [first, *rest]
+
+
+def untyped(first, second=2):  # noqa: ANN001, ANN201
+    return first
+
+
+def travelled(function: Any, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Send a call there and read it as a worker does."""
+    signature = Signature(function)
+    data = b"\x92" + signature.encode(args, kwargs)
+    return signature.decode(*msgspec.msgpack.decode(data, type=tuple[codec.Raw, codec.Raw]))
+
+
+def bound(function: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Give what the function would see, by name."""
+    call = inspect.signature(function).bind(*args, **kwargs)
+    call.apply_defaults()
+    return call.arguments
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((1,), {}),
+        ((1, "x"), {}),
+        ((1,), {"second": "x"}),
+        ((), {"first": 1, "third": 2.5}),
+        ((1,), {"third": 2}),
+    ],
+)
+def test_a_call_arrives_as_it_would_have_been_made_here(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    back_args, back_kwargs = travelled(plain, *args, **kwargs)
+    assert bound(plain, *back_args, **back_kwargs) == bound(plain, *args, **kwargs)
+
+
+def test_any_number_of_arguments_arrives() -> None:
+    assert travelled(many, 1, 2, 3, half=0.5) == ((1, 2, 3), {"half": 0.5})
+    assert travelled(many, 1) == ((1,), {})
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "words"),
+    [
+        (plain, ("one",), {}, ["plain", "first", "int", "str"]),
+        (plain, (1, 2), {}, ["plain", "second", "str", "int"]),
+        (plain, (1,), {"third": "x"}, ["plain", "third", "float"]),
+        (plain, (True,), {}, ["plain", "first", "bool"]),
+        (plain, (), {}, ["plain", "missing", "first"]),
+        (plain, (1, "x", 3), {}, ["plain", "too many"]),
+        (plain, (1,), {"fourth": 4}, ["plain", "fourth"]),
+        (plain, (1,), {"first": 1}, ["plain", "first", "multiple"]),
+        (many, (1, 2, "three"), {}, ["many", "rest", "int"]),
+        (many, (1,), {"half": "x"}, ["many", "half", "float"]),
+        (untyped, (object(),), {}, ["untyped", "first", "object"]),
+        (untyped, (1,), {"second": object()}, ["untyped", "second", "object"]),
+        (untyped, ("\udcff",), {}, ["untyped", "first", "surrogates"]),
+        (untyped, ([1, "\udcff"],), {}, ["untyped", "first", "surrogates"]),
+        (plain, (1,), {"second": "\udcff"}, ["plain", "second", "surrogates"]),
+        (untyped, (Point(1),), {}, ["untyped", "first", "Point"]),
+    ],
+)
+def test_a_wrong_call_is_a_type_error_that_names_what_is_wrong(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(TypeError) as refusal:
+        Signature(function).encode(args, kwargs)
+    assert isinstance(refusal.value, BadCall)
+    assert [word for word in words if word not in str(refusal.value)] == []
+
+
+MOMENT = dt.datetime(2024, 2, 29, 12, 30, 5, 7)  # noqa: DTZ001 - one without a zone is a case of its own
+CARRIED = [
+    (int, 5),
+    (int, 10**30),
+    (float, 2.5),
+    (str, "ü"),
+    (bytes, b"\xff"),
+    (bool, True),
+    (None, None),
+    (list[int], [1, 2]),
+    (tuple[int, str], (1, "a")),
+    (tuple[int, ...], (1, 2, 3)),
+    (set[str], {"a"}),
+    (frozenset[int], frozenset({1})),
+    (dict[str, list[int]], {"a": [1]}),
+    (dict[str, tuple[int, set[int]]], {"a": (1, {2})}),
+    (list[tuple[int, frozenset[str]]], [(1, frozenset({"a"}))]),
+    (int | None, None),
+    (str | int, 4),
+    (dt.datetime, MOMENT),
+    (dt.datetime, MOMENT.replace(tzinfo=dt.UTC)),
+    (dt.datetime, MOMENT.replace(tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30)))),
+    (dt.date, dt.date(2024, 2, 29)),
+    (dt.time, dt.time(1, 2, 3)),
+    (dt.timedelta, dt.timedelta(days=-1, microseconds=1)),
+    (uuid.UUID, uuid.UUID(int=7)),
+    (decimal.Decimal, decimal.Decimal("0.10")),
+    (complex, 1 + 2j),
+    (pathlib.Path, pathlib.Path("a/b")),
+    (Color, Color.RED),
+    (Point, Point(1, 2.0)),
+    (list[Point], [Point(1), Point(2)]),
+    (dict[str, Color], {"a": Color.RED}),
+    (Any, {"a": [(1, {2})]}),
+]
+
+
+@pytest.mark.parametrize(("hint", "value"), CARRIED, ids=repr)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_value_arrives_with_the_type_that_the_hint_names(hint: Any, value: Any, *, named: bool) -> None:
+    def function(value: Any) -> None: ...
+
+    function.__annotations__ = {"value": hint}
+    args, kwargs = travelled(function, value=value) if named else travelled(function, value)
+    back = kwargs["value"] if kwargs else args[0]
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_what_a_caller_may_write_for_short_is_converted() -> None:
+    def function(path: pathlib.Path, color: Color, amount: float) -> None: ...
+
+    function.__annotations__ = {"path": pathlib.Path, "color": Color, "amount": float}
+    assert travelled(function, "a/b", "red", 3) == ((pathlib.Path("a/b"), Color.RED, 3.0), {})
+
+
+def test_numpy_values_travel_with_and_without_a_hint() -> None:
+    def function(numbers: Any, count: Any) -> None: ...
+
+    for hint in (np.ndarray, Any):
+        function.__annotations__ = {"numbers": hint, "count": int}
+        (numbers, count), _ = travelled(function, np.arange(3), np.int64(2))
+        assert (numbers == np.arange(3)).all()
+        assert (count, type(count)) == (2, int)
+
+
+def test_the_callers_objects_are_not_changed_or_kept() -> None:
+    argument = [1, 2]
+    (back,), _ = travelled(untyped, argument)
+    assert back == argument
+    assert back is not argument
+
+
+def test_hints_that_cannot_be_resolved_mean_any_value() -> None:
+    def function(value: NoSuchName) -> AlsoMissing: ...  # noqa: F821
+
+    assert travelled(function, {"a": (1,)}) == (({"a": (1,)},), {})
+
+
+def test_a_function_that_does_not_say_what_it_takes_takes_anything() -> None:
+    assert travelled(max, 1, 2) == ((1, 2), {})
+
+
+def test_a_result_gets_the_type_of_the_return_hint_as_far_as_it_fits() -> None:
+    def function() -> list[Point]: ...
+
+    function.__annotations__ = {"return": list[Point]}
+    signature = Signature(function)
+    assert signature.gives_objects
+    assert signature.result([{"x": 1, "y": 2.0}]) == [Point(1, 2.0)]
+    assert signature.result("not that") == "not that"
+    assert not Signature(untyped).gives_objects
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("first", "12", 12), ("second", "12", "12"), ("third", "1e3", 1000.0)],
+)
+def test_what_a_person_typed_gets_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
+    assert signature_of(plain).convert_text(name, text) == value
+
+
+def test_what_a_person_typed_may_be_json_where_text_does_not_do() -> None:
+    assert signature_of(many).convert_text("named", "2.5") == 2.5
+
+    def function(points: list[Point]) -> None: ...
+
+    function.__annotations__ = {"points": list[Point]}
+    assert Signature(function).convert_text("points", '[{"x": 1}]') == [Point(1)]
+
+
+def test_what_a_person_mistyped_is_named_with_what_would_fit() -> None:
+    with pytest.raises(BadCall, match=r"plain: first='x' does not fit int"):
+        signature_of(plain).convert_text("first", "x")
+
+
+@task(name="the.registered.name")
+def registered(count: int) -> int:
+    return count
+
+
+def test_a_function_is_named_by_its_module_and_a_task_by_its_registered_name() -> None:
+    assert name_of(plain) == f"{__name__}.plain"
+    assert name_of(registered) == "the.registered.name"
+
+
+@pytest.mark.parametrize("function", [lambda: None, functools.partial(plain, 1), Point(1)])
+def test_what_no_worker_could_find_is_refused(function: Any) -> None:
+    with pytest.raises(BadCall) as refusal:
+        name_of(function)
+    assert "def" in refusal.value.hint
+
+
+def test_a_signature_is_read_once() -> None:
+    assert signature_of(plain) is signature_of(plain)
+    assert signature_of(registered) is signature_of(registered.function)
+
+
+@pytest.mark.parametrize(("hint", "words"), [(int, "int"), (Any, "any value"), (list[int], "list[int]")])
+def test_a_hint_is_described_in_a_person_s_words(hint: Any, words: str) -> None:
+    assert describe(hint) == words

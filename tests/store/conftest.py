@@ -1,0 +1,172 @@
+"""One queue of a real server, as the tests of the scripts see it: commands in, the whole state out."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.store import commands, keys
+from conveyor.store.client import exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_names = (f"lane{number}" for number in itertools.count())
+LONG = 1000.0  # seconds; a lease or a delay that does not end while a test runs
+VOLATILE = {"token", "clock", "wall"}  # of meta
+State = dict[str, Any]
+
+
+class Lane:
+    """Runs commands on a queue of its own, and shows all its keys as a plain dict, after making sure they agree."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.client = server.client
+        self.raw = server.raw
+        self.queue = next(_names)
+        self.tokens: list[str] = []
+        self.sound = True
+        self._nonces = itertools.count()
+
+    def key(self, name: str) -> str:
+        """Give a key of the queue."""
+        return keys.key(self.queue, name)
+
+    def run(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
+        """Run a verb of commands.py on this queue."""
+        return self.client.run(verb(self.queue, *args))
+
+    def run_again(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
+        """Run it with the words for a command that got no answer the first time."""
+        command = verb(self.queue, *args)
+        connection = self.client.connection()
+        try:
+            reply = exchange(connection, [command], again=True)[0]
+        finally:
+            connection.disconnect()
+        if isinstance(reply, Exception):
+            raise reply
+        return command.read(reply)
+
+    def put(self, *ids: str, **place: Any) -> Any:
+        """Put jobs whose bytes are made from their ids."""
+        jobs = [(one, f"bytes of {one}".encode()) for one in ids]
+        return self.run(commands.put, jobs, commands.PutPlace(**place))
+
+    def claim(
+        self, want: int = 1, owner: str = "ann", nonce: str = "", lease: float = LONG
+    ) -> commands.Batch:
+        """Take jobs; each call is another claim unless it names a nonce."""
+        batch = self.run(commands.claim, owner, nonce or f"n{next(self._nonces)}", want, lease)
+        if batch.token and batch.token not in self.tokens:
+            self.tokens.append(batch.token)
+        return batch
+
+    def take(self, *ids: str) -> str:
+        """Put jobs and take them in one batch; gives the token."""
+        self.put(*ids)
+        batch = self.claim(len(ids))
+        assert names(batch) == [*ids]
+        return batch.token
+
+    def count(self) -> commands.Count:
+        return self.run(commands.count)
+
+    def dump(self) -> State:
+        """Give everything that the server holds of this queue, times in hundreds of seconds, tokens by number."""
+        state: State = {}
+        prefix = self.key("")
+        for key in self.raw.scan_iter(match=f"{prefix}*".replace("{", "\\{").replace("}", "\\}"), count=1000):
+            name = key.decode().removeprefix(prefix)
+            state[name] = self._read(name, key)
+        for field, value in state.pop("meta", {}).items():
+            if field not in VOLATILE:
+                state[f"meta.{field}"] = value
+        if self.sound:
+            self.check()
+        return state
+
+    def changes(self, before: State) -> State:
+        """Give what is different from before; None for what is gone."""
+        after = self.dump()
+        return {
+            name: after.get(name) for name in sorted({*before, *after}) if before.get(name) != after.get(name)
+        }
+
+    def check(self) -> None:
+        """Make sure that no two indexes disagree, and that the books balance."""
+        indexes = {
+            name: set(self.raw.zrange(self.key(name), 0, -1))
+            for name in ("ready", "delayed", "leased", "dead")
+        }
+        hashes = {
+            name: set(self.raw.hkeys(self.key(name)))
+            for name in ("leases", "jobs", "tries", "priorities", "reasons")
+        }
+        known = set().union(*indexes.values())
+        assert sum(map(len, indexes.values())) == len(known), "a job is in two places"
+        assert hashes["jobs"] == known
+        assert hashes["leases"] == indexes["leased"]
+        assert hashes["reasons"] == indexes["dead"]
+        assert hashes["tries"] <= known - indexes["dead"]
+        assert hashes["priorities"] <= indexes["delayed"]
+        assert self.count().imbalance == 0
+
+    def turn_clock(self, milliseconds: int) -> None:
+        """Make it look as if the server's clock had jumped since the last script."""
+        self.raw.hincrby(self.key("meta"), "wall", -milliseconds)
+
+    def let_leases_run_out(self, *ids: str) -> None:
+        """Set the ends of leases (of all, where none is named) to a time that is over."""
+        for one in ids or self.raw.zrange(self.key("leased"), 0, -1):
+            self.raw.zadd(self.key("leased"), {one: 1})
+
+    def _read(self, name: str, key: bytes) -> Any:
+        kind = self.raw.type(key).decode()
+        if kind == "string":
+            return self._named(self.raw.get(key).decode(errors="replace"))
+        if kind == "list":
+            return [item.decode(errors="replace") for item in self.raw.lrange(key, 0, -1)]
+        if kind == "set":
+            return {item.decode() for item in self.raw.smembers(key)}
+        if kind == "stream":
+            return [
+                entry[field].decode(errors="replace") for _, entry in self.raw.xrange(key) for field in entry
+            ]
+        if kind == "zset":
+            return {
+                item.decode(): self._score(name, score)
+                for item, score in self.raw.zrange(key, 0, -1, withscores=True)
+            }
+        found = {
+            field.decode(): self._named(value.decode(errors="replace"))
+            for field, value in self.raw.hgetall(key).items()
+        }
+        return dict.fromkeys(found, "now") if name == "seen" else found
+
+    def _score(self, name: str, score: float) -> int:
+        if name in {"ready", "line"}:
+            return int(score)
+        now = int(self.raw.hget(self.key("meta"), "clock")) if name == "leased" else self.raw.time()[0] * 1000
+        return round((score - now) / 100_000) * 100
+
+    def _named(self, text: str) -> str:
+        for number, token in enumerate(self.tokens, 1):
+            text = text.replace(token, f"#{number}")
+        return text
+
+
+def names(batch: commands.Batch) -> list[str]:
+    """Give the ids of the jobs in a batch."""
+    return [job.id for job in batch.jobs]
+
+
+@pytest.fixture
+def lane(server: Any) -> Iterator[Lane]:
+    """Give an empty queue on each kind of server; its books are looked at once more in the end."""
+    lane = Lane(server)
+    yield lane
+    lane.dump()

@@ -1,0 +1,186 @@
+"""claim: ready -> leased, in order, under one token, and the same batch again for the same nonce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+
+
+def taken(batch: commands.Batch) -> list[str]:
+    return [job.id for job in batch.jobs]
+
+
+def test_a_claim_moves_the_first_jobs_under_one_token_and_only_the_first_counts_as_started(
+    lane: Lane,
+) -> None:
+    lane.put("a", "b", "c")
+    before = lane.dump()
+    batch = lane.claim(2, nonce="once")
+    assert [(job.id, job.data) for job in batch.jobs] == [("a", b"bytes of a"), ("b", b"bytes of b")]
+    assert (batch.state, batch.left) == ("OK", 1)
+    assert lane.changes(before) == {
+        "ready": {"c": TOP + 3},
+        "leased": {"a": 1000, "b": 1000},
+        "leases": {"a": f"#1 ann S {TOP + 1}", "b": f"#1 ann H {TOP + 2}"},
+        "claim:ann": "once #1 a b",
+    }
+
+
+def test_tokens_only_grow(lane: Lane) -> None:
+    lane.put("a", "b", "c")
+    tokens = [int(lane.claim().token) for _ in range(3)]
+    assert tokens == sorted(set(tokens))
+
+
+def test_tokens_grow_even_when_the_clock_goes_back(lane: Lane) -> None:
+    lane.put("a", "b")
+    first = int(lane.claim().token)
+    lane.raw.hset(lane.key("meta"), "token", first + 10**12)
+    assert int(lane.claim().token) == first + 10**12 + 1
+
+
+@pytest.mark.parametrize("moved", [(), ("a",), ("a", "b")])
+def test_a_claim_sent_twice_gives_what_is_still_held_of_the_same_batch(
+    lane: Lane, moved: tuple[str, ...]
+) -> None:
+    lane.put("a", "b", "c")
+    batch = lane.claim(2, nonce="once")
+    lane.run(commands.release, batch.token, list(moved))
+    before = lane.dump()
+    again = lane.claim(2, nonce="once")
+    assert again.token == batch.token
+    assert taken(again) == [one for one in ("a", "b") if one not in moved]
+    assert [job.data for job in again.jobs] == [f"bytes of {one}".encode() for one in taken(again)]
+    assert lane.changes(before) == {}
+
+
+def test_a_nonce_that_begins_like_another_is_another(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.claim(nonce="once")
+    assert taken(lane.claim(nonce="on")) == ["b"]
+
+
+def test_another_owner_with_the_same_nonce_is_another(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.claim(nonce="once", owner="ann")
+    assert taken(lane.claim(nonce="once", owner="bob")) == ["b"]
+
+
+def test_a_job_that_went_to_another_taker_is_not_given_again(lane: Lane) -> None:
+    lane.put("a")
+    batch = lane.claim(nonce="once", owner="ann")
+    lane.run(commands.release, batch.token, ["a"])
+    assert taken(lane.claim(owner="bob")) == ["a"]
+    assert taken(lane.claim(nonce="once", owner="ann")) == []
+
+
+@pytest.mark.parametrize(
+    ("prepare", "state"), [((), "EMPTY"), ((commands.pause,), "PAUSED"), ((commands.shut,), "SHUT")]
+)
+def test_a_claim_that_brings_nothing_says_why_and_moves_nothing(
+    lane: Lane, prepare: tuple, state: str
+) -> None:
+    if state == "PAUSED":
+        lane.put("a")
+    for verb in prepare:
+        lane.run(verb)
+    before = lane.dump()
+    assert lane.claim().state == state
+    assert lane.changes(before) == {}
+
+
+def test_a_queue_that_was_shut_still_gives_out_what_is_in_it_and_waits_for_what_is_due_later(
+    lane: Lane,
+) -> None:
+    lane.put("a")
+    lane.put("later", delay=1000.0)
+    lane.run(commands.shut)
+    assert taken(lane.claim()) == ["a"]
+    assert lane.claim().state == "EMPTY"
+    lane.run(commands.purge, 9, b"", 0.0)
+    assert lane.claim().state == "SHUT"
+
+
+def test_pause_and_resume_leave_everything_as_it_was_and_ring_for_who_waits(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.raw.delete(lane.key("bell"))
+    before = lane.dump()
+    lane.run(commands.pause)
+    lane.run(commands.pause)
+    assert lane.changes(before) == {"meta.paused": "1"}
+    lane.run(commands.resume)
+    assert lane.changes(before) == {"bell": ["1", "1"]}
+
+
+@pytest.mark.parametrize(("delay", "most"), [(5.0, 5.0), (1000.0, 60.0)])
+def test_an_empty_claim_says_when_looking_again_pays(lane: Lane, delay: float, most: float) -> None:
+    lane.put("later", delay=delay)
+    assert most - 2 < lane.claim().wait <= most
+
+
+def test_an_empty_claim_also_waits_for_the_next_lease_that_may_run_out(lane: Lane) -> None:
+    lane.put("a")
+    lane.claim(lease=7.0)
+    assert 5.0 < lane.claim().wait <= 7.0
+
+
+def test_a_claim_brings_no_more_than_a_mebibyte_but_always_one_job(lane: Lane) -> None:
+    big = b"x" * 600_000
+    lane.run(commands.put, [(one, big) for one in "abc"], commands.PutPlace())
+    lane.run(commands.put, [("huge", b"x" * (1 << 20) + b"y")], commands.PutPlace(priority=1))
+    assert taken(lane.claim(10)) == ["huge"]
+    assert taken(lane.claim(10)) == ["a"]
+
+
+def test_a_wake_up_is_passed_on_while_there_is_more(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.raw.delete(lane.key("bell"))
+    lane.claim()
+    assert lane.raw.llen(lane.key("bell")) == 1
+    lane.raw.delete(lane.key("bell"))
+    lane.claim()
+    assert lane.raw.llen(lane.key("bell")) == 0
+
+
+def test_a_job_that_was_recovered_is_taken_alone(lane: Lane) -> None:
+    """So that, if it is what kills workers, no other job is blamed with it."""
+    lane.put("a", "b", "bad", "c", "d")
+    token = lane.claim(5).token
+    lane.run(commands.lost, token, commands.Settlement("bad", b"lost", 60.0), b"cancelled")
+    lane.run(commands.release, token, ["a", "b", "c", "d"])
+    assert [taken(lane.claim(9)) for _ in range(3)] == [["a", "b"], ["bad"], ["c", "d"]]
+
+
+def test_a_job_that_was_only_retried_is_not_taken_alone(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.put("b")
+    lane.run(commands.retry, token, "a", 0.0, b"")
+    batch = lane.claim(9)
+    assert taken(batch) == ["b", "a"]
+    assert batch.jobs[1].retries == 1
+
+
+def test_entries_without_a_job_are_dropped_counted_and_hold_up_nobody(lane: Lane) -> None:
+    lane.put("a")
+    lane.raw.zadd(lane.key("ready"), {"ghost1": 1, "ghost2": 2})
+    lane.sound = False
+    assert taken(lane.claim(2)) == []
+    lane.sound = True
+    assert taken(lane.claim()) == ["a"]
+    assert lane.count().orphans == 2
+
+
+def test_five_hundred_jobs_are_taken_at_once(lane: Lane) -> None:
+    ids = [f"job{number:03}" for number in range(500)]
+    lane.put(*ids)
+    batch = lane.claim(500)
+    assert taken(batch) == ids
+    assert len(lane.dump()["leased"]) == 500

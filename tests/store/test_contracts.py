@@ -1,0 +1,183 @@
+"""The verbs are written down four times: as scripts, as functions, as moves, and in headers. They must agree."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import lifecycle
+from conveyor.store import commands, keys, scripts
+from conveyor.store.answers import PutPlace, Settlement
+from conveyor.store.client import Listener
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+FOLDER = Path(scripts.__file__).parent
+ONE = Settlement("id", b"outcome", 1.0, b"note")
+#: Of each verb the arguments of one call, with one job wherever there may be several.
+SAMPLES: dict[str, tuple[Any, ...]] = {
+    "put": ([("id", b"bytes")], PutPlace()),
+    "claim": ("owner", "nonce", 1, 1.0),
+    "renew": ([("id", "token", True)], 1.0),
+    "finish": ("token", [ONE]),
+    "retry": ("token", "id", 1.0, b"note"),
+    "fail": ("token", ONE),
+    "release": ("token", ["id"]),
+    "lost": ("token", ONE, b"cancelled"),
+    "cancel": ("id", b"outcome", 1.0),
+    "revive": (["id"],),
+    "promote": (),
+    "reap": (),
+    "purge": (1, b"outcome", 1.0),
+    "count": (),
+    "bound": (1,),
+    "pause": (),
+    "resume": (),
+    "shut": (),
+    "join": ("joiner",),
+    "leave": ("waiter",),
+    "listen": ("inbox", 1.0, ["id"]),
+    "state": ("id",),
+}
+#: What a server that is out of memory must refuse: all that brings work in. Everything else helps to drain it.
+REFUSED_WITHOUT_MEMORY = {"put", "revive"}
+READING = {"count", "state"}
+
+
+def header(verb: str) -> list[str]:
+    """Give the comment that a script begins with, a line for each entry."""
+    shebang, *lines = (FOLDER / f"{verb}.lua").read_text().splitlines()
+    assert shebang.startswith("#!lua")
+    entries: list[str] = []
+    for line in lines:
+        if not line.startswith("-- "):
+            break
+        if re.match(r"-- \S", line):
+            entries.append(line[3:])
+        else:
+            entries[-1] += " " + line[3:].strip()
+    return entries
+
+
+def entry(verb: str, word: str) -> str:
+    """Give one entry of the header."""
+    found = [line for line in header(verb) if line.startswith(word)]
+    assert len(found) == 1, f"{verb}.lua says {word!r} {len(found)} times"
+    return found[0].removeprefix(word).strip()
+
+
+def test_every_verb_is_a_script_a_function_and_a_move_or_named_as_none() -> None:
+    moves = {move.verb for move in lifecycle.TRANSITIONS}
+    assert moves & lifecycle.NOT_MOVES.keys() == set()
+    assert set(scripts.names()) == moves | lifecycle.NOT_MOVES.keys() == lifecycle.VERBS
+    functions = {name for name in commands.__all__ if inspect.isfunction(getattr(commands, name))}
+    assert functions == lifecycle.VERBS
+    assert SAMPLES.keys() == lifecycle.VERBS
+
+
+def test_every_move_is_listed_once_and_leads_elsewhere() -> None:
+    assert len(set(lifecycle.TRANSITIONS)) == len(lifecycle.TRANSITIONS)
+    assert [move for move in lifecycle.TRANSITIONS if move.source == move.target] == []
+    assert lifecycle.may_move("claim", "ready", "leased")
+    assert not lifecycle.may_move("claim", "leased", "ready")
+    assert not lifecycle.may_move("count", "ready", "leased")
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_a_script_opens_with_its_contract(verb: str) -> None:
+    assert header(verb)[0].startswith(f"{verb}: ")
+    assert entry(verb, "ARGV")
+    assert entry(verb, "gives")
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_the_header_numbers_the_arguments_that_the_function_sends(verb: str) -> None:
+    command = getattr(commands, verb)("queue", *SAMPLES[verb])
+    documented = entry(verb, "ARGV")
+    numbers = [int(number) for number in re.findall(r"(?:^|; ?| )(\d+)(?:\.\.)? [a-z]", f"; {documented}")]
+    sent = len(command.words) - 1 - len(keys.QUEUE_KEYS)
+    assert command.script.name == verb
+    assert command.words[0] == len(keys.QUEUE_KEYS)
+    if documented == "none":
+        assert sent == 0
+    else:
+        listed = [number for number in numbers if number == 1 or number - 1 in numbers]
+        assert listed == [*range(1, len(listed) + 1)]
+        repeated = re.search(r"\d+\.\. ([^;]*)", documented)
+        each = len(re.sub(r"\(.*?\)", "", repeated[1]).split(", ")) if repeated else 1
+        assert sent == len(listed) - 1 + each
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_the_flags_say_what_a_full_server_may_still_do(verb: str) -> None:
+    shebang = scripts.load(verb).text.partition("\n")[0]
+    flags = set(shebang.removeprefix("#!lua").removeprefix(" flags=").split(",")) - {""}
+    if verb in READING:
+        assert flags == {"no-writes", "allow-stale"}
+    else:
+        assert flags == (set() if verb in REFUSED_WITHOUT_MEMORY else {"allow-oom"})
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_the_parts_a_script_uses_exist_and_each_function_comes_before_its_use(verb: str) -> None:
+    text = scripts.load(verb).text
+    for part in FOLDER.joinpath("shared").glob("*.lua"):
+        for name in re.findall(r"^local function (\w+)", part.read_text(), re.MULTILINE):
+            uses = [place.start() for place in re.finditer(rf"\b{name}\(", text)]
+            if uses:
+                assert f"local function {name}(" in text, (
+                    f"{verb}.lua calls {name} of {part.name} without `use`"
+                )
+                assert text.index(f"local function {name}(") <= uses[0]
+
+
+def test_the_scripts_name_their_keys_in_the_order_of_the_table() -> None:
+    text = FOLDER.joinpath("shared", "queue.lua").read_text()
+    named = re.search(r"^local (META.*?) = unpack\(KEYS\)", text, re.MULTILINE | re.DOTALL)
+    assert named
+    assert re.findall(r"\w+", named[1].lower()) == [name for name, _, _ in keys.QUEUE_KEYS]
+
+
+def test_all_keys_of_a_queue_lie_in_one_slot() -> None:
+    names = [*keys.queue_keys("films"), keys.key("films", "outcome:1")]
+    assert {re.search(r"\{(.*?)\}", name)[1] for name in names} == {"films"}
+
+
+def test_the_protocol_version_is_the_same_on_both_sides() -> None:
+    assert f"local PROTOCOL = '{commands.PROTOCOL}'" in FOLDER.joinpath("shared", "queue.lua").read_text()
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_a_server_that_knows_no_script_is_taught_it_on_the_way(server: Server, verb: str) -> None:
+    server.raw.script_flush()
+    command = getattr(commands, verb)("films", *SAMPLES[verb])
+    server.client.run(command)
+    assert server.raw.script_exists(command.script.sha) == [True]
+
+
+def test_scripts_forgotten_between_two_calls_are_loaded_again_in_a_pipeline_too(server: Server) -> None:
+    place = PutPlace()
+    server.client.run(commands.put("films", [("a", b"")], place))
+    server.raw.script_flush()
+    told = [
+        commands.put("films", [("b", b"")], place),
+        commands.count("films"),
+        commands.put("films", [("c", b"")], place),
+        commands.claim("films", "ann", "n", 1, 9.0),
+    ]
+    answers = server.client.run_all(told)
+    assert [answers[0].accepted, answers[2].accepted, answers[3].jobs[0].id] == [1, 1, "a"]
+    assert server.client.run(commands.count("films")).accepted == 3
+
+
+def test_a_listener_teaches_the_server_too(server: Server) -> None:
+    server.raw.script_flush()
+    listener = Listener(server.client)
+    listener.ask(commands.count("films"))
+    assert listener.answer().accepted == 0
+    listener.close()

@@ -1,0 +1,109 @@
+"""fail and revive: leased -> dead -> ready; dead letters keep their bytes and are bounded, with a counter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.store import commands
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+
+
+def failure(job_id: str, outcome: str = "failed") -> Settlement:
+    return Settlement(job_id, outcome.encode(), 600.0, b"note")
+
+
+def dead(lane: Lane, *ids: str) -> None:
+    token = lane.take(*ids)
+    for one in ids:
+        lane.run(commands.fail, token, failure(one))
+
+
+def test_a_failed_job_is_a_dead_letter_with_its_bytes_and_the_reason(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.raw.hset(lane.key("tries"), "a", "2 1 1")
+    lane.raw.hset(lane.key("progress"), "a", "half")
+    before = lane.dump()
+    assert lane.run(commands.fail, token, failure("a")) == "OK"
+    assert lane.changes(before) == {
+        "leased": {"b": 1000},
+        "leases": {"b": f"#1 ann H {TOP + 2}"},
+        "tries": None,
+        "progress": None,
+        "dead": {"a": 0},
+        "reasons": {"a": "failed"},
+        "outcome:a": "failed",
+        "history": ["note"],
+    }
+
+
+def test_a_failure_sent_twice_is_one_failure(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.fail, token, failure("a"))
+    before = lane.dump()
+    assert lane.run_again(commands.fail, token, failure("a")) == "OK"
+    assert lane.changes(before) == {}
+
+
+def test_a_failure_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
+    token = lane.take("a")
+    before = lane.dump()
+    for wrong in ("1", token[:-1], token + "0"):
+        assert lane.run(commands.fail, wrong, failure("a")) == "STALE"
+    assert lane.run(commands.fail, token, failure("never put")) == "STALE"
+    assert lane.changes(before) == {}
+
+
+def test_a_failure_of_what_another_has_failed_is_stale(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.fail, token, failure("a", "one reason"))
+    before = lane.dump()
+    assert lane.run(commands.fail, token, failure("a", "another reason")) == "STALE"
+    assert lane.changes(before) == {}
+
+
+def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: Lane) -> None:
+    """The ten thousand are written straight into the keys, as fail would have."""
+    ids = [f"old{number:05}" for number in range(10_000)]
+    lane.raw.zadd(lane.key("dead"), {one: place + 1 for place, one in enumerate(ids)})
+    lane.raw.hset(lane.key("reasons"), mapping=dict.fromkeys(ids, "failed"))
+    lane.raw.hset(lane.key("jobs"), mapping=dict.fromkeys(ids, "bytes"))
+    lane.raw.hset(lane.key("meta"), mapping={"accepted": 10_000, "version": 1})
+    dead(lane, "one", "more")
+    count = lane.count()
+    assert (count.dead, count.discarded, count.imbalance) == (10_000, 2, 0)
+    state = lane.dump()
+    assert {"old00000", "old00001"} & state["jobs"].keys() == set()
+    assert {"old00002", "one", "more"} <= state["dead"].keys()
+    assert [entry for entry in state["history"] if entry.startswith("old")] == ["old00000", "old00001"]
+
+
+def test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait(lane: Lane) -> None:
+    dead(lane, "a", "b")
+    lane.put("c")
+    before = lane.dump()
+    assert lane.run(commands.revive, ["a", "b", "c", "never put"]) == 2
+    assert lane.changes(before) == {
+        "dead": None,
+        "reasons": None,
+        "outcome:a": None,
+        "outcome:b": None,
+        "ready": {"c": TOP + 3, "a": TOP + 4, "b": TOP + 5},
+        "bell": before["bell"] + ["1", "1"],
+        "meta.sequence": "5",
+    }
+    assert [(job.id, job.data, job.retries) for job in lane.claim(3).jobs] == [
+        (one, f"bytes of {one}".encode(), 0) for one in "cab"
+    ]
+
+
+def test_reviving_twice_revives_once(lane: Lane) -> None:
+    dead(lane, "a")
+    lane.run(commands.revive, ["a"])
+    before = lane.dump()
+    assert lane.run_again(commands.revive, ["a"]) == 0
+    assert lane.changes(before) == {}

@@ -1,0 +1,133 @@
+"""finish: leased -> over, a batch under one token; the outcome is kept, counted and pushed to who waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.store import commands
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+KEEP = 600.0
+
+
+def settlement(job_id: str, outcome: str = "done", keep: float = KEEP, note: str = "") -> Settlement:
+    return Settlement(job_id, outcome.encode(), keep, note.encode())
+
+
+def test_a_finish_takes_every_trace_but_the_outcome(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.raw.hset(lane.key("progress"), "a", "half")
+    lane.raw.hset(lane.key("tries"), "a", "1 0 0")
+    before = lane.dump()
+    assert lane.run(commands.finish, token, [settlement("a", note="a is done")]) == []
+    assert lane.changes(before) == {
+        "leased": {"b": 1000},
+        "leases": {"b": f"#1 ann H {TOP + 2}"},
+        "jobs": {"b": "bytes of b"},
+        "progress": None,
+        "tries": None,
+        "outcome:a": "done",
+        "history": ["a is done"],
+        "meta.finished": "1",
+    }
+    assert 590_000 < lane.raw.pttl(lane.key("outcome:a")) <= 600_000
+
+
+def test_the_last_finish_leaves_nothing_but_outcomes_the_last_claim_and_the_books(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.run(commands.finish, token, [settlement("a"), settlement("b")])
+    state = lane.dump()
+    assert {name for name in state if not name.startswith("meta.")} == {"bell", "claim:ann", "outcome:a", "outcome:b"}
+
+
+def test_a_finish_can_be_counted_as_a_cancellation(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.finish, token, [settlement("a")], "cancelled")
+    count = lane.count()
+    assert (count.finished, count.cancelled) == (0, 1)
+
+
+def test_a_finish_sent_twice_is_one_finish(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.run(commands.finish, token, [settlement("a"), settlement("b")])
+    before = lane.dump()
+    assert lane.run_again(commands.finish, token, [settlement("a"), settlement("b")]) == []
+    assert lane.changes(before) == {}
+
+
+@pytest.mark.parametrize("token", ["1", "", "#", "{}0", " {}"])
+def test_a_finish_with_a_token_that_is_not_the_lease_s_changes_nothing(lane: Lane, token: str) -> None:
+    mine = lane.take("a", "b")
+    wrong = token.format(mine)
+    before = lane.dump()
+    assert lane.run(commands.finish, wrong, [settlement("a"), settlement("b")]) == ["a", "b"]
+    assert lane.changes(before) == {}
+
+
+def test_a_token_that_begins_like_the_lease_s_is_another(lane: Lane) -> None:
+    token = lane.take("a")
+    before = lane.dump()
+    assert lane.run(commands.finish, token[:-1], [settlement("a")]) == ["a"]
+    assert lane.changes(before) == {}
+
+
+def test_of_a_batch_only_what_is_held_is_settled(lane: Lane) -> None:
+    token = lane.take("a", "b", "c")
+    lane.run(commands.release, token, ["b"])
+    answer = lane.run(
+        commands.finish, token, [settlement("a"), settlement("b"), settlement("c"), settlement("never put")]
+    )
+    assert answer == ["b", "never put"]
+    assert lane.count().finished == 2
+    assert lane.run(commands.state, "b").state == "ready"
+
+
+def test_the_one_whose_lease_ran_out_may_not_settle_what_another_took(lane: Lane) -> None:
+    late = lane.take("a")
+    lane.let_leases_run_out()
+    lane.run(commands.reap)
+    current = lane.claim(owner="bob").token
+    assert lane.run(commands.finish, late, [settlement("a", "of the late one")]) == ["a"]
+    assert lane.run(commands.finish, current, [settlement("a", "of the holder")]) == []
+    assert lane.run(commands.finish, late, [settlement("a", "of the late one")]) == ["a"]
+    assert lane.run(commands.state, "a").detail == b"of the holder"
+
+
+def test_on_a_server_that_was_emptied_nothing_is_settled_and_nothing_is_made_up(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.raw.flushall()
+    assert lane.run(commands.finish, token, [settlement("a")]) == ["a"]
+    assert lane.dump() == {}
+    lane.put("b")
+    assert [job.id for job in lane.claim().jobs] == ["b"]
+
+
+def test_an_outcome_is_kept_long_enough_for_a_command_sent_again_even_if_nobody_wants_it(lane: Lane) -> None:
+    """Longer than a client tries: else a put whose answer was lost would run a second time."""
+    token = lane.take("a")
+    lane.run(commands.finish, token, [settlement("a", keep=0.0)])
+    assert 15_000 < lane.raw.pttl(lane.key("outcome:a")) <= 20_000
+
+
+def test_five_hundred_jobs_are_settled_at_once(lane: Lane) -> None:
+    ids = [f"job{number:03}" for number in range(500)]
+    token = lane.take(*ids)
+    assert lane.run(commands.finish, token, [settlement(one) for one in ids]) == []
+    count = lane.count()
+    assert (count.live, count.finished) == (0, 500)
+
+
+def test_the_history_keeps_about_the_last_thousand(lane: Lane) -> None:
+    for _ in range(3):
+        ids = [f"job{number:03}" for number in range(500)]
+        token = lane.take(*ids)
+        lane.run(commands.finish, token, [settlement(one, note=one) for one in ids])
+        for one in ids:
+            lane.raw.delete(lane.key(f"outcome:{one}"))
+    assert 1000 <= lane.raw.xlen(lane.key("history")) < 1200

@@ -1,0 +1,160 @@
+"""join, leave, state, count, bound: who waits for the end of all jobs, and where jobs are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.store import commands
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+
+def is_woken(lane: Lane, joiner: str = "joe") -> bool:
+    return lane.raw.exists(lane.key(f"wake:{joiner}")) == 1
+
+
+def test_with_nothing_live_nobody_waits(lane: Lane) -> None:
+    assert lane.run(commands.join, "joe") == 0
+    assert lane.dump() == {}
+
+
+def test_everything_that_is_not_over_is_waited_for(lane: Lane) -> None:
+    lane.take("taken")
+    lane.put("waits")
+    lane.put("later", delay=1000.0)
+    before = lane.dump()
+    for _ in range(2):
+        assert lane.run(commands.join, "joe") == 3
+        assert lane.changes(before) == {"joiners": {"joe"}}
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "lost", "cancel", "purge"])
+def test_the_end_of_the_last_job_wakes_all_who_wait_for_it_and_the_one_before_nobody(
+    lane: Lane, end: str
+) -> None:
+    lane.put("first", "last")
+    lane.run(commands.join, "joe")
+    lane.run(commands.join, "jim")
+    lane.run(commands.finish, lane.claim().token, [Settlement("first", b"", 60.0)])
+    assert not is_woken(lane)
+    if end == "cancel":
+        lane.run(commands.cancel, "last", b"", 60.0)
+    elif end == "purge":
+        lane.run(commands.purge, 5, b"", 60.0)
+    else:
+        lane.raw.hset(lane.key("tries"), "last", "0 2 2")
+        token = lane.claim().token
+        settlement = Settlement("last", b"", 60.0)
+        if end == "finish":
+            lane.run(commands.finish, token, [settlement])
+        elif end == "fail":
+            lane.run(commands.fail, token, settlement)
+        else:
+            assert lane.run(commands.lost, token, settlement, b"") == "dead"
+    assert is_woken(lane)
+    assert is_woken(lane, "jim")
+    assert "joiners" not in lane.dump()
+    assert lane.run(commands.join, "joe") == 0
+
+
+def test_a_retried_job_is_not_the_end(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.join, "joe")
+    lane.run(commands.retry, token, "a", 1000.0, b"")
+    assert not is_woken(lane)
+
+
+def test_who_leaves_is_not_woken(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.join, "joe")
+    lane.run(commands.leave, "joe")
+    lane.run(commands.purge, 9, b"", 60.0)
+    assert not is_woken(lane)
+
+
+def test_the_state_of_a_job_is_where_it_is_a_member(lane: Lane) -> None:
+    def state(job_id: str) -> tuple[str, object, bytes]:
+        answer = lane.run(commands.state, job_id)
+        return answer.state, answer.detail, answer.data
+
+    lane.put("a", "b")
+    lane.put("later", delay=1000.0)
+    assert state("b") == ("ready", 1, b"bytes of b")
+    where, left, _ = state("later")
+    assert where == "delayed"
+    assert 990_000 < left <= 1_000_000
+    token = lane.claim(2).token
+    assert state("a")[:2] == ("leased", f"{token} ann S {255 * 2**45 + 1}".encode())
+    lane.run(commands.finish, token, [Settlement("a", b"done", 60.0)])
+    lane.run(commands.fail, token, Settlement("b", b"failed", 60.0))
+    assert state("a") == ("over", b"done", b"")
+    assert state("b") == ("dead", b"failed", b"bytes of b")
+    assert state("never put") == ("gone", b"", b"")
+
+
+def test_looking_changes_nothing(lane: Lane) -> None:
+    lane.take("a")
+    before = lane.dump()
+    lane.run(commands.state, "a")
+    lane.run(commands.count)
+    assert lane.changes(before) == {}
+
+
+def test_the_count_is_the_whole_ledger(lane: Lane) -> None:
+    lane.put("finished", "failed", "cancelled", "taken", "waits", maxsize=9)
+    lane.put("later", delay=1000.0)
+    token = lane.claim(4).token
+    lane.run(commands.finish, token, [Settlement("finished", b"", 60.0)])
+    lane.run(commands.fail, token, Settlement("failed", b"", 60.0))
+    lane.run(commands.cancel, "cancelled", b"", 60.0)
+    lane.run(commands.pause)
+    lane.run(commands.shut)
+    count = lane.count()
+    assert count == commands.Count(
+        ready=1,
+        delayed=1,
+        leased=1,
+        dead=1,
+        blocked=0,
+        accepted=6,
+        finished=1,
+        cancelled=1,
+        discarded=0,
+        orphans=0,
+        lapsed=0,
+        maxsize=9,
+        paused=1,
+        shutdown=1,
+    )
+    assert (count.waiting, count.live, count.imbalance) == (2, 3, 0)
+
+
+def test_a_job_that_vanished_shows_in_the_ledger(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.raw.zrem(lane.key("ready"), "a")
+    assert lane.count().imbalance == 1
+    lane.raw.zadd(lane.key("ready"), {"a": 1})
+
+
+def test_a_bound_can_be_set_ahead_and_again_and_lowered_below_what_waits(lane: Lane) -> None:
+    for _ in range(2):
+        lane.run(commands.bound, 3)
+        assert lane.dump() == {"meta.version": "1", "meta.maxsize": "3"}
+    lane.put("a", "b", "c")
+    lane.run(commands.bound, 1)
+    assert lane.count().waiting == 3
+    assert lane.put("d").accepted == 0
+    lane.run(commands.bound, 0)
+    assert lane.put("d").accepted == 1
+
+
+@pytest.mark.parametrize("verb", [commands.pause, commands.shut, commands.resume])
+def test_control_of_an_empty_queue_is_fine_and_can_be_said_twice(lane: Lane, verb: object) -> None:
+    lane.run(verb)
+    before = lane.dump()
+    lane.run(verb)
+    assert {name: value for name, value in lane.changes(before).items() if name != "bell"} == {}

@@ -1,0 +1,135 @@
+"""listen: an inbox is held open, gets what ends from now on, and is told what had ended before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.store import commands, plain
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+MINE = "producer01"  # the name of an inbox: the first ten characters of every id its producer makes
+OTHER = "producer02"
+HOLD = 1000.0
+
+
+def listen(lane: Lane, *ids: str, inbox: str = MINE, hold: float = HOLD) -> commands.Letters:
+    return lane.run(commands.listen, inbox, hold, ids)
+
+
+def pushed(lane: Lane, inbox: str = MINE) -> list[str]:
+    return lane.dump().get(f"inbox:{inbox}", [])
+
+
+def end(lane: Lane, *ids: str) -> None:
+    token = lane.take(*ids)
+    lane.run(commands.finish, token, [Settlement(one, f"of {one}".encode(), 600.0) for one in ids])
+
+
+def test_holding_an_inbox_open_notes_until_when_and_nothing_else(lane: Lane) -> None:
+    for _ in range(2):
+        assert listen(lane) == commands.Letters({}, 0)
+        assert lane.dump() == {"inboxes": {MINE: 1000}}
+
+
+def test_closing_takes_it_away_with_what_lay_in_it(lane: Lane) -> None:
+    listen(lane)
+    end(lane, f"{MINE}0001")
+    for _ in range(2):
+        assert listen(lane, hold=0.0) == commands.Letters({}, 0)
+        state = lane.dump()
+        assert "inboxes" not in state
+        assert f"inbox:{MINE}" not in state
+
+
+@pytest.mark.parametrize("way", ["finish", "fail", "cancel", "purge", "lost"])
+def test_whatever_ends_a_job_its_outcome_is_pushed_to_its_own_producer(lane: Lane, way: str) -> None:
+    listen(lane)
+    job_id = f"{MINE}0001"
+    lane.put(job_id)
+    lane.raw.hset(lane.key("tries"), job_id, "0 2 2")
+    settlement = Settlement(job_id, b"the outcome", 600.0)
+    {
+        "finish": lambda: lane.run(commands.finish, lane.claim().token, [settlement]),
+        "fail": lambda: lane.run(commands.fail, lane.claim().token, settlement),
+        "cancel": lambda: lane.run(commands.cancel, job_id, b"the outcome", 600.0),
+        "purge": lambda: lane.run(commands.purge, 1, b"the outcome", 600.0),
+        "lost": lambda: lane.run(commands.lost, lane.claim().token, settlement, b""),
+    }[way]()
+    assert pushed(lane) == [job_id, "the outcome"]
+    assert 100_000 < lane.raw.pttl(lane.key(f"inbox:{MINE}")) <= 120_000
+
+
+def test_a_batch_arrives_in_pairs_each_at_its_own_producer(lane: Lane) -> None:
+    listen(lane)
+    listen(lane, inbox=OTHER)
+    end(lane, f"{MINE}0001", f"{OTHER}0001", f"{MINE}0002")
+    assert pushed(lane) == [f"{MINE}0001", f"of {MINE}0001", f"{MINE}0002", f"of {MINE}0002"]
+    assert pushed(lane, OTHER) == [f"{OTHER}0001", f"of {OTHER}0001"]
+    queue, pairs = lane.client.run(plain.await_letters(["elsewhere", lane.queue], OTHER, 0.1))
+    assert (queue, pairs) == (lane.queue, [f"{OTHER}0001".encode(), f"of {OTHER}0001".encode()])
+
+
+def test_nobody_listens_so_nothing_is_pushed_and_the_outcome_is_only_kept(lane: Lane) -> None:
+    end(lane, f"{MINE}0001")
+    assert pushed(lane) == []
+    assert listen(lane, f"{MINE}0001").outcomes == {f"{MINE}0001": f"of {MINE}0001".encode()}
+
+
+def test_an_inbox_that_nobody_held_open_any_longer_is_closed(lane: Lane) -> None:
+    listen(lane)
+    lane.raw.zadd(lane.key("inboxes"), {MINE: 1})
+    end(lane, f"{MINE}0001")
+    assert pushed(lane) == []
+    listen(lane, inbox=OTHER)
+    assert lane.dump()["inboxes"] == {OTHER: 1000}
+
+
+def test_what_is_asked_for_is_told_if_it_is_over_dead_or_unknown_and_left_out_if_it_goes_on(
+    lane: Lane,
+) -> None:
+    end(lane, "over")
+    lane.run(commands.fail, lane.take("dead"), Settlement("dead", b"why", 600.0))
+    lane.raw.delete(lane.key("outcome:dead"))
+    lane.take("runs")
+    lane.put("waits")
+    letters = listen(lane, "over", "dead", "runs", "waits", "never put")
+    assert letters.outcomes == {"over": b"of over", "dead": b"why", "never put": b""}
+    assert letters.looked == 5
+
+
+def test_a_job_of_somebody_else_is_watched_and_its_outcome_pushed_to_all_who_watch(lane: Lane) -> None:
+    job_id = f"{OTHER}0001"
+    lane.put(job_id)
+    for inbox in (MINE, "producer03", MINE):
+        listen(lane, job_id, inbox=inbox)
+    assert lane.dump()["watchers"] == {job_id: f" {MINE} producer03"}
+    lane.run(commands.cancel, job_id, b"away", 600.0)
+    assert pushed(lane) == [job_id, "away"]
+    assert pushed(lane, "producer03") == [job_id, "away"]
+    assert "watchers" not in lane.dump()
+
+
+def test_a_job_of_ones_own_needs_no_watcher(lane: Lane) -> None:
+    lane.put(f"{MINE}0001")
+    listen(lane, f"{MINE}0001")
+    assert "watchers" not in lane.dump()
+
+
+def test_a_reply_is_bounded_and_says_how_far_it_got(lane: Lane) -> None:
+    ids = [f"job{number}" for number in range(5)]
+    token = lane.take(*ids)
+    big = b"x" * 600_000
+    lane.run(commands.finish, token, [Settlement(one, big, 600.0) for one in ids])
+    letters = listen(lane, *ids)
+    assert letters.looked == 2
+    assert [*letters.outcomes] == ids[:2]
+
+
+def test_an_empty_push_wakes_the_reader_without_an_outcome(lane: Lane) -> None:
+    lane.client.run_all(plain.nudge(lane.queue, MINE))
+    assert lane.client.run(plain.await_letters([lane.queue], MINE, 0.1)) == (lane.queue, [b"", b""])

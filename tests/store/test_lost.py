@@ -1,0 +1,219 @@
+"""lost and reap: a worker died under a job, or was not heard of; who is to blame, and when it is enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.outcome import decode_settled
+from conveyor.store import commands
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+LOST = b"its workers died"
+
+
+def lost(lane: Lane, token: str, job_id: str) -> str:
+    return lane.run(commands.lost, token, Settlement(job_id, LOST, 600.0, b"note"), b"cancelled")
+
+
+def died(lane: Lane, token: str, job_id: str) -> str:
+    """Have a worker die in one of the two ways, and give what became of the job."""
+    return lost(lane, token, job_id)
+
+
+def lapsed(lane: Lane, token: str, job_id: str) -> str:
+    lane.let_leases_run_out(job_id)
+    lane.run(commands.reap)
+    state = lane.run(commands.state, job_id)
+    return state.state
+
+
+def test_the_job_that_ran_is_suspected_and_back_at_its_old_place(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.put("c")
+    lane.raw.hset(lane.key("progress"), "a", "half")
+    before = lane.dump()
+    assert lost(lane, token, "a") == "ready"
+    assert lane.changes(before) == {
+        "leased": {"b": 1000},
+        "leases": {"b": f"#1 ann H {TOP + 2}"},
+        "progress": None,
+        "ready": {"a": TOP + 1, "c": TOP + 3},
+        "tries": {"a": "0 1 1"},
+        "bell": before["bell"] + ["1"],
+        "history": ["note"],
+    }
+
+
+def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lane: Lane) -> None:
+    lane.take("started", "held")
+    lane.raw.hset(lane.key("progress"), "started", "half")
+    lane.let_leases_run_out()
+    before = lane.dump()
+    assert lane.run(commands.reap) == 2
+    assert lane.changes(before) == {
+        "leased": None,
+        "leases": None,
+        "progress": None,
+        "ready": {"started": TOP + 1, "held": TOP + 2},
+        "tries": {"started": "0 1 1", "held": "0 0 1"},
+        "bell": before["bell"] + ["1", "1"],
+        "meta.lapsed": "2",
+    }
+
+
+def test_a_held_job_that_its_supervisor_knows_to_have_run_is_suspected(lane: Lane) -> None:
+    token = lane.take("first", "second")
+    assert lost(lane, token, "second") == "ready"
+    assert lane.dump()["tries"] == {"second": "0 1 1"}
+
+
+@pytest.mark.parametrize("ending", [died, lapsed])
+def test_after_the_third_crash_the_job_is_dead(lane: Lane, ending: Any) -> None:
+    lane.put("bad")
+    for crash in (1, 2):
+        batch = lane.claim()
+        assert batch.jobs[0].crashes == crash - 1
+        assert ending(lane, batch.token, "bad") == "ready"
+    assert ending(lane, lane.claim().token, "bad") == "dead"
+    state = lane.dump()
+    assert state["dead"] == {"bad": 0}
+    assert state["jobs"] == {"bad": "bytes of bad"}
+    assert "tries" not in state
+    reason = lane.raw.hget(lane.key("reasons"), "bad")
+    assert reason == LOST if ending is died else decode_settled(reason).state == "lost"
+
+
+def test_a_job_that_is_never_to_blame_is_recovered_any_number_of_times(lane: Lane) -> None:
+    lane.put("first", "held")
+    for _ in range(5):
+        batch = lane.claim(9)
+        lane.let_leases_run_out()
+        lane.run(commands.renew, [(job.id, batch.token, False) for job in batch.jobs], 100.0)
+        lane.let_leases_run_out()
+        lane.run(commands.reap)
+    assert lane.dump()["tries"]["first"].startswith("0 0 ")
+    assert lane.count().dead == 0
+
+
+def test_retries_and_crashes_are_counted_apart(lane: Lane) -> None:
+    lane.put("a")
+    lost(lane, lane.claim().token, "a")
+    lane.run(commands.retry, lane.claim().token, "a", 0.0, b"")
+    lost(lane, lane.claim().token, "a")
+    assert lane.dump()["tries"] == {"a": "1 2 2"}
+
+
+@pytest.mark.parametrize("ending", [died, lapsed])
+def test_a_job_that_somebody_wants_cancelled_is_cancelled_when_its_worker_dies(
+    lane: Lane, ending: Any
+) -> None:
+    token = lane.take("a")
+    lane.run(commands.cancel, "a", b"", 60.0)
+    assert ending(lane, token, "a") in {"cancelled", "over"}
+    count = lane.count()
+    assert (count.live, count.cancelled) == (0, 1)
+
+
+def test_a_loss_told_twice_or_with_another_token_changes_nothing(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lost(lane, token, "a")
+    before = lane.dump()
+    assert lost(lane, token, "a") == "STALE"
+    assert lost(lane, "1", "b") == "STALE"
+    assert lost(lane, token[:-1], "b") == "STALE"
+    assert lane.changes(before) == {}
+
+
+def test_reaping_again_takes_nothing_back(lane: Lane) -> None:
+    lane.take("a")
+    lane.let_leases_run_out()
+    lane.run(commands.reap)
+    before = lane.dump()
+    assert lane.run_again(commands.reap) == 0
+    assert lane.changes(before) == {}
+
+
+def test_one_slice_is_32_leases_and_every_slice_gets_further(lane: Lane) -> None:
+    ids = [f"job{number:03}" for number in range(100)]
+    lane.take(*ids)
+    lane.let_leases_run_out()
+    assert [lane.run(commands.reap) for _ in range(5)] == [32, 32, 32, 4, 0]
+
+
+def test_a_claim_recovers_what_is_abandoned_and_takes_it(lane: Lane) -> None:
+    lane.take("abandoned")
+    lane.let_leases_run_out()
+    batch = lane.claim(owner="bob")
+    assert [(job.id, job.crashes) for job in batch.jobs] == [("abandoned", 1)]
+
+
+def test_an_entry_without_a_lease_is_dropped_and_counted(lane: Lane) -> None:
+    lane.take("a")
+    lane.raw.zadd(lane.key("leased"), {"ghost": 1})
+    lane.run(commands.reap)
+    assert lane.count().orphans == 1
+    assert lane.dump()["leased"] == {"a": 1000}
+
+
+@pytest.mark.parametrize("how", ["reap", "renew", "claim"])
+def test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery(lane: Lane, how: str) -> None:
+    token = lane.take("a")
+    lane.run(commands.cancel, "a", b"", 60.0)
+    lane.run(commands.join, "joe")
+    lane.let_leases_run_out()
+    if how == "reap":
+        lane.run(commands.reap)
+    elif how == "claim":
+        lane.claim(owner="bob")
+    else:
+        lane.run(commands.renew, [("gone", token, True)], 100.0)
+    assert lane.count().live == 0
+    assert lane.raw.exists(lane.key("wake:joe"))
+
+
+# --- the clock that leases run on: it must follow the server's, but not where that one jumps
+
+
+def test_a_clock_that_jumps_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
+    lane.put("a")
+    token = lane.claim(lease=15.0).token
+    lane.turn_clock(3_600_000)
+    assert lane.run(commands.reap) == 0
+    assert lane.claim(owner="bob").jobs == ()
+    assert lane.run(commands.renew, [("a", token, True)], 15.0).lost == []
+
+
+def test_after_a_jump_an_abandoned_lease_still_ends_within_its_length(lane: Lane) -> None:
+    """A step is at most five seconds, so three looks more than five seconds apart end a lease of fifteen."""
+    lane.put("a")
+    lane.claim(lease=15.0)
+    moved = 0
+    for _ in range(3):
+        lane.turn_clock(6_000)
+        moved += lane.run(commands.reap)
+    assert moved == 1
+
+
+def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
+    lane.put("a")
+    lane.claim(lease=9.0)
+    lane.turn_clock(-3_600_000)
+    assert lane.run(commands.reap) == 0
+    for _ in range(2):
+        lane.turn_clock(5_000)
+        lane.run(commands.reap)
+    assert lane.count().leased == 0
+
+
+def test_looking_often_does_not_make_the_clock_run_faster(lane: Lane) -> None:
+    lane.put("a")
+    lane.claim(lease=15.0)
+    for _ in range(200):
+        lane.run(commands.reap)
+    assert lane.count().leased == 1

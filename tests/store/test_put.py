@@ -1,0 +1,196 @@
+"""put: (new) -> ready or delayed, and the line of producers that wait for room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from conveyor.errors import DuplicateJob, ShutDown, StoreMismatch, StoreRefused
+from conveyor.store import commands
+from conveyor.store.answers import PutAnswer, PutPlace
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45  # where priority 0 begins
+
+
+def jobs(*ids: str) -> list[tuple[str, bytes]]:
+    return [(one, f"bytes of {one}".encode()) for one in ids]
+
+
+def test_a_put_notes_the_job_its_place_and_the_books_and_rings_once(lane: Lane) -> None:
+    assert lane.put("a") == PutAnswer(1, 1)
+    assert lane.dump() == {
+        "jobs": {"a": "bytes of a"},
+        "ready": {"a": TOP + 1},
+        "bell": ["1"],
+        "meta.version": "1",
+        "meta.sequence": "1",
+        "meta.accepted": "1",
+    }
+
+
+def test_jobs_put_together_keep_their_order_and_ring_for_each(lane: Lane) -> None:
+    lane.put("z")
+    before = lane.dump()
+    assert lane.put("y", "x", "w") == PutAnswer(3, 4)
+    assert lane.changes(before) == {
+        "jobs": {one: f"bytes of {one}" for one in "wxyz"},
+        "ready": {"z": TOP + 1, "y": TOP + 2, "x": TOP + 3, "w": TOP + 4},
+        "bell": ["1"] * 4,
+        "meta.sequence": "4",
+        "meta.accepted": "4",
+    }
+
+
+def test_a_delayed_job_waits_apart_and_its_priority_is_remembered(lane: Lane) -> None:
+    lane.put("a", delay=1000.0)
+    lane.put("b", delay=2000.0, priority=7)
+    state = lane.dump()
+    assert state["delayed"] == {"a": 1000, "b": 2000}
+    assert state["priorities"] == {"b": "7"}
+    assert "ready" not in state
+
+
+def test_a_higher_priority_comes_first_and_equals_keep_their_order(lane: Lane) -> None:
+    for one, priority in (("low", 0), ("high", 9), ("low2", 0), ("high2", 9), ("top", 255)):
+        lane.put(one, priority=priority)
+    assert [job.id for job in lane.claim(9).jobs] == ["top", "high", "high2", "low", "low2"]
+
+
+def test_the_bell_holds_no_more_than_32_hints(lane: Lane) -> None:
+    lane.put(*(f"job{number}" for number in range(100)))
+    assert lane.raw.llen(lane.key("bell")) == 32
+
+
+@pytest.mark.parametrize(("waiting", "wanted", "accepted"), [(0, 3, 3), (1, 3, 2), (3, 1, 0), (0, 5, 3)])
+def test_a_full_queue_takes_the_first_jobs_that_fit_and_says_how_many(
+    lane: Lane, waiting: int, wanted: int, accepted: int
+) -> None:
+    lane.put(*(f"old{number}" for number in range(waiting)), maxsize=3)
+    fresh = [f"new{number}" for number in range(wanted)]
+    assert lane.put(*fresh, maxsize=3) == PutAnswer(accepted, min(3, waiting + wanted))
+    assert [one for one in fresh if one in lane.dump().get("jobs", {})] == fresh[:accepted]
+
+
+def test_delayed_jobs_take_room_and_taken_ones_do_not(lane: Lane) -> None:
+    lane.put("a", maxsize=2, delay=1000.0)
+    lane.put("b")
+    assert lane.put("c").accepted == 0
+    lane.claim()
+    assert lane.put("c").accepted == 1
+
+
+def test_a_bound_set_by_one_holds_for_all_and_no_bound_leaves_it_alone(lane: Lane) -> None:
+    lane.put("a", maxsize=1)
+    before = lane.dump()
+    assert lane.put("b") == PutAnswer(0, 1)
+    assert lane.changes(before) == {}
+    assert lane.put("b", maxsize=2) == PutAnswer(1, 2)
+    assert lane.dump()["meta.maxsize"] == "2"
+
+
+@pytest.mark.parametrize("place", [{}, {"delay": 1000.0, "priority": 3}, {"maxsize": 5}])
+def test_a_put_sent_twice_is_one_put(lane: Lane, place: dict[str, Any]) -> None:
+    lane.put("a", "b", **place)
+    before = lane.dump()
+    assert lane.run_again(commands.put, jobs("a", "b"), PutPlace(**place)) == PutAnswer(2, 2)
+    assert lane.changes(before) == {}
+
+
+def test_a_put_sent_twice_whose_jobs_moved_on_meanwhile_is_one_put(lane: Lane) -> None:
+    """One job is taken, one has ended, one is dead, one waits: all four were accepted."""
+    lane.put("taken", "ended", "dead", "waits")
+    batch = lane.claim(3)
+    lane.run(commands.finish, batch.token, [commands.Settlement("ended", b"done", 0.0)])
+    lane.run(commands.fail, batch.token, commands.Settlement("dead", b"failed", 60.0))
+    before = lane.dump()
+    answer = lane.run_again(commands.put, jobs("taken", "ended", "dead", "waits"), PutPlace())
+    assert answer == PutAnswer(4, 1)
+    assert lane.changes(before) == {}
+
+
+def test_a_delayed_put_sent_twice_leaves_nothing_behind_once_the_job_was_taken(lane: Lane) -> None:
+    lane.put("a", delay=0.001, priority=5)
+    while not (batch := lane.claim()).jobs:
+        pass
+    before = lane.dump()
+    lane.run_again(commands.put, jobs("a"), PutPlace(delay=0.001, priority=5))
+    assert lane.changes(before) == {}
+    assert batch.jobs[0].id == "a"
+
+
+def test_a_put_sent_twice_to_a_queue_shut_in_between_was_accepted(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.shut)
+    assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
+    with pytest.raises(ShutDown):
+        lane.run_again(commands.put, jobs("a", "b"), PutPlace())
+
+
+def test_the_second_half_of_a_put_that_was_cut_short_is_added_when_it_is_sent_again(lane: Lane) -> None:
+    assert lane.put("a", "b", "c", maxsize=2) == PutAnswer(2, 2)
+    lane.claim()
+    assert lane.run_again(commands.put, jobs("a", "b", "c"), PutPlace(maxsize=2)) == PutAnswer(3, 2)
+    assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("how", ["waits", "taken", "ended", "dead"])
+def test_an_own_id_that_is_known_is_refused_and_nothing_changes(lane: Lane, how: str) -> None:
+    token = lane.take("mine") if how != "waits" else lane.put("mine")
+    if how == "ended":
+        lane.run(commands.finish, token, [commands.Settlement("mine", b"done", 60.0)])
+    elif how == "dead":
+        lane.run(commands.fail, token, commands.Settlement("mine", b"failed", 60.0))
+    before = lane.dump()
+    with pytest.raises(DuplicateJob, match="mine"):
+        lane.run(commands.put, [("new", b""), ("mine", b"other bytes")], PutPlace(own_ids=True))
+    assert lane.changes(before) == {}
+
+
+def test_a_queue_that_was_shut_refuses_and_nothing_changes(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.shut)
+    before = lane.dump()
+    with pytest.raises(ShutDown):
+        lane.put("b")
+    assert lane.changes(before) == {}
+
+
+def test_a_queue_of_another_protocol_version_is_left_alone(lane: Lane) -> None:
+    lane.put("a")
+    lane.raw.hset(lane.key("meta"), "version", "2")
+    before = lane.dump()
+    for verb, args in (
+        (commands.put, (jobs("b"), PutPlace())),
+        (commands.claim, ("ann", "n", 1, 10.0)),
+        (commands.bound, (3,)),
+    ):
+        with pytest.raises(StoreMismatch):
+            lane.run(verb, *args)
+    assert lane.changes(before) == {}
+
+
+def test_a_server_that_is_out_of_memory_refuses_puts_and_can_still_be_drained(lane: Lane) -> None:
+    token = lane.take("retried", "failed", "released", "finished")
+    lane.put("waits")
+    lane.raw.config_set("maxmemory", "1mb")
+    before = lane.dump()
+    with pytest.raises(StoreRefused) as refusal:
+        lane.put("one more")
+    assert isinstance(refusal.value.__cause__, OutOfMemoryError) or "OOM" in str(refusal.value)
+    assert "memory" in refusal.value.hint
+    assert lane.changes(before) == {}
+    held = [(one, token, True) for one in ("retried", "failed", "released", "finished")]
+    assert lane.run(commands.renew, held, 1000.0).lost == []
+    assert lane.run(commands.retry, token, "retried", 1000.0, b"") == "OK"
+    assert lane.run(commands.fail, token, commands.Settlement("failed", b"no", 60.0)) == "OK"
+    assert lane.run(commands.release, token, ["released"]) == 1
+    assert lane.run(commands.finish, token, [commands.Settlement("finished", b"yes", 60.0)]) == []
+    assert [job.id for job in lane.claim(5).jobs] == ["released", "waits"]
+    assert lane.run(commands.purge, 10, b"away", 60.0) == 1
+    lane.raw.config_set("maxmemory", "0")
+    assert lane.put("one more").accepted == 1

@@ -1,0 +1,116 @@
+"""release: leased -> ready at the old place, without blame; and renew: leased for longer, by explicit list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+
+
+def test_what_is_given_back_stands_where_it_stood_and_nobody_is_blamed(lane: Lane) -> None:
+    token = lane.take("a", "b", "c")
+    lane.put("d")
+    lane.raw.hset(lane.key("progress"), "b", "half")
+    before = lane.dump()
+    assert lane.run(commands.release, token, ["a", "b"]) == 2
+    assert lane.changes(before) == {
+        "leased": {"c": 1000},
+        "leases": {"c": f"#1 ann H {TOP + 3}"},
+        "progress": None,
+        "ready": {"a": TOP + 1, "b": TOP + 2, "d": TOP + 4},
+        "bell": before["bell"] + ["1", "1"],
+    }
+
+
+def test_giving_back_twice_or_with_another_token_changes_nothing(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.run(commands.release, token, ["a"])
+    before = lane.dump()
+    assert lane.run_again(commands.release, token, ["a"]) == 0
+    assert lane.run(commands.release, "1", ["b"]) == 0
+    assert lane.run(commands.release, token[:-1], ["b"]) == 0
+    assert lane.run(commands.release, token, []) == 0
+    assert lane.changes(before) == {}
+
+
+def test_what_somebody_wants_cancelled_is_not_given_back_but_ends(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.cancel, "a", b"cancelled", 60.0)
+    lane.run(commands.join, "joe")
+    assert lane.run(commands.release, token, ["a"]) == 1
+    count = lane.count()
+    assert (count.live, count.cancelled) == (0, 1)
+    assert lane.raw.exists(lane.key("wake:joe"))
+
+
+def test_a_renewal_lengthens_the_leases_named_and_says_which_of_them_have_started(lane: Lane) -> None:
+    lane.put("a", "b", "c")
+    token = lane.claim(3, lease=200.0).token
+    before = lane.dump()
+    renewal = lane.run(commands.renew, [("a", token, False), ("b", token, True)], 1000.0)
+    assert (renewal.lost, renewal.cancelled) == ([], [])
+    assert lane.changes(before) == {
+        "leased": {"a": 1000, "b": 1000, "c": 200},
+        "leases": {"a": f"#1 ann H {TOP + 1}", "b": f"#1 ann S {TOP + 2}", "c": f"#1 ann H {TOP + 3}"},
+    }
+
+
+def test_a_renewal_sent_twice_is_one_renewal(lane: Lane) -> None:
+    token = lane.take("a")
+    before = lane.dump()
+    for _ in range(2):
+        assert lane.run_again(commands.renew, [("a", token, True)], 1000.0).lost == []
+        assert lane.changes(before) == {}
+
+
+def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> None:
+    token = lane.take("a", "finished", "given back")
+    lane.run(commands.finish, token, [commands.Settlement("finished", b"", 60.0)])
+    lane.run(commands.release, token, ["given back"])
+    before = lane.dump()
+    held = [
+        ("a", "1", True),
+        ("finished", token, True),
+        ("given back", token, True),
+        ("never put", token, True),
+    ]
+    assert lane.run(commands.renew, held, 1000.0).lost == ["a", "finished", "given back", "never put"]
+    assert lane.changes(before) == {}
+
+
+def test_a_renewal_tells_which_jobs_somebody_wants_cancelled_until_they_end(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.run(commands.cancel, "a", b"cancelled", 60.0)
+    for started in (True, False):
+        renewal = lane.run(commands.renew, [("a", token, started), ("b", token, True)], 1000.0)
+        assert renewal.cancelled == ["a"]
+    assert lane.dump()["leases"]["a"] == f"#1 ann C {TOP + 1}"
+
+
+def test_a_renewal_recovers_what_others_let_run_out(lane: Lane) -> None:
+    token = lane.take("mine", "abandoned")
+    lane.let_leases_run_out("abandoned")
+    lane.run(commands.renew, [("mine", token, True)], 1000.0)
+    state = lane.dump()
+    assert state["ready"] == {"abandoned": TOP + 2}
+    assert state["tries"] == {"abandoned": "0 0 1"}
+
+
+def test_the_one_who_renews_in_time_keeps_even_a_lease_that_had_run_out(lane: Lane) -> None:
+    """Nobody has taken the job since, so there is nothing to protect it from."""
+    token = lane.take("a")
+    lane.let_leases_run_out()
+    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == []
+    assert lane.dump()["leased"] == {"a": 1000}
+
+
+def test_a_renewal_on_a_server_that_was_emptied_says_that_all_is_lost(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.raw.flushall()
+    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == ["a"]
+    assert lane.dump() == {}

@@ -1,0 +1,123 @@
+"""retry: leased -> delayed, one retry used; and promote: delayed -> ready, when due."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+
+
+def make_due(lane: Lane, *ids: str) -> None:
+    """Set the time at which delayed jobs are due to one that is over, in this order."""
+    for place, one in enumerate(ids):
+        lane.raw.zadd(lane.key("delayed"), {one: 1 + place})
+
+
+def test_a_retried_job_waits_for_its_time_with_one_retry_used(lane: Lane) -> None:
+    token = lane.take("a", "b")
+    lane.raw.hset(lane.key("progress"), "a", "half")
+    before = lane.dump()
+    assert lane.run(commands.retry, token, "a", 1000.0, b"note") == "OK"
+    assert lane.changes(before) == {
+        "leased": {"b": 1000},
+        "leases": {"b": f"#1 ann H {TOP + 2}"},
+        "progress": None,
+        "delayed": {"a": 1000},
+        "tries": {"a": "1 0 0"},
+        "bell": ["1", "1", "1"],
+        "history": ["note"],
+    }
+
+
+def test_a_retry_sent_twice_uses_one_retry(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.retry, token, "a", 1000.0, b"note")
+    before = lane.dump()
+    assert lane.run_again(commands.retry, token, "a", 1000.0, b"note") == "STALE"
+    assert lane.changes(before) == {}
+
+
+def test_a_retry_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
+    token = lane.take("a")
+    before = lane.dump()
+    for wrong in ("1", token[:-1], token + "0"):
+        assert lane.run(commands.retry, wrong, "a", 0.0, b"") == "STALE"
+    assert lane.changes(before) == {}
+
+
+def test_without_a_delay_it_is_back_at_once_behind_the_others(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.put("b")
+    lane.run(commands.retry, token, "a", 0.0, b"")
+    assert lane.dump()["ready"] == {"b": TOP + 2, "a": TOP + 3}
+
+
+@pytest.mark.parametrize("priority", [0, 1, 7, 255])
+def test_a_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
+    lane.put("a", priority=priority)
+    token = lane.claim().token
+    lane.run(commands.retry, token, "a", 1000.0, b"")
+    assert lane.dump().get("priorities") == ({"a": str(priority)} if priority else None)
+    make_due(lane, "a")
+    lane.run(commands.promote)
+    assert lane.dump()["ready"] == {"a": (255 - priority) * 2**45 + 2}
+
+
+def test_a_retry_of_a_job_that_somebody_wants_cancelled_cancels_it(lane: Lane) -> None:
+    token = lane.take("a")
+    assert lane.run(commands.cancel, "a", b"cancelled", 60.0) == ("running", "ann")
+    assert lane.run(commands.retry, token, "a", 1000.0, b"") == "cancelled"
+    count = lane.count()
+    assert (count.live, count.cancelled) == (0, 1)
+
+
+def test_what_is_due_is_promoted_in_order_of_time_and_priority_and_rings(lane: Lane) -> None:
+    lane.put("low", delay=1000.0)
+    lane.put("high", delay=1000.0, priority=3)
+    lane.put("not yet", delay=1000.0)
+    lane.put("waits")
+    make_due(lane, "low", "high")
+    before = lane.dump()
+    assert lane.run(commands.promote) == 2
+    assert lane.changes(before) == {
+        "delayed": {"not yet": 1000},
+        "priorities": None,
+        "ready": {"high": TOP - 3 * 2**45 + 6, "waits": TOP + 4, "low": TOP + 5},
+        "meta.sequence": "6",
+        "bell": before["bell"] + ["1", "1"],
+    }
+
+
+def test_promoting_again_moves_nothing(lane: Lane) -> None:
+    lane.put("a", delay=1000.0)
+    make_due(lane, "a")
+    lane.run(commands.promote)
+    before = lane.dump()
+    assert lane.run_again(commands.promote) == 0
+    assert lane.changes(before) == {}
+
+
+def test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way(lane: Lane) -> None:
+    ids = [f"job{number:03}" for number in range(200)]
+    lane.put(*ids, delay=1000.0)
+    make_due(lane, *ids)
+    assert lane.run(commands.promote) == 64
+    token = lane.claim().token
+    assert lane.count().ready == 127
+    lane.run(commands.renew, [("job000", token, True)], 1000.0)
+    assert lane.count().ready == 191
+    assert [job.id for job in lane.claim(500).jobs] == ids[1:]
+
+
+def test_a_claim_takes_what_has_just_come_due(lane: Lane) -> None:
+    lane.put("a", delay=1000.0)
+    assert lane.claim().state == "EMPTY"
+    make_due(lane, "a")
+    assert [job.id for job in lane.claim().jobs] == ["a"]
