@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -137,7 +137,18 @@ class Servers:
             self._running[kind] = Server(kind, binary, self._folders.mktemp(kind))
         return self._running[kind]
 
+    @contextmanager
+    def lend(self, kind: str) -> Iterator[Server]:
+        """Lend a server to one test: flushed before, looked over after."""
+        server = self[kind]
+        server.reset()
+        yield server
+        found = leaks(server.raw)
+        server.reset()
+        assert found == []
+
     def stop(self) -> None:
+        """End all that run."""
         for server in self._running.values():
             server.stop()
 
@@ -150,26 +161,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     servers.stop()
 
 
-def borrowed(server: Server) -> Iterator[Server]:
-    """Lend a server to one test: flushed before, looked over after."""
-    server.reset()
-    yield server
-    found = leaks(server.raw)
-    server.reset()
-    assert found == []
-
-
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
     """Give one server after the other: the test runs with each kind."""
-    yield from borrowed(servers[request.param])
+    with servers.lend(request.param) as server:
+        yield server
 
 
 @pytest.fixture
 def one_server(servers: Servers) -> Iterator[Server]:
     """Give a server of the first kind there is; for tests of what is the same with all of them."""
     kind = next((kind for kind in KINDS if binary_of(kind)), KINDS[0])
-    yield from borrowed(servers[kind])
+    with servers.lend(kind) as server:
+        yield server
 
 
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}

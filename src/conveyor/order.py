@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor import clock, control
+from conveyor import clock, control, loading
 from conveyor.clock import Deadline
 from conveyor.queue import Queue
 from conveyor.store import plain
@@ -67,6 +67,7 @@ class Order:
         With `count` the same is ordered so many times. `on_put` is called with the number of jobs put since it was
         called last. The split checks the input: BadInput or BadCall is raised before anything is put.
         """
+        loading.stop_script()
         split = task.split
         orders = [split(**arguments) if split is not None else [dict(arguments)] for _ in range(count)]
         target = Queue(queue or task.put.queue, store=store)

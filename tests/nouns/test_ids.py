@@ -43,6 +43,7 @@ def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch:
     assert ids.producer_of(one) == ids.producer() != first
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
 def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids() -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
     reading, writing = os.pipe()

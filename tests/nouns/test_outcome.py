@@ -57,7 +57,7 @@ def test_an_exception_is_described_with_where_it_came_from() -> None:
     assert traceback.rstrip().endswith("KeyError: 'film'")
 
 
-class Unspeakable(Exception):  # noqa: N818 - its point
+class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 

@@ -37,7 +37,9 @@ class MenuAsker:
     def line(self, question: str, default: str, check: Callable[[str], T]) -> T:
         """Ask for a line; the reason why it is refused stands below it."""
         with leaving():
-            text = questionary.text(question, default=default, validate=_judge(check, default)).unsafe_ask()
+            text = questionary.text(
+                question.strip(), default=default, validate=_judge(check, default)
+            ).unsafe_ask()
         return check(text.strip() or default)
 
     def agree(self, question: str, *, default: bool) -> bool:
@@ -51,7 +53,7 @@ def _judge(check: Callable[[str], Any], default: str) -> Callable[[str], bool | 
         try:
             check(text.strip() or default)
         except (ConveyorError, ValueError) as error:
-            return " ".join(filter(None, (str(error), getattr(error, "hint", ""))))
+            return str(error)
         return True
 
     return judge

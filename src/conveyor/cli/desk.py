@@ -10,7 +10,7 @@ from conveyor.inspector import Inspector
 from conveyor.store import Client, announce, connect, plain
 
 #: Seconds that a command waits for the first answer before it says that there is none.
-FIRST_PATIENCE = 2.0
+FIRST_PATIENCE = 1.0
 
 
 def open_store(*, quiet: bool = False) -> Client:

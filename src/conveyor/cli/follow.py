@@ -68,8 +68,13 @@ def _with_bar(order: Order, queue: str) -> None:
     waits = _waiting_note(queue)
     with Progress(*columns, console=margin()) as bars:
         bar = bars.add_task(order.task.name, total=1.0, step="")
+        told = False
         for step in order.watch():
-            words = waits(step) or clean(step.message)[:_ROOM]
+            nobody = waits(step)
+            if nobody and not told:
+                bars.console.print(nobody)
+            told = bool(nobody)
+            words = "waiting for a worker" if nobody else clean(step.message)[:_ROOM]
             bars.update(
                 bar, completed=step.fraction, step=f"{step.over:,}/{step.jobs:,} jobs  {words}".rstrip()
             )
@@ -102,7 +107,11 @@ def _waiting_note(queue: str) -> Callable[[OrderProgress], str]:
             words, last, looked = "", step.fraction, now
         elif now - looked >= LOOK_EVERY:
             looked = now
-            words = "" if inspector.workers(queue) else f"no worker on {queue}: conveyor consume {queue}"
+            words = (
+                ""
+                if inspector.workers(queue)
+                else f"No worker listens on {queue} yet. Hint: conveyor consume {queue}"
+            )
         return words
 
     return waiting_note

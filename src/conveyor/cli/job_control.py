@@ -104,7 +104,7 @@ def _retry_all(inspector: Inspector, queue: str, *, as_json: bool) -> int:
     if as_json:
         document("retry-all/v1", queue=queue, retried=revived)
     elif revived:
-        print(f"{queue}: {count_of(revived, 'job')} wait again.")
+        print(f"{queue}: {count_of(revived, 'job')} put back.")
     else:
         note(f"There are no dead jobs in {queue}.")
     return exits.OK

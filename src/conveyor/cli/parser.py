@@ -40,19 +40,19 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
+    groups: dict[str, typer.Typer] = {}
+    for name, (words, panel) in GROUPS.items():
+        groups[name] = typer.Typer(help=words)
+        groups[name].callback(invoke_without_command=True)(_help_alone)
+        app.add_typer(groups[name], name=name, context_settings=_HELP_NAMES, rich_help_panel=panel)
     for entry in TABLE:
         group, _, name = entry.name.rpartition(" ")
-        (groups[group] if group else app).command(
+        groups.get(group, app).command(
             name,
             help=_help_text(entry),
             context_settings=_HELP_NAMES,
             rich_help_panel=None if group else entry.panel,
         )(_command(entry))
-        if group in groups and not any(one.name == group for one in app.registered_groups):
-            app.add_typer(
-                groups[group], name=group, context_settings=_HELP_NAMES, rich_help_panel=entry.panel
-            )
     return app
 
 
@@ -82,6 +82,11 @@ def _root(
     if version:
         print(f"conveyor {conveyor.__version__} (Python {sys.version.split()[0]})")
         raise typer.Exit(0)
+    return _help_alone(context)
+
+
+def _help_alone(context: typer.Context) -> int:
+    """Print the help where no command follows."""
     if context.invoked_subcommand is None:
         print(context.get_help())
     return 0

@@ -27,8 +27,7 @@ def pause(asked: Pause) -> int:
         document("pause/v1", queue=queue.name, state="paused", was_paused=bool(count.paused))
         return exits.OK
     before = "was paused already" if count.paused else "is paused"
-    running = f"; {count_of(count.leased, 'job')} still run" if count.leased else ""
-    print(f"{queue.name} {before}: {count_of(count.waiting, 'job')} wait{running}.")
+    print(f"{queue.name} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
     note(f"`conveyor resume {queue.name}` lets it go on.")
     return exits.OK
 
@@ -47,7 +46,7 @@ def resume(asked: Resume) -> int:
         )
         return exits.OK
     before = "was neither paused nor shut down" if not (count.paused or count.shutdown) else "goes on"
-    print(f"{queue.name} {before}: {count_of(count.waiting, 'job')} wait.")
+    print(f"{queue.name} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
     return exits.OK
 
 
@@ -59,7 +58,7 @@ def purge(asked: Purge) -> int:
         )
     queue, count = _counted(asked)
     if count.waiting and not asked.yes:
-        question = f"Cancel {count_of(count.waiting, 'job')} that wait in {queue.name}?"
+        question = f"Cancel {count_of(count.waiting, 'job')} waiting in {queue.name}?"
         if not asker().agree(question, default=False):
             note("Nothing was cancelled.")
             return exits.OK
@@ -67,7 +66,7 @@ def purge(asked: Purge) -> int:
     if asked.json:
         document("purge/v1", queue=queue.name, cancelled=cancelled, running=count.leased)
     else:
-        running = f"; {count_of(count.leased, 'job')} that run go on" if count.leased else ""
+        running = f"; {count.leased:,} running, not touched" if count.leased else ""
         print(f"{queue.name}: {count_of(cancelled, 'job')} cancelled{running}.")
     return exits.OK
 

@@ -44,5 +44,7 @@ TABLE = (
     Entry("doctor", look.Doctor, "conveyor.cli.doctor:examine", SERVER),
 )
 
-#: Groups of commands and what their help says.
-GROUPS = {"server": "The embedded server, which is used where no --url and no CONVEYOR_URL is given."}
+#: Groups of commands: what their help says, and where they stand.
+GROUPS = {
+    "server": ("The embedded server, which is used where no --url and no CONVEYOR_URL is given.", SERVER)
+}

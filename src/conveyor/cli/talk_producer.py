@@ -86,7 +86,7 @@ def _somebody_listens(inspector: Inspector, queue: str) -> bool:
     consumers = [one for one in inspector.consumers() if queue in one.queues and one.workers]
     if not consumers:
         note(f"No worker listens on {queue}: the jobs would wait there until one does.")
-        note(f"  Hint: conveyor consume {queue}, or python3 consumer_main.py, in another terminal")
+        note(f"  Hint: conveyor consume {queue}, or python3 consumer_main.py")
         return False
     workers = [worker for one in consumers for worker in one.workers]
     busy = sum(1 for one in workers if one.job)

@@ -40,7 +40,9 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     _give_back_unseen(client, worker, held.nonce if held is not None else "")
     if not running:
         return "", ""
-    return running, answers[0] if answers[0] in {"dead", "cancelled"} else "given back"
+    if worker.cancelling == running:
+        return running, "cancelled"
+    return running, answers[0] if answers[0] in ("dead", "cancelled") else "given back"
 
 
 def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:

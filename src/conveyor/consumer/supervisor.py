@@ -170,8 +170,6 @@ class Supervisor:
 
     def _mourn(self, worker: Worker, status: int) -> None:
         how = how_it_ended(status)
-        if status:
-            worker.end_left_behind()
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
@@ -182,6 +180,7 @@ class Supervisor:
                 other.leave()
             return
         orderly = status == 0 and (worker.verb or self.leaving or self.settings.until_empty)
+        worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         if worker.verb:
             events.emit(
                 events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else "")

@@ -81,10 +81,10 @@ class Worker:
         except ProcessLookupError:
             self._signal(signal.SIGKILL)  # it had not yet made itself a group
 
-    def end_left_behind(self) -> None:
-        """End what a crashed worker had started: it must not go on beside the next run of the job."""
+    def end_left_behind(self, number: int) -> None:
+        """End what it had started, now that it is gone: after a crash that must not go on beside the next run."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
 
     def run_of(self, job_id: str) -> Glance | None:
         """Give the run of this job, if that is what goes on; a look that the worker overtook counts for nothing."""

@@ -262,6 +262,7 @@ def _maker(url: str) -> Callable[[], AbstractConnection]:
         "retry_on_timeout": False,
         "protocol": 2,
         "client_name": "conveyor",
+        "max_connections": 1 << 31,  # the library counts those ever made: a limit would end a client after so many
     }
     parts = urlsplit(url)
     if parts.scheme == "sentinel":

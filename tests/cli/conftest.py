@@ -1,0 +1,154 @@
+"""The command line as its users have it: a process of its own, in a folder of its own, against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TASKS = """
+import time
+from dataclasses import dataclass
+
+from conveyor import current_job, task
+
+
+@dataclass
+class Shape:
+    size: int
+    names: list[str]
+
+
+@task(name="shape", queue="shapes")
+def shape(size: int, *, named: bool = False) -> Shape:
+    "Give a shape."
+    current_job().log(f"size {size}")
+    return Shape(size, ["one", "two"] if named else [])
+
+
+@task(name="fail", queue="failures")
+def fail(word: str = "no") -> None:
+    "Fail, always."
+    raise ValueError(word)
+
+
+@task(name="hold", queue="held")
+def hold(file: str) -> str:
+    "Run until a file appears."
+    import pathlib
+    current_job().progress(1, 4, "holding on")
+    while not pathlib.Path(file).exists():
+        time.sleep(0.01)
+        current_job().check()
+    return "let go"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Standard output as one JSON document; nothing else may be there."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """Standard error as one JSON object; nothing else may be there."""
+        found: dict[str, Any] = json.loads(self.err)
+        return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a working folder with a `tasks.py`."""
+    (tmp_path / "tasks.py").write_text(TASKS)
+    return tmp_path
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    """Give the environment of the commands, without what the developer's own says about servers."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CONVEYOR", "_CONVEYOR"))
+    }
+    return {**kept, "CONVEYOR_HOME": str(folder / "home"), "COLUMNS": "120", "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture
+def at_server(environment: dict[str, str], one_server: Any) -> Any:
+    """Have the commands use the tests' server, and give it."""
+    environment["CONVEYOR_URL"] = one_server.url
+    return one_server
+
+
+@pytest.fixture
+def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
+    """Give the function that runs a command to its end."""
+
+    def run(*words: object, **changes: str) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "conveyor", *map(str, words)],
+            cwd=folder,
+            env={**environment, **changes},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr or "JobFailed" in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start_consumer(
+    folder: Path, environment: dict[str, str], at_server: Any, eventually: Callable[..., Any]
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Give the function that starts `conveyor consume …`, and returns when its workers are ready."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        before = at_server.raw.zcard("conveyor:consumers")
+        with (folder / f"consumer-{len(started)}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "conveyor", "consume", *map(str, words)],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+        started.append(process)
+        eventually(lambda: process.poll() is not None or at_server.raw.zcard("conveyor:consumers") > before)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,59 @@
+"""The commands that act on queues and jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_a_queue_is_paused_and_resumed(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1)
+    assert conveyor("pause", "shapes").out == "shapes is paused: 1 waiting, 0 running.\n"
+    assert conveyor("pause", "shapes", "--json").document == {
+        "schema": "conveyor.pause/v1",
+        "queue": "shapes",
+        "state": "paused",
+        "was_paused": True,
+    }
+    assert conveyor("resume", "shapes").out == "shapes goes on: 1 waiting, 0 running.\n"
+    assert conveyor("resume", "shapes", "--json").document["was_paused"] is False
+
+
+def test_a_queue_is_purged(at_server: Any, conveyor: Any) -> None:
+    job = conveyor("produce", "shape", 1, "--count", 3).out.split()[0]
+    done = conveyor("purge", "shapes", "--yes", "--json")
+    assert done.document == {"schema": "conveyor.purge/v1", "queue": "shapes", "cancelled": 3, "running": 0}
+    assert conveyor("job", job, "--json").document["state"] == "cancelled"
+    assert conveyor("purge", "shapes", "-y").out == "shapes: 0 jobs cancelled.\n"
+
+
+def test_a_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
+    first, second = conveyor("produce", "shape", 1, "--count", 2).out.split()
+    assert conveyor("cancel", first).out == f"{first}: cancelled\n"
+    assert conveyor("cancel", first).code == 5
+    both = conveyor("cancel", first, second, "--json")
+    assert both.code == 5
+    assert [one["state"] for one in both.document["jobs"]] == ["error", "cancelled"]
+
+
+def test_a_running_job_is_cancelled(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
+) -> None:
+    start_consumer("held", "-n", 1)
+    job = conveyor("produce", "hold", folder / "never").out.strip()
+    eventually(lambda: at_server.raw.zcard("conveyor:{held}:leased"))
+    assert "told to stop" in conveyor("cancel", job, "--reason", "a test").out
+    eventually(lambda: conveyor("job", job, "--json").document["state"] == "cancelled")
+
+
+def test_dead_jobs_are_retried(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+    ids = conveyor("produce", "fail", "--count", 3).out.split()
+    assert conveyor("retry", ids[0]).code == 5
+    assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
+    assert conveyor("retry", ids[0]).out == f"{ids[0]}: it waits again\n"
+    assert conveyor("retry", "--all", "failures", "--json").document == {
+        "schema": "conveyor.retry-all/v1",
+        "queue": "failures",
+        "retried": 2,
+    }
+    assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 3
+    assert "no dead jobs in failures" in conveyor("retry", "--all", "failures").err

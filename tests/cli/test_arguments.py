@@ -1,0 +1,73 @@
+"""Words become arguments by the type hints of the order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from conveyor.call import PutOptions, RunOptions
+from conveyor.cli.arguments import as_words, bind, parameters_of, type_words, usage
+from conveyor.cli.values import in_one_line, value_lines
+from conveyor.errors import BadCall
+from conveyor.tasks import Task
+
+
+def order(
+    url: str,
+    kind: Literal["plain", "rich"] = "plain",
+    size: int | None = None,
+    *,
+    share: Annotated[float, "how much"] = 0.5,
+    loud: bool = False,
+    tags: list[str] = (),  # type: ignore[assignment]
+) -> None:
+    """Take all sorts of things."""
+
+
+TASK: Task[..., Any] = Task(order, "order", PutOptions(), RunOptions())
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["x"], {"url": "x"}),
+        (["https://x/?a=b"], {"url": "https://x/?a=b"}),
+        (["url=a=b"], {"url": "a=b"}),
+        (["x", "rich", "12"], {"url": "x", "kind": "rich", "size": 12}),
+        (["x", "size=12", "share=2", "loud=yes"], {"url": "x", "size": 12, "share": 2.0, "loud": True}),
+        (["x", "loud=off", 'tags=["a", "b"]'], {"url": "x", "loud": False, "tags": ["a", "b"]}),
+    ],
+)
+def test_words_are_bound(words: list[str], arguments: dict[str, Any]) -> None:
+    assert bind(TASK, words) == arguments
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["x", "odd"], ["x", "plain", "1.5"], ["x", "plain", "1", "2"], ["x", "loud=loud"]]
+)
+def test_what_does_not_fit_is_refused(words: list[str]) -> None:
+    with pytest.raises(BadCall):
+        bind(TASK, words)
+
+
+def test_a_person_can_read_what_is_taken() -> None:
+    assert usage(TASK) == "url [kind=plain] [size=] [share=0.5] [loud=no] [tags=()]"
+    kinds = [one.type_text for one in parameters_of(TASK)[:5]]
+    assert kinds == ["text", "one of plain, rich", "a whole number or nothing", "a number", "yes or no"]
+    assert parameters_of(TASK)[3].words == "how much"
+    assert type_words(bytes) == "bytes"
+
+
+def test_the_same_again_leaves_out_what_is_usual() -> None:
+    given = {"url": "a b", "kind": "plain", "share": 1.0, "loud": True}
+    assert as_words(given, parameters_of(TASK)) == ["url=a b", "share=1", "loud=yes"]
+
+
+def test_values_are_shown_in_lines() -> None:
+    assert list(value_lines({"a": 1, "bc": [1.5, None]})) == ["a   1", "bc  [1.5, nothing]"]
+    assert list(value_lines(list(range(30))))[-1] == "… and 10 more"
+    assert in_one_line("a\x1b[31mb\nc") == "a·[31mb·c"
+    assert in_one_line(10**6) == "1,000,000"
+    assert in_one_line(10**5000).startswith("a number of ")
+    assert in_one_line("x" * 3000).endswith("… (3,000 letters)")

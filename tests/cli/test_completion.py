@@ -1,0 +1,45 @@
+"""Names are completed from the server, and silence falls where it does not answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def complete(conveyor: Callable[..., Any]) -> Callable[[str], list[str]]:
+    """Give what the shell would be told for a line that Tab was pressed at the end of."""
+
+    def tab(line: str) -> list[str]:
+        count = str(len(line.split(" ")) - 1)
+        done = conveyor(_CONVEYOR_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=count)
+        assert done.err == ""
+        found: list[str] = done.out.split()
+        return found
+
+    return tab
+
+
+def test_queues_and_jobs_are_completed(at_server: Any, conveyor: Any, complete: Any) -> None:
+    job = conveyor("produce", "shape", 1).out.strip()
+    assert complete("conveyor pause ") == ["shapes"]
+    assert complete("conveyor pause x") == []
+    assert complete("conveyor cancel ") == [job]
+    assert complete("conveyor kill ") == []
+
+
+def test_tasks_and_states_are_completed_without_a_server(complete: Any) -> None:
+    assert complete("conveyor produce sh") == ["shape"]
+    assert complete("conveyor produce sle") == ["sleep"]
+    assert complete("conveyor jobs x --state ") == ["waiting", "delayed", "running", "dead"]
+    assert complete("conveyor re") == ["resume", "retry"]
+
+
+def test_nothing_is_said_when_no_server_answers(complete: Any, folder: Any) -> None:
+    assert complete("conveyor --url redis://127.0.0.1:1 pause ") == []
+    assert complete("conveyor pause ") == []
+    assert not (folder / "home").exists(), "completion must not start a server"

@@ -1,0 +1,36 @@
+"""`conveyor consume` becomes the supervisor: process id, signals and exit code are the consumer's own."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+
+def test_it_works_until_nothing_is_left(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+    conveyor("produce", "shape", 1, "--count", 5)
+    assert start_consumer("shapes", "-n", 2, "--until-empty").wait(20) == 0
+    assert conveyor("queues", "--json").document["queues"][0]["finished"] == 5
+
+
+def test_a_signal_ends_it_in_good_order(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any
+) -> None:
+    process = start_consumer("shapes", "-n", 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert "has left, 0 jobs done" in (folder / "consumer-0.log").read_text()
+    assert conveyor("workers", "--json").document["consumers"] == []
+
+
+def test_tasks_come_from_the_modules_that_are_named(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any
+) -> None:
+    (folder / "more.py").write_text("def double(number: int) -> int:\n    return 2 * number\n")
+    start_consumer("default", "-n", 1, "--tasks", "more")
+    done = conveyor("produce", "more.double", 21, "--tasks", "more", "--wait", "--json")
+    assert done.document["result"] == 42
+    assert conveyor("consume", "default", "--tasks", "nonesuch").code == 1
+
+
+def test_a_kind_that_is_not_known_is_refused(at_server: Any, conveyor: Any) -> None:
+    assert conveyor("consume", "shapes", "--kind", "steam").code == 2

@@ -1,0 +1,93 @@
+"""Exit codes and errors: what, why and what to try, on standard error, without a traceback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOKING = [
+    ("queues",),
+    ("jobs", "shapes"),
+    ("doctor",),
+    ("purge", "shapes", "--yes"),
+    ("kill", "--all"),
+    ("produce", "shape", "1"),
+    ("consume", "shapes"),
+]
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=lambda words: words[0])
+def test_69_when_no_server_answers(conveyor: Callable[..., Any], words: tuple[str, ...]) -> None:
+    done = conveyor(*words, "--url", "redis://127.0.0.1:1")
+    assert done.code == 69
+    assert done.out == ""
+    assert "no answer from the server at redis://127.0.0.1:1" in done.err
+    assert "Hint: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'"),
+        (("jobs",), "Missing argument 'QUEUE'"),
+        (("queues", "--jsn"), "No such option: --jsn"),
+        (("jobs", "q", "--state", "odd"), "'odd'"),
+        (("--url", "ftp://x", "queues"), "'ftp://x' is not the address of a server"),
+        (("produce",), "TASK is missing"),
+        (("consume",), "QUEUE is missing"),
+        (("consume", "a b"), "'a b' cannot be the name of a queue"),
+        (("kill",), "kill needs to know whom"),
+        (("kill", "--all", "x"), "one of these"),
+        (("retry",), "either ids of jobs or --all QUEUE"),
+        (("purge", "q"), "needs --yes"),
+        (("produce", "shape"), "size is missing"),
+        (("produce", "shape", "x"), "size='x' does not fit, it takes a whole number"),
+        (("produce", "shape", "1", "2"), "'2' is one argument too many"),
+        (("produce", "shape", "1", "sise=2"), "no parameter 'sise'"),
+        (("produce", "shape", "1", "size=2"), "size is given twice"),
+        (("produce", "shape", "1", "--priority", "300"), "priority=300"),
+        (("produce", "shape", "1", "-q", "a b"), "'a b' cannot be the name of a queue"),
+        (("produce", "sleep", "1", "0"), "times=0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_2_when_it_was_called_wrongly(
+    at_server: Any, conveyor: Any, words: tuple[str, ...], message: str
+) -> None:
+    done = conveyor(*words)
+    assert done.code == 2
+    assert done.out == ""
+    assert message in done.err
+    assert at_server.raw.exists("conveyor:queues") == 0, "nothing may have been put"
+
+
+def test_3_when_it_does_not_exist(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1)
+    for words in (
+        ("jobs", "shape"),
+        ("pause", "shape"),
+        ("kill", "x"),
+    ):
+        assert conveyor(*words).code == 3, words
+    assert "did you mean shapes?" in conveyor("pause", "shape").err
+    assert "did you mean shape?" in conveyor("produce", "shap", 1).err
+    assert conveyor("produce", "nonesuch").code == 3
+
+
+def test_errors_are_objects_in_json_mode(at_server: Any, conveyor: Any) -> None:
+    done = conveyor("job", "x", "--json")
+    assert done.out == ""
+    assert done.error == {"code": 3, "message": "nothing is known of job 'x'", "hint": done.error["hint"]}
+    assert conveyor("jobs", "--json").error["code"] == 2
+    assert conveyor("queues", "--json", "--url", "redis://127.0.0.1:1").error["code"] == 69
+
+
+def test_tasks_that_cannot_be_imported_are_told(at_server: Any, conveyor: Any, folder: Any) -> None:
+    (folder / "tasks.py").write_text("1 / 0\n")
+    done = conveyor("produce", "shape", 1)
+    assert (done.code, done.out) == (1, "")
+    assert "the tasks cannot be imported: ZeroDivisionError" in done.err

@@ -1,0 +1,87 @@
+"""Workers are stopped from anywhere, and each target answers for itself."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def consumer(conveyor: Any, start_consumer: Any, eventually: Any) -> Any:
+    """Start a consumer of two workers and give its process and its name."""
+    process = start_consumer("held", "-n", 2)
+
+    def idle() -> Any:
+        (found,) = conveyor("workers", "--json").document["consumers"]
+        return (
+            len(found["workers"]) == 2 and all(one["state"] == "idle" for one in found["workers"]) and found
+        )
+
+    return process, eventually(idle)["name"]
+
+
+def states(done: Any) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in done.document["targets"]}
+
+
+def test_one_worker_leaves_and_stays_away(conveyor: Any, consumer: Any) -> None:
+    _, name = consumer
+    done = conveyor("kill", f"{name}/2")
+    assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
+    (left,) = conveyor("workers", "--json").document["consumers"]
+    assert [one["name"] for one in left["workers"]] == [f"{name}/1"]
+
+
+def test_a_whole_consumer_leaves_by_the_beginning_of_its_name(conveyor: Any, consumer: Any) -> None:
+    process, name = consumer
+    done = conveyor("kill", name[:-1], "--json")
+    assert states(done) == {name: "done", f"{name}/1": "done", f"{name}/2": "done"}
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("whom", [("--all",), ("-q", "held")])
+def test_all_leave(conveyor: Any, consumer: Any, whom: tuple[str, ...]) -> None:
+    process, _ = consumer
+    done = conveyor("kill", *whom, "--reason", "a test")
+    assert done.code == 0
+    assert "2 workers stopped." in done.err
+    assert process.wait(20) == 0
+
+
+def test_a_name_must_be_clear(conveyor: Any, consumer: Any) -> None:
+    _, name = consumer
+    done = conveyor("kill", f"{name}/")
+    assert done.code == 2
+    assert f"it may be {name}/1 or {name}/2" in done.err
+
+
+def test_a_long_job_is_finished_first_or_given_back_with_now(
+    at_server: Any, conveyor: Any, consumer: Any, folder: Any, eventually: Any
+) -> None:
+    process, name = consumer
+    job = conveyor("produce", "hold", folder / "go").out.strip()
+    eventually(lambda: at_server.raw.zcard("conveyor:{held}:leased"))
+    asked = conveyor("kill", "--all", "--timeout", "0.5")
+    assert asked.code == 0
+    assert f"acknowledged, finishes job {job} first" in asked.out
+    assert "1 worker leaves after the current job" in asked.err
+    at_once = conveyor("kill", name, "--now")
+    assert at_once.code == 0
+    assert f"acknowledged, job {job} goes back" in at_once.out
+    assert process.wait(20) == 0
+    assert conveyor("job", job, "--json").document["state"] == "waiting"
+
+
+def test_a_consumer_that_hangs_gives_no_answer(conveyor: Any, consumer: Any) -> None:
+    process, name = consumer
+    process.send_signal(signal.SIGSTOP)
+    try:
+        done = conveyor("kill", name, "--timeout", "0.1")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert done.code == 1
+    assert f"{name}: no answer" in done.out
+    assert "3 targets did not answer" in done.err
+    assert process.wait(20) == 0, "it obeys once it can"

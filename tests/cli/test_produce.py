@@ -1,0 +1,84 @@
+"""Orders from the command line: bound to the task's own parameters, placed, followed, told."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+
+def test_ids_are_the_output_when_nobody_waits(at_server: Any, conveyor: Any) -> None:
+    done = conveyor("produce", "sleep", 0, 3)
+    assert len(done.out.split()) == 3
+    assert "3 jobs put on queue_zero" in done.err
+    assert conveyor("produce", "shape", 1, "-q", "other", "--json").document["queue"] == "other"
+
+
+def test_an_order_is_followed_to_its_joined_result(
+    at_server: Any, conveyor: Any, start_consumer: Any
+) -> None:
+    start_consumer("queue_zero", "-n", 2)
+    done = conveyor("produce", "sleep", "seconds=0.01", "times=4", "--wait")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert re.fullmatch(r"Execution time: \d+\.\d\d s", lines[0])
+    assert lines[1].startswith("Work of 4 jobs: 0.0")
+    assert lines[2:4] == ["Result:", "  times    4"]
+    assert "4 of 4 jobs done, 100%" in done.err
+
+
+def test_the_result_is_a_document(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+    start_consumer("shapes", "-n", 1)
+    found = conveyor("produce", "shape", 3, "named=yes", "--count", 2, "--wait", "--json").document
+    assert found["schema"] == "conveyor.order/v1"
+    assert (found["task"], found["queue"], found["state"], found["error"]) == (
+        "shape",
+        "shapes",
+        "done",
+        None,
+    )
+    assert found["result"] == [{"size": 3, "names": ["one", "two"]}] * 2
+    assert [job["state"] for job in found["jobs"]] == ["done", "done"]
+    assert found["wall_seconds"] >= 0 <= found["job_seconds"]
+
+
+def test_a_failed_order_gives_1_and_says_why(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+    start_consumer("failures", "-n", 1)
+    done = conveyor("produce", "fail", "bad luck", "--wait")
+    assert done.code == 1
+    assert "1 of 1 job failed: ValueError: bad luck" in done.err
+    assert "Hint: conveyor job " in done.err
+    found = conveyor("produce", "fail", "bad luck", "--wait", "--json")
+    assert (found.code, found.document["state"]) == (1, "failed")
+    assert found.document["error"]["message"] == "bad luck"
+
+
+def test_options_travel_with_the_job(at_server: Any, conveyor: Any) -> None:
+    late = conveyor("produce", "shape", 1).out.strip()
+    early = conveyor("produce", "shape", 2, "--priority", 9, "--retries", 2, "--timeout", 5).out.strip()
+    listed = conveyor("jobs", "shapes", "--json").document["jobs"]
+    assert [job["id"] for job in listed] == [early, late]
+
+
+def test_many_are_put_in_one_go(at_server: Any, conveyor: Any) -> None:
+    done = conveyor("produce", "shape", 1, "--count", 2500)
+    assert len(set(done.out.split())) == 2500
+    assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 2500
+
+
+def test_ctrl_c_while_following_leaves_the_jobs(
+    at_server: Any, conveyor: Any, folder: Any, environment: Any, eventually: Any
+) -> None:
+    words = [sys.executable, "-m", "conveyor", "produce", "shape", "1", "--wait"]
+    with subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: at_server.raw.zcard("conveyor:{shapes}:ready"))
+        assert process.stderr
+        while "of 1 job done" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(20) == 130
+    (job,) = conveyor("jobs", "shapes", "--json").document["jobs"]
+    assert f"the jobs go on. To cancel them: conveyor cancel {job['id']}" in told

@@ -1,0 +1,71 @@
+"""The embedded server from the command line, and the doctor."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def embedded(conveyor: Any) -> Iterator[Any]:
+    """Give the commands an embedded server of their own; whatever happens, it is gone afterwards."""
+    yield conveyor
+    pid = conveyor("server", "status", "--json").document["pid"]
+    conveyor("server", "stop")
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_it_is_started_stopped_and_keeps_what_waits(embedded: Any, folder: Any) -> None:
+    assert embedded("server", "status").out.startswith("The embedded server does not run.")
+    assert not (folder / "home").exists(), "looking makes nothing"
+    started = embedded("server", "start", "--json").document
+    assert (started["schema"], started["running"]) == ("conveyor.server/v1", True)
+    assert started["folder"] == str(folder / "home")
+    job = embedded("produce", "shape", 1)
+    assert "conveyor: embedded server at unix://" in job.err
+    assert embedded("server", "stop").out.startswith("The embedded server stopped.")
+    assert embedded("job", job.out.strip(), "--json").document["state"] == "waiting"
+
+
+def test_the_doctor_finds_a_healthy_server_well(embedded: Any) -> None:
+    done = embedded("doctor")
+    assert done.code == 0
+    assert "append-only file" in done.out
+    assert "All is well." in done.err
+
+
+def verdicts(done: Any) -> dict[str, str]:
+    return {one["about"]: one["verdict"] for one in done.document["findings"]}
+
+
+def test_the_doctor_finds_what_loses_jobs(at_server: Any, conveyor: Any) -> None:
+    at_server.raw.config_set("maxmemory", "100mb")
+    at_server.raw.config_set("maxmemory-policy", "allkeys-lru")
+    conveyor("produce", "shape", 1)
+    try:
+        done = conveyor("doctor", "--json")
+        text = conveyor("doctor")
+    finally:
+        at_server.raw.config_set("maxmemory-policy", "noeviction")
+    assert done.code == 1
+    found = verdicts(done)
+    assert (found["persistence"], found["eviction"], found["shapes"]) == ("warn", "bad", "warn")
+    assert (found["version"], found["latency"], found["clock"], found["client"]) == ("ok", "ok", "ok", "ok")
+    assert "Try: conveyor consume shapes" in text.out
+
+
+def test_the_doctor_finds_books_that_do_not_balance(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1)
+    at_server.raw.hincrby("conveyor:{shapes}:meta", "accepted", 3)
+    done = conveyor("doctor")
+    assert done.code == 1
+    assert "3 jobs of 4 unaccounted for" in done.out

@@ -1,0 +1,269 @@
+"""The tasks that tests of the consumer have run: each does one thing that a test wants to see, or wants to end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conveyor import BadInput, current_job, task
+from conveyor.errors import JobCancelled
+
+ONE_DAY = 86_400.0
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def nothing() -> None:
+    pass
+
+
+def brief(milliseconds: float) -> float:
+    time.sleep(milliseconds / 1000)
+    return milliseconds
+
+
+def corner(x: int, y: int) -> Point:
+    return Point(x, y)
+
+
+def stripes(count: int) -> np.ndarray:
+    return np.arange(count) % 2
+
+
+def text_of(size: int) -> str:
+    return "x" * size
+
+
+def unfit() -> object:
+    return object()
+
+
+async def later(value: int) -> int:
+    await asyncio.sleep(0.001)
+    return value
+
+
+def boom(text: str) -> None:
+    raise ValueError(text)
+
+
+def unhappy() -> None:
+    raise BadInput("no such file")
+
+
+def base_boom() -> None:
+    raise KeyboardInterrupt("a task may raise anything")
+
+
+def leave_python(status: int) -> None:
+    sys.exit(status)
+
+
+@task(name="steady", queue="work", retries=2, first_delay=0.01)
+def steady(path: str, fails: int) -> int:
+    """Fail the first few times; keep a line of the time in a file for each."""
+    count = mark(path, str(time.monotonic()))
+    if count <= fails:
+        raise OSError(f"try {count}")
+    return count
+
+
+@task(name="stubborn", queue="work", retries=2, first_delay=0.01)
+def stubborn() -> None:
+    raise BadInput("it will never fit")
+
+
+def mark(path: str, text: str) -> int:
+    """Add a line to a file, and give how many lines there are."""
+    with Path(path).open("a") as file:
+        file.write(text + "\n")
+    return len(Path(path).read_text().splitlines())
+
+
+def facts() -> tuple[str, int, int]:
+    job = current_job()
+    return job.id, job.attempt, job.token
+
+
+def hold(path: str, name: str = "") -> str:
+    """Note that it runs, and in which process; go on when `path`.go is there."""
+    job = current_job()
+    mark(path, f"{name or job.id} {os.getpid()} {job.attempt} {job.token}")
+    while not Path(path + ".go").exists():
+        time.sleep(0.005)
+    return name
+
+
+@task(name="limited", queue="work", timeout=0.2)
+def limited(path: str) -> str:
+    return hold(path)
+
+
+@task(name="limited_twice", queue="work", timeout=0.2, retries=1, first_delay=0.01)
+def limited_twice(path: str) -> str:
+    """Take too long the first time."""
+    if current_job().attempt > 1:
+        return "in time"
+    return hold(path)
+
+
+def sleep_for_ever(path: str) -> None:
+    mark(path, str(os.getpid()))
+    time.sleep(ONE_DAY)
+
+
+async def wait_for_ever(path: str) -> None:
+    mark(path, str(os.getpid()))
+    try:
+        await asyncio.sleep(ONE_DAY)
+    finally:
+        mark(path, "cleaned")
+
+
+def ignore_for_ever(path: str) -> None:
+    """Swallow whatever is raised in here."""
+    mark(path, str(os.getpid()))
+    while True:
+        try:
+            time.sleep(ONE_DAY)
+        except JobCancelled:
+            mark(path, "ignored")
+
+
+def ask_whether(path: str) -> str:
+    """Look at `cancelled` where the exception cannot reach."""
+    job = current_job()
+    usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        mark(path, str(os.getpid()))
+        while not job.cancelled:
+            time.sleep(0.005)
+        mark(path, "noticed")
+        job.check()
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+    return "never"
+
+
+def tell_progress(path: str) -> None:
+    job = current_job()
+    job.progress(3, 4, "three of four")
+    job.log("first line")
+    job.log("second line")
+    hold(path)
+
+
+def end_process(path: str, how: str) -> str:
+    """Take the worker process along, once or always."""
+    mark(path, f"{os.getpid()} {current_job().attempt}")
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how.startswith("exit"):
+        os._exit(int(how.removeprefix("exit")))
+    else:
+        os.kill(os.getpid(), signal.Signals[how])
+    return "still here"
+
+
+def crash_once(path: str) -> int:
+    if mark(path, "run") == 1:
+        os._exit(3)
+    return current_job().attempt
+
+
+def hold_gil(path: str, seconds: int) -> int:
+    """Sleep in C, with the interpreter's lock."""
+    mark(path, str(os.getpid()))
+    ctypes.PyDLL(None).sleep(seconds)
+    return current_job().attempt
+
+
+@dataclass
+class Treacherous:
+    """Looks harmless until somebody reads it."""
+
+    value: int
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "value":
+            raise RuntimeError("hands off")
+        return super().__getattribute__(name)
+
+
+def treacherous() -> Treacherous:
+    made = Treacherous.__new__(Treacherous)
+    object.__setattr__(made, "value", 1)
+    return made
+
+
+def endless() -> list:
+    found: list = []
+    found.append(found)
+    return found
+
+
+@task(name="short_lived", queue="work", keep=60)
+def short_lived() -> None:
+    pass
+
+
+class Mute(Exception):  # noqa: N818
+    """An exception whose own text cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def mute_boom() -> None:
+    raise Mute
+
+
+def deep_boom() -> None:
+    deep_boom()
+
+
+@task(name="tell_tries", queue="work", retries=2, first_delay=0.01)
+def tell_tries(path: str) -> None:
+    job = current_job()
+    mark(path, f"{job.attempt} {job.token}")
+    raise OSError
+
+
+def start_sleeper(path: str) -> None:
+    """Start another program and wait for it."""
+    with subprocess.Popen(["sleep", str(ONE_DAY)]) as child:
+        mark(path, str(child.pid))
+
+
+def count_for_ever(path: str) -> int:
+    """Compute in C, with the interpreter's lock and without a look at signals."""
+    mark(path, str(os.getpid()))
+    return sum(range(10**13))
+
+
+def translate(path: str) -> None:
+    """Raise something of its own when it is cancelled."""
+    try:
+        sleep_for_ever(path)
+    except JobCancelled as error:
+        raise OSError("the download was interrupted") from error
+
+
+limited_brief = task(name="limited_brief", queue="work", timeout=0.5)(brief)

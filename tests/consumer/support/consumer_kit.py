@@ -1,0 +1,176 @@
+"""What tests of running consumers share: start one, see its processes, command it, and leave none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psutil
+import pytest
+
+from conveyor import Consumer, Queue, control, ids
+from conveyor.inspector import Inspector
+from conveyor.store import connect, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["alone", "consume", "path", "queue", "short_lease"]
+
+MARK = "CONVEYOR_TEST_MARK"
+_numbers = itertools.count(1)
+
+
+class Running:
+    """A consumer under test."""
+
+    def __init__(self, consumer: Consumer, client: Any, eventually: Callable[..., Any]) -> None:
+        self.consumer = consumer
+        self.client = client
+        self.eventually = eventually
+        assert consumer._process
+        self.popen = consumer._process
+        self.pid = consumer._process.pid
+        self.status: int | None = None
+
+    def workers(self) -> list[psutil.Process]:
+        """Give the worker processes, in the order of their start."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return sorted(psutil.Process(self.pid).children(), key=lambda one: one.pid)
+        return []
+
+    def report(self) -> control.ConsumerReport | None:
+        """Give what the consumer last told about itself."""
+        return next((one for one in Inspector(self.client).consumers() if one.pid == self.pid), None)
+
+    @property
+    def name(self) -> str:
+        return self.eventually(self.report).name
+
+    def command(self, verb: str, *numbers: int) -> str:
+        """Send a control command to some of its workers (none: to all of it); gives the command's id."""
+        order = control.Control(ids.unique(), verb, [f"{self.name}/{number}" for number in numbers])
+        self.client.run_all(plain.control(self.name, control.encode(order)))
+        return order.id
+
+    def answers(self, command: str, until: int) -> list[tuple[str, str]]:
+        """Give the answers to a command, (target, state), as soon as there are so many; targets without the host."""
+        found = []
+        while len(found) < until:
+            data = self.eventually(lambda: self.client.run(plain.await_reply(command, 1.0)))
+            answer = control.decode_answer(data)
+            found.append((answer.target.removeprefix(self.name), answer.state))
+        return found
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        os.kill(self.pid, number)
+
+    def has_left(self) -> bool:
+        """Tell whether the supervisor has ended, and keep its exit code."""
+        self.status = self.popen.poll()
+        return self.status is not None
+
+    def end(self) -> None:
+        """Have it leave; kill it if that takes too long."""
+        if self.consumer._lifeline is not None:
+            self.consumer._lifeline.close()
+        try:
+            self.popen.wait(10)
+        except Exception:
+            for one in [*self.workers(), psutil.Process(self.pid)]:
+                one.kill()
+            self.popen.wait()
+            raise
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that is over and that nobody has asked about yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def go(path: Path) -> None:
+    """Let the tasks go on that hold at this path."""
+    path.with_name(path.name + ".go").touch()
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Give the processes that run and have this test's mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[None]:
+    """Check that no process that the test started is left when it is over; what is left is killed by pid."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.delenv("CONVEYOR_URL", raising=False)
+    monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
+    yield
+    try:
+        eventually(lambda: not marked(mark), 5.0)
+    except BaseException:
+        for process in marked(mark):
+            process.kill()
+        raise
+
+
+@pytest.fixture
+def consume(alone: None, queue: Queue, eventually: Callable[..., Any]) -> Iterator[Callable[..., Running]]:
+    """Give the function that starts a consumer of the tests' tasks; keyword arguments change its settings."""
+    started: list[Running] = []
+
+    def start(queues: Any = queue.name, workers: int = 1, **changes: Any) -> Running:
+        consumer = Consumer(queues, workers, tasks=["consumer_jobs"], store=queue.client)
+        changes = {"script": "", **changes}
+        consumer.settings = msgspec.structs.replace(consumer.settings, **changes)
+        consumer.start()
+        started.append(Running(consumer, queue.client, eventually))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def queue(one_server: Any) -> Queue:
+    """Give the queue that the consumers of the test take from; one of its own, since its name is remembered."""
+    return Queue(f"work{next(_numbers)}", store=connect(one_server.url))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give a file in which tasks leave their marks; it is not there yet."""
+    return tmp_path / "marks"
+
+
+def lines(path: Path) -> list[str]:
+    """Give the marks that were left."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have the consumers of the test hold leases of one second, renewed three times a second; gives the seconds."""
+
+    def command_line(settings: Any) -> list[str]:
+        script = Path(__file__).with_name("short_lease.py")
+        return [sys.executable, str(script), "1.0", msgspec.json.encode(settings).decode()]
+
+    monkeypatch.setattr("conveyor.consumer.command_line", command_line)
+    return 1.0

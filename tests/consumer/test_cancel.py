@@ -1,0 +1,151 @@
+"""Cancelling: at once while a job waits, by an exception in the task while it runs, by force if that does not help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import JobCancelled, Queue, task
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+nothing = task(name="consumer_jobs.nothing")(jobs.nothing)
+CANCEL = """
+import sys
+from conveyor.inspector import Inspector
+from conveyor.store import connect
+print(Inspector(connect(sys.argv[1])).handle(sys.argv[2]).cancel("from elsewhere"))
+"""
+
+
+def is_cancelled(job: Any) -> bool:
+    with pytest.raises(JobCancelled):
+        job.result(10)
+    return bool(job.cancelled())
+
+
+def balanced(queue: Queue) -> bool:
+    count = queue.count()
+    return (count.live, count.dead, count.imbalance) == (0, 0, 0)
+
+
+def test_a_waiting_and_a_delayed_job_are_cancelled_at_once_and_never_run(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    waiting = queue.submit(jobs.mark, str(path), "ran")
+    delayed = queue.submit(nothing.options(delay=3600))
+    assert waiting.cancel()
+    assert delayed.cancel()
+    assert is_cancelled(waiting)
+    assert is_cancelled(delayed)
+    consume()
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert not path.exists()
+    assert balanced(queue)
+
+
+@pytest.mark.parametrize("name", ["hold", "sleep_for_ever", "wait_for_ever"])
+def test_a_running_job_ends_by_an_exception_and_its_worker_goes_on(
+    name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    before = running.workers()
+    job = queue.submit(getattr(jobs, name), str(path))
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    assert is_cancelled(job)
+    assert lines(path)[1:] == (["cleaned"] if name == "wait_for_ever" else [])
+    assert queue.submit(jobs.later, 1).result(10) == 1
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() == before
+    assert balanced(queue)
+
+
+@pytest.mark.parametrize("name", ["ignore_for_ever", "count_for_ever"])
+def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all_the_same(
+    name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=0.3)
+    before = running.workers()
+    job = queue.submit(getattr(jobs, name), str(path))
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    assert is_cancelled(job)
+    assert lines(path)[1:] == (["ignored"] if name == "ignore_for_ever" else [])
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() != before
+    assert balanced(queue)
+
+
+def test_a_task_that_raises_something_else_when_it_is_cancelled_is_cancelled(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume()
+    job = queue.submit(jobs.translate, str(path))
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    assert is_cancelled(job)
+    assert balanced(queue)
+
+
+def test_a_job_is_cancelled_by_its_id_from_another_process(
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+    start_python: Callable[..., subprocess.Popen[str]],
+) -> None:
+    consume()
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    told, _ = start_python(CANCEL, queue.client.url, job.id).communicate(timeout=20)
+    assert told == "True\n"
+    assert is_cancelled(job)
+
+
+def test_a_job_that_is_over_cannot_be_cancelled(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    job = queue.submit(jobs.add, 1, 1)
+    assert job.result(10) == 2
+    assert not job.cancel()
+    assert job.status() == "done"
+
+
+def test_a_cancelled_job_behind_short_ones_in_a_batch_does_not_go_on_unheard(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
+) -> None:
+    handles = queue.submit_many(jobs.brief, [(0,)] * 100)
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    consume()
+    for one in handles:
+        one.result(10)
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    assert is_cancelled(job)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert balanced(queue)
+
+
+def test_a_wish_is_for_one_run_and_not_for_the_next_job_of_the_worker(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=0.3)
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    job.cancel()
+    assert is_cancelled(job)
+    before = running.workers()
+    next_path = path.with_name("next")
+    following = queue.submit(jobs.hold, str(next_path), "unharmed")
+    eventually(lambda: lines(next_path))
+    with pytest.raises(TimeoutError):
+        following.result(1.0)  # longer than the grace, which was for the job before
+    go(next_path)
+    assert following.result(10) == "unharmed"
+    assert running.workers() == before

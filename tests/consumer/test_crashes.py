@@ -1,0 +1,157 @@
+"""Workers and supervisors that die: their jobs run again at once, and one that kills workers is given up."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import psutil
+import pytest
+from consumer_kit import go, lines, runs
+
+from conveyor import JobLost
+from conveyor.inspector import Inspector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+def test_the_job_of_a_killed_worker_runs_again_within_a_second_and_ends_once(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    pid = int(eventually(lambda: lines(path))[0].split()[1])
+    psutil.Process(pid).kill()
+    eventually(lambda: len(lines(path)) == 2, 1.0)
+    go(path)
+    assert job.result(10) == "it"
+    (_, first_pid, first_attempt, first_token), (_, second_pid, attempt, token) = map(str.split, lines(path))
+    assert first_pid != second_pid
+    assert (first_attempt, attempt) == ("1", "2")
+    assert int(token) > int(first_token)
+    count = queue.count()
+    assert (count.finished, count.live, count.dead, count.imbalance) == (1, 0, 0, 0)
+
+
+def test_an_idle_worker_that_is_killed_is_replaced(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    before = running.workers()
+    before[0].kill()
+    eventually(lambda: len(running.workers()) == 2 and before[0] not in running.workers(), 3.0)
+    assert before[1] in running.workers()
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("exit3", "exit code 3"), ("exit0", "exit code 0"), ("SIGKILL",) * 2, ("segfault", "SIGSEGV")]
+)
+def test_a_job_that_takes_three_workers_along_is_lost_and_says_how(
+    how: str, told: str, queue: Queue, consume: Callable[..., Any], path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    consume()
+    job = queue.submit(jobs.end_process, str(path), how)
+    with pytest.raises(JobLost, match=f"its worker ended by {told} while it ran consumer_jobs.end_process"):
+        job.result(20)
+    assert [line.split()[1] for line in lines(path)] == ["1", "2", "3"]
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details and details.state == "lost"
+    assert queue.count().dead == 1
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert f"died ({told}) while it ran consumer_jobs.end_process {job.id}" in capfd.readouterr().err
+
+
+def test_jobs_that_were_only_held_when_a_worker_died_are_not_blamed(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    handles = queue.submit_many(jobs.brief, [(0,)] * 50)
+    poison = queue.submit(jobs.crash_once, str(path))
+    handles += queue.submit_many(jobs.facts, [()] * 50)
+    consume()
+    assert poison.result(20) == 2
+    results = [job.result(20) for job in handles]
+    assert {attempt for _, attempt, _ in results[50:]} == {1}
+    assert queue.count().imbalance == 0
+
+
+def test_a_stopped_worker_keeps_its_lease_and_finishes_when_it_goes_on(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
+) -> None:
+    consume(workers=2)
+    job = queue.submit(jobs.hold, str(path), "it")
+    pid = int(eventually(lambda: lines(path))[0].split()[1])
+    psutil.Process(pid).suspend()
+    go(path)
+    end = time.monotonic() + 2.5 * short_lease
+    eventually(lambda: time.monotonic() > end)
+    psutil.Process(pid).resume()
+    assert job.result(10) == "it"
+    assert len(lines(path)) == 1
+    assert queue.count().lapsed == 0
+
+
+def test_a_task_that_holds_the_interpreters_lock_keeps_its_lease(
+    queue: Queue, consume: Callable[..., Any], path: Path, short_lease: float
+) -> None:
+    consume(workers=2)
+    job = queue.submit(jobs.hold_gil, str(path), int(3 * short_lease))
+    assert job.result(20) == 1
+    assert len(lines(path)) == 1
+    assert queue.count().lapsed == 0
+
+
+def test_a_killed_supervisor_takes_its_workers_along_and_another_consumer_runs_the_job(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
+) -> None:
+    first = consume()
+    workers = first.workers()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    consume()
+    began = time.monotonic()
+    first.signal(signal.SIGKILL)
+    eventually(lambda: not any(runs(one) for one in workers), 1.0)
+    eventually(lambda: len(lines(path)) == 2, 20)
+    assert time.monotonic() - began < short_lease + 1.0
+    go(path)
+    assert job.result(10) == "it"
+    assert lines(path)[1].split()[2] == "2"
+    assert queue.count().lapsed == 1
+
+
+def test_a_run_whose_lease_is_gone_is_ended(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
+) -> None:
+    first = consume()
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    psutil.Process(first.pid).suspend()
+    consume()
+    eventually(lambda: len(lines(path)) == 2)
+    psutil.Process(first.pid).resume()
+    eventually(lambda: first.report() and first.report().workers[0].job == "" and first.report())
+    assert job.status() == "running"
+    assert job.cancel()
+    eventually(job.cancelled)
+    assert queue.count().imbalance == 0
+
+
+@pytest.mark.slow
+def test_with_the_usual_lease_another_consumer_takes_over_within_20_seconds(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    first = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    consume()
+    first.signal(signal.SIGKILL)
+    eventually(lambda: len(lines(path)) == 2, 20)
+    go(path)
+    assert job.result(10) == "it"

@@ -1,0 +1,104 @@
+"""What becomes of jobs whose task raises: told as data, tried again where that may help, then a dead letter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import lines
+
+from conveyor import JobFailed
+from conveyor.retry import delay_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+def test_an_exception_arrives_as_type_message_and_traceback(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume()
+    with pytest.raises(JobFailed, match="^ValueError: no good$") as caught:
+        queue.submit(jobs.boom, "no good").result(10)
+    assert (caught.value.kind, caught.value.reason) == ("ValueError", "no good")
+    assert 'raise ValueError(text)\nValueError: no good\n' in caught.value.traceback
+    assert queue.count().dead == 1
+
+
+def test_whatever_a_task_raises_costs_no_worker(queue: Queue, consume: Callable[..., Any]) -> None:
+    running = consume()
+    before = running.workers()
+    for task, args, kind in (
+        (jobs.base_boom, (), "KeyboardInterrupt"),
+        (jobs.leave_python, (0,), "SystemExit"),
+        (jobs.mute_boom, (), "Mute"),
+        (jobs.deep_boom, (), "RecursionError"),
+    ):
+        with pytest.raises(JobFailed) as caught:
+            queue.submit(task, *args).result(10)
+        assert caught.value.kind == kind
+    assert queue.submit(jobs.add, 1, 2).result(10) == 3
+    assert running.workers() == before
+
+
+def test_a_failed_job_is_tried_again_with_growing_pauses(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume()
+    job = queue.submit(jobs.steady.options(first_delay=0.1), str(path), 2)
+    assert job.result(10) == 3
+    first, second, third = map(float, lines(path))
+    assert 0.1 <= second - first < 1.0
+    assert 0.2 <= third - second < 1.0
+    assert queue.count().dead == 0
+
+
+def test_a_job_that_fails_once_too_often_is_a_dead_letter(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume()
+    with pytest.raises(JobFailed, match="OSError: try 3"):
+        queue.submit(jobs.steady, str(path), 5).result(10)
+    assert len(lines(path)) == 3
+    count = queue.count()
+    assert (count.dead, count.live, count.imbalance) == (1, 0, 0)
+
+
+def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(workers=3)
+    job = queue.submit(jobs.steady.options(first_delay=0.5), str(path), 1)
+    assert job.result(10) == 2
+    first, second = map(float, lines(path))
+    assert 0.5 <= second - first < 1.2
+
+
+def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    with pytest.raises(JobFailed, match="^BadInput: it will never fit$"):
+        queue.submit(jobs.stubborn).result(10)
+    assert queue.count().dead == 1
+
+
+def test_the_attempt_counts_up_and_the_token_grows(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume()
+    with pytest.raises(JobFailed):
+        queue.submit(jobs.tell_tries, str(path)).result(10)
+    tries = [tuple(map(int, line.split())) for line in lines(path)]
+    assert [attempt for attempt, _ in tries] == [1, 2, 3]
+    tokens = [token for _, token in tries]
+    assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.parametrize("retry", [1, 2, 5])
+def test_pauses_double_with_at_most_a_quarter_added(retry: int) -> None:
+    for _ in range(50):
+        assert 2.0 ** (retry - 1) <= delay_before(retry, 1.0) <= 1.25 * 2.0 ** (retry - 1)
+    assert delay_before(500) <= 3600 * 1.25

@@ -1,0 +1,148 @@
+"""Which code a worker runs: what it was told to load, and of that only what is its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import msgspec
+import pytest
+
+from conveyor import Consumer, ConveyorError, JobFailed
+from conveyor.call import encode_calls
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+TASKS = "def shout(text: str) -> str:\n    return text.upper()\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty working folder, which is where modules are looked for first."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    return place
+
+
+def put(queue: Queue, name: str, *args: Any) -> Any:
+    """Put a call of a task that this process does not know."""
+    client = queue.client
+    job = queue.submit(jobs.nothing)  # brings id and inbox
+    job.cancel()
+    (data,) = encode_calls(lambda *args: None, name, [(args, {})])
+    client.run(commands.put(queue.name, [(job.id + "x", data)], commands.PutPlace(own_ids=True)))
+    return type(job)(job.id + "x", queue.name, client=client)
+
+
+def started(queue: Queue, consume: Callable[..., Any], **settings: Any) -> None:
+    consumer = Consumer(queue.name, 1, store=queue.client)
+    consume(modules=consumer.settings.modules, path=consumer.settings.path, **settings)
+
+
+def test_tasks_py_of_the_working_folder_is_found(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "tasks.py").write_text(TASKS)
+    started(queue, consume)
+    assert put(queue, "tasks.shout", "hey").result(10) == "HEY"
+
+
+def test_a_task_def_package_of_the_working_folder_is_found(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "task_def").mkdir()
+    (folder / "task_def" / "__init__.py").write_text(TASKS)
+    started(queue, consume)
+    assert put(queue, "task_def.shout", "hey").result(10) == "HEY"
+
+
+def test_modules_that_are_named_are_loaded_and_found_ones_are_not(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "tasks.py").write_text(TASKS)
+    (folder / "others.py").write_text(TASKS)
+    consume(modules=("others",), path=(str(folder),))
+    assert put(queue, "others.shout", "hey").result(10) == "HEY"
+    with pytest.raises(JobFailed, match=r"no task is called 'tasks\.shout'"):
+        put(queue, "tasks.shout", "hey").result(10)
+
+
+def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
+    folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tasks.py").write_text("import not_there_at_all\n")
+    with pytest.raises(ConveyorError, match=r"did not start \(exit code 1\)"):
+        consume(modules=("tasks",), workers=2, path=(str(folder),))
+    told = capfd.readouterr().err
+    assert told.count("the tasks cannot be loaded: ModuleNotFoundError: No module named 'not_there_at_all'") == 1
+
+
+def test_the_command_line_gives_up_on_such_a_module_with_exit_code_1(
+    folder: Path, alone: None, one_server: Any
+) -> None:
+    (folder / "tasks.py").write_text("1 / 0\n")
+    command = [sys.executable, "-m", "conveyor", "--url", one_server.url, "consume", "work", "-n", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert re.search("division by zero", done.stderr)
+
+
+def test_a_task_that_nobody_knows_fails_and_is_a_dead_letter(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume()
+    with pytest.raises(JobFailed, match="no task is called 'consumer_jobs.gone' here") as caught:
+        put(queue, "consumer_jobs.gone").result(10)
+    assert caught.value.kind == "UnknownTask"
+    assert queue.count().dead == 1
+
+
+@pytest.mark.parametrize("name", ["system", "os.system", "Path", "np.save", "__loader__.load_module"])
+def test_what_a_module_merely_imported_cannot_be_run_by_name(
+    name: str, folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "tasks.py").write_text("import os\nfrom os import system\nfrom pathlib import Path\n")
+    consume(modules=("tasks",), path=(str(folder),))
+    evidence = folder / "evidence"
+    for full in (f"tasks.{name}", name, "os.system", "posix.system"):
+        with pytest.raises(JobFailed, match="no task is called"):
+            put(queue, full, f"touch {evidence}").result(10)
+    assert not evidence.exists()
+
+
+def test_a_plain_item_on_a_queue_of_consumers_fails_and_says_why(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    queue.put({"any": "value"})
+    consume()
+    eventually(lambda: queue.count().dead == 1)
+    from conveyor.inspector import Inspector  # noqa: PLC0415
+
+    inspector = Inspector(queue.client)
+    (line,) = inspector.jobs(queue.name, "dead")
+    details = inspector.job(line.id, queue.name)
+    assert details and details.settled
+    assert "Queue.put names no task" in str(details.settled.error())
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"not msgpack", msgspec.msgpack.encode(["a"])])
+def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
+    data: bytes, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], one_server: Any
+) -> None:
+    running = consume()
+    before = running.workers()
+    queue.client.run(commands.put(queue.name, [("strange", data)], commands.PutPlace(own_ids=True)))
+    eventually(lambda: queue.count().dead == 1)
+    assert one_server.raw.hget(f"conveyor:{{{queue.name}}}:jobs", "strange") == data
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() == before

@@ -1,0 +1,83 @@
+"""What a task returns arrives as it was; what cannot arrive fails with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import numpy as np
+import pytest
+
+from conveyor import JobFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor import Queue
+
+
+def test_what_tasks_return_arrives_with_its_type(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    assert queue.submit(jobs.add, 2, 3).result(10) == 5
+    assert queue.submit(jobs.nothing).result(10) is None
+    assert queue.submit(jobs.corner, 1, y=2).result(10) == jobs.Point(1, 2)
+    stripes = queue.submit(jobs.stripes, 5).result(10)
+    assert isinstance(stripes, np.ndarray)
+    assert stripes.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_coroutine_function_is_a_task_like_any_other(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    assert list(queue.map(jobs.later, range(20), timeout=10)) == list(range(20))
+
+
+def test_a_job_can_be_awaited(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+
+    async def both() -> list[int]:
+        return await asyncio.gather(queue.submit(jobs.add, 1, 1), queue.submit(jobs.add, 2, 2))
+
+    assert asyncio.run(asyncio.wait_for(both(), 10)) == [2, 4]
+
+
+def test_map_and_submit_many_give_results_in_the_order_of_the_calls(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume(workers=3)
+    assert list(queue.map(jobs.add, range(300), range(300), timeout=20)) == [2 * n for n in range(300)]
+    many = queue.submit_many(jobs.brief, [(n % 7,) for n in range(50)])
+    assert [job.result(10) for job in many] == [n % 7 for n in range(50)]
+
+
+def test_a_result_over_one_mebibyte_fails_and_says_so(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    assert len(queue.submit(jobs.text_of, 1_000_000).result(10)) == 1_000_000
+    with pytest.raises(JobFailed, match=r"1,100,005 bytes, the limit is 1,048,576") as caught:
+        queue.submit(jobs.text_of, 1_100_000).result(10)
+    assert caught.value.kind == "TooLarge"
+    assert queue.count().dead == 1
+
+
+def test_a_result_that_cannot_be_carried_fails_and_costs_no_worker(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    running = consume()
+    before = running.workers()
+    for task in (jobs.unfit, jobs.treacherous, jobs.endless):
+        with pytest.raises(JobFailed, match="cannot be carried"):
+            queue.submit(task).result(10)
+    assert running.workers() == before
+
+
+def test_outcomes_are_kept_as_long_as_the_task_says(
+    queue: Queue, consume: Callable[..., Any], one_server: Any
+) -> None:
+    consume()
+    job = queue.submit(jobs.short_lived)
+    job.result(10)
+    kept = one_server.raw.pttl(f"conveyor:{{{queue.name}}}:outcome:{job.id}")
+    assert 50_000 < kept <= 60_000
+    other = queue.submit(jobs.nothing)
+    other.result(10)
+    assert 3_500_000 < one_server.raw.pttl(f"conveyor:{{{queue.name}}}:outcome:{other.id}") <= 3_600_000

@@ -1,0 +1,83 @@
+"""Whose turn it is: priority, delay, precedence of queues, pause."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import Queue, task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+mark = task(name="consumer_jobs.mark")(jobs.mark)
+
+
+def test_one_worker_takes_jobs_by_priority_and_within_one_in_the_order_of_their_put(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    handles = [
+        queue.submit(mark.options(priority=priority), str(path), f"{priority}-{number}")
+        for number in range(3)
+        for priority in (0, 9, 255)
+    ]
+    consume()
+    for job in handles:
+        job.result(10)
+    assert lines(path) == [f"{priority}-{number}" for priority in (255, 9, 0) for number in range(3)]
+
+
+def test_a_delayed_job_runs_when_it_is_due(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    began = time.monotonic()
+    job = queue.submit(task(name="consumer_jobs.nothing")(jobs.nothing).options(delay=0.4))
+    assert job.status() == "delayed"
+    job.result(10)
+    assert 0.39 <= time.monotonic() - began < 1.5
+
+
+def test_of_several_queues_the_first_that_has_a_job_gives_it(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    first, second = (Queue(f"{queue.name}-{name}", store=queue.client) for name in ("first", "second"))
+    handles = [
+        one.submit(jobs.mark, str(path), f"{one.name.partition('-')[2]}{number}")
+        for number in range(3)
+        for one in (second, first)
+    ]
+    consume((first.name, second.name))
+    for job in handles:
+        job.result(10)
+    assert lines(path) == ["first0", "first1", "first2", "second0", "second1", "second2"]
+
+
+def test_a_worker_of_several_queues_hears_of_each(queue: Queue, consume: Callable[..., Any]) -> None:
+    names = [f"{queue.name}-{number}" for number in range(3)]
+    consume(names)
+    for place in (2, 0, 1):
+        other = Queue(names[place], store=queue.client)
+        began = time.monotonic()
+        assert other.submit(jobs.add, 1, 1).result(10) == 2
+        assert time.monotonic() - began < 1.0
+
+
+def test_a_paused_queue_gives_nothing_until_it_is_resumed_while_what_runs_goes_on(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume(workers=2)
+    held = queue.submit(jobs.hold, str(path), "held")
+    eventually(lambda: lines(path))
+    queue.pause()
+    waiting = queue.submit(jobs.add, 1, 2)
+    go(path)
+    assert held.result(10) == "held"
+    with pytest.raises(TimeoutError):
+        waiting.result(0.3)
+    assert waiting.status() == "waiting"
+    queue.resume()
+    assert waiting.result(10) == 3

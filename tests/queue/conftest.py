@@ -1,0 +1,63 @@
+"""A queue on a server, and somebody who settles its jobs as a worker would, without any worker process."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Queue, codec
+from conveyor.outcome import encode_settled
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_names = (f"bench{number}" for number in itertools.count())
+
+
+class Bench:
+    """Puts jobs on a queue of its own and brings them to an end, one way or another."""
+
+    def __init__(self, server: Any, eventually: Callable[..., Any]) -> None:
+        self.server = server
+        self.client = server.client
+        self.worker = server.another_client()
+        self.eventually = eventually
+        self.queue = self.make()
+        self._nonces = itertools.count()
+
+    def make(self) -> Queue:
+        """Give another queue on the same server."""
+        return Queue(next(_names), store=self.client)
+
+    def claim(self, many: int = 1, queue: Queue | None = None) -> commands.Batch:
+        """Take jobs as a worker does."""
+        name = (queue or self.queue).name
+        return self.worker.run(commands.claim(name, "worker", f"n{next(self._nonces)}", many, 1000.0))
+
+    def settle(
+        self, many: int = 1, value: object = None, queue: Queue | None = None, state: str = "done"
+    ) -> None:
+        """Take so many jobs and end them all with this result."""
+        name = (queue or self.queue).name
+        outcome = encode_settled(state, codec.encode(value), 0.5)
+        while many > 0:
+            batch = self.claim(min(many, 500), queue)
+            assert batch.jobs, f"only {batch.state}: there were fewer jobs than that"
+            told = [commands.Settlement(job.id, outcome, 60.0) for job in batch.jobs]
+            assert self.worker.run(commands.finish(name, batch.token, told)) == []
+            many -= len(batch.jobs)
+
+    def inbox_is_open(self, queue: Queue | None = None) -> bool:
+        """Tell whether outcomes of a queue are being pushed to anybody."""
+        return self.server.raw.zcard(f"conveyor:{{{(queue or self.queue).name}}}:inboxes") > 0
+
+
+@pytest.fixture
+def bench(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
+    """Give a queue and who settles its jobs; at the end its books balance."""
+    bench = Bench(one_server, eventually)
+    yield bench
+    assert bench.queue.count().imbalance == 0

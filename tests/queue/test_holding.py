@@ -1,0 +1,166 @@
+"""Items taken with `get`: held as long as their taker lives, and back when it does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Call, LeaseLost, StoreUnavailable, holding
+from conveyor.errors import StoreError
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+TAKE_AND_HOLD = """
+import sys
+from conveyor import Queue, holding
+holding.LEASE, holding.HEARTBEAT = 1.0, 0.2
+item = Queue(sys.argv[2], store=sys.argv[1]).get()
+print(item, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "LEASE", 0.5)
+    monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
+
+
+def key(bench: Bench, name: str) -> str:
+    return f"conveyor:{{{bench.queue.name}}}:{name}"
+
+
+def lease_clock(bench: Bench) -> int:
+    """Give the server's lease clock after a look at the leases that may have run out."""
+    bench.worker.run(commands.reap(bench.queue.name))
+    return int(bench.server.raw.hget(key(bench, "meta"), "clock"))
+
+
+def end_of_lease(bench: Bench) -> int:
+    ((_, end),) = bench.server.raw.zrange(key(bench, "leased"), 0, 0, withscores=True)
+    return int(end)
+
+
+def test_an_item_is_held_for_longer_than_its_lease_while_its_taker_lives(
+    bench: Bench, short_leases: None
+) -> None:
+    bench.queue.put("item")
+    bench.queue.get()
+    first_end = end_of_lease(bench)
+    bench.eventually(lambda: lease_clock(bench) > first_end + 200)
+    count = bench.queue.count()
+    assert (count.leased, count.ready, count.lapsed) == (1, 0, 0)
+    bench.queue.task_done()
+    bench.queue.join(timeout=5)
+
+
+def test_what_nobody_renews_goes_to_the_next_taker_and_the_first_may_not_finish_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "LEASE", 0.1)
+    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    bench.queue.put("item")
+    assert bench.queue.get() == "item"
+    batch = bench.eventually(lambda: found if (found := bench.claim()).jobs else None)
+    with pytest.raises(LeaseLost, match="another taker"):
+        bench.queue.task_done()
+    with pytest.raises(ValueError, match="too many"):
+        bench.queue.task_done()
+    assert bench.worker.run(commands.release(bench.queue.name, batch.token, [batch.jobs[0].id])) == 1
+
+
+def test_when_its_taker_is_killed_the_item_comes_back(bench: Bench, start_python: Any) -> None:
+    bench.queue.put("item")
+    taker = start_python(TAKE_AND_HOLD, bench.server.url, bench.queue.name)
+    assert taker.stdout.readline().strip() == "item"
+    os.kill(taker.pid, signal.SIGKILL)
+    taker.wait()
+    assert bench.queue.get(timeout=15) == "item"
+    bench.queue.task_done()
+    count = bench.queue.count()
+    assert (count.finished, count.lapsed) == (1, 1)
+
+
+def test_a_taker_that_lives_and_does_nothing_keeps_its_item(bench: Bench, start_python: Any) -> None:
+    bench.queue.put("item")
+    taker = start_python(TAKE_AND_HOLD, bench.server.url, bench.queue.name)
+    assert taker.stdout.readline().strip() == "item"
+    first_end = end_of_lease(bench)
+    bench.eventually(lambda: lease_clock(bench) > first_end)
+    assert bench.queue.count().leased == 1
+
+
+def test_items_are_finished_in_the_order_in_which_they_were_taken(bench: Bench) -> None:
+    bench.queue.put_many(["a", "b", "c"])
+    for _ in range(3):
+        bench.queue.get()
+    order = [one.decode() for one in bench.server.raw.zrange(key(bench, "leased"), 0, -1)]
+    for left in (2, 1, 0):
+        bench.queue.task_done()
+        assert bench.server.raw.hkeys(key(bench, "leases")) == [
+            one.encode() for one in sorted(order)[3 - left :]
+        ]
+
+
+def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(
+    bench: Bench, short_leases: None
+) -> None:
+    holder = holding.holder_of(bench.client)
+    for _ in range(2):
+        bench.queue.put("item")
+        bench.queue.get()
+        assert holder.thread
+        bench.queue.task_done()
+        bench.eventually(lambda: holder.thread is None)
+
+
+def test_a_renewal_that_fails_is_tried_again(
+    bench: Bench, short_leases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.queue.put("item")
+    bench.queue.get()
+    run, failed = bench.client.run, []
+
+    def fail_twice(command: commands.Command, **options: Any) -> Any:
+        if command.script and command.script.name == "renew" and len(failed) < 2:
+            failed.append(command)
+            raise StoreUnavailable
+        return run(command, **options)
+
+    monkeypatch.setattr(bench.client, "run", fail_twice)
+    bench.eventually(lambda: len(failed) == 2)
+    first_end = end_of_lease(bench)
+    bench.eventually(lambda: end_of_lease(bench) > first_end)
+    bench.queue.task_done()
+
+
+def test_an_item_whose_finish_got_no_answer_can_still_be_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.queue.put_many(["a", "b"])
+    bench.queue.get()
+    bench.queue.get()
+
+    def unavailable(command: commands.Command, **options: Any) -> Any:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as away:
+        away.setattr(bench.client, "run", unavailable)
+        with pytest.raises(StoreError):
+            bench.queue.task_done()
+    bench.queue.task_done()
+    bench.queue.task_done()
+    bench.queue.join(timeout=5)
+
+
+def test_a_job_taken_with_get_is_given_as_a_call(bench: Bench) -> None:
+    bench.queue.submit(pow, 2, 10)
+    taken = bench.queue.get()
+    assert isinstance(taken, Call)
+    assert (taken.task, taken.positional(), taken.named()) == ("builtins.pow", [2, 10], {})
+    bench.queue.task_done()

@@ -1,0 +1,297 @@
+"""Where results arrive: pushed, over one connection, and found again where a push got lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, WaitTimeout, codec, ids, inbox
+from conveyor.call import PutOptions, RunOptions
+from conveyor.outcome import encode_settled
+from conveyor.store import commands
+from conveyor.tasks import Task
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+SUBMIT = """
+import sys
+from conveyor import Queue
+job = Queue(sys.argv[2], store=sys.argv[1]).submit(len, "abc")
+print(job.id, flush=True)
+sys.stdin.readline()
+"""
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def with_id(name: str) -> Task[..., int]:
+    return Task(double, "double", PutOptions(id=name), RunOptions())
+
+
+@pytest.fixture
+def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the inbox ask so seldom that whatever arrives has been pushed."""
+    monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)
+    monkeypatch.setattr(inbox, "HOLD", 600.0)
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 500.0)
+
+
+@pytest.fixture
+def asking_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.05)
+
+
+def waiting(bench: Bench) -> int:
+    return sum(len(box.waiting) for box in inbox.inbox_of(bench.client).boxes.values())
+
+
+def settle_unheard(bench: Bench, job: Job[Any], value: object) -> None:
+    """End a job so that the push gets lost: the list is gone in the same moment, as if its reader had died with it."""
+    batch = bench.claim()
+    assert [one.id for one in batch.jobs] == [job.id]
+    settlement = commands.Settlement(job.id, encode_settled("done", codec.encode(value)), 60.0)
+    finish = commands.finish(job.queue_name, batch.token, [settlement])
+    raw = bench.server.raw
+    raw.script_load(finish.script.text)
+    with raw.pipeline(transaction=True) as both:
+        both.execute_command("EVALSHA", finish.script.sha, *finish.words)
+        both.delete(f"conveyor:{{{job.queue_name}}}:inbox:{ids.producer_of(job.id)}")
+        assert both.execute()[1] == 1
+
+
+def test_a_result_comes_by_push_while_somebody_waits(bench: Bench, never_asking: None) -> None:
+    job = bench.queue.submit(double, 4)
+    timer = threading.Thread(target=lambda: (bench.eventually(bench.inbox_is_open), bench.settle(value=8)))
+    timer.start()
+    before = time.monotonic()
+    assert job.result(timeout=20) == 8
+    assert time.monotonic() - before < 5
+    timer.join()
+
+
+def test_a_result_that_came_before_anybody_asked_is_found(bench: Bench, never_asking: None) -> None:
+    job = bench.queue.submit(double, 4)
+    bench.settle(value=8)
+    assert job.result(timeout=5) == 8
+    assert job.result(timeout=0) == 8
+
+
+def test_ten_thousand_jobs_are_waited_for_over_one_connection(bench: Bench, never_asking: None) -> None:
+    before = {client["id"] for client in bench.server.raw.client_list()}
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(10_000)])
+    heard: list[str] = []
+    for job in jobs:
+        job.add_done_callback(lambda job: heard.append(job.id))
+    clients = [client for client in bench.server.raw.client_list() if client["id"] not in before]
+    assert [client["cmd"] for client in clients].count("blmpop") == 1
+    assert len(clients) <= 2  # the other one is for commands
+    bench.settle(10_000, value=1)
+    bench.eventually(lambda: len(heard) == 10_000)
+    assert sorted(heard) == sorted(job.id for job in jobs)
+    assert {job.result(timeout=0) for job in jobs} == {1}
+
+
+def test_a_push_that_got_lost_is_found_by_asking(bench: Bench, asking_often: None) -> None:
+    job = bench.queue.submit(double, 4)
+    job.add_done_callback(lambda job: None)
+    settle_unheard(bench, job, 8)
+    assert job.result(timeout=10) == 8
+
+
+def test_a_lost_push_is_found_however_many_others_are_waited_for(bench: Bench, asking_often: None) -> None:
+    lucky = bench.queue.submit(double, 0)
+    others = bench.queue.submit_many(double, [(number,) for number in range(1_200)])
+    for job in [*others, lucky]:
+        job.add_done_callback(lambda job: None)
+    settle_unheard(bench, lucky, 0)
+    assert lucky.result(timeout=10) == 0
+    assert waiting(bench) == 1_200
+
+
+def test_results_of_several_queues_arrive_at_one_inbox(bench: Bench, never_asking: None) -> None:
+    other = bench.make()
+    first, second = bench.queue.submit(double, 1), other.submit(double, 2)
+    for job in (first, second):
+        job.add_done_callback(lambda job: None)
+    bench.settle(value="second", queue=other)
+    assert second.result(timeout=5) == "second"
+    bench.settle(value="first")
+    assert first.result(timeout=5) == "first"
+
+
+def test_the_same_id_on_two_queues_is_two_jobs(bench: Bench) -> None:
+    other = bench.make()
+    first, second = bench.queue.submit(with_id("mine"), 1), other.submit(with_id("mine"), 2)
+    for job in (first, second):
+        job.add_done_callback(lambda job: None)
+    bench.settle(value="second", queue=other)
+    assert second.result(timeout=10) == "second"
+    assert not first.done()
+    bench.settle(value="first")
+    assert first.result(timeout=10) == "first"
+
+
+def test_a_job_with_an_id_of_its_own_is_pushed_too_although_the_id_names_no_inbox(
+    bench: Bench, never_asking: None
+) -> None:
+    bench.queue.submit(double, 1).add_done_callback(lambda job: None)
+    bench.eventually(bench.inbox_is_open)
+    bench.claim()
+    job = bench.queue.submit(with_id("mine"), 1)
+    job.add_done_callback(lambda job: None)
+    bench.settle(value=2)
+    assert job.result(timeout=5) == 2
+
+
+def test_two_handles_of_one_job_both_hear_of_its_end(bench: Bench, never_asking: None) -> None:
+    job = bench.queue.submit(double, 4)
+    twin = Job[int](job.id, bench.queue.name, client=bench.client)
+    heard: list[Job[int]] = []
+    for one in (job, twin, job):
+        one.add_done_callback(heard.append)
+    bench.settle(value=8)
+    bench.eventually(lambda: len(heard) == 3)
+    assert job.result(timeout=0) == twin.result(timeout=0) == 8
+
+
+def test_another_process_s_job_is_waited_for_as_well(
+    bench: Bench, never_asking: None, start_python: Any
+) -> None:
+    other = start_python(SUBMIT, bench.server.url, bench.queue.name)
+    job = Job[int](other.stdout.readline().strip(), bench.queue.name, client=bench.client)
+    heard: list[Job[int]] = []
+    job.add_done_callback(heard.append)
+    bench.settle(value=3)
+    bench.eventually(lambda: heard == [job])
+    assert job.result(timeout=0) == 3
+
+
+def test_nothing_is_known_of_a_job_that_was_never_put_or_is_forgotten(bench: Bench) -> None:
+    with pytest.raises(JobGone, match="never-put"):
+        Job[int]("never-put", bench.queue.name, client=bench.client).result(timeout=5)
+    job = bench.queue.submit(double, 1)
+    bench.settle()
+    bench.server.raw.delete(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}")
+    with pytest.raises(JobGone):
+        Job[int](job.id, bench.queue.name, client=bench.worker).result(timeout=5)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.1])
+def test_who_waits_no_longer_leaves_the_job_alone(bench: Bench, timeout: float) -> None:
+    job = bench.queue.submit(double, 1)
+    with pytest.raises(WaitTimeout, match=job.id):
+        job.result(timeout=timeout)
+    bench.settle(value=2)
+    assert job.result(timeout=5) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [("failed", JobFailed), ("lost", JobLost), ("cancelled", JobCancelled)]
+)
+def test_what_did_not_go_well_is_raised_or_given_as_an_object(
+    bench: Bench, state: str, error: type[Exception]
+) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.settle(value=["ValueError", "no", "Traceback"], state=state)
+    with pytest.raises(error):
+        job.result(timeout=5)
+    assert type(job.exception(timeout=0)) is error
+
+
+def test_an_outcome_that_cannot_be_read_is_a_failure_and_stops_nobody(bench: Bench) -> None:
+    bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
+    for job in (bad, good):
+        job.add_done_callback(lambda job: None)
+    batch = bench.claim()
+    garbage = commands.Settlement(bad.id, b"\xc1garbage", 60.0)
+    bench.worker.run(commands.finish(bench.queue.name, batch.token, [garbage]))
+    with pytest.raises(JobFailed, match="cannot be read"):
+        bad.result(timeout=5)
+    bench.settle(value=4)
+    assert good.result(timeout=5) == 4
+
+
+def test_an_inbox_that_nobody_needs_is_closed_and_opened_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, asking_often: None
+) -> None:
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
+    for round_number in range(3):
+        job = bench.queue.submit(double, 1)
+        job.add_done_callback(lambda job: None)
+        bench.settle(value=round_number)
+        assert job.result(timeout=10) == round_number
+        bench.eventually(lambda: not bench.inbox_is_open())
+        bench.eventually(lambda: inbox.inbox_of(bench.client).thread is None)
+
+
+def test_a_server_that_comes_back_empty_is_noticed_and_used_again(bench: Bench) -> None:
+    lost = bench.queue.submit(double, 1)
+    lost.add_done_callback(lambda job: None)
+    bench.server.stop()
+    bench.server.start()
+    with pytest.raises(JobGone):
+        lost.result(timeout=15)
+    job = bench.queue.submit(double, 4)
+    bench.settle(value=8)
+    assert job.result(timeout=15) == 8
+
+
+def test_jobs_are_awaited_in_asyncio_many_at_once(bench: Bench, never_asking: None) -> None:
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(50)])
+
+    async def all_results() -> list[int]:
+        gathered = asyncio.gather(*jobs)
+        await asyncio.to_thread(bench.settle, 50, 7)
+        return await gathered
+
+    assert asyncio.run(all_results()) == [7] * 50
+    assert asyncio.run(all_results_again(jobs)) == [7] * 50
+
+
+async def all_results_again(jobs: list[Job[int]]) -> list[int]:
+    return [await job for job in jobs]
+
+
+def test_who_awaited_and_left_with_its_loop_stops_nobody_else(bench: Bench, never_asking: None) -> None:
+    left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
+    other.add_done_callback(lambda job: None)
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(left, 0.05)
+
+    asyncio.run(give_up())
+    bench.settle(2, value=1)
+    assert other.result(timeout=5) == 1
+    assert left.result(timeout=5) == 1
+
+
+def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    heard: list[str] = []
+    job.add_done_callback(lambda job: heard.append("early"))
+    bench.settle()
+    bench.eventually(lambda: heard == ["early"])
+    job.add_done_callback(lambda job: heard.append("late"))
+    assert heard == ["early", "late"]
+
+
+def test_a_callback_that_raises_is_logged_and_stops_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
+    bad.add_done_callback(lambda job: 1 / 0)
+    heard: list[str] = []
+    bad.add_done_callback(lambda job: heard.append("second"))
+    good.add_done_callback(lambda job: heard.append("good"))
+    bench.settle(2, value=3)
+    bench.eventually(lambda: sorted(heard) == ["good", "second"])
+    assert good.result(timeout=0) == 3
+    assert "ZeroDivisionError" in caplog.text

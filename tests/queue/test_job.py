@@ -1,0 +1,146 @@
+"""A job's handle: where the job is, what it gave, and how to call it off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import BadCall, DuplicateJob, Job, JobCancelled, control
+from conveyor.call import PutOptions, RunOptions
+from conveyor.outcome import encode_settled
+from conveyor.store import commands, plain
+from conveyor.tasks import Task
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def own(name: str, **put: object) -> Task[..., int]:
+    return Task(double, "double", PutOptions(id=name, **put), RunOptions())  # type: ignore[arg-type]
+
+
+def test_a_handle_tells_where_the_job_is_all_its_life(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    assert (job.status(), job.running(), job.done()) == ("waiting", False, False)
+    batch = bench.claim()
+    assert (job.status(), job.running(), job.done()) == ("running", True, False)
+    bench.worker.run(commands.retry(bench.queue.name, batch.token, job.id, 1000.0, b""))
+    assert job.status() == "delayed"
+    assert job.cancel()
+    assert (job.status(), job.done(), job.cancelled()) == ("cancelled", True, True)
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "lost", "cancelled"])
+def test_the_status_of_a_job_that_is_over_is_how_it_ended(bench: Bench, state: str) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.settle(state=state)
+    assert job.status() == state
+    assert job.done()
+    assert job.status() == state
+
+
+def test_the_status_of_a_dead_letter_is_failed_even_when_its_outcome_is_forgotten(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    settlement = commands.Settlement(job.id, encode_settled("failed"), 60.0)
+    bench.worker.run(commands.fail(bench.queue.name, bench.claim().token, settlement))
+    bench.server.raw.delete(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}")
+    assert job.status() == "failed"
+
+
+def test_of_an_unknown_job_the_status_is_gone_and_it_cannot_be_cancelled(bench: Bench) -> None:
+    job = Job[int]("never-put", bench.queue.name, client=bench.client)
+    assert job.status() == "gone"
+    assert not job.cancel()
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_twice_is_once(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    assert job.cancel()
+    assert job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(timeout=5)
+    assert bench.queue.count().cancelled == 1
+
+
+def test_a_job_that_is_over_cannot_be_cancelled(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.settle(value=2)
+    assert not job.cancel()
+    assert job.result(timeout=5) == 2
+
+
+def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.claim()
+    assert job.cancel("no longer needed")
+    order = control.decode_control(bench.client.run(plain.await_control("worker", 5.0)))
+    assert (order.verb, order.job, order.workers, order.reason) == (
+        "cancel",
+        job.id,
+        ["worker"],
+        "no longer needed",
+    )
+
+
+def test_progress_is_what_the_job_last_said(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    assert job.progress() is None
+    said = control.Progress(3, 4, "nearly")
+    bench.worker.run(plain.set_progress(bench.queue.name, [(job.id, control.encode(said))]))
+    assert job.progress() == said
+
+
+def test_an_id_of_one_s_own_is_accepted_once(bench: Bench) -> None:
+    job = bench.queue.submit(own("invoice-7"), 1)
+    assert job.id == "invoice-7"
+    with pytest.raises(DuplicateJob, match="invoice-7"):
+        bench.queue.submit(own("invoice-7"), 2)
+    bench.settle(value=2)
+    with pytest.raises(DuplicateJob):
+        bench.queue.submit(own("invoice-7"), 1)
+    assert job.result(timeout=5) == 2
+
+
+@pytest.mark.parametrize("name", ["", "a b", "{a}", "a" * 65])
+def test_an_id_that_would_break_a_key_is_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(BadCall):
+        bench.queue.submit(own(name), 1)
+    assert bench.queue.qsize() == 0
+
+
+def test_one_id_cannot_name_two_jobs(bench: Bench) -> None:
+    with pytest.raises(BadCall, match="several"):
+        bench.queue.submit_many(own("mine"), [(1,), (2,)])
+
+
+def test_a_wrong_argument_is_refused_before_anything_is_put(bench: Bench) -> None:
+    with pytest.raises(BadCall, match="number"):
+        bench.queue.submit_many(double, [(1,), ("two",)])
+    assert bench.queue.count().accepted == 0
+
+
+def test_priority_and_delay_decide_when_a_job_is_taken(bench: Bench) -> None:
+    for name, priority, delay in (("low", 0, 0.0), ("high", 5, 0.0), ("later", 255, 1000.0)):
+        bench.queue.submit(own(name, priority=priority, delay=delay), 1)
+    assert [job.id for job in bench.claim(5).jobs] == ["high", "low"]
+    assert Job[int]("later", bench.queue.name, client=bench.client).status() == "delayed"
+
+
+def test_map_gives_the_results_in_the_order_of_the_items(bench: Bench) -> None:
+    results = bench.queue.map(double, range(5))
+    batch = bench.claim(5)
+    for job in reversed(batch.jobs):
+        value = encode_settled("done", bytes([int(job.id[-1], 36)]))
+        told = commands.Settlement(job.id, value, 60.0)
+        bench.worker.run(commands.finish(bench.queue.name, batch.token, [told]))
+    assert list(results) == [int(job.id[-1], 36) for job in batch.jobs]
+
+
+def test_submitting_nothing_is_fine(bench: Bench) -> None:
+    assert bench.queue.submit_many(double, []) == []
+    assert list(bench.queue.map(double, [])) == []
