@@ -137,9 +137,7 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
-        if typed and isinstance(value, numpy.number | numpy.bool_):
-            return carry(value.item(), depth=depth)  # the hint says which number it is to be
-        return _carry_array(value)
+        return _carry_numpy(value, typed=typed)
     if kind in {bytearray, memoryview}:
         return bytes(value)
     if not typed:
@@ -157,6 +155,14 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
         message = f"a {kind.__qualname__} cannot be carried"
         raise BadCall(message, hint="send plain data, a dataclass, or a path to a file")
     return {name: carry(getattr(value, name), typed=True, depth=depth + 1) for name in names}
+
+
+def _carry_numpy(value: Any, *, typed: bool) -> Any:
+    if typed and value.dtype.kind in "biufc" and not value.shape:
+        plain = value.item()  # a hint says which kind of number it is to be
+        if type(plain) in _NUMBERS:
+            return carry(plain)
+    return _carry_array(value)
 
 
 def _carry_array(value: Any) -> Ext:
@@ -209,6 +215,7 @@ def _restore(code: int, data: memoryview) -> Any:
 
 
 _ATOMS = frozenset({str, float, bool, bytes, type(None)})
+_NUMBERS = frozenset({int, float, bool, complex})
 _PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _FOLDS: dict[type, tuple[int, Callable[[Any], str]]] = {

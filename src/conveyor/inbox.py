@@ -12,7 +12,7 @@ import functools
 import itertools
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
 from conveyor.errors import StoreError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.clock import Deadline
-    from conveyor.job import Job
+    from conveyor.outcome import Settled
     from conveyor.store import Client
 
 #: Seconds that the server keeps an inbox open after it was last asked to.
@@ -38,29 +38,51 @@ MOST_ARRIVED = 200_000
 MOST_ASKED = 500
 
 
+class Waiting(Protocol):
+    """Who waits here for a job: its handle."""
+
+    id: str
+    settled: Settled | None
+    covered: int
+    """The opening of the inbox that was there before the job could have ended; 0 for none."""
+
+    @property
+    def queue_name(self) -> str:
+        """The queue the job was put on."""
+
+    def settle(self, outcome: bytes) -> None:
+        """Take the outcome in; empty bytes mean that the job is not known."""
+
+    def call_back(self) -> None:
+        """Tell others, after it was settled."""
+
+    def neighbours(self, most: int) -> Sequence[Waiting]:
+        """Give this one and those that are best asked about together with it."""
+
+
 class Box:
     """The part of an inbox that belongs to one queue: ids are unique within a queue only."""
 
     def __init__(self) -> None:
         self.held: float | None = None  # when the server was last asked to hold it open
-        self.waiting: dict[str, Job[Any]] = {}
-        self.twins: dict[str, list[Job[Any]]] = {}  # further handles of a job that is waited for already
+        self.waiting: dict[str, Waiting] = {}
+        self.twins: dict[str, list[Waiting]] = {}  # further handles of a job that is waited for already
         self.arrived: dict[str, bytes] = {}
 
-    def is_settled(self, job: Job[Any]) -> bool:
+    def is_settled(self, job: Waiting) -> bool:
         """Settle the job if its outcome has arrived; tell whether it is settled."""
         outcome = self.arrived.pop(job.id, None)
         if outcome is not None:
             job.settle(outcome)
         return job.settled is not None
 
-    def expect(self, job: Job[Any]) -> None:
+    def expect(self, job: Waiting) -> None:
         """Remember who is to be told."""
         first = self.waiting.setdefault(job.id, job)
         if first is not job and job not in self.twins.get(job.id, ()):
             self.twins.setdefault(job.id, []).append(job)
 
-    def take(self, job_id: str, outcome: bytes) -> list[Job[Any]]:
+    def take(self, job_id: str, outcome: bytes) -> list[Waiting]:
         """Settle all who wait for this job and give them; or keep the outcome for whoever may ask."""
         first = self.waiting.pop(job_id, None)
         if first is None:
@@ -73,7 +95,7 @@ class Box:
             job.settle(outcome)
         return told
 
-    def doubtful(self) -> list[Job[Any]]:
+    def doubtful(self) -> list[Waiting]:
         """Give some of those waited for; those given now come last next time."""
         some = list(itertools.islice(self.waiting.values(), MOST_ASKED))
         for job in some:
@@ -99,7 +121,7 @@ class Inbox:
             return 0
         return self.opening
 
-    def expect(self, job: Job[Any]) -> None:
+    def expect(self, job: Waiting) -> None:
         """Have the job settled as soon as its outcome is known; asks the server if it may be known already."""
         queue = job.queue_name
         with self.changed:
@@ -114,7 +136,7 @@ class Inbox:
             self._ask(queue, job.neighbours(MOST_ASKED))
         self._start()
 
-    def wait(self, job: Job[Any], deadline: Deadline) -> bool:
+    def wait(self, job: Waiting, deadline: Deadline) -> bool:
         """Wait until the job, which is expected, is settled; gives False if the deadline came first."""
         with self.changed:
             while job.settled is None:
@@ -125,7 +147,7 @@ class Inbox:
 
     def take(self, queue: str, outcomes: dict[str, bytes]) -> None:
         """Hand outcomes to the jobs that wait for them, and keep the others for those who may ask."""
-        settled: list[Job[Any]] = []
+        settled: list[Waiting] = []
         with self.changed:
             box = self.boxes[queue]
             for job_id, outcome in outcomes.items():
@@ -134,7 +156,7 @@ class Inbox:
         for job in settled:
             job.call_back()
 
-    def _ask(self, queue: str, jobs: Sequence[Job[Any]]) -> None:
+    def _ask(self, queue: str, jobs: Sequence[Waiting]) -> None:
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]
         box = self.boxes[queue]
         at = clock.monotonic()
@@ -199,7 +221,10 @@ class Inbox:
             clock.sleep(0.1)  # nothing was open, so nothing was waited for
 
     def _close(self, queues: Sequence[str]) -> None:
-        """Tell the server; only then may another thread read, and what somebody began to wait for meanwhile is asked for."""
+        """Tell the server; only then may another thread read.
+
+        What somebody began to wait for meanwhile is asked for again, since it may have been closed with the rest.
+        """
         for queue in queues:
             with contextlib.suppress(StoreError):
                 self.client.run(commands.listen(queue, self.name, 0.0), patience=0.0)

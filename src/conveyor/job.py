@@ -52,7 +52,7 @@ class Job(Generic[R]):
 
     def __init__(
         self,
-        id: str,
+        id: str,  # noqa: A002 - the word for it
         queue: str = "default",
         *,
         client: Client | None = None,
@@ -175,7 +175,7 @@ class Job(Generic[R]):
                 return
             try:
                 function(self)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the caller's own code, which may do anything
                 _log.exception("a callback of %r raised", self)
 
     def _call_later(self, function: Callable[[Job[R]], object]) -> None:

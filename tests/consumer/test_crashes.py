@@ -51,10 +51,16 @@ def test_an_idle_worker_that_is_killed_is_replaced(
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("exit3", "exit code 3"), ("exit0", "exit code 0"), ("SIGKILL",) * 2, ("segfault", "SIGSEGV")]
+    ("how", "told"),
+    [("exit3", "exit code 3"), ("exit0", "exit code 0"), ("SIGKILL",) * 2, ("segfault", "SIGSEGV")],
 )
 def test_a_job_that_takes_three_workers_along_is_lost_and_says_how(
-    how: str, told: str, queue: Queue, consume: Callable[..., Any], path: Path, capfd: pytest.CaptureFixture[str]
+    how: str,
+    told: str,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     consume()
     job = queue.submit(jobs.end_process, str(path), how)
@@ -62,7 +68,8 @@ def test_a_job_that_takes_three_workers_along_is_lost_and_says_how(
         job.result(20)
     assert [line.split()[1] for line in lines(path)] == ["1", "2", "3"]
     details = Inspector(queue.client).job(job.id, queue.name)
-    assert details and details.state == "lost"
+    assert details
+    assert details.state == "lost"
     assert queue.count().dead == 1
     assert queue.submit(jobs.add, 1, 1).result(10) == 2
     assert f"died ({told}) while it ran consumer_jobs.end_process {job.id}" in capfd.readouterr().err

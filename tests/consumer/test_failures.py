@@ -22,10 +22,10 @@ def test_an_exception_arrives_as_type_message_and_traceback(
     queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume()
-    with pytest.raises(JobFailed, match="^ValueError: no good$") as caught:
+    with pytest.raises(JobFailed, match=r"^ValueError: no good$") as caught:
         queue.submit(jobs.boom, "no good").result(10)
     assert (caught.value.kind, caught.value.reason) == ("ValueError", "no good")
-    assert 'raise ValueError(text)\nValueError: no good\n' in caught.value.traceback
+    assert "raise ValueError(text)\nValueError: no good\n" in caught.value.traceback
     assert queue.count().dead == 1
 
 
@@ -80,7 +80,7 @@ def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
 
 def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
-    with pytest.raises(JobFailed, match="^BadInput: it will never fit$"):
+    with pytest.raises(JobFailed, match=r"^BadInput: it will never fit$"):
         queue.submit(jobs.stubborn).result(10)
     assert queue.count().dead == 1
 

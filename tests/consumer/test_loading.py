@@ -13,6 +13,7 @@ import pytest
 
 from conveyor import Consumer, ConveyorError, JobFailed
 from conveyor.call import encode_calls
+from conveyor.inspector import Inspector
 from conveyor.store import commands
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
     with pytest.raises(ConveyorError, match=r"did not start \(exit code 1\)"):
         consume(modules=("tasks",), workers=2, path=(str(folder),))
     told = capfd.readouterr().err
-    assert told.count("the tasks cannot be loaded: ModuleNotFoundError: No module named 'not_there_at_all'") == 1
+    assert (
+        told.count("the tasks cannot be loaded: ModuleNotFoundError: No module named 'not_there_at_all'") == 1
+    )
 
 
 def test_the_command_line_gives_up_on_such_a_module_with_exit_code_1(
@@ -101,7 +104,7 @@ def test_a_task_that_nobody_knows_fails_and_is_a_dead_letter(
     queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume()
-    with pytest.raises(JobFailed, match="no task is called 'consumer_jobs.gone' here") as caught:
+    with pytest.raises(JobFailed, match=r"no task is called 'consumer_jobs\.gone' here") as caught:
         put(queue, "consumer_jobs.gone").result(10)
     assert caught.value.kind == "UnknownTask"
     assert queue.count().dead == 1
@@ -126,12 +129,11 @@ def test_a_plain_item_on_a_queue_of_consumers_fails_and_says_why(
     queue.put({"any": "value"})
     consume()
     eventually(lambda: queue.count().dead == 1)
-    from conveyor.inspector import Inspector  # noqa: PLC0415
-
     inspector = Inspector(queue.client)
     (line,) = inspector.jobs(queue.name, "dead")
     details = inspector.job(line.id, queue.name)
-    assert details and details.settled
+    assert details
+    assert details.settled
     assert "Queue.put names no task" in str(details.settled.error())
 
 

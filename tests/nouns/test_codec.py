@@ -252,6 +252,11 @@ def test_numpy_arrays_that_would_lose_something_are_refused(array: np.ndarray) -
         codec.encode(array)
 
 
+def test_a_number_wider_than_python_s_travels_as_numpy_s_own() -> None:
+    for typed in (False, True):
+        assert same(codec.decode(codec.encode(np.longdouble(2.5), typed=typed)), np.longdouble(2.5))
+
+
 def test_an_array_is_joined_from_parts_without_looking_into_them() -> None:
     parts = [codec.encode(value) for value in ("a", 1, [2, 3])]
     assert codec.decode(codec.join_array(*parts)) == ["a", 1, [2, 3]]

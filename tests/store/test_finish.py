@@ -43,7 +43,12 @@ def test_the_last_finish_leaves_nothing_but_outcomes_the_last_claim_and_the_book
     token = lane.take("a", "b")
     lane.run(commands.finish, token, [settlement("a"), settlement("b")])
     state = lane.dump()
-    assert {name for name in state if not name.startswith("meta.")} == {"bell", "claim:ann", "outcome:a", "outcome:b"}
+    assert {name for name in state if not name.startswith("meta.")} == {
+        "bell",
+        "claim:ann",
+        "outcome:a",
+        "outcome:b",
+    }
 
 
 def test_a_finish_can_be_counted_as_a_cancellation(lane: Lane) -> None:

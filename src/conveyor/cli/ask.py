@@ -30,8 +30,10 @@ class Choice(NamedTuple):
 class Asker(Protocol):
     """Somebody who can be asked. Every method raises Interrupted when that person leaves."""
 
-    def choose(self, question: str, choices: Sequence[Choice], check: Callable[[str], T]) -> T:
-        """Ask for an entry of a menu, the first by default; `check` judges the name, which need not be in it."""
+    def choose(
+        self, question: str, choices: Sequence[Choice], check: Callable[[str], T], *, others: bool = False
+    ) -> T:
+        """Ask for an entry of a menu, the first by default; with `others` any name that `check` accepts will do."""
 
     def line(self, question: str, default: str, check: Callable[[str], T]) -> T:
         """Ask for a line until `check` accepts it; what it raises is the reason that is told."""
@@ -43,7 +45,9 @@ class Asker(Protocol):
 class PlainAsker:
     """Asks line by line."""
 
-    def choose(self, question: str, choices: Sequence[Choice], check: Callable[[str], T]) -> T:
+    def choose(
+        self, question: str, choices: Sequence[Choice], check: Callable[[str], T], *, others: bool = False
+    ) -> T:
         """Print the menu with numbers, then ask for a number or a name."""
         note(question)
         width, digits = max(len(one.name) for one in choices), len(str(len(choices) - 1))
@@ -58,7 +62,7 @@ class PlainAsker:
                 text = choices[int(text)].name
             return check(text)
 
-        return self.line("Number or name", "0", chosen)
+        return self.line("Number, or any name" if others else "Number or name", "0", chosen)
 
     def line(self, question: str, default: str, check: Callable[[str], T]) -> T:
         """Ask, and say what is wrong with an answer before asking again."""

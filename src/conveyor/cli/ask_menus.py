@@ -21,18 +21,22 @@ _WIDEST = 100
 class MenuAsker:
     """Asks with questionary."""
 
-    def choose(self, question: str, choices: Sequence[Choice], check: Callable[[str], T]) -> T:
+    def choose(
+        self, question: str, choices: Sequence[Choice], check: Callable[[str], T], *, others: bool = False
+    ) -> T:
         """Show a menu; the first entry is where the cursor starts."""
         width = max(len(one.name) for one in choices)
         entries = [
             questionary.Choice(f"{one.name.ljust(width)}  {one.words}"[:_WIDEST], value=one.name)
             for one in choices
         ]
+        if others:
+            entries.append(questionary.Choice("another name …", value=""))
         with leaving():
             name = questionary.select(
                 question, entries, use_search_filter=True, use_jk_keys=False
             ).unsafe_ask()
-        return check(name)
+        return check(name) if name else self.line("Name", "", check)
 
     def line(self, question: str, default: str, check: Callable[[str], T]) -> T:
         """Ask for a line; the reason why it is refused stands below it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from conveyor import ids
+from conveyor import ids, loading
 from conveyor.cli.ask import Choice
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.exits import Usage
@@ -36,11 +36,12 @@ def talk(ask: Asker, settings: ConsumerSettings) -> ConsumerSettings:
         Choice(name, f"{tasks.get(name, ''):<13}{crowd.get(name) or listeners(inspector, name)}")
         for name in dict.fromkeys((*tasks, *crowd))
     ]
-    queue = ask.choose("Which queue? A number of the list, or any other name.", choices, ids.checked_queue)
+    queue = ask.choose("Which queue?", choices, ids.checked_queue, others=True)
     if queue not in crowd:
         note(f"Nothing was ever put on {queue}: the workers wait until something is.")
     words = ["conveyor", "consume", queue, "-n", str(workers)]
-    words += [word for module in settings.modules for word in ("--tasks", module)]
+    if list(settings.modules) != loading.found_modules():
+        words += [word for module in settings.modules for word in ("--tasks", module)]
     note(f"Same again: {shlex.join(words)}")
     return structs.replace(settings, queues=(queue,), workers=workers)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: A job that runs for less than this many seconds is not worth a report of its own.
 WORTH_TELLING = 0.4
+#: Seconds that a beat is tried for: enough for a new connection where the old one broke.
+PATIENCE = 0.25
 
 
 class Beat:
@@ -48,7 +50,7 @@ class Beat:
             told += plain.report(self.report.name, control.encode(report), clock.wall())
         if not told:
             return []
-        answers: list[Renewal] = self.client.run_all(told, patience=0.0)[: len(renewals)]
+        answers: list[Renewal] = self.client.run_all(told, patience=PATIENCE)[: len(renewals)]
         self._told = doing
         if full:
             self._last_full = now

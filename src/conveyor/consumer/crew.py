@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events, ids
+from conveyor.consumer import forks
 from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.lookout import Lookout
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from conveyor.tasks import Registry
 
 
+#: Seconds between two looks whether all is done, where the worker is to leave then: nobody rings for that.
+LAST_JOB_LOOK = 0.25
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
 
@@ -92,7 +95,7 @@ class CrewWorker:
         """Claim and run until told to leave, or until the queues are empty if that was asked for."""
         signal.signal(signal.SIGTERM, self._on_leave)
         signal.signal(signal.SIGUSR1, self._on_wish)
-        os.register_at_fork(after_in_child=_be_nobody)
+        forks.watch()
         self.slate.set_state(slates.IDLE)
         with contextlib.suppress(StoreUnavailable):  # raised only where the worker is to leave
             self._work()
@@ -133,19 +136,20 @@ class CrewWorker:
         self.lookout.rest()
         self.slate.set_state(slates.IDLE)
         queues = self.settings.queues
-        wait = batch.wait if batch is not None else LONGEST_BLOCK
+        longest = LAST_JOB_LOOK if self.settings.until_empty else LONGEST_BLOCK
+        wait = batch.wait if batch is not None else longest
         while not self._leaving:
             if self.settings.until_empty and not self._run([plain.any_work(queues)])[0]:
                 return False
             hint = None
             with contextlib.suppress(_LeaveNow):
                 self._waiting = True
-                hint = self._run([plain.await_bell(queues, min(LONGEST_BLOCK, wait))])[0]
+                hint = self._run([plain.await_bell(queues, min(longest, wait))])[0]
                 self._waiting = False
             self._waiting = False
             if self._leaving or hint is not None:
                 break
-            wait = LONGEST_BLOCK
+            wait = longest
             if self._run([plain.any_work(queues)])[0]:
                 break
         return True
@@ -247,12 +251,6 @@ class CrewWorker:
         if what != slates.NO_WISH:
             self.executor.returning = what == slates.WISH_RETURN
             self.executor.interrupt()
-
-
-def _be_nobody() -> None:
-    """In a process that a task forks, undo what makes a worker: a terminate() must end it."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def owner_name(consumer: str, number: int) -> str:

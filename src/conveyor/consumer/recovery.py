@@ -40,9 +40,8 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     _give_back_unseen(client, worker, held.nonce if held is not None else "")
     if not running:
         return "", ""
-    if worker.cancelling == running:
-        return running, "cancelled"
-    return running, answers[0] if answers[0] in ("dead", "cancelled") else "given back"
+    became = "cancelled" if worker.cancelling == running else str(answers[0])
+    return running, became if became in {"dead", "cancelled"} else "given back"
 
 
 def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:

@@ -67,8 +67,9 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().disconnect()
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            while self._idle:
+                self._idle.pop().disconnect()
 
     def _replies(self, commands: Sequence[Command], patience: float | None) -> list[Any]:
         """Send and receive; again and again while the server does not answer and patience lasts."""
@@ -93,6 +94,7 @@ class Client:
             replies = exchange(connection, commands, again=again)
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             connection.disconnect()
+            self.close()  # the others were cut with it, and each would cost another try
             raise self.unavailable(error) from error
         except BaseException:
             connection.disconnect()
@@ -118,7 +120,8 @@ class Client:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
             return self._make()
-        except foreign.AuthenticationError as error:  # a ConnectionError to the library, but waiting does not help
+        except foreign.AuthenticationError as error:
+            # To the library it is a ConnectionError, but waiting does not help.
             raise self._translated(error) from error
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             raise self.unavailable(error) from error
@@ -262,7 +265,8 @@ def _maker(url: str) -> Callable[[], AbstractConnection]:
         "retry_on_timeout": False,
         "protocol": 2,
         "client_name": "conveyor",
-        "max_connections": 1 << 31,  # the library counts those ever made: a limit would end a client after so many
+        # The library counts all that were ever made, so a limit would end a client after so many reconnects.
+        "max_connections": 1 << 31,
     }
     parts = urlsplit(url)
     if parts.scheme == "sentinel":

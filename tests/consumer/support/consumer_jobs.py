@@ -224,7 +224,7 @@ def short_lived() -> None:
     pass
 
 
-class Mute(Exception):  # noqa: N818
+class Mute(Exception):
     """An exception whose own text cannot be made."""
 
     def __str__(self) -> str:
@@ -267,3 +267,16 @@ def translate(path: str) -> None:
 
 
 limited_brief = task(name="limited_brief", queue="work", timeout=0.5)(brief)
+
+
+def tell_attempt() -> int:
+    time.sleep(0.0005)
+    return current_job().attempt
+
+
+def log_and_hold(path: str) -> str:
+    """Wait, then write to a log that the server may refuse."""
+    hold(path)
+    current_job().log("still here")
+    current_job().progress(1, 1)
+    return "logged"

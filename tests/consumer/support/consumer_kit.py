@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -50,8 +51,9 @@ class Running:
         """Give what the consumer last told about itself."""
         return next((one for one in Inspector(self.client).consumers() if one.pid == self.pid), None)
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
+        """Its name, as it told it."""
         return self.eventually(self.report).name
 
     def command(self, verb: str, *numbers: int) -> str:

@@ -1,0 +1,90 @@
+"""Tasks that behave like any program."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+
+def same(value: int) -> int:
+    return value
+
+
+def in_threads(count: int) -> int:
+    with ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(same, range(count)))
+
+
+def in_processes(count: int) -> int:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        return sum(pool.map(same, range(count)))
+
+
+def in_a_pool(count: int) -> int:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return sum(pool.map(same, range(count)))
+
+
+def in_a_program() -> str:
+    return subprocess.run(["echo", "hello"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def fork_and_return(path: str) -> list[int]:
+    child = os.fork()
+    with Path(path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if child:
+        os.waitpid(child, 0)
+    return [os.getpid()]
+
+
+def terminate_a_fork() -> int | None:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join(5)
+    return child.exitcode
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def folder() -> str:
+    return str(Path.cwd())
+
+
+def go_to(path: str) -> None:
+    os.chdir(path)
+
+
+def print_lines(count: int) -> int:
+    for number in range(count):
+        print(number)  # noqa: T201 - that is what it is for
+    return count
+
+
+def spoil_output(how: str) -> None:
+    if how == "close":
+        sys.stdout.close()
+    elif how == "none":
+        sys.stdout = None
+    else:
+        sys.stdout = threading.Event()
+
+
+def files_of_a_child() -> list[str]:
+    """List what a program that is started with nothing special finds open."""
+    look = "for n in $(seq 0 99); do if [ -e /proc/$$/fd/$n ]; then echo $n; fi; done"
+    listing = subprocess.run(["sh", "-c", look], capture_output=True, text=True, check=True, close_fds=False)
+    return listing.stdout.split()
+
+
+def read_input() -> str:
+    return sys.stdin.read()

@@ -1,0 +1,84 @@
+"""Jobs are shared out one by one unless they are tiny: nobody waits behind a long one while a worker is idle."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+from consumer_kit import go, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+def test_ten_idle_workers_and_ten_long_jobs_are_ten_running_jobs(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume(workers=10)
+    began = time.monotonic()
+    handles = [queue.submit(jobs.hold, str(path), str(number)) for number in range(10)]
+    eventually(lambda: len(lines(path)) == 10, 1.0)
+    assert time.monotonic() - began < 1.0
+    assert len({line.split()[1] for line in lines(path)}) == 10
+    go(path)
+    assert [job.result(10) for job in handles] == [str(number) for number in range(10)]
+
+
+def test_no_long_job_waits_behind_another_after_a_flood_of_short_ones(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    short = queue.submit_many(jobs.brief, [(1,)] * 200)
+    handles = [queue.submit(jobs.hold, str(path), str(number)) for number in range(10)]
+    consume(workers=10)
+    eventually(lambda: len(lines(path)) == 10, 3.0)
+    assert [job.result(1) for job in short] == [1] * 200
+    go(path)
+    assert [job.result(10) for job in handles] == [str(number) for number in range(10)]
+    assert len(lines(path)) == 10, "each ran once"
+
+
+def test_long_jobs_right_behind_tiny_ones_are_given_to_others(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    queue.pause()
+    for _ in range(3):
+        queue.submit_many(jobs.nothing, [()] * 400)
+        queue.submit_many(jobs.hold, [(str(path),)])
+    consume(workers=3)
+    queue.resume()
+    eventually(lambda: len(lines(path)) == 3, 3.0)
+    go(path)
+    queue.join(10)
+    count = queue.count()
+    assert (count.finished, count.imbalance) == (1203, 0)
+
+
+def test_results_in_front_of_a_long_job_of_the_same_batch_do_not_wait_for_it(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    short = queue.submit_many(jobs.add, [(n, 1) for n in range(100)])
+    long = queue.submit(jobs.hold, str(path), "it")
+    consume(workers=1)
+    assert [job.result(10) for job in short] == list(range(1, 101))
+    eventually(lambda: lines(path))
+    assert not long.done()
+    go(path)
+    assert long.result(10) == "it"
+
+
+def test_an_idle_worker_takes_a_job_at_once(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    queue.submit(jobs.nothing).result(10)
+    times = []
+    for _ in range(20):
+        began = time.monotonic()
+        queue.submit(jobs.nothing).result(10)
+        times.append(time.monotonic() - began)
+    assert sorted(times)[len(times) // 2] < 0.05

@@ -1,0 +1,185 @@
+"""How a consumer leaves: politely at first, then less so; and what it had not begun goes back to its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import psutil
+import pytest
+from consumer_kit import go, lines, runs
+
+from conveyor import Consumer, JobFailed
+from conveyor.inspector import Inspector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor import Queue
+
+PRODUCER = """
+import sys
+from conveyor import Consumer, Queue
+import consumer_jobs
+with Consumer(sys.argv[2], workers=1, tasks=["consumer_jobs"], store=sys.argv[1]) as consumer:
+    print(consumer._process.pid, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
+    number: int, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    later = queue.submit(jobs.add, 1, 1)
+    running.signal(number)
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    go(path)
+    assert job.result(10) == "it"
+    eventually(running.has_left)
+    assert running.status == 0
+    assert later.status() == "waiting"
+    assert Inspector(queue.client).consumers() == []
+
+
+def test_the_second_signal_gives_the_current_job_back_without_blame(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    running.signal()
+    eventually(running.has_left)
+    assert running.status == 0
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details
+    assert (details.state, details.crashes, details.retries) == ("waiting", 0, 0)
+
+
+def test_the_third_signal_kills_what_does_not_listen(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=60.0)
+    job = queue.submit(jobs.ignore_for_ever, str(path))
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    running.signal()
+    eventually(lambda: lines(path)[1:] == ["ignored"])
+    running.signal()
+    eventually(running.has_left)
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details
+    assert (details.state, details.crashes) == ("waiting", 0)
+
+
+def test_after_the_second_signal_the_grace_counts_although_another_job_was_cancelled_before(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=0.5)
+    first = queue.submit(jobs.sleep_for_ever, str(path.with_name("first")))
+    eventually(lambda: lines(path.with_name("first")))
+    job = queue.submit(jobs.ignore_for_ever, str(path))
+    first.cancel()
+    eventually(lambda: lines(path))
+    running.signal()
+    running.signal(signal.SIGINT)
+    eventually(running.has_left, 5.0)
+    assert job.status() == "waiting"
+
+
+def test_jobs_of_a_batch_that_were_not_begun_go_back_to_their_old_place(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    queue.submit_many(jobs.brief, [(0,)] * 100)
+    held = queue.submit(jobs.hold, str(path), "held")
+    rest = queue.submit_many(jobs.add, [(n, n) for n in range(200)])
+    running = consume()
+    eventually(lambda: lines(path))
+    running.signal()
+    go(path)
+    assert held.result(10) == "held"
+    eventually(running.has_left)
+    waiting = [line.id for line in Inspector(queue.client).jobs(queue.name, "waiting", 0, 500)]
+    assert waiting == [job.id for job in rest if job.id in set(waiting)]
+    assert waiting[-1] == rest[-1].id
+    assert queue.count().imbalance == 0
+
+
+def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    handles = queue.submit_many(jobs.brief, [(1,)] * 100)
+    retried = queue.submit(jobs.steady, str(path), 1)
+    running = consume(workers=3, until_empty=True)
+    eventually(running.has_left)
+    assert running.status == 0
+    assert [job.result(1) for job in handles] == [1] * 100
+    assert retried.result(1) == 2, "a job that waits for its retry is not done"
+
+
+def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
+    handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
+    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
+    assert consumer.run() == 0
+    assert [job.result(1) for job in handles] == [2] * 10
+
+
+def test_without_its_caller_a_consumer_leaves(
+    queue: Queue, alone: None, path: Path, eventually: Callable[..., Any]
+) -> None:
+    support = str(path.parent)
+    command = [sys.executable, "-c", PRODUCER, queue.client.url, queue.name]
+    environment = {**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parent)}
+    caller = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=support
+    )
+    with caller:
+        assert caller.stdout
+        supervisor = psutil.Process(int(caller.stdout.readline()))
+        job = queue.submit(jobs.hold, str(path), "it")
+        eventually(lambda: lines(path))
+        caller.kill()
+    assert runs(supervisor)
+    go(path)
+    assert job.result(10) == "it"
+    eventually(lambda: not runs(supervisor))
+
+
+def test_leaving_does_not_wait_for_idle_workers(
+    consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=4)
+    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    running.signal()
+    eventually(running.has_left, 1.0)
+    assert running.status == 0
+
+
+def test_many_leave_in_the_middle_of_work_and_nothing_is_lost_or_blamed(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    handles = queue.submit_many(jobs.tell_attempt, [()] * 3000)
+    for _ in range(8):
+        running = consume(workers=2)
+        before = queue.count().finished
+        eventually(lambda before=before: queue.count().finished > before)
+        running.signal()
+        eventually(running.has_left)
+        assert running.status == 0
+    assert queue.count().imbalance == 0
+    consume(workers=2)
+    try:
+        assert {job.result(20) for job in handles} == {1}
+    except JobFailed as error:
+        pytest.fail(str(error))

@@ -1,0 +1,104 @@
+"""Tasks that behave like any program: they fork, start threads and programs, move about, print a lot."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import psutil
+import pytest
+import unruly_jobs as unruly
+from consumer_kit import lines, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+@pytest.fixture
+def unruly_consumer(consume: Callable[..., Any]) -> Any:
+    return consume(modules=("consumer_jobs", "unruly_jobs"))
+
+
+def test_a_task_may_use_threads_processes_and_programs(queue: Queue, unruly_consumer: Any) -> None:
+    before = unruly_consumer.workers()
+    assert queue.submit(unruly.in_threads, 8).result(20) == 28
+    assert queue.submit(unruly.in_processes, 8).result(20) == 28
+    assert queue.submit(unruly.in_a_pool, 8).result(20) == 28
+    assert queue.submit(unruly.in_a_program).result(20) == "hello"
+    assert unruly_consumer.workers() == before
+
+
+def test_a_task_that_forks_and_returns_twice_does_not_make_two_workers(
+    queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
+) -> None:
+    (pid,) = queue.submit(unruly.fork_and_return, str(path)).result(10)
+    worker = unruly_consumer.workers()[0]
+    assert pid == worker.pid
+    eventually(lambda: len(lines(path)) == 2)
+    assert [job.result(10) for job in queue.submit_many(unruly.process_id, [()] * 20)] == [pid] * 20
+    eventually(lambda: not any(runs(child) for child in worker.children()))
+
+
+def test_what_a_task_forks_can_be_terminated(queue: Queue, unruly_consumer: Any) -> None:
+    assert queue.submit(unruly.terminate_a_fork).result(10) == -signal.SIGTERM
+
+
+def test_a_task_that_changes_the_folder_does_not_move_those_after_it(
+    queue: Queue, unruly_consumer: Any, path: Path
+) -> None:
+    before = queue.submit(unruly.folder).result(10)
+    queue.submit(unruly.go_to, str(path.parent)).result(10)
+    assert queue.submit(unruly.folder).result(10) == before
+
+
+def test_a_task_may_print_a_lot(
+    capfd: pytest.CaptureFixture[str], queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume(modules=("unruly_jobs",))
+    assert queue.submit(unruly.print_lines, 50_000).result(20) == 50_000
+    assert capfd.readouterr().out.count("\n") == 50_000
+
+
+@pytest.mark.parametrize("how", ["close", "replace", "none"])
+def test_a_task_may_do_what_it_likes_with_standard_output(
+    how: str, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
+) -> None:
+    before = unruly_consumer.workers()
+    queue.submit(unruly.spoil_output, how).result(10)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert unruly_consumer.workers() == before
+    unruly_consumer.signal()
+    eventually(unruly_consumer.has_left)
+    assert unruly_consumer.status == 0
+
+
+def test_a_task_sees_no_files_and_connections_of_the_consumer_in_what_it_starts(
+    queue: Queue, unruly_consumer: Any
+) -> None:
+    assert queue.submit(unruly.files_of_a_child).result(10) == ["0", "1", "2"]
+
+
+def test_a_worker_reads_nothing_from_the_terminal_of_its_caller(queue: Queue, unruly_consumer: Any) -> None:
+    assert queue.submit(unruly.read_input).result(10) == ""
+
+
+def test_settings_with_a_password_are_not_seen_in_the_list_of_processes(
+    queue: Queue, unruly_consumer: Any
+) -> None:
+    words = " ".join(psutil.Process(unruly_consumer.pid).cmdline())
+    assert "unix://" not in words
+    assert queue.client.url not in words
+
+
+def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
+    queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
+) -> None:
+    before = unruly_consumer.workers()[0]
+    os.kill(before.pid, signal.SIGTERM)
+    eventually(lambda: [one for one in unruly_consumer.workers() if one != before])
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2

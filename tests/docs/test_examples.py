@@ -1,0 +1,102 @@
+"""The examples in the pages do what the pages say.
+
+A Python block that begins with `# name.py` is a file, and all files of a page lie in one folder. If a `text` block
+follows, the file is run and has to print just that. Every other Python block has to be valid Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TIME_LIMIT = 30  # seconds for one example
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$\s*", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+
+class Block(NamedTuple):
+    """A fenced block: the language, the text, and the `text` block right after it, if there is one."""
+
+    language: str
+    text: str
+    printed: str | None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Give the fenced blocks of a page."""
+    found = list(_BLOCK.finditer(page.read_text()))
+    return [
+        Block(
+            one[1],
+            one[2],
+            following[2] if following and following[1] == "text" and following.start() == one.end() else None,
+        )
+        for one, following in zip_longest(found, found[1:])
+    ]
+
+
+def files_of(page: Path) -> dict[str, Block]:
+    """Give the examples of a page that are files, by name."""
+    python = [one for one in blocks_of(page) if one.language == "python"]
+    return {match[1]: one for one in python if (match := _FILE.match(one.text))}
+
+
+WITH_FILES = [page for page in PAGES if files_of(page)]
+
+
+@pytest.mark.parametrize("page", WITH_FILES, ids=lambda page: page.name)
+def test_examples_print_what_the_page_says(
+    page: Path, tmp_path: Path, private_environment: dict[str, str]
+) -> None:
+    files = files_of(page)
+    for name, block in files.items():
+        (tmp_path / name).write_text(block.text)
+    printed = {
+        name: _run(tmp_path / name, private_environment)
+        for name, block in files.items()
+        if block.printed is not None
+    }
+    assert printed == {name: files[name].printed for name in printed}
+    assert printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_is_valid(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "python":
+            ast.parse(block.text)
+
+
+def test_hello_has_six_lines_at_most() -> None:
+    text = files_of(ROOT / "README.md")["hello.py"].text
+    lines = [line for line in text.splitlines()[1:] if line.strip()]
+    assert len(lines) <= 6
+
+
+def test_the_pages_have_examples() -> None:
+    assert {page.name for page in WITH_FILES} >= {"README.md", "tasks.md"}
+
+
+def _run(file: Path, environment: dict[str, str]) -> str:
+    """Run a script and give what it printed; what it said on standard error is shown where it fails."""
+    done = subprocess.run(
+        [sys.executable, file.name],
+        cwd=file.parent,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, f"{file.name}: {done.stderr}"
+    return done.stdout

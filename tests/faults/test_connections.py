@@ -1,0 +1,185 @@
+"""A server that forgets its scripts, hangs up, is emptied, is full: consumers go on, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def again_and_again(act: Callable[[], object], pause: float) -> Iterator[list[int]]:
+    """Do something over and over beside the block; gives how often, as the length of a list."""
+    over, done = threading.Event(), []
+
+    def work() -> None:
+        while not over.wait(pause):
+            act()
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join()
+
+
+def all_right(queue: Queue, handles: list[Any], wanted: list[Any]) -> None:
+    assert [job.result(30) for job in handles] == wanted
+    count = queue.count()
+    assert (count.finished, count.live, count.dead, count.imbalance) == (len(wanted), 0, 0, 0)
+
+
+def test_a_server_that_forgets_its_scripts_all_the_time_loses_nothing(
+    queue: Queue, consume: Callable[..., Any], one_server: Any
+) -> None:
+    consume(workers=2)
+    with again_and_again(one_server.raw.script_flush, 0.002) as flushed:
+        handles = [queue.submit(jobs.add, n, n) for n in range(500)]
+        handles += queue.submit_many(jobs.add, [(n, n) for n in range(500, 2000)])
+        all_right(queue, handles, [2 * n for n in range(2000)])
+    assert len(flushed) > 20
+
+
+def test_a_server_that_hangs_up_all_the_time_loses_nothing(
+    queue: Queue, consume: Callable[..., Any], one_server: Any
+) -> None:
+    running = consume(workers=2)
+    before = running.workers()
+
+    def hang_up() -> None:
+        one_server.raw.client_kill_filter(_type="normal", skipme=True)
+
+    with again_and_again(hang_up, 0.05) as hung_up:
+        handles = queue.submit_many(jobs.brief, [(1,)] * 2000)
+        all_right(queue, handles, [1] * 2000)
+    assert len(hung_up) > 10
+    assert running.workers() == before
+    assert queue.count().lapsed == 0
+
+
+def test_waiting_workers_whose_wait_is_broken_off_go_on(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    before = running.workers()
+
+    def blocked() -> list[str]:
+        return [one["id"] for one in one_server.raw.client_list() if "b" in one["flags"]]
+
+    for _ in range(5):
+        for client in eventually(blocked):
+            one_server.raw.client_unblock(client, error=True)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() == before
+    running.answers(running.command("stop", 1), 2)
+
+
+def test_hints_that_are_lost_cost_two_seconds_at_most(
+    queue: Queue, consume: Callable[..., Any], one_server: Any
+) -> None:
+    consume(workers=2)
+    key = f"conveyor:{{{queue.name}}}:bell"
+    with again_and_again(lambda: one_server.raw.delete(key), 0.0005):
+        began = time.monotonic()
+        handles = [queue.submit(jobs.add, n, 1) for n in range(100)]
+        assert [job.result(20) for job in handles] == list(range(1, 101))
+        assert time.monotonic() - began < 5.0
+
+
+def test_an_emptied_server_heals_by_itself(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    one_server.raw.flushall()
+    assert queue.submit(jobs.add, 2, 2).result(10) == 4
+    name = eventually(running.report).name
+    assert {one.name for one in running.report().workers} == {f"{name}/1", f"{name}/2"}
+    running.answers(running.command("kill", 1), 2)
+    assert queue.count().imbalance == 0
+
+
+def test_a_run_that_an_emptied_server_knows_nothing_of_is_ended_and_its_worker_goes_on(
+    queue: Queue,
+    consume: Callable[..., Any],
+    one_server: Any,
+    path: Path,
+    eventually: Callable[..., Any],
+    short_lease: float,
+) -> None:
+    running = consume()
+    before = running.workers()
+    queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    one_server.raw.flushall()
+    assert Queue(queue.name, store=queue.client).submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() == before
+
+
+def test_a_full_server_is_drained_and_its_consumer_stays(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
+) -> None:
+    handles = queue.submit_many(jobs.facts, [()] * 300)
+    held = queue.submit(jobs.log_and_hold, str(path))
+    running = consume(workers=2, grace=1.0)
+    before = running.workers()
+    eventually(lambda: lines(path))
+    one_server.raw.config_set("maxmemory", "1mb")
+    try:
+        go(path)
+        eventually(lambda: queue.count().live == 0)
+    finally:
+        one_server.raw.config_set("maxmemory", "0")
+    assert [job.result(10)[0] for job in handles] == [job.id for job in handles]
+    assert held.result(10) == "logged"
+    assert running.workers() == before
+    assert queue.count().imbalance == 0
+    running.signal()
+    eventually(running.has_left)
+    assert running.status == 0
+
+
+def test_a_server_whose_disk_is_full_is_waited_for(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    before = running.workers()
+    rights = ("on", "nopass", "~*", "&*", "+@all")
+    one_server.raw.acl_setuser("default", enabled=True, nopass=True, commands=["-evalsha"])
+    try:
+        time_up = time.monotonic() + 1.5
+        eventually(lambda: time.monotonic() > time_up)
+    finally:
+        one_server.raw.execute_command("ACL", "SETUSER", "default", *rights)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert running.workers() == before
+
+
+@pytest.mark.parametrize("kind", ["redis-server", "valkey-server"])
+def test_consumers_work_with_each_kind_of_server(
+    kind: str, servers: Any, alone: None, eventually: Callable[..., Any]
+) -> None:
+    from conveyor import Consumer  # noqa: PLC0415
+    from conveyor.store import connect  # noqa: PLC0415
+
+    server = servers[kind]
+    server.reset()
+    client = connect(server.url)
+    queue = Queue(f"kinds-{kind}", store=client)
+    with Consumer(queue.name, 2, tasks=["consumer_jobs"], store=client):
+        all_right(queue, queue.submit_many(jobs.add, [(n, n) for n in range(500)]), list(range(0, 1000, 2)))
+    server.reset()

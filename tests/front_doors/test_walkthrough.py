@@ -1,0 +1,155 @@
+"""From the first prompt to the exact time: producer and consumer, each on a terminal of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+# pytest itself may have threads of earlier tests, which Python 3.12 and newer do not like to see in a fork.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+def answer(child: Any, prompt: str, text: str = "") -> None:
+    """Wait for a prompt and answer it."""
+    child.expect_exact(prompt)
+    child.sendline(text)
+
+
+def test_five_workers_sleep_five_seconds_in_one(
+    consumer: Any, open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any
+) -> None:
+    eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
+    producer = open_terminal("producer_main.py")
+    producer.expect_exact("What task do you want to enqueue?")
+    for number, task in enumerate(("sleep", "csv_search", "video_split", "web_scrape", "heavy_math")):
+        producer.expect(rf"  {number}  {task}\s")
+    answer(producer, "Number or name [0]: ", "0")
+    answer(producer, "seconds (seconds that each job sleeps) [10]: ", "1")
+    answer(producer, "times (number of jobs) [5]: ")
+    producer.expect("5 workers listen on queue_zero, 0 busy")
+    producer.expect_exact("5 jobs put on queue_zero. Same again: conveyor produce sleep seconds=1 --wait")
+    producer.expect(r"Execution time: (\d+\.\d\d) s\r\n")
+    assert 1.0 <= float(producer.match[1]) < 4.0
+    producer.expect(r"Work of 5 jobs: (\d+\.\d\d) s")
+    assert 5.0 <= float(producer.match[1]) < 6.0
+    producer.expect(r"Result:\s+times\s+5\s+seconds\s+5")
+    assert exit_code(producer) == 0
+    consumer.sendintr()
+    consumer.expect_exact("has left, 5 jobs done")
+    assert exit_code(consumer) == 0
+
+
+def test_the_consumer_refuses_with_a_reason_and_asks_again(open_terminal: Any, exit_code: Any) -> None:
+    child = open_terminal("consumer_main.py")
+    prompt = "How many workers? 1 to 10"
+    for text, reason in {
+        "0": "0 is too few",
+        "-3": "-3 is too few",
+        "11": "11 is too many: this asks for 10 at most",
+        "abc": "'abc' is no whole number",
+        "2.5": "'2.5' is no whole number",
+    }.items():
+        answer(child, prompt, text)
+        child.expect_exact(reason)
+    answer(child, prompt, "3")
+    child.expect(r"0  queue_zero .*4  queue_four ")
+    answer(child, "Number, or any name [0]: ", "9")
+    child.expect_exact("9 is not in the list: it goes from 0 to 4")
+    answer(child, "Number, or any name [0]: ", "no such name")
+    child.expect_exact("cannot be the name of a queue")
+    answer(child, "Number, or any name [0]: ", "brand_new")
+    child.expect_exact("Nothing was ever put on brand_new")
+    child.expect_exact("conveyor consume brand_new -n 3")
+    child.expect_exact("3 workers on brand_new")
+    child.sendintr()
+    assert exit_code(child) == 0
+
+
+def test_without_workers_the_producer_says_so_and_may_stop(
+    open_terminal: Any, exit_code: Any, one_server: Any
+) -> None:
+    child = open_terminal("producer_main.py")
+    answer(child, "Number or name [0]: ", "heavy_math")
+    for prompt in ("[primes]: ", "takes some seconds): ", "[8]: ", "heavy_math): "):
+        answer(child, prompt)
+    child.expect_exact("No worker listens on queue_four")
+    answer(child, "Put the jobs anyway? (y/n) [y]: ", "perhaps")
+    child.expect_exact("please answer y or n")
+    answer(child, "Put the jobs anyway? (y/n) [y]: ", "n")
+    child.expect_exact("Nothing was put.")
+    assert exit_code(child) == 0
+    assert one_server.raw.exists("conveyor:{queue_four}:jobs") == 0
+
+
+def test_jobs_put_anyway_wait_and_can_be_left_alone(
+    open_terminal: Any, exit_code: Any, one_server: Any
+) -> None:
+    child = open_terminal("producer_main.py")
+    answer(child, "Number or name [0]: ", "sleep")
+    answer(child, "[10]: ", "0")
+    answer(child, "[5]: ", "2")
+    answer(child, "Put the jobs anyway? (y/n) [y]: ")
+    child.expect_exact("2 jobs put on queue_zero")
+    child.expect_exact("0 of 2 jobs done")
+    child.sendintr()
+    child.expect(r"the jobs go on\. To cancel them: conveyor cancel \w{14} \w{14}")
+    assert exit_code(child) == 130
+    assert one_server.raw.zcard("conveyor:{queue_zero}:ready") == 2
+
+
+def test_bad_input_is_told_and_the_parameters_are_asked_for_again(
+    consumer: Any, open_terminal: Any, exit_code: Any, one_server: Any
+) -> None:
+    child = open_terminal("producer_main.py")
+    answer(child, "Number or name [0]: ", "0")
+    answer(child, "[10]: ", "long")
+    child.expect_exact("seconds='long' does not fit, it takes a number")
+    answer(child, "[10]: ", "0")
+    answer(child, "[5]: ", "0")
+    child.expect_exact("That cannot be done: times=0: the number of jobs is 1 to 100,000")
+    child.expect_exact("Nothing was put. Once more:")
+    assert one_server.raw.exists("conveyor:{queue_zero}:meta") == 0
+    answer(child, "[10]: ", "0")
+    answer(child, "[5]: ", "1")
+    child.expect_exact("Execution time: 0.")
+    assert exit_code(child) == 0
+
+
+@pytest.mark.parametrize("script", ["producer_main.py", "consumer_main.py"])
+@pytest.mark.parametrize("way", ["interrupt", "end of input"])
+def test_leaving_at_a_prompt_does_nothing(
+    open_terminal: Any, exit_code: Any, one_server: Any, script: str, way: str
+) -> None:
+    child = open_terminal(script)
+    child.expect(r"\]: ")
+    if way == "interrupt":
+        child.sendintr()
+    else:
+        child.sendeof()
+    child.expect_exact("left at a prompt; nothing was done")
+    assert exit_code(child) == 130
+    assert one_server.raw.keys("*") == []
+
+
+def test_menus_to_move_in_are_offered_where_the_terminal_can(
+    consumer: Any, open_terminal: Any, exit_code: Any
+) -> None:
+    child = open_terminal("conveyor", "produce", terminal="xterm")
+    child.expect_exact("What task do you want to enqueue?")
+    child.send("sle\r")
+    child.expect_exact("seconds that each job sleeps")
+    child.send("\x7f\x7f0\r")
+    child.expect_exact("number of jobs")
+    child.send("\r")
+    child.expect_exact("5 jobs put on queue_zero")
+    child.expect_exact("Execution time:")
+    assert exit_code(child) == 0
+
+
+def test_a_lively_terminal_gets_a_bar(consumer: Any, open_terminal: Any, exit_code: Any) -> None:
+    child = open_terminal("conveyor", "produce", "sleep", "0.5", "5", "--wait", terminal="xterm")
+    child.expect_exact("━")
+    child.expect_exact("5/5 jobs")
+    child.expect_exact("Execution time:")
+    assert exit_code(child) == 0

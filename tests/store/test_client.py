@@ -1,0 +1,211 @@
+"""The client: what is sent again, what is not, and whose connection may be used again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.errors import StoreRefused, StoreUnavailable
+from conveyor.store import commands, plain
+from conveyor.store.answers import PutPlace
+from conveyor.store.client import Client, Listener, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Server
+
+
+def put(name: str, queue: str = "films") -> commands.Command:
+    return commands.put(queue, [(name, b"bytes")], PutPlace())
+
+
+def cut_off(server: Server) -> None:
+    """Close every connection but our own from the server's side."""
+    server.raw.client_kill_filter(_type="normal", skipme=True)
+
+
+def test_a_command_whose_connection_was_cut_is_sent_again_and_done_once(one_server: Server) -> None:
+    client = one_server.client
+    for number in range(20):
+        assert client.run(put(f"job{number}")).accepted == 1
+        cut_off(one_server)
+    count = client.run(commands.count("films"))
+    assert (count.ready, count.accepted, count.imbalance) == (20, 20, 0)
+
+
+def test_a_put_executed_without_an_answer_is_not_put_twice(
+    one_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks after the server did it and before the answer came; meanwhile the job even ends."""
+    client = one_server.client
+    broken: list[bool] = []
+    original = client._once
+
+    def break_once(told: Any, *, again: bool) -> Any:
+        answer = original(told, again=again)
+        if not broken:
+            broken.append(True)
+            batch = one_server.another_client().run(commands.claim("films", "ann", "n", 1, 60.0))
+            settlement = commands.Settlement("job", b"done", 0.0)
+            one_server.another_client().run(commands.finish("films", batch.token, [settlement]))
+            raise StoreUnavailable
+        return answer
+
+    monkeypatch.setattr(client, "_once", break_once)
+    assert client.run(put("job")) == (1, 0)
+    count = client.run(commands.count("films"))
+    assert (count.accepted, count.finished, count.live) == (1, 1, 0)
+
+
+def test_a_server_that_is_killed_and_comes_back_is_waited_for(
+    one_server: Server, eventually: Callable[..., Any]
+) -> None:
+    one_server.stop()
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(one_server.client.run(put("job"))))
+    thread.start()
+    one_server.start()
+    thread.join(20)
+    assert answers == [(1, 1)]
+
+
+def test_patience_comes_to_an_end(one_server: Server) -> None:
+    one_server.stop()
+    try:
+        with pytest.raises(StoreUnavailable, match="no answer") as error:
+            one_server.client.run(put("job"), patience=0.2)
+        assert isinstance(error.value, ConnectionError)
+        assert error.value.hint
+    finally:
+        one_server.start()
+
+
+def test_a_client_may_reconnect_any_number_of_times(one_server: Server) -> None:
+    """More often than the library's pool would allow."""
+    for _ in range(150):
+        connection = one_server.client.connection()
+        connection.disconnect()
+    assert one_server.client.run(plain.server_time()) > 0
+
+
+def test_many_threads_share_a_client(one_server: Server) -> None:
+    client = one_server.client
+    threads = [
+        threading.Thread(target=lambda name=name: [client.run(put(f"{name}-{n}")) for n in range(25)])
+        for name in range(150)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.run(commands.count("films")).ready == 150 * 25
+
+
+def test_however_many_connections_a_server_took_with_it_the_next_command_gets_through_at_once(
+    one_server: Server,
+) -> None:
+    client = one_server.client
+    client._idle = [client.connection() for _ in range(100)]
+    cut_off(one_server)
+    assert client.run(put("job"), patience=1.0) == (1, 1)
+
+
+def test_an_answer_still_to_come_never_goes_to_the_next_who_asks(one_server: Server) -> None:
+    """A server that hangs while it has our command: the connection is given up, not used again."""
+    client = one_server.client
+    client.run(put("job"))
+    connection = client._idle[-1]
+    connection.send_command("ECHO", "belongs to nobody")
+    with pytest.raises(StoreUnavailable):
+        _interrupted(client, connection)
+    assert connection not in client._idle
+    assert client.run(commands.count("films")).ready == 1
+
+
+def _interrupted(client: Client, connection: Any) -> None:
+    """Run a command that meets a time-out on this connection."""
+    read = connection.read_response
+    connection.read_response = lambda **options: (_ for _ in ()).throw(TimeoutError)
+    try:
+        client.run(commands.count("films"), patience=0.0)
+    finally:
+        connection.read_response = read
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_uses_connections_of_its_own(one_server: Server) -> None:
+    client = one_server.client
+    client.run(put("job"))
+    before = client._idle[:]
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            client.run(put("of the child"))
+            code = 0 if not set(before) & set(client._idle) else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.run(commands.count("films")).ready == 2
+
+
+def test_a_refusal_is_told_with_the_address_and_not_tried_again(one_server: Server) -> None:
+    wrong = commands.Command(("SET", "conveyor:queues"))
+    with pytest.raises(StoreRefused, match="wrong number of arguments") as error:
+        one_server.client.run(wrong)
+    assert one_server.url in str(error.value)
+
+
+def test_in_a_pipeline_the_others_run_although_one_is_refused(one_server: Server) -> None:
+    with pytest.raises(StoreRefused):
+        one_server.client.run_all([put("a"), commands.Command(("NOSUCHCOMMAND",)), put("b")])
+    assert one_server.client.run(commands.count("films")).ready == 2
+
+
+def test_a_listener_can_be_waited_on_and_hangs_up_when_the_server_does(
+    one_server: Server, eventually: Callable[..., Any]
+) -> None:
+    listener = Listener(one_server.client)
+    assert listener.fileno() == -1
+    listener.ask(plain.await_bell(["films"], 30.0))
+    assert listener.fileno() >= 0
+    one_server.client.run(put("job"))
+    assert listener.answer() == b"1"
+    listener.ask(plain.await_bell(["films"], 30.0))
+    cut_off(one_server)
+    with pytest.raises(StoreUnavailable):
+        listener.answer()
+    assert listener.fileno() == -1
+
+
+def test_a_server_that_stands_still_is_taken_for_gone(
+    one_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = one_server.client
+    client.run(plain.server_time())
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)
+    os.kill(one_server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable):
+            client.run(plain.server_time(), patience=0.0)
+    finally:
+        os.kill(one_server.pid, signal.SIGCONT)
+    assert client.run(plain.server_time()) > 0
+
+
+@pytest.mark.parametrize("url", ["http://x", "films", "", "://"])
+def test_what_is_no_address_is_refused_with_examples(url: str) -> None:
+    with pytest.raises(StoreRefused, match="not the address of a server") as error:
+        Client(url)
+    assert "unix://" in error.value.hint
+
+
+def test_a_password_is_never_shown() -> None:
+    assert shown("redis://ann:secret@host:6379/0") == "redis://ann:***@host:6379/0"
+    assert shown("redis://host") == "redis://host"
+    assert "secret" not in repr(Client("redis://:secret@127.0.0.1:1/0"))
