@@ -34,7 +34,7 @@ format: setup ## write the code the way check wants it
 torture: setup ## the long tests: random faults for minutes
 	@$(PYTHON) -m pytest -m slow
 
-bench: setup ## compare the speed with what else people use
+bench: setup ## measure the speed, the bare server's own rates beside it
 	@if [ -d benchmarks ]; then $(PYTHON) -m benchmarks; else echo "there are no benchmarks yet"; fi
 
 clean: ## remove .venv and all that was built or cached

@@ -17,6 +17,7 @@ class Modelled:
     state: str = "ready"
     priority: int = 0
     place: tuple[int, int] = (0, 0)
+    due: float = 0.0
     token: str = ""
     old_token: str = ""
     how: str = ""
@@ -59,13 +60,13 @@ class Model:
         self.sequence += 1
         job.state, job.place = "ready", (-job.priority, self.sequence)
 
-    def put(self, ids: list[str], priority: int, *, delayed: bool) -> int:
+    def put(self, ids: list[str], priority: int, delay: float) -> int:
         room = max(0, MAXSIZE - len(self.of("ready")) - len(self.of("delayed")))
         for one in ids[:room]:
             self.jobs[one] = job = Modelled(one, priority=priority)
             self.stand(job)
-            if delayed:
-                job.state = "delayed"
+            if delay:
+                job.state, job.due = "delayed", delay
         self.books["accepted"] += min(room, len(ids))
         return min(room, len(ids))
 
@@ -91,14 +92,14 @@ class Model:
         if counter:
             self.books[counter] += 1
 
-    def retry(self, job: Modelled, *, delayed: bool) -> str:
+    def retry(self, job: Modelled, delay: float) -> str:
         if job.how == "C":
             self.end(job, "over", "cancelled")
             return "cancelled"
         job.retries += 1
         job.lay_down()
-        job.state = "delayed"
-        if not delayed:
+        job.state, job.due = "delayed", delay
+        if not delay:
             self.stand(job)
         return "OK"
 
@@ -137,7 +138,9 @@ class Model:
 
     def purge(self, most: int) -> int:
         """Cancel what waits, those that are ready first."""
-        gone = [self.jobs[one] for one in self.waiting()] + sorted(self.of("delayed"), key=lambda job: job.id)
+        gone = [self.jobs[one] for one in self.waiting()] + sorted(
+            self.of("delayed"), key=lambda job: (job.due, job.id)
+        )
         for job in gone[:most]:
             self.end(job, "over", "cancelled")
         return len(gone[:most])

@@ -12,7 +12,7 @@ from conveyor.cli.findings import BAD, OK, WARN, Finding
 from conveyor.cli.findings_queues import queue_findings
 from conveyor.cli.findings_server import server_findings
 from conveyor.cli.output import count_of, document, note, screen
-from conveyor.store.client import shown
+from conveyor.store.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,8 @@ import os
 import sys
 
 from conveyor.store import embedded
-from conveyor.store.client import Client, shown
+from conveyor.store.address import shown
+from conveyor.store.client import Client
 
 __all__ = ["Client", "announce", "connect", "server_line"]
 

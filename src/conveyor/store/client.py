@@ -7,7 +7,6 @@ import os
 import random
 import threading
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -16,6 +15,7 @@ from redis.sentinel import Sentinel
 
 from conveyor import clock
 from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+from conveyor.store.address import read_sentinel, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +145,7 @@ class Client:
                 "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
             )
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
-            hint = "give user and password in the URL, and the user the rights named in docs/security"
+            hint = "give user and password in the URL, and the user the rights named in docs/running.md"
         return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 
@@ -249,14 +249,6 @@ def _load(connection: AbstractConnection, script: Script) -> None:
         raise reply
 
 
-def shown(url: str) -> str:
-    """Give a server's address without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@")
-
-
 def _maker(url: str) -> Callable[[], AbstractConnection]:
     """Give the function that makes connections to this address: redis, rediss, unix or sentinel."""
     options: dict[str, Any] = {
@@ -268,17 +260,12 @@ def _maker(url: str) -> Callable[[], AbstractConnection]:
         # The library counts all that were ever made, so a limit would end a client after so many reconnects.
         "max_connections": 1 << 31,
     }
-    parts = urlsplit(url)
-    if parts.scheme == "sentinel":
-        hosts = [
-            (host, int(port or 26379))
-            for host, _, port in (one.partition(":") for one in parts.netloc.split(","))
-        ]
-        master = Sentinel(hosts, sentinel_kwargs=options).master_for(
-            parts.path.strip("/") or "mymaster", **options
-        )
-        return _connected(master.connection_pool)
     try:
+        if url.startswith("sentinel:"):
+            place = read_sentinel(url)
+            secret = {"username": place.username, "password": place.password}
+            sentinels = Sentinel(place.hosts, sentinel_kwargs=options | secret)
+            return _connected(sentinels.master_for(place.service, **options, **secret).connection_pool)
         return _connected(redis.ConnectionPool.from_url(url, **options))
     except ValueError as error:
         message = f"{shown(url)!r} is not the address of a server: {error}"

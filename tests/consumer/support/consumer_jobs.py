@@ -280,3 +280,30 @@ def log_and_hold(path: str) -> str:
     current_job().log("still here")
     current_job().progress(1, 1)
     return "logged"
+
+
+def mark_and_wait(path: str, number: int) -> int:
+    mark(path, str(number))
+    time.sleep(0.01)
+    return number
+
+
+@task(name="piece", queue="work")
+def piece(path: str, number: int) -> int:
+    """Be one part of an order of parts."""
+    current_job().progress(1, 2, f"piece {number}")
+    return mark_and_wait(path, number)
+
+
+@piece.splits
+def pieces(path: str, count: int = 3) -> list[dict[str, object]]:
+    """Split into `count` parts."""
+    if count < 1:
+        raise BadInput("an order has at least one piece")
+    return [{"path": path, "number": number} for number in range(count)]
+
+
+@piece.joins
+def whole(results: list[int], **_: object) -> int:
+    """Join to the sum."""
+    return sum(results)

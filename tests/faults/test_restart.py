@@ -1,0 +1,157 @@
+"""The server goes away in the middle of work and comes back: all results are right, and no job ran twice for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import psutil
+import pytest
+from consumer_kit import Running, go, lines
+
+from conveyor import Consumer, JobGone, Queue, store
+from conveyor.order import Order
+from conveyor.store import embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def own_queue(alone: None) -> Iterator[Queue]:
+    """Give a queue on an embedded server of the test's own, with its append-only file."""
+    store._embedded.cache_clear()
+    yield Queue("work")
+    embedded.stop()
+    store._embedded.cache_clear()
+
+
+@pytest.fixture
+def running(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Running]:
+    """Run a consumer of two workers on it."""
+    consumer = Consumer("work", 2, tasks=["consumer_jobs"])
+    consumer.start()
+    running = Running(consumer, own_queue.client, eventually)
+    yield running
+    running.end()
+
+
+def kill_server() -> None:
+    pid = embedded.status().pid
+    assert pid
+    server = psutil.Process(pid)
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([server], 5)
+
+
+def restart() -> None:
+    embedded.stop()
+    embedded.start()
+
+
+def all_right(queue: Queue, handles: list[Any], wanted: list[Any]) -> None:
+    assert [job.result(30) for job in handles] == wanted
+    count = queue.count()
+    assert (count.live, count.dead, count.lapsed, count.imbalance) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("fault", [restart, kill_server])
+def test_a_server_that_restarts_in_the_middle_of_work_loses_nothing(
+    fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    before = running.workers()
+    handles = own_queue.submit_many(jobs.mark_and_wait, [(str(path), n) for n in range(200)])
+    for share in (40, 120):
+        eventually(lambda share=share: len(lines(path)) >= share)
+        fault()
+    all_right(own_queue, handles, list(range(200)))
+    assert sorted(map(int, lines(path))) == list(range(200)), "each ran once"
+    assert own_queue.count().finished == 200
+    assert running.workers() == before
+
+
+@pytest.mark.parametrize("fault", [restart, kill_server])
+def test_a_server_that_restarts_in_the_middle_of_an_order_changes_nothing(
+    fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    order = Order.place(jobs.piece, {"path": str(path), "count": 60})
+    eventually(lambda: len(lines(path)) >= 20)
+    fault()
+    fractions = [step.fraction for step in order.watch()]
+    assert fractions[-1] == 1.0
+    assert order.result(20) == sum(range(60))
+    assert order.failed() == []
+    all_right(own_queue, order.jobs, list(range(60)))
+
+
+def test_jobs_that_finish_while_the_server_is_away_are_settled_when_it_is_back(
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    handles = [own_queue.submit(jobs.hold, str(path), name) for name in ("a", "b")]
+    eventually(lambda: len(lines(path)) == 2)
+    before = running.workers()
+    embedded.stop()
+    go(path)
+    until = time.monotonic() + 4.0
+    eventually(lambda: time.monotonic() > until)
+    embedded.start()
+    all_right(own_queue, handles, ["a", "b"])
+    assert len(lines(path)) == 2
+    assert running.workers() == before
+
+
+def test_a_consumer_that_is_to_leave_while_the_server_is_away_keeps_its_results_for_a_while(
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    job = own_queue.submit(jobs.hold, str(path), "kept")
+    eventually(lambda: lines(path))
+    embedded.stop()
+    running.signal()
+    go(path)
+    until = time.monotonic() + 4.0
+    eventually(lambda: time.monotonic() > until)
+    embedded.start()
+    assert job.result(20) == "kept"
+    eventually(running.has_left)
+    assert running.status == 0
+    assert len(lines(path)) == 1
+
+
+def test_a_worker_that_dies_while_the_server_is_away_is_replaced_and_its_job_runs_again(
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    job = own_queue.submit(jobs.hold, str(path), "again")
+    pid = int(eventually(lambda: lines(path))[0].split()[1])
+    embedded.stop()
+    psutil.Process(pid).kill()
+    eventually(lambda: len(running.workers()) == 2 and pid not in {one.pid for one in running.workers()})
+    embedded.start()
+    eventually(lambda: len(lines(path)) == 2)
+    go(path)
+    assert job.result(20) == "again"
+    assert own_queue.count().imbalance == 0
+
+
+def test_idle_consumers_leave_at_once_although_the_server_is_away(
+    own_queue: Queue, running: Running, eventually: Callable[..., Any]
+) -> None:
+    own_queue.submit(jobs.add, 1, 1).result(10)
+    embedded.stop()
+    running.signal()
+    eventually(running.has_left, 6.0)
+    assert running.status == 0
+    embedded.start()
+
+
+def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_queue: Queue) -> None:
+    job = own_queue.submit(jobs.nothing)
+    kill_server()
+    for file in embedded.state_folder().joinpath("appendonlydir").iterdir():
+        file.unlink()
+    embedded.start()
+    with pytest.raises(JobGone):
+        job.result(20)
