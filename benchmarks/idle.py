@@ -18,12 +18,12 @@ def measure(client: Client) -> list[Row]:
     """Give commands and processor time per second, for one worker and for ten."""
     rows = []
     for workers in (1, 10):
-        with place.consumer(client, "idle", workers) as process:
+        with place.consumer(client, "idle", workers) as running:
             time.sleep(3)
-            commands, cpu = _commands(client), _cpu(process.pid)
+            commands, cpu = _commands(client), _cpu(running.pid)
             time.sleep(SECONDS)
             rate = (_commands(client) - commands - 1) / SECONDS / workers
-            busy = (_cpu(process.pid) - cpu) / SECONDS
+            busy = (_cpu(running.pid) - cpu) / SECONDS
         rows.append(
             Row(
                 f"idle consumer of {workers}: commands/s for each worker",
@@ -39,7 +39,7 @@ def _commands(client: Client) -> int:
     return int(client.run(plain.info("stats"))["total_commands_processed"])
 
 
-def _cpu(pid: int) -> float:
+def _cpu(pid: int | None) -> float:
     """Give processor seconds of a process and its children so far."""
     children = subprocess.run(
         ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False

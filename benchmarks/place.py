@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.consumer import command_line
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor import Consumer
 from conveyor.store import Client, plain
 from conveyor.store.server_process import find_binary
 
@@ -62,32 +61,11 @@ def server(binary: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def consumer(
-    client: Client, queue: str, workers: int = 1, *, until_empty: bool = False
-) -> Iterator[subprocess.Popen[str]]:
-    """Run a consumer of `workers` worker processes, as `conveyor consume` does; it has left at the end of the block."""
-    settings = ConsumerSettings(
-        queues=(queue,),
-        workers=workers,
-        modules=("benchmarks.tasks",),
-        path=(str(pathlib.Path.cwd()),),
-        url=client.url,
-        until_empty=until_empty,
-    )
-    process = subprocess.Popen(
-        command_line(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout is not None
-    if process.stdout.readline() != "ready\n":
-        message = "the consumer did not start"
-        raise RuntimeError(message)
-    try:
-        yield process
-    finally:
-        if not until_empty:
-            process.terminate()
-        process.wait()
-        process.stdout.close()
+def consumer(client: Client, queue: str, workers: int = 1, *, until_empty: bool = False) -> Iterator[Consumer]:
+    """Run a consumer of `workers` worker processes; it has left at the end of the block."""
+    made = Consumer(queue, workers, tasks=["benchmarks.tasks"], store=client, until_empty=until_empty)
+    with made:
+        yield made
 
 
 class Row(msgspec.Struct):

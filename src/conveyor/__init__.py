@@ -1,32 +1,42 @@
-"""Conveyor: a bounded, blocking queue in Redis or Valkey, producers that put jobs on it, consumers that run them."""
+"""Conveyor: a bounded, blocking queue in Redis or Valkey, producers that put jobs on it, consumers that run them.
 
-from conveyor.call import Call
-from conveyor.consumer import Consumer
-from conveyor.current import CurrentJob, current_job
-from conveyor.errors import (
-    BadCall,
-    BadInput,
-    ConveyorError,
-    DuplicateJob,
-    Empty,
-    Full,
-    JobCancelled,
-    JobFailed,
-    JobGone,
-    JobLost,
-    LeaseLost,
-    ShutDown,
-    StoreError,
-    StoreMismatch,
-    StoreRefused,
-    StoreUnavailable,
-    TooLarge,
-    UnknownTask,
-    WaitTimeout,
-)
-from conveyor.job import Job
-from conveyor.queue import Queue
-from conveyor.tasks import Task, task
+The names below are all that is public. A module is imported when one of its names is first asked for, so that a
+command line's help text does not wait for what it does not need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conveyor.call import Call
+    from conveyor.consumer import Consumer
+    from conveyor.current import CurrentJob, current_job
+    from conveyor.errors import (
+        BadCall,
+        BadInput,
+        ConveyorError,
+        DuplicateJob,
+        Empty,
+        Full,
+        JobCancelled,
+        JobFailed,
+        JobGone,
+        JobLost,
+        LeaseLost,
+        ShutDown,
+        StoreError,
+        StoreMismatch,
+        StoreRefused,
+        StoreUnavailable,
+        TooLarge,
+        UnknownTask,
+        WaitTimeout,
+    )
+    from conveyor.job import Job
+    from conveyor.queue import Queue
+    from conveyor.tasks import Task, task
 
 __version__ = "0.1.0"
 
@@ -62,3 +72,28 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "UnknownTask",
     "WaitTimeout",
 ]
+
+_MODULES = {
+    "Queue": "queue",
+    "Consumer": "consumer",
+    "task": "tasks",
+    "Task": "tasks",
+    "Job": "job",
+    "Call": "call",
+    "current_job": "current",
+    "CurrentJob": "current",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

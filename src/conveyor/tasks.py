@@ -110,6 +110,7 @@ class Registry:
         self.tasks: dict[str, Task[..., Any]] = {}
         self.lazy: dict[str, str] = {}
         self.modules: set[str] = set()
+        self._script: tuple[str, str] | None = None
 
     def add(self, task: Task[..., Any]) -> None:
         """Register a task under its name."""
@@ -120,28 +121,32 @@ class Registry:
         importlib.import_module(module)
         self.modules.add(module)
 
-    def read_script(self, file: str, name: str) -> None:
-        """Read a script for its tasks and functions, without doing the rest of it."""
-        load_script(file, name)
-        self.modules.add(name)
-
     def promise(self, names: dict[str, str]) -> None:
         """Register tasks (name to module) whose modules are imported only when first asked for."""
         self.lazy.update(names)
 
+    def promise_script(self, file: str, name: str) -> None:
+        """Name the script that is read, for its tasks and functions alone, when a task is not known otherwise."""
+        self._script = (file, name)
+
     def find(self, name: str) -> Task[..., Any]:
-        """Give the task of this name; raises UnknownTask."""
-        task = self.tasks.get(name)
-        if task is None and name in self.lazy:
-            importlib.import_module(self.lazy[name])
-            task = self.tasks.get(name)
-        if task is None:
-            task = self._plain(name)
-        return task
+        """Give the task of this name; raises UnknownTask, and whatever the module or script that holds it raises."""
+        if name not in self.tasks:
+            if name in self.lazy:
+                importlib.import_module(self.lazy[name])
+            elif self._script is not None and not self._is_own(name):
+                script, self._script = self._script, None
+                load_script(*script)
+                self.modules.add(script[1])
+        return self.tasks.get(name) or self._plain(name)
 
     def names(self) -> list[str]:
         """Give the names of all registered tasks, without importing anything."""
         return sorted({*self.tasks, *self.lazy})
+
+    def _is_own(self, name: str) -> bool:
+        """Tell whether the name is of a module that was told, so that there is no need to look further."""
+        return name.rpartition(".")[0] in self.modules
 
     def _plain(self, name: str) -> Task[..., Any]:
         """Find a function that its own, told module defines; never one that it merely imported."""

@@ -232,7 +232,7 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_commands_in_any_order_leave_server_and_model_alike(server: Server) -> None:
     run_state_machine_as_test(
-        lambda: Machine(server), settings=settings(max_examples=1500, stateful_step_count=40, deadline=None)
+        lambda: Machine(server), settings=settings(max_examples=80, stateful_step_count=40, deadline=None)
     )
 
 

@@ -142,14 +142,14 @@ def test_idle_consumers_leave_at_once_although_the_server_is_away(
     own_queue.submit(jobs.add, 1, 1).result(10)
     embedded.stop()
     running.signal()
-    eventually(running.has_left, 6.0)
+    eventually(running.has_left, 3.0)
     assert running.status == 0
     embedded.start()
 
 
 def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_queue: Queue) -> None:
     job = own_queue.submit(jobs.nothing)
-    kill_server()
+    embedded.stop()
     for file in embedded.state_folder().joinpath("appendonlydir").iterdir():
         file.unlink()
     embedded.start()

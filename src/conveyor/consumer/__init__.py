@@ -14,7 +14,7 @@ import msgspec
 
 from conveyor import loading
 from conveyor.consumer.settings import ConsumerSettings, Kind
-from conveyor.errors import ConveyorError
+from conveyor.errors import BadCall, ConveyorError
 from conveyor.signature import main_name
 from conveyor.store import Client, connect
 
@@ -63,6 +63,11 @@ class Consumer:
 
     def __repr__(self) -> str:
         return f"Consumer({list(self.settings.queues)}, workers={self.settings.crew_size})"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the supervisor while the consumer runs, else None."""
+        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Start the supervisor and its workers beside this program; returns when they are ready for jobs.
@@ -150,7 +155,7 @@ def _checked_workers(workers: int | None) -> int:
         return 0
     if workers < 1:
         message = f"workers={workers}: a consumer needs at least one"
-        raise ConveyorError(message, hint="leave it out for one worker per core")
+        raise BadCall(message, hint="leave it out for one worker per core")
     return workers
 
 

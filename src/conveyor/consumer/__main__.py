@@ -47,17 +47,8 @@ def main(arguments: list[str]) -> int:
         if settings.lifeline:
             with contextlib.suppress(OSError):  # the caller is gone; reading will tell
                 os.write(0, b"ready\n")
-        else:
-            _announce()
 
     return Supervisor(consumer_name(), settings, client, live).run(announce)
-
-
-def _announce() -> None:
-    """Tell the caller, who may be reading, that all workers are up."""
-    if not sys.stdout.isatty():
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

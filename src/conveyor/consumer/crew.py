@@ -104,6 +104,7 @@ class CrewWorker:
             settling = self.settler.commands()
             if settling:
                 self.settler.settled(settling, self._run(settling, patience=LEASE))
+            self.slate.hold_nothing()
         self.executor.close()
 
     def _work(self) -> None:

@@ -18,7 +18,7 @@ def load(settings: ConsumerSettings) -> Registry:
     registry.promise(task_def.TASKS)
     if settings.script:
         sys.argv = list(settings.script_arguments)
-        registry.read_script(settings.script, settings.script_name)
+        registry.promise_script(settings.script, settings.script_name)
     for module in settings.modules:
         if module != settings.script_name:
             registry.load(module)

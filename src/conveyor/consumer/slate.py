@@ -89,6 +89,11 @@ class Slate:
         _COUNT.pack_into(self.memory, _BATCH_NUMBER_AT, number)
         return int(number)
 
+    def hold_nothing(self) -> None:
+        """Note that nothing is left for the supervisor to settle or to give back."""
+        self.hold(HeldBatch("", "", "", []))
+        self.claiming("", "")
+
     def start(self, place: int, since: float, limit: float) -> None:
         """Note that user code begins to run, for the job at this place of the batch.
 

@@ -307,3 +307,13 @@ def pieces(path: str, count: int = 3) -> list[dict[str, object]]:
 def whole(results: list[int], **_: object) -> int:
     """Join to the sum."""
     return sum(results)
+
+
+@task(name="unsteady", queue="work", retries=5, first_delay=0.01)
+def unsteady(path: str, number: int) -> int:
+    """Take 20 ms, and fail now and then at first."""
+    mark(path, str(number))
+    time.sleep(0.02)
+    if number % 10 == 0 and current_job().attempt == 1:
+        raise OSError("not now")
+    return number
