@@ -21,7 +21,7 @@ class CurrentJob:
 
     id: str = ""
     attempt: int = 1
-    """1 on the first run, one more on each retry."""
+    """1 on the first run, one more on each retry and after each crash."""
     token: int = 0
     """Fencing token of this run's lease: grows with every claim of the job. Hand it to outside systems
     so that they can refuse a run that was overtaken."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
 import threading
@@ -88,11 +87,11 @@ class Holder:
                     continue  # the next beat tries again; a lease outlasts two that fail
 
 
-@functools.lru_cache(maxsize=256)
-def _holder(client: Client, process: int) -> Holder:  # noqa: ARG001 - a forked child has one of its own
-    return Holder(client)
+_holders: dict[tuple[Client, int], Holder] = {}
 
 
 def holder_of(client: Client) -> Holder:
-    """Give what this process holds at one server."""
-    return _holder(client, os.getpid())
+    """Give what this process holds at one server; a forked child holds nothing yet."""
+    owner = client, os.getpid()
+    # setdefault, since two threads may come here first at once, and both must get the same one
+    return _holders.get(owner) or _holders.setdefault(owner, Holder(client))

@@ -8,7 +8,6 @@ every two seconds. Nobody waits: the inbox is closed, and outcomes are only kept
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import threading
@@ -236,11 +235,11 @@ class Inbox:
         self._start()
 
 
-@functools.lru_cache(maxsize=256)
-def _inbox(client: Client, process: int) -> Inbox:  # noqa: ARG001 - a forked child has one of its own
-    return Inbox(client)
+_inboxes: dict[tuple[Client, int], Inbox] = {}
 
 
 def inbox_of(client: Client) -> Inbox:
     """Give this process's inbox at one server; a forked child has one of its own."""
-    return _inbox(client, os.getpid())
+    owner = client, os.getpid()
+    # setdefault, since two threads may come here first at once, and both must get the same one
+    return _inboxes.get(owner) or _inboxes.setdefault(owner, Inbox(client))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor import Call, LeaseLost, StoreUnavailable, holding
 from conveyor.errors import StoreError
-from conveyor.store import commands
+from conveyor.inbox import inbox_of
+from conveyor.store import Client, commands, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Bench
 
+numbers = itertools.count()
 TAKE_AND_HOLD = """
 import sys
 from conveyor import Queue, holding
@@ -164,3 +170,18 @@ def test_a_job_taken_with_get_is_given_as_a_call(bench: Bench) -> None:
     assert isinstance(taken, Call)
     assert (taken.task, taken.positional(), taken.named()) == ("builtins.pow", [2, 10], {})
     bench.queue.task_done()
+
+
+@pytest.mark.parametrize("of", [holding.holder_of, inbox_of, lambda client: connect(client.url)])
+def test_threads_that_come_first_at_once_get_the_same_one(
+    bench: Bench, of: Callable[[Client], object]
+) -> None:
+    """Else one of them would hold an item that the other does not know of."""
+    for _ in range(200):
+        client, start, got = Client(f"unix:///{next(numbers)}"), threading.Barrier(4), []
+        threads = [threading.Thread(target=lambda: (start.wait(), got.append(of(client)))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({id(one) for one in got}) == 1

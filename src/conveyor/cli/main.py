@@ -59,7 +59,7 @@ def url_first(arguments: list[str]) -> list[str]:
         if word.startswith("--url="):
             moved = [word]
             rest = arguments[:place] + arguments[place + 1 :]
-        elif word == "--url" and place + 1 < len(arguments):
+        elif word in {"--url", "-u"} and place + 1 < len(arguments):
             moved = arguments[place : place + 2]
             rest = arguments[:place] + arguments[place + 2 :]
     return moved + rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 
 from conveyor.store import embedded
 from conveyor.store.address import shown
@@ -22,7 +23,8 @@ def connect(url: str | None = None) -> Client:
     One client per address and process. Raises StoreUnavailable where the embedded server cannot be started.
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
-    return _client(url) if url else _embedded()
+    with _connecting.lock:  # two threads that come here first at once must get the same client
+        return _client(url) if url else _embedded()
 
 
 def server_line(client: Client) -> str:
@@ -37,6 +39,20 @@ def announce(client: Client) -> None:
         os.environ[_ANNOUNCED] = client.url
         sys.stderr.write(server_line(client) + "\n")
         sys.stderr.flush()
+
+
+class _Connecting:
+    """A lock that a forked child does not inherit from a thread of its parent."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_connecting = _Connecting()
+os.register_at_fork(after_in_child=_connecting.renew)
 
 
 @functools.cache

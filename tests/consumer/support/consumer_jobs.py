@@ -317,3 +317,31 @@ def unsteady(path: str, number: int) -> int:
     if number % 10 == 0 and current_job().attempt == 1:
         raise OSError("not now")
     return number
+
+
+@task(name="fragile", queue="work")
+def fragile(path: str, number: int) -> int:
+    if number in {2, 4}:
+        raise ValueError(f"part {number}")
+    return mark(path, str(number))
+
+
+@task(name="half_done", queue="work")
+def half_done(path: str, number: int) -> str:
+    current_job().progress(1, 2, "half")
+    return hold(path, str(number))
+
+
+fragile.splits(pieces)
+half_done.splits(pieces)
+
+
+@task(name="piece_of_time", queue="work")
+def piece_of_time(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@piece_of_time.splits
+def pieces_of_time(seconds: float, count: int) -> list[dict[str, float]]:
+    return [{"seconds": seconds}] * count

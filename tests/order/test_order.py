@@ -1,0 +1,138 @@
+"""One order is split into jobs, followed while they run, and joined to one result."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import BadInput, JobCancelled, JobFailed, task
+from conveyor.order import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+alone_task = task(name="consumer_jobs.add")(jobs.add)
+failing = task(name="consumer_jobs.boom")(jobs.boom)
+
+
+def place(queue: Queue, name: Any, **arguments: Any) -> Order:
+    return Order.place(name, arguments, queue=queue.name, store=queue.client)
+
+
+def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
+    consume(workers=2)
+    order = place(queue, jobs.piece, path=str(path), count=20)
+    assert len(order.jobs) == 20
+    assert order.result(10) == sum(range(20))
+    assert sorted(map(int, lines(path))) == list(range(20))
+    assert order.failed() == []
+
+
+def test_a_task_without_a_split_is_one_job_and_its_result(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    order = place(queue, alone_task, a=2, b=3)
+    assert order.result(10) == 5
+    assert len(order.jobs) == 1
+
+
+def test_bad_input_is_refused_before_anything_is_put(queue: Queue, path: Path) -> None:
+    with pytest.raises(BadInput, match="at least one piece"):
+        place(queue, jobs.piece, path=str(path), count=0)
+    with pytest.raises(TypeError):
+        place(queue, jobs.piece, paht=str(path))
+    assert queue.count().accepted == 0
+
+
+def test_a_failed_part_fails_the_order_and_the_others_are_done(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(workers=2)
+    order = place(queue, jobs.fragile, path=str(path), count=6)
+    with pytest.raises(JobFailed, match="ValueError: part 2"):
+        order.result(10)
+    order.wait()
+    assert [job.id for job in order.failed()] == [order.jobs[2].id, order.jobs[4].id]
+    assert queue.count().finished == 4
+
+
+def test_the_progress_of_an_order_grows_to_one_and_counts_running_parts(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume()
+    order = place(queue, jobs.half_done, path=str(path), count=4)
+    seen = []
+    for step in order.watch():
+        seen.append(step)
+        if step.fraction >= 0.125 and step.over == 0:
+            assert step.message == "half"
+            go(path)
+    fractions = [step.fraction for step in seen]
+    assert fractions == sorted(fractions)
+    assert 0.125 in fractions, "half of the first of four parts"
+    assert seen[-1] == (1.0, 4, 4, seen[-1].message)
+
+
+def test_an_order_can_be_watched_again_when_it_is_over(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    order = place(queue, alone_task, a=1, b=1)
+    order.wait()
+    assert [step.fraction for step in order.watch()] == [1.0]
+
+
+def test_a_cancelled_order_ends_what_waits_and_what_runs(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume()
+    order = place(queue, jobs.half_done, path=str(path), count=5)
+    eventually(lambda: lines(path))
+    assert order.cancel() == 5
+    order.wait()
+    with pytest.raises(JobCancelled):
+        order.result(10)
+    assert len(order.failed()) == 5
+    assert order.cancel() == 0
+    assert queue.count().imbalance == 0
+
+
+def test_the_seconds_of_an_order_end_with_its_last_job(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume(workers=2)
+    began = time.monotonic()
+    order = place(queue, jobs.piece_of_time, seconds=0.3, count=4)
+    order.wait()
+    took = time.monotonic() - began
+    assert order.result(1) == [0.3] * 4
+    assert 0.6 <= order.seconds <= took
+    assert 1.2 <= order.job_seconds < 1.6
+    seconds = order.seconds
+    later = time.monotonic() + 0.1
+    eventually(lambda: time.monotonic() > later)
+    assert order.seconds == seconds
+
+
+def test_the_same_can_be_ordered_several_times(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(workers=2)
+    put: list[int] = []
+    arguments = {"path": str(path), "count": 5}
+    order = Order.place(
+        jobs.piece, arguments, queue=queue.name, store=queue.client, count=3, on_put=put.append
+    )
+    assert sum(put) == len(order.jobs) == 15
+    assert order.result(10) == [10, 10, 10]
+
+
+def test_an_order_of_nothing_is_over_at_once(queue: Queue) -> None:
+    order = place(queue, jobs.piece_of_time, seconds=0.0, count=0)
+    assert [step.fraction for step in order.watch()] == [1.0]
+    assert order.result(1) == []
+    assert order.job_seconds == 0
