@@ -135,9 +135,9 @@ class Registry:
             if name in self.lazy:
                 importlib.import_module(self.lazy[name])
             elif self._script is not None and not self._is_own(name):
-                script, self._script = self._script, None
-                load_script(*script)
-                self.modules.add(script[1])
+                load_script(*self._script)  # where it raises, that is what the next job is told as well
+                self.modules.add(self._script[1])
+                self._script = None
         return self.tasks.get(name) or self._plain(name)
 
     def names(self) -> list[str]:

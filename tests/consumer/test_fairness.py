@@ -82,3 +82,18 @@ def test_an_idle_worker_takes_a_job_at_once(
         queue.submit(jobs.nothing).result(10)
         times.append(time.monotonic() - began)
     assert sorted(times)[len(times) // 2] < 0.05
+
+
+def test_a_job_behind_one_that_holds_the_interpreters_lock_is_given_to_another(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    queue.submit_many(jobs.nothing, [()] * 400)
+    queue.submit_many(jobs.hold_gil, [(str(path), 3), (str(path), 3)])
+    consume()
+    eventually(lambda: lines(path))
+    consume()
+    eventually(lambda: len(lines(path)) == 2, 2.0)
+    assert len(set(lines(path))) == 2, "in two processes"
+    queue.join(10)
+    count = queue.count()
+    assert (count.finished, count.imbalance, len(lines(path))) == (402, 0, 2)

@@ -92,8 +92,10 @@ def test_a_cancelled_order_ends_what_waits_and_what_runs(
     consume()
     order = place(queue, jobs.half_done, path=str(path), count=5)
     eventually(lambda: lines(path))
+    began = time.monotonic()
     assert order.cancel() == 5
     order.wait()
+    assert time.monotonic() - began < 3.0, "those that began in this moment included"
     with pytest.raises(JobCancelled):
         order.result(10)
     assert len(order.failed()) == 5
@@ -118,9 +120,7 @@ def test_the_seconds_of_an_order_end_with_its_last_job(
     assert order.seconds == seconds
 
 
-def test_the_same_can_be_ordered_several_times(
-    queue: Queue, consume: Callable[..., Any], path: Path
-) -> None:
+def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume(workers=2)
     put: list[int] = []
     arguments = {"path": str(path), "count": 5}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import threading
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-numbers = itertools.count()
 TAKE_AND_HOLD = """
 import sys
 from conveyor import Queue, holding
@@ -172,16 +170,33 @@ def test_a_job_taken_with_get_is_given_as_a_call(bench: Bench) -> None:
     bench.queue.task_done()
 
 
+def by_four_threads_at_once(function: Callable[[], object]) -> list[object]:
+    """Give what a function gives to threads that call it at the same moment."""
+    start = threading.Barrier(4)
+    got: list[object] = []
+
+    def call() -> None:
+        start.wait()
+        got.append(function())
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got
+
+
 @pytest.mark.parametrize("of", [holding.holder_of, inbox_of, lambda client: connect(client.url)])
-def test_threads_that_come_first_at_once_get_the_same_one(
-    bench: Bench, of: Callable[[Client], object]
-) -> None:
+def test_threads_that_come_first_at_once_get_the_same_one(of: Callable[[Client], object]) -> None:
     """Else one of them would hold an item that the other does not know of."""
-    for _ in range(200):
-        client, start, got = Client(f"unix:///{next(numbers)}"), threading.Barrier(4), []
-        threads = [threading.Thread(target=lambda: (start.wait(), got.append(of(client)))) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len({id(one) for one in got}) == 1
+    for number in range(200):
+        client = Client(f"unix:///nowhere/{number}")
+        assert len({id(one) for one in by_four_threads_at_once(lambda client=client: of(client))}) == 1
+
+
+def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -> None:
+    bench.queue.put("item")
+    bench.server.raw.zadd(key(bench, "ready"), {"ghost": 1})
+    assert bench.queue.get_nowait() == "item"
+    bench.queue.task_done()

@@ -259,7 +259,9 @@ async def all_results_again(jobs: list[Job[int]]) -> list[int]:
     return [await job for job in jobs]
 
 
-def test_who_awaited_and_left_with_its_loop_stops_nobody_else(bench: Bench, never_asking: None) -> None:
+def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
+    bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
+) -> None:
     left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
     other.add_done_callback(lambda job: None)
 
@@ -271,6 +273,7 @@ def test_who_awaited_and_left_with_its_loop_stops_nobody_else(bench: Bench, neve
     bench.settle(2, value=1)
     assert other.result(timeout=5) == 1
     assert left.result(timeout=5) == 1
+    assert caplog.text == ""
 
 
 def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) -> None:

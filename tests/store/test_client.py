@@ -11,8 +11,8 @@ import pytest
 
 from conveyor.errors import StoreRefused, StoreUnavailable
 from conveyor.store import commands, plain
-from conveyor.store.answers import PutPlace
 from conveyor.store.address import shown
+from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
 
 if TYPE_CHECKING:

@@ -66,7 +66,8 @@ class Beat:
             batch, glance = worker.slate.held(), worker.slate.glance()
             if batch is None or not glance.runs or glance.place >= len(batch.ids):
                 continue  # nothing is held for longer than a moment unless user code runs
-            for place in range(glance.place, len(batch.ids)):
+            last = glance.place + 1 if worker.relieved == glance.number else len(batch.ids)
+            for place in range(glance.place, last):
                 held.setdefault(batch.queue, []).append(
                     (batch.ids[place], batch.token, place == glance.place)
                 )

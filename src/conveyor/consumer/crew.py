@@ -196,7 +196,9 @@ class CrewWorker:
                 place, job = held.popleft()
             except IndexError:  # the lookout was faster
                 break
-            self._run_job(queue, batch.token, place, job)
+            if not self._run_job(queue, batch.token, place, job):
+                held.appendleft((place, job))
+                break
             done += 1
         self.lookout.unwatch()
         if held:
@@ -205,11 +207,12 @@ class CrewWorker:
         self.executor.restore_folder()
         self.pace.learn(done, clock.monotonic() - began)
 
-    def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> None:
+    def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
+        """Run a job and take in what came of it; gives False where the supervisor has given it back meanwhile."""
         decoded = self.executor.decode(job.data)
         if isinstance(decoded, Fail):
             self.settler.add(job.id, None, decoded, 0.0, job.retries)
-            return
+            return True
         if decoded.task != self._task:
             self.slate.set_task(decoded.task)
             self._task = decoded.task
@@ -217,19 +220,25 @@ class CrewWorker:
         current = RunningJob(self, queue, token, place, job)
         began = clock.monotonic()
         self.lookout.since = began
-        self._place = place
-        self.slate.start(place, began, decoded.options.timeout or 0.0)
-        outcome = self._outcome(decoded, current, job.retries)
+        outcome = self._outcome(decoded, current, job.retries, place)
         if os.getpid() != self._process:
             os._exit(0)  # a task that forks and returns twice: there is only one worker here
+        if outcome is None:
+            self.slate.end(self.jobs_done)
+            return False
         elapsed = clock.monotonic() - began
         self.jobs_done += 1
         self.slate.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries)
+        return True
 
-    def _outcome(self, job: Call, current: RunningJob, retries: int) -> Outcome:
+    def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
         try:
             try:
+                self._place = place
+                self.slate.start(place, self.lookout.since, job.options.timeout or 0.0)
+                if place and self.slate.is_taken(self.batch_number):
+                    return None
                 return self.executor.run(job, current, retries)
             finally:
                 self._place = -1

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from conveyor.consumer.supervisor import Supervisor
     from conveyor.consumer.worker import Worker
 
+#: Seconds between a claim and the begin of the run, at most, in which a cancellation may come.
+EARLY = 2.0
+
 
 class Ladder:
     """Obeys control commands and answers them, per target: acknowledged at once, done when it is."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
+        self.early: dict[str, float] = {}
+        """Jobs to cancel whose run has not begun here yet, and until when that is waited for."""
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
 
     def obey(self, data: bytes) -> None:
@@ -31,19 +36,30 @@ class Ladder:
         except (msgspec.MsgspecError, ValueError):
             return
         if order.verb == "cancel":
-            self.cancel(order.job)
+            if not self.cancel(order.job):
+                self.early[order.job] = clock.monotonic() + EARLY
         elif order.verb in {"stop", "kill"}:
             self._end_workers(order)
 
-    def cancel(self, job_id: str) -> None:
-        """End one run: raise in the task, and kill its worker if it does not react in time."""
+    def cancel(self, job_id: str) -> bool:
+        """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs."""
         for worker in self.supervisor.workers.values():
             glance = worker.run_of(job_id)
-            if glance is None or worker.cancelling == job_id:
+            if glance is None:
                 continue
+            if worker.cancelling == job_id:
+                return True
             worker.cancelling = job_id
             worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
             worker.interrupt(slates.WISH_CANCEL, glance)
+            return True
+        return False
+
+    def cancel_early(self) -> None:
+        """Cancel what was claimed, but did not run yet, when its cancellation was asked for."""
+        for job_id, until in list(self.early.items()):
+            if self.cancel(job_id) or clock.monotonic() > until:
+                del self.early[job_id]
 
     def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
         """Answer a command about one target."""

@@ -28,6 +28,7 @@ _STEP = struct.Struct("=qdd")  # counter of progress messages, done, total
 _TEXT_SIZE = struct.Struct("=H")
 _HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
+_TAKEN_AT = 1792
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
 _BATCH_AT, _HALF = 2048, 64 * 1024
 
@@ -131,6 +132,10 @@ class Slate:
         wanted, at, what = _WISH.unpack_from(self.memory, _WISH_AT)
         return int(what) if (wanted, at) == (number, place) else NO_WISH
 
+    def is_taken(self, number: int) -> bool:
+        """Tell whether the supervisor has given back what was not begun of this batch."""
+        return bool(_COUNT.unpack_from(self.memory, _TAKEN_AT)[0] == number)
+
     # What the supervisor reads and writes.
 
     def glance(self) -> Glance:
@@ -170,6 +175,10 @@ class Slate:
     def want(self, number: int, place: int, what: int) -> None:
         """Wish something for the job at this place of this batch; for no other."""
         _WISH.pack_into(self.memory, _WISH_AT, number, place, what)
+
+    def take_rest(self, number: int) -> None:
+        """Have the worker begin no other job of this batch."""
+        _COUNT.pack_into(self.memory, _TAKEN_AT, number)
 
     def close(self) -> None:
         """Give the memory back."""

@@ -19,6 +19,7 @@ from conveyor.consumer.beat import Beat
 from conveyor.consumer.crew import owner_name
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.recovery import recover
+from conveyor.consumer.relief import relieve
 from conveyor.consumer.settings import HEARTBEAT, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-#: Seconds between two looks while workers start, which nothing else tells of.
-STARTING_TICK = 0.02
+#: Seconds between two looks while something is about to happen that nothing else tells of.
+SHORT_TICK = 0.02
 #: Seconds after which a question for control commands got no answer because the connection is dead.
 DEAF_AFTER = 3 * HEARTBEAT
 
@@ -85,7 +86,9 @@ class Supervisor:
             self._bury()
             self._replace()
             self._heed_control()
+            self.ladder.cancel_early()
             self._enforce()
+            relieve(self.client, self.workers.values())
             self._beat()
             self._announce(ready)
         return self._end()
@@ -130,7 +133,7 @@ class Supervisor:
             waiting.append(self.listener.fileno())
         if self.settings.lifeline and not self.leaving:
             waiting.append(0)
-        tick = TICK if self.announced else STARTING_TICK
+        tick = TICK if self.announced and not self.ladder.early else SHORT_TICK
         until = min([tick, *(at - clock.monotonic() for at in self.to_start.values())])
         readable, _, _ = select.select(waiting, [], [], max(0.0, until))
         if wakeup in readable:

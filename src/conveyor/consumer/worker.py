@@ -38,6 +38,8 @@ class Worker:
         """The job whose run is to end."""
         self.kill_at = float("inf")
         """When it is killed if it does not react."""
+        self.relieved = 0
+        """The batch of which it has only the job that runs; the others were given back."""
         self.killed = False
         """Whether we killed it; then nobody is to blame."""
         self.timed_out: tuple[int, int] | None = None

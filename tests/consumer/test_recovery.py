@@ -1,0 +1,133 @@
+"""What a supervisor makes of a dead worker's slate: whom it blames, and what it gives back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import consumer_jobs as jobs
+import pytest
+
+from conveyor import ids
+from conveyor.consumer.recovery import recover
+from conveyor.consumer.slate import HeldBatch
+from conveyor.consumer.worker import Worker
+from conveyor.inspector import Inspector
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from conveyor import Queue
+
+
+class Scene(NamedTuple):
+    """Three jobs of a queue, claimed by a worker."""
+
+    queue: Queue
+    worker: Worker
+    jobs: list[Any]
+    token: str
+
+    def states(self) -> list[tuple[str, int, int]]:
+        found = [Inspector(self.queue.client).job(job.id, self.queue.name) for job in self.jobs]
+        return [(one.state, one.crashes, one.retries) for one in found if one]
+
+    def recover(self, how: str = "SIGKILL") -> tuple[str, str]:
+        return recover(self.queue.client, self.worker, how)
+
+
+def claimed(queue: Queue, function: Any, *args: Any, noted: bool = True) -> Scene:
+    handles = queue.submit_many(function, [args] * 3)
+    worker = Worker("host/1")
+    nonce = ids.unique(8)
+    worker.slate.claiming(queue.name, nonce)
+    batch = queue.client.run(commands.claim(queue.name, worker.name, nonce, 3, 15.0))
+    if noted:
+        worker.slate.hold(HeldBatch(queue.name, batch.token, nonce, [job.id for job in batch.jobs]))
+    worker.slate.set_task("the_task")
+    return Scene(queue, worker, handles, batch.token)
+
+
+WAITING = ("waiting", 0, 0)
+
+
+def test_a_worker_that_died_between_the_claim_and_its_note_of_it_gives_all_back_in_order(
+    queue: Queue,
+) -> None:
+    scene = claimed(queue, jobs.nothing, noted=False)
+    assert queue.count().leased == 3
+    assert scene.recover() == ("", "")
+    assert scene.states() == [WAITING] * 3
+    waiting = Inspector(queue.client).jobs(queue.name)
+    assert [line.id for line in waiting] == [job.id for job in scene.jobs]
+
+
+def test_a_worker_that_died_before_it_began_is_nobodys_fault(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    assert scene.recover() == ("", "")
+    assert scene.states() == [WAITING] * 3
+
+
+def test_only_the_job_that_ran_is_suspected(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.slate.start(1, 0.0, 0.0)
+    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.states() == [WAITING, ("waiting", 1, 0), WAITING]
+    assert scene.recover() == (scene.jobs[1].id, "given back"), "may be done again"
+    assert scene.states() == [WAITING, ("waiting", 1, 0), WAITING]
+    assert queue.count().imbalance == 0
+
+
+def test_a_worker_that_was_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.slate.start(1, 0.0, 0.0)
+    scene.worker.killed = True
+    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.states() == [WAITING] * 3
+
+
+def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.slate.start(0, 0.0, 0.0)
+    scene.worker.killed, scene.worker.cancelling = True, scene.jobs[0].id
+    assert scene.recover() == (scene.jobs[0].id, "cancelled")
+    assert scene.states()[1:] == [WAITING] * 2
+    assert scene.jobs[0].cancelled()
+
+
+def test_the_job_after_a_cancelled_one_is_not_cancelled_with_it(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.killed, scene.worker.cancelling = True, scene.jobs[0].id
+    scene.worker.slate.start(1, 0.0, 0.0)
+    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.states() == [WAITING] * 3
+
+
+@pytest.mark.parametrize(("place", "state"), [(1, ("failed", 0, 0)), (2, WAITING)])
+def test_a_time_limit_is_for_the_run_that_reached_it(
+    place: int, state: tuple[str, int, int], queue: Queue
+) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.killed, scene.worker.timed_out = True, (1, 1)
+    scene.worker.slate.start(place, 0.0, 0.0)
+    scene.recover()
+    assert scene.states()[place] == state
+    assert queue.count().imbalance == 0
+
+
+def test_a_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
+    scene = claimed(queue, jobs.limited_twice, "somewhere")
+    scene.worker.killed, scene.worker.timed_out = True, (1, 0)
+    scene.worker.slate.start(0, 0.0, 0.2)
+    scene.recover()
+    assert scene.states()[0][2] == 1
+    assert queue.count().dead == 0
+
+
+def test_a_worker_that_left_nothing_needs_no_server(queue: Queue) -> None:
+    class NoServer:
+        """Fails whoever asks it."""
+
+    worker = Worker("host/1")
+    worker.slate.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))
+    worker.slate.claiming(queue.name, "other")
+    worker.slate.hold_nothing()
+    assert recover(NoServer(), worker, "exit code 0") == ("", "")

@@ -1,0 +1,108 @@
+"""What a worker has to tell is told once, under the token it is of, although two threads may tell it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import events
+from conveyor.call import Call, RunOptions
+from conveyor.codec import Raw, encode
+from conveyor.consumer.lookout import Lookout
+from conveyor.consumer.settlement import Settler
+from conveyor.errors import StoreUnavailable
+from conveyor.outcome import Cancel, Done, Fail, Release, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+JOB = Call("tasks.shout", Raw(encode([])), Raw(encode({})), 0.0, RunOptions(keep=60.0))
+
+
+def names(told: Sequence[Any]) -> list[str]:
+    return [command.script.name for command in told]
+
+
+@pytest.fixture
+def settler() -> Settler:
+    settler = Settler("host/1")
+    settler.begin("work", "7", sampled=True)
+    return settler
+
+
+def test_done_jobs_travel_together_and_every_other_outcome_has_its_verb(settler: Settler) -> None:
+    for outcome in (Done(b"\x01"), Done(b"\x02"), Fail(b"\xc0"), Retry(b"\xc0", 1.0), Cancel(), Release()):
+        settler.add("id", JOB, outcome, 0.1, 0)
+    told = settler.commands()
+    assert names(told) == ["finish", "fail", "retry", "finish", "release"]
+    assert settler.commands() == []
+
+
+def test_what_could_not_be_sent_is_given_again_and_first(settler: Settler) -> None:
+    settler.add("first", JOB, Done(b"\x01"), 0.1, 0)
+    told = settler.commands()
+    settler.keep(told)
+    settler.begin("work", "8", sampled=True)
+    settler.add("second", JOB, Done(b"\x01"), 0.1, 0)
+    again = settler.commands()
+    assert "7" in again[1].words
+    assert "8" in again[0].words
+    assert told[0] in again
+
+
+def test_what_is_done_is_told_under_the_token_of_its_own_batch(settler: Settler) -> None:
+    """One thread begins batches and settles in them, another takes out what there is."""
+    over = threading.Event()
+    told: list[Any] = []
+
+    def take() -> None:
+        while not over.is_set():
+            told.extend(settler.commands())
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    for number in range(2000):
+        settler.begin("work", f"token{number}", sampled=True)
+        settler.add(f"job-of-token{number}", JOB, Done(b"\x01"), 0.1, 0)
+        told.extend(settler.commands())
+    over.set()
+    thread.join()
+    finished = 0
+    for command in told:
+        token = next(word for word in command.words if isinstance(word, str) and word.startswith("token"))
+        jobs = [word for word in command.words if isinstance(word, str) and word.startswith("job-of-")]
+        finished += len(jobs)
+        assert {f"job-of-{token}"} == set(jobs)
+    assert finished == 2000
+
+
+def test_a_result_that_came_too_late_is_an_event(settler: Settler, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[events.Event] = []
+    monkeypatch.setattr(events, "_subscribers", [seen.append])
+    settler.add("late", JOB, Done(b"\x01"), 0.1, 0)
+    settler.settled(settler.commands(), [["late"]])
+    assert seen == [events.FinishedLate("host/1", "late")]
+
+
+class AwayClient:
+    """A server that does not answer."""
+
+    def run_all(self, commands: Sequence[Any], *, patience: float) -> list[Any]:
+        raise StoreUnavailable("away")
+
+
+def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
+    settler: Settler, eventually: Callable[..., Any]
+) -> None:
+    lookout = Lookout(AwayClient(), settler)
+    settler.add("done", JOB, Done(b"\x01"), 0.1, 0)
+    job = type("Job", (), {"id": "held"})
+    held = deque([(1, job)])
+    lookout.watch("work", "7", held)
+    eventually(lambda: not held)
+    lookout.finish(5.0)
+    assert sorted(names(settler.commands())) == ["finish", "release"]
+    lookout.rest()

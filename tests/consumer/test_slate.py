@@ -1,0 +1,185 @@
+"""The memory that a worker and its supervisor share, and what each may conclude from it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.consumer import relief
+from conveyor.consumer import slate as slates
+from conveyor.consumer.pace import BATCH_SECONDS, MOST_JOBS, Pace
+from conveyor.consumer.slate import HeldBatch, Slate
+from conveyor.consumer.worker import Worker, how_it_ended
+
+if TYPE_CHECKING:
+    from conveyor.consumer.slate import Glance
+
+
+def batch(*ids: str, token: str = "7") -> HeldBatch:
+    return HeldBatch("work", token, "nonce", list(ids))
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker("host/1")
+
+
+def test_a_new_slate_holds_nothing_and_runs_nothing() -> None:
+    slate = Slate()
+    assert slate.held() is None
+    assert not slate.glance().runs
+    assert slate.glance().state == slates.STARTING
+    assert slate.claim() == ("", "")
+
+
+def test_what_is_held_is_read_back_and_the_batch_before_is_not_disturbed() -> None:
+    slate = Slate()
+    assert slate.hold(batch("a", "b")) == 1
+    assert slate.held() == batch("a", "b")
+    before = slate.memory[:]
+    assert slate.hold(batch("c")) == 2
+    assert slate.held() == batch("c")
+    slate.memory[8:16] = before[8:16]  # killed before the counter moved on
+    assert slate.held() == batch("a", "b")
+
+
+def test_the_largest_batch_fits() -> None:
+    slate = Slate()
+    largest = HeldBatch("q" * 100, "9" * 20, "n" * 8, ["i" * 64] * MOST_JOBS)
+    for _ in range(2):
+        slate.hold(largest)
+        assert slate.held() == largest
+
+
+def test_a_run_is_seen_with_its_own_times() -> None:
+    slate = Slate()
+    slate.hold(batch("a", "b"))
+    slate.start(0, 100.0, 5.0)
+    slate.end(1)
+    assert not slate.glance().runs
+    slate.start(1, 200.0, 0.0)
+    glance = slate.glance()
+    assert (glance.place, glance.since, glance.limit, glance.jobs_done) == (1, 200.0, 0.0, 1)
+
+
+def test_the_times_are_there_before_the_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    slate = Slate()
+    slate.hold(batch("a"))
+    seen: list[Glance] = []
+
+    class Watched:
+        """Looks at the slate before each write to it."""
+
+        def __init__(self, inner: object) -> None:
+            self.inner = inner
+
+        def pack_into(self, *args: object) -> None:
+            seen.append(slate.glance())
+            self.inner.pack_into(*args)
+
+        def unpack_from(self, *args: object) -> object:
+            return self.inner.unpack_from(*args)
+
+    for name in ("_TIMES", "_COUNT", "_PLACE"):
+        if name != "_COUNT":
+            monkeypatch.setattr(slates, name, Watched(getattr(slates, name)))
+    slate.start(0, 100.0, 5.0)
+    assert [one.place for one in seen] == [-1]
+    assert slate.glance()[2:5] == (0, 100.0, 5.0)
+
+
+def test_a_wish_is_for_one_place_of_one_batch() -> None:
+    slate = Slate()
+    number = slate.hold(batch("a", "b"))
+    slate.want(number, 1, slates.WISH_CANCEL)
+    assert slate.wish(number, 1) == slates.WISH_CANCEL
+    assert slate.wish(number, 0) == slates.NO_WISH
+    assert slate.wish(number + 1, 1) == slates.NO_WISH
+
+
+def test_texts_that_are_too_long_are_cut_and_strange_ones_survive() -> None:
+    slate = Slate()
+    slate.set_task("ä" * 1000)
+    assert slate.task().startswith("ää")
+    slate.set_error("\udcff and more")
+    assert slate.error() == "? and more"
+    slate.set_progress(1, 2, "half")
+    assert slate.progress()[1:] == (1, 2, "half")
+    slate.clear_progress()
+    assert slate.progress() == (0, 0, 0, "")
+
+
+def test_a_run_that_was_overtaken_while_one_looked_counts_for_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.slate.hold(batch("a", "b"))
+    worker.slate.start(0, 1.0, 0.0)
+    assert worker.run_of("a") == worker.slate.glance()
+    assert worker.run_of("b") is None
+    held = worker.slate.held
+
+    def slow_look() -> HeldBatch | None:
+        found = held()
+        worker.slate.start(1, 2.0, 0.0)
+        return found
+
+    monkeypatch.setattr(worker.slate, "held", slow_look)
+    assert worker.run_of("a") is None
+
+
+def test_what_a_worker_has_not_begun_is_taken_from_it_once(worker: Worker) -> None:
+    worker.slate.hold(batch("a", "b", "c"))
+    assert relief._give_back(worker) == [], "nothing runs"
+    worker.slate.start(0, 0.0, 0.0)
+    (command,) = relief._give_back(worker)
+    assert command.words[-3:] == ("7", "b", "c")
+    assert worker.slate.is_taken(1)
+    assert not worker.slate.is_taken(2)
+    assert relief._give_back(worker) == []
+
+
+def test_nothing_is_taken_from_a_worker_that_goes_on_at_that_moment(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.slate.hold(batch("a", "b", "c"))
+    worker.slate.start(0, 0.0, 0.0)
+    take = worker.slate.take_rest
+
+    def overtaken(number: int) -> None:
+        worker.slate.start(1, 0.0, 0.0)
+        take(number)
+
+    monkeypatch.setattr(worker.slate, "take_rest", overtaken)
+    assert relief._give_back(worker) == []
+    assert worker.slate.is_taken(1), "the worker sees it before it begins the next"
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(9, "SIGKILL"), (11, "SIGSEGV"), (3 << 8, "exit code 3"), (0, "exit code 0"), (60, "signal 60")],
+)
+def test_how_a_worker_ended_is_told_in_words(status: int, told: str) -> None:
+    assert how_it_ended(status) == told
+
+
+def test_batches_grow_slowly_while_jobs_are_tiny_and_shrink_at_once() -> None:
+    pace = Pace()
+    sizes = deque([pace.size], maxlen=20)
+    for _ in range(8):
+        pace.learn(pace.size, pace.size * 1e-6)
+        sizes.append(pace.size)
+    assert list(sizes)[:4] == [1, 4, 16, 64]
+    assert sizes[-1] == MOST_JOBS
+    pace.learn(100, 1.0)
+    assert pace.size == 1
+    pace.size = 500
+    pace.learn(500, 500 * BATCH_SECONDS / 20)
+    assert pace.size == 20
+    pace.learn(0, 0.0)
+    assert pace.size == 20
+    pace.learn(5, 0.0)
+    assert pace.size == 80
+    pace.reset()
+    assert pace.size == 1

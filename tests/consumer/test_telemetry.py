@@ -1,0 +1,78 @@
+"""Each event has one line for people, and only what somebody should know of is told where that was asked for."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields
+
+import pytest
+
+from conveyor import events
+from conveyor.telemetry import logs
+
+SAMPLES = {
+    "consumer": "host-1a2b",
+    "queues": ("numbers", "letters"),
+    "workers": 2,
+    "server": "unix:///a/socket",
+    "step": 1,
+    "jobs_done": 1234,
+    "worker": "host-1a2b/1",
+    "how": "SIGSEGV",
+    "job": "0123456789abcd",
+    "task": "tasks.shout",
+    "verb": "kill",
+    "reason": "because",
+    "became": "given back",
+    "limit": 2.5,
+}
+CLASSES = typing.get_args(events.Event)
+
+
+def sample(kind: type[events.Event]) -> events.Event:
+    return kind(**{field.name: SAMPLES[field.name] for field in fields(kind)})
+
+
+@pytest.fixture
+def quiet_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_subscribers", [])
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_each_event_has_one_line_that_tells_what_it_is_about(kind: type[events.Event]) -> None:
+    line = logs.line_for(sample(kind))
+    assert line.strip()
+    assert "\n" not in line
+    for name in ("consumer", "worker", "job", "reason", "how", "became"):
+        if any(field.name == name for field in fields(kind)):
+            assert SAMPLES[name] in line
+
+
+def test_there_is_a_class_for_each_event_and_no_other() -> None:
+    told = {
+        one for one in vars(events).values() if isinstance(one, type) and one.__module__ == events.__name__
+    }
+    assert told == set(CLASSES)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_each_step_of_leaving_says_what_it_does(step: int) -> None:
+    assert logs.line_for(events.ConsumerLeaving("host", step)).removeprefix("host ")
+
+
+def test_all_is_told_or_only_what_is_unusual(
+    quiet_subscribers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.to_standard_error()
+    for kind in CLASSES:
+        events.emit(sample(kind))
+    assert capsys.readouterr().err.count("conveyor: ") == len(CLASSES)
+    events._subscribers.clear()
+    logs.to_standard_error(usual=False)
+    for kind in CLASSES:
+        events.emit(sample(kind))
+    events.emit(events.WorkerStopped("host/1", "stop", ""))
+    told = capsys.readouterr().err
+    assert told.count("conveyor: ") == len(CLASSES) - 3
+    assert "host-1a2b/1 was killed: because" in told
+    assert "host/1" not in told

@@ -1,0 +1,99 @@
+"""Reading a script for its functions alone, and finding the modules of the working folder."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import loading
+from conveyor.loading import found_modules, load_script, stop_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCRIPT = """
+from conveyor import Consumer, Queue
+print("not again")
+def first(): return 1
+queue = Queue("letters")        # costs nothing, sends nothing
+consumer = Consumer("letters")  # the same
+{use}
+def second(): return 2
+"""
+USES = (
+    "queue.put(1)",
+    "queue.submit(first)",
+    "queue.qsize()",
+    "consumer.start()",
+    "consumer.run()",
+    "with consumer: pass",
+)
+
+
+@pytest.fixture(autouse=True)
+def forget_scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("a_script", None)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_script_is_read_up_to_its_first_use_of_a_queue(
+    use: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a_script.py"
+    file.write_text(SCRIPT.format(use=use))
+    load_script(str(file), "a_script")
+    module = sys.modules["a_script"]
+    assert module.first() == 1
+    assert not hasattr(module, "second")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_guarded_part_is_left_out_and_the_neighbours_of_the_script_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a_neighbour.py").write_text("value = 3")
+    file = tmp_path / "a_script.py"
+    file.write_text(
+        "import a_neighbour\nif __name__ == '__main__':\n    1 / 0\ndef three(): return a_neighbour.value\n"
+    )
+    try:
+        load_script(str(file), "a_script")
+        assert sys.modules["a_script"].three() == 3
+    finally:
+        sys.modules.pop("a_neighbour", None)
+
+
+def test_what_a_script_raises_comes_out_and_queues_work_afterwards(tmp_path: Path) -> None:
+    file = tmp_path / "a_script.py"
+    file.write_text("raise OSError('no terminal')")
+    with pytest.raises(OSError, match="no terminal"):
+        load_script(str(file), "a_script")
+    stop_script()  # does nothing outside of a script that is being read
+
+
+def test_only_a_script_that_is_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_script()
+    monkeypatch.setattr(loading._Loading, "active", True)
+    with pytest.raises(loading.ScriptStops):
+        stop_script()
+
+
+def test_a_file_that_is_no_python_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a_script"
+    file.write_text("#!/bin/sh\nexit 1\n")
+    load_script(str(file), "a_script")
+    assert "a_script" not in sys.modules
+
+
+def test_tasks_py_and_a_task_def_package_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_modules(str(tmp_path)) == []
+    (tmp_path / "task_def").mkdir()
+    assert found_modules(str(tmp_path)) == [], "a folder is no package"
+    (tmp_path / "tasks.py").touch()
+    (tmp_path / "task_def" / "__init__.py").touch()
+    assert found_modules(str(tmp_path)) == ["tasks", "task_def"]
+    monkeypatch.chdir(tmp_path)
+    assert found_modules() == ["tasks", "task_def"]

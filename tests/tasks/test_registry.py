@@ -1,0 +1,127 @@
+"""The registry: what may be run by name, and what may not."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import UnknownTask
+from conveyor.tasks import Registry, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MODULE = """
+import os
+from functools import partial
+from os import system
+from conveyor import task
+
+@task(name="named")
+def anything(): ...
+
+@task
+def plain_name(): ...
+
+def own(): return "own"
+class Own: ...
+half = partial(own)
+number = 5
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """Give the function that writes an importable module and gives its name back."""
+    made: list[str] = []
+    before = dict(registry.tasks)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name: str, text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        made.append(name)
+        return name
+
+    yield write
+    for name in made:
+        sys.modules.pop(name, None)
+    registry.tasks.clear()
+    registry.tasks.update(before)
+
+
+def test_tasks_of_a_module_are_found_by_their_names(module: Callable[[str, str], str]) -> None:
+    registry.load(module("letters_a", MODULE))
+    assert registry.find("named").function.__name__ == "anything"
+    assert registry.find("letters_a.plain_name").name == "letters_a.plain_name"
+
+
+def test_a_plain_function_of_a_loaded_module_is_found(module: Callable[[str, str], str]) -> None:
+    own = Registry()
+    own.load(module("letters_b", MODULE))
+    found = own.find("letters_b.own")
+    assert found.function() == "own"
+    assert own.find("letters_b.own") is found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["system", "os", "partial", "Own", "half", "number", "missing", "os.system", "__builtins__", "", "own."],
+)
+def test_nothing_else_of_a_module_can_be_run(name: str, module: Callable[[str, str], str]) -> None:
+    own = Registry()
+    own.load(module("letters_c", MODULE))
+    with pytest.raises(UnknownTask, match="no task is called"):
+        own.find(f"letters_c.{name}")
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "subprocess.run", "builtins.eval", "shutil.rmtree", "posix.system"]
+)
+def test_a_module_that_was_not_told_gives_nothing_although_it_is_imported(name: str) -> None:
+    with pytest.raises(UnknownTask):
+        Registry().find(name)
+
+
+def test_a_promised_task_is_imported_when_it_is_asked_for_and_not_before(
+    module: Callable[[str, str], str],
+) -> None:
+    name = module("letters_d", MODULE)
+    registry.promise({"named": name})
+    try:
+        assert "named" in registry.names()
+        assert name not in sys.modules
+        assert registry.find("named").name == "named"
+        assert name in sys.modules
+    finally:
+        registry.lazy.pop("named")
+
+
+def test_a_script_is_read_when_a_name_is_not_known_otherwise(
+    module: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    own = Registry()
+    told = module("letters_e", "def known(): ...")
+    module(
+        "letters_script", "import pathlib\npathlib.Path(__file__ + '.read').touch()\ndef job(): return 7\n"
+    )
+    read = tmp_path / "letters_script.py.read"
+    own.load(told)
+    own.promise_script(str(tmp_path / "letters_script.py"), "letters_script")
+    own.find("letters_e.known")
+    assert not read.exists()
+    assert own.find("letters_script.job").function() == 7
+    assert read.exists()
+
+
+def test_a_script_that_cannot_be_read_says_why_each_time(
+    module: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    own = Registry()
+    module("letters_f", "raise OSError('needs a terminal')")
+    own.promise_script(str(tmp_path / "letters_f.py"), "letters_f")
+    for _ in range(2):
+        with pytest.raises(OSError, match="needs a terminal"):
+            own.find("letters_f.job")

@@ -1,0 +1,139 @@
+"""`@task` makes a task of a function: it can still be called, and knows where its jobs go and how they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import BadCall, Queue, Task, task
+from conveyor.call import PutOptions, RunOptions, decode_call
+from conveyor.inspector import Inspector
+from conveyor.store import connect, plain
+from conveyor.tasks import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def tidy_registry() -> Iterator[None]:
+    before = dict(registry.tasks)
+    yield
+    registry.tasks.clear()
+    registry.tasks.update(before)
+
+
+def count_primes(limit: int) -> int:
+    """Count the primes below a limit.
+
+    By trial division.
+    """
+    return sum(all(number % low for low in range(2, number)) for number in range(2, limit))
+
+
+def test_a_task_is_called_like_the_function_it_is_of() -> None:
+    made = task(count_primes)
+    assert made(20) == 8
+    assert (made.__name__, made.__doc__) == (count_primes.__name__, count_primes.__doc__)
+    assert made.summary == "Count the primes below a limit."
+    assert repr(made) == f"<Task {made.name} on default>"
+
+
+def test_a_task_without_a_name_has_that_of_module_and_function() -> None:
+    made = task(count_primes)
+    assert made.name == f"{__name__}.count_primes"
+    assert registry.find(made.name) is made
+
+
+def test_options_of_the_decorator_are_those_of_the_jobs() -> None:
+    made = task(
+        name="primes", queue="numbers", priority=7, retries=3, first_delay=0.5, timeout=9.0, keep=60.0
+    )(count_primes)
+    assert made.name == "primes"
+    assert made.put == PutOptions(queue="numbers", priority=7)
+    assert made.run == RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
+
+
+def test_options_gives_another_task_and_leaves_this_one_alone() -> None:
+    made = task(name="primes")(count_primes)
+    made.splits(lambda limit: [{"limit": limit}])
+    other = made.options(queue="elsewhere", delay=5.0, retries=2)
+    assert (other.put.queue, other.put.delay, other.run.retries) == ("elsewhere", 5.0, 2)
+    assert (made.put.queue, made.put.delay, made.run.retries) == ("default", 0.0, 0)
+    assert other.split is made.split
+    assert registry.find("primes") is made
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"retires": 3}, "retires: no such option"),
+        ({"priority": 256}, "it is 0 to 255"),
+        ({"priority": -1}, "it is 0 to 255"),
+        ({"delay": -1.0}, "cannot be negative"),
+        ({"retries": -1}, "cannot be negative"),
+        ({"timeout": 0.0}, "more than 0 seconds"),
+        ({"keep": -1.0}, "cannot be negative"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadCall, match=said):
+        task(name="primes")(count_primes).options(**changes)
+
+
+def test_a_function_that_no_worker_could_find_cannot_be_a_task() -> None:
+    def inner() -> None: ...
+
+    for function in (inner, lambda: None):
+        with pytest.raises(BadCall, match="not at the top of a module"):
+            task(function)
+    assert isinstance(task(name="given")(inner), Task), "with a name of its own it can be registered"
+
+
+def test_submit_puts_on_the_queue_of_the_task_with_its_options(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    made = task(name="primes", queue="task-numbers", retries=3)(count_primes)
+    job = made.options(delay=60.0).submit(100)
+    others = made.submit_many([(n,) for n in range(5)])
+    client = connect()
+    assert job.status() == "delayed"
+    queue = Queue("task-numbers", store=client)
+    assert (queue.count().delayed, queue.count().ready) == (1, 5)
+    details = Inspector(client).job(others[2].id, "task-numbers")
+    assert details
+    assert details.call
+    assert (details.call.task, details.call.positional(), details.call.options.retries) == ("primes", [2], 3)
+    (data,) = client.run(plain.fields("task-numbers", "jobs", [job.id]))
+    assert decode_call(data).positional() == [100]
+
+
+def test_a_wrong_argument_is_refused_before_anything_is_put(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    made = task(name="primes", queue="task-numbers")(count_primes)
+    for args in (("many",), (), (1, 2)):
+        with pytest.raises(BadCall):
+            made.submit(*args)
+    with pytest.raises(BadCall):
+        made.submit_many([(1,), ("two",)])
+    assert Queue("task-numbers", store=connect()).count().accepted == 0
+
+
+def test_what_describes_an_order_is_the_split_where_there_is_one() -> None:
+    made = task(name="primes")(count_primes)
+    assert made.order_function is count_primes
+
+    @made.splits
+    def parts(limit: int) -> list[dict[str, Any]]:
+        return [{"limit": limit}]
+
+    @made.joins
+    def join(results: list[int], **_: Any) -> int:
+        return sum(results)
+
+    assert made.order_function is parts
+    assert made.join is join
