@@ -24,7 +24,7 @@ check: setup ## style, types, layers, Lua
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
-	@if command -v luacheck >/dev/null; then luacheck $(SCRIPTS); \
+	@if command -v luacheck >/dev/null; then luacheck -q $(SCRIPTS); \
 	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
 
 format: setup ## write the code the way check wants it

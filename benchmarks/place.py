@@ -61,7 +61,9 @@ def server(binary: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def consumer(client: Client, queue: str, workers: int = 1, *, until_empty: bool = False) -> Iterator[Consumer]:
+def consumer(
+    client: Client, queue: str, workers: int = 1, *, until_empty: bool = False
+) -> Iterator[Consumer]:
     """Run a consumer of `workers` worker processes; it has left at the end of the block."""
     made = Consumer(queue, workers, tasks=["benchmarks.tasks"], store=client, until_empty=until_empty)
     with made:

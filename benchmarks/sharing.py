@@ -10,8 +10,8 @@ from benchmarks.place import Row
 from conveyor import Queue
 
 if TYPE_CHECKING:
-    from conveyor.store import Client
     from conveyor.job import Job
+    from conveyor.store import Client
 
 WORKERS = 10
 

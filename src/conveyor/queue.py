@@ -158,7 +158,7 @@ class Queue:
         return total
 
     def resize(self, maxsize: int) -> None:
-        """Set how many jobs may wait, for all who put; 0 lifts the bound. What waits stays, and who waits for room gets it."""
+        """Set how many jobs may wait, for all who put; 0 lifts the bound. Whoever waits for the new room gets it."""
         self.maxsize = max(0, maxsize)
         self._note()
         self.client.run(commands.bound(self.name, self.maxsize))

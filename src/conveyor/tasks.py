@@ -191,7 +191,7 @@ def task(
     """Register a function as a task.
 
     Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
-    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds for outcomes.
+    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds.
     The name is the module's and the function's, unless `name` is given.
     """
 

@@ -216,18 +216,15 @@ def test_an_item_of_another_object_is_not_this_one_s_to_finish(shared: SharedBel
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts) -> None:
+def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts, forked: Any) -> None:
     belt = shared.make()
     belt.put(1)
     belt.get()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
+
+    def finish() -> str:
+        with pytest.raises(LeaseLost):
             belt.task_done()
-        except LeaseLost:
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+        return "refused"
+
+    assert forked(finish) == "refused"
     belt.task_done()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,18 +44,10 @@ def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
-def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids() -> None:
+def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(forked: Any) -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
-    reading, writing = os.pipe()
     with ids._numbers.lock:
-        child = os.fork()
-        if child == 0:
-            os.write(writing, ids.new_ids(1)[0].encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        of_the_child = answer.read()
-    assert os.waitpid(child, 0)[1] == 0
+        of_the_child = forked(lambda: ids.new_ids(1)[0])
     assert len(of_the_child) == 14
     assert ids.producer_of(of_the_child) != ids.producer()
 

@@ -263,7 +263,8 @@ def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
     bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
-    other.add_done_callback(lambda job: None)
+    heard: list[Job[int]] = []
+    other.add_done_callback(heard.append)
 
     async def give_up() -> None:
         with pytest.raises(asyncio.TimeoutError):
@@ -273,6 +274,7 @@ def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
     bench.settle(2, value=1)
     assert other.result(timeout=5) == 1
     assert left.result(timeout=5) == 1
+    bench.eventually(lambda: heard == [other])  # its callback comes after the other's
     assert caplog.text == ""
 
 

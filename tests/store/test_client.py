@@ -139,19 +139,16 @@ def _interrupted(client: Client, connection: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_uses_connections_of_its_own(one_server: Server) -> None:
+def test_a_forked_child_uses_connections_of_its_own(one_server: Server, forked: Any) -> None:
     client = one_server.client
     client.run(put("job"))
     before = client._idle[:]
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            client.run(put("of the child"))
-            code = 0 if not set(before) & set(client._idle) else 2
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def run_in_child() -> str:
+        client.run(put("of the child"))
+        return f"{len(set(before) & set(client._idle))} of the parent's"
+
+    assert forked(run_in_child) == "0 of the parent's"
     assert client.run(commands.count("films")).ready == 2
 
 
