@@ -78,10 +78,11 @@ def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
     assert 0.5 <= second - first < 1.2
 
 
-def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"^BadInput: it will never fit$"):
-        queue.submit(jobs.stubborn).result(10)
+        queue.submit(jobs.stubborn, str(path)).result(10)
+    assert lines(path) == ["run"]
     assert queue.count().dead == 1
 
 

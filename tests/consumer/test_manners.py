@@ -57,8 +57,12 @@ def test_a_task_that_changes_the_folder_does_not_move_those_after_it(
 
 
 def test_a_task_may_print_a_lot(
-    capfd: pytest.CaptureFixture[str], queue: Queue, consume: Callable[..., Any]
+    capfd: pytest.CaptureFixture[str],
+    queue: Queue,
+    consume: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     consume(modules=("unruly_jobs",))
     assert queue.submit(unruly.print_lines, 50_000).result(20) == 50_000
     assert capfd.readouterr().out.count("\n") == 50_000

@@ -86,7 +86,8 @@ def steady(path: str, fails: int) -> int:
 
 
 @task(name="stubborn", queue="work", retries=2, first_delay=0.01)
-def stubborn() -> None:
+def stubborn(path: str) -> None:
+    mark(path, "run")
     raise BadInput("it will never fit")
 
 
