@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, codec, ids
@@ -29,6 +30,10 @@ class Held(NamedTuple):
     queue: str
     id: str
     token: str
+    thread: int
+    """Who took it."""
+    lost: bool = False
+    """Whether the server has said that the lease is gone."""
 
 
 class Holder:
@@ -37,54 +42,75 @@ class Holder:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{ids.unique(4)}"
-        self.held: dict[tuple[str, str], Held] = {}
+        self.held: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
 
-    def take(self, queue: str, deadline: Deadline | None) -> tuple[str, bytes]:
-        """Give id and bytes of the next job; waits as `get_jobs` does."""
-        # Each call claims as an owner of its own: the server remembers one last claim per owner.
-        owner = f"{self.owner}-{threading.get_ident()}"
-        batch = get_jobs(self.client, queue, owner, LEASE, deadline)
+    def take(self, queue: str, deadline: Deadline | None) -> bytes:
+        """Give the bytes of the next job; waits as `get_jobs` does."""
+        # Each thread claims as an owner of its own: the server remembers one last claim per owner.
+        taker = threading.get_ident()
+        batch = get_jobs(self.client, queue, f"{self.owner}-{taker}", LEASE, deadline)
         job = batch.jobs[0]
         with self.lock:
-            self.held[queue, job.id] = Held(queue, job.id, batch.token)
+            self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
             if self.thread is None:
                 self.thread = threading.Thread(target=self._renew, name="conveyor-leases", daemon=True)
                 self.thread.start()
-        return job.id, job.data
+        return job.data
 
-    def settle(self, queue: str, job_id: str) -> None:
-        """Say that an item is worked off; raises LeaseLost if it is no longer held."""
-        with self.lock:
-            held = self.held.get((queue, job_id))
-        if held is None:
-            message = f"item {job_id} of {queue} is not held by this process"
-            raise LeaseLost(
-                message, hint="who takes an item settles it: a forked child holds nothing of its parent's"
-            )
-        settlement = commands.Settlement(job_id, _DONE, min(KEEP, 600.0))
-        refused = self.client.run(commands.finish(queue, held.token, [settlement]))
-        with self.lock:
-            self.held.pop((queue, job_id), None)
+    def settle(self, queue: str) -> None:
+        """Say that an item is worked off: the first of those that this thread took, else the first of all.
+
+        Raises ValueError if none of this queue is held, and LeaseLost if the item went to another taker. If the server
+        does not answer, the item stays held and can be settled again.
+        """
+        held = self._next(queue)
+        settlement = commands.Settlement(held.id, _DONE, min(KEEP, 600.0))
+        try:
+            refused = self.client.run(commands.finish(queue, held.token, [settlement]))
+        except StoreError:
+            with self.lock:
+                self.held[queue, held.id] = held
+                self.held.move_to_end((queue, held.id), last=False)
+            raise
         if refused:
-            message = f"item {job_id} of {queue} went to another taker"
+            message = f"item {held.id} of {queue} went to another taker"
             raise LeaseLost(message, hint="this process was not heard of for longer than the lease of 15 s")
+
+    def _next(self, queue: str) -> Held:
+        thread = threading.get_ident()
+        with self.lock:
+            mine = [one for one in self.held.values() if one.queue == queue]
+            if not mine:
+                message = "task_done() called too many times"
+                raise ValueError(message)
+            chosen = next((one for one in mine if one.thread == thread), mine[0])
+            return self.held.pop((queue, chosen.id))
 
     def _renew(self) -> None:
         while True:
             clock.sleep(HEARTBEAT)
             with self.lock:
-                if not self.held:
+                held = [one for one in self.held.values() if not one.lost]
+                if not held:
                     self.thread = None
                     return
-                held = list(self.held.values())
             for queue in {one.queue for one in held}:
-                mine = [(one.id, one.token, True) for one in held if one.queue == queue]
-                try:
-                    self.client.run(commands.renew(queue, mine, LEASE), patience=HEARTBEAT)
-                except StoreError:
-                    continue  # the next beat tries again; a lease outlasts two that fail
+                self._renew_queue(queue, [one for one in held if one.queue == queue])
+
+    def _renew_queue(self, queue: str, held: list[Held]) -> None:
+        try:
+            renewal = self.client.run(
+                commands.renew(queue, [(one.id, one.token, True) for one in held], LEASE), patience=HEARTBEAT
+            )
+        except StoreError:
+            return  # the next beat tries again; a lease outlasts two that fail
+        with self.lock:
+            for job_id in renewal.lost:
+                known = self.held.get((queue, job_id))
+                if known is not None:
+                    self.held[queue, job_id] = known._replace(lost=True)
 
 
 _holders: dict[tuple[Client, int], Holder] = {}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from conveyor import call, clock, ids, loading
 from conveyor.call import KEEP, PutOptions, RunOptions
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall, StoreError
+from conveyor.errors import BadCall
 from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
@@ -46,8 +44,6 @@ class Queue:
         self.maxsize = max(0, maxsize)
         self._given = store
         self._bounded = self.maxsize == 0
-        self._taken: deque[str] = deque()
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Queue({self.name!r}{f', maxsize={self.maxsize}' if self.maxsize else ''})"
@@ -83,10 +79,9 @@ class Queue:
         put with `submit` is given as a `Call`.
         """
         self._set_bound()
-        job_id, data = holder_of(self.client).take(self.name, _deadline(block=block, timeout=timeout))
-        with self._lock:
-            self._taken.append(job_id)
-        taken = call.decode_call(data)
+        taken = call.decode_call(
+            holder_of(self.client).take(self.name, _deadline(block=block, timeout=timeout))
+        )
         return taken.item() if taken.task == call.ITEM else taken
 
     def get_nowait(self) -> Any:
@@ -94,21 +89,12 @@ class Queue:
         return self.get(block=False)
 
     def task_done(self) -> None:
-        """Say that an item taken with this object is worked off, the one taken first; ValueError on one too many.
+        """Say that an item is worked off: of those this process holds, the first that this thread took, else the first.
 
-        Raises LeaseLost if the item went to another taker meanwhile, since this process had not been heard of.
+        Raises ValueError on one call too many, and LeaseLost if the item went to another taker meanwhile, since this
+        process had not been heard of.
         """
-        with self._lock:
-            if not self._taken:
-                message = "task_done() called too many times"
-                raise ValueError(message)
-            job_id = self._taken.popleft()
-        try:
-            holder_of(self.client).settle(self.name, job_id)
-        except StoreError:
-            with self._lock:
-                self._taken.appendleft(job_id)  # still held, so it can be tried again
-            raise
+        holder_of(self.client).settle(self.name)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""

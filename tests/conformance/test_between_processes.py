@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Empty, Full, LeaseLost, Queue, ShutDown, WaitTimeout
+from conveyor import Empty, Full, Queue, ShutDown, WaitTimeout
+from conveyor.call import decode_call
 
 if TYPE_CHECKING:
     from conftest import Background, SharedBelts
@@ -207,12 +209,31 @@ def test_clearing_takes_out_all_that_waits_however_much(shared: SharedBelts) -> 
     assert (count.waiting, count.leased, count.cancelled, count.imbalance) == (0, 1, 1_233, 0)
 
 
-def test_an_item_of_another_object_is_not_this_one_s_to_finish(shared: SharedBelts) -> None:
+def test_any_object_of_the_queue_may_finish_what_its_process_has_taken(shared: SharedBelts) -> None:
     belt = shared.make()
     belt.put(1)
     belt.get()
+    Queue(belt.name, store=shared.server.client).task_done()
     with pytest.raises(ValueError, match="too many"):
-        Queue(belt.name, store=shared.server.client).task_done()
+        belt.task_done()
+    assert belt.count().finished == 1
+
+
+def test_a_thread_finishes_what_it_took_itself_even_if_another_took_before_it(shared: SharedBelts) -> None:
+    belt = shared.make()
+    belt.put_many(["first", "second"])
+    assert belt.get() == "first"
+
+    def take_and_finish() -> None:
+        assert belt.get() == "second"
+        belt.task_done()
+
+    other = threading.Thread(target=take_and_finish)
+    other.start()
+    other.join()
+    left = shared.server.raw.hvals(f"conveyor:{{{belt.name}}}:jobs")
+    assert [decode_call(data).item() for data in left] == ["first"]
+    belt.task_done()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -222,7 +243,7 @@ def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts, 
     belt.get()
 
     def finish() -> str:
-        with pytest.raises(LeaseLost):
+        with pytest.raises(ValueError, match="too many"):
             belt.task_done()
         return "refused"
 

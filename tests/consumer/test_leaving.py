@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -19,6 +18,7 @@ from conveyor.inspector import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conveyor import Queue
 
@@ -32,7 +32,7 @@ with Consumer(sys.argv[2], workers=1, tasks=["consumer_jobs"], store=sys.argv[1]
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
     number: int, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
@@ -140,7 +140,7 @@ def test_without_its_caller_a_consumer_leaves(
 ) -> None:
     support = str(path.parent)
     command = [sys.executable, "-c", PRODUCER, queue.client.url, queue.name]
-    environment = {**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     caller = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=support
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Queue, codec
+from conveyor import Queue, codec, inbox
 from conveyor.outcome import encode_settled
 from conveyor.store import commands
 
@@ -61,3 +61,11 @@ def bench(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
     bench = Bench(one_server, eventually)
     yield bench
     assert bench.queue.count().imbalance == 0
+
+
+@pytest.fixture
+def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the inbox ask so seldom that whatever arrives has been pushed."""
+    monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)
+    monkeypatch.setattr(inbox, "HOLD", 600.0)
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 500.0)

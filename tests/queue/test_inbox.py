@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -33,14 +32,6 @@ def double(number: int) -> int:
 
 def with_id(name: str) -> Task[..., int]:
     return Task(double, "double", PutOptions(id=name), RunOptions())
-
-
-@pytest.fixture
-def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the inbox ask so seldom that whatever arrives has been pushed."""
-    monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)
-    monkeypatch.setattr(inbox, "HOLD", 600.0)
-    monkeypatch.setattr(inbox, "HOLD_AGAIN", 500.0)
 
 
 @pytest.fixture
@@ -241,62 +232,3 @@ def test_a_server_that_comes_back_empty_is_noticed_and_used_again(bench: Bench) 
     job = bench.queue.submit(double, 4)
     bench.settle(value=8)
     assert job.result(timeout=15) == 8
-
-
-def test_jobs_are_awaited_in_asyncio_many_at_once(bench: Bench, never_asking: None) -> None:
-    jobs = bench.queue.submit_many(double, [(number,) for number in range(50)])
-
-    async def all_results() -> list[int]:
-        gathered = asyncio.gather(*jobs)
-        await asyncio.to_thread(bench.settle, 50, 7)
-        return await gathered
-
-    assert asyncio.run(all_results()) == [7] * 50
-    assert asyncio.run(all_results_again(jobs)) == [7] * 50
-
-
-async def all_results_again(jobs: list[Job[int]]) -> list[int]:
-    return [await job for job in jobs]
-
-
-def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
-    bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
-    heard: list[Job[int]] = []
-    other.add_done_callback(heard.append)
-
-    async def give_up() -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(left, 0.05)
-
-    asyncio.run(give_up())
-    bench.settle(2, value=1)
-    assert other.result(timeout=5) == 1
-    assert left.result(timeout=5) == 1
-    bench.eventually(lambda: heard == [other])  # its callback comes after the other's
-    assert caplog.text == ""
-
-
-def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) -> None:
-    job = bench.queue.submit(double, 1)
-    heard: list[str] = []
-    job.add_done_callback(lambda job: heard.append("early"))
-    bench.settle()
-    bench.eventually(lambda: heard == ["early"])
-    job.add_done_callback(lambda job: heard.append("late"))
-    assert heard == ["early", "late"]
-
-
-def test_a_callback_that_raises_is_logged_and_stops_nobody(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
-    bad.add_done_callback(lambda job: 1 / 0)
-    heard: list[str] = []
-    bad.add_done_callback(lambda job: heard.append("second"))
-    good.add_done_callback(lambda job: heard.append("good"))
-    bench.settle(2, value=3)
-    bench.eventually(lambda: sorted(heard) == ["good", "second"])
-    assert good.result(timeout=0) == 3
-    assert "ZeroDivisionError" in caplog.text

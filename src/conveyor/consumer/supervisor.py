@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.store import Client
 
+#: Signals that ask the consumer to leave, each one a step further; the last comes when its terminal is closed.
+LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit status of a worker that could not load its tasks (EX_CONFIG of sysexits.h).
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
@@ -123,8 +125,9 @@ class Supervisor:
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, lambda number, _: self._signals.append(number))
+        for number in (*LEAVE, signal.SIGCHLD):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, lambda number, _: self._signals.append(number))
         return reading
 
     def _sleep(self, wakeup: int) -> None:
@@ -151,7 +154,7 @@ class Supervisor:
     def _obey_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
-            if number in {signal.SIGINT, signal.SIGTERM}:
+            if number in LEAVE:
                 self.leave()
 
     def _bury(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from conveyor import events
@@ -22,8 +23,9 @@ def to_standard_error(*, usual: bool = True) -> None:
     def write(event: events.Event) -> None:
         expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
         if usual or not expected:
-            sys.stderr.write(f"conveyor: {line_for(event)}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody is there to read it
+                sys.stderr.write(f"conveyor: {line_for(event)}\n")
+                sys.stderr.flush()
 
     events.subscribe(write)
 

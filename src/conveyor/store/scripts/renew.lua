@@ -7,7 +7,7 @@ local lease_ms = tonumber(ARGV[1])
 local now = server_time()
 local meta = redis.call('HMGET', META, 'clock', 'wall')
 local clock = lease_clock(meta[1], meta[2], now)
-redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
+if redis.call('EXISTS', LEASED) == 1 then redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now)) end
 local till = exact(clock + lease_ms)
 local lost, wishes = {}, {}
 for place = 2, #ARGV, 3 do

@@ -22,7 +22,8 @@ end
 
 -- letters: inbox -> list of id, outcome, …; filled here, sent by send_letters
 local function deliver(letters, id, outcome, keep_ms, now)
-  redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', math.max(keep_ms, LEAST_KEEP))
+  if keep_ms < LEAST_KEEP then keep_ms = LEAST_KEEP end
+  redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', keep_ms)
   local inbox = string.sub(id, 1, 10)
   if is_open(inbox, now) then push(letters, inbox, id, outcome) end
 end

@@ -1,0 +1,92 @@
+"""What comes between a claim and the begin of a run: a cancellation, or the supervisor's taking back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+from consumer_kit import lines
+
+from conveyor import control, ids
+from conveyor.consumer import ladder as ladders
+from conveyor.consumer import slate as slates
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import HeldBatch, Slate
+from conveyor.consumer.worker import Worker
+from conveyor.inspector import Inspector
+from conveyor.store import commands
+from conveyor.tasks import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from conveyor import Queue
+
+
+class OneWorker:
+    """A supervisor as far as its ladder needs it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = ConsumerSettings()
+        worker = Worker("host/1")
+        self.workers = {1: worker}
+        self.signals: list[int] = []
+        monkeypatch.setattr(worker, "_signal", self.signals.append)
+        worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+        self.slate = worker.slate
+
+
+CANCEL_A = control.encode(control.Control("order", "cancel", job="a"))
+
+
+def test_a_cancellation_that_comes_before_the_run_begins_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supervisor = OneWorker(monkeypatch)
+    ladder = Ladder(supervisor)
+    ladder.obey(CANCEL_A)
+    ladder.cancel_early()
+    assert supervisor.signals == []
+    supervisor.slate.start(0, 0.0, 0.0)
+    ladder.cancel_early()
+    assert len(supervisor.signals) == 1
+    assert supervisor.slate.wish(1, 0) == slates.WISH_CANCEL
+    assert not ladder.early
+    ladder.obey(CANCEL_A)
+    assert len(supervisor.signals) == 1, "asked twice, told once"
+
+
+def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = OneWorker(monkeypatch)
+    ladder = Ladder(supervisor)
+    monkeypatch.setattr(ladders, "EARLY", -1.0)
+    ladder.obey(CANCEL_A)
+    ladder.cancel_early()
+    assert not ladder.early
+
+
+def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path) -> None:
+    slate, registry = Slate(), Registry()
+
+    def first(path: str) -> None:
+        jobs.mark(path, "first")
+        slate.take_rest(1)
+
+    registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
+    registry.add(jobs.task(name="first")(first))
+    queue.submit_many(registry.find("first"), [(str(path),)])
+    handles = queue.submit_many(jobs.mark, [(str(path), "other")] * 2)
+    worker = CrewWorker("host/1", ConsumerSettings(), slate, queue.client, registry)
+    nonce = ids.unique(8)
+    slate.claiming(queue.name, nonce)
+    batch: Any = queue.client.run(commands.claim(queue.name, worker.name, nonce, 3, 15.0))
+    worker._run_batch(queue.name, batch)
+    worker.lookout.rest()
+    queue.client.run_all(worker.settler.commands())
+    assert lines(path) == ["first"]
+    assert [line.id for line in Inspector(queue.client).jobs(queue.name)] == [job.id for job in handles]
+    assert not slate.glance().runs

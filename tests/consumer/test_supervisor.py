@@ -1,0 +1,142 @@
+"""The supervisor where something about it breaks: the connection for commands, standard error, a worker's start."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import msgspec
+import psutil
+import pytest
+from consumer_kit import lines, runs
+
+from conveyor import BadCall, Consumer, clock, events
+from conveyor.consumer import __main__ as entrance
+from conveyor.consumer import command_line
+from conveyor.consumer import supervisor as supervisors
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.supervisor import DEAF_AFTER, LONGEST_PAUSE, Supervisor
+from conveyor.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+@pytest.fixture
+def supervisor(one_server: Any) -> Supervisor:
+    """Give a supervisor that does not run."""
+    return Supervisor("host", ConsumerSettings(workers=1), Client(one_server.url), lambda _: 0)
+
+
+class MuteListener:
+    """A connection whose other end is gone without a word."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self.ours.fileno()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def mute_listener(supervisor: Supervisor) -> Iterator[MuteListener]:
+    listener = supervisor.listener = MuteListener()
+    yield listener
+    listener.ours.close()
+    listener.theirs.close()
+
+
+def test_a_connection_for_commands_that_is_dead_is_made_anew(
+    supervisor: Supervisor, mute_listener: MuteListener
+) -> None:
+    supervisor._looked_at_control = clock.monotonic()
+    supervisor._heed_control()
+    assert not mute_listener.closed, "an answer takes some seconds"
+    supervisor._looked_at_control -= DEAF_AFTER + 1
+    supervisor._heed_control()
+    assert mute_listener.closed
+
+
+def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ever(
+    supervisor: Supervisor,
+) -> None:
+    pauses = [supervisor._pause("host/1", young=True) for _ in range(3000)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 2 * supervisors.FIRST_PAUSE
+    assert pauses[-1] == LONGEST_PAUSE
+    assert supervisor._pause("host/1", young=False) == 0.0
+    assert supervisor._pause("host/1", young=True) == pauses[0]
+
+
+@pytest.mark.parametrize("how", ["closed", "broken"])
+def test_a_consumer_works_although_nobody_reads_its_messages(
+    how: str, alone: None, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    settings = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client).settings
+    words = command_line(msgspec.structs.replace(settings, script="", lifeline=False))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words] if how == "closed" else words
+    with subprocess.Popen(command, stderr=writing, stdout=subprocess.DEVNULL) as process:
+        os.close(writing)
+        try:
+            assert queue.submit(jobs.crash_once, str(path)).result(10) == 2
+            assert len(lines(path)) == 2
+            assert process.poll() is None
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_subscribers", [])
+    monkeypatch.setattr(entrance, "connect", lambda url: Client(url, patience=0.1))
+    settings = ConsumerSettings(url=f"unix://{tmp_path}/nothing", workers=1)
+    assert entrance.main([msgspec.json.encode(settings).decode()]) == 69
+    assert "no answer from the server" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, -1, 100_000])
+def test_a_number_of_workers_that_makes_no_sense_is_refused_before_anything_starts(workers: int) -> None:
+    with pytest.raises(BadCall, match=f"workers={workers}"):
+        Consumer("work", workers)
+
+
+@pytest.mark.parametrize("queues", ["", "two words", "a{b}", ("fine", "not fine")])
+def test_a_name_that_no_queue_can_have_is_refused_before_anything_starts(queues: Any) -> None:
+    with pytest.raises(BadCall, match="cannot be the name of a queue"):
+        Consumer(queues)
+
+
+def test_a_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) -> None:
+    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client)
+    assert consumer.stop() == 0, "it does not run yet"
+    for number in range(2):
+        consumer.start()
+        consumer.start()
+        assert consumer.pid
+        supervisor = psutil.Process(consumer.pid)
+        assert queue.submit(jobs.add, number, 1).result(10) == number + 1
+        assert consumer.stop() == 0
+        assert consumer.pid is None
+        assert not runs(supervisor)
+
+
+def test_the_settings_travel_through_the_command_line_as_they_are(queue: Queue) -> None:
+    settings = Consumer((queue.name, "two"), 3, tasks=["a.b"], store=queue.client, until_empty=True).settings
+    words = command_line(settings)
+    assert words[:3] == [sys.executable, "-m", "conveyor.consumer"]
+    assert msgspec.json.decode(words[3], type=ConsumerSettings) == settings

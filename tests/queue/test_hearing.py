@@ -1,0 +1,75 @@
+"""Other ways to hear of a job's end than to ask for its result: awaiting it, and callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Bench
+    from conveyor import Job
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_jobs_are_awaited_in_asyncio_many_at_once(bench: Bench, never_asking: None) -> None:
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(50)])
+
+    async def all_results() -> list[int]:
+        gathered = asyncio.gather(*jobs)
+        await asyncio.to_thread(bench.settle, 50, 7)
+        return await gathered
+
+    assert asyncio.run(all_results()) == [7] * 50
+    assert asyncio.run(all_results_again(jobs)) == [7] * 50
+
+
+async def all_results_again(jobs: list[Job[int]]) -> list[int]:
+    return [await job for job in jobs]
+
+
+def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
+    bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
+    heard: list[Job[int]] = []
+    other.add_done_callback(heard.append)
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(left, 0.05)
+
+    asyncio.run(give_up())
+    bench.settle(2, value=1)
+    assert other.result(timeout=5) == 1
+    assert left.result(timeout=5) == 1
+    bench.eventually(lambda: heard == [other])  # its callback comes after the other's
+    assert caplog.text == ""
+
+
+def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    heard: list[str] = []
+    job.add_done_callback(lambda job: heard.append("early"))
+    bench.settle()
+    bench.eventually(lambda: heard == ["early"])
+    job.add_done_callback(lambda job: heard.append("late"))
+    assert heard == ["early", "late"]
+
+
+def test_a_callback_that_raises_is_logged_and_stops_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
+    bad.add_done_callback(lambda job: 1 / 0)
+    heard: list[str] = []
+    bad.add_done_callback(lambda job: heard.append("second"))
+    good.add_done_callback(lambda job: heard.append("good"))
+    bench.settle(2, value=3)
+    bench.eventually(lambda: sorted(heard) == ["good", "second"])
+    assert good.result(timeout=0) == 3
+    assert "ZeroDivisionError" in caplog.text
