@@ -18,7 +18,7 @@ import pytest
 
 from conveyor import Consumer, Queue, control, ids
 from conveyor.inspector import Inspector
-from conveyor.store import connect, plain
+from conveyor.store import connect, embedded, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,6 +123,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
     yield
+    embedded.stop()  # a server that was started on first use is not one of the marked: it hides its environment
     try:
         eventually(lambda: not marked(mark), 5.0)
     except BaseException:
