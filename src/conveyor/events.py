@@ -63,6 +63,14 @@ class JobRecovered:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """Somebody wants a running job to end."""
+
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimeLimitReached:
     """A run took longer than its job allows, and its worker is killed."""
 
@@ -105,6 +113,7 @@ Event = (
     | WorkerDied
     | WorkerStopped
     | JobRecovered
+    | CancelAsked
     | TimeLimitReached
     | FinishedLate
     | TasksUnloadable

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.commands import Command, Renewal
 
+#: Seconds after its last report that a consumer which was killed is taken off the list.
+FORGET_AFTER = 3600.0
 #: A job that runs for less than this many seconds is not worth a report of its own.
 WORTH_TELLING = 0.4
 #: Seconds that a beat is tried for: enough for a new connection where the old one broke.
@@ -28,6 +30,7 @@ class Beat:
         self.client = client
         self.report = report
         self._last_full = float("-inf")
+        self._first = True
         self._told: list[tuple[str, str, str]] = []
         self._progress: dict[str, int] = {}
 
@@ -48,10 +51,13 @@ class Beat:
         if full or doing != self._told or len(told) > len(renewals):
             report = _with_workers(self.report, reports)
             told += plain.report(self.report.name, control.encode(report), clock.wall())
+        if self._first:
+            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
         if not told:
             return []
         answers: list[Renewal] = self.client.run_all(told, patience=PATIENCE)[: len(renewals)]
         self._told = doing
+        self._first = False
         if full:
             self._last_full = now
         return [job for renewal in answers for job in (*renewal.cancelled, *renewal.lost)]

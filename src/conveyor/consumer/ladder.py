@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor import clock, control
+from conveyor import clock, control, events
 from conveyor.consumer import slate as slates
 from conveyor.errors import StoreError
 from conveyor.store import plain
@@ -36,6 +36,7 @@ class Ladder:
         except (msgspec.MsgspecError, ValueError):
             return
         if order.verb == "cancel":
+            events.emit(events.CancelAsked(order.job, order.reason))
             if not self.cancel(order.job):
                 self.early[order.job] = clock.monotonic() + EARLY
         elif order.verb in {"stop", "kill"}:

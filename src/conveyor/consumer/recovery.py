@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Batch, Command, State
 
 
+#: What became of a job, by the verb that settled it, or by what `lost` answered.
+_BECAME = {
+    "finish": "cancelled",
+    "cancelled": "cancelled",
+    "fail": "dead",
+    "dead": "dead",
+    "retry": "tried again",
+}
+
+
 def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     """Settle or give back all that a dead worker held; gives the job it ran (empty: none) and what became of it.
 
@@ -40,8 +50,9 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     _give_back_unseen(client, worker, held.nonce if held is not None else "")
     if not running:
         return "", ""
-    became = "cancelled" if worker.cancelling == running else str(answers[0])
-    return running, became if became in {"dead", "cancelled"} else "given back"
+    script = told[0].script
+    verb = script.name if script is not None else ""
+    return running, _BECAME.get(verb) or _BECAME.get(answers[0], "given back")
 
 
 def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:

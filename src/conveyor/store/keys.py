@@ -53,7 +53,7 @@ NAMED_KEYS = (
 
 #: Outside any queue.
 CONSUMERS = "conveyor:consumers"
-"""zset: consumer -> last report, ms"""
+"""zset: consumer -> last report, seconds since 1970 by its own clock; an hour of silence, then taken off"""
 QUEUES = "conveyor:queues"
 """set: names of all queues that were ever put to"""
 

@@ -99,6 +99,11 @@ def retire(consumer: str) -> list[Command]:
     ]
 
 
+def forget_silent(before: float) -> Command:
+    """Take consumers off the list that last reported before `before`: killed ones do not do it themselves."""
+    return Command(("ZREMRANGEBYSCORE", keys.CONSUMERS, "-inf", f"({before}"))
+
+
 def consumers() -> Command:
     """Answer the names of all consumers on the list, those that reported last first."""
     return Command(

@@ -47,6 +47,8 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911 - one return pe
             return f"worker {worker} was {done}{f': {reason}' if reason else ''}"
         case events.JobRecovered(job, became):
             return f"job {job} of a dead worker: {became}"
+        case events.CancelAsked(job, reason):
+            return f"job {job} is to be cancelled{f': {reason}' if reason else ''}"
         case events.TimeLimitReached(job, task, limit):
             return f"job {job} ({task}) reached its time limit of {limit:g} s; its worker is killed"
         case events.FinishedLate(worker, job):
