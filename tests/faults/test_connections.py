@@ -207,6 +207,6 @@ def test_consumers_work_with_each_kind_of_server(
     server.reset()
     client = connect(server.url)
     queue = Queue(f"kinds-{kind}", store=client)
-    with Consumer(queue.name, 2, tasks=["consumer_jobs"], store=client):
+    with Consumer(queue.name, 2, tasks=["consumer_jobs", "order_jobs"], store=client):
         all_right(queue, queue.submit_many(jobs.add, [(n, n) for n in range(500)]), list(range(0, 1000, 2)))
     server.reset()

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import order_jobs
 import psutil
 import pytest
 from consumer_kit import Running, go, lines
@@ -33,7 +34,7 @@ def own_queue(alone: None) -> Iterator[Queue]:
 @pytest.fixture
 def running(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Running]:
     """Run a consumer of two workers on it."""
-    consumer = Consumer("work", 2, tasks=["consumer_jobs"])
+    consumer = Consumer("work", 2, tasks=["consumer_jobs", "order_jobs"])
     consumer.start()
     running = Running(consumer, own_queue.client, eventually)
     yield running
@@ -78,7 +79,7 @@ def test_a_server_that_restarts_in_the_middle_of_work_loses_nothing(
 def test_a_server_that_restarts_in_the_middle_of_an_order_changes_nothing(
     fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
-    order = Order.place(jobs.piece, {"path": str(path), "count": 60})
+    order = Order.place(order_jobs.piece, {"path": str(path), "count": 60})
     eventually(lambda: len(lines(path)) >= 20)
     fault()
     fractions = [step.fraction for step in order.watch()]

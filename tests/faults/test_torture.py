@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import consumer_jobs as jobs
+import order_jobs
 import psutil
 import pytest
 from consumer_kit import lines
@@ -70,7 +70,7 @@ def check(queue: Queue, handles: list[Any], path: Path) -> Counter[str]:
 def torture(queue: Queue, running: Any, path: Path, size: int, pause: float) -> None:
     seed = int(os.environ.get("CONVEYOR_SEED", "20"))
     tormentor = Tormentor(running, seed)
-    handles = queue.submit_many(jobs.unsteady, [(str(path), number) for number in range(size)])
+    handles = queue.submit_many(order_jobs.unsteady, [(str(path), number) for number in range(size)])
     while queue.count().live:
         tormentor.act(pause)
         time.sleep(0.005)

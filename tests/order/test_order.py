@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import order_jobs
 import pytest
 from consumer_kit import go, lines
 
@@ -28,7 +29,7 @@ def place(queue: Queue, name: Any, **arguments: Any) -> Order:
 
 def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume(workers=2)
-    order = place(queue, jobs.piece, path=str(path), count=20)
+    order = place(queue, order_jobs.piece, path=str(path), count=20)
     assert len(order.jobs) == 20
     assert order.result(10) == sum(range(20))
     assert sorted(map(int, lines(path))) == list(range(20))
@@ -44,9 +45,9 @@ def test_a_task_without_a_split_is_one_job_and_its_result(queue: Queue, consume:
 
 def test_bad_input_is_refused_before_anything_is_put(queue: Queue, path: Path) -> None:
     with pytest.raises(BadInput, match="at least one piece"):
-        place(queue, jobs.piece, path=str(path), count=0)
+        place(queue, order_jobs.piece, path=str(path), count=0)
     with pytest.raises(TypeError):
-        place(queue, jobs.piece, paht=str(path))
+        place(queue, order_jobs.piece, paht=str(path))
     assert queue.count().accepted == 0
 
 
@@ -54,7 +55,7 @@ def test_a_failed_part_fails_the_order_and_the_others_are_done(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(workers=2)
-    order = place(queue, jobs.fragile, path=str(path), count=6)
+    order = place(queue, order_jobs.fragile, path=str(path), count=6)
     with pytest.raises(JobFailed, match="ValueError: part 2"):
         order.result(10)
     order.wait()
@@ -66,7 +67,7 @@ def test_the_progress_of_an_order_grows_to_one_and_counts_running_parts(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume()
-    order = place(queue, jobs.half_done, path=str(path), count=4)
+    order = place(queue, order_jobs.half_done, path=str(path), count=4)
     seen = []
     for step in order.watch():
         seen.append(step)
@@ -90,7 +91,7 @@ def test_a_cancelled_order_ends_what_waits_and_what_runs(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume()
-    order = place(queue, jobs.half_done, path=str(path), count=5)
+    order = place(queue, order_jobs.half_done, path=str(path), count=5)
     eventually(lambda: lines(path))
     began = time.monotonic()
     assert order.cancel() == 5
@@ -108,7 +109,7 @@ def test_the_seconds_of_an_order_end_with_its_last_job(
 ) -> None:
     consume(workers=2)
     began = time.monotonic()
-    order = place(queue, jobs.piece_of_time, seconds=0.3, count=4)
+    order = place(queue, order_jobs.piece_of_time, seconds=0.3, count=4)
     order.wait()
     took = time.monotonic() - began
     assert order.result(1) == [0.3] * 4
@@ -125,14 +126,14 @@ def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[.
     put: list[int] = []
     arguments = {"path": str(path), "count": 5}
     order = Order.place(
-        jobs.piece, arguments, queue=queue.name, store=queue.client, count=3, on_put=put.append
+        order_jobs.piece, arguments, queue=queue.name, store=queue.client, count=3, on_put=put.append
     )
     assert sum(put) == len(order.jobs) == 15
     assert order.result(10) == [10, 10, 10]
 
 
 def test_an_order_of_nothing_is_over_at_once(queue: Queue) -> None:
-    order = place(queue, jobs.piece_of_time, seconds=0.0, count=0)
+    order = place(queue, order_jobs.piece_of_time, seconds=0.0, count=0)
     assert [step.fraction for step in order.watch()] == [1.0]
     assert order.result(1) == []
     assert order.job_seconds == 0

@@ -138,7 +138,7 @@ def consume(alone: None, queue: Queue, eventually: Callable[..., Any]) -> Iterat
     started: list[Running] = []
 
     def start(queues: Any = queue.name, workers: int = 1, **changes: Any) -> Running:
-        consumer = Consumer(queues, workers, tasks=["consumer_jobs"], store=queue.client)
+        consumer = Consumer(queues, workers, tasks=["consumer_jobs", "order_jobs"], store=queue.client)
         changes = {"script": "", **changes}
         consumer.settings = msgspec.structs.replace(consumer.settings, **changes)
         consumer.start()
