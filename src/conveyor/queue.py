@@ -181,6 +181,10 @@ class Queue:
         put: PutOptions = getattr(function, "put", PutOptions())
         run: RunOptions = getattr(function, "run", RunOptions())
         data = call.encode_calls(function, name_of(function), calls, run)
+        check = getattr(function, "check", None)
+        if check is not None:
+            for args, kwargs in calls:
+                check(*args, **kwargs)
         inbox = inbox_of(self.client)
         covered = inbox.open_for(self.name)
         names = self._put(data, Deadline(None), put)

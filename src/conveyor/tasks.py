@@ -35,6 +35,7 @@ class Task(Generic[P, R]):
         self.run = run
         self.split: Callable[..., list[dict[str, Any]]] | None = None
         self.join: Callable[..., Any] | None = None
+        self.check: Callable[..., object] | None = None
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", name)
         self.__qualname__ = getattr(function, "__qualname__", name)
@@ -72,8 +73,16 @@ class Task(Generic[P, R]):
             structs.replace(self.put, **known_put),
             structs.replace(self.run, **known_run),
         )
-        other.split, other.join = self.split, self.join
+        other.split, other.join, other.check = self.split, self.join, self.check
         return other
+
+    def checks(self, function: F) -> F:
+        """Decorate the function that refuses arguments which fit their types and still make no sense.
+
+        It takes the task's own arguments, runs in the producer before a job is put, and raises BadInput.
+        """
+        self.check = function
+        return function
 
     def splits(self, function: F) -> F:
         """Decorate the function that turns one order into keyword arguments for several jobs.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from conveyor.task_def.places import unfinished
 
-#: The part of the plane that is drawn: three wide and two high.
-LEFT, RIGHT, TOP, BOTTOM = -2.2, 0.8, 1.0, -1.0
+#: The part of the plane that is drawn: the whole set, three parts wide and two high.
+LEFT, RIGHT, TOP, BOTTOM = -2.4, 1.2, 1.2, -1.2
 
 #: A point whose square of the distance from 0 is larger than this never comes back.
 _FAR = 4.0

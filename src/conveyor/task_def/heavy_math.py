@@ -88,12 +88,24 @@ def count_primes(limit: Annotated[int, "count primes up to this number"] = 2_000
     return primes.count_between(0, limit + 1, _report(limit + 1, "numbers"))
 
 
+@count_primes.checks
+def check_limit(limit: int = 2_000_000_000) -> None:
+    """Refuse a limit that is negative or too large."""
+    _check_size("primes", limit, "limit")
+
+
 @task(name="digits_of_pi", queue="queue_four")
 def digits_of_pi(digits: Annotated[int, "digits after the point"] = 100_000) -> str:
     """Compute pi to some digits after the point, cut and not rounded."""
     _check_size("pi", digits, "digits")
     terms = pi.terms_for(digits)
     return pi.digits_of([pi.sum_between(0, terms, _report(terms, "terms"))], digits)
+
+
+@digits_of_pi.checks
+def check_digits(digits: int = 100_000) -> None:
+    """Refuse a number of digits that is negative or too large."""
+    _check_size("pi", digits, "digits")
 
 
 @task(name="mandelbrot", queue="queue_four")
@@ -103,14 +115,22 @@ def mandelbrot(
     output: Annotated[str, "PNG file; empty: conveyor-out/mandelbrot/mandelbrot.png"] = "",
 ) -> Picture:
     """Draw the Mandelbrot set to a PNG."""
-    _check_size("mandelbrot", width, "width")
-    if not 1 <= iterations <= MOST_ITERATIONS:
-        message = f"iterations={iterations}: 1 to {MOST_ITERATIONS:,} steps are made"
-        raise BadInput(message, hint=f"try iterations={ITERATIONS}")
+    check_picture(width, iterations, output)
     path = output_file(output, "mandelbrot", "mandelbrot.png")
     height = fractal.height_of(width)
     fractal.write_png(path, fractal.draw_rows(width, 0, height, iterations, _report(height, "rows")))
     return Picture(path, width, height)
+
+
+@mandelbrot.checks
+def check_picture(width: int = 2_400, iterations: int = ITERATIONS, output: str = "") -> None:
+    """Refuse a size or a number of steps that makes no picture, and an output that cannot be written."""
+    _check_size("mandelbrot", width, "width")
+    if not 1 <= iterations <= MOST_ITERATIONS:
+        message = f"iterations={iterations}: 1 to {MOST_ITERATIONS:,} steps are made"
+        raise BadInput(message, hint=f"try iterations={ITERATIONS}")
+    if output:
+        output_file(output, "mandelbrot", "mandelbrot.png")
 
 
 @task(name="matrix_product", queue="queue_four")
@@ -119,6 +139,12 @@ def matrix_product(n: Annotated[int, "rows and columns of both matrices"] = 1_20
     _check_size("matrix", n, "n")
     trace, total = matrix.multiply_rows(0, n, n, _report(n, "rows"))
     return Product(n, trace, total)
+
+
+@matrix_product.checks
+def check_rows(n: int = 1_200) -> None:
+    """Refuse a number of rows that is negative or too large."""
+    _check_size("matrix", n, "n")
 
 
 @task(name="heavy_math", queue="queue_four")
