@@ -102,6 +102,9 @@ def decode_call(data: bytes) -> Call:
     except RecursionError as error:
         message = "nested too deep"
         raise msgspec.DecodeError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"a text in it is not UTF-8: {error}"
+        raise msgspec.DecodeError(message) from error
 
 
 def encode_calls(

@@ -110,7 +110,7 @@ class Job(Generic[R]):
         Gives False if it was over already.
         """
         state, owner = self._together.client.run(commands.cancel(self.queue_name, self.id, _CANCELLED, KEEP))
-        if state == "running":
+        if owner:
             order = control.Control(id=self.id, verb="cancel", job=self.id, workers=[owner], reason=reason)
             self._together.client.run_all(plain.control(control.consumer_of(owner), control.encode(order)))
         return state in {"cancelled", "running"}

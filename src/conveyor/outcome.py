@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from conveyor import codec
 from conveyor.call import SIZE_LIMIT
-from conveyor.errors import BadCall, JobCancelled, JobFailed, JobLost
+from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
 
 #: Characters of a message and of a traceback that are kept.
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
@@ -120,11 +120,15 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
 
 def describe_error(error: BaseException) -> bytes:
     """Give an exception as data: its type's name, message and traceback, all text and of bounded length."""
-    text = "".join(tracebacks.format_exception(error))
     try:
         message = str(error)
-    except Exception as unable:  # noqa: BLE001 - the error's own __str__, which may do anything
+        text = "".join(tracebacks.format_exception(error))
+    except BaseException as unable:  # noqa: BLE001 - the error's own __str__, which may do anything
         message = f"(its text could not be made: {type(unable).__qualname__})"
+        text = "".join(tracebacks.format_tb(error.__traceback__))
+    hint = getattr(error, "hint", "")
+    if isinstance(error, ConveyorError) and hint:
+        message = f"{message} ({hint})"
     return describe_text(type(error).__qualname__, message, text)
 
 

@@ -203,6 +203,7 @@ class Queue:
         place = commands.PutPlace(
             self.maxsize, options.priority, options.delay, own_ids=options.id is not None
         )
+        self._set_bound()
         self._note()
         put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
         self._bounded = True

@@ -106,3 +106,26 @@ def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
     os.kill(before.pid, signal.SIGTERM)
     eventually(lambda: [one for one in unruly_consumer.workers() if one != before])
     assert queue.submit(jobs.add, 1, 1).result(10) == 2
+
+
+def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> None:
+    handles = [queue.submit(unruly.who) for _ in range(3)]
+    seen = [job.result(10) for job in handles]
+    assert [job_id for job_id, _ in seen] == [job.id for job in handles]
+    assert len({token for _, token in seen}) == 3
+
+
+def test_a_task_that_turns_signals_off_does_not_keep_its_worker_from_leaving(
+    queue: Queue, unruly_consumer: Any
+) -> None:
+    queue.submit(unruly.turn_signals_off).result(10)
+    unruly_consumer.consumer.stop()
+    assert queue.submit(unruly.same, 1).status() == "waiting"
+
+
+def test_a_job_that_kills_its_worker_after_it_has_returned_is_dead_after_three_times(
+    queue: Queue, unruly_consumer: Any, path: Path
+) -> None:
+    job = queue.submit(unruly.die_after_return, str(path))
+    assert "exit code 3" in str(job.exception(20))
+    assert len(lines(path)) == 3

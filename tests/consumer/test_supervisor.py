@@ -20,6 +20,7 @@ from conveyor.consumer import command_line
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import DEAF_AFTER, LONGEST_PAUSE, Supervisor
+from conveyor.consumer.worker import Worker
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -71,12 +72,20 @@ def test_a_connection_for_commands_that_is_dead_is_made_anew(
 def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ever(
     supervisor: Supervisor,
 ) -> None:
-    pauses = [supervisor._pause("host/1", young=True) for _ in range(3000)]
+    worker = Worker("host/1")
+    pauses = [supervisor._pause(worker, useless=True) for _ in range(3000)]
     assert pauses == sorted(pauses)
     assert pauses[0] == 2 * supervisors.FIRST_PAUSE
     assert pauses[-1] == LONGEST_PAUSE
-    assert supervisor._pause("host/1", young=False) == 0.0
-    assert supervisor._pause("host/1", young=True) == pauses[0]
+    worker.started -= supervisors.YOUNG
+    assert supervisor._pause(worker, useless=False) == 0.0
+    assert supervisor._pause(worker, useless=True) == pauses[0]
+
+
+def test_workers_that_die_young_again_and_again_are_replaced_ever_more_slowly(supervisor: Supervisor) -> None:
+    pauses = [supervisor._pause(Worker("host/1"), useless=False) for _ in range(6)]
+    assert pauses[: supervisors.PATIENT_WITH] == [0.0] * supervisors.PATIENT_WITH
+    assert 0 < pauses[3] < pauses[4] < pauses[5]
 
 
 @pytest.mark.parametrize("how", ["closed", "broken"])

@@ -56,7 +56,9 @@ def test_a_running_job_is_marked_and_its_owner_named_and_nothing_else(lane: Lane
 
 def test_a_job_held_but_not_started_is_taken_away_from_its_holder(lane: Lane) -> None:
     token = lane.take("running", "held")
-    assert cancel(lane, "held") == ("cancelled", "")
+    state, owner = cancel(lane, "held")
+    assert state == "cancelled"
+    assert owner, "its consumer must be told, since it may have begun"
     assert lane.run(commands.finish, token, [Settlement("held", b"done", KEEP)]) == ["held"]
     assert lane.run(commands.state, "held").detail == b"away"
 

@@ -89,7 +89,9 @@ def test_a_bound_set_by_one_holds_for_all_and_no_bound_leaves_it_alone(lane: Lan
     before = lane.dump()
     assert lane.put("b") == PutAnswer(0, 1)
     assert lane.changes(before) == {}
-    assert lane.put("b", maxsize=2) == PutAnswer(1, 2)
+    assert lane.put("b", maxsize=2) == PutAnswer(0, 1), "a put sets it only where there is none"
+    lane.run(commands.bound, 2)
+    assert lane.put("b") == PutAnswer(1, 2)
     assert lane.dump()["meta.maxsize"] == "2"
 
 

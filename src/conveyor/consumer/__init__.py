@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -82,11 +83,14 @@ class Consumer:
         )  # the embedded server is started here, so that its line is told here
         self._lifeline, theirs = socket.socketpair()
         with theirs, self._lifeline.makefile("rb") as told:
+            # An early Ctrl-C waits until the supervisor can take it; else it would end in a traceback.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             self._process = subprocess.Popen(
                 command_line(msgspec.structs.replace(self.settings, url="")),
                 stdin=theirs.fileno(),
                 env=_environment(self.settings.url),
             )
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             is_ready = told.readline() == b"ready\n"
         if not is_ready:

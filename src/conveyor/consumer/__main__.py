@@ -14,7 +14,7 @@ from conveyor.consumer.crew import CrewWorker, consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.errors import ConveyorError
-from conveyor.store import connect
+from conveyor.store import connect, scripts
 from conveyor.telemetry import logs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     try:
         client = connect(settings.url or None)
         client.run_all([])
+        scripts.load_all()
     except ConveyorError as error:
         sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69

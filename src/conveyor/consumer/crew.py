@@ -93,8 +93,7 @@ class CrewWorker:
 
     def work(self) -> None:
         """Claim and run until told to leave, or until the queues are empty if that was asked for."""
-        signal.signal(signal.SIGTERM, self._on_leave)
-        signal.signal(signal.SIGUSR1, self._on_wish)
+        self._take_signals()
         forks.watch()
         self.slate.set_state(slates.IDLE)
         with contextlib.suppress(StoreUnavailable):  # raised only where the worker is to leave
@@ -107,13 +106,21 @@ class CrewWorker:
             self.slate.hold_nothing()
         self.executor.close()
 
+    def _take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_leave)
+        signal.signal(signal.SIGUSR1, self._on_wish)
+
     def _work(self) -> None:
-        while not self._leaving:
+        while not self._must_leave():
             queue, batch = self._claim()
             if batch is not None and batch.jobs:
                 self._run_batch(queue, batch)
             elif not self._wait(batch):
                 break
+
+    def _must_leave(self) -> bool:
+        self._leaving = self._leaving or self.slate.must_leave()
+        return self._leaving
 
     def _claim(self) -> tuple[str, Batch | None]:
         """Settle what is done and claim from the first queue that has something; both in one round trip."""
@@ -139,7 +146,7 @@ class CrewWorker:
         queues = self.settings.queues
         longest = LAST_JOB_LOOK if self.settings.until_empty else LONGEST_BLOCK
         wait = batch.wait if batch is not None else longest
-        while not self._leaving:
+        while not self._must_leave():
             if self.settings.until_empty and not self._run([plain.any_work(queues)])[0]:
                 return False
             hint = None
@@ -205,6 +212,7 @@ class CrewWorker:
             self.settler.release([job.id for _, job in held])
             held.clear()
         self.executor.restore_folder()
+        self._take_signals()  # a task may have taken them for itself
         self.pace.learn(done, clock.monotonic() - began)
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,12 +96,14 @@ class Executor:
     def restore_folder(self) -> None:
         """Go back to the folder that the worker began in; a task may have gone elsewhere."""
         if self._folder is not None:
-            os.fchdir(self._folder)
+            with contextlib.suppress(OSError):  # a task may have closed what it did not open
+                os.fchdir(self._folder)
 
     def close(self) -> None:
         """End the event loop, if a coroutine ever needed one."""
         if self._runner is not None:
-            self._runner.close()
+            with contextlib.suppress(OSError):  # a task may have closed what it did not open
+                self._runner.close()
 
     def _find(self, name: str) -> Runnable:
         known = self._known.get(name)
@@ -124,7 +127,8 @@ class Executor:
             finally:
                 self._awaited = None
 
-        return self._runner.run(watched())
+        # A context of its own: the runner would go on with the one of the first job, and its current_job().
+        return self._runner.run(watched(), context=contextvars.copy_context())
 
 
 def _carried(value: Any, signature: Signature) -> Outcome:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Batch, Command, State
 
 
+#: How a worker ends that was not disturbed.
+ORDERLY = "exit code 0"
 #: What became of a job, by the verb that settled it, or by what `lost` answered.
 _BECAME = {
     "finish": "cancelled",
@@ -40,15 +42,18 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     running = ""
     if held is not None and held.ids:
         rest = held.ids
-        if 0 <= glance.place < len(rest):
-            running = rest[glance.place]
+        place = glance.place
+        if place < 0 and how != ORDERLY and not worker.killed:
+            place = worker.slate.last()  # it died of what the task had done, after the task had returned
+        if 0 <= place < len(rest):
+            running = rest[place]
             told.append(_verdict(client, worker, held.queue, held.token, running, how))
             rest = [one for one in rest if one != running]
         if rest:
             told.append(commands.release(held.queue, held.token, rest))
     answers = client.run_all(told, patience=0.0) if told else []
     _give_back_unseen(client, worker, held.nonce if held is not None else "")
-    if not running:
+    if not running or (answers[0] == "STALE" and not glance.runs):  # it had been settled before the end
         return "", ""
     script = told[0].script
     verb = script.name if script is not None else ""

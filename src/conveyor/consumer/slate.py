@@ -28,7 +28,7 @@ _STEP = struct.Struct("=qdd")  # counter of progress messages, done, total
 _TEXT_SIZE = struct.Struct("=H")
 _HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
-_TAKEN_AT = 1792
+_TAKEN_AT, _LAST_AT, _LEAVE_AT = 1792, 1800, 1808
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
 _BATCH_AT, _HALF = 2048, 64 * 1024
 
@@ -87,6 +87,7 @@ class Slate:
         self.memory[at + 4 : at + 4 + len(data)] = data
         self.memory[at : at + 4] = len(data).to_bytes(4, "little")
         _PLACE.pack_into(self.memory, _PLACE_AT, -1, 0.0, 0.0)
+        _COUNT.pack_into(self.memory, _LAST_AT, -1)
         _COUNT.pack_into(self.memory, _BATCH_NUMBER_AT, number)
         return int(number)
 
@@ -101,6 +102,7 @@ class Slate:
         The place comes last: whoever sees it must not see the times of the job before.
         """
         _TIMES.pack_into(self.memory, _TIMES_AT, since, limit)
+        _COUNT.pack_into(self.memory, _LAST_AT, place)
         _COUNT.pack_into(self.memory, _PLACE_AT, place)
 
     def end(self, jobs_done: int) -> None:
@@ -137,6 +139,18 @@ class Slate:
         return bool(_COUNT.unpack_from(self.memory, _TAKEN_AT)[0] == number)
 
     # What the supervisor reads and writes.
+
+    def last(self) -> int:
+        """Read the place of the job that was begun last in this batch, whether it runs or not; -1 for none."""
+        return int(_COUNT.unpack_from(self.memory, _LAST_AT)[0])
+
+    def must_leave(self) -> bool:
+        """Tell the worker whether it is to leave; a signal says so sooner, but a task may have turned signals off."""
+        return bool(_COUNT.unpack_from(self.memory, _LEAVE_AT)[0])
+
+    def ask_to_leave(self) -> None:
+        """Have the worker leave after its current job."""
+        _COUNT.pack_into(self.memory, _LEAVE_AT, 1)
 
     def glance(self) -> Glance:
         """Read what the worker is at."""

@@ -38,6 +38,8 @@ LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+#: Seconds of life after which a worker's death is no sign of trouble at the start; deaths that are borne with.
+YOUNG, PATIENT_WITH = 2.0, 3
 #: Seconds between two looks while something is about to happen that nothing else tells of.
 SHORT_TICK = 0.02
 #: Seconds after which a question for control commands got no answer because the connection is dead.
@@ -128,6 +130,7 @@ class Supervisor:
         for number in (*LEAVE, signal.SIGCHLD):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 signal.signal(number, lambda number, _: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # our caller may have held it back
         return reading
 
     def _sleep(self, wakeup: int) -> None:
@@ -195,15 +198,18 @@ class Supervisor:
             job = worker.job()[1] if glance.runs else ""
             events.emit(events.WorkerDied(worker.name, how, job, worker.slate.task() if job else ""))
         if not orderly and not worker.verb and not self.leaving:
-            self.to_start[worker.name] = clock.monotonic() + self._pause(
-                worker.name, young=glance.number == 0
-            )
+            self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
 
-    def _pause(self, name: str, *, young: bool) -> float:
-        """Give the seconds before a replacement: none, unless those before it never came to hold a job."""
-        self.deaths[name] = self.deaths.get(name, 0) + 1 if young else 0
-        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.deaths[name], 10)) if young else 0.0
+    def _pause(self, worker: Worker, *, useless: bool) -> float:
+        """Give the seconds before a replacement: none, unless those before it died young, time after time.
+
+        One that never came to hold a job counts from the first; others after as many as one job may kill.
+        """
+        young = clock.monotonic() - worker.started < YOUNG
+        deaths = self.deaths[worker.name] = self.deaths.get(worker.name, 0) + 1 if young or useless else 0
+        steps = deaths if useless else deaths - PATIENT_WITH
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(steps, 10)) if steps > 0 else 0.0
 
     def _settle_for(self, worker: Worker, how: str) -> None:
         job, became = recover(self.client, worker, how)
@@ -281,7 +287,8 @@ class Supervisor:
     def _end(self) -> int:
         deadline = clock.Deadline(HEARTBEAT)
         while self.bereaved and not deadline.passed():
-            self._bury_rest()
+            self._bury()
+            clock.sleep(TICK / 5 if self.bereaved else 0.0)
         self.ladder.answer_all()
         with contextlib.suppress(StoreError):
             self.client.run_all(plain.retire(self.report.name), patience=0.0)
@@ -291,8 +298,3 @@ class Supervisor:
             return 1
         events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))
         return 0
-
-    def _bury_rest(self) -> None:
-        self._bury()
-        if self.bereaved:
-            clock.sleep(TICK / 5)

@@ -68,6 +68,7 @@ class Worker:
 
     def leave(self) -> None:
         """Ask it to finish its current job and leave."""
+        self.slate.ask_to_leave()
         self._signal(signal.SIGTERM)
 
     def interrupt(self, what: int, glance: Glance) -> None:

@@ -2,10 +2,11 @@
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
 -- use: wake, deliver, settle, lease
 -- ARGV  1 id; 2 outcome; 3 keep, ms
--- gives cancelled | running, owner | dead | over | gone
+-- gives cancelled, owner of one that was held | running, owner | dead | over | gone
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
 local text = redis.call('HGET', LEASES, id)
+local owner
 if text then
   local lease = read_lease(text)
   if lease.how ~= 'H' then
@@ -13,12 +14,13 @@ if text then
     redis.call('HSET', LEASES, id, write_lease(lease))
     return {'running', lease.owner}
   end
+  owner = lease.owner -- it may have begun a moment ago, so its consumer is told all the same
 end
 if waiting or text then
   settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', server_time())
   make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
   tell_joiners()
-  return {'cancelled'}
+  return {'cancelled', owner}
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end
 local outcome = redis.call('GET', BASE .. 'outcome:' .. id)

@@ -3,7 +3,7 @@
 -- use: wake
 -- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
 --       known for accepted, even if they have ended meanwhile)
---       2 maxsize to set, 0 leaves it; 3 priority; 4 delay, ms; 5 waiter: who waits for room, empty if nobody does
+--       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room, empty if nobody does
 --       6.. id, bytes of each job
 -- gives OK, accepted, waiting | FULL, accepted, waiting | DUP, id | SHUT | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
@@ -28,7 +28,7 @@ if mode ~= 'new' then
 end
 if meta[3] and known_count < count then return {'SHUT'} end
 
-local maxsize = bound > 0 and bound or tonumber(meta[2]) or 0
+local maxsize = tonumber(meta[2]) or bound
 local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
 local room = count
 if maxsize > 0 then
@@ -72,12 +72,12 @@ if room > 0 then
     end
   end
   redis.call('HSET', META, 'version', PROTOCOL, 'sequence', exact(sequence + fresh))
-  if bound > 0 then redis.call('HSET', META, 'maxsize', bound) end
+  if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end
   each_part('ZADD', index, places)
   redis.call('HINCRBY', META, 'accepted', fresh)
   ring(fresh)
-elseif bound > 0 then
+elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
 if room < count then return {'FULL', room, waiting + fresh} end
