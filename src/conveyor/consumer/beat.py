@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from conveyor import clock, control
 from conveyor.consumer.settings import HEARTBEAT, LEASE
+from conveyor.errors import StoreRefused
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from conveyor.consumer.worker import Worker
     from conveyor.store import Client
-    from conveyor.store.commands import Command, Renewal
+    from conveyor.store.commands import Command
 
 #: Seconds after its last report that a consumer which was killed is taken off the list.
 FORGET_AFTER = 3600.0
@@ -31,36 +33,48 @@ class Beat:
         self.report = report
         self._last_full = float("-inf")
         self._first = True
+        self.wishes: list[str] = []
         self._told: list[tuple[str, str, str]] = []
         self._progress: dict[str, int] = {}
 
-    def beat(self, workers: Iterable[Worker]) -> list[str]:
-        """Tell what is due; gives the ids of jobs whose runs are to end. Raises StoreError.
-
-        Those are jobs that somebody wants cancelled, and those whose lease is gone: nobody takes their result.
-        """
+    def beat(self, workers: Iterable[Worker]) -> None:
+        """Tell what is due; raises StoreError, but what was heard before that is in `wishes`."""
         workers = list(workers)
         now = clock.monotonic()
         full = now - self._last_full >= HEARTBEAT
-        told: list[Command] = []
         renewals = self._renewals(workers) if full else []
-        told += renewals
-        told += self._progressed(workers)
+        if renewals:
+            for renewal in self.client.run_all(renewals, patience=PATIENCE):
+                self.wishes += (*renewal.cancelled, *renewal.lost)
+        progress = self._progressed(workers)
+        if progress:
+            with contextlib.suppress(
+                StoreRefused
+            ):  # a full server takes none, and that is no reason to be silent
+                self.client.run_all(progress, patience=PATIENCE)
         reports = [worker.report() for worker in workers]
         doing = [(one.name, one.state, one.job if one.busy_for > WORTH_TELLING else "") for one in reports]
-        if full or doing != self._told or len(told) > len(renewals):
-            report = _with_workers(self.report, reports)
-            told += plain.report(self.report.name, control.encode(report), clock.wall())
-        if self._first:
-            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
-        if not told:
-            return []
-        answers: list[Renewal] = self.client.run_all(told, patience=PATIENCE)[: len(renewals)]
-        self._told = doing
-        self._first = False
+        if full or doing != self._told or progress:
+            self._report(reports)
+            self._told = doing
         if full:
             self._last_full = now
-        return [job for renewal in answers for job in (*renewal.cancelled, *renewal.lost)]
+
+    def take_wishes(self) -> list[str]:
+        """Give, once, the ids of jobs whose runs are to end.
+
+        Those are jobs that somebody wants cancelled, and those whose lease is gone: nobody takes their result.
+        """
+        wishes, self.wishes = self.wishes, []
+        return wishes
+
+    def _report(self, workers: list[control.WorkerReport]) -> None:
+        report = control.encode(_with_workers(self.report, workers))
+        told = plain.report(self.report.name, report, clock.wall())
+        if self._first:
+            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
+        self.client.run_all(told, patience=PATIENCE)
+        self._first = False
 
     def hurry(self) -> None:
         """Have the next beat tell everything."""

@@ -39,7 +39,7 @@ UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 #: Seconds of life after which a worker's death is no sign of trouble at the start; deaths that are borne with.
-YOUNG, PATIENT_WITH = 2.0, 3
+YOUNG, PATIENT_WITH = 0.5, 3
 #: Seconds between two looks while something is about to happen that nothing else tells of.
 SHORT_TICK = 0.02
 #: Seconds after which a question for control commands got no answer because the connection is dead.
@@ -94,6 +94,8 @@ class Supervisor:
             self._enforce()
             relieve(self.client, self.workers.values())
             self._beat()
+            for job in self.beat.take_wishes():
+                self.ladder.cancel(job)
             self._announce(ready)
         return self._end()
 
@@ -260,8 +262,8 @@ class Supervisor:
 
     def _beat(self) -> None:
         try:
-            wishes = self.beat.beat(self.workers.values())
-        except StoreError as error:  # a full server refuses reports, yet renewals before them were heard
+            self.beat.beat(self.workers.values())
+        except StoreError as error:
             if not self._away:
                 self._away = True
                 events.emit(events.ServerAway(str(error)))
@@ -273,8 +275,6 @@ class Supervisor:
             self._away = False
             events.emit(events.ServerBack())
             self.beat.hurry()
-        for job in wishes:
-            self.ladder.cancel(job)
 
     def _announce(self, ready: Callable[[], None]) -> None:
         """Say so, once, when all workers have loaded their tasks."""

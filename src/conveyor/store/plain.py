@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.store import keys
+from conveyor.store import keys, scripts
 from conveyor.store.commands import Command
 
 if TYPE_CHECKING:
@@ -85,10 +85,8 @@ def queues() -> Command:
 
 def report(consumer: str, data: bytes, at: float) -> list[Command]:
     """Tell what a consumer is doing; `at` is only for sorting."""
-    return [
-        Command(("SET", keys.consumer_key(consumer), data, "EX", REPORT_KEEP)),
-        Command(("ZADD", keys.CONSUMERS, at, consumer)),
-    ]
+    words = (2, keys.consumer_key(consumer), keys.CONSUMERS, data, REPORT_KEEP, at, consumer)
+    return [Command(words, scripts.load_plain("report"))]
 
 
 def retire(consumer: str) -> list[Command]:
@@ -118,14 +116,16 @@ def reports(names: Sequence[str]) -> Command:
 
 def control(consumer: str, data: bytes) -> list[Command]:
     """Send a command to a consumer's supervisor."""
-    key = keys.control_key(consumer)
-    return [Command(("RPUSH", key, data)), Command(("EXPIRE", key, CONTROL_KEEP))]
+    return [_tell(keys.control_key(consumer), data)]
 
 
 def answer(command: str, data: bytes) -> list[Command]:
     """Answer a control command."""
-    key = keys.reply_key(command)
-    return [Command(("RPUSH", key, data)), Command(("EXPIRE", key, CONTROL_KEEP))]
+    return [_tell(keys.reply_key(command), data)]
+
+
+def _tell(key: str, data: bytes) -> Command:
+    return Command((1, key, data, CONTROL_KEEP), scripts.load_plain("tell"))
 
 
 def set_progress(queue: str, items: Sequence[tuple[str, bytes]]) -> Command:

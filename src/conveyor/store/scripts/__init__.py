@@ -34,10 +34,18 @@ def load(name: str) -> Script:
     return Script(name, "\n".join([shebang, *(_read(f"shared/{part}.lua") for part in shared), body]))
 
 
+@functools.cache
+def load_plain(name: str) -> Script:
+    """Give the script plain/`name`, which is about no queue and shares nothing with the others."""
+    return Script(name, _read(f"plain/{name}.lua"))
+
+
 def load_all() -> None:
     """Read all scripts now: a process that will run other people's code may not be able to open files later."""
     for name in names():
         load(name)
+    for name in ("tell", "report"):
+        load_plain(name)
 
 
 def names() -> list[str]:

@@ -3,7 +3,8 @@
 -- use: wake
 -- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
 --       known for accepted, even if they have ended meanwhile)
---       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room, empty if nobody does
+--       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
+--       empty if nobody does
 --       6.. id, bytes of each job
 -- gives OK, accepted, waiting | FULL, accepted, waiting | DUP, id | SHUT | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
