@@ -61,12 +61,11 @@ def exit_code(act: Callable[[], int], *, as_json: bool = False) -> int:
 
 def _fill_streams() -> None:
     """Put the null device in the place of standard streams that this process was started without."""
-    inheritable = True
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process lives
-            os.set_inheritable(stream.fileno(), inheritable)  # it has the number of the missing one
-            setattr(sys, name, stream)
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: that of the missing stream
+            os.set_inheritable(number, True)  # noqa: FBT003 - positional only
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _drop_output() -> None:
