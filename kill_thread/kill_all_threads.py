@@ -8,4 +8,4 @@ except ModuleNotFoundError as error:
     sys.exit(f"{error}. Install what is needed first: pip install -r requirements.txt")
 
 if __name__ == "__main__":
-    sys.exit(front_doors.stop_all(now="--now" in sys.argv[1:]))
+    sys.exit(front_doors.stop_all())

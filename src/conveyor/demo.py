@@ -13,8 +13,10 @@ from rich.table import Table
 from conveyor import clock
 from conveyor.consumer import Consumer
 from conveyor.errors import ConveyorError
+from conveyor.inspector import Inspector
 from conveyor.order import Order
-from conveyor.store import announce, connect
+from conveyor.queue import Queue
+from conveyor.store import announce, connect, plain
 from conveyor.task_def.csv_search import csv_search
 from conveyor.task_def.heavy_math import heavy_math
 from conveyor.task_def.video_split import video_split
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 
     from conveyor.tasks import Task
 
-QUEUES = ("queue_zero", "queue_one", "queue_two", "queue_three", "queue_four")
+#: The demo's own queue: what waits in others, or pauses them, is no concern of it.
+QUEUE = "demo"
+#: Seconds that the server has for its first answer.
+FIRST_PATIENCE = 1.0
+#: Seconds between two looks at the workers, and for how many of them nobody may be there.
+LOOK_EVERY, ALONE = 0.5, 3.0
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +90,49 @@ FAMILIES = (
 )
 
 
+class WorkersLeft(ConveyorError):
+    """Nobody takes from the demo's queue any more."""
+
+
+class Lookout:
+    """Notices that the demo's workers have left: killed from another terminal, say."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+        self._looked = self._seen = clock.monotonic()
+
+    def look(self) -> None:
+        """Raise WorkersLeft if there have been no workers for some time."""
+        now = clock.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        if self._inspector.workers(QUEUE):
+            self._seen = now
+        elif now - self._seen > ALONE:
+            message = "the demo's workers have left before the work was done"
+            raise WorkersLeft(message, hint="were they killed? `conveyor demo` starts new ones")
+
+
 def run() -> int:
-    """Start everything, do the work, tell what came of it; gives 0, or 1 if any of the work failed."""
+    """Start everything, do the work, tell what came of it; gives 0, 1 if any of the work failed, 130 after Ctrl-C."""
     people = Console(stderr=True)
     client = connect()
     announce(client)
+    client.run(plain.server_time(), patience=FIRST_PATIENCE)
+    queue = Queue(QUEUE, store=client)
+    queue.resume()
     began = clock.monotonic()
-    with Consumer(QUEUES) as consumer:
-        people.print(
-            f"{consumer.settings.crew_size} workers, one per core, on {', '.join(QUEUES)}", highlight=False
-        )
-        finished = [_do(family, people) for family in FAMILIES]
+    with Consumer(QUEUE) as consumer:
+        people.print(f"{consumer.settings.crew_size} workers, one per core, on {QUEUE}", highlight=False)
+        try:
+            finished = _do_all(people, Inspector(client))
+        except KeyboardInterrupt:
+            queue.clear()
+            people.print("conveyor: interrupted; what the demo had not begun was cleared", highlight=False)
+            return INTERRUPTED
+        if any(one.failed for one in finished):
+            queue.clear()  # what else the failed orders put
     Console(soft_wrap=not sys.stdout.isatty()).print(_table(finished, clock.monotonic() - began))
     for one in finished:
         if one.artefact:
@@ -100,8 +140,28 @@ def run() -> int:
     return 1 if any(one.failed for one in finished) else 0
 
 
-def _do(family: Family, people: Console) -> Finished:
-    """Place one order and follow it to its end; a failure is told and does not end the demo."""
+def _do_all(people: Console, inspector: Inspector) -> list[Finished]:
+    """Do one family after the other; when the workers have left, the rest fails without being begun."""
+    finished: list[Finished] = []
+    for family in FAMILIES:
+        try:
+            finished.append(_do(family, people, Lookout(inspector)))
+        except WorkersLeft as error:
+            people.print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red", highlight=False)
+            rest = FAMILIES[len(finished) :]
+            return finished + [_failed(one, error) for one in rest]
+    return finished
+
+
+def _failed(family: Family, error: ConveyorError) -> Finished:
+    return Finished(family.title, 0, f"failed: {error}", "", 0.0, 0.0, failed=True)
+
+
+def _do(family: Family, people: Console, lookout: Lookout) -> Finished:
+    """Place one order and follow it to its end; a failure is told and does not end the demo.
+
+    Raises WorkersLeft.
+    """
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -111,16 +171,20 @@ def _do(family: Family, people: Console) -> Finished:
     try:
         with Progress(*columns, console=people, disable=not people.is_terminal) as bars:
             bar = bars.add_task(family.title, total=1.0, note="preparing its input")
-            order = Order.place(family.task, family.arguments)
+            order = Order.place(family.task, family.arguments, queue=QUEUE)
             for step in order.watch():
+                if step.over < step.jobs:
+                    lookout.look()
                 note = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
                 bars.update(bar, completed=step.fraction, note=note)
             bars.update(bar, note="joining the parts")
             result, artefact = family.tell(order.result())
             bars.update(bar, completed=1.0, note=f"{len(order.jobs)} jobs")
+    except WorkersLeft:
+        raise
     except ConveyorError as error:
         people.print(f"{family.title}: {error}\n  {error.hint}", style="red")
-        return Finished(family.title, 0, f"failed: {error}", "", 0.0, 0.0, failed=True)
+        return _failed(family, error)
     if not people.is_terminal:
         people.print(f"{family.title}: {len(order.jobs)} jobs in {order.seconds:.2f} s", highlight=False)
     return Finished(family.title, len(order.jobs), result, artefact, order.seconds, order.job_seconds)

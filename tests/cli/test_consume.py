@@ -29,7 +29,9 @@ def test_tasks_come_from_the_modules_that_are_named(
     start_consumer("default", "-n", 1, "--tasks", "more")
     done = conveyor("produce", "more.double", 21, "--tasks", "more", "--wait", "--json")
     assert done.document["result"] == 42
-    assert conveyor("consume", "default", "--tasks", "nonesuch").code == 1
+    done = conveyor("consume", "default", "--tasks", "nonesuch")
+    assert done.code == 1
+    assert "python -c 'import nonesuch'" in done.err
 
 
 def test_a_kind_that_is_not_known_is_refused(at_server: Any, conveyor: Any) -> None:

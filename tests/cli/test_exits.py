@@ -45,7 +45,6 @@ def test_69_when_no_server_answers(conveyor: Callable[..., Any]) -> None:
         (("kill",), "kill needs to know whom"),
         (("kill", "--all", "x"), "one of these"),
         (("retry",), "either ids of jobs or --all QUEUE"),
-        (("purge", "q"), "needs --yes"),
         (("produce", "shape"), "size is missing"),
         (("produce", "shape", "x"), "size='x' does not fit, it takes a whole number"),
         (("produce", "shape", "1", "2"), "'2' is one argument too many"),
@@ -67,8 +66,17 @@ def test_2_when_it_was_called_wrongly(
     assert at_server.raw.exists("conveyor:queues") == 0, "nothing may have been put"
 
 
+@pytest.mark.parametrize("address", ["http://x", "redis://127.0.0.1:99999", "redis://127.0.0.1:x"])
+def test_2_when_the_address_is_none(conveyor: Any, address: str) -> None:
+    done = conveyor("queues", CONVEYOR_URL=address)
+    assert (done.code, done.out) == (2, "")
+    assert f"'{address}' is not the address of a server" in done.err
+
+
 def test_3_when_it_does_not_exist(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
+    assert conveyor("purge", "shape").code == 3
+    assert "needs --yes" in conveyor("purge", "shapes").err
     for words in (
         ("jobs", "shape"),
         ("pause", "shape"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
@@ -51,3 +57,28 @@ def test_nobody_to_stop_is_no_error(open_terminal: Any, exit_code: Any, script: 
     child = open_terminal(f"kill_thread/{script}")
     child.expect_exact("No workers")
     assert exit_code(child) == 0
+
+
+SCRIPTS = [
+    "producer_main.py",
+    "consumer_main.py",
+    "kill_thread/kill_thread.py",
+    "kill_thread/kill_all_threads.py",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--no", 2), ("now", 2)])
+def test_words_that_are_no_order_do_nothing(script: str, word: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), word],
+        env={**os.environ, "CONVEYOR_URL": "redis://127.0.0.1:1"},  # whoever asks it anything fails with 69
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "usage: " in (done.stderr if code else done.stdout)
+    assert code == 0 or word in done.stderr

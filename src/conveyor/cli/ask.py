@@ -124,6 +124,9 @@ def _typed(prompt: str) -> str:
         sys.stderr.write(prompt)
         sys.stderr.flush()
         line = sys.stdin.readline()
+        if not line and not sys.stdin.isatty():
+            asked = prompt.strip().rstrip(":")
+            raise Usage(f"no answer to “{asked}”: the input has ended", hint="run it on a terminal")
         if not line:
             raise EOFError
         return line.rstrip("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -47,4 +48,6 @@ def become_supervisor(settings: ConsumerSettings) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     words = command_line(settings)
+    # Blocked stays blocked: a Ctrl-C from here on waits until the supervisor is ready to obey it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     os.execv(words[0], words)  # noqa: S606 - our own interpreter and module

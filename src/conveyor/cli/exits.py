@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -57,6 +58,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
 
 def code_of(error: BaseException) -> int:
     """Give the exit code that stands for an error."""
+    if isinstance(error, errors.StoreRefused) and "is not the address of a server" in str(error):
+        return USAGE  # no server was asked
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
@@ -85,6 +88,11 @@ def tell_usage(error: typer.TyperException, *, as_json: bool = False) -> int:
 
 def write(message: str, hint: str, code: int, *, as_json: bool) -> None:
     """Write one error: what and why in the first line, what to try in the second."""
+    with contextlib.suppress(OSError):  # where even that cannot be written, the exit code has to do
+        _write(message, hint, code, as_json=as_json)
+
+
+def _write(message: str, hint: str, code: int, *, as_json: bool) -> None:
     if as_json:
         print(
             json.dumps({"code": code, "message": message, "hint": hint}, ensure_ascii=False), file=sys.stderr

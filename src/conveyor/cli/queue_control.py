@@ -52,11 +52,11 @@ def resume(asked: Resume) -> int:
 
 def purge(asked: Purge) -> int:
     """Cancel what waits."""
+    queue, count = _counted(asked)
     if not asked.yes and not is_terminal():
         raise Usage(
             f"purge cancels every job that waits in {asked.queue}, so it needs --yes where nobody can be asked"
         )
-    queue, count = _counted(asked)
     if count.waiting and not asked.yes:
         question = f"Cancel {count_of(count.waiting, 'job')} waiting in {queue.name}?"
         if not asker().agree(question, default=False):

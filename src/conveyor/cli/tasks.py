@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from conveyor import loading
 from conveyor.cli import exits
 from conveyor.cli.arguments import parameters_of, usage
 from conveyor.cli.exits import NotFound, closest
@@ -66,8 +67,9 @@ def known_tasks(modules: Sequence[str] = ()) -> Registry:
     except ConveyorError:
         raise
     except Exception as error:
+        names = ", ".join(modules or loading.found_modules())
         message = f"the tasks cannot be imported: {type(error).__name__}: {error}"
-        raise ConveyorError(message, hint="python -c 'import MODULE' shows where it fails") from error
+        raise ConveyorError(message, hint=f"python -c 'import {names}' shows where it fails") from error
 
 
 def find_task(registry: Registry, name: str) -> Task[..., Any]:

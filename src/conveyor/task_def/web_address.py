@@ -17,6 +17,8 @@ _METADATA = frozenset(
     for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
 )
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+#: How somebody who means it gets past the refusal.
+_LIFTED = "for hosts you trust, allow_private=yes on the command line (True in Python) lifts this"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -34,7 +36,7 @@ def checked_addresses(host: str, port: int, *, allow_private: bool) -> list[str]
     """
     if not allow_private and port not in PUBLIC_PORTS:
         message = f"port {port} of {host} is not one that pages are served on"
-        raise FetchError(message, hint="allow_private=True lifts this, for hosts you trust")
+        raise FetchError(message, hint=_LIFTED)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -51,12 +53,17 @@ def check_address(text: str, host: str, *, allow_private: bool) -> None:
     address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
     never = address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
     if never:
-        message = f"{host} is {address}, which pages are never fetched from"
+        message = f"{_named(host, address)}, which pages are never fetched from"
         raise FetchError(message, hint="give the address of a web site")
     inside = not address.is_global or address.is_reserved or getattr(address, "is_site_local", False)
     if inside and not allow_private:
-        message = f"{host} is {address}, a private address"
-        raise FetchError(message, hint="allow_private=True lifts this, for hosts you trust")
+        message = f"{_named(host, address)}, a private address"
+        raise FetchError(message, hint=_LIFTED)
+
+
+def _named(host: str, address: Address) -> str:
+    """Give a host and the address it stands for, or the address alone where that is the host."""
+    return f"address {address}" if host.strip("[]") == str(address) else f"{host} is {address}"
 
 
 def is_loopback(host: str) -> bool:

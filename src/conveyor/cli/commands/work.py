@@ -79,9 +79,10 @@ class Consume:
         int | None,
         typer.Option("--workers", "-n", metavar="N", min=1, help="How many; default: one per core."),
     ] = None
-    kind: Annotated[Literal["process", "thread", "coroutine"], typer.Option(help="What a worker is.")] = (
-        "process"
-    )
+    kind: Annotated[
+        Literal["process", "thread", "coroutine"],
+        typer.Option(help="What a worker is; only `process` is there yet."),
+    ] = "process"
     tasks: TaskModules = field(default_factory=list)
     until_empty: Annotated[
         bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")

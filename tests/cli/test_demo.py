@@ -1,0 +1,91 @@
+"""`conveyor demo` on a server that is in use, and when somebody or something ends it early."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+#: The demo with two families, whose jobs take as long as the first argument says.
+SMALL = """
+import sys
+from conveyor import demo
+from conveyor.cli.main import exit_code
+from conveyor.task_def.sleep import sleep
+words = {"seconds": float(sys.argv[1])}
+demo.FAMILIES = tuple(demo.Family(title, sleep, words, lambda _: ("slept", "")) for title in ("First", "Second"))
+sys.exit(exit_code(demo.run))
+"""
+
+
+@pytest.fixture
+def start_demo(
+    folder: Path, environment: dict[str, str]
+) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
+    """Give the function that starts the small demo."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SMALL, str(seconds)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_what_waits_elsewhere_does_not_hold_it_up(at_server: Any, conveyor: Any, start_demo: Any) -> None:
+    conveyor("produce", "sleep", 60, "-q", "queue_zero")
+    for name in ("queue_one", "demo"):
+        Queue(name, store=at_server.url).pause()
+    process = start_demo(0.01)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "slept" in out
+    assert Queue("queue_zero", store=at_server.url).qsize() == 5
+
+
+def test_workers_that_were_killed_are_noticed(
+    at_server: Any, conveyor: Any, start_demo: Any, eventually: Any
+) -> None:
+    process = start_demo(60)
+    eventually(lambda: Queue("demo", store=at_server.url).count().leased)
+    conveyor("kill", "--all", "--now")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "First: the demo's workers have left" in err
+    assert out.count("failed: the demo's workers have left") == 2
+    assert Queue("demo", store=at_server.url).qsize() == 0
+
+
+def test_an_interrupt_clears_what_was_not_begun(at_server: Any, start_demo: Any, eventually: Any) -> None:
+    process = start_demo(1)
+    eventually(lambda: Queue("demo", store=at_server.url).count().leased)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "interrupted; what the demo had not begun was cleared" in err
+    assert Queue("demo", store=at_server.url).qsize() == 0
+
+
+def test_69_at_once_when_no_server_answers(conveyor: Any) -> None:
+    assert conveyor("demo", "--url", "redis://127.0.0.1:1").code == 69
