@@ -81,9 +81,8 @@ class Client:
         self, commands: Sequence[Command], patience: float | None, within: float | None
     ) -> list[Any]:
         """Send and receive; again and again while the server does not answer and patience lasts."""
-        patience = self.patience if patience is None else patience
-        deadline = clock.Deadline(patience if within is None else min(patience, within))
         end = None if within is None else clock.Deadline(within)
+        deadline = clock.Deadline(self.patience if patience is None else patience)
         attempt = 0
         while True:
             try:
@@ -91,7 +90,7 @@ class Client:
             except StoreUnavailable:
                 attempt += 1
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
-                if deadline.left(pause) < pause:
+                if deadline.left(pause) < pause or (end and end.left(pause) < pause):
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError):
@@ -259,8 +258,7 @@ def _reply(connection: AbstractConnection, block: float, end: Deadline | None) -
 
 def _taught(connection: AbstractConnection, command: Command, *, again: bool, end: Deadline | None) -> Any:
     assert command.script is not None
-    words: tuple[Any, ...] = ("SCRIPT", "LOAD", command.script.text)
-    load = hiredis.pack_command(words)
+    load = hiredis.pack_command(cast("Any", ("SCRIPT", "LOAD", command.script.text)))
     for _ in range(LOADS):
         connection.send_packed_command([load, _packed(command, again=again)], check_health=False)
         loaded, reply = _reply(connection, 0.0, end), _reply(connection, command.block, end)
