@@ -9,7 +9,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, codec, ids
-from conveyor.call import KEEP
 from conveyor.errors import LeaseLost, StoreError
 from conveyor.outcome import encode_settled
 from conveyor.store import commands
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a lease lasts, and after which it is renewed.
 LEASE, HEARTBEAT = 15.0, 5.0
+#: Seconds that is kept what became of an item; nobody can ask for it, so only for a settling that is sent again.
+KEEP = 20.0
 _DONE = encode_settled("done", codec.encode(None))
 
 
@@ -66,7 +67,7 @@ class Holder:
         does not answer, the item stays held and can be settled again.
         """
         held = self._next(queue)
-        settlement = commands.Settlement(held.id, _DONE, min(KEEP, 600.0))
+        settlement = commands.Settlement(held.id, _DONE, KEEP)
         try:
             refused = self.client.run(commands.finish(queue, held.token, [settlement]))
         except StoreError:

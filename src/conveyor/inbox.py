@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from conveyor import clock, ids
 from conveyor.errors import StoreError
 from conveyor.store import commands, plain
+from conveyor.store.limits import time_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,11 @@ HOLD = 30.0
 HOLD_AGAIN = 10.0
 #: Seconds that one wait for outcomes lasts at most; what is still waited for is then asked for.
 LOOK_AGAIN = 2.0
-#: Outcomes of a queue that came for jobs nobody has asked about yet; beyond that many the oldest are asked for again
-#: if need be.
-MOST_ARRIVED = 200_000
+#: Bytes of outcomes that came for jobs nobody has asked about yet; beyond that the oldest are dropped, and asked for
+#: again if need be.
+MOST_ARRIVED = 32 << 20
+#: What an outcome takes beyond its own bytes, roughly.
+ENTRY_BYTES = 200
 #: Ids that are asked for at once.
 MOST_ASKED = 500
 
@@ -59,6 +62,39 @@ class Waiting(Protocol):
         """Give this one and those that are best asked about together with it."""
 
 
+class Arrived:
+    """Outcomes that came for jobs nobody has asked about yet, of all queues; the server has them as well."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], bytes] = {}  # oldest first
+        self.size = 0
+
+    def pop(self, queue: str, job_id: str) -> bytes | None:
+        """Give an outcome, if it is here, and keep it no longer."""
+        outcome = self.kept.pop((queue, job_id), None)
+        if outcome is not None:
+            self.size -= len(outcome) + ENTRY_BYTES
+        return outcome
+
+    def add(self, queue: str, job_id: str, outcome: bytes) -> bool:
+        """Keep an outcome; tell whether others had to go for it."""
+        self.pop(queue, job_id)
+        self.kept[queue, job_id] = outcome
+        self.size += len(outcome) + ENTRY_BYTES
+        if self.size <= MOST_ARRIVED:
+            return False
+        for queue_and_id in list(self.kept):  # many at once, since each time all handles have to ask again
+            if self.size <= MOST_ARRIVED * 3 // 4:
+                break
+            self.pop(*queue_and_id)
+        return True
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self.kept = {}
+        self.size = 0
+
+
 class Box:
     """The part of an inbox that belongs to one queue: ids are unique within a queue only."""
 
@@ -66,14 +102,6 @@ class Box:
         self.held: float | None = None  # when the server was last asked to hold it open
         self.waiting: dict[str, Waiting] = {}
         self.twins: dict[str, list[Waiting]] = {}  # further handles of a job that is waited for already
-        self.arrived: dict[str, bytes] = {}
-
-    def is_settled(self, job: Waiting) -> bool:
-        """Settle the job if its outcome has arrived; tell whether it is settled."""
-        outcome = self.arrived.pop(job.id, None)
-        if outcome is not None:
-            job.settle(outcome)
-        return job.settled is not None
 
     def expect(self, job: Waiting) -> None:
         """Remember who is to be told."""
@@ -82,12 +110,9 @@ class Box:
             self.twins.setdefault(job.id, []).append(job)
 
     def take(self, job_id: str, outcome: bytes) -> list[Waiting]:
-        """Settle all who wait for this job and give them; or keep the outcome for whoever may ask."""
+        """Settle all who wait for this job and give them."""
         first = self.waiting.pop(job_id, None)
         if first is None:
-            self.arrived[job_id] = outcome
-            if len(self.arrived) > MOST_ARRIVED:
-                del self.arrived[next(iter(self.arrived))]
             return []
         told = [first, *self.twins.pop(job_id, ())]
         for job in told:
@@ -110,30 +135,41 @@ class Inbox:
         self.name = ids.producer()
         self.changed = threading.Condition()
         self.boxes: dict[str, Box] = {}
-        self.opening = 1  # counts up whenever a box may have been closed for a moment
+        self.arrived = Arrived()
+        # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
+        self.opening = 1
         self.thread: threading.Thread | None = None
 
     def open_for(self, queue: str) -> int:
         """Give the number of the opening, if outcomes of this queue are being pushed here now; else 0."""
+        opening = self.opening  # before the look: the old number, if it is closed and opened meanwhile
         box = self.boxes.get(queue)
         if box is None or box.held is None or clock.monotonic() - box.held >= HOLD_AGAIN + 5.0:
             return 0
-        return self.opening
+        return opening
 
-    def expect(self, job: Waiting) -> None:
-        """Have the job settled as soon as its outcome is known; asks the server if it may be known already."""
+    def expect(self, job: Waiting, deadline: Deadline | None = None) -> None:
+        """Have the job settled as soon as its outcome is known; asks the server if it may be known already.
+
+        Raises StoreUnavailable; soon after the deadline, if there is one. The job is expected even so.
+        """
         queue = job.queue_name
         with self.changed:
             box = self.boxes.get(queue)
             if box is None:
                 box = self.boxes[queue] = Box()
-            if box.is_settled(job):
+            outcome = self.arrived.pop(queue, job.id)
+            if outcome is not None:
+                job.settle(outcome)
+            if job.settled is not None:
                 return
             box.expect(job)
             ask = job.covered == 0 or job.covered != self.open_for(queue)
-        if ask:
-            self._ask(queue, job.neighbours(MOST_ASKED))
-        self._start()
+        try:
+            if ask:
+                self._ask(queue, job.neighbours(MOST_ASKED), deadline)
+        finally:
+            self._start()
 
     def wait(self, job: Waiting, deadline: Deadline) -> bool:
         """Wait until the job, which is expected, is settled; gives False if the deadline came first."""
@@ -150,26 +186,32 @@ class Inbox:
         with self.changed:
             box = self.boxes[queue]
             for job_id, outcome in outcomes.items():
-                settled += box.take(job_id, outcome)
+                told = box.take(job_id, outcome)
+                settled += told
+                if not told and self.arrived.add(queue, job_id, outcome):
+                    self.opening += 1
             self.changed.notify_all()
         for job in settled:
             job.call_back()
 
-    def _ask(self, queue: str, jobs: Sequence[Waiting]) -> None:
+    def _ask(self, queue: str, jobs: Sequence[Waiting], deadline: Deadline | None = None) -> None:
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]
         box = self.boxes[queue]
         at = clock.monotonic()
-        was_open = box.held is not None
-        if box.held is not None and at - box.held > HOLD:
-            self.opening += 1
-        letters = self.client.run(commands.listen(queue, self.name, HOLD, [job.id for job in asked]))
+        with self.changed:
+            was_open = box.held is not None
+            if box.held is not None and at - box.held > HOLD:
+                self.opening += 1
+            opening = self.opening  # what is dropped while we ask may have been theirs
+        listen = commands.listen(queue, self.name, HOLD, [job.id for job in asked])
+        letters = self.client.run(listen, within=time_for(deadline))
         box.held = at
         for job in asked[: letters.looked]:
-            job.covered = self.opening
+            job.covered = opening
         self.take(queue, letters.outcomes)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well
-            self.client.run_all(plain.nudge(others[0], self.name))
+            self.client.run_all(plain.nudge(others[0], self.name), within=time_for(deadline))
 
     def _open(self) -> list[str]:
         return [queue for queue, box in list(self.boxes.items()) if box.held is not None]
@@ -192,6 +234,7 @@ class Inbox:
                 elif clock.monotonic() - idle_since > HOLD_AGAIN:
                     closing = self._open()
                     self.opening += 1
+                    self.arrived.clear()
                     for queue in closing:
                         self.boxes[queue].held = None
                     break

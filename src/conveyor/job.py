@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from conveyor import control
 from conveyor.call import KEEP
 from conveyor.clock import Deadline
-from conveyor.errors import JobCancelled, JobGone, WaitTimeout
+from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
 from conveyor.outcome import Settled, decode_settled, describe_text, encode_settled
 from conveyor.store import commands, connect, plain
@@ -187,7 +187,11 @@ class Job(Generic[R]):
         if self.settled is None:
             deadline = Deadline(timeout)
             inbox = inbox_of(self._together.client)
-            inbox.expect(self)
+            try:
+                inbox.expect(self, deadline)
+            except StoreUnavailable:
+                if not deadline.passed():
+                    raise
             if not inbox.wait(self, deadline):
                 message = f"job {self.id} is not over after {timeout} s"
                 raise WaitTimeout(message)

@@ -232,3 +232,44 @@ def test_a_server_that_comes_back_empty_is_noticed_and_used_again(bench: Bench) 
     job = bench.queue.submit(double, 4)
     bench.settle(value=8)
     assert job.result(timeout=15) == 8
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "MOST_ARRIVED", 100_000)
+
+
+def test_what_arrives_for_jobs_that_nobody_asks_about_takes_bounded_room_and_none_in_the_end(
+    bench: Bench, little_room: None, monkeypatch: pytest.MonkeyPatch, asking_often: None
+) -> None:
+    first = bench.queue.submit(double, 1)
+    first.add_done_callback(lambda job: None)
+    bench.eventually(bench.inbox_is_open)
+    bench.queue.submit_many(double, [(number,) for number in range(100)])
+    box = inbox.inbox_of(bench.client)
+    bench.claim()
+    bench.settle(100, value="x" * 9_000)
+    bench.eventually(lambda: box.opening > 1)
+    bench.eventually(
+        lambda: bench.server.raw.exists(f"conveyor:{{{bench.queue.name}}}:inbox:{box.name}") == 0
+    )
+    assert 0 < box.arrived.size <= 100_000
+    assert box.arrived.size == sum(len(kept) + inbox.ENTRY_BYTES for kept in box.arrived.kept.values())
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
+    first.cancel()
+    box.boxes[bench.queue.name].waiting.clear()
+    bench.eventually(lambda: box.thread is None)
+    assert (box.arrived.size, box.arrived.kept) == (0, {})
+
+
+def test_an_outcome_that_was_dropped_is_asked_for_again(
+    bench: Bench, little_room: None, never_asking: None
+) -> None:
+    first = bench.queue.submit(double, 1)
+    first.add_done_callback(lambda job: None)
+    bench.eventually(bench.inbox_is_open)
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
+    assert jobs[0].covered > 0  # their outcomes are pushed, so that nobody would ask
+    bench.settle(101, value="x" * 9_000)
+    bench.eventually(lambda: inbox.inbox_of(bench.client).opening > 1)
+    assert {job.result(timeout=5) for job in [*reversed(jobs), first]} == {"x" * 9_000}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import StoreRefused, StoreUnavailable
+from conveyor.store import client as client_module
 from conveyor.store import commands, plain
 from conveyor.store.address import shown
 from conveyor.store.answers import PutPlace
@@ -47,8 +48,8 @@ def test_a_put_executed_without_an_answer_is_not_put_twice(
     broken: list[bool] = []
     original = client._once
 
-    def break_once(told: Any, *, again: bool) -> Any:
-        answer = original(told, again=again)
+    def break_once(told: Any, **options: Any) -> Any:
+        answer = original(told, **options)
         if not broken:
             broken.append(True)
             batch = one_server.another_client().run(commands.claim("films", "ann", "n", 1, 60.0))
@@ -194,6 +195,28 @@ def test_a_server_that_stands_still_is_taken_for_gone(
     finally:
         os.kill(one_server.pid, signal.SIGCONT)
     assert client.run(plain.server_time()) > 0
+
+
+def test_a_script_forgotten_right_after_it_was_loaded_is_loaded_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes = iter(range(4))
+    packed = client_module._packed
+
+    def forget_first(command: commands.Command, *, again: bool) -> bytes:
+        flush = b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n" if next(flushes, None) is not None else b""
+        return flush + packed(command, again=again)
+
+    original = client_module._reply
+
+    def skip_the_flush(connection: Any, block: float, end: Any) -> Any:
+        reply = original(connection, block, end)
+        return original(connection, block, end) if reply == b"OK" else reply
+
+    monkeypatch.setattr(client_module, "_packed", forget_first)
+    monkeypatch.setattr(client_module, "_reply", skip_the_flush)
+    assert server.client.run(put("job")) == (1, 1)
+    assert next(flushes, None) is None
 
 
 @pytest.mark.parametrize("url", ["http://x", "films", "", "://"])

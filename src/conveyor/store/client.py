@@ -15,6 +15,7 @@ from redis.sentinel import Sentinel
 
 from conveyor import clock
 from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+from conveyor.store import limits
 from conveyor.store.address import read_sentinel, shown
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
     from redis.connection import AbstractConnection
 
+    from conveyor.clock import Deadline
     from conveyor.store.commands import Command
-    from conveyor.store.scripts import Script
 
 #: Seconds to wait for a connection, and for an answer beyond what the command may block.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
 #: Seconds that a command is tried again for while the server does not answer.
 PATIENCE = 15.0
+#: How often a script is loaded that the server does not know, should others make it forget all at the same time.
+LOADS = 5
 #: Answers that mean: not executed, come back soon.
 _SOON = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED", "BUSY", "TRYAGAIN", "CLUSTERDOWN")
 
@@ -54,16 +57,19 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {shown(self.url)}>"
 
-    def run(self, command: Command, *, patience: float | None = None) -> Any:
+    def run(self, command: Command, *, patience: float | None = None, within: float | None = None) -> Any:
         """Run one command and give its answer; raises StoreUnavailable, StoreRefused or what the command raises."""
-        return self.run_all((command,), patience=patience)[0]
+        return self.run_all((command,), patience=patience, within=within)[0]
 
-    def run_all(self, commands: Sequence[Command], *, patience: float | None = None) -> list[Any]:
-        """Run commands in one round trip and give their answers; the first error is raised after all have run."""
-        return [
-            command.read(reply)
-            for command, reply in zip(commands, self._replies(commands, patience), strict=True)
-        ]
+    def run_all(
+        self, commands: Sequence[Command], *, patience: float | None = None, within: float | None = None
+    ) -> list[Any]:
+        """Run commands in one round trip and give their answers; the first error is raised after all have run.
+
+        `patience` bounds how long it is tried again, `within` the whole call, a wait for an answer included.
+        """
+        replies = self._replies(commands, patience, within)
+        return [command.read(reply) for command, reply in zip(commands, replies, strict=True)]
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -71,27 +77,30 @@ class Client:
             while self._idle:
                 self._idle.pop().disconnect()
 
-    def _replies(self, commands: Sequence[Command], patience: float | None) -> list[Any]:
+    def _replies(
+        self, commands: Sequence[Command], patience: float | None, within: float | None
+    ) -> list[Any]:
         """Send and receive; again and again while the server does not answer and patience lasts."""
+        end = None if within is None else clock.Deadline(within)
         deadline = clock.Deadline(self.patience if patience is None else patience)
         attempt = 0
         while True:
             try:
-                return self._once(commands, again=attempt > 0)
+                return self._once(commands, again=attempt > 0, end=end)
             except StoreUnavailable:
                 attempt += 1
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
-                if deadline.left(pause) < pause:
+                if deadline.left(pause) < pause or (end and end.left(pause) < pause):
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError):
                         self.revive()
                 clock.sleep(pause)
 
-    def _once(self, commands: Sequence[Command], *, again: bool) -> list[Any]:
-        connection = self._borrow()
+    def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline | None) -> list[Any]:
+        connection = self._borrow(end)
         try:
-            replies = exchange(connection, commands, again=again)
+            replies = exchange(connection, commands, again=again, end=end)
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             connection.disconnect()
             self.close()  # the others were cut with it, and each would cost another try
@@ -105,7 +114,7 @@ class Client:
                 raise self._translated(reply) from reply
         return replies
 
-    def _borrow(self) -> AbstractConnection:
+    def _borrow(self, end: Deadline | None) -> AbstractConnection:
         if self._process != os.getpid():  # after a fork the parent goes on using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
@@ -114,12 +123,12 @@ class Client:
         try:
             return self._idle.pop()
         except IndexError:
-            return self.connection()
+            return self.connection(end)
 
-    def connection(self) -> AbstractConnection:
+    def connection(self, end: Deadline | None = None) -> AbstractConnection:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
-            return self._make()
+            return self._make(end)
         except foreign.AuthenticationError as error:
             # To the library it is a ConnectionError, but waiting does not help.
             raise self._translated(error) from error
@@ -130,9 +139,9 @@ class Client:
         """Give the library's error as ours."""
         cause = error.__cause__ or error.__context__
         reason = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
-        message = f"no answer from the server at {shown(self.url)}: {reason.lower()}"
+        hint = "is it running, and is the address right? `conveyor doctor` looks closer"
         return StoreUnavailable(
-            message, hint="is it running, and is the address right? `conveyor doctor` looks closer"
+            f"no answer from the server at {shown(self.url)}: {reason.lower()}", hint=hint
         )
 
     def _translated(self, error: Exception) -> StoreError:
@@ -141,9 +150,7 @@ class Client:
             return self.unavailable(error)
         hint = "`conveyor doctor` tells what is wrong with the server"
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
-            hint = (
-                "jobs that wait can still be worked off, which frees memory; or raise the server's maxmemory"
-            )
+            hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
             hint = "give user and password in the URL, and the user the rights named in docs/running.md"
         return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
@@ -197,11 +204,19 @@ class Listener:
 
 
 def exchange(
-    connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False
+    connection: AbstractConnection,
+    commands: Sequence[Command],
+    *,
+    again: bool = False,
+    end: Deadline | None = None,
 ) -> list[Any]:
     """Send commands on one connection and give the raw answers, errors among them as values."""
-    send(connection, commands, again=again)
-    return receive(connection, commands, again=again)
+    if end is None:
+        send(connection, commands, again=again)
+    else:
+        with limits.sending(connection, end, ANSWER_TIMEOUT):  # a server that hangs stops reading, too
+            send(connection, commands, again=again)
+    return receive(connection, commands, again=again, end=end)
 
 
 def send(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> None:
@@ -211,45 +226,48 @@ def send(connection: AbstractConnection, commands: Sequence[Command], *, again: 
     )
 
 
-def receive(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> list[Any]:
+def receive(
+    connection: AbstractConnection,
+    commands: Sequence[Command],
+    *,
+    again: bool = False,
+    end: Deadline | None = None,
+) -> list[Any]:
     """Read the raw answers to what was sent; scripts that the server did not know are loaded and sent again."""
-    replies = [_reply(connection, command.block) for command in commands]
-    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, foreign.NoScriptError)]
-    for place in unknown:
-        script = commands[place].script
-        assert script is not None
-        _load(connection, script)
-        connection.send_packed_command([_packed(commands[place], again=again)], check_health=False)
-        replies[place] = _reply(connection, commands[place].block)
+    replies = [_reply(connection, command.block, end) for command in commands]
+    for place, command in enumerate(commands):
+        if isinstance(replies[place], foreign.NoScriptError):
+            replies[place] = _taught(connection, command, again=again, end=end)
     return replies
-
-
-def _packed_words(*words: Any) -> bytes:
-    packed: bytes = hiredis.pack_command(words)
-    return packed
 
 
 def _packed(command: Command, *, again: bool) -> bytes:
     words = command.again if again and command.again is not None else command.words
     script = command.script
-    return _packed_words(*words) if script is None else _packed_words("EVALSHA", script.sha, *words)
+    packed: bytes = hiredis.pack_command(words if script is None else ("EVALSHA", script.sha, *words))
+    return packed
 
 
-def _reply(connection: AbstractConnection, block: float) -> Any:
+def _reply(connection: AbstractConnection, block: float, end: Deadline | None) -> Any:
+    timeout = block + ANSWER_TIMEOUT if end is None else limits.left(end, block + ANSWER_TIMEOUT)
     try:
-        return connection.read_response(disable_decoding=True, timeout=block + ANSWER_TIMEOUT)
+        return connection.read_response(disable_decoding=True, timeout=timeout)
     except foreign.ResponseError as error:
         return error
 
 
-def _load(connection: AbstractConnection, script: Script) -> None:
-    connection.send_packed_command([_packed_words("SCRIPT", "LOAD", script.text)], check_health=False)
-    reply = _reply(connection, 0.0)
-    if isinstance(reply, Exception):
-        raise reply
+def _taught(connection: AbstractConnection, command: Command, *, again: bool, end: Deadline | None) -> Any:
+    assert command.script is not None
+    load = hiredis.pack_command(cast("Any", ("SCRIPT", "LOAD", command.script.text)))
+    for _ in range(LOADS):
+        connection.send_packed_command([load, _packed(command, again=again)], check_health=False)
+        loaded, reply = _reply(connection, 0.0, end), _reply(connection, command.block, end)
+        if isinstance(loaded, Exception) or not isinstance(reply, foreign.NoScriptError):
+            break
+    return loaded if isinstance(loaded, Exception) else reply
 
 
-def _maker(url: str) -> Callable[[], AbstractConnection]:
+def _maker(url: str) -> Callable[[Deadline | None], AbstractConnection]:
     """Give the function that makes connections to this address: redis, rediss, unix or sentinel."""
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -268,16 +286,15 @@ def _maker(url: str) -> Callable[[], AbstractConnection]:
             return _connected(sentinels.master_for(place.service, **options, **secret).connection_pool)
         return _connected(redis.ConnectionPool.from_url(url, **options))
     except ValueError as error:
-        message = f"{shown(url)!r} is not the address of a server: {error}"
-        raise StoreRefused(
-            message, hint="use redis://, rediss://, unix:// or sentinel://host:port,host:port/name"
-        ) from None
+        hint = "use redis://, rediss://, unix:// or sentinel://host:port,host:port/name"
+        raise StoreRefused(f"{shown(url)!r} is not the address of a server: {error}", hint=hint) from None
 
 
-def _connected(pool: redis.ConnectionPool) -> Callable[[], AbstractConnection]:
-    def make() -> AbstractConnection:
+def _connected(pool: redis.ConnectionPool) -> Callable[[Deadline | None], AbstractConnection]:
+    def make(end: Deadline | None) -> AbstractConnection:
         connection = cast("AbstractConnection", pool.make_connection())
-        connection.connect()
+        with limits.greeting(connection, end, CONNECT_TIMEOUT, ANSWER_TIMEOUT):
+            connection.connect()
         return connection
 
     return make

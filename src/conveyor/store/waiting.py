@@ -12,11 +12,13 @@ does not stand in line at all, only gets what those in front leave over.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from conveyor import ids
-from conveyor.errors import Empty, Full, ShutDown, WaitTimeout
+from conveyor.errors import Empty, Full, ShutDown, StoreError, StoreUnavailable, WaitTimeout
 from conveyor.store import commands, plain
+from conveyor.store.limits import GRACE, time_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +61,7 @@ def _put_chunk(
     place: commands.PutPlace,
     deadline: Deadline | None,
 ) -> None:
-    answer = client.run(commands.put(queue, jobs, place))
+    answer = client.run(commands.put(queue, jobs, place), within=time_for(deadline))
     if answer.accepted == len(jobs):
         return
     done = answer.accepted
@@ -67,20 +69,28 @@ def _put_chunk(
     place = place._replace(waiter=waiter)
     try:
         while deadline is not None:
-            answer = client.run(commands.put(queue, jobs[done:], place))
+            answer = client.run(commands.put(queue, jobs[done:], place), within=time_for(deadline))
             done += answer.accepted
             if done == len(jobs):
                 return
             if deadline.passed():
                 break
-            client.run(plain.await_wake(queue, waiter, deadline.left(1.0)))
-    except BaseException:
-        client.run(commands.leave(queue, waiter), patience=0.0)
+            client.run(plain.await_wake(queue, waiter, deadline.left(1.0)), within=time_for(deadline))
+    except BaseException as error:
+        # What stopped us is what the caller must hear of; a server that hangs forgets the waiter by itself.
+        if not isinstance(error, StoreUnavailable):
+            _leave(client, queue, waiter)
         raise
     if waiter:
-        client.run(commands.leave(queue, waiter))
+        _leave(client, queue, waiter)
     message = f"the queue {queue} is full"
     raise Full(message, accepted=done)
+
+
+def _leave(client: Client, queue: str, waiter: str) -> None:
+    """Stand in line no longer; best effort, since the server forgets who does not come back."""
+    with contextlib.suppress(StoreError):
+        client.run(commands.leave(queue, waiter), patience=0.0, within=GRACE)
 
 
 def _fitting(jobs: Sequence[tuple[str, bytes]], start: int) -> int:
@@ -101,7 +111,8 @@ def get_jobs(
     Raises Empty, and ShutDown once a queue that was shut down has nothing left.
     """
     while True:
-        batch: commands.Batch = client.run(commands.claim(queue, owner, ids.unique(), want, lease))
+        claim = commands.claim(queue, owner, ids.unique(), want, lease)
+        batch: commands.Batch = client.run(claim, within=time_for(deadline))
         if batch.jobs:
             return batch
         if batch.state == "SHUT":
@@ -112,18 +123,20 @@ def get_jobs(
         if deadline is None or deadline.passed():
             message = f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}"
             raise Empty(message)
-        client.run(plain.await_bell([queue], deadline.left(min(LONGEST_BLOCK, batch.wait))))
+        seconds = deadline.left(min(LONGEST_BLOCK, batch.wait))
+        client.run(plain.await_bell([queue], seconds), within=time_for(deadline))
 
 
 def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
     """Wait until no job of the queue is waiting, delayed or taken; raises WaitTimeout."""
     joiner = ids.unique()
     while True:
-        live = client.run(commands.join(queue, joiner))
+        live = client.run(commands.join(queue, joiner), within=time_for(deadline))
         if live == 0:
             return
         if deadline.passed():
-            client.run(commands.leave(queue, joiner))
+            _leave(client, queue, joiner)
             message = f"{live} jobs of {queue} are not over"
             raise WaitTimeout(message)
-        client.run(plain.await_wake(queue, joiner, deadline.left(LONGEST_BLOCK)))
+        seconds = deadline.left(LONGEST_BLOCK)
+        client.run(plain.await_wake(queue, joiner, seconds), within=time_for(deadline))

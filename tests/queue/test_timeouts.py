@@ -1,0 +1,138 @@
+"""Timeouts are kept, whatever the server does; here it hangs with the connections open."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import Full, Queue, StoreUnavailable, WaitTimeout
+from conveyor.store import commands, plain, waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Bench
+
+CALLS: dict[str, tuple[Callable[[Queue], object], type[Exception]]] = {
+    "put": (lambda queue: queue.put("item", timeout=0.3), StoreUnavailable),
+    "much to put": (lambda queue: queue.put_many([b"x" * 500_000] * 16, timeout=0.3), StoreUnavailable),
+    "get": (lambda queue: queue.get(timeout=0.3), StoreUnavailable),
+    "join": (lambda queue: queue.join(timeout=0.3), StoreUnavailable),
+}
+
+
+class Hanging:
+    """Stops the server's process, and lets it go on."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.pid = bench.server.pid
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+
+@pytest.fixture
+def hanging(bench: Bench) -> Iterator[Hanging]:
+    hanging = Hanging(bench)
+    try:
+        yield hanging
+    finally:
+        os.kill(hanging.pid, signal.SIGCONT)
+
+
+def seconds_of(call: Callable[[], object], error: type[Exception]) -> float:
+    before = time.monotonic()
+    with pytest.raises(error):
+        call()
+    return time.monotonic() - before
+
+
+@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "new connection"])
+def test_a_timeout_is_kept_while_the_server_hangs(
+    bench: Bench, hanging: Hanging, what: str, *, connected: bool
+) -> None:
+    call, error = CALLS[what]
+    bench.queue.put("first")
+    bench.queue.get()
+    bench.queue.task_done()
+    if not connected:
+        bench.client.close()
+    hanging.stop()
+    assert 0.25 < seconds_of(lambda: call(bench.queue), error) < 1.5
+    assert bench.client._idle == []  # an answer is still to come on the one it had
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "new connection"])
+def test_who_waits_for_a_result_hears_that_the_time_is_over(
+    bench: Bench, hanging: Hanging, *, connected: bool
+) -> None:
+    job = bench.queue.submit(len, "abc")
+    if not connected:
+        bench.client.close()
+    hanging.stop()
+    assert 0.25 < seconds_of(lambda: job.result(timeout=0.3), WaitTimeout) < 1.5
+    assert 0.25 < seconds_of(lambda: job.exception(timeout=0.3), WaitTimeout) < 1.5
+    os.kill(hanging.pid, signal.SIGCONT)
+    bench.settle(value=3)
+    assert job.result(timeout=20) == 3  # it was expected all the same
+
+
+def test_a_server_that_begins_to_hang_while_it_is_waited_for(
+    bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = plain.await_bell
+
+    def stop_first(queues: list[str], seconds: float) -> commands.Command:
+        hanging.stop()
+        return original(queues, seconds)
+
+    bench.queue.put("noted")
+    bench.queue.get()
+    monkeypatch.setattr(plain, "await_bell", stop_first)
+    assert 0.25 < seconds_of(lambda: bench.queue.get(timeout=0.3), StoreUnavailable) < 1.5
+
+
+def test_a_queue_that_was_full_to_the_end_is_full_although_nobody_can_leave_the_line(
+    bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = commands.leave
+
+    def stop_first(queue: str, waiter: str) -> commands.Command:
+        hanging.stop()
+        return original(queue, waiter)
+
+    queue = Queue(bench.queue.name, 1, store=bench.client)
+    queue.put("first")
+    monkeypatch.setattr(commands, "leave", stop_first)
+    assert 0.25 < seconds_of(lambda: queue.put("second", timeout=0.3), Full) < 1.5
+
+
+def test_who_interrupts_a_put_is_heard_although_the_server_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> commands.Command:
+        bench.server.stop()
+        raise KeyboardInterrupt
+
+    queue = Queue(bench.queue.name, 1, store=bench.client)
+    queue.put("first")
+    monkeypatch.setattr(waiting.plain, "await_wake", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            queue.put("second")
+    finally:
+        bench.server.start()
+
+
+def test_a_connection_made_in_a_hurry_has_the_usual_time_later(bench: Bench) -> None:
+    bench.queue.put("noted")
+    bench.client.close()
+    bench.queue.get(timeout=0.1)
+    (connection,) = bench.client._idle
+    bench.queue.count()
+    assert connection._sock.gettimeout() == connection.socket_timeout == 10.0  # type: ignore[attr-defined]
