@@ -14,6 +14,7 @@ from conveyor.job import Job, jobs_of
 from conveyor.outcome import encode_settled
 from conveyor.signature import name_of, signature_of
 from conveyor.store import Client, commands, connect, plain
+from conveyor.store.limits import time_for
 from conveyor.store.waiting import join_queue, put_jobs
 
 if TYPE_CHECKING:
@@ -78,10 +79,9 @@ class Queue:
         Raises Empty when the time is over or `block` is false, and ShutDown once a shut queue is empty. A job that was
         put with `submit` is given as a `Call`.
         """
-        self._set_bound()
-        taken = call.decode_call(
-            holder_of(self.client).take(self.name, _deadline(block=block, timeout=timeout))
-        )
+        deadline = _deadline(block=block, timeout=timeout)
+        self._set_bound(deadline)
+        taken = call.decode_call(holder_of(self.client).take(self.name, deadline))
         return taken.item() if taken.task == call.ITEM else taken
 
     def get_nowait(self) -> Any:
@@ -203,23 +203,22 @@ class Queue:
         place = commands.PutPlace(
             self.maxsize, options.priority, options.delay, own_ids=options.id is not None
         )
-        self._set_bound()
-        self._note()
+        self._set_bound(deadline)
+        self._note(deadline)
         put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
-        self._bounded = True
         return names
 
-    def _note(self) -> None:
+    def _note(self, deadline: Deadline | None = None) -> None:
         """Have the server remember that there is a queue of this name."""
         now = clock.monotonic()
         if now - _noted.get((self.client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
-            self.client.run(plain.note_queue(self.name))
+            self.client.run(plain.note_queue(self.name), within=time_for(deadline))
             _noted[self.client, self.name] = now
 
-    def _set_bound(self) -> None:
+    def _set_bound(self, deadline: Deadline | None = None) -> None:
         if not self._bounded:
-            self._note()
-            self.client.run(commands.bound(self.name, self.maxsize))
+            self._note(deadline)
+            self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
 
 
