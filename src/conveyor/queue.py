@@ -146,9 +146,8 @@ class Queue:
     def resize(self, maxsize: int) -> None:
         """Set how many jobs may wait, for all who put; 0 lifts the bound. Whoever waits for the new room gets it."""
         self.maxsize = max(0, maxsize)
-        self._note()
-        self.client.run(commands.bound(self.name, self.maxsize))
-        self._bounded = True
+        self._bounded = False
+        self._set_bound()
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Put a call of a task or an importable function, and give its handle; waits for room while the queue is full.
