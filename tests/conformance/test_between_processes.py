@@ -249,3 +249,16 @@ def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts, 
 
     assert forked(finish) == "refused"
     belt.task_done()
+
+
+def test_a_bound_that_was_changed_or_lifted_stays_so_whoever_puts_next(shared: SharedBelts) -> None:
+    belt = shared.make(maxsize=1)
+    belt.put(1)
+    other = Queue(belt.name, store=shared.server.client)
+    other.resize(2)
+    belt.put(2, block=False)
+    with pytest.raises(Full):
+        belt.put(3, block=False)
+    other.resize(0)
+    belt.put_many([3, 4, 5], block=False)
+    assert (belt.qsize(), belt.count().maxsize) == (5, 0)
