@@ -1,13 +1,24 @@
-"""Reading: what surfaces show about queues, consumers and jobs. Nothing that runs jobs uses this."""
+"""Reading: what surfaces show about queues, consumers and jobs. Nothing that runs jobs uses this.
+
+The modules of this package hold the questions, as values; `Inspector` asks them one by one and waits.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from conveyor import control
-from conveyor.call import Call, decode_call
+from conveyor.inspector import queues, workers
+from conveyor.inspector.jobs import (
+    INDEXES,
+    MOST_ON_PAGE,
+    OVER,
+    JobDetails,
+    JobLine,
+    arguments_text,
+    read_call,
+    read_line,
+)
 from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
 from conveyor.store import Client, commands, connect, plain
@@ -18,41 +29,7 @@ if TYPE_CHECKING:
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.store.commands import Count, State
 
-#: The indexes of a queue by the words for people.
-INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
-#: Jobs of one page at most.
-MOST_ON_PAGE = 1000
-
-
-class JobLine(NamedTuple):
-    """A job in a list."""
-
-    id: str
-    state: str
-    task: str
-    arguments: str
-    """The arguments as text, shortened."""
-    score: float
-
-
-class JobDetails(NamedTuple):
-    """Everything that is known about one job; `call` is None once it is over, `settled` before."""
-
-    id: str
-    queue: str
-    state: str
-    call: Call | None
-    settled: Settled | None
-    place: int | None
-    """How many jobs are before it, while it waits."""
-    due_in: float | None
-    """Seconds until it may run, while it is delayed."""
-    worker: str
-    retries: int
-    crashes: int
-    progress: control.Progress | None
-    lines: list[str]
-    """What it logged."""
+__all__ = ["INDEXES", "MOST_ON_PAGE", "Inspector", "JobDetails", "JobLine", "arguments_text"]
 
 
 class Inspector:
@@ -63,17 +40,11 @@ class Inspector:
 
     def queues(self) -> dict[str, Count]:
         """Give the counts of every queue that was ever put to, by name."""
-        names: list[str] = self.client.run(plain.queues())
-        counts = self.client.run_all([commands.count(name) for name in names])
-        return dict(zip(names, counts, strict=True))
+        return queues.counts(queues.names().ask(self.client)).ask(self.client)
 
     def consumers(self) -> list[ConsumerReport]:
         """Give what each consumer last reported; those not heard of for 20 seconds are left out."""
-        names: list[str] = self.client.run(plain.consumers())
-        if not names:
-            return []
-        reports = self.client.run(plain.reports(names))
-        return [control.decode_report(data) for data in reports if data is not None]
+        return workers.reports(workers.consumers().ask(self.client)).ask(self.client)
 
     def workers(self, queue: str | None = None) -> list[WorkerReport]:
         """Give the workers of all consumers, or of those that take from one queue."""
@@ -91,7 +62,7 @@ class Inspector:
         if not rows:
             return []
         data = self.client.run(plain.fields(queue, "jobs", [job for job, _ in rows]))
-        return [_line(job, state, score, bytes_) for (job, score), bytes_ in zip(rows, data, strict=True)]
+        return [read_line(job, state, score, bytes_) for (job, score), bytes_ in zip(rows, data, strict=True)]
 
     def endings(self, queue: str, ids: Sequence[str]) -> list[Settled | None]:
         """Give what dead jobs of a queue ended with, in the order of `ids`; None where nothing is known."""
@@ -116,7 +87,7 @@ class Inspector:
 
     def _details(self, queue: str, job_id: str, state: State) -> JobDetails:
         settled = (
-            decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in _OVER else None
+            decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in OVER else None
         )
         retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
         words = {"ready": "waiting", "leased": "running"}
@@ -124,7 +95,7 @@ class Inspector:
             id=job_id,
             queue=queue,
             state=settled.state if settled is not None else words.get(state.state, state.state),
-            call=_call(state.data),
+            call=read_call(state.data),
             settled=settled,
             place=int(state.detail) if state.state == "ready" else None,
             due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
@@ -136,35 +107,3 @@ class Inspector:
             progress=control.decode_progress(state.progress) if state.progress else None,
             lines=self.client.run(plain.lines(queue, job_id)),
         )
-
-
-_OVER = ("over", "dead")
-
-
-def _call(data: bytes) -> Call | None:
-    try:
-        return decode_call(data) if data else None
-    except (msgspec.MsgspecError, ValueError):
-        return None
-
-
-def _line(job_id: str, state: str, score: float, data: bytes | None) -> JobLine:
-    call = _call(data or b"")
-    if call is None:
-        return JobLine(job_id, state, "?", "undecodable" if data else "", score)
-    return JobLine(job_id, state, call.task, arguments_text(call), score)
-
-
-def arguments_text(call: Call, room: int = 80) -> str:
-    """Give the arguments of a call as text of at most `room` characters."""
-    try:
-        if not call.task:
-            text = repr(call.item())
-        else:
-            named = call.named()
-            text = ", ".join(
-                [*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())]
-            )
-    except (msgspec.MsgspecError, ValueError) as error:
-        text = f"undecodable: {error}"
-    return text if len(text) <= room else text[: room - 1] + "…"

@@ -1,0 +1,84 @@
+"""What is shown of jobs: a line in a list, everything about one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conveyor.call import Call, decode_call
+
+if TYPE_CHECKING:
+    from conveyor import control
+    from conveyor.outcome import Settled
+
+#: The indexes of a queue by the words for people.
+INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
+#: Jobs of one page at most.
+MOST_ON_PAGE = 1000
+
+
+class JobLine(NamedTuple):
+    """A job in a list."""
+
+    id: str
+    state: str
+    task: str
+    arguments: str
+    """The arguments as text, shortened."""
+    score: float
+
+
+class JobDetails(NamedTuple):
+    """Everything that is known about one job; `call` is None once it is over, `settled` before."""
+
+    id: str
+    queue: str
+    state: str
+    call: Call | None
+    settled: Settled | None
+    place: int | None
+    """How many jobs are before it, while it waits."""
+    due_in: float | None
+    """Seconds until it may run, while it is delayed."""
+    worker: str
+    retries: int
+    crashes: int
+    progress: control.Progress | None
+    lines: list[str]
+    """What it logged."""
+
+
+#: Words of the `state` script after which there is an outcome.
+OVER = ("over", "dead")
+
+
+def read_call(data: bytes) -> Call | None:
+    """Give the call of a job's bytes; None where there are none, or they are no call."""
+    try:
+        return decode_call(data) if data else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def read_line(job_id: str, state: str, score: float, data: bytes | None) -> JobLine:
+    """Give a line for a job of its bytes, whatever they are."""
+    call = read_call(data or b"")
+    if call is None:
+        return JobLine(job_id, state, "?", "undecodable" if data else "", score)
+    return JobLine(job_id, state, call.task, arguments_text(call), score)
+
+
+def arguments_text(call: Call, room: int = 80) -> str:
+    """Give the arguments of a call as text of at most `room` characters."""
+    try:
+        if not call.task:
+            text = repr(call.item())
+        else:
+            named = call.named()
+            text = ", ".join(
+                [*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())]
+            )
+    except (msgspec.MsgspecError, ValueError) as error:
+        text = f"undecodable: {error}"
+    return text if len(text) <= room else text[: room - 1] + "…"

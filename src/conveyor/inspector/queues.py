@@ -1,0 +1,26 @@
+"""Questions about queues: which there are, and how many jobs are where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.store import commands, plain
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.store.commands import Count
+
+
+def names() -> Query[list[str]]:
+    """Which queues were ever put to, sorted."""
+    return Query((plain.queues(),), lambda answers: list(answers[0]))
+
+
+def counts(queues: Sequence[str]) -> Query[dict[str, Count]]:
+    """How many jobs are where, by queue."""
+    return Query(
+        tuple(commands.count(name) for name in queues),
+        lambda answers: dict(zip(queues, answers, strict=True)),
+    )

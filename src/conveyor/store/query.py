@@ -1,0 +1,45 @@
+"""A question as a value: the commands that ask it, and how to read their answers.
+
+Questions of many askers can so travel in one round trip, and whoever asks decides when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.store.client import Client
+    from conveyor.store.commands import Command
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """What to ask a server, and how to make one value of the answers; changes nothing there."""
+
+    commands: tuple[Command, ...]
+    read: Callable[[Sequence[Any]], T]
+    """Gets the answers, as each command's own `read` gives them, in the order of `commands`."""
+
+    def ask(self, client: Client) -> T:
+        """Ask in one round trip; raises what `Client.run_all` raises."""
+        return self.read(client.run_all(self.commands) if self.commands else [])
+
+
+def together(queries: Sequence[Query[Any]]) -> Query[list[Any]]:
+    """Give the question that asks all of these in one round trip; its value lists theirs."""
+    commands = tuple(command for query in queries for command in query.commands)
+
+    def read(answers: Sequence[Any]) -> list[Any]:
+        values, first = [], 0
+        for query in queries:
+            last = first + len(query.commands)
+            values.append(query.read(answers[first:last]))
+            first = last
+        return values
+
+    return Query(commands, read)
