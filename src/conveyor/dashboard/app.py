@@ -1,0 +1,53 @@
+"""The page as an ASGI application: its routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from conveyor.dashboard import assets, pages
+from conveyor.dashboard.live import Live
+from conveyor.dashboard.page import Book
+from conveyor.dashboard.sampler import Sampler
+from conveyor.dashboard.site import Site
+from conveyor.errors import StoreError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from starlette.requests import Request
+
+    from conveyor.store import Client
+
+
+def application(client: Client, facts: dict[str, Any]) -> Starlette:
+    """Give the application for one server."""
+    book = Book(pages.ALL)
+    sampler = Sampler(client, book)
+    site = Site(client, sampler, book, facts)
+    live = Live(sampler)
+
+    async def healthy(_: Request) -> Response:
+        """Answer that this process lives; asks nobody."""
+        return PlainTextResponse("ok\n")
+
+    def ready(_: Request) -> Response:
+        """Answer whether the server answers."""
+        try:
+            sampler.sample() if not sampler.is_fresh() else None
+        except StoreError as error:
+            return JSONResponse({"ready": False, "why": str(error), "try": error.hint}, 503)
+        return JSONResponse({"ready": True})
+
+    routes = [
+        Route("/static/{version}/{name:path}", assets.asset),
+        Route("/healthz", healthy),
+        Route("/readyz", ready),
+        Route("/api/v1/events", live.stream),
+        Route("/api/v1/snapshot", live.snapshot),
+        Route("/{path:path}", site.answer),
+    ]
+    return Starlette(routes=routes)

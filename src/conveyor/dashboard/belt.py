@@ -1,0 +1,84 @@
+"""The page's own picture: producers on the left, the queue's slots in the middle, workers on the right, as values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.control import WorkerReport
+    from conveyor.store.commands import Count
+
+#: Slots that are drawn; a larger queue has several jobs to a slot.
+MOST_SLOTS = 40
+#: Signs of workers that are drawn; of a larger crew each stands for several.
+MOST_SIGNS = 200
+#: Producers that are drawn waiting for room.
+MOST_BLOCKED = 12
+#: One letter for each worker: at work, waiting, about to begin or to leave, told to take nothing.
+WORKING, WAITING, COMING, LEAVING, PAUSED = "w", "i", "s", "l", "p"
+_LETTERS = {"busy": WORKING, "idle": WAITING, "starting": COMING, "leaving": LEAVING}
+
+
+class Belt(msgspec.Struct, frozen=True):
+    """What is drawn of one queue."""
+
+    slots: int
+    filled: int
+    """Slots with jobs in them, from the workers' end."""
+    scale: int
+    """Jobs to a slot."""
+    signs: str
+    """One letter a worker, or a letter for several."""
+    per_sign: int
+    words: str
+    """The picture as a sentence."""
+
+
+def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
+    """Draw one queue."""
+    slots, scale = _slots(count)
+    letters = "".join(sorted(letter_of(worker) for worker in workers))[::-1]
+    per_sign = math.ceil(len(letters) / MOST_SIGNS) or 1
+    return Belt(
+        slots=slots,
+        filled=min(slots, math.ceil(count.waiting / scale)),
+        scale=scale,
+        signs=letters[::per_sign],
+        per_sign=per_sign,
+        words=_words(queue, count, letters),
+    )
+
+
+def letter_of(worker: WorkerReport) -> str:
+    """Give the sign of a worker; at work on another queue counts as at work, too."""
+    if getattr(worker, "paused", False) and worker.state != "busy":
+        return PAUSED
+    return _LETTERS.get(worker.state, WAITING)
+
+
+def _slots(count: Count) -> tuple[int, int]:
+    """Give how many slots are drawn, and how many jobs each holds: 1, 2, 5, 10, 20, 50, … where there is no bound."""
+    if count.maxsize:
+        scale = math.ceil(count.maxsize / MOST_SLOTS)
+        return math.ceil(count.maxsize / scale), scale
+    scale = 1
+    while count.waiting > MOST_SLOTS * scale:
+        scale = scale * 5 // 2 if str(scale)[0] == "2" else scale * 2
+    return MOST_SLOTS, scale
+
+
+def _words(queue: str, count: Count, letters: str) -> str:
+    place = (
+        f"{count.waiting:,} of {count.maxsize:,} slots taken"
+        if count.maxsize
+        else f"{count.waiting:,} jobs waiting"
+    )
+    working = letters.count(WORKING)
+    crew = f"{working} of {len(letters)} workers at work" if letters else "no workers"
+    parts = [place, *([f"{count.blocked} producers blocked"] if count.blocked else []), crew]
+    return f"{queue}: {', '.join(parts)}{'; paused' if count.paused else ''}."

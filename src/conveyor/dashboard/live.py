@@ -1,0 +1,66 @@
+"""The live channel: the stream of events, and the same by polling for those who cannot have it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from conveyor.dashboard.page import NoSuchThing
+from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, Viewer, events
+from conveyor.errors import ConveyorError, StoreError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from conveyor.dashboard.sampler import Sampler
+
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class Live:
+    """What open pages are told."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    async def stream(self, request: Request) -> Response:
+        """Open a stream of events about the pages named by `watch`; 503 where there are too many."""
+        if self.sampler.watcher_count >= MOST_STREAMS:
+            problem = {"title": "too many streams are open", "status": 503, "hint": "poll /api/v1/snapshot"}
+            return JSONResponse(problem, 503, media_type="application/problem+json")
+        viewer = Viewer(request.query_params.getlist("watch"))
+        return StreamingResponse(
+            events(self.sampler, viewer), media_type="text/event-stream", headers=_HEADERS
+        )
+
+    def snapshot(self, request: Request) -> Response:
+        """Answer once with what a stream would say now: the numbers, and the versions of the pages named by `watch`."""
+        sampler = self.sampler
+        try:
+            pulse = pulse_of(sampler.snapshot if sampler.is_fresh() else sampler.sample(), sampler.interval)
+        except StoreError as error:
+            problem = {
+                "title": "the server does not answer",
+                "status": 503,
+                "detail": str(error),
+                "hint": error.hint,
+            }
+            return JSONResponse(problem, 503, media_type="application/problem+json")
+        body: dict[str, Any] = {"pulse": pulse, "changed": []}
+        for address in request.query_params.getlist("watch")[:MOST_ADDRESSES]:
+            found = sampler.book.find(address)
+            if found is None or not request.state.access.may(found[0].right):
+                continue
+            try:
+                version = sampler.look(*found).version
+            except NoSuchThing:
+                version = "gone"
+            except ConveyorError:
+                continue
+            body["changed"].append({"address": address, "version": version})
+        return Response(
+            msgspec.json.encode(body), media_type="application/json", headers={"cache-control": "no-store"}
+        )

@@ -1,0 +1,7 @@
+"""All pages, in the order of the menu."""
+
+from __future__ import annotations
+
+from conveyor.dashboard.pages.overview import OVERVIEW
+
+ALL = (OVERVIEW,)

@@ -1,0 +1,50 @@
+"""The first page: how it goes, what needs somebody, and every queue's belt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor.dashboard.attention import Concern, concerns
+from conveyor.dashboard.page import Page
+from conveyor.dashboard.pulse import Pulse, pulse_of
+from conveyor.store import plain
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.snapshot import Snapshot
+
+#: Belts that are drawn; the queue table has all.
+MOST_BELTS = 8
+
+
+class Overview(NamedTuple):
+    """What the overview shows."""
+
+    pulse: Pulse
+    belts: list[str]
+    """The queues whose belts are drawn, those with the most to do first."""
+    queues: list[str]
+    concerns: list[Concern]
+
+    def essence(self) -> object:
+        """Give what the pulse does not keep current."""
+        states = [(name, one.paused, one.maxsize, one.workers > 0) for name, one in self.pulse.queues.items()]
+        return sorted(self.belts), self.queues, self.concerns, sorted(states)
+
+
+def _question(_: Wanted, __: Snapshot) -> Query[Any]:
+    return Query((plain.info("memory"),), lambda answers: answers[0])
+
+
+def _view(_: Wanted, snapshot: Snapshot, memory: dict[str, str]) -> Overview:
+    pulse = pulse_of(snapshot, 1.0)
+    return Overview(
+        pulse=pulse,
+        belts=list(pulse.queues)[:MOST_BELTS],
+        queues=sorted(pulse.queues),
+        concerns=concerns(snapshot, memory),
+    )
+
+
+OVERVIEW = Page("overview", "/", "Overview", _view, _question, menu="Overview", key="o", section="Overview")

@@ -1,0 +1,92 @@
+"""The few numbers that every open page gets each second: enough for its tiles and its belts, no job among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor.dashboard.belt import Belt, belt_of
+from conveyor.dashboard.snapshot import Rate, ended
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.snapshot import Snapshot
+
+#: Queues that are told of, those with the most to do first.
+MOST_QUEUES = 100
+
+
+class QueuePulse(msgspec.Struct, frozen=True):
+    """One queue's numbers."""
+
+    waiting: int
+    running: int
+    dead: int
+    blocked: int
+    maxsize: int
+    paused: bool
+    accepted: int
+    ended: int
+    """Both since the queue began, so that a viewer who misses one pulse misses no job."""
+    rate_in: float
+    rate_out: float
+    workers: int
+    busy: int
+    belt: Belt
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """All numbers of one moment."""
+
+    at: float
+    interval: float
+    """Seconds until the next one."""
+    waiting: int
+    running: int
+    dead: int
+    workers: int
+    busy: int
+    rate_in: float
+    rate_out: float
+    queues: dict[str, QueuePulse]
+
+
+def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
+    """Give the numbers of a snapshot."""
+    order = sorted(snapshot.queues.items(), key=lambda item: (-item[1].live, item[0]))[:MOST_QUEUES]
+    workers = snapshot.workers()
+    rates = list(snapshot.rates.values())
+    counts = list(snapshot.queues.values())
+    return Pulse(
+        at=round(snapshot.at, 3),
+        interval=interval,
+        waiting=sum(count.waiting for count in counts),
+        running=sum(count.leased for count in counts),
+        dead=sum(count.dead for count in counts),
+        workers=len(workers),
+        busy=sum(worker.state == "busy" for worker in workers),
+        rate_in=round(sum(rate.accepted for rate in rates), 2),
+        rate_out=round(sum(rate.ended for rate in rates), 2),
+        queues={name: _queue_pulse(snapshot, name) for name, _ in order},
+    )
+
+
+def _queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
+    count = snapshot.queues[name]
+    rate = snapshot.rates.get(name, Rate())
+    workers = snapshot.workers_of(name)
+    return QueuePulse(
+        waiting=count.waiting,
+        running=count.leased,
+        dead=count.dead,
+        blocked=count.blocked,
+        maxsize=count.maxsize,
+        paused=bool(count.paused),
+        accepted=count.accepted,
+        ended=ended(count),
+        rate_in=round(rate.accepted, 2),
+        rate_out=round(rate.ended, 2),
+        workers=len(workers),
+        busy=sum(worker.state == "busy" and worker.queue == name for worker in workers),
+        belt=belt_of(name, count, workers),
+    )

@@ -1,0 +1,128 @@
+"""From views to HTML: the templates, and how numbers, times and names are written in them. All text is escaped."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from conveyor.dashboard.svg import gantt, sparkline
+
+_PACKAGE = "conveyor.dashboard"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def number(value: float, digits: int = 0) -> str:
+    """Give a number with thin groups: 12,345."""
+    return f"{value:,.{digits}f}"
+
+
+def rate(value: float) -> str:
+    """Give jobs per second with as many digits as say something."""
+    if value == 0:
+        return "0"
+    return number(value, 0 if value >= 100 else 1 if value >= 10 else 2)  # noqa: PLR2004 - powers of ten
+
+
+def duration(seconds: float | None) -> str:
+    """Give a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
+    whole = int(seconds)
+    for unit, name, part, part_name in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", 1, "s"),
+    ):
+        if whole >= unit:
+            rest = whole % unit // part
+            return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count: float) -> str:
+    """Give bytes in the unit people would use."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":  # noqa: PLR2004
+            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:,.1f} {unit}"  # noqa: PLR2004
+        count /= 1024
+    return ""
+
+
+def moment(at: float | None, kind: str = "ago") -> Markup:
+    """Give a moment, seconds since 1970, as an element that the browser keeps current and shows in its own zone.
+
+    kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time).
+    """
+    if not at:
+        return Markup("–")
+    when = dt.datetime.fromtimestamp(at, dt.UTC)
+    text = when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" data-time="{}" title="{}">{}</time>').format(
+        when.isoformat(timespec="milliseconds").replace("+00:00", "Z"), kind, text, text
+    )
+
+
+def path_part(text: str) -> str:
+    """Give a name as one part of an address."""
+    return quote(text, safe="")
+
+
+def short(text: str, room: int = 60) -> str:
+    """Give the beginning of a text."""
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def worker_short(name: str) -> str:
+    """Give the last part of a worker's name: `host-1a2b/3` is `1a2b/3` to those who see the host anyway."""
+    return name.rpartition("-")[2]
+
+
+def icon(name: str, label: str = "") -> Markup:
+    """Give a sign of the sprite; without a label it is decoration for what stands beside it."""
+    if label:
+        return Markup('<svg class="icon" role="img" aria-label="{}"><use href="#i-{}"/></svg>').format(
+            label, name
+        )
+    return Markup('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>').format(name)
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Give the templates; missing names are errors."""
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "number": number,
+        "rate": rate,
+        "duration": duration,
+        "size": size,
+        "moment": moment,
+        "part": path_part,
+        "short": short,
+        "worker_short": worker_short,
+    }
+    env.globals |= {
+        "icon": icon,
+        "sparkline": sparkline,
+        "gantt": gantt,
+    }
+    return env
+
+
+def render(name: str, /, **what: Any) -> str:
+    """Give the HTML of a template."""
+    return environment().get_template(name).render(**what)

@@ -1,0 +1,210 @@
+"""Asks the server on behalf of all viewers: one round trip a second while anybody watches, none while nobody does."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from conveyor import clock
+from conveyor.dashboard import snapshot as snapshots
+from conveyor.dashboard.page import version_of
+from conveyor.dashboard.pulse import pulse_of
+from conveyor.errors import ConveyorError, StoreError
+from conveyor.store.query import Query, together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conveyor.dashboard.page import Book, Page, Wanted
+    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.store import Client
+
+#: Seconds between two samples; longer steps where the server takes long to answer.
+STEPS = (1.0, 2.0, 5.0, 15.0)
+#: Part of a step that an answer may take before the next step is longer, and below which it is shorter again.
+TOO_SLOW, FAST_ENOUGH = 0.25, 0.05
+#: Seconds that a page waits for the server before it says that there is no answer.
+WITHIN = 3.0
+#: Pages that are remembered for those who come right after.
+MOST_REMEMBERED = 200
+
+_log = logging.getLogger("conveyor.dashboard")
+
+
+class Sight(NamedTuple):
+    """A page as it is now: the snapshot it was made with, what it shows, and a text that names this state of it."""
+
+    snapshot: Snapshot
+    view: Any
+    version: str
+
+
+class Watcher(Protocol):
+    """Somebody who wants to be told."""
+
+    @property
+    def addresses(self) -> Iterable[str]:
+        """The pages that this one has open."""
+
+    def tell(self, topic: str, data: object) -> None:
+        """Take news in; from any thread. Newer ones on a topic replace what was not sent yet."""
+
+
+class _Seen(NamedTuple):
+    at: float
+    sight: Sight
+
+
+class Sampler:
+    """One per process. Its thread runs only while there are watchers."""
+
+    def __init__(self, client: Client, book: Book) -> None:
+        self.client = client
+        self.book = book
+        self.snapshot = snapshots.NOTHING
+        self.step = 0
+        self.trouble = ""
+        """Why the last sample failed; empty when it did not."""
+        self.took = 0.0
+        """Seconds that the last sample took, there and back."""
+        self._sampled_at = float("-inf")
+        self._watchers: set[Watcher] = set()
+        self._seen: dict[str, _Seen] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two samples now."""
+        return STEPS[self.step]
+
+    @property
+    def watcher_count(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
+    def look(self, page: Page, wanted: Wanted) -> Sight:
+        """Give a page as it is now, at most one second old; raises NoSuchThing, or StoreError without an answer."""
+        seen = self._seen.get(wanted.address)
+        if seen is not None and clock.monotonic() - seen.at < STEPS[0]:
+            return seen.sight
+        if not self.is_fresh():
+            self.sample()
+        answers = self._ask(page.question(wanted, self.snapshot))
+        return self._remember(page, wanted, answers)
+
+    def is_fresh(self) -> bool:
+        """Tell whether the snapshot is at most one step old."""
+        return clock.monotonic() - self._sampled_at < self.interval
+
+    def sample(self) -> Snapshot:
+        """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""
+        for _ in range(2):
+            before = self.snapshot
+            sample = self._ask(snapshots.question(before))
+            self._take(sample, before)
+            if snapshots.is_complete(sample, before):
+                break
+        return self.snapshot
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell a watcher from now on what changes."""
+        with self._lock:
+            self._watchers.add(watcher)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="conveyor-sampler", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell a watcher nothing more."""
+        with self._lock:
+            self._watchers.discard(watcher)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._watchers:
+                    self._thread = None
+                    return
+            began = clock.monotonic()
+            self._sample_for_all()
+            self._wake.clear()
+            left = self.interval - (clock.monotonic() - began)
+            while left > 0 and self._watchers:
+                self._wake.wait(left)
+                self._wake.clear()
+                left = self.interval - (clock.monotonic() - began)
+
+    def _sample_for_all(self) -> None:
+        with self._lock:
+            watchers = list(self._watchers)
+        pages = self._pages(watchers)
+        before = self.snapshot
+        questions: list[Query[Any]] = [snapshots.question(before)]
+        questions += [page.question(wanted, before) for page, wanted in pages.values()]
+        began = clock.monotonic()
+        try:
+            sample, *answers = self._ask(together(questions))
+        except StoreError as error:
+            self._fail(error, watchers)
+            return
+        self._pace(clock.monotonic() - began)
+        self._take(sample, before)
+        versions = {}
+        for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
+            try:
+                versions[address] = self._remember(page, wanted, answer).version
+            except ConveyorError:  # what it is about has gone; whoever asks for the page is told
+                versions[address] = "gone"
+            except Exception:  # noqa: BLE001 - one page that cannot be made must not keep the others
+                _log.exception("the page %s cannot be made", address)
+        pulse = pulse_of(self.snapshot, self.interval)
+        for watcher in watchers:
+            watcher.tell("pulse", pulse)
+            for address in watcher.addresses:
+                if address in versions:
+                    watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
+
+    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
+        pages = {}
+        for address in {address for watcher in watchers for address in watcher.addresses}:
+            found = self.book.find(address)
+            if found is not None:
+                pages[address] = found
+        return pages
+
+    def _ask(self, query: Query[Any]) -> Any:
+        if not query.commands:
+            return query.read([])
+        return query.read(self.client.run_all(query.commands, patience=0.5, within=WITHIN))
+
+    def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
+        self.snapshot = snapshots.snapshot_of(sample, before)
+        self._sampled_at = clock.monotonic()
+        self.trouble = ""
+
+    def _fail(self, error: StoreError, watchers: Iterable[Watcher]) -> None:
+        self.trouble = str(error)
+        self.step = min(self.step + 1, len(STEPS) - 2)
+        for watcher in watchers:
+            watcher.tell("trouble", {"why": self.trouble, "try": error.hint})
+
+    def _pace(self, took: float) -> None:
+        """Ask less often where the server takes its time: looking must not cost what is looked at."""
+        self.took = took
+        if took > TOO_SLOW * self.interval:
+            self.step = min(self.step + 1, len(STEPS) - 1)
+        elif self.step and took < FAST_ENOUGH * self.interval:
+            self.step -= 1
+
+    def _remember(self, page: Page, wanted: Wanted, answers: Any) -> Sight:
+        view = page.view(wanted, self.snapshot, answers)
+        sight = Sight(self.snapshot, view, version_of(view))
+        if len(self._seen) >= MOST_REMEMBERED:
+            self._seen.clear()
+        self._seen[wanted.address] = _Seen(clock.monotonic(), sight)
+        return sight

@@ -1,0 +1,113 @@
+"""How a page, a part of one, or a problem becomes a response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import HTMLResponse, Response
+
+from conveyor.dashboard import assets
+from conveyor.dashboard.page import NoSuchThing
+from conveyor.dashboard.rendering import render
+from conveyor.errors import ConveyorError, StoreError
+from conveyor.store.address import shown
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from conveyor.dashboard.page import Book, Page, Wanted
+    from conveyor.dashboard.sampler import Sampler, Sight
+    from conveyor.store import Client
+
+#: The request header by which a browser asks for the inner part of a page that it has open.
+PART = "conveyor-part"
+
+
+class Site:
+    """All pages of one server."""
+
+    def __init__(self, client: Client, sampler: Sampler, book: Book, facts: dict[str, Any]) -> None:
+        self.client = client
+        self.sampler = sampler
+        self.book = book
+        self.facts = facts
+        """What every page shows: read_only, insecure, label and so on."""
+
+    def answer(self, request: Request) -> Response:
+        """Answer with the page of the request's path: whole, or its inner part, or that nothing has changed."""
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
+        found = self.book.of_path(path, dict(request.query_params))
+        if found is None:
+            return self.problem(request, 404, "There is no such page", path)
+        page, wanted = found
+        access = request.state.access
+        if not access.may(page.right):
+            return self.problem(
+                request, 403, "You may not see this page", f"it needs the right to {page.right}"
+            )
+        try:
+            sight = self.sampler.look(page, wanted)
+        except ConveyorError as error:
+            return self._fault(request, error)
+        return self._page(request, page, wanted, sight)
+
+    def _fault(self, request: Request, error: ConveyorError) -> Response:
+        if isinstance(error, StoreError):
+            return self.problem(request, 503, "The server does not answer", str(error), error.hint)
+        return self.problem(
+            request, 404 if isinstance(error, NoSuchThing) else 400, str(error), "", error.hint
+        )
+
+    def _page(self, request: Request, page: Page, wanted: Wanted, sight: Sight) -> Response:
+        """Answer with a page, or with its inner part, or that nothing has changed."""
+        access = request.state.access
+        tag = f'"{sight.version}-{access.role}-{assets.version()}"'
+        part = request.headers.get(PART) == "main"
+        headers = {"etag": tag, "cache-control": "no-cache", "vary": f"{PART}, cookie, authorization"}
+        if part and request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        what = self._context(request, sight)
+        body = render(
+            "part.html" if part else "layout.html",
+            **what,
+            page=page,
+            address=wanted.address,
+            wanted=wanted,
+            template=f"{page.name}.html",
+        )
+        return HTMLResponse(body, headers=headers)
+
+    def problem(self, request: Request, status: int, what: str, why: str = "", hint: str = "") -> Response:
+        """Answer that something is wrong: what, why, what to try. One about a server that is away heals."""
+        access = getattr(request.state, "access", None)
+        body = render(
+            "problem.html",
+            **self._facts(request),
+            status=status,
+            what=what,
+            why=why,
+            hint=hint,
+            access=access,
+        )
+        return HTMLResponse(body, status_code=status, headers={"cache-control": "no-store"})
+
+    def _facts(self, request: Request) -> dict[str, Any]:
+        root = request.scope.get("root_path", "").rstrip("/")
+        return {
+            "root": root,
+            "static": f"{root}/static/{assets.version()}",
+            "menu": [one for one in self.book.pages if one.menu],
+            "server": shown(self.client.url),
+            **self.facts,
+        }
+
+    def _context(self, request: Request, sight: Sight) -> dict[str, Any]:
+        access = request.state.access
+        return {
+            **self._facts(request),
+            "access": access,
+            "may": access.may,
+            "snapshot": sight.snapshot,
+            "view": sight.view,
+            "version": sight.version,
+        }

@@ -1,0 +1,110 @@
+"""What the page knows of a whole server at one moment: counts of all queues, reports of all consumers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor.inspector import queues, workers
+from conveyor.store import plain
+from conveyor.store.commands import Count
+from conveyor.store.query import Query, together
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conveyor.control import ConsumerReport, WorkerReport
+
+#: Seconds of a sample at least, for a rate to be worth saying.
+SHORTEST = 0.2
+
+
+class Rate(NamedTuple):
+    """Jobs per second between two samples."""
+
+    accepted: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One sample. Nothing in it changes any more, so all viewers share it."""
+
+    at: float
+    """Seconds since 1970, by the server's clock."""
+    queues: Mapping[str, Count] = field(default_factory=dict)
+    consumers: Sequence[ConsumerReport] = ()
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    on_list: Sequence[str] = ()
+    """Names of consumers that were to be asked about in the next sample; some may be gone."""
+
+    def workers_of(self, queue: str) -> list[WorkerReport]:
+        """Give the workers that take from a queue."""
+        return [
+            worker for consumer in self.consumers if queue in consumer.queues for worker in consumer.workers
+        ]
+
+    def workers(self) -> list[WorkerReport]:
+        """Give all workers."""
+        return [worker for consumer in self.consumers for worker in consumer.workers]
+
+
+NOTHING = Snapshot(0.0)
+EMPTY = Count(*[0] * len(Count._fields))
+
+
+class Sample(NamedTuple):
+    """The raw answers of one look, before they are compared with the look before."""
+
+    at: float
+    names: list[str]
+    counts: dict[str, Count]
+    consumers: list[str]
+    reports: list[ConsumerReport]
+
+
+def question(before: Snapshot) -> Query[Sample]:
+    """Ask for a sample in one round trip.
+
+    Which queues and consumers there are is known from the sample before, so a new one is counted from the next on.
+    """
+    parts: list[Query[Any]] = [
+        Query((plain.server_time(),), lambda answers: answers[0]),
+        queues.names(),
+        queues.counts(list(before.queues)),
+        workers.consumers(),
+        workers.reports(before.on_list),
+    ]
+    asked = together(parts)
+    return Query(asked.commands, lambda answers: Sample(*asked.read(answers)))
+
+
+def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
+    """Make a snapshot of a sample; queues that are new stand in it without counts until the next."""
+    seconds = sample.at - before.at
+    counts = {name: sample.counts.get(name, EMPTY) for name in sample.names}
+    rates = {
+        name: _rate(count, before.queues.get(name), seconds)
+        for name, count in counts.items()
+        if seconds >= SHORTEST
+    }
+    order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
+    return Snapshot(sample.at, counts, order, rates, sample.consumers)
+
+
+def is_complete(sample: Sample, before: Snapshot) -> bool:
+    """Tell whether all that is there was asked about."""
+    return set(sample.names) <= set(before.queues) and set(sample.consumers) <= set(before.on_list)
+
+
+def _rate(now: Count, before: Count | None, seconds: float) -> Rate:
+    if before is None or before is EMPTY:
+        return Rate()
+    return Rate(
+        max(0, now.accepted - before.accepted) / seconds, max(0, ended(now) - ended(before)) / seconds
+    )
+
+
+def ended(count: Count) -> int:
+    """Give how many jobs of a queue have ended, however they did."""
+    return count.finished + count.cancelled + count.dead + count.discarded

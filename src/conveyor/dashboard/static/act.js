@@ -1,0 +1,143 @@
+// Buttons that do something: <button data-act="/api/v1/…" data-method data-body data-ask data-words data-typed data-yes
+// data-done>. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
+import { root } from "./bus.js";
+import { refresh } from "./part.js";
+import { toast } from "./shell.js";
+
+const ANSWER_EVERY = 300; // ms
+const NO_ANSWER = 10_000; // ms without a first answer
+const LONGEST = 600_000; // ms that an order is followed
+
+export async function call(path, method = "POST", body = undefined) {
+  const options = { method, headers: { accept: "application/json" } };
+  if (body !== undefined) {
+    options.headers["content-type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let reply;
+  try {
+    reply = await fetch(root + path, options);
+  } catch {
+    return { ok: false, status: 0, data: { title: "the page's own server does not answer", hint: "is it still running?" } };
+  }
+  const text = await reply.text();
+  let data = {};
+  try { data = text ? JSON.parse(text) : {}; } catch { data = { title: text.slice(0, 200) }; }
+  return { ok: reply.ok, status: reply.status, data };
+}
+
+export function problemText(data) {
+  return [data.title, data.detail, data.hint].filter(Boolean).join(". ");
+}
+
+function ask(button) {
+  const dialog = document.getElementById("confirm");
+  const typed = document.getElementById("confirm-typed");
+  const yes = document.getElementById("confirm-yes");
+  const name = button.dataset.typed ?? "";
+  document.getElementById("confirm-title").textContent = button.dataset.ask;
+  document.getElementById("confirm-words").textContent = button.dataset.words ?? "";
+  document.getElementById("confirm-typed-label").hidden = !name;
+  document.getElementById("confirm-name").textContent = name;
+  document.getElementById("confirm-reason").value = "";
+  typed.value = "";
+  yes.textContent = button.dataset.yes ?? button.textContent.trim();
+  yes.disabled = Boolean(name);
+  typed.oninput = () => { yes.disabled = typed.value !== name; };
+  dialog.showModal();
+  (name ? typed : document.getElementById("confirm-reason")).focus();
+  return new Promise((done) => {
+    dialog.addEventListener("close", () => {
+      done(dialog.returnValue === "yes" ? document.getElementById("confirm-reason").value.trim() : null);
+      dialog.returnValue = "";
+    }, { once: true });
+  });
+}
+
+// Enter in a field of the dialog means the answer that the dialog is about, if it may be given.
+function onEnter(event) {
+  if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
+  event.preventDefault();
+  const yes = document.getElementById("confirm-yes");
+  if (!yes.disabled) yes.click();
+}
+
+function targetWords(targets) {
+  return Object.entries(targets).map(([name, one]) =>
+    `${name}: ${one.state}${one.detail && one.state !== "done" ? ` (job ${one.detail})` : ""}`).join("; ");
+}
+
+// Follows an order to workers: requested, acknowledged, done, or no answer.
+export async function follow(order, targets, title, onDone) {
+  const box = toast(`${title}: requested`, "", 0);
+  const began = Date.now();
+  let known = Object.fromEntries(targets.map((name) => [name, { state: "requested" }]));
+  while (Date.now() - began < LONGEST) {
+    await new Promise((done) => { setTimeout(done, ANSWER_EVERY); });
+    const { ok, data } = await call(`/api/v1/orders/${order}`, "GET");
+    if (ok) for (const one of data.answers) known = { ...known, [one.target]: one };
+    const states = Object.values(known).map((one) => one.state);
+    const silent = states.includes("requested") && Date.now() - began > NO_ANSWER;
+    if (silent) {
+      for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no answer in 10 s" };
+    }
+    const text = `${title}. ${targetWords(known)}`;
+    if (box.textContent !== text) { box.textContent = text; refresh(true); }
+    if (!states.some((state) => state === "requested" || state === "acknowledged") || silent) {
+      box.classList.add(silent || states.includes("unknown") ? "wrong" : "good");
+      break;
+    }
+  }
+  onDone?.(known);
+  setTimeout(() => box.remove(), 8000);
+  refresh(true);
+}
+
+export async function act(button, extra = {}) {
+  let reason = "";
+  if (button.dataset.ask) {
+    reason = await ask(button);
+    if (reason === null) return null;
+  }
+  const title = button.dataset.done ?? button.dataset.yes ?? button.textContent.trim();
+  const body = { ...JSON.parse(button.dataset.body ?? "{}"), ...extra };
+  if (reason) body.reason = reason;
+  button.disabled = true;
+  const { ok, data } = await call(button.dataset.act, button.dataset.method ?? "POST", body);
+  button.disabled = false;
+  if (!ok) { toast(`${title}: ${problemText(data)}`, "wrong", 12_000); return null; }
+  if (data.order) follow(data.order, data.targets ?? [], title, (known) => showDetail(button, known));
+  else toast(data.message ?? `${title}: done`, "good");
+  if (data.go) { location.assign(root + data.go); return data; }
+  refresh(true);
+  return data;
+}
+
+// An answer that brings text, such as a stack, is shown where the button says.
+function showDetail(button, known) {
+  const place = button.dataset.detail && document.getElementById(button.dataset.detail);
+  if (!place) return;
+  place.hidden = false;
+  place.textContent = Object.values(known).map((one) => one.detail).filter(Boolean).join("\n") || "no answer";
+}
+
+export function startActions() {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-act]");
+    if (button && !button.hasAttribute("data-chosen")) { event.preventDefault(); act(button); }
+    const copy = event.target.closest("[data-copy]");
+    if (copy) copyText(copy.dataset.copy);
+  });
+  document.getElementById("confirm").addEventListener("keydown", onEnter);
+}
+
+function copyText(text) {
+  if (navigator.clipboard) { navigator.clipboard.writeText(text).then(() => toast(`Copied ${text}`)); return; }
+  const field = document.createElement("textarea"); // pages that are not a secure context have no clipboard object
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+  toast(`Copied ${text}`);
+}

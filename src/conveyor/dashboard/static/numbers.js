@@ -1,0 +1,36 @@
+// Numbers that every pulse brings, written into the text nodes that show them.
+import { hear } from "./bus.js";
+
+const RATES = new Set(["rate_in", "rate_out"]);
+
+export function written(name, value) {
+  if (RATES.has(name)) {
+    const digits = value === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+    return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+  return value.toLocaleString("en");
+}
+
+export function put(element, text) {
+  if (element.firstChild?.nodeType === Node.TEXT_NODE && element.childNodes.length === 1) {
+    if (element.firstChild.data !== text) element.firstChild.data = text;
+  } else element.textContent = text;
+}
+
+function show(pulse) {
+  for (const element of document.querySelectorAll("[data-total]")) {
+    const name = element.dataset.total;
+    if (name in pulse) put(element, written(name, pulse[name]));
+  }
+  for (const row of document.querySelectorAll("[data-queue]")) {
+    const numbers = pulse.queues[row.dataset.queue];
+    if (!numbers) continue;
+    for (const element of row.querySelectorAll("[data-n]")) {
+      if (element.dataset.n in numbers) put(element, written(element.dataset.n, numbers[element.dataset.n]));
+    }
+  }
+}
+
+export function startNumbers() {
+  hear("pulse", show);
+}

@@ -1,0 +1,5 @@
+// Before anything is drawn: the theme that was chosen, if one was.
+try {
+  const chosen = localStorage.getItem("conveyor-theme");
+  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+} catch { /* storage is off: the system's theme it is */ }

@@ -1,0 +1,86 @@
+"""Server-sent events: each viewer has one slot per topic that holds the latest news, so a slow one costs no memory.
+
+The protocol is that of the HTML standard, section 9.2 (text/event-stream).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor import clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from conveyor.dashboard.sampler import Sampler
+
+#: Streams of one process at most; further viewers are told to poll.
+MOST_STREAMS = 200
+#: Seconds without news after which a comment is sent, so that nobody in between hangs up.
+PING = 15.0
+#: Seconds after which a stream ends and the browser opens the next: a login taken back, a new version take effect.
+LONGEST = 600.0
+#: Addresses that one stream may watch: the open tabs of one browser.
+MOST_ADDRESSES = 30
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Viewer:
+    """One open stream."""
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self.addresses = frozenset(list(addresses)[:MOST_ADDRESSES])
+        self._loop = asyncio.get_running_loop()
+        self._news: dict[str, object] = {}
+        self._said: dict[str, object] = {}
+        self._ready = asyncio.Event()
+
+    def tell(self, topic: str, data: object) -> None:
+        """Take news in; from any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._put, topic, data)
+
+    def _put(self, topic: str, data: object) -> None:
+        self._news[topic] = data
+        self._ready.set()
+
+    async def take(self, seconds: float) -> dict[str, object]:
+        """Give what is new by topic, after `seconds` at the latest; what was said before is not news."""
+        try:
+            await asyncio.wait_for(self._ready.wait(), seconds)
+        except TimeoutError:
+            return {}
+        self._ready.clear()
+        news, self._news = self._news, {}
+        fresh = {
+            topic: data for topic, data in news.items() if topic == "pulse" or self._said.get(topic) != data
+        }
+        self._said.update(fresh)
+        return fresh
+
+
+async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) -> AsyncIterator[bytes]:
+    """Give the bytes of one stream, until it has lasted long enough or the viewer goes away."""
+    deadline = clock.Deadline(longest)
+    sampler.watch(viewer)
+    try:
+        yield f"retry: {random.randint(1500, 3000)}\n\n".encode()  # noqa: S311 - only spreads those who come back
+        while not deadline.passed():
+            news = await viewer.take(min(PING, deadline.left(PING) or 0.001))
+            if not news:
+                yield b": still here\n\n"
+            for topic, data in news.items():
+                yield message(topic.partition(" ")[0], data)
+        yield b"event: over\ndata: {}\n\n"
+    finally:
+        sampler.unwatch(viewer)
+
+
+def message(kind: str, data: object) -> bytes:
+    """Give the bytes of one event."""
+    return b"event: " + kind.encode() + b"\ndata: " + _encode(data) + b"\n\n"

@@ -1,0 +1,55 @@
+"""Small pictures made on the server: sparklines and Gantt strips. Sizes are attributes, so no style is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WIDTH, _HEIGHT = 120, 28
+_BAR = Markup(
+    '<rect class="bar {}" x="{:.1f}" y="{}" width="{:.1f}" height="14" rx="3"><title>{}</title></rect>'
+)
+
+
+class Bar(NamedTuple):
+    """One attempt in a Gantt strip; times in seconds since 1970."""
+
+    label: str
+    start: float
+    end: float
+    state: str
+
+
+def sparkline(values: Sequence[float], words: str, kind: str = "") -> Markup:
+    """Give a line of values from left to right; `words` say the same for those who do not see it."""
+    most = max(values, default=0) or 1
+    step = _WIDTH / max(len(values) - 1, 1)
+    points = [
+        f"{place * step:.1f},{_HEIGHT - 2 - value / most * (_HEIGHT - 4):.1f}"
+        for place, value in enumerate(values)
+    ]
+    area = f"0,{_HEIGHT} {' '.join(points)} {_WIDTH},{_HEIGHT}"
+    return Markup(
+        '<svg class="spark {}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}" '
+        'preserveAspectRatio="none"><polygon points="{}"/><polyline points="{}"/></svg>'
+    ).format(kind, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, words, area, " ".join(points))
+
+
+def gantt(bars: Sequence[Bar], begin: float, end: float) -> Markup:
+    """Give a strip of attempts between two moments, one row each; text for readers stands in a table beside it."""
+    span = max(end - begin, 1e-6)
+    rows = []
+    for place, bar in enumerate(bars):
+        left = (bar.start - begin) / span * 1000
+        width = max((bar.end - bar.start) / span * 1000, 3)
+        state = bar.state.replace(" ", "-")
+        rows.append(_BAR.format(state, left, place * 20 + 3, min(width, 1003 - left), bar.label))
+    height = max(len(bars) * 20, 20)
+    return Markup(
+        '<svg class="gantt" viewBox="0 0 1000 {}" width="100%" height="{}" preserveAspectRatio="none" role="img" '
+        'aria-label="{}">{}</svg>'
+    ).format(height, height, f"{len(bars)} attempts on a time line", Markup("").join(rows))
