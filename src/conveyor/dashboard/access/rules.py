@@ -1,0 +1,85 @@
+"""The rules that every request must keep, whoever sends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.dashboard.access import asgi
+from conveyor.dashboard.access.hosts import is_allowed, origin, split_host
+from conveyor.dashboard.access.problem import refused
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.access.asgi import Receive, Scope
+    from conveyor.dashboard.access.policy import Policy
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+
+def check_host(scope: Scope, policy: Policy) -> None:
+    """Refuse a request for a name that is not ours: a page of another site may have made it point here."""
+    text = policy.proxies.host(scope)
+    host = split_host(text) if text else None
+    if host is None:
+        raise refused(400, "bad-host", "The request does not name one host.")
+    if not is_allowed(host, policy.hosts):
+        hint = "If this is a name of this page, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)."
+        raise refused(421, "wrong-host", "This page is not served under that name.", hint)
+
+
+def check_shape(scope: Scope) -> None:
+    """Refuse paths that mean another path, and bodies where none belongs."""
+    segments = str(scope["path"]).replace("\\", "/").split("/")
+    if "." in segments or ".." in segments or "\0" in scope["path"]:
+        raise refused(400, "bad-path", "The path has segments that lead elsewhere.")
+    if scope["method"] in READS and asgi.has_body(scope):
+        raise refused(400, "unwanted-body", f"A {scope['method']} request has no body.")
+
+
+def check_origin(scope: Scope, policy: Policy) -> None:
+    """Refuse a change that a page of another site asks for, or that does not say which page does."""
+    told = asgi.headers(scope, "sec-fetch-site")
+    if told:
+        if told != ["same-origin"]:
+            raise refused(
+                403, "cross-site", "Changes are accepted from this page alone, not from other sites."
+            )
+        return
+    ours = origin(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
+    theirs = asgi.header(scope, "origin")
+    if theirs is None:
+        hint = "Programs show a token: Authorization: Bearer …"
+        raise refused(403, "no-origin", "The request does not say which page it comes from.", hint)
+    if theirs != ours:
+        hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."
+        raise refused(
+            403, "cross-site", "Changes are accepted from this page alone, not from other sites.", hint
+        )
+
+
+def check_reader(scope: Scope) -> None:
+    """Refuse what a page of another site reads in the background; following a link is fine."""
+    site, mode = asgi.headers(scope, "sec-fetch-site"), asgi.header(scope, "sec-fetch-mode")
+    if asgi.is_api(scope) and site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
+        raise refused(403, "cross-site", "Other sites may not read this page's data.")
+
+
+async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:
+    """Give a change's whole body, if it is of the right kind and size.
+
+    Only a DELETE may come without a kind, when it has no body: other sites cannot send one unasked.
+    """
+    without = scope["method"] == "DELETE" and not asgi.headers(scope, "content-type")
+    if not without and asgi.media_type(scope) != kind:
+        raise refused(415, "wrong-type", f"The body must be {kind}.")
+    try:
+        body = await asgi.read_body(scope, receive, limit)
+    except asgi.BodyTooLarge:
+        detail = f"The body has more than {limit} bytes."
+        raise refused(413, "too-large", detail, headers=(("connection", "close"),)) from None
+    except asgi.BodyMissing:
+        raise refused(408, "no-body", "The body did not come to its end.") from None
+    if body and without:
+        raise refused(415, "wrong-type", f"The body must be {kind}.")
+    return body
