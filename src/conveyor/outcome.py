@@ -1,4 +1,4 @@
-"""What a run amounts to, as values (Done, Retry, Fail, Release), and what is kept of it (Settled)."""
+"""What a run amounts to, as values (Done, Retry, Fail, Release), and what is kept of it (Settled and the rest)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from msgspec import Raw
 from conveyor import codec
 from conveyor.call import SIZE_LIMIT
 from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
+from conveyor.redaction import redacted
 
 #: Characters of a message and of a traceback that are kept.
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
+#: Characters of a message that are kept of an attempt.
+ATTEMPT_LIMIT = 200
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +49,21 @@ class Release(msgspec.Struct, frozen=True, gc=False):
 Outcome = Done | Fail | Retry | Cancel | Release
 
 
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The run that a job ended with, for people; kept with the outcome. It ended `Settled.elapsed` after `started`."""
+
+    task: str
+    arguments: str
+    """The beginning of its arguments as text, without secrets; empty where nobody who knew them told."""
+    started: float
+    """Seconds since 1970, by the worker's clock."""
+    worker: str
+    attempt: int
+    """1 for the first, one more for each retry and each lost worker."""
+    waited: float = 0.0
+    """Seconds from the put to the start of a first attempt, by the clocks of producer and worker; else 0."""
+
+
 class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The kept outcome of a job that has ended."""
 
@@ -54,6 +72,8 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     value: Raw
     elapsed: float = 0.0
     """Seconds the last run took."""
+    run: Run | None = None
+    """Who ran it, and how; None where the server ended it, and for most jobs of a flood."""
 
     def result(self) -> Any:
         """Give the task's result, or raise what the outcome says: JobFailed, JobLost or JobCancelled."""
@@ -83,11 +103,35 @@ class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int
     at: float
     """Seconds since 1970, by the worker's clock."""
+    waited: float = 0.0
+    """As in Run."""
+    arguments: str = ""
+    """As in Run."""
 
 
+class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run after which the job went on or was dead, as it is kept with the job."""
+
+    attempt: int
+    started: float
+    """Seconds since 1970, by the worker's clock; 0 where nobody who knew it told."""
+    elapsed: float
+    worker: str
+    state: str
+    """retried, failed, lost or timed out."""
+    kind: str = ""
+    """Type of the error."""
+    message: str = ""
+    """What it says: at most 200 characters, without passwords of addresses."""
+
+
+encode = msgspec.msgpack.Encoder().encode
 decode_note = msgspec.msgpack.Decoder(Note).decode
+decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
-_HEADS = {state: b"\x93" + codec.encode(state) for state in ("done", "failed", "cancelled", "lost", "gone")}
+_STATES = ("done", "failed", "cancelled", "lost", "gone")
+_HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
+_HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}
 _NOTHING = codec.encode(None)
 
 
@@ -100,9 +144,28 @@ def decode_settled(data: bytes) -> Settled:
         raise msgspec.DecodeError(message) from error
 
 
-def encode_settled(state: str, value: bytes = _NOTHING, elapsed: float = 0.0) -> bytes:
+def encode_settled(
+    state: str, value: bytes = _NOTHING, elapsed: float = 0.0, run: Run | None = None
+) -> bytes:
     """Give the bytes that are kept of an outcome; `value` is already encoded."""
+    if run is not None:
+        return _HEADS_WITH_RUN[state] + value + codec.encode(elapsed) + encode(run)
     return _HEADS[state] + value + codec.encode(elapsed)
+
+
+def note_of(job_id: str, state: str, run: Run, elapsed: float) -> bytes:
+    """Give the bytes of the history's note on a run that has ended."""
+    ended = round(run.started + elapsed, 3)
+    return encode(
+        Note(job_id, run.task, state, elapsed, run.worker, run.attempt, ended, run.waited, run.arguments)
+    )
+
+
+def attempt_of(state: str, run: Run, elapsed: float, error: bytes) -> bytes:
+    """Give the bytes of the attempt that a run was; `error` as `describe_error` gives it."""
+    kind, message, _ = codec.decode(error)
+    message = str(redacted(message))[:ATTEMPT_LIMIT]
+    return encode(Attempt(run.attempt, run.started, elapsed, run.worker, state, kind, message))
 
 
 def result_bytes(value: object, *, typed: bool) -> Done | Fail:

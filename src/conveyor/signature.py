@@ -87,6 +87,12 @@ class Signature:
             return value
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the positional parameters in their order; one that takes all the rest comes last, with a star."""
+        rest = [f"*{one.name}" for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
+        return (*self._positional, *rest)
+
+    @property
     def gives_objects(self) -> bool:
         """Tell whether a return hint lets the caller rebuild objects of own classes."""
         return self.result_hint is not Any

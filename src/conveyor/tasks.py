@@ -36,6 +36,7 @@ class Task(Generic[P, R]):
         self.split: Callable[..., list[dict[str, Any]]] | None = None
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
+        self.redact: tuple[str, ...] = ()
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", name)
         self.__qualname__ = getattr(function, "__qualname__", name)
@@ -74,6 +75,7 @@ class Task(Generic[P, R]):
             structs.replace(self.run, **known_run),
         )
         other.split, other.join, other.check = self.split, self.join, self.check
+        other.redact = self.redact
         return other
 
     def checks(self, function: F) -> F:
@@ -185,6 +187,7 @@ def task(
     queue: str = "default",
     priority: int = 0,
     retries: int = 0,
+    redact: Iterable[str] = (),
     **run: float | None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
@@ -195,12 +198,14 @@ def task(
     queue: str = "default",
     priority: int = 0,
     retries: int = 0,
+    redact: Iterable[str] = (),
     **run: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task.
 
     Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
-    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds.
+    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds,
+    `redact` names of parameters and mapping keys that are secret besides those that `conveyor.redaction` knows.
     The name is the module's and the function's, unless `name` is given.
     """
 
@@ -211,6 +216,7 @@ def task(
             PutOptions(queue=queue, priority=priority),
             RunOptions(retries, **run),
         )
+        made.redact = tuple(redact)
         registry.add(made)
         return made
 

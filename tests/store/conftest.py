@@ -104,13 +104,13 @@ class Lane:
         }
         hashes = {
             name: set(self.raw.hkeys(self.key(name)))
-            for name in ("leases", "jobs", "tries", "priorities", "reasons")
+            for name in ("leases", "jobs", "tries", "priorities", "reasons", "groups")
         }
         known = set().union(*indexes.values())
         assert sum(map(len, indexes.values())) == len(known), "a job is in two places"
         assert hashes["jobs"] == known
         assert hashes["leases"] == indexes["leased"]
-        assert hashes["reasons"] == indexes["dead"]
+        assert hashes["reasons"] == hashes["groups"] == indexes["dead"]
         assert hashes["tries"] <= known - indexes["dead"]
         assert hashes["priorities"] <= indexes["delayed"]
         assert self.count().imbalance == 0

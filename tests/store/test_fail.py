@@ -14,7 +14,7 @@ TOP = 255 * 2**45
 
 
 def failure(job_id: str, outcome: str = "failed") -> Settlement:
-    return Settlement(job_id, outcome.encode(), 600.0, b"note")
+    return Settlement(job_id, outcome.encode(), 600.0, b"note", b"attempt", "5af3")
 
 
 def dead(lane: Lane, *ids: str) -> None:
@@ -36,9 +36,19 @@ def test_a_failed_job_is_a_dead_letter_with_its_bytes_and_the_reason(lane: Lane)
         "progress": None,
         "dead": {"a": 0},
         "reasons": {"a": "failed"},
+        "groups": {"a": "5af3"},
+        "attempts:a": ["attempt"],
         "outcome:a": "failed",
         "history": ["note"],
     }
+
+
+def test_attempts_of_a_dead_letter_are_kept_for_a_week_whether_or_not_it_adds_one(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.retry, lane.claim().token, "a", 0.0, b"", b"first")
+    lane.run(commands.fail, lane.claim().token, Settlement("a", b"failed", 600.0))
+    assert lane.dump()["attempts:a"] == ["first"]
+    assert 604_000_000 < lane.raw.pttl(lane.key("attempts:a")) <= 604_800_000
 
 
 def test_a_failure_sent_twice_is_one_failure(lane: Lane) -> None:
@@ -71,6 +81,8 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: La
     ids = [f"old{number:05}" for number in range(10_000)]
     lane.raw.zadd(lane.key("dead"), {one: place + 1 for place, one in enumerate(ids)})
     lane.raw.hset(lane.key("reasons"), mapping=dict.fromkeys(ids, "failed"))
+    lane.raw.hset(lane.key("groups"), mapping=dict.fromkeys(ids, "5af3"))
+    lane.raw.rpush(lane.key("attempts:old00000"), "first")
     lane.raw.hset(lane.key("jobs"), mapping=dict.fromkeys(ids, "bytes"))
     lane.raw.hset(lane.key("meta"), mapping={"accepted": 10_000, "version": 1})
     dead(lane, "one", "more")
@@ -78,6 +90,7 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: La
     assert (count.dead, count.discarded, count.imbalance) == (10_000, 2, 0)
     state = lane.dump()
     assert {"old00000", "old00001"} & state["jobs"].keys() == set()
+    assert "attempts:old00000" not in state
     assert {"old00002", "one", "more"} <= state["dead"].keys()
     assert [entry for entry in state["history"] if entry.startswith("old")] == ["old00000", "old00001"]
 
@@ -90,6 +103,7 @@ def test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait(l
     assert lane.changes(before) == {
         "dead": None,
         "reasons": None,
+        "groups": None,
         "outcome:a": None,
         "outcome:b": None,
         "ready": {"c": TOP + 3, "a": TOP + 4, "b": TOP + 5},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 
-from conveyor.outcome import decode_settled
+from conveyor.outcome import decode_attempt, decode_settled
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
 
@@ -18,7 +19,9 @@ LOST = b"its workers died"
 
 
 def lost(lane: Lane, token: str, job_id: str) -> str:
-    return lane.run(commands.lost, token, Settlement(job_id, LOST, 600.0, b"note"), b"cancelled")
+    return lane.run(
+        commands.lost, token, Settlement(job_id, LOST, 600.0, b"note", b"attempt", "5af3"), b"cancelled"
+    )
 
 
 def died(lane: Lane, token: str, job_id: str) -> str:
@@ -40,6 +43,7 @@ def test_the_job_that_ran_is_suspected_and_back_at_its_old_place(lane: Lane) -> 
     before = lane.dump()
     assert lost(lane, token, "a") == "ready"
     assert lane.changes(before) == {
+        "attempts:a": ["attempt"],
         "leased": {"b": 1000},
         "leases": {"b": f"#1 ann H {TOP + 2}"},
         "progress": None,
@@ -56,7 +60,10 @@ def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lan
     lane.let_leases_run_out()
     before = lane.dump()
     assert lane.run(commands.reap) == 2
+    attempt = decode_attempt(lane.raw.lindex(lane.key("attempts:started"), 0))
+    assert (attempt.attempt, attempt.worker, attempt.state) == (1, "ann", "lost")
     assert lane.changes(before) == {
+        "attempts:started": [ANY],
         "leased": None,
         "leases": None,
         "progress": None,
@@ -85,6 +92,8 @@ def test_after_the_third_crash_the_job_is_dead(lane: Lane, ending: Any) -> None:
     assert state["dead"] == {"bad": 0}
     assert state["jobs"] == {"bad": "bytes of bad"}
     assert "tries" not in state
+    assert state["groups"] == {"bad": "5af3" if ending is died else "lost"}
+    assert len(state["attempts:bad"]) == 3
     reason = lane.raw.hget(lane.key("reasons"), "bad")
     assert reason == LOST if ending is died else decode_settled(reason).state == "lost"
 

@@ -24,8 +24,9 @@ def test_a_retried_job_waits_for_its_time_with_one_retry_used(lane: Lane) -> Non
     token = lane.take("a", "b")
     lane.raw.hset(lane.key("progress"), "a", "half")
     before = lane.dump()
-    assert lane.run(commands.retry, token, "a", 1000.0, b"note") == "OK"
+    assert lane.run(commands.retry, token, "a", 1000.0, b"note", b"attempt") == "OK"
     assert lane.changes(before) == {
+        "attempts:a": ["attempt"],
         "leased": {"b": 1000},
         "leases": {"b": f"#1 ann H {TOP + 2}"},
         "progress": None,
@@ -38,9 +39,9 @@ def test_a_retried_job_waits_for_its_time_with_one_retry_used(lane: Lane) -> Non
 
 def test_a_retry_sent_twice_uses_one_retry(lane: Lane) -> None:
     token = lane.take("a")
-    lane.run(commands.retry, token, "a", 1000.0, b"note")
+    lane.run(commands.retry, token, "a", 1000.0, b"note", b"attempt")
     before = lane.dump()
-    assert lane.run_again(commands.retry, token, "a", 1000.0, b"note") == "STALE"
+    assert lane.run_again(commands.retry, token, "a", 1000.0, b"note", b"attempt") == "STALE"
     assert lane.changes(before) == {}
 
 
@@ -48,7 +49,7 @@ def test_a_retry_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> 
     token = lane.take("a")
     before = lane.dump()
     for wrong in ("1", token[:-1], token + "0"):
-        assert lane.run(commands.retry, wrong, "a", 0.0, b"") == "STALE"
+        assert lane.run(commands.retry, wrong, "a", 0.0, b"", b"attempt") == "STALE"
     assert lane.changes(before) == {}
 
 
@@ -73,7 +74,8 @@ def test_a_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
 def test_a_retry_of_a_job_that_somebody_wants_cancelled_cancels_it(lane: Lane) -> None:
     token = lane.take("a")
     assert lane.run(commands.cancel, "a", b"cancelled", 60.0) == ("running", "ann")
-    assert lane.run(commands.retry, token, "a", 1000.0, b"") == "cancelled"
+    assert lane.run(commands.retry, token, "a", 1000.0, b"", b"attempt") == "cancelled"
+    assert "attempts:a" not in lane.dump()
     count = lane.count()
     assert (count.live, count.cancelled) == (0, 1)
 
@@ -121,3 +123,11 @@ def test_a_claim_takes_what_has_just_come_due(lane: Lane) -> None:
     assert lane.claim().state == "EMPTY"
     make_due(lane, "a")
     assert [job.id for job in lane.claim().jobs] == ["a"]
+
+
+def test_the_last_twenty_attempts_are_kept_for_a_day(lane: Lane) -> None:
+    lane.put("a")
+    for number in range(25):
+        lane.run(commands.retry, lane.claim().token, "a", 0.0, b"", b"%d" % number)
+    assert lane.dump()["attempts:a"] == [str(number) for number in range(5, 25)]
+    assert 86_000_000 < lane.raw.pttl(lane.key("attempts:a")) <= 86_400_000

@@ -15,6 +15,7 @@ from conveyor.cli.output import clean, count_of, document, duration, moment, scr
 from conveyor.cli.values import value_lines
 from conveyor.errors import JobFailed
 from conveyor.inspector import arguments_text
+from conveyor.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,8 +132,8 @@ def _document(details: JobDetails) -> dict[str, Any]:
 def _arguments(call: Call) -> dict[str, Any]:
     try:
         if not call.task:
-            return {"item": call.item()}
-        return {"positional": call.positional(), "named": call.named()}
+            return {"item": redacted(call.item())}
+        return {"positional": redacted(call.positional()), "named": redacted(call.named())}
     except (msgspec.MsgspecError, ValueError) as error:
         return {"undecodable": str(error)}
 

@@ -80,7 +80,7 @@ class CrewWorker:
         self.slate = slate
         self.client = client
         self.executor = Executor(registry)
-        self.settler = Settler(name)
+        self.settler = Settler(name, self.executor.preview)
         self.lookout = Lookout(client, self.settler)
         self.pace = Pace()
         self.batch_number = 0
@@ -219,7 +219,7 @@ class CrewWorker:
         """Run a job and take in what came of it; gives False where the supervisor has given it back meanwhile."""
         decoded = self.executor.decode(job.data)
         if isinstance(decoded, Fail):
-            self.settler.add(job.id, None, decoded, 0.0, job.retries)
+            self.settler.add(job.id, None, decoded, 0.0, job.retries + job.crashes)
             return True
         if decoded.task != self._task:
             self.slate.set_task(decoded.task)
@@ -237,7 +237,7 @@ class CrewWorker:
         elapsed = clock.monotonic() - began
         self.jobs_done += 1
         self.slate.end(self.jobs_done)
-        self.settler.add(job.id, decoded, outcome, elapsed, job.retries)
+        self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True
 
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:

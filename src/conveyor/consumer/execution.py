@@ -24,6 +24,7 @@ from conveyor.outcome import (
     describe_text,
     result_bytes,
 )
+from conveyor.redaction import preview
 from conveyor.retry import delay_before
 from conveyor.signature import Signature, signature_of
 
@@ -43,6 +44,9 @@ class Runnable(NamedTuple):
     function: Callable[..., Any]
     signature: Signature
     is_coroutine: bool
+    names: tuple[str, ...]
+    """Of its positional parameters."""
+    redact: tuple[str, ...]
 
 
 class Executor:
@@ -81,6 +85,11 @@ class Executor:
             return self.cancelled() if current.cancelled else _judged(error, job.options, retries_used)
         return _carried(value, runnable.signature)
 
+    def preview(self, job: call.Call) -> str:
+        """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
+        known = self._known.get(job.task)
+        return "" if known is None else preview(job, known.names, hidden=known.redact)
+
     def cancelled(self) -> Outcome:
         """Give what a run amounts to that somebody ended."""
         return Release() if self.returning else Cancel()
@@ -111,8 +120,10 @@ class Executor:
             if name == call.ITEM:
                 message = "an item that was put with Queue.put names no task"
                 raise UnknownTask(message, hint="take items with Queue.get, and put work with submit")
-            function = self.registry.find(name).function
-            known = Runnable(function, signature_of(function), inspect.iscoroutinefunction(function))
+            task = self.registry.find(name)
+            function, signature = task.function, signature_of(task)
+            is_coroutine = inspect.iscoroutinefunction(function)
+            known = Runnable(function, signature, is_coroutine, signature.names, task.redact)
             self._known[name] = known
         return known
 

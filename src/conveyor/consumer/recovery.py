@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from conveyor import call, clock, control
+from conveyor import call, clock, codec
 from conveyor.consumer.settings import LEASE
-from conveyor.outcome import Note, describe_text, encode_settled
+from conveyor.failure import fingerprint
+from conveyor.outcome import Run, attempt_of, describe_text, encode_settled, note_of
 from conveyor.retry import delay_before
 from conveyor.store import commands
 from conveyor.store.commands import Settlement
@@ -60,43 +62,78 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     return running, _BECAME.get(verb) or _BECAME.get(answers[0], "given back")
 
 
-def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:
-    elapsed = clock.monotonic() - worker.slate.glance().since
-    task = worker.slate.task()
-    keep = call.KEEP
-    cancelled = encode_settled("cancelled")
-    if worker.cancelling == job_id:  # it did not react in time
-        note = _note(worker, job_id, "cancelled", elapsed)
-        return commands.finish(queue, token, [Settlement(job_id, cancelled, keep, note)], counter="cancelled")
-    glance = worker.slate.glance()
-    if worker.timed_out == (glance.number, glance.place):
-        return _timed_out(client, worker, queue, token, job_id)
-    if worker.killed:
-        return commands.release(queue, token, [job_id])
-    text = f"its worker ended by {how} while it ran {task}, once too often"
-    lost = encode_settled("lost", describe_text("WorkerDied", text), elapsed)
-    note = _note(worker, job_id, "lost", elapsed)
-    return commands.lost(queue, token, Settlement(job_id, lost, keep, note), cancelled)
+class _Ended(NamedTuple):
+    """A run that its worker did not live to tell of."""
+
+    queue: str
+    token: str
+    job_id: str
+    run: Run
+    elapsed: float
+    retries: int
+    """Retries used before it."""
+    options: call.RunOptions
+
+    def settlement(self, state: str, error: bytes, note: str) -> Settlement:
+        """Give what is kept if the job is dead now; `note` is the word for the history."""
+        kind, _, _ = codec.decode(error)
+        return Settlement(
+            self.job_id,
+            encode_settled(state, error, self.elapsed, self.run),
+            self.options.keep,
+            note_of(self.job_id, note, self.run, self.elapsed),
+            attempt_of(note, self.run, self.elapsed, error),
+            fingerprint(self.run.task, kind),
+        )
+
+    def cancelled(self) -> bytes:
+        """Give the outcome if somebody wanted it to end."""
+        return encode_settled("cancelled", elapsed=self.elapsed, run=self.run)
 
 
-def _timed_out(client: Client, worker: Worker, queue: str, token: str, job_id: str) -> Command:
-    """A run over its time limit has failed: tried again if it has retries left."""
-    elapsed = clock.monotonic() - worker.slate.glance().since
+def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) -> _Ended:
+    """Say what can be known of the run; its arguments cannot, for it takes the task to tell which are secret."""
+    elapsed = max(0.0, clock.monotonic() - worker.slate.glance().since)
     state: State = client.run(commands.state(queue, job_id), patience=0.0)
-    retries = int((state.tries or "0").split()[0])
-    try:
-        options = call.decode_call(state.data).options
-    except (msgspec.MsgspecError, ValueError):
-        options = call.RunOptions()
-    note = _note(worker, job_id, "timed out", elapsed)
-    if retries < options.retries:
-        return commands.retry(queue, token, job_id, delay_before(retries + 1, options.first_delay), note)
-    error = describe_text(
-        "TimeLimit", f"it ran longer than {options.timeout:g} s" if options.timeout else "too long"
-    )
-    return commands.fail(
-        queue, token, Settlement(job_id, encode_settled("failed", error, elapsed), options.keep, note)
-    )
+    retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+    started = round(clock.wall() - elapsed, 3)
+    options, waited = call.RunOptions(), 0.0
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        job = call.decode_call(state.data)
+        options = job.options
+        waited = 0.0 if retries + crashes else max(0.0, round(started - job.put_at, 3))
+    run = Run(worker.slate.task(), "", started, worker.name, retries + crashes + 1, waited)
+    return _Ended(queue, token, job_id, run, elapsed, retries, options)
+
+
+def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:
+    glance = worker.slate.glance()
+    over_time = worker.timed_out == (glance.number, glance.place)
+    if worker.killed and not over_time and worker.cancelling != job_id:
+        return commands.release(queue, token, [job_id])
+    ended = _ended(client, worker, queue, token, job_id)
+    if worker.cancelling == job_id:  # it did not react in time
+        note = note_of(job_id, "cancelled", ended.run, ended.elapsed)
+        settlement = Settlement(job_id, ended.cancelled(), ended.options.keep, note)
+        return commands.finish(queue, token, [settlement], counter="cancelled")
+    if over_time:
+        return _timed_out(ended)
+    text = f"its worker ended by {how}"
+    attempt = attempt_of("lost", ended.run, ended.elapsed, describe_text("WorkerDied", text))
+    dead = describe_text("WorkerDied", f"{text} while it ran {ended.run.task}, once too often")
+    settlement = ended.settlement("lost", dead, "lost")._replace(attempt=attempt)
+    return commands.lost(queue, token, settlement, ended.cancelled())
+
+
+def _timed_out(ended: _Ended) -> Command:
+    """A run over its time limit has failed: tried again if it has retries left."""
+    options = ended.options
+    text = f"it ran longer than {options.timeout:g} s" if options.timeout else "too long"
+    one = ended.settlement("failed", describe_text("TimeLimit", text), "timed out")
+    if ended.retries >= options.retries:
+        return commands.fail(ended.queue, ended.token, one)
+    delay = delay_before(ended.retries + 1, options.first_delay)
+    return commands.retry(ended.queue, ended.token, ended.job_id, delay, one.note, one.attempt)
 
 
 def _give_back_unseen(client: Client, worker: Worker, seen: str) -> None:
@@ -107,9 +144,3 @@ def _give_back_unseen(client: Client, worker: Worker, seen: str) -> None:
     batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 1, LEASE), patience=0.0)
     if batch.jobs:
         client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)
-
-
-def _note(worker: Worker, job_id: str, state: str, elapsed: float) -> bytes:
-    return control.encode(
-        Note(job_id, worker.slate.task(), state, elapsed, worker.name, 0, round(clock.wall(), 3))
-    )

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, events
+from conveyor import clock, codec, events
 from conveyor.call import KEEP, Call
-from conveyor.control import encode
-from conveyor.outcome import Cancel, Done, Fail, Note, Outcome, Release, Retry, encode_settled
+from conveyor.failure import fingerprint
+from conveyor.outcome import (
+    Cancel,
+    Done,
+    Fail,
+    Outcome,
+    Release,
+    Retry,
+    Run,
+    attempt_of,
+    encode_settled,
+    note_of,
+)
 from conveyor.store import commands
 from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conveyor.store.commands import Command
 
-#: Finishes of a batch that are written to the history; in a flood of tiny jobs it would be the main cost.
+#: Finishes of a batch of which more is kept than the result; in a flood of tiny jobs it would be the main cost.
 SAMPLED = 1
 
 
 class Settler:
-    """Collects outcomes of one batch after the other and turns them into commands."""
+    """Collects outcomes of one batch after the other and turns them into commands.
 
-    def __init__(self, worker: str) -> None:
+    `preview` gives the arguments of a job as one line for people; it must not raise.
+    """
+
+    def __init__(self, worker: str, preview: Callable[[Call], str] = lambda _: "") -> None:
         self.worker = worker
+        self._preview = preview
         self._queue = ""
         self._token = ""
         self._sampled = False
@@ -43,19 +57,20 @@ class Settler:
             self._sampled = sampled
             self._notes = 0
 
-    def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int) -> None:
-        """Take in what came of a job."""
+    def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
+        """Take in what came of a job that was begun `tries` times before."""
         keep = job.options.keep if job is not None else KEEP
         if type(outcome) is Done:
-            note = b""
+            note, run = b"", None
             if not self._sampled or self._notes < SAMPLED:
                 self._notes += 1
-                note = self._note(job_id, job, "done", elapsed, retries)
-            settlement = Settlement(job_id, encode_settled("done", outcome.value, elapsed), keep, note)
+                run = self._run(job, elapsed, tries)
+                note = note_of(job_id, "done", run, elapsed)
+            settlement = Settlement(job_id, encode_settled("done", outcome.value, elapsed, run), keep, note)
             with self._lock:
                 self._done.append(settlement)
             return
-        command = self._command(job_id, job, outcome, elapsed, retries)
+        command = self._command(job_id, outcome, self._run(job, elapsed, tries), elapsed, keep)
         with self._lock:
             self._others.append(command)
 
@@ -85,28 +100,36 @@ class Settler:
                 for job_id in answer:
                     events.emit(events.FinishedLate(self.worker, job_id))
 
-    def _command(
-        self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, retries: int
-    ) -> Command:
+    def _command(self, job_id: str, outcome: Outcome, run: Run, elapsed: float, keep: float) -> Command:
         queue, token = self._queue, self._token
-        keep = job.options.keep if job is not None else KEEP
-        note = functools.partial(self._note, job_id, job, elapsed=elapsed, retries=retries)
         match outcome:
             case Fail(error):
+                kind, _, traceback = codec.decode(error)
                 settlement = Settlement(
-                    job_id, encode_settled("failed", error, elapsed), keep, note(state="failed")
+                    job_id,
+                    encode_settled("failed", error, elapsed, run),
+                    keep,
+                    note_of(job_id, "failed", run, elapsed),
+                    attempt_of("failed", run, elapsed, error),
+                    fingerprint(run.task, kind, traceback),
                 )
                 return commands.fail(queue, token, settlement)
-            case Retry(_, delay):
-                return commands.retry(queue, token, job_id, delay, note(state="retried"))
+            case Retry(error, delay):
+                note = note_of(job_id, "retried", run, elapsed)
+                attempt = attempt_of("retried", run, elapsed, error)
+                return commands.retry(queue, token, job_id, delay, note, attempt)
             case Cancel():
-                settlement = Settlement(job_id, encode_settled("cancelled"), keep, note(state="cancelled"))
+                ended = encode_settled("cancelled", elapsed=elapsed, run=run)
+                settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
             case Release():
                 return commands.release(queue, token, [job_id])
         message = f"no command for {outcome!r}"
         raise AssertionError(message)
 
-    def _note(self, job_id: str, job: Call | None, state: str, elapsed: float, retries: int) -> bytes:
-        task = job.task if job is not None else "?"
-        return encode(Note(job_id, task, state, elapsed, self.worker, retries + 1, round(clock.wall(), 3)))
+    def _run(self, job: Call | None, elapsed: float, tries: int) -> Run:
+        started = round(clock.wall() - elapsed, 3)
+        if job is None:
+            return Run("?", "", started, self.worker, tries + 1)
+        waited = 0.0 if tries else max(0.0, round(started - job.put_at, 3))
+        return Run(job.task, self._preview(job), started, self.worker, tries + 1, waited)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor import control
-from conveyor.inspector import queues, workers
+from conveyor.inspector import failures, history, queues, stories, workers
 from conveyor.inspector.jobs import (
     INDEXES,
     MOST_ON_PAGE,
@@ -29,7 +29,19 @@ if TYPE_CHECKING:
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.store.commands import Count, State
 
-__all__ = ["INDEXES", "MOST_ON_PAGE", "Inspector", "JobDetails", "JobLine", "arguments_text"]
+__all__ = [
+    "INDEXES",
+    "MOST_ON_PAGE",
+    "Inspector",
+    "JobDetails",
+    "JobLine",
+    "arguments_text",
+    "failures",
+    "history",
+    "queues",
+    "stories",
+    "workers",
+]
 
 
 class Inspector:

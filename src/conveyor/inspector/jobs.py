@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor.call import Call, decode_call
+from conveyor.redaction import preview
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -70,15 +71,5 @@ def read_line(job_id: str, state: str, score: float, data: bytes | None) -> JobL
 
 
 def arguments_text(call: Call, room: int = 80) -> str:
-    """Give the arguments of a call as text of at most `room` characters."""
-    try:
-        if not call.task:
-            text = repr(call.item())
-        else:
-            named = call.named()
-            text = ", ".join(
-                [*map(repr, call.positional()), *(f"{name}={value!r}" for name, value in named.items())]
-            )
-    except (msgspec.MsgspecError, ValueError) as error:
-        text = f"undecodable: {error}"
-    return text if len(text) <= room else text[: room - 1] + "…"
+    """Give the arguments of a call as text of at most `room` characters, without secrets."""
+    return preview(call, room=room)

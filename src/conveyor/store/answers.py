@@ -52,12 +52,17 @@ class Renewal(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """One finished job as the server wants it; `note` goes to the history, empty for none."""
+    """One finished job as the server wants it; `note` goes to the history, empty for none.
+
+    Only of a job that may be dead now: `attempt` is kept with it, `group` tells which dead letters are alike.
+    """
 
     id: str
     outcome: bytes
     keep: float
     note: bytes = b""
+    attempt: bytes = b""
+    group: str = ""
 
 
 class Letters(NamedTuple):

@@ -178,15 +178,16 @@ def finish(queue: str, token: str, settlements: Iterable[Settlement], counter: s
     return _script("finish", queue, *rest, read=lambda reply: _texts(reply[1:]))
 
 
-def retry(queue: str, token: str, job_id: str, delay: float, note: bytes) -> Command:
+def retry(queue: str, token: str, job_id: str, delay: float, note: bytes, attempt: bytes = b"") -> Command:
     """Leased -> delayed, one retry used; answers OK or STALE."""
-    return _script("retry", queue, token, job_id, milliseconds(delay), note)
+    return _script("retry", queue, token, job_id, milliseconds(delay), note, attempt)
 
 
 def fail(queue: str, token: str, settlement: Settlement) -> Command:
     """Leased -> dead; answers OK or STALE."""
     one = settlement
-    return _script("fail", queue, token, one.id, one.outcome, milliseconds(one.keep), one.note)
+    keep = milliseconds(one.keep)
+    return _script("fail", queue, token, one.id, one.outcome, keep, one.note, one.attempt, one.group)
 
 
 def release(queue: str, token: str, ids: Iterable[str]) -> Command:
@@ -197,7 +198,8 @@ def release(queue: str, token: str, ids: Iterable[str]) -> Command:
 def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:
     """Leased -> ready, dead or cancelled: its worker died; answers which, or STALE."""
     one = settlement
-    return _script("lost", queue, token, one.id, one.outcome, cancelled, milliseconds(one.keep), one.note)
+    rest = (milliseconds(one.keep), one.note, one.attempt, one.group)
+    return _script("lost", queue, token, one.id, one.outcome, cancelled, *rest)
 
 
 def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:

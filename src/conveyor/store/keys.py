@@ -32,6 +32,7 @@ QUEUE_KEYS = (
     ("watchers", "hash", "id -> inboxes of others that wait for this job, separated by spaces"),
     ("progress", "hash", "id -> latest progress of a running job"),
     ("history", "stream", "recent finishes, for people; capped"),
+    ("groups", "hash", "id -> fingerprint of a dead letter's failure"),
 )
 
 #: Keys that carry an id or a name after the colon: type, what it holds, and how long.
@@ -47,6 +48,11 @@ NAMED_KEYS = (
         "claim:<owner>",
         "string",
         "the last claim of a worker, so that a lost reply can be asked for again; a minute",
+    ),
+    (
+        "attempts:<id>",
+        "list",
+        "runs of a job that went on or is dead, at most 20; a day after the last, a week for dead letters",
     ),
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
 )

@@ -16,6 +16,8 @@ CONTROL_KEEP = 60
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
 REPORT_KEEP = 20
+#: Bytes of a line that a job logs; what is more is cut off.
+LONGEST_LINE = 8192
 
 
 def _first(reply: Sequence[Any] | None) -> bytes | None:
@@ -142,9 +144,12 @@ def progress(queue: str, ids: Sequence[str]) -> Command:
 
 
 def log(queue: str, job_id: str, text: str) -> list[Command]:
-    """Keep a line with a job: a thousand lines, until an hour after the last."""
+    """Keep a line with a job: a thousand lines of 8 KB at most each, until an hour after the last."""
     key = keys.key(queue, f"log:{job_id}")
-    return [Command(("XADD", key, "MAXLEN", "~", 1000, "*", "line", text)), Command(("EXPIRE", key, 3600))]
+    line = text[:LONGEST_LINE].encode(errors="backslashreplace")
+    if len(text) > LONGEST_LINE or len(line) > LONGEST_LINE:
+        line = line[: LONGEST_LINE - 3].decode(errors="ignore").encode() + "…".encode()
+    return [Command(("XADD", key, "MAXLEN", "~", 1000, "*", "line", line)), Command(("EXPIRE", key, 3600))]
 
 
 def lines(queue: str, job_id: str) -> Command:

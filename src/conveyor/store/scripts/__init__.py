@@ -36,7 +36,7 @@ def load(name: str) -> Script:
 
 @functools.cache
 def load_plain(name: str) -> Script:
-    """Give the script plain/`name`, which is about no queue and shares nothing with the others."""
+    """Give the script plain/`name`, which moves no job and shares nothing with the others."""
     return Script(name, _read(f"plain/{name}.lua"))
 
 

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- fail: leased -> dead. The job's bytes stay, so that it can be revived.
 -- use: wake, deliver, settle, lease
--- ARGV  1 token; 2 id; 3 outcome; 4 keep, ms; 5 note for the history
+-- ARGV  1 token; 2 id; 3 outcome; 4 keep, ms; 5 note for the history; 6 attempt (empty: none)
+--       7 group of failures
 -- gives OK | STALE
 local token, id = ARGV[1], ARGV[2]
 if not is_holder(redis.call('HGET', LEASES, id), token) then
   return {redis.call('HGET', REASONS, id) == ARGV[3] and 'OK' or 'STALE'} -- OK: this very command came twice
 end
-bury(id, ARGV[3], tonumber(ARGV[4]), server_time())
-redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[5])
+bury(id, {lost = ARGV[3], keep_ms = tonumber(ARGV[4]), attempt = ARGV[6], group = ARGV[7]}, server_time())
+remember('end', ARGV[5])
 tell_joiners()
 return {'OK'}

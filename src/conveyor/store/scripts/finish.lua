@@ -21,9 +21,7 @@ for number, id in ipairs(asked) do
     ids[#ids + 1] = id
     outcomes[#ids] = ARGV[place + 1]
     deliver(letters, id, ARGV[place + 1], tonumber(ARGV[place + 2]), now)
-    if ARGV[place + 3] ~= '' then
-      redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[place + 3])
-    end
+    if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end
   elseif redis.call('GET', BASE .. 'outcome:' .. id) ~= ARGV[FIRST + 4 * (number - 1) + 1] then
     reply[#reply + 1] = id -- not ours to settle; with this very outcome kept it is the same command sent again
   end

@@ -2,14 +2,17 @@
 -- lost: leased -> ready, or dead when the crash budget is spent. A worker died under this job, seen by its supervisor.
 -- use: wake, deliver, settle, lease, recover
 -- ARGV  1 token; 2 id; 3 outcome if it is dead now; 4 outcome if its cancellation was wished; 5 keep, ms; 6 note
+--       7 attempt (empty: none); 8 group of failures
 -- gives ready | dead | cancelled | STALE
 local token, id = ARGV[1], ARGV[2]
 local text = redis.call('HGET', LEASES, id)
 if not is_holder(text, token) then return {'STALE'} end
 local lease = read_lease(text)
 if lease.how == 'H' then lease.how = 'S' end -- the supervisor knows that it had started
-local reason = {lost = ARGV[3], cancelled = ARGV[4], keep_ms = tonumber(ARGV[5])}
+local reason = {
+  lost = ARGV[3], cancelled = ARGV[4], keep_ms = tonumber(ARGV[5]), attempt = ARGV[7], group = ARGV[8],
+}
 local state = take_back(id, lease, reason, server_time())
-redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[6])
+remember('end', ARGV[6])
 if state == 'ready' then ring(1) else tell_joiners() end
 return {state}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- retry: leased -> delayed (or ready, without a delay), one retry used.
 -- use: wake, deliver, settle, lease, recover
--- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history
+-- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history; 5 attempt (empty: none)
 -- gives OK | cancelled: somebody had wished that | STALE
 local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local text = redis.call('HGET', LEASES, id)
@@ -20,7 +20,8 @@ redis.call('HDEL', PROGRESS, id)
 write_tries(id, retries + 1, crashes, recoveries)
 if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
 redis.call('ZADD', DELAYED, exact(server_time() + delay), id)
-redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'end', ARGV[4])
+remember('end', ARGV[4])
+add_attempt(id, ARGV[5], ATTEMPT_KEEP)
 if delay == 0 then promote(server_time()) end
 ring(1)
 return {'OK'}

@@ -9,6 +9,7 @@ for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then
     revived = revived + 1
     redis.call('HDEL', REASONS, id)
+    redis.call('HDEL', GROUPS, id)
     redis.call('HDEL', TRIES, id)
     redis.call('DEL', BASE .. 'outcome:' .. id)
     redis.call('ZADD', READY, exact(255 * LEVEL + sequence + revived), id)

@@ -1,6 +1,11 @@
 -- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox.
 local LEAST_KEEP = 20000 -- ms; longer than any client sends a command again for, so that its answer stays the same
+local MOST_ENDS = 5000 -- entries of the history
 local open_inboxes = {}
+
+local function remember(what, text) -- in the history; `what` is end or discarded
+  redis.call('XADD', HISTORY, 'MAXLEN', '~', MOST_ENDS, '*', what, text)
+end
 
 local function is_open(inbox, now)
   if open_inboxes[inbox] == nil then

@@ -29,6 +29,10 @@ local function promote(now) -- delayed -> ready, at a new place; gives how many
   return #due
 end
 
+local function unheard(number, owner) -- an attempt that nobody can say more about
+  return cmsgpack.pack({number, 0, 0, owner, 'lost', 'LeaseLost', 'its worker was not heard of any more'})
+end
+
 -- The worker died under a job, or its lease ran out. Only a job that had started is suspected; one that was
 -- merely held goes back without blame, but is from then on never claimed together with others.
 local function take_back(id, lease, reason, now)
@@ -37,11 +41,16 @@ local function take_back(id, lease, reason, now)
     settle(id, reason.cancelled, reason.keep_ms, 'cancelled', now)
     return 'cancelled'
   end
-  if lease.how == 'S' then crashes = crashes + 1 end
+  local attempt = ''
+  if lease.how == 'S' then
+    attempt = reason.attempt or unheard(retries + crashes + 1, lease.owner)
+    crashes = crashes + 1
+  end
   if crashes >= CRASH_BUDGET then
-    bury(id, reason.lost, reason.keep_ms, now)
+    bury(id, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
     return 'dead'
   end
+  if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end
   write_tries(id, retries, crashes, recoveries + 1)
   redis.call('ZREM', LEASED, id)
   redis.call('HDEL', LEASES, id)
@@ -54,6 +63,7 @@ local LAPSED = {
   cancelled = WISHED,
   lost = cmsgpack.pack({'lost', {'LeaseLost', 'three workers that ran it were never heard of again', ''}, 0}),
   keep_ms = WISHED_KEEP,
+  group = 'lost',
 }
 
 local function reap(clock, now) -- leases that ran out; gives how many

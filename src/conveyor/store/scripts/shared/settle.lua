@@ -1,5 +1,7 @@
 -- One job is over: out of every index, its outcome kept and delivered.
 local MOST_DEAD = 10000
+local MOST_ATTEMPTS = 20
+local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a job that goes on, and of a dead letter
 -- What is kept of a job whose cancellation was wished, where nobody is there to say it better.
 local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
 
@@ -21,19 +23,34 @@ local function settle(id, outcome, keep_ms, counter, now)
   send_letters(letters)
 end
 
-local function bury(id, outcome, keep_ms, now) -- to the dead letters, which keep the job's bytes
+-- An attempt that was not the last, or that failed, is kept for people; nothing is of a job that is done at once.
+local function add_attempt(id, attempt, keep_ms)
+  local list = BASE .. 'attempts:' .. id
+  if attempt ~= '' then
+    redis.call('RPUSH', list, attempt)
+    redis.call('LTRIM', list, -MOST_ATTEMPTS, -1)
+  end
+  redis.call('PEXPIRE', list, keep_ms)
+end
+
+-- To the dead letters, which keep the job's bytes. reason: lost, the outcome; keep_ms; attempt; group
+local function bury(id, reason, now)
   local letters = {}
   forget_index(id)
   redis.call('ZADD', DEAD, now, id)
-  redis.call('HSET', REASONS, id, outcome)
-  deliver(letters, id, outcome, keep_ms, now)
-  clear_traces(letters, {id}, {outcome})
+  redis.call('HSET', REASONS, id, reason.lost)
+  redis.call('HSET', GROUPS, id, reason.group)
+  add_attempt(id, reason.attempt, DEAD_KEEP)
+  deliver(letters, id, reason.lost, reason.keep_ms, now)
+  clear_traces(letters, {id}, {reason.lost})
   send_letters(letters)
   if redis.call('ZCARD', DEAD) > MOST_DEAD then
     local oldest = redis.call('ZPOPMIN', DEAD)[1]
     redis.call('HDEL', REASONS, oldest)
+    redis.call('HDEL', GROUPS, oldest)
     redis.call('HDEL', JOBS, oldest)
+    redis.call('DEL', BASE .. 'attempts:' .. oldest)
     redis.call('HINCRBY', META, 'discarded', 1)
-    redis.call('XADD', HISTORY, 'MAXLEN', '~', 1000, '*', 'discarded', oldest)
+    remember('discarded', oldest)
   end
 end

@@ -1,0 +1,74 @@
+"""Which failures are the same one: told by the task, the kind of error, and where in the user's own code it came up."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+#: Group of dead letters that no worker and no supervisor could say anything about.
+LOST = "lost"
+
+_FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+), in (.+)$')
+_CHAINS = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+_PACKAGE = str(Path(__file__).parent)
+_FOREIGN = re.compile(
+    r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib(?:64)?[\\/]python\d[\d.]*[\\/]|^<|[\\/]conveyor[\\/]consumer[\\/]execution\.py$"
+)
+_TASKS_THAT_COME_ALONG = re.compile(r"[\\/]conveyor[\\/]task_def[\\/]")
+
+
+class Place(NamedTuple):
+    """A line of code: the file's name without folders, line number, function."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.function}"
+
+
+def fingerprint(task: str, kind: str, traceback: str = "") -> str:
+    """Give eight hexadecimal digits that are the same for failures of the same cause.
+
+    Messages, line numbers and folders do not count: they differ between runs, versions and machines.
+    """
+    place = innermost(traceback)
+    where = (place.file, place.function) if place else ("", "")
+    text = "\0".join((task, kind, *where))
+    return hashlib.blake2s(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
+
+
+def innermost(traceback: str) -> Place | None:
+    """Give the last place of a traceback in the user's own code, or its last of all; None where there is none."""
+    own = last = None
+    for path, line, function in _frames(traceback):
+        last = Place(re.split(r"[\\/]", path)[-1], int(line), function)
+        if _is_own(path):
+            own = last
+    return own or last
+
+
+def _frames(traceback: str) -> list[tuple[str, str, str]]:
+    """Give the frames of the exception that was raised in the end, not those of its causes or in its message."""
+    for chain in _CHAINS:
+        traceback = traceback.rpartition(f"\n{chain}\n")[2]
+    frames: list[tuple[str, str, str]] = []
+    for line in traceback.split("\n"):
+        found = _FRAME.match(line)
+        if found:
+            frames.append((found[1], found[2], found[3]))
+        elif frames and line[:1] not in {" ", ""}:  # the exception itself; what comes now is its message
+            break
+    return frames
+
+
+def _is_own(path: str) -> bool:
+    if _TASKS_THAT_COME_ALONG.search(path):
+        return True
+    return not path.startswith(_PACKAGE) and not _FOREIGN.search(path)

@@ -1,0 +1,216 @@
+"""Questions about one job: everything that is known of it, where it is, what it logged since."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conveyor import control
+from conveyor.inspector.jobs import OVER, read_call
+from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
+from conveyor.redaction import preview, redacted_arguments
+from conveyor.store import commands, records
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.call import Call
+    from conveyor.outcome import Run
+    from conveyor.store.commands import State
+    from conveyor.store.records import Entry
+
+    NamesOf = Callable[[str], Sequence[str]]
+
+#: Log lines of one story, and of one look for new ones.
+MOST_LINES = 500
+#: Characters of a story's preview.
+PREVIEW_ROOM = 2000
+#: The states of the indexes in the words for people.
+_WORDS = {"ready": "waiting", "leased": "running"}
+
+
+class LogLine(NamedTuple):
+    """A line that a job logged. Lines after it are asked for with its id."""
+
+    id: str
+    at: float
+    """Seconds since 1970, by the server's clock."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStory:
+    """Everything that is known about one job."""
+
+    id: str
+    queue: str
+    state: str
+    """waiting, delayed, running, done, failed, lost or cancelled; gone where only attempts or lines are left."""
+    task: str
+    """Empty where nothing tells; also for an item that only `Queue.get` takes."""
+    call: Call | None
+    """The job as it was put; None once it is over, and where its bytes are no job."""
+    undecodable: int
+    """How many bytes it has, where they are no job or its arguments none; else 0."""
+    arguments: list[tuple[str, Any]]
+    """Name (empty: not known) and value of each, without secrets; empty once the job is over."""
+    preview: str
+    """The arguments as text, without secrets; once the job is over, what its last run kept of it."""
+    settled: Settled | None
+    run: Run | None
+    """The run it ended with."""
+    attempts: list[Attempt]
+    """All runs that are remembered, with the one it ended with last; the oldest first."""
+    progress: control.Progress | None
+    lines: list[LogLine]
+    """The last 500 that it logged."""
+    place: int | None
+    """How many jobs are before it, while it waits."""
+    due_in: float | None
+    """Seconds until it may run, while it is delayed."""
+    worker: str
+    """Who runs it now."""
+    retries: int
+    crashes: int
+    put_at: float | None
+    """Seconds since 1970, by the producer's clock."""
+
+
+def story(queue: str, job_id: str, names_of: NamesOf = lambda _: ()) -> Query[JobStory | None]:
+    """What is known of a job; None if nothing is.
+
+    `names_of` gives the names of a task's positional parameters, as `Signature.names` does. Without them a secret that
+    was given by position, or by name to such a parameter, cannot be told from other values of a job that is not over.
+    """
+    asked = (
+        commands.state(queue, job_id),
+        records.attempts(queue, job_id),
+        records.last_lines(queue, job_id, MOST_LINES),
+    )
+
+    def read(answers: Sequence[Any]) -> JobStory | None:
+        state, attempts, lines = answers
+        if state.state == "gone" and not attempts and not lines:
+            return None
+        return _told(queue, job_id, state, _attempts(attempts), _lines(lines), names_of)
+
+    return Query(asked, read)
+
+
+def locate(job_id: str, queues: Sequence[str]) -> Query[str]:
+    """Which of these queues has or remembers the job; an empty text if none does."""
+    asked = [records.knows(queue, job_id) for queue in queues]
+
+    def read(answers: Sequence[Any]) -> str:
+        """One that has the job comes before one that only remembers another of this id."""
+        for known in (answers[::2], answers[1::2]):
+            for queue, knows in zip(queues, known, strict=True):
+                if knows:
+                    return queue
+        return ""
+
+    return Query(tuple(command for pair in asked for command in pair), read)
+
+
+def log_after(queue: str, job_id: str, after_id: str = "", count: int = MOST_LINES) -> Query[list[LogLine]]:
+    """Which lines a job logged after the one with this id, at most `count`, the oldest first."""
+    command = records.lines_after(queue, job_id, records.checked_entry(after_id), count)
+    return Query((command,), lambda answers: _lines(answers[0]))
+
+
+def _told(
+    queue: str,
+    job_id: str,
+    state: State,
+    attempts: list[Attempt],
+    lines: list[LogLine],
+    names_of: NamesOf,
+) -> JobStory:
+    settled = _settled(state)
+    run = settled.run if settled is not None else None
+    call = read_call(state.data)
+    names = names_of(call.task) if call is not None and call.task else ()
+    arguments, readable = _arguments(call, names)
+    retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+    if settled is not None and run is not None and run.started not in {one.started for one in attempts}:
+        attempts = [*attempts, _last(settled, run)]
+    put_at = call.put_at if call is not None else None
+    if put_at is None and run is not None and run.waited:
+        put_at = run.started - run.waited
+    return JobStory(
+        id=job_id,
+        queue=queue,
+        state=settled.state if settled is not None else _WORDS.get(state.state, state.state),
+        task=call.task if call is not None else run.task if run is not None else "",
+        call=call,
+        undecodable=0 if readable else len(state.data),
+        arguments=arguments,
+        preview=preview(call, names, PREVIEW_ROOM) if call is not None else run.arguments if run else "",
+        settled=settled,
+        run=run,
+        attempts=attempts,
+        progress=_progress(state.progress),
+        lines=lines,
+        place=int(state.detail) if state.state == "ready" else None,
+        due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
+        worker=_holder(state),
+        retries=retries,
+        crashes=crashes,
+        put_at=put_at,
+    )
+
+
+def _arguments(call: Call | None, names: Sequence[str]) -> tuple[list[tuple[str, Any]], bool]:
+    """Give the arguments, and whether they could be read."""
+    if call is None:
+        return [], False
+    try:
+        return redacted_arguments(call, names), True
+    except (msgspec.MsgspecError, ValueError):
+        return [], False
+
+
+def _settled(state: State) -> Settled | None:
+    if state.state not in OVER or not isinstance(state.detail, bytes):
+        return None
+    try:
+        return decode_settled(state.detail)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _holder(state: State) -> str:
+    if state.state != "leased" or not isinstance(state.detail, bytes):
+        return ""
+    return state.detail.split()[1].decode(errors="replace")
+
+
+def _progress(data: bytes) -> control.Progress | None:
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        return control.decode_progress(data) if data else None
+    return None
+
+
+def _last(settled: Settled, run: Run) -> Attempt:
+    """Give the run that a job ended with in the form of those before it."""
+    kind = message = ""
+    if settled.state in {"failed", "lost"}:
+        error = settled.error()
+        kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
+    return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
+
+
+def _attempts(items: Sequence[bytes]) -> list[Attempt]:
+    found = []
+    for data in items:
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            found.append(decode_attempt(data))
+    return found
+
+
+def _lines(entries: Sequence[Entry]) -> list[LogLine]:
+    return [LogLine(entry.id, entry.at, entry.data.decode(errors="replace")) for entry in entries]
