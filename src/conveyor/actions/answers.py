@@ -18,7 +18,7 @@ class Actor(NamedTuple):
 
 
 class QueueAnswer(NamedTuple):
-    """A queue right before and right after an act; nothing came in between."""
+    """A queue right before and right after an act."""
 
     queue: str
     before: Count
