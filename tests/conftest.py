@@ -179,7 +179,16 @@ def one_server(servers: Servers) -> Iterator[Server]:
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}
 _NAMED_KEYS = {name.partition(":")[0]: kind for name, kind, _ in keys.NAMED_KEYS}
 _OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+)\}:(\w+)(:.+)?")
-_ELSEWHERE = {"consumers": "zset", "queues": "set", "consumer": "string", "control": "list", "reply": "list"}
+_ELSEWHERE = {
+    "consumers": "zset",
+    "queues": "set",
+    "consumer": "string",
+    "control": "list",
+    "reply": "list",
+    "audit": "stream",
+    "operations": "zset",
+    "operation": "string",
+}
 _MOST = {"bell": 32, "history": 5200}
 
 

@@ -109,10 +109,7 @@ class Job(Generic[R]):
 
         Gives False if it was over already.
         """
-        state, owner = self._together.client.run(commands.cancel(self.queue_name, self.id, _CANCELLED, KEEP))
-        if owner:
-            order = control.Control(id=self.id, verb="cancel", job=self.id, workers=[owner], reason=reason)
-            self._together.client.run_all(plain.control(control.consumer_of(owner), control.encode(order)))
+        (state,) = cancel_jobs(self._together.client, self.queue_name, [self.id], reason)
         return state in {"cancelled", "running"}
 
     def add_done_callback(self, function: Callable[[Job[R]], object]) -> None:
@@ -203,6 +200,24 @@ class Job(Generic[R]):
 
 
 _GONE = encode_settled("gone")
+
+
+def cancel_jobs(client: Client, queue: str, ids: Sequence[str], reason: str = "") -> list[str]:
+    """Cancel jobs in one round trip, and tell the workers of those that run in another.
+
+    Gives for each cancelled, running (its worker is told), over, dead or gone.
+    """
+    answers: list[tuple[str, str]] = client.run_all(
+        [commands.cancel(queue, job, _CANCELLED, KEEP) for job in ids]
+    )
+    orders: list[commands.Command] = []
+    for job, (_, owner) in zip(ids, answers, strict=True):
+        if owner:
+            order = control.Control(id=job, verb="cancel", job=job, workers=[owner], reason=reason)
+            orders += plain.control(control.consumer_of(owner), control.encode(order))
+    if orders:
+        client.run_all(orders)
+    return [state for state, _ in answers]
 
 
 def jobs_of(

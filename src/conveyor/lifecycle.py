@@ -10,7 +10,8 @@
           promote               ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
 
 A job's place is the index it is a member of; nothing else says so, and nothing can contradict it. `claim` and `renew`
-do a slice of `promote` and of `reap` on their way. Of more than 10,000 dead letters the oldest goes, and is counted.
+do a slice of `promote` and of `reap` on their way. Of more than 10,000 dead letters the oldest goes, and is counted, as
+are those that somebody discards.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ TRANSITIONS = (
     Move("purge", _READY, _OVER),
     Move("purge", _DELAYED, _OVER),
     Move("revive", _DEAD, _READY),
+    Move("discard", _DEAD, _OVER),
+    Move("discard", _DEAD, _GONE),  # its outcome was forgotten before
 )
 
 #: Verbs that move no job of their own.

@@ -31,6 +31,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "lost": ("token", ONE, b"cancelled"),
     "cancel": ("id", b"outcome", 1.0),
     "revive": (["id"],),
+    "discard": (["id"],),
     "promote": (),
     "reap": (),
     "purge": (1, b"outcome", 1.0),

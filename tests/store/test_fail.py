@@ -121,3 +121,25 @@ def test_reviving_twice_revives_once(lane: Lane) -> None:
     before = lane.dump()
     assert lane.run_again(commands.revive, ["a"]) == 0
     assert lane.changes(before) == {}
+
+
+def test_a_discarded_dead_letter_is_gone_for_good_and_counted(lane: Lane) -> None:
+    dead(lane, "a", "b")
+    lane.put("c")
+    before = lane.dump()
+    assert lane.run(commands.discard, ["a", "c", "never put"]) == 1
+    assert lane.changes(before) == {
+        "dead": {"b": before["dead"]["b"]},
+        "reasons": {"b": "failed"},
+        "jobs": {"b": "bytes of b", "c": "bytes of c"},
+        "meta.discarded": "1",
+    }
+    assert lane.run(commands.state, "a").detail == b"failed", "its outcome is kept"
+
+
+def test_discarding_twice_discards_once(lane: Lane) -> None:
+    dead(lane, "a")
+    lane.run(commands.discard, ["a"])
+    before = lane.dump()
+    assert lane.run_again(commands.discard, ["a"]) == 0
+    assert lane.changes(before) == {}

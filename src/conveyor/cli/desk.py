@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import io
+import os
+import socket
 
+from conveyor.actions import Actions, Actor
 from conveyor.cli.exits import NotFound, closest
 from conveyor.inspector import Inspector
 from conveyor.store import Client, announce, connect, plain
@@ -29,6 +33,18 @@ def open_store(*, quiet: bool = False) -> Client:
 def open_inspector(*, quiet: bool = False) -> Inspector:
     """Give an inspector of the server in use."""
     return Inspector(open_store(quiet=quiet))
+
+
+def open_actions(client: Client) -> Actions:
+    """Give what the user of this process can do on a server."""
+    return Actions(client, Actor(_user(), f"cli@{socket.gethostname()}"))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name, as in some containers
+        return f"uid {os.getuid()}"
 
 
 def existing_queue(inspector: Inspector, name: str) -> str:

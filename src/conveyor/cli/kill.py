@@ -6,10 +6,10 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conveyor import control, ids
+from conveyor import control
 from conveyor.cli import exits
 from conveyor.cli.ask import asker
-from conveyor.cli.desk import existing_queue, open_inspector
+from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import NotFound, Usage
 from conveyor.cli.output import clean, count_of, document, is_terminal, note
 from conveyor.clock import Deadline
@@ -103,24 +103,22 @@ def plan_for(consumers: Sequence[ConsumerReport], names: Sequence[str]) -> Plan:
 
 def carry_out(client: Client, plan: Plan, asked: Kill) -> int:
     """Send the orders, tell the answers as they come, and give the exit code."""
-    order_id = ids.unique()
-    for consumer, workers in plan.orders.items():
-        order = control.Control(order_id, "kill" if asked.now else "stop", workers, reason=asked.reason)
-        client.run_all(plain.control(consumer, control.encode(order)))
+    targets = [name for consumer, workers in plan.orders.items() for name in workers or [consumer]]
+    order = open_actions(client).tell_workers("kill" if asked.now else "stop", targets, asked.reason)
     try:
-        _hear(client, plan, order_id, asked)
+        _hear(client, plan, order.id, asked)
     except KeyboardInterrupt:
         note("No longer watching; what was ordered holds.")
         return exits.INTERRUPTED
-    targets = list(plan.targets.values())
-    silent = [one for one in targets if one.state in {"no answer", "unknown"}]
+    heard = list(plan.targets.values())
+    silent = [one for one in heard if one.state in {"no answer", "unknown"}]
     if asked.json:
         document(
             "kill/v1",
-            targets=[{"name": one.name, "state": one.state, "job": one.detail or None} for one in targets],
+            targets=[{"name": one.name, "state": one.state, "job": one.detail or None} for one in heard],
         )
     else:
-        _sum_up(targets, silent)
+        _sum_up(heard, silent)
     return exits.FAILED if silent else exits.OK
 
 

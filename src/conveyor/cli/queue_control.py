@@ -4,85 +4,83 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.call import KEEP
+from conveyor.actions import operation
 from conveyor.cli import exits
 from conveyor.cli.ask import asker
-from conveyor.cli.desk import existing_queue, open_inspector
+from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import Usage
 from conveyor.cli.long_work import long_work
 from conveyor.cli.output import count_of, document, is_terminal, note
-from conveyor.outcome import encode_settled
-from conveyor.queue import PURGE_SLICE, Queue
-from conveyor.store import commands
+from conveyor.inspector import queues
 
 if TYPE_CHECKING:
+    from conveyor.actions import Actions
     from conveyor.cli.commands.act import Pause, Purge, Resume
 
 
 def pause(asked: Pause) -> int:
     """Let a queue give out nothing."""
-    queue, count = _counted(asked)
-    queue.pause()
+    queue, count, _, _ = _opened(asked).pause_queue(asked.queue, asked.reason)
     if asked.json:
-        document("pause/v1", queue=queue.name, state="paused", was_paused=bool(count.paused))
+        document("pause/v1", queue=queue, state="paused", was_paused=bool(count.paused))
         return exits.OK
     before = "was paused already" if count.paused else "is paused"
-    print(f"{queue.name} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
-    note(f"`conveyor resume {queue.name}` lets it go on.")
+    print(f"{queue} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
+    note(f"`conveyor resume {queue}` lets it go on.")
     return exits.OK
 
 
 def resume(asked: Resume) -> int:
     """Let a queue work again."""
-    queue, count = _counted(asked)
-    queue.resume()
+    queue, count, _, _ = _opened(asked).resume_queue(asked.queue, asked.reason)
     if asked.json:
         document(
             "resume/v1",
-            queue=queue.name,
+            queue=queue,
             state="open",
             was_paused=bool(count.paused),
             was_shut=bool(count.shutdown),
         )
         return exits.OK
     before = "was neither paused nor shut down" if not (count.paused or count.shutdown) else "goes on"
-    print(f"{queue.name} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
+    print(f"{queue} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
     return exits.OK
 
 
 def purge(asked: Purge) -> int:
     """Cancel what waits."""
-    queue, count = _counted(asked)
+    actions, queue = _opened(asked), asked.queue
+    count = queues.counts([queue]).ask(actions.client)[queue]
     if not asked.yes and not is_terminal():
         raise Usage(
             f"purge cancels every job that waits in {asked.queue}, so it needs --yes where nobody can be asked"
         )
     if count.waiting and not asked.yes:
-        question = f"Cancel {count_of(count.waiting, 'job')} waiting in {queue.name}?"
+        question = f"Cancel {count_of(count.waiting, 'job')} waiting in {queue}?"
         if not asker().agree(question, default=False):
             note("Nothing was cancelled.")
             return exits.OK
-    cancelled = _cancel_all(queue, count.waiting)
+    cancelled = _cancel_all(actions, asked)
     if asked.json:
-        document("purge/v1", queue=queue.name, cancelled=cancelled, running=count.leased)
+        document("purge/v1", queue=queue, cancelled=cancelled, running=count.leased)
     else:
         running = f"; {count.leased:,} running, not touched" if count.leased else ""
-        print(f"{queue.name}: {count_of(cancelled, 'job')} cancelled{running}.")
+        print(f"{queue}: {count_of(cancelled, 'job')} cancelled{running}.")
     return exits.OK
 
 
-def _counted(asked: Pause | Resume | Purge) -> tuple[Queue, commands.Count]:
+def _opened(asked: Pause | Resume | Purge) -> Actions:
     inspector = open_inspector(quiet=asked.json)
-    queue = Queue(existing_queue(inspector, asked.queue), store=inspector.client)
-    return queue, queue.count()
+    existing_queue(inspector, asked.queue)
+    return open_actions(inspector.client)
 
 
-def _cancel_all(queue: Queue, expected: int) -> int:
+def _cancel_all(actions: Actions, asked: Purge) -> int:
     """Cancel slice by slice, so that the server is never kept busy for long; gives how many."""
+    begun = actions.begin("purge", asked.queue, reason=asked.reason)
     cancelled = 0
-    outcome = encode_settled("cancelled")
-    with long_work(f"cancelling in {queue.name}", expected) as advance:
-        while moved := queue.client.run(commands.purge(queue.name, PURGE_SLICE, outcome, KEEP)):
-            cancelled += moved
-            advance(moved)
+    with long_work(f"cancelling in {asked.queue}", begun.total) as advance:
+        for step in operation.run(actions.client, begun, pause=0):
+            advance(step.done - cancelled)
+            cancelled = step.done
     return cancelled

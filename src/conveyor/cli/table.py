@@ -32,6 +32,7 @@ TABLE = (
     Entry("jobs", look.Jobs, "conveyor.cli.jobs:show", LOOK),
     Entry("job", look.JobShown, "conveyor.cli.job:show", LOOK),
     Entry("tasks", look.Tasks, "conveyor.cli.tasks:show", LOOK),
+    Entry("audit", look.Audit, "conveyor.cli.audit:show", LOOK),
     Entry("pause", act.Pause, "conveyor.cli.queue_control:pause", CONTROL),
     Entry("resume", act.Resume, "conveyor.cli.queue_control:resume", CONTROL),
     Entry("purge", act.Purge, "conveyor.cli.queue_control:purge", CONTROL),

@@ -95,7 +95,7 @@ class Count(NamedTuple):
     finished: int
     cancelled: int
     discarded: int
-    """Dead letters dropped because there were more than 10,000."""
+    """Dead letters dropped because there were more than 10,000, or because somebody wished it."""
     orphans: int
     lapsed: int
     maxsize: int

@@ -51,6 +51,7 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
     # what people do to jobs and to queues
     "cancel",
     "revive",
+    "discard",
     "purge",
     "bound",
     "pause",
@@ -212,6 +213,11 @@ def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:
 def revive(queue: str, ids: Iterable[str]) -> Command:
     """Dead -> ready; answers how many."""
     return _script("revive", queue, *ids, read=_number)
+
+
+def discard(queue: str, ids: Iterable[str]) -> Command:
+    """Dead -> over, for good; answers how many."""
+    return _script("discard", queue, *ids, read=_number)
 
 
 def promote(queue: str) -> Command:

@@ -62,6 +62,10 @@ CONSUMERS = "conveyor:consumers"
 """zset: consumer -> last report, seconds since 1970 by its own clock; an hour of silence, then taken off"""
 QUEUES = "conveyor:queues"
 """set: names of all queues that were ever put to"""
+AUDIT = "conveyor:audit"
+"""stream: what people did, one msgpack blob `act` each; about 10,000"""
+OPERATIONS = "conveyor:operations"
+"""zset: operation -> when it began, seconds since 1970 by the server's clock; 1,000 at most"""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -88,3 +92,13 @@ def control_key(consumer: str) -> str:
 def reply_key(command: str) -> str:
     """list: the supervisors' answers to one control command; a minute."""
     return f"conveyor:reply:{command}"
+
+
+def operation_key(operation: str) -> str:
+    """string: how far an operation over many jobs is; 7 days after its last progress."""
+    return f"conveyor:operation:{operation}"
+
+
+def stop_key(operation: str) -> str:
+    """string: somebody wishes that the operation stops; 7 days."""
+    return f"conveyor:operation:{operation}:stop"

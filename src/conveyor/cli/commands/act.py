@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from conveyor.cli import completion
-from conveyor.cli.commands.parameters import InQueue, Json, QueueName, Yes
+from conveyor.cli.commands.parameters import InQueue, Json, QueueName, Reason, Yes
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Pause:
     """Let a queue give out nothing until it is resumed; what runs goes on, puts are accepted."""
 
     queue: QueueName
+    reason: Reason = ""
     json: Json = False
 
 
@@ -22,6 +23,7 @@ class Resume:
     """Let a queue that was paused or shut down work again."""
 
     queue: QueueName
+    reason: Reason = ""
     json: Json = False
 
 
@@ -31,6 +33,7 @@ class Purge:
 
     queue: QueueName
     yes: Yes = False
+    reason: Reason = ""
     json: Json = False
 
 
@@ -42,7 +45,7 @@ class Cancel:
         list[str], typer.Argument(metavar="JOB", help="Ids of the jobs.", autocompletion=completion.jobs)
     ]
     queue: InQueue = ""
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the log.")] = ""
+    reason: Reason = ""
     json: Json = False
 
 
@@ -63,6 +66,7 @@ class Retry:
         ),
     ] = ""
     queue: InQueue = ""
+    reason: Reason = ""
     json: Json = False
 
 
@@ -91,7 +95,7 @@ class Kill:
         ),
     ] = ""
     now: Annotated[bool, typer.Option("--now", metavar="", help="Do not wait for the current job.")] = False
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the log.")] = ""
+    reason: Reason = ""
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Watch for so long.")] = 10.0
     json: Json = False
 

@@ -80,6 +80,19 @@ class Tasks:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """List what people did to queues, jobs and workers, newest first: who, when, why, and what came of it."""
+
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=200, help="Show so many at most.")
+    ] = 50
+    before: Annotated[
+        str, typer.Option(metavar="ID", help="Only what was done before this record.", show_default=False)
+    ] = ""
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Look at the server and the queues: what is wrong, and what to do. Exit code 1 if something is bad."""
 

@@ -36,4 +36,5 @@ TaskModules = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the log and the audit trail.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")]

@@ -1,0 +1,200 @@
+"""What people do to queues, jobs and workers, whatever surface they use: done, answered, and written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import msgspec
+
+from conveyor import control, ids
+from conveyor.actions import audit, operation
+from conveyor.actions.answers import Actor, CancelAnswer, JobAnswer, Order, QueueAnswer
+from conveyor.actions.runner import OperationRunner
+from conveyor.acts import Act, Matching, Operation
+from conveyor.errors import BadCall, ConveyorError
+from conveyor.inspector.jobs import read_call
+from conveyor.job import cancel_jobs
+from conveyor.store import commands, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.acts import Facts
+    from conveyor.store import Client
+    from conveyor.store.commands import Command, Count
+
+T = TypeVar("T")
+
+__all__ = [
+    "Act",
+    "Actions",
+    "Actor",
+    "CancelAnswer",
+    "JobAnswer",
+    "Matching",
+    "Operation",
+    "OperationRunner",
+    "Order",
+    "QueueAnswer",
+]
+
+#: What workers and consumers can be told.
+VERBS = ("stop", "kill", "pause", "resume", "stack")
+_WORDS = {"ready": "waiting", "leased": "running"}
+
+
+class Actions:
+    """What one actor can do on one server, from any thread; each call waits for the server's answer.
+
+    An act that cannot be written down happens all the same: the answer says `recorded=False`. An act that the server
+    refuses is written down as refused, and raises.
+    """
+
+    def __init__(self, client: Client, actor: Actor) -> None:
+        self.client = client
+        self.actor = actor
+
+    def record(self, act: Act) -> bool:
+        """Write down an act that was done elsewhere; this actor's name is put where none is."""
+        who, origin = act.who or self.actor.who, act.origin or self.actor.origin
+        return audit.record(self.client, msgspec.structs.replace(act, who=who, origin=origin))
+
+    def pause_queue(self, queue: str, reason: str = "") -> QueueAnswer:
+        """Let a queue give out nothing; what runs goes on, puts are accepted."""
+        act = Act("pause_queue", queue, queue, reason)
+        return self._on_queue(act, commands.pause(ids.checked_queue(queue)), _open_or_not)
+
+    def resume_queue(self, queue: str, reason: str = "") -> QueueAnswer:
+        """Let a queue that was paused or shut down work again."""
+        act = Act("resume_queue", queue, queue, reason)
+        return self._on_queue(act, commands.resume(ids.checked_queue(queue)), _open_or_not)
+
+    def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueAnswer:
+        """Set how many jobs may wait in a queue; 0 lifts the bound. Raises BadCall for a negative number."""
+        if maxsize < 0:
+            message = f"maxsize={maxsize}: it is 0, for no bound, or more"
+            raise BadCall(message)
+        command = commands.bound(ids.checked_queue(queue), maxsize)
+        return self._on_queue(
+            Act("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
+        )
+
+    def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelAnswer:
+        """Cancel a job: at once while it waits; if it runs, its worker is told to stop it."""
+        act = self._about_job("cancel_job", queue, job_id, reason)
+        (state,) = self._done(act, lambda: cancel_jobs(self.client, queue, [job_id], reason))
+        changed = state in {"cancelled", "running"}
+        return CancelAnswer(
+            state, self._finish(act, state if changed else f"not done: {state}", {"state": state})
+        )
+
+    def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobAnswer:
+        """Put a dead job back, as if never tried."""
+        act = self._about_job("retry_job", queue, job_id, reason)
+        return self._on_dead(act, commands.revive(queue, [job_id]), "waiting")
+
+    def discard_job(self, queue: str, job_id: str, reason: str = "") -> JobAnswer:
+        """Remove a dead job for good; its outcome is kept as long as it would have been."""
+        act = self._about_job("discard_job", queue, job_id, reason)
+        return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
+
+    def tell_workers(self, verb: str, targets: Sequence[str], reason: str = "") -> Order:
+        """Tell workers (`host-ab12/3`) and whole consumers (`host-ab12`) something, and do not wait for their answers.
+
+        stop: finish the current job, then leave. kill: leave at once, the job goes back. pause, resume: take no more
+        jobs, take jobs again. stack: tell what the code is doing. Names must be full; nobody checks that they exist.
+        Raises BadCall for another verb.
+        """
+        if verb not in VERBS:
+            message = f"workers cannot be told to {verb!r:.80}: it is one of {', '.join(VERBS)}"
+            raise BadCall(message)
+        order = ids.unique()
+        told: list[Command] = []
+        for consumer, workers in _by_consumer(targets).items():
+            data = control.encode(control.Control(order, verb, workers, reason=reason))
+            told += plain.control(consumer, data)
+        act = Act(f"{verb}_workers", ", ".join(targets), reason=reason)
+        if told:
+            self._done(act, lambda: self.client.run_all(told))
+        return Order(order, tuple(targets), self._finish(act, "told", {"order": order}))
+
+    def begin(
+        self, kind: str, queue: str, matching: Matching = operation.EVERYTHING, reason: str = ""
+    ) -> Operation:
+        """Begin an operation over many jobs: retry, discard, cancel or purge. It is worked on by `operation.run`.
+
+        Raises BadCall where kind and matching make no sense.
+        """
+        wished = Operation(kind, queue, matching, reason, self.actor.who, self.actor.origin)
+        act = operation.act_of(wished)
+        begun = self._done(act, lambda: operation.begin(self.client, wished))
+        self._finish(act, "begun", {"operation": begun.id, "total": begun.total})
+        return begun
+
+    def take_up(self, operation_id: str, reason: str = "") -> Operation:
+        """Take up an operation that was stopped, has failed or is stalled, to be worked on again where it was.
+
+        Raises BadCall if it is not known, is done, or somebody works on it.
+        """
+        return self._on_operation("take_up_operation", operation_id, reason, operation.take_up)
+
+    def stop_operation(self, operation_id: str, reason: str = "") -> Operation:
+        """Stop an operation after the jobs it is just at; gives how far it is. Raises BadCall if it is not known."""
+        return self._on_operation("stop_operation", operation_id, reason, operation.stop)
+
+    def _on_operation(
+        self, action: str, operation_id: str, reason: str, change: Callable[[Client, str], Operation]
+    ) -> Operation:
+        act = Act(action, operation_id, reason=reason)
+        found = self._done(act, lambda: change(self.client, operation_id))
+        act = msgspec.structs.replace(act, queue=found.queue)
+        self._finish(act, "done", {"done": found.done, "total": found.total})
+        return found
+
+    def _on_queue(self, act: Act, command: Command, facts: Callable[[Count], Facts]) -> QueueAnswer:
+        # One by one: in one round trip, a script that the server must first be taught would run after the others.
+        count = commands.count(act.queue)
+        before: Count = self.client.run(count)
+        self._done(act, lambda: self.client.run(command))
+        after: Count = self.client.run(count)
+        act = msgspec.structs.replace(act, before=facts(before))
+        return QueueAnswer(act.queue, before, after, self._finish(act, "done", facts(after)))
+
+    def _about_job(self, action: str, queue: str, job_id: str, reason: str) -> Act:
+        ids.checked_queue(queue)
+        state: commands.State = self.client.run(commands.state(queue, job_id))
+        before: Facts = {"state": _WORDS.get(state.state, state.state)}
+        call = read_call(state.data)
+        if call is not None:
+            before["task"] = call.task
+        return Act(action, job_id, queue, reason, before)
+
+    def _on_dead(self, act: Act, command: Command, state: str) -> JobAnswer:
+        changed = bool(self._done(act, lambda: self.client.run(command)))
+        if not changed:
+            state = cast("str", act.before["state"])
+        recorded = self._finish(act, state if changed else f"not dead: {state}", {"state": state})
+        return JobAnswer(state, changed, recorded)
+
+    def _done(self, act: Act, do: Callable[[], T]) -> T:
+        """Do it; what is refused is written down as well, and raised."""
+        try:
+            return do()
+        except ConveyorError as error:
+            self._finish(act, f"refused: {error}", {})
+            raise
+
+    def _finish(self, act: Act, outcome: str, after: Facts) -> bool:
+        return self.record(msgspec.structs.replace(act, outcome=outcome, after=after))
+
+
+def _open_or_not(count: Count) -> Facts:
+    return {"paused": bool(count.paused), "shutdown": bool(count.shutdown)}
+
+
+def _by_consumer(targets: Sequence[str]) -> dict[str, list[str]]:
+    """Give each consumer's workers that are meant; none where the whole consumer is."""
+    found: dict[str, list[str]] = {}
+    for target in targets:
+        found.setdefault(control.consumer_of(target), []).append(target)
+    return {consumer: [] if consumer in names else names for consumer, names in found.items()}

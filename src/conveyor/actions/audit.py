@@ -1,0 +1,42 @@
+"""Writing down what people did: to the audit trail on the server, and as a line of the log `conveyor.audit`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor import acts
+from conveyor.errors import StoreError
+from conveyor.store import acts as commands
+
+if TYPE_CHECKING:
+    from conveyor.acts import Act
+    from conveyor.store import Client
+
+#: Seconds that a record may take. What it tells of has happened, so its caller should not wait for long.
+PATIENCE, WITHIN = 1.0, 3.0
+_log = logging.getLogger("conveyor.audit")
+
+
+def record(client: Client, act: Act) -> bool:
+    """Write an act down; gives False where the server did not take it, and never raises for that.
+
+    Each act is a line of level INFO, `name=value` pairs in order, with the act itself as `act` of the log record; one
+    that the server did not take is a WARNING besides. Texts are cut to 500 characters.
+    """
+    act = act.shortened()
+    _log.info("%s", line_of(act), extra={"act": act})
+    try:
+        client.run(commands.record(acts.encode(act)), patience=PATIENCE, within=WITHIN)
+    except StoreError as error:
+        _log.warning("not in the audit trail (%s): %s", error, line_of(act), extra={"act": act})
+        return False
+    return True
+
+
+def line_of(act: Act) -> str:
+    """Give an act as one line of `name=value` pairs, texts as JSON; what is empty is left out."""
+    known = {name: value for name, value in msgspec.structs.asdict(act).items() if value and name != "nonce"}
+    return " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in known.items())

@@ -1,0 +1,117 @@
+"""What people did, as records: acts for the audit trail, and operations over many jobs."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from conveyor import ids
+
+#: What is told of a thing before and after an act, by name.
+Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
+
+#: Characters that are kept of each text of an act.
+TEXT_LIMIT = 500
+#: Seconds without progress after which an operation that should run is taken for abandoned.
+STALLED_AFTER = 30.0
+KINDS = ("retry", "discard", "cancel", "purge")
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One act of a person: what was done to what, why, by whom, and what came of it."""
+
+    action: str
+    """A verb and its object: pause_queue, cancel_job, stop_workers, …"""
+    target: str
+    """The name or id of what it was done to."""
+    queue: str = ""
+    reason: str = ""
+    before: Facts = {}
+    after: Facts = {}
+    outcome: str = ""
+    """A word or two: done, cancelled, not dead, refused: …"""
+    who: str = ""
+    origin: str = ""
+    """Where it was done: `cli@host`, or the address of a browser."""
+    nonce: str = msgspec.field(default_factory=ids.unique)
+    """Lets the server recognise a record that arrives twice."""
+
+    def shortened(self) -> Act:
+        """Give the same act with every text cut to 500 characters, so that no record is large."""
+        texts = {
+            name: _short(text) for name, text in msgspec.structs.asdict(self).items() if isinstance(text, str)
+        }
+        return msgspec.structs.replace(
+            self, before=_shortened(self.before), after=_shortened(self.after), **texts
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+
+
+def _shortened(facts: Facts) -> Facts:
+    return {name: _short(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+
+
+class Matching(msgspec.Struct, frozen=True):
+    """Which jobs an operation is about; what is empty does not narrow it."""
+
+    task: str = ""
+    ids: tuple[str, ...] = ()
+    group: str = ""
+    before_score: float = 0.0
+    """Only dead jobs that died before this, ms since 1970; only for retry and discard."""
+
+    def by_call(self) -> bool:
+        """Tell whether the jobs' bytes must be read to decide."""
+        return bool(self.task or self.group)
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far an operation is in an index of its queue."""
+
+    index: str = ""
+    """dead, delayed or ready."""
+    upto: float = 0.0
+    """Where the jobs end that were there when it began; in `ready` a number of acceptance, else a score."""
+    score: float = float("-inf")
+    last: str = ""
+    """Score and id of the last job that was looked at."""
+    place: int = 0
+    """How many of `Matching.ids` were looked at."""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One piece of work over many jobs of a queue, kept on the server, so that another process can go on with it."""
+
+    kind: str
+    """retry, discard: of dead jobs. cancel: of waiting and delayed ones. purge: of all that wait."""
+    queue: str
+    matching: Matching = Matching()
+    reason: str = ""
+    who: str = ""
+    origin: str = ""
+    id: str = ""
+    state: str = "running"
+    """running, done, stopped or failed; shown as stalled where nobody has gone on with it for 30 seconds."""
+    total: int = 0
+    """Jobs to look at, counted when it began."""
+    done: int = 0
+    skipped: int = 0
+    """Looked at and left alone: they do not match, or are no longer where they were."""
+    cursor: Cursor = Cursor()
+    started: float = 0.0
+    changed: float = 0.0
+    """Seconds since 1970 by the server's clock; when it began, and when it last made progress."""
+    error: str = ""
+
+    def stalled(self, now: float) -> bool:
+        """Tell whether it should run and does not; `now` is the server's time."""
+        return self.state == "running" and now - self.changed > STALLED_AFTER
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_act = msgspec.msgpack.Decoder(Act).decode
+decode_operation = msgspec.msgpack.Decoder(Operation).decode

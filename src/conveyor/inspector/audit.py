@@ -1,0 +1,47 @@
+"""Questions about what people did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conveyor.acts import Act, decode_act
+from conveyor.store import acts as store_acts
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Acts of one page at most.
+MOST_ACTS_ON_PAGE = 200
+_UNREADABLE = Act(action="?", target="?", outcome="undecodable", nonce="")
+
+
+class ActRecord(NamedTuple):
+    """An act as the audit trail has it."""
+
+    id: str
+    """Its place in the trail; the next page begins before it."""
+    at: float
+    """Seconds since 1970, by the server's clock."""
+    act: Act
+
+
+def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
+    """What was done, newest first, from before the record `before_id`; 200 at most.
+
+    A record that cannot be read is shown as an act `?`, so that it hides no others.
+    """
+    return Query((store_acts.acts(before_id, max(1, min(count, MOST_ACTS_ON_PAGE))),), _read)
+
+
+def _read(answers: Sequence[Any]) -> list[ActRecord]:
+    return [ActRecord(name, int(name.partition("-")[0]) / 1000, _act(data)) for name, data in answers[0]]
+
+
+def _act(data: bytes) -> Act:
+    try:
+        return decode_act(data)
+    except (msgspec.MsgspecError, ValueError):
+        return _UNREADABLE

@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- discard: dead -> over, for good: the job's bytes go, its outcome is kept as long as it would have been.
+-- ARGV  1.. ids
+-- gives OK, how many were discarded
+local discarded = 0
+for _, id in ipairs(ARGV) do
+  if redis.call('ZREM', DEAD, id) == 1 then
+    discarded = discarded + 1
+    redis.call('HDEL', REASONS, id)
+    redis.call('HDEL', JOBS, id)
+    redis.call('HDEL', TRIES, id)
+  end
+end
+if discarded > 0 then redis.call('HINCRBY', META, 'discarded', discarded) end
+return {'OK', discarded}

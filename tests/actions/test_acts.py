@@ -1,0 +1,202 @@
+"""Every act is done, answered, and written down: who, what, why, before and after."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import control
+from conveyor.actions import Act, Actions, Actor
+from conveyor.errors import BadCall, StoreRefused
+from conveyor.store import commands, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Films
+
+    Trail = Callable[..., list[Act]]
+
+
+def facts(act: Act) -> tuple[Any, ...]:
+    return (
+        act.action,
+        act.target,
+        act.queue,
+        act.reason,
+        act.before,
+        act.after,
+        act.outcome,
+        act.who,
+        act.origin,
+    )
+
+
+def told(server: Any, consumer: str) -> list[control.Control]:
+    return [control.decode_control(data) for data in server.raw.lrange(keys.control_key(consumer), 0, -1)]
+
+
+def test_a_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Trail) -> None:
+    films.put(2)
+    answer = actions.pause_queue("films", "too hot")
+    assert (answer.before.paused, answer.after.paused, answer.after.waiting, answer.recorded) == (
+        0,
+        1,
+        2,
+        True,
+    )
+    assert films.claim().state == "PAUSED"
+    assert actions.resume_queue("films").after.paused == 0
+    resumed, paused = trail()
+    open_, shut = {"paused": False, "shutdown": False}, {"paused": True, "shutdown": False}
+    assert facts(paused) == (
+        *("pause_queue", "films", "films", "too hot", open_, shut, "done", "ann", "cli@there"),
+    )
+    assert facts(resumed)[:7] == ("resume_queue", "films", "films", "", shut, open_, "done")
+
+
+def test_a_queue_gets_another_bound(films: Films, actions: Actions, trail: Trail) -> None:
+    assert actions.bound_queue("films", 7, "small").after.maxsize == 7
+    (act,) = trail()
+    assert facts(act)[:7] == (
+        *("bound_queue", "films", "films", "small", {"maxsize": 0}, {"maxsize": 7}, "done"),
+    )
+    with pytest.raises(BadCall):
+        actions.bound_queue("films", -1)
+
+
+def test_a_waiting_job_is_cancelled_once(films: Films, actions: Actions, trail: Trail) -> None:
+    (job,) = films.put()
+    assert actions.cancel_job("films", job, "wrong").state == "cancelled"
+    (act,) = trail()
+    before, after = {"state": "waiting", "task": "cut"}, {"state": "cancelled"}
+    assert facts(act)[:7] == ("cancel_job", job, "films", "wrong", before, after, "cancelled")
+    assert films.count().cancelled == 1
+
+
+def test_the_worker_of_a_running_job_is_told_to_cancel_it(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    (job,) = films.put()
+    films.claim()
+    assert actions.cancel_job("films", job, "wrong").state == "running"
+    (order,) = told(one_server, "host-ab12")
+    assert (order.verb, order.job, order.workers, order.reason) == ("cancel", job, ["host-ab12/1"], "wrong")
+    assert trail()[0].outcome == "running"
+
+
+def test_what_cannot_be_cancelled_is_answered_and_written_down(
+    films: Films, actions: Actions, trail: Trail
+) -> None:
+    (job,) = films.dead()
+    assert actions.cancel_job("films", job).state == "dead"
+    assert actions.cancel_job("films", "never-put").state == "gone"
+    assert [act.outcome for act in trail()] == ["not done: gone", "not done: dead"]
+
+
+def test_a_dead_job_is_put_back_or_discarded(films: Films, actions: Actions, trail: Trail) -> None:
+    first, second = films.dead(2)
+    assert actions.retry_job("films", first, "again")[:2] == ("waiting", True)
+    assert actions.retry_job("films", first)[:2] == ("waiting", False)
+    assert actions.discard_job("films", second, "no use")[:2] == ("discarded", True)
+    assert (films.state(first), films.state(second)) == ("ready", "over")
+    discarded, again, retried = trail()
+    dead = {"state": "dead", "task": "cut"}
+    assert facts(retried)[:7] == ("retry_job", first, "films", "again", dead, {"state": "waiting"}, "waiting")
+    assert again.outcome == "not dead: waiting"
+    assert facts(discarded)[:5] == ("discard_job", second, "films", "no use", dead)
+    assert (films.count().discarded, films.count().imbalance) == (1, 0)
+
+
+def test_workers_and_consumers_are_told_once_each(actions: Actions, trail: Trail, one_server: Any) -> None:
+    order = actions.tell_workers("stop", ["a-1/1", "a-1/2", "b-1/1", "b-1"], "holiday")
+    (to_a,), (to_b,) = told(one_server, "a-1"), told(one_server, "b-1")
+    assert (to_a.id, to_a.verb, to_a.workers, to_a.reason) == (
+        order.id,
+        "stop",
+        ["a-1/1", "a-1/2"],
+        "holiday",
+    )
+    assert to_b.workers == [], "the whole consumer"
+    (act,) = trail()
+    assert (act.action, act.target, act.reason) == ("stop_workers", "a-1/1, a-1/2, b-1/1, b-1", "holiday")
+    with pytest.raises(BadCall):
+        actions.tell_workers("sing", ["a-1"])
+
+
+def test_others_can_have_their_own_acts_written_down(actions: Actions, trail: Trail) -> None:
+    assert actions.record(Act("enqueue_job", "x", "films", after={"jobs": 1}, outcome="done"))
+    assert actions.record(Act("enqueue_job", "y", "films", who="bob", origin="page"))
+    assert [(act.target, act.who, act.origin) for act in trail()] == [
+        *[("y", "bob", "page"), ("x", "ann", "cli@there")],
+    ]
+
+
+def test_an_act_on_a_full_server_still_happens_and_is_written_down(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    (waits,) = films.put()
+    one_server.raw.config_set("maxmemory", "1mb")
+    assert actions.pause_queue("films", "full").recorded
+    assert actions.cancel_job("films", waits).state == "cancelled"
+    assert films.count().paused == 1
+    assert [act.action for act in trail()] == ["cancel_job", "pause_queue"]
+
+
+def test_what_the_server_refuses_is_written_down_as_refused(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    (job,) = films.dead()
+    one_server.raw.config_set("maxmemory", "1mb")
+    with pytest.raises(StoreRefused):
+        actions.retry_job("films", job, "again")
+    (act,) = trail()
+    assert (act.action, act.reason) == ("retry_job", "again")
+    assert act.outcome.startswith("refused: ")
+    assert films.state(job) == "dead"
+
+
+def test_an_act_that_cannot_be_written_down_happens_and_says_so(
+    films: Films, actions: Actions, one_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    one_server.raw.set(keys.AUDIT, "no stream")
+    with caplog.at_level(logging.INFO, "conveyor.audit"):
+        answer = actions.pause_queue("films", "why not")
+    one_server.raw.delete(keys.AUDIT)
+    assert (answer.recorded, films.count().paused) == (False, 1)
+    assert [line.levelname for line in caplog.records] == ["INFO", "WARNING"]
+    assert 'reason="why not"' in caplog.text
+
+
+def test_each_act_is_a_line_of_the_log(
+    films: Films, actions: Actions, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "conveyor.audit"):
+        actions.bound_queue("films", 3, "two\nlines")
+    (line,) = caplog.records
+    assert line.getMessage() == (
+        'action="bound_queue" target="films" queue="films" reason="two\\nlines" before={"maxsize":0} '
+        'after={"maxsize":3} outcome="done" who="ann" origin="cli@there"'
+    )
+    assert line.act.action == "bound_queue"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "{x}"])
+def test_senseless_names_of_queues_are_refused(actions: Actions, name: str) -> None:
+    for act in (actions.pause_queue, actions.resume_queue):
+        with pytest.raises(BadCall):
+            act(name)
+    for act in (actions.cancel_job, actions.retry_job, actions.discard_job):
+        with pytest.raises(BadCall):
+            act(name, "id")
+
+
+def test_the_acts_work_on_every_server(server: Any) -> None:
+    actions = Actions(server.client, Actor("ann", "here"))
+    assert actions.pause_queue("films").recorded
+    assert actions.cancel_job("films", "x").recorded
+    assert actions.begin("purge", "films").state == "running"
+    assert server.client.run(commands.count("films")).paused == 1
+    assert server.raw.xlen(keys.AUDIT) == 3

@@ -1,0 +1,69 @@
+"""The audit trail is bounded, read page by page, and survives what nobody can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conveyor.actions import Act, Actions, audit
+from conveyor.acts import encode
+from conveyor.inspector.audit import acts
+from conveyor.store import acts as commands
+from conveyor.store import keys
+
+
+def test_the_trail_stays_bounded(one_server: Any) -> None:
+    for first in range(0, 11_000, 1000):
+        made = [Act("sing", f"song {number}") for number in range(first, first + 1000)]
+        one_server.client.run_all([commands.record(encode(act)) for act in made])
+    assert 10_000 <= one_server.raw.xlen(keys.AUDIT) <= 10_200
+    assert acts(count=1).ask(one_server.client)[0].act.target == "song 10999"
+
+
+def test_no_record_is_large(one_server: Any) -> None:
+    audit.record(one_server.client, Act("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999}))
+    ((_, fields),) = one_server.raw.xrange(keys.AUDIT)
+    assert len(fields[b"act"]) < 2500
+    (found,) = acts().ask(one_server.client)
+    assert found.act.reason == "y" * 499 + "…"
+
+
+def test_a_record_that_arrives_twice_is_one_and_two_alike_are_two(one_server: Any) -> None:
+    data = encode(Act("sing", "song"))
+    first = one_server.client.run(commands.record(data))
+    one_server.client.run(commands.record(encode(Act("sing", "song"))))
+    assert one_server.client.run(commands.record(data)) == first
+    assert one_server.raw.xlen(keys.AUDIT) == 2
+
+
+def test_pages_follow_each_other_newest_first(actions: Actions, one_server: Any) -> None:
+    for number in range(7):
+        actions.record(Act("sing", str(number)))
+    found, before = [], ""
+    while page := acts(before, 3).ask(one_server.client):
+        assert len(page) <= 3
+        found += [one.act.target for one in page]
+        before = page[-1].id
+        actions.record(Act("hum", "meanwhile"))
+    assert found == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+def test_a_page_has_200_records_at_most(one_server: Any) -> None:
+    one_server.client.run_all([commands.record(encode(Act("sing", str(number)))) for number in range(250)])
+    assert len(acts(count=10_000).ask(one_server.client)) == 200
+
+
+def test_records_that_cannot_be_read_hide_no_others(actions: Actions, one_server: Any) -> None:
+    actions.record(Act("sing", "before"))
+    for rubbish in (b"", b"\xc1", b"\x80", encode({"action": 3}), encode(["act"]), b"\x81\xa6action\xa1\xff"):
+        one_server.raw.xadd(keys.AUDIT, {"act": rubbish})
+    one_server.raw.xadd(keys.AUDIT, {"other": "field", "and": "more"})
+    actions.record(Act("sing", "after"))
+    found = acts().ask(one_server.client)
+    assert [one.act.target for one in found] == ["after", *["?"] * 7, "before"]
+    assert found[1].act.outcome == "undecodable"
+
+
+def test_an_act_of_a_newer_version_can_be_read(one_server: Any) -> None:
+    one_server.raw.xadd(keys.AUDIT, {"act": encode({"action": "sing", "target": "x", "later": 1})})
+    (found,) = acts().ask(one_server.client)
+    assert (found.act.action, found.act.target) == ("sing", "x")

@@ -1,0 +1,274 @@
+"""Operations over many jobs: in slices, seen from elsewhere, stopped, taken up again, and never doing a job twice."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.actions import Actions, Matching, Operation, operation
+from conveyor.errors import BadCall, StoreRefused
+from conveyor.inspector import operations
+from conveyor.store import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Films
+    from conveyor.actions import Act
+
+    Trail = Callable[..., list[Act]]
+
+RUNNER = """
+import sys
+from conveyor.actions import operation
+from conveyor.store import connect
+client = connect(sys.argv[1])
+for step in operation.run(client, operation.load(client, sys.argv[2]), chunk=100, pause=0.05):
+    print(step.done, flush=True)
+    if step.done >= 300:
+        sys.stdin.read()
+"""
+
+
+def finished(actions: Actions, begun: Operation, chunk: int = 500) -> Operation:
+    return list(operation.run(actions.client, begun, chunk, pause=0))[-1]
+
+
+def shown(server: Any, operation_id: str) -> Operation:
+    """Give an operation as another process sees it."""
+    (found,) = operations.operations([operation_id]).ask(server.another_client())
+    return found
+
+
+def test_1200_dead_jobs_are_put_back_in_slices_that_another_client_sees(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    names = films.dead(1200)
+    begun = actions.begin("retry", "films", reason="fixed")
+    assert (begun.total, shown(one_server, begun.id).state) == (1200, "running")
+    seen = []
+    for step in operation.run(actions.client, begun, pause=0):
+        other = shown(one_server, begun.id)
+        assert other == step
+        seen.append((other.done, other.state, films.count().dead))
+    assert seen == [(500, "running", 700), (1000, "running", 200), (1200, "done", 0)]
+    assert [job.id for job in films.claim().jobs] == names[:500]
+    assert films.count().imbalance == 0
+    ended, began = trail()
+    assert (began.action, began.reason, began.outcome, began.after["total"]) == (
+        *("retry_jobs", "fixed", "begun", 1200),
+    )
+    assert (ended.outcome, ended.after["done"], ended.who, ended.origin) == ("done", 1200, "ann", "cli@there")
+
+
+def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions: Actions) -> None:
+    films.dead(250)
+    done = 0
+    for step in operation.run(actions.client, actions.begin("retry", "films"), chunk=100, pause=0):
+        assert len(films.kill_waiting()) == step.done - done
+        done = step.done
+    assert done == 250
+    assert (films.count().dead, films.count().ready, films.count().imbalance) == (250, 0, 0)
+
+
+def test_many_that_died_in_the_same_millisecond_are_all_taken(
+    films: Films, actions: Actions, one_server: Any
+) -> None:
+    names = films.dead(250)
+    one_server.raw.zadd("conveyor:{films}:dead", dict.fromkeys(names, 1_700_000_000_000))
+    odd = tuple(names[1::2])
+    films_of = actions.begin("retry", "films", Matching(task="other"))
+    assert finished(actions, films_of, chunk=7).skipped == 250
+    ended = finished(actions, actions.begin("discard", "films", Matching(ids=odd)), chunk=7)
+    assert (ended.done, ended.skipped) == (125, 0)
+    assert finished(actions, actions.begin("retry", "films"), chunk=7).done == 125
+    assert (films.count().dead, films.count().ready, films.count().imbalance) == (0, 125, 0)
+
+
+def test_an_operation_is_stopped_in_the_middle_and_taken_up_again(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    films.dead(400)
+    begun = actions.begin("retry", "films")
+    steps = operation.run(actions.client, begun, chunk=100, pause=0)
+    next(steps)
+    Actions(one_server.another_client(), actions.actor).stop_operation(begun.id, "too fast")
+    assert [(step.state, step.done) for step in steps] == [("stopped", 100)]
+    assert (shown(one_server, begun.id).state, films.count().dead) == ("stopped", 300)
+    assert [act.action for act in trail(2)] == ["retry_jobs", "stop_operation"]
+    assert trail(1)[0].outcome == "stopped"
+    again = actions.take_up(begun.id)
+    assert finished(actions, again, chunk=100).done == 400
+    assert (films.count().ready, films.count().imbalance) == (400, 0)
+
+
+def test_one_whose_process_died_shows_as_stalled_and_is_taken_up_where_it_was(
+    films: Films, actions: Actions, start_python: Any, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films.dead(700)
+    begun = actions.begin("retry", "films")
+    runner = start_python(RUNNER, one_server.url, begun.id)
+    assert [runner.stdout.readline() for _ in range(3)] == ["100\n", "200\n", "300\n"]
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    with pytest.raises(BadCall, match="being worked on"):
+        actions.take_up(begun.id)
+    films.kill_waiting()  # what was put back dies again: it must not be put back twice
+    monkeypatch.setattr("conveyor.acts.STALLED_AFTER", 0.0)
+    assert shown(one_server, begun.id).state == "stalled"
+    again = operation.take_up(actions.client, begun.id, stalled_after=0.0)
+    assert finished(actions, again).done == 700
+    assert (films.count().ready, films.count().dead, films.count().imbalance) == (400, 300, 0)
+    assert shown(one_server, begun.id).state == "done"
+
+
+def test_leaving_the_loop_stops_the_operation(films: Films, actions: Actions, one_server: Any) -> None:
+    films.dead(3)
+    begun = actions.begin("discard", "films")
+    steps = operation.run(actions.client, begun, chunk=1, pause=0)
+    next(steps)
+    steps.close()
+    assert shown(one_server, begun.id).state == "stopped"
+    assert films.count().discarded == 1
+
+
+def test_what_the_server_refuses_makes_it_fail_and_it_can_be_taken_up(
+    films: Films, actions: Actions, trail: Trail, one_server: Any
+) -> None:
+    films.dead(5)
+    begun = actions.begin("retry", "films")
+    one_server.raw.config_set("maxmemory", "1mb")
+    with pytest.raises(StoreRefused):
+        finished(actions, begun)
+    one_server.raw.config_set("maxmemory", "0")
+    failed = shown(one_server, begun.id)
+    assert failed.state == "failed"
+    assert "maxmemory" in failed.error
+    assert trail(1)[0].outcome.startswith("failed: ")
+    assert finished(actions, actions.take_up(begun.id)).done == 5
+
+
+def test_a_full_server_can_be_drained_by_operations(films: Films, actions: Actions, one_server: Any) -> None:
+    films.dead(20)
+    films.put(30)
+    one_server.raw.config_set("maxmemory", "1mb")
+    assert finished(actions, actions.begin("purge", "films"), chunk=20).done == 30
+    assert finished(actions, actions.begin("discard", "films"), chunk=20).done == 20
+    assert (films.count().live, films.count().imbalance) == (0, 0)
+
+
+def test_only_those_of_a_task_are_taken(films: Films, actions: Actions) -> None:
+    films.put(120, "cut")
+    films.put(130, "paste")
+    films.kill_waiting()
+    ended = finished(actions, actions.begin("retry", "films", Matching(task="paste")), chunk=100)
+    assert (ended.total, ended.done, ended.skipped) == (250, 130, 120)
+    assert films.count().ready == 130
+
+
+def test_only_those_that_died_before_a_time_are_taken(
+    films: Films, actions: Actions, one_server: Any
+) -> None:
+    first, second = films.dead(2)
+    one_server.raw.zadd("conveyor:{films}:dead", {first: 1000, second: 2000})
+    ended = finished(actions, actions.begin("discard", "films", Matching(before_score=2000)))
+    assert (ended.done, films.state(first), films.state(second)) == (1, "over", "dead")
+
+
+def test_named_jobs_are_cancelled_where_they_wait_and_those_elsewhere_left_alone(
+    films: Films, actions: Actions
+) -> None:
+    (runs,) = films.put()
+    films.claim()
+    (waits,), (delayed,) = films.put(), films.put(delay=1000.0)
+    named = Matching(ids=(waits, runs, "never-put", delayed))
+    ended = finished(actions, actions.begin("cancel", "films", named), chunk=3)
+    assert (ended.total, ended.done, ended.skipped) == (4, 2, 2)
+    assert [films.state(one) for one in (waits, runs, delayed)] == ["over", "leased", "over"]
+
+
+def test_cancelling_takes_all_priorities_and_delays_and_nothing_that_is_put_meanwhile(
+    films: Films, actions: Actions
+) -> None:
+    for priority in (0, 3, 255):
+        films.put(10, priority=priority)
+    begun = actions.begin("cancel", "films")
+    done = 0
+    for step in operation.run(actions.client, begun, chunk=7, pause=0):
+        done = step.done
+        for priority in (0, 3, 200, 255):
+            films.put(9, priority=priority)
+    ready = films.count().ready
+    assert done == 30
+    assert films.count().cancelled == 30
+    assert ready % 36 == 0
+    films.put(8, delay=1000.0)
+    assert finished(actions, actions.begin("cancel", "films"), chunk=5).done == ready + 8
+    assert (films.count().waiting, films.count().imbalance) == (0, 0)
+
+
+def test_delayed_jobs_that_come_due_meanwhile_are_cancelled_too(
+    films: Films, actions: Actions, one_server: Any
+) -> None:
+    names = films.put(10, delay=1000.0)
+    begun = actions.begin("cancel", "films")
+    for name in names[5:]:
+        one_server.raw.zadd("conveyor:{films}:delayed", {name: 1})
+    steps = operation.run(actions.client, begun, chunk=4, pause=0)
+    assert actions.client.run(commands.promote("films")) == 5
+    assert list(steps)[-1].done == 10
+
+
+def test_a_purge_ends_though_producers_go_on(films: Films, actions: Actions) -> None:
+    films.put(25)
+    for step in operation.run(actions.client, actions.begin("purge", "films"), chunk=10, pause=0):
+        assert step.done <= 25
+        films.put(10)
+    assert (step.state, step.done, films.count().ready) == ("done", 25, 30)
+
+
+def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
+    for kind in ("retry", "discard", "cancel", "purge"):
+        (step,) = operation.run(actions.client, actions.begin(kind, "nothing"), pause=0)
+        assert (step.state, step.total, step.done, step.skipped) == ("done", 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "wished",
+    [
+        ("sing", Matching()),
+        ("purge", Matching(task="cut")),
+        ("cancel", Matching(before_score=1.0)),
+        ("retry", Matching(ids=("x",) * 1001)),
+    ],
+)
+def test_senseless_operations_are_refused(actions: Actions, wished: tuple[str, Matching]) -> None:
+    with pytest.raises(BadCall):
+        actions.begin(wished[0], "films", wished[1])
+
+
+def test_those_that_are_not_known_or_done_cannot_be_taken_up(films: Films, actions: Actions) -> None:
+    begun = actions.begin("purge", "films")
+    finished(actions, begun)
+    for name in (begun.id, "unknown"):
+        with pytest.raises(BadCall):
+            actions.take_up(name)
+    with pytest.raises(BadCall):
+        actions.stop_operation("unknown")
+
+
+def test_the_list_is_newest_first_and_bounded_and_survives_what_cannot_be_read(
+    actions: Actions, one_server: Any
+) -> None:
+    for number in range(1005):
+        operation.keep(
+            actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done")
+        )
+    assert one_server.raw.zcard("conveyor:operations") == 1000
+    names = operations.names(0, 3).ask(one_server.client)
+    assert names == ["n1004", "n1003", "n1002"]
+    one_server.raw.set("conveyor:operation:n1003", b"\xc1", ex=60)
+    found = operations.operations([*names, "forgotten"]).ask(one_server.client)
+    assert [one.id for one in found] == ["n1004", "n1002"]

@@ -1,0 +1,96 @@
+"""The runner works on operations one after the other, and a process that leaves stops what it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.actions import Actions, Operation, OperationRunner
+from conveyor.inspector import operations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Films
+
+    Start = Callable[..., OperationRunner]
+
+
+@pytest.fixture
+def start(one_server: Any) -> Iterator[Start]:
+    """Give the function that starts a runner; it is closed in the end."""
+    started: list[OperationRunner] = []
+
+    def runner(chunk: int = 500, pause: float = 0.0) -> OperationRunner:
+        started.append(OperationRunner(one_server.another_client(), chunk=chunk, pause=pause))
+        return started[-1]
+
+    yield runner
+    for one in started:
+        one.close()
+
+
+def shown(server: Any, *begun: Operation) -> list[Operation]:
+    return operations.operations([one.id for one in begun]).ask(server.client)
+
+
+def test_operations_run_one_after_the_other(
+    films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
+) -> None:
+    films.dead(30)
+    first, second = actions.begin("retry", "films"), actions.begin("purge", "films")
+    third = actions.begin("discard", "films")
+    runner = start(chunk=10)
+    assert all(runner.add(one) for one in (first, second, third))
+    eventually(lambda: all(one.state == "done" for one in shown(one_server, first, second, third)))
+    assert [one.done for one in shown(one_server, first, second, third)] == [30, 0, 0]
+
+
+def test_one_that_fails_does_not_keep_the_next(
+    films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
+) -> None:
+    films.dead(3)
+    retry, discard = actions.begin("retry", "films"), actions.begin("discard", "films")
+    one_server.raw.config_set("maxmemory", "1mb")
+    runner = start()
+    runner.add(retry)
+    runner.add(discard)
+    eventually(lambda: [one.state for one in shown(one_server, retry, discard)] == ["failed", "done"])
+    assert films.count().discarded == 3
+
+
+def test_closing_stops_it_after_the_slice_and_others_can_take_it_up(
+    films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
+) -> None:
+    films.dead(40)
+    begun = actions.begin("retry", "films")
+    runner = start(chunk=1, pause=0.02)
+    runner.add(begun)
+    eventually(lambda: shown(one_server, begun)[0].done > 0)
+    runner.close()
+    (stopped,) = shown(one_server, begun)
+    assert stopped.state == "stopped"
+    assert 0 < stopped.done < 40
+    assert not runner.add(begun)
+    start().add(actions.take_up(begun.id))
+    eventually(lambda: shown(one_server, begun)[0].state == "done")
+    assert (films.count().ready, films.count().imbalance) == (40, 0)
+
+
+def test_those_that_wait_for_their_turn_do_not_show_as_stalled(
+    films: Films,
+    actions: Actions,
+    start: Start,
+    one_server: Any,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("conveyor.actions.runner.STALLED_AFTER", 0.0)
+    films.dead(500)
+    first, second = actions.begin("retry", "films"), actions.begin("discard", "films")
+    runner = start(chunk=1, pause=0.02)
+    runner.add(first)
+    runner.add(second)
+    eventually(lambda: shown(one_server, second)[0].changed > second.changed)
+    assert shown(one_server, first)[0].state == "running"
