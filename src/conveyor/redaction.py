@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from conveyor.call import Call
 
     Formatter = Callable[[str, Any], Any]
+
+
+class Labels(NamedTuple):
+    """What is to be known of a task to tell which of its arguments are secret."""
+
+    names: Sequence[str] = ()
+    """Of its positional parameters, as `Signature.names` gives them."""
+    hidden: Collection[str] = ()
+    """Names of parameters and mapping keys that it says are secret."""
+
 
 #: What stands in the place of a hidden value.
 MASK = "•••"

@@ -10,7 +10,7 @@ from conveyor import codec
 from conveyor.errors import BadCall
 from conveyor.inspector import stories
 from conveyor.outcome import Cancel, Done, Fail, Retry, describe_text
-from conveyor.redaction import MASK
+from conveyor.redaction import MASK, Labels
 from conveyor.store import commands
 from conveyor.store.answers import PutPlace
 
@@ -42,11 +42,12 @@ def test_a_waiting_job_is_told_without_its_secrets(queue: Queue) -> None:
     assert one.put_at == one.call.put_at
 
 
-def test_with_the_task_s_names_a_secret_given_by_position_is_hidden_too(queue: Queue) -> None:
+def test_where_the_task_is_known_a_secret_given_by_position_is_hidden_too(queue: Queue) -> None:
     job = queue.submit(fetch, "x", 3)
-    one = told(queue, job.id, names_of=lambda task: ("url", "secret_depth") if task.endswith("fetch") else ())
-    assert one.arguments == [("url", "x"), ("secret_depth", MASK)]
-    assert one.preview == "url='x', secret_depth=•••"
+    labels = {f"{__name__}.fetch": Labels(("url", "depth"), ("depth",))}
+    one = told(queue, job.id, labels_of=labels.__getitem__)
+    assert one.arguments == [("url", "x"), ("depth", MASK)]
+    assert one.preview == "url='x', depth=•••"
 
 
 def test_a_job_that_was_tried_again_has_its_attempts_and_the_run_it_ended_with(
