@@ -117,10 +117,20 @@ def percentile(counts: Sequence[int], part: float) -> float | None:
 def read_figures(text: str) -> Figures:
     """Give figures of their text; what is not one is left out."""
     found: dict[str, int] = {}
+    add_text(found, text)
+    return figures_of(found)
+
+
+def add_text(found: dict[str, int], text: str) -> None:
+    """Add figures, as text, to others by name; what is no figure is left out."""
     for word in text.split():
         name, _, count = word.partition("=")
         if count.isdecimal():
-            found[name] = int(count)
+            found[name] = found.get(name, 0) + int(count)
+
+
+def figures_of(found: Mapping[str, int]) -> Figures:
+    """Give figures of their counts by name."""
     counts: dict[str, Any] = {outcome: found.get(letter, 0) for outcome, letter in LETTERS.items()}
     return Figures(found.get("b", 0), runs=_histogram(found, "R"), waits=_histogram(found, "W"), **counts)
 

@@ -17,7 +17,7 @@ EVERY = 1.0
 #: Characters of a task's name.
 NAME_ROOM = 200
 #: Tasks of one command, which bounds its work; tasks that are counted apart at a time.
-MOST_AT_ONCE, MOST_TASKS = 50, 200
+MOST_AT_ONCE, MOST_TASKS = 20, 200
 
 _BUCKETS = len(BOUNDS) + 1
 _PLACES = {outcome: place for place, outcome in enumerate(LETTERS)}

@@ -16,10 +16,11 @@ from conveyor.statistics import (
     TIERS,
     Figures,
     Histogram,
+    add_text,
     begin,
     bucket,
+    figures_of,
     read_figures,
-    sum_figures,
     sum_histograms,
 )
 from conveyor.store import commands
@@ -33,15 +34,15 @@ if TYPE_CHECKING:
 #: Buckets of one series at most.
 MOST_BUCKETS = 180
 #: Buckets whose tasks are read by one command, which bounds its work.
-_TASKS_STEP = 60
+_TASKS_STEP = 20
 _FIELDS = (ALL, "depth", "running", "oldest")
 
 
 class Point(NamedTuple):
     """What a queue did in one minute, hour or day; a time of which nothing is known is all zeros.
 
-    A run is counted when it ends, with its start and its wait. The gauges are the last values of the time; of a time
-    in which no consumer ran they are 0.
+    A run is counted when it ends, with its start and its wait; not at all if its job only goes back to its place. The
+    gauges are the last values of the time; of a time in which no consumer ran they are 0.
     """
 
     at: float
@@ -150,11 +151,12 @@ def by_task(queue: str, tier: str, first: int, last: int) -> Query[list[TaskFigu
     told = tuple(commands.series(queue, tier, part, min(last, part + _TASKS_STEP - 1)) for part in parts)
 
     def read(answers: Sequence[list[Bucket]]) -> list[TaskFigures]:
-        found: dict[str, list[Figures]] = {}
+        found: dict[str, dict[str, int]] = {}
         for one in (one for buckets in answers for one in buckets):
-            for task, figures in _tasks(one).items():
-                found.setdefault(task, []).append(figures)
-        every = [_of_task(task, sum_figures(figures)) for task, figures in found.items()]
+            for name, text in one.fields.items():
+                if name.startswith(TASK):
+                    add_text(found.setdefault(name.removeprefix(TASK), {}), text)
+        every = [_of_task(task, figures_of(counts)) for task, counts in found.items()]
         return sorted(every, key=lambda one: (-one.count, one.task))
 
     return Query(told, read)

@@ -5,7 +5,7 @@
 --       7 bytes of each job and each reason to give at most
 -- gives OK, size of the index, rank from 0 of the lowest row, then of each row: id, score, first bytes of the job, how
 --       many bytes it has, lease, tries, progress, first bytes of the reason; what there is not is empty
-local MOST_BYTES = 8388608 -- of jobs that are read for one page; those behind are given without their bytes
+local MOST_BYTES = 3145728 -- of jobs that are read for one page; those behind are given without their bytes
 local INDEXES = {ready = READY, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
 local score, id, skip, cut = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])

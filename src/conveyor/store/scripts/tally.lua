@@ -6,13 +6,14 @@
 -- The figures are those of conveyor/statistics.py: name=count, separated by spaces. They are kept by field: `*` for the
 -- queue, `:task` for the first 200 tasks, `:_other` for the rest. Atomic because two workers add to the same.
 local MOST_TASKS = 200
+local SHORT = 80 -- characters of figures
 local NUMBER_KEEP = 3600000
 local TIERS = {{'minute', 60000, 172800}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000}} -- ms; kept, s
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if version and version ~= PROTOCOL then return {'VERSION'} end
 
-local function merged(text, delta) -- sums by name
+local function merged_apart(text, delta) -- sums by name
   local sums, names = {}, {}
   for name, count in string.gmatch((text or '') .. ' ' .. delta, '(%a%d*)=(%d+)') do
     if not sums[name] then names[#names + 1] = name end
@@ -20,6 +21,20 @@ local function merged(text, delta) -- sums by name
   end
   for place, name in ipairs(names) do names[place] = name .. '=' .. exact(sums[name]) end
   return table.concat(names, ' ')
+end
+
+local function merged(text, delta) -- the same; a short delta, which is the usual one, does not take the text apart
+  if #delta > SHORT then return merged_apart(text, delta) end
+  text = text and ' ' .. text or ''
+  for name, count in string.gmatch(delta, '(%a%d*)=(%d+)') do
+    local first, last, before = string.find(text, ' ' .. name .. '=(%d+)')
+    if first then
+      text = string.sub(text, 1, first) .. name .. '=' .. exact(before + count) .. string.sub(text, last + 1)
+    else
+      text = text .. ' ' .. name .. '=' .. count
+    end
+  end
+  return string.sub(text, 2)
 end
 
 local function by_field() -- the names of the fields, and what is to be added to each
@@ -36,7 +51,7 @@ local function by_field() -- the names of the fields, and what is to be added to
     deltas[field] = (deltas[field] or '') .. ' ' .. ARGV[place + 1]
     all[#all + 1] = ARGV[place + 1]
   end
-  deltas['*'] = merged('', table.concat(all, ' '))
+  deltas['*'] = merged(nil, table.concat(all, ' '))
   return fields, deltas
 end
 
