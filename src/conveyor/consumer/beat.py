@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from conveyor import clock, control
 from conveyor.consumer.settings import HEARTBEAT, LEASE
 from conveyor.errors import StoreRefused
@@ -34,7 +36,7 @@ class Beat:
         self._last_full = float("-inf")
         self._first = True
         self.wishes: list[str] = []
-        self._told: list[tuple[str, str, str]] = []
+        self._told: list[tuple[str, str, bool, str]] = []
         self._progress: dict[str, int] = {}
 
     def beat(self, workers: Iterable[Worker]) -> None:
@@ -53,9 +55,12 @@ class Beat:
             ):  # a full server takes none, and that is no reason to be silent
                 self.client.run_all(progress, patience=PATIENCE)
         reports = [worker.report() for worker in workers]
-        doing = [(one.name, one.state, one.job if one.busy_for > WORTH_TELLING else "") for one in reports]
+        doing = [
+            (one.name, one.state, one.paused, one.job if one.busy_for > WORTH_TELLING else "")
+            for one in reports
+        ]
         if full or doing != self._told or progress:
-            self._report(reports)
+            self._report([_with_vitals(*both) for both in zip(workers, reports, strict=True)])
             self._told = doing
         if full:
             self._last_full = now
@@ -69,10 +74,11 @@ class Beat:
         return wishes
 
     def _report(self, workers: list[control.WorkerReport]) -> None:
-        report = control.encode(_with_workers(self.report, workers))
-        told = plain.report(self.report.name, report, clock.wall())
+        now = clock.wall()
+        report = msgspec.structs.replace(self.report, workers=workers, at=now)
+        told = plain.report(self.report.name, control.encode(report), now)
         if self._first:
-            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
+            told.append(plain.forget_silent(now - FORGET_AFTER))
         self.client.run_all(told, patience=PATIENCE)
         self._first = False
 
@@ -110,16 +116,6 @@ class Beat:
         return [plain.set_progress(queue, some) for queue, some in items.items()]
 
 
-def _with_workers(
-    report: control.ConsumerReport, workers: list[control.WorkerReport]
-) -> control.ConsumerReport:
-    return control.ConsumerReport(
-        report.name,
-        report.host,
-        report.pid,
-        report.queues,
-        report.kind,
-        report.started,
-        workers,
-        report.version,
-    )
+def _with_vitals(worker: Worker, report: control.WorkerReport) -> control.WorkerReport:
+    cpu, memory = worker.vitals.take(worker.pid)
+    return msgspec.structs.replace(report, cpu=cpu, memory=memory)
