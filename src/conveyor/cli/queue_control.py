@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.call import KEEP
-from conveyor.cli import exits
+from conveyor.cli import exits, worker_control
 from conveyor.cli.ask import asker
 from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.exits import Usage
@@ -17,11 +17,15 @@ from conveyor.store import commands
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.act import Pause, Purge, Resume
+    from conveyor.inspector import Inspector
 
 
 def pause(asked: Pause) -> int:
-    """Let a queue give out nothing."""
-    queue, count = _counted(asked)
+    """Let a queue give out nothing, or workers take nothing."""
+    inspector = open_inspector(quiet=asked.json)
+    if worker_control.is_meant(inspector, asked.queue):
+        return worker_control.pause(inspector, asked)
+    queue, count = _counted(inspector, asked)
     queue.pause()
     if asked.json:
         document("pause/v1", queue=queue.name, state="paused", was_paused=bool(count.paused))
@@ -33,8 +37,11 @@ def pause(asked: Pause) -> int:
 
 
 def resume(asked: Resume) -> int:
-    """Let a queue work again."""
-    queue, count = _counted(asked)
+    """Let a queue, or workers, work again."""
+    inspector = open_inspector(quiet=asked.json)
+    if worker_control.is_meant(inspector, asked.queue):
+        return worker_control.resume(inspector, asked)
+    queue, count = _counted(inspector, asked)
     queue.resume()
     if asked.json:
         document(
@@ -52,7 +59,7 @@ def resume(asked: Resume) -> int:
 
 def purge(asked: Purge) -> int:
     """Cancel what waits."""
-    queue, count = _counted(asked)
+    queue, count = _counted(open_inspector(quiet=asked.json), asked)
     if not asked.yes and not is_terminal():
         raise Usage(
             f"purge cancels every job that waits in {asked.queue}, so it needs --yes where nobody can be asked"
@@ -71,8 +78,7 @@ def purge(asked: Purge) -> int:
     return exits.OK
 
 
-def _counted(asked: Pause | Resume | Purge) -> tuple[Queue, commands.Count]:
-    inspector = open_inspector(quiet=asked.json)
+def _counted(inspector: Inspector, asked: Pause | Resume | Purge) -> tuple[Queue, commands.Count]:
     queue = Queue(existing_queue(inspector, asked.queue), store=inspector.client)
     return queue, queue.count()
 
