@@ -16,7 +16,7 @@ from conveyor.consumer.execution import Executor
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
 from conveyor.consumer.settings import LEASE
-from conveyor.consumer.settlement import Settler
+from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.current import CurrentJob
 from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
 from conveyor.outcome import Fail
@@ -100,10 +100,12 @@ class CrewWorker:
             self._work()
             self.slate.set_state(slates.LEAVING)
             self.lookout.finish(LEASE)
-            settling = self.settler.commands(resting=True)
+            settling = self.settler.commands(counted=False)
             if settling:
                 self.settler.settled(settling, self._run(settling, patience=LEASE))
             self.slate.hold_nothing()
+            with contextlib.suppress(StoreError):  # not worth waiting for
+                self.client.run_all(self.settler.tallies(), patience=0.0)
         self.executor.close()
 
     def _take_signals(self) -> None:
@@ -130,7 +132,8 @@ class CrewWorker:
             self.slate.claiming(queue, nonce)
             settling = self.settler.commands()
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
-            *answers, batch = self._run([*settling, claim], patience=LEASE if settling else 0.0)
+            owed = not all(map(is_tally, settling))
+            *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, answers)
             if batch.jobs:
                 return queue, batch
