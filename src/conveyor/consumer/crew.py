@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks whether all is done, where the worker is to leave then: nobody rings for that.
 LAST_JOB_LOOK = 0.25
+#: Seconds that a worker takes to tell what it counted, when it leaves.
+LAST_WORDS = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
 
@@ -105,7 +107,7 @@ class CrewWorker:
                 self.settler.settled(settling, self._run(settling, patience=LEASE))
             self.slate.hold_nothing()
             with contextlib.suppress(StoreError):  # not worth waiting for
-                self.client.run_all(self.settler.tallies(), patience=0.0)
+                self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_WORDS)
         self.executor.close()
 
     def _take_signals(self) -> None:
