@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from conveyor import clock, control
+import msgspec
+
+from conveyor import clock, control, events
 from conveyor.consumer.settings import HEARTBEAT, LEASE
+from conveyor.consumer.tally import Tally
 from conveyor.errors import StoreRefused
-from conveyor.store import commands, plain
+from conveyor.store import commands, heads, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +26,10 @@ FORGET_AFTER = 3600.0
 WORTH_TELLING = 0.4
 #: Seconds that a beat is tried for: enough for a new connection where the old one broke.
 PATIENCE = 0.25
+#: Seconds between two notes of how many jobs wait and run.
+GAUGING = 10.0
+#: What the end of a worker is counted as, by what became of its job; nothing where the job went back.
+_COUNTED = {"cancelled": "cancelled", "tried again": "retried", "dead": "lost"}
 
 
 class Beat:
@@ -34,8 +41,10 @@ class Beat:
         self._last_full = float("-inf")
         self._first = True
         self.wishes: list[str] = []
-        self._told: list[tuple[str, str, str]] = []
+        self._told: list[tuple[str, str, bool, str]] = []
         self._progress: dict[str, int] = {}
+        self._gauged = float("-inf")
+        self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
         """Tell what is due; raises StoreError, but what was heard before that is in `wishes`."""
@@ -53,12 +62,42 @@ class Beat:
             ):  # a full server takes none, and that is no reason to be silent
                 self.client.run_all(progress, patience=PATIENCE)
         reports = [worker.report() for worker in workers]
-        doing = [(one.name, one.state, one.job if one.busy_for > WORTH_TELLING else "") for one in reports]
+        doing = [
+            (one.name, one.state, one.paused, one.job if one.busy_for > WORTH_TELLING else "")
+            for one in reports
+        ]
         if full or doing != self._told or progress:
-            self._report(reports)
+            self._report([_with_vitals(*both) for both in zip(workers, reports, strict=True)])
             self._told = doing
         if full:
             self._last_full = now
+        self._count(now)
+
+    def recovered(self, worker: Worker, job: str, became: str) -> None:
+        """Count, and make known, what became of the job of a worker that ended."""
+        events.emit(events.JobRecovered(job, became))
+        held, counted = worker.slate.held(), _COUNTED.get(became)
+        if held is not None and counted is not None:
+            if became == "dead" and worker.timed_out is not None:
+                counted = "timeout"
+            elapsed = max(0.0, clock.monotonic() - worker.slate.glance().since)
+            self._tally.add(held.queue, worker.slate.task(), counted, elapsed)
+
+    def counted(self) -> list[Command]:
+        """Give what was counted and is not told yet; the supervisor is about to leave."""
+        return self._tally.commands(resting=True)
+
+    def _count(self, now: float) -> None:
+        told = self._tally.commands()
+        if now - self._gauged >= GAUGING:
+            query = heads.oldest(self.report.queues)
+            oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
+            told += [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+            self._gauged = now
+        if told:
+            self.client.run_all(told, patience=PATIENCE)
+            for one in told:
+                self._tally.confirm(one)
 
     def take_wishes(self) -> list[str]:
         """Give, once, the ids of jobs whose runs are to end.
@@ -69,10 +108,11 @@ class Beat:
         return wishes
 
     def _report(self, workers: list[control.WorkerReport]) -> None:
-        report = control.encode(_with_workers(self.report, workers))
-        told = plain.report(self.report.name, report, clock.wall())
+        now = clock.wall()
+        report = msgspec.structs.replace(self.report, workers=workers, at=now)
+        told = plain.report(self.report.name, control.encode(report), now)
         if self._first:
-            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
+            told.append(plain.forget_silent(now - FORGET_AFTER))
         self.client.run_all(told, patience=PATIENCE)
         self._first = False
 
@@ -110,16 +150,6 @@ class Beat:
         return [plain.set_progress(queue, some) for queue, some in items.items()]
 
 
-def _with_workers(
-    report: control.ConsumerReport, workers: list[control.WorkerReport]
-) -> control.ConsumerReport:
-    return control.ConsumerReport(
-        report.name,
-        report.host,
-        report.pid,
-        report.queues,
-        report.kind,
-        report.started,
-        workers,
-        report.version,
-    )
+def _with_vitals(worker: Worker, report: control.WorkerReport) -> control.WorkerReport:
+    cpu, memory = worker.vitals.take(worker.pid)
+    return msgspec.structs.replace(report, cpu=cpu, memory=memory)

@@ -1,1 +1,58 @@
-"""The live page: every queue, worker and job, and the means to stop any of them."""
+"""The live page: every queue, worker and job, and the means to stop any of them.
+
+    app = create_dashboard("redis://127.0.0.1:6379")      # an ASGI application; `conveyor dashboard` serves one
+
+It needs the extra `dashboard`: pip install "conveyor[dashboard]".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from conveyor.dashboard.access.environment import from_environment
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.app import application
+from conveyor.dashboard.guard import Guard
+from conveyor.dashboard.problems import render_login, render_problem
+from conveyor.store import Client, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.dashboard.access.policy import Resolve
+
+__all__ = ["Policy", "create_dashboard"]
+
+
+def create_dashboard(
+    url: str | None = None,
+    *,
+    auth: Policy | Resolve | None = None,
+    read_only: bool = False,
+    no_kill: bool = False,
+    tasks: Sequence[str] = (),
+) -> Guard:
+    """Give the page as an ASGI application, to be served alone or mounted at any path of another.
+
+    `url` is the server's address; else CONVEYOR_URL, else the embedded server, which is started if need be. `auth`
+    says who may do what: a `Policy`, or a function that gets a request's ASGI scope and gives an `Access` or None;
+    without it the variables CONVEYOR_DASHBOARD_* are read, and where they name no login, only requests from this
+    machine itself are let in. `read_only` and `no_kill` take rights from everybody. `tasks` are modules whose tasks
+    can be enqueued, besides those found in the working folder. Raises BadPolicy for settings that make no sense,
+    StoreUnavailable where the embedded server cannot be started.
+    """
+    policy = auth if isinstance(auth, Policy) else from_environment()
+    if auth is not None and not isinstance(auth, Policy):
+        policy = replace(policy, resolve=auth)
+    policy = replace(policy, read_only=policy.read_only or read_only, no_kill=policy.no_kill or no_kill)
+    shared = connect(url)
+    client = Client(
+        shared.url, revive=shared.revive
+    )  # its own, so that its inbox and patience concern nobody else
+    return Guard(
+        application(client, policy, tuple(tasks)),
+        policy,
+        render_problem=render_problem,
+        render_login=render_login,
+    )

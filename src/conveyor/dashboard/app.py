@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+import conveyor
 from conveyor.dashboard import assets, pages
 from conveyor.dashboard.live import Live
 from conveyor.dashboard.page import Book
@@ -16,16 +17,16 @@ from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from starlette.requests import Request
 
+    from conveyor.dashboard.access.policy import Policy
     from conveyor.store import Client
 
 
-def application(client: Client, facts: dict[str, Any]) -> Starlette:
-    """Give the application for one server."""
+def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> Starlette:
+    """Give the application for one server; the guard is to stand before it."""
     book = Book(pages.ALL)
+    facts = {"read_only": policy.read_only, "insecure": policy.insecure, "release": conveyor.__version__}
     sampler = Sampler(client, book)
     site = Site(client, sampler, book, facts)
     live = Live(sampler)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, Response
 
 from conveyor.dashboard import assets
-from conveyor.dashboard.page import NoSuchThing
+from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.rendering import render
 from conveyor.errors import ConveyorError, StoreError
 from conveyor.store.address import shown
@@ -61,7 +61,7 @@ class Site:
     def _page(self, request: Request, page: Page, wanted: Wanted, sight: Sight) -> Response:
         """Answer with a page, or with its inner part, or that nothing has changed."""
         access = request.state.access
-        tag = f'"{sight.version}-{access.role}-{assets.version()}"'
+        tag = f'"{sight.version}-{version_of(access)}-{assets.version()}"'
         part = request.headers.get(PART) == "main"
         headers = {"etag": tag, "cache-control": "no-cache", "vary": f"{PART}, cookie, authorization"}
         if part and request.headers.get("if-none-match") == tag:
@@ -79,7 +79,6 @@ class Site:
 
     def problem(self, request: Request, status: int, what: str, why: str = "", hint: str = "") -> Response:
         """Answer that something is wrong: what, why, what to try. One about a server that is away heals."""
-        access = getattr(request.state, "access", None)
         body = render(
             "problem.html",
             **self._facts(request),
@@ -87,7 +86,6 @@ class Site:
             what=what,
             why=why,
             hint=hint,
-            access=access,
         )
         return HTMLResponse(body, status_code=status, headers={"cache-control": "no-store"})
 

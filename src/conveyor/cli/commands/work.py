@@ -87,3 +87,48 @@ class Consume:
     until_empty: Annotated[
         bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")
     ] = False
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """Serve the live page: every queue, worker and job, and the means to stop any of them.
+
+    Only this machine can reach it unless --host says otherwise, and that needs a login:
+    --users FILE, or the environment variables of docs/dashboard-security.md.
+    """
+
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, metavar="N", help="Port; 0 takes any free one.")
+    ] = 9181
+    read_only: Annotated[bool, typer.Option("--read-only", metavar="", help="Show, and change nothing.")] = (
+        False
+    )
+    no_kill: Annotated[bool, typer.Option("--no-kill", metavar="", help="Let nobody kill workers.")] = False
+    users: Annotated[
+        str, typer.Option(metavar="FILE", help="File of those who may log in.", show_default=False)
+    ] = ""
+    add_user: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Ask for a password, write it to --users, and end.", show_default=False
+        ),
+    ] = ""
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Of --add-user: viewer, operator or admin.")] = (
+        "operator"
+    )
+    allow_host: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME", help="Name that the page is reached by; may be repeated.", show_default=False
+        ),
+    ] = field(default_factory=list)
+    root_path: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="Path before all addresses, behind a proxy.", show_default=False),
+    ] = ""
+    tasks: TaskModules = field(default_factory=list)
+    insecure_no_auth: Annotated[
+        bool, typer.Option("--insecure-no-auth", metavar="", help="Listen elsewhere without any login.")
+    ] = False
+    open: Annotated[bool, typer.Option("--open", metavar="", help="Open it in a browser.")] = False

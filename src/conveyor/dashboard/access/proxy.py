@@ -50,16 +50,20 @@ class Proxies:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Proxies:
-        """Read addresses (192.0.2.1) and networks (10.0.0.0/8); BadPolicy if one is neither."""
+        """Read addresses (192.0.2.1) and networks (10.0.0.0/8); BadPolicy if one is neither, or is all."""
         networks = []
         for text in texts:
             try:
-                networks.append(ipaddress.ip_network(text))
+                network = ipaddress.ip_network(text)
             except ValueError as error:
                 message = f"{text!r} is no address of a proxy: {error}"
                 raise BadPolicy(
                     message, hint="Give addresses or networks: 127.0.0.1, 10.1.0.0/16."
                 ) from error
+            if network.prefixlen == 0:
+                message = f"{text!r} is no address of a proxy: it is every address there is"
+                raise BadPolicy(message)
+            networks.append(network)
         return cls(tuple(networks))
 
     def trusts(self, scope: Scope) -> bool:

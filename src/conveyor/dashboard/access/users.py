@@ -74,7 +74,7 @@ class Tokens:
         for token in self.file.rows().values():
             if hmac.compare_digest(token.digest, digest):
                 found = token
-        today = dt.dt.now(dt.UTC).date()
+        today = dt.datetime.now(dt.UTC).date()
         return found if found and (found.expires is None or today < found.expires) else None
 
     def add(self, name: str, role: Role, expires: dt.date | None) -> str:

@@ -1,0 +1,84 @@
+"""`conveyor dashboard`: serves the page until Ctrl-C, and writes the file of those who may log in."""
+
+from __future__ import annotations
+
+import getpass
+import webbrowser
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from conveyor.cli import exits
+from conveyor.cli.ask import leaving
+from conveyor.cli.desk import open_store
+from conveyor.cli.exits import Usage
+from conveyor.cli.output import is_terminal, note
+
+try:
+    from conveyor import dashboard
+    from conveyor.dashboard import serve as serving
+    from conveyor.dashboard.access.environment import from_environment
+    from conveyor.dashboard.access.faults import BadPolicy
+    from conveyor.dashboard.access.hosts import read_hosts
+    from conveyor.dashboard.access.rights import Role
+    from conveyor.dashboard.access.users import Users
+except ImportError as error:  # the extra is not installed
+    message = f"the dashboard is not installed: there is no {error.name}"
+    raise Usage(message, hint='pip install "conveyor[dashboard]"') from error
+
+if TYPE_CHECKING:
+    from conveyor.cli.commands.work import Dashboard
+    from conveyor.dashboard.access.policy import Policy
+
+
+def serve(asked: Dashboard) -> int:
+    """Serve the page."""
+    try:
+        if asked.add_user:
+            return _add_user(asked)
+        policy = _policy(asked)
+    except BadPolicy as error:
+        raise Usage(str(error), hint=error.hint) from error
+    listening = serving.listen(asked.host, asked.port)
+    client = open_store()
+    root_path = "/" + asked.root_path.strip("/") if asked.root_path.strip("/") else ""
+    address = serving.address_of(listening, root_path)
+    app = dashboard.create_dashboard(client.url, auth=policy, tasks=asked.tasks)
+    if policy.insecure:
+        note("conveyor: WARNING: there is no login: everybody who reaches this address can stop your work")
+
+    def ready() -> None:
+        note(f"The page is at {address} (Ctrl-C ends it)")
+        if asked.open:
+            webbrowser.open(address)
+
+    serving.serve(app, listening, root_path=root_path, ready=ready)
+    return exits.OK
+
+
+def _policy(asked: Dashboard) -> Policy:
+    policy = from_environment()
+    return replace(
+        policy,
+        users=Users(asked.users) if asked.users else policy.users,
+        hosts=policy.hosts | read_hosts(asked.allow_host),
+        read_only=policy.read_only or asked.read_only,
+        no_kill=policy.no_kill or asked.no_kill,
+        insecure_no_auth=policy.insecure_no_auth or asked.insecure_no_auth,
+    ).checked(asked.host, asked.port)
+
+
+def _add_user(asked: Dashboard) -> int:
+    """Ask for a password and write a user into the file."""
+    if not asked.users:
+        message = "--add-user needs --users FILE, the file to write to"
+        raise Usage(message)
+    if not is_terminal():
+        message = "a password is asked for, so --add-user needs a terminal"
+        raise Usage(message, hint="docs/dashboard-security.md tells how to make the file otherwise")
+    with leaving():
+        password = getpass.getpass(f"Password of {asked.add_user}: ")
+        if getpass.getpass("Again: ") != password:
+            raise Usage("the two passwords are not the same")
+    Users(asked.users).add(asked.add_user, Role.of(asked.role), password)
+    note(f"{asked.add_user} may log in as {asked.role}: {asked.users}")
+    return exits.OK

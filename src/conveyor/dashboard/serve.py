@@ -1,0 +1,124 @@
+"""Serves the page on a port, alone in a process or in a thread beside other work."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from conveyor import clock
+from conveyor.dashboard.access.policy import SERVER_OPTIONS
+from conveyor.dashboard.neighbour import listener_on
+from conveyor.errors import ConveyorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conveyor.dashboard.guard import Guard
+
+#: rq-dashboard's port too, so those who come from there find the page where they look for it.
+PORT = 9181
+#: Addresses whose page a browser on this machine finds at localhost.
+_HERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to recognise, not to listen there
+#: Seconds that the page has to begin and to end.
+BEGIN, END = 10.0, 2
+
+
+class CannotListen(ConveyorError):
+    """The address cannot be listened on: somebody else does, or it is not this machine's."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take an address; port 0 takes any that is free. Raises CannotListen."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        message = f"{host!r} is no address to listen on: {error.strerror or error}"
+        raise CannotListen(message, hint="--host 127.0.0.1 is this machine alone") from error
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise _reason(host, port, error) from error
+    return listening
+
+
+def address_of(listening: socket.socket, root_path: str = "") -> str:
+    """Give the address for a browser."""
+    host, port = listening.getsockname()[:2]
+    name = "localhost" if host in _HERE else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}{root_path}/"
+
+
+def serve(app: Guard, listening: socket.socket, *, root_path: str = "", ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called when requests are answered."""
+    server = _server(app, root_path)
+    watch = threading.Thread(target=_tell_when_ready, args=(server, ready), daemon=True)
+    watch.start()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in good order, and says so once more
+        server.run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def served(app: Guard, listening: socket.socket) -> Iterator[str]:
+    """Serve in a thread while the block runs; gives the address. Raises CannotListen if it does not begin in time."""
+    server = _server(app, "")
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-page"
+    )
+    thread.start()
+    deadline = clock.Deadline(BEGIN)
+    while not server.started and thread.is_alive() and not deadline.passed():
+        clock.sleep(0.01)
+    if not server.started:
+        message = "the page did not begin to answer"
+        raise CannotListen(message, hint="conveyor dashboard may tell why")
+    try:
+        yield address_of(listening)
+    finally:
+        server.should_exit = True
+        thread.join(END + 1)
+
+
+def _server(app: Guard, root_path: str) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            root_path=root_path,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=END,
+            proxy_headers=bool(SERVER_OPTIONS["proxy_headers"]),
+            server_header=bool(SERVER_OPTIONS["server_header"]),
+        )
+    )
+
+
+def _tell_when_ready(server: uvicorn.Server, ready: Callable[[], None]) -> None:
+    deadline = clock.Deadline(BEGIN)
+    while not server.started and not deadline.passed():
+        clock.sleep(0.01)
+    if server.started:
+        ready()
+
+
+def _reason(host: str, port: int, error: OSError) -> CannotListen:
+    if error.errno != errno.EADDRINUSE:
+        what = error.strerror or str(error)
+        return CannotListen(
+            f"cannot listen on {host}:{port}: {what.lower()}", hint="choose another with --host or --port"
+        )
+    who = listener_on(port)
+    words = f": {who}" if who else ""
+    hint = f"--port {port + 1} or --port 0 (any free one) serves this page beside it"
+    if not who and port == PORT:
+        hint += "; rq-dashboard and ClickHouse Keeper use this port too"
+    return CannotListen(f"port {port} is taken{words}", hint=hint)

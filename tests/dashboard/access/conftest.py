@@ -1,0 +1,38 @@
+"""What the tests of access share: people with passwords, and a guarded page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.dashboard.access.passwords import hashed
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.users import Users
+
+from .guarded_page import PASSWORD, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def _lines() -> str:
+    people = {"vera": "viewer", "otto": "operator", "ada": "admin"}
+    return "".join(f"{name}:{role}:{hashed(PASSWORD)}\n" for name, role in people.items())
+
+
+@pytest.fixture
+def users(tmp_path: Path, _lines: str) -> Users:
+    """Give a users file with vera, a viewer, otto, an operator, and ada, an admin, who share a password."""
+    path = tmp_path / "users"
+    path.touch(0o600)
+    path.write_text(_lines)
+    return Users(path)
+
+
+@pytest.fixture
+def page() -> Callable[..., Page]:
+    """Give a page by the settings of its policy."""
+    return lambda **settings: Page(Policy(**settings))

@@ -1,0 +1,140 @@
+"""A page of a few words behind the guard, asked by a client that can say whatever an attacker would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from conveyor.dashboard.guard import Guard, access_of, allowed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from conveyor.dashboard.access.policy import Policy
+
+PASSWORD = "correct horse"
+ORIGIN = "http://localhost:9181"
+#: What the page's own scripts send.
+OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
+#: What the page's own login form sends.
+FORM = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
+
+
+class Page:
+    """The guarded page. `done` has what reached its handlers and changed something."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.done: list[str] = []
+        everything = ["GET", "POST", "DELETE", "PUT", "PATCH"]
+        app = Starlette(
+            routes=[
+                Route("/", self._hello),
+                Route("/static/style.css", self._style),
+                Route("/api/who", self._who),
+                Route("/api/stream", self._stream),
+                Route("/api/fault", self._fault),
+                Route("/api/cors", self._cors),
+                Route("/api/echo", self._echo, methods=everything),
+                Route("/api/do/{right}", self._do, methods=everything),
+                Route("/api/do/{right}/{queue}", self._do, methods=everything),
+                Route("/do/{right}", self._do),
+            ]
+        )
+        self.guard = Guard(app, policy)
+
+    async def _hello(self, _request: Request) -> Response:
+        return PlainTextResponse("the page")
+
+    async def _style(self, _request: Request) -> Response:
+        return PlainTextResponse("a {}", headers={"cache-control": "max-age=3600"})
+
+    async def _who(self, request: Request) -> Response:
+        access = access_of(request.scope)
+        assert access
+        return JSONResponse([access.who, access.role.word, access.source])
+
+    async def _stream(self, _request: Request) -> Response:
+        async def pieces() -> AsyncIterator[str]:
+            for number in range(3):
+                yield f"data: {number}\n\n"
+
+        return StreamingResponse(pieces(), media_type="text/event-stream")
+
+    async def _fault(self, _request: Request) -> Response:
+        message = "a secret of the inside"
+        raise RuntimeError(message)
+
+    async def _cors(self, _request: Request) -> Response:
+        headers = {"Access-Control-Allow-Origin": "*", "Content-Security-Policy": "default-src *"}
+        return PlainTextResponse("", headers=headers)
+
+    async def _echo(self, request: Request) -> Response:
+        body = await request.body()
+        self.done.append(f"echo {len(body)}")
+        return PlainTextResponse(body)
+
+    async def _do(self, request: Request) -> Response:
+        right: Any = request.path_params["right"]
+        allowed(request.scope, right, request.path_params.get("queue"))
+        self.done.append(right)
+        return PlainTextResponse("done")
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send one request; as `ask_all`."""
+        return self.ask_all([(method, path, options)])[0]
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Send a GET."""
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Send a POST."""
+        return self.ask("POST", path, **options)
+
+    def log_in(self, name: str, password: str = PASSWORD, **options: Any) -> httpx.Response:
+        """Send the login form."""
+        return self.post("/login", data={"name": name, "password": password}, headers=FORM, **options)
+
+    def ask_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
+        """Send requests at the same time. Their option `peer` is the address they come from, `root` a root path."""
+
+        async def one(method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+            transport = httpx.ASGITransport(
+                self.guard,
+                client=(options.pop("peer", "127.0.0.1"), 50000),
+                root_path=options.pop("root", ""),
+                raise_app_exceptions=False,
+            )
+            cookies = options.pop("cookies", None)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=options.pop("base", ORIGIN), cookies=cookies
+            ) as client:
+                return await client.request(method, path, **options)
+
+        async def gathered() -> list[httpx.Response]:
+            return await asyncio.gather(*(one(*request) for request in requests))
+
+        return asyncio.run(gathered())
+
+
+def session_of(response: httpx.Response) -> dict[str, str]:
+    """Give the session cookie that an answer sets."""
+    return {name: value for name, value in response.cookies.items() if name.startswith("conveyor_session")}
+
+
+def code_of(response: httpx.Response) -> str:
+    """Give the code of a problem document, after a look at its form."""
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = json.loads(response.text)
+    assert problem["status"] == response.status_code
+    assert {"type", "title", "detail", "code"} <= problem.keys()
+    return str(problem["code"])

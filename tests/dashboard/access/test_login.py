@@ -1,0 +1,253 @@
+"""Sessions: begun anew at each login, signed, short, and over when they should be."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import time
+from typing import Any
+
+import pytest
+
+from conveyor.dashboard.access.session import LIFETIME, Sessions
+
+from .guarded_page import FORM, ORIGIN, OWN, PASSWORD, session_of
+
+SECRET = b"a secret of 32 bytes or some more"
+
+
+def test_a_login_opens_the_page_and_leads_back(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    wanted = guarded.get("/queues/mail?state=dead&after=a%26b")
+    assert wanted.status_code == 303
+    assert wanted.headers["location"] == "/login?next=%2Fqueues%2Fmail%3Fstate%3Ddead%26after%3Da%2526b"
+    form = guarded.get(wanted.headers["location"])
+    assert 'value="/queues/mail?state=dead&amp;after=a%26b"' in form.text
+    data = {"name": "ada", "password": PASSWORD, "next": "/queues/mail?state=dead&after=a%26b"}
+    response = guarded.post("/login", data=data, headers=FORM)
+    assert response.status_code == 303
+    assert response.headers["location"] == "/queues/mail?state=dead&after=a%26b"
+    assert guarded.get("/api/who", cookies=session_of(response)).json() == ["ada", "admin", "session"]
+
+
+@pytest.mark.parametrize(
+    "onwards",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "/\r\nset-cookie: a=b",
+        "/\t/evil.example",
+        "",
+        "x" * 3000,
+        "evil",
+    ],
+)
+def test_a_login_leads_nowhere_else(page: Any, users: Any, onwards: str) -> None:
+    data = {"name": "ada", "password": PASSWORD, "next": onwards}
+    assert page(users=users).post("/login", data=data, headers=FORM).headers["location"] == "/"
+    assert "evil" not in page(users=users).get("/login", params={"next": onwards}).text
+
+
+def test_the_form_shows_what_it_was_given_as_text(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    text = guarded.get("/login", params={"next": '/"><script>alert(1)</script>'}).text
+    assert "<script" not in text
+    assert "&quot;&gt;&lt;script&gt;" in text
+
+
+def test_the_cookie_stays_with_the_browser_and_this_page(page: Any, users: Any) -> None:
+    cookie = page(users=users).log_in("ada").headers["set-cookie"]
+    fields = set(cookie.split("; ")[1:])
+    assert fields == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"}
+    cookie = page(users=users).log_in("ada", base="https://localhost:9181").headers["set-cookie"]
+    assert cookie.endswith("; Secure")
+
+
+def test_below_a_root_path_the_cookie_is_for_that_alone(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    response = guarded.post(
+        "/tools/queue/login", data={"name": "ada", "password": PASSWORD}, headers=FORM, root="/tools/queue"
+    )
+    assert "; Path=/tools/queue;" in response.headers["set-cookie"]
+    assert response.headers["location"] == "/tools/queue/"
+    wanted = guarded.get("/tools/queue/x", root="/tools/queue")
+    assert wanted.headers["location"] == "/tools/queue/login?next=%2Fx"
+
+
+def test_every_login_begins_another_session_and_ends_the_one_before(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    first = session_of(guarded.log_in("ada"))
+    second = session_of(guarded.log_in("ada", cookies=first))
+    assert first != second
+    assert guarded.get("/api/who", cookies=first).status_code == 401
+    assert guarded.get("/api/who", cookies=second).status_code == 200
+
+
+def test_a_session_that_an_attacker_brought_does_not_become_the_victims(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    planted = {"conveyor_session_9181": "chosen-by-the-attacker"}
+    session = session_of(guarded.log_in("ada", cookies=planted))
+    assert session.keys() == planted.keys()
+    assert session != planted
+    assert guarded.get("/api/who", cookies=planted).status_code == 401
+
+
+def test_two_sessions_in_one_request_are_none(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    mine, theirs = session_of(guarded.log_in("vera")), session_of(guarded.log_in("ada"))
+    both = "; ".join(f"{name}={value}" for session in (theirs, mine) for name, value in session.items())
+    assert guarded.get("/api/who", headers={"cookie": both}).status_code == 401
+
+
+def test_logging_out_ends_the_session_for_whoever_has_a_copy(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    session = session_of(guarded.log_in("ada"))
+    response = guarded.post("/logout", headers=FORM, cookies=session)
+    assert response.status_code == 303
+    assert "Max-Age=0" in response.headers["set-cookie"]
+    assert guarded.get("/api/who", cookies=session).status_code == 401
+
+
+def test_only_this_page_can_log_somebody_in_or_out(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    session = session_of(guarded.log_in("ada"))
+    cross = {**FORM, "sec-fetch-site": "cross-site"}
+    data = {"name": "vera", "password": PASSWORD}
+    assert guarded.post("/login", data=data, headers=cross).status_code == 403
+    assert guarded.post("/logout", headers=cross, cookies=session).status_code == 403
+    assert guarded.get("/logout", cookies=session).status_code == 405
+    assert guarded.get("/api/who", cookies=session).status_code == 200
+
+
+def _tampered(text: str) -> list[str]:
+    body, _, signature = text.partition(".")
+    content = json.loads(base64.urlsafe_b64decode(body))
+    forged = base64.urlsafe_b64encode(json.dumps(["ada", *content[1:]]).encode()).decode()
+    other = Sessions(b"x" * 32).begin("ada", content[1])
+    return [
+        f"{forged}.{signature}",
+        f"{forged}.",
+        forged,
+        f"{body}.{signature[:-1]}",
+        f"{body}.{signature.upper()}",
+        f"{body}.{'0' * 64}",
+        f"{body}.é",
+        "." + signature,
+        ".",
+        "null.null",
+        other,
+        "a" * 100_000,
+    ]
+
+
+def test_a_session_that_was_tampered_with_is_none(page: Any, users: Any) -> None:
+    guarded = page(users=users, secret=SECRET)
+    [(name, text)] = session_of(guarded.log_in("vera")).items()
+    for forged in _tampered(text):
+        header = {"cookie": f"{name}={forged}".encode("latin-1")}
+        assert guarded.get("/api/who", headers=header).status_code == 401, forged[:100]
+    assert guarded.get("/api/who", cookies={name: text}).status_code == 200
+
+
+def test_a_session_is_over_after_12_hours(page: Any, users: Any) -> None:
+    guarded = page(users=users, secret=SECRET)
+    stamp = users.find("ada").stamp
+    for age, status in ((0, 200), (LIFETIME - 60, 200), (LIFETIME + 1, 401), (-3600, 401)):
+        made = Sessions(SECRET, now=lambda age=age: time.time() - age).begin("ada", stamp)  # type: ignore[misc]
+        assert guarded.get("/api/who", cookies={"conveyor_session_9181": made}).status_code == status, age
+
+
+def test_a_new_password_or_role_and_a_lost_place_end_sessions(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    sessions = {name: session_of(guarded.log_in(name)) for name in ("vera", "otto", "ada")}
+    path = users.file.path
+    vera, otto, ada = path.read_text().splitlines()
+    path.write_text(f"{vera}\n{otto.replace('operator', 'viewer')}\n")
+    users.add("vera", users.find("vera").role, "another password")
+    assert ada
+    for name, session in sessions.items():
+        assert guarded.get("/api/who", cookies=session).status_code == 401, name
+
+
+def test_a_session_outlives_the_process_only_with_a_secret_that_does(page: Any, users: Any) -> None:
+    session = session_of(page(users=users, secret=SECRET).log_in("ada"))
+    assert page(users=users, secret=SECRET).get("/api/who", cookies=session).status_code == 200
+    session = session_of(page(users=users).log_in("ada"))
+    assert page(users=users).get("/api/who", cookies=session).status_code == 401
+
+
+def test_whoever_follows_a_link_from_elsewhere_is_not_asked_to_log_in_again(page: Any, users: Any) -> None:
+    """SameSite=Strict holds the cookie back on the first request; our own page then leads to itself."""
+    guarded = page(users=users)
+    response = guarded.get("/jobs/1", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
+    assert response.status_code == 200
+    assert 'http-equiv="refresh" content="0"' in response.text
+    assert guarded.get("/jobs/1", headers={"sec-fetch-site": "same-origin"}).status_code == 303
+
+
+def test_basic_serves_programs_and_costs_one_hash_a_minute(
+    page: Any, users: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, real = [], users.verified
+    monkeypatch.setattr(
+        users, "verified", lambda name, password: (tried.append(name), real(name, password))[1]
+    )
+    guarded = page(users=users)
+    for _ in range(3):
+        assert guarded.get("/api/who", auth=("otto", PASSWORD)).json() == ["otto", "operator", "basic"]
+    assert tried == ["otto"]
+    assert guarded.get("/api/who", auth=("otto", "wrong")).status_code == 401
+    users.add("otto", users.find("otto").role, "another password")
+    assert guarded.get("/api/who", auth=("otto", PASSWORD)).status_code == 401
+
+
+def test_a_browser_that_remembers_basic_cannot_be_made_to_act(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    cross = {**OWN, "sec-fetch-site": "cross-site"}
+    response = guarded.post("/api/do/act", headers=cross, content="{}", auth=("ada", PASSWORD))
+    assert (response.status_code, guarded.done) == (403, [])
+
+
+@pytest.mark.parametrize(
+    "shown", ["", "Basic", "Basic !!!", "Basic YWRh", "Basic /w==", "Bearer", "Digest x", "Negotiate x"]
+)
+def test_an_authorization_that_is_not_understood_is_no_local_access(
+    page: Any, users: Any, shown: str
+) -> None:
+    assert page(users=users).get("/api/who", headers={"authorization": shown}).status_code == 401
+    assert page().get("/api/who", headers={"authorization": shown}).status_code == 401
+
+
+def test_while_the_file_is_open_to_others_nobody_is_let_in(
+    page: Any, users: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = page(users=users)
+    session = session_of(guarded.log_in("ada"))
+    os.chmod(users.file.path, 0o644)  # noqa: PTH101
+    response = guarded.get("/api/who", cookies=session)
+    assert response.status_code == 503
+    assert str(users.file.path) not in response.text
+    assert str(users.file.path) in caplog.text
+
+
+def test_logins_are_logged_without_what_may_be_a_password(
+    page: Any, users: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "conveyor.dashboard")
+    guarded = page(users=users)
+    guarded.log_in("ada")
+    guarded.log_in("ada", "first wrong")
+    guarded.log_in("my password\nin the wrong field", "second wrong")
+    assert "login: user 'ada' from 127.0.0.1" in caplog.text
+    assert "login refused: user 'ada' from 127.0.0.1" in caplog.text
+    assert "login refused: user 'unknown'" in caplog.text
+    assert not any(word in caplog.text for word in (PASSWORD, "wrong", "my password"))
+
+
+def test_without_users_there_is_no_login_page(page: Any) -> None:
+    assert page().get("/login", base=ORIGIN).status_code == 404

@@ -1,0 +1,119 @@
+"""Who may do what is decided on the server, at every request."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from conveyor.dashboard.access.rights import ALL_RIGHTS, RIGHTS, Access, Role
+from conveyor.dashboard.guard import allowed
+
+from .guarded_page import OWN, code_of
+
+RIGHT_NAMES = ("look", "inspect", "act", "kill", "purge")
+TABLE = {
+    "vera": {"look"},
+    "otto": {"look", "inspect", "act"},
+    "ada": {"look", "inspect", "act", "kill", "purge"},
+}
+
+
+@pytest.mark.parametrize(("name", "right"), list(itertools.product(TABLE, RIGHT_NAMES)))
+def test_a_role_brings_the_rights_of_the_table_and_no_others(
+    page: Any, users: Any, name: str, right: str
+) -> None:
+    guarded = page(users=users)
+    response = guarded.post(f"/api/do/{right}", headers=OWN, content="{}", cookies=_session(guarded, name))
+    may = right in TABLE[name]
+    assert (response.status_code, guarded.done) == ((200, [right]) if may else (403, []))
+
+
+def test_a_missing_right_is_named(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    cookies = _session(guarded, "vera")
+    response = guarded.post("/api/do/kill/mail", headers=OWN, content="{}", cookies=cookies)
+    assert code_of(response) == "forbidden"
+    assert "“kill” on the queue mail" in response.json()["detail"]
+
+
+def test_a_person_gets_a_page_for_it(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    response = guarded.get("/do/kill", cookies=_session(guarded, "vera"))
+    assert response.status_code == 403
+    assert response.headers["content-type"].startswith("text/html")
+    assert "“kill”" in response.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"read_only": True}, {"look", "inspect"}),
+        ({"no_kill": True}, {"look", "inspect", "act", "purge"}),
+        ({"read_only": True, "no_kill": True}, {"look", "inspect"}),
+        ({}, ALL_RIGHTS),
+    ],
+)
+def test_read_only_and_no_kill_hold_for_everybody(
+    page: Any, settings: dict[str, bool], left: set[str]
+) -> None:
+    guarded = page(**settings)
+    for right in RIGHT_NAMES:
+        guarded.post(f"/api/do/{right}", headers=OWN, content="{}")
+    assert set(guarded.done) == left
+
+
+def test_a_hook_gives_rights_by_queue(page: Any) -> None:
+    access = Access("kim", Role.VIEWER, RIGHTS[Role.VIEWER], on={"mail": RIGHTS[Role.OPERATOR]})
+    guarded = page(resolve=lambda _scope: access)
+    for right, queue in itertools.product(("look", "act", "kill"), ("mail", "video")):
+        guarded.post(f"/api/do/{right}/{queue}", headers=OWN, content="{}")
+    assert guarded.done == ["look", "look", "act"]
+    assert guarded.post("/api/do/act/video", headers=OWN, content="{}").status_code == 403
+
+
+def test_a_hook_may_wait_for_its_answer_and_may_know_nobody(page: Any) -> None:
+    async def resolve(scope: Any) -> Access | None:
+        known = (b"x-person", b"kim") in scope["headers"]
+        return Access.of("kim", Role.VIEWER) if known else None
+
+    guarded = page(resolve=resolve)
+    assert guarded.get("/api/who", headers={"x-person": "kim"}).json() == ["kim", "viewer", "hook"]
+    assert guarded.get("/api/who").status_code == 401
+
+
+def test_what_a_hook_gives_is_cut_by_read_only_too(page: Any) -> None:
+    access = Access("kim", Role.ADMIN, ALL_RIGHTS, on={"mail": ALL_RIGHTS})
+    guarded = page(resolve=lambda _scope: access, read_only=True)
+    for right in RIGHT_NAMES:
+        guarded.post(f"/api/do/{right}/mail", headers=OWN, content="{}")
+    assert set(guarded.done) == {"look", "inspect"}
+
+
+def test_a_failing_hook_lets_nobody_in(page: Any) -> None:
+    def resolve(_scope: Any) -> Access | None:
+        raise KeyError
+
+    guarded = page(resolve=resolve)
+    assert guarded.post("/api/do/act", headers=OWN, content="{}").status_code == 500
+    assert guarded.done == []
+
+
+def test_who_is_limited_to_some_queues_has_no_say_beyond_them() -> None:
+    access = Access("kim", Role.ADMIN, ALL_RIGHTS, queues=frozenset({"mail"}))
+    assert access.may("purge", "mail")
+    assert not access.may("look", "video")
+    assert access.may("look")
+    assert not access.may("kill"), "a worker is of no queue in particular"
+
+
+def test_without_an_access_nothing_is_allowed() -> None:
+    with pytest.raises(Exception, match="“look”"):
+        allowed({"type": "http"}, "look")
+
+
+def _session(guarded: Any, name: str) -> dict[str, str]:
+    response = guarded.log_in(name)
+    assert response.status_code == 303
+    return dict(response.cookies.items())

@@ -1,0 +1,135 @@
+"""Guessing gets slow, and costs others nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.dashboard.access import throttle as module
+from conveyor.dashboard.access.throttle import Throttle
+
+from .guarded_page import FORM, PASSWORD
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.access.users import Users
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_each_failure_from_the_fifth_on_doubles_the_wait(clock: Clock) -> None:
+    throttle, waits = Throttle(clock), []
+    for _ in range(13):
+        waits.append(throttle.wait("ada", "192.0.2.1"))
+        clock.now += waits[-1]
+        throttle.failed("ada", "192.0.2.1")
+    assert waits == [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_one_user_from_many_addresses_and_many_users_from_one(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    for number in range(5):
+        throttle.failed("ada", f"192.0.2.{number}")
+        throttle.failed(f"user{number}", "198.51.100.1")
+    assert throttle.wait("ada", "203.0.113.9")
+    assert throttle.wait("somebody", "198.51.100.1")
+    assert not throttle.wait("somebody", "203.0.113.9")
+
+
+def test_all_addresses_of_an_ipv6_network_are_one(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    for number in range(5):
+        throttle.failed(f"user{number}", f"2001:db8::{number:x}")
+    assert throttle.wait("ada", "2001:db8::ffff")
+    assert not throttle.wait("ada", "2001:db8:0:1::1")
+
+
+def test_nobody_is_kept_out_of_where_they_were_before(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    throttle.succeeded("ada", "192.0.2.1")
+    for _ in range(20):
+        throttle.failed("ada", "203.0.113.9")
+    assert throttle.wait("ada", "203.0.113.9")
+    assert not throttle.wait("ada", "192.0.2.1")
+    for _ in range(5):
+        throttle.failed("ada", "192.0.2.1")
+    assert throttle.wait("ada", "192.0.2.1"), "there, too, guessing is slow"
+
+
+def test_logging_in_as_oneself_buys_no_attempts_at_others(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    for number in range(8):
+        throttle.failed(f"victim{number}", "192.0.2.1")
+        throttle.succeeded("mallory", "192.0.2.1")
+    assert throttle.wait("victim9", "192.0.2.1")
+
+
+def test_failures_are_forgotten(clock: Clock) -> None:
+    throttle = Throttle(clock)
+    for _ in range(9):
+        throttle.failed("ada", "192.0.2.1")
+    clock.now += 901
+    throttle.failed("ada", "192.0.2.1")
+    assert not throttle.wait("ada", "192.0.2.1")
+
+
+def test_what_is_remembered_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_KEYS", 100)
+    throttle = Throttle(clock)
+    for number in range(1000):
+        throttle.failed("x" * 10_000 + str(number), f"192.0.{number // 250}.{number % 250}")
+        throttle.succeeded(str(number), "192.0.2.1")
+    assert len(throttle._failures) == len(throttle._known) == 100
+    assert max(len(key[1]) for key in throttle._failures) <= 128
+
+
+def test_many_attempts_at_once_get_no_further(
+    page: Any, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr(users, "verified", lambda name, _password: tried.append(name))
+    form = {"data": {"name": "ada", "password": "guess"}, "headers": FORM}
+    responses = page(users=users).ask_all([("POST", "/login", dict(form)) for _ in range(40)])
+    codes = [response.status_code for response in responses]
+    assert set(codes) == {401, 429}
+    assert len(tried) == codes.count(401) <= 6, "the fifth failure may find one attempt under way"
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody"])
+def test_brute_force_is_stopped_and_the_wait_is_told(page: Any, users: Users, name: str) -> None:
+    guarded = page(users=users)
+    for _ in range(5):
+        assert guarded.log_in(name, "guess").status_code == 401
+    response = guarded.log_in(name, PASSWORD)
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert "Too many" in response.text
+    assert not response.cookies
+
+
+def test_basic_is_no_way_round_it(page: Any, users: Users) -> None:
+    guarded = page(users=users)
+    for _ in range(5):
+        assert guarded.get("/api/who", auth=("ada", "guess")).status_code == 401
+    assert guarded.get("/api/who", auth=("ada", PASSWORD)).status_code == 429
+
+
+def test_a_forged_forwarding_header_is_no_new_address(page: Any, users: Users) -> None:
+    guarded = page(users=users)
+    for number in range(5):
+        form = {"name": f"user{number}", "password": "guess"}
+        headers = {**FORM, "x-forwarded-for": f"203.0.113.{number}"}
+        assert guarded.post("/login", data=form, headers=headers).status_code == 401
+    assert guarded.log_in("ada").status_code == 429

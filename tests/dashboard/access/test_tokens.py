@@ -1,0 +1,85 @@
+"""Tokens: kept as hashes, of one role, until a day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from conveyor.dashboard.access.faults import BadFile
+from conveyor.dashboard.access.rights import Role
+from conveyor.dashboard.access.users import Tokens
+
+from .guarded_page import PASSWORD, session_of
+
+TODAY = dt.datetime.now(dt.UTC).date()
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def tokens(tmp_path: Any) -> Tokens:
+    return Tokens(tmp_path / "tokens")
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {**JSON, "authorization": f"Bearer {token}"}
+
+
+def test_a_token_acts_within_its_role_and_need_not_come_from_the_page(page: Any, tokens: Tokens) -> None:
+    token = tokens.add("ci", Role.OPERATOR, None)
+    guarded = page(tokens=tokens)
+    assert guarded.get("/api/who", headers=_bearer(token)).json() == ["ci", "operator", "token"]
+    assert guarded.post("/api/do/act", headers=_bearer(token), content="{}").status_code == 200
+    assert guarded.post("/api/do/kill", headers=_bearer(token), content="{}").status_code == 403
+    assert guarded.done == ["act"]
+
+
+def test_the_file_does_not_hold_the_token(tokens: Tokens) -> None:
+    token = tokens.add("ci", Role.VIEWER, None)
+    assert token not in tokens.file.path.read_text()
+    assert token.removeprefix("conveyor_") not in tokens.file.path.read_text()
+    assert tokens.file.path.stat().st_mode & 0o777 == 0o600
+    assert len(token) > 40
+
+
+def test_a_token_is_good_until_its_day_begins(page: Any, tokens: Tokens) -> None:
+    for days, status in ((-1, 401), (0, 401), (2, 200)):
+        token = tokens.add("ci", Role.VIEWER, TODAY + dt.timedelta(days=days))
+        assert page(tokens=tokens).get("/api/who", headers=_bearer(token)).status_code == status
+
+
+def test_a_new_token_of_the_same_name_ends_the_old_one(page: Any, tokens: Tokens) -> None:
+    guarded = page(tokens=tokens)
+    old = tokens.add("ci", Role.VIEWER, None)
+    assert guarded.get("/api/who", headers=_bearer(old)).status_code == 200
+    new = tokens.add("ci", Role.VIEWER, None)
+    assert guarded.get("/api/who", headers=_bearer(old)).status_code == 401
+    assert guarded.get("/api/who", headers=_bearer(new)).status_code == 200
+
+
+def test_what_is_no_token_is_refused_even_beside_a_session(page: Any, users: Any, tokens: Tokens) -> None:
+    token = tokens.add("ci", Role.ADMIN, None)
+    digest = tokens.file.path.read_text().strip().rpartition(":")[2]
+    guarded = page(users=users, tokens=tokens)
+    session = session_of(guarded.log_in("ada"))
+    for shown in ("", "x", token[:-1], f"{token}x", digest, "ci", token.upper(), PASSWORD, "\xe9"):
+        headers = {**JSON, "authorization": f"Bearer {shown}".encode("latin-1")}
+        response = guarded.post("/api/do/act", headers=headers, content="{}", cookies=session)
+        assert response.status_code == 401, shown
+        assert response.headers["www-authenticate"] == 'Bearer realm="conveyor"', (
+            "no window of the browser's own"
+        )
+    assert guarded.done == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ci:viewer:never", "ci:viewer:soon:" + "0" * 64, "ci:viewer:never:00", "ci:king:never:" + "0" * 64],
+)
+def test_a_file_that_makes_no_sense_lets_nobody_in(tokens: Tokens, line: str) -> None:
+    token = tokens.add("good", Role.VIEWER, None)
+    with tokens.file.path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(BadFile, match="tokens, line 2"):
+        tokens.verified(token)
