@@ -67,11 +67,12 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
         busy=sum(worker.state == "busy" for worker in workers),
         rate_in=round(sum(rate.accepted for rate in rates), 2),
         rate_out=round(sum(rate.ended for rate in rates), 2),
-        queues={name: _queue_pulse(snapshot, name) for name, _ in order},
+        queues={name: queue_pulse(snapshot, name) for name, _ in order},
     )
 
 
-def _queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
+def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
+    """Give the numbers of one queue that the snapshot knows."""
     count = snapshot.queues[name]
     rate = snapshot.rates.get(name, Rate())
     workers = snapshot.workers_of(name)

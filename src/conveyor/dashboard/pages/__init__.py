@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from conveyor.dashboard.pages.audit import AUDIT
+from conveyor.dashboard.pages.operations import OPERATIONS
 from conveyor.dashboard.pages.overview import OVERVIEW
+from conveyor.dashboard.pages.queue import QUEUE
+from conveyor.dashboard.pages.queues import QUEUES
+from conveyor.dashboard.pages.system import SYSTEM_PAGE
+from conveyor.dashboard.pages.worker import WORKER
+from conveyor.dashboard.pages.workers import WORKERS
 
-ALL = (OVERVIEW,)
+ALL = (
+    OVERVIEW,
+    QUEUES,
+    QUEUE,
+    WORKERS,
+    WORKER,
+    OPERATIONS,
+    AUDIT,
+    SYSTEM_PAGE,
+)
