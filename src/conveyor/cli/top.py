@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from conveyor.cli import exits
 from conveyor.cli.desk import open_actions, open_store
 from conveyor.cli.exits import Usage
+from conveyor.cli.output import is_terminal
 
 try:
     from conveyor.top.app import Top
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def show(asked: Asked) -> int:
     """Show one server until somebody leaves."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (is_terminal() and sys.stdout.isatty()):
         message = "top needs a terminal to draw on"
         raise Usage(message, hint="`conveyor status --json` gives the same to a program")
     client = open_store()

@@ -125,8 +125,8 @@ class Top(App[None]):
         counts, workers = snapshot.queues.values(), snapshot.workers()
         ended = sum(snapshot.rates.get(name, Rate()).ended for name in snapshot.queues)
         dead = sum(count.dead for count in counts)
-        text = Text(" conveyor top", "bold", no_wrap=True, overflow="ellipsis")
-        text.append("  ").append_text(self.channel()).append("\n ")
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(" conveyor top  ", "bold").append_text(self.channel()).append("\n ")
         for value, word, colour in (
             (f"{sum(count.waiting for count in counts):,}", "waiting", ""),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
@@ -151,7 +151,8 @@ class Top(App[None]):
             text.append(f"● live, every {sight.interval:.0f} s: the server is slow", "yellow")
         else:
             text.append("● live", "green")
-        text.append("  read-only", "yellow") if self.read_only else None
+        if self.read_only:
+            text.append("  read-only", "yellow")
         return text.append(f"  {shown_address(self.client.url)}", "dim")
 
     def last_deed(self) -> Text:

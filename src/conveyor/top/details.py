@@ -8,9 +8,9 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Static
 
 from conveyor.top import intents
+from conveyor.top.table import Line
 from conveyor.top.words import COLOURS, clean, elapsed, progress, shown, took
 
 if TYPE_CHECKING:
@@ -44,15 +44,14 @@ class Details(Screen[None]):
         super().__init__()
         self.queue, self.job_id = queue, job_id
         self.log_alone = False
-        self._drawn = Text()
 
     def compose(self) -> ComposeResult:
         """Make the screen."""
-        yield Static(id="head")
+        yield Line("head")
         with VerticalScroll(id="story"):
-            yield Static("…", id="told")
-        yield Static(id="deed")
-        yield Static(id="keys")
+            yield Line("told", "…")
+        yield Line("deed")
+        yield Line("keys")
 
     def on_mount(self) -> None:
         """Have arrows and pages scroll."""
@@ -60,22 +59,19 @@ class Details(Screen[None]):
 
     def show(self, sight: Sight, head: Text, deed: Text, *, read_only: bool) -> None:
         """Show the job as it was seen."""
-        self.query_one("#head", Static).update(head)
-        self.query_one("#deed", Static).update(deed)
+        self.query_one("#head", Line).say(head)
+        self.query_one("#deed", Line).say(deed)
         acts = "" if read_only else "   C cancel   R retry"
         keys = f" Esc back   l {'everything' if self.log_alone else 'log alone'}{acts}   ? help"
-        self.query_one("#keys", Static).update(Text(keys))
+        self.query_one("#keys", Line).say(Text(keys))
         story = sight.story
         if story is None or story.id != self.job_id:
             known = sight.wish.story == (self.queue, self.job_id)
             text = Text(f"Nothing is known of job {self.job_id} any more." if known else "…")
         else:
             text = _log(story) if self.log_alone else _story(story)
-        if text != self._drawn:
-            self._drawn = text
-            self.query_one("#told", Static).update(text)
-            if self.log_alone:
-                self.query_one("#story").scroll_end(animate=False)
+        if self.query_one("#told", Line).say(text) and self.log_alone:
+            self.query_one("#story").scroll_end(animate=False)
 
     def intent(self, key: str, sight: Sight) -> Intent | str:
         """Give what a key means for this job."""

@@ -8,12 +8,12 @@ from rich.text import Text
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, DataTable, Input, Static
+from textual.widgets import ContentSwitcher, DataTable, Input
 
 from conveyor.top import intents, jobs_pane
 from conveyor.top.panes import FAILURES, QUEUES, WORKERS
 from conveyor.top.questions import STATES, Wish
-from conveyor.top.table import LiveTable, fitted
+from conveyor.top.table import Line, LiveTable, fitted
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -61,17 +61,17 @@ class Main(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Make the screen."""
-        yield Static(id="head")
-        yield Static(id="tabs")
-        yield Static(id="heading")
-        yield Static(id="empty")
+        yield Line("head")
+        yield Line("tabs")
+        yield Line("heading")
+        yield Line("empty")
         with ContentSwitcher(initial=PANES[0].name):
             for pane in PANES:
                 with Vertical(id=pane.name):
                     yield LiveTable(f"{pane.name}-table")
         yield Input(id="filter", placeholder="contains …", compact=True, max_length=100)
-        yield Static(id="deed")
-        yield Static(id="keys")
+        yield Line("deed")
+        yield Line("keys")
 
     def on_mount(self) -> None:
         """Begin with the queues."""
@@ -97,8 +97,8 @@ class Main(Screen[None]):
         self._sight, self.read_only = sight, read_only
         if not self.queue and sight.snapshot.queues:
             self.queue = next(iter(sight.snapshot.queues))
-        self.query_one("#head", Static).update(head)
-        self.query_one("#deed", Static).update(deed)
+        self.query_one("#head", Line).say(head)
+        self.query_one("#deed", Line).say(deed)
         self.draw()
 
     def draw(self) -> None:
@@ -112,9 +112,9 @@ class Main(Screen[None]):
         rows = pane.rows(sight, text, widths)
         self.table.show(columns, widths, rows)
         seen = bool(sight.seen_at)
-        empty = self.query_one("#empty", Static)
+        empty = self.query_one("#empty", Line)
         empty.display = not rows
-        empty.update(Text(pane.empty(sight, text) if seen else "Asking the server …"))
+        empty.say(Text(pane.empty(sight, text) if seen else "Asking the server …"))
 
     def _draw_lines(self) -> None:
         tabs, name = Text(), PANES[self.pane].name
@@ -124,14 +124,14 @@ class Main(Screen[None]):
             )
         if self.texts[self.pane]:
             tabs.append(f"  /{self.texts[self.pane]}", "yellow")
-        self.query_one("#tabs", Static).update(tabs)
-        heading = self.query_one("#heading", Static)
+        self.query_one("#tabs", Line).say(tabs)
+        heading = self.query_one("#heading", Line)
         heading.display = name == "jobs"
         if self._sight is not None and name == "jobs":
-            heading.update(jobs_pane.heading(self._sight, self.queue, self.state))
+            heading.say(jobs_pane.heading(self._sight, self.queue, self.state))
         acts = [] if self.read_only else list(ACTS[name])
         words = [_MORE[name], *acts, "/ filter", "p freeze", "? help", "q quit"]
-        self.query_one("#keys", Static).update(Text(" " + "  ".join(words)))
+        self.query_one("#keys", Line).say(Text(" " + "  ".join(words)))
 
     def intent(self, key: str, sight: Sight) -> Intent | str:
         """Give what a key means for the row under the cursor."""

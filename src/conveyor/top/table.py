@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rich.text import Text
 from textual.binding import Binding
 from textual.coordinate import Coordinate
-from textual.widgets import DataTable
+from textual.widgets import DataTable, Static
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,22 @@ def fitted(columns: Sequence[Column], width: int) -> list[int]:
     spare = max(0, width - sum(column.width + 2 * PADDING for column in kept) - 1)
     parts = sum(column.grows for column in kept) or 1
     return [column.width + spare * column.grows // parts if column in kept else 0 for column in columns]
+
+
+class Line(Static):
+    """A line or two of text that are drawn again only when they have changed."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        super().__init__(text, id=name)
+        self._drawn = Text(text)
+
+    def say(self, text: Text) -> bool:
+        """Show this text; gives whether that is another one."""
+        if text == self._drawn and text.style == self._drawn.style:
+            return False
+        self._drawn = text
+        self.update(text)
+        return True
 
 
 class LiveTable(DataTable[Text]):

@@ -28,6 +28,7 @@ COLOURS = {
     "dead": "red",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_ROOM_FOR_WORDS = 6
 _SMALL, _THOUSAND = 10, 1000
 _GROUPED_UP_TO = 1_000_000
 
@@ -102,6 +103,6 @@ def progress(done: float, total: float, message: str, width: int) -> Text:
         text.append(f" {share:4.0%}")
     elif done:
         text.append(f"{done:,.6g}")
-    if message:
+    if message and width - text.cell_len >= _ROOM_FOR_WORDS:
         text.append(f"{' ' if text else ''}{clean(message)}")
     return text
