@@ -13,7 +13,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Characters of an address that may be watched.
 LONGEST_ADDRESS = 2000

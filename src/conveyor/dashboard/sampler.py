@@ -7,17 +7,17 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from conveyor import clock
-from conveyor.dashboard import snapshot as snapshots
 from conveyor.dashboard.page import version_of
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.errors import ConveyorError, StoreError
+from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.dashboard.page import Book, Page, Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
 #: Seconds between two samples; longer steps where the server takes long to answer.

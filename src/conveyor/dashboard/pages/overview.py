@@ -12,7 +12,7 @@ from conveyor.store.query import Query
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Belts that are drawn; the queue table has all.
 MOST_BELTS = 8
