@@ -43,3 +43,8 @@ def one_job_of(task: Task[..., Any]) -> Task[..., Any]:
     single = task.options()
     single.split = single.join = None
     return single
+
+
+def modules() -> tuple[str, ...]:
+    """Give the modules that were named to have the tasks."""
+    return _Known.modules

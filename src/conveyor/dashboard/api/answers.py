@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from conveyor.acts import Facts
-from conveyor.control import Answer as WorkerAnswer
-from conveyor.control import ConsumerReport
+from conveyor.acts import Facts  # noqa: TC001 - msgspec reads the annotations
+from conveyor.control import Answer as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
+from conveyor.control import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Struct)
 
 
-def made(kind: type[S], given: object, **more: Any) -> S:
+def made(wanted: type[S], given: object, /, **more: Any) -> S:
     """Give a Struct whose fields are the attributes of that name of another value, or those that are named."""
-    names = (name for name in kind.__struct_fields__ if name not in more and hasattr(given, name))
-    return kind(**{name: getattr(given, name) for name in names}, **more)
+    names = (name for name in wanted.__struct_fields__ if name not in more and hasattr(given, name))
+    return wanted(**{name: getattr(given, name) for name in names}, **more)
 
 
 class Done(Struct, frozen=True):

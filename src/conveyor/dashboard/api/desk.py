@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from conveyor.actions import OperationRunner
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problem import refused
 
 if TYPE_CHECKING:
+    from conveyor.actions import OperationRunner
     from conveyor.dashboard.sampler import Sampler
     from conveyor.dashboard.snapshot import Snapshot
     from conveyor.store import Client

@@ -11,7 +11,6 @@ from conveyor import ids
 from conveyor.actions import Actions, Actor
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import refused
-from conveyor.dashboard.access.rights import Access, Right
 from conveyor.dashboard.guard import access_of, allowed
 from conveyor.errors import BadCall
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conveyor.dashboard.access.asgi import Scope
+    from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.desk import ApiDesk
 
 #: Characters of an Idempotency-Key.
@@ -74,7 +74,9 @@ class Asked:
         if not given:
             return ""
         if len(given) > 1 or not 0 < len(given[0]) <= LONGEST_KEY:
-            raise refused(422, "bad-key", f"The Idempotency-Key is 1 to {LONGEST_KEY} characters, given once.")
+            raise refused(
+                422, "bad-key", f"The Idempotency-Key is 1 to {LONGEST_KEY} characters, given once."
+            )
         return given[0]
 
 
@@ -104,7 +106,7 @@ class Endpoint:
     def read_query(self, given: Mapping[str, str]) -> Any:
         """Give the query's parameters; 422 where one is unknown or out of bounds."""
         try:
-            return msgspec.convert(given, self.query, strict=False)
+            return msgspec.convert(dict(given), self.query, strict=False)
         except (msgspec.ValidationError, ValueError) as error:
             raise refused(422, "bad-query", f"The query does not fit: {error}.") from None
 

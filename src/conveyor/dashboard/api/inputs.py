@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from conveyor import ids
-from conveyor.actions import VERBS
+from conveyor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
 from conveyor.actions.operation import MOST_IDS
-from conveyor.acts import KINDS
+from conveyor.acts import KINDS  # noqa: TC001 - msgspec reads the annotations
 from conveyor.call import HIGHEST_PRIORITY
 
 #: Rows of one page at most, and those without `count`.
@@ -28,7 +28,8 @@ Rows = Annotated[int, Meta(ge=1, le=MOST_ROWS)]
 Times = Annotated[int, Meta(ge=1, le=MOST_COUNT)]
 Priority = Annotated[int, Meta(ge=0, le=HIGHEST_PRIORITY)]
 Delay = Annotated[float, Meta(ge=0, le=_YEAR)]
-Live = ("waiting", "delayed", "running", "dead")
+LIVE = ("waiting", "delayed", "running", "dead")
+JOB_STATES = (*LIVE, "ended", "done", "failed", "retried", "timed out", "lost", "cancelled")
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,9 +56,7 @@ class JobRows(RowsQuery, frozen=True, kw_only=True):
     """A page of the jobs of a queue. `ended` are all runs that have ended, those below it the ones that ended so."""
 
     queue: Queue
-    state: Literal[
-        *Live, "ended", "done", "failed", "retried", "timed out", "lost", "cancelled"
-    ] = "waiting"
+    state: Literal[JOB_STATES] = "waiting"  # type: ignore[valid-type]
     task: Short = ""
     worker: Short = ""
     text: Short = ""
@@ -113,7 +112,9 @@ class Tell(Why, frozen=True, kw_only=True):
     """What workers (`host-ab12/3`) or whole consumers (`host-ab12`) are told."""
 
     verb: Literal[VERBS]  # type: ignore[valid-type]
-    targets: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=500)]
+    targets: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=500)
+    ]
 
 
 class Matching(Struct, frozen=True, forbid_unknown_fields=True):

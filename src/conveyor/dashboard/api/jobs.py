@@ -23,7 +23,7 @@ def _list(asked: Asked) -> answers.Jobs:
     if query.text:
         asked.allowed("inspect", query.queue)  # who may not see arguments must not search in them either
     asked.desk.snapshot_with(query.queue)
-    return _live(asked) if query.state in inputs.Live else _ended(asked)
+    return _live(asked) if query.state in inputs.LIVE else _ended(asked)
 
 
 def _live(asked: Asked) -> answers.Jobs:
@@ -98,7 +98,9 @@ def _failures(asked: Asked) -> answers.Failures:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/jobs", "List jobs of a queue", "look", _list, answers.Jobs, inputs.JobRows, rows="jobs"),
+    Endpoint(
+        "GET", "/jobs", "List jobs of a queue", "look", _list, answers.Jobs, inputs.JobRows, rows="jobs"
+    ),
     Endpoint(
         *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, answers.Failures),
         inputs.QueueRows,

@@ -60,9 +60,7 @@ def _series(asked: Asked) -> answers.Series:
     query = asked.query
     snapshot = asked.desk.snapshot_with(query.queue)
     last = bucket(query.tier, snapshot.at)
-    points = asked.desk.ask(
-        statistics.series(query.queue, query.tier, max(0, last - query.count + 1), last)
-    )
+    points = asked.desk.ask(statistics.series(query.queue, query.tier, max(0, last - query.count + 1), last))
     return answers.Series(query.queue, query.tier, [answers.made(answers.Point, one) for one in points])
 
 

@@ -12,7 +12,6 @@ from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.errors import BadCall
 from conveyor.inspector import stories, workers
-from conveyor.inspector.jobs import INDEXES
 from conveyor.redaction import redacted
 from conveyor.tasks import registry
 
@@ -62,7 +61,8 @@ def _one(asked: Asked) -> answers.Job:
         result=result,
         error=error,
         attempts=[
-            answers.made(answers.Attempt, one, message=one.message if shown else None) for one in story.attempts
+            answers.made(answers.Attempt, one, message=one.message if shown else None)
+            for one in story.attempts
         ],
         progress=answers.progress_of(story.progress),
         elapsed=story.settled.elapsed if story.settled is not None else None,
@@ -100,7 +100,9 @@ def _log(asked: Asked) -> answers.Log:
     return answers.Log(shown, shown[-1].id if shown else after, hidden=False)
 
 
-def _acting(do: Callable[[Actions], Callable[[str, str, str], Any]], words: str) -> Callable[[Asked], answers.Done]:
+def _acting(
+    do: Callable[[Actions], Callable[[str, str, str], Any]], words: str
+) -> Callable[[Asked], answers.Done]:
     def act(asked: Asked) -> answers.Done:
         queue, job = _found(asked, "act")
         told = do(asked.actions(asked.allowed("act", queue)))(queue, job, asked.body.reason)
@@ -131,12 +133,20 @@ _ONE = "/jobs/{id}"
 _cancel = _acting(lambda actions: actions.cancel_job, "cancel")
 _retry = _acting(lambda actions: actions.retry_job, "retry")
 _discard = _acting(lambda actions: actions.discard_job, "discard")
-assert set(INDEXES) == set(inputs.Live)
 ENDPOINTS = (
     Endpoint("GET", _ONE, "Show a job", "look", _one, answers.Job, inputs.OneJob, late=True),
-    Endpoint("GET", f"{_ONE}/log", "Give what a job logged", "look", _log, answers.Log, inputs.LogQuery, late=True),
     Endpoint(
-        "POST", f"{_ONE}/cancel", "Cancel a job", "act", _cancel, answers.Done, body=inputs.AboutJob, late=True
+        "GET", f"{_ONE}/log", "Give what a job logged", "look", _log, answers.Log, inputs.LogQuery, late=True
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/cancel",
+        "Cancel a job",
+        "act",
+        _cancel,
+        answers.Done,
+        body=inputs.AboutJob,
+        late=True,
     ),
     Endpoint(
         *("POST", f"{_ONE}/retry", "Put a dead job back", "act", _retry, answers.Done),
@@ -149,7 +159,14 @@ ENDPOINTS = (
         late=True,
     ),
     Endpoint(
-        *("POST", f"{_ONE}/stack", "Ask where the code of a running job is", "inspect", _stack, answers.Order),
+        *(
+            "POST",
+            f"{_ONE}/stack",
+            "Ask where the code of a running job is",
+            "inspect",
+            _stack,
+            answers.Order,
+        ),
         body=inputs.AboutJob,
         status=202,
         late=True,

@@ -47,7 +47,9 @@ def _work_on(asked: Asked, begun: Kept) -> None:
 def _known(asked: Asked) -> Kept:
     found = asked.desk.ask(questions.operations([asked.parts["id"][:100]]))
     if not found or not asked.may("look", found[0].queue):
-        raise refused(404, "unknown-operation", "There is no such operation.", "They are forgotten after 7 days.")
+        raise refused(
+            404, "unknown-operation", "There is no such operation.", "They are forgotten after 7 days."
+        )
     operation: Kept = found[0]
     return operation
 

@@ -69,8 +69,12 @@ def _acting(message: str, do: Callable[[Actions, Asked], QueueAnswer]) -> Callab
     return act
 
 
-_pause = _acting("{queue} is paused", lambda actions, asked: actions.pause_queue(asked.queue, asked.body.reason))
-_resume = _acting("{queue} goes on", lambda actions, asked: actions.resume_queue(asked.queue, asked.body.reason))
+_pause = _acting(
+    "{queue} is paused", lambda actions, asked: actions.pause_queue(asked.queue, asked.body.reason)
+)
+_resume = _acting(
+    "{queue} goes on", lambda actions, asked: actions.resume_queue(asked.queue, asked.body.reason)
+)
 _bound = _acting(
     "The bound of {queue} is {after.maxsize}",
     lambda actions, asked: actions.bound_queue(asked.queue, asked.body.maxsize, asked.body.reason),
@@ -90,9 +94,15 @@ ENDPOINTS = (
         *("GET", f"{_ONE}/scaling", "Tell how many workers a queue needs", "look", _scaling),
         *(answers.Scaling, inputs.ScalingQuery),
     ),
-    Endpoint("POST", f"{_ONE}/pause", "Let a queue give out nothing", "act", _pause, answers.Done, body=inputs.Why),
-    Endpoint("POST", f"{_ONE}/resume", "Let a queue work again", "act", _resume, answers.Done, body=inputs.Why),
-    Endpoint("POST", f"{_ONE}/bound", "Set how many jobs may wait", "act", _bound, answers.Done, body=inputs.Bound),
+    Endpoint(
+        "POST", f"{_ONE}/pause", "Let a queue give out nothing", "act", _pause, answers.Done, body=inputs.Why
+    ),
+    Endpoint(
+        "POST", f"{_ONE}/resume", "Let a queue work again", "act", _resume, answers.Done, body=inputs.Why
+    ),
+    Endpoint(
+        "POST", f"{_ONE}/bound", "Set how many jobs may wait", "act", _bound, answers.Done, body=inputs.Bound
+    ),
     Endpoint(
         *("POST", f"{_ONE}/purge", "Cancel all that waits", "purge", _purge, answers.Begun),
         body=inputs.Why,

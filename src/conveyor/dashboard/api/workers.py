@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor import control
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import workers as questions
 
 if TYPE_CHECKING:
+    from conveyor import control
     from conveyor.control import ConsumerReport
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.dashboard.pages.overview import OVERVIEW
 
-ALL = (OVERVIEW,)
+ALL = (OVERVIEW, ENQUEUE)
