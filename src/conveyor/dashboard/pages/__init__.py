@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conveyor.dashboard.pages.audit import AUDIT
 from conveyor.dashboard.pages.operations import OPERATIONS
+from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.dashboard.pages.overview import OVERVIEW
 from conveyor.dashboard.pages.queue import QUEUE
 from conveyor.dashboard.pages.queues import QUEUES
@@ -21,3 +22,4 @@ ALL = (
     AUDIT,
     SYSTEM_PAGE,
 )
+ALL = (OVERVIEW, ENQUEUE)
