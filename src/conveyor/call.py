@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +14,8 @@ from conveyor.signature import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
 
 #: Bytes that an encoded job or result may have.
 SIZE_LIMIT = 1 << 20
@@ -83,12 +85,23 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return codec.decode(self.args)
 
     def positional(self) -> list[Any]:
-        """Give the positional arguments as they travelled, without the types that the task asks for."""
-        return list(codec.decode(self.args))
+        """Give the positional arguments as they travelled, without the types that the task asks for.
+
+        Raises ValueError where the bytes are no list of arguments.
+        """
+        return _read(self.args, list)
 
     def named(self) -> dict[str, Any]:
-        """Give the keyword arguments as they travelled."""
-        return dict(codec.decode(self.kwargs))
+        """Give the keyword arguments as they travelled; raises ValueError where they are no mapping."""
+        return _read(self.kwargs, dict)
+
+
+def _read(data: Raw, kind: type[T]) -> T:
+    value = codec.decode(data)
+    if not isinstance(value, kind):
+        message = f"the arguments are a {type(value).__name__} and no {kind.__name__}"
+        raise ValueError(message)  # noqa: TRY004 - the bytes are wrong, not a caller's argument
+    return value
 
 
 _decoder = msgspec.msgpack.Decoder(Call)

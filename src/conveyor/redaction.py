@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from conveyor.call import Call
 
     Formatter = Callable[[str, Any], Any]
+
+
+class Labels(NamedTuple):
+    """What is to be known of a task to tell which of its arguments are secret."""
+
+    names: Sequence[str] = ()
+    """Of its positional parameters, as `Signature.names` gives them."""
+    hidden: Collection[str] = ()
+    """Names of parameters and mapping keys that it says are secret."""
+
 
 #: What stands in the place of a hidden value.
 MASK = "•••"
@@ -33,7 +43,8 @@ _KEY_WORDS = frozenset({"key", "keys"})
 # From `://` on, so that the time it takes grows with the text and not with its square.
 _ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*@")
 _CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
-_ADDRESS_BYTES = re.compile(rb"(?<=://)([^\s/?#@:]*):[^\s/?#]*@")
+_ADDRESS_BYTES, _CUT_ADDRESS_BYTES = (re.compile(one.pattern.encode()) for one in (_ADDRESS, _CUT_ADDRESS))
+_MASK_BYTES = MASK.encode()
 _BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
     tuple: ("(", ")"),
@@ -135,7 +146,7 @@ def _redacted(value: Any, hidden: Collection[str], depth: int) -> Any:
     if kind is str:
         return _ADDRESS.sub(rf"\1:{MASK}@", value) if "://" in value else value
     if kind is bytes:
-        return _ADDRESS_BYTES.sub(rb"\1:" + MASK.encode() + b"@", value)
+        return _ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES + b"@", value)
     if depth > MOST_DEEP:
         return MORE
     if kind is dict:
@@ -154,9 +165,9 @@ def _pieces(value: Any, room: int, hidden: Collection[str], depth: int) -> Itera
     if value is MASK or depth > MOST_DEEP:
         yield MASK if value is MASK else MORE
     elif kind is str:
-        yield repr(_text(value, room))
+        yield repr(_beginning(value, room))
     elif kind is bytes:
-        yield repr(_redacted(value[: room + _BEYOND], hidden, 0)[: room + 1])
+        yield repr(_beginning(value, room)).replace(repr(_MASK_BYTES)[2:-1], MASK)
     elif kind is dict:
         yield "{"
         for place, (key, item) in enumerate(value.items()):
@@ -176,14 +187,15 @@ def _pieces(value: Any, room: int, hidden: Collection[str], depth: int) -> Itera
         yield _plain(value)
 
 
-def _text(value: str, room: int) -> str:
-    """Give the beginning of a text, a little more than there is room for, without passwords."""
+def _beginning(value: Any, room: int) -> Any:
+    """Give the beginning of a text or of bytes, a little more than there is room for, without passwords."""
     looked_at = value[: room + _BEYOND]
-    if "://" in looked_at:
-        if len(looked_at) < len(value):
+    if len(looked_at) < len(value):
+        if isinstance(value, str):
             looked_at = _CUT_ADDRESS.sub(rf"\1:{MASK}", looked_at)
-        looked_at = _ADDRESS.sub(rf"\1:{MASK}@", looked_at)
-    return looked_at[: room + 1]
+        else:
+            looked_at = _CUT_ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES, looked_at)
+    return _redacted(looked_at, (), 0)[: room + 1]
 
 
 def _plain(value: Any) -> str:

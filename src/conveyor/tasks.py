@@ -13,7 +13,8 @@ from conveyor.call import PutOptions, RunOptions
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.loading import load_script
 from conveyor.queue import Queue
-from conveyor.signature import main_name, name_of
+from conveyor.redaction import Labels
+from conveyor.signature import main_name, name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -154,6 +155,11 @@ class Registry:
     def names(self) -> list[str]:
         """Give the names of all registered tasks, without importing anything."""
         return sorted({*self.tasks, *self.lazy})
+
+    def labels(self, name: str) -> Labels:
+        """Give what is known here of a task's arguments, without importing anything; empty for tasks not loaded."""
+        known = self.tasks.get(name)
+        return Labels() if known is None else Labels(signature_of(known).names, known.redact)
 
     def _is_own(self, name: str) -> bool:
         """Tell whether the name is of a module that was told, so that there is no need to look further."""

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import events
+from conveyor import clock, events
 from conveyor.call import Call, RunOptions
 from conveyor.codec import Raw, encode
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.settlement import Settler
 from conveyor.errors import StoreUnavailable
-from conveyor.outcome import Cancel, Done, Fail, Release, Retry
+from conveyor.outcome import Cancel, Done, Fail, Release, Retry, decode_note, decode_settled, describe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+ERROR = describe_text("ValueError", "no good")
 JOB = Call("tasks.shout", Raw(encode([])), Raw(encode({})), 0.0, RunOptions(keep=60.0))
 
 
@@ -33,7 +34,7 @@ def settler() -> Settler:
 
 
 def test_done_jobs_travel_together_and_every_other_outcome_has_its_verb(settler: Settler) -> None:
-    for outcome in (Done(b"\x01"), Done(b"\x02"), Fail(b"\xc0"), Retry(b"\xc0", 1.0), Cancel(), Release()):
+    for outcome in (Done(b"\x01"), Done(b"\x02"), Fail(ERROR), Retry(ERROR, 1.0), Cancel(), Release()):
         settler.add("id", JOB, outcome, 0.1, 0)
     told = settler.commands()
     assert names(told) == ["finish", "fail", "retry", "finish", "release"]
@@ -102,3 +103,40 @@ def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
     lookout.finish(5.0)
     assert sorted(names(settler.commands())) == ["finish", "release"]
     lookout.rest()
+
+
+def noted(told: Sequence[Any]) -> tuple[Any, Any]:
+    """Give outcome and note of the only job in a finish."""
+    outcome, note = told[0].words[-3], told[0].words[-1]
+    return decode_settled(outcome), note and decode_note(note)
+
+
+def test_a_run_is_kept_with_its_outcome_and_noted(settler: Settler) -> None:
+    settler.add("id", JOB, Done(b"\x01"), 0.25, 2)
+    settled, note = noted(settler.commands())
+    assert settled.result() == 1
+    assert (settled.run.task, settled.run.worker, settled.run.attempt) == ("tasks.shout", "host/1", 3)
+    assert (note.at, note.attempt) == (round(settled.run.started + 0.25, 3), 3)
+
+
+def test_in_a_flood_one_run_of_a_batch_is_kept_and_the_others_cost_nothing(settler: Settler) -> None:
+    previews: list[Call] = []
+    settler._preview = lambda job: previews.append(job) or "…"
+    for number in range(5):
+        settler.add(str(number), JOB, Done(b"\x01"), 0.25, 0)
+    (command,) = settler.commands()
+    outcomes, notes = command.words[-20::4], command.words[-17::4]
+    runs = [decode_settled(outcome).run is not None for outcome in command.words[-19::4]]
+    assert len(outcomes) == 5
+    assert [bool(note) for note in notes] == runs == [True, False, False, False, False]
+    assert previews == [JOB]
+
+
+@pytest.mark.parametrize(("put", "tries", "waited"), [(5.0, 0, 5.0), (-5.0, 0, 0.0), (5.0, 1, 0.0)])
+def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
+    settler: Settler, put: float, tries: int, waited: float
+) -> None:
+    job = Call("tasks.shout", JOB.args, JOB.kwargs, clock.wall() - put)
+    settler.add("id", job, Done(b"\x01"), 0.0, tries)
+    settled, note = noted(settler.commands())
+    assert settled.run.waited == note.waited == pytest.approx(waited, abs=0.5)

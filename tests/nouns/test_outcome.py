@@ -106,3 +106,29 @@ def test_a_result_that_cannot_travel_is_a_failure_that_says_why() -> None:
 def test_bytes_that_are_no_outcome_are_a_decode_error(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         outcome.decode_settled(data)
+
+
+RUN = outcome.Run("films.cut", "name='it'", 1700.0, "host/1", 2, 0.5)
+
+
+def test_the_run_is_kept_with_an_outcome_and_does_not_change_it() -> None:
+    plain = outcome.decode_settled(outcome.encode_settled("done", codec.encode(5), 1.5))
+    known = outcome.decode_settled(outcome.encode_settled("done", codec.encode(5), 1.5, RUN))
+    assert (plain.run, known.run) == (None, RUN)
+    assert (plain.result(), plain.elapsed) == (known.result(), known.elapsed) == (5, 1.5)
+
+
+def test_a_note_tells_of_the_run_and_those_from_before_it_did_still_can_be_read() -> None:
+    note = outcome.decode_note(outcome.note_of("id", "done", RUN, 2.0))
+    assert note == outcome.Note("id", "films.cut", "done", 2.0, "host/1", 2, 1702.0, 0.5, "name='it'")
+    old = outcome.decode_note(outcome.encode(["id", "films.cut", "done", 2.0, "host/1", 2, 1702.0]))
+    assert (old.at, old.waited, old.arguments) == (1702.0, 0.0, "")
+
+
+def test_an_attempt_keeps_the_beginning_of_the_message_without_passwords() -> None:
+    error = outcome.describe_text("OSError", "cannot reach https://ann:hunter2@example.org" + "!" * 500)
+    attempt = outcome.decode_attempt(outcome.attempt_of("retried", RUN, 2.0, error))
+    assert (attempt.attempt, attempt.started, attempt.elapsed, attempt.worker) == (2, 1700.0, 2.0, "host/1")
+    assert (attempt.state, attempt.kind) == ("retried", "OSError")
+    assert len(attempt.message) == 200
+    assert attempt.message.startswith("cannot reach https://ann:•••@example.org!")

@@ -11,7 +11,7 @@ import pytest
 
 from conveyor import lifecycle
 from conveyor.store import commands, keys, scripts
-from conveyor.store.answers import PutPlace, Settlement
+from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 from conveyor.store.client import Listener
 
 if TYPE_CHECKING:
@@ -44,10 +44,13 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "leave": ("waiter",),
     "listen": ("inbox", 1.0, ["id"]),
     "state": ("id",),
+    "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
+    "series": ("minute", 1, 2, ["*"]),
+    "rows": ("ready", RowsPlace(1)),
 }
 #: What a server that is out of memory must refuse: all that brings work in. Everything else helps to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "revive"}
-READING = {"count", "state"}
+READING = {"count", "state", "series", "rows"}
 
 
 def header(verb: str) -> list[str]:

@@ -128,11 +128,11 @@ def test_five_hundred_jobs_are_settled_at_once(lane: Lane) -> None:
     assert (count.live, count.finished) == (0, 500)
 
 
-def test_the_history_keeps_about_the_last_thousand(lane: Lane) -> None:
-    for _ in range(3):
+def test_the_history_keeps_about_the_last_five_thousand(lane: Lane) -> None:
+    for _ in range(11):
         ids = [f"job{number:03}" for number in range(500)]
         token = lane.take(*ids)
         lane.run(commands.finish, token, [settlement(one, note=one) for one in ids])
         for one in ids:
             lane.raw.delete(lane.key(f"outcome:{one}"))
-    assert 1000 <= lane.raw.xlen(lane.key("history")) < 1200
+    assert 5000 <= lane.raw.xlen(lane.key("history")) < 5200

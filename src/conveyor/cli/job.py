@@ -14,8 +14,8 @@ from conveyor.cli.exits import NotFound
 from conveyor.cli.output import clean, count_of, document, duration, moment, screen
 from conveyor.cli.values import value_lines
 from conveyor.errors import JobFailed
-from conveyor.inspector import arguments_text
-from conveyor.redaction import redacted
+from conveyor.redaction import preview, redacted, redacted_arguments
+from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,8 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
     call = details.call
     if call is not None:
         yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
-        yield "Arguments", Text(clean(arguments_text(call, 2000)) or "none")
+        labels = registry.labels(call.task)
+        yield "Arguments", Text(clean(preview(call, labels.names, 2000, labels.hidden)) or "none")
         yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
     if details.worker:
         yield "Worker", Text(clean(details.worker))
@@ -133,7 +134,9 @@ def _arguments(call: Call) -> dict[str, Any]:
     try:
         if not call.task:
             return {"item": redacted(call.item())}
-        return {"positional": redacted(call.positional()), "named": redacted(call.named())}
+        arguments = redacted_arguments(call, *registry.labels(call.task))
+        count = len(call.positional())
+        return {"positional": [value for _, value in arguments[:count]], "named": dict(arguments[count:])}
     except (msgspec.MsgspecError, ValueError) as error:
         return {"undecodable": str(error)}
 

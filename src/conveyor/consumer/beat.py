@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from conveyor import clock, control
+from conveyor import clock, control, events
 from conveyor.consumer.settings import HEARTBEAT, LEASE
+from conveyor.consumer.tally import Tally
 from conveyor.errors import StoreRefused
-from conveyor.store import commands, plain
+from conveyor.store import commands, heads, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,10 @@ FORGET_AFTER = 3600.0
 WORTH_TELLING = 0.4
 #: Seconds that a beat is tried for: enough for a new connection where the old one broke.
 PATIENCE = 0.25
+#: Seconds between two notes of how many jobs wait and run.
+GAUGING = 10.0
+#: What the end of a worker is counted as, by what became of its job; nothing where the job went back.
+_COUNTED = {"cancelled": "cancelled", "tried again": "retried", "dead": "lost"}
 
 
 class Beat:
@@ -36,6 +41,8 @@ class Beat:
         self.wishes: list[str] = []
         self._told: list[tuple[str, str, str]] = []
         self._progress: dict[str, int] = {}
+        self._gauged = float("-inf")
+        self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
         """Tell what is due; raises StoreError, but what was heard before that is in `wishes`."""
@@ -59,6 +66,33 @@ class Beat:
             self._told = doing
         if full:
             self._last_full = now
+        self._count(now)
+
+    def recovered(self, worker: Worker, job: str, became: str) -> None:
+        """Count, and make known, what became of the job of a worker that ended."""
+        events.emit(events.JobRecovered(job, became))
+        held, counted = worker.slate.held(), _COUNTED.get(became)
+        if held is not None and counted is not None:
+            if became == "dead" and worker.timed_out is not None:
+                counted = "timeout"
+            elapsed = max(0.0, clock.monotonic() - worker.slate.glance().since)
+            self._tally.add(held.queue, worker.slate.task(), counted, elapsed)
+
+    def counted(self) -> list[Command]:
+        """Give what was counted and is not told yet; the supervisor is about to leave."""
+        return self._tally.commands(resting=True)
+
+    def _count(self, now: float) -> None:
+        told = self._tally.commands()
+        if now - self._gauged >= GAUGING:
+            query = heads.oldest(self.report.queues)
+            oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
+            told += [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+            self._gauged = now
+        if told:
+            self.client.run_all(told, patience=PATIENCE)
+            for one in told:
+                self._tally.confirm(one)
 
     def take_wishes(self) -> list[str]:
         """Give, once, the ids of jobs whose runs are to end.

@@ -100,7 +100,7 @@ class CrewWorker:
             self._work()
             self.slate.set_state(slates.LEAVING)
             self.lookout.finish(LEASE)
-            settling = self.settler.commands()
+            settling = self.settler.commands(resting=True)
             if settling:
                 self.settler.settled(settling, self._run(settling, patience=LEASE))
             self.slate.hold_nothing()
@@ -151,9 +151,11 @@ class CrewWorker:
                 return False
             hint = None
             with contextlib.suppress(_LeaveNow):
+                telling = self.settler.tallies()
                 self._waiting = True
-                hint = self._run([plain.await_bell(queues, min(longest, wait))])[0]
+                *answers, hint = self._run([*telling, plain.await_bell(queues, min(longest, wait))])
                 self._waiting = False
+                self.settler.settled(telling, answers)
             self._waiting = False
             if self._leaving or hint is not None:
                 break

@@ -24,7 +24,7 @@ from conveyor.outcome import (
     describe_text,
     result_bytes,
 )
-from conveyor.redaction import preview
+from conveyor.redaction import Labels, preview
 from conveyor.retry import delay_before
 from conveyor.signature import Signature, signature_of
 
@@ -44,9 +44,7 @@ class Runnable(NamedTuple):
     function: Callable[..., Any]
     signature: Signature
     is_coroutine: bool
-    names: tuple[str, ...]
-    """Of its positional parameters."""
-    redact: tuple[str, ...]
+    labels: Labels
 
 
 class Executor:
@@ -88,7 +86,7 @@ class Executor:
     def preview(self, job: call.Call) -> str:
         """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
         known = self._known.get(job.task)
-        return "" if known is None else preview(job, known.names, hidden=known.redact)
+        return "" if known is None else preview(job, known.labels.names, hidden=known.labels.hidden)
 
     def cancelled(self) -> Outcome:
         """Give what a run amounts to that somebody ended."""
@@ -123,7 +121,7 @@ class Executor:
             task = self.registry.find(name)
             function, signature = task.function, signature_of(task)
             is_coroutine = inspect.iscoroutinefunction(function)
-            known = Runnable(function, signature, is_coroutine, signature.names, task.redact)
+            known = Runnable(function, signature, is_coroutine, Labels(signature.names, task.redact))
             self._known[name] = known
         return known
 

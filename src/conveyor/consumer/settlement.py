@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, codec, events
 from conveyor.call import KEEP, Call
+from conveyor.consumer.tally import Tally
 from conveyor.failure import fingerprint
 from conveyor.outcome import (
     Cancel,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Finishes of a batch of which more is kept than the result; in a flood of tiny jobs it would be the main cost.
 SAMPLED = 1
+#: What a run is counted as, by its outcome; one that is given back is none.
+_COUNTED = {Done: "succeeded", Fail: "failed", Retry: "retried", Cancel: "cancelled"}
 
 
 class Settler:
@@ -41,6 +44,7 @@ class Settler:
     def __init__(self, worker: str, preview: Callable[[Call], str] = lambda _: "") -> None:
         self.worker = worker
         self._preview = preview
+        self.tally = Tally(worker)
         self._queue = ""
         self._token = ""
         self._sampled = False
@@ -69,36 +73,55 @@ class Settler:
             settlement = Settlement(job_id, encode_settled("done", outcome.value, elapsed, run), keep, note)
             with self._lock:
                 self._done.append(settlement)
+                self._count(job, outcome, elapsed, tries)
             return
         command = self._command(job_id, outcome, self._run(job, elapsed, tries), elapsed, keep)
         with self._lock:
             self._others.append(command)
+            self._count(job, outcome, elapsed, tries)
 
     def release(self, ids: Sequence[str]) -> None:
         """Give back jobs that were not started."""
         with self._lock:
             self._others.append(commands.release(self._queue, self._token, ids))
 
-    def commands(self) -> list[Command]:
-        """Give what must be told, and forget it."""
+    def commands(self, *, resting: bool = False) -> list[Command]:
+        """Give what must be told, and forget it; with `resting` what was counted as well, however soon."""
         with (
             self._lock
         ):  # queue and token are those of what is done: the next batch begins only after it was taken
             done, others = self._done, self._others
             self._done, self._others = [], []
+            others += self.tally.commands(resting=resting)
             return [commands.finish(self._queue, self._token, done), *others] if done else others
+
+    def tallies(self) -> list[Command]:
+        """Give what was counted, before a rest; it is given again until it was answered."""
+        with self._lock:
+            return self.tally.commands(resting=True)
 
     def keep(self, told: Sequence[Command]) -> None:
         """Take commands back that could not be sent; they are given again."""
         with self._lock:
-            self._others[:0] = told
+            self._others[:0] = [one for one in told if not _is_tally(one)]  # those are given again anyway
 
     def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
         """Look at the answers: a job that this worker did not hold any more was finished late."""
         for command, answer in zip(told, answers, strict=True):
+            if _is_tally(command):
+                with self._lock:
+                    self.tally.confirm(command)
             if command.script is not None and command.script.name == "finish":
                 for job_id in answer:
                     events.emit(events.FinishedLate(self.worker, job_id))
+
+    def _count(self, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
+        counted = _COUNTED.get(type(outcome))
+        if counted is not None and job is not None:
+            wait = clock.wall() - elapsed - job.put_at if tries == 0 else None
+            self.tally.add(self._queue, job.task, counted, elapsed, wait)
+        elif counted is not None:
+            self.tally.add(self._queue, "?", counted, elapsed)
 
     def _command(self, job_id: str, outcome: Outcome, run: Run, elapsed: float, keep: float) -> Command:
         queue, token = self._queue, self._token
@@ -133,3 +156,7 @@ class Settler:
             return Run("?", "", started, self.worker, tries + 1)
         waited = 0.0 if tries else max(0.0, round(started - job.put_at, 3))
         return Run(job.task, self._preview(job), started, self.worker, tries + 1, waited)
+
+
+def _is_tally(command: Command) -> bool:
+    return command.script is not None and command.script.name == "tally"

@@ -216,7 +216,7 @@ class Supervisor:
     def _settle_for(self, worker: Worker, how: str) -> None:
         job, became = recover(self.client, worker, how)
         if job:
-            events.emit(events.JobRecovered(job, became))
+            self.beat.recovered(worker, job, became)
         for order in worker.asked:
             self.ladder.answer(order, worker.name, "done")
         worker.slate.close()
@@ -291,7 +291,7 @@ class Supervisor:
             clock.sleep(TICK / 5 if self.bereaved else 0.0)
         self.ladder.answer_all()
         with contextlib.suppress(StoreError):
-            self.client.run_all(plain.retire(self.report.name), patience=0.0)
+            self.client.run_all([*self.beat.counted(), *plain.retire(self.report.name)], patience=0.0)
         self.listener.close()
         if self.unloadable:
             events.emit(events.TasksUnloadable(self.unloadable))

@@ -11,7 +11,7 @@ import msgspec
 from conveyor import control
 from conveyor.inspector.jobs import OVER, read_call
 from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
-from conveyor.redaction import preview, redacted_arguments
+from conveyor.redaction import Labels, preview, redacted_arguments
 from conveyor.store import commands, records
 from conveyor.store.query import Query
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor.store.commands import State
     from conveyor.store.records import Entry
 
-    NamesOf = Callable[[str], Sequence[str]]
+    LabelsOf = Callable[[str], Labels]
 
 #: Log lines of one story, and of one look for new ones.
 MOST_LINES = 500
@@ -90,11 +90,12 @@ class JobStory:
     """The first 256 of them, where they are no job."""
 
 
-def story(queue: str, job_id: str, names_of: NamesOf = lambda _: ()) -> Query[JobStory | None]:
+def story(queue: str, job_id: str, labels_of: LabelsOf = lambda _: Labels()) -> Query[JobStory | None]:
     """What is known of a job; None if nothing is.
 
-    `names_of` gives the names of a task's positional parameters, as `Signature.names` does. Without them a secret that
-    was given by position, or by name to such a parameter, cannot be told from other values of a job that is not over.
+    `labels_of` says what is known of a task's arguments, as `conveyor.tasks.registry.labels`. Of a task that it does
+    not know, a secret that was given by position, or by name to a parameter that could be given so, cannot be told from
+    other values, as long as the job is not over.
     """
     asked = (
         commands.state(queue, job_id),
@@ -106,7 +107,7 @@ def story(queue: str, job_id: str, names_of: NamesOf = lambda _: ()) -> Query[Jo
         state, attempts, lines = answers
         if state.state == "gone" and not attempts and not lines:
             return None
-        return _told(queue, job_id, state, _attempts(attempts), _lines(lines), names_of)
+        return _told(queue, job_id, state, _attempts(attempts), _lines(lines), labels_of)
 
     return Query(asked, read)
 
@@ -138,13 +139,13 @@ def _told(
     state: State,
     attempts: list[Attempt],
     lines: list[LogLine],
-    names_of: NamesOf,
+    labels_of: LabelsOf,
 ) -> JobStory:
     settled = _settled(state)
     run = settled.run if settled is not None else None
     call = read_call(state.data)
-    names = names_of(call.task) if call is not None and call.task else ()
-    arguments, readable = _arguments(call, names)
+    labels = labels_of(call.task) if call is not None and call.task else Labels()
+    arguments, readable = _arguments(call, labels)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
     if settled is not None and run is not None and run.started not in {one.started for one in attempts}:
         attempts = [*attempts, _last(settled, run)]
@@ -159,7 +160,7 @@ def _told(
         call=call,
         undecodable=0 if readable else len(state.data),
         arguments=arguments,
-        preview=preview(call, names, PREVIEW_ROOM) if call is not None else run.arguments if run else "",
+        preview=_preview(call, run, labels),
         settled=settled,
         run=run,
         attempts=attempts,
@@ -178,14 +179,20 @@ def _told(
     )
 
 
-def _arguments(call: Call | None, names: Sequence[str]) -> tuple[list[tuple[str, Any]], bool]:
+def _arguments(call: Call | None, labels: Labels) -> tuple[list[tuple[str, Any]], bool]:
     """Give the arguments, and whether they could be read."""
     if call is None:
         return [], False
     try:
-        return redacted_arguments(call, names), True
+        return redacted_arguments(call, *labels), True
     except (msgspec.MsgspecError, ValueError):
         return [], False
+
+
+def _preview(call: Call | None, run: Run | None, labels: Labels) -> str:
+    if call is not None:
+        return preview(call, labels.names, PREVIEW_ROOM, labels.hidden)
+    return run.arguments if run is not None else ""
 
 
 def _settled(state: State) -> Settled | None:

@@ -82,6 +82,51 @@ class State(NamedTuple):
     progress: bytes
 
 
+class Bucket(NamedTuple):
+    """What is kept of one minute, hour or day: its number since 1970 began, and texts by field."""
+
+    number: int
+    fields: dict[str, str]
+
+
+class RowsPlace(NamedTuple):
+    """Which rows of an index: `want` of them behind (score, id), upwards or downwards, from an end if score is ""."""
+
+    want: int
+    down: bool = False
+    score: str = ""
+    id: str = ""
+    skip: int = 0
+    """Leave out so many rows that would come first."""
+    cut: int = 2048
+    """Bytes of each job and each reason at most."""
+
+
+class Row(NamedTuple):
+    """One entry of an index; what there is not is empty."""
+
+    id: str
+    score: str
+    """As text, exact."""
+    data: bytes
+    """The first bytes of the job."""
+    size: int
+    """Bytes that the whole job has."""
+    lease: bytes
+    tries: bytes
+    progress: bytes
+    reason: bytes
+    """The first bytes of what a dead job ended with."""
+
+
+class Rows(NamedTuple):
+    """Some entries of an index in the order asked for, how many it has, and the place of the lowest given from 0."""
+
+    total: int
+    first: int
+    rows: list[Row]
+
+
 class Count(NamedTuple):
     """How many jobs are where, and the books."""
 

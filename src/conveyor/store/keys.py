@@ -33,6 +33,7 @@ QUEUE_KEYS = (
     ("progress", "hash", "id -> latest progress of a running job"),
     ("history", "stream", "recent finishes, for people; capped"),
     ("groups", "hash", "id -> fingerprint of a dead letter's failure"),
+    ("totals", "hash", "figures of all time: of the queue, and of its first 200 tasks by name"),
 )
 
 #: Keys that carry an id or a name after the colon: type, what it holds, and how long.
@@ -54,6 +55,10 @@ NAMED_KEYS = (
         "list",
         "runs of a job that went on or is dead, at most 20; a day after the last, a week for dead letters",
     ),
+    ("minute:<n>", "hash", "figures and gauges of the n-th minute since 1970, as in totals; 48 hours"),
+    ("hour:<n>", "hash", "the same of an hour; 90 days"),
+    ("day:<n>", "hash", "the same of a day; 400 days"),
+    ("tally:<owner>", "string", "number of the last tally of a worker, so that none counts twice; an hour"),
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
 )
 

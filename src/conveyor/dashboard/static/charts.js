@@ -1,2 +1,95 @@
-// To be filled.
-export function startCharts() {}
+// Charts from the tables that say the same in numbers: uPlot draws what is in <figure data-chart>'s table.
+import { hear } from "./bus.js";
+
+const COLOURS = ["--link", "--wrong", "--warn", "--good"];
+const drawn = new Map(); // figure -> [plot, text of its table]
+
+function colour(name) {
+  // The pairs of light-dark() are only resolved where they are used.
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+function data(table) {
+  const rows = [...table.tBodies[0].rows];
+  return Array.from({ length: table.tHead.rows[0].cells.length }, (_, column) =>
+    rows.map((row) => {
+      const text = row.cells[column].dataset.v;
+      return text === undefined || text === "" ? null : Number(text);
+    }));
+}
+
+function seconds(value) {
+  if (value >= 3600) return `${Math.round((value / 3600) * 10) / 10} h`;
+  if (value >= 60) return `${Math.round((value / 60) * 10) / 10} min`;
+  if (value >= 1 || value === 0) return `${Math.round(value * 10) / 10} s`;
+  return `${Math.round(value * 1000)} ms`;
+}
+
+function options(figure, names, width) {
+  const line = colour("--line");
+  const soft = colour("--soft");
+  const write = figure.dataset.unit === "s" ? seconds : (value) => value.toLocaleString("en");
+  const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
+  return {
+    width,
+    height: 190,
+    cursor: { points: { size: 6 } },
+    legend: { live: true },
+    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, figure.dataset.unit === "s" ? 0.1 : 4)] } },
+    axes: [axis, { ...axis, size: 60, values: (_, all) => all.map(write) }],
+    series: [
+      { label: "time" },
+      ...names.map((label, at) => ({
+        label,
+        stroke: colour(COLOURS[at % COLOURS.length]),
+        width: 2,
+        dash: at >= 2 ? [6, 4] : undefined, // never by colour alone
+        points: { show: false },
+        value: (_, value) => (value === null ? "–" : write(value)),
+      })),
+    ],
+  };
+}
+
+function draw(figure, again = false) {
+  const table = figure.querySelector("table");
+  const place = figure.querySelector(".plot");
+  if (!table || !place || typeof uPlot === "undefined") return;
+  const text = table.tBodies[0].textContent;
+  const before = drawn.get(figure);
+  if (before && !again && before[1] === text && place.contains(before[0].root)) return;
+  const values = data(table);
+  if (before && !again && place.contains(before[0].root)) {
+    before[0].setData(values);
+    drawn.set(figure, [before[0], text]);
+    return;
+  }
+  place.replaceChildren();
+  const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent.trim());
+  const plot = new uPlot(options(figure, names, place.clientWidth), values, place);
+  plot.root.setAttribute("aria-hidden", "true"); // the caption and the table say it
+  drawn.set(figure, [plot, text]);
+}
+
+function drawAll(again = false) {
+  for (const figure of drawn.keys()) if (!figure.isConnected) drawn.delete(figure);
+  for (const figure of document.querySelectorAll("[data-chart]")) draw(figure, again);
+}
+
+export function startCharts() {
+  drawAll();
+  hear("morphed", () => drawAll());
+  addEventListener("themechange", () => drawAll(true));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(true));
+  new ResizeObserver(() => {
+    for (const [figure, [plot]] of drawn) {
+      const width = figure.querySelector(".plot")?.clientWidth;
+      if (width && Math.abs(width - plot.width) > 2) plot.setSize({ width, height: 190 });
+    }
+  }).observe(document.body);
+}

@@ -1,6 +1,6 @@
 -- What every script knows: its keys by name, the time, and how to take arguments in pieces that unpack can carry.
 local META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN, JOINERS,
-  INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS = unpack(KEYS)
+  INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS = unpack(KEYS)
 local BASE = string.sub(META, 1, -5)
 local PROTOCOL = '1'
 local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double

@@ -1,0 +1,241 @@
+"""Questions about what was done, over time. A minute, hour or day begins by the server's clock, in universal time.
+
+Times are seconds since 1970; `plain.server_time` asks for now, and `statistics.bucket` gives the number of its minute,
+hour or day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor.errors import BadCall
+from conveyor.statistics import (
+    ALL,
+    TASK,
+    TIERS,
+    Figures,
+    Histogram,
+    add_text,
+    begin,
+    bucket,
+    figures_of,
+    read_figures,
+    sum_histograms,
+)
+from conveyor.store import commands
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from conveyor.store.commands import Bucket, Command, Count
+
+#: Buckets of one series at most.
+MOST_BUCKETS = 180
+#: Buckets whose tasks are read by one command, which bounds its work.
+_TASKS_STEP = 20
+_FIELDS = (ALL, "depth", "running", "oldest")
+
+
+class Point(NamedTuple):
+    """What a queue did in one minute, hour or day; a time of which nothing is known is all zeros.
+
+    A run is counted when it ends, with its start and its wait; not at all if its job only goes back to its place. The
+    gauges are the last values of the time; of a time in which no consumer ran they are 0.
+    """
+
+    at: float
+    """When it began."""
+    succeeded: int = 0
+    failed: int = 0
+    """Jobs that failed for good, those over their time limit included."""
+    cancelled: int = 0
+    lost: int = 0
+    retried: int = 0
+    started: int = 0
+    depth: int = 0
+    """Jobs that wait."""
+    oldest: float = 0.0
+    """Seconds since the job at the head was put."""
+    running: int = 0
+    run_p50: float | None = None
+    """Seconds; None where nothing ran."""
+    run_p95: float | None = None
+    wait_p50: float | None = None
+    wait_p95: float | None = None
+    timeout: int = 0
+    """Those of `failed` that were over their time limit."""
+    expired: int = 0
+    runs: Histogram = Histogram()
+    waits: Histogram = Histogram()
+
+
+class Totals(NamedTuple):
+    """What a queue has done in all time, by task, and how many jobs are where now."""
+
+    queue: Figures
+    tasks: dict[str, Figures]
+    """The first 200 by name, the rest as `_other`."""
+    jobs: Count
+    """Its `cancelled` includes jobs cancelled while they waited; the figures count runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFigures:
+    """What was done of one task."""
+
+    task: str
+    count: int
+    """Jobs that ended."""
+    failures: int
+    """Those of them that failed, took too long, or were lost."""
+    mean: float | None
+    """Seconds of a run; None where there was none."""
+    p95: float | None
+    retried: int = 0
+
+
+def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
+    """What a queue did in each bucket from number `first` to `last`, both included, at most 180; none is missing.
+
+    `tier` is minute, hour or day; they go back 48 hours, 90 days and 400 days. Raises BadCall.
+    """
+    _check(tier, first, last)
+    return Query(
+        (commands.series(queue, tier, first, last, _FIELDS),),
+        lambda answers: _points(tier, first, last, answers[0]),
+    )
+
+
+def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dict[str, list[int]]]:
+    """How many jobs of each queue ended in each of the last minutes, the one that goes on (at `now`) as the last."""
+    last = bucket("minute", now)
+    first = max(0, last - minutes + 1)
+    _check("minute", first, last)
+
+    def read(answers: Sequence[list[Bucket]]) -> dict[str, list[int]]:
+        found = {}
+        for queue, buckets in zip(queues, answers, strict=True):
+            ended = [0] * (last - first + 1)
+            for one in buckets:
+                ended[one.number - first] = read_figures(one.fields.get(ALL, "")).finished
+            found[queue] = ended
+        return found
+
+    return Query(tuple(commands.series(queue, "minute", first, last, (ALL,)) for queue in queues), read)
+
+
+def sum_of(points: Iterable[Sequence[Point]]) -> list[Point]:
+    """Give several queues' points of the same times as one series; `oldest` is the oldest of all."""
+    return [_sum(column) for column in zip(*points, strict=True)]
+
+
+def totals(queues: Sequence[str]) -> Query[dict[str, Totals]]:
+    """What each queue has done in all time, and its counts now; these figures only ever grow."""
+    told: list[Command] = []
+    for queue in queues:
+        told += (commands.series(queue, "totals", 0, 0), commands.count(queue))
+
+    def read(answers: Sequence[Any]) -> dict[str, Totals]:
+        pairs = zip(queues, answers[::2], answers[1::2], strict=True)
+        return {queue: _totals(buckets, count) for queue, buckets, count in pairs}
+
+    return Query(tuple(told), read)
+
+
+def by_task(queue: str, tier: str, first: int, last: int) -> Query[list[TaskFigures]]:
+    """What a queue did in a time, by task, those of which most ended first; as for `series`."""
+    _check(tier, first, last)
+    parts = range(first, last + 1, _TASKS_STEP)
+    told = tuple(commands.series(queue, tier, part, min(last, part + _TASKS_STEP - 1)) for part in parts)
+
+    def read(answers: Sequence[list[Bucket]]) -> list[TaskFigures]:
+        found: dict[str, dict[str, int]] = {}
+        for one in (one for buckets in answers for one in buckets):
+            for name, text in one.fields.items():
+                if name.startswith(TASK):
+                    add_text(found.setdefault(name.removeprefix(TASK), {}), text)
+        every = [_of_task(task, figures_of(counts)) for task, counts in found.items()]
+        return sorted(every, key=lambda one: (-one.count, one.task))
+
+    return Query(told, read)
+
+
+def _check(tier: str, first: int, last: int) -> None:
+    if tier not in TIERS:
+        message = f"{tier!r:.80} is none of {', '.join(TIERS)}"
+        raise BadCall(message)
+    if not 0 <= first <= last < 1 << 40 or last - first >= MOST_BUCKETS:
+        message = f"from {tier} {first} to {last}: it is 1 to {MOST_BUCKETS} of them"
+        raise BadCall(message)
+
+
+def _points(tier: str, first: int, last: int, buckets: Sequence[Bucket]) -> list[Point]:
+    known = {one.number: one.fields for one in buckets}
+    return [
+        _point(begin(tier, number), known[number]) if number in known else Point(begin(tier, number))
+        for number in range(first, last + 1)
+    ]
+
+
+def _point(at: float, fields: dict[str, str]) -> Point:
+    figures = read_figures(fields.get(ALL, ""))
+    point = Point(
+        at,
+        succeeded=figures.succeeded,
+        failed=figures.failed + figures.timeout,
+        cancelled=figures.cancelled,
+        lost=figures.lost,
+        retried=figures.retried,
+        started=figures.started,
+        depth=int(fields.get("depth", 0)),
+        oldest=int(fields.get("oldest", 0)) / 1000,
+        running=int(fields.get("running", 0)),
+        timeout=figures.timeout,
+        expired=figures.expired,
+    )
+    return _with_times(point, figures.runs, figures.waits)
+
+
+def _with_times(point: Point, runs: Histogram, waits: Histogram) -> Point:
+    return point._replace(
+        run_p50=runs.percentile(0.5),
+        run_p95=runs.percentile(0.95),
+        wait_p50=waits.percentile(0.5),
+        wait_p95=waits.percentile(0.95),
+        runs=runs,
+        waits=waits,
+    )
+
+
+_ADDED = (
+    *("succeeded", "failed", "cancelled", "lost", "retried", "started", "depth", "running", "timeout"),
+    "expired",
+)
+
+
+def _sum(points: Sequence[Point]) -> Point:
+    added = {name: sum(getattr(one, name) for one in points) for name in _ADDED}
+    point = Point(points[0].at, oldest=max(one.oldest for one in points), **added)
+    runs = sum_histograms(one.runs for one in points)
+    return _with_times(point, runs, sum_histograms(one.waits for one in points))
+
+
+def _totals(buckets: Sequence[Bucket], count: Count) -> Totals:
+    if not buckets:
+        return Totals(Figures(), {}, count)
+    return Totals(read_figures(buckets[0].fields.get(ALL, "")), _tasks(buckets[0]), count)
+
+
+def _tasks(found: Bucket) -> dict[str, Figures]:
+    return {
+        name.removeprefix(TASK): read_figures(text)
+        for name, text in found.fields.items()
+        if name.startswith(TASK)
+    }
+
+
+def _of_task(task: str, figures: Figures) -> TaskFigures:
+    p95 = figures.runs.percentile(0.95)
+    return TaskFigures(task, figures.finished, figures.failures, figures.runs.mean, p95, figures.retried)

@@ -1,0 +1,88 @@
+#!lua flags=allow-oom
+-- tally: what a worker has counted is added to this minute, hour and day and to the totals; the gauges are noted.
+-- ARGV  1 owner; 2 number: adds nothing unless greater than the last of this owner, 0 if there is nothing to add
+--       3 put_at of the job at the head, ms, empty if not known; 4.. task, its figures
+-- gives OK | VERSION
+-- The figures are those of conveyor/statistics.py: name=count, separated by spaces. They are kept by field: `*` for the
+-- queue, `:task` for the first 200 tasks, `:_other` for the rest. Atomic because two workers add to the same.
+local MOST_TASKS = 200
+local SHORT = 80 -- characters of figures
+local NUMBER_KEEP = 3600000
+local TIERS = {{'minute', 60000, 172800}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000}} -- ms; kept, s
+local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local version = redis.call('HGET', META, 'version')
+if version and version ~= PROTOCOL then return {'VERSION'} end
+
+local function merged_apart(text, delta) -- sums by name
+  local sums, names = {}, {}
+  for name, count in string.gmatch((text or '') .. ' ' .. delta, '(%a%d*)=(%d+)') do
+    if not sums[name] then names[#names + 1] = name end
+    sums[name] = (sums[name] or 0) + tonumber(count)
+  end
+  for place, name in ipairs(names) do names[place] = name .. '=' .. exact(sums[name]) end
+  return table.concat(names, ' ')
+end
+
+local function merged(text, delta) -- the same; a short delta, which is the usual one, does not take the text apart
+  if #delta > SHORT then return merged_apart(text, delta) end
+  text = text and ' ' .. text or ''
+  for name, count in string.gmatch(delta, '(%a%d*)=(%d+)') do
+    local first, last, before = string.find(text, ' ' .. name .. '=(%d+)')
+    if first then
+      text = string.sub(text, 1, first) .. name .. '=' .. exact(before + count) .. string.sub(text, last + 1)
+    else
+      text = text .. ' ' .. name .. '=' .. count
+    end
+  end
+  return string.sub(text, 2)
+end
+
+local function by_field() -- the names of the fields, and what is to be added to each
+  local fields, deltas, all = {'*'}, {}, {}
+  local spare = MOST_TASKS + 2 - redis.call('HLEN', TOTALS) -- beside the tasks: the queue, and the others
+  if redis.call('HEXISTS', TOTALS, '*') == 0 then spare = spare - 1 end
+  if redis.call('HEXISTS', TOTALS, ':_other') == 0 then spare = spare - 1 end
+  for place = 4, #ARGV, 2 do
+    local field = ':' .. ARGV[place]
+    if not deltas[field] and redis.call('HEXISTS', TOTALS, field) == 0 then
+      if spare > 0 then spare = spare - 1 else field = ':_other' end
+    end
+    if not deltas[field] then fields[#fields + 1] = field end
+    deltas[field] = (deltas[field] or '') .. ' ' .. ARGV[place + 1]
+    all[#all + 1] = ARGV[place + 1]
+  end
+  deltas['*'] = merged(nil, table.concat(all, ' '))
+  return fields, deltas
+end
+
+local function add(key, fields, deltas, gauges)
+  local words = {unpack(gauges)}
+  local before = #fields > 0 and redis.call('HMGET', key, unpack(fields)) or {}
+  for place, field in ipairs(fields) do
+    words[#words + 1] = field
+    words[#words + 1] = merged(before[place], deltas[field])
+  end
+  if #words > 0 then redis.call('HSET', key, unpack(words)) end
+end
+
+local now = server_time()
+local number_key = BASE .. 'tally:' .. owner
+local fields, deltas = {}, {}
+if number > (tonumber(redis.call('GET', number_key)) or 0) then
+  fields, deltas = by_field()
+  redis.call('SET', number_key, ARGV[2], 'PX', NUMBER_KEEP)
+end
+local waiting = redis.call('ZCARD', READY)
+local gauges = {'depth', waiting + redis.call('ZCARD', DELAYED), 'running', redis.call('ZCARD', LEASED)}
+if waiting == 0 then head = now end
+if head then
+  gauges[5] = 'oldest'
+  gauges[6] = exact(math.max(0, now - head)) -- ms
+end
+for _, tier in ipairs(TIERS) do
+  local key = BASE .. tier[1] .. ':' .. exact(math.floor(now / tier[2]))
+  add(key, fields, deltas, gauges)
+  redis.call('EXPIRE', key, tier[3])
+end
+add(TOTALS, fields, deltas, {})
+return {'OK'}

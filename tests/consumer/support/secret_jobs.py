@@ -1,0 +1,19 @@
+"""Tasks that are told secrets."""
+
+from __future__ import annotations
+
+from conveyor import task
+
+
+def log_in(user: str, password: str, **more: str) -> str:
+    return user
+
+
+@task(name="pay", queue="work", redact=["card"])
+def pay(card: str) -> None:
+    pass
+
+
+@task(name="refuse", queue="work", retries=1, first_delay=0.01)
+def refuse(user: str, password: str) -> None:
+    raise PermissionError(f"{user} may not come in")

@@ -1,0 +1,190 @@
+"""What workers count reaches the histories soon and exactly, whatever the outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+
+from conveyor import control, statistics
+from conveyor.call import Call
+from conveyor.codec import Raw, encode
+from conveyor.consumer.beat import Beat
+from conveyor.consumer.settlement import Settler
+from conveyor.consumer.tally import MOST_AT_ONCE, MOST_TASKS, Tally
+from conveyor.inspector import statistics as figures
+from conveyor.outcome import Cancel, Done, Fail, Release, Retry
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+def totals(queue: Queue) -> figures.Totals:
+    return figures.totals([queue.name]).ask(queue.client)[queue.name]
+
+
+def points(queue: Queue) -> figures.Point:
+    """Give the last two minutes as one point."""
+    now = statistics.bucket("minute", queue.client.run(plain.server_time()))
+    series = figures.series(queue.name, "minute", now - 1, now).ask(queue.client)
+    return figures.sum_of([[series[0]], [series[1]]])[0]
+
+
+def test_a_hundred_jobs_of_mixed_outcomes_are_counted_within_two_seconds(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], path: Path
+) -> None:
+    consume(workers=2)
+    handles = queue.submit_many(jobs.brief, [(2,)] * 60)
+    handles += queue.submit_many(jobs.boom, [("oh",)] * 30)
+    handles += [queue.submit(jobs.steady, str(path.with_name(f"{one}")), 1) for one in range(10)]
+    for handle in handles:
+        handle.exception(20)
+    eventually(lambda: totals(queue).queue.finished == 100, 2.0)
+    found = totals(queue)
+    assert (found.queue.succeeded, found.queue.failed, found.queue.retried) == (70, 30, 10)
+    assert found.queue.started == found.queue.runs.total == 110
+    assert found.queue.waits.total == 100
+    assert found.queue.runs.seconds > 60 * 0.002
+    assert {task: one.finished for task, one in found.tasks.items()} == {
+        "consumer_jobs.brief": 60,
+        "consumer_jobs.boom": 30,
+        "steady": 10,
+    }
+    point = points(queue)
+    assert (point.succeeded, point.failed, point.retried, point.started) == (70, 30, 10, 110)
+    assert point.run_p95 is not None
+    assert 0 < point.run_p95 <= 0.05
+
+
+def test_a_flood_of_tiny_jobs_is_counted_exactly(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    queue.submit_many(jobs.nothing, [()] * 20_000)
+    consume(workers=2)
+    eventually(lambda: queue.count().live == 0, 50.0)
+    eventually(lambda: totals(queue).queue.succeeded >= 20_000, 3.0)
+    found = totals(queue)
+    assert found.queue.succeeded == found.queue.waits.total == found.jobs.finished == 20_000
+    assert list(found.tasks) == ["consumer_jobs.nothing"]
+
+
+def test_a_worker_that_leaves_tells_first(queue: Queue, consume: Callable[..., Any]) -> None:
+    queue.submit_many(jobs.nothing, [()] * 500)
+    consume(workers=2, until_empty=True).popen.wait(20)
+    assert totals(queue).queue.succeeded == 500
+
+
+def test_what_killed_its_worker_is_counted_by_the_supervisor(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], path: Path
+) -> None:
+    consume(workers=1)
+    handles = [
+        queue.submit(jobs.limited, str(path)),
+        queue.submit(jobs.limited_twice, str(path)),
+        queue.submit(jobs.end_process, str(path), "exit3"),
+    ]
+    for handle in handles:
+        handle.exception(20)
+    eventually(lambda: totals(queue).queue.finished == 3, 5.0)
+    found = totals(queue).queue
+    assert (found.timeout, found.lost, found.retried, found.succeeded) == (1, 1, 1, 1)
+    assert 0.2 <= totals(queue).tasks["limited"].runs.seconds < 10
+    assert points(queue).failed == 1
+
+
+def test_the_supervisor_notes_how_many_wait_and_since_when(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], path: Path
+) -> None:
+    queue.submit_many(jobs.hold, [(str(path),)] * 3)
+    consume(workers=1)
+    point = eventually(lambda: (found := points(queue)).depth and found)
+    assert point.depth in {2, 3}
+    assert 0 < point.oldest < 30
+    path.with_name(path.name + ".go").touch()
+
+
+def test_a_beat_that_had_no_answer_is_told_again_and_counts_once(one_server: Any) -> None:
+    client = one_server.client
+    tally = Tally("ann/1")
+    tally.add("work", "cut", "succeeded", 0.2, -5.0)
+    (told,) = tally.commands(resting=True)
+    client.run(told)  # and the answer is lost
+    tally.add("work", "cut", "lost", 0.2)
+    again = tally.commands(resting=True)
+    assert again[0] == told
+    for one in [*again, *again]:
+        client.run(one)
+        tally.confirm(one)
+    assert tally.commands(resting=True) == []
+    found = figures.totals(["work"]).ask(client)["work"].queue
+    assert (found.succeeded, found.lost, found.runs.total, found.waits.seconds) == (1, 1, 2, 0.0)
+
+
+def test_a_busy_worker_tells_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
+    tally = Tally("ann/1")
+    tally.add("work", "cut", "succeeded", 0.2)
+    now = 100.9
+    assert tally.commands() == []
+    now = 101.0
+    for one in tally.commands():
+        tally.confirm(one)
+    tally.add("work", "cut", "succeeded", 0.2)
+    now = 101.5
+    assert tally.commands() == []
+    assert len(tally.commands(resting=True)) == 1
+
+
+def test_many_tasks_travel_in_several_commands_and_the_rest_as_others() -> None:
+    tally = Tally("ann/1")
+    for number in range(2 * MOST_TASKS):
+        tally.add("work", f"task{number}" * 100, "succeeded", 0.2)
+    told = tally.commands(resting=True)
+    assert len(told) == MOST_TASKS // MOST_AT_ONCE + 1
+    assert statistics.OTHER in told[-1].words
+    assert max(len(str(one)) for command in told for one in command.words) <= 200
+
+
+@pytest.mark.parametrize(
+    ("outcome", "letter"),
+    [
+        (Done(b"\x01"), "s"),
+        (Fail(b"\xc0"), "f"),
+        (Retry(b"\xc0", 1.0), "r"),
+        (Cancel(), "c"),
+        (Release(), ""),
+    ],
+)
+def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> None:
+    settler = Settler("host/1")
+    settler.begin("work", "7", sampled=True)
+    job = Call("tasks.cut", Raw(encode([])), Raw(encode({})), 0.0)
+    settler.add("id", job, outcome, 0.1, retries=1)
+    told = [str(one.words[-1]) for one in settler.tallies()]
+    assert told == ([f"b=1 {letter}=1 R=100000 R1=1"] if letter else [])
+
+
+def test_bytes_that_are_no_job_are_counted_without_a_task() -> None:
+    settler = Settler("host/1")
+    settler.begin("work", "7", sampled=True)
+    settler.add("id", None, Fail(b"\xc0"), 0.0, 0)
+    assert settler.tallies()[0].words[-2:] == ("?", "b=1 f=1 R0=1")
+
+
+def test_a_beat_asks_for_gauges_every_ten_seconds(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
+    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    asked = []
+    for at in (100.0, 105.0, 109.9, 110.0):
+        now = at
+        one_server.raw.delete(*one_server.raw.keys("*:minute:*") or ["none"])
+        beat.beat([])
+        asked.append(bool(one_server.raw.keys("*:minute:*")))
+    assert asked == [True, False, False, True]

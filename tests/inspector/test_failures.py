@@ -1,0 +1,96 @@
+"""Dead letters that failed alike are one group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor.inspector import failures
+from conveyor.outcome import Fail, describe_text
+from conveyor.store import commands, keys
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from conftest import Hand
+    from conveyor import Queue
+
+
+def shout(text: str) -> None: ...
+
+
+def failed(kind: str, message: str = "no", function: str = "cut") -> Fail:
+    trace = f'Traceback …\n  File "/app/films.py", line 12, in {function}\n    x\n{kind}: {message}\n'
+    return Fail(describe_text(kind, message, trace))
+
+
+def die(queue: Queue, hand: Hand, *outcomes: Fail) -> list[str]:
+    for number in range(len(outcomes)):
+        queue.submit(shout, str(number))
+    return [hand.end(outcome) for outcome in outcomes]
+
+
+def test_failures_alike_are_counted_together_whatever_they_say(queue: Queue, hand: Hand) -> None:
+    names = die(queue, hand, failed("ValueError", "one"), failed("KeyError"), failed("ValueError", "two"))
+    newest, other = sorted(failures.groups([queue.name]).ask(queue.client), key=lambda one: -one.count)
+    assert (newest.queue, newest.count, newest.newest) == (queue.name, 2, names[2])
+    assert newest.first_seen <= newest.last_seen
+    assert (other.count, other.newest) == (1, names[1])
+
+
+def test_a_group_s_sample_is_its_last_death(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, failed("ValueError", "one"), failed("ValueError", "at https://ann:hunter2@example.org"))
+    found = failures.groups([queue.name]).ask(queue.client)
+    (sample,) = failures.samples(found).ask(queue.client)
+    assert (sample.task, sample.kind, sample.where) == (f"{__name__}.shout", "ValueError", "films.py:12 cut")
+    assert sample.message == "at https://ann:•••@example.org"
+    assert sample.group == found[0]
+
+
+def test_what_was_revived_is_counted_no_more(queue: Queue, hand: Hand) -> None:
+    (name,) = die(queue, hand, failed("ValueError"))
+    found = failures.groups([queue.name]).ask(queue.client)
+    queue.client.run(commands.revive(queue.name, [name]))
+    assert failures.groups([queue.name]).ask(queue.client) == []
+    assert failures.samples(found).ask(queue.client) == []
+
+
+def test_several_queues_are_asked_together_and_keep_apart(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, failed("ValueError"))
+    assert [one.queue for one in failures.groups([queue.name, "other"]).ask(queue.client)] == [queue.name]
+    assert failures.groups([]).ask(queue.client) == []
+    assert failures.samples([]).ask(queue.client) == []
+
+
+def test_ten_thousand_are_counted_to_the_last_a_thousand_at_a_time(queue: Queue) -> None:
+    dead, groups = (keys.key(queue.name, name) for name in ("dead", "groups"))
+    told: list[Command] = []
+    for first in range(0, 10_000, 1000):
+        part = range(first, first + 1000)
+        told += [
+            Command(("ZADD", dead, *(word for one in part for word in (1000 * one, f"job{one:05}")))),
+            Command(("HSET", groups, *(word for one in part for word in (f"job{one:05}", f"g{one % 7}")))),
+        ]
+    queue.client.run_all(told)
+    found = failures.groups([queue.name]).ask(queue.client)
+    assert sum(one.count for one in found) == 10_000
+    assert [one.fingerprint for one in found] == [f"g{one % 7}" for one in range(9999, 9992, -1)]
+    last = found[0]
+    assert (last.newest, last.first_seen, last.last_seen) == ("job09999", 3.0, 9999.0)
+    assert sum(one.count for one in failures.groups([queue.name], 1500).ask(queue.client)) == 1500
+
+
+def test_samples_are_of_fifty_groups_at_most_and_in_their_order(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, *(failed("ValueError", function=f"f{number}") for number in range(55)))
+    found = failures.groups([queue.name]).ask(queue.client)
+    samples = failures.samples(found).ask(queue.client)
+    assert (len(found), len(samples)) == (55, 50)
+    assert [one.group for one in samples] == found[:50]
+
+
+@pytest.mark.parametrize("reason", [b"\xc1", b""])
+def test_a_reason_that_cannot_be_read_is_said_to_be_so(queue: Queue, hand: Hand, reason: bytes) -> None:
+    (name,) = die(queue, hand, failed("ValueError"))
+    queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
+    (sample,) = failures.samples(failures.groups([queue.name]).ask(queue.client)).ask(queue.client)
+    assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")

@@ -1,0 +1,120 @@
+"""The history page by page: nothing twice, nothing left out, and no request that looks at everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import codec
+from conveyor.errors import BadCall
+from conveyor.inspector import history
+from conveyor.inspector.history import Matching
+from conveyor.outcome import Done, Fail, Note, describe_text, encode
+from conveyor.store import keys
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from conftest import Hand
+    from conveyor import Queue
+    from conveyor.inspector.history import HistoryPage
+
+
+def shout(text: str) -> None: ...
+
+
+def written(queue: Queue, *notes: Note | bytes, field: str = "end") -> None:
+    """Write entries straight into the history."""
+    key = keys.key(queue.name, "history")
+    data = [note if isinstance(note, bytes) else encode(note) for note in notes]
+    queue.client.run_all([Command(("XADD", key, "*", field, one)) for one in data])
+
+
+def note(number: int, **changes: str) -> Note:
+    fields = {"id": f"job{number}", "task": "shout", "state": "done", "worker": "host/1", "arguments": ""}
+    return Note(elapsed=0.5, attempt=1, at=1700.0 + number, **{**fields, **changes})
+
+
+def ids(page: HistoryPage) -> list[str]:
+    return [one.note.id for one in page.finishes]
+
+
+def test_what_ended_last_comes_first_with_what_is_known_of_the_run(queue: Queue, hand: Hand) -> None:
+    jobs = [queue.submit(shout, text) for text in ("one", "two")]
+    hand.end(Done(codec.encode(None)))
+    hand.end(Fail(describe_text("ValueError", "no")))
+    page = history.finishes(queue.name).ask(queue.client)
+    assert ids(page) == [jobs[1].id, jobs[0].id]
+    last = page.finishes[0].note
+    assert (last.state, last.arguments, last.elapsed, last.worker) == ("failed", "'two'", 0.5, "host/1")
+    assert (page.searched, page.unreadable, page.next) == (2, 0, "")
+
+
+def test_pages_follow_each_other_without_a_gap_while_others_end(queue: Queue) -> None:
+    written(queue, *map(note, range(7)))
+    first = history.finishes(queue.name, count=3).ask(queue.client)
+    written(queue, note(99))
+    second = history.finishes(queue.name, first.next, 3).ask(queue.client)
+    third = history.finishes(queue.name, second.next, 3).ask(queue.client)
+    assert [ids(page) for page in (first, second, third)] == [
+        ["job6", "job5", "job4"],
+        ["job3", "job2", "job1"],
+        ["job0"],
+    ]
+    assert third.next == ""
+
+
+@pytest.mark.parametrize(
+    "matching",
+    [
+        Matching(task="whisper"),
+        Matching(state="failed"),
+        Matching(worker="host/2"),
+        Matching(id="job5"),
+        Matching(text="NEEDLE"),
+        Matching(text="whisp", state="failed"),
+    ],
+)
+def test_what_matches_is_found_and_nothing_else(queue: Queue, matching: Matching) -> None:
+    wanted = note(5, task="whisper", state="failed", worker="host/2", arguments="text='a needle'")
+    written(queue, note(1), wanted, *map(note, range(10, 20)))
+    page = history.finishes(queue.name, matching=matching).ask(queue.client)
+    assert ids(page) == ["job5"]
+    assert (page.searched, page.next) == (12, "")
+
+
+def test_one_question_looks_at_a_thousand_entries_and_says_where_to_go_on(queue: Queue) -> None:
+    written(queue, note(1, state="failed"), *map(note, range(10, 1210)))
+    page = history.finishes(queue.name, matching=Matching(state="failed")).ask(queue.client)
+    assert (ids(page), page.searched) == ([], 1000)
+    page = history.finishes(queue.name, page.next, matching=Matching(state="failed")).ask(queue.client)
+    assert (ids(page), page.searched, page.next) == (["job1"], 201, "")
+
+
+def test_a_full_page_goes_on_right_behind_its_last_entry(queue: Queue) -> None:
+    written(queue, *(note(number, state="failed" if number % 2 else "done") for number in range(8)))
+    found, before = [], ""
+    while True:
+        page = history.finishes(queue.name, before, 2, Matching(state="failed")).ask(queue.client)
+        found += ids(page)
+        before = page.next
+        if not before:
+            break
+    assert found == ["job7", "job5", "job3", "job1"]
+
+
+def test_what_cannot_be_read_is_skipped_and_counted(queue: Queue) -> None:
+    written(queue, note(1), b"\xc1", b"", note(2))
+    written(queue, b"job0", field="discarded")
+    page = history.finishes(queue.name).ask(queue.client)
+    assert (ids(page), page.searched, page.unreadable) == (["job2", "job1"], 5, 2)
+
+
+@pytest.mark.parametrize("before", ["x", "1", "1-", "-", "+", "1-1 COUNT", "1" * 40 + "-1"])
+def test_a_cursor_that_is_none_is_refused(before: str) -> None:
+    with pytest.raises(BadCall):
+        history.finishes("films", before)
+
+
+def test_an_empty_history_has_an_empty_page(queue: Queue) -> None:
+    assert history.finishes(queue.name).ask(queue.client) == ([], 0, 0, "")

@@ -1,0 +1,171 @@
+"""Everything about one job in one question, whatever its state, and even where its bytes are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import codec
+from conveyor.errors import BadCall
+from conveyor.inspector import stories
+from conveyor.outcome import Cancel, Done, Fail, Retry, describe_text
+from conveyor.redaction import MASK, Labels
+from conveyor.store import commands
+from conveyor.store.answers import PutPlace
+
+if TYPE_CHECKING:
+    from conftest import Hand
+    from conveyor import Queue
+
+ERROR = describe_text("OSError", "no way", 'Traceback …:\n  File "/app/a.py", line 1, in go\n')
+
+
+def fetch(url: str, depth: int = 1, **rest: Any) -> None: ...
+
+
+def told(queue: Queue, job_id: str, **options: Any) -> stories.JobStory:
+    found = stories.story(queue.name, job_id, **options).ask(queue.client)
+    assert found
+    return found
+
+
+def test_a_waiting_job_is_told_without_its_secrets(queue: Queue) -> None:
+    queue.submit(fetch, "https://ann:hunter2@example.org")
+    job = queue.submit(fetch, "second", 3, password="hunter2")
+    one = told(queue, job.id)
+    assert (one.state, one.place, one.due_in, one.worker) == ("waiting", 1, None, "")
+    assert one.arguments == [("", "second"), ("", 3), ("password", MASK)]
+    assert one.preview == "'second', 3, password=•••"
+    assert (one.settled, one.run, one.attempts, one.lines, one.undecodable) == (None, None, [], [], 0)
+    assert one.call
+    assert one.put_at == one.call.put_at
+
+
+def test_where_the_task_is_known_a_secret_given_by_position_is_hidden_too(queue: Queue) -> None:
+    job = queue.submit(fetch, "x", 3)
+    labels = {f"{__name__}.fetch": Labels(("url", "depth"), ("depth",))}
+    one = told(queue, job.id, labels_of=labels.__getitem__)
+    assert one.arguments == [("url", "x"), ("depth", MASK)]
+    assert one.preview == "url='x', depth=•••"
+
+
+def test_a_job_that_was_tried_again_has_its_attempts_and_the_run_it_ended_with(
+    queue: Queue, hand: Hand
+) -> None:
+    job = queue.submit(fetch, "x")
+    hand.end(Retry(ERROR, 0.0))
+    hand.log(job.id, "first line", "second line")
+    one = told(queue, job.id)
+    assert (one.state, one.retries, [attempt.state for attempt in one.attempts]) == (
+        "waiting",
+        1,
+        ["retried"],
+    )
+    hand.end(Done(codec.encode(5)), elapsed=0.25)
+    one = told(queue, job.id)
+    assert (one.state, one.task, one.preview, one.call) == ("done", f"{__name__}.fetch", "'x'", None)
+    assert [(attempt.attempt, attempt.state) for attempt in one.attempts] == [(1, "retried"), (2, "done")]
+    assert one.attempts[0].message == "no way"
+    assert one.settled
+    assert (one.settled.result(), one.settled.elapsed) == (5, 0.25)
+    assert one.run
+    assert (one.run.attempt, one.run.worker) == (2, "host/1")
+    assert [line.text for line in one.lines] == ["first line", "second line"]
+
+
+def test_a_failed_job_has_one_attempt_and_not_two(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.end(Fail(ERROR))
+    one = told(queue, job.id)
+    assert (one.state, [attempt.state for attempt in one.attempts]) == ("failed", ["failed"])
+    assert one.run
+    assert one.arguments == [("", "x")]
+
+
+def test_a_running_job_tells_who_runs_it(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.take()
+    assert (told(queue, job.id).state, told(queue, job.id).worker) == ("running", "host/1")
+
+
+def test_a_delayed_job_tells_when_it_is_due(queue: Queue) -> None:
+    queue.client.run(commands.put(queue.name, [("later", b"\xc1")], PutPlace(delay=100.0)))
+    one = told(queue, "later")
+    assert one.state == "delayed"
+    assert one.due_in == pytest.approx(100.0, abs=10.0)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"no job", b"\x94\xa1t\x05\x05\x00"])
+def test_a_job_that_cannot_be_read_has_a_story(queue: Queue, data: bytes) -> None:
+    queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
+    one = told(queue, "odd")
+    assert (one.state, one.undecodable, one.arguments) == ("waiting", len(data), [])
+
+
+def test_an_outcome_attempt_or_progress_that_cannot_be_read_hides_nothing_else(
+    queue: Queue, hand: Hand
+) -> None:
+    job = queue.submit(fetch, "x")
+    raw = queue.client
+    raw.run(commands.Command(("RPUSH", f"conveyor:{{{queue.name}}}:attempts:{job.id}", b"\xc1")))
+    raw.run(commands.Command(("EXPIRE", f"conveyor:{{{queue.name}}}:attempts:{job.id}", 60)))
+    raw.run(commands.Command(("HSET", f"conveyor:{{{queue.name}}}:progress", job.id, b"\xc1")))
+    one = told(queue, job.id)
+    assert (one.state, one.attempts, one.progress) == ("waiting", [], None)
+    claimed = hand.take()
+    token = hand.settler._token
+    raw.run(commands.finish(queue.name, token, [commands.Settlement(claimed.id, b"\xc1", 60.0)]))
+    one = told(queue, job.id)
+    assert (one.state, one.settled, one.run) == ("over", None, None)
+
+
+def test_a_cancelled_job_says_how_long_it_had_run(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.end(Cancel(), elapsed=2.0)
+    one = told(queue, job.id)
+    assert one.settled
+    assert (one.state, one.settled.elapsed, one.attempts[-1].state) == ("cancelled", 2.0, "cancelled")
+
+
+def test_of_a_job_that_nothing_is_known_of_there_is_no_story(queue: Queue) -> None:
+    assert stories.story(queue.name, "never").ask(queue.client) is None
+
+
+def test_a_job_is_located_in_the_queue_that_has_it(queue: Queue, hand: Hand) -> None:
+    waiting = queue.submit(fetch, "x")
+    names = ["elsewhere", queue.name, "nowhere"]
+    assert stories.locate(waiting.id, names).ask(queue.client) == queue.name
+    hand.end(Done(codec.encode(None)))
+    assert stories.locate(waiting.id, names).ask(queue.client) == queue.name
+    assert stories.locate("never", names).ask(queue.client) == ""
+    assert stories.locate("never", []).ask(queue.client) == ""
+
+
+def test_new_lines_are_asked_for_with_the_last_one_seen(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.log(job.id, *map(str, range(5)))
+    first = stories.log_after(queue.name, job.id, count=2).ask(queue.client)
+    assert [line.text for line in first] == ["0", "1"]
+    rest = stories.log_after(queue.name, job.id, first[-1].id).ask(queue.client)
+    assert [line.text for line in rest] == ["2", "3", "4"]
+    assert stories.log_after(queue.name, job.id, rest[-1].id).ask(queue.client) == []
+    assert [line.id for line in told(queue, job.id).lines] == [line.id for line in (*first, *rest)]
+    with pytest.raises(BadCall):
+        stories.log_after(queue.name, job.id, "5 or so")
+
+
+def test_a_long_line_is_cut_and_any_text_is_taken(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.log(job.id, "é" * 10_000, "x" * 8192, "caf\udce9")
+    long, whole, odd = (line.text for line in told(queue, job.id).lines)
+    assert len(long.encode()) <= 8192
+    assert long.strip("é") == "…"
+    assert whole == "x" * 8192
+    assert odd == "caf\\udce9"
+
+
+def test_a_story_has_the_last_five_hundred_lines(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.log(job.id, *map(str, range(510)))
+    assert [line.text for line in told(queue, job.id).lines] == [str(number) for number in range(10, 510)]

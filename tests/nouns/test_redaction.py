@@ -1,0 +1,186 @@
+"""What people may see of arguments: everything but secrets, whatever the arguments are."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor import call, codec, redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "hunter2"
+SECRET_NAMES = [
+    "password",
+    "user_password",
+    "PASSWD",
+    "clientSecret",
+    "access_token",
+    "authtoken",
+    "key",
+    "api_key",
+    "apiKey",
+    "APIKEY",
+    "X-Api-Key",
+    "keys",
+    "private_key_file",
+    "Authorization",
+    "Set-Cookie",
+    "credentials",
+]
+OTHER_NAMES = ["monkey", "keyboard", "keyed", "turkey", "url", "depth", "passage", "author", ""]
+
+
+def call_of(*args: Any, **kwargs: Any) -> call.Call:
+    return call.Call("task", codec.Raw(codec.encode(list(args))), codec.Raw(codec.encode(kwargs)), 0.0)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """Forget afterwards which formatters a test registers."""
+    known = list(redaction._formatters)
+    yield
+    redaction._formatters[:] = known
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_a_name_that_speaks_of_a_secret_hides_its_value(name: str) -> None:
+    assert redaction.redacted({name: SECRET}) == {name: redaction.MASK}
+    assert redaction.redacted({name: [SECRET]}) == {name: redaction.MASK}
+    assert redaction.redacted({name.encode(): SECRET}) == {name.encode(): redaction.MASK}
+    assert SECRET not in redaction.preview(call_of(**{name: SECRET}))
+    assert SECRET not in redaction.preview(call_of({"nested": ({name: SECRET},)}))
+    assert SECRET not in redaction.preview(call_of(SECRET), [name])
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_other_names_hide_nothing(name: str) -> None:
+    assert redaction.redacted({name: "seen"}) == {name: "seen"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ann:hunter2@example.org/x", "https://ann:•••@example.org/x"),
+        ("redis://:hunter2@localhost:6379", "redis://:•••@localhost:6379"),
+        ("redis://:hunt@er2@localhost", "redis://:•••@localhost"),
+        ("from a://b:hunter2@c to d://e:hunter2@f", "from a://b:•••@c to d://e:•••@f"),
+        ("https://example.org:8080/a@b", "https://example.org:8080/a@b"),
+        ("ssh://git@example.org", "ssh://git@example.org"),
+        ("12:30@noon", "12:30@noon"),
+    ],
+)
+def test_the_password_of_an_address_is_hidden_wherever_it_stands(text: str, shown: str) -> None:
+    assert redaction.redacted(text) == shown
+    assert redaction.redacted([{"url": text}]) == [{"url": shown}]
+    assert redaction.redacted(text.encode()) == shown.encode()
+    assert redaction.preview(call_of(text)) == repr(shown)
+
+
+@pytest.mark.parametrize("before", [0, 80, 110, 119, 4000])
+@pytest.mark.parametrize("length", [8, 100, 5000, 100_000])
+def test_a_password_does_not_show_where_the_text_is_cut(before: int, length: int) -> None:
+    text = "x" * before + " https://ann:" + "S" * length + "@example.org"
+    assert "S" not in redaction.preview(call_of(text))
+    assert "S" not in redaction.preview(call_of(text.encode()))
+
+
+def test_a_preview_looks_like_a_call() -> None:
+    one = call_of("https://example.org", 2, deep=True)
+    assert redaction.preview(one, ["url", "depth"]) == "url='https://example.org', depth=2, deep=True"
+    assert redaction.preview(one) == "'https://example.org', 2, deep=True"
+    assert redaction.preview(call_of((1,), [], {}, {"a": {2}})) == "(1,), [], {}, {'a': {2}}"
+    assert redaction.preview(call_of(password="x", rest=1)) == "password=•••, rest=1"
+    assert redaction.preview(call_of(np.zeros((2, 3)))) == "array(float64, 2x3)"
+    assert redaction.preview(call_of(10**5000)) == "<int>"
+    assert redaction.preview(call_of()) == ""
+
+
+def test_what_takes_all_the_rest_hides_all_the_rest_if_it_is_secret() -> None:
+    one = call_of("a", "b", "c")
+    assert redaction.preview(one, ["first", "*tokens"]) == "first='a', •••, •••"
+    assert redaction.preview(one, ["first", "*others"]) == "first='a', 'b', 'c'"
+
+
+def test_an_item_is_shown_as_it_is() -> None:
+    (data,) = call.encode_items([{"password": SECRET, "size": 5}])
+    assert redaction.preview(call.decode_call(data)) == "{'password': •••, 'size': 5}"
+
+
+def test_a_task_can_name_more_secrets() -> None:
+    one = call_of("4000 1234", {"card": "4000 1234"}, pin=1)
+    hidden = ("card", "pin")
+    assert redaction.preview(one, ["card"], hidden=hidden) == "card=•••, {'card': •••}, pin=•••"
+    assert redaction.redacted_arguments(one, ["card"], hidden) == [
+        ("card", redaction.MASK),
+        ("", {"card": redaction.MASK}),
+        ("pin", redaction.MASK),
+    ]
+
+
+def test_a_registered_formatter_decides_what_is_shown_and_hides_what_it_cannot_read(
+    registered: None,
+) -> None:
+    redaction.register(lambda name, value: f"…{value[-2:]}" if name == "iban" else value)
+    assert redaction.redacted({"iban": "DE1234", "other": 5}) == {"iban": "…34", "other": 5}
+    assert redaction.preview(call_of(iban="DE1234")) == "iban='…34'"
+    assert redaction.preview(call_of(iban=5)) == "iban=•••"
+    assert redaction.preview(call_of(password="x")) == "password=•••"
+
+
+def test_arguments_that_cannot_be_read_are_said_to_be_so() -> None:
+    broken = call.Call("task", codec.Raw(b"\xc1"), codec.Raw(b"\x80"), 0.0)
+    assert redaction.preview(broken).startswith("undecodable: ")
+    assert len(redaction.preview(call.Call("task", codec.Raw(b"\x05"), codec.Raw(b"\x05"), 0.0))) < 120
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=20,
+)
+MARKED = st.recursive(
+    st.sampled_from(SECRET_NAMES).map(lambda name: {name: SECRET}),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
+        | st.tuples(inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(VALUES, max_size=4), st.integers(1, 200))
+def test_a_preview_is_one_printable_line_within_its_room(args: list[Any], room: int) -> None:
+    text = redaction.preview(call_of(*args), room=room)
+    assert len(text) <= room
+    assert text.isprintable()
+
+
+@given(VALUES)
+def test_redacting_twice_changes_nothing_more(value: Any) -> None:
+    once = redaction.redacted(value)
+    assert repr(redaction.redacted(once)) == repr(once)
+
+
+@given(MARKED, st.integers(10, 300))
+def test_a_secret_shows_at_no_depth(value: Any, room: int) -> None:
+    assert SECRET not in repr(redaction.redacted(value))
+    assert not re.search(r"hunt", redaction.preview(call_of(value, more=value), room=room))
+
+
+def test_a_loop_of_brackets_is_cut() -> None:
+    deep: Any = "end"
+    for _ in range(300):
+        deep = [deep]
+    assert "end" not in repr(redaction.redacted(deep))

@@ -1,0 +1,234 @@
+"""rows: pages of an index that leave nothing out and repeat nothing, whatever the scores are and whoever has gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.codec import encode
+from conveyor.errors import BadCall
+from conveyor.inspector import listing, previews
+from conveyor.outcome import describe_text, encode_settled
+from conveyor.store import commands, heads
+from conveyor.store.answers import RowsPlace, Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TIED = [f"tied{number:03}" for number in range(60)]
+
+
+def job(task: str = "tasks.cut", argument: Any = "film", at: float = 1000.5) -> bytes:
+    return b"\x94" + encode(task) + encode([argument]) + encode({}) + encode(at)
+
+
+def put(lane: Lane, jobs: dict[str, bytes], **place: Any) -> None:
+    lane.run(commands.put, list(jobs.items()), commands.PutPlace(**place))
+
+
+def delay_alike(lane: Lane) -> None:
+    """Put jobs that are due at the very same time."""
+    put(lane, dict.fromkeys(TIED, job()), delay=1000.0)
+    lane.raw.zadd(lane.key("delayed"), dict.fromkeys(TIED, 9e12))
+
+
+def walk(lane: Lane, state: str, count: int, *, backwards: bool = False) -> list[str]:
+    """Give the ids of all pages, from the first on; every page leads back to the one before."""
+    found: list[str] = []
+    cursor, before = "", []
+    while True:
+        page = listing.page(lane.queue, state, cursor, count, backwards=backwards).ask(lane.client)
+        ids = [row.id for row in page.rows]
+        assert page.first == len(found)
+        assert bool(page.previous) == bool(found)
+        if page.previous:
+            again = listing.page(lane.queue, state, page.previous, count, backwards=backwards).ask(
+                lane.client
+            )
+            assert [row.id for row in again.rows] == before
+        found += ids
+        before, cursor = ids, page.next
+        if not cursor:
+            return found
+
+
+@pytest.mark.parametrize("count", [1, 7, 60, 200])
+def test_ties_are_neither_repeated_nor_skipped_in_either_order(lane: Lane, count: int) -> None:
+    delay_alike(lane)
+    assert walk(lane, "delayed", count) == TIED
+    assert walk(lane, "delayed", count, backwards=True) == TIED[::-1]
+
+
+def test_a_page_goes_on_behind_a_job_that_has_gone_meanwhile(lane: Lane) -> None:
+    delay_alike(lane)
+    page = listing.page(lane.queue, "delayed", count=10).ask(lane.client)
+    for gone in (TIED[9], TIED[11]):
+        lane.run(commands.cancel, gone, b"cancelled", 60.0)
+    after = listing.page(lane.queue, "delayed", page.next, 3).ask(lane.client)
+    assert [row.id for row in after.rows] == [TIED[10], TIED[12], TIED[13]]
+    before = listing.page(lane.queue, "delayed", after.previous, 3).ask(lane.client)
+    assert [row.id for row in before.rows] == [TIED[6], TIED[7], TIED[8]]
+    assert after.total == 58
+
+
+def test_waiting_jobs_come_in_the_order_in_which_they_will_run(lane: Lane) -> None:
+    put(lane, {"low1": job(), "low2": job()})
+    put(lane, {"high": job()}, priority=255)
+    assert walk(lane, "waiting", 1) == ["high", "low1", "low2"]
+    assert walk(lane, "ready", 2, backwards=True) == ["low2", "low1", "high"]
+
+
+def test_an_empty_index_is_an_empty_page(lane: Lane) -> None:
+    for state in ("waiting", "delayed", "running", "dead"):
+        assert listing.page(lane.queue, state).ask(lane.client) == listing.JobPage([], "", "", 0, 0)
+
+
+def test_a_row_says_what_is_known_of_a_running_job(lane: Lane) -> None:
+    put(lane, {"a": job("tasks.cut", "film.mp4")})
+    lane.raw.hset(lane.key("tries"), "a", "2 1 1")
+    lane.claim(owner="host-1/7")
+    lane.raw.hset(lane.key("progress"), "a", b"\x93\x01\x04\xa4half")
+    (row,) = listing.page(lane.queue, "running").ask(lane.client).rows
+    assert (row.task, row.arguments, row.put_at) == ("tasks.cut", "'film.mp4'", 1000.5)
+    assert (row.worker, row.retries, row.crashes, row.size) == (
+        "host-1/7",
+        2,
+        1,
+        len(job("tasks.cut", "film.mp4")),
+    )
+    assert row.progress is not None
+    assert row.progress.message == "half"
+    assert row.since is not None
+    assert abs(row.since - lane.raw.time()[0]) < 60
+
+
+def bury(lane: Lane, *ids: str, text: str = "no such file") -> None:
+    for one in ids:
+        put(lane, {one: job()})
+        reason = encode_settled("failed", describe_text("OSError", text, "trace" * 1000), 0.5)
+        lane.run(commands.fail, lane.claim().token, Settlement(one, reason, 60.0, b"note"))
+
+
+def test_the_dead_come_newest_first_with_their_error_although_its_traceback_is_cut(lane: Lane) -> None:
+    bury(lane, "first", "second")
+    lane.raw.zadd(lane.key("dead"), {"first": 1_000.0, "second": 2_000.0})
+    rows = listing.page(lane.queue, "dead").ask(lane.client).rows
+    assert [(row.id, row.kind, row.message, row.since) for row in rows] == [
+        ("second", "OSError", "no such file", 2.0),
+        ("first", "OSError", "no such file", 1.0),
+    ]
+
+
+def test_of_a_large_job_only_the_first_bytes_travel_and_it_still_has_its_task(lane: Lane) -> None:
+    data = job("tasks.cut", "x" * ((1 << 20) - 100))
+    put(lane, {f"large{number}": data for number in range(3)})
+    answer = lane.run(commands.rows, "ready", RowsPlace(3))
+    assert [(len(row.data), row.size) for row in answer.rows] == [(2048, len(data))] * 3
+    row = listing.page(lane.queue, "waiting").ask(lane.client).rows[0]
+    assert (row.task, row.put_at) == ("tasks.cut", None)
+    assert row.arguments.endswith(f"x… ({len(data):,} bytes)")
+    assert len(row.arguments) < 110
+
+
+def test_a_page_of_many_large_jobs_has_all_rows_the_last_without_a_preview(lane: Lane) -> None:
+    data = job("tasks.cut", "x" * ((1 << 20) - 100))
+    for number in range(20):
+        put(lane, {f"large{number:02}": data})
+    rows = listing.page(lane.queue, "waiting").ask(lane.client).rows
+    assert len(rows) == 20
+    assert (rows[-1].task, rows[-1].arguments) == ("?", f"… ({len(data):,} bytes)")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x94", b"no job at all", b"\x94\xa3", b"\xc1" * 3000, b"\x94\xc1" * 3000]
+)
+def test_bytes_that_are_no_job_give_a_row(lane: Lane, data: bytes) -> None:
+    put(lane, {"odd": data})
+    (row,) = listing.page(lane.queue, "waiting").ask(lane.client).rows
+    assert (row.task, row.arguments) == ("?", f"undecodable, {len(data):,} bytes")
+
+
+@pytest.mark.parametrize("size", range(0, 60, 3))
+def test_a_job_cut_anywhere_gives_a_row(size: int) -> None:
+    data = job("tasks.cut", "some film")
+    assert previews.preview(data[:size], 99_999).arguments.endswith("(99,999 bytes)") or size < 3
+
+
+@pytest.mark.parametrize(
+    "cursor", ["?", "x" * 300, "YSAxIA", "YyAxIGE", "YSBuYW4gYQ", "YSAoMSBh", "é", "YSAx=IGE", " "]
+)
+def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
+    with pytest.raises(BadCall):
+        listing.page("work", "waiting", cursor)
+    with pytest.raises(BadCall):
+        listing.search("work", "waiting", listing.Wanted(), cursor)
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    with pytest.raises(BadCall):
+        listing.page("work", "meta")
+
+
+def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> listing.Found:
+    limits = {name: how.pop(name) for name in ("budget", "most") if name in how}
+    return listing.search(lane.queue, state, listing.Wanted(**how), cursor, **limits).ask(lane.client)
+
+
+def test_a_search_looks_at_so_many_and_says_where_to_go_on(lane: Lane) -> None:
+    put(lane, {f"job{number:04}": job(f"tasks.t{number % 250}") for number in range(700)})
+    found = search(lane, task="tasks.t7", budget=450)
+    assert [row.id for row in found.rows if row.task == "tasks.t7"] == ["job0007", "job0257"]
+    assert (found.searched, found.total) == (450, 700)
+    more = search(lane, found.next, task="tasks.t7", budget=450)
+    assert [row.id for row in more.rows if row.task == "tasks.t7"] == ["job0507"]
+    assert (more.searched, more.next) == (250, "")
+
+
+def test_a_search_goes_on_behind_the_last_that_it_gave(lane: Lane) -> None:
+    put(lane, {f"job{number:04}": job() for number in range(300)})
+    ids, cursor = [], ""
+    while True:
+        found = search(lane, cursor, most=70)
+        ids += [row.id for row in found.rows]
+        cursor = found.next
+        if not cursor:
+            break
+    assert ids == [f"job{number:04}" for number in range(300)]
+
+
+def test_a_search_looks_for_text_and_workers(lane: Lane) -> None:
+    bury(lane, "three", text="disk on fire")
+    bury(lane, "four", text="disk full")
+    assert [row.id for row in search(lane, state="dead", text="FIRE").rows] == ["three"]
+    put(lane, {"one": job(argument="Casablanca"), "two": job(argument="Metropolis")})
+    assert [row.id for row in search(lane, text="metro").rows] == ["two"]
+    lane.claim(owner="host-1/7")
+    assert [row.id for row in search(lane, state="running", worker="host-1/").rows] == ["one"]
+    assert search(lane, state="running", worker="host-2/").rows == []
+
+
+def test_the_oldest_is_when_the_job_at_the_head_was_put(lane: Lane) -> None:
+    def oldest() -> float | None:
+        return heads.oldest([lane.queue]).ask(lane.client)[lane.queue]
+
+    assert oldest() is None
+    put(lane, {"a": job(argument="x" * 50_000, at=1234.5)})
+    put(lane, {"b": job(argument="x" * 70_000)})
+    put(lane, {"c": b"no job"})
+    put(lane, {"d": job(at=5.0)})
+    seen = []
+    for _ in "abcd":
+        seen.append(oldest())
+        lane.claim()
+    assert seen == [1234.5, None, None, 5.0]
+
+
+def test_looking_changes_nothing(lane: Lane) -> None:
+    put(lane, {"a": job(), "b": job()})
+    lane.claim()
+    before = lane.dump()
+    for state in ("waiting", "delayed", "running", "dead"):
+        listing.page(lane.queue, state).ask(lane.client)
+        search(lane, state=state)
+    assert lane.changes(before) == {}

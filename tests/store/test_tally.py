@@ -1,0 +1,117 @@
+"""tally: what was counted is added to minute, hour, day and totals, once; gauges are noted; memory is bounded."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import statistics
+from conveyor.store import commands, scripts
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+_numbers = itertools.count(1)
+
+
+def tally(
+    lane: Lane, *figures: tuple[str, str], owner: str = "ann", number: int | None = None, oldest: Any = None
+) -> Any:
+    """Tally as the next of its owner, unless a number is given."""
+    return lane.run(commands.tally, owner, next(_numbers) if number is None else number, oldest, figures)
+
+
+def kept(lane: Lane, name: str) -> dict[str, str]:
+    """Give the one hash of a tier; the test may run over the end of a minute, so all its hashes are looked through."""
+    found: dict[str, str] = {}
+    for key in lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{name}*", count=1000):
+        found |= {field.decode(): value.decode() for field, value in lane.raw.hgetall(key).items()}
+    return found
+
+
+def test_what_was_counted_is_in_every_tier_by_queue_and_by_task(lane: Lane) -> None:
+    assert tally(lane, ("cut", "b=2 s=1 f=1 R=30 R0=2"), ("paste", "b=1 s=1 R=5 R1=1")) == "OK"
+    figures = {
+        "*": "b=3 s=2 f=1 R=35 R0=2 R1=1",
+        ":cut": "b=2 s=1 f=1 R=30 R0=2",
+        ":paste": "b=1 s=1 R=5 R1=1",
+    }
+    gauges = {"depth": "0", "running": "0", "oldest": "0"}
+    assert kept(lane, "totals") == figures
+    for tier in statistics.TIERS:
+        assert kept(lane, tier) == figures | gauges
+
+
+def test_tallies_of_several_workers_add_up(lane: Lane) -> None:
+    tally(lane, ("cut", "s=1"), owner="ann", number=1)
+    tally(lane, ("cut", "s=10 f=1"), owner="bob", number=1)
+    tally(lane, ("cut", "s=100"), owner="ann", number=2)
+    assert kept(lane, "totals")[":cut"] == "s=111 f=1"
+
+
+def test_a_tally_sent_twice_counts_once_also_after_a_later_one(lane: Lane) -> None:
+    for number, figures in ((1, "s=1"), (1, "s=1"), (2, "s=10"), (1, "s=1"), (2, "s=10")):
+        assert tally(lane, ("cut", figures), number=number) == "OK"
+    assert kept(lane, "totals") == {"*": "s=11", ":cut": "s=11"}
+
+
+def test_large_sums_stay_exact(lane: Lane) -> None:
+    for _ in range(3):
+        tally(lane, ("cut", f"R={2**50 + 1}"))
+    assert kept(lane, "totals")["*"] == f"R={3 * (2**50 + 1)}"
+
+
+def test_gauges_are_noted_without_figures(lane: Lane) -> None:
+    lane.put("a", "b", "c")
+    lane.put("d", delay=1000.0)
+    lane.claim(1)
+    now = lane.raw.time()[0]
+    assert tally(lane, number=0, oldest=now - 60.0) == "OK"
+    found = kept(lane, "minute")
+    assert (found["depth"], found["running"]) == ("3", "1")
+    assert 60_000 <= int(found["oldest"]) < 90_000
+    assert kept(lane, "totals") == {}
+
+
+def test_the_oldest_is_never_in_the_future_and_stays_where_it_is_not_known(lane: Lane) -> None:
+    lane.put("a")
+    tally(lane, oldest=lane.raw.time()[0] + 1000.0)
+    assert kept(lane, "minute")["oldest"] == "0"
+    lane.raw.hset(next(iter(lane.raw.scan_iter(match=f"*{lane.queue}[}}]:day:*"))), "oldest", 5)
+    tally(lane)
+    assert kept(lane, "day")["oldest"] == "5"
+
+
+def test_tasks_beyond_two_hundred_are_counted_as_other(lane: Lane) -> None:
+    for number in range(0, 250, 50):
+        tally(lane, *((f"task{one}", "s=1") for one in range(number, number + 50)))
+    tally(lane, ("task7", "s=1"), ("another", "s=1"))
+    found = kept(lane, "totals")
+    assert len(found) == 202
+    assert (found["*"], found[":_other"], found[":task7"]) == ("s=252", "s=51", "s=2")
+    assert len(kept(lane, "minute")) == 202 + 3
+
+
+@pytest.mark.parametrize(
+    ("tier", "seconds"), [("minute", 48 * 3600), ("hour", 90 * 86400), ("day", 400 * 86400)]
+)
+def test_each_tier_is_forgotten_in_its_time(lane: Lane, tier: str, seconds: int) -> None:
+    tally(lane, ("cut", "s=1"))
+    (key,) = list(lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{tier}:*"))
+    assert seconds - 60 < lane.raw.ttl(key) <= seconds
+    now, number = lane.raw.time()[0], int(key.decode().rpartition(":")[2])
+    assert statistics.bucket(tier, now - 60) <= number <= statistics.bucket(tier, now)
+
+
+def test_the_script_and_python_agree_on_the_tiers() -> None:
+    text = scripts.load("tally").text
+    for tier, seconds in statistics.TIERS.items():
+        assert f"{{'{tier}', {seconds * 1000}, " in text
+    assert f"':{statistics.OTHER}'" in text
+
+
+def test_the_number_is_remembered_for_an_hour(lane: Lane) -> None:
+    tally(lane, ("cut", "s=1"), owner="cid")
+    assert 3500 < lane.raw.ttl(lane.key("tally:cid")) <= 3600
