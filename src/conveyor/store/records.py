@@ -93,7 +93,12 @@ def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0
     def read(reply: Sequence[Any]) -> list[GroupSlice]:
         return [
             GroupSlice(
-                name.decode(), number, newest.decode(), float(oldest_at) / 1000, float(newest_at) / 1000, reason
+                name.decode(),
+                number,
+                newest.decode(),
+                float(oldest_at) / 1000,
+                float(newest_at) / 1000,
+                reason,
             )
             for name, number, newest, newest_at, oldest_at, reason in zip(*[iter(reply)] * 6, strict=True)
         ]
