@@ -10,10 +10,14 @@ class Control(msgspec.Struct, frozen=True):
 
     id: str
     verb: str
-    """stop: finish the current job, then leave. kill: stop at once, the job goes back. cancel: end one job."""
+    """stop: finish the current job, then leave. kill: stop at once, the job goes back. cancel: end one job.
+
+    pause: finish the current job, then stay and take none. resume: take jobs again. stack: say where the code is.
+    """
     workers: list[str] = []
     """The workers it is for; empty: the whole consumer."""
     job: str = ""
+    """The job that is meant: by cancel always; by stack, where the stack of another would be of no use."""
     reason: str = ""
 
 
@@ -24,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True):
     state: str
     """acknowledged, done, unknown."""
     detail: str = ""
+    """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why it is unknown."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     name: str
     pid: int
     state: str
-    """starting, idle, busy, leaving."""
+    """starting, idle, busy, paused, leaving."""
     jobs_done: int = 0
     job: str = ""
     task: str = ""
@@ -42,6 +47,14 @@ class WorkerReport(msgspec.Struct, frozen=True):
     done: float = 0.0
     total: float = 0.0
     message: str = ""
+    attempt: int = 0
+    """Which attempt at the current job this is, from 1; 0 without a job."""
+    paused: bool = False
+    """Whether it takes no jobs until it is resumed; busy and paused: it still finishes one."""
+    cpu: float = 0.0
+    """Share of one core since the last report, 1.0 for a whole one; without programs that the task has started."""
+    memory: int = 0
+    """Bytes of memory in use, parts that it shares with other workers included; likewise."""
 
 
 class ConsumerReport(msgspec.Struct, frozen=True):
@@ -56,6 +69,13 @@ class ConsumerReport(msgspec.Struct, frozen=True):
     """Seconds since 1970, by that machine's clock."""
     workers: list[WorkerReport]
     version: str = ""
+    """Of Conveyor."""
+    cores: int = 0
+    """Cores that the consumer may use."""
+    python: str = ""
+    """Version of Python."""
+    at: float = 0.0
+    """When this was told, seconds since 1970 by that machine's clock."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -18,8 +18,9 @@ from conveyor import BadCall, Consumer, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
 from conveyor.consumer import supervisor as supervisors
+from conveyor.consumer.control_line import DEAF_AFTER
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.supervisor import DEAF_AFTER, LONGEST_PAUSE, Supervisor
+from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
 from conveyor.store.client import Client
 
@@ -52,7 +53,7 @@ class MuteListener:
 
 @pytest.fixture
 def mute_listener(supervisor: Supervisor) -> Iterator[MuteListener]:
-    listener = supervisor.listener = MuteListener()
+    listener = supervisor.line.listener = MuteListener()
     yield listener
     listener.ours.close()
     listener.theirs.close()
@@ -61,11 +62,11 @@ def mute_listener(supervisor: Supervisor) -> Iterator[MuteListener]:
 def test_a_connection_for_commands_that_is_dead_is_made_anew(
     supervisor: Supervisor, mute_listener: MuteListener
 ) -> None:
-    supervisor._looked_at_control = clock.monotonic()
-    supervisor._heed_control()
+    supervisor.line._asked = clock.monotonic()
+    supervisor.line.heed(supervisor.ladder.obey, 0.0)
     assert not mute_listener.closed, "an answer takes some seconds"
-    supervisor._looked_at_control -= DEAF_AFTER + 1
-    supervisor._heed_control()
+    supervisor.line._asked -= DEAF_AFTER + 1
+    supervisor.line.heed(supervisor.ladder.obey, 0.0)
     assert mute_listener.closed
 
 

@@ -14,7 +14,7 @@ from conveyor.consumer.beat import Beat
 from conveyor.consumer.settlement import Settler
 from conveyor.consumer.tally import MOST_AT_ONCE, MOST_TASKS, Tally
 from conveyor.inspector import statistics as figures
-from conveyor.outcome import Cancel, Done, Fail, Release, Retry
+from conveyor.outcome import Cancel, Done, Fail, Release, Retry, describe_text
 from conveyor.store import plain
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def test_many_tasks_travel_in_several_commands_and_the_rest_as_others() -> None:
     ("outcome", "letter"),
     [
         (Done(b"\x01"), "s"),
-        (Fail(b"\xc0"), "f"),
-        (Retry(b"\xc0", 1.0), "r"),
+        (Fail(describe_text("ValueError", "no")), "f"),
+        (Retry(describe_text("ValueError", "no"), 1.0), "r"),
         (Cancel(), "c"),
         (Release(), ""),
     ],
@@ -165,7 +165,7 @@ def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> No
     settler = Settler("host/1")
     settler.begin("work", "7", sampled=True)
     job = Call("tasks.cut", Raw(encode([])), Raw(encode({})), 0.0)
-    settler.add("id", job, outcome, 0.1, retries=1)
+    settler.add("id", job, outcome, 0.1, tries=1)
     told = [str(one.words[-1]) for one in settler.tallies()]
     assert told == ([f"b=1 {letter}=1 R=100000 R1=1"] if letter else [])
 
@@ -173,7 +173,7 @@ def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> No
 def test_bytes_that_are_no_job_are_counted_without_a_task() -> None:
     settler = Settler("host/1")
     settler.begin("work", "7", sampled=True)
-    settler.add("id", None, Fail(b"\xc0"), 0.0, 0)
+    settler.add("id", None, Fail(describe_text("ValueError", "no")), 0.0, 0)
     assert settler.tallies()[0].words[-2:] == ("?", "b=1 f=1 R0=1")
 
 

@@ -131,6 +131,7 @@ def test_a_discarded_dead_letter_is_gone_for_good_and_counted(lane: Lane) -> Non
     assert lane.changes(before) == {
         "dead": {"b": before["dead"]["b"]},
         "reasons": {"b": "failed"},
+        "groups": {"b": before["groups"]["b"]},
         "jobs": {"b": "bytes of b", "c": "bytes of c"},
         "meta.discarded": "1",
     }

@@ -98,11 +98,12 @@ class Actions:
         act = self._about_job("discard_job", queue, job_id, reason)
         return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
 
-    def tell_workers(self, verb: str, targets: Sequence[str], reason: str = "") -> Order:
+    def tell_workers(self, verb: str, targets: Sequence[str], reason: str = "", *, job: str = "") -> Order:
         """Tell workers (`host-ab12/3`) and whole consumers (`host-ab12`) something, and do not wait for their answers.
 
         stop: finish the current job, then leave. kill: leave at once, the job goes back. pause, resume: take no more
-        jobs, take jobs again. stack: tell what the code is doing. Names must be full; nobody checks that they exist.
+        jobs, take jobs again. stack: tell what the code is doing, of `job` alone if one is named.
+        Names must be full; nobody checks that they exist.
         Raises BadCall for another verb.
         """
         if verb not in VERBS:
@@ -111,7 +112,7 @@ class Actions:
         order = ids.unique()
         told: list[Command] = []
         for consumer, workers in _by_consumer(targets).items():
-            data = control.encode(control.Control(order, verb, workers, reason=reason))
+            data = control.encode(control.Control(order, verb, workers, job, reason))
             told += plain.control(consumer, data)
         act = Act(f"{verb}_workers", ", ".join(targets), reason=reason)
         if told:

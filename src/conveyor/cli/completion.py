@@ -24,6 +24,11 @@ def workers(context: typer.Context, incomplete: str) -> list[str]:
     return _names("workers", context, incomplete)
 
 
+def queues_and_workers(context: typer.Context, incomplete: str) -> list[str]:
+    """Give names of queues, consumers and workers."""
+    return _names("queues_and_workers", context, incomplete)
+
+
 def jobs(context: typer.Context, incomplete: str) -> list[str]:
     """Give ids of jobs that are not over."""
     return _names("jobs", context, incomplete)

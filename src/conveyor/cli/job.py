@@ -13,6 +13,7 @@ from conveyor.cli.desk import open_inspector
 from conveyor.cli.exits import NotFound
 from conveyor.cli.output import clean, count_of, document, duration, moment, screen
 from conveyor.cli.values import value_lines
+from conveyor.cli.worker_control import stack_of
 from conveyor.errors import JobFailed
 from conveyor.redaction import preview, redacted, redacted_arguments
 from conveyor.tasks import registry
@@ -30,9 +31,15 @@ _COLOURS = {"running": "green", "done": "green", "failed": "red", "lost": "red",
 
 def show(asked: JobShown) -> int:
     """Show one job."""
-    details = known_job(open_inspector(quiet=asked.json), asked.id, asked.queue)
+    inspector = open_inspector(quiet=asked.json)
+    details = known_job(inspector, asked.id, asked.queue)
+    stack = stack_of(inspector, details) if asked.stack else None
     if asked.json:
-        document("job/v1", **_document(details))
+        document("job/v1", **_document(details), **({} if stack is None else {"stack": stack}))
+        return exits.OK
+    if stack is not None:
+        for line in stack.splitlines():
+            print(clean(line))
         return exits.OK
     lines = list(_facts(details))
     width = max(len(title) for title, _ in lines)

@@ -25,6 +25,11 @@ def workers(url: str) -> list[str]:
     return [*(one.name for one in consumers), *(worker.name for one in consumers for worker in one.workers)]
 
 
+def queues_and_workers(url: str) -> list[str]:
+    """Give the names of all queues, consumers and workers."""
+    return [*queues(url), *workers(url)]
+
+
 def jobs(url: str) -> list[str]:
     """Give ids of some jobs that are not over."""
     return _ids(url, "running", "waiting", "delayed")

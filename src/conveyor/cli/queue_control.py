@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.actions import operation
-from conveyor.cli import exits
+from conveyor.cli import exits, worker_control
 from conveyor.cli.ask import asker
 from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import Usage
@@ -16,11 +16,15 @@ from conveyor.inspector import queues
 if TYPE_CHECKING:
     from conveyor.actions import Actions
     from conveyor.cli.commands.act import Pause, Purge, Resume
+    from conveyor.inspector import Inspector
 
 
 def pause(asked: Pause) -> int:
-    """Let a queue give out nothing."""
-    queue, count, _, _ = _opened(asked).pause_queue(asked.queue, asked.reason)
+    """Let a queue give out nothing, or workers take nothing."""
+    inspector = open_inspector(quiet=asked.json)
+    if worker_control.is_meant(inspector, asked.queue):
+        return worker_control.pause(inspector, asked)
+    queue, count, _, _ = _opened(inspector, asked).pause_queue(asked.queue, asked.reason)
     if asked.json:
         document("pause/v1", queue=queue, state="paused", was_paused=bool(count.paused))
         return exits.OK
@@ -31,8 +35,11 @@ def pause(asked: Pause) -> int:
 
 
 def resume(asked: Resume) -> int:
-    """Let a queue work again."""
-    queue, count, _, _ = _opened(asked).resume_queue(asked.queue, asked.reason)
+    """Let a queue, or workers, work again."""
+    inspector = open_inspector(quiet=asked.json)
+    if worker_control.is_meant(inspector, asked.queue):
+        return worker_control.resume(inspector, asked)
+    queue, count, _, _ = _opened(inspector, asked).resume_queue(asked.queue, asked.reason)
     if asked.json:
         document(
             "resume/v1",
@@ -49,7 +56,7 @@ def resume(asked: Resume) -> int:
 
 def purge(asked: Purge) -> int:
     """Cancel what waits."""
-    actions, queue = _opened(asked), asked.queue
+    actions, queue = _opened(open_inspector(quiet=asked.json), asked), asked.queue
     count = queues.counts([queue]).ask(actions.client)[queue]
     if not asked.yes and not is_terminal():
         raise Usage(
@@ -69,8 +76,7 @@ def purge(asked: Purge) -> int:
     return exits.OK
 
 
-def _opened(asked: Pause | Resume | Purge) -> Actions:
-    inspector = open_inspector(quiet=asked.json)
+def _opened(inspector: Inspector, asked: Pause | Resume | Purge) -> Actions:
     existing_queue(inspector, asked.queue)
     return open_actions(inspector.client)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from conveyor.cli import exits
 from conveyor.cli.ask import Choice
 from conveyor.cli.desk import open_inspector
-from conveyor.cli.kill import carry_out, plan_for
+from conveyor.cli.kill import carry_out
+from conveyor.cli.orders import plan_for
 from conveyor.cli.output import count_of, duration, note
 from conveyor.cli.workers import EMPTY
 

@@ -25,10 +25,14 @@ _COLUMNS = (
     Column("TASK", may_shrink=True),
     Column("JOB"),
     Column("FOR", number=True),
+    Column("CPU", number=True),
+    Column("MEMORY", number=True),
     Column("PROGRESS", may_shrink=True),
 )
-#: Columns of a terminal that has room for the host, which the worker's name begins with anyway.
+#: Columns of a terminal that has room for these as well; the worker's name begins with that of the host anyway.
 ROOMY = 100
+_WHERE_ROOMY = {"HOST", "CPU", "MEMORY"}
+_MEBIBYTE = 1024 * 1024
 #: What to do where nobody works.
 EMPTY = "No workers. `conveyor consume QUEUE` starts some."
 
@@ -54,7 +58,9 @@ def worker_table(consumers: Iterable[ConsumerReport]) -> None:
     """Write a table of all workers of some consumers."""
     rows = [_row(consumer, worker) for consumer in consumers for worker in consumer.workers]
     shown = [
-        place for place, column in enumerate(_COLUMNS) if column.title != "HOST" or screen().width >= ROOMY
+        place
+        for place, column in enumerate(_COLUMNS)
+        if column.title not in _WHERE_ROOMY or screen().width >= ROOMY
     ]
     table([_COLUMNS[place] for place in shown], [[row[place] for place in shown] for row in rows])
 
@@ -68,6 +74,9 @@ def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
         "kind": consumer.kind,
         "queues": consumer.queues,
         "started": moment(consumer.started),
+        "version": consumer.version,
+        "python": consumer.python,
+        "cores": consumer.cores,
         "workers": [_document(worker) for worker in consumer.workers],
     }
 
@@ -83,6 +92,9 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
         "name": worker.name,
         "pid": worker.pid,
         "state": worker.state,
+        "paused": worker.paused,
+        "cpu": worker.cpu,
+        "memory": worker.memory,
         "jobs_done": worker.jobs_done,
         "job": None,
     }
@@ -91,6 +103,7 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
             "id": worker.job,
             "queue": worker.queue,
             "task": worker.task,
+            "attempt": worker.attempt,
             "running_for": round(worker.busy_for, 3),
             "done": worker.done,
             "total": worker.total,
@@ -100,15 +113,18 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
 
 
 def _row(consumer: ConsumerReport, worker: WorkerReport) -> Sequence[str | Text]:
-    colour = {"busy": "green", "leaving": "yellow", "starting": "cyan"}.get(worker.state, "dim")
+    state = f"{worker.state}, paused" if worker.paused and worker.state == "busy" else worker.state
+    colour = {"busy": "green", "leaving": "yellow", "paused": "yellow", "starting": "cyan"}.get(state, "dim")
     return (
         worker.name,
         consumer.host,
         str(worker.pid),
-        Text(worker.state, style=colour),
+        Text(state, style=colour),
         worker.queue or ", ".join(consumer.queues),
         worker.task,
         worker.job,
         duration(worker.busy_for) if worker.job else "",
+        f"{worker.cpu:.0%}",
+        f"{worker.memory / _MEBIBYTE:,.0f} MiB",
         progress_text(worker),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from conveyor import clock, control, events
 from conveyor.consumer.settings import HEARTBEAT, LEASE
 from conveyor.consumer.tally import Tally
@@ -39,7 +41,7 @@ class Beat:
         self._last_full = float("-inf")
         self._first = True
         self.wishes: list[str] = []
-        self._told: list[tuple[str, str, str]] = []
+        self._told: list[tuple[str, str, bool, str]] = []
         self._progress: dict[str, int] = {}
         self._gauged = float("-inf")
         self._tally = Tally(report.name)
@@ -60,9 +62,12 @@ class Beat:
             ):  # a full server takes none, and that is no reason to be silent
                 self.client.run_all(progress, patience=PATIENCE)
         reports = [worker.report() for worker in workers]
-        doing = [(one.name, one.state, one.job if one.busy_for > WORTH_TELLING else "") for one in reports]
+        doing = [
+            (one.name, one.state, one.paused, one.job if one.busy_for > WORTH_TELLING else "")
+            for one in reports
+        ]
         if full or doing != self._told or progress:
-            self._report(reports)
+            self._report([_with_vitals(*both) for both in zip(workers, reports, strict=True)])
             self._told = doing
         if full:
             self._last_full = now
@@ -103,10 +108,11 @@ class Beat:
         return wishes
 
     def _report(self, workers: list[control.WorkerReport]) -> None:
-        report = control.encode(_with_workers(self.report, workers))
-        told = plain.report(self.report.name, report, clock.wall())
+        now = clock.wall()
+        report = msgspec.structs.replace(self.report, workers=workers, at=now)
+        told = plain.report(self.report.name, control.encode(report), now)
         if self._first:
-            told.append(plain.forget_silent(clock.wall() - FORGET_AFTER))
+            told.append(plain.forget_silent(now - FORGET_AFTER))
         self.client.run_all(told, patience=PATIENCE)
         self._first = False
 
@@ -144,16 +150,6 @@ class Beat:
         return [plain.set_progress(queue, some) for queue, some in items.items()]
 
 
-def _with_workers(
-    report: control.ConsumerReport, workers: list[control.WorkerReport]
-) -> control.ConsumerReport:
-    return control.ConsumerReport(
-        report.name,
-        report.host,
-        report.pid,
-        report.queues,
-        report.kind,
-        report.started,
-        workers,
-        report.version,
-    )
+def _with_vitals(worker: Worker, report: control.WorkerReport) -> control.WorkerReport:
+    cpu, memory = worker.vitals.take(worker.pid)
+    return msgspec.structs.replace(report, cpu=cpu, memory=memory)

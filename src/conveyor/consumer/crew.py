@@ -10,15 +10,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events, ids
-from conveyor.consumer import forks
+from conveyor.consumer import forks, stack
 from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
+from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler
-from conveyor.current import CurrentJob
-from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
+from conveyor.errors import JobCancelled, StoreRefused, StoreUnavailable
 from conveyor.outcome import Fail
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
@@ -35,38 +35,14 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks whether all is done, where the worker is to leave then: nobody rings for that.
 LAST_JOB_LOOK = 0.25
+#: Seconds between two looks of a paused worker at its slate, where a signal did not reach it.
+PAUSE_LOOK = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
 
 
 class _LeaveNow(BaseException):
-    """Raised by the signal handler where the worker only waits for a job."""
-
-
-class RunningJob(CurrentJob):
-    """The run a task sees through `current_job()`; what it says goes to the slate, and costs no round trip."""
-
-    def __init__(self, worker: CrewWorker, queue: str, token: str, place: int, job: Claimed) -> None:
-        self.id = job.id
-        self.attempt = job.retries + job.crashes + 1
-        self.token = int(token)
-        self._worker = worker
-        self._queue = queue
-        self._place = place
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked for this job to stop."""
-        return self._worker.slate.wish(self._worker.batch_number, self._place) != slates.NO_WISH
-
-    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
-        """Say how far the work is."""
-        self._worker.slate.set_progress(done, total, message)
-
-    def log(self, text: str) -> None:
-        """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
-        with contextlib.suppress(StoreError):
-            self._worker.client.run_all(plain.log(self._queue, self.id, text), patience=LONGEST_BLOCK)
+    """Raised by the signal handlers where the worker only waits."""
 
 
 class CrewWorker:
@@ -89,6 +65,7 @@ class CrewWorker:
         self._place = -1
         self._leaving = False
         self._waiting = False
+        self._resting = False
         self._process = os.getpid()
 
     def work(self) -> None:
@@ -99,19 +76,27 @@ class CrewWorker:
         with contextlib.suppress(StoreUnavailable):  # raised only where the worker is to leave
             self._work()
             self.slate.set_state(slates.LEAVING)
-            self.lookout.finish(LEASE)
-            settling = self.settler.commands(resting=True)
-            if settling:
-                self.settler.settled(settling, self._run(settling, patience=LEASE))
-            self.slate.hold_nothing()
+            self._let_go()
         self.executor.close()
 
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_leave)
         signal.signal(signal.SIGUSR1, self._on_wish)
+        stack.take_signal(self.slate)
+
+    def _let_go(self) -> None:
+        """Tell all that is to be told, so that nothing is held any more."""
+        self.lookout.finish(LEASE)
+        settling = self.settler.commands(resting=True)
+        if settling:
+            self.settler.settled(settling, self._run(settling, patience=LEASE))
+        self.slate.hold_nothing()
 
     def _work(self) -> None:
         while not self._must_leave():
+            if self.slate.must_pause():
+                self._rest()
+                continue
             queue, batch = self._claim()
             if batch is not None and batch.jobs:
                 self._run_batch(queue, batch)
@@ -121,6 +106,25 @@ class CrewWorker:
     def _must_leave(self) -> bool:
         self._leaving = self._leaving or self.slate.must_leave()
         return self._leaving
+
+    def _rest(self) -> None:
+        """Stay without a job until that is over, or until no work is left if the worker is to leave then."""
+        self.pace.reset()
+        self.lookout.rest()
+        self._let_go()
+        self.slate.set_state(slates.PAUSED)
+        self._resting = True
+        while self.slate.must_pause() and not self._must_leave():
+            if self.settings.until_empty and not self._run([plain.any_work(self.settings.queues)])[0]:
+                self._leaving = True
+                break
+            with contextlib.suppress(_LeaveNow):
+                self._waiting = True
+                clock.sleep(PAUSE_LOOK)
+                self._waiting = False
+            self._waiting = False
+        self._resting = False
+        self.slate.set_state(slates.IDLE)
 
     def _claim(self) -> tuple[str, Batch | None]:
         """Settle what is done and claim from the first queue that has something; both in one round trip."""
@@ -146,7 +150,7 @@ class CrewWorker:
         queues = self.settings.queues
         longest = LAST_JOB_LOOK if self.settings.until_empty else LONGEST_BLOCK
         wait = batch.wait if batch is not None else longest
-        while not self._must_leave():
+        while not self._must_leave() and not self.slate.must_pause():
             if self.settings.until_empty and not self._run([plain.any_work(queues)])[0]:
                 return False
             hint = None
@@ -200,7 +204,7 @@ class CrewWorker:
             self.lookout.watch(queue, batch.token, held)
         self.settler.begin(queue, batch.token, sampled=len(held) > 1)
         done = 0
-        while held and not self._leaving:
+        while held and not self._leaving and not self.slate.must_pause():
             try:
                 place, job = held.popleft()
             except IndexError:  # the lookout was faster
@@ -246,7 +250,7 @@ class CrewWorker:
         try:
             try:
                 self._place = place
-                self.slate.start(place, self.lookout.since, job.options.timeout or 0.0)
+                self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
                 if place and self.slate.is_taken(self.batch_number):
                     return None
                 return self.executor.run(job, current, retries)
@@ -263,9 +267,15 @@ class CrewWorker:
             raise _LeaveNow
 
     def _on_wish(self, *_: Any) -> None:
-        """The supervisor wants the running job to end: raise in it, if it is still the one that is meant."""
+        """The supervisor wants the running job to end: raise in it, if it is still the one that is meant.
+
+        Where none runs, it wants the worker to pause, or to go on.
+        """
         place = self._place
         if place < 0:
+            if self._waiting and self.slate.must_pause() != self._resting:
+                self._waiting = False
+                raise _LeaveNow
             return
         what = self.slate.wish(self.batch_number, place)
         if what != slates.NO_WISH:

@@ -7,7 +7,7 @@ import signal
 import threading
 
 #: What a worker handles in ways of its own.
-_OWN = (signal.SIGTERM, signal.SIGUSR1)
+_OWN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _thread = threading.local()
 
 

@@ -1,4 +1,7 @@
-"""The kill ladder, as the supervisor climbs it: stop after current, cancel one job, kill now; each step is answered."""
+"""The kill ladder, as the supervisor climbs it: stop after current, cancel one job, kill now; each step is answered.
+
+Pausing, resuming and asking for stacks come in by the same commands, and are passed on to where they belong.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import msgspec
 
 from conveyor import clock, control, events
 from conveyor.consumer import slate as slates
+from conveyor.consumer.pauses import Pauses
+from conveyor.consumer.stack import Stacks
 from conveyor.errors import StoreError
 from conveyor.store import plain
 
@@ -27,6 +32,8 @@ class Ladder:
         self.supervisor = supervisor
         self.early: dict[str, float] = {}
         """Jobs to cancel whose run has not begun here yet, and until when that is waited for."""
+        self.pauses = Pauses(supervisor, self.answer)
+        self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
 
     def obey(self, data: bytes) -> None:
@@ -41,6 +48,21 @@ class Ladder:
                 self.early[order.job] = clock.monotonic() + EARLY
         elif order.verb in {"stop", "kill"}:
             self._end_workers(order)
+        elif order.verb in {"pause", "resume"}:
+            self.pauses.obey(order)
+        elif order.verb == "stack":
+            self.stacks.obey(order)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether something is about to happen that nothing else tells of."""
+        return bool(self.early) or self.pauses.hurried or self.stacks.hurried
+
+    def look(self) -> None:
+        """See to all that was ordered and could not be done at once."""
+        self.cancel_early()
+        self.pauses.look()
+        self.stacks.look()
 
     def cancel(self, job_id: str) -> bool:
         """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs."""
@@ -69,7 +91,9 @@ class Ladder:
             self.supervisor.client.run_all(plain.answer(order.id, data), patience=0.0)
 
     def answer_all(self) -> None:
-        """Answer those who wanted the whole consumer to end, now that it does."""
+        """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""
+        self.pauses.look()
+        self.stacks.look()
         for order in self._whole:
             self.answer(order, self.supervisor.report.name, "done")
 

@@ -62,6 +62,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     @property
     def crew_size(self) -> int:
         """How many workers that makes on this machine."""
-        if self.workers:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or cores()
+
+
+def cores() -> int:
+    """Give how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

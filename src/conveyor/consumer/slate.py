@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-STARTING, IDLE, BUSY, LEAVING = range(4)
-STATE_NAMES = ("starting", "idle", "busy", "leaving")
+STARTING, IDLE, BUSY, LEAVING, PAUSED = range(5)
+STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
 #: Why the supervisor wants a run to end.
 NO_WISH, WISH_CANCEL, WISH_RETURN = range(3)
 
@@ -23,12 +23,13 @@ _HEAD = struct.Struct("=qqqdd")  # state, batch number, place of the running job
 _PLACE = struct.Struct("=qdd")
 _TIMES = struct.Struct("=dd")
 _COUNT = struct.Struct("=q")
+_BEGUN = struct.Struct("=qq")  # place of the job that was begun last, its attempt
 _WISH = struct.Struct("=qqq")  # batch number, place, what
 _STEP = struct.Struct("=qdd")  # counter of progress messages, done, total
 _TEXT_SIZE = struct.Struct("=H")
 _HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
-_TAKEN_AT, _LAST_AT, _LEAVE_AT = 1792, 1800, 1808
+_TAKEN_AT, _LAST_AT, _ATTEMPT_AT, _LEAVE_AT, _PAUSE_AT, _STACK_AT = 1792, 1800, 1808, 1816, 1824, 1832
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
 _BATCH_AT, _HALF = 2048, 64 * 1024
 
@@ -68,6 +69,7 @@ class Slate:
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _BATCH_AT + 2 * _HALF)
         _PLACE.pack_into(self.memory, _PLACE_AT, -1, 0.0, 0.0)
+        self.set_stack_file(-1)
 
     # What the worker writes.
 
@@ -96,13 +98,13 @@ class Slate:
         self.hold(HeldBatch("", "", "", []))
         self.claiming("", "")
 
-    def start(self, place: int, since: float, limit: float) -> None:
+    def start(self, place: int, since: float, limit: float, attempt: int = 1) -> None:
         """Note that user code begins to run, for the job at this place of the batch.
 
         The place comes last: whoever sees it must not see the times of the job before.
         """
         _TIMES.pack_into(self.memory, _TIMES_AT, since, limit)
-        _COUNT.pack_into(self.memory, _LAST_AT, place)
+        _BEGUN.pack_into(self.memory, _LAST_AT, place, attempt)
         _COUNT.pack_into(self.memory, _PLACE_AT, place)
 
     def end(self, jobs_done: int) -> None:
@@ -124,6 +126,10 @@ class Slate:
             self._write_text(_MESSAGE_AT, message)
         counter = _COUNT.unpack_from(self.memory, _STEP_AT)[0]
         _STEP.pack_into(self.memory, _STEP_AT, counter + (2 if message else 1), done, total)
+
+    def set_stack_file(self, descriptor: int) -> None:
+        """Note which of the worker's open files its stacks are written to; -1 for none."""
+        _COUNT.pack_into(self.memory, _STACK_AT, descriptor)
 
     def set_error(self, text: str) -> None:
         """Note why the worker cannot work."""
@@ -151,6 +157,22 @@ class Slate:
     def ask_to_leave(self) -> None:
         """Have the worker leave after its current job."""
         _COUNT.pack_into(self.memory, _LEAVE_AT, 1)
+
+    def must_pause(self) -> bool:
+        """Tell whether the worker is to take no jobs for now."""
+        return bool(_COUNT.unpack_from(self.memory, _PAUSE_AT)[0])
+
+    def ask_to_pause(self, paused: bool) -> None:  # noqa: FBT001 - the matter itself
+        """Have the worker take no jobs after its current one, or take some again."""
+        _COUNT.pack_into(self.memory, _PAUSE_AT, int(paused))
+
+    def attempt(self) -> int:
+        """Read which attempt at its job the run is that was begun last."""
+        return int(_COUNT.unpack_from(self.memory, _ATTEMPT_AT)[0])
+
+    def stack_file(self) -> int:
+        """Read which of the worker's open files its stacks are written to; -1 for none."""
+        return int(_COUNT.unpack_from(self.memory, _STACK_AT)[0])
 
     def glance(self) -> Glance:
         """Read what the worker is at."""

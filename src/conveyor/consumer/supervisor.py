@@ -13,9 +13,11 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, control, events
+from conveyor import clock, events
 from conveyor.consumer import slate as slates
+from conveyor.consumer import vitals
 from conveyor.consumer.beat import Beat
+from conveyor.consumer.control_line import ControlLine
 from conveyor.consumer.crew import owner_name
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.recovery import recover
@@ -24,7 +26,6 @@ from conveyor.consumer.settings import HEARTBEAT, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.store import plain
-from conveyor.store.client import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +43,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 YOUNG, PATIENT_WITH = 0.5, 3
 #: Seconds between two looks while something is about to happen that nothing else tells of.
 SHORT_TICK = 0.02
-#: Seconds after which a question for control commands got no answer because the connection is dead.
-DEAF_AFTER = 3 * HEARTBEAT
 
 
 class Supervisor:
@@ -55,9 +54,7 @@ class Supervisor:
         self.settings = settings
         self.client = client
         self.live = live
-        self.report = control.ConsumerReport(
-            name, name.rpartition("-")[0], os.getpid(), list(settings.queues), settings.kind, clock.wall(), []
-        )
+        self.report = vitals.first_report(name, settings)
         self.beat = Beat(client, self.report)
         self.workers: dict[int, Worker] = {}
         self.bereaved: list[
@@ -65,7 +62,7 @@ class Supervisor:
         ] = []  # ended workers whose jobs the server has not heard about yet
         self.to_start: dict[str, float] = {}  # worker name -> when
         self.deaths: dict[str, int] = {}
-        self.listener = Listener(client)
+        self.line = ControlLine(client, name)
         self.ladder = Ladder(self)
         self.leaving = 0
         self.unloadable = ""
@@ -73,7 +70,6 @@ class Supervisor:
         self.announced = False
         self._away = False
         self._signals: list[int] = []
-        self._looked_at_control = 0.0
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start the workers, keep them, and give the exit status: 0 after an orderly end, 1 if it could not work."""
@@ -89,8 +85,8 @@ class Supervisor:
             self._obey_signals()
             self._bury()
             self._replace()
-            self._heed_control()
-            self.ladder.cancel_early()
+            self.line.heed(self.ladder.obey, TICK if self._away else 0.0)
+            self.ladder.look()
             self._enforce()
             relieve(self.client, self.workers.values())
             self._beat()
@@ -120,6 +116,7 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         worker = Worker(name)
+        worker.slate.ask_to_pause(name in self.ladder.pauses.names)
         worker.start(self.live)
         self.workers[worker.pid] = worker
         self.beat.hurry()
@@ -137,11 +134,11 @@ class Supervisor:
 
     def _sleep(self, wakeup: int) -> None:
         waiting: list[Any] = [wakeup]
-        if self.listener.fileno() >= 0:
-            waiting.append(self.listener.fileno())
+        if self.line.fileno() >= 0:
+            waiting.append(self.line.fileno())
         if self.settings.lifeline and not self.leaving:
             waiting.append(0)
-        tick = TICK if self.announced and not self.ladder.early else SHORT_TICK
+        tick = TICK if self.announced and not self.ladder.hurried else SHORT_TICK
         until = min([tick, *(at - clock.monotonic() for at in self.to_start.values())])
         readable, _, _ = select.select(waiting, [], [], max(0.0, until))
         if wakeup in readable:
@@ -227,23 +224,6 @@ class Supervisor:
                 del self.to_start[name]
                 self._start(name)
 
-    def _heed_control(self) -> None:
-        asked_for = clock.monotonic() - self._looked_at_control
-        if self.listener.fileno() >= 0:
-            if not select.select([self.listener.fileno()], [], [], 0)[0]:
-                if asked_for > DEAF_AFTER:
-                    self.listener.close()
-                return
-            with contextlib.suppress(StoreUnavailable):
-                data = self.listener.answer()
-                if data is not None:
-                    self.ladder.obey(data)
-        if asked_for < (TICK if self._away else 0.0):
-            return
-        self._looked_at_control = clock.monotonic()
-        with contextlib.suppress(StoreUnavailable):
-            self.listener.ask(plain.await_control(self.report.name, HEARTBEAT))
-
     def _enforce(self) -> None:
         """Kill runs that are over their time, and workers that did not react."""
         now = clock.monotonic()
@@ -292,7 +272,7 @@ class Supervisor:
         self.ladder.answer_all()
         with contextlib.suppress(StoreError):
             self.client.run_all([*self.beat.counted(), *plain.retire(self.report.name)], patience=0.0)
-        self.listener.close()
+        self.line.close()
         if self.unloadable:
             events.emit(events.TasksUnloadable(self.unloadable))
             return 1

@@ -12,14 +12,16 @@ import traceback
 from typing import TYPE_CHECKING
 
 from conveyor import clock
+from conveyor.consumer import stack
 from conveyor.consumer.slate import STATE_NAMES, Glance, Slate
+from conveyor.consumer.vitals import Vitals
 from conveyor.control import Control, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
-_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, stack.SIGNAL)
 
 
 class Worker:
@@ -30,6 +32,7 @@ class Worker:
         self.slate = Slate()
         self.pid = 0
         self.started = clock.monotonic()
+        self.vitals = Vitals()
         self.asked: list[Control] = []
         """Who is to be answered when it is gone."""
         self.verb = ""
@@ -58,6 +61,7 @@ class Worker:
             status = 1
             try:
                 _become_child(parent)
+                stack.take_signal(self.slate)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = live(self)
             except BaseException:  # noqa: BLE001 - a fault of ours; told, and the worker is replaced
@@ -70,6 +74,16 @@ class Worker:
         """Ask it to finish its current job and leave."""
         self.slate.ask_to_leave()
         self._signal(signal.SIGTERM)
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the matter itself
+        """Ask it to take no jobs after its current one, or to take some again."""
+        self.slate.ask_to_pause(paused)
+        if not self.slate.glance().runs:  # else it looks by itself, and user code is not disturbed
+            self._signal(signal.SIGUSR1)
+
+    def write_stack(self) -> None:
+        """Have it write the stacks of its threads, whatever it does."""
+        self._signal(stack.SIGNAL)
 
     def interrupt(self, what: int, glance: Glance) -> None:
         """Ask for the end of the run that `glance` saw."""
@@ -106,12 +120,13 @@ class Worker:
         return held.queue, held.ids[glance.place]
 
     def report(self) -> WorkerReport:
-        """Say what it is doing."""
+        """Say what it is doing; how much of the machine it takes is not looked at."""
         glance = self.slate.glance()
         queue, job = self.job()
         state = "leaving" if self.verb else STATE_NAMES[glance.state]
+        paused = self.slate.must_pause()
         if not job:
-            return WorkerReport(self.name, self.pid, state, glance.jobs_done)
+            return WorkerReport(self.name, self.pid, state, glance.jobs_done, paused=paused)
         counter, done, total, message = self.slate.progress()
         if not counter:
             done = total = 0.0
@@ -128,6 +143,8 @@ class Worker:
             done,
             total,
             message,
+            self.slate.attempt(),
+            paused,
         )
 
     def _signal(self, number: int) -> None:

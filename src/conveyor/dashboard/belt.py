@@ -56,7 +56,7 @@ def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
 
 def letter_of(worker: WorkerReport) -> str:
     """Give the sign of a worker; at work on another queue counts as at work, too."""
-    if getattr(worker, "paused", False) and worker.state != "busy":
+    if worker.paused and worker.state != "busy":
         return PAUSED
     return _LETTERS.get(worker.state, WAITING)
 

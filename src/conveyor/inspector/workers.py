@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -11,9 +12,17 @@ from conveyor.store import plain
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from conveyor.control import ConsumerReport
+    from conveyor.control import Answer, ConsumerReport, WorkerReport
+
+
+class Found(NamedTuple):
+    """Whom a name means."""
+
+    consumer: ConsumerReport
+    worker: WorkerReport | None
+    """None where the name is the consumer's own."""
 
 
 def consumers() -> Query[list[str]]:
@@ -26,6 +35,47 @@ def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
     if not names:
         return Query((), lambda _: [])
     return Query((plain.reports(names),), _read)
+
+
+def answers(order_id: str) -> Query[list[Answer]]:
+    """What was answered to a control command in the last minute, in the order of coming; it stays there for others.
+
+    At most 500 answers; without those that cannot be read.
+    """
+    return Query((plain.replies(order_id),), _read_answers)
+
+
+def by_host(reports: Iterable[ConsumerReport]) -> dict[str, list[ConsumerReport]]:
+    """Sort consumers by the machine they run on, by name; those of one machine by theirs."""
+    hosts: dict[str, list[ConsumerReport]] = {}
+    for report in sorted(reports, key=lambda one: (one.host, one.name)):
+        hosts.setdefault(report.host, []).append(report)
+    return hosts
+
+
+def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport | None:
+    """Give the worker that runs a job, None if nobody says so."""
+    workers = (worker for report in reports for worker in report.workers)
+    return next((worker for worker in workers if job_id and worker.job == job_id), None)
+
+
+def find(reports: Iterable[ConsumerReport], name: str) -> Found | None:
+    """Give the consumer or the worker of exactly this name, None if there is none."""
+    for report in reports:
+        if report.name == name:
+            return Found(report, None)
+        if report.name == control.consumer_of(name):
+            worker = next((one for one in report.workers if one.name == name), None)
+            return None if worker is None else Found(report, worker)
+    return None
+
+
+def _read_answers(replies: Sequence[Any]) -> list[Answer]:
+    found = []
+    for data in replies[0]:
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            found.append(control.decode_answer(data))
+    return found
 
 
 def _read(answers: Sequence[Any]) -> list[ConsumerReport]:

@@ -44,6 +44,11 @@ def await_reply(command: str, seconds: float) -> Command:
     return _await([keys.reply_key(command)], seconds)
 
 
+def replies(command: str) -> Command:
+    """Answer what was answered so far to a control command, and leave it there for others to read."""
+    return Command(("LRANGE", keys.reply_key(command), 0, 499))
+
+
 def _await(lists: Sequence[str], seconds: float) -> Command:
     seconds = max(seconds, 0.001)  # 0 would be for ever
     return Command(("BLPOP", *lists, f"{seconds:.3f}"), read=_first, block=seconds)

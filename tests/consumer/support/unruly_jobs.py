@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -111,3 +112,89 @@ def die_after_return(path: str) -> None:
     with Path(path).open("a") as runs:
         runs.write("run\n")
     current_job()._worker.executor.restore_folder = lambda: os._exit(3)  # type: ignore[attr-defined]
+
+
+def spin(path: str) -> None:
+    """Compute for ever in Python."""
+    _note(path, "spins")
+    number = 0
+    while True:
+        number += 1
+
+
+def hold_lock_in_c(path: str) -> None:
+    """Wait in C, again and again, with the interpreter's lock."""
+    _note(path, "holds")
+    while True:
+        ctypes.PyDLL(None).sleep(100)
+
+
+def take_stack_signal(path: str, how: str) -> None:
+    """Turn off the signal that makes a worker write its stacks, and hold."""
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL if how == "default" else signal.SIG_IGN)
+    _hold(path, "taken")
+
+
+def stack_file_number() -> int:
+    """Tell which open file the worker's stacks are written to."""
+    return current_job()._worker.slate.stack_file()  # type: ignore[attr-defined]
+
+
+def replace_file(descriptor: int, path: str) -> str:
+    """Have a file of its own under the number of another; give what is in it at the end."""
+    with Path(path + ".own").open("w+") as own:
+        own.write("open\n")
+        own.flush()
+        os.dup2(own.fileno(), descriptor)
+        _hold(path, "replaced")
+        own.seek(0)
+        found = own.read()
+    os.close(descriptor)
+    return found
+
+
+def many_threads(path: str, count: int) -> None:
+    """Have many threads that wait deep down."""
+
+    def deep(depth: int) -> None:
+        if depth:
+            deep(depth - 1)
+        else:
+            started.release()
+            time.sleep(86_400)
+
+    started = threading.Semaphore(0)
+    for _ in range(count):
+        threading.Thread(target=deep, args=(99,), daemon=True).start()
+    for _ in range(count):
+        started.acquire()
+    _note(path, "threads")
+    time.sleep(86_400)
+
+
+def status_of_signalled_child(number: int) -> int:
+    """Fork a process, send it a signal, and give how it ended."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,))
+    child.start()
+    os.kill(child.pid, number)
+    child.join(10)
+    return child.exitcode
+
+
+def allocate(path: str, size: int) -> None:
+    """Fill so many bytes, then compute and hold."""
+    kept = bytearray(size)
+    kept[::4096] = b"x" * len(kept[::4096])
+    _note(path, "full")
+    spin(path)
+
+
+def _note(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(text + "\n")
+
+
+def _hold(path: str, text: str) -> None:
+    _note(path, text)
+    while not Path(path + ".go").exists():
+        time.sleep(0.005)

@@ -6,24 +6,34 @@ from typing import Annotated
 import typer
 
 from conveyor.cli import completion
-from conveyor.cli.commands.parameters import InQueue, Json, QueueName, Reason, Yes
+from conveyor.cli.commands.parameters import InQueue, Json, QueueName, QueueOrWorker, Reason, Yes
+
+_Watch = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Watch for workers' answers for so long.")
+]
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Let a queue give out nothing until it is resumed; what runs goes on, puts are accepted."""
+    """Let a queue give out nothing, or workers take nothing, until resumed; what runs goes on, puts are accepted.
 
-    queue: QueueName
+    A worker's or consumer's name may be cut short as long as it is clear. Each paused worker acknowledges, finishes
+    its current job and stays.
+    """
+
+    queue: QueueOrWorker
     reason: Reason = ""
+    timeout: _Watch = 10.0
     json: Json = False
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Let a queue that was paused or shut down work again."""
+    """Let a queue that was paused or shut down work again, or workers that were paused."""
 
-    queue: QueueName
+    queue: QueueOrWorker
     reason: Reason = ""
+    timeout: _Watch = 10.0
     json: Json = False
 
 

@@ -59,6 +59,9 @@ class JobShown:
 
     id: JobId
     queue: InQueue = ""
+    stack: Annotated[
+        bool, typer.Option("--stack", metavar="", help="Where the code is that runs it: its Python stacks.")
+    ] = False
     json: Json = False
 
 

@@ -11,6 +11,15 @@ from conveyor.cli import completion
 QueueName = Annotated[
     str, typer.Argument(metavar="QUEUE", help="Name of the queue.", autocompletion=completion.queues)
 ]
+QueueOrWorker = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUEUE | WORKER | CONSUMER",
+        help="Name of a queue, or as in `conveyor workers`.",
+        autocompletion=completion.queues_and_workers,
+        show_default=False,
+    ),
+]
 JobId = Annotated[
     str,
     typer.Argument(metavar="JOB", help="Id of the job.", autocompletion=completion.jobs, show_default=False),

@@ -7,6 +7,7 @@ for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then
     discarded = discarded + 1
     redis.call('HDEL', REASONS, id)
+    redis.call('HDEL', GROUPS, id)
     redis.call('HDEL', JOBS, id)
     redis.call('HDEL', TRIES, id)
   end

@@ -1,0 +1,42 @@
+"""The run that a task sees."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from conveyor.consumer import slate as slates
+from conveyor.current import CurrentJob
+from conveyor.errors import StoreError
+from conveyor.store import plain
+from conveyor.store.waiting import LONGEST_BLOCK
+
+if TYPE_CHECKING:
+    from conveyor.consumer.crew import CrewWorker
+    from conveyor.store.commands import Claimed
+
+
+class RunningJob(CurrentJob):
+    """The run a task sees through `current_job()`; what it says goes to the slate, and costs no round trip."""
+
+    def __init__(self, worker: CrewWorker, queue: str, token: str, place: int, job: Claimed) -> None:
+        self.id = job.id
+        self.attempt = job.retries + job.crashes + 1
+        self.token = int(token)
+        self._worker = worker
+        self._queue = queue
+        self._place = place
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for this job to stop."""
+        return self._worker.slate.wish(self._worker.batch_number, self._place) != slates.NO_WISH
+
+    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
+        """Say how far the work is."""
+        self._worker.slate.set_progress(done, total, message)
+
+    def log(self, text: str) -> None:
+        """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
+        with contextlib.suppress(StoreError):
+            self._worker.client.run_all(plain.log(self._queue, self.id, text), patience=LONGEST_BLOCK)

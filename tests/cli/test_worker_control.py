@@ -1,0 +1,94 @@
+"""Workers are paused and resumed by name, and tell where their code is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def name(conveyor: Any, start_consumer: Any, eventually: Any) -> str:
+    """Start a consumer of two workers and give its name."""
+    start_consumer("held", "-n", 2)
+
+    def idle() -> Any:
+        (found,) = conveyor("workers", "--json").document["consumers"]
+        return [one["state"] for one in found["workers"]] == ["idle", "idle"] and found["name"]
+
+    return eventually(idle)
+
+
+def states(done: Any) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in done.document["targets"]}
+
+
+def test_one_worker_is_paused_and_resumed_by_its_name(conveyor: Any, name: str, eventually: Any) -> None:
+    done = conveyor("pause", f"{name}/2")
+    assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
+    assert f"1 worker paused. `conveyor resume {name}/2` lets them go on." in done.err
+
+    def workers() -> Any:
+        (found,) = conveyor("workers", "--json").document["consumers"]
+        return {one["name"]: (one["state"], one["paused"]) for one in found["workers"]}
+
+    eventually(lambda: workers() == {f"{name}/1": ("idle", False), f"{name}/2": ("paused", True)})
+    assert "paused" in conveyor("workers").out
+    done = conveyor("resume", f"{name}/2")
+    assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
+    eventually(lambda: ("paused", True) not in workers().values())
+
+
+def test_a_whole_consumer_is_paused_by_the_beginning_of_its_name(conveyor: Any, name: str) -> None:
+    for verb in ("pause", "resume"):
+        done = conveyor(verb, name[:-1], "--json")
+        assert done.document["schema"] == f"conveyor.{verb}-workers/v1"
+        assert states(done) == {name: "done", f"{name}/1": "done", f"{name}/2": "done"}
+
+
+def test_a_busy_worker_is_said_to_follow_later(
+    conveyor: Any, name: str, folder: Any, eventually: Any
+) -> None:
+    job = conveyor("produce", "hold", folder / "go").out.strip()
+    running = ("jobs", "held", "--state", "running", "--json")
+    (worker,) = eventually(lambda: [one["worker"] for one in conveyor(*running).document["jobs"]])
+    done = conveyor("pause", worker, "--timeout", 1)
+    assert done.code == 0
+    assert f"{worker}: acknowledged, runs job {job}" in done.out
+    assert "1 worker follows after the current job" in done.err
+    assert "busy, paused" in eventually(lambda: "busy, paused" in (out := conveyor("workers").out) and out)
+    (folder / "go").touch()
+
+
+def test_a_queue_comes_before_a_consumer_and_a_wrong_name_is_no_worker(conveyor: Any, name: str) -> None:
+    assert conveyor("pause", "held").out.startswith("held is paused")
+    assert "held goes on" in conveyor("resume", "held").out
+    assert conveyor("pause", f"{name}/7").code == 3
+    assert conveyor("pause", f"{name}/").code == 2
+    assert conveyor("pause", "nowhere").code == 3
+    assert conveyor("pause", "").code != 0
+
+
+def test_the_stack_of_a_running_job_names_its_line(
+    conveyor: Any, name: str, folder: Any, eventually: Any
+) -> None:
+    job = conveyor("produce", "hold", folder / "go").out.strip()
+    eventually(lambda: conveyor("job", job, "--json").document["state"] == "running")
+    done = conveyor("job", job, "--stack")
+    assert done.code == 0
+    assert "tasks.py" in done.out
+    assert "in hold" in done.out
+    assert "in hold" in conveyor("job", job, "--stack", "--json").document["stack"]
+    (folder / "go").touch()
+    eventually(lambda: conveyor("job", job, "--json").document["state"] == "done")
+    over = conveyor("job", job, "--stack")
+    assert (over.code, "it is done: there is no stack" in over.err) == (5, True)
+
+
+def test_workers_show_what_they_take_where_there_is_room(conveyor: Any, name: str) -> None:
+    (consumer,) = conveyor("workers", "--json").document["consumers"]
+    assert consumer["cores"] >= 1
+    assert all(one["memory"] > 1_000_000 and one["cpu"] >= 0 for one in consumer["workers"])
+    heading, first = conveyor("workers").out.splitlines()[:2]
+    assert heading.split()[-3:] == ["CPU", "MEMORY", "PROGRESS"]
+    assert first.endswith(" MiB")

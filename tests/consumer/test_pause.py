@@ -1,0 +1,149 @@
+"""Pausing workers: what runs is finished, nothing else is taken, and they are there again when resumed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import unruly_jobs
+from consumer_kit import go, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+def test_an_idle_worker_that_is_paused_takes_nothing_until_it_is_resumed(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    pause = running.command("pause", 1)
+    assert running.answers(pause, 2) == [("/1", "acknowledged"), ("/1", "done")]
+    (worker,) = eventually(lambda: [one for one in running.report().workers if one.state == "paused"])
+    assert worker.paused
+    job = queue.submit(jobs.add, 1, 1)
+    time.sleep(2.5)  # longer than a worker ever waits without a look at the queue
+    assert job.status() == "waiting"
+    resume = running.command("resume", 1)
+    assert job.result(10) == 2
+    assert running.answers(resume, 2) == [("/1", "acknowledged"), ("/1", "done")]
+    eventually(lambda: running.report().workers[0].state == "idle" and not running.report().workers[0].paused)
+
+
+def test_a_busy_worker_finishes_its_job_before_it_pauses(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    other = queue.submit(jobs.add, 1, 1)
+    pause = running.command("pause", 1)
+    assert running.answers(pause, 1) == [("/1", "acknowledged")]
+    (worker,) = eventually(lambda: [one for one in running.report().workers if one.paused])
+    assert (worker.state, worker.job) == ("busy", job.id)
+    go(path)
+    assert job.result(10) == "it", "what it had run is told although it claims nothing more"
+    assert running.answers(pause, 1) == [("/1", "done")]
+    assert other.status() == "waiting"
+    running.command("resume", 1)
+    assert other.result(10) == 2
+    assert queue.count().imbalance == 0
+
+
+def test_a_worker_in_a_flood_gives_back_what_it_merely_holds(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    queue.submit_many(jobs.add, [(number, 1) for number in range(20_000)])
+    eventually(lambda: queue.count().waiting < 19_000)
+    running.answers(running.command("pause", 1), 2)
+    left = queue.count()
+    assert left.waiting > 0
+    assert left.leased == 0
+    running.command("resume", 1)
+    eventually(lambda: queue.count().waiting == 0 and queue.count().leased == 0)
+    assert queue.count().imbalance == 0
+
+
+def test_a_whole_consumer_pauses_and_resumes_and_says_so_for_itself(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    for verb in ("pause", "resume"):
+        answers = running.answers(running.command(verb), 6)
+        assert answers[0] == ("", "acknowledged")
+        assert answers[-1] == ("", "done")
+        for target in ("/1", "/2"):
+            assert [state for one, state in answers if one == target] == ["acknowledged", "done"]
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+
+
+def test_one_paused_worker_leaves_the_work_to_the_others(queue: Queue, consume: Callable[..., Any]) -> None:
+    running = consume(workers=2, modules=("unruly_jobs",))
+    running.answers(running.command("pause", 1), 2)
+    pids = {one.name: one.pid for one in running.report().workers}
+    found = {queue.submit(unruly_jobs.process_id).result(10) for _ in range(20)}
+    assert found == {pids[f"{running.name}/2"]}
+
+
+def test_who_replaces_a_worker_that_crashed_is_paused_as_well(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    running.answers(running.command("pause", 1), 2)
+    before = running.workers()[0]
+    before.kill()
+    eventually(lambda: [one for one in running.workers() if one.pid != before.pid])
+    eventually(
+        lambda: [one for one in running.report().workers if one.pid != before.pid and one.state == "paused"]
+    )
+    job = queue.submit(jobs.add, 1, 1)
+    time.sleep(1.0)
+    assert job.status() == "waiting"
+    running.answers(running.command("resume", 1), 2)
+    assert job.result(10) == 2
+
+
+def test_a_paused_worker_can_be_stopped(consume: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+    running = consume()
+    running.answers(running.command("pause", 1), 2)
+    assert running.answers(running.command("stop", 1), 2) == [("/1", "acknowledged"), ("/1", "done")]
+    eventually(running.has_left)
+    assert running.status == 0
+
+
+def test_a_resume_before_the_pause_took_effect_answers_both(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    pause = running.command("pause", 1)
+    running.answers(pause, 1)
+    assert running.answers(running.command("resume", 1), 2)[-1] == ("/1", "done")
+    assert running.answers(pause, 1) == [("/1", "done")]
+    go(path)
+    job.result(10)
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+
+
+def test_a_pause_of_a_worker_that_is_not_there_is_answered_so(consume: Callable[..., Any]) -> None:
+    running = consume()
+    assert running.answers(running.command("pause", 7), 1) == [("/7", "unknown")]
+
+
+def test_a_consumer_that_runs_until_all_is_done_does_not_wait_for_its_paused_workers(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    first = queue.submit(jobs.hold, str(path))
+    running = consume(workers=2, until_empty=True)
+    eventually(lambda: lines(path))
+    (idle,) = eventually(lambda: [one for one in running.report().workers if one.state == "idle"])
+    running.answers(running.command("pause", int(idle.name.rpartition("/")[2])), 2)
+    go(path)
+    first.result(10)
+    eventually(running.has_left)
+    assert running.status == 0

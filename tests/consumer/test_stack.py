@@ -1,0 +1,134 @@
+"""The stacks of a running worker: asked for from anywhere, whatever its task does."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+import unruly_jobs
+from consumer_kit import lines
+
+from conveyor import control, ids
+from conveyor.consumer import stack
+from conveyor.inspector import workers as questions
+from conveyor.store import plain
+
+MODULES = ("consumer_jobs", "unruly_jobs")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+@pytest.fixture
+def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control.Answer]:
+    """Give the function that asks for the stack of a consumer's first worker, within two seconds."""
+
+    def ask(running: Any, job: str = "") -> control.Answer:
+        order = control.Control(ids.unique(), "stack", [f"{running.name}/1"], job=job)
+        running.client.run_all(plain.control(running.name, control.encode(order)))
+        (answer,) = eventually(lambda: questions.answers(order.id).ask(running.client), 2.0)
+        return answer
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "task", [unruly_jobs.spin, jobs.sleep_for_ever, jobs.count_for_ever, unruly_jobs.hold_lock_in_c]
+)
+def test_a_stack_names_the_line_that_runs(
+    task: Any,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    ask_stack: Callable[..., control.Answer],
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(modules=MODULES)
+    job = queue.submit(task, str(path))
+    eventually(lambda: lines(path))
+    for _ in range(2):
+        answer = ask_stack(running, job.id)
+        assert answer.state == "done"
+        assert answer.detail.count(f"{task.__module__}.py") == 1, "each is written anew"
+        assert f"in {task.__name__}" in answer.detail
+        assert answer.detail.rstrip().endswith("in _run_module_as_main"), "it is whole"
+    assert job.status() == "running"
+    running.answers(running.command("kill"), 4)
+
+
+def test_the_stack_of_an_idle_worker_shows_that_it_waits(
+    consume: Callable[..., Any], ask_stack: Callable[..., control.Answer]
+) -> None:
+    answer = ask_stack(consume(modules=MODULES))
+    assert "in _wait" in answer.detail
+
+
+def test_a_stack_of_another_job_than_the_one_that_runs_is_refused(
+    consume: Callable[..., Any], ask_stack: Callable[..., control.Answer]
+) -> None:
+    answer = ask_stack(consume(modules=MODULES), "another")
+    assert (answer.state, answer.detail) == ("unknown", "it does not run that job now")
+
+
+@pytest.mark.parametrize("how", ["default", "ignore"])
+def test_a_task_that_turns_the_signal_off_is_not_hurt_and_the_next_has_it_again(
+    how: str,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    ask_stack: Callable[..., control.Answer],
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(modules=MODULES)
+    queue.submit(unruly_jobs.take_stack_signal, str(path), how)
+    eventually(lambda: lines(path))
+    assert ask_stack(running).detail == "no stacks: the task has turned SIGUSR2 off"
+    path.with_name(path.name + ".go").touch()
+    eventually(lambda: queue.count().leased == 0)
+    eventually(lambda: "in _wait" in ask_stack(running).detail)
+    assert running.report().workers[0].jobs_done == 1
+
+
+def test_a_task_that_closes_all_files_never_has_stacks_written_into_its_own(
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    ask_stack: Callable[..., control.Answer],
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(modules=MODULES)
+    descriptor = queue.submit(unruly_jobs.stack_file_number).result(10)
+    job = queue.submit(unruly_jobs.replace_file, descriptor, str(path))
+    eventually(lambda: lines(path))
+    assert ask_stack(running).detail.startswith("no stacks")
+    path.with_name(path.name + ".go").touch()
+    assert job.result(10) == "open\n"
+    eventually(lambda: "in _wait" in ask_stack(running).detail)
+
+
+def test_stacks_are_cut_at_their_beginning(
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    ask_stack: Callable[..., control.Answer],
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(modules=MODULES)
+    queue.submit(unruly_jobs.many_threads, str(path), 99)
+    eventually(lambda: lines(path))
+    answer = ask_stack(running)
+    assert len(answer.detail.encode()) <= stack.MOST
+    assert "many_threads" in answer.detail
+    running.answers(running.command("kill"), 4)
+
+
+def test_a_process_that_a_task_forks_treats_the_signal_as_any_does(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume(modules=MODULES)
+    assert queue.submit(unruly_jobs.status_of_signalled_child, signal.SIGUSR2).result(10) == -signal.SIGUSR2

@@ -1,0 +1,129 @@
+"""What reports say of workers, and how soon: what they run, and what they take of their machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import psutil
+import unruly_jobs
+from consumer_kit import go, lines
+
+import conveyor
+from conveyor import control
+from conveyor.consumer.settings import cores
+from conveyor.consumer.vitals import Reading, Vitals
+from conveyor.inspector import workers as questions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+MEBIBYTE = 1024 * 1024
+#: Seconds from an event until the report tells of it; the promise is one, the rest is for a busy machine.
+AT_ONCE = 1.5
+
+
+def test_a_worker_that_computes_takes_a_core_and_the_memory_it_fills(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2, modules=("unruly_jobs",))
+    queue.submit(unruly_jobs.allocate, str(path), 100 * MEBIBYTE)
+    eventually(lambda: lines(path))
+    reports = eventually(lambda: [one for one in running.report().workers if one.job and one.cpu > 0.2])
+    assert reports[0].cpu <= 1.1
+    there = psutil.Process(reports[0].pid).memory_info().rss
+    assert abs(reports[0].memory - there) < 10 * MEBIBYTE
+    assert reports[0].memory > 100 * MEBIBYTE
+    (idle,) = eventually(lambda: [one for one in running.report().workers if not one.job and one.cpu < 0.1])
+    assert 0 < idle.memory < 100 * MEBIBYTE
+    running.answers(running.command("kill"), 6)
+
+
+def test_a_reading_right_after_another_gives_the_same_share() -> None:
+    vitals = Vitals()
+    until = time.process_time() + 0.3
+    while time.process_time() < until or vitals.take(os.getpid()).cpu == 0.0:
+        pass
+    assert vitals.take(os.getpid()).cpu == vitals.take(os.getpid()).cpu
+
+
+def test_a_process_that_is_gone_takes_nothing() -> None:
+    assert Vitals().take(2**22 + 1) == Reading(0.0, 0)
+
+
+def test_a_report_says_on_what_the_consumer_runs(consume: Callable[..., Any]) -> None:
+    report = consume().report()
+    assert (report.version, report.python, report.cores) == (
+        conveyor.__version__,
+        platform.python_version(),
+        cores(),
+    )
+    assert abs(report.at - time.time()) < 60
+
+
+def test_begin_progress_and_end_of_a_job_are_told_at_once(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    eventually(lambda: running.report().workers[0].state == "idle")
+    began = time.monotonic()
+    job = queue.submit(jobs.tell_progress, str(path))
+    worker = eventually(lambda: questions.running_job([running.report()], job.id), AT_ONCE)
+    assert (worker.state, worker.attempt, worker.task) == ("busy", 1, "consumer_jobs.tell_progress")
+    eventually(lambda: running.report().workers[0].message == "three of four", AT_ONCE)
+    assert time.monotonic() - began < 2 * AT_ONCE
+    go(path)
+    eventually(lambda: running.report().workers[0].job == "", AT_ONCE)
+
+
+def test_a_long_job_behind_short_ones_is_told_at_once(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    queue.submit_many(jobs.add, [(number, 1) for number in range(5_000)])
+    job = queue.submit(jobs.hold, str(path))
+    eventually(lambda: lines(path))
+    eventually(lambda: questions.running_job([running.report()], job.id), AT_ONCE)
+    go(path)
+
+
+def test_the_attempt_counts_the_crashes(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    queue.submit(jobs.hold, str(path))
+    eventually(lambda: lines(path))
+    running.workers()[0].kill()
+    eventually(lambda: len(lines(path)) == 2)
+    eventually(lambda: running.report().workers[0].attempt == 2)
+    go(path)
+
+
+def test_a_report_of_an_older_version_still_reads() -> None:
+    old = {"name": "h-1/1", "pid": 5, "state": "idle"}
+    report = {"name": "h-1", "host": "h", "pid": 4, "queues": [], "kind": "process", "started": 1.0}
+    found = control.decode_report(control.encode({**report, "workers": [old]}))
+    assert found.workers == [control.WorkerReport("h-1/1", 5, "idle")]
+    assert (found.cores, found.python, found.at) == (0, "", 0.0)
+
+
+def test_workers_are_found_by_name_by_job_and_by_host() -> None:
+    def consumer(name: str, host: str, *workers: control.WorkerReport) -> control.ConsumerReport:
+        return control.ConsumerReport(name, host, 1, [], "process", 0.0, list(workers))
+
+    busy = control.WorkerReport("b-1/2", 7, "busy", job="j")
+    b, a, other = consumer("b-1", "b", busy), consumer("a-2", "a"), consumer("b-0", "b")
+    reports = [b, a, other]
+    assert questions.by_host(reports) == {"a": [a], "b": [other, b]}
+    assert list(questions.by_host(reports)) == ["a", "b"]
+    assert questions.running_job(reports, "j") is busy
+    assert questions.running_job(reports, "") is None
+    assert questions.find(reports, "b-1/2") == (b, busy)
+    assert questions.find(reports, "a-2") == (a, None)
+    assert questions.find(reports, "b-1/3") is questions.find(reports, "c") is None
