@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 from conveyor import ids
 from conveyor.errors import BadCall
 from conveyor.inspector import stories
-from conveyor.signature import signature_of
 from conveyor.store.query import Query, together
 from conveyor.tasks import registry
 
@@ -33,15 +32,9 @@ def careful(make: Callable[[], Query[Any]]) -> Query[Any]:
         return Query((), lambda _: refused)
 
 
-def names_of(task: str) -> tuple[str, ...]:
-    """Give the names of a task's positional parameters, where this process has loaded the task."""
-    known = registry.tasks.get(task)
-    return signature_of(known.function).names if known is not None else ()
-
-
 def story(queue: str, job_id: str) -> Query[JobStory | None]:
     """What is known of a job of one queue. Raises BadCall."""
-    return stories.story(ids.checked_queue(queue), ids.checked_id(job_id), names_of)
+    return stories.story(ids.checked_queue(queue), ids.checked_id(job_id), registry.labels)
 
 
 def story_anywhere(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:

@@ -31,7 +31,7 @@ class Group(NamedTuple):
     queue: str
     fingerprint: str
     """Empty where nothing is known of why they died; then there is nothing to tell them by."""
-    count: int
+    jobs: int
     task: str
     kind: str
     message: str
@@ -101,7 +101,7 @@ def _group(one: Sample) -> Group:
     return Group(
         queue=group.queue,
         fingerprint=group.fingerprint,
-        count=group.count,
+        jobs=group.count,
         task=short(one.task, MESSAGE),
         kind=short(one.kind, MESSAGE) or ("lost" if lost else "not known"),
         message=short(" ".join(one.message.split()), MESSAGE),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
 #: Characters of an argument and of a result; bytes up to which a result is shown at all.
 VALUE_ROOM, RESULT_ROOM, MOST_RESULT = 2000, 6000, 65_536
+RAW_ROOM = 4000
+#: Colours and other orders to a terminal.
+_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 #: Characters of a traceback, the last ones.
 TRACEBACK_ROOM = 12_000
 
@@ -49,6 +54,15 @@ class Failure(NamedTuple):
     """The traceback, and which lines are of the user's own code."""
 
 
+class Line(NamedTuple):
+    """A log line; its moment in the form of HTML, and as a clock shows it in UTC."""
+
+    id: str
+    moment: str
+    clock: str
+    text: str
+
+
 class JobView(NamedTuple):
     """What the page shows."""
 
@@ -56,7 +70,7 @@ class JobView(NamedTuple):
     arguments: list[tuple[str, str]]
     result: Result | None
     failure: Failure | None
-    lines: list[LogLine]
+    lines: list[Line]
     cut: bool
     """The job logged more than is shown."""
     bars: list[Bar]
@@ -70,12 +84,9 @@ class JobView(NamedTuple):
     """Of its queue."""
     paused: bool
     head: str
-
-    @property
-    def share(self) -> float:
-        """How much of it is done, 0 to 1; 0 where nobody told."""
-        progress = self.job.progress
-        return min(max(progress.done / progress.total, 0.0), 1.0) if progress and progress.total > 0 else 0.0
+    """The first bytes of what is no job."""
+    raw: str
+    """The job as it was put, without secrets."""
 
     def essence(self) -> object:
         """Give what counts as news: not what follows from the time of looking."""
@@ -120,21 +131,32 @@ def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | No
         workers=len(snapshot.workers_of(job.queue)),
         paused=bool(count.paused) if count is not None else False,
         head=_dump(job.head),
+        raw=_raw(job),
     )
 
 
-def _log(lines: Sequence[LogLine]) -> tuple[list[LogLine], bool]:
+def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
     """Give the last lines there is room for, and whether there are more or longer ones."""
-    shown: list[LogLine] = []
+    shown: list[Line] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
-        text = line.text[:LINE_ROOM]
-        cut = cut or len(text) < len(line.text)
+        text = _COLOURS.sub("", line.text)[:LINE_ROOM]
+        cut = cut or len(line.text) > LINE_ROOM
         room -= len(text)
         if room < 0:
             return shown[::-1], True
-        shown.append(line._replace(text=text))
+        when = dt.datetime.fromtimestamp(line.at, dt.UTC)
+        shown.append(Line(line.id, f"{when:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z", f"{when:%H:%M:%S}", text))
     return shown[::-1], cut
+
+
+def _raw(job: JobStory) -> str:
+    call = job.call
+    if call is None:
+        return ""
+    options = msgspec.structs.asdict(call.options)
+    told = {"task": call.task, "arguments": job.arguments, "put_at": call.put_at, "options": options}
+    return pretty(told, RAW_ROOM)
 
 
 def _result(settled: Settled | None) -> Result | None:

@@ -40,6 +40,8 @@ class Filters(NamedTuple):
     outcome: str = ""
     id: str = ""
     cursor: str = ""
+    chosen: bool = False
+    """The queue was not named by the visitor, but taken because it has the most jobs in this state."""
 
     @property
     def narrowed(self) -> bool:
@@ -48,14 +50,14 @@ class Filters(NamedTuple):
 
     def at(self, **changes: str) -> str:
         """Give the address of the same list with some filters changed; it begins at the front."""
-        return href("/jobs", **{**self._asdict(), "cursor": "", **changes})
+        return href("/jobs", **{**self._asdict(), "chosen": "", "cursor": "", **changes})
 
 
 class Tab(NamedTuple):
     """One state, and how many jobs are in it."""
 
     state: str
-    count: int
+    jobs: int
     more: bool
     """There are more than are counted."""
     address: str
@@ -65,8 +67,6 @@ class Listed(NamedTuple):
     """The answers, in one form for all lists."""
 
     filters: Filters
-    chosen: bool
-    """The queue was not named by the visitor, but taken because it has the most."""
     rows: list[Row]
     next: str = ""
     previous: str = ""
@@ -79,7 +79,6 @@ class JobsView(NamedTuple):
     """What the page shows."""
 
     filters: Filters
-    chosen: bool
     queues: list[str]
     tabs: list[Tab]
     rows: list[Row]
@@ -103,7 +102,7 @@ class JobsView(NamedTuple):
 
 
 def _filters(wanted: Wanted) -> Filters:
-    given = {name: wanted.filters.get(name, "").strip() for name in Filters._fields}
+    given = {name: wanted.filters.get(name, "").strip() for name in Filters._fields if name != "chosen"}
     given["state"] = given["state"] or "running"
     if given["state"] not in STATES:
         message = f"{given['state']!r:.80} is no state of jobs"
@@ -115,7 +114,7 @@ def _filters(wanted: Wanted) -> Filters:
         if len(given[name]) > _LONGEST:
             message = f"{name} is too long"
             raise BadCall(message, hint=f"{_LONGEST} characters at most")
-    return Filters(**given)
+    return Filters()._replace(**given)
 
 
 def count_in(count: Count, state: str) -> int:
@@ -141,41 +140,41 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
 
         def read(answers: Any) -> Listed:
             story = found.read(answers)
-            return Listed(filters, False, [job_rows.of_story(story)] if story is not None else [])
+            return Listed(filters, [job_rows.of_story(story)] if story is not None else [])
 
         return Query(found.commands, read)
-    chosen = not filters.queue
-    filters = filters._replace(queue=filters.queue or _fullest(snapshot, filters.state))
+    if not filters.queue:
+        filters = filters._replace(queue=_fullest(snapshot, filters.state), chosen=True)
     if filters.queue not in snapshot.queues:
-        return Query((), lambda _: Listed(filters, chosen, []))
+        return Query((), lambda _: Listed(filters, []))
     ask = _finished if filters.state == "finished" else _searched if filters.narrowed else _paged
-    return ask(filters, chosen)
+    return ask(filters)
 
 
-def _paged(filters: Filters, chosen: bool) -> Query[Listed]:
+def _paged(filters: Filters) -> Query[Listed]:
     asked = listing.page(filters.queue, filters.state, filters.cursor, ROWS)
 
     def read(answers: Any) -> Listed:
         page = asked.read(answers)
         rows = [job_rows.of_live(one) for one in page.rows]
-        return Listed(filters, chosen, rows, page.next, page.previous, page.first + 1, page.total)
+        return Listed(filters, rows, page.next, page.previous, page.first + 1, page.total)
 
     return Query(asked.commands, read)
 
 
-def _searched(filters: Filters, chosen: bool) -> Query[Listed]:
+def _searched(filters: Filters) -> Query[Listed]:
     wanted = listing.Wanted(filters.task, filters.worker, filters.text)
     asked = listing.search(filters.queue, filters.state, wanted, filters.cursor, budget=BUDGET, most=ROWS)
 
     def read(answers: Any) -> Listed:
         found = asked.read(answers)
         rows = [job_rows.of_live(one) for one in found.rows]
-        return Listed(filters, chosen, rows, found.next, total=found.total, searched=found.searched)
+        return Listed(filters, rows, found.next, total=found.total, searched=found.searched)
 
     return Query(asked.commands, read)
 
 
-def _finished(filters: Filters, chosen: bool) -> Query[Listed]:
+def _finished(filters: Filters) -> Query[Listed]:
     matching = Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
     asked = history.finishes(filters.queue, filters.cursor, ROWS, matching)
 
@@ -183,7 +182,7 @@ def _finished(filters: Filters, chosen: bool) -> Query[Listed]:
         page = asked.read(answers)
         rows = [job_rows.of_finish(filters.queue, one) for one in page.finishes]
         searched = page.searched if filters.narrowed else 0
-        return Listed(filters, chosen, rows, page.next, searched=searched)
+        return Listed(filters, rows, page.next, searched=searched)
 
     return Query(asked.commands, read)
 
@@ -198,7 +197,6 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
     count = snapshot.queues.get(filters.queue, EMPTY)
     return JobsView(
         filters=filters,
-        chosen=listed.chosen,
         queues=sorted(snapshot.queues),
         tabs=[_tab(filters, count, state) for state in STATES],
         rows=listed.rows,

@@ -10,6 +10,7 @@ import { startNumbers } from "./numbers.js";
 import { startPart } from "./part.js";
 import { startSelection } from "./selection.js";
 import { startTheme } from "./shell.js";
+import { startStack } from "./stack.js";
 import { startTimes } from "./times.js";
 
 startTheme();
@@ -22,5 +23,6 @@ startActions();
 startSelection();
 startForms();
 startLog();
+startStack();
 startKeys();
 startLive();
