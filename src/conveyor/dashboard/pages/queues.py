@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.dashboard.pulse import MOST_QUEUES
-from conveyor.dashboard.snapshot import Rate
+from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 #: Queues of one page: more would make it larger than 60 KB.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Workers of one page.
 ON_PAGE = 50
