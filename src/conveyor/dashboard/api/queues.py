@@ -9,14 +9,14 @@ from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.operations import begin
-from conveyor.dashboard.snapshot import Rate
+from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.actions import Actions, QueueAnswer
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 
 def _line(snapshot: Snapshot, name: str) -> answers.QueueLine:

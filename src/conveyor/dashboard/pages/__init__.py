@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from conveyor.dashboard.pages.audit import AUDIT
-from conveyor.dashboard.pages.operations import OPERATIONS
 from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.dashboard.pages.failures import FAILURES
 from conveyor.dashboard.pages.job import FOUND, JOB
 from conveyor.dashboard.pages.jobs import JOBS
+from conveyor.dashboard.pages.operations import OPERATIONS
 from conveyor.dashboard.pages.overview import OVERVIEW
 from conveyor.dashboard.pages.queue import QUEUE
 from conveyor.dashboard.pages.queues import QUEUES
@@ -19,15 +19,14 @@ ALL = (
     OVERVIEW,
     QUEUES,
     QUEUE,
-    WORKERS,
-    WORKER,
-    OPERATIONS,
-    AUDIT,
-    SYSTEM_PAGE,
-)
-ALL = (OVERVIEW, ENQUEUE)
     JOBS,
     JOB,
     FOUND,
+    WORKERS,
+    WORKER,
     FAILURES,
+    ENQUEUE,
+    OPERATIONS,
+    AUDIT,
+    SYSTEM_PAGE,
 )
