@@ -71,6 +71,11 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
     )
 
 
+def minute(at: float) -> str:
+    """Give the time of day, UTC."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
+
+
 def path_part(text: str) -> str:
     """Give a name as one part of an address."""
     return quote(text, safe="")
@@ -111,6 +116,7 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "size": size,
         "moment": moment,
+        "minute": minute,
         "part": path_part,
         "short": short,
         "worker_short": worker_short,

@@ -108,4 +108,5 @@ class Site:
             "snapshot": sight.snapshot,
             "view": sight.view,
             "version": sight.version,
+            "sampler": self.sampler,
         }

@@ -13,8 +13,8 @@ from conveyor.store.records import MOST_ENTRIES
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
     from conveyor.inspector.failures import Sample
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.query import Query
 
 #: Slices of a thousand dead letters that one look counts; of each queue at least one.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.control import Progress
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory, LogLine
     from conveyor.outcome import Attempt, Settled
     from conveyor.store.query import Query

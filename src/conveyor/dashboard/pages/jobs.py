@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, href, story_anywhere
-from conveyor.dashboard.snapshot import EMPTY, ended
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.inspector import history, listing
 from conveyor.inspector.history import Matching
+from conveyor.inspector.snapshot import EMPTY, ended
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.job_rows import Row
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 #: Rows of a page, and jobs that one search looks at.
