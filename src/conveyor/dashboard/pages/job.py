@@ -10,6 +10,7 @@ import msgspec
 
 from conveyor import codec, failure
 from conveyor.dashboard.page import NoSuchThing, Page
+from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, story, story_anywhere
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
@@ -19,6 +20,7 @@ from conveyor.redaction import redacted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor.control import Progress
     from conveyor.dashboard.page import Wanted
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory, LogLine
@@ -67,6 +69,7 @@ class JobView(NamedTuple):
     """What the page shows."""
 
     job: JobStory
+    progress: Progress | None
     arguments: list[tuple[str, str]]
     result: Result | None
     failure: Failure | None
@@ -117,6 +120,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | No
     count = snapshot.queues.get(job.queue)
     return JobView(
         job=job,
+        progress=job_rows.shown(job.progress),
         arguments=[(name, pretty(value, VALUE_ROOM)) for name, value in job.arguments],
         result=_result(job.settled),
         failure=_failure(job.settled),
@@ -140,7 +144,7 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
     shown: list[Line] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
-        text = _COLOURS.sub("", line.text)[:LINE_ROOM]
+        text = str(redacted(_COLOURS.sub("", line.text)))[:LINE_ROOM]
         cut = cut or len(line.text) > LINE_ROOM
         room -= len(text)
         if room < 0:
@@ -190,6 +194,8 @@ def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:
     if job.since is not None:
         bars.append(Bar("running", job.since, max(now, job.since), "running"))
     begin = min((bar.start for bar in bars), default=0.0)
+    if job.put_at is not None:
+        begin = min(begin, job.put_at)
     return bars, begin, max((bar.end for bar in bars), default=0.0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from conveyor.dashboard.pages.asked import job_path
 from conveyor.dashboard.rendering import short
 from conveyor.redaction import redacted
@@ -18,19 +20,6 @@ if TYPE_CHECKING:
 ARGUMENTS, MESSAGE = 100, 120
 #: The indexes of a queue in the words for people.
 WORDS = {"ready": "waiting", "leased": "running"}
-#: The sign beside each state.
-ICONS = {
-    "waiting": "box",
-    "delayed": "clock",
-    "running": "play",
-    "done": "ok",
-    "dead": "bad",
-    "failed": "bad",
-    "lost": "warn",
-    "timed out": "clock",
-    "retried": "theme",
-    "cancelled": "hand",
-}
 
 
 class Row(NamedTuple):
@@ -65,7 +54,7 @@ def of_live(one: JobRow) -> Row:
         since=one.since,
         worker=one.worker,
         attempt=one.retries + one.crashes + 1,
-        progress=one.progress,
+        progress=shown(one.progress),
         kind=short(one.kind, ARGUMENTS),
         message=_line(one.message),
     )
@@ -96,10 +85,17 @@ def of_story(story: JobStory) -> Row:
         since=last.started + last.elapsed if last is not None and last.started else story.since,
         worker=story.worker or (story.run.worker if story.run is not None else ""),
         attempt=story.retries + story.crashes + 1,
-        progress=story.progress,
+        progress=shown(story.progress),
         kind=short(last.kind, ARGUMENTS) if last is not None else "",
         message=_line(last.message) if last is not None else "",
     )
+
+
+def shown(progress: control.Progress | None) -> control.Progress | None:
+    """Give how far a job is without passwords of addresses in what it says."""
+    if progress is None or "://" not in progress.message:
+        return progress
+    return msgspec.structs.replace(progress, message=str(redacted(progress.message)))
 
 
 def _line(message: str) -> str:

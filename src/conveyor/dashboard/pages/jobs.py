@@ -102,7 +102,9 @@ class JobsView(NamedTuple):
 
 
 def _filters(wanted: Wanted) -> Filters:
-    given = {name: wanted.filters.get(name, "").strip() for name in Filters._fields if name != "chosen"}
+    given: dict[str, Any] = {
+        name: wanted.filters.get(name, "").strip() for name in Filters._fields if name != "chosen"
+    }
     given["state"] = given["state"] or "running"
     if given["state"] not in STATES:
         message = f"{given['state']!r:.80} is no state of jobs"
