@@ -15,6 +15,7 @@ from conveyor.top import acting
 from conveyor.top.details import Details
 from conveyor.top.dialogs import Confirm, Help
 from conveyor.top.main import Main
+from conveyor.top.table import Line
 from conveyor.top.watch import STEPS, Sight, Watch
 from conveyor.top.words import clean
 
@@ -105,6 +106,9 @@ class Top(App[None]):
         for screen in self.screen_stack:
             if isinstance(screen, Main | Details) and screen.is_mounted:
                 screen.show(self.sight, self.head(), self.last_deed(), read_only=self.read_only)
+                trouble = screen.query_one("#trouble", Line)
+                trouble.display = bool(self.sight.trouble)
+                trouble.say(Text(f"{clean(self.sight.trouble)}\n{clean(self.sight.hint)}".strip(), "red"))
 
     def look(self) -> None:
         """Have the thread look at what the screens show."""
@@ -144,7 +148,7 @@ class Top(App[None]):
         if self.watch_thread.paused:
             text.append("⏸ updates are paused, p goes on", "bold yellow")
         elif sight.trouble:
-            return text.append("● ", "red").append(f"{clean(sight.trouble)}; trying again", "bold red")
+            text.append("● no answer, trying again", "bold red")
         elif not sight.seen_at:
             text.append("◌ asking", "yellow")
         elif sight.interval > STEPS[0]:

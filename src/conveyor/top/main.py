@@ -62,6 +62,7 @@ class Main(Screen[None]):
     def compose(self) -> ComposeResult:
         """Make the screen."""
         yield Line("head")
+        yield Line("trouble")
         yield Line("tabs")
         yield Line("heading")
         yield Line("empty")
