@@ -39,7 +39,7 @@ def test_jobs_are_seen_to_wait_run_and_end(
     async def story(seat: Any) -> None:
         assert "▮" in await seat.sees(queue.name, " 2 ")  # delayed jobs take room as well
         await seat.press("enter")
-        assert "hold" in await seat.sees(job.id, "'first'")
+        await seat.sees(job.id, "consumer_jobs.hold")
         await seat.press("s")
         consume()
         await seat.sees("running 1", queue.name)
@@ -252,6 +252,7 @@ def test_all_tabs_fit_the_terminal(
             assert table.virtual_size.width <= size[0]
         await seat.press("tab")
         await seat.sees(queue.name, "▶")
+        go(path)
 
     seated(story, size)
 
