@@ -42,6 +42,18 @@ class Seat:
             for strip in self.pilot.app.screen._compositor.render_strips()
         ]
 
+    @property
+    def colours(self) -> set[str]:
+        """The colours that the terminal is told to use now."""
+        app = self.pilot.app
+        strips = self.pilot.app.screen._compositor.render_strips()
+        for one in app._filters:
+            strips = [
+                strip.apply_filter(one, app.styles.background) for strip in strips if one.enabled
+            ] or strips
+        styles = [segment.style for strip in strips for segment in strip if segment.style]
+        return {one.name for style in styles for one in (style.color, style.bgcolor) if one is not None}
+
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
 

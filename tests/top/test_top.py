@@ -257,6 +257,25 @@ def test_all_tabs_fit_the_terminal(
     seated(story, size)
 
 
+@pytest.mark.parametrize("wanted", ["none", "some"])
+def test_no_colours_where_none_are_wanted_and_else_those_of_the_terminal(
+    seated: Seated, queue: Queue, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if wanted == "none":
+        monkeypatch.setenv("NO_COLOR", "1")
+    queue.put("item")
+
+    async def story(seat: Any) -> None:
+        await seat.sees("● live")
+        await seat.press("K")
+        await seat.sees("this is for workers")
+        green_and_yellow = {"color(2)", "color(3)"}
+        assert seat.colours == {"default"} | (set() if wanted == "none" else green_and_yellow)
+
+    seated(story)
+
+
 def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
     watch = Watch(queue.client, lambda _: None)
     watch._pace(0.9)

@@ -61,8 +61,9 @@ class Top(App[None]):
     BINDINGS: ClassVar = []
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, whatever they are
+        # The terminal's own colours, whatever they are. Said here, since NO_COLOR is heeded accordingly.
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
         self.client, self.read_only = client, read_only
         self.actions = Actions(client, actor)
         self.sight = Sight()

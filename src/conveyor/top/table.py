@@ -62,7 +62,8 @@ class Line(Static):
         if text == self._drawn and text.style == self._drawn.style:
             return False
         self._drawn = text
-        self.update(text)
+        # As a style of all the text, "yellow" would be that of style sheets; of a part it is the terminal's.
+        self.update(Text.assemble(text, no_wrap=text.no_wrap, overflow=text.overflow))
         return True
 
 
