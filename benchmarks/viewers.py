@@ -1,4 +1,4 @@
-"""People who look at the page: each with a stream open, fetching what it says has changed. In a process of their own."""
+"""People who look at the page: each with a stream open, fetching what has changed. In a process of their own."""
 
 from __future__ import annotations
 

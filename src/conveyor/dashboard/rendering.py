@@ -71,6 +71,11 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
     )
 
 
+def compact(value: float) -> str:
+    """Give a number for a script, in few characters."""
+    return f"{value:.4g}" if value < 10_000 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
+
+
 def minute(at: float) -> str:
     """Give the time of day, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
@@ -117,6 +122,7 @@ def environment() -> jinja2.Environment:
         "size": size,
         "moment": moment,
         "minute": minute,
+        "compact": compact,
         "part": path_part,
         "short": short,
         "worker_short": worker_short,
