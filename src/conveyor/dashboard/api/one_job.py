@@ -119,9 +119,11 @@ def _acting(
 
 def _stack(asked: Asked) -> answers.Order:
     queue, job = _found(asked, "inspect")
-    reports = asked.desk.snapshot().consumers
-    running = workers.running_job(reports, job)
-    name = running.name if running is not None else asked.desk.ask(stories.story(queue, job)).worker
+    running = workers.running_job(asked.desk.snapshot().consumers, job)
+    story: JobStory | None = asked.desk.ask(stories.story(queue, job))
+    if story is None:
+        raise _unknown(job)
+    name = running.name if running is not None else story.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
     access = asked.allowed("inspect", queue)
