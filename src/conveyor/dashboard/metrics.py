@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 import conveyor
 from conveyor.dashboard.guard import allowed
-from conveyor.dashboard.snapshot import NOTHING
 from conveyor.errors import StoreError
 from conveyor.inspector import statistics
+from conveyor.inspector.snapshot import NOTHING
 from conveyor.statistics import BOUNDS, OTHER
 from conveyor.store.heads import oldest
 from conveyor.store.query import together
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from conveyor.dashboard.sampler import Sampler
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.statistics import Totals
     from conveyor.statistics import Figures, Histogram
     from conveyor.store import Client

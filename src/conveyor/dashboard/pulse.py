@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor.dashboard.belt import Belt, belt_of
-from conveyor.dashboard.snapshot import Rate, ended
+from conveyor.inspector.snapshot import Rate, ended
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
 MOST_QUEUES = 100
@@ -67,11 +67,12 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
         busy=sum(worker.state == "busy" for worker in workers),
         rate_in=round(sum(rate.accepted for rate in rates), 2),
         rate_out=round(sum(rate.ended for rate in rates), 2),
-        queues={name: _queue_pulse(snapshot, name) for name, _ in order},
+        queues={name: queue_pulse(snapshot, name) for name, _ in order},
     )
 
 
-def _queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
+def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
+    """Give the numbers of one queue that the snapshot knows."""
     count = snapshot.queues[name]
     rate = snapshot.rates.get(name, Rate())
     workers = snapshot.workers_of(name)

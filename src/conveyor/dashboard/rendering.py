@@ -10,7 +10,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from conveyor.dashboard.svg import gantt, sparkline
+from conveyor.dashboard.svg import gantt, sparkline, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -71,6 +71,11 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
     )
 
 
+def minute(at: float) -> str:
+    """Give the time of day, UTC."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
+
+
 def path_part(text: str) -> str:
     """Give a name as one part of an address."""
     return quote(text, safe="")
@@ -111,6 +116,7 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "size": size,
         "moment": moment,
+        "minute": minute,
         "part": path_part,
         "short": short,
         "worker_short": worker_short,
@@ -118,6 +124,7 @@ def environment() -> jinja2.Environment:
     env.globals |= {
         "icon": icon,
         "sparkline": sparkline,
+        "steps": steps,
         "gantt": gantt,
     }
     return env

@@ -11,7 +11,7 @@ from conveyor.dashboard.access.problem import refused
 if TYPE_CHECKING:
     from conveyor.actions import OperationRunner
     from conveyor.dashboard.sampler import Sampler
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
     from conveyor.store.query import Query
 

@@ -9,15 +9,15 @@ from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.operations import begin
-from conveyor.dashboard.snapshot import Rate
 from conveyor.inspector import queues as questions
+from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.actions import Actions, QueueAnswer
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 

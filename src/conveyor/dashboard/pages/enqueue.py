@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from conveyor.call import Call
     from conveyor.dashboard.api.answers import TaskLine
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.parameters import Parameter
     from conveyor.tasks import Task
 

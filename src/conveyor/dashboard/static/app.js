@@ -2,14 +2,17 @@
 import { startActions } from "./act.js";
 import { startBelts } from "./belt.js";
 import { startCharts } from "./charts.js";
+import { startCrew } from "./crew.js";
 import { startForms } from "./form.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startLog } from "./log.js";
 import { startNumbers } from "./numbers.js";
 import { startPart } from "./part.js";
+import { startQueue } from "./queue.js";
 import { startSelection } from "./selection.js";
 import { startTheme } from "./shell.js";
+import { startStack } from "./stack.js";
 import { startTimes } from "./times.js";
 
 startTheme();
@@ -21,6 +24,9 @@ startPart();
 startActions();
 startSelection();
 startForms();
+startCrew();
+startQueue();
 startLog();
+startStack();
 startKeys();
 startLive();

@@ -1,11 +1,11 @@
-"""What the page knows of a whole server at one moment: counts of all queues, reports of all consumers."""
+"""What is known of a whole server at one moment: counts of all queues, reports of all consumers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.inspector import queues, workers
+from conveyor.inspector import operations, queues, workers
 from conveyor.store import plain
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
@@ -37,6 +37,8 @@ class Snapshot:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     on_list: Sequence[str] = ()
     """Names of consumers that were to be asked about in the next sample; some may be gone."""
+    operations: Sequence[str] = ()
+    """Names of the operations over many jobs that began last; some may be forgotten."""
 
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
@@ -61,6 +63,7 @@ class Sample(NamedTuple):
     counts: dict[str, Count]
     consumers: list[str]
     reports: list[ConsumerReport]
+    operations: list[str]
 
 
 def question(before: Snapshot) -> Query[Sample]:
@@ -74,6 +77,7 @@ def question(before: Snapshot) -> Query[Sample]:
         queues.counts(list(before.queues)),
         workers.consumers(),
         workers.reports(before.on_list),
+        operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
     ]
     asked = together(parts)
     return Query(asked.commands, lambda answers: Sample(*asked.read(answers)))
@@ -89,7 +93,7 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         if seconds >= SHORTEST
     }
     order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
-    return Snapshot(sample.at, counts, order, rates, sample.consumers)
+    return Snapshot(sample.at, counts, order, rates, sample.consumers, sample.operations)
 
 
 def is_complete(sample: Sample, before: Snapshot) -> bool:

@@ -1,0 +1,97 @@
+"""All queues: how much is where in each, how fast it goes, and whether it is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from conveyor.dashboard.page import Page
+from conveyor.dashboard.pages.paging import Slice, slice_of
+from conveyor.dashboard.pulse import MOST_QUEUES
+from conveyor.inspector import statistics
+from conveyor.inspector.snapshot import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conveyor.dashboard.page import Wanted
+    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.commands import Count
+    from conveyor.store.query import Query
+
+#: Queues of one page: more would make it larger than 60 KB.
+ON_PAGE = 50
+#: Characters of the filter that count.
+LONGEST_FILTER = 100
+
+
+class QueueRow(NamedTuple):
+    """One queue's line."""
+
+    name: str
+    jobs: Count
+    rate: Rate
+    workers: int
+    busy: int
+    state: str
+    ended: Sequence[int] = ()
+    """Jobs that ended in each of the last 30 minutes, the one that goes on as the last."""
+
+    def lasting(self) -> tuple[object, ...]:
+        """Give what no pulse keeps current."""
+        jobs = self.jobs
+        return self.name, self.state, jobs.maxsize, jobs.delayed, self.workers > 0, tuple(self.ended[:-1])
+
+
+class Queues(NamedTuple):
+    """What the page shows."""
+
+    rows: Slice[QueueRow]
+    all: int
+    """Queues there are, those that the filter leaves out included."""
+    text: str
+    pulsed: bool
+    """Whether every pulse tells of all queues."""
+
+    def essence(self) -> object:
+        """Give what the pulse does not keep current."""
+        if not self.pulsed:
+            return tuple(self)
+        return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self.all, self.text
+
+
+def state_of(count: Count) -> str:
+    """Give the word for how a queue stands: open, paused or shut."""
+    return "shut" if count.shutdown else "paused" if count.paused else "open"
+
+
+def row_of(snapshot: Snapshot, name: str) -> QueueRow:
+    """Give the line of a queue that the snapshot knows."""
+    count = snapshot.queues[name]
+    workers = snapshot.workers_of(name)
+    busy = sum(worker.state == "busy" and worker.queue == name for worker in workers)
+    return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, state_of(count))
+
+
+def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
+    """Give the names of the queues that the page shows, by name."""
+    text = wanted.filters.get("name", "").strip()[:LONGEST_FILTER].casefold()
+    names = sorted(name for name in snapshot.queues if text in name.casefold())
+    return slice_of(names, names, wanted, ON_PAGE)
+
+
+def _question(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
+    return statistics.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
+
+
+def _view(wanted: Wanted, snapshot: Snapshot, ended: Mapping[str, Sequence[int]]) -> Queues:
+    found = names_on_page(wanted, snapshot)
+    rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
+    return Queues(
+        rows=Slice(rows, *found[1:]),
+        all=len(snapshot.queues),
+        text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
+        pulsed=len(snapshot.queues) <= MOST_QUEUES,
+    )
+
+
+QUEUES = Page("queues", "/queues", "Queues", _view, _question, menu="Queues", key="q", section="Queues")

@@ -1,0 +1,217 @@
+"""All workers, by host and consumer: what each is at, and what it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor.dashboard.page import Page
+from conveyor.dashboard.pages.paging import slice_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.pages.paging import Slice
+    from conveyor.inspector.snapshot import Snapshot
+
+#: Lines of one page: workers, and the heads of their consumers and hosts.
+ROOM = 52
+#: Choices that a filter offers; others can be typed.
+MOST_CHOICES = 20
+STATES = ("busy", "idle", "paused", "leaving", "starting")
+LONGEST_FILTER = 255
+
+
+class WorkerRow(NamedTuple):
+    """One worker's line."""
+
+    name: str
+    number: str
+    pid: int
+    state: str
+    paused: bool
+    jobs_done: int
+    job: str
+    task: str
+    queue: str
+    since: float
+    """When the current job began, seconds since 1970; 0 without one."""
+    attempt: int
+    done: float
+    total: float
+    message: str
+    cpu: float
+    memory: int
+
+
+class Crew(NamedTuple):
+    """One consumer, and those of its workers that are shown."""
+
+    name: str
+    host: str
+    pid: int
+    queues: Sequence[str]
+    started: float
+    heard: float
+    """When it last reported, by its machine's clock; 0 where it does not say."""
+    version: str
+    python: str
+    cores: int
+    rows: Sequence[WorkerRow]
+    all: int
+    """Workers that it has."""
+    busy: int
+    jobs: int
+    """Jobs that its workers are at."""
+    paused: int
+
+    @property
+    def short(self) -> str:
+        """The last part of the name."""
+        return self.name.rpartition("-")[2] or self.name
+
+
+class Host(NamedTuple):
+    """The consumers of one machine that are shown."""
+
+    name: str
+    crews: Sequence[Crew]
+
+
+class Choice(NamedTuple):
+    """What was filtered for, and what it means for all who match: the consumers that can be told as one."""
+
+    queue: str
+    host: str
+    state: str
+    consumers: Sequence[str]
+    """Of the queue or the host asked for; empty without such a filter."""
+    workers: int
+    """How many these have."""
+
+
+class Workers(NamedTuple):
+    """What the page shows."""
+
+    hosts: Sequence[Host]
+    places: Slice[Any]
+    """Where this page is in the list; its items stand in `hosts`."""
+    shown: int
+    consumers: int
+    all: int
+    choice: Choice
+    queue_choices: Sequence[str]
+    host_choices: Sequence[str]
+
+
+def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
+    """Give a worker's line; `at` is the time by the server, for consumers that do not say when they reported."""
+    has_job = bool(worker.job)
+    return WorkerRow(
+        name=worker.name,
+        number=worker.name.rpartition("/")[2],
+        pid=worker.pid,
+        state=worker.state,
+        paused=worker.paused,
+        jobs_done=worker.jobs_done,
+        job=worker.job,
+        task=worker.task,
+        queue=worker.queue,
+        since=round((crew.at or at) - worker.busy_for, 1) if has_job else 0.0,
+        attempt=worker.attempt,
+        done=worker.done,
+        total=worker.total,
+        message=worker.message,
+        cpu=round(worker.cpu, 2),
+        memory=worker.memory,
+    )
+
+
+def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
+    """Give a consumer with some of its workers."""
+    return Crew(
+        name=report.name,
+        host=report.host,
+        pid=report.pid,
+        queues=tuple(report.queues),
+        started=report.started,
+        heard=report.at,
+        version=report.version,
+        python=report.python,
+        cores=report.cores,
+        rows=rows,
+        all=len(report.workers),
+        busy=sum(worker.state == "busy" for worker in report.workers),
+        jobs=sum(bool(worker.job) for worker in report.workers),
+        paused=sum(worker.paused for worker in report.workers),
+    )
+
+
+class _Place(NamedTuple):
+    """A worker in the order of the page; a consumer that has none takes one place, too."""
+
+    key: str
+    report: ConsumerReport
+    worker: WorkerReport | None
+
+
+def _places(reports: Sequence[ConsumerReport], state: str) -> Iterator[_Place]:
+    for report in reports:
+        if not report.workers and not state:
+            yield _Place(f"{report.host}/{report.name}/", report, None)
+        for worker in report.workers:
+            if not state or state == worker.state or (state == "paused" and worker.paused):
+                number = worker.name.rpartition("/")[2]
+                yield _Place(f"{report.host}/{report.name}/{number:0>6}", report, worker)
+
+
+def _sizes(places: Sequence[_Place]) -> Iterator[int]:
+    host, consumer = "", ""
+    for place in places:
+        yield 1 + (place.report.host != host) + (place.report.name != consumer)
+        host, consumer = place.report.host, place.report.name
+
+
+def _hosts(places: Sequence[_Place], at: float) -> list[Host]:
+    crews: dict[str, dict[str, Crew]] = {}
+    for place in places:
+        of_host = crews.setdefault(place.report.host, {})
+        crew = of_host.get(place.report.name) or crew_of(place.report, ())
+        rows = () if place.worker is None else (row_of(place.worker, place.report, at),)
+        of_host[place.report.name] = crew._replace(rows=(*crew.rows, *rows))
+    return [Host(name, list(of_host.values())) for name, of_host in crews.items()]
+
+
+def _choice(wanted: Wanted, reports: Sequence[ConsumerReport]) -> Choice:
+    queue, host, state = (
+        wanted.filters.get(name, "").strip()[:LONGEST_FILTER] for name in ("queue", "host", "state")
+    )
+    state = state if state in STATES else ""
+    told = [one for one in reports if _fits(one, queue, host)] if queue or host else []
+    return Choice(queue, host, state, [one.name for one in told], sum(len(one.workers) for one in told))
+
+
+def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
+    return (not queue or queue in report.queues) and (not host or host == report.host)
+
+
+def _view(wanted: Wanted, snapshot: Snapshot, _: object) -> Workers:
+    choice = _choice(wanted, snapshot.consumers)
+    reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
+    places = sorted(_places(reports, choice.state), key=lambda place: place.key)
+    found = slice_of(places, [place.key for place in places], wanted, ROOM, list(_sizes(places)))
+    queues = sorted({queue for one in snapshot.consumers for queue in one.queues})
+    return Workers(
+        hosts=_hosts(found.items, snapshot.at),
+        places=found._replace(items=()),
+        shown=len(found.items),
+        consumers=len(reports),
+        all=len(snapshot.workers()),
+        choice=choice,
+        queue_choices=queues[:MOST_CHOICES],
+        host_choices=sorted({one.host for one in snapshot.consumers})[:MOST_CHOICES],
+    )
+
+
+WORKERS = Page("workers", "/workers", "Workers", _view, menu="Workers", key="w", section="Workers")

@@ -1,0 +1,45 @@
+// The ladder of what workers can be told: Pause or Resume, Stop after the current job, Cancel that job, Kill. Rows say
+// whom they are about (data-target) and what that one is at; the words of the question are made when it is asked.
+import { act } from "./act.js";
+
+const LEAVES = "It does not come back; with the last worker its consumer leaves, too.";
+
+function words(row) {
+  const { target, job, short } = row.dataset;
+  const task = row.querySelector(".task a, .now-task a")?.textContent;
+  const jobs = Number(row.dataset.jobs ?? (job ? 1 : 0));
+  const crew = row.dataset.workers;
+  const since = row.querySelector("[data-elapsed] time, td time")?.textContent;
+  const at = job ? `It is at ${task} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
+  const what = crew ? `${target} and its ${crew} workers` : target;
+  const back = jobs > 1
+    ? `${jobs} jobs that it runs go back to the queue, and that is not counted as their fault. `
+    : jobs === 1 ? `${job ? "The job" : "The job that it runs"} goes back to the queue, and that is not counted as its fault. ` : "";
+  return {
+    pause: { ask: `Pause ${what}?`, yes: "Pause", words: `${at}${crew ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${crew ? "them" : "it"}.` },
+    resume: { ask: `Resume ${what}?`, yes: "Resume", words: `${crew ? "They take" : "It takes"} jobs again.` },
+    stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: "Stop", words: `${at}${crew ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
+    cancel: { ask: `Cancel job ${job}?`, yes: "Cancel the job", words: `${at}The task is told to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not tried again.` },
+    kill: { ask: `Kill ${what} now?`, yes: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${crew ? "Their processes end" : "Its process ends"} at once. ${back}${crew ? "The consumer leaves." : LEAVES}` },
+  };
+}
+
+function tell(button) {
+  const row = button.closest("[data-target]");
+  const verb = button.dataset.tell;
+  const { target, job, queueOf } = row.dataset;
+  const said = words(row)[verb];
+  const order = document.createElement("button");
+  Object.assign(order.dataset, { ask: said.ask, words: said.words, yes: said.yes, done: `${said.yes} ${verb === "cancel" ? job : target}` });
+  if (said.typed) order.dataset.typed = said.typed;
+  order.dataset.act = verb === "cancel" ? `/api/v1/jobs/${encodeURIComponent(job)}/cancel` : "/api/v1/workers/tell";
+  order.dataset.body = JSON.stringify(verb === "cancel" ? { queue: queueOf } : { verb, targets: [target] });
+  act(order);
+}
+
+export function startCrew() {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-tell]");
+    if (button) { event.preventDefault(); tell(button); }
+  });
+}

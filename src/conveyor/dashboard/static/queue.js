@@ -1,0 +1,42 @@
+// What can be done to a queue: pause and resume it from any row about it, and change its bound.
+import { act } from "./act.js";
+
+const WORDS = {
+  pause: "Workers finish what they run and take no more from it. Producers can go on putting until it is full.",
+  resume: "Workers take jobs from it again, and producers may put.",
+};
+
+function order(queue, verb, texts) {
+  const button = document.createElement("button");
+  Object.assign(button.dataset, texts, { act: `/api/v1/queues/${encodeURIComponent(queue)}/${verb}` });
+  return button;
+}
+
+function pauseOrResume(button) {
+  const { queue } = button.closest("[data-queue]").dataset;
+  const verb = button.dataset.queueAct;
+  const yes = verb === "pause" ? "Pause" : "Resume";
+  act(order(queue, verb, { ask: `${yes} ${queue}?`, yes, words: WORDS[verb], done: `${yes} ${queue}` }));
+}
+
+async function changeBound(form) {
+  const queue = form.dataset.bound;
+  const field = form.elements.maxsize;
+  const maxsize = field.valueAsNumber;
+  const texts = maxsize
+    ? { ask: `Bound ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set the bound", words: "Jobs that are on it already stay; producers wait while it is full." }
+    : { ask: `Lift the bound of ${queue}?`, yes: "Lift the bound", words: "It then takes whatever is put, as long as the server has memory. Producers that wait go on." };
+  field.blur(); // the page waits with news while a field has focus
+  await act(order(queue, "bound", { ...texts, done: `Bound of ${queue}` }), { maxsize });
+}
+
+export function startQueue() {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-queue-act]");
+    if (button) { event.preventDefault(); pauseOrResume(button); }
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target.closest("[data-bound]");
+    if (form) { event.preventDefault(); changeBound(form); }
+  });
+}
