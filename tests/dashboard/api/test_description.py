@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -9,6 +11,7 @@ import openapi_spec_validator
 import pytest
 from examples import example, names
 
+import conveyor.dashboard
 from conveyor.dashboard.api.table import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -105,3 +108,19 @@ def test_a_server_that_is_away_is_a_problem_and_no_fault(api: Api, one_server: A
         assert "conveyor_queue_jobs" not in metrics.text
     finally:
         one_server.start()
+
+
+def test_every_button_of_the_pages_leads_to_an_endpoint() -> None:
+    templates = Path(conveyor.dashboard.__file__).parent / "templates"
+    text = "".join(one.read_text() for one in sorted(templates.glob("*.html")))
+    buttons = set(re.findall(r'data-act="/api/v1([^"]+)"', text))
+    patterns = [
+        re.compile(re.sub(r"\{\w+\}", "[^/]+", one.path)) for one in ENDPOINTS if one.method == "POST"
+    ]
+    assert len(buttons) > 3
+    lost = [
+        one
+        for one in buttons
+        if not any(pattern.fullmatch(re.sub(r"\{\{.*?\}\}|\{\w+\}", "x", one)) for pattern in patterns)
+    ]
+    assert [one for one in lost if not one.endswith("{{ verb }}")] == []

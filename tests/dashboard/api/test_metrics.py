@@ -79,3 +79,15 @@ def test_no_metric_is_told_of_twice_and_counters_say_that_they_are(api: Api) -> 
     names = [name for name, _ in kinds]
     assert len(names) == len(set(names))
     assert all(name.endswith("_total") == (kind == "counter") for name, kind in kinds)
+
+
+def test_labels_are_bounded(api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_TASKS", 1)
+    consume(workers=1, modules=("api_tasks",))
+    for task in ("fail", "greet", "spread"):
+        arguments = {"greet": {"name": "Bob"}, "spread": {"part": 1}}.get(task, {})
+        api.post("/jobs", {"task": task, "queue": queue.name, "arguments": arguments})
+    rest = {"queue": queue.name, "task": "_other"}
+    eventually(lambda: number(api, "jobs_started_total", **rest) == 2)
+    tasks = {dict(labels).get("task") for _, labels in numbers(api)}
+    assert tasks == {None, "fail", "_other"}
