@@ -11,13 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
 
-from consumer_kit import consume, path, queue
+from consumer_kit import alone, consume, path, queue
 from pages_kit import Line, Role, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["consume", "path", "queue"]
+__all__ = ["alone", "consume", "path", "queue"]
 
 
 @pytest.fixture

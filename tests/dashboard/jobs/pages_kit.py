@@ -79,7 +79,9 @@ class Line:
         for text in texts:
             self.client.run_all(plain.log(self.name, job_id, text))
 
-    def die(self, data: bytes, kind: str = "KeyError", message: str = "'price'", trace: str = TRACEBACK) -> str:
+    def die(
+        self, data: bytes, kind: str = "KeyError", message: str = "'price'", trace: str = TRACEBACK
+    ) -> str:
         """Put a job and let it fail for the last time."""
         return self._end(data, Fail(describe_text(kind, message, trace)))
 

@@ -194,7 +194,10 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, visit: Visit, filte
 def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
     task = "a.module.with.a.long.name.and.a_task"
     for _ in range(50):
-        line.die(call(task, "https://shop.example/" + "e" * 400, options={"x" * 50: "y" * 900}), message="no " * 400)
+        line.die(
+            call(task, "https://shop.example/" + "e" * 400, options={"x" * 50: "y" * 900}),
+            message="no " * 400,
+        )
     line.put_many(call(task, '{"city": "A & B"}, ' * 200), 60)
     for state in ("waiting", "dead", "finished"):
         seen = visit().see("/jobs", queue=line.name, state=state)
