@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conveyor.store.query import Query
 
 #: Queues of one page: more would make it larger than 60 KB.
-ON_PAGE = 50
+ON_PAGE = 40
 #: Characters of the filter that count.
 LONGEST_FILTER = 100
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.snapshot import Snapshot
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
-ROOM = 52
+ROOM = 46
 #: Choices that a filter offers; others can be typed.
 MOST_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting")
