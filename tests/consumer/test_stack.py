@@ -68,6 +68,14 @@ def test_the_stack_of_an_idle_worker_shows_that_it_waits(
     assert "in _wait" in answer.detail
 
 
+def test_all_workers_of_a_consumer_write_theirs(
+    consume: Callable[..., Any],
+) -> None:
+    running = consume(workers=3)
+    command = running.command("stack")
+    assert sorted(running.answers(command, 3)) == [("/1", "done"), ("/2", "done"), ("/3", "done")]
+
+
 def test_a_stack_of_another_job_than_the_one_that_runs_is_refused(
     consume: Callable[..., Any], ask_stack: Callable[..., control.Answer]
 ) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from conveyor.errors import BadCall
+from conveyor.inspector import statistics as questions
 from conveyor.store import commands
 from conveyor.store.answers import Bucket
 
@@ -54,3 +58,75 @@ def test_asking_changes_nothing(lane: Lane) -> None:
     before = lane.dump()
     lane.run(commands.series, "minute", 0, 179)
     assert lane.changes(before) == {}
+
+
+def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(lane: Lane) -> None:
+    keep(
+        lane,
+        "minute:101",
+        all="b=7 s=4 f=1 t=1 c=1 l=2 r=3 R=1400000 R2=7 W=1 W19=1",
+        depth="5",
+        oldest="1500",
+    )
+    points = questions.series(lane.queue, "minute", 100, 102).ask(lane.client)
+    assert [point.at for point in points] == [6000.0, 6060.0, 6120.0]
+    assert points[0] == questions.Point(6000.0)
+    found = points[1]
+    assert (found.started, found.succeeded, found.failed, found.timeout) == (7, 4, 2, 1)
+    assert (found.cancelled, found.lost, found.retried) == (1, 2, 3)
+    assert (found.depth, found.oldest, found.running) == (5, 1.5, 0)
+    assert found.run_p50 is not None
+    assert 0.1 < found.run_p50 < 0.25
+    assert found.wait_p95 == 86400.0
+
+
+def test_several_queues_make_one_series(lane: Lane) -> None:
+    keep(lane, "hour:9", all="s=1 R0=1", depth="2", oldest="1000")
+    keep(lane, "hour:10", all="s=2 R19=3", depth="3", oldest="5000")
+    both = questions.series(lane.queue, "hour", 9, 10).ask(lane.client)
+    (point,) = questions.sum_of([both[:1], both[1:]])
+    assert (point.at, point.succeeded, point.depth, point.oldest) == (32400.0, 3, 5, 5.0)
+    assert point.runs.total == 4
+    assert point.run_p95 == 86400.0
+    assert questions.sum_of([]) == []
+
+
+def test_a_sparkline_ends_with_the_minute_that_goes_on(lane: Lane) -> None:
+    keep(lane, "minute:100", all="s=3 c=1 r=9")
+    keep(lane, "minute:98", all="l=2")
+    found = questions.sparkline([lane.queue, "other"], 100 * 60 + 59.9, 4).ask(lane.client)
+    assert found == {lane.queue: [0, 2, 0, 4], "other": [0, 0, 0, 0]}
+
+
+def test_tasks_are_summed_over_all_buckets_the_busiest_first(lane: Lane) -> None:
+    for number in (100, 150, 279):
+        lane.raw.hset(
+            lane.key(f"minute:{number}"),
+            mapping={
+                "*": "s=9",
+                ":cut": "s=1 R=1000000 R4=1",
+                ":paste": "s=2 l=1 r=1 R=10 R0=4",
+                "depth": "3",
+            },
+        )
+        lane.raw.expire(lane.key(f"minute:{number}"), LONG)
+    paste, cut = questions.by_task(lane.queue, "minute", 100, 279).ask(lane.client)
+    assert (paste.task, paste.count, paste.failures, paste.retried) == ("paste", 9, 3, 3)
+    assert (cut.task, cut.count, cut.failures, cut.mean) == ("cut", 3, 0, 1.0)
+    assert cut.p95 is not None
+    assert 0.5 < cut.p95 <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("tier", "first", "last"),
+    [("week", 1, 2), ("minute", 1, 181), ("minute", 2, 1), ("day", -1, 5), ("day", 1 << 41, 1 << 41)],
+)
+def test_a_range_that_is_none_is_refused(tier: str, first: int, last: int) -> None:
+    for question in (questions.series, questions.by_task):
+        with pytest.raises(BadCall):
+            question("work", tier, first, last)
+
+
+def test_totals_of_a_queue_of_which_nothing_is_known_are_zero(lane: Lane) -> None:
+    found = questions.totals([lane.queue]).ask(lane.client)[lane.queue]
+    assert (found.queue.finished, found.tasks, found.jobs.accepted) == (0, {}, 0)

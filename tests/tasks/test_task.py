@@ -137,3 +137,13 @@ def test_what_describes_an_order_is_the_split_where_there_is_one() -> None:
 
     assert made.order_function is parts
     assert made.join is join
+
+
+def test_what_a_task_says_is_secret_travels_with_no_job_and_is_known_where_the_task_is() -> None:
+    def pay(card: str, *rest: str) -> None: ...
+
+    made = task(name="pay", redact=["card"])(pay)
+    assert registry.labels("pay") == (("card", "*rest"), ("card",))
+    assert made.options(priority=3).redact == ("card",)
+    assert made.run == RunOptions()
+    assert registry.labels("no such task") == ((), ())

@@ -27,6 +27,7 @@ TABLE = (
     Entry("produce", work.Produce, "conveyor.cli.produce:produce", WORK),
     Entry("consume", work.Consume, "conveyor.cli.consume:consume", WORK),
     Entry("dashboard", work.Dashboard, "conveyor.cli.dashboard:serve", LOOK),
+    Entry("top", look.Top, "conveyor.cli.top:show", LOOK),
     Entry("status", look.Status, "conveyor.cli.status:show", LOOK),
     Entry("queues", look.Queues, "conveyor.cli.queues:show", LOOK),
     Entry("workers", look.Workers, "conveyor.cli.workers:show", LOOK),

@@ -17,8 +17,8 @@ from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
 from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
-from conveyor.consumer.settlement import Settler
-from conveyor.errors import JobCancelled, StoreRefused, StoreUnavailable
+from conveyor.consumer.settlement import Settler, is_tally
+from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
 from conveyor.outcome import Fail
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 LAST_JOB_LOOK = 0.25
 #: Seconds between two looks of a paused worker at its slate, where a signal did not reach it.
 PAUSE_LOOK = 0.5
+#: Seconds that a worker takes to tell what it counted, when it leaves.
+LAST_WORDS = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
 
@@ -87,10 +89,12 @@ class CrewWorker:
     def _let_go(self) -> None:
         """Tell all that is to be told, so that nothing is held any more."""
         self.lookout.finish(LEASE)
-        settling = self.settler.commands(resting=True)
+        settling = self.settler.commands(counted=False)
         if settling:
             self.settler.settled(settling, self._run(settling, patience=LEASE))
         self.slate.hold_nothing()
+        with contextlib.suppress(StoreError):  # not worth waiting for
+            self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_WORDS)
 
     def _work(self) -> None:
         while not self._must_leave():
@@ -134,7 +138,8 @@ class CrewWorker:
             self.slate.claiming(queue, nonce)
             settling = self.settler.commands()
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
-            *answers, batch = self._run([*settling, claim], patience=LEASE if settling else 0.0)
+            owed = not all(map(is_tally, settling))
+            *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, answers)
             if batch.jobs:
                 return queue, batch

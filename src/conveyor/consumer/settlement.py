@@ -85,14 +85,14 @@ class Settler:
         with self._lock:
             self._others.append(commands.release(self._queue, self._token, ids))
 
-    def commands(self, *, resting: bool = False) -> list[Command]:
-        """Give what must be told, and forget it; with `resting` what was counted as well, however soon."""
+    def commands(self, *, counted: bool = True) -> list[Command]:
+        """Give what must be told, and forget it; without `counted` only what settles jobs."""
         with (
             self._lock
         ):  # queue and token are those of what is done: the next batch begins only after it was taken
             done, others = self._done, self._others
             self._done, self._others = [], []
-            others += self.tally.commands(resting=resting)
+            others += self.tally.commands() if counted else []
             return [commands.finish(self._queue, self._token, done), *others] if done else others
 
     def tallies(self) -> list[Command]:
@@ -103,12 +103,12 @@ class Settler:
     def keep(self, told: Sequence[Command]) -> None:
         """Take commands back that could not be sent; they are given again."""
         with self._lock:
-            self._others[:0] = [one for one in told if not _is_tally(one)]  # those are given again anyway
+            self._others[:0] = [one for one in told if not is_tally(one)]  # those are given again anyway
 
     def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
         """Look at the answers: a job that this worker did not hold any more was finished late."""
         for command, answer in zip(told, answers, strict=True):
-            if _is_tally(command):
+            if is_tally(command):
                 with self._lock:
                     self.tally.confirm(command)
             if command.script is not None and command.script.name == "finish":
@@ -158,5 +158,6 @@ class Settler:
         return Run(job.task, self._preview(job), started, self.worker, tries + 1, waited)
 
 
-def _is_tally(command: Command) -> bool:
+def is_tally(command: Command) -> bool:
+    """Tell whether a command only says what was counted: nobody waits for that."""
     return command.script is not None and command.script.name == "tally"

@@ -14,6 +14,7 @@ import fcntl
 import os
 import pathlib
 import signal
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ SIGNAL = signal.SIGUSR2
 MOST = 64 * 1024
 #: Seconds that a worker is given to begin writing, and seconds without a change after which it has ended.
 PATIENCE, QUIET = 0.8, 0.06
+#: Workers of a consumer that write at once, at most: each is an open file of the supervisor's meanwhile.
+AT_ONCE = 32
 _NAME = "conveyor-stacks"
 
 
@@ -84,11 +87,12 @@ class Stacks:
         self.supervisor = supervisor
         self.answer = answer
         self._dumps: dict[int, _Dump] = {}
+        self._waiting: deque[tuple[Control, Worker]] = deque()
 
     @property
     def hurried(self) -> bool:
-        """Whether something is being written."""
-        return bool(self._dumps)
+        """Whether something is being written, or about to be."""
+        return bool(self._dumps or self._waiting)
 
     def obey(self, order: Control) -> None:
         """Have the named workers, all where none is, write their stacks; the answer is there within about a second."""
@@ -100,10 +104,12 @@ class Stacks:
             elif order.job and worker.job()[1] != order.job:
                 self.answer(order, name, "unknown", "it does not run that job now")
             else:
-                self._begin(order, worker)
+                self._waiting.append((order, worker))
 
     def look(self) -> None:
-        """Answer with what has been written."""
+        """Have those write who are next, and answer with what has been written."""
+        while self._waiting and len(self._dumps) < AT_ONCE:
+            self._begin(*self._waiting.popleft())
         now = clock.monotonic()
         for pid, dump in list(self._dumps.items()):
             size = os.fstat(dump.file).st_size
@@ -117,6 +123,9 @@ class Stacks:
     def _begin(self, order: Control, worker: Worker) -> None:
         if worker.pid in self._dumps:
             self._dumps[worker.pid].orders.append(order)
+            return
+        if worker.pid not in self.supervisor.workers:
+            self.answer(order, worker.name, "done", "no stacks: the worker is gone")
             return
         path = f"/proc/{worker.pid}/fd/{worker.slate.stack_file()}"
         if not _is_ours(path):

@@ -13,7 +13,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Characters of an address that may be watched.
 LONGEST_ADDRESS = 2000
@@ -61,6 +61,8 @@ class Page:
     """Makes what the template shows, as a value; raises NoSuchThing. Times in it are moments, never durations that
     run on, so that a view is equal to the one before unless something happened."""
     question: Callable[[Wanted, Snapshot], Query[Any]] = _ask_nothing
+    slow: Callable[[Wanted, Snapshot], Query[Any]] | None = None
+    """What is asked at most every ten seconds, such as histories; the view then gets a pair of both answers."""
     right: str = "look"
     menu: str = ""
     """The page's entry in the menu; empty: it has none."""

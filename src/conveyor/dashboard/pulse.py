@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor.dashboard.belt import Belt, belt_of
-from conveyor.dashboard.snapshot import Rate, ended
+from conveyor.inspector.snapshot import Rate, ended
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
 MOST_QUEUES = 100

@@ -72,7 +72,7 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
 
 
 def minute(at: float) -> str:
-    """Give the minute of a moment by the clock, in universal time."""
+    """Give the time of day, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
 
 

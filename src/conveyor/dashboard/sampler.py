@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from conveyor import clock
-from conveyor.dashboard import snapshot as snapshots
 from conveyor.dashboard.page import version_of
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.errors import ConveyorError, StoreError
+from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from conveyor.dashboard.page import Book, Page, Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
 #: Seconds between two samples; longer steps where the server takes long to answer.
@@ -26,6 +27,8 @@ STEPS = (1.0, 2.0, 5.0, 15.0)
 TOO_SLOW, FAST_ENOUGH = 0.25, 0.05
 #: Seconds that a page waits for the server before it says that there is no answer.
 WITHIN = 3.0
+#: Seconds that the answer to a page's slow question is good for.
+SLOW_EVERY = 10.0
 #: Pages that are remembered for those who come right after.
 MOST_REMEMBERED = 200
 
@@ -56,6 +59,11 @@ class _Seen(NamedTuple):
     sight: Sight
 
 
+class _Kept(NamedTuple):
+    at: float
+    answer: Any
+
+
 class Sampler:
     """One per process. Its thread runs only while there are watchers."""
 
@@ -71,6 +79,7 @@ class Sampler:
         self._sampled_at = float("-inf")
         self._watchers: set[Watcher] = set()
         self._seen: dict[str, _Seen] = {}
+        self._slow: dict[str, _Kept] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -92,7 +101,7 @@ class Sampler:
             return seen.sight
         if not self.is_fresh():
             self.sample()
-        answers = self._ask(page.question(wanted, self.snapshot))
+        answers = self._ask(self._question(page, wanted))
         return self._remember(page, wanted, answers)
 
     def is_fresh(self) -> bool:
@@ -144,18 +153,17 @@ class Sampler:
             watchers = list(self._watchers)
         pages = self._pages(watchers)
         before = self.snapshot
-        questions: list[Query[Any]] = [snapshots.question(before)]
-        questions += [page.question(wanted, before) for page, wanted in pages.values()]
+        questions = [query for _, _, query in pages.values()]
         began = clock.monotonic()
         try:
-            sample, *answers = self._ask(together(questions))
+            sample, *answers = self._ask(together([snapshots.question(before), *questions]))
         except StoreError as error:
             self._fail(error, watchers)
             return
         self._pace(clock.monotonic() - began)
         self._take(sample, before)
         versions = {}
-        for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
+        for (address, (page, wanted, _)), answer in zip(pages.items(), answers, strict=True):
             try:
                 versions[address] = self._remember(page, wanted, answer).version
             except ConveyorError:  # what it is about has gone; whoever asks for the page is told
@@ -169,13 +177,33 @@ class Sampler:
                 if address in versions:
                     watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
 
-    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
+    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted, Query[Any]]]:
+        """Give the pages that are watched, each with what it asks; one that cannot be asked for is left out."""
         pages = {}
         for address in {address for watcher in watchers for address in watcher.addresses}:
             found = self.book.find(address)
             if found is not None:
-                pages[address] = found
+                with contextlib.suppress(ConveyorError):
+                    pages[address] = (*found, self._question(*found))
         return pages
+
+    def _question(self, page: Page, wanted: Wanted) -> Query[Any]:
+        quick = page.question(wanted, self.snapshot)
+        if page.slow is None:
+            return quick
+        kept = self._slow.get(wanted.address)
+        if kept is not None and clock.monotonic() - kept.at < SLOW_EVERY:
+            return Query(quick.commands, lambda answers: (quick.read(answers), kept.answer))
+        pair = together([quick, page.slow(wanted, self.snapshot)])
+
+        def read(answers: Sequence[Any]) -> tuple[Any, Any]:
+            first, second = pair.read(answers)
+            if len(self._slow) >= MOST_REMEMBERED:
+                self._slow.clear()
+            self._slow[wanted.address] = _Kept(clock.monotonic(), second)
+            return first, second
+
+        return Query(pair.commands, read)
 
     def _ask(self, query: Query[Any]) -> Any:
         if not query.commands:

@@ -17,6 +17,16 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Top:
+    """Show queues, jobs, workers and failures live in the terminal, and stop, cancel or retry them."""
+
+    read_only: Annotated[bool, typer.Option("--read-only", metavar="", help="Show, and change nothing.")] = (
+        False
+    )
+    tasks: TaskModules = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Queues:
     """List all queues: what waits, runs and failed, and who listens."""
 

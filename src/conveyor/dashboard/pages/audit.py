@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from conveyor.acts import Act
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
     from conveyor.inspector.audit import ActRecord
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.query import Query
 
 #: Acts of one page; acts that are looked at for it where there is a filter.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from conveyor.acts import Matching, Operation
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.query import Query
 
 #: Operations of one page.

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.attention import Concern, concerns
+from conveyor.dashboard.figures import Figures, figures
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pulse import Pulse, pulse_of
+from conveyor.inspector import statistics
 from conveyor.store import plain
-from conveyor.store.query import Query
+from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Belts that are drawn; the queue table has all.
 MOST_BELTS = 8
@@ -26,25 +30,39 @@ class Overview(NamedTuple):
     """The queues whose belts are drawn, those with the most to do first."""
     queues: list[str]
     concerns: list[Concern]
+    figures: Figures
+    sparks: Mapping[str, Sequence[int]]
+    """Jobs that ended, by queue, in each of the last 30 minutes."""
 
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
         states = [(name, one.paused, one.maxsize, one.workers > 0) for name, one in self.pulse.queues.items()]
-        return sorted(self.belts), self.queues, self.concerns, sorted(states)
+        return sorted(self.belts), self.queues, self.concerns, sorted(states), self.figures, self.sparks
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
     return Query((plain.info("memory"),), lambda answers: answers[0])
 
 
-def _view(_: Wanted, snapshot: Snapshot, memory: dict[str, str]) -> Overview:
+def _slow(_: Wanted, snapshot: Snapshot) -> Query[Any]:
+    busiest = list(pulse_of(snapshot, 1.0).queues)
+    asked = together([figures(busiest, snapshot.at), statistics.sparkline(busiest, snapshot.at)])
+    return Query(asked.commands, asked.read)
+
+
+def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
+    memory, (hour, sparks) = answers
     pulse = pulse_of(snapshot, 1.0)
     return Overview(
         pulse=pulse,
         belts=list(pulse.queues)[:MOST_BELTS],
         queues=sorted(pulse.queues),
         concerns=concerns(snapshot, memory),
+        figures=hour,
+        sparks=sparks,
     )
 
 
-OVERVIEW = Page("overview", "/", "Overview", _view, _question, menu="Overview", key="o", section="Overview")
+OVERVIEW = Page(
+    "overview", "/", "Overview", _view, _question, _slow, menu="Overview", key="o", section="Overview"
+)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.workers import WorkerRow
-    from conveyor.dashboard.snapshot import Snapshot
     from conveyor.inspector.listing import JobRow
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.statistics import Point, TaskFigures
 
 #: Workers that are listed, those at work on this queue first; the workers page has all.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.dashboard.pulse import MOST_QUEUES
-from conveyor.dashboard.snapshot import Rate
 from conveyor.inspector import statistics
+from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.commands import Count
     from conveyor.store.query import Query
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.dashboard.snapshot import Snapshot
     from conveyor.inspector.history import Finish, HistoryPage
+    from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.workers import Found
 
 #: Runs that are shown.

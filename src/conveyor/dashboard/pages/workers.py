@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.paging import Slice
-    from conveyor.dashboard.snapshot import Snapshot
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
 ROOM = 46

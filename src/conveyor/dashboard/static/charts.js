@@ -30,6 +30,10 @@ function seconds(value) {
   return `${Math.round(value * 1000)} ms`;
 }
 
+function clock(at) {
+  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+}
+
 function options(figure, names, width) {
   const line = colour("--line");
   const soft = colour("--soft");
@@ -41,9 +45,9 @@ function options(figure, names, width) {
     cursor: { points: { size: 6 } },
     legend: { live: true },
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, figure.dataset.unit === "s" ? 0.1 : 4)] } },
-    axes: [axis, { ...axis, size: 60, values: (_, all) => all.map(write) }],
+    axes: [{ ...axis, values: (_, all) => all.map(clock) }, { ...axis, size: 60, values: (_, all) => all.map(write) }],
     series: [
-      { label: "time" },
+      { label: "time", value: (_, at) => (at === null ? "–" : clock(at)) },
       ...names.map((label, at) => ({
         label,
         stroke: colour(COLOURS[at % COLOURS.length]),

@@ -1,4 +1,4 @@
-"""What the page knows of a whole server at one moment: counts of all queues, reports of all consumers."""
+"""What is known of a whole server at one moment: counts of all queues, reports of all consumers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,34 @@
+"""`conveyor top`: the live view in the terminal, until somebody leaves."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from conveyor.cli import exits
+from conveyor.cli.desk import open_actions, open_store
+from conveyor.cli.exits import Usage
+from conveyor.cli.output import is_terminal
+from conveyor.cli.tasks import known_tasks
+
+try:
+    from conveyor.top.app import Top
+except ImportError as error:  # the extra is not installed
+    message = f"the terminal view is not installed: there is no {error.name}"
+    raise Usage(message, hint='pip install "conveyor[top]"') from error
+
+if TYPE_CHECKING:
+    from conveyor.cli.commands.look import Top as Asked
+
+
+def show(asked: Asked) -> int:
+    """Show one server until somebody leaves."""
+    if not (is_terminal() and sys.stdout.isatty()):
+        message = "top needs a terminal to draw on"
+        raise Usage(message, hint="`conveyor status --json` gives the same to a program")
+    if asked.tasks:  # then it is known which of their arguments are secret
+        known_tasks(asked.tasks)
+    client = open_store()
+    app = Top(client, open_actions(client).actor, read_only=asked.read_only)
+    app.run()
+    return exits.OK if app.return_code in {0, None} else exits.FAILED
