@@ -81,8 +81,8 @@ def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, v
     assert "0001/1 busy video.split attempt 2" in words
     assert html.count('<td class="n" data-label="Place">') == 10
     assert "All 12 that wait" in words
-    assert html.count('<figure class="card chart"') == 2
-    assert html.count("data-v=") == 60 * (4 + 5)
+    assert html.count('<figure class="chart card"') == 2
+    assert html.count("data-v=") == 60 * (3 + 5)
     assert 'href="/jobs?queue=video&amp;state=running"' in html
     assert 'data-typed="video"' in html
     visitor.see("/queues/nothing", 404)
@@ -90,15 +90,15 @@ def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, v
 
 def test_what_ended_is_told_by_task_and_minute(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 1)
-    assert "Nothing has ended in this hour" in visitor.see("/queues/video")
+    assert "Nothing has ended in the last hour" in visitor.see("/queues/video")
     tally = Tally("ann/1")
     for elapsed in (0.2, 4.0):
         tally.add("video", "video.cut", "succeeded", elapsed)
     tally.add("video", "video.cut", "failed", 1.0)
     one_server.client.run_all(tally.commands(resting=True))
-    html = visitor.see("/queues/video?look=again")
+    html = Visitor(one_server.url).see("/queues/video")  # one that does not remember the answer of just now
     assert "video.cut 3 1" in words_of(html)
-    assert "2 jobs succeeded in the last 60 minutes, 1 failed or were lost." in html
+    assert "2 jobs succeeded in the last 60 minutes, 1 failed or were lost" in html
     assert "3 jobs ended in 30 minutes" in visitor.see("/queues")
 
 
