@@ -159,3 +159,17 @@ def test_no_filter_is_more_than_a_page_can_take(one_server: Any, visitor: Visito
         assert not set(Tags(reply.text).found) & {("script",), ("img", "src", "onerror"), ("svg", "onload")}
     for path in ("/queues/", "/workers/rack-0001/", "/workers/", "/operations/"):
         assert visitor.get(path + quote(nasty, safe="")).status_code < 500
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 1e300, -1e300, -1.0, 1e18])
+def test_no_number_that_a_program_tells_is_more_than_a_page_can_take(
+    one_server: Any, visitor: Visitor, number: float
+) -> None:
+    put(one_server)
+    odd = [
+        worker("rack-0001/1", done=number, total=number, cpu=number, busy_for=number),
+        worker("rack-0001/2", done=1.0, total=number),
+    ]
+    tell(one_server, report(workers=odd, started=number, at=number))
+    for address in ALL:
+        visitor.see(address)
