@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ from conveyor.dashboard.svg import gantt, sparkline, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+#: Moments that can be written as a date: until the year 9000.
+_LATEST = 7000 * 365 * _DAY
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -30,7 +33,7 @@ def rate(value: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """Give a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -62,7 +65,7 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
 
     kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time).
     """
-    if not at:
+    if not at or not 0 < at < _LATEST:
         return Markup("–")
     when = dt.datetime.fromtimestamp(at, dt.UTC)
     text = when.strftime("%Y-%m-%d %H:%M:%S UTC")
