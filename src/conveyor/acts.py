@@ -64,10 +64,6 @@ class Matching(msgspec.Struct, frozen=True):
     before_score: float = 0.0
     """Only dead jobs that died before this, ms since 1970; only for retry and discard."""
 
-    def by_call(self) -> bool:
-        """Tell whether the jobs' bytes must be read to decide."""
-        return bool(self.task or self.group)
-
 
 class Cursor(msgspec.Struct, frozen=True):
     """How far an operation is in an index of its queue."""

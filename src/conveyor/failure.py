@@ -54,6 +54,19 @@ def innermost(traceback: str) -> Place | None:
     return own or last
 
 
+def marked(traceback: str) -> list[tuple[str, bool]]:
+    """Give each line of a traceback, and whether it belongs to a place in the user's own code."""
+    found, own = [], False
+    for line in traceback.rstrip("\n").split("\n"):
+        frame = _FRAME.match(line)
+        if frame:
+            own = _is_own(frame[1])
+        elif line[:4].strip(" |") or not line.strip():
+            own = False
+        found.append((line, own))
+    return found
+
+
 def _frames(traceback: str) -> list[tuple[str, str, str]]:
     """Give the frames of the exception that was raised in the end, not those of its causes or in its message."""
     for chain in _CHAINS:

@@ -18,8 +18,11 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PRODUCER_LENGTH = 10
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _PER_PRODUCER = len(_PAIRS) ** 2
-_VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
-_VALID_QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+#: What the whole of a job's id, and of a queue's name, looks like.
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+QUEUE_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+_VALID_ID = re.compile(ID_PATTERN, re.ASCII)
+_VALID_QUEUE = re.compile(QUEUE_PATTERN, re.ASCII)
 
 
 class _Numbers:

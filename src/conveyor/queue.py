@@ -160,9 +160,14 @@ class Queue:
         """Put a call for each tuple of positional arguments, some hundred per round trip; gives the handles."""
         return self._submit(function, [(args, {}) for args in calls])
 
-    def submit_parts(self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /) -> list[Job[R]]:
-        """Put a call for each set of keyword arguments; gives the handles in order."""
-        return self._submit(function, [((), dict(part)) for part in parts])
+    def submit_parts(
+        self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
+    ) -> list[Job[R]]:
+        """Put a call for each set of keyword arguments; gives the handles in order.
+
+        Raises Full where there is no room within `timeout` seconds.
+        """
+        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
@@ -175,7 +180,10 @@ class Queue:
         return _results(jobs, Deadline(timeout))
 
     def _submit(
-        self, function: Callable[..., R], calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+        self,
+        function: Callable[..., R],
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]],
+        deadline: Deadline | None = None,
     ) -> list[Job[R]]:
         put: PutOptions = getattr(function, "put", PutOptions())
         run: RunOptions = getattr(function, "run", RunOptions())
@@ -186,7 +194,7 @@ class Queue:
                 check(*args, **kwargs)
         inbox = inbox_of(self.client)
         covered = inbox.open_for(self.name)
-        names = self._put(data, Deadline(None), put)
+        names = self._put(data, deadline or Deadline(None), put)
         if names and ids.producer_of(names[0]) != inbox.name:
             covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
         return jobs_of(names, self.name, self.client, signature_of(function), covered)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.acts import Matching, Operation
-    from conveyor.call import Call
     from conveyor.store import Client
 
     Rows = list[tuple[str, float]]
@@ -134,22 +133,20 @@ def _ready_cursor(client: Client, queue: str, place: int) -> Cursor:
 
 
 def _matching(client: Client, queue: str, matching: Matching, names: Sequence[str]) -> list[str]:
-    if not matching.by_call():
+    if matching.group and names:
+        groups = client.run(plain.fields(queue, "groups", names))
+        wanted = matching.group.encode()
+        names = [name for name, group in zip(names, groups, strict=True) if group == wanted]
+    if not matching.task:
         return list(names)
     found = []
     for first in range(0, len(names), READ_AT_ONCE):
         some = names[first : first + READ_AT_ONCE]
         for job, data in zip(some, client.run(plain.fields(queue, "jobs", some)), strict=True):
             call = read_call(data or b"")
-            if call is not None and _fits(call, matching):
+            if call is not None and call.task == matching.task:
                 found.append(job)
     return found
-
-
-def _fits(call: Call, matching: Matching) -> bool:
-    if matching.task and call.task != matching.task:
-        return False
-    return not matching.group or getattr(call, "group", "") == matching.group
 
 
 def _act(client: Client, operation: Operation, names: Sequence[str]) -> int:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import ids
 from conveyor.cli import exits, talk_producer
-from conveyor.cli.arguments import bind
 from conveyor.cli.ask import asker, terminal_or
 from conveyor.cli.desk import open_store
 from conveyor.cli.follow import follow
 from conveyor.cli.output import count_of, document, note
 from conveyor.cli.placing import place
 from conveyor.cli.tasks import find_task, known_tasks
+from conveyor.parameters import bind
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.work import Produce

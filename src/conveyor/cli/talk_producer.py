@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from conveyor.cli import exits
-from conveyor.cli.arguments import as_words, convert, parameters_of
 from conveyor.cli.ask import Choice
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.follow import follow
@@ -15,12 +14,13 @@ from conveyor.cli.output import count_of, note
 from conveyor.cli.placing import place
 from conveyor.cli.tasks import find_task
 from conveyor.errors import BadCall, BadInput
+from conveyor.parameters import as_words, convert, parameters_of
 
 if TYPE_CHECKING:
-    from conveyor.cli.arguments import Parameter
     from conveyor.cli.ask import Asker
     from conveyor.inspector import Inspector
     from conveyor.order import Order
+    from conveyor.parameters import Parameter
     from conveyor.tasks import Registry, Task
 
 #: Consumers that are named one by one.

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from conveyor import loading
 from conveyor.cli import exits
-from conveyor.cli.arguments import parameters_of, usage
 from conveyor.cli.exits import NotFound, closest
 from conveyor.cli.output import Column, document, note, screen, table
 from conveyor.consumer import loading_tasks
 from conveyor.errors import ConveyorError, UnknownTask
+from conveyor.parameters import parameters_of, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.cli.arguments import Parameter
     from conveyor.cli.commands.look import Tasks
+    from conveyor.parameters import Parameter
     from conveyor.tasks import Registry, Task
 
 _COLUMNS = (
@@ -59,30 +56,17 @@ def show(asked: Tasks) -> int:
 
 def known_tasks(modules: Sequence[str] = ()) -> Registry:
     """Give the tasks that are known in the working folder; raises ConveyorError where a module cannot be imported."""
-    here = os.getcwd()  # noqa: PTH109 - text is what the path holds
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return loading_tasks.known_here(tuple(modules))
-    except ConveyorError:
-        raise
-    except Exception as error:
-        names = ", ".join(modules or loading.found_modules())
-        message = f"the tasks cannot be imported: {type(error).__name__}: {error}"
-        raise ConveyorError(message, hint=f"python -c 'import {names}' shows where it fails") from error
+    return loading_tasks.known_here(tuple(modules))
 
 
 def find_task(registry: Registry, name: str) -> Task[..., Any]:
     """Give a task by its name; raises NotFound with the names that are close."""
     try:
-        return registry.find(name)
+        return loading_tasks.task_named(registry, name)
     except UnknownTask:
         message = f"no task is called {name!r} here"
         hint = closest(name, registry.names()) or "`conveyor tasks` lists them; --tasks MODULE brings more"
         raise NotFound(message, hint=hint) from None
-    except ImportError as error:
-        message = f"the task {name} needs a library that is not installed: {error.name or error}"
-        raise ConveyorError(message, hint='pip install "conveyor[all]"') from error
 
 
 def _show_one(task: Task[..., Any], *, as_json: bool) -> int:

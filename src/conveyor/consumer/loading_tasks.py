@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor import loading, task_def
+from conveyor.errors import ConveyorError
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
-    from conveyor.tasks import Registry
+    from conveyor.tasks import Registry, Task
 
 
 def load(settings: ConsumerSettings) -> Registry:
@@ -26,8 +28,31 @@ def load(settings: ConsumerSettings) -> Registry:
 
 
 def known_here(modules: tuple[str, ...] = ()) -> Registry:
-    """Give the registry of this process: the tasks that come with Conveyor and those found in the working folder."""
+    """Give the registry of this process: the tasks that come with Conveyor and those found in the working folder.
+
+    Raises ConveyorError where a module cannot be imported.
+    """
+    here = os.getcwd()  # noqa: PTH109 - text is what the path holds
+    if here not in sys.path:
+        sys.path.insert(0, here)
     registry.promise(task_def.TASKS)
-    for module in modules or tuple(loading.found_modules()):
-        registry.load(module)
+    names = modules or tuple(loading.found_modules())
+    try:
+        for module in names:
+            registry.load(module)
+    except ConveyorError:
+        raise
+    except Exception as error:
+        message = f"the tasks cannot be imported: {type(error).__name__}: {error}"
+        hint = f"python -c 'import {', '.join(names)}' shows where it fails"
+        raise ConveyorError(message, hint=hint) from error
     return registry
+
+
+def task_named(known: Registry, name: str) -> Task[..., Any]:
+    """Give a task by its name; raises UnknownTask, or ConveyorError where it needs what is not installed."""
+    try:
+        return known.find(name)
+    except ImportError as error:
+        message = f"the task {name} needs a library that is not installed: {error.name or error}"
+        raise ConveyorError(message, hint='pip install "conveyor[all]"') from error

@@ -9,7 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import conveyor
-from conveyor.dashboard import assets, pages
+from conveyor.actions import OperationRunner
+from conveyor.dashboard import api, assets, known_tasks, metrics, pages
+from conveyor.dashboard.api import ApiDesk
 from conveyor.dashboard.live import Live
 from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
@@ -30,6 +32,8 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
     sampler = Sampler(client, book)
     site = Site(client, sampler, book, facts)
     live = Live(sampler)
+    known_tasks.use(tasks)
+    desk = ApiDesk(client, sampler, OperationRunner(client), policy)
 
     async def healthy(_: Request) -> Response:
         """Answer that this process lives; asks nobody."""
@@ -49,6 +53,8 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         Route("/readyz", ready),
         Route("/api/v1/events", live.stream),
         Route("/api/v1/snapshot", live.snapshot),
+        metrics.route(client, sampler),
+        *api.routes(desk),
         Route("/{path:path}", site.answer),
     ]
     return Starlette(routes=routes)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from conveyor.dashboard.svg import gantt, sparkline
+from conveyor.dashboard.svg import gantt, sparkline, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -124,6 +124,7 @@ def environment() -> jinja2.Environment:
     env.globals |= {
         "icon": icon,
         "sparkline": sparkline,
+        "steps": steps,
         "gantt": gantt,
     }
     return env

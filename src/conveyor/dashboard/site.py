@@ -41,8 +41,8 @@ class Site:
         if found is None:
             return self.problem(request, 404, "There is no such page", path)
         page, wanted = found
-        access = request.state.access
-        if not access.may(page.right):
+        access, queue = request.state.access, wanted.parts.get("queue")
+        if not access.may(page.right) or (queue is not None and not access.may(page.right, queue)):
             return self.problem(
                 request, 403, "You may not see this page", f"it needs the right to {page.right}"
             )

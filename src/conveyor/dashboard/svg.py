@@ -39,6 +39,17 @@ def sparkline(values: Sequence[float], words: str, kind: str = "") -> Markup:
     ).format(kind, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, words, area, " ".join(points))
 
 
+def steps(values: Sequence[int], words: str) -> Markup:
+    """Give whole numbers from left to right as an area of steps: short enough to stand in every row of a table."""
+    most = max(values, default=0) or 1
+    step = _WIDTH // max(len(values), 1)
+    heights = [_HEIGHT - round(value / most * (_HEIGHT - 2)) if value else _HEIGHT for value in values]
+    path = "".join(f"V{height}h{step}" for height in heights)
+    return Markup(
+        '<svg class="steps" viewBox="0 0 {} {}" role="img" aria-label="{}"><path d="M0 {}{}V{}z"/></svg>'
+    ).format(_WIDTH, _HEIGHT, words, _HEIGHT, path, _HEIGHT)
+
+
 def gantt(bars: Sequence[Bar], begin: float, end: float) -> Markup:
     """Give a strip of attempts between two moments, one row each; text for readers stands in a table beside it."""
     span = max(end - begin, 1e-6)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.outcome import Settled
+    from conveyor.store.commands import Command
     from conveyor.store.records import GroupSlice
 
 #: Dead letters of one queue that are looked at: a queue keeps no more.
@@ -58,20 +59,27 @@ def groups(queues: Sequence[str], most: int = MOST_DEAD) -> Query[list[GroupCoun
     Of each queue the `most` that died last are looked at, a thousand at a time, so that no command keeps the server for
     long; they are counted while others may die.
     """
-    firsts = range(0, most, records.MOST_ENTRIES)
-    asked = [
-        (queue, records.dead_groups(queue, first, min(records.MOST_ENTRIES, most - first)))
-        for queue in queues
-        for first in firsts
-    ]
+    asked = _slices(queues, most)
+    return Query(
+        tuple(command for _, command in asked),
+        lambda answers: [group for group, _ in _merged(asked, answers)],
+    )
 
-    def read(answers: Sequence[Any]) -> list[GroupCount]:
-        found: dict[tuple[str, str], GroupCount] = {}
-        for (queue, _), slices in zip(asked, answers, strict=True):
-            for one in slices:
-                key = (queue, one.fingerprint)
-                found[key] = _with(found.get(key), queue, one)
-        return sorted(found.values(), key=lambda group: group.last_seen, reverse=True)
+
+def overview(queues: Sequence[str], most: int = MOST_DEAD) -> Query[tuple[list[Sample], int]]:
+    """What the 50 groups with the latest death say, as `groups` and `samples` do, but in one round trip.
+
+    The number is that of all groups. A group whose reason is not there is shown with empty texts.
+    """
+    asked = _slices(queues, most, MOST_SAMPLES)
+
+    def read(answers: Sequence[Any]) -> tuple[list[Sample], int]:
+        found = _merged(asked, answers)
+        shown = [
+            _sample(group, reason) if reason else Sample(group, "", "", "", "")
+            for group, reason in found[:MOST_SAMPLES]
+        ]
+        return shown, len(found)
 
     return Query(tuple(command for _, command in asked), read)
 
@@ -101,6 +109,25 @@ def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
     )
 
 
+def _slices(queues: Sequence[str], most: int, told: int = 0) -> list[tuple[str, Command]]:
+    return [
+        (queue, records.dead_groups(queue, first, min(records.MOST_ENTRIES, most - first), told))
+        for queue in queues
+        for first in range(0, most, records.MOST_ENTRIES)
+    ]
+
+
+def _merged(asked: Sequence[tuple[str, Command]], answers: Sequence[Any]) -> list[tuple[GroupCount, bytes]]:
+    """Put the slices of each queue together, those with the latest death first; with what the latest one says."""
+    found: dict[tuple[str, str], tuple[GroupCount, bytes]] = {}
+    for (queue, _), slices in zip(asked, answers, strict=True):
+        for one in slices:
+            key = (queue, one.fingerprint)
+            known, reason = found.get(key, (None, one.reason))
+            found[key] = (_with(known, queue, one), reason)
+    return sorted(found.values(), key=lambda item: item[0].last_seen, reverse=True)
+
+
 def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:
     return [items[first : first + size] for first in range(0, len(items), size)]
 
@@ -108,7 +135,7 @@ def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:
 def _with(known: GroupCount | None, queue: str, one: GroupSlice) -> GroupCount:
     """Add the next older slice to what is known of a group."""
     if known is None:
-        return GroupCount(queue, *one)
+        return GroupCount(queue, *one[:-1])
     return replace(
         known,
         count=known.count + one.jobs,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Log lines of one story, and of one look for new ones.
 MOST_LINES = 500
+#: Bytes that are kept of a job that is none.
+HEAD = 256
 #: Characters of a story's preview.
 PREVIEW_ROOM = 2000
 #: The states of the indexes in the words for people.
@@ -78,6 +80,14 @@ class JobStory:
     crashes: int
     put_at: float | None
     """Seconds since 1970, by the producer's clock."""
+    dead: bool = False
+    """Whether it is a dead letter, that can be retried or discarded."""
+    since: float | None = None
+    """When it was claimed by who runs it now, seconds since 1970 by the server's clock."""
+    size: int = 0
+    """Bytes of the job; 0 once it is over."""
+    head: bytes = b""
+    """The first 256 of them, where they are no job."""
 
 
 def story(queue: str, job_id: str, labels_of: LabelsOf = lambda _: Labels()) -> Query[JobStory | None]:
@@ -158,10 +168,14 @@ def _told(
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-        worker=_holder(state),
+        worker=_lease(state)[1],
         retries=retries,
         crashes=crashes,
         put_at=put_at,
+        dead=state.state == "dead",
+        since=_lease(state)[0],
+        size=len(state.data),
+        head=b"" if readable else state.data[:HEAD],
     )
 
 
@@ -190,10 +204,12 @@ def _settled(state: State) -> Settled | None:
         return None
 
 
-def _holder(state: State) -> str:
+def _lease(state: State) -> tuple[float | None, str]:
+    """Give since when a job is taken, and by whom: a token is the time of its claim in microseconds."""
     if state.state != "leased" or not isinstance(state.detail, bytes):
-        return ""
-    return state.detail.split()[1].decode(errors="replace")
+        return None, ""
+    token, owner, *_ = (*state.detail.decode(errors="replace").split(" "), "", "")
+    return (int(token) / 1e6 if token.isdecimal() else None), owner
 
 
 def _progress(data: bytes) -> control.Progress | None:

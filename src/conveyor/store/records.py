@@ -40,6 +40,8 @@ class GroupSlice(NamedTuple):
     first_seen: float
     """Time of the first death, seconds since 1970, by the server's clock."""
     last_seen: float
+    reason: bytes = b""
+    """The outcome of the one that died last; empty where it was not asked for, or there is none."""
 
 
 def checked_entry(text: str) -> str:
@@ -82,18 +84,27 @@ def knows(queue: str, job_id: str) -> list[Command]:
     ]
 
 
-def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES) -> Command:
-    """Answer the GroupSlices of the dead letters from place `first` on, counted from the one that died last."""
+def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0) -> Command:
+    """Answer the GroupSlices of the dead letters from place `first` on, counted from the one that died last.
+
+    Of the `told` groups (at most 50) with the latest death, the reason is given, too.
+    """
 
     def read(reply: Sequence[Any]) -> list[GroupSlice]:
         return [
             GroupSlice(
-                name.decode(), number, newest.decode(), float(oldest_at) / 1000, float(newest_at) / 1000
+                name.decode(),
+                number,
+                newest.decode(),
+                float(oldest_at) / 1000,
+                float(newest_at) / 1000,
+                reason,
             )
-            for name, number, newest, newest_at, oldest_at in zip(*[iter(reply)] * 5, strict=True)
+            for name, number, newest, newest_at, oldest_at, reason in zip(*[iter(reply)] * 6, strict=True)
         ]
 
-    words = (2, keys.key(queue, "dead"), keys.key(queue, "groups"), first, first + count - 1)
+    named = (keys.key(queue, name) for name in ("dead", "groups", "reasons"))
+    words = (3, *named, first, first + count - 1, told)
     return Command(words, scripts.load_plain("groups"), read)
 
 

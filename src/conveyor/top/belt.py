@@ -27,9 +27,7 @@ BLOCKED_ROOM, SIGN_ROOM = 4, 8
 
 
 def state_of(worker: WorkerReport) -> str:
-    """Give what a worker does, in one of the words of `SIGNS`; paused while it finishes a job is busy still."""
-    if getattr(worker, "paused", False) and worker.state != "busy":
-        return "paused"
+    """Give what a worker does, in one of the words of `SIGNS`."""
     return worker.state if worker.state in SIGNS else "idle"
 
 

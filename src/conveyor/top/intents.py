@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from conveyor.top import acting
 from conveyor.top.acting import Intent
-from conveyor.top.belt import state_of
 
 if TYPE_CHECKING:
     from conveyor.control import WorkerReport
@@ -36,7 +35,7 @@ def about_worker(key: str, sight: Sight, name: str) -> Intent | str:
 
 def _pause_worker(worker: WorkerReport) -> Intent:
     name = worker.name
-    if getattr(worker, "paused", False) or state_of(worker) == "paused":
+    if worker.paused:
         return Intent(
             f"Resume worker {name}?", "It takes jobs again.", "Resume", acting.tell_worker("resume", name)
         )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.inspector.jobs import JobLine
-from conveyor.top.panes import Pane, contains
-from conveyor.top.questions import STATES, Ended
+from conveyor.top.panes import Pane
+from conveyor.top.questions import SEARCHED, STATES
 from conveyor.top.table import Column, Row
 from conveyor.top.words import COLOURS, clean, elapsed, progress, right, took
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
     from conveyor.control import WorkerReport
     from conveyor.inspector.history import Finish
+    from conveyor.inspector.listing import JobRow
     from conveyor.store.commands import Count
-    from conveyor.top.questions import Place
     from conveyor.top.watch import Sight
 
 _JOB = Column("job", 14)
@@ -62,7 +61,6 @@ _EMPTY = {
 }
 #: Counts that have another name than the list.
 _COUNTED = {"waiting": "ready", "running": "leased"}
-_UNKNOWN = JobLine("", "", "…", "", 0.0)
 
 
 def columns(sight: Sight) -> Sequence[Column]:
@@ -70,54 +68,35 @@ def columns(sight: Sight) -> Sequence[Column]:
     return COLUMNS[sight.wish.state]
 
 
-def rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:
+def rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:  # noqa: ARG001 - the server has filtered
     """Give a row for each job of the list that is open."""
     if sight.wish.state == "finished":
         return [_finish(sight, one) for one in sight.finished]
     workers = {worker.job: worker for worker in sight.snapshot.workers() if worker.job}
-    found = []
-    for place in sight.places:
-        line = sight.known.lines.get(place.id, _UNKNOWN)
-        ending = sight.known.endings.get(place.id, Ended("", ""))
-        worker = workers.get(place.id)
-        told = (
-            place.id,
-            line.task,
-            line.arguments,
-            ending.kind,
-            ending.message,
-            worker.name if worker else "",
-        )
-        if contains(text, *told):
-            found.append(Row(place.id, _cells(sight, place, line, worker, widths)))
-    return found
+    return [Row(job.id, _cells(sight, job, workers.get(job.id), widths)) for job in sight.jobs]
 
 
-def _cells(
-    sight: Sight, place: Place, line: JobLine, worker: WorkerReport | None, widths: Sequence[int]
-) -> tuple[Text, ...]:
-    job, task, arguments = (
-        Text(place.id),
-        Text(clean(line.task) or "item"),
-        Text(clean(line.arguments), "dim"),
-    )
+def _cells(sight: Sight, job: JobRow, worker: WorkerReport | None, widths: Sequence[int]) -> tuple[Text, ...]:
+    name, task = Text(job.id), Text(clean(job.task) or "item")
+    arguments = Text(clean(job.arguments), "dim")
+    now = sight.now()
     if sight.wish.state == "delayed":
-        return job, right(elapsed(place.score / 1000 - sight.snapshot.at)), task, arguments
+        return name, right(elapsed((job.due_at or now) - now)), task, arguments
     if sight.wish.state == "dead":
-        ending = sight.known.endings.get(place.id, Ended("", ""))
-        error = Text.assemble((ending.kind or "lost", "red"), f" {clean(ending.message)}")
-        return job, task, error, arguments, right(elapsed(sight.snapshot.at - place.score / 1000))
+        error = Text.assemble((clean(job.kind) or "lost", "red"), f" {clean(job.message)}")
+        return name, task, error, arguments, right(elapsed(now - (job.since or now)))
     if sight.wish.state == "waiting":
-        return job, task, arguments
-    if worker is None:  # just begun, or held by a worker that has others to do first
-        return job, task, Text("…", "dim"), right(""), Text(""), arguments
-    begun = (sight.begun or {}).get(worker.name, clock.monotonic())
+        return name, task, arguments
+    begun = now - (job.since or now)
+    if worker is not None and sight.begun and worker.name in sight.begun:
+        begun = clock.monotonic() - sight.begun[worker.name]
+    told = job.progress
     return (
-        job,
+        name,
         task,
-        Text(clean(worker.name)),
-        right(elapsed(clock.monotonic() - begun)),
-        progress(worker.done, worker.total, worker.message, widths[4]),
+        Text(clean(job.worker)),
+        right(elapsed(begun)),
+        progress(told.done, told.total, told.message, widths[4]) if told is not None else Text(),
         arguments,
     )
 
@@ -133,7 +112,7 @@ def _finish(sight: Sight, one: Finish) -> Row:
             right(took(note.elapsed)),
             Text(clean(note.worker)),
             Text(clean(note.arguments), "dim"),
-            right(elapsed(sight.snapshot.at - note.at)),
+            right(elapsed(sight.now() - note.at)),
         ),
     )
 
@@ -155,8 +134,8 @@ def _number(count: Count, state: str) -> str:
 def empty(sight: Sight, text: str) -> str:
     """Say that there are no jobs, and what to do."""
     if text:
-        where = "the last 1,000 runs" if sight.wish.state == "finished" else f"the first {len(sight.places)}"
-        return f"None of {where} contains {text!r}. Esc takes the filter away."
+        where = "last 1,000 runs" if sight.wish.state == "finished" else f"first {SEARCHED:,} jobs"
+        return f"None of the {where} contains {text!r}. Esc takes the filter away."
     return _EMPTY[sight.wish.state].format(queue=sight.wish.queue or "QUEUE")
 
 

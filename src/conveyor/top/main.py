@@ -88,8 +88,7 @@ class Main(Screen[None]):
         """What must be asked for what is shown."""
         name = PANES[self.pane].name
         if name == "jobs":
-            text = self.texts[self.pane] if self.state == "finished" else ""
-            return Wish(self.queue, self.state, text)
+            return Wish(self.queue, self.state, self.texts[self.pane])
         return Wish(failures=name == "failures")
 
     def show(self, sight: Sight, head: Text, deed: Text, *, read_only: bool) -> None:
@@ -130,7 +129,7 @@ class Main(Screen[None]):
         if self._sight is not None and name == "jobs":
             heading.say(jobs_pane.heading(self._sight, self.queue, self.state))
         acts = [] if self.read_only else list(ACTS[name])
-        words = [_MORE[name], *acts, "/ filter", "p freeze", "? help", "q quit"]
+        words = [_MORE[name], *acts, "/ filter", "? help", "q quit"]
         self.query_one("#keys", Line).say(Text(" " + "  ".join(words)))
 
     def intent(self, key: str, sight: Sight) -> Intent | str:

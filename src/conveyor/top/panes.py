@@ -115,8 +115,7 @@ def _worker_cells(
     sight: Sight, consumer: ConsumerReport, worker: WorkerReport, room: int
 ) -> tuple[Text, ...]:
     state = state_of(worker)
-    word = "busy, ⏸" if state == "busy" and getattr(worker, "paused", False) else state
-    cpu, used = getattr(worker, "cpu", None), getattr(worker, "memory", 0)
+    word = "busy, ⏸" if state == "busy" and worker.paused else state
     begun = (sight.begun or {}).get(worker.name)
     return (
         Text(clean(worker.name)),
@@ -126,8 +125,8 @@ def _worker_cells(
         Text(worker.queue or ", ".join(consumer.queues), "" if worker.queue else "dim"),
         right(elapsed(clock.monotonic() - begun) if begun is not None and worker.job else ""),
         progress(worker.done, worker.total, worker.message, room),
-        right(f"{cpu:.0%}" if cpu is not None else "", "" if cpu else "dim"),
-        right(memory(used) if used else ""),
+        right(f"{worker.cpu:.0%}", "" if worker.cpu else "dim"),
+        right(memory(worker.memory) if worker.memory else ""),
         number(worker.jobs_done),
     )
 
@@ -145,7 +144,7 @@ def failure_rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:  
             Text(clean(sample.task) or "?"),
             Text.assemble((sample.kind or "lost", "red"), f" {clean(sample.message)}"),
             Text(clean(sample.where), "dim"),
-            right(elapsed(sight.snapshot.at - group.last_seen)),
+            right(elapsed(sight.now() - group.last_seen)),
         )
         found.append(Row(f"{group.queue} {group.fingerprint}", cells))
     return found

@@ -7,21 +7,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
-from conveyor.errors import StoreError
+from conveyor.errors import ConveyorError
 from conveyor.inspector import failures, stories
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
+from conveyor.tasks import registry
 from conveyor.top import questions
-from conveyor.top.questions import Known, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.inspector.history import Finish
+    from conveyor.inspector.listing import JobRow
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory
     from conveyor.store import Client
-    from conveyor.top.questions import Place
+    from conveyor.top.questions import Wish
 
 #: Seconds between two looks; longer steps where the server takes long to answer.
 STEPS = (1.0, 2.0, 5.0, 15.0)
@@ -37,8 +38,7 @@ class Sight:
 
     snapshot: Snapshot = snapshots.NOTHING
     wish: Wish = questions.NO_WISH
-    places: Sequence[Place] = ()
-    known: Known = questions.NOTHING_KNOWN
+    jobs: Sequence[JobRow] = ()
     finished: Sequence[Finish] = ()
     failures: Sequence[failures.Sample] = ()
     story: JobStory | None = None
@@ -49,6 +49,10 @@ class Sight:
     interval: float = STEPS[0]
     trouble: str = ""
     hint: str = ""
+
+    def now(self) -> float:
+        """Give the server's time, as far as it can be told from here."""
+        return self.snapshot.at + clock.monotonic() - self.seen_at
 
 
 class _Begun(NamedTuple):
@@ -63,7 +67,7 @@ class Watch:
         self.client = client
         self.paused = False
         self._tell = tell
-        self._wish = Wish()
+        self._wish = questions.NO_WISH
         self._step = 0
         self._sight = Sight()
         self._begun: dict[str, _Begun] = {}
@@ -101,7 +105,7 @@ class Watch:
                     self._sight = self._look()
                     self._pace(clock.monotonic() - began)
                     pause = self._sight.interval
-                except StoreError as error:
+                except ConveyorError as error:
                     self._sight = self._troubled(error)
                     pause = AGAIN
                 if not self._ended:
@@ -119,38 +123,30 @@ class Watch:
 
     def _ask(self, last: Sight, wish: Wish) -> tuple[Sight, bool]:
         before = last.snapshot
-        same = (last.wish.queue, last.wish.state) == (wish.queue, wish.state)
-        known = last.known if same else questions.NOTHING_KNOWN
-        new = [place.id for place in last.places if place.id not in known.lines] if same else []
         dead = [queue for queue, count in before.queues.items() if count.dead]
         parts: list[Query[Any]] = [
             snapshots.question(before),
-            questions.places(wish),
-            questions.learned(wish, new),
+            questions.jobs(wish),
             questions.finished(wish),
             questions.groups(wish, dead),
             failures.samples(self._groups),
-            stories.story(*wish.story) if wish.story[1] else Query((), lambda _: None),
+            stories.story(*wish.story, registry.labels) if wish.story[1] else Query((), lambda _: None),
         ]
         asked = together(parts)
-        sample, places, learned, finished, groups, samples, story = asked.read(
+        sample, jobs, finished, groups, samples, story = asked.read(
             self.client.run_all(asked.commands, patience=0.5, within=WITHIN)
         )
         snapshot = snapshots.snapshot_of(sample, before)
         if snapshot.at - before.at < snapshots.SHORTEST:  # the second look of two
             snapshot = replace(snapshot, rates=before.rates)
-        known = _still(known, learned, places)
-        complete = (
-            snapshots.is_complete(sample, before)
-            and all(place.id in known.lines for place in places)
-            and {group.newest for group in groups} == {group.newest for group in self._groups}
+        complete = snapshots.is_complete(sample, before) and (
+            [group.newest for group in groups] == [group.newest for group in self._groups]
         )
         self._groups = groups[: failures.MOST_SAMPLES]
         sight = Sight(
             snapshot,
             wish,
-            places,
-            known,
+            jobs,
             finished,
             samples,
             story,
@@ -178,14 +174,5 @@ class Watch:
         elif self._step and took < FAST_ENOUGH * STEPS[self._step]:
             self._step -= 1
 
-    def _troubled(self, error: StoreError) -> Sight:
+    def _troubled(self, error: ConveyorError) -> Sight:
         return replace(self._sight, interval=AGAIN, trouble=str(error), hint=error.hint)
-
-
-def _still(known: Known, learned: Known, places: Sequence[Place]) -> Known:
-    """Add what was learned, and forget what is listed no more."""
-    listed = {place.id for place in places}
-    return Known(
-        {job: line for job, line in {**known.lines, **learned.lines}.items() if job in listed},
-        {job: ending for job, ending in {**known.endings, **learned.endings}.items() if job in listed},
-    )

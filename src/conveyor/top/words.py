@@ -34,13 +34,13 @@ _GROUPED_UP_TO = 1_000_000
 
 
 def clean(text: str) -> str:
-    """Give a foreign text in one line, without anything that could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
+    """Give a foreign text in one line: nothing in it steers a terminal, and addresses have no passwords."""
+    return "".join(letter if letter.isprintable() else "·" for letter in str(redacted(text)))
 
 
 def shown(text: str) -> str:
-    """Give a foreign text of several lines, without what could steer a terminal and without passwords in addresses."""
-    return "\n".join(clean(line) for line in str(redacted(text)).expandtabs(4).split("\n"))
+    """Give a foreign text of several lines likewise."""
+    return "\n".join(map(clean, text.expandtabs(4).split("\n")))
 
 
 def right(text: str, style: StyleType = "") -> Text:

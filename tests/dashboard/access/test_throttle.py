@@ -68,11 +68,11 @@ def test_nobody_is_kept_out_of_where_they_were_before(clock: Clock) -> None:
     assert throttle.wait("ada", "192.0.2.1"), "there, too, guessing is slow"
 
 
-def test_logging_in_as_oneself_buys_no_attempts_at_others(clock: Clock) -> None:
+def test_logging_in_with_accounts_of_ones_own_buys_no_attempts_at_others(clock: Clock) -> None:
     throttle = Throttle(clock)
     for number in range(8):
         throttle.failed(f"victim{number}", "192.0.2.1")
-        throttle.succeeded("mallory", "192.0.2.1")
+        throttle.succeeded(f"mallory{number}", "192.0.2.1")
     assert throttle.wait("victim9", "192.0.2.1")
 
 

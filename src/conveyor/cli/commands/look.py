@@ -23,6 +23,7 @@ class Top:
     read_only: Annotated[bool, typer.Option("--read-only", metavar="", help="Show, and change nothing.")] = (
         False
     )
+    tasks: TaskModules = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from conveyor.dashboard.pages.audit import AUDIT
+from conveyor.dashboard.pages.enqueue import ENQUEUE
+from conveyor.dashboard.pages.failures import FAILURES
+from conveyor.dashboard.pages.job import FOUND, JOB
+from conveyor.dashboard.pages.jobs import JOBS
 from conveyor.dashboard.pages.operations import OPERATIONS
 from conveyor.dashboard.pages.overview import OVERVIEW
 from conveyor.dashboard.pages.queue import QUEUE
@@ -15,8 +19,13 @@ ALL = (
     OVERVIEW,
     QUEUES,
     QUEUE,
+    JOBS,
+    JOB,
+    FOUND,
     WORKERS,
     WORKER,
+    FAILURES,
+    ENQUEUE,
     OPERATIONS,
     AUDIT,
     SYSTEM_PAGE,

@@ -134,4 +134,14 @@ def _view(wanted: Wanted, _: Snapshot, records: list[ActRecord]) -> Audit:
     )
 
 
-AUDIT = Page("audit", "/audit", "Audit trail", _view, _question, menu="Audit", key="a", section="Audit")
+AUDIT = Page(
+    "audit",
+    "/audit",
+    "Audit trail",
+    _view,
+    _question,
+    right="inspect",
+    menu="Audit",
+    key="a",
+    section="Audit",
+)

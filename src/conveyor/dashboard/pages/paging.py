@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from conveyor.dashboard.page import Wanted
 
 T = TypeVar("T")
 
@@ -24,22 +26,31 @@ class Slice(NamedTuple, Generic[T]):
 
 
 def slice_of(
-    things: Sequence[T], key: Callable[[T], str], filters: Mapping[str, str], path: str, count: int
+    things: Sequence[T], keys: Sequence[str], wanted: Wanted, room: int, sizes: Sequence[int] | None = None
 ) -> Slice[T]:
-    """Give the things behind the filter `after` (a key; empty: from the first on), `count` at most.
+    """Give the things behind the filter `after` (a key; empty: from the first on) for which there is room.
 
-    The things are sorted by their keys, so a cursor holds while things come and go.
+    The things are sorted by their keys, so a cursor holds while they come and go. `sizes` tells how much room each
+    takes, else it is 1; the first is given whatever its size.
     """
-    after = filters.get("after", "")
-    first = bisect.bisect_right(things, after, key=key) if after else 0
-    items = things[first : first + count]
-    before = things[first - count - 1] if first > count else None
-    rest = {name: value for name, value in filters.items() if value and name != "after"}
-    previous = address(path, rest | {"after": "" if before is None else key(before)}) if first else ""
-    more = first + count < len(things)
-    return Slice(
-        items, first, len(things), previous, address(path, rest | {"after": key(items[-1])}) if more else ""
-    )
+    sizes = [1] * len(things) if sizes is None else sizes
+    after = wanted.filters.get("after", "")
+    first = bisect.bisect_right(keys, after) if after else 0
+    end = _fitting(sizes[first:], room) + first
+    back = first - _fitting(sizes[:first][::-1], room)
+    rest = {name: value for name, value in wanted.filters.items() if name != "after"}
+    previous = address(wanted.path, rest | {"after": keys[back - 1] if back else ""}) if first else ""
+    following = address(wanted.path, rest | {"after": keys[end - 1]}) if end < len(things) else ""
+    return Slice(things[first:end], first, len(things), previous, following)
+
+
+def _fitting(sizes: Sequence[int], room: int) -> int:
+    used = 0
+    for place, size in enumerate(sizes):
+        used += size
+        if used > room and place:
+            return place
+    return len(sizes)
 
 
 def address(path: str, filters: Mapping[str, str]) -> str:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.dashboard.pulse import MOST_QUEUES
+from conveyor.inspector import statistics
 from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from conveyor.dashboard.page import Wanted
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.commands import Count
+    from conveyor.store.query import Query
 
 #: Queues of one page: more would make it larger than 60 KB.
 ON_PAGE = 50
@@ -29,10 +33,13 @@ class QueueRow(NamedTuple):
     workers: int
     busy: int
     state: str
+    ended: Sequence[int] = ()
+    """Jobs that ended in each of the last 30 minutes, the one that goes on as the last."""
 
     def lasting(self) -> tuple[object, ...]:
         """Give what no pulse keeps current."""
-        return self.name, self.state, self.jobs.maxsize, self.jobs.delayed, self.workers > 0
+        jobs = self.jobs
+        return self.name, self.state, jobs.maxsize, jobs.delayed, self.workers > 0, tuple(self.ended[:-1])
 
 
 class Queues(NamedTuple):
@@ -69,17 +76,22 @@ def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
     """Give the names of the queues that the page shows, by name."""
     text = wanted.filters.get("name", "").strip()[:LONGEST_FILTER].casefold()
     names = sorted(name for name in snapshot.queues if text in name.casefold())
-    return slice_of(names, str, wanted.filters, wanted.path, ON_PAGE)
+    return slice_of(names, names, wanted, ON_PAGE)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, _: object) -> Queues:
+def _question(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
+    return statistics.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
+
+
+def _view(wanted: Wanted, snapshot: Snapshot, ended: Mapping[str, Sequence[int]]) -> Queues:
     found = names_on_page(wanted, snapshot)
+    rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
     return Queues(
-        rows=Slice([row_of(snapshot, name) for name in found.items], *found[1:]),
+        rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),
         text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
         pulsed=len(snapshot.queues) <= MOST_QUEUES,
     )
 
 
-QUEUES = Page("queues", "/queues", "Queues", _view, menu="Queues", key="q", section="Queues")
+QUEUES = Page("queues", "/queues", "Queues", _view, _question, menu="Queues", key="q", section="Queues")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.paging import Slice, slice_of
+from conveyor.dashboard.pages.paging import slice_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.pages.paging import Slice
     from conveyor.inspector.snapshot import Snapshot
 
-#: Workers of one page.
-ON_PAGE = 50
+#: Lines of one page: workers, and the heads of their consumers and hosts.
+ROOM = 52
 #: Choices that a filter offers; others can be typed.
 MOST_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting")
@@ -63,6 +64,7 @@ class Crew(NamedTuple):
     busy: int
     jobs: int
     """Jobs that its workers are at."""
+    paused: int
 
     @property
     def short(self) -> str:
@@ -93,7 +95,9 @@ class Workers(NamedTuple):
     """What the page shows."""
 
     hosts: Sequence[Host]
-    places: Slice[str]
+    places: Slice[Any]
+    """Where this page is in the list; its items stand in `hosts`."""
+    shown: int
     consumers: int
     all: int
     choice: Choice
@@ -140,6 +144,7 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
         all=len(report.workers),
         busy=sum(worker.state == "busy" for worker in report.workers),
         jobs=sum(bool(worker.job) for worker in report.workers),
+        paused=sum(worker.paused for worker in report.workers),
     )
 
 
@@ -159,6 +164,13 @@ def _places(reports: Sequence[ConsumerReport], state: str) -> Iterator[_Place]:
             if not state or state == worker.state or (state == "paused" and worker.paused):
                 number = worker.name.rpartition("/")[2]
                 yield _Place(f"{report.host}/{report.name}/{number:0>6}", report, worker)
+
+
+def _sizes(places: Sequence[_Place]) -> Iterator[int]:
+    host, consumer = "", ""
+    for place in places:
+        yield 1 + (place.report.host != host) + (place.report.name != consumer)
+        host, consumer = place.report.host, place.report.name
 
 
 def _hosts(places: Sequence[_Place], at: float) -> list[Host]:
@@ -188,11 +200,12 @@ def _view(wanted: Wanted, snapshot: Snapshot, _: object) -> Workers:
     choice = _choice(wanted, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
     places = sorted(_places(reports, choice.state), key=lambda place: place.key)
-    found = slice_of(places, lambda place: place.key, wanted.filters, wanted.path, ON_PAGE)
+    found = slice_of(places, [place.key for place in places], wanted, ROOM, list(_sizes(places)))
     queues = sorted({queue for one in snapshot.consumers for queue in one.queues})
     return Workers(
         hosts=_hosts(found.items, snapshot.at),
-        places=Slice((), *found[1:]),
+        places=found._replace(items=()),
+        shown=len(found.items),
         consumers=len(reports),
         all=len(snapshot.workers()),
         choice=choice,

@@ -30,7 +30,7 @@ export function problemText(data) {
   return [data.title, data.detail, data.hint].filter(Boolean).join(". ");
 }
 
-function ask(button) {
+export function ask(button) {
   const dialog = document.getElementById("confirm");
   const typed = document.getElementById("confirm-typed");
   const yes = document.getElementById("confirm-yes");

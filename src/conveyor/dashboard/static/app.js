@@ -12,6 +12,7 @@ import { startPart } from "./part.js";
 import { startQueue } from "./queue.js";
 import { startSelection } from "./selection.js";
 import { startTheme } from "./shell.js";
+import { startStack } from "./stack.js";
 import { startTimes } from "./times.js";
 
 startTheme();
@@ -26,5 +27,6 @@ startForms();
 startCrew();
 startQueue();
 startLog();
+startStack();
 startKeys();
 startLive();

@@ -5,11 +5,12 @@ import { act } from "./act.js";
 const LEAVES = "It does not come back; with the last worker its consumer leaves, too.";
 
 function words(row) {
-  const { target, job, task, short } = row.dataset;
+  const { target, job, short } = row.dataset;
+  const task = row.querySelector(".task a, .now-task a")?.textContent;
   const jobs = Number(row.dataset.jobs ?? (job ? 1 : 0));
   const crew = row.dataset.workers;
   const since = row.querySelector("[data-elapsed] time, td time")?.textContent;
-  const at = job ? `It is at ${task || "an item"} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
+  const at = job ? `It is at ${task} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
   const what = crew ? `${target} and its ${crew} workers` : target;
   const back = jobs > 1
     ? `${jobs} jobs that it runs go back to the queue, and that is not counted as their fault. `

@@ -1,2 +1,115 @@
-// To be filled.
-export function startForms() {}
+// The form that puts a job. While it is filled in, the API checks it and says how the same is typed in a terminal.
+import { call, problemText } from "./act.js";
+import { root } from "./bus.js";
+import { toast } from "./shell.js";
+
+const AFTER = 300; // ms without a key
+const NUMBERS = new Set(["priority", "delay", "count"]);
+let later;
+let asked = 0;
+let touched = new Set();
+
+const text = (field) => (field.type === "checkbox" ? (field.checked ? "yes" : "no") : field.value);
+
+// What is left at its default is not sent; neither is an empty field, unless emptying it is what says something.
+function values(form) {
+  const found = {};
+  for (const field of form.querySelectorAll("[data-argument]")) {
+    const value = text(field);
+    const { argument, default: otherwise, required } = field.dataset;
+    if (value === otherwise && required === "no") continue;
+    if (value === "" && (required === "yes" || field.type === "number")) continue;
+    found[argument] = value;
+  }
+  return found;
+}
+
+function options(form, names) {
+  const found = {};
+  for (const name of names) {
+    const { value } = form.querySelector(`[data-option="${name}"]`);
+    if (value !== "") found[name] = NUMBERS.has(name) ? Number(value) : value;
+  }
+  return found;
+}
+
+function showErrors(form, errors, all) {
+  for (const place of form.querySelectorAll("[data-error]")) {
+    const name = place.dataset.error;
+    const says = (all || name === "" || touched.has(name)) ? errors[name] ?? "" : "";
+    place.textContent = says;
+    place.hidden = !says;
+    const field = form.querySelector(`[data-argument="${CSS.escape(name)}"]`);
+    if (!field) continue;
+    if (says) field.setAttribute("aria-invalid", "true"); else field.removeAttribute("aria-invalid");
+  }
+}
+
+async function preview(form) {
+  const mine = ++asked;
+  const body = {
+    arguments: values(form),
+    split: form.dataset.split === "yes",
+    ...options(form, ["queue", "priority", "delay", "count"]),
+  };
+  const { ok, data } = await call(`/api/v1/tasks/${encodeURIComponent(form.dataset.enqueue)}/preview`, "POST", body);
+  if (mine !== asked || !form.isConnected) return;
+  const verdict = form.querySelector("[data-verdict]");
+  if (ok) {
+    showErrors(form, {}, false);
+    form.querySelector("[data-command]").textContent = data.command || "the command line would split this into several jobs";
+    form.querySelector("[data-python]").textContent = data.python;
+    verdict.textContent = "";
+  } else {
+    const errors = data.errors ?? { "": problemText(data) };
+    showErrors(form, errors, false);
+    const missing = Object.keys(errors).filter((name) => name && !touched.has(name));
+    verdict.textContent = missing.length ? `Still to give: ${missing.join(", ")}` : "";
+  }
+}
+
+async function submit(form) {
+  const button = form.querySelector("button[type=submit]");
+  const body = {
+    task: form.dataset.enqueue,
+    arguments: values(form),
+    split: form.dataset.split === "yes",
+    ...options(form, ["queue", "priority", "delay", "count", "reason"]),
+  };
+  clearTimeout(later);
+  asked += 1;
+  button.disabled = true;
+  const { ok, data } = await call("/api/v1/jobs", "POST", body);
+  button.disabled = false;
+  if (ok) {
+    toast(data.message, "good");
+    location.assign(root + data.go);
+    return;
+  }
+  showErrors(form, data.errors ?? { "": problemText(data) }, true);
+  form.querySelector("[aria-invalid]")?.focus();
+}
+
+const formOf = (event) => event.target.closest?.("form[data-enqueue]");
+
+export function startForms() {
+  document.addEventListener("input", (event) => {
+    const form = formOf(event);
+    if (!form) return;
+    if (event.target.dataset.argument) touched.add(event.target.dataset.argument);
+    clearTimeout(later);
+    later = setTimeout(() => preview(form), AFTER);
+  });
+  document.addEventListener("focusout", (event) => {
+    const name = event.target.dataset?.argument;
+    if (formOf(event) && name && text(event.target) !== "") touched.add(name);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = formOf(event);
+    if (!form) return;
+    event.preventDefault();
+    submit(form);
+  });
+  const form = document.querySelector("form[data-enqueue]");
+  if (form) { touched = new Set(); preview(form); }
+}

@@ -1,2 +1,114 @@
-// To be filled.
-export function startLog() {}
+// The log of a job: new lines are asked for only when the channel says that the page has changed; they are appended, and
+// the end stays in sight unless the reader has scrolled up. Never more than MOST lines are kept in the page.
+import { call } from "./act.js";
+import { hear } from "./bus.js";
+
+const MOST = 2000;
+const ROUNDS = 4; // requests after one hint, where many lines came at once
+const NEAR = 24; // px from the end that count as the end
+const COLOURS = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\\-_])/g; // eslint-disable-line no-control-regex
+
+let fetching = false;
+let again = false;
+let following = true;
+let filter = "";
+
+const lines = () => document.getElementById("log-lines");
+const fits = (line) => !filter || line.querySelector("span").textContent.toLowerCase().includes(filter);
+
+function clock(element) {
+  const at = new Date(element.dateTime);
+  if (!Number.isNaN(at.getTime())) element.textContent = at.toLocaleTimeString("en-GB");
+}
+
+function lineOf({ id, at, text }) {
+  const line = document.createElement("li");
+  const time = document.createElement("time");
+  const words = document.createElement("span");
+  line.dataset.line = id;
+  time.dateTime = new Date(at * 1000).toISOString();
+  time.title = time.dateTime;
+  clock(time);
+  words.textContent = text.replace(COLOURS, "");
+  line.append(time, words);
+  line.hidden = !fits(line);
+  return line;
+}
+
+function toEnd() {
+  if (following) lines().scrollTop = lines().scrollHeight;
+}
+
+function append(found) {
+  const list = lines();
+  const fragment = document.createDocumentFragment();
+  for (const one of found) fragment.append(lineOf(one));
+  const before = list.scrollHeight;
+  list.append(fragment);
+  const grown = list.scrollHeight;
+  while (list.children.length > MOST) list.firstElementChild.remove();
+  if (!following) list.scrollTop -= grown - list.scrollHeight; // what is read stays where it is
+  if (following && grown !== before) requestAnimationFrame(toEnd);
+}
+
+async function look() {
+  if (fetching) { again = true; return; }
+  fetching = true;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const list = lines();
+    if (!list) break;
+    const after = list.lastElementChild?.dataset.line ?? "";
+    const asked = new URLSearchParams({ queue: list.dataset.logQueue, after });
+    const { ok, data } = await call(`/api/v1/jobs/${encodeURIComponent(list.dataset.log)}/log?${asked}`, "GET");
+    const found = ok && Array.isArray(data.lines) ? data.lines : [];
+    if (!found.length) break;
+    append(found);
+  }
+  fetching = false;
+  if (again) { again = false; look(); }
+}
+
+function showFollowing() {
+  document.querySelector("[data-log-end]")?.setAttribute("aria-pressed", String(following));
+}
+
+function onScroll(event) {
+  const list = event.target;
+  if (list.id !== "log-lines") return;
+  following = list.scrollTop + list.clientHeight >= list.scrollHeight - NEAR;
+  showFollowing();
+}
+
+function onFilter(event) {
+  if (!event.target.matches("[data-log-filter]")) return;
+  filter = event.target.value.trim().toLowerCase();
+  for (const line of lines().children) line.hidden = !fits(line);
+  toEnd();
+}
+
+function onClick(event) {
+  if (event.target.closest("[data-log-end]")) {
+    following = !following;
+    showFollowing();
+    toEnd();
+  } else if (event.target.closest("[data-log-full]")) {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else lines().closest("section").requestFullscreen?.().then(toEnd);
+  }
+}
+
+export function startLog() {
+  if (!lines()) return;
+  for (const time of lines().querySelectorAll("time")) clock(time);
+  toEnd();
+  document.addEventListener("scroll", onScroll, { capture: true, passive: true });
+  document.addEventListener("input", onFilter);
+  document.addEventListener("click", onClick);
+  const main = document.getElementById("main");
+  hear("changed", ({ address, version }) => {
+    if (address === main.dataset.address && version !== main.dataset.version) look();
+  });
+  hear("resumed", look);
+  hear("morphed", showFollowing);
+}
+

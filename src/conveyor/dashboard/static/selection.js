@@ -1,2 +1,109 @@
-// To be filled.
-export function startSelection() {}
+// Rows that are chosen, and what is done to all of them. In the page: a checkbox data-select="name" in each row, one
+// data-select-all for the page, and a bar data-bulk with data-bulk-words, data-bulk-none, maybe data-bulk-all='{…}' (what
+// stands for everything, in data-words), and buttons data-act data-chosen. `data-chosen` says where the names go: a field
+// of the body, `matching` for its ids, or `each` for one request per name, put in the place of {id} in the path.
+import { act, ask, call, problemText } from "./act.js";
+import { hear } from "./bus.js";
+import { refresh } from "./part.js";
+import { toast } from "./shell.js";
+
+const chosen = new Set();
+let last = null;
+
+const boxes = () => [...document.querySelectorAll("main [data-select]")];
+const bar = () => document.querySelector("main [data-bulk]");
+const everything = () => bar()?.querySelector("[data-bulk-all]:checked");
+
+function words() {
+  const place = bar().querySelector("[data-bulk-words]");
+  const noun = chosen.size === 1 ? place.dataset.one : place.dataset.many;
+  return `${chosen.size.toLocaleString("en")} ${noun}`;
+}
+
+// Only what the reader sees is chosen: a row that has gone from the page is not.
+function show() {
+  const all = boxes();
+  const there = new Set(all.map((box) => box.dataset.select));
+  for (const name of chosen) if (!there.has(name)) chosen.delete(name);
+  for (const box of all) {
+    box.checked = chosen.has(box.dataset.select);
+    box.closest("[data-row]")?.classList.toggle("picked", box.checked);
+  }
+  const head = document.querySelector("main [data-select-all]");
+  if (head) {
+    head.checked = all.length > 0 && chosen.size === all.length;
+    head.indeterminate = chosen.size > 0 && !head.checked;
+  }
+  if (!bar()) return;
+  if (!chosen.size) for (const box of bar().querySelectorAll("[data-bulk-all]")) box.checked = false;
+  bar().hidden = !chosen.size;
+  const text = bar().querySelector("[data-bulk-words]");
+  const told = everything() ? everything().dataset.words : words();
+  if (text.textContent !== told) text.textContent = told;
+}
+
+function pick(box, range) {
+  const all = boxes();
+  const from = range && last ? all.findIndex((one) => one.dataset.select === last) : -1;
+  const to = all.indexOf(box);
+  const some = from < 0 ? [box] : all.slice(Math.min(from, to), Math.max(from, to) + 1);
+  for (const one of some) {
+    if (box.checked) chosen.add(one.dataset.select); else chosen.delete(one.dataset.select);
+  }
+  last = box.dataset.select;
+  show();
+}
+
+async function actOnEach(button, names) {
+  const reason = await ask(button);
+  if (reason === null) return;
+  const body = JSON.parse(button.dataset.body ?? "{}");
+  if (reason) body.reason = reason;
+  const title = button.dataset.yes ?? button.textContent.trim();
+  const failed = [];
+  for (const name of names) {
+    const { ok, data } = await call(button.dataset.act.replace("{id}", encodeURIComponent(name)), "POST", body);
+    if (!ok) failed.push(problemText(data));
+  }
+  const done = `${title}: ${names.length - failed.length} of ${names.length}`;
+  if (failed.length) toast(`${done}. ${failed[0]}`, "wrong", 12_000); else toast(done, "good");
+  chosen.clear();
+  show();
+  refresh(true);
+}
+
+async function actOnChosen(button) {
+  const names = [...chosen];
+  if (!names.length) return;
+  const asked = button.dataset.ask;
+  button.dataset.ask = asked.replace("{n}", everything()?.dataset.words ?? words());
+  const field = button.dataset.chosen;
+  let acting;
+  if (field === "each") acting = actOnEach(button, names);
+  else if (field === "matching") {
+    acting = act(button, { matching: everything() ? JSON.parse(everything().dataset.bulkAll) : { ids: names } });
+  } else acting = act(button, { [field]: names });
+  button.dataset.ask = asked; // the dialog has read it
+  if (await acting) { chosen.clear(); show(); }
+}
+
+function onClick(event) {
+  const target = event.target;
+  if (target.matches("[data-select]")) pick(target, event.shiftKey);
+  else if (target.matches("[data-select-all]")) {
+    for (const box of boxes()) if (target.checked) chosen.add(box.dataset.select); else chosen.delete(box.dataset.select);
+    show();
+  } else if (target.matches("[data-bulk-all]")) show();
+  else if (target.closest("[data-bulk-none]")) { chosen.clear(); show(); }
+  else {
+    const button = target.closest("[data-act][data-chosen]");
+    if (button) { event.preventDefault(); actOnChosen(button); }
+  }
+}
+
+export function startSelection() {
+  document.addEventListener("click", onClick);
+  hear("morphed", show);
+  for (const box of boxes()) if (box.checked) chosen.add(box.dataset.select); // the browser went back to this page
+  show();
+}

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from conveyor import clock
 from conveyor.consumer import Consumer
+from conveyor.demo.page import page_beside, stay
 from conveyor.errors import ConveyorError
 from conveyor.inspector import Inspector
 from conveyor.order import Order
@@ -115,16 +116,19 @@ class Lookout:
 
 
 def run() -> int:
-    """Start everything, do the work, tell what came of it; gives 0, 1 if any of the work failed, 130 after Ctrl-C."""
+    """Start everything, do the work, tell what came of it; gives 0, 1 if any of the work failed, 130 after Ctrl-C.
+
+    The page shows it all. On a terminal it stays up, and the workers too, until Ctrl-C; elsewhere all ends by itself.
+    """
     people = Console(stderr=True)
     client = connect()
     announce(client)
     client.run(plain.server_time(), patience=FIRST_PATIENCE)
     queue = Queue(QUEUE, store=client)
     queue.resume()
-    began = clock.monotonic()
-    with Consumer(QUEUE) as consumer:
+    with page_beside(client, people) as address, Consumer(QUEUE) as consumer:
         people.print(f"{consumer.settings.crew_size} workers, one per core, on {QUEUE}", highlight=False)
+        began = clock.monotonic()
         try:
             finished = _do_all(people, Inspector(client))
         except KeyboardInterrupt:
@@ -133,11 +137,18 @@ def run() -> int:
             return INTERRUPTED
         if any(one.failed for one in finished):
             queue.clear()  # what else the failed orders put
-    Console(soft_wrap=not sys.stdout.isatty()).print(_table(finished, clock.monotonic() - began))
+        _tell(finished, clock.monotonic() - began)
+        if address and sys.stdin.isatty() and sys.stdout.isatty():
+            stay(address, people)
+    return 1 if any(one.failed for one in finished) else 0
+
+
+def _tell(finished: list[Finished], seconds: float) -> None:
+    Console(soft_wrap=not sys.stdout.isatty()).print(_table(finished, seconds))
     for one in finished:
         if one.artefact:
             sys.stdout.write(f"{one.title}: {one.artefact}\n")
-    return 1 if any(one.failed for one in finished) else 0
+    sys.stdout.flush()
 
 
 def _do_all(people: Console, inspector: Inspector) -> list[Finished]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
+
+from conveyor import codec
 from conveyor.errors import BadCall
 from conveyor.signature import describe, signature_of
 
@@ -114,6 +118,17 @@ def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
+def convert_value(task: Task[..., Any], parameter: Parameter, value: Any) -> Any:
+    """Give the argument for a value of JSON; a text counts as typed. Raises BadCall where it does not fit."""
+    if isinstance(value, str):
+        return convert(task, parameter, value)
+    try:
+        return codec.convert(value, parameter.hint)
+    except (msgspec.ValidationError, RecursionError):
+        message = f"{task.name}: {parameter.name} does not fit, it takes {parameter.type_text}"
+        raise BadCall(message) from None
+
+
 def usage(task: Task[..., Any]) -> str:
     """Give what a task takes in one line: required ones plain, others with their default."""
     return (
@@ -146,7 +161,14 @@ def type_words(hint: Any) -> str:
 def _typed(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    if isinstance(value, list | tuple | dict | set | frozenset) or value is None:
+        try:
+            return msgspec.json.encode(value).decode()
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            return str(value)
+    return str(value.value if isinstance(value, enum.Enum) else value)
 
 
 def _words(function: Callable[..., Any]) -> dict[str, str]:

@@ -1,0 +1,49 @@
+"""What all endpoints share: the server, the sampler, the thread for operations, the rules of the guard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.problem import refused
+
+if TYPE_CHECKING:
+    from conveyor.actions import OperationRunner
+    from conveyor.dashboard.sampler import Sampler
+    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store import Client
+    from conveyor.store.query import Query
+
+#: Seconds that a question waits for the server before the answer is that it is away.
+WITHIN, PATIENCE = 3.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDesk:
+    """One per process. `operations` is the thread that works on operations begun here."""
+
+    client: Client
+    sampler: Sampler
+    operations: OperationRunner
+    policy: Policy = field(default_factory=Policy)
+
+    def ask(self, query: Query[Any]) -> Any:
+        """Ask the server in one round trip; raises StoreUnavailable soon where it is away."""
+        if not query.commands:
+            return query.read([])
+        return query.read(self.client.run_all(query.commands, patience=PATIENCE, within=WITHIN))
+
+    def snapshot(self) -> Snapshot:
+        """Give the counts of all queues and the reports of all workers, one step old at most."""
+        sampler = self.sampler
+        return sampler.snapshot if sampler.is_fresh() else sampler.sample()
+
+    def snapshot_with(self, queue: str) -> Snapshot:
+        """Give a snapshot that has this queue; 404 where there is none of that name."""
+        snapshot = self.snapshot()
+        if queue not in snapshot.queues:
+            snapshot = self.sampler.sample()
+        if queue not in snapshot.queues:
+            raise refused(404, "unknown-queue", f"There is no queue {queue!r:.110}.")
+        return snapshot

@@ -1,0 +1,95 @@
+"""The endpoint that puts jobs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from conveyor.acts import Act
+from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.api import answers, inputs, ordering
+from conveyor.dashboard.api.endpoint import Endpoint, Reply
+from conveyor.errors import ConveyorError, DuplicateJob
+from conveyor.inspector import stories
+from conveyor.queue import Queue
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.tasks import Task
+
+#: Seconds that a request waits for room in a queue, and jobs that are put in one go.
+PATIENCE, SLICE = 2.0, 1000
+
+
+def _put(asked: Asked) -> answers.Put | Reply:
+    body = asked.body
+    task = ordering.task_for(body.task, body)
+    queue = task.put.queue
+    access = asked.allowed("act", queue)
+    own_id = _own_id(asked, access.who)
+    arguments = ordering.read(task, body.arguments)
+    ordering.check(task, arguments)
+    parts = ordering.parts_of(task, arguments, body.count)
+    if own_id:
+        task = task.options(id=own_id)
+    act = Act(
+        "enqueue", own_id or task.name, queue, body.reason, after={"task": task.name, "jobs": len(parts)}
+    )
+    actions = asked.actions(access)
+    try:
+        jobs = _put_all(asked, task, parts)
+    except DuplicateJob:
+        if not asked.key:
+            raise
+        return Reply(_put_before(asked, task, queue, own_id), 200)
+    except ConveyorError as error:
+        actions.record(replace(act, outcome=f"refused: {error}"))
+        raise
+    recorded = actions.record(replace(act, outcome="done", target=jobs[0] if len(jobs) == 1 else task.name))
+    return _answer(jobs, queue, recorded=recorded)
+
+
+def _own_id(asked: Asked, who: str) -> str:
+    """Give the id that the job is to have: the one asked for, or one made of the key; empty for any."""
+    body, key = asked.body, asked.key
+    if key and body.id:
+        raise refused(422, "bad-key", "Give an id or an Idempotency-Key, not both.")
+    if (key or body.id) and (body.count != 1 or body.split):
+        raise refused(422, "bad-key", "An id or an Idempotency-Key is for one job, without count and split.")
+    return f"key-{hashlib.sha256(repr((who, key)).encode()).hexdigest()[:40]}" if key else body.id or ""
+
+
+def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
+    queue = Queue(task.put.queue, store=asked.desk.client)
+    names: list[str] = []
+    for first in range(0, len(parts), SLICE):
+        names += [one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)]
+    return names
+
+
+def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> answers.Put:
+    """Answer as the first time, if the first time was about the same task."""
+    story = asked.desk.ask(stories.story(queue, job))
+    if story is not None and story.task not in {"", task.name}:
+        raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")
+    return _answer([job], queue, recorded=True)
+
+
+def _answer(jobs: list[str], queue: str, *, recorded: bool) -> answers.Put:
+    one = len(jobs) == 1
+    message = f"Job {jobs[0]} is on {queue}" if one else f"{len(jobs):,} jobs are on {queue}"
+    go = f"/jobs/{jobs[0]}?queue={queue}" if one else f"/queues/{queue}"
+    return answers.Put(jobs, queue, message, go, recorded)
+
+
+ENDPOINTS = (
+    Endpoint(
+        *("POST", "/jobs", "Put jobs", "act", _put, answers.Put),
+        body=inputs.Enqueue,
+        status=201,
+        late=True,
+        keyed=True,
+    ),
+)

@@ -1,0 +1,109 @@
+"""Endpoints about jobs in lists, and about groups of dead ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api.cursors import cursor_of, place_after
+from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.inspector import failures, history, listing
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.inspector.history import Finish
+    from conveyor.inspector.listing import JobRow
+
+#: Jobs that one search looks at.
+SEARCHED = 2000
+
+
+def _list(asked: Asked) -> answers.Jobs:
+    query = asked.query
+    if query.text:
+        asked.allowed("inspect", query.queue)  # who may not see arguments must not search in them either
+    asked.desk.snapshot_with(query.queue)
+    return _live(asked) if query.state in inputs.LIVE else _ended(asked)
+
+
+def _live(asked: Asked) -> answers.Jobs:
+    query, shown = asked.query, asked.may("inspect", asked.query.queue)
+    wanted = listing.Wanted(query.task, query.worker, query.text)
+    place = (query.queue, query.state)
+    found = asked.desk.ask(
+        listing.search(*place, wanted, query.cursor, budget=SEARCHED, most=query.count)
+        if any(wanted)
+        else listing.page(*place, query.cursor, query.count)
+    )
+    rows = [_row(one, query.state, shown=shown) for one in found.rows]
+    return answers.Jobs(rows, found.next, found.total, not shown)
+
+
+def _row(one: JobRow, state: str, *, shown: bool) -> answers.JobLine:
+    return answers.made(
+        answers.JobLine,
+        one,
+        state=state,
+        arguments=one.arguments if shown else None,
+        message=one.message if shown else None,
+        progress=answers.progress_of(one.progress),
+    )
+
+
+def _ended(asked: Asked) -> answers.Jobs:
+    query, shown = asked.query, asked.may("inspect", asked.query.queue)
+    state = "" if query.state == "ended" else query.state
+    matching = history.Matching(query.task, state, query.worker, "", query.text)
+    page = asked.desk.ask(history.finishes(query.queue, query.cursor, query.count, matching))
+    rows = [_finish(one, query.queue, shown=shown) for one in page.finishes]
+    return answers.Jobs(rows, page.next, None, not shown)
+
+
+def _finish(one: Finish, queue: str, *, shown: bool) -> answers.JobLine:
+    return answers.made(
+        answers.JobLine,
+        one.note,
+        queue=queue,
+        arguments=one.note.arguments if shown else None,
+        message=None,
+        since=one.note.at,
+    )
+
+
+def _failures(asked: Asked) -> answers.Failures:
+    queues = [asked.queue] if asked.queue else sorted(asked.desk.snapshot().queues)
+    queues = [one for one in queues if asked.may("look", one)]
+    first, count = place_after(asked.query.cursor), min(asked.query.count, failures.MOST_SAMPLES)
+    every = asked.desk.ask(failures.groups(queues))
+    page = every[first : first + count]
+    samples = {one.group: one for one in asked.desk.ask(failures.samples(page))}
+    hidden = False
+    rows = []
+    for group in page:
+        row, sample = answers.made(answers.FailureGroup, group), samples.get(group)
+        shown = asked.may("inspect", group.queue)
+        hidden = hidden or not shown
+        if sample is not None:
+            row = answers.made(
+                answers.FailureGroup,
+                group,
+                task=sample.task,
+                kind=sample.kind,
+                message=sample.message if shown else None,
+                where=sample.where if shown else None,
+            )
+        rows.append(row)
+    more = cursor_of(str(first + count)) if len(every) > first + count else ""
+    return answers.Failures(rows, more, hidden)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", "/jobs", "List jobs of a queue", "look", _list, answers.Jobs, inputs.JobRows, rows="jobs"
+    ),
+    Endpoint(
+        *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, answers.Failures),
+        inputs.QueueRows,
+        rows="failures",
+    ),
+)

@@ -1,0 +1,174 @@
+"""Endpoints about one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from conveyor import ids
+from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.errors import BadCall
+from conveyor.inspector import stories, workers
+from conveyor.redaction import redacted
+from conveyor.tasks import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.actions import Actions
+    from conveyor.dashboard.access.rights import Right
+    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.inspector.stories import JobStory
+    from conveyor.outcome import Settled
+
+
+def _unknown(job: str) -> Exception:
+    hint = "Outcomes are kept as long as the job said, an hour by default."
+    return refused(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
+
+
+def _found(asked: Asked, right: Right) -> tuple[str, str]:
+    """Give queue and id of the job that the path names, after a check of the right on that queue."""
+    try:
+        job = ids.checked_id(asked.parts["id"])
+    except BadCall:
+        raise _unknown(asked.parts["id"]) from None
+    queue = asked.queue
+    if not queue:
+        known = [name for name in sorted(asked.desk.snapshot().queues) if asked.may("look", name)]
+        queue = asked.desk.ask(stories.locate(job, known))
+        if not queue:
+            raise _unknown(job)
+    asked.allowed(right, queue)
+    return queue, job
+
+
+def _one(asked: Asked) -> answers.Job:
+    queue, job = _found(asked, "look")
+    story: JobStory | None = asked.desk.ask(stories.story(queue, job, registry.labels))
+    if story is None:
+        raise _unknown(job)
+    shown = asked.may("inspect", queue)
+    result, error = _outcome(story.settled, shown=shown)
+    return answers.made(
+        answers.Job,
+        story,
+        arguments=_arguments(story) if shown else None,
+        preview=story.preview if shown else None,
+        result=result,
+        error=error,
+        attempts=[
+            answers.made(answers.Attempt, one, message=one.message if shown else None)
+            for one in story.attempts
+        ],
+        progress=answers.progress_of(story.progress),
+        elapsed=story.settled.elapsed if story.settled is not None else None,
+        lines=len(story.lines),
+        hidden=not shown,
+    )
+
+
+def _arguments(story: JobStory) -> list[answers.Argument]:
+    return [answers.Argument(name, answers.as_json(value)) for name, value in story.arguments]
+
+
+def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, answers.Failure | None]:
+    """Give result and error of a job that is over, as far as they may be seen."""
+    if settled is None:
+        return None, None
+    try:
+        error = settled.error()
+        if error is not None:
+            kind, reason = getattr(error, "kind", ""), redacted(getattr(error, "reason", ""))
+            traceback = redacted(getattr(error, "traceback", ""))
+            return None, answers.Failure(kind, reason if shown else None, traceback if shown else None)
+        return (answers.as_json(redacted(settled.result())) if shown else None), None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None, answers.Failure("undecodable", None, None)
+
+
+def _log(asked: Asked) -> answers.Log:
+    queue, job = _found(asked, "look")
+    after = asked.query.after
+    if not asked.may("inspect", queue):
+        return answers.Log(None, after, hidden=True)
+    lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
+    shown = [answers.LogLine(one.id, one.at, str(redacted(one.text))) for one in lines]
+    return answers.Log(shown, shown[-1].id if shown else after, hidden=False)
+
+
+def _acting(
+    do: Callable[[Actions], Callable[[str, str, str], Any]], words: str
+) -> Callable[[Asked], answers.Done]:
+    def act(asked: Asked) -> answers.Done:
+        queue, job = _found(asked, "act")
+        told = do(asked.actions(asked.allowed("act", queue)))(queue, job, asked.body.reason)
+        if told.state == "gone":
+            raise _unknown(job)
+        changed = getattr(told, "changed", told.state in {"cancelled", "running"})
+        if not changed:
+            raise refused(409, "wrong-state", f"The job is {told.state}, so there is nothing to {words}.")
+        message = "Its worker is told to stop it" if told.state == "running" else f"The job is {told.state}"
+        return answers.Done(message, told.state, changed, told.recorded)
+
+    return act
+
+
+def _stack(asked: Asked) -> answers.Order:
+    queue, job = _found(asked, "inspect")
+    reports = asked.desk.snapshot().consumers
+    running = workers.running_job(reports, job)
+    name = running.name if running is not None else asked.desk.ask(stories.story(queue, job)).worker
+    if not name:
+        raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
+    access = asked.allowed("inspect", queue)
+    told = asked.actions(access).tell_workers("stack", [name], asked.body.reason)
+    return answers.Order(told.id, list(told.targets), told.recorded)
+
+
+_ONE = "/jobs/{id}"
+_cancel = _acting(lambda actions: actions.cancel_job, "cancel")
+_retry = _acting(lambda actions: actions.retry_job, "retry")
+_discard = _acting(lambda actions: actions.discard_job, "discard")
+ENDPOINTS = (
+    Endpoint("GET", _ONE, "Show a job", "look", _one, answers.Job, inputs.OneJob, late=True),
+    Endpoint(
+        "GET", f"{_ONE}/log", "Give what a job logged", "look", _log, answers.Log, inputs.LogQuery, late=True
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/cancel",
+        "Cancel a job",
+        "act",
+        _cancel,
+        answers.Done,
+        body=inputs.AboutJob,
+        late=True,
+    ),
+    Endpoint(
+        *("POST", f"{_ONE}/retry", "Put a dead job back", "act", _retry, answers.Done),
+        body=inputs.AboutJob,
+        late=True,
+    ),
+    Endpoint(
+        *("POST", f"{_ONE}/discard", "Remove a dead job for good", "act", _discard, answers.Done),
+        body=inputs.AboutJob,
+        late=True,
+    ),
+    Endpoint(
+        *(
+            "POST",
+            f"{_ONE}/stack",
+            "Ask where the code of a running job is",
+            "inspect",
+            _stack,
+            answers.Order,
+        ),
+        body=inputs.AboutJob,
+        status=202,
+        late=True,
+    ),
+)

@@ -1,0 +1,83 @@
+"""Which problem document stands for which error. Codes are stable: programs may decide by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.responses import Response
+
+from conveyor import errors
+from conveyor.dashboard.access.problem import Problem, as_json
+from conveyor.dashboard.page import NoSuchThing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEDIA_TYPE = "application/problem+json"
+
+#: The first that fits counts.
+CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
+    (errors.BadInput, 422, "bad-input"),
+    (errors.BadCall, 422, "bad-call"),
+    (errors.TooLarge, 413, "too-large"),
+    (errors.UnknownTask, 404, "unknown-task"),
+    (errors.JobGone, 404, "unknown-job"),
+    (NoSuchThing, 404, "unknown"),
+    (errors.DuplicateJob, 409, "duplicate-job"),
+    (errors.Full, 409, "queue-full"),
+    (errors.Empty, 409, "queue-empty"),
+    (errors.ShutDown, 409, "queue-shut-down"),
+    (errors.LeaseLost, 409, "lease-lost"),
+    (errors.JobLost, 409, "job-lost"),
+    (errors.JobFailed, 409, "job-failed"),
+    (errors.JobCancelled, 409, "job-cancelled"),
+    (errors.WaitTimeout, 504, "timeout"),
+    (errors.StoreUnavailable, 503, "server-away"),
+    (errors.StoreMismatch, 502, "server-mismatch"),
+    (errors.StoreRefused, 502, "server-refused"),
+    (errors.StoreError, 502, "server-fault"),
+    (errors.ConveyorError, 409, "refused"),
+)
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a request was not carried out, by RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    """One stable word for programs."""
+    hint: str = ""
+    """What to try."""
+    errors: dict[str, str] = {}
+    """What is wrong with single values, by name; the empty name means all of them together."""
+
+
+class Faults(errors.ConveyorError):
+    """Several values do not fit; `by_name` says what is wrong with each."""
+
+    def __init__(self, message: str, by_name: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.by_name = dict(by_name)
+
+
+def problem_of(error: errors.ConveyorError) -> Problem:
+    """Give the problem that an error stands for."""
+    if isinstance(error, Faults):
+        return Problem(422, "bad-values", error.message, error.hint)
+    status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
+    if isinstance(error, errors.StoreRefused) and "OOM" in str(error):
+        status, code = 507, "server-full"
+    headers = (("retry-after", "5"),) if isinstance(error, errors.StoreUnavailable) else ()
+    return Problem(status, code, str(error), error.hint, headers)
+
+
+def answer(problem: Problem, by_name: Mapping[str, str] | None = None) -> Response:
+    """Answer with a problem document."""
+    body = as_json(problem).encode()
+    if by_name:
+        body = msgspec.json.encode({**msgspec.json.decode(body), "errors": by_name})
+    return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)

@@ -1,0 +1,111 @@
+"""Endpoints about queues."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api.cursors import after, cursor_of
+from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.dashboard.api.operations import begin
+from conveyor.inspector.snapshot import Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.actions import Actions, QueueAnswer
+    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.inspector.snapshot import Snapshot
+
+
+def _line(snapshot: Snapshot, name: str) -> answers.QueueLine:
+    count = snapshot.queues[name]
+    rate = snapshot.rates.get(name, Rate())
+    workers = snapshot.workers_of(name)
+    return answers.made(
+        answers.QueueLine,
+        count,
+        name=name,
+        running=count.leased,
+        paused=bool(count.paused),
+        shutdown=bool(count.shutdown),
+        rate_in=round(rate.accepted, 3),
+        rate_out=round(rate.ended, 3),
+        workers=len(workers),
+        busy=sum(worker.state == "busy" and worker.queue == name for worker in workers),
+    )
+
+
+def _list(asked: Asked) -> answers.Queues:
+    snapshot = asked.desk.snapshot()
+    last, count = after(asked.query.cursor), asked.query.count
+    names = [name for name in sorted(snapshot.queues) if name > last and asked.may("look", name)]
+    page = names[:count]
+    more = cursor_of(page[-1]) if len(names) > count else ""
+    return answers.Queues([_line(snapshot, name) for name in page], more)
+
+
+def _one(asked: Asked) -> answers.QueueLine:
+    return _line(asked.desk.snapshot_with(asked.queue), asked.queue)
+
+
+def _scaling(asked: Asked) -> answers.Scaling:
+    snapshot = asked.desk.snapshot_with(asked.queue)
+    count = snapshot.queues[asked.queue]
+    due = 0 if count.paused else math.ceil(count.ready / asked.query.jobs_per_worker)
+    return answers.Scaling(
+        count.leased + due, count.leased, count.waiting, len(snapshot.workers_of(asked.queue))
+    )
+
+
+def _acting(message: str, do: Callable[[Actions, Asked], QueueAnswer]) -> Callable[[Asked], answers.Done]:
+    def act(asked: Asked) -> answers.Done:
+        access = asked.allowed("act", asked.queue)
+        asked.desk.snapshot_with(asked.queue)
+        told = do(asked.actions(access), asked)
+        return answers.Done(message.format(queue=told.queue, after=told.after), recorded=told.recorded)
+
+    return act
+
+
+_pause = _acting(
+    "{queue} is paused", lambda actions, asked: actions.pause_queue(asked.queue, asked.body.reason)
+)
+_resume = _acting(
+    "{queue} goes on", lambda actions, asked: actions.resume_queue(asked.queue, asked.body.reason)
+)
+_bound = _acting(
+    "The bound of {queue} is {after.maxsize}",
+    lambda actions, asked: actions.bound_queue(asked.queue, asked.body.maxsize, asked.body.reason),
+)
+
+
+def _purge(asked: Asked) -> answers.Begun:
+    asked.desk.snapshot_with(asked.queue)
+    return begin(asked, "purge", asked.queue, inputs.Matching())
+
+
+_ONE = "/queues/{queue}"
+ENDPOINTS = (
+    Endpoint("GET", "/queues", "List queues", "look", _list, answers.Queues, inputs.RowsQuery, rows="queues"),
+    Endpoint("GET", _ONE, "Show a queue", "look", _one, answers.QueueLine),
+    Endpoint(
+        *("GET", f"{_ONE}/scaling", "Tell how many workers a queue needs", "look", _scaling),
+        *(answers.Scaling, inputs.ScalingQuery),
+    ),
+    Endpoint(
+        "POST", f"{_ONE}/pause", "Let a queue give out nothing", "act", _pause, answers.Done, body=inputs.Why
+    ),
+    Endpoint(
+        "POST", f"{_ONE}/resume", "Let a queue work again", "act", _resume, answers.Done, body=inputs.Why
+    ),
+    Endpoint(
+        "POST", f"{_ONE}/bound", "Set how many jobs may wait", "act", _bound, answers.Done, body=inputs.Bound
+    ),
+    Endpoint(
+        *("POST", f"{_ONE}/purge", "Cancel all that waits", "purge", _purge, answers.Begun),
+        body=inputs.Why,
+        status=202,
+    ),
+)

@@ -1,0 +1,86 @@
+"""Endpoints about the tasks that this process knows."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from conveyor.dashboard import known_tasks
+from conveyor.dashboard.api import answers, inputs, ordering
+from conveyor.dashboard.api.cursors import after, cursor_of
+from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.dashboard.api.problems import Faults
+from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
+from conveyor.parameters import parameters_of
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.tasks import Task
+
+
+def line_of(name: str) -> answers.TaskLine:
+    """Give a task in a list, one that cannot be imported too."""
+    try:
+        task = known_tasks.task_named(name)
+    except ConveyorError as error:
+        return answers.TaskLine(name, broken=f"{error} {error.hint}".strip())
+    return answers.TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
+
+
+def _list(asked: Asked) -> answers.Tasks:
+    last, count = after(asked.query.cursor), asked.query.count
+    names = [name for name in known_tasks.registry().names() if name > last]
+    more = cursor_of(names[count - 1]) if len(names) > count else ""
+    return answers.Tasks([line_of(name) for name in names[:count]], more)
+
+
+def _one(asked: Asked) -> answers.Task:
+    task = known_tasks.task_named(asked.parts["name"])
+    return answers.Task(
+        name=task.name,
+        queue=task.put.queue,
+        summary=task.summary,
+        documentation=inspect.getdoc(task.function) or "",
+        splits=task.split is not None,
+        parameters=_parameters(known_tasks.one_job_of(task)),
+        order=_parameters(task),
+    )
+
+
+def _parameters(task: Task[..., Any]) -> list[answers.Parameter]:
+    return [
+        answers.Parameter(
+            name=one.name,
+            type=one.type_text,
+            required=one.required,
+            default=None if one.required else one.default_text,
+            help=one.words,
+            json_schema=ordering.schema_of(one),
+        )
+        for one in parameters_of(task)
+    ]
+
+
+def _preview(asked: Asked) -> answers.PreviewAnswer:
+    task = ordering.task_for(asked.parts["name"], asked.body)
+    asked.allowed("act", task.put.queue)
+    arguments = ordering.read(task, asked.body.arguments)
+    try:
+        ordering.check(task, arguments)
+    except (BadCall, BadInput, TooLarge) as error:
+        raise Faults(str(error), {"": f"{error}. {error.hint}".strip(". ")}) from error
+    return answers.PreviewAnswer(
+        ordering.command(task, arguments, asked.body), ordering.python(task, arguments, asked.body)
+    )
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/tasks", "List tasks", "look", _list, answers.Tasks, inputs.RowsQuery, rows="tasks"),
+    Endpoint("GET", "/tasks/{name}", "Show what a task takes", "look", _one, answers.Task),
+    Endpoint(
+        *("POST", "/tasks/{name}/preview", "Check arguments, put nothing", "act", _preview),
+        answers.PreviewAnswer,
+        body=inputs.Preview,
+        late=True,
+    ),
+)

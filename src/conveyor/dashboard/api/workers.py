@@ -1,0 +1,85 @@
+"""Endpoints about consumers and their workers, and about what these are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.inspector import workers as questions
+
+if TYPE_CHECKING:
+    from conveyor import control
+    from conveyor.control import ConsumerReport
+    from conveyor.dashboard.access.rights import Right
+    from conveyor.dashboard.api.endpoint import Asked
+
+_RIGHTS: dict[str, Right] = {"kill": "kill", "stack": "inspect"}
+
+
+def _list(asked: Asked) -> answers.Workers:
+    found = [
+        _seen(asked, one)
+        for one in asked.desk.snapshot().consumers
+        if asked.queue in {"", *one.queues} and any(asked.may("look", queue) for queue in one.queues)
+    ]
+    return answers.Workers(found)
+
+
+def _seen(asked: Asked, report: ConsumerReport) -> ConsumerReport:
+    """Give a report without the jobs of queues that whoever asks may not look at."""
+    workers = [
+        one
+        if not one.queue or asked.may("look", one.queue)
+        else msgspec.structs.replace(one, job="", task="", queue="", message="")
+        for one in report.workers
+    ]
+    return msgspec.structs.replace(report, workers=workers)
+
+
+def _tell(asked: Asked) -> answers.Order:
+    verb, targets = asked.body.verb, list(dict.fromkeys(asked.body.targets))
+    access = asked.allowed(_RIGHTS.get(verb, "act"))
+    reports = asked.desk.snapshot().consumers
+    if not all(questions.find(reports, name) for name in targets):
+        reports = asked.desk.sampler.sample().consumers
+    unknown = [name for name in targets if questions.find(reports, name) is None]
+    if unknown:
+        hint = "They may have left; the list of workers is at most 20 seconds old."
+        detail = f"There is no worker or consumer {', '.join(unknown)!r:.300}."
+        raise refused(404, "unknown-worker", detail, hint)
+    told = asked.actions(access).tell_workers(verb, targets, asked.body.reason)
+    return answers.Order(told.id, list(told.targets), told.recorded)
+
+
+def _order(asked: Asked) -> answers.Answers:
+    order = asked.parts["id"]
+    if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
+        raise refused(404, "unknown-order", "That is no id of an order.")
+    access = asked.allowed("look")
+    queues = {*(access.queues or ()), *access.on}
+    shown = asked.may("inspect") or any(asked.may("inspect", queue) for queue in queues)
+    latest: dict[str, control.Answer] = {}
+    for one in asked.desk.ask(questions.answers(order)):
+        latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
+    return answers.Answers(list(latest.values()), not shown)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", "/workers", "List consumers and their workers", "look", _list, answers.Workers, inputs.OneJob
+    ),
+    Endpoint(
+        *("POST", "/workers/tell", "Stop, kill, pause or resume workers, or ask for stacks", "act", _tell),
+        answers.Order,
+        body=inputs.Tell,
+        status=202,
+        late=True,
+    ),
+    Endpoint(
+        "GET", "/orders/{id}", "Give what workers answered to an order", "look", _order, answers.Answers
+    ),
+)

@@ -1,0 +1,50 @@
+"""The tasks that this process knows, for those who enqueue from the page."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from conveyor.consumer import loading_tasks
+
+if TYPE_CHECKING:
+    from conveyor.tasks import Registry, Task
+
+_lock = threading.Lock()
+
+
+class _Known:
+    modules: tuple[str, ...] = ()
+    registry: Registry | None = None
+
+
+def use(modules: tuple[str, ...]) -> None:
+    """Say which modules have the tasks; before the first look. Without any, those in the working folder have."""
+    _Known.modules, _Known.registry = modules, None
+
+
+def registry() -> Registry:
+    """Give the tasks, imported when first asked for; raises ConveyorError where a module cannot be imported."""
+    with _lock:
+        if _Known.registry is None:
+            _Known.registry = loading_tasks.known_here(_Known.modules)
+        return _Known.registry
+
+
+def task_named(name: str) -> Task[..., Any]:
+    """Give a task by its name; raises UnknownTask, or ConveyorError where it cannot be imported."""
+    known = registry()
+    with _lock:
+        return loading_tasks.task_named(known, name)
+
+
+def one_job_of(task: Task[..., Any]) -> Task[..., Any]:
+    """Give the same task without its split: what is put is one job, with the parameters of the function itself."""
+    single = task.options()
+    single.split = single.join = None
+    return single
+
+
+def modules() -> tuple[str, ...]:
+    """Give the modules that were named to have the tasks."""
+    return _Known.modules

@@ -1,0 +1,213 @@
+"""Putting jobs by hand: a form made of a task's type hints, and the command line that does the same."""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from conveyor import ids
+from conveyor.dashboard import known_tasks
+from conveyor.dashboard.api.ordering import is_hidden
+from conveyor.dashboard.api.tasks import line_of
+from conveyor.dashboard.page import Page
+from conveyor.errors import BadCall, ConveyorError
+from conveyor.inspector.jobs import read_call
+from conveyor.parameters import as_words, parameters_of
+from conveyor.redaction import MASK, redacted
+from conveyor.signature import signature_of
+from conveyor.store import commands
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conveyor.call import Call
+    from conveyor.dashboard.api.answers import TaskLine
+    from conveyor.dashboard.page import Wanted
+    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.parameters import Parameter
+    from conveyor.tasks import Task
+
+#: Queues in which a job that is named without its queue is looked for, and that are suggested.
+MOST_QUEUES = 100
+#: Characters of a default from which on a field has several lines.
+LONG = 60
+#: Tasks that can be chosen.
+MOST_TASKS = 500
+
+
+class Field(NamedTuple):
+    """One field of the form."""
+
+    name: str
+    kind: str
+    """number, checkbox, select, long, secret or text."""
+    takes: str
+    """In words."""
+    help: str
+    required: bool
+    default: str
+    """As it would be typed; what is left so is not sent."""
+    value: str
+    """What the job that is taken as a model has; the default without one."""
+    step: str
+    """Of numbers: 1, or any."""
+    choices: tuple[str, ...]
+
+
+class Form(NamedTuple):
+    """A task as it can be put."""
+
+    task: TaskLine
+    split: bool
+    """Whether one order is split into several jobs, as `conveyor produce` does."""
+    fields: list[Field]
+    left_out: list[str]
+    """Parameters whose values in the model are secret, or no text that can be typed."""
+
+
+class EnqueueView(NamedTuple):
+    """What the page shows."""
+
+    tasks: list[str]
+    form: Form | None
+    queues: list[str]
+    model: str
+    """The job that the values are taken from; empty without one."""
+    model_queue: str
+    trouble: str
+
+
+class _Model(NamedTuple):
+    queue: str
+    call: Call
+
+
+def _question(wanted: Wanted, snapshot: Snapshot) -> Query[_Model | None]:
+    """Ask for the job that is taken as a model."""
+    try:
+        job = ids.checked_id(wanted.filters.get("from", ""))
+        named = wanted.filters.get("queue", "")
+        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MOST_QUEUES]
+    except BadCall:
+        return Query((), lambda _: None)
+
+    def read(answers: Sequence[Any]) -> _Model | None:
+        for queue, state in zip(queues, answers, strict=True):
+            call = read_call(state.data)
+            if call is not None and call.task:
+                return _Model(queue, call)
+        return None
+
+    return Query(tuple(commands.state(queue, job) for queue in queues), read)
+
+
+def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
+    tasks: list[str] = []
+    form, trouble = None, ""
+    wished = wanted.filters.get("task", "") or (model.call.task if model else "")
+    if wanted.filters.get("from") and model is None:
+        trouble = "Nothing is known any more of what that job was to work on."
+    try:
+        tasks = known_tasks.registry().names()[:MOST_TASKS]
+        if wished:
+            form = _form(wished, model, split=wanted.filters.get("split", "") != "0" and model is None)
+    except ConveyorError as error:
+        trouble = f"{error} {error.hint}".strip()
+    if model is not None and (form is None or form.task.name != model.call.task):
+        model = None
+    job = wanted.filters.get("from", "") if model else ""
+    queues = sorted(snapshot.queues)[:MOST_QUEUES]
+    return EnqueueView(tasks, form, queues, job, model.queue if model else "", trouble)
+
+
+def _form(name: str, model: _Model | None, *, split: bool) -> Form:
+    own = known_tasks.task_named(name)
+    split = split and own.split is not None
+    task = own if split else known_tasks.one_job_of(own)
+    parameters = parameters_of(task)
+    typed: Mapping[str, str] = {}
+    left_out: list[str] = []
+    if model is not None and model.call.task == name:
+        typed, left_out = _typed(task, model.call, parameters)
+    fields = [_field(task, one, typed) for one in parameters]
+    return Form(line_of(name), split, fields, left_out)
+
+
+def _field(task: Task[..., Any], one: Parameter, typed: Mapping[str, str]) -> Field:
+    kind, step, choices = _kind(one)
+    if is_hidden(task, one.name):
+        kind = "secret"
+    return Field(
+        name=one.name,
+        kind=kind,
+        takes=one.type_text,
+        help=one.words,
+        required=one.required,
+        default=one.default_text,
+        value=typed.get(one.name, one.default_text),
+        step=step,
+        choices=choices,
+    )
+
+
+def _kind(one: Parameter) -> tuple[str, str, tuple[str, ...]]:
+    """Give the kind of field for a type, the step of its numbers, and its choices."""
+    hint = _plain(one.hint)
+    if hint is bool and hint is one.hint:
+        return "checkbox", "", ()
+    if hint in {int, float}:
+        return "number", "1" if hint is int else "any", ()
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(hint) is Literal:
+        choices = tuple(map(str, typing.get_args(hint)))
+    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
+        choices = tuple(str(member.value) for member in hint)
+    if choices:
+        return "select", "", choices
+    is_long = hint is not str and not (isinstance(hint, type) and issubclass(hint, str))
+    return "long" if is_long or len(one.default_text) > LONG else "text", "", ()
+
+
+def _plain(hint: Any) -> Any:
+    """Give the type itself, of one that may be None as well."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [one for one in typing.get_args(hint) if one is not type(None)]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tuple[dict[str, str], list[str]]:
+    """Give a job's arguments as a person would type them, and the names of those that must not or cannot be shown."""
+    try:
+        args, kwargs = signature_of(task.function).decode(call.args, call.kwargs)
+    except (ConveyorError, msgspec.MsgspecError, ValueError):
+        return {}, [one.name for one in parameters]
+    given = dict(zip(signature_of(task.function).names, args, strict=False)) | kwargs
+    typed, left_out = {}, []
+    for one in parameters:
+        if one.name not in given:
+            continue
+        text = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
+        if is_hidden(task, one.name) or MASK in str(redacted(text)):
+            left_out.append(one.name)
+        else:
+            typed[one.name] = text
+    return typed, left_out
+
+
+ENQUEUE = Page(
+    "enqueue",
+    "/enqueue",
+    "Enqueue",
+    _view,
+    _question,
+    right="act",
+    menu="Enqueue",
+    key="e",
+    section="Enqueue",
+)

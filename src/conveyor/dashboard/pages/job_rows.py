@@ -1,0 +1,103 @@
+"""A job as a row of a list, whatever list it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conveyor.dashboard.pages.asked import job_path
+from conveyor.dashboard.rendering import short
+from conveyor.redaction import redacted
+
+if TYPE_CHECKING:
+    from conveyor import control
+    from conveyor.inspector.history import Finish
+    from conveyor.inspector.listing import JobRow
+    from conveyor.inspector.stories import JobStory
+
+#: Characters of arguments and messages in a row.
+ARGUMENTS, MESSAGE = 100, 120
+#: The indexes of a queue in the words for people.
+WORDS = {"ready": "waiting", "leased": "running"}
+
+
+class Row(NamedTuple):
+    """One row. Moments are seconds since 1970."""
+
+    id: str
+    queue: str
+    state: str
+    task: str
+    arguments: str
+    address: str
+    put_at: float | None = None
+    due_at: float | None = None
+    since: float | None = None
+    """When it was claimed, died or ended."""
+    took: float | None = None
+    worker: str = ""
+    attempt: int = 1
+    progress: control.Progress | None = None
+    kind: str = ""
+    message: str = ""
+
+
+def of_live(one: JobRow) -> Row:
+    """Give the row of a job that waits, is delayed, runs or is dead."""
+    return Row(
+        *(one.id, one.queue, WORDS.get(one.state, one.state), one.task),
+        arguments=short(one.arguments, ARGUMENTS),
+        address=job_path(one.queue, one.id),
+        put_at=one.put_at,
+        due_at=one.due_at,
+        since=one.since,
+        worker=one.worker,
+        attempt=one.retries + one.crashes + 1,
+        progress=shown(one.progress),
+        kind=short(one.kind, ARGUMENTS),
+        message=_line(one.message),
+    )
+
+
+def of_finish(queue: str, finish: Finish) -> Row:
+    """Give the row of a run that has ended."""
+    note = finish.note
+    return Row(
+        *(note.id, queue, note.state, note.task),
+        arguments=short(note.arguments, ARGUMENTS),
+        address=job_path(queue, note.id),
+        since=note.at,
+        took=note.elapsed,
+        worker=note.worker,
+        attempt=note.attempt,
+    )
+
+
+def of_story(story: JobStory) -> Row:
+    """Give the row of a job that was looked for by its id."""
+    last = story.attempts[-1] if story.attempts else None
+    return Row(
+        *(story.id, story.queue, story.state, story.task),
+        arguments=short(story.preview, ARGUMENTS),
+        address=job_path(story.queue, story.id),
+        put_at=story.put_at,
+        since=last.started + last.elapsed if last is not None and last.started else story.since,
+        worker=story.worker or (story.run.worker if story.run is not None else ""),
+        attempt=story.retries + story.crashes + 1,
+        progress=shown(story.progress),
+        kind=short(last.kind, ARGUMENTS) if last is not None else "",
+        message=_line(last.message) if last is not None else "",
+    )
+
+
+def shown(progress: control.Progress | None) -> control.Progress | None:
+    """Give how far a job is without passwords of addresses in what it says."""
+    if progress is None or "://" not in progress.message:
+        return progress
+    return msgspec.structs.replace(progress, message=str(redacted(progress.message)))
+
+
+def _line(message: str) -> str:
+    """Give the beginning of a message in one line, without passwords of addresses."""
+    return short(str(redacted(" ".join(message[:1000].split()))), MESSAGE)

@@ -1,0 +1,92 @@
+"""The API behind the guard, asked by people with different rights."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from starlette.applications import Starlette
+
+from conveyor.actions import OperationRunner
+from conveyor.dashboard import api, metrics, pages
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.rights import Access, Role
+from conveyor.dashboard.guard import Guard
+from conveyor.dashboard.page import Book
+from conveyor.dashboard.sampler import Sampler
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.access.asgi import Scope
+    from conveyor.store import Client
+
+ORIGIN = "http://localhost:9181"
+OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
+
+
+def access_by_header(scope: Scope) -> Access | None:
+    """Believe whoever says who they are: `viewer`, `operator` or `admin`, and maybe `@queue` for one queue alone."""
+    told = dict(scope["headers"]).get(b"x-who", b"").decode()
+    role, _, queue = told.partition("@")
+    if not role:
+        return None
+    found = Access.of(role, Role.of(role))
+    if queue:
+        found = Access(role, found.role, found.rights, queues=frozenset({queue}))
+    return found
+
+
+class Api:
+    """The API of one server; `ask` sends one request and gives the response."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.runner = OperationRunner(client, pause=0.0)
+        policy = Policy(resolve=access_by_header)
+        self.sampler = Sampler(client, Book(pages.ALL))
+        self.sampler.step = 0
+        desk = api.ApiDesk(client, self.sampler, self.runner, policy)
+        routes = [metrics.route(client, self.sampler), *api.routes(desk)]
+        self.guard = Guard(Starlette(routes=routes), policy)
+
+    def ask(self, method: str, path: str, who: str = "admin", **options: Any) -> httpx.Response:
+        """Send one request, by default as an admin and from the page itself."""
+        headers = {
+            "x-who": who,
+            **(OWN if method not in {"GET", "HEAD"} else {}),
+            **options.pop("headers", {}),
+        }
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.guard, client=("127.0.0.1", 50000))
+            async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+                return await client.request(method, path, headers=headers, **options)
+
+        return asyncio.run(send())
+
+    def get(self, path: str, who: str = "admin", **params: Any) -> Any:
+        """GET below /api/v1, which must work, and give its JSON."""
+        response = self.ask("GET", f"/api/v1{path}", who, params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def post(self, path: str, body: Any = None, who: str = "admin", **headers: str) -> Any:
+        """POST below /api/v1, which must work, and give its JSON."""
+        response = self.ask("POST", f"/api/v1{path}", who, json=body or {}, headers=headers)
+        assert response.status_code < 300, response.text
+        return response.json()
+
+    def refusal(
+        self, method: str, path: str, body: Any = None, who: str = "admin", **headers: str
+    ) -> tuple[int, str]:
+        """Send a request that must be refused; gives status and code."""
+        more = {} if method == "GET" else {"json": body or {}}
+        response = self.ask(method, f"/api/v1{path}", who, headers=headers, **more)
+        assert response.headers["content-type"] == "application/problem+json", response.text
+        problem = response.json()
+        assert problem["status"] == response.status_code
+        return response.status_code, problem["code"]
+
+    def close(self) -> None:
+        """End its thread."""
+        self.runner.close()

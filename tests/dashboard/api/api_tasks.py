@@ -1,0 +1,61 @@
+"""Tasks that the tests of the API enqueue."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from conveyor import current_job, task
+from conveyor.errors import BadInput
+
+
+@task(name="greet", queue="alpha")
+def greet(
+    name: Annotated[str, "who is greeted"],
+    times: int = 1,
+    *,
+    loud: bool = False,
+    tone: Literal["kind", "gruff"] = "kind",
+    password: str = "",
+) -> str:
+    """Greet somebody.
+
+    More about it.
+    """
+    return f"{tone} hello {name}" * times
+
+
+@greet.checks
+def check_greet(name: str, **_: object) -> None:
+    """Refuse nobody."""
+    if not name.strip():
+        raise BadInput("nobody to greet", hint="give a name")
+    if name == "broken":
+        raise ZeroDivisionError("the check itself")
+
+
+@task(name="spread", queue="alpha")
+def spread(part: int, secret_token: str = "") -> int:
+    """Do one part."""
+    return part
+
+
+@spread.splits
+def split_spread(parts: int = 3) -> list[dict[str, object]]:
+    """Give so many parts."""
+    return [{"part": number} for number in range(parts)]
+
+
+@task(name="linger", queue="alpha")
+def linger(seconds: float = 60.0) -> None:
+    """Stay a while, and log a line."""
+    current_job().log("a line with a secret")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.02)
+
+
+@task(name="fail", queue="alpha")
+def fail(why: str = "no reason") -> None:
+    """Fail."""
+    raise ValueError(why)

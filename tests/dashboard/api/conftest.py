@@ -1,0 +1,31 @@
+"""Tests of the JSON API."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.dashboard import known_tasks
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
+
+from api_kit import Api
+from consumer_kit import consume, path, queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["api", "consume", "path", "queue"]
+
+
+@pytest.fixture
+def api(one_server: Any) -> Iterator[Api]:
+    """Give the API of a server of its own."""
+    known_tasks.use(("api_tasks",))
+    made = Api(one_server.client)
+    yield made
+    made.close()
