@@ -61,7 +61,7 @@ function options(figure, names, width) {
 }
 
 function draw(figure, again = false) {
-  const table = figure.querySelector("table");
+  const table = figure.querySelector("details table"); // the plot has one of its own
   const place = figure.querySelector(".plot");
   if (!table || !place || typeof uPlot === "undefined") return;
   const text = table.tBodies[0].textContent;
