@@ -17,7 +17,7 @@ def placed(scope: Scope, proxies: Proxies) -> Scope:
     Its path begins with its root path, whichever server made it. A prefix that a trusted proxy tells of stands before
     both, unless the root path begins with it already.
     """
-    root, inner, prefix = asgi.root(scope), asgi.path(scope), proxies.prefix(scope)
+    root, inner, prefix = asgi.root(scope), asgi.path(scope) or "/", proxies.prefix(scope)
     if prefix and not _is_below(root, prefix):
         if not root and _is_below(inner, prefix):  # the proxy tells of it, and left it
             inner = inner[len(prefix) :] or "/"
