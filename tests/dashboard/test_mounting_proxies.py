@@ -92,7 +92,7 @@ def visit(mail: str) -> Callable[..., Visitor]:
     [("/ops/q", ""), ("/ops/q/", ""), ("", "/ops/q"), ("/ops/q", "/ops/q"), ("/ops", "/ops/q")],
 )
 def test_every_address_begins_with_the_prefix(
-    visit: Callable[..., Visitor], told: str, root: str, takes_off: bool
+    visit: Callable[..., Visitor], told: str, root: str, *, takes_off: bool
 ) -> None:
     visitor = visit(told=told, root=root, takes_off=takes_off)
     for address in ("/ops/q", "/ops/q/", "/ops/q/queues/mail"):
