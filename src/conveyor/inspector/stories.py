@@ -134,12 +134,7 @@ def log_after(queue: str, job_id: str, after_id: str = "", count: int = MOST_LIN
 
 
 def _told(
-    queue: str,
-    job_id: str,
-    state: State,
-    attempts: list[Attempt],
-    lines: list[LogLine],
-    labels_of: LabelsOf,
+    queue: str, job_id: str, state: State, attempts: list[Attempt], lines: list[LogLine], labels_of: LabelsOf
 ) -> JobStory:
     settled = _settled(state)
     run = settled.run if settled is not None else None
@@ -147,11 +142,8 @@ def _told(
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
-    if settled is not None and run is not None and run.started not in {one.started for one in attempts}:
-        attempts = [*attempts, _last(settled, run)]
-    put_at = call.put_at if call is not None else None
-    if put_at is None and run is not None and run.waited:
-        put_at = run.started - run.waited
+    attempts += _missing(attempts, settled, run)
+    since, worker = _lease(state)
     return JobStory(
         id=job_id,
         queue=queue,
@@ -168,12 +160,12 @@ def _told(
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-        worker=_lease(state)[1],
+        worker=worker,
         retries=retries,
         crashes=crashes,
-        put_at=put_at,
+        put_at=_put_at(call, run),
         dead=state.state == "dead",
-        since=_lease(state)[0],
+        since=since,
         size=len(state.data),
         head=b"" if readable else state.data[:HEAD],
     )
@@ -204,6 +196,12 @@ def _settled(state: State) -> Settled | None:
         return None
 
 
+def _put_at(call: Call | None, run: Run | None) -> float | None:
+    if call is not None:
+        return call.put_at
+    return run.started - run.waited if run is not None and run.waited else None
+
+
 def _lease(state: State) -> tuple[float | None, str]:
     """Give since when a job is taken, and by whom: a token is the time of its claim in microseconds."""
     if state.state != "leased" or not isinstance(state.detail, bytes):
@@ -225,6 +223,13 @@ def _last(settled: Settled, run: Run) -> Attempt:
         error = settled.error()
         kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
     return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
+
+
+def _missing(attempts: Sequence[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
+    """Give the run that a job ended with, unless it is among those that are remembered."""
+    if settled is None or run is None or run.started in {one.started for one in attempts}:
+        return []
+    return [_last(settled, run)]
 
 
 def _attempts(items: Sequence[bytes]) -> list[Attempt]:
