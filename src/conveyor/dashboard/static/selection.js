@@ -1,7 +1,8 @@
-// Rows that are chosen, and what is done to all of them. In the page: a checkbox data-select in each row, named by its value or by the row's id after an r-, one
-// data-select-all for the page, and a bar data-bulk with data-bulk-words, data-bulk-none, maybe data-bulk-all='{…}' (what
-// stands for everything, in data-words), and buttons data-act data-chosen. `data-chosen` says where the names go: a field
-// of the body, `matching` for its ids, or `each` for one request per name, put in the place of {id} in the path.
+// Rows that are chosen, and what is done to all of them. In the page: a checkbox data-select in each row, named by its
+// value or by the row's id after an r-; one data-select-all for the page; and a bar data-bulk with data-bulk-words,
+// data-bulk-none, maybe data-bulk-all='{…}' (what stands for everything, in data-words), and buttons data-act
+// data-chosen. `data-chosen` says where the names go: a field of the body, `matching` for its ids, or `each` for one
+// request per name, put in the place of {id} in the path. {n} in data-ask becomes how many.
 import { act, ask, call, problemText } from "./act.js";
 import { hear } from "./bus.js";
 import { refresh } from "./part.js";
