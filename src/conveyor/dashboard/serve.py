@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from conveyor import clock
+from conveyor.dashboard import stream
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.neighbour import listener_on
 from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from conveyor.dashboard.guard import Guard
 
@@ -83,12 +85,22 @@ def served(app: Guard, listening: socket.socket) -> Iterator[str]:
     try:
         yield address_of(listening)
     finally:
+        stream.end_all()
         server.should_exit = True
         thread.join(END + 1)
 
 
+class _Server(uvicorn.Server):
+    """Ends the open streams first when it is told to end; they would last as long as their viewers do."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take in the signal that ends the server."""
+        stream.end_all()
+        super().handle_exit(sig, frame)
+
+
 def _server(app: Guard, root_path: str) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             root_path=root_path,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The request header by which a browser asks for the inner part of a page that it has open.
 PART = "conveyor-part"
+#: Pages whose HTML is remembered for as long as what they show is.
+MOST_MADE = 100
 
 
 class Site:
@@ -32,6 +34,8 @@ class Site:
         self.book = book
         self.facts = facts
         """What every page shows: read_only, insecure, label and so on."""
+        self._made: dict[tuple[str, ...], tuple[Sight, bytes]] = {}
+        """HTML of the last moment, so that twenty who look at the same page cost little more than one."""
 
     def answer(self, request: Request) -> Response:
         """Answer with the page of the request's path: whole, or its inner part, or that nothing has changed."""
@@ -66,16 +70,19 @@ class Site:
         headers = {"etag": tag, "cache-control": "no-cache", "vary": f"{PART}, cookie, authorization"}
         if part and request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        what = self._context(request, sight)
-        body = render(
-            "part.html" if part else "layout.html",
-            **what,
-            page=page,
-            address=wanted.address,
-            wanted=wanted,
-            template=f"{page.name}.html",
-        )
-        return HTMLResponse(body, headers=headers)
+        name = "part.html" if part else "layout.html"
+        key = (name, wanted.address, version_of(access), request.scope.get("root_path", ""))
+        made = self._made.get(key)
+        if made is None or made[0] is not sight:
+            template = f"{page.name}.html"
+            context = self._context(request, sight)
+            body = render(
+                name, **context, page=page, address=wanted.address, wanted=wanted, template=template
+            )
+            if len(self._made) >= MOST_MADE:
+                self._made.clear()
+            made = self._made[key] = (sight, body.encode())
+        return HTMLResponse(made[1], headers=headers)
 
     def problem(self, request: Request, status: int, what: str, why: str = "", hint: str = "") -> Response:
         """Answer that something is wrong: what, why, what to try. One about a server that is away heals."""

@@ -27,6 +27,10 @@ LONGEST = 600.0
 #: Addresses that one stream may watch: the open tabs of one browser.
 MOST_ADDRESSES = 30
 
+OVER = "over"
+"""The topic of the last message of a stream; the browser then opens the next one."""
+_open: set[Viewer] = set()
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -68,6 +72,7 @@ async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) 
     """Give the bytes of one stream, until it has lasted long enough or the viewer goes away."""
     deadline = clock.Deadline(longest)
     sampler.watch(viewer)
+    _open.add(viewer)
     try:
         yield f"retry: {random.randint(1500, 3000)}\n\n".encode()  # noqa: S311 - only spreads those who come back
         while not deadline.passed():
@@ -76,11 +81,20 @@ async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) 
                 yield b": still here\n\n"
             for topic, data in news.items():
                 yield message(topic.partition(" ")[0], data)
-        yield b"event: over\ndata: {}\n\n"
+            if OVER in news:
+                return
+        yield message(OVER, {})
     finally:
+        _open.discard(viewer)
         sampler.unwatch(viewer)
 
 
 def message(kind: str, data: object) -> bytes:
     """Give the bytes of one event."""
     return b"event: " + kind.encode() + b"\ndata: " + _encode(data) + b"\n\n"
+
+
+def end_all() -> None:
+    """End every stream of this process, so that whoever serves them can leave at once."""
+    for viewer in list(_open):
+        viewer.tell(OVER, {})

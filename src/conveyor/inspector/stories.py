@@ -134,7 +134,12 @@ def log_after(queue: str, job_id: str, after_id: str = "", count: int = MOST_LIN
 
 
 def _told(
-    queue: str, job_id: str, state: State, attempts: list[Attempt], lines: list[LogLine], labels_of: LabelsOf
+    queue: str,
+    job_id: str,
+    state: State,
+    attempts: list[Attempt],
+    lines: list[LogLine],
+    labels_of: LabelsOf,
 ) -> JobStory:
     settled = _settled(state)
     run = settled.run if settled is not None else None
@@ -142,8 +147,6 @@ def _told(
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
-    attempts += _missing(attempts, settled, run)
-    since, worker = _lease(state)
     return JobStory(
         id=job_id,
         queue=queue,
@@ -155,20 +158,32 @@ def _told(
         preview=_preview(call, run, labels),
         settled=settled,
         run=run,
-        attempts=attempts,
+        attempts=_with_last(attempts, settled, run),
         progress=_progress(state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-        worker=worker,
+        worker=_lease(state)[1],
         retries=retries,
         crashes=crashes,
         put_at=_put_at(call, run),
         dead=state.state == "dead",
-        since=since,
+        since=_lease(state)[0],
         size=len(state.data),
         head=b"" if readable else state.data[:HEAD],
     )
+
+
+def _with_last(attempts: list[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
+    if settled is None or run is None or run.started in {one.started for one in attempts}:
+        return attempts
+    return [*attempts, _last(settled, run)]
+
+
+def _put_at(call: Call | None, run: Run | None) -> float | None:
+    if call is not None:
+        return call.put_at
+    return run.started - run.waited if run is not None and run.waited else None
 
 
 def _arguments(call: Call | None, labels: Labels) -> tuple[list[tuple[str, Any]], bool]:
@@ -196,12 +211,6 @@ def _settled(state: State) -> Settled | None:
         return None
 
 
-def _put_at(call: Call | None, run: Run | None) -> float | None:
-    if call is not None:
-        return call.put_at
-    return run.started - run.waited if run is not None and run.waited else None
-
-
 def _lease(state: State) -> tuple[float | None, str]:
     """Give since when a job is taken, and by whom: a token is the time of its claim in microseconds."""
     if state.state != "leased" or not isinstance(state.detail, bytes):
@@ -223,13 +232,6 @@ def _last(settled: Settled, run: Run) -> Attempt:
         error = settled.error()
         kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
     return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
-
-
-def _missing(attempts: Sequence[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
-    """Give the run that a job ended with, unless it is among those that are remembered."""
-    if settled is None or run is None or run.started in {one.started for one in attempts}:
-        return []
-    return [_last(settled, run)]
 
 
 def _attempts(items: Sequence[bytes]) -> list[Attempt]:
