@@ -15,6 +15,7 @@ from conveyor.dashboard.access.attempts import Attempts
 from conveyor.dashboard.access.door import Door
 from conveyor.dashboard.access.faults import BadFile, Forbidden
 from conveyor.dashboard.access.login import PATHS, Desk, login_address
+from conveyor.dashboard.access.place import placed
 from conveyor.dashboard.access.problem import (
     Problem,
     Refused,
@@ -92,7 +93,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            scope["state"] = {**scope.get("state", {})}
+            scope = placed(scope, self.policy.proxies)
             await self._answer(scope, receive, Reply(scope, send))
         else:
             await receive()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from conveyor.dashboard.access import asgi
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, Viewer, events
@@ -27,9 +28,10 @@ class Live:
         self.sampler = sampler
 
     async def stream(self, request: Request) -> Response:
-        """Open a stream of events about the pages named by `watch`; 503 where there are too many."""
-        if self.sampler.watcher_count >= MOST_STREAMS:
-            problem = {"title": "too many streams are open", "status": 503, "hint": "poll /api/v1/snapshot"}
+        """Open a stream of events about the pages named by `watch`; 503 where there are too many, or can be none."""
+        if not asgi.has_streams(request.scope) or self.sampler.watcher_count >= MOST_STREAMS:
+            title = "too many streams are open, or can be none"
+            problem = {"title": title, "status": 503, "hint": "poll /api/v1/snapshot"}
             return JSONResponse(problem, 503, media_type="application/problem+json")
         viewer = Viewer(request.query_params.getlist("watch"))
         return StreamingResponse(

@@ -31,5 +31,5 @@ def render_login(scope: Scope, form: LoginForm) -> str:
 
 
 def _frame(scope: Scope) -> dict[str, Any]:
-    root = asgi.root(scope).rstrip("/")
+    root = asgi.base(scope)
     return {"root": root, "static": f"{root}/static/{assets.version()}"}

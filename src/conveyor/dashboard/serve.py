@@ -12,6 +12,7 @@ import uvicorn
 
 from conveyor import clock
 from conveyor.dashboard import stream
+from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.neighbour import listener_on
 from conveyor.errors import ConveyorError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from conveyor.dashboard.access.asgi import App
     from conveyor.dashboard.guard import Guard
 
 #: rq-dashboard's port too, so those who come from there find the page where they look for it.
@@ -60,8 +62,11 @@ def address_of(listening: socket.socket, root_path: str = "") -> str:
 
 
 def serve(app: Guard, listening: socket.socket, *, root_path: str = "", ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when requests are answered."""
-    server = _server(app, root_path)
+    """Serve until SIGINT or SIGTERM; `ready` is called when requests are answered.
+
+    `root_path` is what a proxy in front has before all addresses; it may take that off or leave it.
+    """
+    server = _server(under(app, root_path))
     watch = threading.Thread(target=_tell_when_ready, args=(server, ready), daemon=True)
     watch.start()
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in good order, and says so once more
@@ -71,7 +76,7 @@ def serve(app: Guard, listening: socket.socket, *, root_path: str = "", ready: C
 @contextlib.contextmanager
 def served(app: Guard, listening: socket.socket) -> Iterator[str]:
     """Serve in a thread while the block runs; gives the address. Raises CannotListen if it does not begin in time."""
-    server = _server(app, "")
+    server = _server(app)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-page"
     )
@@ -99,11 +104,10 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _server(app: Guard, root_path: str) -> uvicorn.Server:
+def _server(app: App) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app,
-            root_path=root_path,
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, Response
 
 from conveyor.dashboard import assets
+from conveyor.dashboard.access import asgi
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.rendering import render
 from conveyor.errors import ConveyorError, StoreError
@@ -39,7 +40,7 @@ class Site:
 
     def answer(self, request: Request) -> Response:
         """Answer with the page of the request's path: whole, or its inner part, or that nothing has changed."""
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
+        path = asgi.path(request.scope)
         found = self.book.of_path(path, dict(request.query_params))
         if found is None:
             return self.problem(request, 404, "There is no such page", path)
@@ -97,9 +98,10 @@ class Site:
         return HTMLResponse(body, status_code=status, headers={"cache-control": "no-store"})
 
     def _facts(self, request: Request) -> dict[str, Any]:
-        root = request.scope.get("root_path", "").rstrip("/")
+        root = asgi.base(request.scope)
         return {
             "root": root,
+            "streams": asgi.has_streams(request.scope),
             "static": f"{root}/static/{assets.version()}",
             "menu": [one for one in self.book.pages if one.menu],
             "server": shown(self.client.url),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -54,12 +55,23 @@ def root(scope: Scope) -> str:
     return str(scope.get("root_path", "")).rstrip("/")
 
 
+def base(scope: Scope) -> str:
+    """Give the root as links begin with it. A root that a visitor made up never leads to another site."""
+    found = quote(root(scope), safe="/~:@+=")
+    return f"/{found.lstrip('/')}" if found else ""
+
+
 def path(scope: Scope) -> str:
     """Give the path below the root."""
     whole, base = str(scope["path"]), root(scope)
     if base and (whole == base or whole.startswith(f"{base}/")):
         return whole[len(base) :] or "/"
     return whole
+
+
+def has_streams(scope: Scope) -> bool:
+    """Tell whether an answer may last: below WSGI each would hold a thread of the host."""
+    return "wsgi_environ" not in scope  # which a2wsgi leaves
 
 
 def is_api(scope: Scope) -> bool:

@@ -7,7 +7,7 @@ import binascii
 import inspect
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor.dashboard.access.asgi import cookie, header, headers
+from conveyor.dashboard.access.asgi import cookie, header, headers, root
 from conveyor.dashboard.access.proxy import peer, was_forwarded
 from conveyor.dashboard.access.rights import LOCAL, Access
 from conveyor.dashboard.access.session import cookie_name
@@ -72,7 +72,8 @@ class Door:
 
     def _session(self, scope: Scope) -> Access | None:
         users = self._policy.users
-        session = self._sessions.read(cookie(scope, cookie_name(scope.get("server")))) if users else None
+        name = cookie_name(scope.get("server"), root(scope))
+        session = self._sessions.read(cookie(scope, name)) if users else None
         user = users.find(session.who) if users and session else None
         if user is None or session is None or session.stamp != user.stamp:
             return None

@@ -27,7 +27,7 @@ def login_address(scope: Scope) -> str:
     """Give the address of the login page that leads back to what was asked for."""
     query = scope.get("query_string", b"").decode("latin-1")
     wanted = quote(asgi.path(scope)) + (f"?{query}" if query else "")
-    return f"{asgi.root(scope)}/login?next={quote(wanted, safe='')}"
+    return f"{asgi.base(scope)}/login?next={quote(wanted, safe='')}"
 
 
 def safe_next(text: str) -> str:
@@ -81,11 +81,11 @@ class Desk:
         self._sessions.end(self._shown(scope))
         LOG.info("login: user %r from %s", user.name, address)
         session = self._cookie(scope, self._sessions.begin(user.name, user.stamp))
-        await _go(send, asgi.root(scope) + onwards, session)
+        await _go(send, asgi.base(scope) + onwards, session)
 
     async def _log_out(self, scope: Scope, send: Send) -> None:
         self._sessions.end(self._shown(scope))
-        await _go(send, f"{asgi.root(scope)}/login", self._cookie(scope, ""))
+        await _go(send, f"{asgi.base(scope)}/login", self._cookie(scope, ""))
 
     async def _show(
         self,
@@ -96,16 +96,16 @@ class Desk:
         problem: str = "",
         headers: tuple[Header, ...] = (),
     ) -> None:
-        form = LoginForm(f"{asgi.root(scope)}/login", onwards, problem)
+        form = LoginForm(f"{asgi.base(scope)}/login", onwards, problem)
         await send_text(send, status, "text/html; charset=utf-8", self._render(scope, form), headers)
 
     def _shown(self, scope: Scope) -> str | None:
-        return asgi.cookie(scope, cookie_name(scope.get("server")))
+        return asgi.cookie(scope, cookie_name(scope.get("server"), asgi.root(scope)))
 
     def _cookie(self, scope: Scope, text: str) -> Header:
         secure = self._policy.proxies.scheme(scope) == "https"
-        name = cookie_name(scope.get("server"))
-        return "set-cookie", cookie_header(name, text, asgi.root(scope) or "/", secure=secure)
+        name = cookie_name(scope.get("server"), asgi.root(scope))
+        return "set-cookie", cookie_header(name, text, asgi.base(scope) or "/", secure=secure)
 
 
 async def _go(send: Send, where: str, cookie: Header) -> None:

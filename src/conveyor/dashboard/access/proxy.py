@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+_FORWARDED = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,10}/?", re.ASCII)
 
 
 def read_address(text: str) -> Address | None:
@@ -97,6 +106,11 @@ class Proxies:
         if self.trusts(scope) and headers(scope, "x-forwarded-host"):
             return header(scope, "x-forwarded-host")
         return header(scope, "host")
+
+    def prefix(self, scope: Scope) -> str:
+        """Give the path that a trusted proxy took off the address, without a slash at its end; empty if none."""
+        told = header(scope, "x-forwarded-prefix") if self.trusts(scope) else None
+        return told.rstrip("/") if told and _PREFIX.fullmatch(told) else ""
 
     def _has(self, address: Address | None) -> bool:
         return address is not None and any(

@@ -72,10 +72,15 @@ class Sessions:
         return hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
 
 
-def cookie_name(server: tuple[str, int | None] | None) -> str:
-    """Give the cookie's name. Browsers share cookies between the ports of a host, so the port is in it."""
+def cookie_name(server: tuple[str, int | None] | None, root: str = "") -> str:
+    """Give the cookie's name.
+
+    Browsers share cookies between the ports of a host, so the port is in it; and they send those of a path below it,
+    too, so the page's root is in it.
+    """
     port = server[1] if server else None
-    return f"conveyor_session_{port}" if port else "conveyor_session"
+    mark = hashlib.blake2b(root.encode(errors="surrogatepass"), digest_size=4).hexdigest() if root else ""
+    return "_".join(["conveyor_session", *([str(port)] if port else []), *([mark] if mark else [])])
 
 
 def cookie_header(name: str, text: str, path: str, *, secure: bool) -> str:

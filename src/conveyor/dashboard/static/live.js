@@ -19,7 +19,8 @@ let letGo = null; // ends our time as the leader
 let hiddenSince;
 let reopening;
 
-const paused = () => remembered("paused", "") === "yes";
+const pausedName = `paused${root}`; // each page of a site with several is paused for itself
+const paused = () => remembered(pausedName, "") === "yes";
 
 function state(name, words) {
   tell("state", { state: name, words });
@@ -54,6 +55,7 @@ function query() {
 function open() {
   close();
   if (paused()) return;
+  if (document.body.dataset.streams === "no") { poll(Infinity); return; }
   watched = query();
   source = new EventSource(`${root}/api/v1/events?${watched}`);
   for (const name of ["pulse", "changed", "trouble"]) {
@@ -126,7 +128,7 @@ function onVisible() {
 }
 
 export function setPaused(yes) {
-  remember("paused", yes ? "yes" : "");
+  remember(pausedName, yes ? "yes" : "");
   applyPause();
 }
 
@@ -139,7 +141,7 @@ function applyPause() {
 
 export function startLive() {
   document.getElementById("pause").addEventListener("click", () => setPaused(!paused()));
-  addEventListener("storage", (event) => { if (event.key === "conveyor-paused") applyPause(); });
+  addEventListener("storage", (event) => { if (event.key === `conveyor-${pausedName}`) applyPause(); });
   channel?.addEventListener("message", onMessage);
   document.addEventListener("visibilitychange", onVisible);
   addEventListener("pagehide", () => { channel?.postMessage({ kind: "gone", tab: me }); close(); });
