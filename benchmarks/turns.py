@@ -39,8 +39,16 @@ def counting(socket: str) -> Iterator[tuple[str, Turns]]:
         try:
             yield f"unix://{path}", turns
         finally:
+            asyncio.run_coroutine_threadsafe(_end_all(), loop).result(5)
             loop.call_soon_threadsafe(loop.stop)
             thread.join(5)
+
+
+async def _end_all() -> None:
+    others = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+    for one in others:
+        one.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _pass(
