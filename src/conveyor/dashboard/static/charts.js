@@ -36,6 +36,16 @@ function clock(at) {
   return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
+// On a logarithmic scale only spans are marked that people think in.
+const SPANS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000];
+
+function valueAxis(figure, axis, write) {
+  const plain = { ...axis, size: 60, values: (_, all) => all.map(write) };
+  if (figure.dataset.unit !== "s") return plain;
+  const marks = (_, __, low, high) => SPANS.filter((one) => one >= low && one <= high);
+  return { ...plain, splits: marks, filter: (_, splits) => splits };
+}
+
 function options(figure, names, width) {
   const line = colour("--line");
   const soft = colour("--soft");
@@ -49,7 +59,7 @@ function options(figure, names, width) {
     scales: { y: figure.dataset.unit === "s"
       ? { distr: 3, log: 10, range: (_, low, high) => [Math.min(low ?? 0.01, 0.1), Math.max(high ?? 1, 1) * 1.5] }
       : { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
-    axes: [{ ...axis, values: (_, all) => all.map(clock) }, { ...axis, size: 60, values: (_, all) => all.map(write) }],
+    axes: [{ ...axis, values: (_, all) => all.map(clock) }, valueAxis(figure, axis, write)],
     series: [
       { label: "time", value: (_, at) => (at === null ? "–" : clock(at)) },
       ...names.map((label, at) => ({
