@@ -32,8 +32,10 @@ function seconds(value) {
   return `${Math.round(value * 1000)} ms`;
 }
 
-function clock(at) {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+function clock(at, tier) {
+  const when = new Date(at * 1000);
+  if (tier === "day") return when.toLocaleDateString([], { day: "numeric", month: "short", timeZone: "UTC" });
+  return when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
 // On a logarithmic scale only spans are marked that people think in.
@@ -59,9 +61,9 @@ function options(figure, names, width) {
     scales: { y: figure.dataset.unit === "s"
       ? { distr: 3, log: 10, range: (_, low, high) => [Math.min(low ?? 0.01, 0.1), Math.max(high ?? 1, 1) * 1.5] }
       : { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
-    axes: [{ ...axis, values: (_, all) => all.map(clock) }, valueAxis(figure, axis, write)],
+    axes: [{ ...axis, values: (_, all) => all.map((at) => clock(at, figure.dataset.tier)) }, valueAxis(figure, axis, write)],
     series: [
-      { label: "time", value: (_, at) => (at === null ? "–" : clock(at)) },
+      { label: "time", value: (_, at) => (at === null ? "–" : clock(at, figure.dataset.tier)) },
       ...names.map((label, at) => ({
         label,
         stroke: colour(COLOURS[at % COLOURS.length]),
