@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import socketserver
 import threading
 from contextlib import contextmanager
@@ -13,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from wsgiref import simple_server
 
-import httpx
 import uvicorn
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from conveyor.dashboard import serve
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 PAGE = Path(__file__).parents[2] / "docs" / "mounting.md"
 PASSWORD = "correct horse"
@@ -35,7 +37,7 @@ def recipe(heading: str, prefix: str = "/ops/q") -> Any:
     block = re.search(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert block
     names: dict[str, Any] = {"__name__": "recipe"}
-    exec(block[1].replace('"/ops/q"', f'"{prefix}"'), names)  # noqa: S102 - the page's own example
+    exec(block[1].replace('"/ops/q"', f'"{prefix}"'), names)
     return names["application"] if "application" in names else names["app"]
 
 
@@ -44,7 +46,7 @@ def by_uvicorn(app: Any, **options: Any) -> Iterator[int]:
     """Serve an ASGI application on a free port, as its framework would have it served, and give the port."""
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with serve.listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
