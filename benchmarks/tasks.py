@@ -21,3 +21,9 @@ def nap(seconds: float) -> tuple[float, float, int]:
     start = time.monotonic()
     time.sleep(seconds)
     return start, time.monotonic(), os.getpid()
+
+
+def refuse(number: int) -> None:
+    """Fail, each in its own words."""
+    message = f"number {number} is refused"
+    raise ValueError(message)

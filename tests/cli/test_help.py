@@ -25,6 +25,7 @@ HEAVY = {
     "prompt_toolkit",
     "selectolax",
     "imageio_ffmpeg",
+    "textual",
 }
 COMMANDS = [entry.name for entry in TABLE]
 LOADED = """

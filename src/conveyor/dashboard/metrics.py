@@ -16,7 +16,7 @@ from conveyor.dashboard.guard import allowed
 from conveyor.errors import StoreError
 from conveyor.inspector import statistics
 from conveyor.inspector.snapshot import NOTHING
-from conveyor.statistics import BOUNDS, OTHER
+from conveyor.statistics import BOUNDS, OTHER, sum_figures
 from conveyor.store.heads import oldest
 from conveyor.store.query import together
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from conveyor.store import Client
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-#: Queues that are told of, those with the most to do first, and tasks of each; further tasks are one, `_other`.
-MOST_QUEUES, MOST_TASKS = 200, 200
+#: Queues that are told of, the first by name, so that the same ones stay.
+MOST_QUEUES = 200
+#: Tasks of all queues together; each queue has its share, and its further tasks, by name, are one: `_other`.
+MOST_TASKS = 1000
 WITHIN, PATIENCE = 3.0, 0.5
 PREFIX = "conveyor_"
 _OUTCOMES = ("succeeded", "failed", "cancelled", "timeout", "lost", "expired")
@@ -96,8 +98,7 @@ def _of_server(client: Client, sampler: Sampler) -> Iterator[Metric]:
     snapshot, totals, heads = NOTHING, {}, {}
     try:
         snapshot = sampler.snapshot if sampler.is_fresh() else sampler.sample()
-        told = sorted(snapshot.queues.items(), key=lambda item: (-item[1].live, item[0]))[:MOST_QUEUES]
-        names = sorted(name for name, _ in told)
+        names = sorted(snapshot.queues)[:MOST_QUEUES]
         question = together([statistics.totals(names), oldest(names)])
         if question.commands:
             totals, heads = question.read(client.run_all(question.commands, patience=PATIENCE, within=WITHIN))
@@ -176,10 +177,11 @@ def _of_workers(snapshot: Snapshot, totals: Mapping[str, Totals]) -> Iterator[Me
 
 
 def _of_runs(totals: Mapping[str, Totals]) -> Iterator[Metric]:
+    share = MOST_TASKS // max(1, len(totals))
     figures = {
         (("queue", queue), ("task", task)): found
         for queue, one in totals.items()
-        for task, found in _bounded(one.tasks).items()
+        for task, found in _bounded(one.tasks, share).items()
     }
     started = [Value(labels, one.started) for labels, one in figures.items()]
     yield Metric("jobs_started_total", "counter", "Runs that began, counted when they end.", started)
@@ -197,10 +199,12 @@ def _of_runs(totals: Mapping[str, Totals]) -> Iterator[Metric]:
     yield Metric("job_run_seconds", "histogram", "How long runs took.", runs)
 
 
-def _bounded(tasks: Mapping[str, Figures]) -> dict[str, Figures]:
-    """Give at most 200 tasks: the server keeps no more, and counts the others as one."""
-    names = sorted(tasks, key=lambda name: (name != OTHER, name))[: MOST_TASKS + 1]
-    return {name: tasks[name] for name in sorted(names)}
+def _bounded(tasks: Mapping[str, Figures], most: int) -> dict[str, Figures]:
+    """Give the first tasks by name, the others as one."""
+    names = sorted(name for name in tasks if name != OTHER)
+    found = {name: tasks[name] for name in names[:most]}
+    rest = [tasks[name] for name in (*names[most:], OTHER) if name in tasks]
+    return {**found, OTHER: sum_figures(rest)} if rest else found
 
 
 def _histogram(labels: Labels, found: Histogram) -> Iterator[Value]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ from conveyor.dashboard.svg import gantt, sparkline, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+#: Moments that can be written as a date: until the year 9000.
+_LATEST = 7000 * 365 * _DAY
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -30,7 +33,7 @@ def rate(value: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """Give a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
@@ -62,13 +65,18 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
 
     kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time).
     """
-    if not at:
+    if not at or not 0 < at < _LATEST:
         return Markup("–")
     when = dt.datetime.fromtimestamp(at, dt.UTC)
     text = when.strftime("%Y-%m-%d %H:%M:%S UTC")
     return Markup('<time datetime="{}" data-time="{}" title="{}">{}</time>').format(
         when.isoformat(timespec="milliseconds").replace("+00:00", "Z"), kind, text, text
     )
+
+
+def compact(value: float) -> str:
+    """Give a number for a script, in few characters."""
+    return f"{value:.4g}" if value < 10_000 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
 
 
 def minute(at: float) -> str:
@@ -117,6 +125,7 @@ def environment() -> jinja2.Environment:
         "size": size,
         "moment": moment,
         "minute": minute,
+        "compact": compact,
         "part": path_part,
         "short": short,
         "worker_short": worker_short,

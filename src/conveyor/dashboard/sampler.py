@@ -80,6 +80,8 @@ class Sampler:
         self._watchers: set[Watcher] = set()
         self._seen: dict[str, _Seen] = {}
         self._slow: dict[str, _Kept] = {}
+        self._watched: frozenset[str] = frozenset()
+        """Pages that the next sample brings anyway."""
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -95,9 +97,13 @@ class Sampler:
         return len(self._watchers)
 
     def look(self, page: Page, wanted: Wanted) -> Sight:
-        """Give a page as it is now, at most one second old; raises NoSuchThing, or StoreError without an answer."""
+        """Give a page as it is now, at most a second old, or of the last sample where it is watched.
+
+        Raises NoSuchThing, StoreError without an answer, or what the page's question raises.
+        """
         seen = self._seen.get(wanted.address)
-        if seen is not None and clock.monotonic() - seen.at < STEPS[0]:
+        good_for = 2 * self.interval if wanted.address in self._watched else STEPS[0]
+        if seen is not None and clock.monotonic() - seen.at < good_for:
             return seen.sight
         if not self.is_fresh():
             self.sample()
@@ -137,7 +143,7 @@ class Sampler:
         while True:
             with self._lock:
                 if not self._watchers:
-                    self._thread = None
+                    self._watched, self._thread = frozenset(), None
                     return
             began = clock.monotonic()
             self._sample_for_all()
@@ -152,6 +158,7 @@ class Sampler:
         with self._lock:
             watchers = list(self._watchers)
         pages = self._pages(watchers)
+        self._watched = frozenset(pages)
         before = self.snapshot
         questions = [query for _, _, query in pages.values()]
         began = clock.monotonic()

@@ -147,11 +147,6 @@ def _told(
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
-    if settled is not None and run is not None and run.started not in {one.started for one in attempts}:
-        attempts = [*attempts, _last(settled, run)]
-    put_at = call.put_at if call is not None else None
-    if put_at is None and run is not None and run.waited:
-        put_at = run.started - run.waited
     return JobStory(
         id=job_id,
         queue=queue,
@@ -163,7 +158,7 @@ def _told(
         preview=_preview(call, run, labels),
         settled=settled,
         run=run,
-        attempts=attempts,
+        attempts=_with_last(attempts, settled, run),
         progress=_progress(state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
@@ -171,12 +166,24 @@ def _told(
         worker=_lease(state)[1],
         retries=retries,
         crashes=crashes,
-        put_at=put_at,
+        put_at=_put_at(call, run),
         dead=state.state == "dead",
         since=_lease(state)[0],
         size=len(state.data),
         head=b"" if readable else state.data[:HEAD],
     )
+
+
+def _with_last(attempts: list[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
+    if settled is None or run is None or run.started in {one.started for one in attempts}:
+        return attempts
+    return [*attempts, _last(settled, run)]
+
+
+def _put_at(call: Call | None, run: Run | None) -> float | None:
+    if call is not None:
+        return call.put_at
+    return run.started - run.waited if run is not None and run.waited else None
 
 
 def _arguments(call: Call | None, labels: Labels) -> tuple[list[tuple[str, Any]], bool]:

@@ -9,7 +9,7 @@ from conveyor import control
 from conveyor.actions import Matching
 from conveyor.actions import operation as operations
 from conveyor.clock import Deadline, sleep
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, StoreUnavailable
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def carry_out(intent: Intent, actions: Actions, reason: str, tell: Callable[[Int
         try:
             for news in intent.doing(actions, reason):
                 tell(intent, news)
+        except StoreUnavailable as error:
+            tell(intent, News(SILENT, str(error)))
         except ConveyorError as error:
             tell(intent, News(REFUSED, str(error)))
 

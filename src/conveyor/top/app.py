@@ -15,6 +15,7 @@ from conveyor.top import acting
 from conveyor.top.details import Details
 from conveyor.top.dialogs import Confirm, Help
 from conveyor.top.main import Main
+from conveyor.top.table import Line
 from conveyor.top.watch import STEPS, Sight, Watch
 from conveyor.top.words import clean
 
@@ -60,8 +61,9 @@ class Top(App[None]):
     BINDINGS: ClassVar = []
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, whatever they are
+        # The terminal's own colours, whatever they are. Said here, since NO_COLOR is heeded accordingly.
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
         self.client, self.read_only = client, read_only
         self.actions = Actions(client, actor)
         self.sight = Sight()
@@ -105,6 +107,9 @@ class Top(App[None]):
         for screen in self.screen_stack:
             if isinstance(screen, Main | Details) and screen.is_mounted:
                 screen.show(self.sight, self.head(), self.last_deed(), read_only=self.read_only)
+                trouble = screen.query_one("#trouble", Line)
+                trouble.display = bool(self.sight.trouble)
+                trouble.say(Text(f"{clean(self.sight.trouble)}\n{clean(self.sight.hint)}".strip(), "red"))
 
     def look(self) -> None:
         """Have the thread look at what the screens show."""
@@ -144,7 +149,7 @@ class Top(App[None]):
         if self.watch_thread.paused:
             text.append("⏸ updates are paused, p goes on", "bold yellow")
         elif sight.trouble:
-            return text.append("● ", "red").append(f"{clean(sight.trouble)}; trying again", "bold red")
+            text.append("● no answer, trying again", "bold red")
         elif not sight.seen_at:
             text.append("◌ asking", "yellow")
         elif sight.interval > STEPS[0]:

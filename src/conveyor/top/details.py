@@ -48,6 +48,7 @@ class Details(Screen[None]):
     def compose(self) -> ComposeResult:
         """Make the screen."""
         yield Line("head")
+        yield Line("trouble")
         with VerticalScroll(id="story"):
             yield Line("told", "…")
         yield Line("deed")

@@ -91,6 +91,8 @@ def about_failure(key: str, sight: Sight, group: str) -> Intent | str:
         return "no failure is chosen"
     if key != "R":
         return "this is for workers" if key in {"K", "S", "P"} else "these jobs are over"
+    if not fingerprint:
+        return "nothing is known of what these have in common: retry them one by one"
     jobs = "1 dead job" if found.group.count == 1 else f"{found.group.count:,} dead jobs"
     title = f"Retry {jobs} of {found.task or 'this failure'} on {queue}?"
     return Intent(

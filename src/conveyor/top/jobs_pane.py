@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from conveyor.top.watch import Sight
 
 _JOB = Column("job", 14)
-_TASK = Column("task", 12, grows=1)
+_TASK = Column("task", 12, grows=1, end=True)
 _ARGUMENTS = Column("arguments", 16, grows=4)
 COLUMNS = {
     "waiting": (_JOB, _TASK, _ARGUMENTS),
     "running": (
         _JOB,
         _TASK,
-        Column("worker", 12, grows=2),
+        Column("worker", 12, grows=2, end=True),
         Column("for", 7, number=True),
         Column("progress", 13, grows=3),
         Column("arguments", 20, grows=3, roomy=True),
@@ -47,7 +47,7 @@ COLUMNS = {
         _TASK,
         Column("state", 9),
         Column("took", 7, number=True),
-        Column("worker", 12, grows=2),
+        Column("worker", 12, grows=2, end=True),
         Column("arguments", 16, grows=4, roomy=True),
         Column("ended", 7, number=True),
     ),

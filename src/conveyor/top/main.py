@@ -62,6 +62,7 @@ class Main(Screen[None]):
     def compose(self) -> ComposeResult:
         """Make the screen."""
         yield Line("head")
+        yield Line("trouble")
         yield Line("tabs")
         yield Line("heading")
         yield Line("empty")
@@ -112,7 +113,7 @@ class Main(Screen[None]):
         self.table.show(columns, widths, rows)
         seen = bool(sight.seen_at)
         empty = self.query_one("#empty", Line)
-        empty.display = not rows
+        empty.display, self.table.show_header = not rows, bool(rows)
         empty.say(Text(pane.empty(sight, text) if seen else "Asking the server …"))
 
     def _draw_lines(self) -> None:

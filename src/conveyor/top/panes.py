@@ -45,9 +45,9 @@ QUEUE_COLUMNS = (
     Column("", 2),
 )
 WORKER_COLUMNS = (
-    Column("worker", 14, grows=2),
+    Column("worker", 14, grows=2, end=True),
     Column("state", 8),
-    Column("task", 10, grows=2),
+    Column("task", 10, grows=2, end=True),
     Column("job", 14, roomy=True),
     Column("queue", 10, grows=1, roomy=True),
     Column("for", 7, number=True),
@@ -59,9 +59,9 @@ WORKER_COLUMNS = (
 FAILURE_COLUMNS = (
     Column("jobs", 5, number=True),
     Column("queue", 10, grows=1),
-    Column("task", 12, grows=1),
+    Column("task", 12, grows=1, end=True),
     Column("error", 24, grows=6),
-    Column("where", 18, grows=2, roomy=True),
+    Column("where", 18, grows=2, roomy=True, end=True),
     Column("last", 7, number=True),
 )
 

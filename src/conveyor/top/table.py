@@ -28,6 +28,8 @@ class Column(NamedTuple):
     """Parts of the room that is left."""
     roomy: bool = False
     """Left out where the terminal is narrower than 110 columns."""
+    end: bool = False
+    """Whether the end tells more than the beginning, where it must be cut: of names with a module or a host."""
 
 
 class Row(NamedTuple):
@@ -60,7 +62,8 @@ class Line(Static):
         if text == self._drawn and text.style == self._drawn.style:
             return False
         self._drawn = text
-        self.update(text)
+        # As a style of all the text, "yellow" would be that of style sheets; of a part it is the terminal's.
+        self.update(Text.assemble(text, no_wrap=text.no_wrap, overflow=text.overflow))
         return True
 
 
@@ -88,7 +91,10 @@ class LiveTable(DataTable[Text]):
         """Show these rows."""
         layout = (tuple(column.title for column in columns), tuple(widths))
         kept = [place for place, width in enumerate(widths) if width]
-        rows = [Row(row.key, tuple(_cut(row.cells[place], widths[place]) for place in kept)) for row in rows]
+        rows = [
+            Row(row.key, tuple(_cut(row.cells[place], columns[place], widths[place]) for place in kept))
+            for row in rows
+        ]
         if layout != self._layout_key:
             self._layout_key = layout
             self._build([columns[place] for place in kept], [widths[place] for place in kept], rows)
@@ -122,8 +128,11 @@ class LiveTable(DataTable[Text]):
         self.scroll_to(y=top, animate=False, force=True)
 
 
-def _cut(text: Text, width: int) -> Text:
-    if text.cell_len > width:
-        text = text.copy()
-        text.truncate(width, overflow="ellipsis")
+def _cut(text: Text, column: Column, width: int) -> Text:
+    if text.cell_len <= width:
+        return text
+    text = text.copy()
+    if column.end:
+        return Text.assemble(("…", text.style), text[text.cell_len - width + 1 :])
+    text.truncate(width, overflow="ellipsis")
     return text

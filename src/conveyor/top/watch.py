@@ -66,6 +66,7 @@ class Watch:
     def __init__(self, client: Client, tell: Callable[[Sight], object]) -> None:
         self.client = client
         self.paused = False
+        """While it is, only what was not looked at yet is asked for."""
         self._tell = tell
         self._wish = questions.NO_WISH
         self._step = 0
@@ -100,7 +101,7 @@ class Watch:
             began = clock.monotonic()
             self._wake.clear()
             pause = STEPS[self._step]
-            if not self.paused:
+            if not self.paused or self._wish != self._sight.wish:
                 try:
                     self._sight = self._look()
                     self._pace(clock.monotonic() - began)

@@ -26,7 +26,7 @@ def greet(
 
 
 @greet.checks
-def check_greet(name: str, **_: object) -> None:
+def check_greet(name: str, *_: object, **__: object) -> None:
     """Refuse nobody."""
     if not name.strip():
         raise BadInput("nobody to greet", hint="give a name")

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
 
 from api_kit import Api
-from consumer_kit import consume, path, queue
+from consumer_kit import alone, consume, path, queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["api", "consume", "path", "queue"]
+__all__ = ["alone", "api", "consume", "path", "queue"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from conveyor.acts import Act
 from conveyor.dashboard.access.problem import refused
-from conveyor.dashboard.api import answers, inputs, ordering
+from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.endpoint import Endpoint, Reply
 from conveyor.errors import ConveyorError, DuplicateJob
 from conveyor.inspector import stories
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE, SLICE = 2.0, 1000
 
 
-def _put(asked: Asked) -> answers.Put | Reply:
+def _put(asked: Asked) -> job_answers.Put | Reply:
     body = asked.body
     task = ordering.task_for(body.task, body)
     queue = task.put.queue
@@ -69,7 +69,7 @@ def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) ->
     return names
 
 
-def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> answers.Put:
+def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> job_answers.Put:
     """Answer as the first time, if the first time was about the same task."""
     story = asked.desk.ask(stories.story(queue, job))
     if story is not None and story.task not in {"", task.name}:
@@ -77,16 +77,16 @@ def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> ans
     return _answer([job], queue, recorded=True)
 
 
-def _answer(jobs: list[str], queue: str, *, recorded: bool) -> answers.Put:
+def _answer(jobs: list[str], queue: str, *, recorded: bool) -> job_answers.Put:
     one = len(jobs) == 1
     message = f"Job {jobs[0]} is on {queue}" if one else f"{len(jobs):,} jobs are on {queue}"
     go = f"/jobs/{jobs[0]}?queue={queue}" if one else f"/queues/{queue}"
-    return answers.Put(jobs, queue, message, go, recorded)
+    return job_answers.Put(jobs, queue, message, go, recorded)
 
 
 ENDPOINTS = (
     Endpoint(
-        *("POST", "/jobs", "Put jobs", "act", _put, answers.Put),
+        *("POST", "/jobs", "Put jobs", "act", _put, job_answers.Put),
         body=inputs.Enqueue,
         status=201,
         late=True,

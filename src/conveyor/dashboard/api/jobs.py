@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import failures, history, listing
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 #: Jobs that one search looks at.
 SEARCHED = 2000
+#: Queues whose dead jobs are sorted into groups at once.
+MOST_QUEUES = 50
 
 
-def _list(asked: Asked) -> answers.Jobs:
+def _list(asked: Asked) -> job_answers.Jobs:
     query = asked.query
     if query.text:
         asked.allowed("inspect", query.queue)  # who may not see arguments must not search in them either
@@ -26,7 +28,7 @@ def _list(asked: Asked) -> answers.Jobs:
     return _live(asked) if query.state in inputs.LIVE else _ended(asked)
 
 
-def _live(asked: Asked) -> answers.Jobs:
+def _live(asked: Asked) -> job_answers.Jobs:
     query, shown = asked.query, asked.may("inspect", asked.query.queue)
     wanted = listing.Wanted(query.task, query.worker, query.text)
     place = (query.queue, query.state)
@@ -36,32 +38,32 @@ def _live(asked: Asked) -> answers.Jobs:
         else listing.page(*place, query.cursor, query.count)
     )
     rows = [_row(one, query.state, shown=shown) for one in found.rows]
-    return answers.Jobs(rows, found.next, found.total, not shown)
+    return job_answers.Jobs(rows, found.next, found.total, not shown)
 
 
-def _row(one: JobRow, state: str, *, shown: bool) -> answers.JobLine:
+def _row(one: JobRow, state: str, *, shown: bool) -> job_answers.JobLine:
     return answers.made(
-        answers.JobLine,
+        job_answers.JobLine,
         one,
         state=state,
         arguments=one.arguments if shown else None,
         message=one.message if shown else None,
-        progress=answers.progress_of(one.progress),
+        progress=job_answers.progress_of(one.progress),
     )
 
 
-def _ended(asked: Asked) -> answers.Jobs:
+def _ended(asked: Asked) -> job_answers.Jobs:
     query, shown = asked.query, asked.may("inspect", asked.query.queue)
     state = "" if query.state == "ended" else query.state
     matching = history.Matching(query.task, state, query.worker, "", query.text)
     page = asked.desk.ask(history.finishes(query.queue, query.cursor, query.count, matching))
     rows = [_finish(one, query.queue, shown=shown) for one in page.finishes]
-    return answers.Jobs(rows, page.next, None, not shown)
+    return job_answers.Jobs(rows, page.next, None, not shown)
 
 
-def _finish(one: Finish, queue: str, *, shown: bool) -> answers.JobLine:
+def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
     return answers.made(
-        answers.JobLine,
+        job_answers.JobLine,
         one.note,
         queue=queue,
         arguments=one.note.arguments if shown else None,
@@ -70,9 +72,15 @@ def _finish(one: Finish, queue: str, *, shown: bool) -> answers.JobLine:
     )
 
 
-def _failures(asked: Asked) -> answers.Failures:
-    queues = [asked.queue] if asked.queue else sorted(asked.desk.snapshot().queues)
-    queues = [one for one in queues if asked.may("look", one)]
+def _with_dead(asked: Asked) -> list[str]:
+    """Give the queues with dead jobs that whoever asks may look at; the 50 with the most, since each costs a look."""
+    dead = {name: count.dead for name, count in asked.desk.snapshot().queues.items() if count.dead}
+    found = [name for name in sorted(dead, key=lambda name: (-dead[name], name)) if asked.may("look", name)]
+    return found[:MOST_QUEUES]
+
+
+def _failures(asked: Asked) -> job_answers.Failures:
+    queues = [asked.queue] if asked.queue else _with_dead(asked)
     first, count = place_after(asked.query.cursor), min(asked.query.count, failures.MOST_SAMPLES)
     every = asked.desk.ask(failures.groups(queues))
     page = every[first : first + count]
@@ -80,12 +88,12 @@ def _failures(asked: Asked) -> answers.Failures:
     hidden = False
     rows = []
     for group in page:
-        row, sample = answers.made(answers.FailureGroup, group), samples.get(group)
+        row, sample = answers.made(job_answers.FailureGroup, group), samples.get(group)
         shown = asked.may("inspect", group.queue)
         hidden = hidden or not shown
         if sample is not None:
             row = answers.made(
-                answers.FailureGroup,
+                job_answers.FailureGroup,
                 group,
                 task=sample.task,
                 kind=sample.kind,
@@ -94,15 +102,15 @@ def _failures(asked: Asked) -> answers.Failures:
             )
         rows.append(row)
     more = cursor_of(str(first + count)) if len(every) > first + count else ""
-    return answers.Failures(rows, more, hidden)
+    return job_answers.Failures(rows, more, hidden)
 
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "/jobs", "List jobs of a queue", "look", _list, answers.Jobs, inputs.JobRows, rows="jobs"
+        "GET", "/jobs", "List jobs of a queue", "look", _list, job_answers.Jobs, inputs.JobRows, rows="jobs"
     ),
     Endpoint(
-        *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, answers.Failures),
+        *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, job_answers.Failures),
         inputs.QueueRows,
         rows="failures",
     ),

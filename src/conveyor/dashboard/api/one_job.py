@@ -8,7 +8,7 @@ import msgspec
 
 from conveyor import ids
 from conveyor.dashboard.access.problem import refused
-from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.errors import BadCall
 from conveyor.inspector import stories, workers
@@ -46,7 +46,7 @@ def _found(asked: Asked, right: Right) -> tuple[str, str]:
     return queue, job
 
 
-def _one(asked: Asked) -> answers.Job:
+def _one(asked: Asked) -> job_answers.Job:
     queue, job = _found(asked, "look")
     story: JobStory | None = asked.desk.ask(stories.story(queue, job, registry.labels))
     if story is None:
@@ -54,28 +54,28 @@ def _one(asked: Asked) -> answers.Job:
     shown = asked.may("inspect", queue)
     result, error = _outcome(story.settled, shown=shown)
     return answers.made(
-        answers.Job,
+        job_answers.Job,
         story,
         arguments=_arguments(story) if shown else None,
         preview=story.preview if shown else None,
         result=result,
         error=error,
         attempts=[
-            answers.made(answers.Attempt, one, message=one.message if shown else None)
+            answers.made(job_answers.Attempt, one, message=one.message if shown else None)
             for one in story.attempts
         ],
-        progress=answers.progress_of(story.progress),
+        progress=job_answers.progress_of(story.progress),
         elapsed=story.settled.elapsed if story.settled is not None else None,
         lines=len(story.lines),
         hidden=not shown,
     )
 
 
-def _arguments(story: JobStory) -> list[answers.Argument]:
-    return [answers.Argument(name, answers.as_json(value)) for name, value in story.arguments]
+def _arguments(story: JobStory) -> list[job_answers.Argument]:
+    return [job_answers.Argument(name, job_answers.as_json(value)) for name, value in story.arguments]
 
 
-def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, answers.Failure | None]:
+def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, job_answers.Failure | None]:
     """Give result and error of a job that is over, as far as they may be seen."""
     if settled is None:
         return None, None
@@ -84,20 +84,20 @@ def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, answers.Fail
         if error is not None:
             kind, reason = getattr(error, "kind", ""), redacted(getattr(error, "reason", ""))
             traceback = redacted(getattr(error, "traceback", ""))
-            return None, answers.Failure(kind, reason if shown else None, traceback if shown else None)
-        return (answers.as_json(redacted(settled.result())) if shown else None), None
+            return None, job_answers.Failure(kind, reason if shown else None, traceback if shown else None)
+        return (job_answers.as_json(redacted(settled.result())) if shown else None), None
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None, answers.Failure("undecodable", None, None)
+        return None, job_answers.Failure("undecodable", None, None)
 
 
-def _log(asked: Asked) -> answers.Log:
+def _log(asked: Asked) -> job_answers.Log:
     queue, job = _found(asked, "look")
     after = asked.query.after
     if not asked.may("inspect", queue):
-        return answers.Log(None, after, hidden=True)
+        return job_answers.Log(None, after, hidden=True)
     lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
-    shown = [answers.LogLine(one.id, one.at, str(redacted(one.text))) for one in lines]
-    return answers.Log(shown, shown[-1].id if shown else after, hidden=False)
+    shown = [job_answers.LogLine(one.id, one.at, str(redacted(one.text))) for one in lines]
+    return job_answers.Log(shown, shown[-1].id if shown else after, hidden=False)
 
 
 def _acting(
@@ -119,9 +119,11 @@ def _acting(
 
 def _stack(asked: Asked) -> answers.Order:
     queue, job = _found(asked, "inspect")
-    reports = asked.desk.snapshot().consumers
-    running = workers.running_job(reports, job)
-    name = running.name if running is not None else asked.desk.ask(stories.story(queue, job)).worker
+    running = workers.running_job(asked.desk.snapshot().consumers, job)
+    story: JobStory | None = asked.desk.ask(stories.story(queue, job))
+    if story is None:
+        raise _unknown(job)
+    name = running.name if running is not None else story.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
     access = asked.allowed("inspect", queue)
@@ -134,9 +136,16 @@ _cancel = _acting(lambda actions: actions.cancel_job, "cancel")
 _retry = _acting(lambda actions: actions.retry_job, "retry")
 _discard = _acting(lambda actions: actions.discard_job, "discard")
 ENDPOINTS = (
-    Endpoint("GET", _ONE, "Show a job", "look", _one, answers.Job, inputs.OneJob, late=True),
+    Endpoint("GET", _ONE, "Show a job", "look", _one, job_answers.Job, inputs.OneJob, late=True),
     Endpoint(
-        "GET", f"{_ONE}/log", "Give what a job logged", "look", _log, answers.Log, inputs.LogQuery, late=True
+        "GET",
+        f"{_ONE}/log",
+        "Give what a job logged",
+        "look",
+        _log,
+        job_answers.Log,
+        inputs.LogQuery,
+        late=True,
     ),
     Endpoint(
         "POST",

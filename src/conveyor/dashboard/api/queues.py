@@ -9,6 +9,7 @@ from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.operations import begin
+from conveyor.inspector import queues as questions
 from conveyor.inspector.snapshot import Rate
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from conveyor.actions import Actions, QueueAnswer
     from conveyor.dashboard.api.endpoint import Asked
     from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.commands import Count
 
 
-def _line(snapshot: Snapshot, name: str) -> answers.QueueLine:
-    count = snapshot.queues[name]
+def _line(snapshot: Snapshot, name: str, count: Count) -> answers.QueueLine:
     rate = snapshot.rates.get(name, Rate())
     workers = snapshot.workers_of(name)
     return answers.made(
@@ -43,16 +44,22 @@ def _list(asked: Asked) -> answers.Queues:
     names = [name for name in sorted(snapshot.queues) if name > last and asked.may("look", name)]
     page = names[:count]
     more = cursor_of(page[-1]) if len(names) > count else ""
-    return answers.Queues([_line(snapshot, name) for name in page], more)
+    return answers.Queues([_line(snapshot, name, snapshot.queues[name]) for name in page], more)
 
 
 def _one(asked: Asked) -> answers.QueueLine:
-    return _line(asked.desk.snapshot_with(asked.queue), asked.queue)
+    return _line(asked.desk.snapshot_with(asked.queue), asked.queue, _count(asked))
+
+
+def _count(asked: Asked) -> Count:
+    """Count anew, so that whoever has just changed a queue sees it."""
+    count: Count = asked.desk.ask(questions.counts([asked.queue]))[asked.queue]
+    return count
 
 
 def _scaling(asked: Asked) -> answers.Scaling:
     snapshot = asked.desk.snapshot_with(asked.queue)
-    count = snapshot.queues[asked.queue]
+    count = _count(asked)
     due = 0 if count.paused else math.ceil(count.ready / asked.query.jobs_per_worker)
     return answers.Scaling(
         count.leased + due, count.leased, count.waiting, len(snapshot.workers_of(asked.queue))

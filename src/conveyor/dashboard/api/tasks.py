@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.api import answers, inputs, ordering
+from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.problems import Faults
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from conveyor.tasks import Task
 
 
-def line_of(name: str) -> answers.TaskLine:
+def line_of(name: str) -> job_answers.TaskLine:
     """Give a task in a list, one that cannot be imported too."""
     try:
         task = known_tasks.task_named(name)
     except ConveyorError as error:
-        return answers.TaskLine(name, broken=f"{error} {error.hint}".strip())
-    return answers.TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
+        return job_answers.TaskLine(name, broken=f"{error} {error.hint}".strip())
+    return job_answers.TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
 
 
-def _list(asked: Asked) -> answers.Tasks:
+def _list(asked: Asked) -> job_answers.Tasks:
     last, count = after(asked.query.cursor), asked.query.count
     names = [name for name in known_tasks.registry().names() if name > last]
     more = cursor_of(names[count - 1]) if len(names) > count else ""
-    return answers.Tasks([line_of(name) for name in names[:count]], more)
+    return job_answers.Tasks([line_of(name) for name in names[:count]], more)
 
 
-def _one(asked: Asked) -> answers.Task:
+def _one(asked: Asked) -> job_answers.Task:
     task = known_tasks.task_named(asked.parts["name"])
-    return answers.Task(
+    return job_answers.Task(
         name=task.name,
         queue=task.put.queue,
         summary=task.summary,
@@ -47,9 +47,9 @@ def _one(asked: Asked) -> answers.Task:
     )
 
 
-def _parameters(task: Task[..., Any]) -> list[answers.Parameter]:
+def _parameters(task: Task[..., Any]) -> list[job_answers.Parameter]:
     return [
-        answers.Parameter(
+        job_answers.Parameter(
             name=one.name,
             type=one.type_text,
             required=one.required,
@@ -61,7 +61,7 @@ def _parameters(task: Task[..., Any]) -> list[answers.Parameter]:
     ]
 
 
-def _preview(asked: Asked) -> answers.PreviewAnswer:
+def _preview(asked: Asked) -> job_answers.PreviewAnswer:
     task = ordering.task_for(asked.parts["name"], asked.body)
     asked.allowed("act", task.put.queue)
     arguments = ordering.read(task, asked.body.arguments)
@@ -69,17 +69,17 @@ def _preview(asked: Asked) -> answers.PreviewAnswer:
         ordering.check(task, arguments)
     except (BadCall, BadInput, TooLarge) as error:
         raise Faults(str(error), {"": f"{error}. {error.hint}".strip(". ")}) from error
-    return answers.PreviewAnswer(
+    return job_answers.PreviewAnswer(
         ordering.command(task, arguments, asked.body), ordering.python(task, arguments, asked.body)
     )
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/tasks", "List tasks", "look", _list, answers.Tasks, inputs.RowsQuery, rows="tasks"),
-    Endpoint("GET", "/tasks/{name}", "Show what a task takes", "look", _one, answers.Task),
+    Endpoint("GET", "/tasks", "List tasks", "look", _list, job_answers.Tasks, inputs.RowsQuery, rows="tasks"),
+    Endpoint("GET", "/tasks/{name}", "Show what a task takes", "look", _one, job_answers.Task),
     Endpoint(
         *("POST", "/tasks/{name}/preview", "Check arguments, put nothing", "act", _preview),
-        answers.PreviewAnswer,
+        job_answers.PreviewAnswer,
         body=inputs.Preview,
         late=True,
     ),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.call import Call
-    from conveyor.dashboard.api.answers import TaskLine
+    from conveyor.dashboard.api.job_answers import TaskLine
     from conveyor.dashboard.page import Wanted
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.parameters import Parameter
@@ -79,6 +79,8 @@ class EnqueueView(NamedTuple):
     model: str
     """The job that the values are taken from; empty without one."""
     model_queue: str
+    queue: str
+    """The queue to put on, where it is not the task's own."""
     trouble: str
 
 
@@ -121,8 +123,24 @@ def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueVi
     if model is not None and (form is None or form.task.name != model.call.task):
         model = None
     job = wanted.filters.get("from", "") if model else ""
-    queues = sorted(snapshot.queues)[:MOST_QUEUES]
-    return EnqueueView(tasks, form, queues, job, model.queue if model else "", trouble)
+    return EnqueueView(
+        tasks=tasks,
+        form=form,
+        queues=sorted(snapshot.queues)[:MOST_QUEUES],
+        model=job,
+        model_queue=model.queue if model else "",
+        queue=_queue(wanted, form),
+        trouble=trouble,
+    )
+
+
+def _queue(wanted: Wanted, form: Form | None) -> str:
+    """Give the queue that was named, if it can be one and is not the task's own."""
+    try:
+        queue = ids.checked_queue(wanted.filters.get("queue", ""))
+    except BadCall:
+        return ""
+    return "" if form is not None and queue == form.task.queue else queue
 
 
 def _form(name: str, model: _Model | None, *, split: bool) -> Form:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from conveyor.inspector.listing import JobRow
     from conveyor.inspector.stories import JobStory
 
-#: Characters of arguments and messages in a row.
-ARGUMENTS, MESSAGE = 100, 120
+#: Characters of arguments and of a message in a row.
+ROOM = 80
 #: The indexes of a queue in the words for people.
 WORDS = {"ready": "waiting", "leased": "running"}
 
@@ -47,7 +47,7 @@ def of_live(one: JobRow) -> Row:
     """Give the row of a job that waits, is delayed, runs or is dead."""
     return Row(
         *(one.id, one.queue, WORDS.get(one.state, one.state), one.task),
-        arguments=short(one.arguments, ARGUMENTS),
+        arguments=short(one.arguments, ROOM),
         address=job_path(one.queue, one.id),
         put_at=one.put_at,
         due_at=one.due_at,
@@ -55,7 +55,7 @@ def of_live(one: JobRow) -> Row:
         worker=one.worker,
         attempt=one.retries + one.crashes + 1,
         progress=shown(one.progress),
-        kind=short(one.kind, ARGUMENTS),
+        kind=short(one.kind, ROOM),
         message=_line(one.message),
     )
 
@@ -65,7 +65,7 @@ def of_finish(queue: str, finish: Finish) -> Row:
     note = finish.note
     return Row(
         *(note.id, queue, note.state, note.task),
-        arguments=short(note.arguments, ARGUMENTS),
+        arguments=short(note.arguments, ROOM),
         address=job_path(queue, note.id),
         since=note.at,
         took=note.elapsed,
@@ -79,14 +79,14 @@ def of_story(story: JobStory) -> Row:
     last = story.attempts[-1] if story.attempts else None
     return Row(
         *(story.id, story.queue, story.state, story.task),
-        arguments=short(story.preview, ARGUMENTS),
+        arguments=short(story.preview, ROOM),
         address=job_path(story.queue, story.id),
         put_at=story.put_at,
         since=last.started + last.elapsed if last is not None and last.started else story.since,
         worker=story.worker or (story.run.worker if story.run is not None else ""),
         attempt=story.retries + story.crashes + 1,
         progress=shown(story.progress),
-        kind=short(last.kind, ARGUMENTS) if last is not None else "",
+        kind=short(last.kind, ROOM) if last is not None else "",
         message=_line(last.message) if last is not None else "",
     )
 
@@ -100,4 +100,4 @@ def shown(progress: control.Progress | None) -> control.Progress | None:
 
 def _line(message: str) -> str:
     """Give the beginning of a message in one line, without passwords of addresses."""
-    return short(str(redacted(" ".join(message[:1000].split()))), MESSAGE)
+    return short(str(redacted(" ".join(message[:1000].split()))), ROOM)

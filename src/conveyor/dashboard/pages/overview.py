@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
 
 #: Belts that are drawn; the queue table has all.
-MOST_BELTS = 8
+MOST_BELTS = 6
+#: Queues in the table of this page; the page of queues has all.
+MOST_ROWS = 20
 
 
 class Overview(NamedTuple):
@@ -29,6 +31,8 @@ class Overview(NamedTuple):
     belts: list[str]
     """The queues whose belts are drawn, those with the most to do first."""
     queues: list[str]
+    more: int
+    """Queues that are not in the table."""
     concerns: list[Concern]
     figures: Figures
     sparks: Mapping[str, Sequence[int]]
@@ -37,7 +41,15 @@ class Overview(NamedTuple):
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
         states = [(name, one.paused, one.maxsize, one.workers > 0) for name, one in self.pulse.queues.items()]
-        return sorted(self.belts), self.queues, self.concerns, sorted(states), self.figures, self.sparks
+        return (
+            sorted(self.belts),
+            self.queues,
+            self.more,
+            self.concerns,
+            sorted(states),
+            self.figures,
+            self.sparks,
+        )
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
@@ -56,7 +68,8 @@ def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
     return Overview(
         pulse=pulse,
         belts=list(pulse.queues)[:MOST_BELTS],
-        queues=sorted(pulse.queues),
+        queues=sorted(list(pulse.queues)[:MOST_ROWS]),
+        more=max(0, len(snapshot.queues) - MOST_ROWS),
         concerns=concerns(snapshot, memory),
         figures=hour,
         sparks=sparks,

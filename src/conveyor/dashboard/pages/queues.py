@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conveyor.store.query import Query
 
 #: Queues of one page: more would make it larger than 60 KB.
-ON_PAGE = 50
+ON_PAGE = 40
 #: Characters of the filter that count.
 LONGEST_FILTER = 100
 
@@ -39,7 +39,7 @@ class QueueRow(NamedTuple):
     def lasting(self) -> tuple[object, ...]:
         """Give what no pulse keeps current."""
         jobs = self.jobs
-        return self.name, self.state, jobs.maxsize, jobs.delayed, self.workers > 0, tuple(self.ended[:-1])
+        return self.name, self.state, jobs.maxsize, jobs.delayed, self.workers > 0, tuple(self.ended)
 
 
 class Queues(NamedTuple):
@@ -79,11 +79,12 @@ def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
     return slice_of(names, names, wanted, ON_PAGE)
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
+def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
     return statistics.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, ended: Mapping[str, Sequence[int]]) -> Queues:
+def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]) -> Queues:
+    ended = answers[1]
     found = names_on_page(wanted, snapshot)
     rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
     return Queues(
@@ -94,4 +95,4 @@ def _view(wanted: Wanted, snapshot: Snapshot, ended: Mapping[str, Sequence[int]]
     )
 
 
-QUEUES = Page("queues", "/queues", "Queues", _view, _question, menu="Queues", key="q", section="Queues")
+QUEUES = Page("queues", "/queues", "Queues", _view, slow=_slow, menu="Queues", key="q", section="Queues")

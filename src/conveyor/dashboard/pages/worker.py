@@ -54,7 +54,7 @@ def _queues(found: Found | None) -> list[str]:
     return list(dict.fromkeys(first + list(found.consumer.queues)))[:MOST_QUEUES]
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     name = _name(wanted)
     queues = _queues(find(snapshot.consumers, name))
     matching = history.Matching(worker=name)
@@ -62,7 +62,8 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return Query(asked.commands, lambda answers: dict(zip(queues, asked.read(answers), strict=True)))
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, answers: dict[str, HistoryPage]) -> Worker:
+def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, dict[str, HistoryPage]]) -> Worker:
+    pages = answers[1]
     name = _name(wanted)
     found = find(snapshot.consumers, name)
     if found is None or found.worker is None:
@@ -70,14 +71,14 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: dict[str, HistoryPage]) -
             f"no worker is called {name:.120}",
             hint="It has left, or was not heard of for 20 seconds; its jobs are under Jobs.",
         )
-    runs = [Run(queue, finish) for queue, page in answers.items() for finish in page.finishes]
+    runs = [Run(queue, finish) for queue, page in pages.items() for finish in page.finishes]
     return Worker(
         crew=crew_of(found.consumer, ()),
         row=row_of(found.worker, found.consumer, snapshot.at),
         runs=sorted(runs, key=lambda run: -run.finish.note.at)[:MOST_RUNS],
-        searched=sum(page.searched for page in answers.values()),
-        queues=list(answers),
+        searched=sum(page.searched for page in pages.values()),
+        queues=list(pages),
     )
 
 
-WORKER = Page("worker", "/workers/{consumer}/{number}", "Worker", _view, _question, section="Workers")
+WORKER = Page("worker", "/workers/{consumer}/{number}", "Worker", _view, slow=_slow, section="Workers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
-ROOM = 52
+ROOM = 46
 #: Choices that a filter offers; others can be typed.
 MOST_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting")
@@ -120,10 +121,10 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         queue=worker.queue,
         since=round((crew.at or at) - worker.busy_for, 1) if has_job else 0.0,
         attempt=worker.attempt,
-        done=worker.done,
-        total=worker.total,
+        done=_finite(worker.done),
+        total=_finite(worker.total),
         message=worker.message,
-        cpu=round(worker.cpu, 2),
+        cpu=round(_finite(worker.cpu), 2),
         memory=worker.memory,
     )
 
@@ -146,6 +147,11 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
         jobs=sum(bool(worker.job) for worker in report.workers),
         paused=sum(worker.paused for worker in report.workers),
     )
+
+
+def _finite(number: float) -> float:
+    """Give a number that a program told, 0 where it is none that a page could show."""
+    return number if math.isfinite(number) else 0.0
 
 
 class _Place(NamedTuple):

@@ -18,8 +18,9 @@ function data(table) {
   const rows = [...table.tBodies[0].rows];
   return Array.from({ length: table.tHead.rows[0].cells.length }, (_, column) =>
     rows.map((row) => {
-      const text = row.cells[column].dataset.v;
-      return text === undefined || text === "" ? null : Number(text);
+      const cell = row.cells[column];
+      const value = Number(cell.dataset.v ?? cell.textContent);
+      return Number.isFinite(value) ? value : null;
     }));
 }
 

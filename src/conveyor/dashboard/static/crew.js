@@ -2,18 +2,18 @@
 // whom they are about (data-target) and what that one is at; the words of the question are made when it is asked.
 import { act } from "./act.js";
 
-const LEAVES = "It does not come back; with the last worker its consumer leaves, too.";
+const LEAVES = "The worker does not come back; with the last one its consumer leaves, too.";
 
 function words(row) {
   const { target, job, short } = row.dataset;
-  const task = row.querySelector(".task a, .now-task a")?.textContent;
+  const task = row.querySelector(".at a, .now-task a")?.textContent;
   const jobs = Number(row.dataset.jobs ?? (job ? 1 : 0));
   const crew = row.dataset.workers;
   const since = row.querySelector("[data-elapsed] time, td time")?.textContent;
   const at = job ? `It is at ${task} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
   const what = crew ? `${target} and its ${crew} workers` : target;
   const back = jobs > 1
-    ? `${jobs} jobs that it runs go back to the queue, and that is not counted as their fault. `
+    ? `The ${jobs} jobs that they run go back to the queue, and that is not counted as their fault. `
     : jobs === 1 ? `${job ? "The job" : "The job that it runs"} goes back to the queue, and that is not counted as its fault. ` : "";
   return {
     pause: { ask: `Pause ${what}?`, yes: "Pause", words: `${at}${crew ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${crew ? "them" : "it"}.` },

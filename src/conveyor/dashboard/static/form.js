@@ -1,5 +1,5 @@
 // The form that puts a job. While it is filled in, the API checks it and says how the same is typed in a terminal.
-import { call, problemText } from "./act.js";
+import { call } from "./act.js";
 import { root } from "./bus.js";
 import { toast } from "./shell.js";
 
@@ -9,6 +9,7 @@ let later;
 let asked = 0;
 let touched = new Set();
 
+const problem = (data) => ({ "": [data.detail ?? data.title, data.hint].filter(Boolean).join(" ") });
 const text = (field) => (field.type === "checkbox" ? (field.checked ? "yes" : "no") : field.value);
 
 // What is left at its default is not sent; neither is an empty field, unless emptying it is what says something.
@@ -57,11 +58,14 @@ async function preview(form) {
   const verdict = form.querySelector("[data-verdict]");
   if (ok) {
     showErrors(form, {}, false);
+    const copy = form.querySelector("[data-copy]");
+    copy.dataset.copy = data.command;
+    copy.hidden = !data.command;
     form.querySelector("[data-command]").textContent = data.command || "the command line would split this into several jobs";
     form.querySelector("[data-python]").textContent = data.python;
     verdict.textContent = "";
   } else {
-    const errors = data.errors ?? { "": problemText(data) };
+    const errors = data.errors ?? problem(data);
     showErrors(form, errors, false);
     const missing = Object.keys(errors).filter((name) => name && !touched.has(name));
     verdict.textContent = missing.length ? `Still to give: ${missing.join(", ")}` : "";
@@ -70,6 +74,7 @@ async function preview(form) {
 
 async function submit(form) {
   const button = form.querySelector("button[type=submit]");
+  if (!button) return;
   const body = {
     task: form.dataset.enqueue,
     arguments: values(form),
@@ -86,7 +91,7 @@ async function submit(form) {
     location.assign(root + data.go);
     return;
   }
-  showErrors(form, data.errors ?? { "": problemText(data) }, true);
+  showErrors(form, data.errors ?? problem(data), true);
   form.querySelector("[aria-invalid]")?.focus();
 }
 

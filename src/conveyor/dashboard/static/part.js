@@ -47,7 +47,7 @@ export async function refresh(force = false) {
       tag = reply.headers.get("etag");
       const html = await reply.text();
       if (busy() && !force) { tag = null; later = setTimeout(refresh, 300); return; }
-      Idiomorph.morph(main(), html, { morphStyle: "outerHTML", ignoreActiveValue: true, callbacks: keep });
+      Idiomorph.morph(main(), html, { morphStyle: "outerHTML", ignoreActiveValue: document.activeElement.matches("input, textarea, select"), callbacks: keep });
       tell("morphed");
     } else if (reply.status === 404) {
       main().dataset.version = "gone";

@@ -1,0 +1,45 @@
+"""Requests made of the description alone are answered, or refused with a problem; a tool for that makes them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from examples import names
+from hypothesis import HealthCheck, Phase, given, settings
+
+from conveyor.dashboard.api.openapi import document
+from conveyor.dashboard.api.table import ENDPOINTS
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+BASE = "http://localhost:9181/api/v1"
+
+
+@pytest.mark.parametrize("place", range(len(ENDPOINTS)), ids=names())
+def test_what_the_description_allows_is_answered(api: Api, place: int) -> None:
+    api.post("/jobs", {"task": "fail"})
+    one = ENDPOINTS[place]
+    told = schemathesis.openapi.from_dict(json.loads(document(ENDPOINTS, "/api/v1")))
+    operation: Any = told[one.path][one.method]
+
+    @settings(
+        max_examples=15, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None
+    )
+    @given(case=operation.as_strategy())
+    def send(case: Any) -> None:
+        sent = case.as_transport_kwargs(base_url=BASE)
+        more = (
+            {"json": sent["json"]} if "json" in sent else {"content": b"{}"} if one.method == "POST" else {}
+        )
+        response = api.ask(one.method, sent["url"], params=sent.get("params"), **more)
+        assert response.status_code < 500, response.text
+        if response.status_code < 400:
+            case.operation.validate_response(schemathesis.Response.from_any(response))
+        else:
+            assert response.headers["content-type"] == "application/problem+json"
+
+    send()

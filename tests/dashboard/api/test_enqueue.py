@@ -1,0 +1,136 @@
+"""Jobs are put through the API: checked like a call, once for each key, written down."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.dashboard import known_tasks
+from conveyor.parameters import bind
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+
+def arguments_of(api: Api, job: str) -> dict[str, Any]:
+    return {one["name"]: one["value"] for one in api.get(f"/jobs/{job}")["arguments"]}
+
+
+def test_values_and_typed_texts_become_arguments(api: Api) -> None:
+    body = {"task": "greet", "arguments": {"name": "Bob", "times": "2", "loud": True}, "reason": "to see"}
+    told = api.post("/jobs", body)
+    assert told["go"] == f"/jobs/{told['jobs'][0]}?queue=alpha"
+    assert arguments_of(api, told["jobs"][0]) == {"name": "Bob", "times": 2, "loud": True}
+    (act,) = api.get("/audit")["acts"]
+    assert (act["action"], act["target"], act["reason"], act["who"], act["outcome"]) == (
+        "enqueue",
+        told["jobs"][0],
+        "to see",
+        "admin",
+        "done",
+    )
+
+
+def test_options_say_where_when_and_how_often(api: Api) -> None:
+    told = api.post("/jobs", {"task": "fail", "queue": "beta", "priority": 7, "delay": 60, "count": 3})
+    assert (len(told["jobs"]), told["go"]) == (3, "/queues/beta")
+    assert api.get("/queues/beta")["delayed"] == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"count": 0},
+        {"count": 1001},
+        {"priority": 256},
+        {"priority": -1},
+        {"delay": -1},
+        {"queue": "no queue"},
+    ],
+)
+def test_options_out_of_bounds_are_refused(api: Api, changes: dict[str, Any]) -> None:
+    assert api.refusal("POST", "/jobs", {"task": "fail", **changes}) == (422, "bad-body")
+
+
+def test_every_wrong_argument_is_named(api: Api) -> None:
+    body = {"arguments": {"times": "x", "other": "1", "tone": "rude"}}
+    response = api.ask("POST", "/api/v1/tasks/greet/preview", json=body)
+    assert response.status_code == 422
+    assert set(response.json()["errors"]) == {"name", "times", "other", "tone"}
+    assert api.refusal("POST", "/jobs", {"task": "greet", **body}) == (422, "bad-values")
+    assert api.refusal("GET", "/queues/alpha") == (404, "unknown-queue")  # nothing was put
+
+
+def test_what_the_task_itself_refuses_is_told(api: Api) -> None:
+    assert api.refusal("POST", "/jobs", {"task": "greet", "arguments": {"name": " "}}) == (422, "bad-input")
+    response = api.ask("POST", "/api/v1/tasks/greet/preview", json={"arguments": {"name": "broken"}})
+    assert "ZeroDivisionError" in response.json()["errors"][""]
+
+
+def test_the_same_key_puts_one_job(api: Api) -> None:
+    body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 17"}
+    first = api.ask("POST", "/api/v1/jobs", json=body, headers=key)
+    second = api.ask("POST", "/api/v1/jobs", json=body, headers=key)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json()["jobs"] == second.json()["jobs"]
+    assert api.get("/queues/alpha")["accepted"] == 1
+    assert api.refusal("POST", "/jobs", {"task": "fail"}, **key) == (422, "key-reused")
+    assert api.ask("POST", "/api/v1/jobs", "operator", json=body, headers=key).status_code == 201
+    assert api.refusal("POST", "/jobs", {**body, "count": 2}, **key) == (422, "bad-key")
+
+
+def test_an_own_id_is_taken_once(api: Api) -> None:
+    body = {"task": "fail", "id": "mine"}
+    assert api.post("/jobs", body)["jobs"] == ["mine"]
+    assert api.refusal("POST", "/jobs", body) == (409, "duplicate-job")
+
+
+def test_an_order_is_split_where_that_is_asked_for(api: Api) -> None:
+    assert len(api.post("/jobs", {"task": "spread", "arguments": {"parts": 4}, "split": True})["jobs"]) == 4
+    (one,) = api.post("/jobs", {"task": "spread", "arguments": {"part": 9}})["jobs"]
+    assert arguments_of(api, one) == {"part": 9}
+    too_many = {"task": "spread", "arguments": {"parts": 10_001}, "split": True}
+    assert api.refusal("POST", "/jobs", too_many) == (422, "bad-call")
+
+
+def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
+    api.post("/jobs", {"task": "fail"})
+    api.post("/queues/alpha/bound", {"maxsize": 1})
+    assert api.refusal("POST", "/jobs", {"task": "fail"}) == (409, "queue-full")
+    assert api.get("/audit")["acts"][0]["outcome"].startswith("refused: ")
+
+
+def test_the_preview_is_a_command_line_that_means_the_same(api: Api) -> None:
+    texts = {"name": "Bob's; rm *", "times": "3", "loud": "yes", "password": "hush"}
+    told = api.post("/tasks/greet/preview", {"arguments": texts, "priority": 3, "delay": 1.5, "count": 2})
+    words = shlex.split(told["command"])
+    assert words[:3] == ["conveyor", "produce", "greet"]
+    options = words.index("--priority")
+    assert words[options:] == shlex.split("--priority 3 --delay 1.5 --count 2 --tasks api_tasks")
+    typed = bind(known_tasks.task_named("greet"), words[3:options])
+    assert typed == {"name": "Bob's; rm *", "times": 3, "loud": True, "password": "•••"}
+    assert "hush" not in told["python"]
+    compile(told["python"], "preview", "exec")
+    assert api.post("/tasks/spread/preview", {"arguments": {"part": "1"}})["command"] == ""
+
+
+def test_tasks_tell_what_they_take(api: Api) -> None:
+    tasks = {one["name"]: one for one in api.get("/tasks")["tasks"]}
+    assert (tasks["greet"]["queue"], tasks["spread"]["splits"]) == ("alpha", True)
+    greet = {one["name"]: one for one in api.get("/tasks/greet")["parameters"]}
+    assert greet["name"] == {
+        "name": "name",
+        "type": "text",
+        "required": True,
+        "default": None,
+        "help": "who is greeted",
+        "json_schema": {"type": "string"},
+    }
+    assert greet["times"]["default"] == "1"
+    assert sorted(greet["tone"]["json_schema"]["enum"]) == ["gruff", "kind"]
+    spread = api.get("/tasks/spread")
+    assert [one["name"] for one in spread["order"]] == ["parts"]
+    assert [one["name"] for one in spread["parameters"]] == ["part", "secret_token"]

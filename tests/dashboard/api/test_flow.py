@@ -1,0 +1,143 @@
+"""A working day through the API alone, with a real consumer."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api_kit import Api
+
+    from conveyor import Queue
+
+TASKS = ("api_tasks",)
+
+
+@pytest.fixture
+def put(api: Api, queue: Queue) -> Callable[..., str]:
+    """Give the function that enqueues one job on the queue of the test."""
+
+    def put(task: str, **arguments: Any) -> str:
+        return str(api.post("/jobs", {"task": task, "queue": queue.name, "arguments": arguments})["jobs"][0])
+
+    return put
+
+
+def state(api: Api, job: str) -> str:
+    with contextlib.suppress(AssertionError):
+        return str(api.get(f"/jobs/{job}")["state"])
+    return ""
+
+
+def answered(api: Api, order: str, word: str) -> list[dict[str, Any]]:
+    return [one for one in api.get(f"/orders/{order}")["answers"] if one["state"] == word]
+
+
+def test_a_job_is_put_seen_looked_into_and_cancelled(
+    api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
+) -> None:
+    running = consume(workers=1, modules=TASKS)
+    job = put("linger")
+    assert eventually(lambda: api.get("/jobs", queue=queue.name, state="running")["jobs"])[0]["id"] == job
+    worker = eventually(
+        lambda: [one for one in api.get("/workers")["consumers"][0]["workers"] if one["job"] == job]
+    )[0]
+    assert worker["name"] == f"{running.name}/1"
+    assert eventually(lambda: api.get(f"/jobs/{job}/log")["lines"])
+    told = api.post(f"/jobs/{job}/stack", {"reason": "it hangs"})
+    assert told["targets"] == [worker["name"]]
+    stack = eventually(lambda: answered(api, told["order"], "done"))
+    assert "linger" in stack[0]["detail"]
+    assert api.get(f"/orders/{told['order']}", "viewer")["answers"][0]["detail"] == ""
+    assert api.post(f"/jobs/{job}/cancel", {"reason": "too long"})["state"] == "running"
+    eventually(lambda: state(api, job) == "cancelled")
+    assert api.refusal("POST", f"/jobs/{job}/cancel") == (409, "wrong-state")
+    acts = {one["action"]: one for one in api.get("/audit")["acts"]}
+    assert (acts["cancel_job"]["who"], acts["cancel_job"]["reason"]) == ("admin", "too long")
+    assert acts["stack_workers"]["reason"] == "it hangs"
+
+
+def test_a_job_that_fails_is_understood_and_tried_again(
+    api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
+) -> None:
+    consume(workers=1, modules=TASKS)
+    job = put("fail", why="what went wrong")
+    eventually(lambda: state(api, job) == "failed")
+    told = api.get(f"/jobs/{job}", queue=queue.name)
+    assert told["error"]["message"] == "what went wrong"
+    assert "ValueError" in told["error"]["traceback"]
+    group = eventually(lambda: api.get("/failures", queue=queue.name)["failures"])[0]
+    assert (group["count"], group["message"]) == (1, "what went wrong")
+    hidden = api.get("/failures", "viewer", queue=queue.name)
+    assert (hidden["hidden"], hidden["failures"][0]["message"]) == (True, None)
+    api.post(f"/queues/{queue.name}/pause", {"reason": "a look first"})
+    assert api.post(f"/jobs/{job}/retry", {"queue": queue.name})["state"] == "waiting"
+    assert api.get("/jobs", queue=queue.name, state="waiting")["jobs"][0]["id"] == job
+    assert api.refusal("POST", f"/jobs/{job}/discard") == (409, "wrong-state")
+    api.post(f"/queues/{queue.name}/resume")
+    eventually(lambda: state(api, job) == "failed")
+    assert api.post(f"/jobs/{job}/discard")["state"] == "discarded"
+    ended = api.get("/jobs", queue=queue.name, state="ended", fields="id,state")["jobs"]
+    assert ended[0] == {"id": job, "state": "failed"}
+
+
+def test_a_worker_is_killed_and_says_so(
+    api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
+) -> None:
+    running = consume(workers=2, modules=TASKS)
+    name = f"{running.name}/1"
+    eventually(lambda: len(api.get("/workers")["consumers"][0]["workers"]) == 2)
+    jobs = [put("linger"), put("linger")]
+    eventually(lambda: {state(api, job) for job in jobs} == {"running"})
+    told = api.post("/workers/tell", {"verb": "kill", "targets": [name], "reason": "it eats memory"})
+    assert eventually(lambda: answered(api, told["order"], "done"))[0]["target"] == name
+    assert api.refusal("POST", "/workers/tell", {"verb": "kill", "targets": ["no-one/1"]}) == (
+        404,
+        "unknown-worker",
+    )
+    act = api.get("/audit")["acts"][0]
+    assert (act["action"], act["target"], act["reason"]) == ("kill_workers", name, "it eats memory")
+    for job in jobs:
+        api.post(f"/jobs/{job}/cancel")
+    eventually(lambda: {state(api, job) for job in jobs} == {"cancelled"})
+
+
+def test_operations_work_off_many_dead_jobs(
+    api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
+) -> None:
+    consume(workers=2, modules=TASKS)
+    body = {"task": "fail", "queue": queue.name, "arguments": {"why": "alike"}, "count": 600}
+    jobs = api.post("/jobs", body)["jobs"]
+    eventually(lambda: api.get(f"/queues/{queue.name}")["dead"] == 600, 40)
+    api.post(f"/queues/{queue.name}/pause")
+    some = {"kind": "retry", "queue": queue.name, "matching": {"ids": jobs[:50]}, "reason": "a try"}
+    told = api.post("/operations", some)
+    assert (told["total"], told["go"]) == (50, "/operations")
+    eventually(lambda: api.get(f"/operations/{told['operation']}")["state"] == "done")
+    rest = api.post("/operations", {"kind": "discard", "queue": queue.name, "matching": {"task": "fail"}})
+    done = eventually(lambda: (one := api.get(f"/operations/{rest['operation']}"))["state"] == "done" and one)
+    assert done["done"] == 550
+    assert [one["kind"] for one in api.get("/operations", queue=queue.name)["operations"]] == [
+        "discard",
+        "retry",
+    ]
+    purge = api.post(f"/queues/{queue.name}/purge", {"reason": "enough"})
+    eventually(lambda: api.get(f"/operations/{purge['operation']}")["done"] == 50)
+    assert api.refusal("POST", f"/operations/{purge['operation']}/resume") == (409, "wrong-state")
+    assert {"retry_jobs", "discard_jobs", "purge_queue"} <= {
+        one["action"] for one in api.get("/audit")["acts"]
+    }
+
+
+def test_autoscalers_are_told_how_many_workers_are_needed(api: Api, queue: Queue, put: Any) -> None:
+    for _ in range(5):
+        put("fail")
+    path = f"/queues/{queue.name}/scaling"
+    assert api.get(path) == {"desired_workers": 5, "running": 0, "waiting": 5, "workers": 0}
+    assert api.get(path, jobs_per_worker=2)["desired_workers"] == 3
+    api.post(f"/queues/{queue.name}/pause")
+    assert api.get(path)["desired_workers"] == 0

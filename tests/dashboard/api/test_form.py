@@ -1,0 +1,131 @@
+"""The form that puts a job: made of type hints, checked as it is filled in, and used with the keyboard alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, sync_playwright
+
+from conveyor import Queue
+from conveyor.dashboard import create_dashboard, known_tasks
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.pages.enqueue import ENQUEUE
+from conveyor.inspector.snapshot import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+def view(client: Any = None, **filters: str) -> Any:
+    """Give what the page shows for some filters."""
+    wanted = Wanted("/enqueue", {}, filters)
+    query = ENQUEUE.question(wanted, NOTHING)
+    return ENQUEUE.view(wanted, NOTHING, query.ask(client) if query.commands else query.read([]))
+
+
+@pytest.fixture(autouse=True)
+def _tasks() -> None:
+    known_tasks.use(("api_tasks",))
+
+
+def test_types_become_fields() -> None:
+    fields = {one.name: one for one in view(task="greet").form.fields}
+    assert {name: one.kind for name, one in fields.items()} == {
+        "name": "text",
+        "times": "number",
+        "loud": "checkbox",
+        "tone": "select",
+        "password": "secret",
+    }
+    assert (fields["name"].required, fields["name"].help) == (True, "who is greeted")
+    assert (fields["times"].value, fields["times"].step) == ("1", "1")
+    assert fields["tone"].choices == ("kind", "gruff")
+
+
+def test_an_order_that_is_split_has_fields_of_its_own() -> None:
+    assert [one.name for one in view(task="spread").form.fields] == ["parts"]
+    assert [one.name for one in view(task="spread", split="0").form.fields] == ["part", "secret_token"]
+
+
+def test_a_job_is_a_model_but_for_its_secrets(one_server: Any) -> None:
+    task = known_tasks.task_named("greet")
+    queue = Queue("alpha", store=one_server.client)
+    job = queue.submit(task, "Bob", 3, loud=True, password="hush")
+    shown = view(one_server.client, **{"from": job.id, "queue": "alpha"})
+    assert shown.model == job.id
+    values = {one.name: one.value for one in shown.form.fields}
+    assert values == {"name": "Bob", "times": "3", "loud": "yes", "tone": "kind", "password": ""}
+    assert shown.form.left_out == ["password"]
+
+
+def test_what_is_not_there_is_told() -> None:
+    assert "no task is called 'nope'" in view(task="nope").trouble
+    assert view(task="greet", queue="not a queue").queue == ""
+    assert view(task="greet", queue="beta").queue == "beta"
+
+
+@pytest.fixture
+def address(one_server: Any) -> Iterator[str]:
+    """Serve the page of the test's server, to everybody as an admin."""
+    app = create_dashboard(one_server.url, auth=Policy(), tasks=["api_tasks"])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", proxy_headers=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+    yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = server.force_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Give a browser's page that fails the test on any fault of a script."""
+    path = shutil.which("chromium")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=list(OPTIONS))
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        yield page
+        browser.close()
+        assert faults == []
+
+
+def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
+    address: str, page: Page, one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    page.goto(f"{address}/enqueue?task=greet")
+    page.get_by_text("Still to give: name").wait_for()
+    page.get_by_label("name").fill("Bob's")
+    page.get_by_label("times").fill("2.5")
+    page.get_by_text("it takes a whole number").wait_for()
+    assert page.get_by_label("times").get_attribute("aria-invalid") == "true"
+    page.get_by_label("times").fill("2")
+    page.get_by_label("loud").check()
+    page.get_by_text(
+        """conveyor produce greet 'name=Bob'"'"'s' times=2 loud=yes --tasks api_tasks"""
+    ).wait_for()
+    assert page.get_by_label("times").get_attribute("aria-invalid") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_label("times").press("Enter")
+    page.wait_for_url("**/jobs/*?queue=alpha")
+    assert Queue("alpha", store=one_server.client).count().ready == 1
+
+
+def test_what_the_server_refuses_stands_at_the_field_that_gets_the_focus(address: str, page: Page) -> None:
+    page.goto(f"{address}/enqueue?task=greet")
+    page.get_by_role("button", name="Enqueue", exact=True).click()
+    page.get_by_text("is missing, it takes text").wait_for()
+    assert page.evaluate("document.activeElement.id") == "a-name"
+    assert "a-name-error" in str(page.get_by_label("name").get_attribute("aria-describedby"))

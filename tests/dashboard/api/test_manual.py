@@ -1,0 +1,40 @@
+"""The page of the manual lists what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conveyor.dashboard.api.table import ENDPOINTS
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+    from conveyor import Queue
+
+MANUAL = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+
+
+def rows(name: str) -> list[list[str]]:
+    part = MANUAL.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+    return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")][2:]
+
+
+def test_the_table_of_endpoints_is_that_of_the_code() -> None:
+    assert rows("endpoints") == [[one.method, f"`{one.path}`", one.right, one.summary] for one in ENDPOINTS]
+
+
+def test_the_table_of_metrics_is_what_a_working_server_gives(
+    api: Api, consume: Any, queue: Queue, eventually: Any
+) -> None:
+    api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}, "queue": queue.name})
+    consume(workers=1, modules=("api_tasks",))
+    eventually(lambda: "conveyor_job_run_seconds" in api.ask("GET", "/metrics").text)
+    text = api.ask("GET", "/metrics").text
+    told = [tuple(line.split()[2:]) for line in text.splitlines() if line.startswith("# TYPE")]
+    listed = [(name.strip("`"), kind) for name, kind, _ in rows("metrics")]
+    assert sorted(told) == sorted(listed)
+    labels = {name.strip("`"): set(re.findall(r"`(\w+)`", words)) for name, _, words in rows("metrics")}
+    for name, given in re.findall(r"^(conveyor_\w+?)(?:_bucket|_sum|_count)?\{(.*)\}", text, re.MULTILINE):
+        assert set(re.findall(r"(\w+)=", given)) - {"le"} == labels[name], name

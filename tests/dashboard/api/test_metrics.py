@@ -1,0 +1,93 @@
+"""The numbers for Prometheus: its own parser reads them, and they are true."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from conveyor.dashboard import known_tasks
+from conveyor.dashboard.metrics import Metric, Value, exposition
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+    from conveyor import Queue
+
+
+def numbers(api: Api) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    response = api.ask("GET", "/metrics", "viewer")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (one.name, frozenset(one.labels.items())): one.value
+        for family in text_string_to_metric_families(response.text)
+        for one in family.samples
+    }
+
+
+def number(api: Api, name: str, **labels: str) -> float | None:
+    return numbers(api).get((f"conveyor_{name}", frozenset(labels.items())))
+
+
+def test_what_is_there_is_counted(api: Api) -> None:
+    for _ in range(3):
+        api.post("/jobs", {"task": "fail"})
+    api.post("/jobs", {"task": "fail", "delay": 60})
+    assert number(api, "queue_jobs", queue="alpha", state="waiting") == 3
+    assert number(api, "queue_jobs", queue="alpha", state="scheduled") == 1
+    assert number(api, "jobs_enqueued_total", queue="alpha") == 4
+    assert number(api, "queue_paused", queue="alpha") == 0
+    assert number(api, "backend_up") == 1
+    oldest = number(api, "queue_oldest_waiting_seconds", queue="alpha")
+    assert oldest is not None
+    assert 0 <= oldest < 60
+
+
+def test_what_was_done_is_counted(api: Api, consume: Any, queue: Queue, eventually: Any) -> None:
+    known_tasks.use(("consumer_jobs",))
+    for task, count in (("consumer_jobs.nothing", 4), ("consumer_jobs.unhappy", 2)):
+        api.post("/jobs", {"task": task, "queue": queue.name, "count": count})
+    consume(workers=2)
+    labels = {"queue": queue.name, "task": "consumer_jobs.nothing"}
+    eventually(lambda: number(api, "jobs_finished_total", **labels, outcome="succeeded") == 4)
+    failed = {"queue": queue.name, "task": "consumer_jobs.unhappy", "outcome": "failed"}
+    eventually(lambda: number(api, "jobs_finished_total", **failed) == 2)
+    found = numbers(api)
+    assert found["conveyor_jobs_started_total", frozenset(labels.items())] == 4
+    assert found["conveyor_job_run_seconds_count", frozenset(labels.items())] == 4
+    assert found["conveyor_job_run_seconds_bucket", frozenset({**labels, "le": "+Inf"}.items())] == 4
+    assert found["conveyor_job_wait_seconds_count", frozenset({"queue": queue.name}.items())] == 6
+    idle = eventually(lambda: number(api, "worker_slots", state="idle"))
+    assert idle == 2
+    age = number(api, "worker_heartbeat_age_seconds")
+    assert age is not None
+    assert age < 30
+
+
+def test_names_are_escaped() -> None:
+    odd = 'a "task"\\with\nlines'
+    text = exposition([Metric("jobs", "gauge", "Some\nwords \\ here.", [Value((("task", odd),), 1.5)])])
+    (family,) = text_string_to_metric_families(text)
+    assert family.documentation == "Some\nwords \\ here."
+    assert (family.samples[0].labels["task"], family.samples[0].value) == (odd, 1.5)
+
+
+def test_no_metric_is_told_of_twice_and_counters_say_that_they_are(api: Api) -> None:
+    api.post("/jobs", {"task": "fail"})
+    text = api.ask("GET", "/metrics").text
+    kinds = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]
+    names = [name for name, _ in kinds]
+    assert len(names) == len(set(names))
+    assert all(name.endswith("_total") == (kind == "counter") for name, kind in kinds)
+
+
+def test_labels_are_bounded(api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_TASKS", 1)
+    consume(workers=1, modules=("api_tasks",))
+    for task in ("fail", "greet", "spread"):
+        arguments = {"greet": {"name": "Bob"}, "spread": {"part": 1}}.get(task, {})
+        api.post("/jobs", {"task": task, "queue": queue.name, "arguments": arguments})
+    rest = {"queue": queue.name, "task": "_other"}
+    eventually(lambda: number(api, "jobs_started_total", **rest) == 2)
+    tasks = {dict(labels).get("task") for _, labels in numbers(api)}
+    assert tasks == {None, "fail", "_other"}

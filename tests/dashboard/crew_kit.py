@@ -1,0 +1,94 @@
+"""What the tests of pages about queues and workers share: visitors, and reports as consumers would send them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import httpx
+
+from conveyor import Queue, control
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.dashboard import create_dashboard
+from conveyor.dashboard.access.rights import Access, Role
+from conveyor.store import plain
+
+LARGEST = 60 * 1024
+
+
+ADA = Access.of("ada", Role.ADMIN)
+
+
+class Visitor:
+    """Somebody who looks at pages of one server."""
+
+    def __init__(self, url: str, access: Access = ADA) -> None:
+        self.page = create_dashboard(url, auth=lambda _: access)
+
+    def get(self, address: str, **filters: str) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.page, client=("127.0.0.1", 50000))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                return await http.get(address, params=filters or None)
+
+        return asyncio.run(ask())
+
+    def see(self, address: str, status: int = 200) -> str:
+        reply = self.get(address)
+        assert reply.status_code == status, (address, reply.status_code, reply.text[:500])
+        return reply.text
+
+
+def words_of(html: str) -> str:
+    """Give the text of a page as one line."""
+    inner = html.partition("<main")[2].partition("</main>")[0]
+    return " ".join(re.sub(r"<[^>]*>", " ", inner).split())
+
+
+def worker(name: str, **facts: Any) -> WorkerReport:
+    busy = {
+        "job": "job1",
+        "task": "video.split",
+        "queue": "video",
+        "busy_for": 75.0,
+        "done": 30.0,
+        "total": 120.0,
+        "message": "page 3",
+        "attempt": 2,
+        "cpu": 0.5,
+        "memory": 64 << 20,
+        "jobs_done": 41,
+    }
+    return WorkerReport(name, 4711, "busy", **(busy | facts))
+
+
+def report(name: str = "rack-0001", workers: int | list[WorkerReport] = 2, **facts: Any) -> ConsumerReport:
+    crew = workers
+    if isinstance(crew, int):
+        crew = [worker(f"{name}/{number}") for number in range(1, crew + 1)]
+    given: dict[str, Any] = {
+        "host": "rack",
+        "pid": 99,
+        "queues": ["video"],
+        "kind": "process",
+        "started": time.time() - 60,
+        "workers": crew,
+        "version": "0.1.0",
+        "cores": 8,
+        "python": "3.12.1",
+        "at": time.time(),
+    }
+    return ConsumerReport(name, **(given | facts))
+
+
+def tell(server: Any, *reports: ConsumerReport) -> None:
+    for one in reports:
+        server.client.run_all(plain.report(one.name, control.encode(one), time.time()))
+
+
+def put(server: Any, name: str = "video", jobs: int = 1, maxsize: int = 0) -> None:
+    queue = Queue(name, maxsize, store=server.client)
+    for number in range(jobs):
+        queue.put({"n": number})

@@ -1,0 +1,36 @@
+"""Tests of the pages about jobs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
+
+from consumer_kit import alone, consume, path, queue
+from pages_kit import Line, Role, Visitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["alone", "consume", "path", "queue"]
+
+
+@pytest.fixture
+def line(one_server: Any) -> Line:
+    """Give a queue whose jobs are put into any state by hand."""
+    return Line(one_server.client)
+
+
+@pytest.fixture
+def visit(one_server: Any) -> Callable[..., Visitor]:
+    """Give a function that makes a visitor: an admin unless another role is named."""
+
+    def make(role: Role = Role.ADMIN, queues: frozenset[str] | None = None) -> Visitor:
+        return Visitor(one_server.url, role, queues)
+
+    return make

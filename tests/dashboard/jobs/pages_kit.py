@@ -1,0 +1,160 @@
+"""A queue whose jobs are put into any state by hand, and a visitor of the pages about them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from selectolax.lexbor import LexborHTMLParser
+
+from conveyor import codec, ids
+from conveyor.call import decode_call
+from conveyor.consumer.settlement import Settler
+from conveyor.control import Progress, encode
+from conveyor.dashboard import Policy, create_dashboard
+from conveyor.dashboard.access.rights import Access, Role
+from conveyor.outcome import Done, Fail, Retry, describe_text
+from conveyor.redaction import preview
+from conveyor.store import commands, keys, plain
+from conveyor.store.answers import PutPlace
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
+
+    from conveyor.store import Client
+
+_numbers = itertools.count(1)
+TRACEBACK = """Traceback (most recent call last):
+  File "/usr/lib/python3.11/site-packages/conveyor/consumer/execution.py", line 77, in run
+    value = runnable.function(*args)
+  File "/srv/app/shop.py", line 12, in prices
+    return page["price"]
+KeyError: 'price'
+"""
+
+
+def call(task: str, *args: Any, **kwargs: Any) -> bytes:
+    """Give the bytes of a job, whatever its task is called."""
+    options = codec.encode([2, 1.0, None, 3600.0])
+    parts = (task, list(args), kwargs, 1_790_000_000.0)
+    return b"\x95" + b"".join(codec.encode(part) for part in parts) + options
+
+
+class Line:
+    """One queue; each method puts a job into a state and gives its id."""
+
+    def __init__(self, client: Client, name: str = "") -> None:
+        self.client = client
+        self.name = name or f"shown{next(_numbers)}"
+        client.run(plain.note_queue(self.name))
+
+    def put(self, data: bytes, job_id: str = "", delay: float = 0.0) -> str:
+        """Put bytes that may be a job or not."""
+        job_id = job_id or ids.new_ids(1)[0]
+        place = PutPlace(delay=delay)
+        self.client.run(commands.put(self.name, [(job_id, data)], place))
+        return job_id
+
+    def put_many(self, data: bytes, count: int) -> list[str]:
+        """Put many alike."""
+        names = ids.new_ids(count)
+        self.client.run(commands.put(self.name, [(one, data) for one in names], PutPlace()))
+        return names
+
+    def run(self, data: bytes, job_id: str = "", worker: str = "host-ab12/3") -> str:
+        """Put a job and take it; nothing else may wait."""
+        job_id = self.put(data, job_id)
+        self._take(worker)
+        return job_id
+
+    def progress(self, job_id: str, done: float, total: float, message: str = "") -> None:
+        """Say how far a running job is."""
+        key = keys.key(self.name, "progress")
+        self.client.run(commands.Command(("HSET", key, job_id, encode(Progress(done, total, message)))))
+
+    def log(self, job_id: str, *texts: str) -> None:
+        """Log lines."""
+        for text in texts:
+            self.client.run_all(plain.log(self.name, job_id, text))
+
+    def die(
+        self, data: bytes, kind: str = "KeyError", message: str = "'price'", trace: str = TRACEBACK
+    ) -> str:
+        """Put a job and let it fail for the last time."""
+        return self._end(data, Fail(describe_text(kind, message, trace)))
+
+    def retry(self, data: bytes) -> str:
+        """Put a job and let it fail, to be tried again in a minute."""
+        return self._end(data, Retry(describe_text("OSError", "no answer", TRACEBACK), 60.0))
+
+    def finish(self, data: bytes, result: Any) -> str:
+        """Put a job and let it return something."""
+        return self._end(data, Done(codec.encode(result)))
+
+    def _end(self, data: bytes, outcome: Any) -> str:
+        job_id = self.put(data)
+        batch = self._take("host-ab12/3")
+        settler = Settler("host-ab12/3", preview)
+        settler.begin(self.name, batch.token, sampled=False)
+        job = decode_call(data)
+        settler.add(job_id, job, outcome, 0.25, 0)
+        self.client.run_all(settler.commands())
+        return job_id
+
+    def _take(self, worker: str) -> Any:
+        batch = self.client.run(commands.claim(self.name, worker, ids.unique(8), 1, 60.0))
+        assert len(batch.jobs) == 1
+        return batch
+
+
+class Seen:
+    """A page as it came."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.status = response.status_code
+        self.html = response.text
+        self.tree = LexborHTMLParser(response.text)
+
+    @property
+    def text(self) -> str:
+        """Words of the inner part, one space between them."""
+        main = self.tree.css_first("main")
+        assert main is not None
+        return " ".join(main.text(separator=" ").split())
+
+    def all(self, selector: str) -> list[LexborNode]:
+        """Give elements of the inner part."""
+        return self.tree.css(f"main {selector}")
+
+    def words(self, selector: str) -> list[str]:
+        """Give the words of each such element."""
+        return [" ".join(node.text(separator=" ").split()) for node in self.all(selector)]
+
+    def links(self) -> list[str]:
+        """Give where the inner part leads."""
+        return [node.attributes.get("href") or "" for node in self.all("a")]
+
+
+class Visitor:
+    """Somebody with a role who asks for pages."""
+
+    def __init__(self, url: str, role: Role, queues: frozenset[str] | None = None) -> None:
+        known = Access.of("somebody", role)
+        access = Access("somebody", role, known.rights, queues=queues)
+        self._app = create_dashboard(url, auth=Policy(resolve=lambda _: access))
+
+    def see(self, address: str, **filters: Any) -> Seen:
+        """Ask for a page."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.get(address, params=filters or None)
+
+        return Seen(asyncio.run(ask()))
+
+
+__all__ = ["TRACEBACK", "Line", "Role", "Seen", "Visitor", "call"]

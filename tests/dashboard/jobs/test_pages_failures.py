@@ -1,0 +1,72 @@
+"""The page of failures: what failed alike, how often, where, and what can be done about it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pages_kit import TRACEBACK, Line, Role, Visitor, call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Visit = Callable[..., Visitor]
+
+TIMEOUT = TRACEBACK.replace("KeyError", "TimeoutError").replace("prices", "ask")
+
+
+def test_what_failed_alike_stands_together_the_latest_first(line: Line, visit: Visit) -> None:
+    for number in range(3):
+        line.die(call("shop.prices", number), message=f"'price' of {number}")
+    last = line.die(call("shop.stock", 1), "TimeoutError", "no answer", TIMEOUT)
+    seen = visit().see("/failures")
+    assert seen.words(".failure h2") == ["TimeoutError in shop.stock", "KeyError in shop.prices"]
+    assert seen.words(".failure-count") == ["1 job", "3 jobs"]
+    assert seen.words(".failure code") == ["shop.py:12 ask", "shop.py:12 prices"]
+    assert f"/queues/{line.name}/jobs/{last}" in seen.links()
+    assert "'price' of 2" in seen.text
+    assert "4 dead letters" in seen.text
+
+
+def test_a_group_is_retried_and_discarded_by_its_name(line: Line, visit: Visit) -> None:
+    line.die(call("shop.prices", 1))
+    retry, discard = visit().see("/failures").all("[data-act]")
+    bodies = [json.loads(node.attributes["data-body"] or "") for node in (retry, discard)]
+    assert [body["kind"] for body in bodies] == ["retry", "discard"]
+    assert bodies[0]["queue"] == line.name
+    assert len(bodies[0]["matching"]["group"]) == 8
+    assert retry.attributes["data-ask"] == "Retry 1 job?"
+    assert not visit(Role.OPERATOR).see("/failures").all("[data-act]")
+
+
+def test_the_queue_narrows_it(line: Line, visit: Visit) -> None:
+    other = Line(line.client)
+    other.die(call("shop.stock", 1))
+    line.die(call("shop.prices", 1))
+    assert len(visit().see("/failures").all(".failure")) == 2
+    assert visit().see("/failures", queue=other.name).words(".failure h2") == ["KeyError in shop.stock"]
+    assert visit().see("/failures", queue="nowhere").status == 404
+    limited = visit(Role.VIEWER, frozenset({line.name}))
+    assert limited.see("/failures").words(".failure h2") == ["KeyError in shop.prices"]
+
+
+def test_those_without_the_right_to_inspect_see_no_messages(line: Line, visit: Visit) -> None:
+    line.die(call("shop.prices", 1), message="hunter")
+    assert "hunter" in visit(Role.OPERATOR).see("/failures").html
+    seen = visit(Role.VIEWER).see("/failures")
+    assert seen.words(".failure h2") == ["KeyError in shop.prices"]
+    assert "hunter" not in seen.html
+
+
+def test_more_groups_than_are_shown_are_counted(line: Line, visit: Visit) -> None:
+    for number in range(53):
+        line.die(call(f"shop.task{number}", 1))
+    seen = visit().see("/failures")
+    assert len(seen.all(".failure")) == 50
+    assert "3 more groups" in seen.text
+    assert "50 of 53 dead letters" in seen.text
+
+
+def test_without_failures_it_says_what_would_stand_there(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", 1))
+    assert "No dead letters" in visit().see("/failures").text

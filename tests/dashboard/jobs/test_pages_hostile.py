@@ -1,0 +1,93 @@
+"""Names, arguments, errors, lines and addresses written by somebody who wants them to be more than text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from pages_kit import TRACEBACK, Line, Visitor, call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pages_kit import Seen
+
+    Visit = Callable[..., Visitor]
+
+CORPUS = [
+    "<evil>",
+    "</pre></main><evil evil=1>",
+    '" evil="1',
+    "' evil='1",
+    "'\"><evil>",
+    "<script>evil()</script>",
+    "<img src=x onerror=evil()>",
+    "javascript:evil()",
+    "</title><evil>",
+    "{{ evil }}{% evil %}",
+    "&lt;evil&gt;<!--<evil>",
+    "\u2028<evil>\u202e",
+    "\x00<evil>",
+    "`${evil}`<evil/>",
+    "]]><evil>",
+]
+
+
+def assert_is_text(seen: Seen) -> None:
+    """Hold that nothing in the page is an element, attribute, script or address that the templates did not write."""
+    assert seen.status < 500
+    for node in seen.tree.css("*"):
+        names = set(node.attributes)
+        assert "evil" not in (node.tag or ""), node.html
+        assert not any("evil" in name or name.startswith("on") for name in names), node.html
+        assert "style" not in names
+        for name in ("href", "src", "action", "data-act"):
+            address = node.attributes.get(name) or "/"
+            assert address.startswith(("/", "#")), node.html
+            assert not address.startswith("//"), node.html
+        if body := node.attributes.get("data-body"):
+            assert set(json.loads(body)) <= {"queue", "kind", "matching"}
+        if node.tag == "script":
+            assert not node.text(), node.html
+    assert len(seen.tree.css("main")) == 1
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_what_jobs_say_stays_text(line: Line, visit: Visit, text: str) -> None:
+    data = call(text, text, {text: [text]}, **{text: text})
+    dead = line.die(
+        data, text, f"{text}\n{text}", f'{TRACEBACK}  File "{text}", line 1, in {text}\n    {text}\n'
+    )
+    done = line.finish(data, {text: text})
+    running = line.run(data, worker=f"h/{text}".replace(" ", ""))
+    line.progress(running, 1, 2, text)
+    line.log(running, text, f"\x1b]8;;{text}\x07{text}")
+    line.put(data)
+    visitor = visit()
+    for job in (dead, done, running):
+        assert_is_text(visitor.see(f"/queues/{line.name}/jobs/{job}"))
+        assert_is_text(visitor.see("/jobs", id=job))
+    for state in ("waiting", "running", "dead", "finished"):
+        assert_is_text(visitor.see("/jobs", queue=line.name, state=state))
+    assert_is_text(visitor.see("/failures"))
+    assert_is_text(visitor.see("/failures", queue=line.name))
+
+
+@pytest.mark.parametrize("text", CORPUS)
+@pytest.mark.parametrize("name", ["queue", "state", "task", "worker", "text", "outcome", "id", "cursor"])
+def test_what_an_address_says_stays_text(line: Line, visit: Visit, name: str, text: str) -> None:
+    line.put(call("shop.prices", 1))
+    visitor = visit()
+    for filters in ({"queue": line.name, "state": "waiting"}, {"queue": line.name, "state": "finished"}):
+        assert_is_text(visitor.see("/jobs", **{**filters, name: text}))
+    assert_is_text(visitor.see("/failures", **{name: text}))
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_what_a_path_says_stays_text(line: Line, visit: Visit, text: str) -> None:
+    line.put(call("shop.prices", 1))
+    visitor = visit()
+    part = "".join(f"%{byte:02x}" for byte in text.encode())
+    for path in (f"/jobs/{part}", f"/queues/{part}/jobs/x", f"/queues/{line.name}/jobs/{part}"):
+        assert_is_text(visitor.see(path))

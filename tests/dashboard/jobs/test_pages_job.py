@@ -1,0 +1,198 @@
+"""The page of one job, in every state, and of what is no job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go
+from pages_kit import TRACEBACK, Line, Role, Visitor, call
+
+from conveyor.store import keys
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pages_kit import Seen
+
+    from conveyor import Queue
+
+    Visit = Callable[..., Visitor]
+
+
+def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
+    """See the page of a job."""
+    return visitor.see(f"/queues/{line.name}/jobs/{job}")
+
+
+def test_a_waiting_job_has_its_place_in_line(line: Line, visit: Visit) -> None:
+    line.put_many(call("shop.prices", 1), 3)
+    job = line.put(call("shop.prices", 2, depth=[3, 4]))
+    seen = page_of(visit(), line, job)
+    assert seen.status == 200
+    assert seen.words("h1") == ["shop.prices"]
+    assert "3 jobs before it" in seen.text
+    assert f"conveyor consume {line.name}" in seen.text
+    assert seen.words(".arguments dd") == ["2", "[3, 4]"]
+    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel"]
+
+
+def test_a_delayed_job_says_when_it_is_due_and_a_retried_one_what_failed(line: Line, visit: Visit) -> None:
+    job = line.retry(call("shop.prices", 1))
+    seen = page_of(visit(), line, job)
+    assert seen.words(".job-line .state") == ["delayed"]
+    assert seen.all(".job-now time[data-time=in]")
+    assert "for attempt 2" in seen.text
+    assert "OSError" in seen.words("tbody tr")[0]
+    assert len(seen.all(".gantt .bar")) == 1
+
+
+def test_a_running_job_shows_progress_log_and_what_a_cancel_does(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    line.progress(job, 1, 4, "a quarter")
+    line.log(job, "one", "\x1b[31mtwo\x1b[0m in red")
+    seen = page_of(visit(), line, job)
+    assert seen.words(".log li span") == ["one", "two in red"]
+    assert seen.words(".share") == ["25 %"]
+    assert "a quarter" in seen.text
+    assert seen.all(".job-now time[data-time=for]")
+    assert seen.all(".job-now time[data-time=in]")
+    cancel = next(node for node in seen.all("[data-act]") if "/cancel" in (node.attributes["data-act"] or ""))
+    assert "JobCancelled" in (cancel.attributes["data-words"] or "")
+    assert "SIGKILL" in (cancel.attributes["data-words"] or "")
+    assert any("/stack" in (node.attributes["data-act"] or "") for node in seen.all("[data-act]"))
+
+
+def test_a_dead_job_shows_its_traceback_with_the_own_lines_marked(line: Line, visit: Visit) -> None:
+    job = line.die(call("shop.prices", 1))
+    seen = page_of(visit(), line, job)
+    assert "".join(node.text() for node in seen.all(".trace")).split() == TRACEBACK.split()
+    assert seen.words(".trace .own") == [
+        'File "/srv/app/shop.py", line 12, in prices',
+        'return page["price"]',
+    ]
+    assert "shop.py:12 prices" in seen.text
+    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Retry", "Discard"]
+    assert f"/enqueue?task=shop.prices&from={job}&queue={line.name}" in seen.links()
+
+
+def test_a_finished_job_shows_its_result_and_what_is_kept_of_its_arguments(line: Line, visit: Visit) -> None:
+    job = line.finish(call("shop.prices", 1, depth=2), {"price": [5, 6], "password": "hunter"})
+    seen = page_of(visit(), line, job)
+    assert "'price': [5, 6]" in seen.text
+    assert "hunter" not in seen.html
+    assert "1, depth=2" in seen.text
+    assert "250 ms" in seen.text
+
+
+def test_a_large_result_is_only_to_be_downloaded(line: Line, visit: Visit) -> None:
+    job = line.finish(call("shop.prices", 1), "large " * 20_000)
+    seen = page_of(visit(), line, job)
+    assert "large large" not in seen.html
+    assert "117 KiB" in seen.text
+    assert f"/api/v1/jobs/{job}/result?queue={line.name}" in seen.links()
+
+
+def test_secrets_are_masked_in_arguments_raw_log_and_progress(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", "https://me:hunter@shop.example", api_token="hunter"))
+    line.progress(job, 1, 2, "at https://me:hunter@shop.example")
+    line.log(job, "asked https://me:hunter@shop.example")
+    assert "hunter" not in page_of(visit(), line, job).html
+    assert "hunter" not in visit().see("/jobs", queue=line.name).html
+
+
+def test_those_without_the_right_to_inspect_see_facts_only(line: Line, visit: Visit) -> None:
+    dead = line.die(
+        call("shop.prices", "hunter"), message="hunter", trace=TRACEBACK.replace("price", "hunter")
+    )
+    line.log(dead, "hunter")
+    done = line.finish(call("shop.prices", "hunter"), "hunter")
+    visitor = visit(Role.VIEWER)
+    for job in (dead, done):
+        seen = page_of(visitor, line, job)
+        assert seen.words("h1") == ["shop.prices"]
+        assert "hunter" not in seen.html
+        assert not seen.all("[data-act]")
+    assert "KeyError" in page_of(visitor, line, dead).text
+
+
+def test_a_job_is_found_without_its_queue(line: Line, visit: Visit) -> None:
+    Line(line.client).put(call("shop.other", 1))
+    job = line.put(call("shop.prices", 1))
+    seen = visit().see(f"/jobs/{job}")
+    assert seen.words("h1") == ["shop.prices"]
+    assert f"in {line.name}" in seen.text
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xc1 no job", b"\x94\xa4task\xc1\xc1", call("shop.prices", 1)[:-9], b"\x00"]
+)
+def test_bytes_that_are_no_job_have_a_page_with_what_is_known(line: Line, visit: Visit, data: bytes) -> None:
+    job = line.put(data)
+    seen = page_of(visit(), line, job)
+    assert seen.status == 200
+    assert f"{len(data)} B" in seen.text
+    assert data.hex(" ")[:11] in seen.words("#raw pre")[0]
+
+
+def test_damaged_records_do_not_keep_a_page_from_being_shown(line: Line, visit: Visit) -> None:
+    job = line.die(call("shop.prices", 1))
+    for name in ("reasons", "progress"):
+        line.client.run(Command(("HSET", keys.key(line.name, name), job, b"\xc1")))
+    seen = page_of(visit(), line, job)
+    assert seen.status == 200
+    assert visit().see("/jobs", queue=line.name, state="dead").status == 200
+    assert visit().see("/failures").status == 200
+
+
+@pytest.mark.parametrize("job", ["nowhere", "%2e%2e%2f", "x" * 65, "a'b", "a%00b", "%3Cscript%3E"])
+def test_a_job_that_is_not_there_is_said_to_be_so(line: Line, visit: Visit, job: str) -> None:
+    line.put(call("shop.prices", 1))
+    for address in (f"/queues/{line.name}/jobs/{job}", f"/jobs/{job}", f"/queues/nowhere/jobs/{job}"):
+        assert visit().see(address).status in {400, 404}
+
+
+def test_a_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    line.log(job, *(f"line {number} {'x' * 300}" for number in range(300)))
+    seen = page_of(visit(), line, job)
+    lines = seen.words(".log li span")
+    assert lines[-1].startswith("line 299")
+    assert 50 < len(lines) <= 200
+    assert len(seen.response.content) < 60 * 1024
+    assert any("/log?queue=" in link for link in seen.links())
+
+
+def test_the_page_changes_with_the_job_and_not_with_the_clock(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    line.progress(job, 1, 4)
+    visitor = visit()
+    tags = [page_of(visit(), line, job).response.headers["etag"] for _ in range(2)]
+    assert tags[0] == tags[1]
+    line.log(job, "news")
+    assert page_of(visit(), line, job).response.headers["etag"] != tags[0]
+    assert page_of(visitor, line, job).status == 200
+
+
+def test_a_job_of_a_real_consumer_is_followed_to_its_end(
+    queue: Queue, consume: Callable[..., Any], path: Path, visit: Visit, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.tell_progress, str(path))
+    eventually(job.progress)
+    address = f"/queues/{queue.name}/jobs/{job.id}"
+    seen = visit().see(address)
+    assert seen.words(".job-line .state") == ["running"]
+    assert seen.words(".log li span") == ["first line", "second line"]
+    assert "three of four" in seen.text
+    assert f"/workers/{running.name}/1" in seen.links()
+    go(path)
+    job.result(10)
+    over = visit().see(address)
+    assert over.words(".job-line .state") == ["done"]
+    assert f"path={str(path)!r}"[:40] in over.text
+    assert over.words(".log li span")[:2] == ["first line", "second line"]
+    assert [node.attributes.get("class") for node in over.all(".gantt .bar")] == ["bar done"]

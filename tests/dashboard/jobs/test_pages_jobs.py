@@ -1,0 +1,221 @@
+"""The list of jobs: what its rows say, how one moves through it, and what it does with what makes no sense."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pages_kit import Line, Role, Visitor, call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Visit = Callable[..., Visitor]
+
+#: Bytes of a page.
+BUDGET = 60 * 1024
+
+
+def test_running_jobs_say_who_is_at_them_and_how_far(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", "https://shop.example", depth=2))
+    line.progress(job, 30, 120, "page 30")
+    seen = visit().see("/jobs", queue=line.name)
+    assert seen.status == 200
+    assert seen.words("tbody tr .state") == ["running"]
+    assert seen.words("tbody tr td.wide b") == ["shop.prices"]
+    assert "https://shop.example" in seen.text
+    assert "25 %" in seen.text
+    assert "page 30" in seen.text
+    assert f"/queues/{line.name}/jobs/{job}" in seen.links()
+    assert "/workers/host-ab12/3" in seen.links()
+    assert seen.all("td time[data-time=for]")
+
+
+def test_waiting_delayed_and_dead_jobs_each_have_their_list(line: Line, visit: Visit) -> None:
+    dead = line.die(call("shop.prices", 1))
+    waiting = line.put(call("shop.prices", 2))
+    delayed = line.put(call("shop.prices", 3), delay=600)
+    for state, job, fact in (
+        ("waiting", waiting, "time[data-time=ago]"),
+        ("delayed", delayed, "time[data-time=in]"),
+        ("dead", dead, "td.why b"),
+    ):
+        seen = visit().see("/jobs", queue=line.name, state=state)
+        assert seen.words("tbody th a") == [job]
+        assert seen.all(f"tbody {fact}")
+    assert seen.words(".tabs .count") == ["1", "1", "0", "1", "1"]
+    assert seen.words(".tabs a[aria-current]") == ["Dead 1"]
+
+
+def test_finished_runs_are_listed_by_their_outcome(line: Line, visit: Visit) -> None:
+    done = line.finish(call("shop.prices", 1), {"price": 5})
+    failed = line.die(call("shop.prices", 2))
+    seen = visit().see("/jobs", queue=line.name, state="finished")
+    assert seen.words("tbody th a") == [failed, done]
+    assert seen.words("tbody .state") == ["failed", "done"]
+    assert "250 ms" in seen.text
+    only = visit().see("/jobs", queue=line.name, state="finished", outcome="done")
+    assert only.words("tbody th a") == [done]
+
+
+def test_without_a_queue_the_fullest_is_taken_and_named(line: Line, visit: Visit) -> None:
+    other = Line(line.client)
+    other.put(call("shop.prices", 1))
+    line.put_many(call("shop.prices", 2), 3)
+    seen = visit().see("/jobs", state="waiting")
+    assert len(seen.all("tbody tr")) == 3
+    assert "the one with the most waiting jobs" in seen.text
+    assert seen.words("option[selected]") == [line.name]
+
+
+def test_pages_follow_each_other_and_lose_no_job(line: Line, visit: Visit) -> None:
+    put = line.put_many(call("shop.prices", 1), 120)
+    visitor, found, address = visit(), [], f"/jobs?queue={line.name}&state=waiting"
+    pages = []
+    while address:
+        seen = visitor.see(address)
+        pages.append(seen)
+        found += seen.words("tbody th a")
+        address = next((node.attributes["href"] or "" for node in seen.all("a[rel=next]")), "")
+    assert found == put
+    assert [len(page.all("tbody tr")) for page in pages] == [50, 50, 20]
+    assert "51 to 100 of 120" in pages[1].text
+    back = visitor.see(pages[2].all("a[rel=prev]")[0].attributes["href"] or "")
+    assert back.words("tbody th a") == put[50:100]
+
+
+def test_a_later_page_stays_as_it_is_when_jobs_before_it_leave(line: Line, visit: Visit) -> None:
+    line.put_many(call("shop.prices", 1), 120)
+    visitor = visit()
+    first = visitor.see("/jobs", queue=line.name, state="waiting")
+    address = first.all("a[rel=next]")[0].attributes["href"] or ""
+    before = visitor.see(address).words("tbody th a")
+    line._take("host-ab12/3")
+    assert visit().see(address).words("tbody th a") == before
+
+
+def test_a_search_says_how_many_it_looked_at_and_goes_on(line: Line, visit: Visit) -> None:
+    line.put_many(call("shop.prices", "red"), 1100)
+    wanted = line.put(call("shop.prices", "a green one"))
+    visitor = visit()
+    seen = visitor.see("/jobs", queue=line.name, state="waiting", text="GREEN")
+    assert not seen.all("tbody tr")
+    assert "1,000 waiting jobs were looked at" in seen.text
+    on = visitor.see(next(link for link in seen.links() if "cursor=" in link))
+    assert on.words("tbody th a") == [wanted]
+
+
+def test_a_job_is_found_by_its_id_in_whatever_queue_and_state(line: Line, visit: Visit) -> None:
+    elsewhere = Line(line.client)
+    job = elsewhere.die(call("shop.prices", 1))
+    line.put(call("shop.prices", 2))
+    seen = visit().see("/jobs", id=job)
+    assert seen.words("tbody th a") == [job]
+    assert f"/queues/{elsewhere.name}/jobs/{job}" in seen.links()
+    assert "No job" in visit().see("/jobs", id="nowhere").text
+
+
+@pytest.mark.parametrize("state", ["waiting", "dead", "finished"])
+def test_those_without_the_right_to_inspect_see_no_arguments(line: Line, visit: Visit, state: str) -> None:
+    line.finish(call("shop.prices", "hunter-1"), 1)
+    line.die(call("shop.prices", "hunter-2"), message="hunter-3")
+    line.put(call("shop.prices", "hunter-4"))
+    assert "hunter" in visit(Role.OPERATOR).see("/jobs", queue=line.name, state=state).html
+    seen = visit(Role.VIEWER).see("/jobs", queue=line.name, state=state)
+    assert seen.words("tbody td.wide b")[0] == "shop.prices"
+    assert "hunter" not in seen.html
+
+
+def test_a_search_tells_them_nothing_about_arguments_either(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", "hunter"))
+    seen = visit(Role.VIEWER).see("/jobs", queue=line.name, state="waiting", text="hunter")
+    assert not seen.all("tbody tr")
+    assert "right to inspect" in seen.text
+
+
+def test_who_is_limited_to_some_queues_sees_no_other(line: Line, visit: Visit) -> None:
+    other = Line(line.client)
+    job = other.put(call("shop.secrets", 1))
+    line.put(call("shop.prices", 1))
+    visitor = visit(Role.OPERATOR, frozenset({line.name}))
+    assert "shop.prices" in visitor.see("/jobs", queue=line.name, state="waiting").text
+    for seen in (
+        visitor.see("/jobs", queue=other.name, state="waiting"),
+        visitor.see("/jobs", id=job),
+        visitor.see(f"/queues/{other.name}/jobs/{job}"),
+        visitor.see(f"/jobs/{job}"),
+    ):
+        assert "shop.secrets" not in seen.html
+
+
+def test_only_those_who_may_change_many_jobs_can_select_them(line: Line, visit: Visit) -> None:
+    line.die(call("shop.prices", 1))
+    admin = visit().see("/jobs", queue=line.name, state="dead")
+    assert len(admin.all("[data-select]")) == 1
+    assert [node.attributes["data-yes"] for node in admin.all("[data-chosen]")] == ["Retry", "Discard"]
+    operator = visit(Role.OPERATOR).see("/jobs", queue=line.name, state="dead")
+    assert not operator.all("[data-select], [data-chosen]")
+
+
+def test_everything_is_offered_only_where_it_means_what_is_shown(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", 1))
+    visitor = visit()
+    assert visitor.see("/jobs", queue=line.name, state="waiting").all("[data-bulk-all]")
+    assert visitor.see("/jobs", queue=line.name, state="waiting", task="shop.prices").all("[data-bulk-all]")
+    for narrower in ({"task": "shop"}, {"text": "shop"}):
+        seen = visitor.see("/jobs", queue=line.name, state="waiting", **narrower)
+        assert seen.all("tbody tr")
+        assert not seen.all("[data-bulk-all]")
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"cursor": "nonsense"},
+        {"cursor": "\x00ÿ"},
+        {"cursor": "YSAxIGE", "state": "finished"},
+        {"state": "eaten"},
+        {"state": "finished", "outcome": "eaten"},
+        {"text": "x" * 500},
+        {"task": "x" * 500, "state": "finished"},
+        {"id": "../../etc"},
+        {"id": "x" * 100},
+        {"queue": "no such queue"},
+        {"queue": "{x}"},
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(line: Line, visit: Visit, filters: dict[str, str]) -> None:
+    line.put(call("shop.prices", 1))
+    seen = visit().see("/jobs", **{"queue": line.name, **filters})
+    assert seen.status in {400, 404}
+    assert seen.words("h1")
+
+
+def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
+    task = "a.module.with.a.long.name.and.a_task"
+    for _ in range(50):
+        line.die(
+            call(task, "https://shop.example/" + "e" * 400, options={"x" * 50: "y" * 900}),
+            message="no " * 400,
+        )
+    line.put_many(call(task, '{"city": "A & B"}, ' * 200), 60)
+    for state in ("waiting", "dead", "finished"):
+        seen = visit().see("/jobs", queue=line.name, state=state)
+        assert len(seen.all("tbody tr")) == 50
+        assert len(seen.response.content) <= BUDGET, state
+
+
+def test_bytes_that_are_no_job_have_their_row(line: Line, visit: Visit) -> None:
+    line.put(b"\xc1 no job at all")
+    seen = visit().see("/jobs", queue=line.name, state="waiting")
+    assert seen.words("tbody td.wide b") == ["not readable"]
+
+
+def test_an_empty_list_says_what_to_do(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", 1))
+    assert f"conveyor consume {line.name}" in visit().see("/jobs", queue=line.name).text
+    assert "No dead letters" in visit().see("/jobs", queue=line.name, state="dead").text
+
+
+def test_without_any_queue_the_page_says_how_one_begins(visit: Visit) -> None:
+    assert "conveyor produce" in visit().see("/jobs").text

@@ -1,0 +1,222 @@
+"""Pages about queues, workers, operations, the audit trail and the server: the facts are on them."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from conveyor import Queue
+from conveyor.actions import Actions, Actor, Matching
+from conveyor.consumer.tally import Tally
+from conveyor.control import WorkerReport
+from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.pages.operations import in_words
+from conveyor.dashboard.pages.paging import slice_of
+from conveyor.outcome import Note, encode
+from conveyor.store import commands, plain
+from conveyor.store.commands import Settlement
+
+from .crew_kit import LARGEST, Visitor, put, report, tell, words_of
+
+
+@pytest.fixture
+def visitor(one_server: Any) -> Visitor:
+    """Give an administrator."""
+    return Visitor(one_server.url)
+
+
+def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 3, 40)
+    put(one_server, "mail", 1)
+    Queue("mail", store=one_server.client).pause()
+    tell(one_server, report())
+    html = visitor.see("/queues")
+    words = words_of(html)
+    assert "mail paused 1 none 0 0 0 0 0 0 none Resume" in words
+    assert "video open 3 40 0 0 0 0 0 0 2 of 2 Pause" in words
+    assert html.index(">mail<") < html.index(">video<")
+
+
+def test_the_numbers_that_pulses_bring_are_no_new_version_of_the_page(one_server: Any) -> None:
+    def version() -> str:
+        html = Visitor(one_server.url).see("/queues")
+        return html.partition('data-version="')[2].partition('"')[0]
+
+    put(one_server, "video", 1)
+    before = version()
+    put(one_server, "video", 2)
+    assert 'data-n="waiting">3<' in Visitor(one_server.url).see("/queues")
+    assert version() == before
+    Queue("video", store=one_server.client).pause()
+    assert version() != before
+
+
+def test_a_thousand_queues_come_in_pages_and_can_be_filtered(one_server: Any, visitor: Visitor) -> None:
+    names = [f"q{number:04}" for number in range(1000)]
+    one_server.client.run_all([plain.note_queue(name) for name in names])
+    seen: list[str] = []
+    address = "/queues"
+    while address:
+        html = visitor.see(address)
+        assert len(html) <= LARGEST
+        seen += re.findall(r'data-queue="(\w+)"', html)
+        found = re.search(r'href="([^"]+)" rel="next"', html)
+        address = found[1].replace("&amp;", "&") if found else ""
+    assert seen == names
+    assert re.findall(r'data-queue="(\w+)"', visitor.see("/queues?name=Q099")) == names[990:]
+    assert "No queue has such a name" in visitor.see("/queues?name=zzz")
+
+
+def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 12, 40)
+    tell(one_server, report())
+    html = visitor.see("/queues/video")
+    words = words_of(html)
+    assert "Bound 40 slots" in words
+    assert "Accepted since it began 12" in words
+    assert "The books balance" in words
+    assert "0001/1 busy video.split attempt 2" in words
+    assert html.count('<td class="n" data-label="Place">') == 10
+    assert "All 12 that wait" in words
+    assert html.count('<figure class="chart card"') == 2
+    assert html.count("data-v=") == 60 * (3 + 5)
+    assert 'href="/jobs?queue=video&amp;state=running"' in html
+    assert 'data-typed="video"' in html
+    visitor.see("/queues/nothing", 404)
+
+
+def test_what_ended_is_told_by_task_and_minute(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 1)
+    assert "Nothing has ended in the last hour" in visitor.see("/queues/video")
+    tally = Tally("ann/1")
+    for elapsed in (0.2, 4.0):
+        tally.add("video", "video.cut", "succeeded", elapsed)
+    tally.add("video", "video.cut", "failed", 1.0)
+    one_server.client.run_all(tally.commands(resting=True))
+    html = Visitor(one_server.url).see("/queues/video")  # one that does not remember the answer of just now
+    assert "video.cut 3 1" in words_of(html)
+    assert "2 jobs succeeded in the last 60 minutes, 1 failed or were lost" in html
+    assert "3 jobs ended in 30 minutes" in visitor.see("/queues")
+
+
+def test_workers_stand_by_host_and_consumer_with_what_they_are_at(one_server: Any, visitor: Visitor) -> None:
+    idle = WorkerReport("box-0002/1", 5, "paused", paused=True, memory=1 << 20)
+    tell(one_server, report(), report("box-0002", host="box", workers=[idle], queues=["mail"]))
+    html = visitor.see("/workers")
+    words = words_of(html)
+    assert words.index("box 1 consumer") < words.index("rack 1 consumer")
+    assert "rack-0001 2 of 2 busy takes video up" in words
+    assert "pid 99 · 8 cores · Conveyor 0.1.0 · Python 3.12.1" in words
+    assert re.search(r"0001/2 busy video.split attempt 2 [-\d: ]+UTC 25 % page 3 50 % 64.0 MiB 41", words)
+    assert "0002/1 paused 0 % 1.0 MiB 0 Resume Stop Kill" in words
+    assert 'href="/queues/video/jobs/job1"' in html
+
+
+def test_workers_are_filtered_by_queue_host_and_state_and_all_of_one_can_be_stopped(
+    one_server: Any, visitor: Visitor
+) -> None:
+    idle = WorkerReport("box-0002/1", 5, "idle")
+    tell(one_server, report(), report("box-0002", host="box", workers=[idle], queues=["mail"]))
+    assert "rack-0001" not in visitor.see("/workers?queue=mail")
+    assert "box-0002" not in visitor.see("/workers?host=rack")
+    assert "rack-0001" not in visitor.see("/workers?state=idle")
+    assert "Stop all" not in words_of(visitor.see("/workers?state=idle")).replace("Stop all Kill all", "")
+    html = visitor.see("/workers?queue=video")
+    assert 'data-typed="2"' in html
+    assert '{"targets": ["rack-0001"], "verb": "stop"}' in html
+    assert "No worker is like that" in visitor.see("/workers?queue=none")
+
+
+def test_a_worker_shows_its_job_its_consumer_and_what_it_did_last(one_server: Any, visitor: Visitor) -> None:
+    client = one_server.client
+    tell(one_server, report())
+    Queue("video", store=client).put(1)
+    batch = client.run(commands.claim("video", "rack-0001/2", "n", 1, 60))
+    note = Note("old1", "video.cut", "done", 1.5, "rack-0001/2", 1, time.time(), 0.1, "path='a'")
+    settled = Settlement(batch.jobs[0].id, b"x", 60, encode(note))
+    client.run(commands.finish("video", batch.token, [settled]))
+    html = visitor.see("/workers/rack-0001/2")
+    words = words_of(html)
+    assert "rack-0001/2 busy" in words
+    assert "attempt 2" in words
+    assert "Stack now" in words
+    assert re.search(r"video.cut path=&#39;a&#39; done video 1.5 s", words)
+    assert "rack-0001/1" not in html
+    visitor.see("/workers/rack-0001/3", 404)
+    visitor.see("/workers/nobody/1", 404)
+
+
+def test_operations_tell_how_far_they_are_and_can_be_stopped(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 4)
+    actions = Actions(one_server.client, Actor("anna", "10.0.0.7"))
+    actions.begin("cancel", "video", Matching(task="video.split"), "wrong input")
+    words = words_of(visitor.see("/operations"))
+    assert "Cancel jobs that wait on video task video.split" in words
+    assert "0 of 4 0 done" in words
+    assert "anna from 10.0.0.7 wrong input Stop" in words
+    assert in_words(Matching(ids=("a", "b"))) == "2 chosen jobs"
+    assert in_words(Matching()) == "all of them"
+
+
+def test_the_audit_trail_tells_who_did_what_and_why(one_server: Any, visitor: Visitor) -> None:
+    actions = Actions(one_server.client, Actor("anna", "10.0.0.7"))
+    put(one_server, "video", 1, 40)
+    actions.bound_queue("video", 50, "more disk")
+    actions.pause_queue("video", "deploying")
+    words = words_of(visitor.see("/audit"))
+    assert "anna 10.0.0.7 bound queue video more disk maxsize 40 → 50" in words
+    assert words.index("deploying") < words.index("more disk")
+    only = words_of(visitor.see("/audit?action=bound+queue&who=ANNA&queue=video"))
+    assert "more disk" in only
+    assert "deploying" not in only
+    assert "Of the 2 acts that were looked at, 1 is like that" in only
+
+
+def test_the_audit_trail_is_read_page_by_page_without_gaps(one_server: Any, visitor: Visitor) -> None:
+    actions = Actions(one_server.client, Actor("anna", "here"))
+    for number in range(95):
+        actions.pause_queue("video", f"reason{number:03}")
+    for first in ("/audit", "/audit?who=anna"):
+        seen: list[str] = []
+        address = first
+        while address:
+            html = visitor.see(address)
+            assert len(html.encode()) <= LARGEST
+            seen += re.findall(r"reason\d{3}", html)
+            found = re.search(r'href="([^"]+)" rel="next"', html)
+            address = found[1].replace("&amp;", "&") if found else ""
+        assert seen == [f"reason{number:03}" for number in reversed(range(95))], first
+
+
+def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: Any) -> None:
+    visitor = Visitor(server.url)
+    put(server, "video", 3)
+    tell(server, report(), report("rack-0002", version="0.0.9"))
+    words = words_of(visitor.see("/system"))
+    kind = "Redis" if server.kind == "redis-server" else "Valkey"
+    assert f"Kind {kind} " in words
+    assert "Every job that was accepted is accounted for" in words
+    assert "video 3 3 0 0 0 0 0" in words
+    assert "Conveyor 0.0.9 another , Python 3.12.1" in words
+    assert "When it is full puts are refused" in words
+    server.raw.hincrby("conveyor:{video}:meta", "accepted", 2)
+    words = words_of(Visitor(server.url).see("/system"))
+    assert "1 of 1 queues do not balance" in words
+    assert "video 5 3 0 0 0 0 2" in words
+
+
+def test_a_page_back_holds_what_came_before() -> None:
+    things = [f"{number:03}" for number in range(100)]
+    sizes = [3 if number % 7 == 0 else 1 for number in range(100)]
+    places = slice_of(things, things, Wanted("/x", filters={}), 10, sizes)
+    assert places.previous == ""
+    while places.next:
+        after = places.next.partition("after=")[2]
+        following = slice_of(things, things, Wanted("/x", filters={"after": after}), 10, sizes)
+        assert following.first == places.first + len(places.items)
+        assert following.previous
+        places = following
+    assert places.items[-1] == "099"

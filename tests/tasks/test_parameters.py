@@ -1,0 +1,62 @@
+"""Values of JSON become arguments, and arguments become words that mean the same."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import pytest
+
+from conveyor.call import PutOptions, RunOptions
+from conveyor.errors import BadCall
+from conveyor.parameters import as_words, bind, convert_value, parameters_of
+from conveyor.tasks import Task
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+def paint(
+    colour: Colour,
+    sizes: list[int],
+    names: dict[str, int] | None = None,
+    *,
+    share: float = 0.5,
+    dry: bool = False,
+) -> None:
+    """Paint something."""
+
+
+TASK: Task[..., Any] = Task(paint, "paint", PutOptions(), RunOptions())
+BY_NAME = {one.name: one for one in parameters_of(TASK)}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("sizes", [1, 2], [1, 2]),
+        ("sizes", "[1, 2]", [1, 2]),
+        ("colour", "red", Colour.RED),
+        ("share", 1, 1.0),
+        ("share", "1", 1.0),
+        ("dry", True, True),
+        ("dry", "yes", True),
+        ("names", None, None),
+    ],
+)
+def test_a_value_of_json_or_a_typed_text_becomes_an_argument(name: str, given: Any, value: Any) -> None:
+    assert convert_value(TASK, BY_NAME[name], given) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("sizes", [1, "x"]), ("dry", 1), ("share", None), ("colour", "blue")]
+)
+def test_what_does_not_fit_is_refused_by_name(name: str, given: Any) -> None:
+    with pytest.raises(BadCall, match=name):
+        convert_value(TASK, BY_NAME[name], given)
+
+
+def test_words_mean_the_arguments_that_they_were_made_of() -> None:
+    arguments = {"colour": Colour.RED, "sizes": [1, 2], "names": {"a b": 1}, "share": 0.25, "dry": True}
+    assert bind(TASK, as_words(arguments, parameters_of(TASK))) == arguments

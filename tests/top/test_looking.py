@@ -1,0 +1,134 @@
+"""What somebody sees in the terminal, whatever the terminal and the server are like."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go
+
+from conveyor.store.client import Client
+from conveyor.top.app import Top
+from conveyor.top.watch import STEPS, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+    Seated = Callable[..., None]
+
+
+def test_the_view_heals_when_the_server_is_back(
+    seated: Seated, queue: Queue, one_server: Any, alone: None
+) -> None:
+    queue.put("item")
+
+    async def story(seat: Any) -> None:
+        await seat.sees("● live")
+        one_server.stop()
+        await seat.sees("no answer, trying again")
+        await seat.sees("refused")
+        await seat.sees("1 waiting")  # what was seen last stays
+        one_server.start()
+        await seat.sees("● live")
+        await seat.sees("No queues yet")  # it came back empty
+
+    try:
+        seated(story)
+    finally:
+        if one_server.process.poll() is not None:
+            one_server.start()
+
+
+def test_updates_stand_still_as_long_as_they_are_paused(seated: Seated, queue: Queue) -> None:
+    queue.put("one")
+
+    async def story(seat: Any) -> None:
+        await seat.sees("1 waiting")
+        await seat.press("p")
+        await seat.sees("updates are paused")
+        queue.put("two")
+        await seat.press("question_mark")
+        await seat.sees("These ask first")
+        await seat.press("escape")
+        await seat.sees("1 waiting")
+        await seat.press("2")  # what was not looked at yet is asked for all the same
+        await seat.sees("waiting 2", queue.name)
+        queue.put("three")
+        await seat.press("p")
+        await seat.sees("3 waiting")
+
+    seated(story)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+def test_all_tabs_fit_the_terminal(
+    seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path, size: tuple[int, int]
+) -> None:
+    queue.submit(jobs.tell_progress, str(path))
+    consume()
+
+    async def story(seat: Any) -> None:
+        for key in "1234":
+            await seat.press(key)
+            await seat.sees("q quit")  # the last word of the last line
+            table = seat.pilot.app.main.table
+            assert table.virtual_size.width <= size[0]
+        await seat.press("tab")
+        await seat.sees(queue.name, "▶")
+        go(path)
+
+    seated(story, size)
+
+
+@pytest.mark.parametrize("wanted", ["none", "some"])
+def test_no_colours_where_none_are_wanted_and_else_those_of_the_terminal(
+    seated: Seated, queue: Queue, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if wanted == "none":
+        monkeypatch.setenv("NO_COLOR", "1")
+    queue.put("item")
+
+    async def story(seat: Any) -> None:
+        await seat.sees("● live")
+        await seat.press("K")
+        await seat.sees("this is for workers")
+        green_and_yellow = {"color(2)", "color(3)"}
+        assert seat.colours == {"default"} | (set() if wanted == "none" else green_and_yellow)
+
+    seated(story)
+
+
+def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
+    watch = Watch(queue.client, lambda _: None)
+    watch._pace(0.9)
+    watch._pace(0.9)
+    assert watch._look().interval == STEPS[2]
+    watch._pace(0.001)
+    assert watch._look().interval == STEPS[1]
+    app = Top(Client(queue.client.url), Any)  # type: ignore[arg-type]
+    app.sight = watch._look()
+    assert "every 2 s: the server is slow" in app.channel().plain
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "hint"),
+    [
+        ("", "top needs a terminal", "conveyor status --json"),
+        ("sys.modules['textual'] = None", "there is no textual", 'pip install "conveyor[top]"'),
+    ],
+)
+def test_without_terminal_or_textual_it_says_what_to_do(before: str, said: str, hint: str) -> None:
+    code = f"import sys; {before}\nfrom conveyor.cli.main import run\nsys.exit(run(['top']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert hint in done.stderr
