@@ -48,6 +48,12 @@ function valueAxis(figure, axis, write) {
   return { ...plain, splits: marks, filter: (_, splits) => splits };
 }
 
+// Lines need two points: one that has no neighbour is drawn by itself.
+function alone(plot, series) {
+  const values = plot.data[series];
+  return [...values.keys()].filter((at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null);
+}
+
 function options(figure, names, width) {
   const line = colour("--line");
   const soft = colour("--soft");
@@ -69,7 +75,7 @@ function options(figure, names, width) {
         stroke: colour(COLOURS[at % COLOURS.length]),
         width: 2,
         dash: at >= 2 ? [6, 4] : undefined, // never by colour alone
-        points: { show: false },
+        points: { show: true, size: 5, filter: alone },
         value: (_, value) => (value === null ? "–" : write(value)),
       })),
     ],
