@@ -45,14 +45,13 @@ class Command:
             )
 
     def end(self) -> None:
-        """Kill it with all that it has started, by pid, and wait until all are gone."""
+        """Kill it with all that it has started, by pid."""
         with contextlib.suppress(psutil.NoSuchProcess):
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
             for one in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
-            psutil.wait_procs(family, 10)
         self.process.wait()
 
     def leave(self) -> None:

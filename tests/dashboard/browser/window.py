@@ -85,3 +85,10 @@ class Window:
         made: list[Request] = []
         self.page.on("request", made.append)
         return made
+
+    def is_in_the_audit(self, act: str, target: str, reason: str) -> None:
+        """Go to the audit trail, and look that an act is in it with its reason."""
+        self.page.goto(f"{self.address}/audit")
+        row = self.page.locator("tbody tr").filter(has_text=reason)
+        expect(row.first).to_contain_text(act)
+        expect(row.first).to_contain_text(target)
