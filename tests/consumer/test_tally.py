@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 
-from conveyor import control, statistics
+from conveyor import Queue, control, statistics
 from conveyor.call import Call
 from conveyor.codec import Raw, encode
 from conveyor.consumer.beat import Beat
@@ -20,8 +20,6 @@ from conveyor.store import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from conveyor import Queue
 
 
 def totals(queue: Queue) -> figures.Totals:
