@@ -121,8 +121,8 @@ class Sampler:
         return self._remember(page, wanted, self._ask(self._question(page, wanted)))
 
     def is_fresh(self) -> bool:
-        """Tell whether the snapshot is at most one step old."""
-        return clock.monotonic() - self._sampled_at < self.interval
+        """Tell whether the snapshot is at most one step old, and the server answered when it was last asked."""
+        return not self.trouble and clock.monotonic() - self._sampled_at < self.interval
 
     def sample(self) -> Snapshot:
         """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""

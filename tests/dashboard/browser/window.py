@@ -80,10 +80,10 @@ class Window:
         expect(found).to_be_visible()
         return found
 
-    def requests(self) -> list[Request]:
+    def requests(self, page: Page | None = None) -> list[Request]:
         """Give the list to which every request of the page is added from now on."""
         made: list[Request] = []
-        self.page.on("request", made.append)
+        (page or self.page).on("request", lambda request: made.append(request))  # noqa: PLW0108 - Playwright wants a function
         return made
 
     def is_in_the_audit(self, act: str, target: str, reason: str) -> None:

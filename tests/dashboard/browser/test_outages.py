@@ -1,0 +1,112 @@
+"""The page says when something is away, and heals by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from conveyor import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .kit import Dashboard
+    from .window import Window
+
+NETWORK = "Failed to load resource|net::ERR|EventSource"
+
+
+@pytest.fixture
+def own_server(one_server: Any, tmp_path: Path) -> Iterator[Any]:
+    """Give a server that the test may stop."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = type(one_server)(one_server.kind, one_server.binary, folder)
+    yield server
+    server.reset() if server.process.poll() is None else None
+    server.stop()
+
+
+def test_a_server_that_restarts_is_told_of_and_the_page_heals(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], own_server: Any
+) -> None:
+    own = serve(url=own_server.url)
+    view = window(address=own.address)
+    view.forgiven.append(NETWORK)
+    queue = Queue("heals", store=own_server.client)
+    queue.put("first")
+    page = view.go("/queues")
+    expect(page.locator("tr[data-queue=heals] [data-n=waiting]")).to_have_text("1")
+    page.evaluate("window.same = true")
+    second = view.tab()
+
+    own_server.stop()
+    expect(page.locator("#live-words")).to_have_text("no answer from the server; trying again")
+    second.goto(own.address + "/workers")
+    expect(second.locator("h1")).to_have_text("The server does not answer")
+
+    own_server.start()
+    Queue("again", store=own_server.another_client()).put_many(range(3))
+    view.is_live()
+    expect(page.locator("tr[data-queue=again] [data-n=waiting]")).to_have_text("3")
+    assert page.evaluate("window.same")
+    expect(second.locator("h1")).to_contain_text("Workers")
+
+
+def test_a_page_process_that_restarts_is_told_of_and_the_page_heals(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
+) -> None:
+    own = serve()
+    view = window(address=own.address)
+    view.forgiven.append(NETWORK)
+    queue.put("first")
+    page = view.go("/queues")
+    own.end()
+    expect(page.locator("#live-words")).to_have_text("reconnecting")
+    queue.put("second")
+    own.restart()
+    view.is_live()
+    expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("2")
+
+
+def test_a_page_process_that_is_told_to_end_ends_at_once(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
+) -> None:
+    own = serve()
+    view = window(address=own.address)
+    view.forgiven.append(NETWORK)
+    queue.put("first")
+    page = view.go("/queues")
+    own.process.terminate()
+    own.process.wait(5)
+    expect(page.locator("#live-words")).to_have_text("reconnecting")
+
+
+def test_a_page_without_its_stream_polls(window: Callable[..., Window], queue: Queue) -> None:
+    view = window()
+    view.forgiven.append(NETWORK)
+    view.context.route("**/api/v1/events*", lambda route: route.fulfill(status=503, body="no"))
+    queue.put("first")
+    page = view.go("/queues")
+    number = page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")
+    expect(number).to_have_text("1")
+    queue.put("second")
+    expect(number).to_have_text("2")
+    queue.pause()
+    expect(page.locator(f"tr[data-queue={queue.name}] .state")).to_have_text(re.compile("paused"))
+
+
+def test_a_page_that_is_gone_says_so(window: Callable[..., Window], queue: Queue, one_server: Any) -> None:
+    view = window()
+    page = view.page
+    view.forgiven.append("status of 404")
+    page.goto(view.address + "/queues/never")
+    expect(page.locator("h1")).to_have_text(re.compile("no queue is called never"))
+    page.goto(view.address + f"/queues/{queue.name}/jobs/never")
+    expect(page.locator("h1")).to_contain_text(re.compile("never|no job|no queue", re.IGNORECASE))
+    page.goto(view.address + "/nowhere")
+    expect(page.locator("h1")).to_have_text("There is no such page")
