@@ -1,0 +1,91 @@
+"""A server with something of everything: what the pages look like when there is much to see."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from browser_tasks import double, fail, hold, report
+
+from conveyor import Queue, control
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor.store import Client
+
+
+class Scene(NamedTuple):
+    """What there is to look at, by the addresses of its pages."""
+
+    pages: dict[str, str]
+
+
+def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers: int = 6) -> None:
+    """Have a consumer on another machine say what it does."""
+    now = time.time()
+    name = f"{host}-Ab3x"
+    crew = [
+        WorkerReport(
+            f"{name}/{number}",
+            4000 + number,
+            ("busy", "idle", "busy", "paused", "busy", "leaving")[number % 6],
+            jobs_done=120 + 7 * number,
+            cpu=(0.93, 0.0, 0.41, 0.0, 0.88, 0.02)[number % 6],
+            memory=(61 + 5 * number) << 20,
+            paused=number % 6 == 3,
+        )
+        for number in range(workers)
+    ]
+    report = ConsumerReport(
+        name, host, 3999, queues, "process", now - 86_000, crew, "0.1.0", 8, "3.13.1", now
+    )
+    client.run_all(plain.report(name, control.encode(report), now))
+
+
+def build(client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str) -> Scene:
+    """Bring it about; `path` lets the running jobs go on."""
+    busy, full, paused, failed = (Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour"))
+    full.resize(4)
+    full.put_many(range(4))
+    paused.put_many(range(3))
+    paused.pause()
+    consume(busy.name, failed.name, workers=2)
+    dead = failed.submit_many(fail, [(f"{path}.none",), (f"{path}.never",), ("no such disk",)])
+    done = busy.submit(double, 21)
+    done.result(20)
+    path.write_text("reading\nhalf of it\nnearly there\n")
+    running = busy.submit(report, str(path))
+    busy.submit(hold, str(path) + ".go")
+    waiting = busy.submit(double, 1)
+    eventually(lambda: failed.count().dead == 3 and busy.count().leased == 2)
+    far_away(client, [full.name, "elsewhere"])
+    job = f"/queues/{busy.name}/jobs/"
+    return Scene(
+        {
+            "overview": "/",
+            "queues": "/queues",
+            "queue": f"/queues/{busy.name}",
+            "full queue": f"/queues/{full.name}",
+            "jobs": f"/jobs?queue={busy.name}",
+            "running jobs": f"/jobs?queue={busy.name}&state=running",
+            "dead jobs": f"/jobs?queue={failed.name}&state=dead",
+            "finished jobs": f"/jobs?queue={busy.name}&state=finished",
+            "waiting job": job + waiting.id,
+            "running job": job + running.id,
+            "done job": job + done.id,
+            "dead job": f"/queues/{failed.name}/jobs/{dead[0].id}",
+            "workers": "/workers",
+            "worker": "/workers/far-1-Ab3x/2",
+            "failures": "/failures",
+            "enqueue": "/enqueue",
+            "form": "/enqueue?task=double",
+            "operations": "/operations",
+            "audit": "/audit",
+            "system": "/system",
+            "no such page": "/nowhere",
+        }
+    )

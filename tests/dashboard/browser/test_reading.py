@@ -1,0 +1,194 @@
+"""Every page can be read: by whom cannot see it well, on a small screen, without JavaScript, without motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser_tasks import double
+from playwright.sync_api import expect
+
+from conveyor.dashboard.access.passwords import hashed
+
+from .scene import Scene, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+    from conveyor import Queue
+
+    from .kit import Dashboard
+    from .window import Window
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+RUN = """async (rules) => {
+  const options = rules ? { runOnly: { type: 'rule', values: rules } } : {};
+  options.resultTypes = ['violations'];
+  const found = await axe.run(document, options);
+  return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 5).map((node) =>
+    `${node.html.slice(0, 160)} [${node.failureSummary.slice(0, 200)}]`).join(' | ')}`);
+}"""
+NARROW = """() => {
+  const wide = [...document.querySelectorAll('body *')].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.right > innerWidth + 1 && box.width > 0 && getComputedStyle(one).position !== 'absolute';
+  });
+  return document.documentElement.scrollWidth > innerWidth
+    ? wide.slice(0, 4).map((one) => one.outerHTML.slice(0, 120)) : [];
+}"""
+
+
+@pytest.fixture
+def scene(
+    one_server: Any, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], queue: Queue
+) -> Scene:
+    """Give a server with something of everything."""
+    return build(queue.client, consume, path, eventually, queue.name)
+
+
+def settle(page: Page) -> None:
+    """Wait until the page's fades are over: a colour in between has no contrast to speak of."""
+    page.evaluate(
+        """Promise.allSettled(document.getAnimations()
+          .filter((one) => one.effect.getTiming().iterations !== Infinity).map((one) => one.finished))"""
+    )
+
+
+def violations(page: Page, name: str) -> list[str]:
+    """Give what axe finds: everything at two of the four looks, contrast at the other two, which differ by colour."""
+    found = []
+    page.evaluate(AXE)
+    looks = ((1440, "light", None), (1440, "dark", ["color-contrast"]), (390, "dark", None), (390, "light", ["color-contrast"]))
+    for width, theme, rules in looks:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        settle(page)
+        found += [f"{name}, {width} px, {theme}: {one}" for one in page.evaluate(RUN, rules)]
+    page.set_viewport_size({"width": 320, "height": 800})
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")  # charts follow
+    return found + [f"{name}, 320 px: scrolls sideways: {one}" for one in page.evaluate(NARROW)]
+
+
+@pytest.mark.timeout(180)
+def test_no_page_has_a_fault_that_axe_knows_or_scrolls_sideways(
+    window: Callable[..., Window], scene: Scene
+) -> None:
+    view = window(reduced_motion="reduce")
+    view.forgiven += ["status of 404", "preview: .* 422"]
+    page, found = view.page, []
+    for name, address in scene.pages.items():
+        page.set_viewport_size({"width": 1440, "height": 900})
+        page.goto(view.address + address)
+        found += violations(page, name)
+    assert found == [], "\n".join(found)
+
+
+def test_no_dialog_has_a_fault_that_axe_knows(window: Callable[..., Window], scene: Scene) -> None:
+    view = window(reduced_motion="reduce")
+    page = view.go(scene.pages["queue"])
+    page.get_by_role("button", name="Empty").click()
+    expect(page.locator("#confirm")).to_be_visible()
+    found = violations(page, "confirm")
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.keyboard.press("?")
+    expect(page.locator("#keys-dialog")).to_be_visible()
+    found += violations(page, "keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette-list li").first).to_be_visible()
+    found += violations(page, "palette")
+    assert found == [], "\n".join(found)
+
+
+@pytest.fixture
+def with_login(serve: Callable[..., Dashboard], tmp_path: Path) -> Iterator[Dashboard]:
+    """Give a page that asks who one is."""
+    users = tmp_path / "users"
+    users.touch(0o600)
+    users.write_text(f"vera:viewer:{hashed('a long password')}\n")
+    return serve("--users", str(users))
+
+
+def test_the_login_can_be_read_and_used(window: Callable[..., Window], with_login: Dashboard, queue: Queue) -> None:
+    queue.put("something")
+    view = window(address=with_login.address, reduced_motion="reduce")
+    view.forgiven.append("status of 40[13]")
+    page = view.page
+    page.goto(f"{view.address}/queues")
+    found = violations(page, "login")
+    page.get_by_label("Name").fill("vera")
+    page.get_by_label("Password").fill("a wrong password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    found += violations(page, "login refused")
+    page.get_by_label("Name").fill("vera")
+    page.get_by_label("Password").fill("a long password")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("Queues")
+    view.is_live()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
+    page.goto(f"{view.address}/enqueue")
+    found += violations(page, "forbidden")
+    assert found == [], "\n".join(found)
+
+
+def test_every_page_can_be_read_without_javascript(window: Callable[..., Window], scene: Scene) -> None:
+    view = window(java_script_enabled=False)
+    view.forgiven.append("status of 404")
+    facts = {
+        "overview": "full",
+        "queues": "paused",
+        "queue": "running",
+        "full queue": "4",
+        "running jobs": "report",
+        "dead jobs": "ValueError",
+        "running job": "nearly there",
+        "done job": "42",
+        "dead job": "Traceback",
+        "workers": "far-1",
+        "worker": "far-1",
+        "failures": "ValueError",
+        "form": "number",
+        "system": "puts are refused",
+    }
+    missing = []
+    for name, address in scene.pages.items():
+        page = view.go(address, live=False)
+        expect(page.locator("h1")).to_have_count(1)
+        text = page.locator("main").inner_text()
+        if facts.get(name, "") not in text:
+            missing.append((name, text[:300]))
+    assert missing == []
+
+
+def test_nothing_moves_for_whom_wants_no_motion(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any]
+) -> None:
+    consume(queue.name)
+    queue.submit(double, 1).result(20)
+    view = window(reduced_motion="reduce")
+    page = view.go()
+    expect(page.locator(f"#belt-{queue.name}")).to_be_visible()
+    page.evaluate(
+        """() => {
+          window.moved = [];
+          const look = () => {
+            for (const one of document.getAnimations()) {
+              if (Number(one.effect.getComputedTiming().duration) > 1) window.moved.push(String(one.animationName));
+            }
+            if (document.querySelector('.traveller')) window.moved.push('traveller');
+            requestAnimationFrame(look);
+          };
+          look();
+        }"""
+    )
+    for _ in range(2):
+        for job in queue.submit_many(double, [(1,)] * 3):
+            job.result(20)
+        ended = page.locator(f"#belt-{queue.name} [data-n=rate_out]")
+        expect(ended).not_to_have_text("0")
+    assert page.evaluate("window.moved") == []
