@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from conveyor import tasks
 from conveyor.consumer import loading_tasks
+from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
+    from conveyor.redaction import Labels
     from conveyor.tasks import Registry, Task
 
 _lock = threading.Lock()
@@ -21,6 +25,7 @@ class _Known:
 def use(modules: tuple[str, ...]) -> None:
     """Say which modules have the tasks; before the first look. Without any, those in the working folder have."""
     _Known.modules, _Known.registry = modules, None
+    _loaded.cache_clear()
 
 
 def registry() -> Registry:
@@ -36,6 +41,22 @@ def task_named(name: str) -> Task[..., Any]:
     known = registry()
     with _lock:
         return loading_tasks.task_named(known, name)
+
+
+def labels(name: str) -> Labels:
+    """Give by which names the arguments of a task are known, so that those that are secret can be told."""
+    _loaded()
+    return tasks.registry.labels(name)
+
+
+@functools.cache
+def _loaded() -> bool:
+    """Load the tasks that this process was told of; tried once, since what cannot be imported will not be later."""
+    try:
+        registry()
+    except ConveyorError:
+        return False
+    return True
 
 
 def one_job_of(task: Task[..., Any]) -> Task[..., Any]:

@@ -19,10 +19,12 @@ from conveyor.outcome import Done, Fail, Retry, describe_text
 from conveyor.redaction import preview
 from conveyor.store import commands, keys, plain
 from conveyor.store.answers import PutPlace
+from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
+    from conveyor.call import Call
     from conveyor.store import Client
 
 _numbers = itertools.count(1)
@@ -40,6 +42,12 @@ def call(task: str, *args: Any, **kwargs: Any) -> bytes:
     options = codec.encode([2, 1.0, None, 3600.0])
     parts = (task, list(args), kwargs, 1_790_000_000.0)
     return b"\x95" + b"".join(codec.encode(part) for part in parts) + options
+
+
+def preview_as_worker(job: Call) -> str:
+    """Give the line of arguments that a worker keeps, who knows the task."""
+    labels = registry.labels(job.task)
+    return preview(job, labels.names, hidden=labels.hidden)
 
 
 class Line:
@@ -96,7 +104,7 @@ class Line:
     def _end(self, data: bytes, outcome: Any) -> str:
         job_id = self.put(data)
         batch = self._take("host-ab12/3")
-        settler = Settler("host-ab12/3", preview)
+        settler = Settler("host-ab12/3", preview_as_worker)
         settler.begin(self.name, batch.token, sampled=False)
         job = decode_call(data)
         settler.add(job_id, job, outcome, 0.25, 0)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from conveyor.dashboard.api.answers import made
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -209,7 +210,7 @@ class PreviewAnswer(Struct, frozen=True):
 
 def progress_of(given: control.Progress | None) -> Progress | None:
     """Give a job's progress for an answer."""
-    return None if given is None else made(Progress, given)
+    return None if given is None else made(Progress, given, message=redacted_text(given.message))
 
 
 def as_json(value: Any, room: int = 100_000) -> Any:
