@@ -105,6 +105,8 @@ def page() -> Iterator[Page]:
 def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     address: str, page: Page, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
+    said: list[str] = []
+    page.on("console", lambda one: said.append(one.text))
     page.goto(f"{address}/enqueue?task=greet")
     page.get_by_text("Still to give: name").wait_for()
     page.get_by_label("name").fill("Bob's")
@@ -118,6 +120,12 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     ).wait_for()
     assert page.get_by_label("times").get_attribute("aria-invalid") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Priority, 0 to 255").fill("256")
+    page.get_by_text("priority: ").wait_for()
+    page.get_by_label("Priority, 0 to 255").fill("255")
+    page.get_by_text("--priority 255").wait_for()
+    assert said == []  # browsers write each answer that is a refusal to their console
     page.get_by_label("times").press("Enter")
     page.wait_for_url("**/jobs/*?queue=alpha")
     assert Queue("alpha", store=one_server.client).count().ready == 1

@@ -25,7 +25,7 @@ PATIENCE, SLICE = 2.0, 1000
 
 def _put(asked: Asked) -> job_answers.Put | Reply:
     body = asked.body
-    task = ordering.task_for(body.task, body)
+    task = ordering.task_for(body.task, body, ordering.options(body))
     queue = task.put.queue
     access = asked.allowed("act", queue)
     own_id = _own_id(asked, access.who)

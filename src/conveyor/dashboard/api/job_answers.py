@@ -201,11 +201,14 @@ class Task(Struct, frozen=True):
 
 
 class PreviewAnswer(Struct, frozen=True):
-    """What would be put, as it would be typed elsewhere."""
+    """What would be put, as it would be typed elsewhere; or, where `ok` is false, what does not fit."""
 
-    command: str
+    ok: bool
+    command: str = ""
     """For a shell; empty where the command line has nothing like it."""
-    python: str
+    python: str = ""
+    errors: dict[str, str] = {}
+    """What is wrong with single arguments, by name; the empty name means all of them together, or an option."""
 
 
 def progress_of(given: control.Progress | None) -> Progress | None:
