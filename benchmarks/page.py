@@ -12,7 +12,7 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import place, tasks
+from benchmarks import place, tasks, turns
 from benchmarks.place import Row
 from benchmarks.viewers import watching
 from conveyor import Queue, clock, control
@@ -50,16 +50,18 @@ PAGES = (
 def measure(client: Client) -> list[Row]:
     """Seed, serve, look, and watch."""
     _seed(client)
-    with _crews(client), _served(client) as address:
+    with _crews(client):
         client.run(Command(("CONFIG", "SET", "slowlog-log-slower-than", COMMAND_LIMIT * 1000)))
         client.run(Command(("SLOWLOG", "RESET")))
-        times, sizes = _pages(address)
-        quiet = _reads(client, 5)
-        with watching(address, PAGES, VIEWERS):
-            time.sleep(3)
-            watched = _reads(client, 10)
+        with turns.counting(client.url.removeprefix("unix://")) as (url, count), _served(url) as address:
+            times, sizes = _pages(address)
+            quiet = _rate(count, 5)
+            with watching(address, PAGES, VIEWERS):
+                time.sleep(3)
+                watched = _rate(count, 20)
             slow = client.run(Command(("SLOWLOG", "GET", 20)))
-        alone, beside = _throughput(client, address)
+        with _served(client.url) as address:
+            alone, beside = _throughput(client, address)
     slowest, largest = max(times, key=times.__getitem__), max(sizes, key=sizes.__getitem__)
     own = [entry for entry in slow if entry[3][0].upper() not in {b"CONFIG", b"SLOWLOG"}]
     return [
@@ -130,8 +132,8 @@ def _report(number: int, done: int) -> list[Command]:
 
 
 @contextlib.contextmanager
-def _served(client: Client) -> Iterator[str]:
-    environment = os.environ | {"CONVEYOR_URL": client.url}
+def _served(url: str) -> Iterator[str]:
+    environment = os.environ | {"CONVEYOR_URL": url}
     command = [sys.executable, "-m", "conveyor", "dashboard", "--port", "0"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -161,15 +163,11 @@ def _pages(address: str) -> tuple[dict[str, float], dict[str, int]]:
     return times, sizes
 
 
-def _reads(client: Client, seconds: float) -> float:
-    """Give the reads a second that the server did for others than us and the reporting crews."""
-
-    def reads() -> int:
-        return int(client.run(plain.info("stats"))["total_reads_processed"])
-
-    before, reports = reads(), CONSUMERS / 5
+def _rate(count: turns.Turns, seconds: float) -> float:
+    """Give the round trips a second."""
+    before = count.count
     time.sleep(seconds)
-    return max(0.0, (reads() - before - 1) / seconds - reports)
+    return (count.count - before) / seconds
 
 
 def _throughput(client: Client, address: str) -> tuple[float, float]:
@@ -195,7 +193,5 @@ def _drain(client: Client, name: str) -> float:
 
 
 def _words(entries: list[Any]) -> str:
-    return "; ".join(
-        f"{entry[2] / 1000:.1f} ms {b' '.join(entry[3][:2]).decode(errors='replace')[:40]}"
-        for entry in entries[:4]
-    )
+    told = [(entry[2] / 1000, b" ".join(entry[3][:2]).decode(errors="replace")[:40]) for entry in entries[:4]]
+    return "; ".join(f"{milliseconds:.1f} ms {words}" for milliseconds, words in told)

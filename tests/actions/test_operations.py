@@ -11,6 +11,7 @@ from conveyor.actions import Actions, Matching, Operation, operation
 from conveyor.errors import BadCall, StoreRefused
 from conveyor.inspector import operations
 from conveyor.store import commands
+from conveyor.store.answers import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Trail = Callable[..., list[Act]]
 
+FAILED = b"\x93\xa6failed\xc0\x00"
 RUNNER = """
 import sys
 from conveyor.actions import operation
@@ -61,6 +63,19 @@ def test_1200_dead_jobs_are_put_back_in_slices_that_another_client_sees(
         *("retry_jobs", "fixed", "begun", 1200),
     )
     assert (ended.outcome, ended.after["done"], ended.who, ended.origin) == ("done", 1200, "ann", "cli@there")
+
+
+def test_a_group_is_retried_and_nothing_beside_it(films: Films, actions: Actions) -> None:
+    for group in ("aaaaaaaa", "bbbbbbbb"):
+        films.put(3)
+        batch = films.claim()
+        for job in batch.jobs:
+            settlement = Settlement(job.id, FAILED, 600.0, group=group)
+            films.client.run(commands.fail(films.name, batch.token, settlement))
+    films.dead(1)
+    ended = finished(actions, actions.begin("retry", "films", Matching(group="bbbbbbbb")))
+    assert (ended.done, ended.skipped) == (3, 4)
+    assert [job.id for job in films.claim().jobs] == [job.id for job in batch.jobs]
 
 
 def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions: Actions) -> None:

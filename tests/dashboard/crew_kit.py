@@ -11,9 +11,11 @@ import httpx
 
 from conveyor import Queue, control
 from conveyor.control import ConsumerReport, WorkerReport
-from conveyor.dashboard import create_dashboard
+from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.store import plain
+from conveyor.dashboard.app import application
+from conveyor.dashboard.guard import Guard
+from conveyor.store import Client, plain
 
 LARGEST = 60 * 1024
 
@@ -25,7 +27,9 @@ class Visitor:
     """Somebody who looks at pages of one server."""
 
     def __init__(self, url: str, access: Access = ADA) -> None:
-        self.page = create_dashboard(url, auth=lambda _: access)
+        policy = Policy(resolve=lambda _: access)
+        self.client = Client(url)
+        self.page = Guard(application(self.client, policy), policy)
 
     def get(self, address: str, **filters: str) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -33,7 +37,10 @@ class Visitor:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 return await http.get(address, params=filters or None)
 
-        return asyncio.run(ask())
+        try:
+            return asyncio.run(ask())
+        finally:
+            self.client.close()
 
     def see(self, address: str, status: int = 200) -> str:
         reply = self.get(address)

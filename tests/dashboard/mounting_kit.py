@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import socketserver
 import threading
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from wsgiref import simple_server
 
 import uvicorn
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from conveyor.dashboard import serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def by_uvicorn(app: Any, **options: Any) -> Iterator[int]:
     """Serve an ASGI application on a free port, as its framework would have it served, and give the port."""
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with serve.listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -13,9 +13,8 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from conveyor import Queue
-from conveyor.dashboard import Policy, create_dashboard, pages
+from conveyor.dashboard import create_dashboard, pages
 from conveyor.dashboard.access.passwords import hashed
-from conveyor.dashboard.wsgi import create_wsgi_dashboard
 
 from .mounting_kit import (
     FORM,
@@ -219,37 +218,6 @@ def test_middlewares_and_docs_of_the_host_do_not_break_it(mail: str, eventually:
         assert client.post("/ops/q/api/v1/queues/mail/resume", content="{}", headers=OWN).status_code == 200
 
 
-@pytest.mark.parametrize("serve", [by_werkzeug, by_wsgiref])
-def test_below_wsgi_this_machine_is_known_and_a_proxys_word_is_not(mail: str, serve: Any) -> None:
-    with serve(create_wsgi_dashboard(auth=Policy())) as port:
-        address = f"http://127.0.0.1:{port}/queues"
-        assert httpx.get(address).status_code == 200
-        assert httpx.get(address, headers={"x-forwarded-for": "192.0.2.1"}).status_code == 401
-        assert httpx.get(address, headers={"x-forwarded-prefix": "/ops"}).status_code == 401
-
-
-def test_a_wsgi_page_that_was_loaded_before_a_fork_answers_after_it(mail: str, forked: Any) -> None:
-    page = create_wsgi_dashboard(auth=Policy())
-    assert _status(page) == "200 OK"
-    assert forked(lambda: _status(page)) == "200 OK"
-
-
-def _status(app: Any) -> str:
-    told: list[str] = []
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/healthz",
-        "CONTENT_LENGTH": "",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "HTTP_HOST": "localhost",
-        "REMOTE_ADDR": "127.0.0.1",
-        "wsgi.input": None,
-    }
-    list(app(environ, lambda status, *_: told.append(status)))
-    return told[0]
-
-
 def test_two_servers_in_one_site_do_not_mix(mail: str, servers: Any, environment: pytest.MonkeyPatch) -> None:
     with servers.lend("valkey-server") as other:
         Queue("video", maxsize=10, store=other.client).put(1)
@@ -273,6 +241,22 @@ def test_two_servers_in_one_site_do_not_mix(mail: str, servers: Any, environment
             session = client.cookies.get(next(name for name in names if name in str(replies[0].headers)))
             stolen = {name: str(session) for name in names}
             assert httpx.get(f"http://127.0.0.1:{port}/ops/video/queues", cookies=stolen).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/ops/q", "/site/ops/q"])
+def test_the_root_path_of_the_application_stands_before_the_pages_own(mail: str, path: str) -> None:
+    """The proxy takes /site off, or leaves it; the application says so itself, or its server does."""
+    app = FastAPI()
+    app.mount("/ops/q", create_dashboard())
+
+    async def told(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "root_path": "/site"}, receive, send)
+
+    with by_uvicorn(told) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        form = client.get(f"{path}/login")
+        assert form.status_code == 200
+        assert [one for one in links(form.text) if not one.startswith("/site/ops/q/")] == []
+        assert log_in(client, path).headers["location"] == "/site/ops/q/queues"
 
 
 def test_a_page_within_the_path_of_another_has_a_login_of_its_own(mail: str) -> None:

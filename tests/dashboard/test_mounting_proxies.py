@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from conveyor import Queue
-from conveyor.dashboard import Policy, create_dashboard
+from conveyor.dashboard import Policy, create_dashboard, serve
 from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.proxy import Proxies
 from conveyor.dashboard.access.rights import Access, Role
@@ -92,7 +93,7 @@ def visit(mail: str) -> Callable[..., Visitor]:
     [("/ops/q", ""), ("/ops/q/", ""), ("", "/ops/q"), ("/ops/q", "/ops/q"), ("/ops", "/ops/q")],
 )
 def test_every_address_begins_with_the_prefix(
-    visit: Callable[..., Visitor], told: str, root: str, takes_off: bool
+    visit: Callable[..., Visitor], told: str, root: str, *, takes_off: bool
 ) -> None:
     visitor = visit(told=told, root=root, takes_off=takes_off)
     for address in ("/ops/q", "/ops/q/", "/ops/q/queues/mail"):
@@ -176,3 +177,12 @@ def test_every_address_in_a_template_or_a_script_begins_with_the_root() -> None:
                 wrong.append(f"{file.name}: {address}")
     assert wrong == []
     assert looked > 50
+
+
+def test_an_answer_on_a_connection_that_is_kept_comes_without_delay(mail: str) -> None:
+    listening = serve.listen("127.0.0.1", 0)
+    with serve.served(create_dashboard(mail), listening) as address, httpx.Client(base_url=address) as client:
+        client.get("/healthz")
+        began = time.monotonic()
+        assert {client.get("/healthz").status_code for _ in range(50)} == {200}
+        assert time.monotonic() - began < 1  # it is two seconds with Nagle's delay

@@ -94,3 +94,20 @@ def test_a_reason_that_cannot_be_read_is_said_to_be_so(queue: Queue, hand: Hand,
     queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
     (sample,) = failures.samples(failures.groups([queue.name]).ask(queue.client)).ask(queue.client)
     assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")
+
+
+def test_the_overview_says_in_one_round_trip_what_groups_and_samples_say_in_two(
+    queue: Queue, hand: Hand
+) -> None:
+    die(queue, hand, failed("KeyError"), failed("ValueError", "one"), failed("KeyError", "two"))
+    shown, number = failures.overview([queue.name], 2000).ask(queue.client)
+    counted = failures.groups([queue.name]).ask(queue.client)
+    assert number == 2
+    assert shown == failures.samples(counted).ask(queue.client)
+
+
+def test_the_overview_tells_of_fifty_groups_and_counts_them_all(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(55)))
+    shown, number = failures.overview([queue.name], 1000).ask(queue.client)
+    assert (len(shown), number) == (50, 55)
+    assert all(one.kind == "ValueError" for one in shown)

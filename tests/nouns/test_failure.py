@@ -104,3 +104,14 @@ def test_whatever_the_message_says_the_group_stays(message: str, line: int) -> N
     told = traceback(f'/srv/app/films.py", line {line}, in cut', end=f"ValueError: {message}")
     expected = failure.fingerprint("cut", "ValueError", traceback('/app/films.py", line 1, in cut'))
     assert failure.fingerprint("cut", "ValueError", told) == expected
+
+
+def test_the_lines_of_own_code_are_marked() -> None:
+    own = [line for line, is_own in failure.marked(OWN) if is_own]
+    assert own == ['  File "/srv/app/films.py", line 12, in cut', "    some_code()"]
+    assert "\n".join(line for line, _ in failure.marked(OWN)) == OWN.rstrip()
+
+
+def test_what_comes_after_the_exception_is_nobody_s_code() -> None:
+    assert failure.marked(f"{OWN}\nmore words")[-1] == ("more words", False)
+    assert not any(is_own for _, is_own in failure.marked("no traceback at all"))

@@ -22,6 +22,8 @@ class Concern(NamedTuple):
     what: str
     hint: str
     address: str
+    queue: str = ""
+    """The queue that it is about."""
 
 
 def concerns(snapshot: Snapshot, memory: Mapping[str, str]) -> list[Concern]:
@@ -36,10 +38,12 @@ def concerns(snapshot: Snapshot, memory: Mapping[str, str]) -> list[Concern]:
 def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
     address = f"/queues/{name}"
     if count.imbalance:
-        yield Concern("wrong", f"the books of {name} do not balance", "conveyor doctor tells more", address)
+        yield Concern(
+            "wrong", f"the books of {name} do not balance", "conveyor doctor tells more", address, name
+        )
     if count.waiting and not workers and not count.paused:
         yield Concern(
-            "wrong", f"{name} has jobs and no workers", f"conveyor consume {name} starts some", address
+            "wrong", f"{name} has jobs and no workers", f"conveyor consume {name} starts some", address, name
         )
     if count.blocked:
         yield Concern(
@@ -47,12 +51,13 @@ def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
             f"{name} is full and blocks producers",
             "more workers, or a larger maxsize, let them go on",
             address,
+            name,
         )
     if count.paused and count.waiting:
-        yield Concern("note", f"{name} is paused while jobs wait", "Resume lets it go on", address)
+        yield Concern("note", f"{name} is paused while jobs wait", "Resume lets it go on", address, name)
     if count.dead:
         yield Concern(
-            "note", f"{name} has dead letters", "look at why, and retry them", f"/failures?queue={name}"
+            "note", f"{name} has dead letters", "look at why, and retry them", f"/failures?queue={name}", name
         )
 
 

@@ -14,16 +14,32 @@ if TYPE_CHECKING:
 
     from conveyor.inspector.statistics import Point
 
-#: Minutes that the charts show.
-MINUTES = 60
+
+class Span(NamedTuple):
+    """How far back the charts go, and in what steps."""
+
+    name: str
+    tier: str
+    steps: int
+    words: str
+
+
+#: What can be chosen; the first is what is shown otherwise.
+SPANS = (
+    Span("hour", "minute", 60, "in the last hour"),
+    Span("day", "hour", 24, "in the last 24 hours"),
+    Span("month", "day", 30, "in the last 30 days"),
+)
+
 #: Queues whose histories are added up; asking for more would take the server too long.
 MOST_QUEUES = 40
 
 
 class Figures(NamedTuple):
-    """An hour of one or several queues, minute by minute, the running minute last."""
+    """The history of one or several queues, step by step, the running step last."""
 
     points: Sequence[Point] = ()
+    span: Span = SPANS[0]
     queues: int = 1
     """How many queues were added up."""
 
@@ -41,27 +57,32 @@ class Figures(NamedTuple):
     def throughput(self) -> str:
         """The first chart as a sentence."""
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""
-        return f"{number(self.done)} jobs succeeded in the last {MINUTES} minutes{bad}"
+        return f"{number(self.done)} jobs succeeded {self.span.words}{bad}"
 
     @property
     def latency(self) -> str:
         """The second chart as a sentence."""
         busy = [point for point in self.points if point.run_p95 is not None]
         if not busy:
-            return f"Nothing ran in the last {MINUTES} minutes"
+            return f"Nothing ran {self.span.words}"
         last = busy[-1]
         return f"Lately half of the runs took up to {duration(last.run_p50)}, 95 % up to {duration(last.run_p95)}"
 
 
-def figures(queues: Sequence[str], now: float) -> Query[Figures]:
-    """Ask for the last hour of some queues together, of the first 40 of them where there are more."""
-    minute = bucket("minute", now)
+def span_named(name: str) -> Span:
+    """Give the span of a name, the first for a name that none has."""
+    return next((span for span in SPANS if span.name == name), SPANS[0])
+
+
+def figures(queues: Sequence[str], now: float, span: Span = SPANS[0]) -> Query[Figures]:
+    """Ask for the history of some queues together, of the first 40 of them where there are more."""
+    last = bucket(span.tier, now)
     chosen = list(queues)[:MOST_QUEUES]
-    asked = together([statistics.series(queue, "minute", minute - MINUTES + 1, minute) for queue in chosen])
+    asked = together([statistics.series(queue, span.tier, last - span.steps + 1, last) for queue in chosen])
 
     def read(answers: Sequence[Any]) -> Figures:
         histories: list[list[Point]] = asked.read(answers)
         points = statistics.sum_of(histories) if len(histories) > 1 else [*histories, []][0]
-        return Figures(points, len(chosen))
+        return Figures(points, span, len(chosen))
 
     return Query(asked.commands, read)

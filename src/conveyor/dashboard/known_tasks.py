@@ -23,8 +23,10 @@ class _Known:
 
 
 def use(modules: tuple[str, ...]) -> None:
-    """Say which modules have the tasks; before the first look. Without any, those in the working folder have."""
-    _Known.modules, _Known.registry = modules, None
+    """Say which modules have tasks, besides those named before. Without any, those in the working folder have."""
+    with _lock:
+        _Known.modules = tuple(dict.fromkeys((*_Known.modules, *modules)))
+        _Known.registry = None
     _loaded.cache_clear()
 
 

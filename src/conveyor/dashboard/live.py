@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +34,7 @@ class Live:
             title = "too many streams are open, or can be none"
             problem = {"title": title, "status": 503, "hint": "poll /api/v1/snapshot"}
             return JSONResponse(problem, 503, media_type="application/problem+json")
-        viewer = Viewer(request.query_params.getlist("watch"))
+        viewer = Viewer(request.query_params.getlist("watch"), request.state.access)
         return StreamingResponse(
             events(self.sampler, viewer), media_type="text/event-stream", headers=_HEADERS
         )
@@ -51,10 +52,13 @@ class Live:
                 "hint": error.hint,
             }
             return JSONResponse(problem, 503, media_type="application/problem+json")
+        access = request.state.access
+        if access.is_limited:
+            pulse = pulse.only(functools.partial(access.may, "look"))
         body: dict[str, Any] = {"pulse": pulse, "changed": []}
         for address in request.query_params.getlist("watch")[:MOST_ADDRESSES]:
             found = sampler.book.find(address)
-            if found is None or not request.state.access.may(found[0].right):
+            if found is None or not access.may(found[0].right):
                 continue
             try:
                 version = sampler.look(*found).version

@@ -10,6 +10,8 @@ from conveyor.dashboard.belt import Belt, belt_of
 from conveyor.inspector.snapshot import Rate, ended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.inspector.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
@@ -49,6 +51,12 @@ class Pulse(msgspec.Struct, frozen=True):
     rate_in: float
     rate_out: float
     queues: dict[str, QueuePulse]
+
+    def only(self, may_see: Callable[[str], bool]) -> Pulse:
+        """Give the same for somebody who may not see every queue; the sums are still those of all."""
+        return msgspec.structs.replace(
+            self, queues={name: one for name, one in self.queues.items() if may_see(name)}
+        )
 
 
 def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:

@@ -84,6 +84,11 @@ def minute(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
 
 
+def day(at: float) -> str:
+    """Give the day of a moment, UTC."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d")
+
+
 def path_part(text: str) -> str:
     """Give a name as one part of an address."""
     return quote(text, safe="")
@@ -125,6 +130,7 @@ def environment() -> jinja2.Environment:
         "size": size,
         "moment": moment,
         "minute": minute,
+        "day": day,
         "compact": compact,
         "part": path_part,
         "short": short,

@@ -146,7 +146,10 @@ class Sampler:
                     self._watched, self._thread = frozenset(), None
                     return
             began = clock.monotonic()
-            self._sample_for_all()
+            try:
+                self._sample_for_all()
+            except Exception:  # noqa: BLE001 - one sample that went wrong must not be the last
+                _log.exception("this sample was in vain")
             self._wake.clear()
             left = self.interval - (clock.monotonic() - began)
             while left > 0 and self._watchers:
@@ -157,12 +160,13 @@ class Sampler:
     def _sample_for_all(self) -> None:
         with self._lock:
             watchers = list(self._watchers)
-        pages = self._pages(watchers)
-        self._watched = frozenset(pages)
-        before = self.snapshot
-        questions = [query for _, _, query in pages.values()]
         began = clock.monotonic()
         try:
+            if self.snapshot is snapshots.NOTHING:
+                self.sample()  # else nothing at all would be told for a moment
+            before, pages = self.snapshot, self._pages(watchers)
+            self._watched = frozenset(pages)
+            questions = [query for _, _, query in pages.values()]
             sample, *answers = self._ask(together([snapshots.question(before), *questions]))
         except StoreError as error:
             self._fail(error, watchers)

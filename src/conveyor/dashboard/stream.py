@@ -6,16 +6,19 @@ The protocol is that of the HTML standard, section 9.2 (text/event-stream).
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from conveyor import clock
+from conveyor.dashboard.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from conveyor.dashboard.access.rights import Access
     from conveyor.dashboard.sampler import Sampler
 
 #: Streams of one process at most; further viewers are told to poll.
@@ -37,8 +40,9 @@ _encode = msgspec.json.Encoder().encode
 class Viewer:
     """One open stream."""
 
-    def __init__(self, addresses: Iterable[str]) -> None:
+    def __init__(self, addresses: Iterable[str], access: Access) -> None:
         self.addresses = frozenset(list(addresses)[:MOST_ADDRESSES])
+        self._access = access
         self._loop = asyncio.get_running_loop()
         self._news: dict[str, object] = {}
         self._said: dict[str, object] = {}
@@ -50,6 +54,8 @@ class Viewer:
             self._loop.call_soon_threadsafe(self._put, topic, data)
 
     def _put(self, topic: str, data: object) -> None:
+        if isinstance(data, Pulse) and self._access.is_limited:
+            data = data.only(functools.partial(self._access.may, "look"))
         self._news[topic] = data
         self._ready.set()
 

@@ -126,20 +126,28 @@ def run() -> int:
     client.run(plain.server_time(), patience=FIRST_PATIENCE)
     queue = Queue(QUEUE, store=client)
     queue.resume()
-    with page_beside(client, people) as address, Consumer(QUEUE) as consumer:
-        people.print(f"{consumer.settings.crew_size} workers, one per core, on {QUEUE}", highlight=False)
-        began = clock.monotonic()
-        try:
-            finished = _do_all(people, Inspector(client))
-        except KeyboardInterrupt:
-            queue.clear()
-            people.print("conveyor: interrupted; what the demo had not begun was cleared", highlight=False)
-            return INTERRUPTED
-        if any(one.failed for one in finished):
-            queue.clear()  # what else the failed orders put
-        _tell(finished, clock.monotonic() - began)
-        if address and sys.stdin.isatty() and sys.stdout.isatty():
-            stay(address, people)
+    try:
+        with page_beside(client, people) as address, Consumer(QUEUE) as consumer:
+            people.print(f"{consumer.settings.crew_size} workers, one per core, on {QUEUE}", highlight=False)
+            return _show(people, queue, address)
+    except KeyboardInterrupt:
+        queue.clear()  # what workers held and gave back
+        people.print("conveyor: interrupted; what the demo had not begun was cleared", highlight=False)
+        return INTERRUPTED
+
+
+def _show(people: Console, queue: Queue, address: str) -> int:
+    began = clock.monotonic()
+    try:
+        finished = _do_all(people, Inspector(queue.client))
+    except KeyboardInterrupt:
+        queue.clear()  # so that the workers begin nothing more
+        raise
+    if any(one.failed for one in finished):
+        queue.clear()  # what else the failed orders put
+    _tell(finished, clock.monotonic() - began)
+    if address and sys.stdin.isatty() and sys.stdout.isatty():
+        stay(address, people)
     return 1 if any(one.failed for one in finished) else 0
 
 

@@ -35,8 +35,10 @@ class Snapshot:
     queues: Mapping[str, Count] = field(default_factory=dict)
     consumers: Sequence[ConsumerReport] = ()
     rates: Mapping[str, Rate] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    """All queues; one that is new is counted from the next sample on."""
     on_list: Sequence[str] = ()
-    """Names of consumers that were to be asked about in the next sample; some may be gone."""
+    """Names of consumers that are to be asked about in the next sample; some may be gone."""
     operations: Sequence[str] = ()
     """Names of the operations over many jobs that began last; some may be forgotten."""
 
@@ -74,7 +76,7 @@ def question(before: Snapshot) -> Query[Sample]:
     parts: list[Query[Any]] = [
         Query((plain.server_time(),), lambda answers: answers[0]),
         queues.names(),
-        queues.counts(list(before.queues)),
+        queues.counts(before.names),
         workers.consumers(),
         workers.reports(before.on_list),
         operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
@@ -84,25 +86,25 @@ def question(before: Snapshot) -> Query[Sample]:
 
 
 def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
-    """Make a snapshot of a sample; queues that are new stand in it without counts until the next."""
+    """Make a snapshot of a sample."""
     seconds = sample.at - before.at
-    counts = {name: sample.counts.get(name, EMPTY) for name in sample.names}
+    counts = {name: sample.counts[name] for name in sample.names if name in sample.counts}
     rates = {
         name: _rate(count, before.queues.get(name), seconds)
         for name, count in counts.items()
         if seconds >= SHORTEST
     }
     order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
-    return Snapshot(sample.at, counts, order, rates, sample.consumers, sample.operations)
+    return Snapshot(sample.at, counts, order, rates, sample.names, sample.consumers, sample.operations)
 
 
 def is_complete(sample: Sample, before: Snapshot) -> bool:
     """Tell whether all that is there was asked about."""
-    return set(sample.names) <= set(before.queues) and set(sample.consumers) <= set(before.on_list)
+    return set(sample.names) <= set(before.names) and set(sample.consumers) <= set(before.on_list)
 
 
 def _rate(now: Count, before: Count | None, seconds: float) -> Rate:
-    if before is None or before is EMPTY:
+    if before is None:
         return Rate()
     return Rate(
         max(0, now.accepted - before.accepted) / seconds, max(0, ended(now) - ended(before)) / seconds

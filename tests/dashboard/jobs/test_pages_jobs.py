@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pages_kit import Line, Role, Visitor, call
+
+from conveyor.dashboard import pages
+from conveyor.dashboard.page import Book
+from conveyor.dashboard.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,13 +197,15 @@ def test_what_makes_no_sense_is_refused_in_words(line: Line, visit: Visit, filte
 
 def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
     task = "a.module.with.a.long.name.and.a_task"
-    for _ in range(50):
+    for number in range(50):
+        job = line.run(call(task, "https://shop.example/" + "e" * 400), worker="worker-7c9f/12")
+        line.progress(job, number, 50, "at https://shop.example/" + "e" * 400)
         line.die(
             call(task, "https://shop.example/" + "e" * 400, options={"x" * 50: "y" * 900}),
             message="no " * 400,
         )
     line.put_many(call(task, '{"city": "A & B"}, ' * 200), 60)
-    for state in ("waiting", "dead", "finished"):
+    for state in ("waiting", "running", "dead", "finished"):
         seen = visit().see("/jobs", queue=line.name, state=state)
         assert len(seen.all("tbody tr")) == 50
         assert len(seen.response.content) <= BUDGET, state
@@ -219,3 +225,36 @@ def test_an_empty_list_says_what_to_do(line: Line, visit: Visit) -> None:
 
 def test_without_any_queue_the_page_says_how_one_begins(visit: Visit) -> None:
     assert "conveyor produce" in visit().see("/jobs").text
+
+
+class Ear:
+    """Somebody who watches pages."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.heard: dict[str, Any] = {}
+
+    def tell(self, topic: str, data: object) -> None:
+        """Note the news."""
+        self.heard[topic] = data
+
+
+def test_who_watches_a_page_that_makes_no_sense_keeps_no_news_from_others(
+    line: Line, eventually: Callable[..., Any]
+) -> None:
+    line.put(call("shop.prices", 1))
+    sampler = Sampler(line.client, Book(pages.ALL))
+    good = f"/jobs?queue={line.name}&state=waiting"
+    bad = [
+        f"/jobs?queue={line.name}&cursor=x",
+        "/jobs?state=x",
+        "/jobs?id=..",
+        "/queues/{x}/jobs/..",
+        "/jobs/..",
+    ]
+    strange, other = Ear(*bad), Ear(good)
+    for one in (strange, other):
+        sampler.watch(one)
+    eventually(lambda: f"changed {good}" in other.heard and "pulse" in strange.heard)
+    for one in (strange, other):
+        sampler.unwatch(one)

@@ -17,7 +17,7 @@ def placed(scope: Scope, proxies: Proxies) -> Scope:
     Its path begins with its root path, whichever server made it. A prefix that a trusted proxy tells of stands before
     both, unless the root path begins with it already.
     """
-    root, inner, prefix = asgi.root(scope), asgi.path(scope) or "/", proxies.prefix(scope)
+    root, inner, prefix = asgi.root(scope), _inner(scope), proxies.prefix(scope)
     if prefix and not _is_below(root, prefix):
         if not root and _is_below(inner, prefix):  # the proxy tells of it, and left it
             inner = inner[len(prefix) :] or "/"
@@ -37,6 +37,18 @@ def under(app: App, root: str) -> App:
         await app(scope, receive, send)
 
     return below
+
+
+def _inner(scope: Scope) -> str:
+    """Give the path below the root path, also where a mount's is in the path and that of its application is not.
+
+    FastAPI(root_path="/api") sets one, and leaves the path as it came from the proxy.
+    """
+    path, root = str(scope["path"]), asgi.root(scope)
+    mount = root.removeprefix(str(scope.get("app_root_path", "")).rstrip("/"))
+    if mount and not _is_below(path, root) and _is_below(path, mount):
+        return path[len(mount) :] or "/"
+    return asgi.path(scope) or "/"
 
 
 def _is_below(path: str, root: str) -> bool:

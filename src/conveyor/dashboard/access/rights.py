@@ -73,6 +73,11 @@ class Access:
         """Give the access that a role brings, on all queues."""
         return cls(who, role, RIGHTS[role], source=source)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there may be queues that this one must not see."""
+        return self.queues is not None or bool(self.on)
+
     def may(self, right: Right, queue: str | None = None) -> bool:
         """Tell whether a right is there, on a queue or on what belongs to none (workers, the overview)."""
         if queue is None:

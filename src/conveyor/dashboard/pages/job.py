@@ -103,7 +103,7 @@ class JobView(NamedTuple):
 
 def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     job_id = wanted.parts["id"]
-    queue = wanted.parts.get("queue", "")
+    queue = wanted.parts.get("queue", "") or wanted.filters.get("queue", "")
     if queue:
         return careful(lambda: story(queue, job_id))
     return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))

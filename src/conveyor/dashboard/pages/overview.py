@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.attention import Concern, concerns
-from conveyor.dashboard.figures import Figures, figures
+from conveyor.dashboard.figures import Figures, figures, span_named
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pulse import Pulse, pulse_of
 from conveyor.inspector import statistics
@@ -56,10 +56,10 @@ def _question(_: Wanted, __: Snapshot) -> Query[Any]:
     return Query((plain.info("memory"),), lambda answers: answers[0])
 
 
-def _slow(_: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     busiest = list(pulse_of(snapshot, 1.0).queues)
-    asked = together([figures(busiest, snapshot.at), statistics.sparkline(busiest, snapshot.at)])
-    return Query(asked.commands, asked.read)
+    span = span_named(wanted.filters.get("span", ""))
+    return together([figures(busiest, snapshot.at, span), statistics.sparkline(busiest, snapshot.at)])
 
 
 def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.figures import Figures, figures
+from conveyor.dashboard.figures import Figures, figures, span_named
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
@@ -68,7 +68,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[list[Any]]:
         return Query((), lambda _: [Figures(), []])
     minute = bucket("minute", snapshot.at)
     tasks = statistics.by_task(queue, "minute", minute - MINUTES + 1, minute)
-    return together([figures([queue], snapshot.at), tasks])
+    return together([figures([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
 
 
 def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], Any]) -> Queue:

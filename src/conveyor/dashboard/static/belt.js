@@ -2,7 +2,6 @@
 import { hear } from "./bus.js";
 import { put, written } from "./numbers.js";
 
-const SIGNS = { w: "i-play", i: "i-pause", s: "i-dots", l: "i-leave", p: "i-hand" };
 const MOST_TRAVELLERS = 6; // at once, each way
 const SVG = "http://www.w3.org/2000/svg";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -35,14 +34,11 @@ function showSigns(box, letters) {
   if (box.dataset.signs === letters) return;
   const before = box.dataset.signs;
   box.dataset.signs = letters;
-  box.className = `signs n${letters.length <= 12 ? 1 : letters.length <= 48 ? 2 : 3}`;
+  box.className = `signs n${letters.length <= 8 ? 1 : letters.length <= 48 ? 2 : 3}`;
   while (box.children.length > letters.length) box.lastChild.remove();
   for (const [at, letter] of [...letters].entries()) {
-    if (at >= box.children.length) box.append(icon(SIGNS[letter], `sign ${letter}`));
-    else if (before[at] !== letter) {
-      box.children[at].setAttribute("class", `sign ${letter}`);
-      box.children[at].firstElementChild.setAttribute("href", `#${SIGNS[letter]}`);
-    }
+    if (at >= box.children.length) box.append(document.createElement("i"));
+    if (before[at] !== letter || !box.children[at].className) box.children[at].className = `sign ${letter}`;
   }
 }
 

@@ -14,13 +14,14 @@ function colour(name) {
   return value;
 }
 
-function data(table) {
+// On a logarithmic scale there is no zero.
+function data(table, logarithmic) {
   const rows = [...table.tBodies[0].rows];
   return Array.from({ length: table.tHead.rows[0].cells.length }, (_, column) =>
     rows.map((row) => {
       const cell = row.cells[column];
       const value = Number(cell.dataset.v ?? cell.textContent);
-      return Number.isFinite(value) ? value : null;
+      return Number.isFinite(value) && (value > 0 || !logarithmic) ? value : null;
     }));
 }
 
@@ -31,8 +32,26 @@ function seconds(value) {
   return `${Math.round(value * 1000)} ms`;
 }
 
-function clock(at) {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+function clock(at, tier) {
+  const when = new Date(at * 1000);
+  if (tier === "day") return when.toLocaleDateString([], { day: "numeric", month: "short", timeZone: "UTC" });
+  return when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+}
+
+// On a logarithmic scale only spans are marked that people think in.
+const SPANS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000];
+
+function valueAxis(figure, axis, write) {
+  const plain = { ...axis, size: 60, values: (_, all) => all.map(write) };
+  if (figure.dataset.unit !== "s") return plain;
+  const marks = (_, __, low, high) => SPANS.filter((one) => one >= low && one <= high);
+  return { ...plain, splits: marks, filter: (_, splits) => splits };
+}
+
+// Lines need two points: one that has no neighbour is drawn by itself.
+function alone(plot, series) {
+  const values = plot.data[series];
+  return [...values.keys()].filter((at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null);
 }
 
 function options(figure, names, width) {
@@ -45,16 +64,18 @@ function options(figure, names, width) {
     height: 190,
     cursor: { points: { size: 6 } },
     legend: { live: true },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, figure.dataset.unit === "s" ? 0.1 : 4)] } },
-    axes: [{ ...axis, values: (_, all) => all.map(clock) }, { ...axis, size: 60, values: (_, all) => all.map(write) }],
+    scales: { y: figure.dataset.unit === "s"
+      ? { distr: 3, log: 10, range: (_, low, high) => [Math.min(low ?? 0.01, 0.1), Math.max(high ?? 1, 1) * 1.5] }
+      : { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
+    axes: [{ ...axis, values: (_, all) => all.map((at) => clock(at, figure.dataset.tier)) }, valueAxis(figure, axis, write)],
     series: [
-      { label: "time", value: (_, at) => (at === null ? "–" : clock(at)) },
+      { label: "time", value: (_, at) => (at === null ? "–" : clock(at, figure.dataset.tier)) },
       ...names.map((label, at) => ({
         label,
         stroke: colour(COLOURS[at % COLOURS.length]),
         width: 2,
         dash: at >= 2 ? [6, 4] : undefined, // never by colour alone
-        points: { show: false },
+        points: { show: true, size: 5, filter: alone },
         value: (_, value) => (value === null ? "–" : write(value)),
       })),
     ],
@@ -68,7 +89,7 @@ function draw(figure, again = false) {
   const text = table.tBodies[0].textContent;
   const before = drawn.get(figure);
   if (before && !again && before[1] === text && place.contains(before[0].root)) return;
-  const values = data(table);
+  const values = data(table, figure.dataset.unit === "s");
   if (before && !again && place.contains(before[0].root)) {
     before[0].setData(values);
     drawn.set(figure, [before[0], text]);

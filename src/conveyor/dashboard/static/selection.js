@@ -1,7 +1,8 @@
-// Rows that are chosen, and what is done to all of them. In the page: a checkbox data-select="name" in each row, one
-// data-select-all for the page, and a bar data-bulk with data-bulk-words, data-bulk-none, maybe data-bulk-all='{…}' (what
-// stands for everything, in data-words), and buttons data-act data-chosen. `data-chosen` says where the names go: a field
-// of the body, `matching` for its ids, or `each` for one request per name, put in the place of {id} in the path.
+// Rows that are chosen, and what is done to all of them. In the page: a checkbox data-select in each row, named by its
+// value or by the row's id after an r-; one data-select-all for the page; and a bar data-bulk with data-bulk-words,
+// data-bulk-none, maybe data-bulk-all='{…}' (what stands for everything, in data-words), and buttons data-act
+// data-chosen. `data-chosen` says where the names go: a field of the body, `matching` for its ids, or `each` for one
+// request per name, put in the place of {id} in the path. {n} in data-ask becomes how many.
 import { act, ask, call, problemText } from "./act.js";
 import { hear } from "./bus.js";
 import { refresh } from "./part.js";
@@ -10,6 +11,7 @@ import { toast } from "./shell.js";
 const chosen = new Set();
 let last = null;
 
+const nameOf = (box) => box.dataset.select || box.closest("[data-row]").id.slice(2);
 const boxes = () => [...document.querySelectorAll("main [data-select]")];
 const bar = () => document.querySelector("main [data-bulk]");
 const everything = () => bar()?.querySelector("[data-bulk-all]:checked");
@@ -23,10 +25,10 @@ function words() {
 // Only what the reader sees is chosen: a row that has gone from the page is not.
 function show() {
   const all = boxes();
-  const there = new Set(all.map((box) => box.dataset.select));
+  const there = new Set(all.map(nameOf));
   for (const name of chosen) if (!there.has(name)) chosen.delete(name);
   for (const box of all) {
-    box.checked = chosen.has(box.dataset.select);
+    box.checked = chosen.has(nameOf(box));
     box.closest("[data-row]")?.classList.toggle("picked", box.checked);
   }
   const head = document.querySelector("main [data-select-all]");
@@ -44,13 +46,13 @@ function show() {
 
 function pick(box, range) {
   const all = boxes();
-  const from = range && last ? all.findIndex((one) => one.dataset.select === last) : -1;
+  const from = range && last ? all.findIndex((one) => nameOf(one) === last) : -1;
   const to = all.indexOf(box);
   const some = from < 0 ? [box] : all.slice(Math.min(from, to), Math.max(from, to) + 1);
   for (const one of some) {
-    if (box.checked) chosen.add(one.dataset.select); else chosen.delete(one.dataset.select);
+    if (box.checked) chosen.add(nameOf(one)); else chosen.delete(nameOf(one));
   }
-  last = box.dataset.select;
+  last = nameOf(box);
   show();
 }
 
@@ -91,7 +93,7 @@ function onClick(event) {
   const target = event.target;
   if (target.matches("[data-select]")) pick(target, event.shiftKey);
   else if (target.matches("[data-select-all]")) {
-    for (const box of boxes()) if (target.checked) chosen.add(box.dataset.select); else chosen.delete(box.dataset.select);
+    for (const box of boxes()) if (target.checked) chosen.add(nameOf(box)); else chosen.delete(nameOf(box));
     show();
   } else if (target.matches("[data-bulk-all]")) show();
   else if (target.closest("[data-bulk-none]")) { chosen.clear(); show(); }
@@ -104,6 +106,6 @@ function onClick(event) {
 export function startSelection() {
   document.addEventListener("click", onClick);
   hear("morphed", show);
-  for (const box of boxes()) if (box.checked) chosen.add(box.dataset.select); // the browser went back to this page
+  for (const box of boxes()) if (box.checked) chosen.add(nameOf(box)); // the browser went back to this page
   show();
 }

@@ -1,0 +1,88 @@
+"""What a browser makes of a mounted page: it is live where it can be, asks where it cannot, and keeps to itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+
+from conveyor import Queue
+
+from .mounting_kit import by_uvicorn, by_werkzeug, recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture
+def browser() -> Iterator[BrowserContext]:
+    """Give a browser whose pages fail the test on any fault of a script, and on any answer that is one."""
+    path = shutil.which("chromium")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")
+    faults: list[str] = []
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=list(OPTIONS))
+        context = running.new_context()
+        context.on("weberror", lambda error: faults.append(str(error.error)))
+        context.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        yield context
+        running.close()
+    assert faults == []
+
+
+def state(page: Page) -> Any:
+    """Give the sign that tells how live the page is."""
+    return page.locator("[data-live-state]")
+
+
+def test_a_page_below_wsgi_asks_and_never_opens_a_stream(
+    browser: BrowserContext, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    queue = Queue("mail", maxsize=10, store=one_server.client)
+    queue.put(1)
+    asked: list[str] = []
+    with by_werkzeug(recipe("Flask")) as port:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{port}/ops/q/queues")
+        expect(state(page)).to_have_attribute("data-live-state", "live")
+        queue.put(2)
+        waiting = page.locator("[data-queue=mail] [data-n=waiting]")
+        expect(waiting).to_have_text("2", timeout=10_000)  # asked every five seconds
+        page.close()
+    assert any("/ops/q/api/v1/snapshot" in url for url in asked)
+    assert [url for url in asked if "events" in url or "/ops/q/" not in url] == []
+
+
+def test_two_pages_of_one_site_are_live_and_paused_each_for_itself(
+    browser: BrowserContext, servers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers.lend("redis-server") as one, servers.lend("valkey-server") as other:
+        monkeypatch.setenv("MAIL_URL", one.url)
+        monkeypatch.setenv("VIDEO_URL", other.url)
+        queues = [Queue("mail", store=one.client), Queue("mail", store=other.client)]
+        for queue in queues:
+            queue.put(1)
+        with by_uvicorn(recipe("Several servers")) as port:
+            pages = [browser.new_page(), browser.new_page()]
+            for page, name in zip(pages, ("mail", "video"), strict=True):
+                page.goto(f"http://127.0.0.1:{port}/ops/{name}/queues")
+                expect(state(page)).to_have_attribute("data-live-state", "live")
+            pages[0].locator("#pause").click()
+            expect(state(pages[0])).to_have_attribute("data-live-state", "paused")
+            queues[1].put(2)
+            waiting = [page.locator("[data-queue=mail] [data-n=waiting]") for page in pages]
+            expect(waiting[1]).to_have_text("2")
+            expect(state(pages[1])).to_have_attribute("data-live-state", "live")
+            pages[0].locator("#pause").click()
+            expect(state(pages[0])).to_have_attribute("data-live-state", "live")
+            expect(waiting[0]).to_have_text("1")
+            for page in pages:
+                page.close()
