@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from conveyor import clock
 from conveyor.dashboard.page import version_of
 from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
@@ -76,6 +77,8 @@ class Sampler:
         """Why the last sample failed; empty when it did not."""
         self.took = 0.0
         """Seconds that the last sample took, there and back."""
+        self.timings, self.looks = Timings(), Timings()
+        """Round trips to the server by what they were for, and all looks for watchers under an empty name."""
         self._sampled_at = float("-inf")
         self._watchers: set[Watcher] = set()
         self._seen: dict[str, _Seen] = {}
@@ -118,7 +121,7 @@ class Sampler:
         """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""
         for _ in range(2):
             before = self.snapshot
-            sample = self._ask(snapshots.question(before))
+            sample = self._ask(snapshots.question(before), "sample")
             self._take(sample, before)
             if snapshots.is_complete(sample, before):
                 break
@@ -167,7 +170,7 @@ class Sampler:
             before, pages = self.snapshot, self._pages(watchers)
             self._watched = frozenset(pages)
             questions = [query for _, _, query in pages.values()]
-            sample, *answers = self._ask(together([snapshots.question(before), *questions]))
+            sample, *answers = self._ask(together([snapshots.question(before), *questions]), "sample")
         except StoreError as error:
             self._fail(error, watchers)
             return
@@ -216,10 +219,12 @@ class Sampler:
 
         return Query(pair.commands, read)
 
-    def _ask(self, query: Query[Any]) -> Any:
+    def _ask(self, query: Query[Any], name: str = "page") -> Any:
         if not query.commands:
             return query.read([])
-        return query.read(self.client.run_all(query.commands, patience=0.5, within=WITHIN))
+        with self.timings.timed(name):
+            answers = self.client.run_all(query.commands, patience=0.5, within=WITHIN)
+        return query.read(answers)
 
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)
@@ -235,6 +240,7 @@ class Sampler:
     def _pace(self, took: float) -> None:
         """Ask less often where the server takes its time: looking must not cost what is looked at."""
         self.took = took
+        self.looks.add("", took)
         if took > TOO_SLOW * self.interval:
             self.step = min(self.step + 1, len(STEPS) - 1)
         elif self.step and took < FAST_ENOUGH * self.interval:

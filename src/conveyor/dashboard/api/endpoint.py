@@ -65,7 +65,7 @@ class Asked:
         """Give what whoever asks can do, in their name."""
         place = self.desk.policy.proxies.client(self.scope) or "unknown"
         origin = f"api {place}" if access.source == "token" else f"page {place}"
-        return Actions(self.desk.client, Actor(access.who, origin))
+        return Actions(self.desk.acting, Actor(access.who, origin))
 
     @property
     def key(self) -> str:

@@ -62,7 +62,7 @@ def _own_id(asked: Asked, who: str) -> str:
 
 
 def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
-    queue = Queue(task.put.queue, store=asked.desk.client)
+    queue = Queue(task.put.queue, store=asked.desk.acting)
     names: list[str] = []
     for first in range(0, len(parts), SLICE):
         names += [one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)]
