@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 
-from conveyor import control, statistics
+from conveyor import Queue, control, statistics
 from conveyor.call import Call
 from conveyor.codec import Raw, encode
 from conveyor.consumer.beat import Beat
@@ -20,8 +20,6 @@ from conveyor.store import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from conveyor import Queue
 
 
 def totals(queue: Queue) -> figures.Totals:
@@ -178,14 +176,22 @@ def test_bytes_that_are_no_job_are_counted_without_a_task() -> None:
     assert settler.tallies()[0].words[-2:] == ("?", "b=1 f=1 R0=1")
 
 
-def test_a_beat_asks_for_gauges_every_ten_seconds(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gauges_are_noted_every_ten_seconds_while_there_is_work_and_once_after(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
     beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
-    asked = []
-    for at in (100.0, 105.0, 109.9, 110.0):
+    queue = Queue("work", store=one_server.client)
+    queue.put("something")
+
+    def noted(at: float) -> bool:
+        nonlocal now
         now = at
         one_server.raw.delete(*one_server.raw.keys("*:minute:*") or ["none"])
         beat.beat([])
-        asked.append(bool(one_server.raw.keys("*:minute:*")))
-    assert asked == [True, False, False, True]
+        return bool(one_server.raw.keys("*:minute:*"))
+
+    assert [noted(at) for at in (100.0, 105.0, 109.9, 110.0)] == [True, False, False, True]
+    queue.clear()
+    assert [noted(at) for at in (120.0, 130.0, 140.0)] == [True, False, False], "a last one tells of none"

@@ -44,6 +44,7 @@ class Beat:
         self._told: list[tuple[str, str, bool, str]] = []
         self._progress: dict[str, int] = {}
         self._gauged = float("-inf")
+        self._had_work = False
         self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
@@ -92,14 +93,22 @@ class Beat:
     def _count(self, now: float) -> None:
         told = self._tally.commands()
         if now - self._gauged >= GAUGING:
-            query = heads.oldest(self.report.queues)
-            oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
-            told += [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+            told += self._gauges()
             self._gauged = now
         if told:
             self.client.run_all(told, patience=PATIENCE)
             for one in told:
                 self._tally.confirm(one)
+
+    def _gauges(self) -> list[Command]:
+        """Give what notes how many jobs wait and run; nothing where there are none and were none before."""
+        queues = self.report.queues
+        had_work, self._had_work = self._had_work, self.client.run(plain.any_work(queues), patience=PATIENCE)
+        if not (had_work or self._had_work):
+            return []
+        query = heads.oldest(queues)
+        oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
+        return [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
 
     def take_wishes(self) -> list[str]:
         """Give, once, the ids of jobs whose runs are to end.
