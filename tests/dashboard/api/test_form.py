@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Page, sync_playwright
+from mounting_kit import by_uvicorn
 
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard, known_tasks
@@ -21,7 +17,7 @@ from conveyor.inspector.snapshot import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+    from playwright.sync_api import Browser, Page
 
 
 def view(client: Any = None, **filters: str) -> Any:
@@ -76,30 +72,19 @@ def test_what_is_not_there_is_told() -> None:
 def address(one_server: Any) -> Iterator[str]:
     """Serve the page of the test's server, to everybody as an admin."""
     app = create_dashboard(one_server.url, auth=Policy(), tasks=["api_tasks"])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", proxy_headers=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = server.force_exit = True
-    thread.join(10)
+    with by_uvicorn(app, ws="none", proxy_headers=False) as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """Give a browser's page that fails the test on any fault of a script."""
-    path = shutil.which("chromium")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=list(OPTIONS))
-        page = browser.new_page(viewport={"width": 360, "height": 800})
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        yield page
-        browser.close()
-        assert faults == []
+def page(chromium: Browser) -> Iterator[Page]:
+    """Give a phone's page that fails the test on any fault of a script."""
+    page = chromium.new_page(viewport={"width": 360, "height": 800})
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    page.close()
+    assert faults == []
 
 
 def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(

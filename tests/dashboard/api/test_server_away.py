@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from api_kit import ORIGIN, OWN
+from asking import OWN, ask, ask_all
 
 from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role
@@ -19,6 +17,8 @@ from conveyor.dashboard.live import Live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import httpx
 
     from conveyor.dashboard.guard import Guard
     from conveyor.dashboard.sampler import Sampler
@@ -41,13 +41,8 @@ def guard(one_server: Any) -> Guard:
     return page
 
 
-def ask(guard: Guard, method: str, path: str, body: Any = None) -> httpx.Response:
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(guard, client=("127.0.0.1", 50000))
-        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-            return await client.request(method, path, headers=OWN, json=body)
-
-    return asyncio.run(send())
+def post(guard: Guard, path: str, body: Any) -> httpx.Response:
+    return ask(guard, "POST", path, headers=OWN, json=body)
 
 
 @contextmanager
@@ -60,30 +55,21 @@ def stopped(server: Any) -> Iterator[None]:
 
 
 def test_what_somebody_does_is_refused_within_four_seconds(guard: Guard, one_server: Any) -> None:
-    async def all_at_once() -> list[tuple[httpx.Response, float]]:
-        transport = httpx.ASGITransport(guard, client=("127.0.0.1", 50000))
-        begun = time.monotonic()
-        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-
-            async def one(path: str, body: Any) -> tuple[httpx.Response, float]:
-                reply = await client.post(f"/api/v1{path}", headers=OWN, json=body)
-                return reply, time.monotonic() - begun
-
-            return await asyncio.gather(*(one(*item) for item in WRITES.items()))
-
+    requests = [("POST", f"/api/v1{path}", {"headers": OWN, "json": body}) for path, body in WRITES.items()]
+    begun = time.monotonic()
     with stopped(one_server):
-        answers = asyncio.run(all_at_once())
-    for path, (reply, took) in zip(WRITES, answers, strict=True):
-        assert (reply.status_code, reply.json()["code"]) == (503, "server-away"), path
-        assert took < 5.0, path
-    assert ask(guard, "POST", "/api/v1/jobs", {"task": "fail"}).status_code == 201
+        answers = ask_all(guard, requests)
+        took = time.monotonic() - begun
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(503, "server-away")] * len(WRITES)
+    assert took < 5.0
+    assert post(guard, "/api/v1/jobs", {"task": "fail"}).status_code == 201
 
 
 def test_a_server_that_hangs_is_not_waited_for(guard: Guard, one_server: Any) -> None:
     begun = time.monotonic()
     os.kill(one_server.process.pid, signal.SIGSTOP)
     try:
-        reply = ask(guard, "POST", "/api/v1/queues/alpha/pause", {})
+        reply = post(guard, "/api/v1/queues/alpha/pause", {})
     finally:
         os.kill(one_server.process.pid, signal.SIGCONT)
     assert (reply.status_code, reply.json()["code"]) == (503, "server-away")

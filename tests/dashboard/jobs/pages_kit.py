@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from asking import ask
 from selectolax.lexbor import LexborHTMLParser
 
 from conveyor import codec, ids
@@ -22,6 +21,7 @@ from conveyor.store.answers import PutPlace
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
+    import httpx
     from selectolax.lexbor import LexborNode
 
     from conveyor.call import Call
@@ -156,13 +156,7 @@ class Visitor:
 
     def see(self, address: str, **filters: Any) -> Seen:
         """Ask for a page."""
-
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.get(address, params=filters or None)
-
-        return Seen(asyncio.run(ask()))
+        return Seen(ask(self._app, "GET", address, params=filters or None))
 
 
 __all__ = ["TRACEBACK", "Line", "Role", "Seen", "Visitor", "call"]
