@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from api_tasks import deliver
+from crew_kit import report, tell, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,3 +38,9 @@ def test_a_secret_that_was_given_by_position_is_in_no_answer(
     ]
     assert "refused, api_key=•••" in str(seen[2])
     assert SECRET not in str(seen)
+
+
+def test_a_secret_in_what_a_worker_says_is_in_no_answer(api: Api, one_server: Any) -> None:
+    tell(one_server, report(workers=[worker("rack-0001/1", message=f"password={SECRET}")]))
+    assert "password=•••" in str(api.get("/workers"))
+    assert SECRET not in str(api.get("/workers"))

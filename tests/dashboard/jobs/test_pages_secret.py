@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from crew_kit import report, tell, worker
 from pages_kit import Line, Visitor, call
 
 from conveyor import task
@@ -65,3 +66,15 @@ def test_what_is_no_secret_is_shown(line: Line, visit: Visit) -> None:
         "title='title of it', pages=12, api_key=•••"
         in visit().see("/jobs", queue=line.name, state="waiting").text
     )
+
+
+def test_a_secret_in_what_a_worker_says_is_in_no_page(line: Line, visit: Visit, one_server: Any) -> None:
+    line.put(data())
+    told = worker("rack-0001/1", message=f"password={SECRET}", queue=line.name)
+    tell(one_server, report(workers=[told], queues=[line.name]))
+    visitor = visit()
+    for address in ("/", "/workers", f"/queues/{line.name}", "/workers/rack-0001/1"):
+        seen = visitor.see(address)
+        assert seen.status == 200, address
+        assert SECRET not in seen.html, address
+    assert "password=•••" in visitor.see("/workers").text
