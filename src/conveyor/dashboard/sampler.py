@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from conveyor import clock
-from conveyor.dashboard.page import version_of
+from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 STEPS = (1.0, 2.0, 5.0, 15.0)
 #: Part of a step that an answer may take before the next step is longer, and below which it is shorter again.
 TOO_SLOW, FAST_ENOUGH = 0.25, 0.05
+#: Seconds of age up to which a snapshot is believed when what a page is about is not in it.
+YOUNG = 0.1
 #: Seconds that a page waits for the server before it says that there is no answer.
 WITHIN = 3.0
 #: Seconds that the answer to a page's slow question is good for.
@@ -110,8 +112,16 @@ class Sampler:
             return seen.sight
         if not self.is_fresh():
             self.sample()
-        answers = self._ask(self._question(page, wanted))
-        return self._remember(page, wanted, answers)
+        try:
+            return self._look_now(page, wanted)
+        except NoSuchThing:  # it may be younger than the snapshot
+            if clock.monotonic() - self._sampled_at < YOUNG:
+                raise
+        self.sample()
+        return self._look_now(page, wanted)
+
+    def _look_now(self, page: Page, wanted: Wanted) -> Sight:
+        return self._remember(page, wanted, self._ask(self._question(page, wanted)))
 
     def is_fresh(self) -> bool:
         """Tell whether the snapshot is at most one step old."""

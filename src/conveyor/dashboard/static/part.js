@@ -20,13 +20,21 @@ function busy() {
   return pressed || document.querySelector("dialog[open]") !== null || document.querySelector("main details.menu[open]") !== null;
 }
 
+// What somebody has changed in a form and not sent yet.
+function changed(name, node) {
+  if (name === "value") return node.tagName !== "PROGRESS" && node.value !== node.defaultValue;
+  if (name === "selected") return node.selected !== node.defaultSelected;
+  return name === "checked";
+}
+
 const keep = {
   beforeNodeMorphed: (from) => !(from.dataset && "keep" in from.dataset),
   beforeNodeRemoved: (node) => !(node.classList && node.classList.contains("traveller")),
   beforeAttributeUpdated: (name, node) => !(
     (name === "open" && node.tagName === "DETAILS") ||
     (name === "class" && node.classList.contains("chosen")) ||
-    (name === "checked" || (name === "hidden" && "keepHidden" in node.dataset))
+    changed(name, node) ||
+    (name === "hidden" && "keepHidden" in node.dataset)
   ),
 };
 

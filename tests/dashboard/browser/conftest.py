@@ -1,0 +1,139 @@
+"""What the tests of the page share: one browser and one page process for all, a window of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from conveyor import Queue
+from conveyor.store import connect
+
+from .kit import SUPPORT, Command, Dashboard, environment
+from .window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+sys.path.insert(0, str(SUPPORT))
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Give the one browser of this folder; it ends with it, since it leaves a running event loop in this thread."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        reason = "no browser is installed (Debian's package is chromium)"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def shared_dashboard(
+    servers: Any, tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]
+) -> Iterator[Callable[[str], Dashboard]]:
+    """Give the page's process of a server; the same one for all tests on that server."""
+    running: dict[str, Dashboard] = {}
+
+    def of(url: str) -> Dashboard:
+        if url not in running:
+            running[url] = Dashboard(url, tmp_path_factory.mktemp("dashboard"), eventually)
+        return running[url]
+
+    yield of
+    for one in running.values():
+        one.end()
+
+
+@pytest.fixture
+def dashboard(one_server: Any, shared_dashboard: Callable[[str], Dashboard]) -> Dashboard:
+    """Give the page's process."""
+    return shared_dashboard(one_server.url)
+
+
+@pytest.fixture
+def serve(one_server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Dashboard]]:
+    """Give the function that starts a page's process of the test's own: words of its command line, its environment."""
+    started: list[Dashboard] = []
+
+    def start(*words: str, url: str = one_server.url, **env: str) -> Dashboard:
+        started.append(Dashboard(url, tmp_path, eventually, *words, **env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def window(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Window]]:
+    """Give the function that opens a window on the page; keyword arguments are those of a browser context.
+
+    At the end of the test no window may have had an error on its console that the test did not expect.
+    """
+    opened: list[Window] = []
+
+    def open_window(**options: Any) -> Window:
+        opened.append(Window(browser, options.pop("address", dashboard.address), options))
+        return opened[-1]
+
+    yield open_window
+    errors = [error for one in opened for error in one.errors()]
+    for one in opened:
+        one.context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def queue(one_server: Any) -> Iterator[Queue]:
+    """Give a queue with a name of its own."""
+    client = connect(one_server.url)
+    yield Queue(f"line{next(_numbers)}", store=client)
+    client.close()
+
+
+@pytest.fixture
+def consume(one_server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Command]]:
+    """Give the function that starts `conveyor consume` with some queues and workers, and waits until it is heard of."""
+    started: list[Command] = []
+
+    def start(*queues: str, workers: int = 1) -> Command:
+        before = one_server.raw.zcard("conveyor:consumers")
+        words = ["consume", *queues, "-n", str(workers), "--tasks", "browser_tasks"]
+        said = tmp_path / f"consumer-{len(started)}"
+        started.append(Command(words, environment(one_server.url, tmp_path), said))
+        eventually(lambda: one_server.raw.zcard("conveyor:consumers") > before)
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the file that lets tasks go; it is not there yet."""
+    return tmp_path / "go"

@@ -1,0 +1,111 @@
+"""What people do to workers by mouse."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from browser_tasks import hold
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+    from .window import Window
+
+
+def test_a_worker_is_killed(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name, workers=2)
+    job = queue.submit(hold, str(path))
+    view = window()
+    page = view.go("/workers")
+    rows = page.locator("tr[data-row]")
+    expect(rows).to_have_count(2)
+    row = rows.filter(has_text="busy")
+    expect(row).to_have_count(1)
+    name = row.get_attribute("data-target")
+    assert name
+    row.get_by_role("button", name="Kill").click()
+    words = page.locator("#confirm-words")
+    expect(words).to_contain_text(job.id)
+    expect(words).to_contain_text("goes back to the queue")
+    page.evaluate(
+        """() => {
+          window.told = [];
+          new MutationObserver(() => {
+            for (const one of document.querySelectorAll('.toast')) window.told.push(one.textContent);
+          }).observe(document.getElementById('toasts'), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    view.say_yes("it hangs")
+    expect(page.locator(f'tr[data-target="{name}"]')).to_have_count(0)
+    expect(page.locator(".toast.good")).to_contain_text("done")
+    told = page.evaluate("window.told")
+    assert "requested" in told[0]
+    assert "done" in told[-1]
+    path.touch()
+    assert job.result(20) == "let go"
+    view.is_in_the_audit("kill", name, "it hangs")
+
+
+def test_an_order_is_followed_from_request_to_end(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name, workers=1)
+    job = queue.submit(hold, str(path))
+    view = window()
+    page = view.go("/workers")
+    row = page.locator("tr[data-row]")
+    expect(row).to_contain_text("busy")
+    row.get_by_role("button", name="Stop").click()
+    view.say_yes("enough for today")
+    view.toast(re.compile("acknowledged"))
+    expect(row.locator(".state")).to_have_text(re.compile("leaving"))
+    path.touch()
+    view.toast(re.compile("done"))
+    assert job.result(20) == "let go"
+    expect(page.locator(".empty h2")).to_have_text("No workers are listening")
+
+
+def test_a_worker_is_paused_and_resumed_and_tells_its_stack(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name)
+    queue.submit(hold, str(path))
+    view = window()
+    page = view.go("/workers")
+    row = page.locator("tr[data-row]")
+    expect(row).to_contain_text("busy")
+    row.locator("th a").click()
+    page.get_by_role("button", name="Stack now").click()
+    expect(page.locator("[data-stack]")).to_contain_text("browser_tasks.py")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    view.say_yes("to look closer")
+    path.touch()
+    state = page.locator("h1 .state")
+    expect(state).to_have_text(re.compile("paused"))
+    again = queue.submit(hold, str(path))
+    expect(state).to_have_text(re.compile("paused"))
+    assert queue.qsize() == 1
+    page.get_by_role("button", name="Resume", exact=True).click()
+    view.say_yes("seen enough")
+    assert again.result(20) == "let go"
+    expect(state).to_have_text(re.compile("idle"))
+    view.is_in_the_audit("pause", "", "to look closer")
+    view.is_in_the_audit("resume", "", "seen enough")
+
+
+def test_a_job_tells_its_stack(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name)
+    job = queue.submit(hold, str(path))
+    page = window().go(f"/queues/{queue.name}/jobs/{job.id}")
+    page.get_by_role("button", name="Ask for the stack").click()
+    expect(page.locator("#stack-text")).to_contain_text("in hold")
+    expect(page.locator("[data-stack-age]")).to_contain_text("As it was")

@@ -1,0 +1,94 @@
+"""A window of the browser on the page: a fresh profile, whose console is watched."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
+
+#: Milliseconds that the tests wait for something to be seen; machines are busy.
+PATIENCE = 15_000
+expect.set_options(timeout=PATIENCE)
+
+
+class Window:
+    """One profile of the browser with one page open, and more if asked."""
+
+    def __init__(self, browser: Browser, address: str, options: dict[str, Any]) -> None:
+        settings = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", **options}
+        self.address = address
+        self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(PATIENCE)
+        self.forgiven: list[str] = []
+        """Texts of errors on the console that the test brings about."""
+        self._said: list[str] = []
+        self.page = self.tab()
+
+    def tab(self) -> Page:
+        """Open one more tab."""
+        page = self.context.new_page()
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self._said.append(f"{page.url}: {error}"))
+        return page
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self._said.append(f"{message.location.get('url', '')}: {message.text}")
+
+    def errors(self) -> list[str]:
+        """Give what went wrong on the console and was not to be expected."""
+        return [one for one in self._said if not any(re.search(text, one) for text in self.forgiven)]
+
+    def go(self, path: str = "/", *, live: bool = True) -> Page:
+        """Go to a path, and wait until the page is live."""
+        self.page.goto(self.address + path)
+        if live:
+            self.is_live()
+        return self.page
+
+    def is_live(self, page: Page | None = None) -> None:
+        """Wait until the page says that it is live."""
+        expect((page or self.page).locator(".live")).to_have_attribute("data-live-state", re.compile("live|slowed"))
+
+    def comes_true(self, expression: str, page: Page | None = None) -> Any:
+        """Wait until an expression of JavaScript is true, and give it. The page's own policy forbids waiting in it."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not (fact := (page or self.page).evaluate(expression)):
+            assert time.monotonic() < deadline, expression
+            (page or self.page).wait_for_timeout(20)
+        return fact
+
+    def say_yes(self, reason: str = "", typed: str = "") -> None:
+        """Answer the dialog that is open by mouse."""
+        dialog = self.page.locator("#confirm")
+        expect(dialog).to_be_visible()
+        if typed:
+            dialog.locator("#confirm-typed").fill(typed)
+        if reason:
+            dialog.locator("#confirm-reason").fill(reason)
+        dialog.locator("#confirm-yes").click()
+        expect(dialog).to_be_hidden()
+
+    def toast(self, text: str | re.Pattern[str]) -> Locator:
+        """Wait for a short message with this text."""
+        found = self.page.locator(".toast").filter(has_text=text).first
+        expect(found).to_be_visible()
+        return found
+
+    def requests(self) -> list[Request]:
+        """Give the list to which every request of the page is added from now on."""
+        made: list[Request] = []
+        self.page.on("request", made.append)
+        return made
+
+    def is_in_the_audit(self, act: str, target: str, reason: str) -> None:
+        """Go to the audit trail, and look that an act is in it with its reason."""
+        self.page.goto(f"{self.address}/audit")
+        row = self.page.locator("tbody tr").filter(has_text=reason)
+        expect(row.first).to_contain_text(act)
+        expect(row.first).to_contain_text(target)
