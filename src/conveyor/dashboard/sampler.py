@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.dashboard.page import NoSuchThing, version_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from conveyor.dashboard.page import Book, Page, Wanted
+    from conveyor.dashboard.watcher import Watcher
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
@@ -43,17 +44,6 @@ class Sight(NamedTuple):
     snapshot: Snapshot
     view: Any
     version: str
-
-
-class Watcher(Protocol):
-    """Somebody who wants to be told."""
-
-    @property
-    def addresses(self) -> Iterable[str]:
-        """The pages that this one has open."""
-
-    def tell(self, topic: str, data: object) -> None:
-        """Take news in; from any thread. Newer ones on a topic replace what was not sent yet."""
 
 
 class _Seen(NamedTuple):
