@@ -171,14 +171,17 @@ def _rate(count: turns.Turns, seconds: float) -> float:
 
 
 def _throughput(client: Client, address: str) -> tuple[float, float]:
-    """Give the drain of one worker without viewers and with them: medians of three, taken in turn."""
+    """Give the drain of one worker without viewers and with them, taken in turn.
+
+    The best of four each: what else a machine does can only make a drain slower.
+    """
     rates: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(6):
+    for turn in range(8):
         watched = bool(turn % 2)
         with watching(address, PAGES, VIEWERS) if watched else contextlib.nullcontext():
             time.sleep(2)
             rates[watched].append(_drain(client, f"drain_{turn}"))
-    return place.quantile(rates[False], 0.5), place.quantile(rates[True], 0.5)
+    return max(rates[False]), max(rates[True])
 
 
 def _drain(client: Client, name: str) -> float:

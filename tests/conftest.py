@@ -186,6 +186,7 @@ _ELSEWHERE = {
     "control": "list",
     "reply": "list",
     "audit": "stream",
+    "acts": "hash",
     "operations": "zset",
     "operation": "string",
 }

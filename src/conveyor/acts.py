@@ -15,6 +15,9 @@ Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 TEXT_LIMIT = 500
 #: Seconds without progress after which an operation that should run is taken for abandoned.
 STALLED_AFTER = 30.0
+#: What came of acts, in the words by which they are counted.
+OUTCOMES = ("done", "begun", "unchanged", "stopped", "failed", "refused")
+_WORD_ROOM = 40
 KINDS = ("retry", "discard", "cancel", "purge")
 
 
@@ -36,6 +39,13 @@ class Act(msgspec.Struct, frozen=True):
     """Where it was done: `cli@host`, or the address of a browser."""
     nonce: str = msgspec.field(default_factory=ids.unique)
     """Lets the server recognise a record that arrives twice."""
+
+    def counts_as(self) -> tuple[str, str]:
+        """Give the words by which acts are counted: its action, and one of OUTCOMES."""
+        action = "".join(letter for letter in self.action[:_WORD_ROOM] if letter.isalnum() or letter == "_")
+        first = self.outcome.partition(":")[0]
+        word = "unchanged" if first.startswith("not ") else first
+        return action or "other", word if word in OUTCOMES else "done"
 
     def shortened(self) -> Act:
         """Give the same act with every text cut to 500 characters, so that no record is large."""

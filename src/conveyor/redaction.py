@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -29,6 +29,9 @@ class Labels(NamedTuple):
     hidden: Collection[str] = ()
     """Names of parameters and mapping keys that it says are secret."""
 
+
+#: Says what is known of a task by its name, as `conveyor.tasks.registry.labels` does.
+LabelsOf: TypeAlias = "Callable[[str], Labels]"
 
 #: What stands in the place of a hidden value.
 MASK = "•••"
@@ -54,6 +57,14 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 #: Characters of one text that are looked at beyond those that are shown: its password may end there.
 _BEYOND = 4096
 _formatters: list[Formatter] = []
+# In free text: a name, perhaps in quotes that are perhaps escaped, and what stands between it and its value. All is
+# bounded, and a word is looked at from its beginning alone, so the time it takes grows with the text.
+_NAMED = re.compile(r"""(?<![\w-])([\w-]{1,64}+)\\{0,3}["']?\]?[ \t]{0,4}(?:=>|={1,2}|:(?!//))[ \t]{0,4}""")
+_QUOTE = re.compile(r"""[bBfFrRuU]{0,2}(\\{0,3}["'])""")
+_SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|Token)[ \t]{1,4}", re.IGNORECASE)
+_WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
+_HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
+_TYPES = re.compile(r"(?:Error|Exception|Warning|Exit|Interrupt)\Z")
 
 
 def register(formatter: Formatter) -> None:
@@ -64,6 +75,11 @@ def register(formatter: Formatter) -> None:
     workers load as well.
     """
     _formatters.append(formatter)
+
+
+def no_labels(_: str) -> Labels:
+    """Know nothing of any task."""
+    return Labels()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -77,6 +93,48 @@ def is_secret(name: str) -> bool:
 def redacted(value: Any, hidden: Collection[str] = ()) -> Any:
     """Give a copy of a decoded value in which secrets are replaced; `hidden` names further keys to hide."""
     return _redacted(value, hidden, 0)
+
+
+def redacted_text(text: str) -> str:
+    """Give a text that people or programs wrote (a message, a traceback, a line of a log) without secrets.
+
+    Hidden is what follows a name that speaks of one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and the
+    password of a web address. A secret without its name beside it cannot be told. It takes linear time.
+    """
+    pieces: list[str] = []
+    done = 0
+    for found in _NAMED.finditer(text):
+        name = found[1]
+        if found.start() < done or not is_secret(name) or _TYPES.search(name):
+            continue
+        header = ":" in found[0] and _HEADERS.search(name) is not None
+        end = _value_end(text, found.end(), header=header)
+        if end > found.end():
+            pieces += text[done : found.end()], MASK
+            done = end
+    return str(_redacted("".join((*pieces, text[done:])), (), 0))
+
+
+def _value_end(text: str, start: int, *, header: bool) -> int:
+    """Tell where the value that begins at `start` ends; one whose end cannot be told goes on to the end of its line."""
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    quoted = _QUOTE.match(text, start)
+    if quoted:
+        quote, at = quoted[1], quoted.end()
+        while (at := text.find(quote, at, line_end)) >= 0:
+            if text[at - 1] != "\\":
+                return at + len(quote)
+            at += 1
+        return line_end
+    if text[start : start + 1] in {"{", "[", "("}:
+        return line_end
+    value = _HEADER_VALUE.match(text, start) if header else None
+    if value:
+        return value.end()
+    scheme = _SCHEME.match(text, start)
+    word = _WORD.match(text, scheme.end() if scheme else start)
+    return word.end() if word else start
 
 
 def redacted_arguments(

@@ -5,6 +5,7 @@ Figures travel and are kept as text, `name=count` separated by spaces; what is z
     b          runs that began; a run is counted when it ends
     s f c t l e    ended: succeeded, failed, cancelled, timeout, lost, expired
     r          tried again
+    d          workers that died while they ran it
     R  R0..R19     run time of all runs: sum in microseconds, and how many took up to BOUNDS[n] seconds (19: more)
     W  W0..W19     the same of the wait from put to the first run
 
@@ -36,6 +37,7 @@ LETTERS = {
     "lost": "l",
     "expired": "e",
     "retried": "r",
+    "died": "d",
 }
 #: What a task is called in the figures where a queue has more than 200 of them.
 OTHER = "_other"
@@ -84,6 +86,8 @@ class Figures(NamedTuple):
     lost: int = 0
     expired: int = 0
     retried: int = 0
+    died: int = 0
+    """Workers that died while they ran it; what became of the job is counted besides."""
     runs: Histogram = Histogram()
     waits: Histogram = Histogram()
 

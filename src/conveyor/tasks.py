@@ -159,7 +159,10 @@ class Registry:
     def labels(self, name: str) -> Labels:
         """Give what is known here of a task's arguments, without importing anything; empty for tasks not loaded."""
         known = self.tasks.get(name)
-        return Labels() if known is None else Labels(signature_of(known).names, known.redact)
+        if known is not None:
+            return Labels(signature_of(known).names, known.redact)
+        function = self._own_function(name)
+        return Labels() if function is None else Labels(signature_of(function).names)
 
     def _is_own(self, name: str) -> bool:
         """Tell whether the name is of a module that was told, so that there is no need to look further."""
@@ -167,17 +170,22 @@ class Registry:
 
     def _plain(self, name: str) -> Task[..., Any]:
         """Find a function that its own, told module defines; never one that it merely imported."""
-        module, _, function_name = name.rpartition(".")
-        if module in self.modules:
-            loaded = sys.modules.get("__main__" if module == main_name() else module)
-            function = getattr(loaded, function_name, None)
-            own = loaded is not None and getattr(function, "__module__", None) == loaded.__name__
-            if own and callable(function) and not isinstance(function, type):
-                task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
-                self.tasks[name] = task
-                return task
+        function = self._own_function(name)
+        if function is not None:
+            task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
+            self.tasks[name] = task
+            return task
         message = f"no task is called {name!r} here"
         raise UnknownTask(message, hint="start the consumer with --tasks MODULE, or correct the name")
+
+    def _own_function(self, name: str) -> Callable[..., Any] | None:
+        module, _, function_name = name.rpartition(".")
+        if module not in self.modules:
+            return None
+        loaded = sys.modules.get("__main__" if module == main_name() else module)
+        function: Callable[..., Any] | None = getattr(loaded, function_name, None)
+        own = loaded is not None and getattr(function, "__module__", None) == loaded.__name__
+        return function if own and callable(function) and not isinstance(function, type) else None
 
 
 #: The registry that `@task` fills and workers look into.

@@ -6,7 +6,7 @@ from typing import Any
 
 from conveyor.actions import Act, Actions, audit
 from conveyor.acts import encode
-from conveyor.inspector.audit import acts
+from conveyor.inspector.audit import acts, counts
 from conveyor.store import acts as commands
 from conveyor.store import keys
 
@@ -14,7 +14,7 @@ from conveyor.store import keys
 def test_the_trail_stays_bounded(one_server: Any) -> None:
     for first in range(0, 11_000, 1000):
         made = [Act("sing", f"song {number}") for number in range(first, first + 1000)]
-        one_server.client.run_all([commands.record(encode(act)) for act in made])
+        one_server.client.run_all([commands.record(encode(act), "sing", "done") for act in made])
     assert 10_000 <= one_server.raw.xlen(keys.AUDIT) <= 10_200
     assert acts(count=1).ask(one_server.client)[0].act.target == "song 10999"
 
@@ -29,9 +29,9 @@ def test_no_record_is_large(one_server: Any) -> None:
 
 def test_a_record_that_arrives_twice_is_one_and_two_alike_are_two(one_server: Any) -> None:
     data = encode(Act("sing", "song"))
-    first = one_server.client.run(commands.record(data))
-    one_server.client.run(commands.record(encode(Act("sing", "song"))))
-    assert one_server.client.run(commands.record(data)) == first
+    first = one_server.client.run(commands.record(data, "sing", "done"))
+    one_server.client.run(commands.record(encode(Act("sing", "song")), "sing", "done"))
+    assert one_server.client.run(commands.record(data, "sing", "done")) == first
     assert one_server.raw.xlen(keys.AUDIT) == 2
 
 
@@ -48,7 +48,8 @@ def test_pages_follow_each_other_newest_first(actions: Actions, one_server: Any)
 
 
 def test_a_page_has_200_records_at_most(one_server: Any) -> None:
-    one_server.client.run_all([commands.record(encode(Act("sing", str(number)))) for number in range(250)])
+    made = [encode(Act("sing", str(number))) for number in range(250)]
+    one_server.client.run_all([commands.record(data, "sing", "done") for data in made])
     assert len(acts(count=10_000).ask(one_server.client)) == 200
 
 
@@ -67,3 +68,27 @@ def test_an_act_of_a_newer_version_can_be_read(one_server: Any) -> None:
     one_server.raw.xadd(keys.AUDIT, {"act": encode({"action": "sing", "target": "x", "later": 1})})
     (found,) = acts().ask(one_server.client)
     assert (found.act.action, found.act.target) == ("sing", "x")
+
+
+def test_acts_are_counted_by_what_they_came_to(actions: Actions, one_server: Any) -> None:
+    for outcome in ("done", "told", "not dead: waiting", "refused: no answer", "begun", "failed: no memory"):
+        actions.record(Act("sing", "song", outcome=outcome))
+    data = encode(Act("sing", "song"))
+    for _ in range(2):  # this one arrives twice
+        one_server.client.run(commands.record(data, "hum", "done"))
+    assert counts().ask(one_server.client) == {
+        ("sing", "done"): 2,
+        ("sing", "unchanged"): 1,
+        ("sing", "refused"): 1,
+        ("sing", "begun"): 1,
+        ("sing", "failed"): 1,
+        ("hum", "done"): 1,
+    }
+
+
+def test_acts_of_ever_new_names_are_counted_as_others(actions: Actions, one_server: Any) -> None:
+    for number in range(commands.MOST_COUNTED + 5):
+        actions.record(Act(f"sing {number}", "song", outcome="done"))
+    found = counts().ask(one_server.client)
+    assert len(found) == commands.MOST_COUNTED + 1
+    assert (found["sing0", "done"], found["other", "done"]) == (1, 5)

@@ -51,6 +51,13 @@ def hold(file: str) -> str:
         time.sleep(0.01)
         current_job().check()
     return "let go"
+
+
+@task(name="deliver", queue="held")
+def deliver(address: str, api_key: str, text: str = "") -> None:
+    "Fail, and be careless about what it was given."
+    current_job().log(f"Authorization: Bearer {api_key}")
+    raise ValueError(f"refused, api_key={api_key}")
 """
 
 

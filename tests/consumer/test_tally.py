@@ -91,6 +91,7 @@ def test_what_killed_its_worker_is_counted_by_the_supervisor(
     eventually(lambda: totals(queue).queue.finished == 3, 5.0)
     found = totals(queue).queue
     assert (found.timeout, found.lost, found.retried, found.succeeded) == (1, 1, 1, 1)
+    assert found.died == 3  # the last job took a worker with it each time; those over their time were ended
     assert 0.2 <= totals(queue).tasks["limited"].runs.seconds < 10
     assert points(queue).failed == 1
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+from asking import ask
 
 from conveyor import Queue, control
 from conveyor.control import ConsumerReport, WorkerReport
@@ -16,6 +15,9 @@ from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.app import application
 from conveyor.dashboard.guard import Guard
 from conveyor.store import Client, plain
+
+if TYPE_CHECKING:
+    import httpx
 
 LARGEST = 60 * 1024
 
@@ -32,13 +34,8 @@ class Visitor:
         self.page = Guard(application(self.client, policy), policy)
 
     def get(self, address: str, **filters: str) -> httpx.Response:
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.page, client=("127.0.0.1", 50000))
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-                return await http.get(address, params=filters or None)
-
         try:
-            return asyncio.run(ask())
+            return ask(self.page, "GET", address, params=filters or None)
         finally:
             self.client.close()
 

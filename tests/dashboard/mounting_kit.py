@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from wsgiref import simple_server
 
 import uvicorn
+from asking import FORM, PASSWORD
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from conveyor.dashboard import serve
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     import httpx
 
 PAGE = Path(__file__).parents[2] / "docs" / "mounting.md"
-PASSWORD = "correct horse"
-#: What the page's own login form sends, and its scripts.
-FORM = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
-OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
 _IMPORTED = re.compile(r"""from ["'](\./[\w./-]+)["']""")
 _LINKS = {"href", "action", "src"}
 

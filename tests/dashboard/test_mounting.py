@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
+from asking import FORM, OWN, PASSWORD
 from fastapi import FastAPI
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -17,9 +18,6 @@ from conveyor.dashboard import create_dashboard, pages
 from conveyor.dashboard.access.passwords import hashed
 
 from .mounting_kit import (
-    FORM,
-    OWN,
-    PASSWORD,
     by_uvicorn,
     by_werkzeug,
     by_wsgiref,

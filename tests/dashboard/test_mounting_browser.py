@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from conveyor import Queue
 
@@ -16,23 +14,16 @@ from .mounting_kit import by_uvicorn, by_werkzeug, recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-
 
 @pytest.fixture
-def browser() -> Iterator[BrowserContext]:
+def browser(chromium: Browser) -> Iterator[BrowserContext]:
     """Give a browser whose pages fail the test on any fault of a script, and on any answer that is one."""
-    path = shutil.which("chromium")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")
     faults: list[str] = []
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=list(OPTIONS))
-        context = running.new_context()
-        context.on("weberror", lambda error: faults.append(str(error.error)))
-        context.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        yield context
-        running.close()
+    context = chromium.new_context()
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    yield context
+    context.close()
     assert faults == []
 
 

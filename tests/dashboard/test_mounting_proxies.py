@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from asking import OWN
 
 from conveyor import Queue
 from conveyor.dashboard import Policy, create_dashboard, serve
@@ -17,7 +18,7 @@ from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.proxy import Proxies
 from conveyor.dashboard.access.rights import Access, Role
 
-from .mounting_kit import OWN, follow_all, links
+from .mounting_kit import follow_all, links
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conveyor import call, codec, redaction
@@ -184,3 +185,60 @@ def test_a_loop_of_brackets_is_cut() -> None:
     for _ in range(300):
         deep = [deep]
     assert "end" not in repr(redaction.redacted(deep))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password=hunter2 next", "password=••• next"),
+        ("{'api_key': 'hunter2', 'a': 1}", "{'api_key': •••, 'a': 1}"),
+        (r'{"token": "hunt\"hunter2", "x": 1}', '{"token": •••, "x": 1}'),
+        (r'"{\"token\": \"hunter2\", \"x\": 1}"', r'"{\"token\": •••, \"x\": 1}"'),
+        ("    connect(password=b'hunter2', x=1)", "    connect(password=•••, x=1)"),
+        ("env['API_KEY'] = 'hunter2'", "env['API_KEY'] = •••"),
+        ("X-Auth-Token: hunter2\nnext", "X-Auth-Token: •••\nnext"),
+        ("-H 'Authorization: Bearer hunter2' x", "-H 'Authorization: •••' x"),
+        ("Cookie: a=hunter2; b=hunter2\nnext", "Cookie: •••\nnext"),
+        ("https://x/?token=hunter2&x=1", "https://x/?token=•••&x=1"),
+        ("token: postgres://u:hunter2@h/x", "token: •••"),
+        ("at postgres://u:hunter2@h/x", "at postgres://u:•••@h/x"),
+        ("passwords={'a': 'hunter2'} x", "passwords=•••"),
+        ("password='hunter2, cut", "password=•••"),
+        (r"password=\hunter2", "password=•••"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=••• psql"),
+        ("KeyError: 'token'", "KeyError: 'token'"),
+        ("monkey=3, jobs: 5, secret", "monkey=3, jobs: 5, secret"),
+        ("message='password=hunter2'", "message='password=•••'"),
+    ],
+)
+def test_what_stands_beside_the_name_of_a_secret_is_hidden_in_free_text(text: str, shown: str) -> None:
+    assert redaction.redacted_text(text) == shown
+    assert redaction.redacted_text(shown) == shown
+
+
+@given(
+    st.sampled_from(SECRET_NAMES),
+    st.sampled_from(["{}={}", "{}: {}", "'{}': '{}'", '"{}" : "{}"']),
+    st.text(),
+)
+def test_a_named_secret_shows_in_no_text(name: str, form: str, before: str) -> None:
+    assert SECRET not in redaction.redacted_text(f"{before} {form.format(name, SECRET)}")
+
+
+UNITS = st.text(alphabet="a =:'\"\\\n{[/-@b•", min_size=1, max_size=6) | st.sampled_from(
+    ["password=", "password='", "token : ", "'key': {", "://a:", 'secret=\\"', "Cookie: ", "x" * 64]
+)
+
+
+def seconds_for(text: str) -> float:
+    begun = time.perf_counter()
+    redaction.redacted_text(text)
+    return time.perf_counter() - begun
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(UNITS, min_size=1, max_size=3).map("".join))
+def test_free_text_is_looked_through_in_linear_time(unit: str) -> None:
+    """20 KB of anything are a matter of milliseconds; a square would be some hundred times as much."""
+    text = (unit * 20_000)[:20_000]
+    assert min(seconds_for(text) for _ in range(3)) < 0.1

@@ -172,7 +172,9 @@ def test_a_state_that_is_none_is_refused() -> None:
 
 def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> listing.Found:
     limits = {name: how.pop(name) for name in ("budget", "most") if name in how}
-    return listing.search(lane.queue, state, listing.Wanted(**how), cursor, **limits).ask(lane.client)
+    return listing.search(lane.queue, state, listing.Wanted(**how), cursor, listing.Limits(**limits)).ask(
+        lane.client
+    )
 
 
 def test_a_search_looks_at_so_many_and_says_where_to_go_on(lane: Lane) -> None:

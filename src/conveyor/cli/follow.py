@@ -13,6 +13,7 @@ from conveyor.cli.output import clean, count_of, document, duration, is_lively, 
 from conveyor.cli.values import value_lines
 from conveyor.errors import ConveyorError, JobCancelled, JobFailed
 from conveyor.inspector import Inspector
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ def _with_bar(order: Order, queue: str) -> None:
             if nobody and not told:
                 bars.console.print(nobody)
             told = bool(nobody)
-            words = "waiting for a worker" if nobody else clean(step.message)[:_ROOM]
+            words = "waiting for a worker" if nobody else clean(redacted_text(step.message))[:_ROOM]
             bars.update(
                 bar, completed=step.fraction, step=f"{step.over:,}/{step.jobs:,} jobs  {words}".rstrip()
             )

@@ -12,11 +12,11 @@ from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.exits import NotFound
 from conveyor.cli.output import clean, count_of, document, duration, moment, screen
+from conveyor.cli.tasks import labels_of
 from conveyor.cli.values import value_lines
 from conveyor.cli.worker_control import stack_of
 from conveyor.errors import JobFailed
-from conveyor.redaction import preview, redacted, redacted_arguments
-from conveyor.tasks import registry
+from conveyor.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,14 +34,15 @@ def show(asked: JobShown) -> int:
     inspector = open_inspector(quiet=asked.json)
     details = known_job(inspector, asked.id, asked.queue)
     stack = stack_of(inspector, details) if asked.stack else None
+    labels = labels_of(asked.tasks)(details.call.task) if details.call is not None else Labels()
     if asked.json:
-        document("job/v1", **_document(details), **({} if stack is None else {"stack": stack}))
+        document("job/v1", **_document(details, labels), **({} if stack is None else {"stack": stack}))
         return exits.OK
     if stack is not None:
         for line in stack.splitlines():
             print(clean(line))
         return exits.OK
-    lines = list(_facts(details))
+    lines = list(_facts(details, labels))
     width = max(len(title) for title, _ in lines)
     for title, text in lines:
         screen().print(Text.assemble((title.ljust(width + 2), "bold"), text), soft_wrap=True)
@@ -60,14 +61,13 @@ def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
     )
 
 
-def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
+def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text]]:
     yield "Job", Text(details.id)
     yield "Queue", Text(details.queue)
     yield "State", Text(_state(details), style=_COLOURS.get(details.state, ""))
     call = details.call
     if call is not None:
         yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
-        labels = registry.labels(call.task)
         yield "Arguments", Text(clean(preview(call, labels.names, 2000, labels.hidden)) or "none")
         yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
     if details.worker:
@@ -75,7 +75,7 @@ def _facts(details: JobDetails) -> Iterator[tuple[str, Text]]:
     if details.progress is not None:
         step = details.progress
         share = f"{step.done / step.total:.0%} " if step.total > 0 else ""
-        yield "Progress", Text(share + clean(step.message))
+        yield "Progress", Text(share + clean(redacted_text(step.message)))
     if details.retries or details.crashes:
         yield (
             "Tries",
@@ -102,19 +102,21 @@ def _print_rest(details: JobDetails) -> None:
         error = details.settled.error()
         if error is None:
             show.print(Text("\nResult", style="bold"))
-            for line in value_lines(codec.decode(details.settled.value)):
+            for line in value_lines(redacted(codec.decode(details.settled.value))):
                 show.print(Text(f"  {line}"), soft_wrap=True)
         elif isinstance(error, JobFailed):
-            show.print(Text.assemble(("\nError", "bold"), f"\n  {clean(str(error))}"), soft_wrap=True)
-            for line in error.traceback.splitlines():
+            show.print(
+                Text.assemble(("\nError", "bold"), f"\n  {clean(redacted_text(str(error)))}"), soft_wrap=True
+            )
+            for line in redacted_text(error.traceback).splitlines():
                 show.print(Text(f"  {clean(line)}", style="dim"), soft_wrap=True)
     if details.lines:
         show.print(Text("\nLog", style="bold"))
         for line in details.lines:
-            show.print(Text(f"  {clean(line)}"), soft_wrap=True)
+            show.print(Text(f"  {clean(redacted_text(line))}"), soft_wrap=True)
 
 
-def _document(details: JobDetails) -> dict[str, Any]:
+def _document(details: JobDetails, labels: Labels) -> dict[str, Any]:
     call = details.call
     progress = details.progress
     return {
@@ -122,26 +124,26 @@ def _document(details: JobDetails) -> dict[str, Any]:
         "queue": details.queue,
         "state": details.state,
         "task": None if call is None else call.task,
-        "arguments": None if call is None else _arguments(call),
+        "arguments": None if call is None else _arguments(call, labels),
         "put_at": None if call is None else moment(call.put_at),
         "place": details.place,
         "due_in": details.due_in,
         "worker": details.worker or None,
         "progress": None
         if progress is None
-        else {"done": progress.done, "total": progress.total, "message": progress.message},
+        else {"done": progress.done, "total": progress.total, "message": redacted_text(progress.message)},
         "retries": details.retries,
         "crashes": details.crashes,
-        "log": details.lines,
+        "log": list(map(redacted_text, details.lines)),
         **_ending(details.settled),
     }
 
 
-def _arguments(call: Call) -> dict[str, Any]:
+def _arguments(call: Call, labels: Labels) -> dict[str, Any]:
     try:
         if not call.task:
             return {"item": redacted(call.item())}
-        arguments = redacted_arguments(call, *registry.labels(call.task))
+        arguments = redacted_arguments(call, *labels)
         count = len(call.positional())
         return {"positional": [value for _, value in arguments[:count]], "named": dict(arguments[count:])}
     except (msgspec.MsgspecError, ValueError) as error:
@@ -152,12 +154,15 @@ def _ending(settled: Settled | None) -> dict[str, Any]:
     if settled is None:
         return {"took": None, "result": None, "error": None}
     error = settled.error()
-    result = codec.decode(settled.value) if error is None else None
+    result = redacted(codec.decode(settled.value)) if error is None else None
     return {"took": settled.elapsed, "result": result, "error": error_document(error)}
 
 
 def error_document(error: BaseException | None) -> dict[str, Any] | None:
-    """Give what a job failed with for JSON; None where it did not."""
+    """Give what a job failed with for JSON, without secrets; None where it did not."""
     if isinstance(error, JobFailed):
-        return {"type": error.kind, "message": error.reason, "traceback": error.traceback}
-    return None if error is None else {"type": type(error).__name__, "message": str(error), "traceback": ""}
+        message, traceback = redacted_text(error.reason), redacted_text(error.traceback)
+        return {"type": error.kind, "message": message, "traceback": traceback}
+    if error is None:
+        return None
+    return {"type": type(error).__name__, "message": redacted_text(str(error)), "traceback": ""}

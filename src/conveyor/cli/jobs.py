@@ -8,7 +8,9 @@ from conveyor import clock
 from conveyor.cli import exits
 from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
+from conveyor.cli.tasks import labels_of
 from conveyor.cli.workers import progress_text
+from conveyor.redaction import redacted_text
 from conveyor.store import plain
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def show(asked: Jobs) -> int:
     """List some jobs."""
     inspector = open_inspector(quiet=asked.json)
     existing_queue(inspector, asked.queue)
-    lines = inspector.jobs(asked.queue, asked.state, asked.first, asked.count)
+    lines = inspector.jobs(asked.queue, asked.state, asked.first, asked.count, labels_of(asked.tasks))
     rows = _LOOKS[asked.state](inspector, asked, lines)
     in_all = _in_all(inspector.queues().get(asked.queue), asked.state)
     if asked.json:
@@ -115,7 +117,7 @@ def _dead(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[R
             {
                 **_start(line),
                 "died": moment(line.score / 1000),
-                "error": None if error is None else str(error),
+                "error": None if error is None else redacted_text(str(error)),
             }
         )
     return rows

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from conveyor.cli import exits
@@ -11,12 +13,14 @@ from conveyor.cli.output import Column, document, note, screen, table
 from conveyor.consumer import loading_tasks
 from conveyor.errors import ConveyorError, UnknownTask
 from conveyor.parameters import parameters_of, usage
+from conveyor.redaction import no_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.cli.commands.look import Tasks
     from conveyor.parameters import Parameter
+    from conveyor.redaction import LabelsOf
     from conveyor.tasks import Registry, Task
 
 _COLUMNS = (
@@ -57,6 +61,21 @@ def show(asked: Tasks) -> int:
 def known_tasks(modules: Sequence[str] = ()) -> Registry:
     """Give the tasks that are known in the working folder; raises ConveyorError where a module cannot be imported."""
     return loading_tasks.known_here(tuple(modules))
+
+
+def labels_of(modules: Sequence[str] = ()) -> LabelsOf:
+    """Give what says of tasks which of their arguments are secret; raises ConveyorError as `known_tasks` does.
+
+    Where no module is named, those in the working folder that cannot be imported are passed over with a note.
+    """
+    with contextlib.redirect_stdout(sys.stderr):  # what modules print is no part of a document
+        try:
+            return known_tasks(modules).labels
+        except ConveyorError as error:
+            if modules:
+                raise
+            note(f"conveyor: {error}; so secrets among arguments cannot all be told")
+            return no_labels
 
 
 def find_task(registry: Registry, name: str) -> Task[..., Any]:

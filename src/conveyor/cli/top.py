@@ -9,7 +9,7 @@ from conveyor.cli import exits
 from conveyor.cli.desk import open_actions, open_store
 from conveyor.cli.exits import Usage
 from conveyor.cli.output import is_terminal
-from conveyor.cli.tasks import known_tasks
+from conveyor.cli.tasks import labels_of
 
 try:
     from conveyor.top.app import Top
@@ -26,8 +26,7 @@ def show(asked: Asked) -> int:
     if not (is_terminal() and sys.stdout.isatty()):
         message = "top needs a terminal to draw on"
         raise Usage(message, hint="`conveyor status --json` gives the same to a program")
-    if asked.tasks:  # then it is known which of their arguments are secret
-        known_tasks(asked.tasks)
+    labels_of(asked.tasks)  # now it is known which of their arguments are secret
     client = open_store()
     app = Top(client, open_actions(client).actor, read_only=asked.read_only)
     app.run()

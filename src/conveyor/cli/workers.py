@@ -9,6 +9,7 @@ from rich.text import Text
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.output import Column, document, duration, moment, note, screen, table
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,7 +85,7 @@ def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
 def progress_text(worker: WorkerReport) -> str:
     """Give how far a worker's job is, in words."""
     share = f"{min(1.0, worker.done / worker.total):.0%}" if worker.total > 0 else ""
-    return " ".join(filter(None, (share, worker.message)))
+    return " ".join(filter(None, (share, redacted_text(worker.message))))
 
 
 def _document(worker: WorkerReport) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
             "running_for": round(worker.busy_for, 3),
             "done": worker.done,
             "total": worker.total,
-            "message": worker.message,
+            "message": redacted_text(worker.message),
         }
     return document
 

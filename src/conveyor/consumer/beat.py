@@ -78,6 +78,8 @@ class Beat:
         """Count, and make known, what became of the job of a worker that ended."""
         events.emit(events.JobRecovered(job, became))
         held, counted = worker.slate.held(), _COUNTED.get(became)
+        if held is not None and not worker.killed:
+            self._tally.died(held.queue, worker.slate.task())
         if held is not None and counted is not None:
             if became == "dead" and worker.timed_out is not None:
                 counted = "timeout"

@@ -60,6 +60,14 @@ class Tally:
             counts[_WAIT_SUM] += int(wait * 1e6)
             counts[_WAITS + bisect_left(BOUNDS, wait)] += 1
 
+    def died(self, queue: str, task: str) -> None:
+        """Count a worker that died while it ran a job; what became of the job is for `add`."""
+        try:
+            counts = self._counts[queue][task]
+        except KeyError:
+            counts = self._counts_of(queue, task)
+        counts[_PLACES["died"]] += 1
+
     def commands(self, *, resting: bool = False) -> list[Command]:
         """Give what is to be told now: nothing before a second has passed, unless the process is about to rest."""
         if not (self._counts or self._told) or (not resting and clock.monotonic() - self._last < EVERY):

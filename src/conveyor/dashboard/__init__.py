@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Policy", "create_dashboard"]
 
+#: Seconds that what somebody does is tried for while the server is away, and that it waits for a server that hangs.
+PATIENCE, WITHIN = 3.0, 4.0
+
 
 def create_dashboard(
     url: str | None = None,
@@ -47,9 +50,8 @@ def create_dashboard(
         policy = replace(policy, resolve=auth)
     policy = replace(policy, read_only=policy.read_only or read_only, no_kill=policy.no_kill or no_kill)
     shared = connect(url)
-    client = Client(
-        shared.url, revive=shared.revive
-    )  # its own, so that its inbox and patience concern nobody else
+    # Its own, so that its inbox and patience concern nobody else.
+    client = Client(shared.url, patience=PATIENCE, within=WITHIN, revive=shared.revive)
     return Guard(
         application(client, policy, tuple(tasks)),
         policy,

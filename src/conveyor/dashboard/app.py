@@ -17,12 +17,12 @@ from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
 from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
+from conveyor.store import Client
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from conveyor.dashboard.access.policy import Policy
-    from conveyor.store import Client
 
 
 def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> Starlette:
@@ -33,7 +33,9 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
     site = Site(client, sampler, book, facts)
     live = Live(sampler)
     known_tasks.use(tasks)
-    desk = ApiDesk(client, sampler, OperationRunner(client), policy)
+    # Nobody waits for an operation: it goes on when the server is back.
+    patient = Client(client.url, revive=client.revive)
+    desk = ApiDesk(client, sampler, OperationRunner(patient), policy)
 
     async def healthy(_: Request) -> Response:
         """Answer that this process lives; asks nobody."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+from conveyor import tasks
 from conveyor.consumer import loading_tasks
+from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
+    from conveyor.redaction import Labels
     from conveyor.tasks import Registry, Task
 
 _lock = threading.Lock()
@@ -23,6 +27,7 @@ def use(modules: tuple[str, ...]) -> None:
     with _lock:
         _Known.modules = tuple(dict.fromkeys((*_Known.modules, *modules)))
         _Known.registry = None
+    _loaded.cache_clear()
 
 
 def registry() -> Registry:
@@ -38,6 +43,22 @@ def task_named(name: str) -> Task[..., Any]:
     known = registry()
     with _lock:
         return loading_tasks.task_named(known, name)
+
+
+def labels(name: str) -> Labels:
+    """Give by which names the arguments of a task are known, so that those that are secret can be told."""
+    _loaded()
+    return tasks.registry.labels(name)
+
+
+@functools.cache
+def _loaded() -> bool:
+    """Load the tasks that this process was told of; tried once, since what cannot be imported will not be later."""
+    try:
+        registry()
+    except ConveyorError:
+        return False
+    return True
 
 
 def one_job_of(task: Task[..., Any]) -> Task[..., Any]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.pulse import pulse_of
-from conveyor.errors import ConveyorError, StoreError
+from conveyor.dashboard.timings import Timings
+from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from conveyor.dashboard.page import Book, Page, Wanted
+    from conveyor.dashboard.watcher import Watcher
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
@@ -45,17 +46,6 @@ class Sight(NamedTuple):
     version: str
 
 
-class Watcher(Protocol):
-    """Somebody who wants to be told."""
-
-    @property
-    def addresses(self) -> Iterable[str]:
-        """The pages that this one has open."""
-
-    def tell(self, topic: str, data: object) -> None:
-        """Take news in; from any thread. Newer ones on a topic replace what was not sent yet."""
-
-
 class _Seen(NamedTuple):
     at: float
     sight: Sight
@@ -78,12 +68,16 @@ class Sampler:
         """Why the last sample failed; empty when it did not."""
         self.took = 0.0
         """Seconds that the last sample took, there and back."""
+        self.timings, self.looks = Timings(), Timings()
+        """Round trips to the server by what they were for, and all looks for watchers under an empty name."""
         self._sampled_at = float("-inf")
         self._watchers: set[Watcher] = set()
         self._seen: dict[str, _Seen] = {}
         self._slow: dict[str, _Kept] = {}
         self._watched: frozenset[str] = frozenset()
         """Pages that the next sample brings anyway."""
+        self._failing: set[str] = set()
+        """Pages that could not be made the last time; the log says so once."""
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -128,7 +122,7 @@ class Sampler:
         """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""
         for _ in range(2):
             before = self.snapshot
-            sample = self._ask(snapshots.question(before))
+            sample = self._ask(snapshots.question(before), "sample")
             self._take(sample, before)
             if snapshots.is_complete(sample, before):
                 break
@@ -176,21 +170,13 @@ class Sampler:
                 self.sample()  # else nothing at all would be told for a moment
             before, pages = self.snapshot, self._pages(watchers)
             self._watched = frozenset(pages)
-            questions = [query for _, _, query in pages.values()]
-            sample, *answers = self._ask(together([snapshots.question(before), *questions]))
+            sample, *answers = self._answers(before, pages)
         except StoreError as error:
             self._fail(error, watchers)
             return
         self._pace(clock.monotonic() - began)
         self._take(sample, before)
-        versions = {}
-        for (address, (page, wanted, _)), answer in zip(pages.items(), answers, strict=True):
-            try:
-                versions[address] = self._remember(page, wanted, answer).version
-            except ConveyorError:  # what it is about has gone; whoever asks for the page is told
-                versions[address] = "gone"
-            except Exception:  # noqa: BLE001 - one page that cannot be made must not keep the others
-                _log.exception("the page %s cannot be made", address)
+        versions = self._versions(pages, answers)
         pulse = pulse_of(self.snapshot, self.interval)
         for watcher in watchers:
             watcher.tell("pulse", pulse)
@@ -198,15 +184,46 @@ class Sampler:
                 if address in versions:
                     watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
 
-    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted, Query[Any]]]:
-        """Give the pages that are watched, each with what it asks; one that cannot be asked for is left out."""
-        pages = {}
-        for address in {address for watcher in watchers for address in watcher.addresses}:
-            found = self.book.find(address)
-            if found is not None:
-                with contextlib.suppress(ConveyorError):
-                    pages[address] = (*found, self._question(*found))
-        return pages
+    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
+        """Give the pages that are watched."""
+        addresses = {address for watcher in watchers for address in watcher.addresses}
+        found = {address: self.book.find(address) for address in addresses}
+        return {address: one for address, one in found.items() if one is not None}
+
+    def _answers(self, before: Snapshot, pages: dict[str, tuple[Page, Wanted]]) -> list[Any]:
+        """Ask for a sample and for all pages in one round trip; an answer may be the error that there was instead.
+
+        Where a question goes wrong each is asked for itself, so that only that one goes without.
+        """
+        queries = []
+        for page, wanted in pages.values():
+            query = _tried(self._question, page, wanted)
+            queries.append(query if isinstance(query, Query) else _answered(query))
+        all_at_once: list[Any] | Exception = _tried(
+            self._ask, together([snapshots.question(before), *queries]), "sample"
+        )
+        if isinstance(all_at_once, list):
+            return all_at_once
+        return [
+            self._ask(snapshots.question(before), "sample"),
+            *(_tried(self._ask, query) for query in queries),
+        ]
+
+    def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
+        """Remember the pages as they are now, and name what state each is in; one that cannot be made is left out."""
+        versions, failing = {}, set()
+        for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
+            sight = answer if isinstance(answer, Exception) else _tried(self._remember, page, wanted, answer)
+            if isinstance(sight, Sight):
+                versions[address] = sight.version
+            elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
+                versions[address] = "gone"
+            else:
+                failing.add(address)
+                if address not in self._failing:
+                    _log.error("the page %s cannot be made", address, exc_info=sight)
+        self._failing = failing
+        return versions
 
     def _question(self, page: Page, wanted: Wanted) -> Query[Any]:
         quick = page.question(wanted, self.snapshot)
@@ -226,10 +243,12 @@ class Sampler:
 
         return Query(pair.commands, read)
 
-    def _ask(self, query: Query[Any]) -> Any:
+    def _ask(self, query: Query[Any], name: str = "page") -> Any:
         if not query.commands:
             return query.read([])
-        return query.read(self.client.run_all(query.commands, patience=0.5, within=WITHIN))
+        with self.timings.timed(name):
+            answers = self.client.run_all(query.commands, patience=0.5, within=WITHIN)
+        return query.read(answers)
 
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)
@@ -245,6 +264,7 @@ class Sampler:
     def _pace(self, took: float) -> None:
         """Ask less often where the server takes its time: looking must not cost what is looked at."""
         self.took = took
+        self.looks.add("", took)
         if took > TOO_SLOW * self.interval:
             self.step = min(self.step + 1, len(STEPS) - 1)
         elif self.step and took < FAST_ENOUGH * self.interval:
@@ -257,3 +277,17 @@ class Sampler:
             self._seen.clear()
         self._seen[wanted.address] = _Seen(clock.monotonic(), sight)
         return sight
+
+
+def _answered(answer: object) -> Query[Any]:
+    return Query((), lambda _: answer)
+
+
+def _tried(make: Callable[..., Any], *given: Any) -> Any:
+    """Give what a page's own code makes, or its error: one page must not keep the others. Raises StoreUnavailable."""
+    try:
+        return make(*given)
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a page does wrong
+        return error

@@ -21,12 +21,14 @@ from conveyor.inspector.jobs import (
 )
 from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
+from conveyor.redaction import no_labels
 from conveyor.store import Client, commands, connect, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.redaction import LabelsOf
     from conveyor.store.commands import Count, State
 
 __all__ = [
@@ -67,14 +69,27 @@ class Inspector:
             for worker in consumer.workers
         ]
 
-    def jobs(self, queue: str, state: str = "waiting", first: int = 0, count: int = 50) -> list[JobLine]:
-        """Give some jobs of a queue in one state (waiting, delayed, running, dead), in that index's order."""
+    def jobs(
+        self,
+        queue: str,
+        state: str = "waiting",
+        first: int = 0,
+        count: int = 50,
+        labels_of: LabelsOf = no_labels,
+    ) -> list[JobLine]:
+        """Give some jobs of a queue in one state (waiting, delayed, running, dead), in that index's order.
+
+        `labels_of` as in `stories.story`.
+        """
         last = first + max(1, min(count, MOST_ON_PAGE)) - 1
         rows: list[tuple[str, float]] = self.client.run(plain.page(queue, INDEXES[state], first, last))
         if not rows:
             return []
         data = self.client.run(plain.fields(queue, "jobs", [job for job, _ in rows]))
-        return [read_line(job, state, score, bytes_) for (job, score), bytes_ in zip(rows, data, strict=True)]
+        return [
+            read_line(job, state, score, bytes_, labels_of)
+            for (job, score), bytes_ in zip(rows, data, strict=True)
+        ]
 
     def endings(self, queue: str, ids: Sequence[str]) -> list[Settled | None]:
         """Give what dead jobs of a queue ended with, in the order of `ids`; None where nothing is known."""

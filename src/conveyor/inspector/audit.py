@@ -28,6 +28,11 @@ class ActRecord(NamedTuple):
     act: Act
 
 
+def counts() -> Query[dict[tuple[str, str], int]]:
+    """How many acts there were in all time, by action and outcome, as `Act.counts_as` gives them."""
+    return Query((store_acts.act_counts(),), lambda answers: dict(answers[0]))
+
+
 def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
     """What was done, newest first, from before the record `before_id`; 200 at most.
 

@@ -9,7 +9,7 @@ import msgspec
 
 from conveyor import failure
 from conveyor.outcome import decode_settled
-from conveyor.redaction import redacted
+from conveyor.redaction import redacted_text
 from conveyor.store import plain, records
 from conveyor.store.query import Query
 
@@ -155,6 +155,6 @@ def _sample(group: GroupCount, data: bytes) -> Sample:
         group,
         settled.run.task if settled.run is not None else "",
         getattr(error, "kind", ""),
-        redacted(getattr(error, "reason", "")),
+        redacted_text(getattr(error, "reason", "")),
         str(place or ""),
     )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor.call import Call, decode_call
-from conveyor.redaction import preview
+from conveyor.redaction import Labels, no_labels, preview
 
 if TYPE_CHECKING:
     from conveyor import control
     from conveyor.outcome import Settled
+    from conveyor.redaction import LabelsOf
 
 #: The indexes of a queue by the words for people.
 INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
@@ -62,14 +63,20 @@ def read_call(data: bytes) -> Call | None:
         return None
 
 
-def read_line(job_id: str, state: str, score: float, data: bytes | None) -> JobLine:
+def read_line(
+    job_id: str, state: str, score: float, data: bytes | None, labels_of: LabelsOf = no_labels
+) -> JobLine:
     """Give a line for a job of its bytes, whatever they are."""
     call = read_call(data or b"")
     if call is None:
         return JobLine(job_id, state, "?", "undecodable" if data else "", score)
-    return JobLine(job_id, state, call.task, arguments_text(call), score)
+    return JobLine(job_id, state, call.task, arguments_text(call, labels_of), score)
 
 
-def arguments_text(call: Call, room: int = 80) -> str:
-    """Give the arguments of a call as text of at most `room` characters, without secrets."""
-    return preview(call, room=room)
+def arguments_text(call: Call, labels_of: LabelsOf = no_labels, room: int = 80) -> str:
+    """Give the arguments of a call as text of at most `room` characters, without secrets.
+
+    `labels_of` as in `stories.story`.
+    """
+    labels = labels_of(call.task) if call.task else Labels()
+    return preview(call, labels.names, room, labels.hidden)

@@ -18,6 +18,7 @@ from conveyor import control
 from conveyor.errors import BadCall
 from conveyor.inspector.jobs import INDEXES
 from conveyor.inspector.previews import error, preview
+from conveyor.redaction import no_labels
 from conveyor.store import commands
 from conveyor.store.commands import RowsPlace
 from conveyor.store.heads import oldest
@@ -26,9 +27,21 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor.redaction import LabelsOf
     from conveyor.store.commands import Row, Rows
 
-__all__ = ["MOST_ROWS", "MOST_SEARCHED", "Found", "JobPage", "JobRow", "Wanted", "oldest", "page", "search"]
+__all__ = [
+    "MOST_ROWS",
+    "MOST_SEARCHED",
+    "Found",
+    "JobPage",
+    "JobRow",
+    "Limits",
+    "Wanted",
+    "oldest",
+    "page",
+    "search",
+]
 
 #: Jobs of one page at most; jobs that one search looks at, at most.
 MOST_ROWS, MOST_SEARCHED = 200, 5000
@@ -87,6 +100,15 @@ class Wanted(NamedTuple):
     """Stands in the id, the first 2,048 bytes of the job, or the error; upper or lower case."""
 
 
+class Limits(NamedTuple):
+    """How far a search goes."""
+
+    budget: int = 1000
+    """Jobs that are looked at, at most 5,000."""
+    most: int = MOST_ROWS
+    """Jobs that are found."""
+
+
 class Found(NamedTuple):
     """What a search found; `next` is the cursor to go on with, empty when all was looked at."""
 
@@ -94,6 +116,14 @@ class Found(NamedTuple):
     next: str
     searched: int
     total: int
+
+
+class _Rows(NamedTuple):
+    """Of what the rows are that are read."""
+
+    queue: str
+    where: str
+    labels_of: LabelsOf
 
 
 class _Place(NamedTuple):
@@ -104,13 +134,23 @@ class _Place(NamedTuple):
     id: str = ""
 
 
+_USUAL = Limits()
+
+
 def page(
-    queue: str, state: str, cursor: str = "", count: int = 50, *, backwards: bool = False
+    queue: str,
+    state: str,
+    cursor: str = "",
+    count: int = 50,
+    *,
+    backwards: bool = False,
+    labels_of: LabelsOf = no_labels,
 ) -> Query[JobPage]:
     """Some jobs of a queue in one state (waiting, delayed, running, dead; or ready, leased).
 
     In the order in which they will run, are due, lose their lease; the dead that died last come first. `backwards`
-    turns that round; a cursor is good for the order it came from. `count` is 1 to 200. Raises BadCall.
+    turns that round; a cursor is good for the order it came from. `count` is 1 to 200. `labels_of` as in
+    `stories.story`. Raises BadCall.
     """
     index, place = _index(state), _read_cursor(cursor)
     down = (index == "dead") != backwards
@@ -118,14 +158,19 @@ def page(
     asked = RowsPlace(count, down != place.before, place.score, place.id)
     return Query(
         (commands.rows(queue, index, asked),),
-        lambda answers: _page(queue, index, answers[0], down=down, turned=place.before),
+        lambda answers: _page(_Rows(queue, index, labels_of), answers[0], down=down, turned=place.before),
     )
 
 
 def search(
-    queue: str, state: str, wanted: Wanted, cursor: str = "", *, budget: int = 1000, most: int = MOST_ROWS
+    queue: str,
+    state: str,
+    wanted: Wanted,
+    cursor: str = "",
+    limits: Limits = _USUAL,
+    labels_of: LabelsOf = no_labels,
 ) -> Query[Found]:
-    """The jobs among the next `budget` (at most 5,000) that are as wanted, `most` of them, in one round trip.
+    """The jobs among the next ones that are as wanted, in one round trip; `labels_of` as in `stories.story`.
 
     Jobs that leave the front of the queue while it is answered may hide as many others from this search.
     """
@@ -133,18 +178,18 @@ def search(
     if any(len(text) > _SEARCH_ROOM for text in wanted):
         message = f"what is searched for has at most {_SEARCH_ROOM} characters"
         raise BadCall(message)
-    budget = max(1, min(budget, MOST_SEARCHED))
+    budget, most = max(1, min(limits.budget, MOST_SEARCHED)), max(1, limits.most)
     told = []
     for skip in range(0, budget, MOST_ROWS):
         count = min(MOST_ROWS, budget - skip)
         asked = RowsPlace(count, (index == "dead") != place.before, place.score, place.id, skip)
         told.append(commands.rows(queue, index, asked))
-    return Query(tuple(told), lambda answers: _found(queue, index, answers, wanted, max(1, most)))
+    return Query(tuple(told), lambda answers: _found(_Rows(queue, index, labels_of), answers, wanted, most))
 
 
-def _page(queue: str, index: str, found: Rows, *, down: bool, turned: bool) -> JobPage:
+def _page(of: _Rows, found: Rows, *, down: bool, turned: bool) -> JobPage:
     given = found.rows[::-1] if turned else found.rows
-    rows = [_row(queue, index, one) for one in given]
+    rows = [_row(of, one) for one in given]
     if not given:
         return JobPage([], "", "", found.total, 0)
     above = found.total - found.first - len(given)
@@ -158,7 +203,7 @@ def _page(queue: str, index: str, found: Rows, *, down: bool, turned: bool) -> J
     )
 
 
-def _found(queue: str, index: str, answers: Sequence[Rows], wanted: Wanted, most: int) -> Found:
+def _found(of: _Rows, answers: Sequence[Rows], wanted: Wanted, most: int) -> Found:
     rows: dict[str, JobRow] = {}
     searched, last, ended = 0, None, True
     for one in (row for found in answers for row in found.rows):
@@ -166,11 +211,11 @@ def _found(queue: str, index: str, answers: Sequence[Rows], wanted: Wanted, most
             ended = False
             break
         searched, last = searched + 1, one
-        row = _row(queue, index, one)
+        row = _row(of, one)
         if _is_wanted(row, one, wanted):
             rows[row.id] = row
     final = answers[-1]
-    rest = final.first if index == "dead" else final.total - final.first - len(final.rows)
+    rest = final.first if of.where == "dead" else final.total - final.first - len(final.rows)
     more = not ended or (bool(final.rows) and rest > 0)
     return Found(
         list(rows.values()), _write_cursor("a", last) if more and last else "", searched, final.total
@@ -190,8 +235,9 @@ def _is_wanted(row: JobRow, raw: Row, wanted: Wanted) -> bool:
     )
 
 
-def _row(queue: str, index: str, raw: Row) -> JobRow:
-    shown, score = preview(raw.data, raw.size), float(raw.score)
+def _row(of: _Rows, raw: Row) -> JobRow:
+    index = of.where
+    shown, score = preview(raw.data, raw.size, of.labels_of), float(raw.score)
     lease = raw.lease.decode(errors="replace").split(" ")
     tries = [int(word) if word.isdecimal() else 0 for word in raw.tries.decode(errors="replace").split()]
     retries, crashes, *_ = (*tries, 0, 0)
@@ -200,7 +246,7 @@ def _row(queue: str, index: str, raw: Row) -> JobRow:
         since = int(lease[0]) / 1e6  # a token is the time of its claim in microseconds
     kind, message = error(raw.reason) if raw.reason else ("", "")
     return JobRow(
-        *(raw.id, queue, index, *shown),
+        *(raw.id, of.queue, index, *shown),
         due_at=score / 1000 if index == "delayed" else None,
         since=since,
         worker=lease[1] if len(lease) > 1 else "",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from conveyor.inspector.jobs import arguments_text, read_call
 from conveyor.outcome import decode_settled
+from conveyor.redaction import is_secret, no_labels, redacted_text
+
+if TYPE_CHECKING:
+    from conveyor.redaction import Labels, LabelsOf
 
 #: Characters of a preview.
 ROOM = 80
 #: How a text begins in msgpack: the byte, and in how many bytes its length follows.
 _LENGTHS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 _UNSEEN = re.compile(r"[^\w!-~]+")
+_NAME = re.compile(r"[\w-]+")
 
 
 class Preview(NamedTuple):
@@ -25,29 +30,41 @@ class Preview(NamedTuple):
     put_at: float | None
 
 
-def preview(data: bytes, size: int) -> Preview:
-    """Give the preview of a job of `size` bytes, of which `data` are the first, or all."""
+def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels) -> Preview:
+    """Give the preview of a job of `size` bytes, of which `data` are the first, or all; `labels_of` as in `stories`.
+
+    Which value is whose cannot be told of a part. So where a secret may be in it, nothing of it is shown.
+    """
     if len(data) >= size:
         call = read_call(data)
         if call is None:
             return Preview("?", f"undecodable, {size:,} bytes" if size else "", None)
-        return Preview(call.task, arguments_text(call, ROOM), call.put_at)
+        return Preview(call.task, arguments_text(call, labels_of, ROOM), call.put_at)
     if not data:
         return Preview("?", f"… ({size:,} bytes)", None)
     task, rest = _task(data)
     if task is None:
         return Preview("?", f"undecodable, {size:,} bytes", None)
     text = _UNSEEN.sub(" ", rest.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}", " ")).strip()
-    return Preview(task, f"{text[:ROOM]}… ({size:,} bytes)", None)
+    if _may_tell(text, labels_of(task)):
+        text = ""
+    return Preview(task, f"{redacted_text(text)[:ROOM]}… ({size:,} bytes)", None)
+
+
+def _may_tell(text: str, labels: Labels) -> bool:
+    """Tell whether a secret may be in the text of a job that is cut."""
+    if labels.hidden or any(map(is_secret, labels.names)):
+        return True
+    return any(is_secret(name) for name in _NAME.findall(text))
 
 
 def error(reason: bytes) -> tuple[str, str]:
-    """Give kind and message of what a dead job ended with, as far as its first bytes tell."""
+    """Give kind and message, without secrets, of what a dead job ended with, as far as its first bytes tell."""
     try:
         failed = decode_settled(reason).error()
     except (msgspec.MsgspecError, ValueError, TypeError):
         return _cut_error(reason)
-    return (getattr(failed, "kind", ""), getattr(failed, "reason", ""))
+    return getattr(failed, "kind", ""), redacted_text(getattr(failed, "reason", ""))
 
 
 def _task(data: bytes) -> tuple[str | None, bytes]:
@@ -77,4 +94,4 @@ def _cut_error(reason: bytes) -> tuple[str, str]:
         return "", ""
     kind, rest = _text(rest[1:])
     message, _ = _text(rest)
-    return kind or "", message or ""
+    return kind or "", redacted_text(message or "")

@@ -18,6 +18,17 @@ def names() -> Query[list[str]]:
     return Query((plain.queues(),), lambda answers: list(answers[0]))
 
 
+def memory(queues: Sequence[str]) -> Query[dict[str, int]]:
+    """How many bytes of the server's memory the jobs of each queue take that are not over; about, from five samples."""
+    told = tuple(plain.memory(queue, index) for queue in queues for index in ("jobs", "ready"))
+
+    def read(answers: Sequence[int]) -> dict[str, int]:
+        pairs = zip(queues, answers[::2], answers[1::2], strict=True)
+        return {queue: jobs + ready for queue, jobs, ready in pairs}
+
+    return Query(told, read)
+
+
 def counts(queues: Sequence[str]) -> Query[dict[str, Count]]:
     """How many jobs are where, by queue."""
     return Query(

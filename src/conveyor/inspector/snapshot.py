@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from conveyor.control import ConsumerReport, WorkerReport
 
-#: Seconds of a sample at least, for a rate to be worth saying.
+#: Seconds between two samples at least, for a rate to be worth saying; else that of before is said again.
 SHORTEST = 0.2
 
 
@@ -91,8 +91,9 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
     counts = {name: sample.counts[name] for name in sample.names if name in sample.counts}
     rates = {
         name: _rate(count, before.queues.get(name), seconds)
-        for name, count in counts.items()
         if seconds >= SHORTEST
+        else before.rates.get(name, Rate())
+        for name, count in counts.items()
     }
     order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
     return Snapshot(sample.at, counts, order, rates, sample.names, sample.consumers, sample.operations)

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from conveyor import control
 from conveyor.inspector.jobs import OVER, read_call
 from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
-from conveyor.redaction import Labels, preview, redacted_arguments
+from conveyor.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
 from conveyor.store import commands, records
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from conveyor.call import Call
     from conveyor.outcome import Run
+    from conveyor.redaction import LabelsOf
     from conveyor.store.commands import State
     from conveyor.store.records import Entry
-
-    LabelsOf = Callable[[str], Labels]
 
 #: Log lines of one story, and of one look for new ones.
 MOST_LINES = 500
@@ -90,7 +90,7 @@ class JobStory:
     """The first 256 of them, where they are no job."""
 
 
-def story(queue: str, job_id: str, labels_of: LabelsOf = lambda _: Labels()) -> Query[JobStory | None]:
+def story(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[JobStory | None]:
     """What is known of a job; None if nothing is.
 
     `labels_of` says what is known of a task's arguments, as `conveyor.tasks.registry.labels`. Of a task that it does
@@ -231,6 +231,7 @@ def _last(settled: Settled, run: Run) -> Attempt:
     if settled.state in {"failed", "lost"}:
         error = settled.error()
         kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
+    message = redacted_text(message)
     return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
 
 
@@ -238,7 +239,8 @@ def _attempts(items: Sequence[bytes]) -> list[Attempt]:
     found = []
     for data in items:
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            found.append(decode_attempt(data))
+            one = decode_attempt(data)
+            found.append(structs.replace(one, message=redacted_text(one.message)))
     return found
 
 

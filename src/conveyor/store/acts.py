@@ -12,15 +12,41 @@ if TYPE_CHECKING:
 
 #: Acts that are kept; the server drops the oldest in pieces of about a hundred.
 MOST_ACTS = 10_000
+#: Pairs of action and outcome that are counted apart; what more there are counts as `other`.
+MOST_COUNTED = 200
 #: Seconds that an operation is remembered, and how many are.
 OPERATION_KEEP, MOST_OPERATIONS = 7 * 86400, 1000
 
 
-def record(data: bytes) -> Command:
-    """Write one act to the audit trail, on a full server too; answers its id there."""
-    return Command(
-        (1, keys.AUDIT, data, MOST_ACTS), scripts.load_plain("record"), read=lambda reply: reply.decode()
+def record(data: bytes, action: str, outcome: str) -> Command:
+    """Write one act to the audit trail and count it, on a full server too; answers its id there.
+
+    `action` and `outcome` are words, without spaces.
+    """
+    words = (
+        2,
+        keys.AUDIT,
+        keys.ACTS,
+        data,
+        MOST_ACTS,
+        f"{action} {outcome}",
+        f"other {outcome}",
+        MOST_COUNTED,
     )
+    return Command(words, scripts.load_plain("record"), read=lambda reply: reply.decode())
+
+
+def act_counts() -> Command:
+    """Answer how many acts there were in all time, by action and outcome."""
+
+    def read(reply: Sequence[bytes]) -> dict[tuple[str, str], int]:
+        found = {}
+        for field, count in zip(reply[::2], reply[1::2], strict=True):
+            action, _, outcome = field.decode(errors="replace").partition(" ")
+            found[action, outcome] = int(count)
+        return found
+
+    return Command(("HGETALL", keys.ACTS), read=read)
 
 
 def acts(before_id: str, count: int) -> Command:

@@ -39,20 +39,22 @@ _SOON = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED", "BUSY", "TRYAGAIN", "
 class Client:
     """Runs commands on one server, from any thread; each call borrows a connection of its own.
 
-    Every command may be sent twice without harm, so one that got no answer is sent again, for `patience` seconds.
-    A connection with an answer still to come is closed, never reused.
+    Every command may be sent twice without harm, so one that got no answer is sent again, for `patience` seconds; a
+    call takes `within` seconds at most, if that is said. A connection with an answer still to come is never reused.
     """
 
     def __init__(
-        self, url: str, *, patience: float = PATIENCE, revive: Callable[[], object] | None = None
+        self,
+        url: str,
+        *,
+        patience: float = PATIENCE,
+        within: float | None = None,
+        revive: Callable[[], object] | None = None,
     ) -> None:
-        self.url = url
-        self.patience = patience
-        self.revive = revive
+        self.url, self.patience, self.within, self.revive = url, patience, within, revive
         self._make = _maker(url)
         self._idle: list[AbstractConnection] = []
-        self._process = os.getpid()
-        self._fork_lock = threading.Lock()
+        self._process, self._fork_lock = os.getpid(), threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Client {shown(self.url)}>"
@@ -81,7 +83,8 @@ class Client:
         self, commands: Sequence[Command], patience: float | None, within: float | None
     ) -> list[Any]:
         """Send and receive; again and again while the server does not answer and patience lasts."""
-        end = None if within is None else clock.Deadline(within)
+        limit = self.within if within is None else within
+        end = None if limit is None else clock.Deadline(limit)
         deadline = clock.Deadline(self.patience if patience is None else patience)
         attempt = 0
         while True:
@@ -118,8 +121,7 @@ class Client:
         if self._process != os.getpid():  # after a fork the parent goes on using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
-                    self._idle = []
-                    self._process = os.getpid()
+                    self._idle, self._process = [], os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
@@ -140,9 +142,8 @@ class Client:
         cause = error.__cause__ or error.__context__
         reason = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
         hint = "is it running, and is the address right? `conveyor doctor` looks closer"
-        return StoreUnavailable(
-            f"no answer from the server at {shown(self.url)}: {reason.lower()}", hint=hint
-        )
+        message = f"no answer from the server at {shown(self.url)}: {reason.lower()}"
+        return StoreUnavailable(message, hint=hint)
 
     def _translated(self, error: Exception) -> StoreError:
         text = str(error)
@@ -221,9 +222,8 @@ def exchange(
 
 def send(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> None:
     """Send commands on one connection without waiting for the answers."""
-    connection.send_packed_command(
-        [b"".join([_packed(command, again=again) for command in commands])], check_health=False
-    )
+    packed = b"".join([_packed(command, again=again) for command in commands])
+    connection.send_packed_command([packed], check_health=False)
 
 
 def receive(

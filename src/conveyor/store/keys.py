@@ -69,6 +69,8 @@ QUEUES = "conveyor:queues"
 """set: names of all queues that were ever put to"""
 AUDIT = "conveyor:audit"
 """stream: what people did, one msgpack blob `act` each; about 10,000"""
+ACTS = "conveyor:acts"
+"""hash: action and outcome of what people did, as `pause_queue done` -> how often; 200 fields"""
 OPERATIONS = "conveyor:operations"
 """zset: operation -> when it began, seconds since 1970 by the server's clock; 1,000 at most"""
 

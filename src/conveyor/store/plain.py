@@ -179,6 +179,13 @@ def fields(queue: str, name: str, ids: Sequence[str]) -> Command:
     return Command(("HMGET", keys.key(queue, name), *ids))
 
 
+def memory(queue: str, index: str) -> Command:
+    """Answer the bytes that one of a queue's keys takes, about; 0 where it is not there."""
+    return Command(
+        ("MEMORY", "USAGE", keys.key(queue, index), "SAMPLES", 5), read=lambda reply: int(reply or 0)
+    )
+
+
 def info(section: str) -> Command:
     """Answer a section of the server's facts by name."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.inspector import INDEXES, failures, history, listing
 from conveyor.store.query import Query
+from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +41,10 @@ def jobs(wish: Wish) -> Query[list[JobRow]]:
         return Query((), lambda _: [])
     if wish.text:
         wanted = listing.Wanted(text=wish.text)
-        found = listing.search(wish.queue, wish.state, wanted, budget=SEARCHED, most=MOST_ROWS)
+        limits = listing.Limits(SEARCHED, MOST_ROWS)
+        found = listing.search(wish.queue, wish.state, wanted, "", limits, registry.labels)
         return Query(found.commands, lambda answers: found.read(answers).rows)
-    page = listing.page(wish.queue, wish.state, count=MOST_ROWS)
+    page = listing.page(wish.queue, wish.state, count=MOST_ROWS, labels_of=registry.labels)
     return Query(page.commands, lambda answers: page.read(answers).rows)
 
 

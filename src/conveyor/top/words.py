@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from conveyor.redaction import redacted
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from rich.style import StyleType
@@ -34,8 +34,8 @@ _GROUPED_UP_TO = 1_000_000
 
 
 def clean(text: str) -> str:
-    """Give a foreign text in one line: nothing in it steers a terminal, and addresses have no passwords."""
-    return "".join(letter if letter.isprintable() else "·" for letter in str(redacted(text)))
+    """Give a foreign text in one line: nothing in it steers a terminal, and it has no secrets."""
+    return "".join(letter if letter.isprintable() else "·" for letter in redacted_text(text))
 
 
 def shown(text: str) -> str:

@@ -17,3 +17,7 @@ def pay(card: str) -> None:
 @task(name="refuse", queue="work", retries=1, first_delay=0.01)
 def refuse(user: str, password: str) -> None:
     raise PermissionError(f"{user} may not come in")
+
+
+def blurt(api_key: str) -> None:
+    raise ValueError(f"token={api_key}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from asking import PASSWORD
 
 from conveyor.dashboard.access.passwords import hashed
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.users import Users
 
-from .guarded_page import PASSWORD, Page
+from .guarded_page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from asking import FORM, PASSWORD, ask_all
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
@@ -16,17 +15,11 @@ from conveyor.dashboard.guard import Guard, access_of, allowed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import httpx
     from starlette.requests import Request
     from starlette.responses import Response
 
     from conveyor.dashboard.access.policy import Policy
-
-PASSWORD = "correct horse"
-ORIGIN = "http://localhost:9181"
-#: What the page's own scripts send.
-OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
-#: What the page's own login form sends.
-FORM = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
 
 
 class Page:
@@ -105,25 +98,10 @@ class Page:
         return self.post("/login", data={"name": name, "password": password}, headers=FORM, **options)
 
     def ask_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
-        """Send requests at the same time. Their option `peer` is the address they come from, `root` a root path."""
-
-        async def one(method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-            transport = httpx.ASGITransport(
-                self.guard,
-                client=(options.pop("peer", "127.0.0.1"), 50000),
-                root_path=options.pop("root", ""),
-                raise_app_exceptions=False,
-            )
-            cookies = options.pop("cookies", None)
-            async with httpx.AsyncClient(
-                transport=transport, base_url=options.pop("base", ORIGIN), cookies=cookies
-            ) as client:
-                return await client.request(method, path, **options)
-
-        async def gathered() -> list[httpx.Response]:
-            return await asyncio.gather(*(one(*request) for request in requests))
-
-        return asyncio.run(gathered())
+        """Send requests at the same time; a fault of the page is an answer."""
+        return ask_all(
+            self.guard, [(method, path, {"faults": False, **options}) for method, path, options in requests]
+        )
 
 
 def session_of(response: httpx.Response) -> dict[str, str]:

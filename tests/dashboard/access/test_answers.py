@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from asking import FORM, OWN
 
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problem import LoginForm, Problem
 from conveyor.dashboard.guard import Guard
 
-from .guarded_page import FORM, OWN, code_of
+from .guarded_page import code_of
 
 CSP = {
     "default-src 'self'",

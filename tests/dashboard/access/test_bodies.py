@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asking import FORM, OWN
 
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.policy import BODY_LIMIT
 
-from .guarded_page import FORM, OWN, code_of
+from .guarded_page import code_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

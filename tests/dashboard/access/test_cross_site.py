@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from asking import FORM, ORIGIN
 
-from .guarded_page import FORM, ORIGIN, code_of, session_of
+from .guarded_page import code_of, session_of
 
 JSON = {"content-type": "application/json"}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asking import OWN
 
 from conveyor.dashboard.access.faults import BadPolicy
 from conveyor.dashboard.access.hosts import read_hosts
 
-from .guarded_page import OWN, code_of
+from .guarded_page import code_of
 
 HOSTS = read_hosts(["Queue.corp.com", "exact.corp.com:8443"])
 

@@ -10,10 +10,11 @@ import time
 from typing import Any
 
 import pytest
+from asking import FORM, ORIGIN, OWN, PASSWORD
 
 from conveyor.dashboard.access.session import LIFETIME, Sessions
 
-from .guarded_page import FORM, ORIGIN, OWN, PASSWORD, session_of
+from .guarded_page import session_of
 
 SECRET = b"a secret of 32 bytes or some more"
 

@@ -7,13 +7,12 @@ import os
 from typing import Any
 
 import pytest
+from asking import PASSWORD
 
 from conveyor.dashboard.access import passwords
 from conveyor.dashboard.access.faults import BadFile, BadPolicy
 from conveyor.dashboard.access.rights import Role
 from conveyor.dashboard.access.users import Users
-
-from .guarded_page import PASSWORD
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asking import FORM, OWN
 
 from conveyor.dashboard.access.faults import BadPolicy
 from conveyor.dashboard.access.proxy import Identities, Proxies
 from conveyor.dashboard.access.rights import Role
-
-from .guarded_page import FORM, OWN
 
 PROXY, OTHER = "192.0.2.10", "192.0.2.99"
 ROLES = {"admin@corp.com": Role.ADMIN, "vera@corp.com": Role.VIEWER}

@@ -6,11 +6,12 @@ import itertools
 from typing import Any
 
 import pytest
+from asking import OWN
 
 from conveyor.dashboard.access.rights import ALL_RIGHTS, RIGHTS, Access, Role
 from conveyor.dashboard.guard import allowed
 
-from .guarded_page import OWN, code_of
+from .guarded_page import code_of
 
 RIGHT_NAMES = ("look", "inspect", "act", "kill", "purge")
 TABLE = {

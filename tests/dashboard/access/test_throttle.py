@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asking import FORM, PASSWORD
 
 from conveyor.dashboard.access import throttle as module
 from conveyor.dashboard.access.throttle import Throttle
-
-from .guarded_page import FORM, PASSWORD
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.users import Users

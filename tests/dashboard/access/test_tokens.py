@@ -6,12 +6,13 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from asking import PASSWORD
 
 from conveyor.dashboard.access.faults import BadFile
 from conveyor.dashboard.access.rights import Role
 from conveyor.dashboard.access.users import Tokens
 
-from .guarded_page import PASSWORD, session_of
+from .guarded_page import session_of
 
 TODAY = dt.datetime.now(dt.UTC).date()
 JSON = {"content-type": "application/json"}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from asking import OWN, ask
 from starlette.applications import Starlette
 
 from conveyor.actions import OperationRunner
@@ -17,11 +16,10 @@ from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
 
 if TYPE_CHECKING:
+    import httpx
+
     from conveyor.dashboard.access.asgi import Scope
     from conveyor.store import Client
-
-ORIGIN = "http://localhost:9181"
-OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
 
 
 def access_by_header(scope: Scope) -> Access | None:
@@ -56,13 +54,7 @@ class Api:
             **(OWN if method not in {"GET", "HEAD"} else {}),
             **options.pop("headers", {}),
         }
-
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.guard, client=("127.0.0.1", 50000))
-            async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-                return await client.request(method, path, headers=headers, **options)
-
-        return asyncio.run(send())
+        return ask(self.guard, method, path, headers=headers, **options)
 
     def get(self, path: str, who: str = "admin", **params: Any) -> Any:
         """GET below /api/v1, which must work, and give its JSON."""

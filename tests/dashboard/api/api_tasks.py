@@ -59,3 +59,10 @@ def linger(seconds: float = 60.0) -> None:
 def fail(why: str = "no reason") -> None:
     """Fail."""
     raise ValueError(why)
+
+
+@task(name="deliver", queue="alpha")
+def deliver(address: str, api_key: str, text: str = "") -> None:
+    """Fail, and be careless about what it was given."""
+    current_job().log(f"Authorization: Bearer {api_key}")
+    raise ValueError(f"refused, api_key={api_key}")

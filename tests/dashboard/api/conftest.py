@@ -11,15 +11,11 @@ import pytest
 from conveyor.dashboard import known_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
 
 from api_kit import Api
-from consumer_kit import alone, consume, path, queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["alone", "api", "consume", "path", "queue"]
 
 
 @pytest.fixture

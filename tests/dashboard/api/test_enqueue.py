@@ -52,21 +52,26 @@ def test_options_say_where_when_and_how_often(api: Api) -> None:
 )
 def test_options_out_of_bounds_are_refused(api: Api, changes: dict[str, Any]) -> None:
     assert api.refusal("POST", "/jobs", {"task": "fail", **changes}) == (422, "bad-body")
+    told = api.post("/tasks/fail/preview", changes)  # browsers write each 4xx to their console
+    assert not told["ok"]
+    (option,) = changes
+    assert told["errors"][""].startswith(f"{option}: ")
 
 
 def test_every_wrong_argument_is_named(api: Api) -> None:
     body = {"arguments": {"times": "x", "other": "1", "tone": "rude"}}
-    response = api.ask("POST", "/api/v1/tasks/greet/preview", json=body)
-    assert response.status_code == 422
-    assert set(response.json()["errors"]) == {"name", "times", "other", "tone"}
+    told = api.post("/tasks/greet/preview", body)
+    assert (told["ok"], told["command"]) == (False, "")
+    assert set(told["errors"]) == {"name", "times", "other", "tone"}
     assert api.refusal("POST", "/jobs", {"task": "greet", **body}) == (422, "bad-values")
     assert api.refusal("GET", "/queues/alpha") == (404, "unknown-queue")  # nothing was put
 
 
 def test_what_the_task_itself_refuses_is_told(api: Api) -> None:
     assert api.refusal("POST", "/jobs", {"task": "greet", "arguments": {"name": " "}}) == (422, "bad-input")
-    response = api.ask("POST", "/api/v1/tasks/greet/preview", json={"arguments": {"name": "broken"}})
-    assert "ZeroDivisionError" in response.json()["errors"][""]
+    told = api.post("/tasks/greet/preview", {"arguments": {"name": "broken"}})
+    assert not told["ok"]
+    assert "ZeroDivisionError" in told["errors"][""]
 
 
 def test_the_same_key_puts_one_job(api: Api) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Page, sync_playwright
+from mounting_kit import by_uvicorn
 
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard, known_tasks
@@ -21,7 +17,7 @@ from conveyor.inspector.snapshot import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+    from playwright.sync_api import Browser, Page
 
 
 def view(client: Any = None, **filters: str) -> Any:
@@ -76,35 +72,26 @@ def test_what_is_not_there_is_told() -> None:
 def address(one_server: Any) -> Iterator[str]:
     """Serve the page of the test's server, to everybody as an admin."""
     app = create_dashboard(one_server.url, auth=Policy(), tasks=["api_tasks"])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", proxy_headers=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = server.force_exit = True
-    thread.join(10)
+    with by_uvicorn(app, ws="none", proxy_headers=False) as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """Give a browser's page that fails the test on any fault of a script."""
-    path = shutil.which("chromium")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=list(OPTIONS))
-        page = browser.new_page(viewport={"width": 360, "height": 800})
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        yield page
-        browser.close()
-        assert faults == []
+def page(chromium: Browser) -> Iterator[Page]:
+    """Give a phone's page that fails the test on any fault of a script."""
+    page = chromium.new_page(viewport={"width": 360, "height": 800})
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    page.close()
+    assert faults == []
 
 
 def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     address: str, page: Page, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
+    said: list[str] = []
+    page.on("console", lambda one: said.append(one.text))
     page.goto(f"{address}/enqueue?task=greet")
     page.get_by_text("Still to give: name").wait_for()
     page.get_by_label("name").fill("Bob's")
@@ -118,6 +105,12 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     ).wait_for()
     assert page.get_by_label("times").get_attribute("aria-invalid") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Priority, 0 to 255").fill("256")
+    page.get_by_text("priority: ").wait_for()
+    page.get_by_label("Priority, 0 to 255").fill("255")
+    page.get_by_text("--priority 255").wait_for()
+    assert said == []  # browsers write each answer that is a refusal to their console
     page.get_by_label("times").press("Enter")
     page.wait_for_url("**/jobs/*?queue=alpha")
     assert Queue("alpha", store=one_server.client).count().ready == 1

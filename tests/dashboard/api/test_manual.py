@@ -31,6 +31,7 @@ def test_the_table_of_metrics_is_what_a_working_server_gives(
     api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}, "queue": queue.name})
     consume(workers=1, modules=("api_tasks",))
     eventually(lambda: "conveyor_job_run_seconds" in api.ask("GET", "/metrics").text)
+    eventually(lambda: "conveyor_worker_heartbeat_age_seconds" in api.ask("GET", "/metrics").text)
     text = api.ask("GET", "/metrics").text
     told = [tuple(line.split()[2:]) for line in text.splitlines() if line.startswith("# TYPE")]
     listed = [(name.strip("`"), kind) for name, kind, _ in rows("metrics")]

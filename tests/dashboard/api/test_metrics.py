@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metrics_kit import number, numbers
 from prometheus_client.parser import text_string_to_metric_families
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.metrics import Metric, Value, exposition
+from conveyor.dashboard.exposition import Metric, Value, exposition
 
 if TYPE_CHECKING:
     from api_kit import Api
 
     from conveyor import Queue
-
-
-def numbers(api: Api) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    response = api.ask("GET", "/metrics", "viewer")
-    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-    return {
-        (one.name, frozenset(one.labels.items())): one.value
-        for family in text_string_to_metric_families(response.text)
-        for one in family.samples
-    }
-
-
-def number(api: Api, name: str, **labels: str) -> float | None:
-    return numbers(api).get((f"conveyor_{name}", frozenset(labels.items())))
 
 
 def test_what_is_there_is_counted(api: Api) -> None:

@@ -75,7 +75,9 @@ def dashboard(one_server: Any, shared_dashboard: Callable[[str], Dashboard]) -> 
 
 
 @pytest.fixture
-def serve(one_server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Dashboard]]:
+def serve(
+    one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
+) -> Iterator[Callable[..., Dashboard]]:
     """Give the function that starts a page's process of the test's own: words of its command line, its environment."""
     started: list[Dashboard] = []
 
@@ -116,7 +118,9 @@ def queue(one_server: Any) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def consume(one_server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Command]]:
+def consume(
+    one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
+) -> Iterator[Callable[..., Command]]:
     """Give the function that starts `conveyor consume` with some queues and workers, and waits until it is heard of."""
     started: list[Command] = []
 

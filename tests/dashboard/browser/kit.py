@@ -41,7 +41,12 @@ class Command:
         """Start it."""
         with self.said.open("w") as file:
             self.process = subprocess.Popen(
-                self.words, env=self.env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=self.said.parent
+                self.words,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=self.said.parent,
             )
 
     def end(self) -> None:
@@ -66,7 +71,9 @@ class Command:
 class Dashboard(Command):
     """The page's process; restarted, it has the same port."""
 
-    def __init__(self, url: str, folder: Path, eventually: Callable[..., Any], *words: str, **env: str) -> None:
+    def __init__(
+        self, url: str, folder: Path, eventually: Callable[..., Any], *words: str, **env: str
+    ) -> None:
         self.eventually = eventually
         super().__init__(
             ["dashboard", "-p", "0", "--tasks", "browser_tasks", *words],

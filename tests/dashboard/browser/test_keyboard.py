@@ -60,7 +60,9 @@ def test_a_job_is_cancelled_and_its_log_read_by_keys(
     with page.expect_navigation():
         typist.press("Enter")
     view.is_live()
-    expect(page.locator("tr[data-row]")).to_have_count(1)  # its queue is so new that it may be seen a second later
+    expect(page.locator("tr[data-row]")).to_have_count(
+        1
+    )  # its queue is so new that it may be seen a second later
     typist.press("j")
     expect(page.locator("tr.chosen th a")).to_be_focused()
     with page.expect_navigation():

@@ -53,7 +53,9 @@ class Window:
 
     def is_live(self, page: Page | None = None) -> None:
         """Wait until the page says that it is live."""
-        expect((page or self.page).locator(".live")).to_have_attribute("data-live-state", re.compile("live|slowed"))
+        expect((page or self.page).locator(".live")).to_have_attribute(
+            "data-live-state", re.compile("live|slowed")
+        )
 
     def comes_true(self, expression: str, page: Page | None = None) -> Any:
         """Wait until an expression of JavaScript is true, and give it. The page's own policy forbids waiting in it."""

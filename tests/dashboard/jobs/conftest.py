@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "consumer" / "support"))
 
-from consumer_kit import alone, consume, path, queue
 from pages_kit import Line, Role, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["alone", "consume", "path", "queue"]
 
 
 @pytest.fixture

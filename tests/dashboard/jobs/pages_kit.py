@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from asking import ask
 from selectolax.lexbor import LexborHTMLParser
 
 from conveyor import codec, ids
@@ -19,10 +18,13 @@ from conveyor.outcome import Done, Fail, Retry, describe_text
 from conveyor.redaction import preview
 from conveyor.store import commands, keys, plain
 from conveyor.store.answers import PutPlace
+from conveyor.tasks import registry
 
 if TYPE_CHECKING:
+    import httpx
     from selectolax.lexbor import LexborNode
 
+    from conveyor.call import Call
     from conveyor.store import Client
 
 _numbers = itertools.count(1)
@@ -40,6 +42,12 @@ def call(task: str, *args: Any, **kwargs: Any) -> bytes:
     options = codec.encode([2, 1.0, None, 3600.0])
     parts = (task, list(args), kwargs, 1_790_000_000.0)
     return b"\x95" + b"".join(codec.encode(part) for part in parts) + options
+
+
+def preview_as_worker(job: Call) -> str:
+    """Give the line of arguments that a worker keeps, who knows the task."""
+    labels = registry.labels(job.task)
+    return preview(job, labels.names, hidden=labels.hidden)
 
 
 class Line:
@@ -96,7 +104,7 @@ class Line:
     def _end(self, data: bytes, outcome: Any) -> str:
         job_id = self.put(data)
         batch = self._take("host-ab12/3")
-        settler = Settler("host-ab12/3", preview)
+        settler = Settler("host-ab12/3", preview_as_worker)
         settler.begin(self.name, batch.token, sampled=False)
         job = decode_call(data)
         settler.add(job_id, job, outcome, 0.25, 0)
@@ -148,13 +156,7 @@ class Visitor:
 
     def see(self, address: str, **filters: Any) -> Seen:
         """Ask for a page."""
-
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.get(address, params=filters or None)
-
-        return Seen(asyncio.run(ask()))
+        return Seen(ask(self._app, "GET", address, params=filters or None))
 
 
 __all__ = ["TRACEBACK", "Line", "Role", "Seen", "Visitor", "call"]

@@ -60,6 +60,7 @@ class Jobs:
     )
     first: Annotated[int, typer.Option(metavar="PLACE", min=0, help="Leave out so many.")] = 0
     count: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show so many at most.")] = 50
+    tasks: TaskModules = field(default_factory=list)
     json: Json = False
 
 
@@ -72,6 +73,7 @@ class JobShown:
     stack: Annotated[
         bool, typer.Option("--stack", metavar="", help="Where the code is that runs it: its Python stacks.")
     ] = False
+    tasks: TaskModules = field(default_factory=list)
     json: Json = False
 
 

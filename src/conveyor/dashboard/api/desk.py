@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.timings import TimedClient
 
 if TYPE_CHECKING:
     from conveyor.actions import OperationRunner
@@ -27,12 +28,19 @@ class ApiDesk:
     sampler: Sampler
     operations: OperationRunner
     policy: Policy = field(default_factory=Policy)
+    acting: Client = field(init=False)
+    """What people do goes by this client, so that it is timed apart."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "acting", TimedClient(self.client, self.sampler.timings, "act"))
 
     def ask(self, query: Query[Any]) -> Any:
         """Ask the server in one round trip; raises StoreUnavailable soon where it is away."""
         if not query.commands:
             return query.read([])
-        return query.read(self.client.run_all(query.commands, patience=PATIENCE, within=WITHIN))
+        with self.sampler.timings.timed("page"):
+            answers = self.client.run_all(query.commands, patience=PATIENCE, within=WITHIN)
+        return query.read(answers)
 
     def snapshot(self) -> Snapshot:
         """Give the counts of all queues and the reports of all workers, one step old at most."""

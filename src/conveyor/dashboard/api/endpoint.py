@@ -65,7 +65,7 @@ class Asked:
         """Give what whoever asks can do, in their name."""
         place = self.desk.policy.proxies.client(self.scope) or "unknown"
         origin = f"api {place}" if access.source == "token" else f"page {place}"
-        return Actions(self.desk.client, Actor(access.who, origin))
+        return Actions(self.desk.acting, Actor(access.who, origin))
 
     @property
     def key(self) -> str:
@@ -102,6 +102,8 @@ class Endpoint:
     """The queue is only known when the job, the task or the operation is: `do` checks the right on it."""
     keyed: bool = False
     """It heeds the header Idempotency-Key."""
+    typed: bool = False
+    """The body is still being typed: what is wrong in it is the answer, no refusal, and `do` says it."""
 
     def read_query(self, given: Mapping[str, str]) -> Any:
         """Give the query's parameters; 422 where one is unknown or out of bounds."""
@@ -124,7 +126,7 @@ class Endpoint:
     def run(self, asked: Asked) -> tuple[bytes, int]:
         """Check the right, do it, and give the answer's JSON and status."""
         queue = asked.queue
-        if queue:
+        if queue and not self.typed:
             _check_queue(queue, in_path="queue" in asked.parts)
         asked.allowed("look" if self.late else self.right, queue)
         told = self.do(asked)

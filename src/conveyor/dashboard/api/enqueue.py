@@ -25,7 +25,7 @@ PATIENCE, SLICE = 2.0, 1000
 
 def _put(asked: Asked) -> job_answers.Put | Reply:
     body = asked.body
-    task = ordering.task_for(body.task, body)
+    task = ordering.task_for(body.task, body, ordering.options(body))
     queue = task.put.queue
     access = asked.allowed("act", queue)
     own_id = _own_id(asked, access.who)
@@ -62,7 +62,7 @@ def _own_id(asked: Asked, who: str) -> str:
 
 
 def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
-    queue = Queue(task.put.queue, store=asked.desk.client)
+    queue = Queue(task.put.queue, store=asked.desk.acting)
     names: list[str] = []
     for first in range(0, len(parts), SLICE):
         names += [one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)]

@@ -135,14 +135,23 @@ class Begin(Why, frozen=True, kw_only=True):
 
 
 class Preview(Struct, frozen=True, forbid_unknown_fields=True):
-    """An order as it is being typed: the text of each argument that is given."""
+    """An order as it is being typed: the text of each argument that is given. Its bounds are looked at later."""
 
     arguments: Annotated[dict[Short, Text], Meta(max_length=100)] = {}
+    queue: Short = ""
+    priority: float | None = None
+    delay: float | None = None
+    count: float = 1
+    split: bool = False
+
+
+class Options(Struct, frozen=True):
+    """The options of an order that can be put."""
+
     queue: MaybeQueue = ""
     priority: Priority | None = None
     delay: Delay | None = None
     count: Times = 1
-    split: bool = False
 
 
 class Enqueue(Why, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from conveyor.dashboard.api.answers import made
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -200,16 +201,19 @@ class Task(Struct, frozen=True):
 
 
 class PreviewAnswer(Struct, frozen=True):
-    """What would be put, as it would be typed elsewhere."""
+    """What would be put, as it would be typed elsewhere; or, where `ok` is false, what does not fit."""
 
-    command: str
+    ok: bool
+    command: str = ""
     """For a shell; empty where the command line has nothing like it."""
-    python: str
+    python: str = ""
+    errors: dict[str, str] = {}
+    """What is wrong with single arguments, by name; the empty name means all of them together, or an option."""
 
 
 def progress_of(given: control.Progress | None) -> Progress | None:
     """Give a job's progress for an answer."""
-    return None if given is None else made(Progress, given)
+    return None if given is None else made(Progress, given, message=redacted_text(given.message))
 
 
 def as_json(value: Any, room: int = 100_000) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
@@ -33,9 +34,11 @@ def _live(asked: Asked) -> job_answers.Jobs:
     wanted = listing.Wanted(query.task, query.worker, query.text)
     place = (query.queue, query.state)
     found = asked.desk.ask(
-        listing.search(*place, wanted, query.cursor, budget=SEARCHED, most=query.count)
+        listing.search(
+            *place, wanted, query.cursor, listing.Limits(SEARCHED, query.count), known_tasks.labels
+        )
         if any(wanted)
-        else listing.page(*place, query.cursor, query.count)
+        else listing.page(*place, query.cursor, query.count, labels_of=known_tasks.labels)
     )
     rows = [_row(one, query.state, shown=shown) for one in found.rows]
     return job_answers.Jobs(rows, found.next, found.total, not shown)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conveyor import ids
+from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.errors import BadCall
 from conveyor.inspector import stories, workers
-from conveyor.redaction import redacted
-from conveyor.tasks import registry
+from conveyor.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def _found(asked: Asked, right: Right) -> tuple[str, str]:
 
 def _one(asked: Asked) -> job_answers.Job:
     queue, job = _found(asked, "look")
-    story: JobStory | None = asked.desk.ask(stories.story(queue, job, registry.labels))
+    story: JobStory | None = asked.desk.ask(stories.story(queue, job, known_tasks.labels))
     if story is None:
         raise _unknown(job)
     shown = asked.may("inspect", queue)
@@ -82,8 +82,8 @@ def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, job_answers.
     try:
         error = settled.error()
         if error is not None:
-            kind, reason = getattr(error, "kind", ""), redacted(getattr(error, "reason", ""))
-            traceback = redacted(getattr(error, "traceback", ""))
+            kind, reason = getattr(error, "kind", ""), redacted_text(getattr(error, "reason", ""))
+            traceback = redacted_text(getattr(error, "traceback", ""))
             return None, job_answers.Failure(kind, reason if shown else None, traceback if shown else None)
         return (job_answers.as_json(redacted(settled.result())) if shown else None), None
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -96,7 +96,7 @@ def _log(asked: Asked) -> job_answers.Log:
     if not asked.may("inspect", queue):
         return job_answers.Log(None, after, hidden=True)
     lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
-    shown = [job_answers.LogLine(one.id, one.at, str(redacted(one.text))) for one in lines]
+    shown = [job_answers.LogLine(one.id, one.at, redacted_text(one.text)) for one in lines]
     return job_answers.Log(shown, shown[-1].id if shown else after, hidden=False)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conveyor.dashboard import known_tasks
+from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
 from conveyor.parameters import as_words, convert_value, parameters_of
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
 MOST_PUT = 10_000
 
 
-def task_for(name: str, asked: Enqueue | Preview) -> Task[..., Any]:
+def options(asked: Enqueue | Preview) -> Options:
+    """Give the options of an order; raises Faults for those out of bounds."""
+    faults, found = [], {}
+    for one in msgspec.structs.fields(Options):
+        try:
+            found[one.name] = msgspec.convert(getattr(asked, one.name), one.type, strict=False)
+        except msgspec.ValidationError as error:
+            faults.append(f"{one.name}: {error}")
+    if faults:
+        raise Faults(", ".join(faults), {"": ", ".join(faults)})
+    return Options(**found)
+
+
+def task_for(name: str, asked: Enqueue | Preview, chosen: Options) -> Task[..., Any]:
     """Give the task, with the options asked for; without its split unless that is asked for."""
     task = known_tasks.task_named(name)
     if not asked.split:
         task = known_tasks.one_job_of(task)
-    given = {"queue": asked.queue or None, "priority": asked.priority, "delay": asked.delay}
-    changes = {option: value for option, value in given.items() if value is not None}
+    changes = _given(chosen)
     return task.options(**changes) if changes else task
 
 
@@ -85,37 +98,37 @@ def _own(task: Task[..., Any], do: Callable[..., Any], arguments: Mapping[str, A
         raise BadInput(message[:500]) from error
 
 
-def command(task: Task[..., Any], arguments: Mapping[str, Any], asked: Enqueue | Preview) -> str:
+def command(task: Task[..., Any], arguments: Mapping[str, Any], chosen: Options) -> str:
     """Give the line for a shell that puts the same; empty where the command line would split it. Secrets are hidden."""
     own = known_tasks.task_named(task.name)
     if own.split is not None and task.split is None:
         return ""
     words = ["conveyor", "produce", task.name, *as_words(_shown(task, arguments), parameters_of(task))]
-    options = {"queue": asked.queue or None, "priority": asked.priority, "delay": asked.delay}
-    options["count"] = asked.count if asked.count != 1 else None
-    for option, value in options.items():
-        words += (
-            [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
-            if value is not None
-            else []
-        )
+    repeated = {"count": chosen.count} if chosen.count != 1 else {}
+    for option, value in {**_given(chosen), **repeated}.items():
+        words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     for module in known_tasks.modules():
         words += ["--tasks", module]
     return shlex.join(words)
 
 
-def python(task: Task[..., Any], arguments: Mapping[str, Any], asked: Enqueue | Preview) -> str:
+def python(task: Task[..., Any], arguments: Mapping[str, Any], chosen: Options) -> str:
     """Give the same as Python. Secrets are hidden."""
     name = task.function.__name__
     shown = _shown(task, arguments)
-    options = {"queue": asked.queue or None, "priority": asked.priority, "delay": asked.delay}
-    changes = ", ".join(f"{option}={value!r}" for option, value in options.items() if value is not None)
+    changes = ", ".join(f"{option}={value!r}" for option, value in _given(chosen).items())
     call = f"{name}.options({changes})" if changes else name
     line = f"{call}.submit({', '.join(f'{one}={value!r}' for one, value in shown.items())})"
     start = f"from {task.function.__module__} import {name}\n"
     if task.split is not None:
         start, line = f"from conveyor.order import Order\n{start}", f"Order.place({call}, {shown!r})"
-    return start + (f"for _ in range({asked.count}):\n    {line}" if asked.count > 1 else line)
+    return start + (f"for _ in range({chosen.count}):\n    {line}" if chosen.count > 1 else line)
+
+
+def _given(chosen: Options) -> dict[str, Any]:
+    """Give the options that change the task's own."""
+    given = {"queue": chosen.queue or None, "priority": chosen.priority, "delay": chosen.delay}
+    return {option: value for option, value in given.items() if value is not None}
 
 
 def schema_of(parameter: Parameter) -> dict[str, Any]:

@@ -62,16 +62,20 @@ def _parameters(task: Task[..., Any]) -> list[job_answers.Parameter]:
 
 
 def _preview(asked: Asked) -> job_answers.PreviewAnswer:
-    task = ordering.task_for(asked.parts["name"], asked.body)
-    asked.allowed("act", task.put.queue)
-    arguments = ordering.read(task, asked.body.arguments)
+    name = asked.parts["name"]
+    asked.allowed("act", known_tasks.task_named(name).put.queue if not asked.body.queue else None)
     try:
+        options = ordering.options(asked.body)
+        task = ordering.task_for(name, asked.body, options)
+        asked.allowed("act", task.put.queue)
+        arguments = ordering.read(task, asked.body.arguments)
         ordering.check(task, arguments)
+    except Faults as error:
+        return job_answers.PreviewAnswer(ok=False, errors=error.by_name)
     except (BadCall, BadInput, TooLarge) as error:
-        raise Faults(str(error), {"": f"{error}. {error.hint}".strip(". ")}) from error
-    return job_answers.PreviewAnswer(
-        ordering.command(task, arguments, asked.body), ordering.python(task, arguments, asked.body)
-    )
+        return job_answers.PreviewAnswer(ok=False, errors={"": f"{error}. {error.hint}".strip(". ")})
+    command, python = (write(task, arguments, options) for write in (ordering.command, ordering.python))
+    return job_answers.PreviewAnswer(ok=True, command=command, python=python)
 
 
 ENDPOINTS = (
@@ -82,5 +86,6 @@ ENDPOINTS = (
         job_answers.PreviewAnswer,
         body=inputs.Preview,
         late=True,
+        typed=True,
     ),
 )

@@ -10,6 +10,7 @@ from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import workers as questions
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -30,9 +31,9 @@ def _list(asked: Asked) -> answers.Workers:
 
 
 def _seen(asked: Asked, report: ConsumerReport) -> ConsumerReport:
-    """Give a report without the jobs of queues that whoever asks may not look at."""
+    """Give a report without secrets, and without the jobs of queues that whoever asks may not look at."""
     workers = [
-        one
+        msgspec.structs.replace(one, message=redacted_text(one.message))
         if not one.queue or asked.may("look", one.queue)
         else msgspec.structs.replace(one, job="", task="", queue="", message="")
         for one in report.workers

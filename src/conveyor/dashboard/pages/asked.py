@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from conveyor import ids
 from conveyor.dashboard import known_tasks
-from conveyor.errors import BadCall, ConveyorError
+from conveyor.errors import BadCall
 from conveyor.inspector import stories
 from conveyor.store.query import Query, together
-from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.inspector.stories import JobStory
-    from conveyor.redaction import Labels
 
 #: Queues in which a job is looked for when nobody says in which it is.
 MOST_QUEUES = 200
@@ -35,25 +32,9 @@ def careful(make: Callable[[], Query[Any]]) -> Query[Any]:
         return Query((), lambda _: refused)
 
 
-def labels_of(task: str) -> Labels:
-    """Give by which names the arguments of a task are known, so that those that are secret can be told."""
-    _loaded()
-    return registry.labels(task)
-
-
-@functools.cache
-def _loaded() -> bool:
-    """Load the tasks that this process was told of; tried once, since what cannot be imported will not be later."""
-    try:
-        known_tasks.registry()
-    except ConveyorError:
-        return False
-    return True
-
-
 def story(queue: str, job_id: str) -> Query[JobStory | None]:
     """What is known of a job of one queue. Raises BadCall."""
-    return stories.story(ids.checked_queue(queue), ids.checked_id(job_id), labels_of)
+    return stories.story(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
 
 
 def story_anywhere(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:

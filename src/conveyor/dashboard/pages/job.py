@@ -15,7 +15,7 @@ from conveyor.dashboard.pages.asked import careful, story, story_anywhere
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
-from conveyor.redaction import redacted
+from conveyor.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
     shown: list[Line] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
-        text = str(redacted(_COLOURS.sub("", line.text)))[:LINE_ROOM]
+        text = redacted_text(_COLOURS.sub("", line.text))[:LINE_ROOM]
         cut = cut or len(line.text) > LINE_ROOM
         room -= len(text)
         if room < 0:
@@ -183,8 +183,8 @@ def _failure(settled: Settled | None) -> Failure | None:
     except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
         return Failure("?", "what is kept of it cannot be read", "", [])
     where = str(failure.innermost(traceback) or "")
-    text = str(redacted(traceback[-TRACEBACK_ROOM:]))
-    return Failure(kind, str(redacted(message)), where, failure.marked(text) if text.strip() else [])
+    text = redacted_text(traceback)[-TRACEBACK_ROOM:]
+    return Failure(kind, redacted_text(message), where, failure.marked(text) if text.strip() else [])
 
 
 def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:

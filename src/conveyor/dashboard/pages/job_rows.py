@@ -8,7 +8,7 @@ import msgspec
 
 from conveyor.dashboard.pages.asked import job_path
 from conveyor.dashboard.rendering import short
-from conveyor.redaction import redacted
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -92,12 +92,12 @@ def of_story(story: JobStory) -> Row:
 
 
 def shown(progress: control.Progress | None) -> control.Progress | None:
-    """Give how far a job is without passwords of addresses in what it says."""
-    if progress is None or "://" not in progress.message:
+    """Give how far a job is without secrets in what it says."""
+    if progress is None or not progress.message:
         return progress
-    return msgspec.structs.replace(progress, message=str(redacted(progress.message)))
+    return msgspec.structs.replace(progress, message=redacted_text(progress.message))
 
 
 def _line(message: str) -> str:
-    """Give the beginning of a message in one line, without passwords of addresses."""
-    return short(str(redacted(" ".join(message[:1000].split()))), ROOM)
+    """Give the beginning of a message in one line, without secrets."""
+    return short(redacted_text(" ".join(message[:1000].split())), ROOM)

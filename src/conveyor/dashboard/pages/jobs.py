@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor.dashboard import known_tasks
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, href, story_anywhere
@@ -154,7 +155,7 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
 
 
 def _paged(filters: Filters) -> Query[Listed]:
-    asked = listing.page(filters.queue, filters.state, filters.cursor, ROWS)
+    asked = listing.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=known_tasks.labels)
 
     def read(answers: Any) -> Listed:
         page = asked.read(answers)
@@ -166,7 +167,9 @@ def _paged(filters: Filters) -> Query[Listed]:
 
 def _searched(filters: Filters) -> Query[Listed]:
     wanted = listing.Wanted(filters.task, filters.worker, filters.text)
-    asked = listing.search(filters.queue, filters.state, wanted, filters.cursor, budget=BUDGET, most=ROWS)
+    place = (filters.queue, filters.state)
+    limits = listing.Limits(BUDGET, ROWS)
+    asked = listing.search(*place, wanted, filters.cursor, limits, known_tasks.labels)
 
     def read(answers: Any) -> Listed:
         found = asked.read(answers)

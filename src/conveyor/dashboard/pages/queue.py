@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor.dashboard import known_tasks
 from conveyor.dashboard.figures import Figures, figures, span_named
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
@@ -57,7 +58,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
     queue = wanted.parts["queue"]
     if queue not in snapshot.queues:
         return Query((), lambda _: ())
-    asked = listing.page(queue, "waiting", count=MOST_JOBS)
+    asked = listing.page(queue, "waiting", count=MOST_JOBS, labels_of=known_tasks.labels)
     return Query(asked.commands, lambda answers: asked.read(answers).rows)
 
 

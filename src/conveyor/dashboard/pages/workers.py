@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
+from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +124,7 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         attempt=worker.attempt,
         done=_finite(worker.done),
         total=_finite(worker.total),
-        message=worker.message,
+        message=redacted_text(worker.message),
         cpu=round(_finite(worker.cpu), 2),
         memory=worker.memory,
     )

@@ -56,7 +56,7 @@ async function preview(form) {
   const { ok, data } = await call(`/api/v1/tasks/${encodeURIComponent(form.dataset.enqueue)}/preview`, "POST", body);
   if (mine !== asked || !form.isConnected) return;
   const verdict = form.querySelector("[data-verdict]");
-  if (ok) {
+  if (ok && data.ok) {
     showErrors(form, {}, false);
     const copy = form.querySelector("[data-copy]");
     copy.dataset.copy = data.command;

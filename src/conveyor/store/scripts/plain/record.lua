@@ -1,8 +1,15 @@
 #!lua flags=allow-oom
--- record: write an act to the audit trail, once. On a full server too, since what people do to drain it must be seen.
--- KEYS  1 stream
--- ARGV  1 act; 2 how many are kept, about
+-- record: write an act to the audit trail, once, and count it. On a full server too, since what people do to drain it
+-- must be seen.
+-- KEYS  1 stream; 2 counts
+-- ARGV  1 act; 2 how many are kept, about; 3 what it counts as; 4 the same for one too many;
+--       5 how many are counted apart
 for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 64)) do
   if entry[2][2] == ARGV[1] then return entry[1] end -- this very command came twice
 end
+local field = ARGV[3]
+if redis.call('HEXISTS', KEYS[2], field) == 0 and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then
+  field = ARGV[4]
+end
+redis.call('HINCRBY', KEYS[2], field, 1)
 return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'act', ARGV[1])

@@ -1,0 +1,46 @@
+"""What jobs hold that nobody may see is in no answer of the API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api_tasks import deliver
+from crew_kit import report, tell, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api_kit import Api
+
+    from conveyor import Queue
+
+SECRET = "sk-9f3e7711"
+
+
+def test_a_secret_that_was_given_by_position_is_in_no_answer(
+    api: Api, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    consume(workers=1, modules=("api_tasks",))
+    dead = queue.submit(deliver, "to you", SECRET)
+    eventually(lambda: api.get("/jobs", queue=queue.name, state="dead")["jobs"])
+    api.post(f"/queues/{queue.name}/pause")
+    queue.submit(deliver, "to you", SECRET)
+    queue.submit(deliver, "to you", SECRET, "long " * 2000)
+    seen = [api.get("/jobs", queue=queue.name, state="waiting", **more) for more in ({}, {"text": SECRET})]
+    assert [one["task"] for found in seen for one in found["jobs"]] == ["deliver"] * 4
+    assert "address='to you', api_key=•••" in str(seen)
+    seen += [
+        api.get("/jobs", queue=queue.name, state="dead"),
+        api.get("/jobs", queue=queue.name, state="ended"),
+        api.get(f"/jobs/{dead.id}"),
+        api.get(f"/jobs/{dead.id}/log"),
+        api.get("/failures", queue=queue.name),
+    ]
+    assert "refused, api_key=•••" in str(seen[2])
+    assert SECRET not in str(seen)
+
+
+def test_a_secret_in_what_a_worker_says_is_in_no_answer(api: Api, one_server: Any) -> None:
+    tell(one_server, report(workers=[worker("rack-0001/1", message=f"password={SECRET}")]))
+    assert "password=•••" in str(api.get("/workers"))
+    assert SECRET not in str(api.get("/workers"))

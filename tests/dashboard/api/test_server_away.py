@@ -1,0 +1,110 @@
+"""The page while its server is away: it says so soon, and goes on by itself when the server is back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asking import OWN, ask, ask_all
+
+from conveyor.dashboard import Policy, create_dashboard
+from conveyor.dashboard.access.rights import Access, Role
+from conveyor.dashboard.live import Live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+    from conveyor.dashboard.guard import Guard
+    from conveyor.dashboard.sampler import Sampler
+
+ADMIN = Access.of("ada", Role.ADMIN)
+WRITES = {
+    "/queues/alpha/pause": {},
+    "/jobs": {"task": "fail"},
+    "/jobs/some-job/cancel": {"queue": "alpha"},
+    "/workers/tell": {"verb": "stop", "targets": ["host-1/1"]},
+    "/operations": {"kind": "retry", "queue": "alpha"},
+}
+
+
+@pytest.fixture
+def guard(one_server: Any) -> Guard:
+    """Give the page as it is served, which has asked the server once."""
+    page = create_dashboard(one_server.url, auth=Policy(resolve=lambda _: ADMIN), tasks=["api_tasks"])
+    assert ask(page, "GET", "/readyz").status_code == 200
+    return page
+
+
+def post(guard: Guard, path: str, body: Any) -> httpx.Response:
+    return ask(guard, "POST", path, headers=OWN, json=body)
+
+
+@contextmanager
+def stopped(server: Any) -> Iterator[None]:
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def test_what_somebody_does_is_refused_within_four_seconds(guard: Guard, one_server: Any) -> None:
+    requests = [("POST", f"/api/v1{path}", {"headers": OWN, "json": body}) for path, body in WRITES.items()]
+    begun = time.monotonic()
+    with stopped(one_server):
+        answers = ask_all(guard, requests)
+        took = time.monotonic() - begun
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(503, "server-away")] * len(WRITES)
+    assert took < 5.0
+    assert post(guard, "/api/v1/jobs", {"task": "fail"}).status_code == 201
+
+
+def test_a_server_that_hangs_is_not_waited_for(guard: Guard, one_server: Any) -> None:
+    begun = time.monotonic()
+    os.kill(one_server.process.pid, signal.SIGSTOP)
+    try:
+        reply = post(guard, "/api/v1/queues/alpha/pause", {})
+    finally:
+        os.kill(one_server.process.pid, signal.SIGCONT)
+    assert (reply.status_code, reply.json()["code"]) == (503, "server-away")
+    assert time.monotonic() - begun < 6.0
+
+
+class Listener:
+    """Somebody who is told."""
+
+    addresses = ("/",)
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    def tell(self, topic: str, data: object) -> None:
+        self.topics.append(topic)
+
+
+def test_those_who_watch_are_told_of_the_trouble_and_then_see_again(
+    guard: Guard, one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    live = next(
+        one.endpoint.__self__
+        for one in guard._app.routes
+        if isinstance(getattr(one.endpoint, "__self__", None), Live)
+    )
+    sampler: Sampler = live.sampler
+    listener = Listener()
+    sampler.watch(listener)
+    try:
+        eventually(lambda: "pulse" in listener.topics)
+        with stopped(one_server):
+            eventually(lambda: "trouble" in listener.topics)
+            listener.topics.clear()
+        eventually(lambda: "pulse" in listener.topics)
+        assert sampler.trouble == ""
+    finally:
+        sampler.unwatch(listener)

@@ -1,0 +1,46 @@
+"""Fixtures of the page's core: samplers with short steps, and clients that count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.dashboard import sampler as sampling
+from conveyor.dashboard.page import Book, Page
+from conveyor.dashboard.sampler import Sampler
+
+from .core_kit import CountingClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def quick_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second last 40 ms, so that many samples take little time."""
+    monkeypatch.setattr(sampling, "STEPS", (0.04, 0.08, 0.2, 0.6))
+
+
+@pytest.fixture
+def client(one_server: Any) -> Iterator[CountingClient]:
+    """Give a client that counts its round trips."""
+    client = CountingClient(one_server.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sampler_of(client: CountingClient, eventually: Any) -> Iterator[Callable[..., Sampler]]:
+    """Give the function that makes a sampler of some pages; its thread is gone afterwards."""
+    made: list[Sampler] = []
+
+    def make(*pages: Page) -> Sampler:
+        made.append(Sampler(client, Book(pages)))
+        return made[-1]
+
+    yield make
+    for sampler in made:
+        for watcher in list(sampler._watchers):
+            sampler.unwatch(watcher)
+        eventually(lambda sampler=sampler: sampler._thread is None)

@@ -1,0 +1,100 @@
+"""What the tests of the page's core share: a client that counts, pages of their own, somebody who listens."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor import Queue
+from conveyor.dashboard.page import Page, Wanted
+from conveyor.store import Client, plain
+from conveyor.store.answers import Count
+from conveyor.store.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from conveyor.dashboard.pulse import Pulse
+    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.commands import Command
+
+
+class CountingClient(Client):
+    """Remembers how many commands went in each round trip; may be made to do something before each."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.trips: list[int] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def run_all(self, commands: Sequence[Command], **limits: Any) -> list[Any]:
+        self.trips.append(len(commands))
+        self.before()
+        return super().run_all(commands, **limits)
+
+
+class Listener:
+    """A watcher that keeps all it is told."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.told: list[tuple[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def tell(self, topic: str, data: object) -> None:
+        with self._lock:
+            self.told.append((topic, data))
+
+    def of(self, topic: str) -> list[Any]:
+        """Give all that was told on a topic."""
+        with self._lock:
+            return [data for told, data in self.told if told == topic]
+
+    @property
+    def pulses(self) -> list[Pulse]:
+        return self.of("pulse")
+
+    def versions(self, address: str) -> list[str]:
+        """Give the states that a page was said to be in."""
+        return [news["version"] for news in self.of(f"changed {address}")]
+
+
+class Shown(NamedTuple):
+    """The view of a test's page."""
+
+    number: int
+
+
+def asks_time(_: Wanted, __: Snapshot) -> Query[Any]:
+    """Ask one command."""
+    return Query((plain.server_time(),), lambda answers: answers[0])
+
+
+def page(name: str, view: Callable[..., Any] = lambda *_: Shown(1), **facts: Any) -> Page:
+    """Give a page at /NAME that asks one command."""
+    return Page(name, f"/{name}", name, view, **{"question": asks_time, **facts})
+
+
+def counts(**facts: int) -> Count:
+    """Give counts of a queue whose books balance, unless `accepted` is given, too."""
+    count = Count(*[0] * len(Count._fields))._replace(**facts)
+    return count if "accepted" in facts else count._replace(accepted=-count.imbalance)
+
+
+def put(server: Any, name: str, jobs: int = 1, maxsize: int = 0) -> Queue:
+    """Put some jobs, and give the queue."""
+    queue = Queue(name, maxsize, store=server.client)
+    for number in range(jobs):
+        queue.put({"n": number})
+    return queue
+
+
+def each(addresses: Iterable[str], listeners: int) -> list[Listener]:
+    """Give some who all watch the same pages."""
+    return [Listener(*addresses) for _ in range(listeners)]
+
+
+def later(eventually: Any, listener: Listener, samples: int = 3) -> None:
+    """Wait for so many more pulses."""
+    before = len(listener.pulses)
+    eventually(lambda: len(listener.pulses) >= before + samples)

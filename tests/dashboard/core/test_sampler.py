@@ -1,0 +1,231 @@
+"""The sampler: one round trip a step for all who watch, none for nobody, and nobody's trouble is everybody's."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import clock
+from conveyor.dashboard import sampler as sampling
+from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.sampler import MOST_REMEMBERED
+from conveyor.inspector import snapshot as snapshots
+from conveyor.inspector.snapshot import Rate
+from conveyor.store import plain
+from conveyor.store.query import Query
+
+from ..crew_kit import report, tell  # noqa: TID252 - test folders are no packages
+from .core_kit import CountingClient, Listener, Shown, asks_time, counts, each, later, page, put
+
+pytestmark = pytest.mark.usefixtures("quick_steps")
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.inspector.snapshot import Snapshot
+
+
+def threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "conveyor-sampler"]
+
+
+def test_nothing_is_asked_while_nobody_watches(
+    client: CountingClient, one_server: Any, sampler_of: Any, eventually: Any
+) -> None:
+    sampler, listener = sampler_of(page("a")), Listener("/a")
+    assert (client.trips, threads()) == ([], [])
+    sampler.watch(listener)
+    later(eventually, listener)
+    sampler.unwatch(listener)
+    eventually(lambda: threads() == [])
+    asked, told = len(client.trips), len(listener.told)
+    other, another = Listener(), sampler_of()
+    another.client = one_server.client
+    another.watch(other)  # its samples are the measure of time here
+    later(eventually, other, 5)
+    assert (len(client.trips), len(listener.told)) == (asked, told)
+    sampler.watch(listener)
+    later(eventually, listener)
+
+
+def test_twenty_who_watch_ten_pages_cost_one_round_trip_a_sample(
+    client: CountingClient, sampler_of: Any, eventually: Any
+) -> None:
+    names = [f"p{number}" for number in range(10)]
+    sampler = sampler_of(*[page(name) for name in names])
+    sampler.sample()
+    before = len(client.trips)
+    listeners = each([f"/{name}" for name in names], 20)
+    for listener in listeners:
+        sampler.watch(listener)
+    later(eventually, listeners[-1], 5)
+    for listener in listeners:
+        sampler.unwatch(listener)
+    eventually(lambda: sampler._thread is None)
+    samples = len({id(pulse) for listener in listeners for pulse in listener.pulses})
+    assert samples <= len(client.trips) - before <= samples + 1, "the last one may have found nobody to tell"
+    assert max(client.trips) == client.trips[0] + 10, "a page is asked about once, not once for each viewer"
+    assert all(listener.versions("/p9") for listener in listeners)
+
+
+def test_the_thread_outlives_no_watcher_and_there_is_only_one(sampler_of: Any, eventually: Any) -> None:
+    sampler = sampler_of(page("a"))
+    one, two = Listener(), Listener()
+    for _ in range(3):
+        sampler.watch(one)
+        sampler.watch(two)
+        later(eventually, two, 1)
+        assert len(threads()) == 1
+        sampler.unwatch(one)
+        later(eventually, two, 1)
+        sampler.unwatch(two)
+        eventually(lambda: threads() == [])
+
+
+def test_a_version_changes_when_the_view_does_and_only_then(sampler_of: Any, eventually: Any) -> None:
+    number = [1]
+    sampler, listener = sampler_of(page("a", lambda *_: Shown(number[0]))), Listener("/a")
+    sampler.watch(listener)
+    later(eventually, listener, 4)
+    assert len(set(listener.versions("/a"))) == 1
+    number[0] = 2
+    later(eventually, listener, 4)
+    first, second = dict.fromkeys(listener.versions("/a"))
+    number[0] = 1
+    eventually(lambda: listener.versions("/a")[-1] == first)
+    assert second not in (first, "gone")
+
+
+def test_the_slow_question_is_asked_every_ten_seconds_at_most(
+    client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def slow(_: Wanted, __: Any) -> Query[float]:
+        def read(answers: Sequence[Any]) -> float:
+            asked.append(answers[0])
+            return float(answers[0])
+
+        return Query((plain.server_time(),), read)
+
+    def view(_: Wanted, __: Any, answers: tuple[float, float]) -> Shown:
+        quick, kept = answers
+        assert quick >= kept == asked[-1]
+        return Shown(len(asked))
+
+    sampler, listener = sampler_of(page("a", view, slow=slow)), Listener("/a")
+    sampler.watch(listener)
+    later(eventually, listener, 6)
+    assert len(asked) == 1
+    real, ahead = clock.monotonic, [9.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + ahead[0])
+    later(eventually, listener, 3)
+    assert len(asked) == 1, "nine seconds later it is not asked again"
+    ahead[0] = 10.5
+    eventually(lambda: len(asked) == 2)
+    later(eventually, listener, 3)
+    assert len(asked) == 2
+    assert len(set(listener.versions("/a"))) == 2
+
+
+def test_slow_answers_lengthen_the_step_and_quick_ones_shorten_it(
+    client: CountingClient, sampler_of: Any, eventually: Any
+) -> None:
+    sampler, listener = sampler_of(page("a")), Listener("/a")
+    client.before = lambda: clock.sleep(sampler.interval / 2)
+    sampler.watch(listener)
+    eventually(lambda: sampler.step == 3)
+    later(eventually, listener, 2)
+    client.before = lambda: None
+    eventually(lambda: listener.pulses[-1].interval == 0.04)
+    told = [pulse.interval for pulse in listener.pulses]
+    longest = told.index(0.6)
+    assert told[: longest + 1] == [0.08, 0.2, 0.6]
+    places = [sampling.STEPS.index(interval) for interval in told[longest:]]
+    assert all(abs(later - earlier) <= 1 for earlier, later in pairwise(places)), "back step by step"
+
+
+def test_what_is_new_is_in_the_second_pulse_after_it_at_the_latest(
+    one_server: Any, sampler_of: Any, eventually: Any
+) -> None:
+    sampler, listener = sampler_of(), Listener()
+    sampler.watch(listener)
+    later(eventually, listener, 1)
+    put(one_server, "video", 3)
+    tell(one_server, report(workers=2))
+    before = len(listener.pulses)
+    eventually(lambda: len(listener.pulses) >= before + 3)  # the first may have been under way already
+    pulse = listener.pulses[before + 2]
+    assert (pulse.queues["video"].waiting, pulse.waiting) == (3, 3)
+    assert (pulse.queues["video"].workers, pulse.workers, pulse.busy) == (2, 2, 2)
+
+
+def test_the_first_pulse_of_a_fresh_process_has_the_numbers(
+    one_server: Any, sampler_of: Any, eventually: Any
+) -> None:
+    put(one_server, "video", 3, 40)
+    tell(one_server, report(workers=2))
+    sampler, listener = sampler_of(), Listener()
+    sampler.watch(listener)
+    pulse = eventually(lambda: listener.pulses)[0]
+    assert (pulse.waiting, pulse.workers, pulse.busy) == (3, 2, 2)
+    assert pulse.queues["video"].belt.words == "video: 3 of 40 slots taken, 2 of 2 workers at work."
+    assert (pulse.rate_in, pulse.rate_out) == (0, 0), "of what was there before there is no rate"
+
+
+def test_a_second_look_within_a_moment_says_the_rates_again() -> None:
+    def look(at: float, accepted: int, before: Snapshot, names: tuple[str, ...] = ("video",)) -> Snapshot:
+        known = {name: counts(ready=accepted) for name in names}
+        return snapshots.snapshot_of(snapshots.Sample(at, list(names), known, [], [], []), before)
+
+    first = look(100.0, 10, snapshots.NOTHING)
+    assert first.rates["video"] == Rate(0, 0)
+    second = look(102.0, 20, first)
+    assert second.rates["video"] == Rate(5, 0)
+    at_once = look(102.1, 21, second, ("video", "mail"))
+    assert at_once.rates == {"video": Rate(5, 0), "mail": Rate(0, 0)}
+    assert look(103.1, 31, at_once, ("mail",)).rates == {"mail": Rate(10, 0)}, "what is gone has none"
+
+
+def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(
+    client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
+    sampler = sampler_of(page("a"), page("b"))
+    listener = Listener("/a")
+    sampler.watch(listener)
+    eventually(lambda: listener.versions("/a"))
+    sampler.look(*sampler.book.find("/b"))
+    asked, real = len(client.trips), clock.monotonic
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + 6)
+    sight = sampler.look(*sampler.book.find("/a"))
+    assert (sight.version, sight.snapshot) == (listener.versions("/a")[-1], sampler.snapshot)
+    assert len(client.trips) == asked
+    sampler.look(*sampler.book.find("/b"))
+    assert len(client.trips) > asked, "nobody watches this one, so it is asked about"
+
+
+def test_a_look_at_any_other_page_is_fresh_once_a_step_has_passed(
+    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = iter(range(10))
+    sampler = sampler_of(page("a", lambda *_: Shown(next(numbers))))
+    found = sampler.book.find("/a")
+    now = [100.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    assert [sampler.look(*found).view.number for _ in range(3)] == [0, 0, 0]
+    now[0] += 0.05
+    assert [sampler.look(*found).view.number for _ in range(3)] == [1, 1, 1]
+
+
+def test_the_pages_that_are_remembered_are_bounded(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
+    one = page("a", lambda *_: Shown(1), slow=asks_time)
+    sampler = sampler_of(one)
+    for number in range(2 * MOST_REMEMBERED + 1):
+        sampler.look(one, Wanted("/a", {}, {"n": str(number)}))
+        assert len(sampler._seen) <= MOST_REMEMBERED
+        assert len(sampler._slow) <= MOST_REMEMBERED

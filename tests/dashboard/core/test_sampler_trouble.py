@@ -1,0 +1,102 @@
+"""The sampler when a page goes wrong, or the server is away: nobody's trouble is everybody's, and none lasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conveyor.dashboard.page import NoSuchThing, Page
+from conveyor.errors import StoreUnavailable
+from conveyor.store import plain
+from conveyor.store.commands import Command
+from conveyor.store.query import Query
+
+from .core_kit import Listener, Shown, later, page
+
+pytestmark = pytest.mark.usefixtures("quick_steps")
+
+
+def raises_bug(*_: Any) -> Any:
+    message = "a fault of the page"
+    raise ZeroDivisionError(message)
+
+
+def raises_gone(*_: Any) -> Any:
+    message = "there is no such job"
+    raise NoSuchThing(message)
+
+
+def unreadable(*_: Any) -> Query[Any]:
+    return Query((plain.server_time(),), raises_bug)
+
+
+def refused(*_: Any) -> Query[Any]:
+    return Query((Command(("GET",), lambda reply: reply),), lambda answers: answers[0])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        page("bad", raises_bug),
+        page("bad", question=raises_bug),
+        page("bad", question=unreadable),
+        page("bad", question=refused),
+        page("bad", slow=raises_bug),
+        page("bad", question=raises_gone),
+    ],
+    ids=["view", "question", "reading", "refused", "slow", "gone"],
+)
+def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
+    bad: Page, sampler_of: Any, eventually: Any
+) -> None:
+    numbers = iter(range(1000))
+    sampler = sampler_of(page("a", lambda *_: Shown(next(numbers))), bad, page("z"))
+    listener = Listener("/a", "/bad", "/nowhere", "/z")
+    sampler.watch(listener)
+    later(eventually, listener)
+    assert len(set(listener.versions("/a"))) >= 3
+    assert len(listener.versions("/z")) >= 3
+    assert listener.of("trouble") == []
+    assert set(listener.versions("/bad")) <= {"gone"}
+
+
+def test_the_log_tells_of_a_faulty_page_once(
+    sampler_of: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler, listener = sampler_of(page("bad", raises_bug)), Listener("/bad")
+    sampler.watch(listener)
+    later(eventually, listener, 5)
+    assert [record.getMessage() for record in caplog.records] == ["the page /bad cannot be made"]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"view": raises_gone}, {"question": raises_gone}], ids=["view", "question"]
+)
+def test_what_a_page_is_about_can_be_gone(facts: dict[str, Any], sampler_of: Any, eventually: Any) -> None:
+    sampler, listener = sampler_of(page("a", **facts)), Listener("/a")
+    sampler.watch(listener)
+    assert eventually(lambda: listener.versions("/a"))[0] == "gone"
+    with pytest.raises(NoSuchThing):
+        sampler.look(*sampler.book.find("/a"))
+
+
+def test_a_server_that_is_away_is_trouble_until_it_is_back(
+    one_server: Any, sampler_of: Any, eventually: Any
+) -> None:
+    sampler, listener = sampler_of(page("a")), Listener("/a")
+    sampler.watch(listener)
+    later(eventually, listener, 1)
+    one_server.stop()
+    try:
+        trouble = eventually(lambda: listener.of("trouble"))[0]
+        assert "no answer from the server" in trouble["why"]
+        assert "conveyor doctor" in trouble["try"]
+        assert sampler.trouble == trouble["why"]
+        with pytest.raises(StoreUnavailable):
+            eventually(lambda: sampler.look(*sampler.book.find("/a")) and None)
+    finally:
+        one_server.start()
+    later(eventually, listener, 3)
+    assert sampler.trouble == ""
+    eventually(lambda: sampler.step == 0)
