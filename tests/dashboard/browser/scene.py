@@ -46,9 +46,13 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
     client.run_all(plain.report(name, control.encode(report), now))
 
 
-def build(client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str) -> Scene:
+def build(
+    client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str
+) -> Scene:
     """Bring it about; `path` lets the running jobs go on."""
-    busy, full, paused, failed = (Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour"))
+    busy, full, paused, failed = (
+        Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour")
+    )
     full.resize(4)
     full.put_many(range(4))
     paused.put_many(range(3))

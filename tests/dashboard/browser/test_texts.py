@@ -1,0 +1,159 @@
+"""Whatever somebody calls, says or returns stays text on every page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from browser_tasks import echo, fail, linger
+
+from conveyor import Queue, call, ids
+from conveyor.store import commands
+from conveyor.store.commands import PutPlace
+
+from .corpus import TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from .window import Window
+
+#: As many texts as there are bad ones, and none of them is.
+HARMLESS = tuple(f"a plain text {number:02d}" for number in range(len(TEXTS)))
+#: Pages that are read when they are live, and so hold what comes with the stream, too.
+LIVE = 10
+DANGEROUS = {
+    "SCRIPT",
+    "IMG",
+    "IFRAME",
+    "BASE",
+    "META",
+    "STYLE",
+    "VIDEO",
+    "MATH",
+    "OBJECT",
+    "ANIMATE",
+    "animate",
+}
+COUNT = """() => {
+  const found = {};
+  for (const one of document.querySelectorAll('*')) found[one.tagName] = (found[one.tagName] ?? 0) + 1;
+  return [found, window.__xss ?? null];
+}"""
+ASKED = (
+    "/jobs?queue={queue}&task={text}",
+    "/jobs?queue={queue}&state=finished&worker={text}&text={text}&outcome={text}",
+    "/jobs?id={text}",
+    "/queues/{text}",
+    "/queues/{queue}/jobs/{text}",
+    "/queues?name={text}",
+    "/workers/{text}/1",
+    "/workers?queue={text}&host={text}&state={text}",
+    "/failures?queue={text}",
+    "/audit?action={text}&queue={text}&who={text}",
+    "/enqueue?task={text}&from={text}&queue={text}",
+    "/{text}",
+)
+
+
+def fill(queue: Queue, texts: Sequence[str], address: str, path: Path) -> list[str]:
+    """Have everything said that can be said on a page; gives the addresses of the pages that say it."""
+    said = queue.submit_many(echo, [(text,) for text in texts])
+    failed = queue.submit_many(fail, [(text,) for text in texts])
+    for number, text in enumerate(texts):
+        data = call.encode_calls(echo, f"{number} {text}", [((text,), {})], call.RunOptions())
+        queue.client.run(commands.put(queue.name, [(ids.unique(), data[0])], PutPlace()))
+    for job in (*said, *failed):
+        job.exception(30)
+    running = queue.submit(linger, texts[2], str(path))
+    own = {"origin": address, "sec-fetch-site": "same-origin"}
+    for verb, text in zip(("pause", "resume") * 8, texts, strict=False):
+        reply = httpx.post(f"{address}/api/v1/queues/{queue.name}/{verb}", json={"reason": text}, headers=own)
+        assert reply.status_code == 200, reply.text
+    jobs = [f"/queues/{queue.name}/jobs/{job.id}" for job in (*said[::2], *failed[1::2])]
+    lists = [f"/jobs?queue={queue.name}&state={state}" for state in ("finished", "running", "dead")]
+    return [
+        f"/queues/{queue.name}/jobs/{running.id}",
+        *lists,
+        "/",
+        f"/queues/{queue.name}",
+        "/workers",
+        "/failures",
+        "/audit",
+        "/operations",
+        *jobs,
+    ]
+
+
+def asked(queue: Queue, texts: Sequence[str]) -> list[str]:
+    """Give addresses with the texts in them, each text in three places."""
+    return [
+        ASKED[(number * 3 + step) % len(ASKED)].format(queue=queue.name, text=quote(text, safe=""))
+        for number, text in enumerate(texts)
+        for step in range(3)
+    ]
+
+
+class Reader:
+    """Looks at pages, and counts the elements of each."""
+
+    def __init__(self, view: Window) -> None:
+        self.view = view
+        self.dialogs: list[str] = []
+        view.forgiven += ["status of 40[04]"]
+        view.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+
+    def counts(self, addresses: Sequence[str], *, live: bool = False) -> list[dict[str, int]]:
+        """Give the number of elements by tag on each page."""
+        found = []
+        for address in addresses:
+            self.view.page.goto(
+                self.view.address + address, wait_until="load" if live else "domcontentloaded"
+            )
+            if live:
+                self.view.is_live()
+            tags, ran = self.view.page.evaluate(COUNT)
+            assert ran is None, address
+            found.append(tags)
+        assert self.dialogs == []
+        return found
+
+
+def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, int]:
+    """Give the tags of which a page has more than it should."""
+    return {tag: count for tag, count in bad.items() if count > plain.get(tag, 0)}
+
+
+@pytest.mark.timeout(120)
+def test_texts_of_jobs_workers_and_reasons_stay_texts(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    queues = [Queue(f"{queue.name}{letter}", store=queue.client) for letter in "ab"]
+    consume(*(one.name for one in queues), workers=2)
+    view = window()
+    reader = Reader(view)
+    found = []
+    for one, texts in zip(queues, (HARMLESS, TEXTS), strict=True):
+        go_on = path.with_name(f"go-{one.name}")
+        addresses = fill(one, texts, view.address, go_on)
+        counted = reader.counts(addresses[:LIVE], live=True) + reader.counts(addresses[LIVE:])
+        found.append(list(zip(addresses, counted, strict=True)))
+        go_on.touch()
+    for (_, plain), (address, bad) in zip(*found, strict=True):
+        fresh = new_tags(bad, plain)
+        if queue.name not in address:  # these show what was said in both rounds
+            fresh = {tag: count for tag, count in fresh.items() if tag in DANGEROUS}
+        assert fresh == {}, address
+
+
+@pytest.mark.timeout(120)
+def test_texts_in_addresses_stay_texts(window: Callable[..., Window], queue: Queue) -> None:
+    queue.put("something")
+    reader = Reader(window())
+    plain = reader.counts(asked(queue, HARMLESS))
+    bad = reader.counts(asked(queue, TEXTS))
+    fresh = [new_tags(*pair) for pair in zip(bad, plain, strict=True)]
+    assert [pair for pair in zip(asked(queue, TEXTS), fresh, strict=True) if pair[1]] == []
