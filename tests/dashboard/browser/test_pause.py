@@ -32,11 +32,11 @@ def streams(dashboard: Dashboard) -> int:
     return int(found[1])
 
 
-def nothing_happens(view: Window, pages: list[Page], queue: Queue) -> None:
-    """Put jobs for as long as three pulses take, and look that no page asks or shows anything."""
+def nothing_happens(view: Window, pages: list[Page], queue: Queue, seconds: float = THREE_PULSES) -> None:
+    """Put jobs for a time, and look that no page asks or shows anything."""
     asked = [view.requests(page) for page in pages]
     before = [page.locator("body").inner_text() for page in pages]
-    end = time.monotonic() + THREE_PULSES
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         queue.put("more")
         pages[0].wait_for_timeout(100)
@@ -65,7 +65,7 @@ def test_pause_pauses_everything_in_all_tabs_and_over_a_reload(
 
     first.reload()
     expect(first.locator("#live-words")).to_have_text("paused")
-    nothing_happens(view, [first, second], queue)
+    nothing_happens(view, [first, second], queue, seconds=1.2)
 
     second.keyboard.press("p")
     for page in (first, second):

@@ -89,11 +89,11 @@ def fill(queue: Queue, texts: Sequence[str], address: str, path: Path) -> list[s
 
 
 def asked(queue: Queue, texts: Sequence[str]) -> list[str]:
-    """Give addresses with the texts in them, each text in three places."""
+    """Give addresses with the texts in them, each text in two places."""
     return [
-        ASKED[(number * 3 + step) % len(ASKED)].format(queue=queue.name, text=quote(text, safe=""))
+        ASKED[(number * 2 + step) % len(ASKED)].format(queue=queue.name, text=quote(text, safe=""))
         for number, text in enumerate(texts)
-        for step in range(3)
+        for step in range(2)
     ]
 
 
