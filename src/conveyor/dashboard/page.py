@@ -65,6 +65,8 @@ class Page:
     question: Callable[[Wanted, Snapshot], Query[Any]] = _ask_nothing
     slow: Callable[[Wanted, Snapshot], Query[Any]] | None = None
     """What is asked at most every ten seconds, such as histories; the view then gets a pair of both answers."""
+    costly: Callable[[Wanted], bool] = lambda _: False
+    """Whether the question is so much work that a watched page asks it only every ten seconds, such as a search."""
     right: str = "look"
     menu: str = ""
     """The page's entry in the menu; empty: it has none."""

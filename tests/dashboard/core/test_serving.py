@@ -16,7 +16,7 @@ import httpx
 import pexpect
 import pytest
 
-from ..mounting_kit import FORM, OWN  # noqa: TID252 - test folders are no packages
+from ..asking import FORM, OWN  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
 if TYPE_CHECKING:
