@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test check format torture bench clean
+.PHONY: help run setup test check format torture bench screenshots clean
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
@@ -36,6 +36,9 @@ torture: setup ## the long tests: random faults for minutes
 
 bench: setup ## measure the speed, the bare server's own rates beside it
 	@$(PYTHON) -m benchmarks
+
+screenshots: setup ## make the pictures of the page in docs/screenshots anew
+	@CONVEYOR_SCREENSHOTS=1 $(PYTHON) -m pytest -q tests/dashboard/browser/test_screenshots.py
 
 clean: ## remove .venv and all that was built or cached
 	@rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

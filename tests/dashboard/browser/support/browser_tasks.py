@@ -19,7 +19,7 @@ def double(number: Annotated[int, "what is doubled"], times: int = 1, *, loud: b
 
 
 @double.checks
-def check_double(times: int = 1, **_: object) -> None:
+def check_double(number: int, times: int = 1, *, loud: bool = False) -> None:
     """Refuse what makes no sense."""
     if times < 1:
         raise BadInput("nothing to do", hint="give at least 1")
