@@ -21,7 +21,12 @@ SIZES = st.integers(0, 10**7) | st.integers(0, 120)
 BOUNDS = st.just(0) | st.integers(1, 10**6) | st.integers(1, 120)
 STATES = ("starting", "idle", "busy", "paused", "leaving", "something of a later release")
 WORKERS = st.builds(
-    WorkerReport, st.just("rack-1/1"), st.just(7), st.sampled_from(STATES), paused=st.booleans()
+    WorkerReport,
+    st.just("rack-1/1"),
+    st.just(7),
+    st.sampled_from(STATES),
+    queue=st.sampled_from(("video", "another")),
+    paused=st.booleans(),
 )
 
 
@@ -48,19 +53,25 @@ def test_more_jobs_never_fill_fewer_slots(maxsize: int, less: int, more: int) ->
     assert filled == sorted(filled)
 
 
+def here(crew: list[WorkerReport]) -> int:
+    """Count those at work on the queue video."""
+    return sum(one.state == "busy" and one.queue == "video" for one in crew)
+
+
 @given(crew=st.lists(WORKERS, max_size=30), times=st.integers(1, 60))
 def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
     crew: list[WorkerReport], times: int
 ) -> None:
     workers = crew * times
-    belt = belt_of("q", counts(), workers)
+    belt = belt_of("video", counts(), workers)
     assert len(belt.signs) <= MOST_SIGNS
     assert len(workers) <= belt.per_sign * len(belt.signs) < len(workers) + belt.per_sign
     assert (belt.per_sign == 1) == (len(workers) <= MOST_SIGNS)
-    assert set(belt.signs) <= set("wislp")
+    assert set(belt.signs) <= set("woislp")
     assert list(belt.signs) == sorted(belt.signs, reverse=True), "those at work stand first"
     if belt.per_sign == 1:
-        assert belt.signs.count("w") == sum(one.state == "busy" for one in workers)
+        assert belt.signs.count("w") == here(workers)
+        assert belt.signs.count("o") == sum(one.state == "busy" for one in workers) - here(workers)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +88,7 @@ def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
     ],
 )
 def test_each_state_of_a_worker_has_its_sign(state: str, paused: bool, letter: str) -> None:  # noqa: FBT001
-    assert letter_of(WorkerReport("a/1", 1, state, paused=paused)) == letter
+    assert letter_of(WorkerReport("a/1", 1, state, queue="video", paused=paused), "video") == letter
 
 
 @given(
@@ -91,11 +102,11 @@ def test_the_words_say_the_numbers(
     ready: int, maxsize: int, blocked: int, paused: int, crew: list[WorkerReport]
 ) -> None:
     count = counts(ready=ready, maxsize=maxsize, blocked=blocked, paused=paused)
-    busy = sum(one.state == "busy" for one in crew)
+    busy = here(crew)
     place = f"{ready:,} of {maxsize:,} slots taken" if maxsize else f"{ready:,} jobs waiting"
     words = belt_of("video", count, crew).words
     assert words.startswith(f"video: {place}, ")
-    assert (f" {blocked} producers blocked," in words) == (blocked > 0)
+    assert (f" {blocked} producer{'s' * (blocked > 1)} blocked," in words) == (blocked > 0)
     assert (f" {busy} of {len(crew)} workers at work" if crew else " no workers") in words
     assert words.endswith("; paused." if paused else ".")
     assert ("paused" in words) == bool(paused)
