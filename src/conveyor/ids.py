@@ -77,6 +77,11 @@ def checked_id(job_id: str) -> str:
     return job_id
 
 
+def is_queue_name(name: str) -> bool:
+    """Tell whether a queue can be called so."""
+    return _VALID_QUEUE.fullmatch(name) is not None
+
+
 def checked_queue(name: str) -> str:
     """Give back a queue's name; raises BadCall unless it is 1 to 100 of letters, digits, `_.-`."""
     if not isinstance(name, str) or not _VALID_QUEUE.fullmatch(name):

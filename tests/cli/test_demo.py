@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import pexpect
 import pytest
 
 from conveyor import Queue
@@ -61,6 +64,8 @@ def test_what_waits_elsewhere_does_not_hold_it_up(at_server: Any, conveyor: Any,
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "slept" in out
+    assert re.search(r"Watch it at http://localhost:\d+/", err), "and off a terminal it has ended by itself"
+    assert "stay up until Ctrl-C" not in err
     assert Queue("queue_zero", store=at_server.url).qsize() == 5
 
 
@@ -85,6 +90,28 @@ def test_an_interrupt_clears_what_was_not_begun(at_server: Any, start_demo: Any,
     assert process.returncode == 130, err
     assert "interrupted; what the demo had not begun was cleared" in err
     assert Queue("demo", store=at_server.url).qsize() == 0
+
+
+def test_on_a_terminal_the_page_stays_up_until_ctrl_c(
+    at_server: Any, folder: Path, environment: dict[str, str]
+) -> None:
+    words = ["-c", SMALL, "0.01"]
+    child = pexpect.spawn(
+        sys.executable, words, env=environment, cwd=str(folder), timeout=30, encoding="utf-8"
+    )
+    try:
+        child.expect(r"Watch it at (http://localhost:\d+/)")
+        address = child.match[1]
+        child.expect_exact(f"stay up until Ctrl-C: {address}")
+        page = httpx.get(address, timeout=20)
+        assert page.status_code == 200
+        assert 'data-queue="demo"' in page.text
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus == 0
+    finally:
+        child.close(force=True)
 
 
 def test_69_at_once_when_no_server_answers(conveyor: Any) -> None:

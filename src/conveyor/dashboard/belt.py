@@ -19,8 +19,9 @@ MOST_SLOTS = 40
 MOST_SIGNS = 200
 #: Producers that are drawn waiting for room.
 MOST_BLOCKED = 12
-#: One letter for each worker: at work, waiting, about to begin or to leave, told to take nothing.
-WORKING, WAITING, COMING, LEAVING, PAUSED = "w", "i", "s", "l", "p"
+#: One letter for each worker: at work here, at work on another queue, waiting, about to begin or to leave, told to
+#: take nothing.
+WORKING, ELSEWHERE, WAITING, COMING, LEAVING, PAUSED = "w", "o", "i", "s", "l", "p"
 _LETTERS = {"busy": WORKING, "idle": WAITING, "starting": COMING, "leaving": LEAVING}
 
 
@@ -42,7 +43,7 @@ class Belt(msgspec.Struct, frozen=True):
 def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
     """Draw one queue."""
     slots, scale = _slots(count)
-    letters = "".join(sorted(letter_of(worker) for worker in workers))[::-1]
+    letters = "".join(sorted(letter_of(worker, queue) for worker in workers))[::-1]
     per_sign = math.ceil(len(letters) / MOST_SIGNS) or 1
     return Belt(
         slots=slots,
@@ -54,9 +55,11 @@ def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
     )
 
 
-def letter_of(worker: WorkerReport) -> str:
-    """Give the sign of a worker; at work on another queue counts as at work, too."""
-    if worker.paused and worker.state != "busy":
+def letter_of(worker: WorkerReport, queue: str) -> str:
+    """Give the sign of a worker on the belt of one of its queues."""
+    if worker.state == "busy":
+        return WORKING if worker.queue == queue else ELSEWHERE
+    if worker.paused:
         return PAUSED
     return _LETTERS.get(worker.state, WAITING)
 
@@ -80,5 +83,8 @@ def _words(queue: str, count: Count, letters: str) -> str:
     )
     working = letters.count(WORKING)
     crew = f"{working} of {len(letters)} workers at work" if letters else "no workers"
-    parts = [place, *([f"{count.blocked} producers blocked"] if count.blocked else []), crew]
+    if ELSEWHERE in letters:
+        crew += f", {letters.count(ELSEWHERE)} on other queues"
+    blocked = f"{count.blocked} {'producer' if count.blocked == 1 else 'producers'} blocked"
+    parts = [place, blocked, crew] if count.blocked else [place, crew]
     return f"{queue}: {', '.join(parts)}{'; paused' if count.paused else ''}."

@@ -17,6 +17,7 @@ from conveyor.errors import ConveyorError, StoreError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from conveyor.dashboard.page import Page, Wanted
     from conveyor.dashboard.sampler import Sampler
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -34,7 +35,7 @@ class Live:
             title = "too many streams are open, or can be none"
             problem = {"title": title, "status": 503, "hint": "poll /api/v1/snapshot"}
             return JSONResponse(problem, 503, media_type="application/problem+json")
-        viewer = Viewer(request.query_params.getlist("watch"), request.state.access)
+        viewer = Viewer(self._watched(request), request.state.access)
         return StreamingResponse(
             events(self.sampler, viewer), media_type="text/event-stream", headers=_HEADERS
         )
@@ -56,10 +57,7 @@ class Live:
         if access.is_limited:
             pulse = pulse.only(functools.partial(access.may, "look"))
         body: dict[str, Any] = {"pulse": pulse, "changed": []}
-        for address in request.query_params.getlist("watch")[:MOST_ADDRESSES]:
-            found = sampler.book.find(address)
-            if found is None or not access.may(found[0].right):
-                continue
+        for address, found in self._watched(request).items():
             try:
                 version = sampler.look(*found).version
             except NoSuchThing:
@@ -70,3 +68,15 @@ class Live:
         return Response(
             msgspec.json.encode(body), media_type="application/json", headers={"cache-control": "no-store"}
         )
+
+    def _watched(self, request: Request) -> dict[str, tuple[Page, Wanted]]:
+        """Give the pages named by `watch`, without those that whoever asks may not see."""
+        pages, access = {}, request.state.access
+        for address in request.query_params.getlist("watch")[:MOST_ADDRESSES]:
+            found = self.sampler.book.find(address)
+            if found is None or not access.may(found[0].right):
+                continue
+            queue = found[1].parts.get("queue")
+            if queue is None or access.may(found[0].right, queue):
+                pages[address] = found
+        return pages

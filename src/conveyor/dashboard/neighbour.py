@@ -8,8 +8,11 @@ from pathlib import Path
 _LISTEN = "0A"  # state in /proc/net/tcp
 _KNOWN = {
     "rq-dashboard": "rq-dashboard",
+    "rq_dashboard": "rq-dashboard",
     "conveyor": "another page of Conveyor",
     "clickhouse": "ClickHouse Keeper",
+    "clickhouse-keeper": "ClickHouse Keeper",
+    "clickhouse-server": "ClickHouse Keeper",
 }
 
 
@@ -43,6 +46,7 @@ def _has(folder: Path, sockets: set[str]) -> bool:
 
 
 def _words(folder: Path) -> str:
-    command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    name = next((words for mark, words in _KNOWN.items() if mark in command), command[:60])
+    words = folder.joinpath("cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    names = [Path(word).name for word in words]  # a folder may be called anything
+    name = next((_KNOWN[name] for name in names if name in _KNOWN), " ".join(words)[:60])
     return f"{name} (process {folder.name})"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Characters of an address that may be watched.
 LONGEST_ADDRESS = 2000
+#: Filters behind the question mark.
+MOST_FILTERS = 50
 
 
 class NoSuchThing(ConveyorError):
@@ -63,6 +65,8 @@ class Page:
     question: Callable[[Wanted, Snapshot], Query[Any]] = _ask_nothing
     slow: Callable[[Wanted, Snapshot], Query[Any]] | None = None
     """What is asked at most every ten seconds, such as histories; the view then gets a pair of both answers."""
+    costly: Callable[[Wanted], bool] = lambda _: False
+    """Whether the question is so much work that a watched page asks it only every ten seconds, such as a search."""
     right: str = "look"
     menu: str = ""
     """The page's entry in the menu; empty: it has none."""
@@ -97,8 +101,11 @@ class Book:
         """Give the page of an address below the root, and what it is asked for."""
         if len(address) > LONGEST_ADDRESS:
             return None
-        split = urlsplit(address)
-        filters = dict(parse_qsl(split.query, max_num_fields=50)) if split.query else {}
+        try:
+            split = urlsplit(address)
+            filters = dict(parse_qsl(split.query, max_num_fields=MOST_FILTERS)) if split.query else {}
+        except ValueError:  # a visitor's own text: brackets that mean nothing, or too many filters
+            return None
         return self.of_path(split.path, filters)
 
     def of_path(self, path: str, filters: Mapping[str, str]) -> tuple[Page, Wanted] | None:

@@ -35,11 +35,12 @@ def duration(seconds: float | None) -> str:
     """Give a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if seconds < 1:
+    seconds = max(seconds, 0.0)  # two clocks that differ a little
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
-    whole = int(seconds)
+    whole = int(seconds + 0.05)
     for unit, name, part, part_name in (
         (_DAY, "d", _HOUR, "h"),
         (_HOUR, "h", _MINUTE, "min"),
@@ -54,8 +55,8 @@ def duration(seconds: float | None) -> str:
 def size(count: float) -> str:
     """Give bytes in the unit people would use."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":  # noqa: PLR2004
-            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:,.1f} {unit}"  # noqa: PLR2004
+        if round(count) < 1024 or unit == "GiB":  # noqa: PLR2004
+            return f"{count:,.0f} {unit}" if unit == "B" or round(count, 1) >= 100 else f"{count:,.1f} {unit}"  # noqa: PLR2004
         count /= 1024
     return ""
 
@@ -76,7 +77,7 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
 
 def compact(value: float) -> str:
     """Give a number for a script, in few characters."""
-    return f"{value:.4g}" if value < 10_000 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
+    return f"{value:.4g}" if value < 9_999.5 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
 
 
 def minute(at: float) -> str:

@@ -7,15 +7,16 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
+from conveyor.dashboard.attempt import answered, tried
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.timings import Timings
-from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
+from conveyor.errors import ConveyorError, StoreError
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from conveyor.dashboard.page import Book, Page, Wanted
     from conveyor.dashboard.watcher import Watcher
@@ -32,6 +33,8 @@ YOUNG = 0.1
 WITHIN = 3.0
 #: Seconds that the answer to a page's slow question is good for.
 SLOW_EVERY = 10.0
+#: Watched pages of one sample; where there are more they take turns, so that no number of them delays the pulse.
+MOST_PAGES = 40
 #: Pages that are remembered for those who come right after.
 MOST_REMEMBERED = 200
 
@@ -97,8 +100,10 @@ class Sampler:
 
         Raises NoSuchThing, StoreError without an answer, or what the page's question raises.
         """
+        good_for = STEPS[0]
+        if wanted.address in self._watched:
+            good_for = 2 * self.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
         seen = self._seen.get(wanted.address)
-        good_for = 2 * self.interval if wanted.address in self._watched else STEPS[0]
         if seen is not None and clock.monotonic() - seen.at < good_for:
             return seen.sight
         if not self.is_fresh():
@@ -169,7 +174,6 @@ class Sampler:
             if self.snapshot is snapshots.NOTHING:
                 self.sample()  # else nothing at all would be told for a moment
             before, pages = self.snapshot, self._pages(watchers)
-            self._watched = frozenset(pages)
             sample, *answers = self._answers(before, pages)
         except StoreError as error:
             self._fail(error, watchers)
@@ -185,10 +189,25 @@ class Sampler:
                     watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
 
     def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
-        """Give the pages that are watched."""
-        addresses = {address for watcher in watchers for address in watcher.addresses}
-        found = {address: self.book.find(address) for address in addresses}
-        return {address: one for address, one in found.items() if one is not None}
+        """Give the watched pages that are due: not those at rest, and of many those that have waited longest."""
+        found = {}
+        for address in {address for watcher in watchers for address in watcher.addresses}:
+            one = self.book.find(address)
+            if one is not None:
+                found[address] = one
+        self._watched = frozenset(found)
+        ages = {address: self._age(address) for address in found}
+        due = [
+            address
+            for address, one in found.items()
+            if not one[0].costly(one[1]) or ages[address] > SLOW_EVERY
+        ]
+        due.sort(key=ages.__getitem__, reverse=True)
+        return {address: found[address] for address in due[:MOST_PAGES]}
+
+    def _age(self, address: str) -> float:
+        seen = self._seen.get(address)
+        return float("inf") if seen is None else clock.monotonic() - seen.at
 
     def _answers(self, before: Snapshot, pages: dict[str, tuple[Page, Wanted]]) -> list[Any]:
         """Ask for a sample and for all pages in one round trip; an answer may be the error that there was instead.
@@ -197,23 +216,23 @@ class Sampler:
         """
         queries = []
         for page, wanted in pages.values():
-            query = _tried(self._question, page, wanted)
-            queries.append(query if isinstance(query, Query) else _answered(query))
-        all_at_once: list[Any] | Exception = _tried(
+            query = tried(self._question, page, wanted)
+            queries.append(query if isinstance(query, Query) else answered(query))
+        all_at_once: list[Any] | Exception = tried(
             self._ask, together([snapshots.question(before), *queries]), "sample"
         )
         if isinstance(all_at_once, list):
             return all_at_once
         return [
             self._ask(snapshots.question(before), "sample"),
-            *(_tried(self._ask, query) for query in queries),
+            *(tried(self._ask, query) for query in queries),
         ]
 
     def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
         """Remember the pages as they are now, and name what state each is in; one that cannot be made is left out."""
         versions, failing = {}, set()
         for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
-            sight = answer if isinstance(answer, Exception) else _tried(self._remember, page, wanted, answer)
+            sight = answer if isinstance(answer, Exception) else tried(self._remember, page, wanted, answer)
             if isinstance(sight, Sight):
                 versions[address] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
@@ -277,17 +296,3 @@ class Sampler:
             self._seen.clear()
         self._seen[wanted.address] = _Seen(clock.monotonic(), sight)
         return sight
-
-
-def _answered(answer: object) -> Query[Any]:
-    return Query((), lambda _: answer)
-
-
-def _tried(make: Callable[..., Any], *given: Any) -> Any:
-    """Give what a page's own code makes, or its error: one page must not keep the others. Raises StoreUnavailable."""
-    try:
-        return make(*given)
-    except StoreUnavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a page does wrong
-        return error

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PORT = 9181
 #: Addresses whose page a browser on this machine finds at localhost.
 _HERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to recognise, not to listen there
+#: Connections at once; above, requests are answered with 503 before the process is out of file numbers.
+MOST_CONNECTIONS = 800
 #: Seconds that the page has to begin and to end.
 BEGIN, END = 10.0, 2
 
@@ -113,6 +115,7 @@ def _server(app: App) -> uvicorn.Server:
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=END,
+            limit_concurrency=MOST_CONNECTIONS,
             proxy_headers=bool(SERVER_OPTIONS["proxy_headers"]),
             server_header=bool(SERVER_OPTIONS["server_header"]),
         )

@@ -6,6 +6,7 @@ The protocol is that of the HTML standard, section 9.2 (text/event-stream).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 from typing import TYPE_CHECKING
@@ -50,12 +51,15 @@ class Viewer:
 
     def tell(self, topic: str, data: object) -> None:
         """Take news in; from any thread."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed, and nobody reads any more
             self._loop.call_soon_threadsafe(self._put, topic, data)
 
     def _put(self, topic: str, data: object) -> None:
         if isinstance(data, Pulse) and self._access.is_limited:
             data = data.only(functools.partial(self._access.may, "look"))
+        self._news.pop(
+            topic, None
+        )  # the latest goes last, so that of trouble and a pulse the newer one counts
         self._news[topic] = data
         self._ready.set()
 
@@ -71,6 +75,8 @@ class Viewer:
             topic: data for topic, data in news.items() if topic == "pulse" or self._said.get(topic) != data
         }
         self._said.update(fresh)
+        if "pulse" in fresh:
+            self._said.pop("trouble", None)  # it is over; the same one would be news again
         return fresh
 
 

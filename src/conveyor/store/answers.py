@@ -146,6 +146,8 @@ class Count(NamedTuple):
     maxsize: int
     paused: int
     shutdown: int
+    strange: int = 0
+    """Keys of the queue that hold something else than they must: somebody else has written to them."""
 
     @property
     def waiting(self) -> int:

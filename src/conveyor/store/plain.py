@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from conveyor import ids
 from conveyor.store import keys, scripts
 from conveyor.store.commands import Command
 
@@ -86,8 +87,14 @@ def note_queue(queue: str) -> Command:
 
 
 def queues() -> Command:
-    """Answer the names of all queues, sorted."""
-    return Command(("SMEMBERS", keys.QUEUES), read=lambda reply: sorted(name.decode() for name in reply))
+    """Answer the names of all queues, sorted; without what somebody else put there that cannot be one."""
+    return Command(
+        ("SMEMBERS", keys.QUEUES), read=lambda reply: sorted(filter(ids.is_queue_name, _names(reply)))
+    )
+
+
+def _names(reply: Iterable[bytes]) -> list[str]:
+    return [name.decode(errors="replace") for name in reply]
 
 
 def report(consumer: str, data: bytes, at: float) -> list[Command]:
@@ -111,9 +118,7 @@ def forget_silent(before: float) -> Command:
 
 def consumers() -> Command:
     """Answer the names of all consumers on the list, those that reported last first."""
-    return Command(
-        ("ZREVRANGE", keys.CONSUMERS, 0, 999), read=lambda reply: [name.decode() for name in reply]
-    )
+    return Command(("ZREVRANGE", keys.CONSUMERS, 0, 999), read=_names)
 
 
 def reports(names: Sequence[str]) -> Command:

@@ -225,4 +225,8 @@ def _tab(filters: Filters, count: Count, state: str) -> Tab:
     return Tab(state, min(number, most), number > most, filters.at(state=state, outcome="", id=""))
 
 
-JOBS = Page("jobs", "/jobs", "Jobs", _view, _question, menu="Jobs", key="j", section="Jobs")
+def _searches(wanted: Wanted) -> bool:
+    return any(wanted.filters.get(name) for name in ("task", "worker", "text", "outcome"))
+
+
+JOBS = Page("jobs", "/jobs", "Jobs", _view, _question, costly=_searches, menu="Jobs", key="j", section="Jobs")

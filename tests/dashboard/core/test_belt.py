@@ -1,0 +1,192 @@
+"""The belt, the pulse and what needs somebody: values made of counts and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.dashboard.attention import MOST, concerns
+from conveyor.dashboard.belt import MOST_SIGNS, MOST_SLOTS, belt_of, letter_of
+from conveyor.dashboard.pulse import MOST_QUEUES, pulse_of
+from conveyor.inspector.snapshot import Rate, Snapshot
+
+from ..crew_kit import report  # noqa: TID252 - test folders are no packages
+from .core_kit import counts
+
+SIZES = st.integers(0, 10**7) | st.integers(0, 120)
+BOUNDS = st.just(0) | st.integers(1, 10**6) | st.integers(1, 120)
+STATES = ("starting", "idle", "busy", "paused", "leaving", "something of a later release")
+WORKERS = st.builds(
+    WorkerReport,
+    st.just("rack-1/1"),
+    st.just(7),
+    st.sampled_from(STATES),
+    queue=st.sampled_from(("video", "another")),
+    paused=st.booleans(),
+)
+
+
+@given(ready=SIZES, delayed=SIZES, maxsize=BOUNDS)
+def test_slots_and_what_fills_them_fit_together(ready: int, delayed: int, maxsize: int) -> None:
+    waiting = ready + delayed
+    belt = belt_of("q", counts(ready=ready, delayed=delayed, maxsize=maxsize), [])
+    assert 0 <= belt.filled <= belt.slots <= MOST_SLOTS
+    assert belt.slots >= 1
+    assert belt.scale * belt.slots >= (maxsize or waiting)
+    assert (belt.filled == 0) == (waiting == 0)
+    assert belt.scale * belt.filled >= min(waiting, belt.scale * belt.slots), "no job is left out"
+    if maxsize:
+        assert belt.scale * (belt.slots - 1) < maxsize, "no slot beyond the bound"
+        assert waiting < maxsize or belt.filled == belt.slots, "full looks full"
+    else:
+        assert str(belt.scale).rstrip("0") in {"1", "2", "5"}
+
+
+@given(maxsize=BOUNDS.filter(bool), less=SIZES, more=SIZES)
+def test_more_jobs_never_fill_fewer_slots(maxsize: int, less: int, more: int) -> None:
+    less, more = sorted((less, more))
+    filled = [belt_of("q", counts(ready=ready, maxsize=maxsize), []).filled for ready in (less, more)]
+    assert filled == sorted(filled)
+
+
+def here(crew: list[WorkerReport]) -> int:
+    """Count those at work on the queue video."""
+    return sum(one.state == "busy" and one.queue == "video" for one in crew)
+
+
+@given(crew=st.lists(WORKERS, max_size=30), times=st.integers(1, 60))
+def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
+    crew: list[WorkerReport], times: int
+) -> None:
+    workers = crew * times
+    belt = belt_of("video", counts(), workers)
+    assert len(belt.signs) <= MOST_SIGNS
+    assert len(workers) <= belt.per_sign * len(belt.signs) < len(workers) + belt.per_sign
+    assert (belt.per_sign == 1) == (len(workers) <= MOST_SIGNS)
+    assert set(belt.signs) <= set("woislp")
+    assert list(belt.signs) == sorted(belt.signs, reverse=True), "those at work stand first"
+    if belt.per_sign == 1:
+        assert belt.signs.count("w") == here(workers)
+        assert belt.signs.count("o") == sum(one.state == "busy" for one in workers) - here(workers)
+
+
+@pytest.mark.parametrize(
+    ("state", "paused", "letter"),
+    [
+        ("busy", False, "w"),
+        ("busy", True, "w"),
+        ("idle", False, "i"),
+        ("idle", True, "p"),
+        ("starting", False, "s"),
+        ("leaving", False, "l"),
+        ("paused", True, "p"),
+        ("unheard of", False, "i"),
+    ],
+)
+def test_each_state_of_a_worker_has_its_sign(state: str, paused: bool, letter: str) -> None:  # noqa: FBT001
+    assert letter_of(WorkerReport("a/1", 1, state, queue="video", paused=paused), "video") == letter
+
+
+@given(
+    ready=SIZES,
+    maxsize=BOUNDS,
+    blocked=st.integers(0, 50),
+    paused=st.integers(0, 1),
+    crew=st.lists(WORKERS, max_size=9),
+)
+def test_the_words_say_the_numbers(
+    ready: int, maxsize: int, blocked: int, paused: int, crew: list[WorkerReport]
+) -> None:
+    count = counts(ready=ready, maxsize=maxsize, blocked=blocked, paused=paused)
+    busy = here(crew)
+    place = f"{ready:,} of {maxsize:,} slots taken" if maxsize else f"{ready:,} jobs waiting"
+    words = belt_of("video", count, crew).words
+    assert words.startswith(f"video: {place}, ")
+    assert (f" {blocked} producer{'s' * (blocked > 1)} blocked," in words) == (blocked > 0)
+    assert (f" {busy} of {len(crew)} workers at work" if crew else " no workers") in words
+    assert words.endswith("; paused." if paused else ".")
+    assert ("paused" in words) == bool(paused)
+
+
+def snapshot(workers: int = 2, **facts: Any) -> Snapshot:
+    """Give a snapshot of the queue video."""
+    crew = [WorkerReport(f"rack-1/{number}", 1, "idle") for number in range(workers)]
+    consumers = [ConsumerReport("rack-1", "rack", 1, ["video"], "thread", 1.0, crew)] if workers else []
+    return Snapshot(100.0, {"video": counts(**facts)}, consumers)
+
+
+FULL = {"maxmemory": "1000", "used_memory": "950"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "memory", "level", "words"),
+    [
+        ({"accepted": 5}, {}, "wrong", "the books of video do not balance"),
+        ({"ready": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
+        ({"delayed": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
+        ({"ready": 2, "blocked": 1}, {}, "warn", "video is full and blocks producers"),
+        ({"ready": 1, "paused": 1, "workers": 0}, {}, "note", "video is paused while jobs wait"),
+        ({"dead": 1}, {}, "note", "video has dead letters"),
+        ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "throws keys away"),
+        ({}, FULL, "warn", "memory is nearly full"),
+    ],
+)
+def test_each_condition_is_one_concern(
+    facts: dict[str, int], memory: dict[str, str], level: str, words: str
+) -> None:
+    (concern,) = concerns(snapshot(**facts), memory)
+    assert concern.level == level
+    assert words in concern.what
+    assert concern.hint
+    assert concern.address.startswith("/")
+    assert concern.queue == ("video" if "video" in words else "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "memory"),
+    [
+        ({"ready": 5, "leased": 2, "finished": 90, "maxsize": 40}, {}),
+        ({"workers": 0}, {}),
+        ({"workers": 0, "paused": 1}, {}),
+        ({"ready": 40, "maxsize": 40}, {"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}),
+        ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
+    ],
+)
+def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str, str]) -> None:
+    assert concerns(snapshot(**facts), memory) == []
+
+
+def test_the_worst_concerns_come_first_and_are_never_too_many() -> None:
+    ailing = counts(ready=1, blocked=1, dead=1)
+    queues = {f"q{number:02}": ailing for number in range(5)}
+    found = concerns(Snapshot(1.0, queues), FULL)
+    levels = [concern.level for concern in found]
+    assert levels == ["wrong"] * 5 + ["warn"] * 6 + ["note"]
+    assert len(found) == MOST
+
+
+def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> None:
+    queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MOST_QUEUES + 20)}
+    rates = dict.fromkeys(queues, Rate(0.5, 0.25))
+    pulse = pulse_of(Snapshot(1.23456, queues, (), rates), 2.0)
+    assert (pulse.at, pulse.interval) == (1.235, 2.0)
+    assert (pulse.waiting, pulse.dead) == (sum(range(120)), 120)
+    assert (pulse.rate_in, pulse.rate_out) == (60, 30)
+    assert list(pulse.queues) == [f"q{number:03}" for number in range(119, 19, -1)]
+    assert list(pulse.only(lambda name: name == "q119").queues) == ["q119"]
+
+
+def test_a_worker_is_busy_with_the_queue_whose_job_it_has() -> None:
+    crew = [
+        WorkerReport("rack-1/1", 1, "busy", queue="video"),
+        WorkerReport("rack-1/2", 1, "busy", queue="mail"),
+        WorkerReport("rack-1/3", 1, "idle"),
+    ]
+    consumer = report("rack-1", crew, queues=["video", "mail"])
+    pulse = pulse_of(Snapshot(1.0, {"video": counts(), "mail": counts()}, [consumer]), 1.0)
+    assert (pulse.workers, pulse.busy) == (3, 2)
+    assert [(one.workers, one.busy) for one in pulse.queues.values()] == [(3, 1), (3, 1)]

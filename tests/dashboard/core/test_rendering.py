@@ -1,0 +1,185 @@
+"""How numbers, times and names are written in pages, the small pictures, and the files that pages need."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor.dashboard import assets, rendering, svg
+
+from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
+
+if TYPE_CHECKING:
+    from httpx import Response
+
+HOSTILE = "\"><script>alert('x')</script>&"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "–"),  # noqa: RUF001 - as pages show it
+        (math.inf, "–"),  # noqa: RUF001
+        (math.nan, "–"),  # noqa: RUF001
+        (-3, "0 ms"),
+        (0, "0 ms"),
+        (0.0184, "18 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1 s"),
+        (3.25, "3.25 s"),
+        (9.999, "10 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min"),
+        (60, "1 min"),
+        (61.9, "1 min 1 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h"),
+        (3600 + 59, "1 h"),
+        (4320, "1 h 12 min"),
+        (86399, "23 h 59 min"),
+        (86400, "1 d"),
+        (2 * 86400 + 3600, "2 d 1 h"),
+    ],
+)
+def test_spans_of_time_are_written_in_their_two_largest_units(seconds: float | None, words: str) -> None:
+    assert rendering.duration(seconds) == words
+
+
+@given(st.floats(0, 1e7))
+def test_no_unit_of_time_is_ever_full(seconds: float) -> None:
+    words = rendering.duration(seconds).split()
+    most = {"ms": 1000, "s": 60, "min": 60, "h": 24}
+    assert all(float(n) < most.get(unit, math.inf) for n, unit in zip(words[::2], words[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (1024, "1.0 KiB"),
+        (99.97 * 1024, "100 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (64 << 20, "64.0 MiB"),
+        (1 << 30, "1.0 GiB"),
+        (5000 << 30, "5,000 GiB"),
+    ],
+)
+def test_sizes_are_written_in_the_unit_people_use(count: float, words: str) -> None:
+    assert rendering.size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0, "0"), (0.25, "0.25"), (9.5, "9.50"), (10, "10.0"), (100, "100"), (12345, "12,345")],
+)
+def test_rates_have_as_many_digits_as_say_something(value: float, words: str) -> None:
+    assert rendering.rate(value) == words
+
+
+@pytest.mark.parametrize("at", [None, 0, -1, math.nan, math.inf, 1e18])
+def test_what_is_no_moment_is_a_dash(at: float | None) -> None:
+    assert rendering.moment(at) == "–"  # noqa: RUF001
+
+
+def test_a_moment_is_an_element_that_the_browser_keeps_current() -> None:
+    text = "2023-11-14 22:13:20 UTC"
+    assert rendering.moment(1_700_000_000.25, "for") == (
+        f'<time datetime="2023-11-14T22:13:20.250Z" data-time="for" title="{text}">{text}</time>'
+    )
+    assert "8" in rendering.moment(rendering._LATEST - 1), "the last one that can be written"
+
+
+@given(st.floats(0, 1e12))
+def test_numbers_for_scripts_have_no_exponent_where_they_are_large(value: float) -> None:
+    words = rendering.compact(value)
+    assert "e+" not in words
+    assert float(words) == pytest.approx(value, rel=1e-3, abs=0.5)
+
+
+def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
+    assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
+    assert rendering.short("abcdef", 6) == "abcdef"
+    assert rendering.short("abcdefg", 6) == "abcde…"
+    assert rendering.worker_short("my-host-1a2b/3") == "1a2b/3"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        rendering.icon("x", HOSTILE),
+        rendering.icon(HOSTILE),
+        svg.sparkline([1, 2], HOSTILE, HOSTILE),
+        svg.steps([1, 2], HOSTILE),
+        svg.gantt([svg.Bar(HOSTILE, 1, 2, HOSTILE)], 0, 3),
+        rendering.moment(1.0, HOSTILE),
+    ],
+)
+def test_pictures_escape_what_they_are_given(picture: str) -> None:
+    assert "<script" not in picture
+    assert "&lt;script&gt;" in picture
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=40))
+def test_lines_stay_within_their_picture(values: list[int]) -> None:
+    line = svg.sparkline(values, "words")
+    points = line.partition('<polyline points="')[2].partition('"')[0].split()
+    assert len(points) == len(values)
+    for point in points:
+        across, down = map(float, point.split(","))
+        assert 0 <= across <= 120
+        assert 2 <= down <= 26
+    assert "nan" not in svg.steps(values, "words")
+
+
+@pytest.fixture
+def asset(one_server: Any) -> Any:
+    """Give the function that asks for an asset."""
+    visitor = Visitor(one_server.url)
+
+    def ask(name: str, version: str = "") -> Response:
+        return visitor.get(f"/static/{version or assets.version()}/{name}")
+
+    return ask
+
+
+def test_each_asset_is_served_under_the_version_for_ever(asset: Any) -> None:
+    names = ["app.js", "base.css", "mark.svg", "vendor/idiomorph.min.js", "vendor/idiomorph.LICENSE"]
+    kinds = ["text/javascript", "text/css", "image/svg+xml", "text/javascript", "text/plain"]
+    replies = [asset(name) for name in names]
+    assert [reply.status_code for reply in replies] == [200] * 5
+    assert [reply.headers["content-type"].partition(";")[0] for reply in replies] == kinds
+    assert {reply.headers["cache-control"] for reply in replies} == {"public, max-age=31536000, immutable"}
+    assert [reply.content for reply in replies] == [assets.files()[name] for name in names]
+
+
+def test_an_unknown_version_is_served_but_not_kept(asset: Any) -> None:
+    reply = asset("app.js", "000000000000")
+    assert (reply.status_code, reply.headers["cache-control"]) == (200, "no-cache")
+    assert reply.content == assets.files()["app.js"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nothing.js",
+        "vendor",
+        "../assets.py",
+        "vendor/../../app.py",
+        "/etc/passwd",
+        "app.js/",
+        "APP.JS",
+        "..",
+        "",
+    ],
+)
+def test_only_what_is_packaged_exists(name: str, asset: Any) -> None:
+    for written in (name, quote(name, safe=""), quote(name, safe="").replace(".", "%2e")):
+        reply = asset(written)
+        assert reply.status_code in {404, 400}, written
+        assert b"import" not in reply.content

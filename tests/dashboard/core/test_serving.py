@@ -1,0 +1,279 @@
+"""`conveyor dashboard` as a process of its own: what it says, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pexpect
+import pytest
+
+from ..asking import FORM, OWN  # noqa: TID252 - test folders are no packages
+from .core_kit import put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _pytest.fixtures import FixtureRequest
+
+#: Listens on any free port, tells which, and does nothing more.
+LISTEN = """
+import socket, sys
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+WITHOUT_STARLETTE = (
+    "import sys\nsys.modules['starlette'] = None\nfrom conveyor.cli.main import main\nsys.exit(main())\n"
+)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
+    """Give the environment of the processes, without what the developer's own says."""
+    kept = {name: value for name, value in os.environ.items() if "CONVEYOR" not in name}
+    url = request.getfixturevalue("one_server").url
+    return {**kept, "CONVEYOR_URL": url, "CONVEYOR_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
+
+
+class Dashboard:
+    """One running process, with what it has said on standard error."""
+
+    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
+        self.process = process
+        self.said = said
+        self.address = re.search(r"The page is at (\S+) ", said)[1]
+        self.port = int(re.search(r":(\d+)/", self.address)[1])
+
+    def get(self, path: str = "") -> httpx.Response:
+        return httpx.get(f"{self.address}{path}", timeout=20)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give the function that runs `conveyor dashboard …` to its end."""
+
+    def run(*words: object, code: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+        how = ["-c", code] if code else ["-m", "conveyor"]
+        return subprocess.run(
+            [sys.executable, *how, "dashboard", *map(str, words)],
+            cwd=tmp_path,
+            env={**environment, **changes},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Dashboard]]:
+    """Give the function that starts `conveyor dashboard …` and returns when it has told its address."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> Dashboard:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "conveyor", "dashboard", "--port", "0", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        said = ""
+        for line in iter(process.stderr.readline, ""):
+            said += line
+            if "The page is at" in line:
+                return Dashboard(process, said)
+        return pytest.fail(f"it ended: {said}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def listening_process(*words: object, cwd: Path) -> Iterator[tuple[int, int]]:
+    """Have a process of Python listen; gives its port and its process id."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)], cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield int(process.stdout.readline()), process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_says_its_address_and_serves_the_page_there(start: Any, one_server: Any) -> None:
+    put(one_server, "video", 2)
+    page = start()
+    assert page.address == f"http://localhost:{page.port}/"
+    assert "WARNING" not in page.said
+    html = page.get().text
+    assert "video: 2 jobs waiting, no workers." in html
+    assert 'class="banner' not in html
+    assert page.get("healthz").text == "ok\n"
+
+
+def test_a_port_with_another_page_on_it_is_refused_by_name(start: Any, run: Any) -> None:
+    page = start()
+    done = run("--port", page.port)
+    assert done.returncode == 1
+    assert f"port {page.port} is taken: another page of Conveyor (process {page.process.pid})" in done.stderr
+    assert f"--port {page.port + 1} or --port 0 (any free one) serves this page beside it" in done.stderr
+    assert page.get("healthz").status_code == 200, "the first one goes on"
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [("rq-dashboard", "rq-dashboard"), ("conveyor-belts/other.py", "{python} conveyor-belts/other.py")],
+)
+def test_a_port_that_somebody_else_has_is_refused_with_who_it_is(
+    script: str, name: str, run: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / script
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(LISTEN)
+    with listening_process(script, cwd=tmp_path) as (port, pid):
+        done = run("--port", port)
+    assert done.returncode == 1
+    who = name.format(python=sys.executable)[:60]
+    assert f"port {port} is taken: {who} (process {pid})" in done.stderr
+    assert f"--port {port + 1}" in done.stderr
+
+
+def test_other_addresses_need_a_login_and_three_ways_are_told(run: Any) -> None:
+    done = run("--host", "0.0.0.0", "--port", 0)
+    assert done.returncode == 2
+    assert "there is no login" in done.stderr
+    words = " ".join(done.stderr.split())
+    assert all(
+        way in words for way in ("(1) listen on 127.0.0.1", "(2) have a login", "(3) --insecure-no-auth")
+    )
+
+
+def test_without_any_login_it_warns_on_the_terminal_and_on_each_page(start: Any) -> None:
+    page = start("--insecure-no-auth")  # on loopback: tests are not to be reached from elsewhere
+    assert "WARNING: there is no login" in page.said
+    for path in ("", "queues"):
+        assert "Anybody who reaches this address can stop your work" in page.get(path).text
+
+
+def test_read_only_says_so_and_refuses_to_write(start: Any, one_server: Any) -> None:
+    queue = put(one_server, "video")
+    page = start("--read-only")
+    assert "Read only: this page shows, and changes nothing." in page.get().text
+    reply = httpx.post(f"{page.address}api/v1/queues/video/pause", headers=OWN, json={"reason": "test"})
+    assert reply.status_code == 403
+    assert not queue.count().paused
+    other = start()
+    reply = httpx.post(f"{other.address}api/v1/queues/video/pause", headers=OWN, json={"reason": "test"})
+    assert reply.status_code == 200
+    assert queue.count().paused
+
+
+def test_69_when_no_server_answers(run: Any) -> None:
+    done = run("--port", 0, CONVEYOR_URL="redis://127.0.0.1:1")
+    assert done.returncode == 69, done.stderr
+    assert "no answer from the server at redis://127.0.0.1:1" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_open_streams_first_and_then_the_process(number: int, code: int, start: Any) -> None:
+    page = start()
+    with (
+        httpx.Client(base_url=page.address, timeout=20) as http,
+        http.stream("GET", "api/v1/events") as reply,
+    ):
+        lines = reply.iter_lines()
+        assert "event: pulse" in lines
+        page.process.send_signal(number)
+        assert "event: over" in lines, "the stream is told, so nothing is cut off"
+    _, said = page.process.communicate(timeout=20)
+    assert page.process.returncode == code
+    assert said == ""
+
+
+def test_a_user_is_added_on_a_terminal_and_can_log_in(
+    environment: dict[str, str], tmp_path: Path, start: Any
+) -> None:
+    users = tmp_path / "users.toml"
+    words = ["-m", "conveyor", "dashboard", "--users", str(users), "--add-user", "ada", "--role", "admin"]
+    child = pexpect.spawn(sys.executable, words, env=environment, cwd=str(tmp_path), timeout=20)
+    for prompt in ("Password of ada: ", "Again: "):
+        child.expect_exact(prompt)
+        child.waitnoecho()
+        child.sendline("correct horse")
+    child.expect_exact("ada may log in as admin")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert stat.S_IMODE(users.stat().st_mode) == 0o600
+    assert "correct horse" not in users.read_text()
+    page = start("--users", users)
+    with httpx.Client(base_url=page.address, timeout=20) as http:
+        assert http.get("queues").headers["location"].startswith("/login")
+        wrong = {"name": "ada", "password": "wrong", "next": "/"}
+        assert http.post("login", data=wrong, headers=FORM).status_code in {401, 403}
+        reply = http.post("login", data={**wrong, "password": "correct horse"}, headers=FORM)
+        assert reply.status_code == 303
+        assert http.get("queues").status_code == 200
+
+
+def test_a_password_needs_a_terminal(run: Any, tmp_path: Path) -> None:
+    done = run("--users", tmp_path / "users.toml", "--add-user", "ada")
+    assert done.returncode == 2
+    assert "--add-user needs a terminal" in done.stderr
+    assert list(tmp_path.glob("users*")) == []
+
+
+def test_all_addresses_begin_with_the_root_path(start: Any) -> None:
+    page = start("--root-path", "ops/q/")
+    assert page.address.endswith("/ops/q/")
+    with httpx.Client(base_url=f"http://localhost:{page.port}", timeout=20) as http:
+        html = http.get("/ops/q/queues").text
+        addresses = re.findall(r' (?:href|src|action)="(/[^"]*)"', html)
+        assert len(addresses) > 5
+        assert all(address.startswith("/ops/q/") for address in addresses)
+        assert http.get("/queues").text == html, "a proxy may take the path off"
+
+
+def test_without_the_extra_the_line_that_installs_it_is_told(run: Any) -> None:
+    done = run(code=WITHOUT_STARLETTE)
+    assert done.returncode == 2
+    assert "the dashboard is not installed: there is no starlette" in done.stderr
+    assert 'pip install "conveyor[dashboard]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_of_another_machine_is_refused_by_name(run: Any) -> None:
+    done = run("--host", "192.0.2.1", "--insecure-no-auth", "--port", 0)
+    assert done.returncode == 1
+    assert "cannot listen on 192.0.2.1:0" in done.stderr
+
+
+def test_a_port_that_was_given_back_can_be_taken_at_once(start: Any, eventually: Any) -> None:
+    page = start()
+    page.get()
+    page.process.send_signal(signal.SIGINT)
+    page.process.wait(20)
+    again = start("--port", page.port)  # the later one counts
+    assert again.port == page.port
+    with socket.create_connection(("127.0.0.1", page.port), timeout=20):
+        pass

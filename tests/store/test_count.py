@@ -1,0 +1,23 @@
+"""Counting tells how many jobs are where, also of a queue to whose keys somebody else has written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conveyor.inspector import queues
+from conveyor.queue import Queue
+from conveyor.store import commands
+
+
+def test_a_queue_whose_keys_hold_something_else_is_counted_as_strange(server: Any) -> None:
+    server.raw.set("conveyor:{odd}:ready", "no index")
+    server.raw.set("conveyor:{odd}:meta", "no hash")
+    count = server.client.run(commands.count("odd"))
+    assert (count.ready, count.accepted, count.strange) == (0, 0, 2)
+    server.raw.delete("conveyor:{odd}:ready", "conveyor:{odd}:meta")
+
+
+def test_what_cannot_be_the_name_of_a_queue_is_no_queue(server: Any) -> None:
+    Queue("films", store=server.client).put("one")
+    server.raw.sadd("conveyor:queues", b"\xff", "a queue", "{}")
+    assert queues.names().ask(server.client) == ["films"]
