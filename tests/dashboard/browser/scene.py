@@ -24,6 +24,18 @@ class Scene(NamedTuple):
     pages: dict[str, str]
 
 
+def _at_work(queue: str, number: int) -> dict[str, Any]:
+    """Give what a worker says of the job that it is at."""
+    job = {
+        "job": f"far{number}",
+        "task": "video_split",
+        "queue": queue,
+        "attempt": 1,
+        "busy_for": 40.0 + 9 * number,
+    }
+    return {**job, "done": 20.0 + 11 * number, "total": 100.0}
+
+
 def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers: int = 6) -> None:
     """Have a consumer on another machine say what it does."""
     now = time.time()
@@ -37,6 +49,7 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
             cpu=(0.93, 0.0, 0.41, 0.0, 0.88, 0.02)[number % 6],
             memory=(61 + 5 * number) << 20,
             paused=number % 6 == 3,
+            **(_at_work(queues[0], number) if number % 2 == 0 else {}),
         )
         for number in range(workers)
     ]

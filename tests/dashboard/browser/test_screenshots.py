@@ -18,7 +18,7 @@ from conveyor.errors import ConveyorError
 from conveyor.statistics import BOUNDS
 from conveyor.store import connect
 
-from .scene import build, far_away
+from .scene import Scene, build, far_away
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,6 +106,20 @@ def take(page: Page, name: str) -> None:
     assert path.stat().st_size <= LARGEST
 
 
+def take_all(view: Window, scene: Scene, theme: str) -> None:
+    """Take every picture in one theme."""
+    for name, wanted in WIDE.items():
+        page = view.go(scene.pages[wanted])
+        expect(page.locator("h1")).to_have_count(1)
+        page.wait_for_timeout(1300)  # a rate needs two looks; a picture is no test
+        take(page, f"{name}-{theme}")
+        if name in SMALL:
+            page.set_viewport_size({"width": 390, "height": 844})
+            page.wait_for_timeout(300)
+            take(page, f"{name}-390-{theme}")
+            page.set_viewport_size({"width": 1440, "height": 900})
+
+
 @pytest.mark.skipif(os.environ.get("CONVEYOR_SCREENSHOTS") != "1", reason="make screenshots makes them")
 @pytest.mark.timeout(240)
 def test_the_pictures_are_made(
@@ -137,15 +151,5 @@ def test_the_pictures_are_made(
     for theme in ("light", "dark"):
         far_away(client, ["media_full"], host="render-1")  # silent consumers are gone after 20 s
         far_away(client, ["media_full", "media_work"], host="render-2", workers=8)
-        view = window(color_scheme=theme, reduced_motion="reduce", device_scale_factor=1)
-        for name, wanted in WIDE.items():
-            page = view.go(scene.pages[wanted])
-            expect(page.locator("h1")).to_have_count(1)
-            page.wait_for_timeout(1300)  # a rate needs two looks; a picture is no test
-            take(page, f"{name}-{theme}")
-            if name in SMALL:
-                page.set_viewport_size({"width": 390, "height": 844})
-                page.wait_for_timeout(300)
-                take(page, f"{name}-390-{theme}")
-                page.set_viewport_size({"width": 1440, "height": 900})
+        take_all(window(color_scheme=theme, reduced_motion="reduce", device_scale_factor=1), scene, theme)
     assert len(list(FOLDER.glob("*.png"))) == 2 * (len(WIDE) + len(SMALL))
