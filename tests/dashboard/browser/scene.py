@@ -83,26 +83,37 @@ def build(
     job = f"/queues/{busy.name}/jobs/"
     return Scene(
         {
-            "overview": "/",
-            "queues": "/queues",
-            "queue": f"/queues/{busy.name}",
-            "full queue": f"/queues/{full.name}",
-            "jobs": f"/jobs?queue={busy.name}",
-            "running jobs": f"/jobs?queue={busy.name}&state=running",
-            "dead jobs": f"/jobs?queue={failed.name}&state=dead",
-            "finished jobs": f"/jobs?queue={busy.name}&state=finished",
+            **_of_queues(busy.name, full.name, failed.name),
             "waiting job": job + waiting.id,
             "running job": job + running.id,
             "done job": job + done.id,
             "dead job": f"/queues/{failed.name}/jobs/{dead[0].id}",
-            "workers": "/workers",
-            "worker": "/workers/far-1-Ab3x/2",
-            "failures": "/failures",
-            "enqueue": "/enqueue",
-            "form": "/enqueue?task=double",
-            "operations": "/operations",
-            "audit": "/audit",
-            "system": "/system",
-            "no such page": "/nowhere",
+            **PLAIN,
         }
     )
+
+
+PLAIN = {
+    "workers": "/workers",
+    "worker": "/workers/far-1-Ab3x/2",
+    "failures": "/failures",
+    "enqueue": "/enqueue",
+    "form": "/enqueue?task=double",
+    "operations": "/operations",
+    "audit": "/audit",
+    "system": "/system",
+    "no such page": "/nowhere",
+}
+
+
+def _of_queues(busy: str, full: str, failed: str) -> dict[str, str]:
+    return {
+        "overview": "/",
+        "queues": "/queues",
+        "queue": f"/queues/{busy}",
+        "full queue": f"/queues/{full}",
+        "jobs": f"/jobs?queue={busy}",
+        "running jobs": f"/jobs?queue={busy}&state=running",
+        "dead jobs": f"/jobs?queue={failed}&state=dead",
+        "finished jobs": f"/jobs?queue={busy}&state=finished",
+    }
