@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser_tasks import double, report
+from PIL import Image
 from playwright.sync_api import expect
 
 from conveyor import Queue
@@ -40,7 +41,6 @@ WIDE = {
     "workers": "workers",
     "failures": "failures",
     "enqueue": "form",
-    "system": "system",
 }
 SMALL = ("overview", "job")
 
@@ -95,8 +95,6 @@ def blocked(one_server: Any) -> Iterator[Callable[[str], None]]:
 
 def take(page: Page, name: str) -> None:
     """Save what is to be seen, with few enough colours to stay small."""
-    from PIL import Image  # noqa: PLC0415 - for those who make pictures only
-
     path = FOLDER / f"{name}.png"
     page.mouse.move(0, 0)
     page.screenshot(path=path, animations="disabled", scale="css")

@@ -102,9 +102,10 @@ export async function act(button, extra = {}) {
   const title = button.dataset.done ?? button.dataset.yes ?? button.textContent.trim();
   const body = { ...JSON.parse(button.dataset.body ?? "{}"), ...extra };
   if (reason) body.reason = reason;
-  button.disabled = true;
+  if (button.ariaBusy === "true") return null; // not disabled: it keeps the focus of those who use the keyboard
+  button.ariaBusy = "true";
   const { ok, data } = await call(button.dataset.act, button.dataset.method ?? "POST", body);
-  button.disabled = false;
+  button.ariaBusy = "false";
   if (!ok) { toast(`${title}: ${problemText(data)}`, "wrong", 12_000); return null; }
   if (data.order) follow(data.order, data.targets ?? [], title, (known) => showDetail(button, known));
   else toast(data.message ?? `${title}: done`, "good");
