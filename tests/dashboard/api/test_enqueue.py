@@ -108,6 +108,12 @@ def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     assert api.get("/audit")["acts"][0]["outcome"].startswith("refused: ")
 
 
+def test_a_server_that_is_out_of_memory_says_so(api: Api, one_server: Any) -> None:
+    api.post("/jobs", {"task": "fail"})
+    one_server.raw.config_set("maxmemory", "1mb")
+    assert api.refusal("POST", "/jobs", {"task": "fail"}) == (507, "server-full")
+
+
 def test_the_preview_is_a_command_line_that_means_the_same(api: Api) -> None:
     texts = {"name": "Bob's; rm *", "times": "3", "loud": "yes", "password": "hush"}
     told = api.post("/tasks/greet/preview", {"arguments": texts, "priority": 3, "delay": 1.5, "count": 2})
