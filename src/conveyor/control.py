@@ -26,9 +26,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     target: str
     state: str
-    """acknowledged, done, unknown."""
+    """acknowledged, done; unknown: there is no such worker; gone: it left before it could follow."""
     detail: str = ""
-    """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why it is unknown."""
+    """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why nothing came of it."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -85,6 +85,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     total: float
     message: str = ""
 
+
+#: What people read for states of answers that are no words for them.
+WORDS = {"unknown": "unknown to its consumer", "gone": "gone before it could follow"}
 
 encode = msgspec.msgpack.Encoder().encode
 decode_control = msgspec.msgpack.Decoder(Control).decode

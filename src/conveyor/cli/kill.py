@@ -6,6 +6,7 @@ import functools
 import importlib
 from typing import TYPE_CHECKING
 
+from conveyor import control
 from conveyor.cli import exits, orders
 from conveyor.cli.ask import asker
 from conveyor.cli.desk import existing_queue, open_actions, open_inspector
@@ -72,7 +73,7 @@ def _words(target: Target, *, now: bool) -> str:
     if target.state == "acknowledged" and target.detail:
         job = clean(target.detail)
         return f"acknowledged, job {job} goes back" if now else f"acknowledged, finishes job {job} first"
-    return "unknown to its consumer" if target.state == "unknown" else target.state
+    return control.WORDS.get(target.state, target.state)
 
 
 def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:

@@ -30,13 +30,18 @@ class Target:
     name: str
     consumer: str
     state: str = "no answer"
-    """no answer, acknowledged, done or unknown."""
+    """no answer, or the state of its last answer."""
     detail: str = ""
 
     @property
     def is_silent(self) -> bool:
         """Whether nobody obeys."""
         return self.state in {"no answer", "unknown"}
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it was heard, and is not done all the same."""
+        return self.state == "gone"
 
 
 @dataclass(slots=True)

@@ -88,13 +88,13 @@ def _carry_out(inspector: Inspector, verb: str, asked: Pause | Resume) -> int:
         )
     else:
         _sum_up(plan, verb, asked.queue)
-    return exits.FAILED if any(one.is_silent for one in targets) else exits.OK
+    return exits.FAILED if any(one.is_silent or one.came_to_nothing for one in targets) else exits.OK
 
 
 def _words(target: Target) -> str:
     if target.state == "acknowledged" and target.detail:
         return f"acknowledged, runs job {clean(target.detail)}"
-    return "unknown to its consumer" if target.state == "unknown" else target.state
+    return control.WORDS.get(target.state, target.state)
 
 
 def _sum_up(plan: Plan, verb: str, name: str) -> None:
@@ -106,6 +106,8 @@ def _sum_up(plan: Plan, verb: str, name: str) -> None:
     parts = [f"{count_of(done, 'worker')} {many}"] if done else []
     if pending:
         parts.append(f"{count_of(pending, 'worker follows', 'workers follow')} after the current job")
+    if gone := sum(1 for one in workers if one.state == "gone"):
+        parts.append(f"{count_of(gone, 'worker')} left before that")
     if silent:
         parts.append(f"{count_of(silent, 'target')} did not answer")
     note("; ".join(parts) + (f". `conveyor resume {name}` lets them go on." if verb == "pause" else "."))
