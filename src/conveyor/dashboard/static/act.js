@@ -6,7 +6,8 @@ import { toast } from "./shell.js";
 
 const ANSWER_EVERY = 300; // ms
 const NO_ANSWER = 10_000; // ms without a first answer
-const NOTHING = new Set(["unknown", "gone"]); // answers after which nothing was done
+const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
+const WORDS = { expired: "too late" };
 const LONGEST = 600_000; // ms that an order is followed
 
 export async function call(path, method = "POST", body = undefined) {
@@ -65,7 +66,7 @@ function onEnter(event) {
 
 function targetWords(targets) {
   return Object.entries(targets).map(([name, one]) =>
-    `${name}: ${one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" ? "job " : ""}${one.detail})` : ""}`).join("; ");
+    `${name}: ${WORDS[one.state] ?? one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" ? "job " : ""}${one.detail})` : ""}`).join("; ");
 }
 
 // Follows an order to workers: requested, acknowledged, done, or no answer.
