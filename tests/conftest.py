@@ -189,6 +189,7 @@ _ELSEWHERE = {
     "acts": "hash",
     "operations": "zset",
     "operation": "string",
+    "key": "string",
 }
 _MOST = {"bell": 32, "history": 5200}
 

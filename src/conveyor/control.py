@@ -17,8 +17,11 @@ class Control(msgspec.Struct, frozen=True):
     workers: list[str] = []
     """The workers it is for; empty: the whole consumer."""
     job: str = ""
-    """The job that is meant: by cancel always; by stack, where the stack of another would be of no use."""
+    """The job that is meant: by cancel always; by stack, where the stack of another would be of no use; by kill of one
+    worker, where whoever wants it saw that job: if another runs there, nothing is done."""
     reason: str = ""
+    expires: float = 0.0
+    """Seconds since 1970 by the server's clock after which it is not obeyed any more; 0: never."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -26,9 +29,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     target: str
     state: str
-    """acknowledged, done, unknown."""
+    """acknowledged, done; unknown: there is no such worker; gone: it left before it could follow.
+
+    expired: the order came too late, or the worker runs another job than the one that was meant; nothing was done.
+    """
     detail: str = ""
-    """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why it is unknown."""
+    """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why nothing came of it."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -85,6 +91,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     total: float
     message: str = ""
 
+
+#: What people read for states of answers that are no words for them.
+WORDS = {"unknown": "unknown to its consumer", "expired": "too late"}
 
 encode = msgspec.msgpack.Encoder().encode
 decode_control = msgspec.msgpack.Decoder(Control).decode

@@ -17,7 +17,8 @@ ConveyorError
 ├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
 └── StoreError
     ├── StoreUnavailable (ConnectionError)   no answer from the server
-    ├── StoreRefused                         the server answers, and says no (memory, disk, rights)
+    ├── StoreRefused                         the server answers, and says no (disk, rights)
+    │   └── StoreFull                        it is out of memory
     └── StoreMismatch                        server too old, or data of another protocol version
 """
 
@@ -130,6 +131,10 @@ class StoreUnavailable(StoreError, ConnectionError):
 
 class StoreRefused(StoreError):
     """The server answers and refuses: out of memory, disk full, no rights, read-only replica."""
+
+
+class StoreFull(StoreRefused):
+    """The server is out of memory: it takes no more jobs until some are worked off, or it is given more."""
 
 
 class StoreMismatch(StoreError):

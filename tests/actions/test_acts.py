@@ -126,6 +126,28 @@ def test_workers_and_consumers_are_told_once_each(actions: Actions, trail: Trail
         actions.tell_workers("sing", ["a-1"])
 
 
+def test_orders_expire_by_the_clock_of_the_server(actions: Actions, one_server: Any) -> None:
+    for verb, seconds in (("kill", 10), ("stack", 10), ("stop", 60), ("pause", 60), ("resume", 60)):
+        actions.tell_workers(verb, [f"{verb}-1"])
+        (order,) = told(one_server, f"{verb}-1")
+        second, micros = one_server.raw.time()
+        assert seconds - 5 < order.expires - (second + micros / 1e6) <= seconds
+
+
+def test_a_kill_tells_each_worker_which_job_is_meant(actions: Actions, one_server: Any) -> None:
+    jobs = {"a-1/1": "x", "a-1/3": "y", "b-1": "z"}
+    order = actions.tell_workers("kill", ["a-1/1", "a-1/2", "a-1/3", "b-1"], jobs=jobs)
+    assert sorted((one.workers, one.job, one.id) for one in told(one_server, "a-1")) == [
+        (["a-1/1"], "x", order.id),
+        (["a-1/2"], "", order.id),
+        (["a-1/3"], "y", order.id),
+    ]
+    (whole,) = told(one_server, "b-1")
+    assert (whole.workers, whole.job) == ([], "")
+    actions.tell_workers("stop", ["c-1/1", "c-1/2"], jobs={"c-1/1": "x"})
+    assert [one.job for one in told(one_server, "c-1")] == [""], "what it runs is finished, whatever it is"
+
+
 def test_others_can_have_their_own_acts_written_down(actions: Actions, trail: Trail) -> None:
     assert actions.record(Act("enqueue_job", "x", "films", after={"jobs": 1}, outcome="done"))
     assert actions.record(Act("enqueue_job", "y", "films", who="bob", origin="page"))

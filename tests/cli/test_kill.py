@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+from conveyor import actions, control
+from conveyor.cli import kill, orders
+from conveyor.cli.commands.act import Kill
+from conveyor.inspector import Inspector
+from conveyor.store import Client
+
 
 @pytest.fixture
 def consumer(conveyor: Any, start_consumer: Any, eventually: Any) -> Any:
@@ -74,6 +80,32 @@ def test_a_long_job_is_finished_first_or_given_back_with_now(
     assert conveyor("job", job, "--json").document["state"] == "waiting"
 
 
+def test_a_kill_is_about_the_job_that_the_worker_was_listed_with(
+    at_server: Any, conveyor: Any, consumer: Any, folder: Any, eventually: Any
+) -> None:
+    process, name = consumer
+    job = conveyor("produce", "hold", folder / "go").out.strip()
+    (busy,) = eventually(
+        lambda: [
+            one["name"]
+            for one in conveyor("workers", "--json").document["consumers"][0]["workers"]
+            if one["job"] and one["job"]["id"] == job
+        ]
+    )
+    process.send_signal(signal.SIGSTOP)  # so that the order stays where it can be read
+    try:
+        at_server.raw.delete(f"conveyor:control:{name}")
+        at_server.raw.client_kill_filter(
+            _type="normal", skipme=True
+        )  # its connection takes no order meanwhile
+        assert conveyor("kill", busy, "--now", "--timeout", "0.1").code == 1
+        (order,) = map(control.decode_control, at_server.raw.lrange(f"conveyor:control:{name}", 0, -1))
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert (order.workers, order.job) == ([busy], job)
+    (folder / "go").touch()
+
+
 def test_a_consumer_that_hangs_gives_no_answer(conveyor: Any, consumer: Any) -> None:
     process, name = consumer
     process.send_signal(signal.SIGSTOP)
@@ -85,3 +117,18 @@ def test_a_consumer_that_hangs_gives_no_answer(conveyor: Any, consumer: Any) -> 
     assert f"{name}: no answer" in done.out
     assert "3 targets did not answer" in done.err
     assert process.wait(20) == 0, "it obeys once it can"
+
+
+def test_what_came_too_late_is_told_so(
+    at_server: Any, conveyor: Any, consumer: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    _, name = consumer
+    client = Client(at_server.url)
+    plan = orders.plan_for(Inspector(client).consumers(), [f"{name}/1"])
+    monkeypatch.setitem(actions.OBEYED_WITHIN, "kill", -7.0)
+    asked = Kill(names=[f"{name}/1"], now=True, timeout=10.0)
+    assert kill.carry_out(client, plan, asked) == 1
+    told = capsys.readouterr()
+    assert f"{name}/1: too late: it came 7." in told.out
+    assert "too late for 1 worker, and nothing was done there" in told.err
+    client.close()

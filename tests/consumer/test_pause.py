@@ -130,6 +130,50 @@ def test_a_resume_before_the_pause_took_effect_answers_both(
     assert queue.submit(jobs.add, 1, 1).result(10) == 2
 
 
+def test_a_worker_that_is_killed_before_it_pauses_has_not_paused(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    (busy,) = eventually(lambda: [one for one in running.report().workers if one.job])
+    number = int(busy.name.rpartition("/")[2])
+    pause = running.command("pause", number)
+    assert running.answers(pause, 1) == [(f"/{number}", "acknowledged")]
+    running.command("kill", number)
+    assert running.answers(pause, 1) == [(f"/{number}", "gone")]
+    go(path)
+
+
+def test_a_crash_before_a_pause_leaves_it_to_the_replacement(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    pause = running.command("pause", 1)
+    assert running.answers(pause, 1) == [("/1", "acknowledged")]
+    before = running.workers()[0]
+    before.kill()
+    assert running.answers(pause, 1) == [("/1", "done")]
+    assert eventually(running.workers)[0].pid != before.pid, "who says so is there"
+    go(path)
+    running.answers(running.command("resume", 1), 2)
+
+
+def test_a_whole_consumer_that_is_killed_before_it_pauses_says_that_it_is_gone(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    pause = running.command("pause")
+    assert running.answers(pause, 2) == [("", "acknowledged"), ("/1", "acknowledged")]
+    running.command("kill")
+    assert running.answers(pause, 2) == [("/1", "gone"), ("", "gone")]
+    eventually(running.has_left)
+
+
 def test_a_pause_of_a_worker_that_is_not_there_is_answered_so(consume: Callable[..., Any]) -> None:
     running = consume()
     assert running.answers(running.command("pause", 7), 1) == [("/7", "unknown")]

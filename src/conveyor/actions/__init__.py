@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -17,7 +18,7 @@ from conveyor.job import cancel_jobs
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.acts import Facts
     from conveyor.store import Client
@@ -40,6 +41,12 @@ __all__ = [
 
 #: What workers and consumers can be told.
 VERBS = ("stop", "kill", "pause", "resume", "stack")
+#: Those for which it matters which job a worker was seen at.
+ABOUT_JOBS = ("kill", "stack")
+NO_JOBS: Mapping[str, str] = MappingProxyType({})
+#: Seconds, by the server's clock, after which a supervisor does not obey any more; what ends or shows a job at once is
+#: about what ran when it was wanted.
+OBEYED_WITHIN = {"kill": 10.0, "stack": 10.0, "stop": 60.0, "pause": 60.0, "resume": 60.0}
 _WORDS = {"ready": "waiting", "leased": "running"}
 
 
@@ -98,11 +105,15 @@ class Actions:
         act = self._about_job("discard_job", queue, job_id, reason)
         return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
 
-    def tell_workers(self, verb: str, targets: Sequence[str], reason: str = "", *, job: str = "") -> Order:
+    def tell_workers(
+        self, verb: str, targets: Sequence[str], reason: str = "", *, jobs: Mapping[str, str] = NO_JOBS
+    ) -> Order:
         """Tell workers (`host-ab12/3`) and whole consumers (`host-ab12`) something, and do not wait for their answers.
 
         stop: finish the current job, then leave. kill: leave at once, the job goes back. pause, resume: take no more
-        jobs, take jobs again. stack: tell what the code is doing, of `job` alone if one is named.
+        jobs, take jobs again. stack: tell what the code is doing. `jobs` has the job that a single worker was
+        seen at: if it runs another by then, kill and stack do nothing. Nor does an order that is heard too late, as
+        OBEYED_WITHIN says.
         Names must be full; nobody checks that they exist.
         Raises BadCall for another verb.
         """
@@ -110,13 +121,20 @@ class Actions:
             message = f"workers cannot be told to {verb!r:.80}: it is one of {', '.join(VERBS)}"
             raise BadCall(message)
         order = ids.unique()
-        told: list[Command] = []
-        for consumer, workers in _by_consumer(targets).items():
-            data = control.encode(control.Control(order, verb, workers, job, reason))
-            told += plain.control(consumer, data)
+        meant = jobs if verb in ABOUT_JOBS else NO_JOBS
+        groups = _groups(targets, meant)
         act = Act(f"{verb}_workers", ", ".join(targets), reason=reason)
-        if told:
-            self._done(act, lambda: self.client.run_all(told))
+
+        def tell() -> None:
+            expires = self.client.run(plain.server_time()) + OBEYED_WITHIN[verb]
+            told: list[Command] = []
+            for consumer, workers, job in groups:
+                data = control.encode(control.Control(order, verb, workers, job, reason, expires))
+                told += plain.control(consumer, data)
+            self.client.run_all(told)
+
+        if groups:
+            self._done(act, tell)
         return Order(order, tuple(targets), self._finish(act, "told", {"order": order}))
 
     def begin(
@@ -191,6 +209,17 @@ class Actions:
 
 def _open_or_not(count: Count) -> Facts:
     return {"paused": bool(count.paused), "shutdown": bool(count.shutdown)}
+
+
+def _groups(targets: Sequence[str], jobs: Mapping[str, str]) -> list[tuple[str, list[str], str]]:
+    """Give consumer, workers and job of each command: one for each worker whose job is known, one for the others."""
+    groups = []
+    for consumer, workers in _by_consumer(targets).items():
+        others = [name for name in workers if not jobs.get(name)]
+        if others or not workers:
+            groups.append((consumer, others, ""))
+        groups += [(consumer, [name], jobs[name]) for name in workers if jobs.get(name)]
+    return groups
 
 
 def _by_consumer(targets: Sequence[str]) -> dict[str, list[str]]:

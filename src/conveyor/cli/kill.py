@@ -49,7 +49,8 @@ def kill(asked: Kill) -> int:
 
 def carry_out(client: Client, plan: Plan, asked: Kill) -> int:
     """Send the orders, tell the answers as they come, and give the exit code."""
-    order = open_actions(client).tell_workers("kill" if asked.now else "stop", plan.names, asked.reason)
+    verb = "kill" if asked.now else "stop"
+    order = open_actions(client).tell_workers(verb, plan.names, asked.reason, jobs=plan.jobs)
     try:
         words = None if asked.json else functools.partial(_words, now=asked.now)
         orders.hear(client, plan, order.id, asked.timeout, words)
@@ -61,18 +62,18 @@ def carry_out(client: Client, plan: Plan, asked: Kill) -> int:
     if asked.json:
         document(
             "kill/v1",
-            targets=[{"name": one.name, "state": one.state, "job": one.detail or None} for one in targets],
+            targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets],
         )
     else:
         _sum_up(targets, silent)
-    return exits.FAILED if silent else exits.OK
+    return exits.FAILED if silent or any(one.came_to_nothing for one in targets) else exits.OK
 
 
 def _words(target: Target, *, now: bool) -> str:
     if target.state == "acknowledged" and target.detail:
         job = clean(target.detail)
         return f"acknowledged, job {job} goes back" if now else f"acknowledged, finishes job {job} first"
-    return "unknown to its consumer" if target.state == "unknown" else target.state
+    return target.words()
 
 
 def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:
@@ -87,6 +88,8 @@ def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:
         parts.append(
             f"{count_of(pending, 'worker leaves', 'workers leave')} after the current job; --now does not wait for it"
         )
+    if late := sum(1 for one in workers if one.came_to_nothing):
+        parts.append(f"too late for {count_of(late, 'worker')}, and nothing was done there")
     if silent:
         parts.append(
             f"{count_of(len(silent), 'target')} did not answer: probably dead, "

@@ -30,13 +30,28 @@ class Target:
     name: str
     consumer: str
     state: str = "no answer"
-    """no answer, acknowledged, done or unknown."""
+    """no answer, or the state of its last answer."""
     detail: str = ""
 
     @property
     def is_silent(self) -> bool:
         """Whether nobody obeys."""
         return self.state in {"no answer", "unknown"}
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it was heard, and is not done all the same."""
+        return self.state in {"gone", "expired"}
+
+    @property
+    def job(self) -> str | None:
+        """The job that still runs there."""
+        return self.detail or None if self.state == "acknowledged" else None
+
+    def words(self) -> str:
+        """Give how far it is as people read it."""
+        words = control.WORDS.get(self.state, self.state)
+        return f"{words}: {clean(self.detail)}" if self.came_to_nothing and self.detail else words
 
 
 @dataclass(slots=True)
@@ -46,6 +61,8 @@ class Plan:
     targets: dict[str, Target] = field(default_factory=dict)
     orders: dict[str, list[str]] = field(default_factory=dict)
     """Consumer to the names of its workers; an empty list means the whole consumer."""
+    jobs: dict[str, str] = field(default_factory=dict)
+    """The job that each single worker was at when it was listed."""
 
     @property
     def names(self) -> list[str]:
@@ -60,6 +77,7 @@ class Plan:
 
     def add_worker(self, report: ConsumerReport, worker: str) -> None:
         """Mean one worker, unless its whole consumer is meant anyway."""
+        self.jobs.update({one.name: one.job for one in report.workers if one.name == worker and one.job})
         if self.orders.get(report.name) != []:
             self.orders.setdefault(report.name, []).append(worker)
             self.targets.setdefault(worker, Target(worker, report.name))

@@ -58,10 +58,12 @@ def stack_of(inspector: Inspector, details: JobDetails) -> str:
     plan = orders.Plan(
         {details.worker: orders.Target(details.worker, consumer)}, {consumer: [details.worker]}
     )
-    order = open_actions(inspector.client).tell_workers("stack", plan.names, job=details.id)
+    order = open_actions(inspector.client).tell_workers(
+        "stack", plan.names, jobs={details.worker: details.id}
+    )
     orders.hear(inspector.client, plan, order.id, STACK_PATIENCE, None)
     target = plan.targets[details.worker]
-    if target.state == "unknown":
+    if target.state in {"unknown", "expired"}:
         message = f"job {details.id} does not run any more: {target.detail}"
         raise WrongState(message, hint=f"`conveyor job {details.id}` shows it")
     if target.state != "done":
@@ -84,17 +86,17 @@ def _carry_out(inspector: Inspector, verb: str, asked: Pause | Resume) -> int:
     if asked.json:
         document(
             f"{verb}-workers/v1",
-            targets=[{"name": one.name, "state": one.state, "job": one.detail or None} for one in targets],
+            targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets],
         )
     else:
         _sum_up(plan, verb, asked.queue)
-    return exits.FAILED if any(one.is_silent for one in targets) else exits.OK
+    return exits.FAILED if any(one.is_silent or one.came_to_nothing for one in targets) else exits.OK
 
 
 def _words(target: Target) -> str:
     if target.state == "acknowledged" and target.detail:
         return f"acknowledged, runs job {clean(target.detail)}"
-    return "unknown to its consumer" if target.state == "unknown" else target.state
+    return target.words()
 
 
 def _sum_up(plan: Plan, verb: str, name: str) -> None:
@@ -106,6 +108,8 @@ def _sum_up(plan: Plan, verb: str, name: str) -> None:
     parts = [f"{count_of(done, 'worker')} {many}"] if done else []
     if pending:
         parts.append(f"{count_of(pending, 'worker follows', 'workers follow')} after the current job")
+    if nothing := sum(1 for one in workers if one.came_to_nothing):
+        parts.append(f"nothing came of it for {count_of(nothing, 'worker')}")
     if silent:
         parts.append(f"{count_of(silent, 'target')} did not answer")
     note("; ".join(parts) + (f". `conveyor resume {name}` lets them go on." if verb == "pause" else "."))

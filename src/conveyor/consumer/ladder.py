@@ -42,7 +42,10 @@ class Ladder:
             order = control.decode_control(data)
         except (msgspec.MsgspecError, ValueError):
             return
-        if order.verb == "cancel":
+        late = self._seconds_late(order)
+        if late > 0:
+            self._turn_down(order, f"it came {late:.1f} s too late; nothing was done")
+        elif order.verb == "cancel":
             events.emit(events.CancelAsked(order.job, order.reason))
             if not self.cancel(order.job):
                 self.early[order.job] = clock.monotonic() + EARLY
@@ -97,6 +100,21 @@ class Ladder:
         for order in self._whole:
             self.answer(order, self.supervisor.report.name, "done")
 
+    def _seconds_late(self, order: control.Control) -> float:
+        """Give for how long an order has not been meant any more: we may have hung, and who gave it waits no longer."""
+        if not order.expires:
+            return 0.0
+        try:
+            now = self.supervisor.client.run(plain.server_time(), patience=0.0)
+        except StoreError:  # it has gone away just now; this machine's clock is the next best
+            now = clock.wall()
+        return float(now - order.expires)
+
+    def _turn_down(self, order: control.Control, detail: str) -> None:
+        names = sorted(one.name for one in self.supervisor.workers.values())
+        for name in order.workers or (*names, self.supervisor.report.name):
+            self.answer(order, name, "expired", detail)
+
     def _end_workers(self, order: control.Control) -> None:
         supervisor = self.supervisor
         targets = list(supervisor.workers.values())
@@ -113,9 +131,13 @@ class Ladder:
         supervisor.beat.hurry()
 
     def _end(self, worker: Worker, order: control.Control) -> None:
+        runs = worker.job()[1]
+        if order.verb == "kill" and order.workers and order.job and runs not in {"", order.job}:
+            self.answer(order, worker.name, "expired", f"it runs job {runs} now")
+            return
         worker.asked.append(order)
         self.supervisor.to_start.pop(worker.name, None)
-        self.answer(order, worker.name, "acknowledged", worker.job()[1])
+        self.answer(order, worker.name, "acknowledged", runs)
         if order.verb == "kill":
             worker.verb = "kill"
             worker.kill()

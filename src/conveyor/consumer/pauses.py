@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Seconds after an order in which its effect is looked for often; a busy worker takes longer, and nobody waits.
 SOON = 1.0
+#: Why an order came to nothing.
+LEFT = "it left before it could follow"
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class _Open:
     names: set[str]
     soon: float
     """Until when it is worth a hurry."""
+    came_to: str = "gone"
+    """What the whole consumer says in the end: done, if one of its workers has followed."""
 
 
 class Pauses:
@@ -67,18 +71,22 @@ class Pauses:
         """Answer for those who have followed."""
         for one in list(self._open):
             for name in sorted(one.names):
-                if self._has_followed(name, paused=one.order.verb == "pause"):
+                came_to = self._came_to(name, paused=one.order.verb == "pause")
+                if came_to:
                     one.names.discard(name)
-                    self.answer(one.order, name, "done", "")
+                    one.came_to = "done" if came_to == "done" else one.came_to
+                    self.answer(one.order, name, came_to, "" if came_to == "done" else LEFT)
             if not one.names:
                 self._open.remove(one)
                 if not one.order.workers:
-                    self.answer(one.order, self.supervisor.report.name, "done", "")
+                    detail = "" if one.came_to == "done" else LEFT
+                    self.answer(one.order, self.supervisor.report.name, one.came_to, detail)
 
-    def _has_followed(self, name: str, *, paused: bool) -> bool:
+    def _came_to(self, name: str, *, paused: bool) -> str:
+        """Tell whether a worker has followed (done), never will (gone), or is about to (empty)."""
         if (name in self.names) != paused:  # the contrary was ordered meanwhile
-            return True
+            return "done"
         worker = next((one for one in self.supervisor.workers.values() if one.name == name), None)
-        if worker is None:  # it is gone, or its replacement begins paused
-            return True
-        return (worker.slate.glance().state == slates.PAUSED) == paused
+        if worker is None:  # after a crash its replacement, which begins paused, says so
+            return "" if name in self.supervisor.to_start else "gone"
+        return "done" if (worker.slate.glance().state == slates.PAUSED) == paused else ""

@@ -14,7 +14,7 @@ from redis import exceptions as foreign
 from redis.sentinel import Sentinel
 
 from conveyor import clock
-from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import limits
 from conveyor.store.address import read_sentinel, shown
 
@@ -131,8 +131,7 @@ class Client:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
             return self._make(end)
-        except foreign.AuthenticationError as error:
-            # To the library it is a ConnectionError, but waiting does not help.
+        except foreign.AuthenticationError as error:  # to the library a ConnectionError; waiting is no help
             raise self._translated(error) from error
         except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
             raise self.unavailable(error) from error
@@ -149,12 +148,13 @@ class Client:
         text = str(error)
         if isinstance(error, foreign.BusyLoadingError | foreign.ReadOnlyError) or text.startswith(_SOON):
             return self.unavailable(error)
-        hint = "`conveyor doctor` tells what is wrong with the server"
+        kind, hint = StoreRefused, "`conveyor doctor` tells what is wrong with the server"
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
+            kind = StoreFull
             hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
             hint = "give user and password in the URL, and the user the rights named in docs/running.md"
-        return StoreRefused(f"the server at {shown(self.url)} refused: {text}", hint=hint)
+        return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 
 class Listener:

@@ -106,6 +106,11 @@ def operation_key(operation: str) -> str:
     return f"conveyor:operation:{operation}"
 
 
+def request_key(name: str) -> str:
+    """string: what an Idempotency-Key was first used for: digest of the request, queue, id of the job; a day."""
+    return f"conveyor:key:{name}"
+
+
 def stop_key(operation: str) -> str:
     """string: somebody wishes that the operation stops; 7 days."""
     return f"conveyor:operation:{operation}:stop"

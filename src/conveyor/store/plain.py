@@ -17,6 +17,8 @@ CONTROL_KEEP = 60
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
 REPORT_KEEP = 20
+#: Seconds that a key of requests is remembered.
+REQUEST_KEEP = 86400
 #: Bytes of a line that a job logs; what is more is cut off.
 LONGEST_LINE = 8192
 
@@ -138,6 +140,15 @@ def answer(command: str, data: bytes) -> list[Command]:
 
 def _tell(key: str, data: bytes) -> Command:
     return Command((1, key, data, CONTROL_KEEP), scripts.load_plain("tell"))
+
+
+def keep_request(name: str, request: str) -> Command:
+    """Keep what a key of requests is used for, unless it was used before; answers what was kept, None the first time.
+
+    Sent twice it answers its own text.
+    """
+    words = ("SET", keys.request_key(name), request, "NX", "GET", "EX", REQUEST_KEEP)
+    return Command(words, read=lambda reply: None if reply is None else reply.decode())
 
 
 def set_progress(queue: str, items: Sequence[tuple[str, bytes]]) -> Command:

@@ -68,11 +68,11 @@ def carry_out(intent: Intent, actions: Actions, reason: str, tell: Callable[[Int
     threading.Thread(target=run, name="conveyor-top-act", daemon=True).start()
 
 
-def tell_worker(verb: str, worker: str) -> Doing:
-    """Tell one worker something: stop, kill, pause or resume."""
+def tell_worker(verb: str, worker: str, job: str = "") -> Doing:
+    """Tell one worker something: stop, kill (if it still runs the job that was seen there), pause or resume."""
 
     def do(actions: Actions, reason: str) -> Iterator[News]:
-        order = actions.tell_workers(verb, [worker], reason)
+        order = actions.tell_workers(verb, [worker], reason, jobs={worker: job})
         first, deadline, state = Deadline(FIRST_WORD), Deadline(FOLLOWED), REQUESTED
         while not deadline.passed() and (state != REQUESTED or not first.passed()):
             data = actions.client.run(plain.await_reply(order.id, STEP))
@@ -82,8 +82,12 @@ def tell_worker(verb: str, worker: str) -> Doing:
             if answer.target != worker:  # its consumer, which leaves with its last worker
                 continue
             state = answer.state if answer.state in {ACKNOWLEDGED, DONE} else REFUSED
-            job = f"with job {answer.detail}" if answer.detail and state == ACKNOWLEDGED else ""
-            yield News(state, job if state != REFUSED else answer.detail or answer.state)
+            words = f"with job {answer.detail}" if answer.detail and state == ACKNOWLEDGED else ""
+            if state == REFUSED:
+                words = ": ".join(
+                    filter(None, (control.WORDS.get(answer.state, answer.state), answer.detail))
+                )
+            yield News(state, words)
             if state != ACKNOWLEDGED:
                 return
         if state == REQUESTED:

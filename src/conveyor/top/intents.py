@@ -22,7 +22,8 @@ def about_worker(key: str, sight: Sight, name: str) -> Intent | str:
     job = f"Job {worker.job} goes back to its place on {worker.queue}. " if worker.job else ""
     if key == "K":
         words = f"{job}No other takes its place."
-        return Intent(f"Kill worker {name} now?", words, "Kill now", acting.tell_worker("kill", name))
+        doing = acting.tell_worker("kill", name, worker.job)
+        return Intent(f"Kill worker {name} now?", words, "Kill now", doing)
     if key == "S":
         words = (
             f"It finishes {f'job {worker.job}' if worker.job else 'nothing'} first. No other takes its place."

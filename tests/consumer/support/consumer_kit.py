@@ -56,19 +56,23 @@ class Running:
         """Its name, as it told it."""
         return self.eventually(self.report).name
 
-    def command(self, verb: str, *numbers: int) -> str:
+    def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0) -> str:
         """Send a control command to some of its workers (none: to all of it); gives the command's id."""
-        order = control.Control(ids.unique(), verb, [f"{self.name}/{number}" for number in numbers])
+        names = [f"{self.name}/{number}" for number in numbers]
+        order = control.Control(ids.unique(), verb, names, job, expires=expires)
         self.client.run_all(plain.control(self.name, control.encode(order)))
         return order.id
 
     def answers(self, command: str, until: int) -> list[tuple[str, str]]:
         """Give the answers to a command, (target, state), as soon as there are so many; targets without the host."""
+        return [(one.target.removeprefix(self.name), one.state) for one in self.details(command, until)]
+
+    def details(self, command: str, until: int) -> list[control.Answer]:
+        """Give the same answers as they are."""
         found = []
         while len(found) < until:
             data = self.eventually(lambda: self.client.run(plain.await_reply(command, 1.0)))
-            answer = control.decode_answer(data)
-            found.append((answer.target.removeprefix(self.name), answer.state))
+            found.append(control.decode_answer(data))
         return found
 
     def signal(self, number: int = signal.SIGTERM) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.dashboard import known_tasks
+from conveyor.errors import StoreUnavailable
 from conveyor.parameters import bind
 
 if TYPE_CHECKING:
@@ -86,6 +87,40 @@ def test_the_same_key_puts_one_job(api: Api) -> None:
     assert api.refusal("POST", "/jobs", {**body, "count": 2}, **key) == (422, "bad-key")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"arguments": {"name": "Eve"}}, {"priority": 9}, {"queue": "beta"}, {"delay": 5.0}, {"task": "fail"}],
+)
+def test_a_key_is_for_one_request(api: Api, changes: dict[str, Any]) -> None:
+    body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 18"}
+    api.post("/jobs", body, **key)
+    other = {**body, **changes}
+    if other["task"] == "fail":
+        del other["arguments"]
+    assert api.refusal("POST", "/jobs", other, **key) == (422, "key-reused")
+    assert api.get("/queues/alpha")["accepted"] == 1
+    assert api.refusal("GET", "/queues/beta") == (404, "unknown-queue")
+    assert api.ask("POST", "/api/v1/jobs", json=body, headers=key).status_code == 200
+
+
+def test_a_put_that_was_lost_is_made_up_for_by_the_next_request_with_its_key(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 19"}
+    with monkeypatch.context() as patch:
+        patch.setattr("conveyor.dashboard.api.enqueue._put_all", lose)
+        assert api.refusal("POST", "/jobs", body, **key) == (503, "server-away")
+    assert api.refusal("POST", "/jobs", {**body, "priority": 9}, **key) == (422, "key-reused")
+    (job,) = api.post("/jobs", body, **key)["jobs"]
+    assert arguments_of(api, job)["name"] == "Bob"
+    assert api.get("/queues/alpha")["accepted"] == 1
+
+
+def lose(*_: object) -> None:
+    message = "the server is away"
+    raise StoreUnavailable(message)
+
+
 def test_an_own_id_is_taken_once(api: Api) -> None:
     body = {"task": "fail", "id": "mine"}
     assert api.post("/jobs", body)["jobs"] == ["mine"]
@@ -106,6 +141,12 @@ def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     api.post("/queues/alpha/bound", {"maxsize": 1})
     assert api.refusal("POST", "/jobs", {"task": "fail"}) == (409, "queue-full")
     assert api.get("/audit")["acts"][0]["outcome"].startswith("refused: ")
+
+
+def test_a_server_that_is_out_of_memory_says_so(api: Api, one_server: Any) -> None:
+    api.post("/jobs", {"task": "fail"})
+    one_server.raw.config_set("maxmemory", "1mb")
+    assert api.refusal("POST", "/jobs", {"task": "fail"}) == (507, "server-full")
 
 
 def test_the_preview_is_a_command_line_that_means_the_same(api: Api) -> None:

@@ -93,6 +93,10 @@ def test_a_worker_is_killed_and_says_so(
     eventually(lambda: len(api.get("/workers")["consumers"][0]["workers"]) == 2)
     jobs = [put("linger"), put("linger")]
     eventually(lambda: {state(api, job) for job in jobs} == {"running"})
+    seen = {"verb": "kill", "targets": [name], "jobs": {name: "another"}}
+    order = api.post("/workers/tell", seen)["order"]
+    (late,) = eventually(lambda: answered(api, order, "expired"))
+    assert late["detail"].startswith("it runs job ")
     told = api.post("/workers/tell", {"verb": "kill", "targets": [name], "reason": "it eats memory"})
     assert eventually(lambda: answered(api, told["order"], "done"))[0]["target"] == name
     assert api.refusal("POST", "/workers/tell", {"verb": "kill", "targets": ["no-one/1"]}) == (

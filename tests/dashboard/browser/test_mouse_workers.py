@@ -53,6 +53,31 @@ def test_a_worker_is_killed(
     view.is_in_the_audit("kill", name, "it hangs")
 
 
+def test_a_kill_does_not_end_the_job_that_began_while_somebody_thought_about_it(
+    window: Callable[..., Window],
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    consume(queue.name, workers=1)
+    first, other = queue.submit(hold, str(path)), path.with_name("other")
+    view = window()
+    page = view.go("/workers")
+    row = page.locator("tr[data-row]")
+    expect(row).to_contain_text("busy")
+    row.get_by_role("button", name="Kill").click()
+    expect(page.locator("#confirm-words")).to_contain_text(first.id)
+    second = queue.submit(hold, str(other))
+    path.touch()
+    first.result(20)
+    eventually(lambda: second.status() == "running")
+    view.say_yes("it hangs")
+    expect(page.locator(".toast.wrong")).to_contain_text(f"too late (it runs job {second.id} now)")
+    other.touch()
+    assert second.result(20) == "let go"
+
+
 def test_an_order_is_followed_from_request_to_end(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import replace
 
 from conveyor.acts import Act
@@ -14,6 +15,7 @@ from conveyor.dashboard.api.endpoint import Endpoint, Reply
 from conveyor.errors import ConveyorError, DuplicateJob
 from conveyor.inspector import stories
 from conveyor.queue import Queue
+from conveyor.store import plain
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a request waits for room in a queue, and jobs that are put in one go.
 PATIENCE, SLICE = 2.0, 1000
+#: What the ids of jobs begin with that are made of a key.
+KEYED = "key-"
 
 
 def _put(asked: Asked) -> job_answers.Put | Reply:
@@ -32,8 +36,11 @@ def _put(asked: Asked) -> job_answers.Put | Reply:
     arguments = ordering.read(task, body.arguments)
     ordering.check(task, arguments)
     parts = ordering.parts_of(task, arguments, body.count)
+    if asked.key:
+        queue = _kept_queue(asked, own_id, queue)
+        access = asked.allowed("act", queue)
     if own_id:
-        task = task.options(id=own_id)
+        task = task.options(id=own_id, queue=queue)
     act = Act(
         "enqueue", own_id or task.name, queue, body.reason, after={"task": task.name, "jobs": len(parts)}
     )
@@ -58,7 +65,20 @@ def _own_id(asked: Asked, who: str) -> str:
         raise refused(422, "bad-key", "Give an id or an Idempotency-Key, not both.")
     if (key or body.id) and (body.count != 1 or body.split):
         raise refused(422, "bad-key", "An id or an Idempotency-Key is for one job, without count and split.")
-    return f"key-{hashlib.sha256(repr((who, key)).encode()).hexdigest()[:40]}" if key else body.id or ""
+    return f"{KEYED}{hashlib.sha256(repr((who, key)).encode()).hexdigest()[:40]}" if key else body.id or ""
+
+
+def _kept_queue(asked: Asked, own_id: str, queue: str) -> str:
+    """Give the queue that the key's first request was for; refuses a key that was used for another request.
+
+    It is kept before the put: should the put be lost, the next request with the key puts the same job.
+    """
+    digest = hashlib.sha256(msgspec.json.encode(asked.body, order="sorted")).hexdigest()
+    kept = asked.desk.acting.run(plain.keep_request(own_id.removeprefix(KEYED), f"{digest} {queue} {own_id}"))
+    first, queue, _ = kept.split(" ") if kept else (digest, queue, own_id)
+    if first != digest:
+        raise refused(422, "key-reused", "The Idempotency-Key was used for another request.")
+    return queue
 
 
 def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
@@ -70,7 +90,7 @@ def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) ->
 
 
 def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> job_answers.Put:
-    """Answer as the first time, if the first time was about the same task."""
+    """Answer as the first time; a key older than what is kept of it may have been for another task."""
     story = asked.desk.ask(stories.story(queue, job))
     if story is not None and story.task not in {"", task.name}:
         raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")

@@ -115,6 +115,8 @@ class Tell(Why, frozen=True, kw_only=True):
     targets: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=500)
     ]
+    jobs: Annotated[dict[Short, JobId], Meta(max_length=500)] = {}
+    """The job that a worker was seen at: kill and stack do nothing where it runs another by then."""
 
 
 class Matching(Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,6 +35,7 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.WaitTimeout, 504, "timeout"),
     (errors.StoreUnavailable, 503, "server-away"),
     (errors.StoreMismatch, 502, "server-mismatch"),
+    (errors.StoreFull, 507, "server-full"),
     (errors.StoreRefused, 502, "server-refused"),
     (errors.StoreError, 502, "server-fault"),
     (errors.ConveyorError, 409, "refused"),
@@ -69,8 +70,6 @@ def problem_of(error: errors.ConveyorError) -> Problem:
     if isinstance(error, Faults):
         return Problem(422, "bad-values", error.message, error.hint)
     status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
-    if isinstance(error, errors.StoreRefused) and "OOM" in str(error):
-        status, code = 507, "server-full"
     headers = (("retry-after", "5"),) if isinstance(error, errors.StoreUnavailable) else ()
     return Problem(status, code, str(error), error.hint, headers)
 

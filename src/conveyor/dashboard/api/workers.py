@@ -52,7 +52,7 @@ def _tell(asked: Asked) -> answers.Order:
         hint = "They may have left; the list of workers is at most 20 seconds old."
         detail = f"There is no worker or consumer {', '.join(unknown)!r:.300}."
         raise refused(404, "unknown-worker", detail, hint)
-    told = asked.actions(access).tell_workers(verb, targets, asked.body.reason)
+    told = asked.actions(access).tell_workers(verb, targets, asked.body.reason, jobs=asked.body.jobs)
     return answers.Order(told.id, list(told.targets), told.recorded)
 
 

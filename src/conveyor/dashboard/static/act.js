@@ -6,6 +6,8 @@ import { toast } from "./shell.js";
 
 const ANSWER_EVERY = 300; // ms
 const NO_ANSWER = 10_000; // ms without a first answer
+const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
+const WORDS = { expired: "too late" };
 const LONGEST = 600_000; // ms that an order is followed
 
 export async function call(path, method = "POST", body = undefined) {
@@ -64,7 +66,7 @@ function onEnter(event) {
 
 function targetWords(targets) {
   return Object.entries(targets).map(([name, one]) =>
-    `${name}: ${one.state}${one.detail && one.state !== "done" ? ` (job ${one.detail})` : ""}`).join("; ");
+    `${name}: ${WORDS[one.state] ?? one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" ? "job " : ""}${one.detail})` : ""}`).join("; ");
 }
 
 // Follows an order to workers: requested, acknowledged, done, or no answer.
@@ -84,7 +86,7 @@ export async function follow(order, targets, title, onDone) {
     const text = `${title}. ${targetWords(known)}`;
     if (box.textContent !== text) { box.textContent = text; refresh(true); }
     if (!states.some((state) => state === "requested" || state === "acknowledged") || silent) {
-      box.classList.add(silent || states.includes("unknown") ? "wrong" : "good");
+      box.classList.add(silent || states.some((state) => NOTHING.has(state)) ? "wrong" : "good");
       break;
     }
   }

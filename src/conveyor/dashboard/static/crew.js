@@ -33,7 +33,8 @@ function tell(button) {
   Object.assign(order.dataset, { ask: said.ask, words: said.words, yes: said.yes, done: `${said.yes} ${verb === "cancel" ? job : target}` });
   if (said.typed) order.dataset.typed = said.typed;
   order.dataset.act = verb === "cancel" ? `/api/v1/jobs/${encodeURIComponent(job)}/cancel` : "/api/v1/workers/tell";
-  order.dataset.body = JSON.stringify(verb === "cancel" ? { queue: queueOf } : { verb, targets: [target] });
+  const jobs = verb === "kill" && job ? { jobs: { [target]: job } } : {}; // by then it may run one that nobody saw
+  order.dataset.body = JSON.stringify(verb === "cancel" ? { queue: queueOf } : { verb, targets: [target], ...jobs });
   act(order);
 }
 
