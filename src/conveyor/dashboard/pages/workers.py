@@ -23,6 +23,8 @@ ROOM = 46
 MOST_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting")
 LONGEST_FILTER = 255
+#: No program has done or used so much.
+_ABSURD = 1e300
 
 
 class WorkerRow(NamedTuple):
@@ -41,7 +43,8 @@ class WorkerRow(NamedTuple):
     """When the current job began, seconds since 1970; 0 without one."""
     attempt: int
     done: float
-    total: float
+    fraction: float | None
+    """How far the job is, 0 to 1; None where that cannot be said."""
     message: str
     cpu: float
     memory: int
@@ -123,7 +126,7 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         since=round((crew.at or at) - worker.busy_for, 1) if has_job else 0.0,
         attempt=worker.attempt,
         done=_finite(worker.done),
-        total=_finite(worker.total),
+        fraction=worker.fraction,
         message=redacted_text(worker.message),
         cpu=round(_finite(worker.cpu), 2),
         memory=worker.memory,
@@ -152,7 +155,7 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
 
 def _finite(number: float) -> float:
     """Give a number that a program told, 0 where it is none that a page could show."""
-    return number if math.isfinite(number) else 0.0
+    return number if math.isfinite(number) and abs(number) < _ABSURD else 0.0
 
 
 class _Place(NamedTuple):
