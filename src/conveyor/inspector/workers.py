@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import control
-from conveyor.store import plain
+from conveyor.store import plain, presence
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.control import Answer, ConsumerReport, WorkerReport
+    from conveyor.store.presence import Heard
 
 
 class Found(NamedTuple):
@@ -28,6 +29,11 @@ class Found(NamedTuple):
 def consumers() -> Query[list[str]]:
     """Which consumers are on the list, those that reported last first; some may be gone."""
     return Query((plain.consumers(),), lambda answers: list(answers[0]))
+
+
+def heard() -> Query[list[Heard]]:
+    """When each consumer on the list last reported, those that did last first; one that left is not on it."""
+    return Query((presence.heard(),), lambda answers: list(answers[0]))
 
 
 def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
