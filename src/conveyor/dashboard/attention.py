@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
-from conveyor.consumer.settings import MOST_WORKERS
+from conveyor.inspector.workers import MOST_WORKERS
 from conveyor.store import plain
 
 if TYPE_CHECKING:
