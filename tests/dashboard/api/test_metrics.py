@@ -68,7 +68,7 @@ def test_no_metric_is_told_of_twice_and_counters_say_that_they_are(api: Api) -> 
 
 
 def test_labels_are_bounded(api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_TASKS", 1)
+    monkeypatch.setattr("conveyor.dashboard.exposed.MOST_TASKS", 1)
     consume(workers=1, modules=("api_tasks",))
     for task in ("fail", "greet", "spread"):
         arguments = {"greet": {"name": "Bob"}, "spread": {"part": 1}}.get(task, {})
