@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+
+def fraction_of(done: float, total: float) -> float | None:
+    """Give how much of a whole is done, 0 to 1, whatever numbers a program told; None where that cannot be said."""
+    if not (math.isfinite(done) and math.isfinite(total) and total > 0):
+        return None
+    return max(0.0, min(1.0, done / total))
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -62,6 +71,11 @@ class WorkerReport(msgspec.Struct, frozen=True):
     memory: int = 0
     """Bytes of memory in use, parts that it shares with other workers included; likewise."""
 
+    @property
+    def fraction(self) -> float | None:
+        """How far the current job is, 0 to 1; None where that cannot be said."""
+        return fraction_of(self.done, self.total)
+
 
 class ConsumerReport(msgspec.Struct, frozen=True):
     """What one consumer is doing; at most 20 seconds old, else it is gone."""
@@ -90,6 +104,11 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     done: float
     total: float
     message: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """How far it is, 0 to 1; None where that cannot be said."""
+        return fraction_of(self.done, self.total)
 
 
 #: What people read for states of answers that are no words for them.

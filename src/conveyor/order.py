@@ -154,7 +154,7 @@ class Order:
             for data in self._client.run(plain.progress(self.jobs[0].queue_name, waiting)):
                 if data is not None:
                     step = control.decode_progress(data)
-                    parts += min(1.0, step.done / step.total) if step.total > 0 else 0.0
+                    parts += step.fraction or 0.0
                     message = step.message or message
         fraction = (over + parts) / len(self.jobs) if self.jobs else 1.0
         return OrderProgress(min(1.0, fraction), over, len(self.jobs), message)

@@ -74,7 +74,7 @@ def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text]]:
         yield "Worker", Text(clean(details.worker))
     if details.progress is not None:
         step = details.progress
-        share = f"{step.done / step.total:.0%} " if step.total > 0 else ""
+        share = "" if step.fraction is None else f"{step.fraction:.0%} "
         yield "Progress", Text(share + clean(redacted_text(step.message)))
     if details.retries or details.crashes:
         yield (

@@ -84,7 +84,7 @@ def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
 
 def progress_text(worker: WorkerReport) -> str:
     """Give how far a worker's job is, in words."""
-    share = f"{min(1.0, worker.done / worker.total):.0%}" if worker.total > 0 else ""
+    share = "" if worker.fraction is None else f"{worker.fraction:.0%}"
     return " ".join(filter(None, (share, redacted_text(worker.message))))
 
 

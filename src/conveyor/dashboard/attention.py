@@ -1,17 +1,35 @@
-"""What needs somebody, from what every look at the server brings."""
+"""What needs somebody, from what every look at the server brings: its words change only when something did."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode
+
+from conveyor.inspector.workers import MOST_WORKERS
+from conveyor.store import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from conveyor.control import ConsumerReport
     from conveyor.inspector.snapshot import Snapshot
+    from conveyor.inspector.statistics import Point
     from conveyor.store.commands import Count
+    from conveyor.store.presence import Heard
 
 #: Concerns that are listed.
 MOST = 12
+#: Silent consumers that are named; further ones are counted.
+MOST_NAMED = 3
+#: Seconds after its last report that a consumer is called silent: it misses its second report in a row.
+SILENT_AFTER = 12.0
+#: Seconds for which it is said that a consumer went silent; after that it is history.
+SILENT_FOR = 600.0
+#: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.
+REPORT_KEEP = plain.REPORT_KEEP + 2.0
+#: Minutes that are compared with the rest of the hour, failures that are worth a word, and how many times more.
+RECENT, WORTH_A_WORD, TIMES_MORE = 10, 5, 3
 
 
 class Concern(NamedTuple):
@@ -26,11 +44,25 @@ class Concern(NamedTuple):
     """The queue that it is about."""
 
 
-def concerns(snapshot: Snapshot, memory: Mapping[str, str]) -> list[Concern]:
+class Told(NamedTuple):
+    """What was asked besides the snapshot."""
+
+    memory: Mapping[str, str] = {}
+    """The server's facts about its memory."""
+    heard: Sequence[Heard] = ()
+    """When each consumer last reported."""
+    minutes: Sequence[Point] = ()
+    """What was done in each minute of the last hour, the running one last."""
+
+
+def concerns(snapshot: Snapshot, told: Told) -> list[Concern]:
     """Give what needs somebody, the worst first."""
-    found = list(_of_server(memory))
+    found = [*_of_server(told.memory), *_of_consumers(snapshot, told.heard), *_of_failures(told.minutes)]
+    is_complete = _is_complete(snapshot, told.heard)
     for name, count in snapshot.queues.items():
         found += _of_queue(name, count, len(snapshot.workers_of(name)))
+        if is_complete:
+            found += _of_stalled(snapshot, name, count)
     order = ("wrong", "warn", "note")
     return sorted(found, key=lambda concern: order.index(concern.level))[:MOST]
 
@@ -45,6 +77,12 @@ def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
         yield Concern(
             "wrong", f"{name} has jobs and no workers", f"conveyor consume {name} starts some", address, name
         )
+    elif count.leased and not workers:
+        yield Concern(
+            *("wrong", f"{name} has running jobs and no workers"),
+            f"conveyor consume {name} starts some, which take the jobs back; or a program holds them by Queue.get",
+            *(address, name),
+        )
     if count.blocked:
         yield Concern(
             "warn",
@@ -58,6 +96,68 @@ def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
     if count.dead:
         yield Concern(
             "note", f"{name} has dead letters", "look at why, and retry them", f"/failures?queue={name}", name
+        )
+
+
+def _of_stalled(snapshot: Snapshot, name: str, count: Count) -> Iterator[Concern]:
+    """Tell of jobs that are claimed and that no worker is at.
+
+    An idle worker may have claimed one just now, and one at short jobs claims as many as it ends in a moment.
+    """
+    workers = snapshot.workers_of(name)
+    busy = sum(worker.state == "busy" and worker.queue == name for worker in workers)
+    rate = snapshot.rates.get(name)
+    allowed = len(workers) - busy + math.ceil(rate.ended if rate is not None else 0.0)
+    if workers and count.leased > busy + allowed:
+        yield Concern(
+            *("warn", f"{name} has stalled jobs: running, but no worker is at them"),
+            "they go to other workers when their leases end; else a program holds them by Queue.get",
+            f"/jobs?{urlencode({'queue': name, 'state': 'running'})}",
+            name,
+        )
+
+
+def _is_complete(snapshot: Snapshot, heard: Sequence[Heard]) -> bool:
+    """Tell whether the snapshot has the whole report of everyone who reported lately."""
+    reported = {report.name for report in snapshot.consumers}
+    lately = {one.name for one in heard if snapshot.at - one.at < REPORT_KEEP}
+    return lately <= reported and all(len(one.workers) < MOST_WORKERS for one in snapshot.consumers)
+
+
+def _of_consumers(snapshot: Snapshot, heard: Sequence[Heard]) -> Iterator[Concern]:
+    reports = {report.name: report for report in snapshot.consumers}
+    silent = [one.name for one in heard if _is_silent(snapshot.at - one.at, reports.get(one.name))]
+    for name in silent[:MOST_NAMED]:
+        queues = reports[name].queues if name in reports else []
+        yield Concern(
+            *("warn", f"consumer {name} went silent"),
+            "look at its machine, and start it again; its jobs go to others when their leases end",
+            *("/workers", queues[0] if queues else ""),
+        )
+    if more := len(silent[MOST_NAMED:]):
+        yield Concern("warn", f"{more} more consumers went silent", "look at their machines", "/workers")
+    if any(worker.paused for worker in snapshot.workers()):
+        yield Concern(
+            *("note", "some workers are paused", "they take no jobs until somebody resumes them"),
+            "/workers?state=paused",
+        )
+
+
+def _is_silent(age: float, report: ConsumerReport | None) -> bool:
+    return SILENT_AFTER < age < (SILENT_FOR if report is None else REPORT_KEEP)
+
+
+def _of_failures(minutes: Sequence[Point]) -> Iterator[Concern]:
+    """Compare the failures of the last minutes with as many minutes of the hour before, on average."""
+    bad = [point.failed + point.lost for point in minutes]
+    recent, before = sum(bad[-RECENT:]), bad[:-RECENT]
+    usual = RECENT * sum(before) / len(before) if before else 0.0
+    if recent >= WORTH_A_WORD and recent > TIMES_MORE * usual:
+        yield Concern(
+            "warn",
+            "more jobs fail than in the hour before",
+            "look which fail alike, and where; pause the queue if need be",
+            "/failures",
         )
 
 

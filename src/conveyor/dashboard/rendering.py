@@ -17,10 +17,13 @@ _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 #: Moments that can be written as a date: until the year 9000.
 _LATEST = 7000 * 365 * _DAY
+_UNREADABLE = 1e15
 
 
 def number(value: float, digits: int = 0) -> str:
-    """Give a number with thin groups: 12,345."""
+    """Give a number with thin groups: 12,345; one that nobody would read as 1e+300."""
+    if abs(value) >= _UNREADABLE:
+        return f"{value:.3g}"
     return f"{value:,.{digits}f}"
 
 

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import control
-from conveyor.store import plain
+from conveyor.store import plain, presence
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.control import Answer, ConsumerReport, WorkerReport
+    from conveyor.store.presence import Heard
+
+
+#: Workers of one report that are read: a consumer has no more.
+MOST_WORKERS = 1000
 
 
 class Found(NamedTuple):
@@ -25,13 +30,30 @@ class Found(NamedTuple):
     """None where the name is the consumer's own."""
 
 
+class Place(NamedTuple):
+    """A worker in the order of all; a consumer that has none takes one place, too."""
+
+    key: str
+    """Sorts places by host, consumer and worker, and stays the same while others come and go."""
+    report: ConsumerReport
+    worker: WorkerReport | None
+
+
 def consumers() -> Query[list[str]]:
     """Which consumers are on the list, those that reported last first; some may be gone."""
     return Query((plain.consumers(),), lambda answers: list(answers[0]))
 
 
+def heard() -> Query[list[Heard]]:
+    """When each consumer on the list last reported, those that did last first; one that left is not on it."""
+    return Query((presence.heard(),), lambda answers: list(answers[0]))
+
+
 def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
-    """What each consumer last reported; without those not heard of for 20 seconds or not readable."""
+    """What each consumer last reported; without those not heard of for 20 seconds or not readable.
+
+    Of a report with more than 1,000 workers the first 1,000 are read.
+    """
     if not names:
         return Query((), lambda _: [])
     return Query((plain.reports(names),), _read)
@@ -51,6 +73,18 @@ def by_host(reports: Iterable[ConsumerReport]) -> dict[str, list[ConsumerReport]
     for report in sorted(reports, key=lambda one: (one.host, one.name)):
         hosts.setdefault(report.host, []).append(report)
     return hosts
+
+
+def places(reports: Iterable[ConsumerReport]) -> list[Place]:
+    """Give all workers in their order: by host, consumer and number."""
+    found = []
+    for report in reports:
+        if not report.workers:
+            found.append(Place(f"{report.host}/{report.name}/", report, None))
+        for worker in report.workers:
+            number = worker.name.rpartition("/")[2]
+            found.append(Place(f"{report.host}/{report.name}/{number:0>6}", report, worker))
+    return sorted(found, key=lambda place: place.key)
 
 
 def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport | None:
@@ -83,7 +117,9 @@ def _read(answers: Sequence[Any]) -> list[ConsumerReport]:
     for data in answers[0]:
         try:
             if data is not None:
-                found.append(control.decode_report(data))
+                report = control.decode_report(data)
+                few = report.workers[:MOST_WORKERS]
+                found.append(msgspec.structs.replace(report, workers=few))
         except (msgspec.MsgspecError, ValueError):
             continue
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from conveyor.control import fraction_of
 from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def memory(size: int) -> str:
 def progress(done: float, total: float, message: str, width: int) -> Text:
     """Give how far a job is: a bar and a share where the whole is known, then what it says."""
     text = Text()
-    if total > 0:
-        share = max(0.0, min(1.0, done / total))
+    share = fraction_of(done, total)
+    if share is not None:
         cells = min(8, max(3, width - 5))
         text.append("━" * round(share * cells), "green").append("─" * (cells - round(share * cells)), "dim")
         text.append(f" {share:4.0%}")

@@ -1,15 +1,12 @@
-"""The belt, the pulse and what needs somebody: values made of counts and reports."""
+"""The belt and the pulse: values made of counts and reports."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.control import ConsumerReport, WorkerReport
-from conveyor.dashboard.attention import MOST, concerns
+from conveyor.control import WorkerReport
 from conveyor.dashboard.belt import MOST_SIGNS, MOST_SLOTS, belt_of, letter_of
 from conveyor.dashboard.pulse import MOST_QUEUES, pulse_of
 from conveyor.inspector.snapshot import Rate, Snapshot
@@ -110,63 +107,6 @@ def test_the_words_say_the_numbers(
     assert (f" {busy} of {len(crew)} workers at work" if crew else " no workers") in words
     assert words.endswith("; paused." if paused else ".")
     assert ("paused" in words) == bool(paused)
-
-
-def snapshot(workers: int = 2, **facts: Any) -> Snapshot:
-    """Give a snapshot of the queue video."""
-    crew = [WorkerReport(f"rack-1/{number}", 1, "idle") for number in range(workers)]
-    consumers = [ConsumerReport("rack-1", "rack", 1, ["video"], "thread", 1.0, crew)] if workers else []
-    return Snapshot(100.0, {"video": counts(**facts)}, consumers)
-
-
-FULL = {"maxmemory": "1000", "used_memory": "950"}
-
-
-@pytest.mark.parametrize(
-    ("facts", "memory", "level", "words"),
-    [
-        ({"accepted": 5}, {}, "wrong", "the books of video do not balance"),
-        ({"ready": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
-        ({"delayed": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
-        ({"ready": 2, "blocked": 1}, {}, "warn", "video is full and blocks producers"),
-        ({"ready": 1, "paused": 1, "workers": 0}, {}, "note", "video is paused while jobs wait"),
-        ({"dead": 1}, {}, "note", "video has dead letters"),
-        ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "throws keys away"),
-        ({}, FULL, "warn", "memory is nearly full"),
-    ],
-)
-def test_each_condition_is_one_concern(
-    facts: dict[str, int], memory: dict[str, str], level: str, words: str
-) -> None:
-    (concern,) = concerns(snapshot(**facts), memory)
-    assert concern.level == level
-    assert words in concern.what
-    assert concern.hint
-    assert concern.address.startswith("/")
-    assert concern.queue == ("video" if "video" in words else "")
-
-
-@pytest.mark.parametrize(
-    ("facts", "memory"),
-    [
-        ({"ready": 5, "leased": 2, "finished": 90, "maxsize": 40}, {}),
-        ({"workers": 0}, {}),
-        ({"workers": 0, "paused": 1}, {}),
-        ({"ready": 40, "maxsize": 40}, {"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}),
-        ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
-    ],
-)
-def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str, str]) -> None:
-    assert concerns(snapshot(**facts), memory) == []
-
-
-def test_the_worst_concerns_come_first_and_are_never_too_many() -> None:
-    ailing = counts(ready=1, blocked=1, dead=1)
-    queues = {f"q{number:02}": ailing for number in range(5)}
-    found = concerns(Snapshot(1.0, queues), FULL)
-    levels = [concern.level for concern in found]
-    assert levels == ["wrong"] * 5 + ["warn"] * 6 + ["note"]
-    assert len(found) == MOST
 
 
 def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> None:

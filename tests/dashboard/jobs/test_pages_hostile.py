@@ -91,3 +91,18 @@ def test_what_a_path_says_stays_text(line: Line, visit: Visit, text: str) -> Non
     part = "".join(f"%{byte:02x}" for byte in text.encode())
     for path in (f"/jobs/{part}", f"/queues/{part}/jobs/x", f"/queues/{line.name}/jobs/{part}"):
         assert_is_text(visitor.see(path))
+
+
+@pytest.mark.parametrize(
+    ("done", "total"), [(1e308, 1e-308), (1e-308, 1e308), (float("inf"), 1.0), (float("nan"), float("nan"))]
+)
+def test_no_progress_is_more_than_a_page_can_take(
+    line: Line, visit: Visit, done: float, total: float
+) -> None:
+    job = line.run(call("shop.prices"))
+    line.progress(job, done, total)
+    seen = visit()
+    for address in (f"/queues/{line.name}/jobs/{job}", f"/jobs?queue={line.name}&state=running"):
+        page = seen.see(address)
+        assert page.status == 200, address
+        assert all(0 <= float(bar.attributes["value"]) <= 1 for bar in page.tree.css("main progress"))

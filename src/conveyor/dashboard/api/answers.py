@@ -74,9 +74,13 @@ class Scaling(Struct, frozen=True):
 
 
 class Workers(Struct, frozen=True):
-    """Who works: all consumers that were heard of in the last 20 seconds."""
+    """Who works: consumers that were heard of in the last 20 seconds, by host and name.
+
+    `count` counts workers. A consumer whose workers are on several pages is on each, with those of that page.
+    """
 
     consumers: list[ConsumerReport]
+    next: str
 
 
 class Order(Struct, frozen=True):

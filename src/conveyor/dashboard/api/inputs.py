@@ -22,6 +22,7 @@ Queue = Annotated[str, Meta(pattern=f"^{ids.QUEUE_PATTERN}$", max_length=100)]
 MaybeQueue = Annotated[str, Meta(pattern=f"^({ids.QUEUE_PATTERN})?$", max_length=100)]
 JobId = Annotated[str, Meta(pattern=f"^{ids.ID_PATTERN}$", max_length=64)]
 Short = Annotated[str, Meta(max_length=200)]
+Cursor = Annotated[str, Meta(max_length=1000)]
 Reason = Annotated[str, Meta(max_length=500)]
 Text = Annotated[str, Meta(max_length=200_000)]
 Rows = Annotated[int, Meta(ge=1, le=MOST_ROWS)]
@@ -39,7 +40,7 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
 class RowsQuery(Query, frozen=True):
     """A page of a list."""
 
-    cursor: Short = ""
+    cursor: Cursor = ""
     """`next` of the page before."""
     count: Rows = ROWS
     fields: Short = ""

@@ -20,6 +20,8 @@ class Progress(Struct, frozen=True):
     done: float
     total: float
     message: str
+    fraction: float | None
+    """0 to 1; null where it cannot be said."""
 
 
 class JobLine(Struct, frozen=True):

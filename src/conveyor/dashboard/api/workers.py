@@ -8,6 +8,7 @@ import msgspec
 
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
+from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import workers as questions
 from conveyor.redaction import redacted_text
@@ -22,12 +23,20 @@ _RIGHTS: dict[str, Right] = {"kill": "kill", "stack": "inspect"}
 
 
 def _list(asked: Asked) -> answers.Workers:
-    found = [
-        _seen(asked, one)
+    last, count = after(asked.query.cursor), asked.query.count
+    reports = [
+        one
         for one in asked.desk.snapshot().consumers
         if asked.queue in {"", *one.queues} and any(asked.may("look", queue) for queue in one.queues)
     ]
-    return answers.Workers(found)
+    places = [place for place in questions.places(reports) if place.key > last]
+    crews: dict[str, ConsumerReport] = {}
+    for place in places[:count]:
+        crew = crews.get(place.report.name) or msgspec.structs.replace(place.report, workers=[])
+        workers = [] if place.worker is None else [place.worker]
+        crews[crew.name] = msgspec.structs.replace(crew, workers=[*crew.workers, *workers])
+    more = cursor_of(places[count - 1].key) if len(places) > count else ""
+    return answers.Workers([_seen(asked, crew) for crew in crews.values()], more)
 
 
 def _seen(asked: Asked, report: ConsumerReport) -> ConsumerReport:
@@ -71,7 +80,9 @@ def _order(asked: Asked) -> answers.Answers:
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "/workers", "List consumers and their workers", "look", _list, answers.Workers, inputs.OneJob
+        *("GET", "/workers", "List consumers and their workers", "look", _list, answers.Workers),
+        inputs.QueueRows,
+        rows="consumers",
     ),
     Endpoint(
         *("POST", "/workers/tell", "Stop, kill, pause or resume workers, or ask for stacks", "act", _tell),

@@ -214,9 +214,9 @@ def _ended(job: JobStory) -> float | None:
 
 def _eta(job: JobStory, now: float) -> float | None:
     progress = job.progress
-    if job.since is None or progress is None or not 0 < progress.done < progress.total:
+    if job.since is None or progress is None or not progress.fraction or progress.fraction == 1:
         return None
-    return now + (now - job.since) * (progress.total - progress.done) / progress.done
+    return now + (now - job.since) * (1 / progress.fraction - 1)
 
 
 def _dump(data: bytes) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.dashboard.attention import Concern, concerns
-from conveyor.dashboard.figures import Figures, figures, span_named
+from conveyor.dashboard.attention import Concern, Told, concerns
+from conveyor.dashboard.figures import SPANS, Figures, figures, span_named
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pulse import Pulse, pulse_of
-from conveyor.inspector import statistics
+from conveyor.inspector import statistics, workers
 from conveyor.store import plain
 from conveyor.store.query import Query, together
 
@@ -53,25 +53,32 @@ class Overview(NamedTuple):
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
-    return Query((plain.info("memory"),), lambda answers: answers[0])
+    return together([Query((plain.info("memory"),), lambda answers: answers[0]), workers.heard()])
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     busiest = list(pulse_of(snapshot, 1.0).queues)
     span = span_named(wanted.filters.get("span", ""))
-    return together([figures(busiest, snapshot.at, span), statistics.sparkline(busiest, snapshot.at)])
+    asked: list[Query[Any]] = [
+        figures(busiest, snapshot.at, span),
+        statistics.sparkline(busiest, snapshot.at),
+    ]
+    if span is not SPANS[0]:
+        asked.append(figures(busiest, snapshot.at))
+    return together(asked)
 
 
 def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
-    memory, (hour, sparks) = answers
+    (memory, heard), (history, sparks, *minutes) = answers
+    hour = minutes[0] if minutes else history
     pulse = pulse_of(snapshot, 1.0)
     return Overview(
         pulse=pulse,
         belts=list(pulse.queues)[:MOST_BELTS],
         queues=sorted(list(pulse.queues)[:MOST_ROWS]),
         more=max(0, len(snapshot.queues) - MOST_ROWS),
-        concerns=concerns(snapshot, memory),
-        figures=hour,
+        concerns=concerns(snapshot, Told(memory, heard, hour.points)),
+        figures=history,
         sparks=sparks,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
+from conveyor.inspector import workers as questions
 from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.paging import Slice
     from conveyor.inspector.snapshot import Snapshot
+    from conveyor.inspector.workers import Place
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
 ROOM = 46
@@ -23,6 +25,8 @@ ROOM = 46
 MOST_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting")
 LONGEST_FILTER = 255
+#: No program has done or used so much.
+_ABSURD = 1e300
 
 
 class WorkerRow(NamedTuple):
@@ -41,7 +45,8 @@ class WorkerRow(NamedTuple):
     """When the current job began, seconds since 1970; 0 without one."""
     attempt: int
     done: float
-    total: float
+    fraction: float | None
+    """How far the job is, 0 to 1; None where that cannot be said."""
     message: str
     cpu: float
     memory: int
@@ -123,7 +128,7 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         since=round((crew.at or at) - worker.busy_for, 1) if has_job else 0.0,
         attempt=worker.attempt,
         done=_finite(worker.done),
-        total=_finite(worker.total),
+        fraction=worker.fraction,
         message=redacted_text(worker.message),
         cpu=round(_finite(worker.cpu), 2),
         memory=worker.memory,
@@ -152,35 +157,23 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
 
 def _finite(number: float) -> float:
     """Give a number that a program told, 0 where it is none that a page could show."""
-    return number if math.isfinite(number) else 0.0
+    return number if math.isfinite(number) and abs(number) < _ABSURD else 0.0
 
 
-class _Place(NamedTuple):
-    """A worker in the order of the page; a consumer that has none takes one place, too."""
-
-    key: str
-    report: ConsumerReport
-    worker: WorkerReport | None
+def _is_in(state: str, worker: WorkerReport | None) -> bool:
+    if worker is None:
+        return not state
+    return not state or state == worker.state or (state == "paused" and worker.paused)
 
 
-def _places(reports: Sequence[ConsumerReport], state: str) -> Iterator[_Place]:
-    for report in reports:
-        if not report.workers and not state:
-            yield _Place(f"{report.host}/{report.name}/", report, None)
-        for worker in report.workers:
-            if not state or state == worker.state or (state == "paused" and worker.paused):
-                number = worker.name.rpartition("/")[2]
-                yield _Place(f"{report.host}/{report.name}/{number:0>6}", report, worker)
-
-
-def _sizes(places: Sequence[_Place]) -> Iterator[int]:
+def _sizes(places: Sequence[Place]) -> Iterator[int]:
     host, consumer = "", ""
     for place in places:
         yield 1 + (place.report.host != host) + (place.report.name != consumer)
         host, consumer = place.report.host, place.report.name
 
 
-def _hosts(places: Sequence[_Place], at: float) -> list[Host]:
+def _hosts(places: Sequence[Place], at: float) -> list[Host]:
     crews: dict[str, dict[str, Crew]] = {}
     for place in places:
         of_host = crews.setdefault(place.report.host, {})
@@ -206,7 +199,7 @@ def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
 def _view(wanted: Wanted, snapshot: Snapshot, _: object) -> Workers:
     choice = _choice(wanted, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
-    places = sorted(_places(reports, choice.state), key=lambda place: place.key)
+    places = [place for place in questions.places(reports) if _is_in(choice.state, place.worker)]
     found = slice_of(places, [place.key for place in places], wanted, ROOM, list(_sizes(places)))
     queues = sorted({queue for one in snapshot.consumers for queue in one.queues})
     return Workers(

@@ -1,0 +1,65 @@
+"""The numbers for Prometheus where there are many queues, and where there is nothing yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metrics_kit import number, numbers
+
+from conveyor.statistics import OTHER
+from conveyor.store import commands, plain
+from conveyor.store.answers import PutPlace
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+    from conveyor.store.commands import Command
+
+LARGEST = 1_000_000
+#: What a supervisor counts of a task: every kind of end, and runs and waits of some lengths.
+FIGURES = "b=12 s=5 f=3 c=1 t=1 l=1 e=1 r=2 d=1 R=9000000 R3=7 R6=5 W=1500000 W2=12"
+
+
+def test_without_consumers_workers_and_the_age_of_reports_are_zero(api: Api, eventually: Any) -> None:
+    assert number(api, "workers", queue=OTHER, state="busy") == 0
+    assert number(api, "worker_heartbeat_age_seconds") == 0
+    api.post("/jobs", {"task": "fail"})
+    eventually(lambda: number(api, "workers", queue="alpha", state="idle") == 0)
+    assert number(api, "workers", queue=OTHER, state="idle") is None
+
+
+def test_histograms_of_what_never_happened_are_left_out(api: Api) -> None:
+    api.post("/jobs", {"task": "fail"})
+    assert not {name for name, _ in numbers(api) if name.startswith("conveyor_job_")}
+
+
+def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) -> None:
+    names = [f"queue_{place:04}" for place in range(1000)]
+    told: list[Command] = []
+    for place, name in enumerate(names):
+        tasks = [(f"shop.prices.task_{task}", FIGURES) for task in range(5)]
+        told += [plain.note_queue(name), commands.tally(name, "rack-1", 1, None, tasks)]
+        jobs = [(f"{name}{job}", b"x") for job in range(2 if place >= 950 else 1)]
+        told.append(commands.put(name, jobs, PutPlace()))
+    api.client.run_all(told)
+    text = api.ask("GET", "/metrics").text
+    assert len(text) < LARGEST
+    queues = {dict(labels).get("queue") for _, labels in numbers(api)} - {None, OTHER}
+    assert queues == {*names[:50], *names[950:]}, "those that took the most jobs"
+    found = numbers(api)
+
+    def summed(metric: str) -> float:
+        return sum(value for (name, _), value in found.items() if name == f"conveyor_{metric}")
+
+    assert summed("jobs_enqueued_total") == 1050
+    assert number(api, "jobs_enqueued_total", queue=OTHER) == 900
+    assert summed("jobs_started_total") == 5 * 12 * 1000
+    assert summed("job_run_seconds_count") == 5 * 12 * 1000
+    assert number(api, "queue_jobs", queue=OTHER, state="waiting") == 900
+    assert number(api, "queue_paused", queue=OTHER) is None
+    told_of = {"queue": names[0], "task": "shop.prices.task_0"}
+    buckets = [
+        number(api, "job_run_seconds_bucket", **told_of, le=le) for le in ("0.25", "0.5", "2.5", "5")
+    ]
+    assert buckets == [0, 7, 7, 12]
+    assert number(api, "job_run_seconds_sum", **told_of) == 9

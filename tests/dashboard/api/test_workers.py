@@ -1,0 +1,71 @@
+"""The list of workers comes in pages, however many there are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import control
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.inspector import Inspector
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+LARGEST = 200 * 1024
+
+
+def tell(api: Api, name: str, workers: int, queue: str = "alpha") -> list[str]:
+    """Report as a consumer would, and give the names of its workers."""
+    crew = [
+        WorkerReport(f"{name}/{number}", number, "busy", job="x" * 14) for number in range(1, workers + 1)
+    ]
+    told = ConsumerReport(name, "rack", 1, [queue], "process", 1.0, crew, at=time.time())
+    api.client.run_all(plain.report(name, control.encode(told), time.time()))
+    return [one.name for one in crew]
+
+
+def pages(api: Api, **query: Any) -> list[list[dict[str, Any]]]:
+    """Give the consumers of all pages."""
+    found, cursor = [], ""
+    while True:
+        response = api.ask("GET", "/api/v1/workers", params={**query, "cursor": cursor})
+        assert response.status_code == 200
+        assert len(response.content) < LARGEST
+        found.append(response.json()["consumers"])
+        cursor = response.json()["next"]
+        if not cursor:
+            return found
+
+
+@pytest.mark.parametrize("count", [50, 200])
+def test_each_worker_of_many_is_on_one_page(api: Api, count: int) -> None:
+    wanted = [name for number in range(3) for name in tell(api, f"rack-{number}", 170)]
+    found = pages(api, count=count)
+    on_pages = [[worker["name"] for one in page for worker in one["workers"]] for page in found]
+    assert [len(page) for page in on_pages[:-1]] == [count] * (len(found) - 1)
+    assert [name for page in on_pages for name in page] == wanted
+
+
+def test_a_page_has_fifty_workers_unless_told_and_200_at_most(api: Api) -> None:
+    tell(api, "rack-1", 201)
+    assert len(api.get("/workers")["consumers"][0]["workers"]) == 50
+    assert api.refusal("GET", "/workers?count=201") == (422, "bad-query")
+    assert api.refusal("GET", "/workers?cursor=*") == (422, "bad-call")
+
+
+def test_a_consumer_without_workers_is_listed_and_fields_are_narrowed(api: Api) -> None:
+    tell(api, "rack-1", 0)
+    tell(api, "rack-2", 1, queue="beta")
+    assert [one["name"] for one in api.get("/workers")["consumers"]] == ["rack-1", "rack-2"]
+    assert api.get("/workers", queue="beta", fields="name") == {"consumers": [{"name": "rack-2"}], "next": ""}
+
+
+def test_a_report_with_more_workers_than_a_consumer_may_have_is_cut(api: Api) -> None:
+    tell(api, "rack-1", 1200)
+    (report,) = Inspector(api.client).consumers()
+    assert len(report.workers) == 1000
+    assert sum(len(one["workers"]) for page in pages(api, count=200) for one in page) == 1000

@@ -1,0 +1,191 @@
+"""What needs somebody: values made of counts, reports and figures, and a consumer that is really killed."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import lines
+
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.dashboard.attention import MOST, MOST_NAMED, Told, concerns
+from conveyor.inspector.snapshot import Rate, Snapshot
+from conveyor.inspector.statistics import Point
+from conveyor.store.presence import Heard
+
+from ..crew_kit import Visitor, report, words_of, worker  # noqa: TID252 - test folders are no packages
+from .core_kit import counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+AT = 10_000.0
+
+
+def snapshot(workers: int = 2, **facts: Any) -> Snapshot:
+    """Give a snapshot of the queue video."""
+    crew = [WorkerReport(f"rack-1/{number}", 1, "idle") for number in range(workers)]
+    consumers = [ConsumerReport("rack-1", "rack", 1, ["video"], "thread", 1.0, crew)] if workers else []
+    return Snapshot(AT, {"video": counts(**facts)}, consumers)
+
+
+FULL = {"maxmemory": "1000", "used_memory": "950"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "memory", "level", "words"),
+    [
+        ({"accepted": 5}, {}, "wrong", "the books of video do not balance"),
+        ({"ready": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
+        ({"delayed": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
+        ({"ready": 2, "blocked": 1}, {}, "warn", "video is full and blocks producers"),
+        ({"ready": 1, "paused": 1, "workers": 0}, {}, "note", "video is paused while jobs wait"),
+        ({"leased": 1, "workers": 0}, {}, "wrong", "video has running jobs and no workers"),
+        ({"leased": 3}, {}, "warn", "video has stalled jobs"),
+        ({"dead": 1}, {}, "note", "video has dead letters"),
+        ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "throws keys away"),
+        ({}, FULL, "warn", "memory is nearly full"),
+    ],
+)
+def test_each_condition_is_one_concern(
+    facts: dict[str, int], memory: dict[str, str], level: str, words: str
+) -> None:
+    (concern,) = concerns(snapshot(**facts), Told(memory))
+    assert concern.level == level
+    assert words in concern.what
+    assert concern.hint
+    assert concern.address.startswith("/")
+    assert concern.queue == ("video" if "video" in words else "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "memory"),
+    [
+        ({"ready": 5, "leased": 2, "finished": 90, "maxsize": 40}, {}),
+        ({"workers": 0}, {}),
+        ({"workers": 0, "paused": 1}, {}),
+        ({"ready": 40, "maxsize": 40}, {"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}),
+        ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
+    ],
+)
+def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str, str]) -> None:
+    assert concerns(snapshot(**facts), Told(memory)) == []
+
+
+def test_the_worst_concerns_come_first_and_are_never_too_many() -> None:
+    ailing = counts(ready=1, blocked=1, dead=1)
+    queues = {f"q{number:02}": ailing for number in range(5)}
+    found = concerns(Snapshot(1.0, queues), Told(FULL))
+    levels = [concern.level for concern in found]
+    assert levels == ["wrong"] * 5 + ["warn"] * 6 + ["note"]
+    assert len(found) == MOST
+
+
+def said(snapshot: Snapshot, **told: Any) -> list[str]:
+    """Give what is said, without what to do."""
+    return [concern.what for concern in concerns(snapshot, Told(**told))]
+
+
+@pytest.mark.parametrize(
+    ("leased", "busy", "idle", "rate", "stalled"),
+    [
+        (1, 1, 0, 0.0, False),
+        (2, 1, 0, 0.0, True),
+        (2, 1, 1, 0.0, False),  # the idle one may have just claimed it
+        (3, 1, 1, 0.0, True),
+        (40, 1, 0, 300.0, False),  # short jobs are claimed many at a time
+    ],
+)
+def test_jobs_that_no_worker_is_at_are_stalled(
+    leased: int,
+    busy: int,
+    idle: int,
+    rate: float,
+    stalled: bool,  # noqa: FBT001
+) -> None:
+    crew = [worker(f"rack-1/{number}") for number in range(busy)]
+    crew += [WorkerReport(f"rack-1/{busy + number}", 1, "idle") for number in range(idle)]
+    consumers = [report("rack-1", crew, at=AT - 1)]
+    rates = {"video": Rate(rate, rate)}
+    seen = Snapshot(AT, {"video": counts(leased=leased)}, consumers, rates)
+    told = {"heard": [Heard("rack-1", AT - 1)]}
+    assert any("stalled" in what for what in said(seen, **told)) == stalled
+    told["heard"].append(Heard("rack-2", AT - 1))
+    assert said(seen, **told) == [], "what rack-2 runs is not known yet"
+
+
+def test_a_job_of_another_queue_keeps_no_job_from_being_stalled() -> None:
+    crew = [worker("rack-1/1", queue="mail"), worker("rack-1/2", queue="mail")]
+    queues = {"video": counts(leased=3), "mail": counts(leased=2)}
+    seen = Snapshot(AT, queues, [report("rack-1", crew, queues=["video", "mail"])])
+    assert said(seen) == ["video has stalled jobs: running, but no worker is at them"]
+
+
+@pytest.mark.parametrize(
+    ("age", "reports", "silent"),
+    [
+        (6.0, True, False),
+        (13.0, True, True),
+        (400.0, True, False),  # a report is gone after 20 seconds: this one's clock is wrong
+        (-400.0, True, False),
+        (25.0, False, True),
+        (2.0, False, False),  # new; the next snapshot has it
+        (700.0, False, False),
+    ],
+)
+def test_a_consumer_that_has_not_reported_lately_went_silent(
+    age: float,
+    reports: bool,  # noqa: FBT001
+    silent: bool,  # noqa: FBT001
+) -> None:
+    consumers = [report("rack-1", 1, at=AT - age)] if reports else []
+    found = concerns(Snapshot(AT, {}, consumers), Told(heard=[Heard("rack-1", AT - age)]))
+    assert [one.what for one in found] == ["consumer rack-1 went silent"] * silent
+    assert {one.queue for one in found} <= {"video" if reports else ""}
+
+
+def test_many_silent_consumers_are_counted() -> None:
+    heard = [Heard(f"rack-{number}", AT - 30) for number in range(MOST_NAMED + 7)]
+    assert said(Snapshot(AT), heard=heard)[-1] == "7 more consumers went silent"
+
+
+@pytest.mark.parametrize(
+    ("before", "recent", "is_spike"),
+    [(0, 4, False), (0, 5, True), (10, 6, False), (10, 7, True), (50, 30, False)],
+)
+def test_failures_are_told_of_when_there_are_three_times_as_many(
+    before: int,
+    recent: int,
+    is_spike: bool,  # noqa: FBT001
+) -> None:
+    minutes = [Point(60.0 * number) for number in range(60)]
+    minutes[20] = Point(1200.0, failed=before)
+    minutes[55] = Point(3300.0, failed=recent - 2, lost=2)
+    assert said(Snapshot(AT), minutes=minutes) == ["more jobs fail than in the hour before"] * is_spike
+
+
+def test_paused_workers_are_a_note() -> None:
+    (concern,) = concerns(Snapshot(AT, {}, [report("rack-1", [worker("rack-1/1", paused=True)])]), Told())
+    assert (concern.level, concern.what) == ("note", "some workers are paused")
+
+
+def test_a_consumer_that_is_killed_while_it_runs_a_job_is_missed(
+    queue: Queue, path: Path, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1)
+    queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    name = running.name
+    visitor = Visitor(queue.client.url)
+    assert "went silent" not in visitor.see("/")
+    running.signal(signal.SIGKILL)
+    silent = f"consumer {name} went silent"
+    for address in ("/", "/?span=day"):
+        eventually(lambda address=address: silent in words_of(visitor.see(address)))
+    missed = f"{queue.name} has running jobs and no workers"
+    eventually(lambda: missed in words_of(visitor.see("/")))
