@@ -57,8 +57,8 @@ def test_a_worker_in_a_flood_gives_back_what_it_merely_holds(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume()
-    queue.submit_many(jobs.add, [(number, 1) for number in range(20_000)])
-    eventually(lambda: queue.count().waiting < 19_000)
+    queue.submit_many(jobs.add, [(number, 1) for number in range(100_000)])
+    eventually(lambda: queue.count().waiting < 99_000)
     running.answers(running.command("pause", 1), 2)
     left = queue.count()
     assert left.waiting > 0

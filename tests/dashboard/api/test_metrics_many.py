@@ -58,8 +58,6 @@ def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) ->
     assert number(api, "queue_jobs", queue=OTHER, state="waiting") == 900
     assert number(api, "queue_paused", queue=OTHER) is None
     told_of = {"queue": names[0], "task": "shop.prices.task_0"}
-    buckets = [
-        number(api, "job_run_seconds_bucket", **told_of, le=le) for le in ("0.25", "0.5", "2.5", "5")
-    ]
+    buckets = [number(api, "job_run_seconds_bucket", **told_of, le=le) for le in ("0.25", "0.5", "2.5", "5")]
     assert buckets == [0, 7, 7, 12]
     assert number(api, "job_run_seconds_sum", **told_of) == 9

@@ -53,7 +53,7 @@ def report(path: str) -> int:
         time.sleep(0.01)
 
 
-@task(name="fail", queue=QUEUE)
+@task(name="refuse", queue=QUEUE)
 def fail(why: str) -> None:
     """Fail, unless there is a file at the path that `why` is."""
     if not Path(why).is_file():
@@ -69,7 +69,7 @@ def echo(text: str) -> str:
     return text
 
 
-@task(name="linger", queue=QUEUE)
+@task(name="dwell", queue=QUEUE)
 def linger(text: str, path: str) -> str:
     """Say it everywhere, then run until there is a file at this path."""
     echo(text)
