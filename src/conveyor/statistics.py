@@ -10,8 +10,8 @@ Figures travel and are kept as text, `name=count` separated by spaces; what is z
     W  W0..W19     the same of the wait from put to the first run
 
 They are kept per minute, hour and day by the server's clock, in universal time, and for all time; by field: ALL for
-the queue, `:task` for each task. Beside them the gauges, the last value of the time: depth and running are jobs,
-oldest is in milliseconds.
+the queue, `:task` for each of 200 tasks, or of a minute's first 20. Beside them the gauges, the last value of the time:
+depth and running are jobs, oldest is in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LETTERS = {
     "retried": "r",
     "died": "d",
 }
-#: What a task is called in the figures where a queue has more than 200 of them.
+#: What a task is called in the figures where a queue has more than 200 of them, or a minute more than 20.
 OTHER = "_other"
 #: The field of the whole queue's figures, and what the fields of tasks begin with.
 ALL, TASK = "*", ":"

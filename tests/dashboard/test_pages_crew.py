@@ -90,7 +90,7 @@ def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, v
 
 def test_what_ended_is_told_by_task_and_minute(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 1)
-    assert "Nothing has ended in the last hour" in visitor.see("/queues/video")
+    assert "Nothing has ended in this hour and the last" in visitor.see("/queues/video")
     tally = Tally("ann/1")
     for elapsed in (0.2, 4.0):
         tally.add("video", "video.cut", "succeeded", elapsed)

@@ -31,6 +31,14 @@ def kept(lane: Lane, name: str) -> dict[str, str]:
     return found
 
 
+def hashes(lane: Lane, tier: str) -> list[dict[str, str]]:
+    """Give each hash of a tier."""
+    return [
+        {field.decode(): value.decode() for field, value in lane.raw.hgetall(key).items()}
+        for key in lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{tier}:*", count=1000)
+    ]
+
+
 def test_what_was_counted_is_in_every_tier_by_queue_and_by_task(lane: Lane) -> None:
     assert tally(lane, ("cut", "b=2 s=1 f=1 R=30 R0=2"), ("paste", "b=1 s=1 R=5 R1=1")) == "OK"
     figures = {
@@ -91,7 +99,34 @@ def test_tasks_beyond_two_hundred_are_counted_as_other(lane: Lane) -> None:
     found = kept(lane, "totals")
     assert len(found) == 202
     assert (found["*"], found[":_other"], found[":task7"]) == ("s=252", "s=51", "s=2")
-    assert len(kept(lane, "minute")) == 202 + 3
+    for tier in ("hour", "day"):
+        assert max(map(len, hashes(lane, tier))) <= 202 + 3
+
+
+def test_a_minute_counts_twenty_tasks_apart_and_an_hour_two_hundred(lane: Lane) -> None:
+    tally(lane, *((f"task{one}", "s=1") for one in range(15)))
+    tally(lane, *((f"task{one}", "s=1") for one in range(10, 30)))
+    tally(lane, ("task3", "s=10"), ("task29", "s=10"), ("_other", "s=100"))
+    for found in hashes(lane, "minute"):
+        assert len(found) <= 20 + 5
+    if len(hashes(lane, "minute")) == 1:  # else the minute has just ended
+        found = kept(lane, "minute")
+        assert (found["*"], found[":_other"], found[":task3"]) == ("s=155", "s=120", "s=11")
+        assert (found[":task10"], found[":task19"]) == ("s=2", "s=1")
+        assert ":task29" not in found
+    assert sum(int(one["*"].removeprefix("s=")) for one in hashes(lane, "minute")) == 155
+    assert kept(lane, "totals")[":task29"] == "s=11"
+
+
+def test_the_memory_of_a_minute_is_bounded_however_many_tasks_there_are(lane: Lane) -> None:
+    figures = "b=1200 s=1150 f=50 R=123456789 " + " ".join(f"R{place}=100" for place in range(3, 12))
+    figures += " W=123456789 " + " ".join(f"W{place}=100" for place in range(3, 12))
+    for first in range(0, 200, 20):
+        tally(lane, *((f"module.task{one}", figures) for one in range(first, first + 20)))
+    keys = list(lane.raw.scan_iter(match=f"*{lane.queue}[}}]:minute:*", count=1000))
+    assert keys
+    assert max(lane.raw.memory_usage(key, samples=0) for key in keys) < 6 * 1024
+    assert len(kept(lane, "totals")) == 201
 
 
 @pytest.mark.parametrize(

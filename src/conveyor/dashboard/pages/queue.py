@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MOST_WORKERS = 12
 #: Jobs in line, and tasks, that are listed.
 MOST_JOBS, MOST_TASKS = 10, 8
-#: Minutes back that tasks are counted for, at most.
-MINUTES = 60
+#: Hours that tasks are counted for, the one that goes on included: minutes do not know all tasks.
+HOURS = 2
 
 
 class Queue(NamedTuple):
@@ -41,7 +41,7 @@ class Queue(NamedTuple):
     """Workers that take from other queues, too."""
     figures: Figures
     tasks: Sequence[TaskFigures]
-    """In the last hour, those of which most ended first."""
+    """In this hour and the last, those of which most ended first."""
     next: Sequence[JobRow]
     pulsed: bool
     """Whether pulses tell of this queue."""
@@ -66,8 +66,8 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[list[Any]]:
     queue = wanted.parts["queue"]
     if queue not in snapshot.queues:
         return Query((), lambda _: [Figures(), []])
-    minute = bucket("minute", snapshot.at)
-    tasks = statistics.by_task(queue, "minute", minute - MINUTES + 1, minute)
+    hour = bucket("hour", snapshot.at)
+    tasks = statistics.by_task(queue, "hour", hour - HOURS + 1, hour)
     return together([figures([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
 
 

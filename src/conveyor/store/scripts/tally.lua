@@ -4,11 +4,14 @@
 --       3 put_at of the job at the head, ms, empty if not known; 4.. task, its figures
 -- gives OK | VERSION
 -- The figures are those of conveyor/statistics.py: name=count, separated by spaces. They are kept by field: `*` for the
--- queue, `:task` for the first 200 tasks, `:_other` for the rest. Atomic because two workers add to the same.
+-- queue, `:task` for the first 200 tasks, `:_other` for the rest; of a minute, since those are many, for its first 20.
+-- Atomic because two workers add to the same.
 local MOST_TASKS = 200
 local SHORT = 80 -- characters of figures
 local NUMBER_KEEP = 3600000
-local TIERS = {{'minute', 60000, 172800}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000}} -- ms; kept, s
+local TIERS = { -- ms; kept, s; tasks
+  {'minute', 60000, 172800, 20}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000},
+}
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if version and version ~= PROTOCOL then return {'VERSION'} end
@@ -55,6 +58,23 @@ local function by_field() -- the names of the fields, and what is to be added to
   return fields, deltas
 end
 
+local function narrowed(key, fields, deltas, most) -- the same for a hash that counts fewer tasks apart: its first
+  local spare = most - redis.call('HLEN', key)
+  for _, own in ipairs(redis.call('HMGET', key, '*', ':_other', 'depth', 'running', 'oldest')) do
+    if own then spare = spare + 1 end
+  end
+  local kept, sums = {}, {}
+  for _, field in ipairs(fields) do
+    local name = field
+    if field ~= '*' and field ~= ':_other' and redis.call('HEXISTS', key, field) == 0 then
+      if spare > 0 then spare = spare - 1 else name = ':_other' end
+    end
+    if not sums[name] then kept[#kept + 1] = name end
+    sums[name] = (sums[name] or '') .. ' ' .. deltas[field]
+  end
+  return kept, sums
+end
+
 local function add(key, fields, deltas, gauges)
   local words = {unpack(gauges)}
   local before = #fields > 0 and redis.call('HMGET', key, unpack(fields)) or {}
@@ -81,7 +101,12 @@ if head then
 end
 for _, tier in ipairs(TIERS) do
   local key = BASE .. tier[1] .. ':' .. exact(math.floor(now / tier[2]))
-  add(key, fields, deltas, gauges)
+  if tier[4] then
+    local some, sums = narrowed(key, fields, deltas, tier[4])
+    add(key, some, sums, gauges)
+  else
+    add(key, fields, deltas, gauges)
+  end
   redis.call('EXPIRE', key, tier[3])
 end
 add(TOTALS, fields, deltas, {})
