@@ -117,8 +117,9 @@ class Slate:
         self._write_text(_TASK_AT, name)
 
     def clear_progress(self) -> None:
-        """Forget the progress of the job before."""
+        """Forget the progress of the job before, and what it said of it."""
         _STEP.pack_into(self.memory, _STEP_AT, 0, 0.0, 0.0)
+        _TEXT_SIZE.pack_into(self.memory, _MESSAGE_AT, 0)
 
     def set_progress(self, done: float, total: float, message: str) -> None:
         """Note how far the running job is."""

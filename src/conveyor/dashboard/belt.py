@@ -31,6 +31,8 @@ class Belt(msgspec.Struct, frozen=True):
     slots: int
     filled: int
     """Slots with jobs in them, from the workers' end."""
+    later: int
+    """Of these, those with jobs that are not due yet; they are the last."""
     scale: int
     """Jobs to a slot."""
     signs: str
@@ -48,6 +50,7 @@ def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
     return Belt(
         slots=slots,
         filled=min(slots, math.ceil(count.waiting / scale)),
+        later=min(slots, math.ceil(count.waiting / scale)) - min(slots, math.ceil(count.ready / scale)),
         scale=scale,
         signs=letters[::per_sign],
         per_sign=per_sign,
@@ -81,6 +84,8 @@ def _words(queue: str, count: Count, letters: str) -> str:
         if count.maxsize
         else f"{count.waiting:,} jobs waiting"
     )
+    if count.delayed:
+        place += f", {count.delayed:,} of these not due yet"
     working = letters.count(WORKING)
     crew = f"{working} of {len(letters)} workers at work" if letters else "no workers"
     if ELSEWHERE in letters:

@@ -57,6 +57,8 @@ class Figures(NamedTuple):
     def throughput(self) -> str:
         """The first chart as a sentence."""
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""
+        again = sum(point.retried for point in self.points)
+        bad += f", {number(again)} runs are tried again" if again else ""
         return f"{number(self.done)} jobs succeeded {self.span.words}{bad}"
 
     @property

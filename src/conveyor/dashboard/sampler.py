@@ -272,7 +272,8 @@ class Sampler:
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)
         self._sampled_at = clock.monotonic()
-        self.trouble = ""
+        if self.trouble:  # that the server was away says nothing about its speed
+            self.trouble, self.step = "", 0
 
     def _fail(self, error: StoreError, watchers: Iterable[Watcher]) -> None:
         self.trouble = str(error)

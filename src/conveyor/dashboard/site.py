@@ -78,7 +78,12 @@ class Site:
             template = f"{page.name}.html"
             context = self._context(request, sight)
             body = render(
-                name, **context, page=page, address=wanted.address, wanted=wanted, template=template
+                name,
+                **context,
+                page=page,
+                address=getattr(sight.view, "address", "") or wanted.address,
+                wanted=wanted,
+                template=template,
             )
             if len(self._made) >= MOST_MADE:
                 self._made.clear()

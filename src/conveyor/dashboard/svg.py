@@ -55,7 +55,7 @@ def gantt(bars: Sequence[Bar], begin: float, end: float) -> Markup:
     span = max(end - begin, 1e-6)
     rows = []
     for place, bar in enumerate(bars):
-        left = (bar.start - begin) / span * 1000
+        left = min((bar.start - begin) / span * 1000, 997.0)
         width = max((bar.end - bar.start) / span * 1000, 3)
         state = bar.state.replace(" ", "-")
         rows.append(_BAR.format(state, left, place * 20 + 3, min(width, 1003 - left), bar.label))

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 #: Seconds between two samples at least, for a rate to be worth saying; else that of before is said again.
 SHORTEST = 0.2
+#: Seconds that a rate is told of: jobs that take seconds end in bursts, and a rate from one second to the next would
+#: mostly be nothing.
+WINDOW = 6.0
 
 
 class Rate(NamedTuple):
-    """Jobs per second between two samples."""
+    """Jobs per second, over the last few seconds."""
 
     accepted: float = 0.0
     ended: float = 0.0
@@ -41,6 +44,8 @@ class Snapshot:
     """Names of consumers that are to be asked about in the next sample; some may be gone."""
     operations: Sequence[str] = ()
     """Names of the operations over many jobs that began last; some may be forgotten."""
+    past: Sequence[tuple[float, Mapping[str, Count]]] = ()
+    """Moments and counts of the samples before, as far back as rates are told of."""
 
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
@@ -87,16 +92,15 @@ def question(before: Snapshot) -> Query[Sample]:
 
 def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
     """Make a snapshot of a sample."""
-    seconds = sample.at - before.at
+    past = [one for one in (*before.past, (before.at, before.queues)) if sample.at - one[0] <= WINDOW]
+    past = past or [(before.at, before.queues)]
     counts = {name: sample.counts[name] for name in sample.names if name in sample.counts}
     rates = {
-        name: _rate(count, before.queues.get(name), seconds)
-        if seconds >= SHORTEST
-        else before.rates.get(name, Rate())
+        name: _rate(name, count, sample.at, past) or before.rates.get(name, Rate())
         for name, count in counts.items()
     }
     order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
-    return Snapshot(sample.at, counts, order, rates, sample.names, sample.consumers, sample.operations)
+    return Snapshot(sample.at, counts, order, rates, sample.names, sample.consumers, sample.operations, past)
 
 
 def is_complete(sample: Sample, before: Snapshot) -> bool:
@@ -104,12 +108,13 @@ def is_complete(sample: Sample, before: Snapshot) -> bool:
     return set(sample.names) <= set(before.names) and set(sample.consumers) <= set(before.on_list)
 
 
-def _rate(now: Count, before: Count | None, seconds: float) -> Rate:
-    if before is None:
-        return Rate()
-    return Rate(
-        max(0, now.accepted - before.accepted) / seconds, max(0, ended(now) - ended(before)) / seconds
-    )
+def _rate(name: str, now: Count, at: float, past: Sequence[tuple[float, Mapping[str, Count]]]) -> Rate | None:
+    """Give the rate since the queue was first counted; None where that is too short a time to say one."""
+    then, old = next(((then, counts[name]) for then, counts in past if name in counts), (at, now))
+    seconds = at - then
+    if seconds < SHORTEST:
+        return None
+    return Rate(max(0, now.accepted - old.accepted) / seconds, max(0, ended(now) - ended(old)) / seconds)
 
 
 def ended(count: Count) -> int:

@@ -176,18 +176,23 @@ def test_the_first_pulse_of_a_fresh_process_has_the_numbers(
     assert (pulse.rate_in, pulse.rate_out) == (0, 0), "of what was there before there is no rate"
 
 
-def test_a_second_look_within_a_moment_says_the_rates_again() -> None:
+def test_rates_are_those_of_the_last_few_seconds() -> None:
     def look(at: float, accepted: int, before: Snapshot, names: tuple[str, ...] = ("video",)) -> Snapshot:
         known = {name: counts(ready=accepted) for name in names}
         return snapshots.snapshot_of(snapshots.Sample(at, list(names), known, [], [], []), before)
 
     first = look(100.0, 10, snapshots.NOTHING)
     assert first.rates["video"] == Rate(0, 0)
+    assert look(100.1, 20, first).rates["video"] == Rate(0, 0), "a moment is too short to say a rate"
     second = look(102.0, 20, first)
     assert second.rates["video"] == Rate(5, 0)
-    at_once = look(102.1, 21, second, ("video", "mail"))
-    assert at_once.rates == {"video": Rate(5, 0), "mail": Rate(0, 0)}
-    assert look(103.1, 31, at_once, ("mail",)).rates == {"mail": Rate(10, 0)}, "what is gone has none"
+    third = look(104.0, 20, second, ("video", "mail"))
+    assert third.rates == {"video": Rate(2.5, 0), "mail": Rate(0, 0)}, (
+        "jobs that end in bursts have a rate, too"
+    )
+    assert look(105.0, 30, third, ("mail",)).rates == {"mail": Rate(10, 0)}, "what is gone has none"
+    late = look(130.0, 30, third)
+    assert late.rates["video"] == Rate(10 / 26, 0), "where looks are rarer than that, since the last one"
 
 
 def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(

@@ -156,7 +156,10 @@ def test_only_those_who_may_change_many_jobs_can_select_them(line: Line, visit: 
     line.die(call("shop.prices", 1))
     admin = visit().see("/jobs", queue=line.name, state="dead")
     assert len(admin.all("[data-select]")) == 1
-    assert [node.attributes["data-yes"] for node in admin.all("[data-chosen]")] == ["Retry", "Discard"]
+    assert [node.attributes["data-yes"] for node in admin.all("[data-chosen]")] == [
+        "Retry {n}",
+        "Discard {n}",
+    ]
     operator = visit(Role.OPERATOR).see("/jobs", queue=line.name, state="dead")
     assert not operator.all("[data-select], [data-chosen]")
 

@@ -101,6 +101,11 @@ class JobsView(NamedTuple):
         """Give what counts as news: counts of workers are said in words only when there are none."""
         return self._replace(workers=bool(self.workers), waiting=bool(self.waiting))
 
+    @property
+    def address(self) -> str:
+        """Where the page goes on from now: it stays with the queue that was chosen for it. Empty: where it is."""
+        return self.filters.at() if self.filters.chosen else ""
+
 
 def _filters(wanted: Wanted) -> Filters:
     given: dict[str, Any] = {

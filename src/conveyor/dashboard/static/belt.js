@@ -26,7 +26,9 @@ function showSlots(box, belt) {
     }));
   }
   for (const [at, slot] of [...box.children].entries()) {
-    slot.classList.toggle("full", belt.slots - at <= belt.filled);
+    const place = belt.slots - at; // from the workers' end
+    slot.classList.toggle("full", place <= belt.filled);
+    slot.classList.toggle("later", place <= belt.filled && place > belt.filled - belt.later);
   }
 }
 

@@ -2,7 +2,7 @@
 // value or by the row's id after an r-; one data-select-all for the page; and a bar data-bulk with data-bulk-words,
 // data-bulk-none, maybe data-bulk-all='{…}' (what stands for everything, in data-words), and buttons data-act
 // data-chosen. `data-chosen` says where the names go: a field of the body, `matching` for its ids, or `each` for one
-// request per name, put in the place of {id} in the path. {n} in data-ask becomes how many.
+// request per name, put in the place of {id} in the path. {n} in data-ask and data-yes becomes how many; data-typed-all must be typed where all that match are meant.
 import { act, ask, call, problemText } from "./act.js";
 import { hear } from "./bus.js";
 import { refresh } from "./part.js";
@@ -77,8 +77,12 @@ async function actOnEach(button, names) {
 async function actOnChosen(button) {
   const names = [...chosen];
   if (!names.length) return;
-  const asked = button.dataset.ask;
-  button.dataset.ask = asked.replace("{n}", everything()?.dataset.words ?? words());
+  const { ask: asked, yes } = button.dataset;
+  const many = everything()?.dataset.words ?? words();
+  button.dataset.ask = asked.replace("{n}", many);
+  if (yes) button.dataset.yes = yes.replace("{n}", many);
+  if (everything() && button.dataset.typedAll) button.dataset.typed = button.dataset.typedAll; // all is much
+  else delete button.dataset.typed;
   const field = button.dataset.chosen;
   let acting;
   if (field === "each") acting = actOnEach(button, names);
@@ -86,6 +90,7 @@ async function actOnChosen(button) {
     acting = act(button, { matching: everything() ? JSON.parse(everything().dataset.bulkAll) : { ids: names } });
   } else acting = act(button, { [field]: names });
   button.dataset.ask = asked; // the dialog has read it
+  if (yes) button.dataset.yes = yes;
   if (await acting) { chosen.clear(); show(); }
 }
 

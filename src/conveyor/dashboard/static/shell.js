@@ -9,6 +9,8 @@ export function startTheme() {
     one.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
   }
   hear("state", showState);
+  hear("trouble", showTrouble);
+  hear("pulse", () => { lastPulse = new Date(); hideTrouble(); });
 }
 
 export function changeTheme() {
@@ -19,6 +21,23 @@ export function changeTheme() {
   html.dataset.theme = dark ? "light" : "dark";
   remember("theme", html.dataset.theme);
   dispatchEvent(new Event("themechange"));
+}
+
+let lastPulse = new Date();
+
+// The server does not answer: why, what to try, and how old is what is to be seen.
+function showTrouble({ why, detail, hint, try: what }) {
+  const box = document.getElementById("trouble");
+  const since = lastPulse.toLocaleTimeString([], { hour12: false });
+  const text = [why ?? detail, what ?? hint, `What is shown is as of ${since}; it goes on by itself.`].filter(Boolean).join(". ");
+  if (box.textContent !== text) box.textContent = text;
+  box.hidden = false;
+  document.documentElement.classList.add("away");
+}
+
+function hideTrouble() {
+  document.getElementById("trouble").hidden = true;
+  document.documentElement.classList.remove("away");
 }
 
 let saidAt = 0;

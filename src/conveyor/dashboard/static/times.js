@@ -22,7 +22,7 @@ function show(element) {
   const at = Date.parse(element.dateTime) / 1000;
   const kind = element.dataset.time;
   let text;
-  if (kind === "clock") text = new Date(at * 1000).toLocaleString();
+  if (kind === "clock") text = new Date(at * 1000).toLocaleString([], { hour12: false });
   else if (kind === "for") text = span(now() - at);
   else if (kind === "in") text = at > now() ? `in ${span(at - now())}` : "now";
   else text = now() - at < 2 ? "just now" : `${span(now() - at)} ago`;
