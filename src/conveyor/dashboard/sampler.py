@@ -111,7 +111,7 @@ class Sampler:
         try:
             return self._look_now(page, wanted)
         except NoSuchThing:  # it may be younger than the snapshot
-            if clock.monotonic() - self._sampled_at < YOUNG:
+            if clock.monotonic() - self._sampled_at < YOUNG and not self.snapshot.is_partial:
                 raise
         self.sample()
         return self._look_now(page, wanted)
@@ -236,7 +236,8 @@ class Sampler:
             if isinstance(sight, Sight):
                 versions[address] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
-                versions[address] = "gone"
+                if not self.snapshot.is_partial:  # else it may be there from the next sample on
+                    versions[address] = "gone"
             else:
                 failing.add(address)
                 if address not in self._failing:

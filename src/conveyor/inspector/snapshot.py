@@ -47,6 +47,11 @@ class Snapshot:
     past: Sequence[tuple[float, Mapping[str, Count]]] = ()
     """Moments and counts of the samples before, as far back as rates are told of."""
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether there is a queue that was not counted yet."""
+        return any(name not in self.queues for name in self.names)
+
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
         return [

@@ -24,7 +24,7 @@ WATCH_TRAVELLERS = """() => {
   window.seen = 0;
   new MutationObserver((changes) => {
     for (const change of changes) for (const node of change.addedNodes) window.seen += node.className === 'traveller';
-  }).observe(document.getElementById('main'), { childList: true, subtree: true });
+  }).observe(document.body, { childList: true, subtree: true });
 }"""
 WATCH_NUMBER = """(selector) => {
   const element = document.querySelector(selector);

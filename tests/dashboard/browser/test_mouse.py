@@ -42,7 +42,7 @@ def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
     view = window()
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Back").click()
     expect(page.locator("#confirm")).to_be_hidden()
     assert queue.qsize() == 1
 
