@@ -94,16 +94,16 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     page.on("console", lambda one: said.append(one.text))
     page.goto(f"{address}/enqueue?task=greet")
     page.get_by_text("Still to give: name").wait_for()
-    page.get_by_label("name").fill("Bob's")
-    page.get_by_label("times").fill("2.5")
+    page.locator("#a-name").fill("Bob's")
+    page.locator("#a-times").fill("2.5")
     page.get_by_text("it takes a whole number").wait_for()
-    assert page.get_by_label("times").get_attribute("aria-invalid") == "true"
-    page.get_by_label("times").fill("2")
-    page.get_by_label("loud").check()
+    assert page.locator("#a-times").get_attribute("aria-invalid") == "true"
+    page.locator("#a-times").fill("2")
+    page.locator("#a-loud").check()
     page.get_by_text(
         """conveyor produce greet 'name=Bob'"'"'s' times=2 loud=yes --tasks api_tasks"""
     ).wait_for()
-    assert page.get_by_label("times").get_attribute("aria-invalid") is None
+    assert page.locator("#a-times").get_attribute("aria-invalid") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Priority, 0 to 255").fill("256")
@@ -111,7 +111,7 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     page.get_by_label("Priority, 0 to 255").fill("255")
     page.get_by_text("--priority 255").wait_for()
     assert said == []  # browsers write each answer that is a refusal to their console
-    page.get_by_label("times").press("Enter")
+    page.locator("#a-times").press("Enter")
     page.wait_for_url("**/jobs/*?queue=alpha")
     assert Queue("alpha", store=one_server.client).count().ready == 1
 
@@ -121,4 +121,4 @@ def test_what_the_server_refuses_stands_at_the_field_that_gets_the_focus(address
     page.get_by_role("button", name="Enqueue", exact=True).click()
     page.get_by_text("is missing, it takes text").wait_for()
     assert page.evaluate("document.activeElement.id") == "a-name"
-    assert "a-name-error" in str(page.get_by_label("name").get_attribute("aria-describedby"))
+    assert "a-name-error" in str(page.locator("#a-name").get_attribute("aria-describedby"))

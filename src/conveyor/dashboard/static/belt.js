@@ -93,7 +93,7 @@ function move(figure, before, pulse, interval) {
 
 function showBelt(figure, pulse, interval) {
   const { belt } = pulse;
-  const before = last.get(figure);
+  const before = last.get(figure.dataset.belt);
   showSlots(figure.querySelector(".slots"), belt);
   showSigns(figure.querySelector(".signs"), belt.signs);
   showBlocked(figure, pulse.blocked);
@@ -106,7 +106,7 @@ function showBelt(figure, pulse, interval) {
     put(element, written(element.dataset.n, pulse[element.dataset.n]));
   }
   move(figure, before, pulse, interval);
-  last.set(figure, pulse);
+  last.set(figure.dataset.belt, pulse);
 }
 
 export function startBelts() {
