@@ -175,13 +175,14 @@ class Sampler:
                 self.sample()  # else nothing at all would be told for a moment
             before, pages = self.snapshot, self._pages(watchers)
             sample, *answers = self._answers(before, pages)
+            self._take(sample, before)
+            if not snapshots.is_complete(sample, before):
+                self.sample()  # what has just come is told of at once
         except StoreError as error:
             self._fail(error, watchers)
             return
         self._pace(clock.monotonic() - began)
-        self._take(sample, before)
-        versions = self._versions(pages, answers)
-        pulse = pulse_of(self.snapshot, self.interval)
+        versions, pulse = self._versions(pages, answers), pulse_of(self.snapshot, self.interval)
         for watcher in watchers:
             watcher.tell("pulse", pulse)
             for address in watcher.addresses:
@@ -236,8 +237,7 @@ class Sampler:
             if isinstance(sight, Sight):
                 versions[address] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
-                if not self.snapshot.is_partial:  # else it may be there from the next sample on
-                    versions[address] = "gone"
+                versions[address] = "gone"
             else:
                 failing.add(address)
                 if address not in self._failing:

@@ -104,7 +104,7 @@ class JobsView(NamedTuple):
     @property
     def address(self) -> str:
         """Where the page goes on from now: it stays with the queue that was chosen for it. Empty: where it is."""
-        return self.filters.at() if self.filters.chosen else ""
+        return self.filters.at() if self.filters.chosen and self.rows else ""
 
 
 def _filters(wanted: Wanted) -> Filters:
