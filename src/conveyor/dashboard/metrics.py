@@ -101,9 +101,7 @@ class Gatherer:
                 self._refused.add(name)
 
     def _ask(self, query: Query[Any]) -> Any:
-        if not query.commands:
-            return query.read([])
-        return query.read(self.client.run_all(query.commands, patience=PATIENCE, within=WITHIN))
+        return query.ask(self.client, patience=PATIENCE, within=WITHIN)
 
 
 def route(client: Client, sampler: Sampler) -> Route:

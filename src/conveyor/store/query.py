@@ -25,9 +25,10 @@ class Query(Generic[T]):
     read: Callable[[Sequence[Any]], T]
     """Gets the answers, as each command's own `read` gives them, in the order of `commands`."""
 
-    def ask(self, client: Client) -> T:
-        """Ask in one round trip; raises what `Client.run_all` raises."""
-        return self.read(client.run_all(self.commands) if self.commands else [])
+    def ask(self, client: Client, *, patience: float | None = None, within: float | None = None) -> T:
+        """Ask in one round trip, or none for nothing; limits and errors are those of `Client.run_all`."""
+        answers = client.run_all(self.commands, patience=patience, within=within) if self.commands else []
+        return self.read(answers)
 
 
 def together(queries: Sequence[Query[Any]]) -> Query[list[Any]]:
