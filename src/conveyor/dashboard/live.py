@@ -6,12 +6,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
-from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, Viewer, events
+from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, EventStream, Viewer
 from conveyor.errors import ConveyorError, StoreError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Page, Wanted
     from conveyor.dashboard.sampler import Sampler
-
-_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class Live:
@@ -36,9 +34,7 @@ class Live:
             problem = {"title": title, "status": 503, "hint": "poll /api/v1/snapshot"}
             return JSONResponse(problem, 503, media_type="application/problem+json")
         viewer = Viewer(self._watched(request), request.state.access)
-        return StreamingResponse(
-            events(self.sampler, viewer), media_type="text/event-stream", headers=_HEADERS
-        )
+        return EventStream(self.sampler, viewer)
 
     def snapshot(self, request: Request) -> Response:
         """Answer once with what a stream would say now: the numbers, and the versions of the pages named by `watch`."""

@@ -12,12 +12,15 @@ import random
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.responses import StreamingResponse
 
 from conveyor import clock
 from conveyor.dashboard.pulse import Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
+
+    from starlette.types import Receive, Scope, Send
 
     from conveyor.dashboard.access.rights import Access
     from conveyor.dashboard.sampler import Sampler
@@ -80,7 +83,7 @@ class Viewer:
         return fresh
 
 
-async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) -> AsyncIterator[bytes]:
+async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) -> AsyncGenerator[bytes]:
     """Give the bytes of one stream, until it has lasted long enough or the viewer goes away."""
     deadline = clock.Deadline(longest)
     sampler.watch(viewer)
@@ -99,6 +102,21 @@ async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) 
     finally:
         _open.discard(viewer)
         sampler.unwatch(viewer)
+
+
+class EventStream(StreamingResponse):
+    """The answer that is a stream; whoever hangs up is unwatched at once, also while a piece was being sent."""
+
+    def __init__(self, sampler: Sampler, viewer: Viewer) -> None:
+        self._pieces = events(sampler, viewer)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(self._pieces, media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the pieces until one side has had enough."""
+        # Cancelled while sending, the generator would end when it is collected, and the server be asked until then.
+        async with contextlib.aclosing(self._pieces):
+            await super().__call__(scope, receive, send)
 
 
 def message(kind: str, data: object) -> bytes:

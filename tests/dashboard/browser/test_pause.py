@@ -61,6 +61,7 @@ def test_pause_pauses_everything_in_all_tabs_and_over_a_reload(
     for page in (first, second):
         expect(page.locator("#live-words")).to_have_text("paused")
         expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#said")).to_have_text("Updates: paused")  # a while after it is shown
     nothing_happens(view, [first, second], queue)
 
     first.reload()
