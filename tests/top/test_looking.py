@@ -10,9 +10,10 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go
 
+from conveyor.inspector import pace
 from conveyor.store.client import Client
 from conveyor.top.app import Top
-from conveyor.top.watch import STEPS, Watch
+from conveyor.top.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,11 +108,11 @@ def test_no_colours_where_none_are_wanted_and_else_those_of_the_terminal(
 
 def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
     watch = Watch(queue.client, lambda _: None)
-    watch._pace(0.9)
-    watch._pace(0.9)
-    assert watch._look().interval == STEPS[2]
-    watch._pace(0.001)
-    assert watch._look().interval == STEPS[1]
+    watch._pace.took(0.9)
+    watch._pace.took(0.9)
+    assert watch._look().interval == pace.STEPS[2]
+    watch._pace.took(0.001)
+    assert watch._look().interval == pace.STEPS[1]
     app = Top(Client(queue.client.url), Any)  # type: ignore[arg-type]
     app.sight = watch._look()
     assert "every 2 s: the server is slow" in app.channel().plain

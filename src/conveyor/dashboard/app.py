@@ -44,7 +44,7 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
     def ready(_: Request) -> Response:
         """Answer whether the server answers."""
         try:
-            sampler.sample() if not sampler.is_fresh() else None
+            sampler.fresh()
         except StoreError as error:
             return JSONResponse({"ready": False, "why": str(error), "try": error.hint}, 503)
         return JSONResponse({"ready": True})
@@ -55,7 +55,7 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         Route("/readyz", ready),
         Route("/api/v1/events", live.stream),
         Route("/api/v1/snapshot", live.snapshot),
-        metrics.route(client, sampler),
+        metrics.route(sampler),
         *api.routes(desk),
         Route("/{path:path}", site.answer),
     ]

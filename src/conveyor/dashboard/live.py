@@ -40,7 +40,7 @@ class Live:
         """Answer once with what a stream would say now: the numbers, and the versions of the pages named by `watch`."""
         sampler = self.sampler
         try:
-            pulse = pulse_of(sampler.snapshot if sampler.is_fresh() else sampler.sample(), sampler.interval)
+            pulse = pulse_of(sampler.fresh(), sampler.pace.interval)
         except StoreError as error:
             problem = {
                 "title": "the server does not answer",

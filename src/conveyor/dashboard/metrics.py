@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from conveyor.dashboard.exposed import Groups
     from conveyor.dashboard.sampler import Sampler
     from conveyor.inspector.snapshot import Snapshot
-    from conveyor.store import Client
     from conveyor.store.query import Query
 
 #: Queues that are told of one by one: those that took the most jobs in all time, so that the same ones stay.
@@ -42,7 +41,6 @@ MOST_QUEUES = 100
 MOST_ASKED = 1000
 #: Queues whose memory is measured.
 MOST_MEASURED = 20
-WITHIN, PATIENCE = 3.0, 0.5
 
 
 class Gathered(NamedTuple):
@@ -58,8 +56,7 @@ class Gathered(NamedTuple):
 class Gatherer:
     """Asks for the numbers. What the server does not permit is asked for once."""
 
-    def __init__(self, client: Client, sampler: Sampler) -> None:
-        self.client = client
+    def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
         self.backend = ""
         """Kind and version of the server, as far as it was heard of."""
@@ -68,11 +65,11 @@ class Gatherer:
     def gather(self) -> Gathered:
         """Ask for all of it; raises StoreError."""
         sampler = self.sampler
-        snapshot = sampler.snapshot if sampler.is_fresh() else sampler.sample()
+        snapshot = sampler.fresh()
         taken = {name: (-count.accepted, name) for name, count in snapshot.queues.items()}
         names = sorted(snapshot.queues, key=taken.__getitem__)[:MOST_ASKED]
         told = sorted(names[:MOST_QUEUES])
-        totals, heads = self._ask(together([statistics.totals(names), oldest(told)]))
+        totals, heads = self.sampler.ask(together([statistics.totals(names), oldest(told)]))
         more = self._more(told[:MOST_MEASURED])
         self.backend = more.get("backend", self.backend)
         groups = {name: {name: totals[name]} for name in told}
@@ -88,25 +85,23 @@ class Gatherer:
         }
         wanted = {name: query for name, query in every.items() if name not in self._refused}
         try:
-            return dict(zip(wanted, self._ask(together(list(wanted.values()))), strict=True))
+            told = self.sampler.ask(together(list(wanted.values())))
         except StoreRefused:
-            return {name: told for name, query in wanted.items() for told in self._permitted(name, query)}
+            return {name: one for name, query in wanted.items() for one in self._permitted(name, query)}
+        return dict(zip(wanted, told, strict=True))
 
     def _permitted(self, name: str, query: Query[Any]) -> Iterator[Any]:
         """Give one answer, or none."""
         try:
-            yield self._ask(query)
+            yield self.sampler.ask(query)
         except StoreRefused as error:
             if "permission" in str(error).lower():
                 self._refused.add(name)
 
-    def _ask(self, query: Query[Any]) -> Any:
-        return query.ask(self.client, patience=PATIENCE, within=WITHIN)
 
-
-def route(client: Client, sampler: Sampler) -> Route:
+def route(sampler: Sampler) -> Route:
     """Give the route `/metrics`; it needs the right to look."""
-    gatherer = Gatherer(client, sampler)
+    gatherer = Gatherer(sampler)
 
     def metrics(request: Request) -> Response:
         """Answer with all metrics; where the server is away, with that alone."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from conveyor.dashboard.svg import gantt, sparkline, steps
+from conveyor.dashboard.svg import gantt, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -142,7 +142,6 @@ def environment() -> jinja2.Environment:
     }
     env.globals |= {
         "icon": icon,
-        "sparkline": sparkline,
         "steps": steps,
         "gantt": gantt,
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from conveyor import clock
 from conveyor.dashboard.attempt import answered, tried
@@ -12,6 +13,7 @@ from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError
+from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 
@@ -23,14 +25,10 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
-#: Seconds between two samples; longer steps where the server takes long to answer.
-STEPS = (1.0, 2.0, 5.0, 15.0)
-#: Part of a step that an answer may take before the next step is longer, and below which it is shorter again.
-TOO_SLOW, FAST_ENOUGH = 0.25, 0.05
 #: Seconds of age up to which a snapshot is believed when what a page is about is not in it.
 YOUNG = 0.1
-#: Seconds that a page waits for the server before it says that there is no answer.
-WITHIN = 3.0
+#: Seconds that whoever asks waits for a connection and for the answer, before it is said that the server is away.
+PATIENCE, WITHIN = 0.5, 3.0
 #: Seconds that the answer to a page's slow question is good for.
 SLOW_EVERY = 10.0
 #: Watched pages of one sample; where there are more they take turns, so that no number of them delays the pulse.
@@ -38,6 +36,7 @@ MOST_PAGES = 40
 #: Pages that are remembered for those who come right after.
 MOST_REMEMBERED = 200
 
+T = TypeVar("T")
 _log = logging.getLogger("conveyor.dashboard")
 
 
@@ -66,7 +65,7 @@ class Sampler:
         self.client = client
         self.book = book
         self.snapshot = snapshots.NOTHING
-        self.step = 0
+        self.pace = pace.Pace()
         self.trouble = ""
         """Why the last sample failed; empty when it did not."""
         self.took = 0.0
@@ -86,11 +85,6 @@ class Sampler:
         self._wake = threading.Event()
 
     @property
-    def interval(self) -> float:
-        """Seconds between two samples now."""
-        return STEPS[self.step]
-
-    @property
     def watcher_count(self) -> int:
         """How many watch."""
         return len(self._watchers)
@@ -100,14 +94,13 @@ class Sampler:
 
         Raises NoSuchThing, StoreError without an answer, or what the page's question raises.
         """
-        good_for = STEPS[0]
+        good_for = pace.STEPS[0]
         if wanted.address in self._watched:
-            good_for = 2 * self.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
+            good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
         seen = self._seen.get(wanted.address)
         if seen is not None and clock.monotonic() - seen.at < good_for:
             return seen.sight
-        if not self.is_fresh():
-            self.sample()
+        self.fresh()
         try:
             return self._look_now(page, wanted)
         except NoSuchThing:  # it may be younger than the snapshot
@@ -117,21 +110,27 @@ class Sampler:
         return self._look_now(page, wanted)
 
     def _look_now(self, page: Page, wanted: Wanted) -> Sight:
-        return self._remember(page, wanted, self._ask(self._question(page, wanted)))
+        return self._remember(page, wanted, self.ask(self._question(page, wanted)))
 
-    def is_fresh(self) -> bool:
-        """Tell whether the snapshot is at most one step old, and the server answered when it was last asked."""
-        return not self.trouble and clock.monotonic() - self._sampled_at < self.interval
+    def fresh(self) -> Snapshot:
+        """Give a snapshot that is at most one step old; takes one where the server did not answer the last time."""
+        is_fresh = not self.trouble and clock.monotonic() - self._sampled_at < self.pace.interval
+        return self.snapshot if is_fresh else self.sample()
 
     def sample(self) -> Snapshot:
         """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""
         for _ in range(2):
             before = self.snapshot
-            sample = self._ask(snapshots.question(before), "sample")
+            sample = self.ask(snapshots.question(before), "sample")
             self._take(sample, before)
             if snapshots.is_complete(sample, before):
                 break
         return self.snapshot
+
+    def ask(self, query: Query[T], name: str = "page") -> T:
+        """Ask in one round trip, which is timed under a name; raises StoreUnavailable soon where the server is away."""
+        with self.timings.timed(name) if query.commands else nullcontext():
+            return query.ask(self.client, patience=PATIENCE, within=WITHIN)
 
     def watch(self, watcher: Watcher) -> None:
         """Tell a watcher from now on what changes."""
@@ -160,11 +159,11 @@ class Sampler:
             except Exception:  # noqa: BLE001 - one sample that went wrong must not be the last
                 _log.exception("this sample was in vain")
             self._wake.clear()
-            left = self.interval - (clock.monotonic() - began)
+            left = self.pace.interval - (clock.monotonic() - began)
             while left > 0 and self._watchers:
                 self._wake.wait(left)
                 self._wake.clear()
-                left = self.interval - (clock.monotonic() - began)
+                left = self.pace.interval - (clock.monotonic() - began)
 
     def _sample_for_all(self) -> None:
         with self._lock:
@@ -181,8 +180,8 @@ class Sampler:
         except StoreError as error:
             self._fail(error, watchers)
             return
-        self._pace(clock.monotonic() - began)
-        versions, pulse = self._versions(pages, answers), pulse_of(self.snapshot, self.interval)
+        self._note(clock.monotonic() - began)
+        versions, pulse = self._versions(pages, answers), pulse_of(self.snapshot, self.pace.interval)
         for watcher in watchers:
             watcher.tell("pulse", pulse)
             for address in watcher.addresses:
@@ -220,13 +219,13 @@ class Sampler:
             query = tried(self._question, page, wanted)
             queries.append(query if isinstance(query, Query) else answered(query))
         all_at_once: list[Any] | Exception = tried(
-            self._ask, together([snapshots.question(before), *queries]), "sample"
+            self.ask, together([snapshots.question(before), *queries]), "sample"
         )
         if isinstance(all_at_once, list):
             return all_at_once
         return [
-            self._ask(snapshots.question(before), "sample"),
-            *(tried(self._ask, query) for query in queries),
+            self.ask(snapshots.question(before), "sample"),
+            *(tried(self.ask, query) for query in queries),
         ]
 
     def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
@@ -263,33 +262,23 @@ class Sampler:
 
         return Query(pair.commands, read)
 
-    def _ask(self, query: Query[Any], name: str = "page") -> Any:
-        if not query.commands:
-            return query.read([])
-        with self.timings.timed(name):
-            answers = self.client.run_all(query.commands, patience=0.5, within=WITHIN)
-        return query.read(answers)
-
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)
         self._sampled_at = clock.monotonic()
-        if self.trouble:  # that the server was away says nothing about its speed
-            self.trouble, self.step = "", 0
+        if self.trouble:
+            self.trouble = ""
+            self.pace.restart()
 
     def _fail(self, error: StoreError, watchers: Iterable[Watcher]) -> None:
         self.trouble = str(error)
-        self.step = min(self.step + 1, len(STEPS) - 2)
+        self.pace.failed()
         for watcher in watchers:
             watcher.tell("trouble", {"why": self.trouble, "try": error.hint})
 
-    def _pace(self, took: float) -> None:
-        """Ask less often where the server takes its time: looking must not cost what is looked at."""
+    def _note(self, took: float) -> None:
         self.took = took
         self.looks.add("", took)
-        if took > TOO_SLOW * self.interval:
-            self.step = min(self.step + 1, len(STEPS) - 1)
-        elif self.step and took < FAST_ENOUGH * self.interval:
-            self.step -= 1
+        self.pace.took(took)
 
     def _remember(self, page: Page, wanted: Wanted, answers: Any) -> Sight:
         view = page.view(wanted, self.snapshot, answers)

@@ -1,4 +1,4 @@
-"""Small pictures made on the server: sparklines and Gantt strips. Sizes are attributes, so no style is needed."""
+"""Small pictures made on the server: sparklines in steps, Gantt strips. Sizes are attributes: no style is needed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,6 @@ class Bar(NamedTuple):
     start: float
     end: float
     state: str
-
-
-def sparkline(values: Sequence[float], words: str, kind: str = "") -> Markup:
-    """Give a line of values from left to right; `words` say the same for those who do not see it."""
-    most = max(values, default=0) or 1
-    step = _WIDTH / max(len(values) - 1, 1)
-    points = [
-        f"{place * step:.1f},{_HEIGHT - 2 - value / most * (_HEIGHT - 4):.1f}"
-        for place, value in enumerate(values)
-    ]
-    area = f"0,{_HEIGHT} {' '.join(points)} {_WIDTH},{_HEIGHT}"
-    return Markup(
-        '<svg class="spark {}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}" '
-        'preserveAspectRatio="none"><polygon points="{}"/><polyline points="{}"/></svg>'
-    ).format(kind, _WIDTH, _HEIGHT, _WIDTH, _HEIGHT, words, area, " ".join(points))
 
 
 def steps(values: Sequence[int], words: str) -> Markup:

@@ -9,6 +9,7 @@ from textual.app import App
 from textual.message import Message
 
 from conveyor.actions import Actions
+from conveyor.inspector import pace
 from conveyor.inspector.snapshot import Rate
 from conveyor.store.address import shown as shown_address
 from conveyor.top import acting
@@ -16,7 +17,7 @@ from conveyor.top.details import Details
 from conveyor.top.dialogs import Confirm, Help
 from conveyor.top.main import Main
 from conveyor.top.table import Line
-from conveyor.top.watch import STEPS, Sight, Watch
+from conveyor.top.watch import Sight, Watch
 from conveyor.top.words import clean
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Top(App[None]):
             text.append("● no answer, trying again", "bold red")
         elif not sight.seen_at:
             text.append("◌ asking", "yellow")
-        elif sight.interval > STEPS[0]:
+        elif sight.interval > pace.STEPS[0]:
             text.append(f"● live, every {sight.interval:.0f} s: the server is slow", "yellow")
         else:
             text.append("● live", "green")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import ConveyorError
-from conveyor.inspector import failures, stories
+from conveyor.inspector import failures, pace, stories
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 from conveyor.tasks import registry
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.top.questions import Wish
 
-#: Seconds between two looks; longer steps where the server takes long to answer.
-STEPS = (1.0, 2.0, 5.0, 15.0)
-#: Part of a step that an answer may take before the next step is longer, and below which it is shorter again.
-TOO_SLOW, FAST_ENOUGH = 0.25, 0.05
-#: Seconds between two tries while the server is away, and those that a look waits for an answer.
-AGAIN, WITHIN = 1.0, 3.0
+#: Seconds between two tries while the server is away.
+AGAIN = 1.0
+#: Seconds that a look waits for a connection and for the answer.
+PATIENCE, WITHIN = 0.5, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Sight:
     """By worker: when its job began, on this machine's `clock.monotonic`."""
     seen_at: float = 0.0
     """When, on `clock.monotonic`."""
-    interval: float = STEPS[0]
+    interval: float = pace.STEPS[0]
     trouble: str = ""
     hint: str = ""
 
@@ -69,7 +67,7 @@ class Watch:
         """While it is, only what was not looked at yet is asked for."""
         self._tell = tell
         self._wish = questions.NO_WISH
-        self._step = 0
+        self._pace = pace.Pace()
         self._sight = Sight()
         self._begun: dict[str, _Begun] = {}
         self._groups: list[failures.GroupCount] = []
@@ -100,11 +98,11 @@ class Watch:
         while not self._ended:
             began = clock.monotonic()
             self._wake.clear()
-            pause = STEPS[self._step]
+            pause = self._pace.interval
             if not self.paused or self._wish != self._sight.wish:
                 try:
                     self._sight = self._look()
-                    self._pace(clock.monotonic() - began)
+                    self._pace.took(clock.monotonic() - began)
                     pause = self._sight.interval
                 except ConveyorError as error:
                     self._sight = self._troubled(error)
@@ -134,12 +132,10 @@ class Watch:
             stories.story(*wish.story, registry.labels) if wish.story[1] else Query((), lambda _: None),
         ]
         asked = together(parts)
-        sample, jobs, finished, groups, samples, story = asked.read(
-            self.client.run_all(asked.commands, patience=0.5, within=WITHIN)
+        sample, jobs, finished, groups, samples, story = asked.ask(
+            self.client, patience=PATIENCE, within=WITHIN
         )
         snapshot = snapshots.snapshot_of(sample, before)
-        if snapshot.at - before.at < snapshots.SHORTEST:  # the second look of two
-            snapshot = replace(snapshot, rates=before.rates)
         complete = snapshots.is_complete(sample, before) and (
             [group.newest for group in groups] == [group.newest for group in self._groups]
         )
@@ -153,7 +149,7 @@ class Watch:
             story,
             self._beginnings(snapshot),
             clock.monotonic(),
-            STEPS[self._step],
+            self._pace.interval,
         )
         return sight, complete
 
@@ -167,13 +163,6 @@ class Watch:
                 found[worker.name] = _Begun(worker.job, min(last.at, at) if last and same else at)
         self._begun = found
         return {name: begun.at for name, begun in found.items()}
-
-    def _pace(self, took: float) -> None:
-        """Look less often where the server takes its time: looking must not cost what is looked at."""
-        if took > TOO_SLOW * STEPS[self._step]:
-            self._step = min(self._step + 1, len(STEPS) - 1)
-        elif self._step and took < FAST_ENOUGH * STEPS[self._step]:
-            self._step -= 1
 
     def _troubled(self, error: ConveyorError) -> Sight:
         return replace(self._sight, interval=AGAIN, trouble=str(error), hint=error.hint)

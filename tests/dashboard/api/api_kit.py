@@ -42,9 +42,8 @@ class Api:
         self.runner = OperationRunner(client, pause=0.0)
         policy = Policy(resolve=access_by_header)
         self.sampler = Sampler(client, Book(pages.ALL))
-        self.sampler.step = 0
         desk = api.ApiDesk(client, self.sampler, self.runner, policy)
-        routes = [metrics.route(client, self.sampler), *api.routes(desk)]
+        routes = [metrics.route(self.sampler), *api.routes(desk)]
         self.guard = Guard(Starlette(routes=routes), policy)
 
     def ask(self, method: str, path: str, who: str = "admin", **options: Any) -> httpx.Response:

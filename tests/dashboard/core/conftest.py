@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.dashboard import sampler as sampling
 from conveyor.dashboard.page import Book, Page
 from conveyor.dashboard.sampler import Sampler
+from conveyor.inspector import pace
 
 from .core_kit import CountingClient
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def quick_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second last 40 ms, so that many samples take little time."""
-    monkeypatch.setattr(sampling, "STEPS", (0.04, 0.08, 0.2, 0.6))
+    monkeypatch.setattr(pace, "STEPS", (0.04, 0.08, 0.2, 0.6))
 
 
 @pytest.fixture

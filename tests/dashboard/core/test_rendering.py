@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -114,7 +115,6 @@ def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
     [
         rendering.icon("x", HOSTILE),
         rendering.icon(HOSTILE),
-        svg.sparkline([1, 2], HOSTILE, HOSTILE),
         svg.steps([1, 2], HOSTILE),
         svg.gantt([svg.Bar(HOSTILE, 1, 2, HOSTILE)], 0, 3),
         rendering.moment(1.0, HOSTILE),
@@ -127,14 +127,16 @@ def test_pictures_escape_what_they_are_given(picture: str) -> None:
 
 @given(st.lists(st.integers(0, 10**9), max_size=40))
 def test_lines_stay_within_their_picture(values: list[int]) -> None:
-    line = svg.sparkline(values, "words")
-    points = line.partition('<polyline points="')[2].partition('"')[0].split()
-    assert len(points) == len(values)
-    for point in points:
-        across, down = map(float, point.split(","))
-        assert 0 <= across <= 120
-        assert 2 <= down <= 26
-    assert "nan" not in svg.steps(values, "words")
+    path = svg.steps(values, "words").partition(' d="')[2].partition('"')[0]
+    moves = re.findall(r"([MVh])(\d+)(?: (\d+))?", path)
+    widths = [int(size) for kind, size, _ in moves if kind == "h"]
+    heights = [int(size) for kind, size, _ in moves if kind == "V"]
+    assert path == "".join(f"{kind}{size}" + (f" {more}" if more else "") for kind, size, more in moves) + "z"
+    assert len(widths) == len(values)
+    assert sum(widths) <= 120
+    for value, height in zip(values, heights[:-1], strict=True):
+        assert height == 2 if value and value == max(values) else 2 <= height <= 28
+        assert value or height == 28
 
 
 @pytest.fixture

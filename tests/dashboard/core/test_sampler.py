@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import clock
-from conveyor.dashboard import sampler as sampling
 from conveyor.dashboard.page import Wanted
 from conveyor.dashboard.sampler import MOST_REMEMBERED
+from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
 from conveyor.inspector.snapshot import Rate
 from conveyor.store import plain
@@ -135,16 +135,16 @@ def test_slow_answers_lengthen_the_step_and_quick_ones_shorten_it(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, listener = sampler_of(page("a")), Listener("/a")
-    client.before = lambda: clock.sleep(sampler.interval / 2)
+    client.before = lambda: clock.sleep(sampler.pace.interval / 2)
     sampler.watch(listener)
-    eventually(lambda: sampler.step == 3)
+    eventually(lambda: sampler.pace.step == 3)
     later(eventually, listener, 2)
     client.before = lambda: None
     eventually(lambda: listener.pulses[-1].interval == 0.04)
     told = [pulse.interval for pulse in listener.pulses]
     longest = told.index(0.6)
     assert told[: longest + 1] == [0.08, 0.2, 0.6]
-    places = [sampling.STEPS.index(interval) for interval in told[longest:]]
+    places = [pace.STEPS.index(interval) for interval in told[longest:]]
     assert all(abs(later - earlier) <= 1 for earlier, later in pairwise(places)), "back step by step"
 
 
@@ -198,7 +198,7 @@ def test_rates_are_those_of_the_last_few_seconds() -> None:
 def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(
     client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
+    monkeypatch.setattr(pace, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
     sampler = sampler_of(page("a"), page("b"))
     listener = Listener("/a")
     sampler.watch(listener)

@@ -99,4 +99,4 @@ def test_a_server_that_is_away_is_trouble_until_it_is_back(
         one_server.start()
     later(eventually, listener, 3)
     assert sampler.trouble == ""
-    eventually(lambda: sampler.step == 0)
+    eventually(lambda: sampler.pace.step == 0)

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.query import Query
 
-#: Seconds that a question waits for the server before the answer is that it is away.
-WITHIN, PATIENCE = 3.0, 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class ApiDesk:
@@ -36,16 +33,11 @@ class ApiDesk:
 
     def ask(self, query: Query[Any]) -> Any:
         """Ask the server in one round trip; raises StoreUnavailable soon where it is away."""
-        if not query.commands:
-            return query.read([])
-        with self.sampler.timings.timed("page"):
-            answers = self.client.run_all(query.commands, patience=PATIENCE, within=WITHIN)
-        return query.read(answers)
+        return self.sampler.ask(query)
 
     def snapshot(self) -> Snapshot:
         """Give the counts of all queues and the reports of all workers, one step old at most."""
-        sampler = self.sampler
-        return sampler.snapshot if sampler.is_fresh() else sampler.sample()
+        return self.sampler.fresh()
 
     def snapshot_with(self, queue: str) -> Snapshot:
         """Give a snapshot that has this queue; 404 where there is none of that name."""
