@@ -88,7 +88,8 @@ class Model:
         """Have a job be over or dead."""
         job.state = state
         job.lay_down()
-        job.retries = job.crashes = job.recoveries = 0
+        if state != "dead":
+            job.retries = job.crashes = job.recoveries = 0
         if counter:
             self.books[counter] += 1
 
@@ -149,6 +150,6 @@ class Model:
         """Bring a dead job back, as if it had never been tried."""
         if job is None or job.state != "dead":
             return 0
-        job.priority = 0
+        job.priority = job.retries = job.crashes = job.recoveries = 0
         self.stand(job)
         return 1

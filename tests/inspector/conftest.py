@@ -11,7 +11,7 @@ from conveyor import Queue, ids
 from conveyor.consumer.settlement import Settler
 from conveyor.inspector.jobs import read_call
 from conveyor.redaction import preview
-from conveyor.store import commands, connect, plain
+from conveyor.store import commands, connect, keys, plain
 
 if TYPE_CHECKING:
     from conveyor.outcome import Outcome
@@ -40,6 +40,14 @@ class Hand:
         self.settler.add(job.id, read_call(job.data), outcome, elapsed, tries)
         self.client.run_all(self.settler.commands())
         return job.id
+
+    def lose(self) -> None:
+        """Take the next job, and be lost with it, long ago."""
+        self.take()
+        leased = keys.key(self.queue.name, "leased")
+        job = self.client.run(commands.Command(("ZRANGE", leased, "0", "0")))[0]
+        self.client.run(commands.Command(("ZADD", leased, "1", job)))
+        self.client.run(commands.reap(self.queue.name))
 
     def log(self, job_id: str, *texts: str) -> None:
         """Log lines as a task would."""

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.inspector import stories
+from conveyor.inspector import listing, stories
 from conveyor.outcome import Cancel, Done, Fail, Retry, describe_text
 from conveyor.redaction import MASK, Labels
 from conveyor.store import commands
@@ -78,9 +78,53 @@ def test_a_failed_job_has_one_attempt_and_not_two(queue: Queue, hand: Hand) -> N
     job = queue.submit(fetch, "x")
     hand.end(Fail(ERROR))
     one = told(queue, job.id)
-    assert (one.state, [attempt.state for attempt in one.attempts]) == ("failed", ["failed"])
+    assert (one.state, [attempt.state for attempt in one.attempts]) == ("dead", ["failed"])
     assert one.run
     assert one.arguments == [("", "x")]
+
+
+def tries(one: stories.JobStory) -> tuple[int, int, int]:
+    """Give retries, crashes, attempt."""
+    return one.retries, one.crashes, one.attempt
+
+
+@pytest.mark.parametrize("outcome", [Fail(ERROR), Done(codec.encode(5)), Cancel()])
+def test_a_job_that_ended_tells_how_often_it_was_tried(queue: Queue, hand: Hand, outcome: Any) -> None:
+    job = queue.submit(fetch, "x")
+    assert tries(told(queue, job.id)) == (0, 0, 1)
+    hand.end(Retry(ERROR, 0.0))
+    assert tries(told(queue, job.id)) == (1, 0, 2)
+    hand.lose()
+    assert tries(told(queue, job.id)) == (1, 1, 3)
+    hand.end(outcome)
+    assert tries(told(queue, job.id)) == (1, 1, 3)
+
+
+def test_a_job_that_killed_three_workers_died_of_its_third_attempt(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    for _ in range(3):
+        hand.lose()
+    one = told(queue, job.id)
+    assert (one.state, *tries(one)) == ("dead", 0, 3, 3)
+    (row,) = listing.page(queue.name, "dead").ask(queue.client).rows
+    assert (row.retries, row.crashes, row.attempt) == (0, 3, 3)
+
+
+def test_a_job_that_was_revived_is_as_if_never_tried_to_its_end(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.end(Retry(ERROR, 0.0))
+    hand.end(Fail(ERROR))
+    queue.client.run(commands.revive(queue.name, [job.id]))
+    assert tries(told(queue, job.id)) == (0, 0, 1)
+    hand.end(Done(codec.encode(5)))
+    assert tries(told(queue, job.id)) == (0, 0, 1)
+
+
+def test_a_dead_job_that_is_discarded_is_what_it_ended_with(queue: Queue, hand: Hand) -> None:
+    job = queue.submit(fetch, "x")
+    hand.end(Fail(ERROR))
+    queue.client.run(commands.discard(queue.name, [job.id]))
+    assert told(queue, job.id).state == "failed"
 
 
 def test_a_running_job_tells_who_runs_it(queue: Queue, hand: Hand) -> None:

@@ -91,7 +91,7 @@ def test_after_the_third_crash_the_job_is_dead(lane: Lane, ending: Any) -> None:
     state = lane.dump()
     assert state["dead"] == {"bad": 0}
     assert state["jobs"] == {"bad": "bytes of bad"}
-    assert "tries" not in state
+    assert state["tries"] == {"bad": "0 3 2"}
     assert state["groups"] == {"bad": "5af3" if ending is died else "lost"}
     assert len(state["attempts:bad"]) == 3
     reason = lane.raw.hget(lane.key("reasons"), "bad")

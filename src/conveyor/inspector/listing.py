@@ -17,7 +17,8 @@ import msgspec
 from conveyor import control
 from conveyor.errors import BadCall
 from conveyor.inspector.jobs import INDEXES
-from conveyor.inspector.previews import error, preview
+from conveyor.inspector.previews import error, preview, state
+from conveyor.inspector.tries import counted
 from conveyor.redaction import no_labels
 from conveyor.store import commands
 from conveyor.store.commands import RowsPlace
@@ -69,6 +70,8 @@ class JobRow(NamedTuple):
     worker: str
     retries: int
     crashes: int
+    attempt: int
+    """Which attempt it is at, waits for or died of, from 1."""
     progress: control.Progress | None
     size: int
     """Bytes of the job."""
@@ -239,8 +242,7 @@ def _row(of: _Rows, raw: Row) -> JobRow:
     index = of.where
     shown, score = preview(raw.data, raw.size, of.labels_of), float(raw.score)
     lease = raw.lease.decode(errors="replace").split(" ")
-    tries = [int(word) if word.isdecimal() else 0 for word in raw.tries.decode(errors="replace").split()]
-    retries, crashes, *_ = (*tries, 0, 0)
+    tries = counted(raw.tries.decode(errors="replace"), state(raw.reason))
     since = score / 1000 if index == "dead" else None
     if index == "leased" and lease[0].isdecimal():
         since = int(lease[0]) / 1e6  # a token is the time of its claim in microseconds
@@ -250,8 +252,9 @@ def _row(of: _Rows, raw: Row) -> JobRow:
         due_at=score / 1000 if index == "delayed" else None,
         since=since,
         worker=lease[1] if len(lease) > 1 else "",
-        retries=retries,
-        crashes=crashes,
+        retries=tries.retries,
+        crashes=tries.crashes,
+        attempt=tries.attempt,
         progress=_progress(raw.progress),
         size=raw.size,
         kind=kind,

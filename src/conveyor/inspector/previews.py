@@ -58,6 +58,11 @@ def _may_tell(text: str, labels: Labels) -> bool:
     return any(is_secret(name) for name in _NAME.findall(text))
 
 
+def state(reason: bytes) -> str:
+    """Give how a dead job ended, failed or lost, as far as its first bytes tell."""
+    return _text(reason[1:])[0] or ""
+
+
 def error(reason: bytes) -> tuple[str, str]:
     """Give kind and message, without secrets, of what a dead job ended with, as far as its first bytes tell."""
     try:

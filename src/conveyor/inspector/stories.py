@@ -10,6 +10,7 @@ import msgspec
 from msgspec import structs
 
 from conveyor import control
+from conveyor.inspector import tries
 from conveyor.inspector.jobs import OVER, read_call
 from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
 from conveyor.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
@@ -51,7 +52,10 @@ class JobStory:
     id: str
     queue: str
     state: str
-    """waiting, delayed, running, done, failed, lost or cancelled; gone where only attempts or lines are left."""
+    """waiting, delayed, running or dead; done or cancelled; failed or lost of one that was dead and is discarded.
+
+    gone where only attempts or lines are left.
+    """
     task: str
     """Empty where nothing tells; also for an item that only `Queue.get` takes."""
     call: Call | None
@@ -77,7 +81,11 @@ class JobStory:
     worker: str
     """Who runs it now."""
     retries: int
+    """That were used."""
     crashes: int
+    """Workers that were lost under it."""
+    attempt: int
+    """Which attempt it is at, waits for or ended with, from 1."""
     put_at: float | None
     """Seconds since 1970, by the producer's clock."""
     dead: bool = False
@@ -146,11 +154,15 @@ def _told(
     call = read_call(state.data)
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
-    retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+    attempts = _with_last(attempts, settled, run)
+    ended = settled.state if settled is not None else ""
+    counted = (
+        tries.told_by(attempts) if state.state in {"over", "gone"} else tries.counted(state.tries, ended)
+    )
     return JobStory(
         id=job_id,
         queue=queue,
-        state=settled.state if settled is not None else _WORDS.get(state.state, state.state),
+        state=ended if ended and state.state != "dead" else _WORDS.get(state.state, state.state),
         task=call.task if call is not None else run.task if run is not None else "",
         call=call,
         undecodable=0 if readable else len(state.data),
@@ -158,14 +170,15 @@ def _told(
         preview=_preview(call, run, labels),
         settled=settled,
         run=run,
-        attempts=_with_last(attempts, settled, run),
+        attempts=attempts,
         progress=_progress(state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
         worker=_lease(state)[1],
-        retries=retries,
-        crashes=crashes,
+        retries=counted.retries,
+        crashes=counted.crashes,
+        attempt=counted.attempt,
         put_at=_put_at(call, run),
         dead=state.state == "dead",
         since=_lease(state)[0],

@@ -66,7 +66,7 @@ def test_a_job_that_fails_is_understood_and_tried_again(
 ) -> None:
     consume(workers=1, modules=TASKS)
     job = put("fail", why="what went wrong")
-    eventually(lambda: state(api, job) == "failed")
+    eventually(lambda: state(api, job) == "dead")
     told = api.get(f"/jobs/{job}", queue=queue.name)
     assert told["error"]["message"] == "what went wrong"
     assert "ValueError" in told["error"]["traceback"]
@@ -79,8 +79,9 @@ def test_a_job_that_fails_is_understood_and_tried_again(
     assert api.get("/jobs", queue=queue.name, state="waiting")["jobs"][0]["id"] == job
     assert api.refusal("POST", f"/jobs/{job}/discard") == (409, "wrong-state")
     api.post(f"/queues/{queue.name}/resume")
-    eventually(lambda: state(api, job) == "failed")
+    eventually(lambda: state(api, job) == "dead")
     assert api.post(f"/jobs/{job}/discard")["state"] == "discarded"
+    assert state(api, job) == "failed"
     ended = api.get("/jobs", queue=queue.name, state="ended", fields="id,state")["jobs"]
     assert ended[0] == {"id": job, "state": "failed"}
 

@@ -196,3 +196,21 @@ def test_a_job_of_a_real_consumer_is_followed_to_its_end(
     assert f"path={str(path)!r}"[:40] in over.text
     assert over.words(".log li span")[:2] == ["first line", "second line"]
     assert [node.attributes.get("class") for node in over.all(".gantt .bar")] == ["bar done"]
+
+
+def test_a_dead_job_says_everywhere_how_often_it_was_tried(
+    queue: Queue, consume: Callable[..., Any], path: Path, visit: Visit
+) -> None:
+    consume()
+    job = queue.submit(jobs.steady, str(path), fails=9)
+    assert job.exception(30) is not None
+    seen = visit().see(f"/queues/{queue.name}/jobs/{job.id}")
+    assert seen.words(".job-line .state") == ["dead"]
+    facts = dict(zip(seen.words(".facts dt"), seen.words(".facts dd"), strict=True))
+    assert (facts["Attempt"], facts["Retries used"], facts["Crashes"]) == ("3", "2 of 2", "0")
+    rows = visit().see("/jobs", queue=queue.name, state="dead")
+    assert rows.words("tbody [data-label=Attempt]") == ["3"]
+    one = visit().see(f"/api/v1/jobs/{job.id}").response.json()
+    (line,) = visit().see("/api/v1/jobs", queue=queue.name, state="dead").response.json()["jobs"]
+    for told in (one, line):
+        assert (told["state"], told["attempt"], told["retries"], told["crashes"]) == ("dead", 3, 2, 0)

@@ -41,6 +41,7 @@ class JobLine(Struct, frozen=True):
     retries: int = 0
     crashes: int = 0
     attempt: int = 0
+    """Which attempt it is at, waits for or ended with, from 1."""
     progress: Progress | None = None
     kind: str = ""
     """Type of the error."""
@@ -103,6 +104,8 @@ class Job(Struct, frozen=True):
     worker: str
     retries: int
     crashes: int
+    attempt: int
+    """Which attempt it is at, waits for or ended with, from 1."""
     put_at: float | None
     elapsed: float | None
     lines: int

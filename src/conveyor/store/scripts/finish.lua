@@ -30,6 +30,7 @@ if #ids == 0 then return reply end
 each_part('ZREM', LEASED, ids)
 each_part('HDEL', LEASES, ids)
 each_part('HDEL', JOBS, ids)
+if redis.call('EXISTS', TRIES) == 1 then each_part('HDEL', TRIES, ids) end
 clear_traces(letters, ids, outcomes)
 redis.call('HINCRBY', META, counter, #ids)
 send_letters(letters)

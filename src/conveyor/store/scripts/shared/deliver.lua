@@ -41,9 +41,8 @@ local function send_letters(letters)
   end
 end
 
-local function clear_traces(letters, ids, outcomes) -- of jobs that are over: what only some jobs have
-  if redis.call('EXISTS', TRIES, PROGRESS, WATCHERS) == 0 then return end
-  each_part('HDEL', TRIES, ids)
+local function clear_traces(letters, ids, outcomes) -- of jobs that run no more: what only some jobs have
+  if redis.call('EXISTS', PROGRESS, WATCHERS) == 0 then return end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then
     for place, id in ipairs(ids) do

@@ -47,6 +47,7 @@ local function take_back(id, lease, reason, now)
     crashes = crashes + 1
   end
   if crashes >= CRASH_BUDGET then
+    write_tries(id, retries, crashes, recoveries)
     bury(id, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
     return 'dead'
   end

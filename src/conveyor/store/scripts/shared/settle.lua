@@ -19,6 +19,7 @@ local function settle(id, outcome, keep_ms, counter, now)
   redis.call('HDEL', JOBS, id)
   redis.call('HINCRBY', META, counter, 1)
   deliver(letters, id, outcome, keep_ms, now)
+  redis.call('HDEL', TRIES, id)
   clear_traces(letters, {id}, {outcome})
   send_letters(letters)
 end
@@ -33,7 +34,7 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
--- To the dead letters, which keep the job's bytes. reason: lost, the outcome; keep_ms; attempt; group
+-- To the dead letters, which keep the job's bytes, and how often it was tried. reason: lost, the outcome; keep_ms; attempt; group
 local function bury(id, reason, now)
   local letters = {}
   forget_index(id)
@@ -49,6 +50,7 @@ local function bury(id, reason, now)
     redis.call('HDEL', REASONS, oldest)
     redis.call('HDEL', GROUPS, oldest)
     redis.call('HDEL', JOBS, oldest)
+    redis.call('HDEL', TRIES, oldest)
     redis.call('DEL', BASE .. 'attempts:' .. oldest)
     redis.call('HINCRBY', META, 'discarded', 1)
     remember('discarded', oldest)
