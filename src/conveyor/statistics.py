@@ -8,6 +8,7 @@ Figures travel and are kept as text, `name=count` separated by spaces; what is z
     d          workers that died while they ran it
     R  R0..R19     run time of all runs: sum in microseconds, and how many took up to BOUNDS[n] seconds (19: more)
     W  W0..W19     the same of the wait from put to the first run
+    M X            the longest run and the longest wait, in microseconds; of several figures the greatest
 
 They are kept per minute, hour and day by the server's clock, in universal time, and for all time; by field: ALL for
 the queue, `:task` for each of 200 tasks, or of a minute's first 20. Beside them the gauges, the last value of the time:
@@ -16,10 +17,11 @@ depth and running are jobs, oldest is in milliseconds.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 #: Upper bounds of the histograms' buckets, seconds; one more bucket is for what took longer.
 BOUNDS = (
@@ -44,6 +46,9 @@ OTHER = "_other"
 #: The field of the whole queue's figures, and what the fields of tasks begin with.
 ALL, TASK = "*", ":"
 
+#: Figures of which several make the greatest, not the sum.
+GREATEST = frozenset("MX")
+
 Counts = tuple[int, ...]
 """How many took how long: one number for each of BOUNDS, and one for what took longer."""
 NO_COUNTS: Counts = (0,) * (len(BOUNDS) + 1)
@@ -55,6 +60,8 @@ class Histogram(NamedTuple):
     counts: Counts = NO_COUNTS
     seconds: float = 0.0
     """The sum of all."""
+    longest: float = 0.0
+    """Seconds; 0 where it is not known, as in what was kept before it was counted."""
 
     @property
     def total(self) -> int:
@@ -69,10 +76,30 @@ class Histogram(NamedTuple):
     def percentile(self, part: float) -> float | None:
         """Give the seconds that `part` (0 to 1) of all took at most; None where there were none.
 
-        It is interpolated within its bucket, so it is right to the bucket's width. What took longer than the last
-        bound counts as the last bound.
+        It is interpolated within its bucket, whose bound is the longest where that lies in it, so it is right to the
+        bucket's width. In the first bucket, where that would say nothing, it is the least that can be vouched for.
+        What took longer than the last bound counts as the last bound where the longest is not known.
         """
-        return percentile(self.counts, part)
+        wanted, below = part * self.total, 0
+        for place, count in enumerate(self.counts):
+            if count and below + count >= wanted:
+                high = self._bound(place)
+                if not place:
+                    return min(high, self._certain(part))
+                return BOUNDS[place - 1] + (high - BOUNDS[place - 1]) * max(0.0, wanted - below) / count
+            below += count
+        return None
+
+    def _bound(self, place: int) -> float:
+        """Give what none of a bucket took longer than: the longest of all, if it is in there."""
+        low, high = BOUNDS[place - 1] if place else 0.0, BOUNDS[place] if place < len(BOUNDS) else math.inf
+        if self.longest > 0 and low <= self.longest <= high:
+            return self.longest
+        return low if math.isinf(high) else high
+
+    def _certain(self, part: float) -> float:
+        """Give what `part` took at most by their mean alone: not more than half can take over twice the mean."""
+        return self.seconds / self.total / (1 - part) if self.seconds and part < 1 else math.inf
 
 
 class Figures(NamedTuple):
@@ -102,22 +129,6 @@ class Figures(NamedTuple):
         return self.failed + self.timeout + self.lost + self.expired
 
 
-def percentile(counts: Sequence[int], part: float) -> float | None:
-    """Give the percentile of a histogram's counts; see `Histogram.percentile`."""
-    total = sum(counts)
-    if not total:
-        return None
-    wanted, below = part * total, 0
-    for place, count in enumerate(counts):
-        if count and below + count >= wanted:
-            if place == len(BOUNDS):
-                break
-            low = BOUNDS[place - 1] if place else 0.0
-            return low + (BOUNDS[place] - low) * max(0.0, wanted - below) / count
-        below += count
-    return BOUNDS[-1]
-
-
 def read_figures(text: str) -> Figures:
     """Give figures of their text; what is not one is left out."""
     found: dict[str, int] = {}
@@ -130,13 +141,16 @@ def add_text(found: dict[str, int], text: str) -> None:
     for word in text.split():
         name, _, count = word.partition("=")
         if count.isdecimal():
-            found[name] = found.get(name, 0) + int(count)
+            before = found.get(name, 0)
+            found[name] = max(before, int(count)) if name in GREATEST else before + int(count)
 
 
 def figures_of(found: Mapping[str, int]) -> Figures:
     """Give figures of their counts by name."""
     counts: dict[str, Any] = {outcome: found.get(letter, 0) for outcome, letter in LETTERS.items()}
-    return Figures(found.get("b", 0), runs=_histogram(found, "R"), waits=_histogram(found, "W"), **counts)
+    return Figures(
+        found.get("b", 0), runs=_histogram(found, "R", "M"), waits=_histogram(found, "W", "X"), **counts
+    )
 
 
 def write_figures(found: Mapping[str, int]) -> str:
@@ -144,18 +158,19 @@ def write_figures(found: Mapping[str, int]) -> str:
     return " ".join(f"{name}={count}" for name, count in found.items() if count)
 
 
-def _histogram(found: Mapping[str, int], letter: str) -> Histogram:
+def _histogram(found: Mapping[str, int], letter: str, longest: str) -> Histogram:
     counts = tuple(found.get(f"{letter}{place}", 0) for place in range(len(NO_COUNTS)))
-    return Histogram(counts, found.get(letter, 0) / 1e6)
+    return Histogram(counts, found.get(letter, 0) / 1e6, found.get(longest, 0) / 1e6)
 
 
 def sum_histograms(histograms: Iterable[Histogram]) -> Histogram:
     """Give all of them as one."""
-    counts, seconds = NO_COUNTS, 0.0
+    counts, seconds, longest = NO_COUNTS, 0.0, 0.0
     for one in histograms:
         counts = tuple(map(int.__add__, counts, one.counts))
         seconds += one.seconds
-    return Histogram(counts, seconds)
+        longest = max(longest, one.longest)
+    return Histogram(counts, seconds, longest)
 
 
 def sum_figures(figures: Iterable[Figures]) -> Figures:

@@ -57,6 +57,8 @@ def test_a_hundred_jobs_of_mixed_outcomes_are_counted_within_two_seconds(
     assert (point.succeeded, point.failed, point.retried, point.started) == (70, 30, 10, 110)
     assert point.run_p95 is not None
     assert 0 < point.run_p95 <= 0.05
+    assert 0.002 < point.runs.longest < 20
+    assert 0 < point.waits.longest < 20
 
 
 def test_a_flood_of_tiny_jobs_is_counted_exactly(
@@ -166,7 +168,7 @@ def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> No
     job = Call("tasks.cut", Raw(encode([])), Raw(encode({})), 0.0)
     settler.add("id", job, outcome, 0.1, tries=1)
     told = [str(one.words[-1]) for one in settler.tallies()]
-    assert told == ([f"b=1 {letter}=1 R=100000 R1=1"] if letter else [])
+    assert told == ([f"b=1 {letter}=1 R=100000 R1=1 M=100000"] if letter else [])
 
 
 def test_bytes_that_are_no_job_are_counted_without_a_task() -> None:

@@ -14,9 +14,9 @@ from conveyor.statistics import (
     NO_COUNTS,
     Figures,
     Histogram,
+    add_text,
     begin,
     bucket,
-    percentile,
     read_figures,
     sum_figures,
     write_figures,
@@ -27,47 +27,94 @@ NAMES = [
     "b",
     *LETTERS.values(),
     *(f"{letter}{place}" for letter in "RW" for place in ("", *range(len(BOUNDS) + 1))),
+    *"MX",
 ]
 COUNTS = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 2**40))
 
 
-def counted(times: list[float]) -> list[int]:
+def counted(times: list[float], *, known: bool = True) -> Histogram:
+    """Count as a worker does; what was kept before the longest was counted does not know it."""
     counts = list(NO_COUNTS)
     for one in times:
         counts[bisect_left(BOUNDS, one)] += 1
-    return counts
+    return Histogram(tuple(counts), math.fsum(times), max(times) if known else 0.0)
 
 
-@given(st.lists(SECONDS, min_size=1), st.floats(0.0, 1.0))
-def test_a_percentile_is_in_the_bucket_of_the_true_one(times: list[float], part: float) -> None:
-    found = percentile(counted(times), part)
+@given(times=st.lists(SECONDS, min_size=1), part=st.floats(0.0, 1.0), known=st.booleans())
+def test_a_percentile_is_in_the_bucket_of_the_true_one(
+    *, times: list[float], part: float, known: bool
+) -> None:
+    found = counted(times, known=known).percentile(part)
     true = sorted(times)[max(0, math.ceil(part * len(times)) - 1)]
     place = bisect_left(BOUNDS, true)
     assert found is not None
-    if place == len(BOUNDS):
+    if place == len(BOUNDS) and not known:
         assert found == BOUNDS[-1]
     else:
-        assert (BOUNDS[place - 1] if place else 0.0) <= found <= BOUNDS[place]
+        low, high = BOUNDS[place - 1] if place else 0.0, [*BOUNDS, math.inf][place]
+        assert low <= found <= (min(high, max(times) or high) if known else high)
 
 
-@given(st.lists(SECONDS, min_size=1), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
-def test_a_higher_percentile_is_no_smaller(times: list[float], one: float, other: float) -> None:
-    counts = counted(times)
-    low, high = percentile(counts, min(one, other)), percentile(counts, max(one, other))
+@given(
+    times=st.lists(SECONDS, min_size=1),
+    parts=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+    known=st.booleans(),
+)
+def test_a_higher_percentile_is_no_smaller(
+    *, times: list[float], parts: tuple[float, float], known: bool
+) -> None:
+    found = counted(times, known=known)
+    low, high = found.percentile(min(parts)), found.percentile(max(parts))
     assert low is not None
     assert high is not None
     assert low <= high
 
 
 def test_of_nothing_there_is_no_percentile_and_no_mean() -> None:
-    assert percentile(NO_COUNTS, 0.5) is None
+    assert Histogram().percentile(0.5) is None
     assert Histogram().mean is None
 
 
-def test_within_a_bucket_it_is_interpolated() -> None:
-    counts = counted([0.2] * 10)  # between 0.1 and 0.25
-    assert percentile(counts, 0.5) == 0.1 + 0.15 * 0.5
-    assert percentile(counts, 1.0) == 0.25
+def test_within_a_bucket_it_is_interpolated_up_to_the_longest() -> None:
+    times = [0.2] * 10  # between 0.1 and 0.25
+    assert counted(times, known=False).percentile(0.5) == 0.1 + 0.15 * 0.5
+    assert counted(times, known=False).percentile(1.0) == 0.25
+    assert counted(times).percentile(1.0) == 0.2
+
+
+@given(
+    times=st.lists(st.floats(0.0001, BOUNDS[0]), min_size=1), part=st.floats(0.0, 0.99), known=st.booleans()
+)
+def test_of_short_times_a_percentile_is_never_less_than_the_true_one(
+    *, times: list[float], part: float, known: bool
+) -> None:
+    true = sorted(times)[max(0, math.ceil(part * len(times)) - 1)]
+    found = counted(times, known=known).percentile(part)
+    assert found is not None
+    assert found >= true or math.isclose(found, true)
+
+
+def test_jobs_of_a_millisecond_take_a_millisecond_and_one_that_took_longer_does_not_hide_it() -> None:
+    assert counted([0.001] * 100).percentile(0.95) == 0.001
+    found = counted([0.001] * 99 + [0.04]).percentile(0.5)
+    assert found is not None
+    assert found < 0.003
+    assert counted([0.02] * 100, known=False).percentile(0.95) == BOUNDS[0]
+
+
+def test_what_took_longer_than_the_last_bound_is_bounded_by_the_longest() -> None:
+    days = [3 * 86400.0] * 4
+    assert counted(days).percentile(1.0) == days[0]
+    assert counted(days, known=False).percentile(1.0) == BOUNDS[-1]
+
+
+def test_of_several_the_longest_is_the_longest() -> None:
+    both = sum_figures([read_figures("R0=1 M=700 X=5"), read_figures("R0=1 M=900"), read_figures("R0=3")])
+    assert (both.runs.total, both.runs.longest, both.waits.longest) == (5, 0.0009, 5e-06)
+    counts: dict[str, int] = {}
+    for text in ("s=1 M=700", "s=1 M=900", "s=1 M=800"):
+        add_text(counts, text)
+    assert counts == {"s": 3, "M": 900}
 
 
 @given(COUNTS)

@@ -25,10 +25,13 @@ _RUN_SUM = len(LETTERS)
 _RUNS = _RUN_SUM + 1
 _WAIT_SUM = _RUNS + _BUCKETS
 _WAITS = _WAIT_SUM + 1
+_LONGEST_RUN = _WAITS + _BUCKETS
+_LONGEST_WAIT = _LONGEST_RUN + 1
 _NAMES = (
     *LETTERS.values(),
     *("R", *(f"R{place}" for place in range(_BUCKETS))),
     *("W", *(f"W{place}" for place in range(_BUCKETS))),
+    *"MX",
 )
 
 
@@ -53,11 +56,15 @@ class Tally:
         except KeyError:
             counts = self._counts_of(queue, task)
         counts[_PLACES[outcome]] += 1
-        counts[_RUN_SUM] += int(elapsed * 1e6)
+        took = int(elapsed * 1e6)
+        counts[_RUN_SUM] += took
+        counts[_LONGEST_RUN] = max(counts[_LONGEST_RUN], took)
         counts[_RUNS + bisect_left(BOUNDS, elapsed)] += 1
         if wait is not None:
             wait = max(0.0, wait)  # the producer's clock may be ahead
-            counts[_WAIT_SUM] += int(wait * 1e6)
+            took = int(wait * 1e6)
+            counts[_WAIT_SUM] += took
+            counts[_LONGEST_WAIT] = max(counts[_LONGEST_WAIT], took)
             counts[_WAITS + bisect_left(BOUNDS, wait)] += 1
 
     def died(self, queue: str, task: str) -> None:

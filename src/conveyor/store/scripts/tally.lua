@@ -3,8 +3,9 @@
 -- ARGV  1 owner; 2 number: adds nothing unless greater than the last of this owner, 0 if there is nothing to add
 --       3 put_at of the job at the head, ms, empty if not known; 4.. task, its figures
 -- gives OK | VERSION
--- The figures are those of conveyor/statistics.py: name=count, separated by spaces. They are kept by field: `*` for the
--- queue, `:task` for the first 200 tasks, `:_other` for the rest; of a minute, since those are many, for its first 20.
+-- The figures are those of conveyor/statistics.py: name=count, separated by spaces, which add up, M and X to
+-- the greatest. They are kept by field: `*` for the queue, `:task` for the first 200 tasks, `:_other` for the rest; of
+-- a minute, since those are many, for its first 20.
 -- Atomic because two workers add to the same.
 local MOST_TASKS = 200
 local SHORT = 80 -- characters of figures
@@ -12,15 +13,20 @@ local NUMBER_KEEP = 3600000
 local TIERS = { -- ms; kept, s; tasks
   {'minute', 60000, 172800, 20}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000},
 }
+local GREATEST = {M = true, X = true} -- figures of which the greatest is kept
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if version and version ~= PROTOCOL then return {'VERSION'} end
 
-local function merged_apart(text, delta) -- sums by name
+local function both(name, before, count)
+  return GREATEST[name] and math.max(before, count) or before + count
+end
+
+local function merged_apart(text, delta) -- by name
   local sums, names = {}, {}
   for name, count in string.gmatch((text or '') .. ' ' .. delta, '(%a%d*)=(%d+)') do
     if not sums[name] then names[#names + 1] = name end
-    sums[name] = (sums[name] or 0) + tonumber(count)
+    sums[name] = both(name, sums[name] or 0, tonumber(count))
   end
   for place, name in ipairs(names) do names[place] = name .. '=' .. exact(sums[name]) end
   return table.concat(names, ' ')
@@ -32,7 +38,7 @@ local function merged(text, delta) -- the same; a short delta, which is the usua
   for name, count in string.gmatch(delta, '(%a%d*)=(%d+)') do
     local first, last, before = string.find(text, ' ' .. name .. '=(%d+)')
     if first then
-      text = string.sub(text, 1, first) .. name .. '=' .. exact(before + count) .. string.sub(text, last + 1)
+      text = string.sub(text, 1, first) .. name .. '=' .. exact(both(name, before, count)) .. string.sub(text, last + 1)
     else
       text = text .. ' ' .. name .. '=' .. count
     end
