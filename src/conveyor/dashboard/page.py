@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from conveyor import ids
 from conveyor.errors import ConveyorError
 from conveyor.store.query import Query
 
@@ -30,14 +31,16 @@ class Wanted:
     """What a visitor asked for: the parts of the path, and the filters behind the question mark."""
 
     path: str
+    """As it reads, with nothing quoted."""
     parts: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
-        """The address below the page's root; the same for the same request."""
+        """The address below the page's root; the same for the same request, and for no other one."""
         given = {name: value for name, value in sorted(self.filters.items()) if value}
-        return f"{self.path}?{urlencode(given)}" if given else self.path
+        path = quote(self.path, safe="/:")  # else a part with a question mark in it would read as filters
+        return f"{path}?{urlencode(given)}" if given else path
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """Give a filter as a number; what is none, or out of bounds, counts as the nearest that is allowed."""
@@ -76,7 +79,7 @@ class Page:
     """The entry of the menu under which the page stands."""
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Give the parts of a path if it is one of this page."""
+        """Give the parts of a path if it is one of this page; None also where a queue cannot be called so."""
         pattern, given = self.path.split("/"), path.split("/")
         if len(pattern) != len(given):
             return None
@@ -88,7 +91,7 @@ class Page:
                 parts[wanted[1:-1]] = word
             elif wanted != word:
                 return None
-        return parts
+        return parts if ids.is_queue_name(parts.get("queue", "any")) else None
 
 
 class Book:
@@ -106,7 +109,7 @@ class Book:
             filters = dict(parse_qsl(split.query, max_num_fields=MOST_FILTERS)) if split.query else {}
         except ValueError:  # a visitor's own text: brackets that mean nothing, or too many filters
             return None
-        return self.of_path(split.path, filters)
+        return self.of_path(unquote(split.path), filters)
 
     def of_path(self, path: str, filters: Mapping[str, str]) -> tuple[Page, Wanted] | None:
         """Give the page of a path, and what it is asked for."""

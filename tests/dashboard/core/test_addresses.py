@@ -1,0 +1,79 @@
+"""Addresses of pages: each names one page and no other, and a page is remembered under its own alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conveyor.dashboard import pages
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.rights import RIGHTS, Access, Role
+from conveyor.dashboard.app import application
+from conveyor.dashboard.guard import Guard
+from conveyor.dashboard.page import Book
+
+from ..asking import ask_all  # noqa: TID252 - test folders are no packages
+from .core_kit import put
+
+BOOK = Book(pages.ALL)
+#: May see every queue but one.
+EVE = Access("eve", Role.VIEWER, RIGHTS[Role.VIEWER], on={"mail": frozenset()})
+ADA = Access.of("ada", Role.ADMIN)
+
+
+@pytest.mark.parametrize(
+    "disguised", ["/queues/mail%3Fspan=day", "/queues/mail%3Fspan%3Dday", "/queues/mail%23"]
+)
+def test_a_queue_that_may_not_be_seen_is_not_seen_under_an_address_that_only_reads_like_its(
+    disguised: str, one_server: Any
+) -> None:
+    put(one_server, "mail", 3)
+    policy = Policy(resolve=lambda scope: EVE if b"eve" in dict(scope["headers"]).get(b"x-who", b"") else ADA)
+    site = Guard(application(one_server.client, policy), policy)
+    eve = {"headers": {"x-who": "eve"}}
+    seen, refused, missing, watched = ask_all_in_turn(
+        site,
+        ("GET", "/queues/mail?span=day", {}),
+        ("GET", "/queues/mail?span=day", eve),
+        ("GET", disguised, eve),
+        ("GET", f"/api/v1/snapshot?watch={disguised.replace('%', '%25')}", eve),
+    )
+    assert (seen.status_code, refused.status_code, missing.status_code) == (200, 403, 404)
+    assert "3 jobs waiting" not in missing.text
+    assert watched.json()["changed"] == []
+
+
+def ask_all_in_turn(site: Any, *requests: tuple[str, str, dict[str, Any]]) -> list[Any]:
+    return [ask_all(site, [request])[0] for request in requests]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/queues/mail",
+        "/queues/mail/jobs/a:b.c-d",
+        "/queues/mail/jobs/a%3Fb%3Dc",
+        "/queues/mail/jobs/100%25?x=1",
+        "/workers/%C3%BCber/1",
+        "/jobs?queue=mail&state=dead",
+    ],
+)
+def test_the_address_of_what_an_address_wants_is_that_address(address: str) -> None:
+    found = BOOK.find(address)
+    assert found is not None
+    assert found[1].address == address
+
+
+def test_what_differs_has_another_address() -> None:
+    plain = BOOK.of_path("/queues/mail/jobs/a", {"b": "c"})
+    odd = BOOK.of_path("/queues/mail/jobs/a?b=c", {})
+    assert plain is not None
+    assert odd is not None
+    assert plain[1].address != odd[1].address
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a?b", "a%", "a" * 101, "ä"])
+def test_there_is_no_page_of_a_queue_that_cannot_be_called_so(name: str) -> None:
+    assert BOOK.of_path(f"/queues/{name}", {}) is None
+    assert BOOK.of_path(f"/queues/{name}/jobs/x", {}) is None
