@@ -155,14 +155,10 @@ def _told(
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
     attempts = _with_last(attempts, settled, run)
-    ended = settled.state if settled is not None else ""
-    counted = (
-        tries.told_by(attempts) if state.state in {"over", "gone"} else tries.counted(state.tries, ended)
-    )
     return JobStory(
         id=job_id,
         queue=queue,
-        state=ended if ended and state.state != "dead" else _WORDS.get(state.state, state.state),
+        state=settled.state if settled and state.state == "over" else _WORDS.get(state.state, state.state),
         task=call.task if call is not None else run.task if run is not None else "",
         call=call,
         undecodable=0 if readable else len(state.data),
@@ -176,15 +172,19 @@ def _told(
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
         worker=_lease(state)[1],
-        retries=counted.retries,
-        crashes=counted.crashes,
-        attempt=counted.attempt,
+        **_tries(state, attempts, settled)._asdict(),
         put_at=_put_at(call, run),
         dead=state.state == "dead",
         since=_lease(state)[0],
         size=len(state.data),
         head=b"" if readable else state.data[:HEAD],
     )
+
+
+def _tries(state: State, attempts: list[Attempt], settled: Settled | None) -> tries.Tries:
+    if state.state in {"over", "gone"}:
+        return tries.told_by(attempts)
+    return tries.counted(state.tries, settled.state if settled is not None else "")
 
 
 def _with_last(attempts: list[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:

@@ -34,7 +34,8 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
--- To the dead letters, which keep the job's bytes, and how often it was tried. reason: lost, the outcome; keep_ms; attempt; group
+-- To the dead letters, which keep the job's bytes, and how often it was tried.
+-- reason: lost, the outcome; keep_ms; attempt; group
 local function bury(id, reason, now)
   local letters = {}
   forget_index(id)
