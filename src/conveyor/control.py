@@ -124,3 +124,8 @@ decode_progress = msgspec.msgpack.Decoder(Progress).decode
 def consumer_of(owner: str) -> str:
     """Give the consumer of a worker's name: `host-1a2b/3` belongs to `host-1a2b`."""
     return owner.partition("/")[0]
+
+
+def short_name(worker: str) -> str:
+    """Give the last part of a worker's name: `host-1a2b/3` is `1a2b/3` to those who see the host anyway."""
+    return worker.rpartition("-")[2]

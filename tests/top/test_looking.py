@@ -67,6 +67,21 @@ def test_updates_stand_still_as_long_as_they_are_paused(seated: Seated, queue: Q
     seated(story)
 
 
+def test_jobs_have_ended_however_they_did(seated: Seated, queue: Queue) -> None:
+    queue.put("one")
+    queue.put("two")
+    queue.get()
+    queue.task_done()
+    waiting = queue.submit(jobs.tell_progress, "/nowhere")
+    waiting.cancel()
+
+    async def story(seat: Any) -> None:
+        await seat.press("2")
+        await seat.sees("waiting 1", "dead 0", "ended 2", queue.name)
+
+    seated(story)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
 def test_all_tabs_fit_the_terminal(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path, size: tuple[int, int]

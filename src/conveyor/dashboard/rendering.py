@@ -11,6 +11,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from conveyor import control
 from conveyor.dashboard.svg import gantt, steps
 
 _PACKAGE = "conveyor.dashboard"
@@ -103,11 +104,6 @@ def short(text: str, room: int = 60) -> str:
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
-def worker_short(name: str) -> str:
-    """Give the last part of a worker's name: `host-1a2b/3` is `1a2b/3` to those who see the host anyway."""
-    return name.rpartition("-")[2]
-
-
 def icon(name: str, label: str = "") -> Markup:
     """Give a sign of the sprite; without a label it is decoration for what stands beside it."""
     if label:
@@ -138,7 +134,7 @@ def environment() -> jinja2.Environment:
         "compact": compact,
         "part": path_part,
         "short": short,
-        "worker_short": worker_short,
+        "worker_short": control.short_name,
     }
     env.globals |= {
         "icon": icon,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor import control
 from conveyor.outcome import Note, decode_note
 from conveyor.store import records
 from conveyor.store.query import Query
@@ -23,6 +24,7 @@ class Matching(NamedTuple):
     state: str = ""
     """done, failed, retried, timed out, lost or cancelled."""
     worker: str = ""
+    """Its whole name, or the short one."""
     id: str = ""
     text: str = ""
     """Occurs in id, task, worker or arguments, in upper or lower case."""
@@ -32,11 +34,12 @@ class Matching(NamedTuple):
         for wanted, is_one in (
             (self.task, note.task),
             (self.state, note.state),
-            (self.worker, note.worker),
             (self.id, note.id),
         ):
             if wanted and wanted != is_one:
                 return False
+        if self.worker and self.worker not in {note.worker, control.short_name(note.worker)}:
+            return False
         text = self.text.casefold()
         return not text or any(
             text in field.casefold() for field in (note.id, note.task, note.worker, note.arguments)

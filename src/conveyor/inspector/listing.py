@@ -98,7 +98,7 @@ class Wanted(NamedTuple):
     task: str = ""
     """How the task's name begins."""
     worker: str = ""
-    """How the worker's name begins."""
+    """How the worker's name begins, whole or short."""
     text: str = ""
     """Stands in the id, the first 2,048 bytes of the job, or the error; upper or lower case."""
 
@@ -229,7 +229,7 @@ def _is_wanted(row: JobRow, raw: Row, wanted: Wanted) -> bool:
     text = wanted.text.lower()
     return (
         row.task.startswith(wanted.task)
-        and row.worker.startswith(wanted.worker)
+        and (row.worker.startswith(wanted.worker) or control.short_name(row.worker).startswith(wanted.worker))
         and (
             text in row.id.lower()
             or text in f"{row.task}\n{row.kind}\n{row.message}".lower()

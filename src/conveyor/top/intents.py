@@ -63,7 +63,7 @@ def about_job(key: str, queue: str, job_id: str, state: str) -> Intent | str:
     """Cancel a job that is not over, or retry a dead one."""
     if not job_id:
         return "no job is chosen"
-    over = state in {"done", "failed", "cancelled", "lost", "finished", "gone"}
+    over = state in {"done", "failed", "cancelled", "lost", "ended", "gone"}
     if key == "C":
         return f"{job_id} is over" if over or state == "dead" else _cancel(queue, job_id)
     if key == "R":

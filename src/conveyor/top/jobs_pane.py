@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from conveyor import clock
+from conveyor.inspector.snapshot import ended
 from conveyor.top.panes import Pane
 from conveyor.top.questions import SEARCHED, STATES
 from conveyor.top.table import Column, Row
@@ -42,7 +43,7 @@ COLUMNS = {
         Column("arguments", 16, grows=3, roomy=True),
         Column("died", 7, number=True),
     ),
-    "finished": (
+    "ended": (
         _JOB,
         _TASK,
         Column("state", 9),
@@ -57,7 +58,7 @@ _EMPTY = {
     "running": "Nothing of {queue} runs.",
     "delayed": "No jobs of {queue} are delayed.",
     "dead": "No dead letters in {queue}.",
-    "finished": "No run of {queue} has ended yet.",
+    "ended": "No run of {queue} has ended yet.",
 }
 #: Counts that have another name than the list.
 _COUNTED = {"waiting": "ready", "running": "leased"}
@@ -70,8 +71,8 @@ def columns(sight: Sight) -> Sequence[Column]:
 
 def rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:  # noqa: ARG001 - the server has filtered
     """Give a row for each job of the list that is open."""
-    if sight.wish.state == "finished":
-        return [_finish(sight, one) for one in sight.finished]
+    if sight.wish.state == "ended":
+        return [_finish(sight, one) for one in sight.ended]
     workers = {worker.job: worker for worker in sight.snapshot.workers() if worker.job}
     return [Row(job.id, _cells(sight, job, workers.get(job.id), widths)) for job in sight.jobs]
 
@@ -128,13 +129,14 @@ def heading(sight: Sight, queue: str, state: str) -> Text:
 
 
 def _number(count: Count, state: str) -> str:
-    return f"{getattr(count, _COUNTED.get(state, state)):,}"
+    number = ended(count) if state == "ended" else getattr(count, _COUNTED.get(state, state))
+    return f"{number:,}"
 
 
 def empty(sight: Sight, text: str) -> str:
     """Say that there are no jobs, and what to do."""
     if text:
-        where = "last 1,000 runs" if sight.wish.state == "finished" else f"first {SEARCHED:,} jobs"
+        where = "last 1,000 runs" if sight.wish.state == "ended" else f"first {SEARCHED:,} jobs"
         return f"None of the {where} contains {text!r}. Esc takes the filter away."
     return _EMPTY[sight.wish.state].format(queue=sight.wish.queue or "QUEUE")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Jobs that are listed, and those that are looked at for a filter.
 MOST_ROWS, SEARCHED = 100, 1000
 #: The lists of a queue's jobs, in the order in which they are leafed through.
-STATES = ("waiting", "running", "delayed", "dead", "finished")
+STATES = ("waiting", "running", "delayed", "dead", "ended")
 
 
 class Wish(NamedTuple):
@@ -48,9 +48,9 @@ def jobs(wish: Wish) -> Query[list[JobRow]]:
     return Query(page.commands, lambda answers: page.read(answers).rows)
 
 
-def finished(wish: Wish) -> Query[list[history.Finish]]:
+def ended(wish: Wish) -> Query[list[history.Finish]]:
     """Which runs of the queue ended last."""
-    if not wish.queue or wish.state != "finished":
+    if not wish.queue or wish.state != "ended":
         return Query((), lambda _: [])
     asked = history.finishes(wish.queue, count=MOST_ROWS, matching=history.Matching(text=wish.text))
     return Query(asked.commands, lambda answers: asked.read(answers).finishes)

@@ -37,7 +37,7 @@ class Sight:
     snapshot: Snapshot = snapshots.NOTHING
     wish: Wish = questions.NO_WISH
     jobs: Sequence[JobRow] = ()
-    finished: Sequence[Finish] = ()
+    ended: Sequence[Finish] = ()
     failures: Sequence[failures.Sample] = ()
     story: JobStory | None = None
     begun: dict[str, float] | None = None
@@ -126,15 +126,13 @@ class Watch:
         parts: list[Query[Any]] = [
             snapshots.question(before),
             questions.jobs(wish),
-            questions.finished(wish),
+            questions.ended(wish),
             questions.groups(wish, dead),
             failures.samples(self._groups),
             stories.story(*wish.story, registry.labels) if wish.story[1] else Query((), lambda _: None),
         ]
         asked = together(parts)
-        sample, jobs, finished, groups, samples, story = asked.ask(
-            self.client, patience=PATIENCE, within=WITHIN
-        )
+        sample, jobs, ended, groups, samples, story = asked.ask(self.client, patience=PATIENCE, within=WITHIN)
         snapshot = snapshots.snapshot_of(sample, before)
         complete = snapshots.is_complete(sample, before) and (
             [group.newest for group in groups] == [group.newest for group in self._groups]
@@ -144,7 +142,7 @@ class Watch:
             snapshot,
             wish,
             jobs,
-            finished,
+            ended,
             samples,
             story,
             self._beginnings(snapshot),

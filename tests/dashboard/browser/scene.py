@@ -115,5 +115,5 @@ def _of_queues(busy: str, full: str, failed: str) -> dict[str, str]:
         "jobs": f"/jobs?queue={busy}",
         "running jobs": f"/jobs?queue={busy}&state=running",
         "dead jobs": f"/jobs?queue={failed}&state=dead",
-        "finished jobs": f"/jobs?queue={busy}&state=finished",
+        "ended jobs": f"/jobs?queue={busy}&state=ended",
     }

@@ -36,7 +36,7 @@ LARGEST = 150 * 1024
 WIDE = {
     "overview": "overview",
     "queue": "queue",
-    "jobs": "finished jobs",
+    "jobs": "ended jobs",
     "job": "running job",
     "workers": "workers",
     "failures": "failures",

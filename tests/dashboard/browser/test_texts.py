@@ -45,7 +45,7 @@ COUNT = """() => {
 }"""
 ASKED = (
     "/jobs?queue={queue}&task={text}",
-    "/jobs?queue={queue}&state=finished&worker={text}&text={text}&outcome={text}",
+    "/jobs?queue={queue}&state=ended&worker={text}&text={text}&outcome={text}",
     "/jobs?id={text}",
     "/queues/{text}",
     "/queues/{queue}/jobs/{text}",
@@ -74,7 +74,7 @@ def fill(queue: Queue, texts: Sequence[str], address: str, path: Path) -> list[s
         reply = httpx.post(f"{address}/api/v1/queues/{queue.name}/{verb}", json={"reason": text}, headers=own)
         assert reply.status_code == 200, reply.text
     jobs = [f"/queues/{queue.name}/jobs/{job.id}" for job in (*said[::2], *failed[1::2])]
-    lists = [f"/jobs?queue={queue.name}&state={state}" for state in ("finished", "running", "dead")]
+    lists = [f"/jobs?queue={queue.name}&state={state}" for state in ("ended", "running", "dead")]
     return [
         f"/queues/{queue.name}/jobs/{running.id}",
         *lists,

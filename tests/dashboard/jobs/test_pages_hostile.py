@@ -68,7 +68,7 @@ def test_what_jobs_say_stays_text(line: Line, visit: Visit, text: str) -> None:
     for job in (dead, done, running):
         assert_is_text(visitor.see(f"/queues/{line.name}/jobs/{job}"))
         assert_is_text(visitor.see("/jobs", id=job))
-    for state in ("waiting", "running", "dead", "finished"):
+    for state in ("waiting", "running", "dead", "ended"):
         assert_is_text(visitor.see("/jobs", queue=line.name, state=state))
     assert_is_text(visitor.see("/failures"))
     assert_is_text(visitor.see("/failures", queue=line.name))
@@ -79,7 +79,7 @@ def test_what_jobs_say_stays_text(line: Line, visit: Visit, text: str) -> None:
 def test_what_an_address_says_stays_text(line: Line, visit: Visit, name: str, text: str) -> None:
     line.put(call("shop.prices", 1))
     visitor = visit()
-    for filters in ({"queue": line.name, "state": "waiting"}, {"queue": line.name, "state": "finished"}):
+    for filters in ({"queue": line.name, "state": "waiting"}, {"queue": line.name, "state": "ended"}):
         assert_is_text(visitor.see("/jobs", **{**filters, name: text}))
     assert_is_text(visitor.see("/failures", **{name: text}))
 

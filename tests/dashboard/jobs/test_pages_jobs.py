@@ -54,11 +54,11 @@ def test_waiting_delayed_and_dead_jobs_each_have_their_list(line: Line, visit: V
 def test_finished_runs_are_listed_by_their_outcome(line: Line, visit: Visit) -> None:
     done = line.finish(call("shop.prices", 1), {"price": 5})
     failed = line.die(call("shop.prices", 2))
-    seen = visit().see("/jobs", queue=line.name, state="finished")
+    seen = visit().see("/jobs", queue=line.name, state="ended")
     assert seen.words("tbody th a") == [failed, done]
     assert seen.words("tbody .state") == ["failed", "done"]
     assert "250 ms" in seen.text
-    only = visit().see("/jobs", queue=line.name, state="finished", outcome="done")
+    only = visit().see("/jobs", queue=line.name, state="ended", outcome="done")
     assert only.words("tbody th a") == [done]
 
 
@@ -119,7 +119,39 @@ def test_a_job_is_found_by_its_id_in_whatever_queue_and_state(line: Line, visit:
     assert "No job" in visit().see("/jobs", id="nowhere").text
 
 
-@pytest.mark.parametrize("state", ["waiting", "dead", "finished"])
+def test_what_task_a_job_had_is_said_only_where_it_is_known(line: Line, visit: Visit) -> None:
+    over = line.finish_in_a_flood(call("shop.prices", 1))
+    item, nonsense = line.put(call("", "an item")), line.put(b"\xc1 no job at all")
+    for job, words in (
+        (over, "not known any more"),
+        (item, "plain item"),
+        (nonsense, "not readable"),
+    ):
+        assert visit().see("/jobs", id=job).words("tbody td.wide b") == [words]
+
+
+def test_the_tab_the_row_and_the_page_of_a_job_have_one_word_for_its_state(line: Line, visit: Visit) -> None:
+    job = line.die(call("shop.prices", 1))
+    visitor = visit()
+    assert visitor.see("/jobs", queue=line.name, state="dead").words("tbody .state") == ["dead"]
+    assert visitor.see("/jobs", id=job).words("tbody .state") == ["dead"]
+    assert visitor.see(f"/queues/{line.name}/jobs/{job}").words(".job-line .state") == ["dead"]
+
+
+@pytest.mark.parametrize("name", ["host-ab12/3", "ab12/3"])
+def test_a_worker_is_found_by_the_name_that_the_list_shows(line: Line, visit: Visit, name: str) -> None:
+    done = line.finish(call("shop.prices", 1), 1)
+    running = line.run(call("shop.prices", 2), worker="host-ab12/3")
+    line.run(call("shop.prices", 3), worker="host-cd34/3")
+    visitor = visit()
+    for state, job in (("running", running), ("ended", done)):
+        seen = visitor.see("/jobs", queue=line.name, state=state, worker=name)
+        assert seen.words("tbody th a") == [job]
+        assert "ab12/3" in seen.words("tbody td.tight a")
+    assert not visitor.see("/jobs", queue=line.name, state="ended", worker="b12/3").all("tbody tr")
+
+
+@pytest.mark.parametrize("state", ["waiting", "dead", "ended"])
 def test_those_without_the_right_to_inspect_see_no_arguments(line: Line, visit: Visit, state: str) -> None:
     line.finish(call("shop.prices", "hunter-1"), 1)
     line.die(call("shop.prices", "hunter-2"), message="hunter-3")
@@ -180,11 +212,11 @@ def test_everything_is_offered_only_where_it_means_what_is_shown(line: Line, vis
     [
         {"cursor": "nonsense"},
         {"cursor": "\x00ÿ"},
-        {"cursor": "YSAxIGE", "state": "finished"},
+        {"cursor": "YSAxIGE", "state": "ended"},
         {"state": "eaten"},
-        {"state": "finished", "outcome": "eaten"},
+        {"state": "ended", "outcome": "eaten"},
         {"text": "x" * 500},
-        {"task": "x" * 500, "state": "finished"},
+        {"task": "x" * 500, "state": "ended"},
         {"id": "../../etc"},
         {"id": "x" * 100},
         {"queue": "no such queue"},
@@ -208,7 +240,7 @@ def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> Non
             message="no " * 400,
         )
     line.put_many(call(task, '{"city": "A & B"}, ' * 200), 60)
-    for state in ("waiting", "running", "dead", "finished"):
+    for state in ("waiting", "running", "dead", "ended"):
         seen = visit().see("/jobs", queue=line.name, state=state)
         assert len(seen.all("tbody tr")) == 50
         assert len(seen.response.content) <= BUDGET, state

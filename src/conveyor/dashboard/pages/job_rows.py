@@ -41,6 +41,8 @@ class Row(NamedTuple):
     progress: control.Progress | None = None
     kind: str = ""
     message: str = ""
+    forgotten: bool = False
+    """It is over, and what task it was is not known any more."""
 
 
 def of_live(one: JobRow) -> Row:
@@ -78,7 +80,8 @@ def of_story(story: JobStory) -> Row:
     """Give the row of a job that was looked for by its id."""
     last = story.attempts[-1] if story.attempts else None
     return Row(
-        *(story.id, story.queue, story.state, story.task),
+        *(story.id, story.queue, "dead" if story.dead else story.state),
+        task="?" if story.undecodable else story.task,
         arguments=short(story.preview, ROOM),
         address=job_path(story.queue, story.id),
         put_at=story.put_at,
@@ -88,6 +91,7 @@ def of_story(story: JobStory) -> Row:
         progress=shown(story.progress),
         kind=short(last.kind, ROOM) if last is not None else "",
         message=_line(last.message) if last is not None else "",
+        forgotten=story.call is None and story.run is None and not story.undecodable,
     )
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 #: Rows of a page, and jobs that one search looks at.
 ROWS, BUDGET = 50, 1000
-#: Finished runs that a queue remembers, about.
+#: Runs that have ended that a queue remembers, about.
 REMEMBERED = 5000
-STATES = ("waiting", "delayed", "running", "dead", "finished")
+STATES = ("waiting", "delayed", "running", "dead", "ended")
 OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
 #: Characters of a filter.
 _LONGEST = 200
@@ -47,7 +47,7 @@ class Filters(NamedTuple):
     @property
     def narrowed(self) -> bool:
         """Whether jobs must be looked at to tell which are wanted."""
-        return bool(self.task or self.worker or self.text or (self.outcome and self.state == "finished"))
+        return bool(self.task or self.worker or self.text or (self.outcome and self.state == "ended"))
 
     def at(self, **changes: str) -> str:
         """Give the address of the same list with some filters changed; it begins at the front."""
@@ -126,8 +126,8 @@ def _filters(wanted: Wanted) -> Filters:
 
 
 def count_in(count: Count, state: str) -> int:
-    """Give how many jobs of a queue are in a state; of finished ones, how many ever were."""
-    if state == "finished":
+    """Give how many jobs of a queue are in a state; of those that ended, how many ever did."""
+    if state == "ended":
         return ended(count)
     return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
         state
@@ -155,7 +155,7 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
         filters = filters._replace(queue=_fullest(snapshot, filters.state), chosen=True)
     if filters.queue not in snapshot.queues:
         return Query((), lambda _: Listed(filters, []))
-    ask = _finished if filters.state == "finished" else _searched if filters.narrowed else _paged
+    ask = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
     return ask(filters)
 
 
@@ -184,7 +184,7 @@ def _searched(filters: Filters) -> Query[Listed]:
     return Query(asked.commands, read)
 
 
-def _finished(filters: Filters) -> Query[Listed]:
+def _ended(filters: Filters) -> Query[Listed]:
     matching = Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
     asked = history.finishes(filters.queue, filters.cursor, ROWS, matching)
 
@@ -225,7 +225,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
 
 
 def _tab(filters: Filters, count: Count, state: str) -> Tab:
-    most = REMEMBERED if state == "finished" else 10**9
+    most = REMEMBERED if state == "ended" else 10**9
     number = count_in(count, state)
     return Tab(state, min(number, most), number > most, filters.at(state=state, outcome="", id=""))
 
