@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import conveyor
 from conveyor.actions import OperationRunner
 from conveyor.dashboard import api, assets, known_tasks, metrics, pages
+from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import ApiDesk
 from conveyor.dashboard.live import Live
 from conveyor.dashboard.page import Book
@@ -59,4 +61,13 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         *api.routes(desk),
         Route("/{path:path}", site.answer),
     ]
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """Refuse what no route is for: paths with line breaks in them, whole addresses in place of a path, methods."""
+    if isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004
+        headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
+        hint = "Pages are read by GET; what changes something is below /api/v1."
+        raise refused(405, "wrong-method", f"There is nothing here for {request.method}.", hint, headers)
+    raise refused(404, "unknown-path", "There is no such page.")

@@ -17,6 +17,7 @@ from conveyor.dashboard.access.faults import BadFile, Forbidden
 from conveyor.dashboard.access.login import PATHS, Desk, login_address
 from conveyor.dashboard.access.place import placed
 from conveyor.dashboard.access.problem import (
+    FAULT,
     Problem,
     Refused,
     refused,
@@ -60,7 +61,6 @@ def allowed(scope: Scope, right: Right, queue: str | None = None) -> Access:
     """
     access = access_of(scope)
     if access is None or not access.may(right, queue):
-        scope.setdefault("state", {})["refused"] = True
         raise Forbidden(right, queue)
     return access
 
@@ -102,18 +102,15 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         try:
             await self._serve(scope, receive, reply)
-            await reply.flush()
         except Exception as error:
-            problem = _problem_of(error)
-            if problem is None or reply.started:
-                await reply.flush()
-            else:
-                reply.drop()
-            if not reply.started:
-                told = problem or Problem(500, "fault", "Something went wrong here; the log says what.")
-                await send_problem(scope, reply, told, self._render)
-            if problem is None:
+            if reply.started:  # too late for another answer: the server breaks the connection, and logs why
                 raise
+            problem = _problem_of(error)
+            if problem is None:
+                _LOG.exception("a fault while %s %r was answered", scope["method"], scope["path"])
+            reply.drop()
+            await send_problem(scope, reply, problem or FAULT, self._render)
+        await reply.flush()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_host(scope, self.policy)

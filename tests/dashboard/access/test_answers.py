@@ -105,16 +105,37 @@ def test_programs_get_problem_documents(page: Any) -> None:
     assert code_of(page().post("/api/do/act", content="{}")) == "no-origin"
 
 
-def test_a_fault_of_an_application_without_a_framework_tells_nothing() -> None:
+def test_a_fault_of_an_application_without_a_framework_tells_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
         message = "a secret of the inside"
         raise RuntimeError(message)
 
     sent: list[Any] = []
-    with pytest.raises(RuntimeError):
-        asyncio.run(_drive(Guard(app, Policy()), "/api/x", sent))
+    asyncio.run(_drive(Guard(app, Policy()), "/api/x", sent))
     assert sent[0]["status"] == 500
     assert b"secret" not in sent[1]["body"]
+    assert "a secret of the inside" in caplog.text, "the log has it"
+
+
+def test_a_fault_in_the_middle_of_an_answer_is_left_to_the_server() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    sent: list[Any] = []
+    with pytest.raises(RuntimeError):
+        asyncio.run(_drive(Guard(app, Policy()), "/api/x", sent))
+    assert len(sent) == 1
+
+
+def test_a_server_error_that_an_application_answers_with_itself_stays_its_own() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"my own"})
+
+    assert _raw(Guard(app, Policy()), "/api/x") == "500 my own"
 
 
 def test_the_texts_of_problems_and_login_can_be_rendered_otherwise(users: Any) -> None:

@@ -28,7 +28,18 @@ class Problem(NamedTuple):
     @property
     def title(self) -> str:
         """The status in words."""
-        return HTTPStatus(self.status).phrase
+        return _WORDS.get(self.status) or HTTPStatus(self.status).phrase
+
+
+#: Where the standard's phrase says too little to a person.
+_WORDS = {500: "Something went wrong on this page"}
+#: What is answered where the page itself is at fault. It tells nothing of the inside.
+FAULT = Problem(
+    500,
+    "fault",
+    "The page itself is at fault and could not answer. The log of the process that serves it has the traceback.",
+    "Try again. If it happens again, report it with that traceback; `conveyor status` shows the same meanwhile.",
+)
 
 
 class LoginForm(NamedTuple):

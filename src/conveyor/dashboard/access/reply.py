@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from conveyor.dashboard.access.asgi import path
@@ -32,10 +33,12 @@ def is_static(scope: Scope) -> bool:
 
 
 class Reply:
-    """Sends an answer piece by piece as it comes, with our headers in place of any others of those names."""
+    """Sends an answer piece by piece as it comes, with our headers in place of any others of those names.
+
+    A server error is held back until `flush`: where an exception brought it about, there is a better answer.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
         self._send = send
         self._ours = dict(SECURITY_HEADERS)
         if not is_static(scope):
@@ -45,30 +48,27 @@ class Reply:
 
     async def __call__(self, message: Message) -> None:
         """Send one message of the answer."""
-        if self._held or self._is_misplaced(message):
+        is_fault = not self.started and message.get("status") == HTTPStatus.INTERNAL_SERVER_ERROR
+        if self._held or is_fault:
             self._held.append(message)
-            return
-        if message["type"] == "http.response.start":
-            self.started = True
-            message = {**message, "headers": self._with_ours(message.get("headers", ()))}
-        await self._send(message)
+        else:
+            await self._pass(message)
 
     async def flush(self) -> None:
         """Send what was held back, since it was the answer after all."""
         held, self._held = self._held, []
-        self._scope["state"].pop("refused", None)
         for message in held:
-            await self(message)
+            await self._pass(message)
 
     def drop(self) -> None:
         """Forget what was held back, since there is a better answer."""
         self._held = []
-        self._scope["state"].pop("refused", None)
 
-    def _is_misplaced(self, message: Message) -> bool:
-        """Tell whether a framework turned a missing right into a server error."""
-        refused = "refused" in self._scope.get("state", ())
-        return refused and not self.started and message.get("status") == 500  # noqa: PLR2004
+    async def _pass(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message = {**message, "headers": self._with_ours(message.get("headers", ()))}
+        await self._send(message)
 
     def _with_ours(self, headers: object) -> list[tuple[bytes, bytes]]:
         kept = [

@@ -57,7 +57,8 @@ def routes(desk: ApiDesk) -> list[Route]:
     return [
         Route(f"{BASE}/openapi.json", openapi),
         *made,
-        Route(f"{BASE}/{{rest:path}}", nothing, methods=_EVERY_METHOD),
+        Route("/api", nothing, methods=_EVERY_METHOD),
+        Route("/api/{rest:path}", nothing, methods=_EVERY_METHOD),
     ]
 
 

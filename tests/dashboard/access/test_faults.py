@@ -1,0 +1,104 @@
+"""What goes wrong in the page itself, and what it has no route for, is answered in its own words."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from asking import OWN, ask
+
+from conveyor.dashboard import create_dashboard, pages
+from conveyor.dashboard.page import Page
+
+from ..mounting_kit import by_uvicorn  # noqa: TID252 - test folders are no packages
+from .guarded_page import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "the password of the inside"
+
+
+def _raise(*_: Any) -> NoReturn:
+    raise RuntimeError(SECRET)
+
+
+@pytest.fixture
+def broken(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give the page with one of its pages, and one of its endpoints, at fault."""
+    monkeypatch.setattr(pages, "ALL", (*pages.ALL, Page("broken", "/broken", "Broken", _raise)))
+    monkeypatch.setattr("conveyor.dashboard.api.desk.ApiDesk.snapshot", _raise)
+    return create_dashboard(one_server.url)
+
+
+def test_a_person_is_told_what_happened_and_what_to_try_when_a_page_raises(broken: Any) -> None:
+    response = ask(broken, "GET", "/broken")
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert "<h1>Something went wrong on this page</h1>" in response.text
+    assert "The log of the process that serves it has the traceback" in response.text
+    assert "Try again." in response.text
+    assert 'href="/"' in response.text
+    assert SECRET not in response.text
+    assert "RuntimeError" not in response.text
+    assert ask(broken, "GET", "/").status_code == 200, "the other pages are none the worse"
+
+
+def test_a_program_gets_a_problem_document_when_an_endpoint_raises(broken: Any) -> None:
+    response = ask(broken, "GET", "/api/v1/queues")
+    assert (response.status_code, code_of(response)) == (500, "fault")
+    assert response.json()["hint"].startswith("Try again.")
+    assert SECRET not in response.text
+
+
+def test_a_fault_is_logged_once_with_its_traceback(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
+    ask(broken, "GET", "/broken")
+    (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert record.name == "conveyor.dashboard"
+    assert record.getMessage() == "a fault while GET '/broken' was answered"
+    assert record.exc_info
+    assert str(record.exc_info[1]) == SECRET
+
+
+@pytest.fixture
+def said(one_server: Any) -> Any:
+    """Send a request line to the page, served, and give status, type and body of the answer."""
+    with by_uvicorn(create_dashboard(one_server.url), lifespan="off") as port:
+
+        def say(line: str) -> tuple[str, str, str]:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall(
+                    f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+                )
+                head, _, body = connection.makefile("rb").read().decode().partition("\r\n\r\n")
+            kind = next(one for one in head.lower().split("\r\n") if one.startswith("content-type: "))
+            return head.split()[1], kind.removeprefix("content-type: "), body
+
+        yield say
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs/%0d%0aa", "/%0Aqueues", "http://localhost/queues", "/queues/a/b/c/d"]
+)
+def test_an_address_without_a_page_has_the_pages_own_words(path: str, said: Callable[..., Any]) -> None:
+    status, kind, body = said(f"GET {path}")
+    assert (status, kind) == ("404", "text/html; charset=utf-8")
+    assert "There is no such page" in body
+    assert "To the overview" in body
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs/%0a", "/api/v1/%0a", "/api/%0a", "/api/v2/jobs", "/api"])
+def test_an_address_without_an_endpoint_has_a_problem_document(path: str, said: Callable[..., Any]) -> None:
+    status, kind, body = said(f"GET {path}")
+    assert (status, kind) == ("404", "application/problem+json"), body
+
+
+def test_a_method_that_pages_do_not_have_is_refused_in_words(one_server: Any) -> None:
+    response = ask(create_dashboard(one_server.url), "POST", "/queues", headers=OWN, content="{}")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert "There is nothing here for POST." in response.text
+    assert "Pages are read by GET" in response.text
