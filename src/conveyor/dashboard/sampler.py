@@ -50,7 +50,8 @@ class Sight(NamedTuple):
 
 class _Seen(NamedTuple):
     at: float
-    sight: Sight
+    sight: Sight | None
+    """None: what the page is about has gone."""
 
 
 class _Kept(NamedTuple):
@@ -98,7 +99,7 @@ class Sampler:
         if wanted.address in self._watched:
             good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
         seen = self._seen.get(wanted.address)
-        if seen is not None and clock.monotonic() - seen.at < good_for:
+        if seen is not None and seen.sight is not None and clock.monotonic() - seen.at < good_for:
             return seen.sight
         self.fresh()
         try:
@@ -237,6 +238,7 @@ class Sampler:
                 versions[address] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
                 versions[address] = "gone"
+                self._note_seen(address, None)
             else:
                 failing.add(address)
                 if address not in self._failing:
@@ -283,7 +285,10 @@ class Sampler:
     def _remember(self, page: Page, wanted: Wanted, answers: Any) -> Sight:
         view = page.view(wanted, self.snapshot, answers)
         sight = Sight(self.snapshot, view, version_of(view))
+        self._note_seen(wanted.address, sight)
+        return sight
+
+    def _note_seen(self, address: str, sight: Sight | None) -> None:
         if len(self._seen) >= MOST_REMEMBERED:
             self._seen.clear()
-        self._seen[wanted.address] = _Seen(clock.monotonic(), sight)
-        return sight
+        self._seen[address] = _Seen(clock.monotonic(), sight)

@@ -2,8 +2,10 @@
 // open stay. Waits while somebody is at it: a field has focus, text is selected, the pointer is down, a dialog is open.
 import { hear, root, tell } from "./bus.js";
 import { paused } from "./live.js";
+import { hideNotice, showFault, showGone } from "./notice.js";
 
 const SHORTEST = 1000; // ms between two fetches
+const AFTER_FAULT = 5000; // ms until one that went wrong is tried again
 let fetching = false;
 let fetchedAt = 0;
 let later;
@@ -38,6 +40,25 @@ const keep = {
   ),
 };
 
+async function take(reply, force) {
+  if (reply.status === 304) { hideNotice(); return; }
+  if (reply.status === 404) {
+    tag = null; // what comes back may be what it was
+    main().dataset.version = "gone";
+    showGone();
+  } else if (reply.status !== 200) {
+    showFault(reply.status);
+    later = setTimeout(refresh, AFTER_FAULT);
+  } else {
+    tag = reply.headers.get("etag");
+    const html = await reply.text();
+    if (busy() && !force) { tag = null; later = setTimeout(refresh, 300); return; }
+    Idiomorph.morph(main(), html, { morphStyle: "outerHTML", ignoreActiveValue: document.activeElement.matches("input, textarea, select"), callbacks: keep });
+    hideNotice();
+    tell("morphed");
+  }
+}
+
 export async function refresh(force = false) {
   clearTimeout(later);
   const wait = fetchedAt + SHORTEST - Date.now();
@@ -50,17 +71,7 @@ export async function refresh(force = false) {
   try {
     const headers = { "conveyor-part": "main" };
     if (tag) headers["if-none-match"] = tag;
-    const reply = await fetch(root + main().dataset.address, { headers, cache: "no-store" });
-    if (reply.status === 200) {
-      tag = reply.headers.get("etag");
-      const html = await reply.text();
-      if (busy() && !force) { tag = null; later = setTimeout(refresh, 300); return; }
-      Idiomorph.morph(main(), html, { morphStyle: "outerHTML", ignoreActiveValue: document.activeElement.matches("input, textarea, select"), callbacks: keep });
-      tell("morphed");
-    } else if (reply.status === 404) {
-      main().dataset.version = "gone";
-      tell("gone");
-    }
+    await take(await fetch(root + main().dataset.address, { headers, cache: "no-store" }), force);
   } catch { /* the channel says that something is wrong */ } finally {
     fetching = false;
   }

@@ -1,0 +1,40 @@
+// What is said above the page about the page itself: that its worker, job or queue has gone, or cannot be shown anew.
+import { root } from "./bus.js";
+
+const GONE = {
+  worker: ["This worker has left.", "/workers", "All workers"],
+  job: ["This job is not known any more.", "/jobs", "All jobs"],
+  queue: ["This queue is gone.", "/queues", "All queues"],
+};
+const BUTTONS = "[data-act], [data-tell], [data-queue-act], [data-bound] :is(input, button)";
+
+const box = () => document.getElementById("notice");
+
+function show(words, href = "", link = "") {
+  const text = link ? `${words} ${link}` : words;
+  if (!box().hidden && box().textContent === text) return; // else it would be read out again
+  box().replaceChildren(words);
+  if (link) {
+    const to = document.createElement("a");
+    to.href = href;
+    to.textContent = link;
+    box().append(" ", to);
+  }
+  box().hidden = false;
+}
+
+// The page stays to be read. Nothing can be done to what has gone; should it come back, the page is patched, and the
+// buttons with it.
+export function showGone() {
+  const [words, list, link] = GONE[document.getElementById("main").dataset.page] ?? GONE.queue;
+  for (const one of document.querySelectorAll(`main :is(${BUTTONS})`)) one.disabled = true;
+  show(`${words} What is shown is the last that was known.`, root + list, link);
+}
+
+export function showFault(status) {
+  show(`This page could not be brought up to date (answer ${status}); it is tried again every few seconds.`);
+}
+
+export function hideNotice() {
+  box().hidden = true;
+}

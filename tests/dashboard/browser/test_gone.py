@@ -1,0 +1,96 @@
+"""An open page says that what it is about has gone, and stays to be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from browser_tasks import double, hold
+from playwright.sync_api import expect
+
+from conveyor import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .window import Window
+
+NOT_FOUND = "status of 404"
+
+
+def test_a_worker_that_left_is_told_of_and_cannot_be_told_anything(
+    window: Callable[..., Window],
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    consumer = consume(queue.name)
+    queue.submit(hold, str(path))
+    eventually(lambda: queue.count().leased == 1)
+    view = window()
+    view.forgiven.append(NOT_FOUND)
+    page = view.go("/workers")
+    page.locator("tr[data-row] a").first.click()
+    view.is_live()
+    heading = page.locator("h1").inner_text()
+    kill = page.get_by_role("button", name="Kill now")
+    expect(kill).to_be_enabled()
+
+    path.touch()
+    consumer.leave()
+    expect(page.get_by_role("alert").filter(has_text="This worker has left.")).to_be_visible()
+    for button in page.locator("main [data-tell]").all():
+        expect(button).to_be_disabled()
+    assert page.locator("h1").inner_text() == heading
+    page.get_by_role("link", name="All workers").click()
+    expect(page).to_have_url(f"{view.address}/workers")
+
+
+def test_a_job_that_is_not_known_any_more_is_told_of(
+    window: Callable[..., Window], queue: Queue, one_server: Any
+) -> None:
+    job = queue.submit(double, 1)
+    view = window()
+    view.forgiven.append(NOT_FOUND)
+    page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
+    one_server.raw.flushall()
+    expect(page.locator("#notice")).to_contain_text("This job is not known any more.")
+    expect(page.locator("main [data-act]").first).to_be_disabled()
+    expect(page.locator("h1")).to_have_text("double")
+    expect(page.get_by_role("link", name="All jobs")).to_have_attribute("href", "/jobs")
+
+
+def test_a_queue_that_is_gone_is_told_of_until_it_is_back(
+    window: Callable[..., Window], queue: Queue, one_server: Any
+) -> None:
+    queue.put("first")
+    view = window()
+    view.forgiven.append(NOT_FOUND)
+    page = view.go(f"/queues/{queue.name}")
+    pause = page.get_by_role("button", name="Pause", exact=True)
+    expect(pause).to_be_enabled()
+    one_server.raw.flushall()
+    expect(page.locator("#notice")).to_contain_text("This queue is gone.")
+    expect(pause).to_be_disabled()
+    expect(page.get_by_label("Change the bound")).to_be_disabled()
+
+    Queue(queue.name, store=one_server.another_client()).put("first")
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(pause).to_be_enabled()
+    expect(page.get_by_label("Change the bound")).to_be_enabled()
+
+
+def test_a_page_that_cannot_be_shown_anew_says_so_until_it_can(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    queue.put("first")
+    view = window()
+    view.forgiven.append("status of 500")
+    page = view.go(f"/jobs?queue={queue.name}&state=waiting")
+    page.route("**/jobs?*", lambda route: route.fulfill(status=500, body="no"))
+    queue.put("second")
+    expect(page.locator("#notice")).to_contain_text("could not be brought up to date")
+    page.unroute("**/jobs?*")
+    expect(page.locator("main tbody tr")).to_have_count(2)
+    expect(page.locator("#notice")).to_be_hidden()
