@@ -188,7 +188,10 @@ def _tries(state: State, attempts: list[Attempt], settled: Settled | None) -> tr
 
 
 def _with_last(attempts: list[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
-    if settled is None or run is None or run.started in {one.started for one in attempts}:
+    if settled is None or run is None:
+        return attempts
+    known = {(one.started, one.attempt) for one in attempts}
+    if (run.started, run.attempt) in known:
         return attempts
     return [*attempts, _last(settled, run)]
 
