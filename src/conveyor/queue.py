@@ -110,8 +110,7 @@ class Queue:
 
     def full(self) -> bool:
         """Tell whether as many jobs wait as may."""
-        count = self.count()
-        return 0 < count.maxsize <= count.waiting
+        return self.count().is_full
 
     def count(self) -> commands.Count:
         """Give how many jobs are where, and the books."""

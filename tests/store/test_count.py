@@ -17,6 +17,14 @@ def test_a_queue_whose_keys_hold_something_else_is_counted_as_strange(server: An
     server.raw.delete("conveyor:{odd}:ready", "conveyor:{odd}:meta")
 
 
+def test_a_line_in_which_somebody_else_has_written_is_counted_as_it_stands(server: Any) -> None:
+    server.raw.zadd("conveyor:{odd}:line", {"ann": 1, "bob": 2})
+    server.raw.set("conveyor:{odd}:seen", "no hash")
+    count = server.client.run(commands.count("odd"))
+    assert (count.blocked, count.strange) == (2, 1)
+    server.raw.delete("conveyor:{odd}:line", "conveyor:{odd}:seen")
+
+
 def test_what_cannot_be_the_name_of_a_queue_is_no_queue(server: Any) -> None:
     Queue("films", store=server.client).put("one")
     server.raw.sadd("conveyor:queues", b"\xff", "a queue", "{}")

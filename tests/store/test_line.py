@@ -132,6 +132,20 @@ def test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_
     assert "seen" not in state
 
 
+def test_of_the_producers_in_line_those_count_as_blocked_that_were_heard_of_lately(full: Lane) -> None:
+    for waiter in ("ann", "bob", "cid"):
+        full.put(f"of {waiter}", waiter=waiter)
+    assert full.count().blocked == 3
+    now = full.raw.time()[0] * 1000
+    full.raw.hset(full.key("seen"), mapping={"ann": now - 6_000, "bob": now + 3_600_000, "cid": now - 1_000})
+    before = full.dump()
+    assert full.count().blocked == 1
+    full.raw.hdel(full.key("seen"), "cid")
+    assert full.count().blocked == 0
+    full.raw.hset(full.key("seen"), "cid", now)
+    assert set(full.changes(before)) <= {"seen"}
+
+
 def test_a_producer_heard_of_lately_is_not_taken_for_dead(full: Lane) -> None:
     full.put("a", waiter="slow")
     full.raw.hset(full.key("seen"), "slow", full.raw.time()[0] * 1000 - 3_000)

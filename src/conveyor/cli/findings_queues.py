@@ -43,6 +43,6 @@ def _of_one(line: QueueLine) -> Iterator[Finding]:
     if count.dead:
         hint = f"conveyor jobs {line.name} --state dead, then conveyor retry --all {line.name}"
         yield Finding(line.name, WARN, f"{count_of(count.dead, 'dead job')}", hint)
-    if count.blocked:
+    if count.blocked and count.is_full:
         text = f"full: {count_of(count.blocked, 'producer waits', 'producers wait')} for room"
         yield Finding(line.name, WARN, text, f"more workers: conveyor consume {line.name}")

@@ -41,12 +41,8 @@ class QueueLine:
 
     @property
     def state(self) -> str:
-        """The state in one word: open, full, paused or shut."""
-        if self.count.shutdown:
-            return "shut"
-        if self.count.paused:
-            return "paused"
-        return "full" if 0 < self.count.maxsize <= self.count.waiting else "open"
+        """The state in one word."""
+        return self.count.state
 
     def as_document(self) -> dict[str, Any]:
         """Give it for JSON."""

@@ -83,15 +83,12 @@ def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
             f"conveyor consume {name} starts some, which take the jobs back; or a program holds them by Queue.get",
             *(address, name),
         )
-    if count.blocked:
-        yield Concern(
-            "warn",
-            f"{name} is full and blocks producers",
-            "more workers, or a larger maxsize, let them go on",
-            address,
-            name,
-        )
-    if count.paused and count.waiting:
+    if count.blocked and (count.is_full or count.paused):  # else there is room, and they are about to take it
+        why, hint = "full", "more workers, or a larger maxsize, let them go on"
+        if count.paused:
+            why, hint = "paused", "Resume lets them go on"
+        yield Concern("warn", f"{name} is {why} and blocks producers", hint, address, name)
+    elif count.paused and count.waiting:
         yield Concern("note", f"{name} is paused while jobs wait", "Resume lets it go on", address, name)
     if count.dead:
         yield Concern(

@@ -135,7 +135,7 @@ class Count(NamedTuple):
     leased: int
     dead: int
     blocked: int
-    """Producers that wait for room."""
+    """Producers that wait for room and were heard of within 5 seconds."""
     accepted: int
     finished: int
     cancelled: int
@@ -153,6 +153,20 @@ class Count(NamedTuple):
     def waiting(self) -> int:
         """Jobs in the buffer: what `maxsize` counts."""
         return self.ready + self.delayed
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room."""
+        return 0 < self.maxsize <= self.waiting
+
+    @property
+    def state(self) -> str:
+        """How the queue stands, in one word: shut, paused, full or open."""
+        if self.shutdown:
+            return "shut"
+        if self.paused:
+            return "paused"
+        return "full" if self.is_full else "open"
 
     @property
     def live(self) -> int:

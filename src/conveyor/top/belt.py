@@ -38,7 +38,7 @@ def belt(count: Count, workers: Sequence[WorkerReport], width: int) -> Text:
     blocked = f"{min(count.blocked, 999)}»" if count.blocked else ""
     text.append(blocked.rjust(BLOCKED_ROOM), "bold red").append(" ")
     drawn, filled = _slots(count, slots)
-    full = bool(count.maxsize) and count.waiting >= count.maxsize
+    full = count.is_full
     colour = "red" if full else "yellow" if count.paused else "blue"
     text.append(" " * (slots - drawn))
     text.append(("▯" if count.maxsize else "·") * (drawn - filled), "dim").append("▮" * filled, colour)

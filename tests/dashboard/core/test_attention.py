@@ -43,7 +43,13 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
         ({"accepted": 5}, {}, "wrong", "the books of video do not balance"),
         ({"ready": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
         ({"delayed": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
-        ({"ready": 2, "blocked": 1}, {}, "warn", "video is full and blocks producers"),
+        ({"ready": 2, "blocked": 1, "maxsize": 2}, {}, "warn", "video is full and blocks producers"),
+        (
+            {"ready": 1, "blocked": 1, "maxsize": 2, "paused": 1},
+            {},
+            "warn",
+            "video is paused and blocks producers",
+        ),
         ({"ready": 1, "paused": 1, "workers": 0}, {}, "note", "video is paused while jobs wait"),
         ({"leased": 1, "workers": 0}, {}, "wrong", "video has running jobs and no workers"),
         ({"leased": 3}, {}, "warn", "video has stalled jobs"),
@@ -69,6 +75,7 @@ def test_each_condition_is_one_concern(
         ({"ready": 5, "leased": 2, "finished": 90, "maxsize": 40}, {}),
         ({"workers": 0}, {}),
         ({"workers": 0, "paused": 1}, {}),
+        ({"ready": 39, "blocked": 1, "maxsize": 40}, {}),  # a job was just taken, and the producer is told
         ({"ready": 40, "maxsize": 40}, {"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}),
         ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
     ],
@@ -78,7 +85,7 @@ def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str
 
 
 def test_the_worst_concerns_come_first_and_are_never_too_many() -> None:
-    ailing = counts(ready=1, blocked=1, dead=1)
+    ailing = counts(ready=1, maxsize=1, blocked=1, dead=1)
     queues = {f"q{number:02}": ailing for number in range(5)}
     found = concerns(Snapshot(1.0, queues), Told(FULL))
     levels = [concern.level for concern in found]

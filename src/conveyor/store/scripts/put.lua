@@ -1,6 +1,6 @@
 #!lua
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
--- use: wake
+-- use: wake, line
 -- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
 --       known for accepted, even if they have ended meanwhile)
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
@@ -37,8 +37,7 @@ if maxsize > 0 then
   local now = server_time()
   if redis.call('EXISTS', LINE) == 1 then -- producers who died while they waited hold nobody up for longer than 5 s
     for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
-      local seen = tonumber(redis.call('HGET', SEEN, other) or 0)
-      if other ~= waiter and math.abs(now - seen) > 5000 then
+      if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then
         redis.call('ZREM', LINE, other)
         redis.call('HDEL', SEEN, other)
       end
