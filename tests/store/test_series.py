@@ -60,6 +60,15 @@ def test_asking_changes_nothing(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
+def test_since_when_the_oldest_waits_is_not_known_where_nobody_noted_it(lane: Lane) -> None:
+    keep(lane, "minute:7", all="s=1", oldest="0")
+    keep(lane, "minute:8", all="s=1")
+    points = questions.series(lane.queue, "minute", 7, 9).ask(lane.client)
+    assert [point.oldest for point in points] == [0.0, None, None]
+    both = questions.sum_of([points, [questions.Point(1.0, oldest=one) for one in (3.0, 2.0, None)]])
+    assert [point.oldest for point in both] == [3.0, 2.0, None]
+
+
 def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(lane: Lane) -> None:
     keep(
         lane,

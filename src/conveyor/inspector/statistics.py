@@ -39,10 +39,10 @@ _FIELDS = (ALL, "depth", "running", "oldest")
 
 
 class Point(NamedTuple):
-    """What a queue did in one minute, hour or day; a time of which nothing is known is all zeros.
+    """What a queue did in one minute, hour or day; a time of which nothing is known is zeros, and None for `oldest`.
 
     A run is counted when it ends, with its start and its wait; not at all if its job only goes back to its place. The
-    gauges are the last values of the time; of a time in which no consumer ran they are 0.
+    gauges are the last values of the time; consumers note them, so where none took from the queue they are not known.
     """
 
     at: float
@@ -56,8 +56,8 @@ class Point(NamedTuple):
     started: int = 0
     depth: int = 0
     """Jobs that wait."""
-    oldest: float = 0.0
-    """Seconds since the job at the head was put."""
+    oldest: float | None = None
+    """Seconds since the job at the head was put, 0 where none waited."""
     running: int = 0
     run_p50: float | None = None
     """Seconds; None where nothing ran."""
@@ -127,7 +127,7 @@ def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dic
 
 
 def sum_of(points: Iterable[Sequence[Point]]) -> list[Point]:
-    """Give several queues' points of the same times as one series; `oldest` is the oldest of all."""
+    """Give several queues' points of the same times as one series; `oldest` is the oldest of those that are known."""
     return [_sum(column) for column in zip(*points, strict=True)]
 
 
@@ -193,7 +193,7 @@ def _point(at: float, fields: dict[str, str]) -> Point:
         retried=figures.retried,
         started=figures.started,
         depth=int(fields.get("depth", 0)),
-        oldest=int(fields.get("oldest", 0)) / 1000,
+        oldest=int(fields["oldest"]) / 1000 if "oldest" in fields else None,
         running=int(fields.get("running", 0)),
         timeout=figures.timeout,
         expired=figures.expired,
@@ -220,7 +220,8 @@ _ADDED = (
 
 def _sum(points: Sequence[Point]) -> Point:
     added = {name: sum(getattr(one, name) for one in points) for name in _ADDED}
-    point = Point(points[0].at, oldest=max(one.oldest for one in points), **added)
+    known = [one.oldest for one in points if one.oldest is not None]
+    point = Point(points[0].at, oldest=max(known, default=None), **added)
     runs = sum_histograms(one.runs for one in points)
     return _with_times(point, runs, sum_histograms(one.waits for one in points))
 

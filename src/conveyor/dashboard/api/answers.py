@@ -185,7 +185,8 @@ class Point(Struct, frozen=True):
     retried: int
     started: int
     depth: int
-    oldest: float
+    oldest: float | None
+    """Seconds since the job at the head was put; null where no consumer has noted it."""
     running: int
     run_p50: float | None
     run_p95: float | None
