@@ -190,9 +190,8 @@ def _tries(state: State, attempts: list[Attempt], settled: Settled | None) -> tr
 def _with_last(attempts: list[Attempt], settled: Settled | None, run: Run | None) -> list[Attempt]:
     if settled is None or run is None:
         return attempts
-    known = {(one.started, one.attempt) for one in attempts}
-    if (run.started, run.attempt) in known:
-        return attempts
+    if settled.state in {"failed", "lost"} and attempts and attempts[-1].attempt == run.attempt:
+        return attempts  # the script that buried the job has added it; no other does that to a last run
     return [*attempts, _last(settled, run)]
 
 
