@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import conveyor
@@ -44,12 +44,12 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         return PlainTextResponse("ok\n")
 
     def ready(_: Request) -> Response:
-        """Answer whether the server answers."""
+        """Answer whether the server answers; no more than that, since anybody may ask."""
         try:
             sampler.fresh()
-        except StoreError as error:
-            return JSONResponse({"ready": False, "why": str(error), "try": error.hint}, 503)
-        return JSONResponse({"ready": True})
+        except StoreError:
+            return PlainTextResponse("the server does not answer\n", 503)
+        return PlainTextResponse("ok\n")
 
     routes = [
         Route("/static/{version}/{name:path}", assets.asset),

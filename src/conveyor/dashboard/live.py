@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from conveyor.dashboard.access import asgi
+from conveyor.dashboard.access.problem import Problem
+from conveyor.dashboard.api import problems
+from conveyor.dashboard.guard import allowed
 from conveyor.dashboard.page import NoSuchThing
-from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.pulse import Moment, Version, pulse_of
 from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, EventStream, Viewer
 from conveyor.errors import ConveyorError, StoreError
 
@@ -29,30 +32,22 @@ class Live:
 
     async def stream(self, request: Request) -> Response:
         """Open a stream of events about the pages named by `watch`; 503 where there are too many, or can be none."""
+        access = allowed(request.scope, "look")
         if not asgi.has_streams(request.scope) or self.sampler.watcher_count >= MOST_STREAMS:
-            title = "too many streams are open, or can be none"
-            problem = {"title": title, "status": 503, "hint": "poll /api/v1/snapshot"}
-            return JSONResponse(problem, 503, media_type="application/problem+json")
-        viewer = Viewer(self._watched(request), request.state.access)
-        return EventStream(self.sampler, viewer)
+            detail = "Too many streams are open, or there can be none here."
+            return problems.answer(Problem(503, "no-stream", detail, "Poll /api/v1/snapshot."))
+        return EventStream(self.sampler, Viewer(self._watched(request), access))
 
     def snapshot(self, request: Request) -> Response:
         """Answer once with what a stream would say now: the numbers, and the versions of the pages named by `watch`."""
-        sampler = self.sampler
+        access, sampler = allowed(request.scope, "look"), self.sampler
         try:
             pulse = pulse_of(sampler.fresh(), sampler.pace.interval)
         except StoreError as error:
-            problem = {
-                "title": "the server does not answer",
-                "status": 503,
-                "detail": str(error),
-                "hint": error.hint,
-            }
-            return JSONResponse(problem, 503, media_type="application/problem+json")
-        access = request.state.access
+            return problems.answer(problems.problem_of(error))
         if access.is_limited:
             pulse = pulse.only(functools.partial(access.may, "look"))
-        body: dict[str, Any] = {"pulse": pulse, "changed": []}
+        moment = Moment(pulse, [])
         for address, found in self._watched(request).items():
             try:
                 version = sampler.look(*found).version
@@ -60,10 +55,9 @@ class Live:
                 version = "gone"
             except ConveyorError:
                 continue
-            body["changed"].append({"address": address, "version": version})
-        return Response(
-            msgspec.json.encode(body), media_type="application/json", headers={"cache-control": "no-store"}
-        )
+            moment.changed.append(Version(address, version))
+        headers = {"cache-control": "no-store"}
+        return Response(msgspec.json.encode(moment), media_type="application/json", headers=headers)
 
     def _watched(self, request: Request) -> dict[str, tuple[Page, Wanted]]:
         """Give the pages named by `watch`, without those that whoever asks may not see."""

@@ -59,6 +59,27 @@ class Pulse(msgspec.Struct, frozen=True):
         )
 
 
+class Version(msgspec.Struct, frozen=True):
+    """The state that a watched page is in: another text after each change, `gone` where there is no such thing."""
+
+    address: str
+    version: str
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What a stream would say now."""
+
+    pulse: Pulse
+    changed: list[Version]
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is nothing to tell: the server does not answer, or refuses to."""
+
+    why: str
+    hint: str = msgspec.field(name="try")
+
+
 def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     """Give the numbers of a snapshot."""
     order = sorted(snapshot.queues.items(), key=lambda item: (-item[1].live, item[0]))[:MOST_QUEUES]

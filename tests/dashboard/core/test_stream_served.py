@@ -156,7 +156,7 @@ def test_too_many_streams_are_refused_with_the_way_that_is_left(
         refused = connect()
         assert (refused.status, refused.headers["content-type"]) == (503, "application/problem+json")
         problem = json.loads(refused.file.read(int(refused.headers["content-length"])))
-        assert problem["hint"] == "poll /api/v1/snapshot"
+        assert problem["hint"] == "Poll /api/v1/snapshot."
 
 
 @pytest.mark.parametrize("address", ["/?" + "&".join(f"f{n}=1" for n in range(60)), "//[/"])

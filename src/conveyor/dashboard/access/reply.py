@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.asgi import Message, Scope, Send
 
 STATIC = "/static/"
+PROBES = frozenset({"/healthz", "/readyz"})
 _CONTENT = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -30,6 +31,11 @@ SECURITY_HEADERS = {
 def is_static(scope: Scope) -> bool:
     """Tell whether a request is for a file that is the same for everybody and holds no secret."""
     return path(scope).startswith(STATIC) and scope["method"] in {"GET", "HEAD"}
+
+
+def is_probe(scope: Scope) -> bool:
+    """Tell whether a request asks how the page is: answered for anybody under any name, in words without a secret."""
+    return path(scope) in PROBES and scope["method"] in {"GET", "HEAD"}
 
 
 class Reply:

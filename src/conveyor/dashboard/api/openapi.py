@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import conveyor
+from conveyor.dashboard.api import besides
 from conveyor.dashboard.api.endpoint import LONGEST_KEY
 from conveyor.dashboard.api.problems import MEDIA_TYPE, ProblemDocument
 
@@ -23,7 +24,7 @@ _LONGEST_PART = 200
 
 def document(endpoints: Sequence[Endpoint], base: str) -> bytes:
     """Give the OpenAPI 3.1 document as JSON."""
-    types: list[Any] = [ProblemDocument]
+    types: list[Any] = [ProblemDocument, *besides.TYPES]
     for one in endpoints:
         types += [one.answer, one.query] + ([one.body] if one.body else [])
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -40,7 +41,7 @@ def document(endpoints: Sequence[Endpoint], base: str) -> bytes:
         },
         "servers": [{"url": base}],
         "security": [{"token": []}, {}],
-        "paths": paths,
+        "paths": {**paths, **besides.paths()},
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
