@@ -1,0 +1,130 @@
+"""A live job as a row of a list, and whether it is one that is looked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from conveyor import control
+from conveyor.errors import BadCall
+from conveyor.inspector.jobs import INDEXES
+from conveyor.inspector.previews import error, preview, state
+from conveyor.inspector.tries import counted
+
+if TYPE_CHECKING:
+    from conveyor.redaction import LabelsOf
+    from conveyor.store.commands import Row
+
+#: Characters of what is searched for.
+_SEARCH_ROOM = 200
+
+
+class JobRow(NamedTuple):
+    """A live job in a list."""
+
+    id: str
+    queue: str
+    state: str
+    task: str
+    """`?` where the job's bytes are no job; empty for a plain item."""
+    arguments: str
+    """As text, shortened."""
+    put_at: float | None
+    """Seconds since 1970 by the producer's clock; None where the job is long."""
+    due_at: float | None
+    """When a delayed job is due, by the server's clock."""
+    since: float | None
+    """When a running job was claimed, or a dead one died, by the server's clock."""
+    worker: str
+    retries: int
+    crashes: int
+    attempt: int
+    """Which attempt it is at, waits for or died of, from 1."""
+    progress: control.Progress | None
+    size: int
+    """Bytes of the job."""
+    kind: str
+    """Of a dead job the type of the error."""
+    message: str
+
+
+class Wanted(NamedTuple):
+    """What a search is for; all that is given must hold, and what is empty always does."""
+
+    task: str = ""
+    """How the task's name begins."""
+    worker: str = ""
+    """How the worker's name begins, whole or short."""
+    text: str = ""
+    """Stands in the id, the first 2,048 bytes of the job, or the error; upper or lower case."""
+
+    def checked(self) -> Wanted:
+        """Give back what may be searched for; raises BadCall where it is too long."""
+        if any(len(text) > _SEARCH_ROOM for text in self):
+            message = f"what is searched for has at most {_SEARCH_ROOM} characters"
+            raise BadCall(message)
+        return self
+
+
+class Source(NamedTuple):
+    """Of what the rows are that are read."""
+
+    queue: str
+    where: str
+    labels_of: LabelsOf
+
+
+def is_wanted(row: JobRow, raw: Row, wanted: Wanted) -> bool:
+    """Tell whether a job is as wanted."""
+    text = wanted.text.lower()
+    return (
+        row.task.startswith(wanted.task)
+        and (row.worker.startswith(wanted.worker) or control.short_name(row.worker).startswith(wanted.worker))
+        and (
+            text in row.id.lower()
+            or text in f"{row.task}\n{row.kind}\n{row.message}".lower()
+            or text in raw.data.decode(errors="replace").lower()
+        )
+    )
+
+
+def row_of(of: Source, raw: Row) -> JobRow:
+    """Give the row of an entry of an index."""
+    index = of.where
+    shown, score = preview(raw.data, raw.size, of.labels_of), float(raw.score)
+    lease = raw.lease.decode(errors="replace").split(" ")
+    tries = counted(raw.tries.decode(errors="replace"), state(raw.reason))
+    since = score / 1000 if index == "dead" else None
+    if index == "leased" and lease[0].isdecimal():
+        since = int(lease[0]) / 1e6  # a token is the time of its claim in microseconds
+    kind, message = error(raw.reason) if raw.reason else ("", "")
+    return JobRow(
+        *(raw.id, of.queue, index, *shown),
+        due_at=score / 1000 if index == "delayed" else None,
+        since=since,
+        worker=lease[1] if len(lease) > 1 else "",
+        retries=tries.retries,
+        crashes=tries.crashes,
+        attempt=tries.attempt,
+        progress=_progress(raw.progress),
+        size=raw.size,
+        kind=kind,
+        message=message,
+    )
+
+
+def _progress(data: bytes) -> control.Progress | None:
+    try:
+        return control.decode_progress(data) if data else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def index_of(named: str) -> str:
+    """Give the index of the jobs in a state; raises BadCall where there is none."""
+    index = INDEXES.get(named, named)
+    if index not in INDEXES.values():
+        message = f"{named!r:.80} is none of {', '.join(INDEXES)}"
+        raise BadCall(message)
+    return index
