@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -87,21 +87,20 @@ def _page(entries: Sequence[Entry], count: int, looked_at: int, matching: Matchi
     unreadable = searched = 0
     for entry in entries:
         searched += 1
-        if entry.field != "end":
-            continue
-        note = _note(entry.data)
-        if note is None:
-            unreadable += 1
-        elif matching.fits(note):
-            found.append(Finish(entry.id, note))
+        finish = finish_of(entry)
+        if finish is None:
+            unreadable += entry.field == "end"
+        elif matching.fits(finish.note):
+            found.append(finish)
             if len(found) == count:
                 break
     more = searched < len(entries) or len(entries) == looked_at
     return HistoryPage(found, searched, unreadable, entries[searched - 1].id if more else "")
 
 
-def _note(data: Any) -> Note | None:
+def finish_of(entry: Entry) -> Finish | None:
+    """Give the run that an entry of the history tells of; None where it tells of none, or cannot be read."""
     try:
-        return decode_note(data)
+        return Finish(entry.id, decode_note(entry.data)) if entry.field == "end" else None
     except (msgspec.MsgspecError, ValueError):
         return None

@@ -1,0 +1,220 @@
+"""Jobs of several queues as one list: in what order they come, and that paging loses none and shows none twice."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conveyor import codec
+from conveyor.errors import BadCall
+from conveyor.inspector import merging
+from conveyor.inspector.history import Matching
+from conveyor.inspector.merging import Limits
+from conveyor.inspector.rows import Wanted
+from conveyor.outcome import Run, note_of
+from conveyor.store import keys
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.store import Client
+
+_numbers = itertools.count(1)
+INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
+
+
+def call(put_at: float = 0.0, argument: object = 1, task: str = "shop.prices") -> bytes:
+    """Give the bytes of a job."""
+    parts = (task, [argument], {}, put_at, [2, 1.0, None, 3600.0])
+    return b"\x95" + b"".join(codec.encode(part) for part in parts)
+
+
+class Hall:
+    """Some queues with jobs in them, put there by hand."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._name = f"hall{next(_numbers)}-"
+
+    def queue(self, name: str) -> str:
+        """Give the whole name of a queue."""
+        return self._name + name
+
+    def add(self, queue: str, state: str, job: str, score: float, data: bytes = b"") -> None:
+        """Put a job into an index."""
+        name = self.queue(queue)
+        self.client.run_all(
+            [
+                Command(("ZADD", keys.key(name, INDEXES[state]), score, job)),
+                Command(("HSET", keys.key(name, "jobs"), job, data or call())),
+            ]
+        )
+
+    def end(self, queue: str, entry: str, job: str, state: str = "done") -> None:
+        """Note a run that has ended."""
+        note = note_of(job, state, Run("shop.prices", "", 1.0, "host/1", 1), 0.5)
+        self.client.run(Command(("XADD", keys.key(self.queue(queue), "history"), entry, "end", note)))
+
+    def pages(self, queues: Sequence[str], state: str, most: int, **how: Any) -> list[list[tuple[str, str]]]:
+        """Give queue and id of each job, page by page, until there is no more."""
+        found, cursor = [], ""
+        named = [self.queue(one) for one in queues]
+        limits = Limits(most, how.pop("budget", 1000))
+        for _ in range(1000):
+            page: Any
+            if state == "ended":
+                matching = how.get("matching", Matching())
+                page = merging.finishes(named, cursor, matching, limits).ask(self.client)
+                rows = [(one.queue, one.finish.note.id) for one in page.rows]
+            else:
+                page = merging.jobs(named, state, cursor, how.get("wanted", Wanted()), limits).ask(
+                    self.client
+                )
+                rows = [(one.queue, one.id) for one in page.rows]
+            found.append([(queue.removeprefix(self._name), job) for queue, job in rows])
+            cursor = page.next
+            assert len(cursor) <= 1000
+            if not cursor:
+                return found
+        raise AssertionError
+
+
+@pytest.fixture
+def hall(one_server: Any) -> Hall:
+    """Give empty queues."""
+    return Hall(one_server.client)
+
+
+class Placed(NamedTuple):
+    """A job in an index."""
+
+    score: int
+    id: str
+    queue: str
+
+
+places = st.lists(
+    st.builds(
+        Placed, st.integers(1, 3), st.sampled_from(["a", "a0", "a-", "b", "B", "a.a"]), st.sampled_from("xyz")
+    ),
+    max_size=18,
+    unique_by=lambda one: (one.queue, one.id),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(jobs=places, most=st.integers(1, 5), state=st.sampled_from(["delayed", "running", "dead"]))
+def test_jobs_come_by_their_time_and_each_once_though_many_have_the_same(
+    one_server: Any, jobs: list[Placed], most: int, state: str
+) -> None:
+    hall = Hall(one_server.client)
+    for one in jobs:
+        hall.add(one.queue, state, one.id, one.score)
+    pages = hall.pages("xyz", state, most)
+    expected = sorted(jobs, reverse=state == "dead")
+    assert [one for page in pages for one in page] == [(one.queue, one.id) for one in expected]
+    assert all(len(page) == most for page in pages[:-1])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    entries=st.sets(st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from("xyz")), max_size=18),
+    most=st.integers(1, 5),
+)
+def test_runs_that_ended_come_newest_first_and_each_once(
+    one_server: Any, entries: set[tuple[int, int, str]], most: int
+) -> None:
+    hall = Hall(one_server.client)
+    for moment, number, queue in sorted(entries):
+        hall.end(queue, f"{moment}-{number}", f"job-{moment}-{number}")
+    expected = [(queue, f"job-{moment}-{number}") for moment, number, queue in sorted(entries, reverse=True)]
+    assert [one for page in hall.pages("xyz", "ended", most) for one in page] == expected
+
+
+def wait(hall: Hall, queue: str, *put_at: float) -> list[tuple[str, str]]:
+    """Let jobs wait in a queue, in this order; gives queue and id of each."""
+    for place, at in enumerate(put_at):
+        hall.add(queue, "waiting", f"{queue}{place}", place, call(at))
+    return [(queue, f"{queue}{place}") for place in range(len(put_at))]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 50])
+def test_of_jobs_that_wait_those_put_first_come_first_but_each_queue_keeps_its_order(
+    hall: Hall, most: int
+) -> None:
+    x = wait(hall, "x", 10, 40, 41)
+    y = wait(hall, "y", 90, 20, 30)  # the first has a higher priority
+    z = wait(hall, "z", 50)
+    found = [one for page in hall.pages("xyz", "waiting", most) for one in page]
+    assert found == [x[0], x[1], x[2], z[0], y[0], y[1], y[2]]
+
+
+def test_a_job_too_long_to_tell_when_it_was_put_comes_behind_the_one_before_it(hall: Hall) -> None:
+    hall.add("x", "waiting", "x0", 0, call(30))
+    hall.add("x", "waiting", "x1", 1, call(30, "long " * 1000))
+    y = wait(hall, "y", 10, 20, 40)
+    found = hall.pages("xy", "waiting", 50)
+    assert found == [[y[0], y[1], ("x", "x0"), ("x", "x1"), y[2]]]
+
+
+def test_what_leaves_between_two_pages_hides_nothing(hall: Hall) -> None:
+    x, y = wait(hall, "x", *range(0, 20, 2)), wait(hall, "y", *range(1, 20, 2))
+    named = [hall.queue("x"), hall.queue("y")]
+    first = merging.jobs(named, "waiting", limits=Limits(6)).ask(hall.client)
+    for queue, job in (*x[:4], *y[:2]):
+        hall.client.run(Command(("ZREM", keys.key(hall.queue(queue), "ready"), job)))
+    second = merging.jobs(named, "waiting", first.next, limits=Limits(6)).ask(hall.client)
+    assert [one.id for one in first.rows] == ["x0", "y0", "x1", "y1", "x2", "y2"]
+    assert [one.id for one in second.rows] == ["y3", "x4", "y4", "x5", "y5", "x6"]
+
+
+@pytest.mark.parametrize("state", ["waiting", "delayed", "running", "dead"])
+def test_a_search_looks_at_its_share_of_each_queue_and_goes_on(hall: Hall, state: str) -> None:
+    for queue in "xyz":
+        for place in range(60):
+            data = call(place, "green" if place % 20 == 7 else "red")
+            hall.add(queue, state, f"{queue}{place}", place, data)
+    pages = hall.pages("xyz", state, 50, wanted=Wanted(text="GREEN"), budget=30)
+    assert len(pages) > 5
+    found = [one for page in pages for one in page]
+    assert sorted(found) == sorted((queue, f"{queue}{place}") for queue in "xyz" for place in (7, 27, 47))
+
+
+def test_a_search_among_ended_runs_goes_on_as_well(hall: Hall) -> None:
+    for queue in "xy":
+        for place in range(1, 40):
+            hall.end(queue, f"{place}-0", f"{queue}{place}", "failed" if place % 10 == 0 else "done")
+    pages = hall.pages("xy", "ended", 50, matching=Matching(state="failed"), budget=20)
+    assert len(pages) > 2
+    assert [one for page in pages for one in page] == [
+        (queue, f"{queue}{place}") for place in (30, 20, 10) for queue in "yx"
+    ]
+
+
+def test_many_queues_cost_one_round_trip_of_bounded_questions(hall: Hall) -> None:
+    names = [f"q{number:02}" for number in range(30)]
+    for name in names:
+        hall.add(name, "waiting", f"{name}-job", 1)
+    asked = merging.jobs([hall.queue(one) for one in names], "waiting")
+    assert len(asked.commands) == merging.MOST_QUEUES
+    assert len(asked.ask(hall.client).rows) == merging.MOST_QUEUES
+    assert all(len(page) == 1 for page in hall.pages(names, "waiting", 1))
+
+
+def test_no_queues_have_no_jobs(hall: Hall) -> None:
+    assert hall.pages([], "dead", 5) == [[]]
+    assert hall.pages("x", "ended", 5) == [[]]
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "\x00ÿ", "x" * 2000, "MSB4", "MSB4IA", "YTpiIGM6ZA", "MSA"])
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    for state in ("waiting", "delayed", "dead"):
+        with pytest.raises(BadCall, match="is no cursor"):
+            merging.jobs(["work"], state, cursor)
+    with pytest.raises(BadCall, match=r"is no cursor|names no entry"):
+        merging.finishes(["work"], cursor)
