@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conveyor import clock
 from conveyor.dashboard.attempt import answered, tried
-from conveyor.dashboard.page import NoSuchThing, version_of
+from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.sights import SLOW_EVERY, Sight, Sights
 from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError
 from conveyor.inspector import pace
@@ -29,34 +30,11 @@ if TYPE_CHECKING:
 YOUNG = 0.1
 #: Seconds that whoever asks waits for a connection and for the answer, before it is said that the server is away.
 PATIENCE, WITHIN = 0.5, 3.0
-#: Seconds that the answer to a page's slow question is good for.
-SLOW_EVERY = 10.0
 #: Watched pages of one sample; where there are more they take turns, so that no number of them delays the pulse.
 MOST_PAGES = 40
-#: Pages that are remembered for those who come right after.
-MOST_REMEMBERED = 200
 
 T = TypeVar("T")
 _log = logging.getLogger("conveyor.dashboard")
-
-
-class Sight(NamedTuple):
-    """A page as it is now: the snapshot it was made with, what it shows, and a text that names this state of it."""
-
-    snapshot: Snapshot
-    view: Any
-    version: str
-
-
-class _Seen(NamedTuple):
-    at: float
-    sight: Sight | None
-    """None: what the page is about has gone."""
-
-
-class _Kept(NamedTuple):
-    at: float
-    answer: Any
 
 
 class Sampler:
@@ -75,8 +53,7 @@ class Sampler:
         """Round trips to the server by what they were for, and all looks for watchers under an empty name."""
         self._sampled_at = float("-inf")
         self._watchers: set[Watcher] = set()
-        self._seen: dict[str, _Seen] = {}
-        self._slow: dict[str, _Kept] = {}
+        self._sights = Sights()
         self._watched: frozenset[str] = frozenset()
         """Pages that the next sample brings anyway."""
         self._failing: set[str] = set()
@@ -95,12 +72,9 @@ class Sampler:
 
         Raises NoSuchThing, StoreError without an answer, or what the page's question raises.
         """
-        good_for = pace.STEPS[0]
-        if wanted.address in self._watched:
-            good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
-        seen = self._seen.get(wanted.address)
-        if seen is not None and seen.sight is not None and clock.monotonic() - seen.at < good_for:
-            return seen.sight
+        seen = self.seen(page, wanted)
+        if seen is not None:
+            return seen
         self.fresh()
         try:
             return self._look_now(page, wanted)
@@ -110,8 +84,16 @@ class Sampler:
         self.sample()
         return self._look_now(page, wanted)
 
+    def seen(self, page: Page, wanted: Wanted) -> Sight | None:
+        """Give a page as it was last seen, where that is as good as a look now; asks nobody."""
+        good_for = pace.STEPS[0]
+        if wanted.address in self._watched:
+            good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
+        return self._sights.last(wanted.address, good_for)
+
     def _look_now(self, page: Page, wanted: Wanted) -> Sight:
-        return self._remember(page, wanted, self.ask(self._question(page, wanted)))
+        answers = self.ask(self._sights.question(page, wanted, self.snapshot))
+        return self._sights.see(page, wanted, self.snapshot, answers)
 
     def fresh(self) -> Snapshot:
         """Give a snapshot that is at most one step old; takes one where the server did not answer the last time."""
@@ -197,7 +179,7 @@ class Sampler:
             if one is not None:
                 found[address] = one
         self._watched = frozenset(found)
-        ages = {address: self._age(address) for address in found}
+        ages = {address: self._sights.age(one[1].address) for address, one in found.items()}
         due = [
             address
             for address, one in found.items()
@@ -206,10 +188,6 @@ class Sampler:
         due.sort(key=ages.__getitem__, reverse=True)
         return {address: found[address] for address in due[:MOST_PAGES]}
 
-    def _age(self, address: str) -> float:
-        seen = self._seen.get(address)
-        return float("inf") if seen is None else clock.monotonic() - seen.at
-
     def _answers(self, before: Snapshot, pages: dict[str, tuple[Page, Wanted]]) -> list[Any]:
         """Ask for a sample and for all pages in one round trip; an answer may be the error that there was instead.
 
@@ -217,7 +195,7 @@ class Sampler:
         """
         queries = []
         for page, wanted in pages.values():
-            query = tried(self._question, page, wanted)
+            query = tried(self._sights.question, page, wanted, self.snapshot)
             queries.append(query if isinstance(query, Query) else answered(query))
         all_at_once: list[Any] | Exception = tried(
             self.ask, together([snapshots.question(before), *queries]), "sample"
@@ -233,12 +211,12 @@ class Sampler:
         """Remember the pages as they are now, and name what state each is in; one that cannot be made is left out."""
         versions, failing = {}, set()
         for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
-            sight = answer if isinstance(answer, Exception) else tried(self._remember, page, wanted, answer)
+            sight = answer if isinstance(answer, Exception) else tried(self._see, page, wanted, answer)
             if isinstance(sight, Sight):
                 versions[address] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
                 versions[address] = "gone"
-                self._note_seen(address, None)
+                self._sights.lose(address)
             else:
                 failing.add(address)
                 if address not in self._failing:
@@ -246,23 +224,8 @@ class Sampler:
         self._failing = failing
         return versions
 
-    def _question(self, page: Page, wanted: Wanted) -> Query[Any]:
-        quick = page.question(wanted, self.snapshot)
-        if page.slow is None:
-            return quick
-        kept = self._slow.get(wanted.address)
-        if kept is not None and clock.monotonic() - kept.at < SLOW_EVERY:
-            return Query(quick.commands, lambda answers: (quick.read(answers), kept.answer))
-        pair = together([quick, page.slow(wanted, self.snapshot)])
-
-        def read(answers: Sequence[Any]) -> tuple[Any, Any]:
-            first, second = pair.read(answers)
-            if len(self._slow) >= MOST_REMEMBERED:
-                self._slow.clear()
-            self._slow[wanted.address] = _Kept(clock.monotonic(), second)
-            return first, second
-
-        return Query(pair.commands, read)
+    def _see(self, page: Page, wanted: Wanted, answer: Any) -> Sight:
+        return self._sights.see(page, wanted, self.snapshot, answer)
 
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)
@@ -281,14 +244,3 @@ class Sampler:
         self.took = took
         self.looks.add("", took)
         self.pace.took(took)
-
-    def _remember(self, page: Page, wanted: Wanted, answers: Any) -> Sight:
-        view = page.view(wanted, self.snapshot, answers)
-        sight = Sight(self.snapshot, view, version_of(view))
-        self._note_seen(wanted.address, sight)
-        return sight
-
-    def _note_seen(self, address: str, sight: Sight | None) -> None:
-        if len(self._seen) >= MOST_REMEMBERED:
-            self._seen.clear()
-        self._seen[address] = _Seen(clock.monotonic(), sight)

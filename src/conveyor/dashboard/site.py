@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from conveyor.dashboard.page import Book, Page, Wanted
-    from conveyor.dashboard.sampler import Sampler, Sight
+    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.sights import Sight
     from conveyor.store import Client
 
 #: The request header by which a browser asks for the inner part of a page that it has open.

@@ -52,6 +52,12 @@ def checked_entry(text: str) -> str:
     return text
 
 
+def place_of(entry: str) -> tuple[int, int]:
+    """Give what orders an entry among those of its stream; an empty text is before all. Raises BadCall."""
+    moment, _, number = checked_entry(entry).partition("-")
+    return (int(moment), int(number)) if entry else (-1, 0)
+
+
 def history(queue: str, before: str = "", count: int = MOST_ENTRIES) -> Command:
     """Answer entries of the history that are older than the entry `before`, the newest first."""
     words = ("XREVRANGE", keys.key(queue, "history"), f"({before}" if before else "+", "-", "COUNT", count)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.dashboard import live
 from conveyor.dashboard.page import Book, Page
 from conveyor.dashboard.sampler import Sampler
 from conveyor.inspector import pace
@@ -44,3 +45,17 @@ def sampler_of(client: CountingClient, eventually: Any) -> Iterator[Callable[...
         for watcher in list(sampler._watchers):
             sampler.unwatch(watcher)
         eventually(lambda sampler=sampler: sampler._thread is None)
+
+
+@pytest.fixture
+def samplers(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
+    """Give the samplers of the applications that this test makes."""
+    made: list[Sampler] = []
+
+    class Noted(live.Live):
+        def __init__(self, sampler: Sampler) -> None:
+            super().__init__(sampler)
+            made.append(sampler)
+
+    monkeypatch.setattr("conveyor.dashboard.app.Live", Noted)
+    return made

@@ -10,7 +10,7 @@ import pytest
 
 from conveyor import clock
 from conveyor.dashboard.page import Wanted
-from conveyor.dashboard.sampler import MOST_REMEMBERED
+from conveyor.dashboard.sights import MOST_REMEMBERED
 from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
 from conveyor.inspector.snapshot import Rate
@@ -232,5 +232,5 @@ def test_the_pages_that_are_remembered_are_bounded(sampler_of: Any, monkeypatch:
     sampler = sampler_of(one)
     for number in range(2 * MOST_REMEMBERED + 1):
         sampler.look(one, Wanted("/a", {}, {"n": str(number)}))
-        assert len(sampler._seen) <= MOST_REMEMBERED
-        assert len(sampler._slow) <= MOST_REMEMBERED
+        assert len(sampler._sights._seen) <= MOST_REMEMBERED
+        assert len(sampler._sights._slow) <= MOST_REMEMBERED

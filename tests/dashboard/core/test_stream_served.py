@@ -61,20 +61,6 @@ class Connection:
 
 
 @pytest.fixture
-def samplers(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
-    """Give the samplers of the applications that this test makes."""
-    made: list[Sampler] = []
-
-    class Noted(live.Live):
-        def __init__(self, sampler: Sampler) -> None:
-            super().__init__(sampler)
-            made.append(sampler)
-
-    monkeypatch.setattr("conveyor.dashboard.app.Live", Noted)
-    return made
-
-
-@pytest.fixture
 def streaming(
     one_server: Any, samplers: list[Sampler], quick_steps: None, eventually: Any
 ) -> Callable[..., Any]:

@@ -11,9 +11,11 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.dashboard.pages.asked import job_path
 from conveyor.errors import BadCall
 from conveyor.inspector import stories, workers
 from conveyor.redaction import redacted, redacted_text
+from conveyor.store import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor.actions import Actions
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.inspector.stories import JobStory
+    from conveyor.inspector.stories import JobStory, LogLine
     from conveyor.outcome import Settled
 
 
@@ -95,9 +97,27 @@ def _log(asked: Asked) -> job_answers.Log:
     after = asked.query.after
     if not asked.may("inspect", queue):
         return job_answers.Log(None, after, hidden=True)
-    lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
+    lines = _seen_lines(asked, queue, job)
+    if lines is None:
+        lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
     shown = [job_answers.LogLine(one.id, one.at, redacted_text(one.text)) for one in lines]
     return job_answers.Log(shown, shown[-1].id if shown else after, hidden=False)
+
+
+def _seen_lines(asked: Asked, queue: str, job: str) -> list[LogLine] | None:
+    """Give the lines from the job's page as somebody has just seen it; None where it may not have them all.
+
+    So many who follow a log cost the server no more than the one look at the page that each of them is told of.
+    """
+    after = records.place_of(asked.query.after)
+    found = asked.desk.sampler.book.find(job_path(queue, job))
+    sight = found and asked.desk.sampler.seen(*found)
+    if not sight:
+        return None
+    known = sight.view.job.lines
+    wanted = [line for line in known if records.place_of(line.id) > after]
+    is_whole = len(known) < stories.MOST_LINES or len(wanted) < len(known)
+    return wanted[: asked.query.count] if is_whole else None
 
 
 def _acting(

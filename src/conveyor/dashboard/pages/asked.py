@@ -54,11 +54,11 @@ def _rank(one: JobStory) -> int:
 
 
 def href(path: str, **filters: str | int) -> str:
-    """Give an address below the root, without what is empty."""
-    given = {name: value for name, value in filters.items() if value}
+    """Give an address below the root, without what is empty; in the one order by which a page is remembered."""
+    given = {name: value for name, value in sorted(filters.items()) if value}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def job_path(queue: str, job_id: str) -> str:
     """Give the address of a job's page."""
-    return f"/queues/{quote(queue, safe='')}/jobs/{quote(job_id, safe='')}"
+    return f"/queues/{quote(queue)}/jobs/{quote(job_id, safe=':')}"

@@ -11,7 +11,7 @@ import msgspec
 from conveyor import codec, failure
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
-from conveyor.dashboard.pages.asked import careful, story, story_anywhere
+from conveyor.dashboard.pages.asked import careful, job_path, story, story_anywhere
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
@@ -90,6 +90,11 @@ class JobView(NamedTuple):
     """The first bytes of what is no job."""
     raw: str
     """The job as it was put, without secrets."""
+
+    @property
+    def address(self) -> str:
+        """Where the page goes on from now: one that was found by its id alone stays with its queue."""
+        return job_path(self.job.queue, self.job.id)
 
     def essence(self) -> object:
         """Give what counts as news: not what follows from the time of looking."""

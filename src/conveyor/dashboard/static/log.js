@@ -5,6 +5,7 @@ import { hear } from "./bus.js";
 
 const MOST = 2000;
 const ROUNDS = 4; // requests after one hint, where many lines came at once
+const COUNT = 500; // lines of one answer; with fewer there are no more
 const NEAR = 24; // px from the end that count as the end
 const COLOURS = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\\-_])/g; // eslint-disable-line no-control-regex
 
@@ -40,6 +41,7 @@ function toEnd() {
 }
 
 function append(found) {
+  if (!found.length) return;
   const list = lines();
   const fragment = document.createDocumentFragment();
   for (const one of found) fragment.append(lineOf(one));
@@ -58,11 +60,11 @@ async function look() {
     const list = lines();
     if (!list) break;
     const after = list.lastElementChild?.dataset.line ?? "";
-    const asked = new URLSearchParams({ queue: list.dataset.logQueue, after });
+    const asked = new URLSearchParams({ queue: list.dataset.logQueue, after, count: COUNT });
     const { ok, data } = await call(`/api/v1/jobs/${encodeURIComponent(list.dataset.log)}/log?${asked}`, "GET");
     const found = ok && Array.isArray(data.lines) ? data.lines : [];
-    if (!found.length) break;
     append(found);
+    if (found.length < COUNT) break;
   }
   fetching = false;
   if (again) { again = false; look(); }

@@ -1,0 +1,141 @@
+"""Many who follow one log cost the server what one costs, and each of them gets every line once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.app import application
+from conveyor.dashboard.guard import Guard
+from conveyor.inspector.stories import MOST_LINES
+from conveyor.store import plain
+
+from ..asking import ask, ask_all  # noqa: TID252 - test folders are no packages
+from ..crew_kit import ADA  # noqa: TID252
+from .core_kit import CountingClient, Listener, each, put
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.sampler import Sampler
+
+#: How often the log grows while it is followed.
+TIMES = 5
+JOB, PAGE = "job1", "/queues/mail/jobs/job1"
+LOG = f"/api/v1/jobs/{JOB}/log?queue=mail"
+
+
+@pytest.fixture(autouse=True)
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second last 300 ms: long enough for ten to fetch what they were told of."""
+    monkeypatch.setattr("conveyor.inspector.pace.STEPS", (0.3, 0.3, 0.3, 0.3))
+
+
+class Follower:
+    """A browser's tab with the page of a job."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    @property
+    def request(self) -> tuple[str, str, dict[str, Any]]:
+        after = self.lines[-1]["id"] if self.lines else ""
+        return "GET", f"{LOG}&after={after}", {}
+
+    @property
+    def texts(self) -> list[str]:
+        return [line["text"] for line in self.lines]
+
+
+@pytest.fixture
+def site(client: CountingClient, samplers: list[Sampler], eventually: Any) -> Any:
+    """Give the page; nobody watches it afterwards."""
+    policy = Policy(resolve=lambda _: ADA)
+    yield Guard(application(client, policy), policy)
+    for watcher in list(samplers[-1]._watchers):
+        samplers[-1].unwatch(watcher)
+    eventually(lambda: samplers[-1]._thread is None)
+
+
+def log(server: Any, *texts: str) -> None:
+    for text in texts:
+        server.client.run_all(plain.log("mail", JOB, text))
+
+
+def follow(site: Any, followers: list[Follower]) -> None:
+    for follower, reply in zip(followers, ask_all(site, [one.request for one in followers]), strict=True):
+        follower.lines += reply.json()["lines"]
+
+
+def test_ten_who_follow_a_log_cost_one_round_trip_a_sample(
+    site: Any, client: CountingClient, one_server: Any, samplers: list[Sampler], eventually: Any
+) -> None:
+    put(one_server, "mail")
+    log(one_server, "line 0")
+    listeners, followers = each([PAGE], 10), [Follower() for _ in range(10)]
+    for listener in listeners:
+        samplers[-1].watch(listener)
+    eventually(lambda: len(listeners[0].versions(PAGE)) >= 2)
+    trips, samples = len(client.trips), len(listeners[0].pulses)
+    follow(site, followers)
+    for number in range(1, TIMES):
+        before = listeners[0].versions(PAGE)[-1]
+        log(one_server, f"line {number}", f"line {number} and a half")
+        eventually(lambda before=before: listeners[0].versions(PAGE)[-1] != before)
+        follow(site, followers)
+    besides = len(client.trips) - trips - (len(listeners[0].pulses) - samples)
+    assert besides < TIMES, "one may be under way, but those who fetched 50 times asked nobody"
+    log(one_server, "the end")
+    eventually(lambda: follow(site, followers) or followers[0].texts[-1] == "the end")
+    wanted = [
+        "line 0",
+        *(f"line {n}{half}" for n in range(1, TIMES) for half in ("", " and a half")),
+        "the end",
+    ]
+    assert all(follower.texts == wanted for follower in followers), "none lost, none twice"
+
+
+def test_who_was_away_for_long_gets_what_the_page_no_longer_has(
+    site: Any, one_server: Any, samplers: list[Sampler], eventually: Any
+) -> None:
+    put(one_server, "mail")
+    log(one_server, "first")
+    away = Follower()
+    follow(site, [away])
+    lines = [f"line {number}" for number in range(MOST_LINES + 50)]
+    log(one_server, *lines)
+    listener = Listener(PAGE)
+    samplers[-1].watch(listener)
+    eventually(lambda: listener.versions(PAGE))
+    follow(site, [away])
+    follow(site, [away])
+    assert away.texts == ["first", *lines]
+    follow(site, [away])
+    assert away.texts == ["first", *lines]
+
+
+def test_who_may_not_inspect_gets_no_line_of_a_log_that_somebody_else_follows(
+    one_server: Any, client: CountingClient
+) -> None:
+    put(one_server, "mail")
+    log(one_server, "my secret")
+    who = [ADA]
+    policy = Policy(resolve=lambda _: who[0])
+    site = Guard(application(client, policy), policy)
+    assert "my secret" in ask(site, "GET", PAGE).text
+    who[0] = ADA.without(frozenset({"inspect"}))
+    reply = ask(site, "GET", LOG)
+    assert (reply.status_code, reply.json()["hidden"], reply.json()["lines"]) == (200, True, None)
+
+
+def test_those_who_poll_are_answered_from_what_was_just_seen(
+    site: Any, client: CountingClient, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conveyor.inspector.pace.STEPS", (60.0, 60.0, 60.0, 60.0))
+    put(one_server, "mail")
+    log(one_server, "one", "two")
+    ask(site, "GET", f"/api/v1/snapshot?watch={PAGE}")
+    trips, followers = len(client.trips), [Follower() for _ in range(10)]
+    follow(site, followers)
+    assert [follower.texts for follower in followers] == [["one", "two"]] * 10
+    assert len(client.trips) == trips
