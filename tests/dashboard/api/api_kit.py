@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from asking import OWN, ask
@@ -23,14 +25,24 @@ if TYPE_CHECKING:
 
 
 def access_by_header(scope: Scope) -> Access | None:
-    """Believe whoever says who they are: `viewer`, `operator` or `admin`, and maybe `@queue` for one queue alone."""
+    """Believe whoever says who they are: `viewer`, `operator` or `admin`.
+
+    Maybe with `@queue` for one queue alone, `-queue` for all but one, or `+right` for rights besides.
+    """
     told = dict(scope["headers"]).get(b"x-who", b"").decode()
-    role, _, queue = told.partition("@")
-    if not role:
+    if not told:
         return None
+    role, *more = re.split(r"(?=[@+-])", told)
     found = Access.of(role, Role.of(role))
-    if queue:
-        found = Access(role, found.role, found.rights, queues=frozenset({queue}))
+    for one in more:
+        word: Any = one[1:]
+        if one.startswith("+"):
+            found = replace(found, rights=found.rights | {word})
+        else:
+            limits: Any = (
+                {"queues": frozenset({word})} if one.startswith("@") else {"on": {word: frozenset()}}
+            )
+            found = replace(found, **limits)
     return found
 
 
@@ -44,16 +56,20 @@ class Api:
         self.sampler = Sampler(client, Book(pages.ALL))
         desk = api.ApiDesk(client, self.sampler, self.runner, policy)
         routes = [metrics.route(self.sampler), *api.routes(desk)]
-        self.guard = Guard(Starlette(routes=routes), policy)
+        app = Starlette(routes=routes)
+        self.guard = Guard(app, policy)
+        self.read_only = Guard(app, replace(policy, read_only=True))
 
-    def ask(self, method: str, path: str, who: str = "admin", **options: Any) -> httpx.Response:
+    def ask(
+        self, method: str, path: str, who: str = "admin", *, read_only: bool = False, **options: Any
+    ) -> httpx.Response:
         """Send one request, by default as an admin and from the page itself."""
         headers = {
             "x-who": who,
             **(OWN if method not in {"GET", "HEAD"} else {}),
             **options.pop("headers", {}),
         }
-        return ask(self.guard, method, path, headers=headers, **options)
+        return ask(self.read_only if read_only else self.guard, method, path, headers=headers, **options)
 
     def get(self, path: str, who: str = "admin", **params: Any) -> Any:
         """GET below /api/v1, which must work, and give its JSON."""

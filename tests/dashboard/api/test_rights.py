@@ -44,13 +44,54 @@ def test_rights_on_one_queue_are_none_on_others(api: Api, one: Any) -> None:
         assert response.status_code in {403, 404}
 
 
-@pytest.mark.parametrize("verb", ["kill", "stack", "stop"])
-def test_killing_needs_its_own_right(api: Api, verb: str) -> None:
+def test_whatever_changes_something_or_orders_somebody_about_needs_a_right_that_read_only_takes() -> None:
+    rights = {f"{one.method} {one.path}": one.right for one in ENDPOINTS}
+    many = {"/queues/{queue}/purge", "/operations", "/operations/{id}/stop", "/operations/{id}/resume"}
+    writes = {
+        name: "purge" if name.split()[1] in many else "act" for name in rights if not name.startswith("GET")
+    }
+    reads = {name: "inspect" if name == "GET /audit" else "look" for name in rights if name not in writes}
+    assert rights == {**writes, **reads}
+
+
+@pytest.mark.parametrize("one", [one for one in ENDPOINTS if one.method != "GET"], ids=lambda one: one.path)
+def test_read_only_refuses_every_write_of_everybody_and_does_nothing(api: Api, one: Any) -> None:
+    job = api.post("/jobs", {"task": "fail"})["jobs"][0]
+    operation = api.post("/operations", {"kind": "retry", "queue": "alpha"})["operation"]
+    before = api.get("/audit")
+    path, body = example(one, job, operation)
+    response = api.ask(one.method, f"/api/v1{path}", read_only=True, json=body)
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert api.get("/audit") == before
+
+
+VERBS = {
+    "stop": {"operator", "admin"},
+    "pause": {"operator", "admin"},
+    "resume": {"operator", "admin"},
+    "stack": {"operator", "admin"},
+    "kill": {"admin"},
+}
+
+
+@pytest.mark.parametrize("who", ["viewer", "operator", "admin", "admin, read only"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_thing_that_workers_are_told_needs_its_right(api: Api, verb: str, who: str) -> None:
     body = {"verb": verb, "targets": ["host-ab12/1"]}
-    allowed = verb != "kill"
-    expected = (404, "unknown-worker") if allowed else (403, "forbidden")
-    assert api.refusal("POST", "/workers/tell", body, "operator") == expected
-    assert api.refusal("POST", "/workers/tell", body, "viewer") == (403, "forbidden")
+    role, _, limit = who.partition(", ")
+    response = api.ask("POST", "/api/v1/workers/tell", role, read_only=bool(limit), json=body)
+    expected = (404, "unknown-worker") if who in VERBS[verb] else (403, "forbidden")
+    assert (response.status_code, response.json()["code"]) == expected
+
+
+def test_a_stack_is_for_those_who_may_both_inspect_and_act(api: Api) -> None:
+    job = api.post("/jobs", {"task": "fail"})["jobs"][0]
+    path = f"/api/v1/jobs/{job}/stack"
+    for who, missing in (("act", "inspect"), ("inspect", "act")):
+        response = api.ask("POST", path, f"viewer+{who}", json={"queue": "alpha"})
+        assert response.status_code == 403
+        assert f"“{missing}”" in response.json()["detail"]
+    assert api.refusal("POST", path.removeprefix("/api/v1"), who="viewer+act+inspect") == (409, "wrong-state")
 
 
 @pytest.mark.parametrize("one", [one for one in ENDPOINTS if one.method == "POST"], ids=lambda one: one.path)
@@ -76,3 +117,27 @@ def test_a_viewer_sees_no_arguments_results_errors_or_lines(api: Api) -> None:
 def test_the_metrics_are_for_those_who_may_look(api: Api) -> None:
     assert api.ask("GET", "/metrics", "viewer").status_code == 200
     assert api.ask("GET", "/metrics", "").status_code in {303, 401}
+
+
+def test_the_metrics_tell_of_those_queues_alone_that_one_may_look_at(api: Api) -> None:
+    for queue in ("alpha", "beta"):
+        api.post("/jobs", {"task": "fail", "queue": queue})
+    limited = api.ask("GET", "/metrics", "viewer@beta").text
+    assert 'queue="beta"' in limited
+    assert "alpha" not in limited
+    assert "conveyor_control_commands_total" not in limited, "acts are not counted by queue"
+    whole = api.ask("GET", "/metrics", "viewer").text
+    assert 'queue="alpha"' in whole
+    assert "conveyor_control_commands_total" in whole
+
+
+def test_the_audit_trail_tells_of_those_queues_alone_that_one_may_inspect(api: Api) -> None:
+    for queue in ("alpha", "beta"):
+        api.post("/jobs", {"task": "fail", "queue": queue})
+    beta = [one["queue"] for one in api.get("/audit", "operator@beta", queue="beta")["acts"]]
+    assert beta == ["beta"]
+    assert api.refusal("GET", "/audit", who="operator@beta") == (403, "forbidden")
+    assert {one["queue"] for one in api.get("/audit", "operator-alpha")["acts"]} == {"beta"}
+    assert {one["queue"] for one in api.get("/audit", "operator")["acts"]} == {"alpha", "beta"}
+    assert api.get("/audit", "operator-alpha", queue="beta")["acts"]
+    assert api.refusal("GET", "/audit?queue=alpha", who="operator-alpha") == (403, "forbidden")

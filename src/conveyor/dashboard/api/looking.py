@@ -26,7 +26,7 @@ def _audit(asked: Asked) -> answers.Audit:
     rows = [
         answers.made(answers.AuditLine, one.act, id=one.id, at=one.at)
         for one in found
-        if asked.queue in {"", one.act.queue}
+        if asked.queue in {"", one.act.queue} and asked.may("inspect", one.act.queue)
     ]
     return answers.Audit(rows, cursor_of(found[-1].id) if len(found) == asked.query.count else "")
 

@@ -138,7 +138,8 @@ def _acting(
 
 
 def _stack(asked: Asked) -> answers.Order:
-    queue, job = _found(asked, "inspect")
+    queue, job = _found(asked, "act")
+    access = asked.allowed("inspect", queue)
     running = workers.running_job(asked.desk.snapshot().consumers, job)
     story: JobStory | None = asked.desk.ask(stories.story(queue, job))
     if story is None:
@@ -146,8 +147,7 @@ def _stack(asked: Asked) -> answers.Order:
     name = running.name if running is not None else story.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
-    access = asked.allowed("inspect", queue)
-    told = asked.actions(access).tell_workers("stack", [name], asked.body.reason)
+    told = asked.actions(access).tell_workers("stack", [name], asked.body.reason, jobs={name: job})
     return answers.Order(told.id, list(told.targets), told.recorded)
 
 
@@ -192,7 +192,7 @@ ENDPOINTS = (
             "POST",
             f"{_ONE}/stack",
             "Ask where the code of a running job is",
-            "inspect",
+            "act",
             _stack,
             answers.Order,
         ),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked
 
-_RIGHTS: dict[str, Right] = {"kill": "kill", "stack": "inspect"}
+#: What a verb needs; a stack is an order to a worker, and shows what its code is at.
+_RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect", "act")}
 
 
 def _list(asked: Asked) -> answers.Workers:
@@ -52,7 +53,7 @@ def _seen(asked: Asked, report: ConsumerReport) -> ConsumerReport:
 
 def _tell(asked: Asked) -> answers.Order:
     verb, targets = asked.body.verb, list(dict.fromkeys(asked.body.targets))
-    access = asked.allowed(_RIGHTS.get(verb, "act"))
+    *_, access = [asked.allowed(right) for right in _RIGHTS.get(verb, ("act",))]
     reports = asked.desk.snapshot().consumers
     if not all(questions.find(reports, name) for name in targets):
         reports = asked.desk.sampler.sample().consumers
