@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 from conveyor import Queue
 from conveyor.store import connect
 
-from .kit import SUPPORT, Command, Dashboard, environment
+from .kit import OTHER_NAME, SUPPORT, Command, Dashboard, environment
 from .window import Window
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
 )
 _numbers = itertools.count(1)
 

@@ -1,12 +1,10 @@
-"""Updates are paused all at once, and the tabs of one browser share one stream."""
+"""Updates are paused all at once, in all tabs."""
 
 from __future__ import annotations
 
-import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -22,14 +20,6 @@ if TYPE_CHECKING:
 #: Seconds in which three pulses would come.
 THREE_PULSES = 3.3
 WAITING = ".tiles [data-n=waiting]"
-
-
-def streams(dashboard: Dashboard) -> int:
-    """Give how many streams the page's process has open."""
-    text = httpx.get(f"{dashboard.address}/metrics").text
-    found = re.search(r"^conveyor_dashboard_streams(?:\{.*\})? (\d+)", text, re.MULTILINE)
-    assert found, text
-    return int(found[1])
 
 
 def nothing_happens(view: Window, pages: list[Page], queue: Queue, seconds: float = THREE_PULSES) -> None:
@@ -75,59 +65,3 @@ def test_pause_pauses_everything_in_all_tabs_and_over_a_reload(
     queue.put("and one more")
     for page in (first, second):
         expect(page.locator(WAITING)).to_have_text(f"{queue.qsize():,}")
-
-
-def test_ten_tabs_share_one_stream_and_still_navigate(
-    window: Callable[..., Window], queue: Queue, dashboard: Dashboard, eventually: Callable[..., Any]
-) -> None:
-    queue.put("first")
-    view = window()
-    tabs = [view.page, *(view.tab() for _ in range(9))]
-    for tab in tabs:
-        tab.goto(f"{dashboard.address}/queues/{queue.name}")
-    for tab in tabs:
-        view.is_live(tab)
-        tab.goto(dashboard.address + "/queues", timeout=5000)
-        view.is_live(tab)
-    eventually(lambda: streams(dashboard) == 1)
-    queue.put_many(range(4))
-    for tab in tabs:
-        expect(tab.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("5")
-    assert streams(dashboard) == 1
-
-    tabs.pop(0).close()  # the one that had the stream, most likely
-    queue.put("another")
-    for tab in tabs:
-        expect(tab.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("6")
-    eventually(lambda: streams(dashboard) == 1)
-
-
-def test_a_tab_that_is_hidden_for_long_lets_go(
-    window: Callable[..., Window], queue: Queue, dashboard: Dashboard, eventually: Callable[..., Any]
-) -> None:
-    queue.put("first")
-    view = window()
-    view.page.clock.install()
-    page = view.go("/queues")
-    page.clock.resume()
-    eventually(lambda: streams(dashboard) == 1)
-    hide(page, hidden=True)
-    page.clock.fast_forward(29_000)
-    assert streams(dashboard) == 1
-    page.clock.fast_forward(2_000)
-    eventually(lambda: streams(dashboard) == 0)
-    queue.put("second")
-    hide(page, hidden=False)
-    expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("2")
-    eventually(lambda: streams(dashboard) == 1)
-
-
-def hide(page: Page, *, hidden: bool) -> None:
-    """Tell a page that it is hidden, or that it is seen again."""
-    page.evaluate(
-        """(hidden) => {
-          Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
-          document.dispatchEvent(new Event('visibilitychange'));
-        }""",
-        hidden,
-    )

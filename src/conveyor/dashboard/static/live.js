@@ -1,6 +1,7 @@
-// The live channel: one stream of events for all tabs of a browser. The tab that holds the lock has the stream and
-// passes on what it hears; a tab that is hidden for long gives it up; nothing runs while updates are paused.
+// The live channel: one stream of events for all tabs of a browser. The tab that leads has the stream and passes on what
+// it hears; a tab that is hidden for long gives it up; nothing runs while updates are paused.
 import { hear, remember, remembered, root, tell } from "./bus.js";
+import { byLock, byWord } from "./leader.js";
 
 const HIDDEN_FOR = 30_000; // ms until a hidden tab lets go
 const HERE_EVERY = 10_000; // ms between two signs of life of a tab
@@ -8,14 +9,16 @@ const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
 
 const me = Math.random().toString(36).slice(2);
-const address = document.getElementById("main")?.dataset.address ?? "/";
-const shared = "locks" in navigator && "BroadcastChannel" in self;
-const channel = shared ? new BroadcastChannel(`conveyor${root}`) : null;
+const name = `conveyor${root}`;
+const channel = "BroadcastChannel" in self ? new BroadcastChannel(name) : null;
+const post = (message) => channel?.postMessage(message);
+const leader = "locks" in navigator && channel ? byLock(name, { began, ended: close }) : byWord(me, post, { began, ended: close });
+const address = () => document.getElementById("main")?.dataset.address ?? "/"; // a page may go on at another
 const tabs = new Map(); // tab -> [address, when heard of]
+const told = new Map(); // address -> what was last told of it
 let source = null;
 let watched = "";
 let polling;
-let letGo = null; // ends our time as the leader
 let hiddenSince;
 let reopening;
 
@@ -27,8 +30,9 @@ function state(name, words) {
 }
 
 function pass(name, data) {
+  if (name === "changed") told.set(data.address, data);
   take(name, data);
-  channel?.postMessage({ kind: "event", name, data });
+  post({ kind: "event", name, data });
 }
 
 function take(name, data) {
@@ -45,7 +49,7 @@ function take(name, data) {
 function addresses() {
   const limit = Date.now() - 2.5 * HERE_EVERY;
   for (const [tab, [, seen]] of tabs) if (tab !== me && seen < limit) tabs.delete(tab);
-  return [...new Set([address, ...[...tabs.values()].map(([one]) => one)])].slice(0, 30);
+  return [...new Set([address(), ...[...tabs.values()].map(([one]) => one)])].slice(0, 30);
 }
 
 function query() {
@@ -57,6 +61,7 @@ function open() {
   if (paused()) return;
   if (document.body.dataset.streams === "no") { poll(Infinity); return; }
   watched = query();
+  told.clear();
   source = new EventSource(`${root}/api/v1/events?${watched}`);
   for (const name of ["pulse", "changed", "trouble"]) {
     source.addEventListener(name, (event) => pass(name, JSON.parse(event.data)));
@@ -76,7 +81,7 @@ function close() {
 
 async function poll(until) {
   clearTimeout(polling);
-  if (!letGo && shared) return;
+  if (!leader.leads()) return;
   try {
     const reply = await fetch(`${root}/api/v1/snapshot?${query()}`, { cache: "no-store" });
     const body = await reply.json();
@@ -87,44 +92,61 @@ async function poll(until) {
   } catch {
     pass("channel", { state: "reconnecting", words: "reconnecting" });
   }
+  if (!leader.leads() || paused()) return;
   if (Date.now() > until) open();
   else polling = setTimeout(() => poll(until), POLL_EVERY);
 }
 
 function reopenIfNeeded() {
   clearTimeout(reopening);
-  reopening = setTimeout(() => { if (letGo && source && query() !== watched) open(); }, 300);
+  reopening = setTimeout(() => { if (leader.leads() && source && query() !== watched) open(); }, 300);
 }
 
-function lead() {
-  if (!shared) { letGo = close; open(); return; }
-  if (letGo) return;
-  navigator.locks.request(`conveyor${root}`, () => new Promise((done) => {
-    letGo = () => { close(); letGo = null; done(); };
-    channel.postMessage({ kind: "who" });
-    open();
-  })).catch(() => {});
+function began() {
+  post({ kind: "who" });
+  open();
 }
 
 function here() {
-  tabs.set(me, [address, Date.now()]);
-  channel?.postMessage({ kind: "here", tab: me, address });
+  tabs.set(me, [address(), Date.now()]);
+  post({ kind: "here", tab: me, address: address() });
+}
+
+function onHere({ tab, address: one }) {
+  tabs.set(tab, [one, Date.now()]);
+  reopenIfNeeded();
+  // The page of a tab may be older than what was told of it, and nothing is told twice.
+  if (leader.leads() && told.has(one)) post({ kind: "event", name: "changed", data: told.get(one) });
 }
 
 function onMessage({ data }) {
   if (data.kind === "event") take(data.name, data.data);
+  else if (data.kind === "lead") leader.take(data);
   else if (data.kind === "who") here();
-  else if (data.kind === "here") { tabs.set(data.tab, [data.address, Date.now()]); reopenIfNeeded(); }
+  else if (data.kind === "here") onHere(data);
   else if (data.kind === "gone") { tabs.delete(data.tab); reopenIfNeeded(); }
+}
+
+function onMorphed() {
+  if (tabs.get(me)?.[0] === address()) return;
+  here();
+  reopenIfNeeded();
+}
+
+function go() {
+  post({ kind: "gone", tab: me });
+  leader.leave();
 }
 
 function onVisible() {
   clearTimeout(hiddenSince);
-  if (!document.hidden) { here(); lead(); if (letGo && !source) open(); return; }
-  hiddenSince = setTimeout(() => {
-    channel?.postMessage({ kind: "gone", tab: me });
-    letGo?.();
-  }, HIDDEN_FOR);
+  if (document.hidden) {
+    leader.withdraw();
+    hiddenSince = setTimeout(go, HIDDEN_FOR);
+  } else {
+    here();
+    leader.seek();
+  }
 }
 
 export function setPaused(yes) {
@@ -136,7 +158,7 @@ function applyPause() {
   const button = document.getElementById("pause");
   button.setAttribute("aria-pressed", String(paused()));
   button.querySelector("use").setAttribute("href", paused() ? "#i-play" : "#i-pause");
-  if (paused()) { close(); state("paused", "paused"); } else { state("reconnecting", "connecting"); if (letGo) open(); tell("resumed"); }
+  if (paused()) { close(); state("paused", "paused"); } else { state("reconnecting", "connecting"); if (leader.leads()) open(); tell("resumed"); }
 }
 
 export function startLive() {
@@ -144,12 +166,13 @@ export function startLive() {
   addEventListener("storage", (event) => { if (event.key === `conveyor-${pausedName}`) applyPause(); });
   channel?.addEventListener("message", onMessage);
   document.addEventListener("visibilitychange", onVisible);
-  addEventListener("pagehide", () => { channel?.postMessage({ kind: "gone", tab: me }); close(); });
-  addEventListener("pageshow", (event) => { if (event.persisted) { here(); if (letGo) open(); } });
+  addEventListener("pagehide", go);
+  addEventListener("pageshow", (event) => { if (event.persisted) onVisible(); });
+  hear("morphed", onMorphed);
   setInterval(() => { if (!document.hidden) here(); }, HERE_EVERY);
   here();
   if (paused()) applyPause();
-  if (!document.hidden) lead();
+  if (!document.hidden) leader.seek();
 }
 
 export { hear, paused };

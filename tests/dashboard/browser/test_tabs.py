@@ -1,0 +1,156 @@
+"""The tabs of one browser share one stream, and those that nobody looks at hold none."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from .kit import OTHER_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page, Request
+
+    from conveyor import Queue
+
+    from .kit import Dashboard
+    from .window import Window
+
+
+def streams(dashboard: Dashboard) -> int:
+    """Give how many streams the page's process has open."""
+    text = httpx.get(f"{dashboard.address}/metrics").text
+    found = re.search(r"^conveyor_dashboard_streams(?:\{.*\})? (\d+)", text, re.MULTILINE)
+    assert found, text
+    return int(found[1])
+
+
+@pytest.fixture(params=["localhost", OTHER_NAME])
+def at(request: pytest.FixtureRequest, serve: Callable[..., Dashboard]) -> tuple[Dashboard, str]:
+    """Give a page's process and its address: with the browser's locks, and by a name where it has none."""
+    own = serve("--allow-host", OTHER_NAME)
+    return own, f"http://{request.param}:{own.port}"
+
+
+class Tabs:
+    """Tabs of one browser, all on the page of one queue or on the list of queues."""
+
+    def __init__(self, view: Window, queue: Queue, count: int) -> None:
+        self.view = view
+        self.queue = queue
+        view.forgiven.append("Cross-Origin-Opener-Policy header has been ignored")
+        self.asked: list[Page] = []
+        """Which tab opened a stream, the last one last."""
+        view.context.on("request", self._note)
+        self.all = [view.page, *(view.tab() for _ in range(count - 1))]
+        for tab in self.all:
+            tab.goto(f"{view.address}/queues/{queue.name}")
+
+    def _note(self, request: Request) -> None:
+        if "/api/v1/events" in request.url:
+            self.asked.append(request.frame.page)
+
+    @property
+    def leader(self) -> Page:
+        """The tab with the stream."""
+        return self.asked[-1]
+
+    def see(self, waiting: int) -> None:
+        """Wait until every tab shows how many jobs wait."""
+        for tab in self.all:
+            number = tab.locator(f"[data-queue={self.queue.name}] [data-n=waiting]").first
+            expect(number).to_have_text(str(waiting))
+
+
+def test_ten_tabs_share_one_stream_and_still_navigate(
+    window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
+) -> None:
+    dashboard, address = at
+    queue.put("first")
+    view = window(address=address)
+    tabs = Tabs(view, queue, 10)
+    assert view.page.evaluate("'locks' in navigator") is (OTHER_NAME not in address)
+    for tab in tabs.all:
+        view.is_live(tab)
+        tab.goto(address + "/queues", timeout=10_000)
+        view.is_live(tab)
+    eventually(lambda: streams(dashboard) == 1)
+    queue.put_many(range(4))
+    tabs.see(5)
+    assert streams(dashboard) == 1
+
+    for count in (6, 7):
+        leader = tabs.leader
+        tabs.all.remove(leader)
+        leader.close()
+        queue.put("another")
+        tabs.see(count)
+        assert tabs.leader is not leader
+        eventually(lambda: streams(dashboard) == 1)
+
+
+@pytest.mark.parametrize("at", [OTHER_NAME], indirect=True)
+def test_another_tab_takes_over_from_one_that_hangs(
+    window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
+) -> None:
+    dashboard, address = at
+    queue.put("first")
+    tabs = Tabs(window(address=address), queue, 3)
+    for tab in tabs.all:
+        tabs.view.is_live(tab)
+    eventually(lambda: streams(dashboard) == 1)
+    hangs = tabs.leader
+    hangs.evaluate("setTimeout(() => { for (;;); })")
+    tabs.all.remove(hangs)
+    eventually(lambda: tabs.leader is not hangs or tabs.all[0].wait_for_timeout(50))
+    queue.put("second")
+    tabs.see(2)
+    hangs.close()
+    eventually(lambda: streams(dashboard) == 1)
+
+
+def test_tabs_that_are_hidden_hold_no_stream(
+    window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
+) -> None:
+    dashboard, address = at
+    queue.put("first")
+    view = window(address=address)
+    view.context.clock.install()
+    tabs = Tabs(view, queue, 3)
+    for tab in tabs.all:
+        tab.clock.resume()
+        view.is_live(tab)
+    eventually(lambda: streams(dashboard) == 1)
+    for tab in tabs.all:
+        hide(tab, hidden=True)
+    tabs.all[0].clock.fast_forward(29_000)
+    assert streams(dashboard) == 1
+    for tab in tabs.all:
+        tab.clock.fast_forward(31_000)
+    eventually(lambda: streams(dashboard) == 0)
+
+    queue.put("second")
+    hide(tabs.all[-1], hidden=False)
+    expect(tabs.all[-1].locator("[data-n=waiting]").first).to_have_text("2")
+    assert tabs.leader is tabs.all[-1]
+    eventually(lambda: streams(dashboard) == 1)
+    for tab in tabs.all:
+        hide(tab, hidden=False)
+    tabs.see(2)
+    eventually(lambda: streams(dashboard) == 1)
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    """Tell a page that it is hidden, or that it is seen again."""
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+          document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        hidden,
+    )
