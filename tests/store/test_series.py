@@ -73,7 +73,7 @@ def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(
     keep(
         lane,
         "minute:101",
-        all="b=7 s=4 f=1 t=1 c=1 l=2 r=3 R=1400000 R2=7 W=1 W19=1",
+        all="b=7 s=4 f=1 t=1 c=1 l=2 r=3 d=1 R=1400000 R2=7 W=1 W19=1",
         depth="5",
         oldest="1500",
     )
@@ -82,7 +82,7 @@ def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(
     assert points[0] == questions.Point(6000.0)
     found = points[1]
     assert (found.started, found.succeeded, found.failed, found.timeout) == (7, 4, 2, 1)
-    assert (found.cancelled, found.lost, found.retried) == (1, 2, 3)
+    assert (found.cancelled, found.lost, found.retried, found.died) == (1, 2, 3, 1)
     assert (found.depth, found.oldest, found.running) == (5, 1.5, 0)
     assert found.run_p50 is not None
     assert 0.1 < found.run_p50 < 0.25

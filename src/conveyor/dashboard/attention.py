@@ -28,8 +28,10 @@ SILENT_AFTER = 12.0
 SILENT_FOR = 600.0
 #: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.
 REPORT_KEEP = plain.REPORT_KEEP + 2.0
-#: Minutes that are compared with the rest of the hour, failures that are worth a word, and how many times more.
-RECENT, WORTH_A_WORD, TIMES_MORE = 10, 5, 3
+#: Minutes that are compared with the rest of the hour, and how many times more is worth a word.
+RECENT, TIMES_MORE = 10, 3
+#: Failures, and runs that are tried again, of which fewer are not worth a word.
+LEAST_FAILED, LEAST_RETRIED = 5, 20
 
 
 class Concern(NamedTuple):
@@ -57,7 +59,7 @@ class Told(NamedTuple):
 
 def concerns(snapshot: Snapshot, told: Told) -> list[Concern]:
     """Give what needs somebody, the worst first."""
-    found = [*_of_server(told.memory), *_of_consumers(snapshot, told.heard), *_of_failures(told.minutes)]
+    found = [*_of_server(told.memory), *_of_consumers(snapshot, told.heard), *_of_minutes(told.minutes)]
     is_complete = _is_complete(snapshot, told.heard)
     for name, count in snapshot.queues.items():
         found += _of_queue(name, count, len(snapshot.workers_of(name)))
@@ -144,18 +146,32 @@ def _is_silent(age: float, report: ConsumerReport | None) -> bool:
     return SILENT_AFTER < age < (SILENT_FOR if report is None else REPORT_KEEP)
 
 
-def _of_failures(minutes: Sequence[Point]) -> Iterator[Concern]:
-    """Compare the failures of the last minutes with as many minutes of the hour before, on average."""
-    bad = [point.failed + point.lost for point in minutes]
-    recent, before = sum(bad[-RECENT:]), bad[:-RECENT]
-    usual = RECENT * sum(before) / len(before) if before else 0.0
-    if recent >= WORTH_A_WORD and recent > TIMES_MORE * usual:
+def _of_minutes(minutes: Sequence[Point]) -> Iterator[Concern]:
+    if _is_spike([point.failed + point.lost for point in minutes], LEAST_FAILED):
         yield Concern(
-            "warn",
-            "more jobs fail than in the hour before",
+            *("warn", "more jobs fail than in the hour before"),
             "look which fail alike, and where; pause the queue if need be",
             "/failures",
         )
+    if _is_spike([point.retried for point in minutes], LEAST_RETRIED):
+        yield Concern(
+            *("warn", "more runs are tried again than in the hour before"),
+            "something that they need may be away; pause the queue until it is back",
+            "/queues",
+        )
+    if any(point.died for point in minutes[-RECENT:]):
+        yield Concern(
+            *("warn", f"workers died at their jobs in the last {RECENT} minutes"),
+            "often for lack of memory; their jobs went back, or are dead if they ended three workers",
+            "/workers",
+        )
+
+
+def _is_spike(minutes: Sequence[int], least: int) -> bool:
+    """Compare the last minutes with as many minutes of the hour before, on average."""
+    recent, before = sum(minutes[-RECENT:]), minutes[:-RECENT]
+    usual = RECENT * sum(before) / len(before) if before else 0.0
+    return recent >= least and recent > TIMES_MORE * usual
 
 
 def _of_server(memory: Mapping[str, str]) -> Iterator[Concern]:

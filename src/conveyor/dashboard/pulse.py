@@ -22,6 +22,8 @@ class QueuePulse(msgspec.Struct, frozen=True):
     """One queue's numbers."""
 
     waiting: int
+    delayed: int
+    """Those that wait and are not due yet."""
     running: int
     dead: int
     blocked: int
@@ -44,12 +46,17 @@ class Pulse(msgspec.Struct, frozen=True):
     interval: float
     """Seconds until the next one."""
     waiting: int
+    delayed: int
+    oldest: float | None
+    """When the job was put that has waited longest of those that are due, seconds since 1970."""
     running: int
     dead: int
     workers: int
     busy: int
     rate_in: float
     rate_out: float
+    per_minute: float
+    """Jobs that end in a minute, at the rate of the last seconds."""
     queues: dict[str, QueuePulse]
 
     def only(self, may_see: Callable[[str], bool]) -> Pulse:
@@ -82,7 +89,8 @@ class Trouble(msgspec.Struct, frozen=True):
 
 def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     """Give the numbers of a snapshot."""
-    order = sorted(snapshot.queues.items(), key=lambda item: (-item[1].live, item[0]))[:MOST_QUEUES]
+    by_rank = sorted(snapshot.queues, key=lambda name: (-snapshot.queues[name].live, name))
+    order = list(dict.fromkeys((*snapshot.busiest.few, *snapshot.busiest.many, *by_rank)))[:MOST_QUEUES]
     workers = snapshot.workers()
     rates = list(snapshot.rates.values())
     counts = list(snapshot.queues.values())
@@ -90,13 +98,16 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
         at=round(snapshot.at, 3),
         interval=interval,
         waiting=sum(count.waiting for count in counts),
+        delayed=sum(count.delayed for count in counts),
+        oldest=snapshot.oldest,
         running=sum(count.leased for count in counts),
         dead=sum(count.dead for count in counts),
         workers=len(workers),
         busy=sum(worker.state == "busy" for worker in workers),
         rate_in=round(sum(rate.accepted for rate in rates), 2),
         rate_out=round(sum(rate.ended for rate in rates), 2),
-        queues={name: queue_pulse(snapshot, name) for name, _ in order},
+        per_minute=round(60 * sum(rate.ended for rate in rates), 1),
+        queues={name: queue_pulse(snapshot, name) for name in order},
     )
 
 
@@ -107,6 +118,7 @@ def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
     workers = snapshot.workers_of(name)
     return QueuePulse(
         waiting=count.waiting,
+        delayed=count.delayed,
         running=count.leased,
         dead=count.dead,
         blocked=count.blocked,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.inspector import operations, queues, workers
-from conveyor.store import plain
+from conveyor.inspector.busiest import NOBODY, Busiest, busiest_of
+from conveyor.store import heads, plain
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
 
@@ -20,6 +21,8 @@ SHORTEST = 0.2
 #: Seconds that a rate is told of: jobs that take seconds end in bursts, and a rate from one second to the next would
 #: mostly be nothing.
 WINDOW = 6.0
+#: Queues of which one sample asks since when the job at the head waits; where there are more they take turns.
+MOST_HEADS = 20
 
 
 class Rate(NamedTuple):
@@ -27,6 +30,15 @@ class Rate(NamedTuple):
 
     accepted: float = 0.0
     ended: float = 0.0
+
+
+class Head(NamedTuple):
+    """The job at the head of a queue."""
+
+    put_at: float | None
+    """Seconds since 1970 by its producer's clock; None where it is not known."""
+    seen: float
+    """When the server was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,9 @@ class Snapshot:
     """Names of consumers that are to be asked about in the next sample; some may be gone."""
     operations: Sequence[str] = ()
     """Names of the operations over many jobs that began last; some may be forgotten."""
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    """Of queues in which jobs wait that are due."""
+    busiest: Busiest = NOBODY
     past: Sequence[tuple[float, Mapping[str, Count]]] = ()
     """Moments and counts of the samples before, as far back as rates are told of."""
 
@@ -51,6 +66,11 @@ class Snapshot:
     def is_partial(self) -> bool:
         """Whether there is a queue that was not counted yet."""
         return any(name not in self.queues for name in self.names)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the job was put that has waited longest, seconds since 1970; None where none waits that is due."""
+        return min((head.put_at for head in self.heads.values() if head.put_at is not None), default=None)
 
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
@@ -76,6 +96,7 @@ class Sample(NamedTuple):
     consumers: list[str]
     reports: list[ConsumerReport]
     operations: list[str]
+    heads: Mapping[str, float | None] = {}
 
 
 def question(before: Snapshot) -> Query[Sample]:
@@ -90,6 +111,7 @@ def question(before: Snapshot) -> Query[Sample]:
         workers.consumers(),
         workers.reports(before.on_list),
         operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
+        heads.oldest(_heads_due(before)),
     ]
     asked = together(parts)
     return Query(asked.commands, lambda answers: Sample(*asked.read(answers)))
@@ -104,8 +126,35 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         name: _rate(name, count, sample.at, past) or before.rates.get(name, Rate())
         for name, count in counts.items()
     }
+    seen = {name: Head(at, sample.at) for name, at in sample.heads.items()}
+    waiting = {
+        name: head for name, head in {**before.heads, **seen}.items() if name in counts and counts[name].ready
+    }
     order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
-    return Snapshot(sample.at, counts, order, rates, sample.names, sample.consumers, sample.operations, past)
+    return Snapshot(
+        sample.at,
+        counts,
+        order,
+        rates,
+        sample.names,
+        sample.consumers,
+        sample.operations,
+        waiting,
+        busiest_of({name: _at_hand(count, rates[name]) for name, count in counts.items()}, before.busiest),
+        past,
+    )
+
+
+def _at_hand(count: Count, rate: Rate) -> float:
+    """Give how many jobs a queue has at hand; a part of one where it is only between two jobs."""
+    return count.live or 0.5 * (rate.accepted > 0 or rate.ended > 0)
+
+
+def _heads_due(before: Snapshot) -> list[str]:
+    """Give the queues whose heads are asked for next: of those in which jobs wait the ones asked longest ago."""
+    waiting = [name for name in before.names if name not in before.queues or before.queues[name].ready]
+    unseen = Head(None, 0.0)
+    return sorted(waiting, key=lambda name: before.heads.get(name, unseen).seen)[:MOST_HEADS]
 
 
 def is_complete(sample: Sample, before: Snapshot) -> bool:

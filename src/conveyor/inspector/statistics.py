@@ -67,6 +67,8 @@ class Point(NamedTuple):
     timeout: int = 0
     """Those of `failed` that were over their time limit."""
     expired: int = 0
+    died: int = 0
+    """Workers that died while they ran a job, and were not told to."""
     runs: Histogram = Histogram()
     waits: Histogram = Histogram()
 
@@ -197,6 +199,7 @@ def _point(at: float, fields: dict[str, str]) -> Point:
         running=int(fields.get("running", 0)),
         timeout=figures.timeout,
         expired=figures.expired,
+        died=figures.died,
     )
     return _with_times(point, figures.runs, figures.waits)
 
@@ -214,7 +217,7 @@ def _with_times(point: Point, runs: Histogram, waits: Histogram) -> Point:
 
 _ADDED = (
     *("succeeded", "failed", "cancelled", "lost", "retried", "started", "depth", "running", "timeout"),
-    "expired",
+    *("expired", "died"),
 )
 
 

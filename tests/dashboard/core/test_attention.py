@@ -176,6 +176,31 @@ def test_failures_are_told_of_when_there_are_three_times_as_many(
     assert said(Snapshot(AT), minutes=minutes) == ["more jobs fail than in the hour before"] * is_spike
 
 
+@pytest.mark.parametrize(
+    ("before", "recent", "is_storm"), [(0, 19, False), (0, 20, True), (100, 60, False), (100, 61, True)]
+)
+def test_runs_that_are_tried_again_are_told_of_when_there_are_three_times_as_many(
+    before: int,
+    recent: int,
+    is_storm: bool,  # noqa: FBT001
+) -> None:
+    minutes = [Point(60.0 * number) for number in range(60)]
+    minutes[20] = Point(1200.0, retried=before)
+    minutes[55] = Point(3300.0, retried=recent)
+    assert (
+        said(Snapshot(AT), minutes=minutes)
+        == ["more runs are tried again than in the hour before"] * is_storm
+    )
+
+
+def test_workers_that_died_are_told_of_for_ten_minutes() -> None:
+    minutes = [Point(60.0 * number) for number in range(60)]
+    minutes[49] = Point(2940.0, died=3)
+    assert said(Snapshot(AT), minutes=minutes) == []
+    minutes[50] = Point(3000.0, died=1)
+    assert said(Snapshot(AT), minutes=minutes) == ["workers died at their jobs in the last 10 minutes"]
+
+
 def test_paused_workers_are_a_note() -> None:
     (concern,) = concerns(Snapshot(AT, {}, [report("rack-1", [worker("rack-1/1", paused=True)])]), Told())
     assert (concern.level, concern.what) == ("note", "some workers are paused")

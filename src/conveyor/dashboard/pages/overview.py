@@ -18,23 +18,21 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
     from conveyor.inspector.snapshot import Snapshot
 
-#: Belts that are drawn; the queue table has all.
-MOST_BELTS = 6
-#: Queues in the table of this page; the page of queues has all.
-MOST_ROWS = 20
-
 
 class Overview(NamedTuple):
     """What the overview shows."""
 
     pulse: Pulse
-    belts: list[str]
-    """The queues whose belts are drawn, those with the most to do first."""
-    queues: list[str]
+    belts: Sequence[str]
+    """The queues whose belts are drawn, by name."""
+    queues: Sequence[str]
+    """Those in the table, by name; the page of queues has all."""
     more: int
     """Queues that are not in the table."""
     concerns: list[Concern]
     figures: Figures
+    failed: int
+    """Jobs that failed or were lost in the last hour."""
     sparks: Mapping[str, Sequence[int]]
     """Jobs that ended, by queue, in each of the last 30 minutes."""
 
@@ -42,12 +40,13 @@ class Overview(NamedTuple):
         """Give what the pulse does not keep current."""
         states = [(name, one.paused, one.maxsize, one.workers > 0) for name, one in self.pulse.queues.items()]
         return (
-            sorted(self.belts),
+            self.belts,
             self.queues,
             self.more,
             self.concerns,
             sorted(states),
             self.figures,
+            self.failed,
             self.sparks,
         )
 
@@ -74,11 +73,12 @@ def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
     pulse = pulse_of(snapshot, 1.0)
     return Overview(
         pulse=pulse,
-        belts=list(pulse.queues)[:MOST_BELTS],
-        queues=sorted(list(pulse.queues)[:MOST_ROWS]),
-        more=max(0, len(snapshot.queues) - MOST_ROWS),
+        belts=snapshot.busiest.few,
+        queues=snapshot.busiest.many,
+        more=len(snapshot.queues) - len(snapshot.busiest.many),
         concerns=concerns(snapshot, Told(memory, heard, hour.points)),
         figures=history,
+        failed=hour.bad,
         sparks=sparks,
     )
 

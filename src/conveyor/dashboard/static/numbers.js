@@ -1,7 +1,8 @@
 // Numbers that every pulse brings, written into the text nodes that show them.
 import { hear } from "./bus.js";
+import { show as showTime } from "./times.js";
 
-const RATES = new Set(["rate_in", "rate_out"]);
+const RATES = new Set(["rate_in", "rate_out", "per_minute"]);
 
 export function written(name, value) {
   if (RATES.has(name)) {
@@ -17,11 +18,24 @@ export function put(element, text) {
   } else element.textContent = text;
 }
 
+// A moment since when something is so; the element of the time keeps it current.
+function putSince(element, at) {
+  const shown = element.querySelector("time");
+  if (!at) { put(element, "–"); return; }
+  const time = shown ?? document.createElement("time");
+  time.dateTime = new Date(at * 1000).toISOString();
+  time.dataset.time = "for";
+  time.title = new Date(at * 1000).toISOString().slice(0, 19).replace("T", " ") + " UTC";
+  if (!shown) element.replaceChildren(time);
+  showTime(time);
+}
+
 function show(pulse) {
   for (const element of document.querySelectorAll("[data-total]")) {
     const name = element.dataset.total;
     if (name in pulse) put(element, written(name, pulse[name]));
   }
+  for (const element of document.querySelectorAll("[data-total-since]")) putSince(element, pulse[element.dataset.totalSince]);
   for (const row of document.querySelectorAll("[data-queue]")) {
     const numbers = pulse.queues[row.dataset.queue];
     if (!numbers) continue;

@@ -18,7 +18,7 @@ export function now() {
   return Date.now() / 1000 + skew;
 }
 
-function show(element) {
+export function show(element) {
   const at = Date.parse(element.dateTime) / 1000;
   const kind = element.dataset.time;
   let text;
