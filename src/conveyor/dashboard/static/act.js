@@ -4,7 +4,8 @@ import { root } from "./bus.js";
 import { refresh } from "./part.js";
 import { toast } from "./shell.js";
 
-const ANSWER_EVERY = 300; // ms
+const SOON = 300; // ms to the next look for an answer; each look in vain doubles that
+const SELDOM = 8_000; // ms at most
 const NO_ANSWER = 10_000; // ms without a first answer
 const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
 const WORDS = { expired: "too late" };
@@ -69,29 +70,37 @@ function targetWords(targets) {
     `${name}: ${WORDS[one.state] ?? one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" ? "job " : ""}${one.detail})` : ""}`).join("; ");
 }
 
+const waits = (known) => Object.values(known).some((one) => one.state === "requested");
+const isOver = (known) => !Object.values(known).some((one) => one.state === "requested" || one.state === "acknowledged");
+
+function giveUp(known) {
+  for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no answer in 10 s" };
+}
+
 // Follows an order to workers: requested, acknowledged, done, or no answer.
 export async function follow(order, targets, title, onDone) {
   const box = toast(`${title}: requested`, "", 0);
   const began = Date.now();
   let known = Object.fromEntries(targets.map((name) => [name, { state: "requested" }]));
-  while (Date.now() - began < LONGEST) {
-    await new Promise((done) => { setTimeout(done, ANSWER_EVERY); });
+  let pause = SOON;
+  let silent = false;
+  while (!silent && !isOver(known) && Date.now() - began < LONGEST) {
+    await new Promise((done) => { setTimeout(done, pause); });
     const { ok, data } = await call(`/api/v1/orders/${order}`, "GET");
     if (ok) for (const one of data.answers) known = { ...known, [one.target]: one };
-    const states = Object.values(known).map((one) => one.state);
-    const silent = states.includes("requested") && Date.now() - began > NO_ANSWER;
-    if (silent) {
-      for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no answer in 10 s" };
-    }
+    const left = began + NO_ANSWER - Date.now();
+    silent = waits(known) && left <= 0;
+    if (silent) giveUp(known);
+    pause = Math.min(2 * pause, SELDOM, waits(known) ? Math.max(SOON, left) : SELDOM);
     const text = `${title}. ${targetWords(known)}`;
-    if (box.textContent !== text) { box.textContent = text; refresh(true); }
-    if (!states.some((state) => state === "requested" || state === "acknowledged") || silent) {
-      box.classList.add(silent || states.some((state) => NOTHING.has(state)) ? "wrong" : "good");
-      break;
-    }
+    if (box.textContent !== text) { box.textContent = text; pause = SOON; refresh(true); }
   }
+  const late = !silent && !isOver(known);
+  if (late) box.textContent += ". No last word in 10 min: the job may be long, or the consumer away";
+  const wrong = silent || late || Object.values(known).some((one) => NOTHING.has(one.state));
+  box.classList.add(wrong ? "wrong" : "good");
   onDone?.(known);
-  setTimeout(() => box.remove(), 8000);
+  setTimeout(() => box.remove(), late ? 60_000 : 8000);
   refresh(true);
 }
 

@@ -1,0 +1,56 @@
+"""How the page follows what workers were told, while the answer is long in coming."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from browser_tasks import hold
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+    from .window import Window
+
+#: Milliseconds that the page's clock is put forward at once: less than the page waits at its longest.
+STRIDE = 4_000
+MINUTE = 60_000
+
+
+def test_an_answer_that_is_long_in_coming_is_asked_for_less_and_less_and_not_for_ever(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name)
+    job = queue.submit(hold, str(path))
+    view = window()
+    view.page.clock.install()
+    page = view.go("/workers")
+    asked: list[str] = []
+    page.on(
+        "requestfinished", lambda request: asked.append(request.url) if "/orders/" in request.url else None
+    )
+
+    def later(milliseconds: int) -> int:
+        """Put the page's clock forward, and give how often it asked."""
+        before = len(asked)
+        for _ in range(milliseconds // STRIDE):
+            page.clock.run_for(STRIDE)
+            page.evaluate("fetch(document.body.dataset.root + '/healthz')")  # by then an answer is there, too
+        return len(asked) - before
+
+    expect(page.locator("tr[data-row]")).to_contain_text("busy")
+    page.locator("tr[data-row]").get_by_role("button", name="Stop").click()
+    view.say_yes("enough for today")
+    expect(page.locator(".toast")).to_contain_text("acknowledged")
+    assert later(20_000) <= 10
+    assert 10 <= later(5 * MINUTE) <= 60
+    expect(page.locator(".toast")).to_contain_text("acknowledged")
+    later(5 * MINUTE)
+    expect(page.locator(".toast.wrong")).to_contain_text("No last word in 10 min")
+    assert later(MINUTE) == 0
+    expect(page.locator(".toast")).to_have_count(0)
+    path.touch()
+    assert job.result(20) == "let go"
