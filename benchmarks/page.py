@@ -21,7 +21,7 @@ from conveyor.store import plain
 from conveyor.store.command import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from conveyor.store import Client
 
@@ -39,6 +39,7 @@ PAGES = (
     "/jobs?queue=busy&state=finished",
     "/jobs?queue=busy&state=dead",
     "/workers",
+    "/workers/host0-c000/0",
     "/failures",
     "/enqueue?task=sleep",
     "/operations",
@@ -50,18 +51,19 @@ PAGES = (
 def measure(client: Client) -> list[Row]:
     """Seed, serve, look, and watch."""
     _seed(client)
-    with _crews(client):
+    with _crews(client), _telling(client) as job:
+        pages = (*PAGES, job)
         client.run(Command(("CONFIG", "SET", "slowlog-log-slower-than", COMMAND_LIMIT * 1000)))
         client.run(Command(("SLOWLOG", "RESET")))
         with turns.counting(client.url.removeprefix("unix://")) as (url, count), _served(url) as address:
-            times, sizes = _pages(address)
+            times, sizes = _pages(address, pages)
             quiet = _rate(count, 5)
-            with watching(address, PAGES, VIEWERS):
+            with watching(address, pages, VIEWERS):
                 time.sleep(3)
                 watched = _rate(count, 20)
             slow = client.run(Command(("SLOWLOG", "GET", 20)))
         with _served(client.url) as address:
-            alone, beside = _throughput(client, address)
+            alone, beside = _throughput(client, address, pages)
     slowest, largest = max(times, key=times.__getitem__), max(sizes, key=sizes.__getitem__)
     own = [entry for entry in slow if entry[3][0].upper() not in {b"CONFIG", b"SLOWLOG"}]
     return [
@@ -69,7 +71,7 @@ def measure(client: Client) -> list[Row]:
         Row("largest page, KB", f"{sizes[largest] / 1000:.1f}", largest, f"<= {SIZE_LIMIT}"),
         Row(f"commands over {COMMAND_LIMIT} ms", str(len(own)), _words(own), "0"),
         Row("round trips/s, no viewer", f"{quiet:.2f}", "", "0"),
-        Row(f"round trips/s, {VIEWERS} viewers", f"{watched:.2f}", f"of {len(PAGES)} pages", "<= 1"),
+        Row(f"round trips/s, {VIEWERS} viewers", f"{watched:.2f}", f"of {len(pages)} pages", "<= 1"),
         Row(
             "throughput lost while they watch",
             f"{100 * (1 - beside / alone):.1f} %",
@@ -117,6 +119,18 @@ def _crews(client: Client) -> Iterator[None]:
         thread.join()
 
 
+@contextlib.contextmanager
+def _telling(client: Client) -> Iterator[str]:
+    """Have a job run that logs all the while; gives the address of its page."""
+    with place.consumer(client, "telling"):
+        job = Queue("telling", store=client).submit(tasks.tell, 3600.0)
+        place.until(lambda: job.status() == "running")
+        try:
+            yield f"/queues/telling/jobs/{job.id}"
+        finally:
+            job.cancel()
+
+
 def _report(number: int, done: int) -> list[Command]:
     name = f"host{number % 5}-c{number:03}"
     workers = [
@@ -147,13 +161,13 @@ def _served(url: str) -> Iterator[str]:
         process.wait()
 
 
-def _pages(address: str) -> tuple[dict[str, float], dict[str, int]]:
+def _pages(address: str, pages: Sequence[str]) -> tuple[dict[str, float], dict[str, int]]:
     """Give the slowest of some looks at each page, none from memory, and its bytes."""
     times: dict[str, float] = {}
     sizes: dict[str, int] = {}
     urllib.request.urlopen(address + "/healthz").read()
     for look in range(LOOKS):
-        for page in PAGES:
+        for page in pages:
             fresh = f"{page}{'&' if '?' in page else '?'}look={look}"
             start = time.perf_counter()
             body = urllib.request.urlopen(address + fresh).read()
@@ -170,7 +184,7 @@ def _rate(count: turns.Turns, seconds: float) -> float:
     return (count.count - before) / seconds
 
 
-def _throughput(client: Client, address: str) -> tuple[float, float]:
+def _throughput(client: Client, address: str, pages: Sequence[str]) -> tuple[float, float]:
     """Give the drain of one worker without viewers and with them, taken in turn.
 
     The best of four each: what else a machine does can only make a drain slower.
@@ -178,7 +192,7 @@ def _throughput(client: Client, address: str) -> tuple[float, float]:
     rates: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(8):
         watched = bool(turn % 2)
-        with watching(address, PAGES, VIEWERS) if watched else contextlib.nullcontext():
+        with watching(address, pages, VIEWERS) if watched else contextlib.nullcontext():
             time.sleep(2)
             rates[watched].append(_drain(client, f"drain_{turn}"))
     return max(rates[False]), max(rates[True])

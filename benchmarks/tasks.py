@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from conveyor import current_job
+
 
 def echo(number: int) -> int:
     """Give the number back: the smallest job there is."""
@@ -27,3 +29,12 @@ def refuse(number: int) -> None:
     """Fail, each in its own words."""
     message = f"number {number} is refused"
     raise ValueError(message)
+
+
+def tell(seconds: float) -> None:
+    """Log a line ten times a second."""
+    job = current_job()
+    for number in range(int(10 * seconds)):
+        job.check()
+        job.log(f"line {number}")
+        time.sleep(0.1)

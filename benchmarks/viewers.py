@@ -1,4 +1,7 @@
-"""People who look at the page: each with a stream open, fetching what has changed. In a process of their own."""
+"""People who look at the page: each with a stream open, fetching what has changed; who looks at a job follows its log.
+
+In a process of their own.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def watching(address: str, pages: Sequence[str], viewers: int) -> Iterator[None]
 
 
 async def _look(host: str, port: int, page: str) -> None:
-    version = ""
+    version = line_id = ""
     while True:
         reader, writer = await asyncio.open_connection(host, port)
         quoted = urllib.parse.quote(page, safe="")
@@ -39,15 +42,24 @@ async def _look(host: str, port: int, page: str) -> None:
             if news["version"] != version:
                 version = news["version"]
                 await _fetch(host, port, page)
+                line_id = await _follow(host, port, page, line_id) if "/jobs/" in page else ""
         writer.close()
 
 
-async def _fetch(host: str, port: int, page: str) -> None:
+async def _follow(host: str, port: int, page: str, after: str) -> str:
+    """Fetch the lines of a job's log after one, and give the id of the last."""
+    _, _, queue, _, job = page.split("/")
+    answer = await _fetch(host, port, f"/api/v1/jobs/{job}/log?queue={queue}&after={after}")
+    return str(json.loads(answer.partition(b"\r\n\r\n")[2])["next"])
+
+
+async def _fetch(host: str, port: int, page: str) -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
     head = f"GET {page} HTTP/1.1\r\nHost: localhost\r\nConveyor-Part: main\r\nConnection: close\r\n\r\n"
     writer.write(head.encode())
-    await reader.read()
+    answer = await reader.read()
     writer.close()
+    return answer
 
 
 async def _all(address: str, viewers: int, pages: Sequence[str]) -> None:
