@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from playwright.sync_api import Page
+
     from conveyor import Queue
 
     from .window import Window
@@ -190,3 +192,36 @@ def test_single_keys_leave_fields_alone_and_can_be_switched_off(
     view.is_live()
     typist.press("?")
     expect(dialog).to_be_hidden()
+
+
+def test_the_menu_of_a_narrow_page_opens_by_keys(window: Callable[..., Window]) -> None:
+    view = window(viewport={"width": 390, "height": 844})
+    page = view.go()
+    typist = Typist(page)
+    menu = page.get_by_role("button", name="Menu")
+    typist.tab_to(menu)
+    assert "expanded=False" in told_of(page, "Menu")
+    typist.press("Enter")
+    assert "expanded=True" in told_of(page, "Menu")
+    typist.tab_to(page.get_by_role("link", name="Queues", exact=True))
+    typist.press("Escape")
+    expect(page.locator("#menu")).to_be_hidden()
+    expect(menu).to_be_focused()
+    typist.press("/")
+    expect(page.locator("#find")).to_be_focused()
+    typist.tab_to(page.get_by_role("link", name="Queues", exact=True), back=True)
+    with page.expect_navigation():
+        typist.press("Enter")
+    expect(page.locator("h1")).to_contain_text("Queues")
+
+
+def told_of(page: Page, button: str) -> set[str]:
+    """Give what somebody who cannot see is told of a button."""
+    asked = page.context.new_cdp_session(page)
+    nodes = asked.send("Accessibility.getFullAXTree")["nodes"]
+    return {
+        f"{one['name']}={one['value'].get('value')}"
+        for node in nodes
+        if node.get("role", {}).get("value") == "button" and node["name"]["value"] == button
+        for one in node["properties"]
+    }

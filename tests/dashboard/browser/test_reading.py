@@ -31,13 +31,13 @@ RUN = """async (rules) => {
   return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 5).map((node) =>
     `${node.html.slice(0, 160)} [${node.failureSummary.slice(0, 200)}]`).join(' | ')}`);
 }"""
-NARROW = """() => {
-  const wide = [...document.querySelectorAll('body *')].filter((one) => {
-    const box = one.getBoundingClientRect();
-    return box.right > innerWidth + 1 && box.width > 0 && getComputedStyle(one).position !== 'absolute';
-  });
-  return document.documentElement.scrollWidth > innerWidth
-    ? wide.slice(0, 4).map((one) => one.outerHTML.slice(0, 120)) : [];
+#: Widths of phones, tablets and windows, and those at which something begins to stand otherwise.
+WIDTHS = (320, 390, 720, 768, 820, 1000, 1024, 1101, 1440)
+TOO_WIDE = """() => {
+  const wide = (one) => one.scrollWidth > one.clientWidth;
+  const boxes = [...document.querySelectorAll('.table-box')].filter(wide);
+  return [document.documentElement, document.querySelector('.top')].filter(wide).concat(boxes)
+    .map((one) => `${one.outerHTML.slice(0, 90)}: ${one.scrollWidth} of ${one.clientWidth} px`);
 }"""
 
 
@@ -72,9 +72,11 @@ def violations(page: Page, name: str) -> list[str]:
         page.emulate_media(color_scheme=theme)
         settle(page)
         found += [f"{name}, {width} px, {theme}: {one}" for one in page.evaluate(RUN, rules)]
-    page.set_viewport_size({"width": 320, "height": 800})
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")  # charts follow
-    return found + [f"{name}, 320 px: scrolls sideways: {one}" for one in page.evaluate(NARROW)]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")  # charts follow
+        found += [f"{name}, {width} px: scrolls sideways: {one}" for one in page.evaluate(TOO_WIDE)]
+    return found
 
 
 @pytest.mark.timeout(180)
@@ -170,6 +172,28 @@ def test_every_page_can_be_read_without_javascript(window: Callable[..., Window]
         if facts.get(name, "") not in text:
             missing.append((name, text[:300]))
     assert missing == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
+def test_on_a_phone_the_head_is_one_line_and_the_pages_are_behind_a_button(
+    window: Callable[..., Window], scripts: bool
+) -> None:
+    phone = {"width": 390, "height": 844}
+    view = window(java_script_enabled=scripts, viewport=phone, reduced_motion="reduce")
+    page = view.go("/", live=scripts)
+    head = page.locator(".top").bounding_box()
+    assert head is not None
+    assert head["height"] < 60
+    link = page.get_by_role("link", name="Workers", exact=True)
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").click()
+    expect(link).to_be_visible()
+    if scripts:
+        assert violations(page, "menu") == []
+        page.set_viewport_size(phone)
+    link.click()
+    expect(page.locator("h1")).to_contain_text("Workers")
+    expect(link).to_be_hidden()
 
 
 def test_nothing_moves_for_whom_wants_no_motion(

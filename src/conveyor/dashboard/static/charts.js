@@ -54,6 +54,9 @@ function alone(plot, series) {
   return [...values.keys()].filter((at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null);
 }
 
+// Lines are never told apart by colour alone.
+const dashed = (series) => series > 2;
+
 function options(figure, names, width) {
   const line = colour("--line");
   const soft = colour("--soft");
@@ -63,7 +66,7 @@ function options(figure, names, width) {
     width,
     height: 190,
     cursor: { points: { size: 6 } },
-    legend: { live: true },
+    legend: { live: true, markers: { dash: (_, at) => (dashed(at) ? "dashed" : "solid") } },
     scales: { y: figure.dataset.unit === "s"
       ? { distr: 3, log: 10, range: (_, low, high) => [Math.min(low ?? 0.01, 0.1), Math.max(high ?? 1, 1) * 1.5] }
       : { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
@@ -74,7 +77,7 @@ function options(figure, names, width) {
         label,
         stroke: colour(COLOURS[at % COLOURS.length]),
         width: 2,
-        dash: at >= 2 ? [6, 4] : undefined, // never by colour alone
+        dash: dashed(at + 1) ? [6, 4] : undefined,
         points: { show: true, size: 5, filter: alone },
         value: (_, value) => (value === null ? "–" : write(value)),
       })),

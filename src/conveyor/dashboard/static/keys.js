@@ -20,11 +20,18 @@ function choose(step) {
   all[row].scrollIntoView({ block: "nearest" });
 }
 
+// What is behind the menu button on a narrow screen comes out for it.
+function seek() {
+  const field = document.querySelector("main [data-filter]") ?? document.getElementById("find");
+  if (!field.checkVisibility()) field.closest("[popover]")?.showPopover();
+  field.focus();
+}
+
 function onSingle(key) {
   if (key === "p") setPaused(!paused());
   else if (key === "t") changeTheme();
   else if (key === "?") document.getElementById("keys-dialog").showModal();
-  else if (key === "/") (document.querySelector("main [data-filter]") ?? document.getElementById("find")).focus();
+  else if (key === "/") seek();
   else if (key === "j") choose(1);
   else if (key === "k") choose(-1);
   else if (key === "x") rows()[row]?.querySelector("input[type=checkbox]")?.click();
@@ -43,7 +50,7 @@ function onKey(event) {
   if (field || !on() || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (afterG) {
     afterG = false;
-    const link = document.querySelector(`.top nav a[data-key="${CSS.escape(event.key)}"]`);
+    const link = document.querySelector(`.menu nav a[data-key="${CSS.escape(event.key)}"]`);
     if (link) { event.preventDefault(); link.click(); }
   } else if (event.key === "g") {
     afterG = true;
@@ -53,7 +60,7 @@ function onKey(event) {
 
 function places(text) {
   const wanted = text.trim().toLowerCase();
-  const found = [...document.querySelectorAll(".top nav a")].map((link) => [link.textContent, link.getAttribute("href")]);
+  const found = [...document.querySelectorAll(".menu nav a")].map((link) => [link.textContent, link.getAttribute("href")]);
   found.push(...queues.map((name) => [`queue ${name}`, `${root}/queues/${encodeURIComponent(name)}`]));
   const fitting = found.filter(([words]) => words.toLowerCase().includes(wanted)).slice(0, 12);
   if (wanted.length > 3) fitting.push([`job ${text.trim()}`, `${root}/jobs?id=${encodeURIComponent(text.trim())}`]);
