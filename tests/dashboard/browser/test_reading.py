@@ -74,7 +74,9 @@ def violations(page: Page, name: str) -> list[str]:
         found += [f"{name}, {width} px, {theme}: {one}" for one in page.evaluate(RUN, rules)]
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")  # charts follow
+        page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
+        )  # charts follow
         found += [f"{name}, {width} px: scrolls sideways: {one}" for one in page.evaluate(TOO_WIDE)]
     return found
 
@@ -176,7 +178,7 @@ def test_every_page_can_be_read_without_javascript(window: Callable[..., Window]
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
 def test_on_a_phone_the_head_is_one_line_and_the_pages_are_behind_a_button(
-    window: Callable[..., Window], scripts: bool
+    window: Callable[..., Window], *, scripts: bool
 ) -> None:
     phone = {"width": 390, "height": 844}
     view = window(java_script_enabled=scripts, viewport=phone, reduced_motion="reduce")
