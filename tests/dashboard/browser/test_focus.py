@@ -98,10 +98,12 @@ def test_selected_text_pauses_the_patching(reporter: Reporter) -> None:
     before = reporter.morphs
     said = reporter.say()
     expect(page.locator("#log-lines li").last).to_contain_text(said)
+    expect(page.locator("#live-words")).to_have_text("holding still while text is selected")
     assert page.evaluate("getSelection().toString()").strip() == "report"
     assert reporter.morphs == before
     page.evaluate("getSelection().removeAllRanges()")
     expect(page.locator("#progress")).to_contain_text(said)
+    expect(page.locator("#live-words")).to_have_text("live")
 
 
 def test_a_closed_and_an_opened_part_stay_as_they_are(reporter: Reporter) -> None:

@@ -1,26 +1,19 @@
 // Fetches the inner part of the page anew when it has changed, and morphs it in, so that focus, selection and what is
-// open stay. Waits while somebody is at it: a field has focus, text is selected, the pointer is down, a dialog is open.
+// open stay, and what somebody is at.
 import { hear, root, tell } from "./bus.js";
+import { heldRegion, holdsStill, isStillIn, startHold } from "./hold.js";
 import { paused } from "./live.js";
 import { hideNotice, showFault, showGone } from "./notice.js";
 
 const SHORTEST = 1000; // ms between two fetches
-const AFTER_FAULT = 5000; // ms until one that went wrong is tried again
+const LATER = 5000; // ms until what could not be done is tried again
 let fetching = false;
 let fetchedAt = 0;
 let later;
-let pressed = false;
+let kept = false; // somebody was at a form or field, so it is as old as then
 let tag = null;
 
 const main = () => document.getElementById("main");
-
-function busy() {
-  const active = document.activeElement;
-  if (active && main().contains(active) && active.matches("input:not([type=checkbox]), textarea, select")) return true;
-  const selected = getSelection();
-  if (selected && !selected.isCollapsed && main().contains(selected.anchorNode)) return true;
-  return pressed || document.querySelector("dialog[open]") !== null || document.querySelector("main details.menu[open]") !== null;
-}
 
 // What somebody has changed in a form and not sent yet.
 function changed(name, node) {
@@ -29,8 +22,8 @@ function changed(name, node) {
   return name === "checked";
 }
 
-const keep = {
-  beforeNodeMorphed: (from) => !(from.dataset && "keep" in from.dataset),
+const keep = (region) => ({
+  beforeNodeMorphed: (from) => from !== region && !(from.dataset && "keep" in from.dataset),
   beforeNodeRemoved: (node) => !(node.classList && node.classList.contains("traveller")),
   beforeAttributeUpdated: (name, node) => !(
     (name === "open" && node.tagName === "DETAILS") ||
@@ -38,32 +31,52 @@ const keep = {
     changed(name, node) ||
     (name === "hidden" && "keepHidden" in node.dataset)
   ),
-};
+});
+
+function again(ms) {
+  clearTimeout(later);
+  later = setTimeout(refresh, ms);
+}
+
+function patch(html, region) {
+  Idiomorph.morph(main(), html, { morphStyle: "outerHTML", callbacks: keep(region) });
+  hideNotice();
+  tell("held", "");
+  tell("morphed");
+}
 
 async function take(reply, force) {
-  if (reply.status === 304) { hideNotice(); return; }
-  if (reply.status === 404) {
+  if (reply.status === 304) {
+    hideNotice();
+    tell("held", "");
+  } else if (reply.status === 404) {
     tag = null; // what comes back may be what it was
     main().dataset.version = "gone";
     showGone();
   } else if (reply.status !== 200) {
     showFault(reply.status);
-    later = setTimeout(refresh, AFTER_FAULT);
+    again(LATER);
   } else {
     tag = reply.headers.get("etag");
     const html = await reply.text();
-    if (busy() && !force) { tag = null; later = setTimeout(refresh, 300); return; }
-    Idiomorph.morph(main(), html, { morphStyle: "outerHTML", ignoreActiveValue: document.activeElement.matches("input, textarea, select"), callbacks: keep });
-    hideNotice();
-    tell("morphed");
+    const region = heldRegion();
+    const lost = region !== null && !isStillIn(html, region);
+    const still = lost ? "holding still while you type" : holdsStill();
+    kept = region !== null;
+    if (still === null || force) { patch(html, region); return; }
+    tag = null;
+    tell("held", still);
+    again(lost ? LATER : SHORTEST);
   }
 }
 
 export async function refresh(force = false) {
   clearTimeout(later);
   const wait = fetchedAt + SHORTEST - Date.now();
-  if (fetching || (!force && (wait > 0 || busy() || paused() || document.hidden))) {
-    later = setTimeout(refresh, Math.max(wait, 300));
+  const still = force ? null : holdsStill();
+  if (fetching || still !== null || (!force && (wait > 0 || paused() || document.hidden))) {
+    if (still) tell("held", still);
+    again(Math.max(wait, 300));
     return;
   }
   fetching = true;
@@ -77,10 +90,16 @@ export async function refresh(force = false) {
   }
 }
 
+function onLeft() {
+  if (!kept) return;
+  kept = false;
+  tag = null;
+  refresh();
+}
+
 export function startPart() {
   if (!main()?.dataset.address) return;
-  addEventListener("pointerdown", () => { pressed = true; });
-  for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, () => { pressed = false; });
+  startHold(onLeft);
   hear("changed", ({ address, version }) => {
     if (address === main().dataset.address && version !== main().dataset.version) refresh();
   });

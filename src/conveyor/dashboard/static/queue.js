@@ -26,7 +26,7 @@ async function changeBound(form) {
   const texts = maxsize
     ? { ask: `Bound ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set the bound", words: "Jobs that are on it already stay; producers wait while it is full." }
     : { ask: `Lift the bound of ${queue}?`, yes: "Lift the bound", words: "It then takes whatever is put, as long as the server has memory. Producers that wait go on." };
-  field.blur(); // the page waits with news while a field has focus
+  field.blur(); // what has the focus is not brought up to date
   await act(order(queue, "bound", { ...texts, done: `Bound of ${queue}` }), { maxsize });
 }
 

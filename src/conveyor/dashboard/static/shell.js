@@ -1,6 +1,7 @@
 // The header's own buttons, what is said aloud, and short messages.
 import { hear, remember, remembered } from "./bus.js";
 
+const FLOWS = new Set(["live", "slowed"]); // states in which news come
 const SAY_AGAIN = 10_000; // ms between two summaries
 
 export function startTheme() {
@@ -8,7 +9,8 @@ export function startTheme() {
   for (const one of document.querySelectorAll("[data-zone]")) {
     one.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
   }
-  hear("state", showState);
+  hear("state", (news) => { channel = news; showState(); });
+  hear("held", (words) => { held = words; showState(); });
   hear("trouble", showTrouble);
   hear("pulse", () => { lastPulse = new Date(); hideTrouble(); });
 }
@@ -51,14 +53,18 @@ export function say(text) {
   }, wait);
 }
 
-function showState({ state, words }) {
+let channel = { state: "connecting", words: "connecting" };
+let held = "";
+
+function showState() {
+  const { state, words } = held && FLOWS.has(channel.state) ? { state: "held", words: held } : channel;
   const box = document.querySelector(".live");
-  if (box.dataset.liveState === state && document.getElementById("live-words").textContent === words) return;
-  const first = box.dataset.liveState === "connecting";
+  const before = box.dataset.liveState;
+  if (before === state && document.getElementById("live-words").textContent === words) return;
   box.dataset.liveState = state;
   document.getElementById("live-words").textContent = words;
   document.documentElement.toggleAttribute("data-paused", state === "paused");
-  if (!first) say(`Updates: ${words}`);
+  if (before !== "connecting" && before !== "held" && before !== state && state !== "held") say(`Updates: ${words}`);
 }
 
 export function toast(text, kind = "", keep = 6000) {

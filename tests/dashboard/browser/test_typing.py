@@ -1,0 +1,86 @@
+"""Whoever types in a field is left alone, and the rest of the page goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser_tasks import hold
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+
+    from .window import Window
+
+
+@pytest.fixture
+def view(window: Callable[..., Window]) -> Window:
+    return window()
+
+
+def test_the_page_of_a_job_goes_on_while_its_log_is_filtered(
+    view: Window, queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    job = queue.submit(hold, str(path))
+    consume(queue.name)
+    page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
+    expect(page.locator("#log-lines li")).to_have_count(1)
+    field = page.get_by_label("Show only lines with")
+    field.click()
+    page.keyboard.type("hol")
+    path.touch()
+    expect(page.locator(".job-head .state")).to_have_text("done")
+    page.keyboard.type("ds")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("holds")
+
+
+def test_a_list_goes_on_while_its_filter_is_typed_and_the_filter_follows_once_it_is_left(
+    view: Window, queue: Queue
+) -> None:
+    queue.put_many(range(2))
+    page = view.go(f"/jobs?queue={queue.name}&state=waiting")
+    expect(page.locator("main tbody tr")).to_have_count(2)
+    field = page.get_by_label("Task")
+    field.click()
+    page.keyboard.type("dou")
+    type(queue)(f"{queue.name}b", store=queue.client).put("first")
+    queue.put("third")
+    expect(page.locator("main tbody tr")).to_have_count(3)
+    expect(field).to_be_focused()
+    expect(field).to_have_value("dou")
+    options = page.locator("#filters [name=queue] option")
+    expect(options).to_have_count(1)
+
+    page.locator("h1").click()
+    expect(options).to_have_count(2)
+    expect(field).to_have_value("dou")
+
+
+def test_a_bound_that_is_typed_is_not_that_of_the_server(view: Window, queue: Queue) -> None:
+    queue.put("first")
+    page = view.go(f"/queues/{queue.name}")
+    field = page.get_by_label("Change the bound")
+    field.fill("7")
+    queue.resize(50)
+    expect(page.get_by_text("50 slots", exact=True)).to_be_visible()
+    expect(field).to_be_focused()
+    expect(field).to_have_value("7")
+
+
+def test_a_page_whose_field_would_go_holds_still_and_says_so(view: Window, queue: Queue) -> None:
+    queue.put("first")
+    page = view.go(f"/jobs?queue={queue.name}&state=waiting")
+    page.evaluate("document.getElementById('main').append(document.createElement('textarea'))")
+    page.locator("main > textarea").fill("half a sen")
+    queue.put("second")
+    expect(page.locator("#live-words")).to_have_text("holding still while you type")
+    expect(page.locator(".live")).to_have_attribute("data-live-state", "held")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    page.locator("h1").click()
+    expect(page.locator("main tbody tr")).to_have_count(2)
+    expect(page.locator("#live-words")).to_have_text("live")
