@@ -58,6 +58,17 @@ class Pulse(msgspec.Struct, frozen=True):
     per_minute: float
     """Jobs that end in a minute, at the rate of the last seconds."""
     queues: dict[str, QueuePulse]
+    whole: bool = True
+    """Whether this tells of all queues, or only of what has changed since the one before."""
+    dropped: tuple[str, ...] = ()
+    """Queues that the one before told of, and this one does not."""
+
+    def since(self, before: Pulse) -> Pulse:
+        """Give the same for somebody who has heard this one before: only the queues that have changed."""
+        told = before.queues
+        changed = {name: one for name, one in self.queues.items() if told.get(name) != one}
+        dropped = tuple(sorted(told.keys() - self.queues.keys()))
+        return msgspec.structs.replace(self, queues=changed, whole=False, dropped=dropped)
 
     def only(self, may_see: Callable[[str], bool]) -> Pulse:
         """Give the same for somebody who may not see every queue; the sums are still those of all."""

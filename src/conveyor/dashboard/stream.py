@@ -67,7 +67,10 @@ class Viewer:
         self._ready.set()
 
     async def take(self, seconds: float) -> dict[str, object]:
-        """Give what is new by topic, after `seconds` at the latest; what was said before is not news."""
+        """Give what is new by topic, after `seconds` at the latest; what was said before is not news.
+
+        A pulse always is, but after the first one it tells only of the queues that have changed.
+        """
         try:
             await asyncio.wait_for(self._ready.wait(), seconds)
         except TimeoutError:
@@ -77,9 +80,13 @@ class Viewer:
         fresh = {
             topic: data for topic, data in news.items() if topic == "pulse" or self._said.get(topic) != data
         }
+        before = self._said.get("pulse")
         self._said.update(fresh)
-        if "pulse" in fresh:
+        pulse = fresh.get("pulse")
+        if pulse is not None:
             self._said.pop("trouble", None)  # it is over; the same one would be news again
+        if isinstance(pulse, Pulse) and isinstance(before, Pulse):
+            fresh["pulse"] = pulse.since(before)
         return fresh
 
 

@@ -154,3 +154,18 @@ def hide(page: Page, *, hidden: bool) -> None:
         }""",
         hidden,
     )
+
+
+def test_a_tab_that_comes_later_is_told_of_queues_that_have_been_idle_since(
+    window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str]
+) -> None:
+    _, address = at
+    queue.put("first")
+    tabs = Tabs(window(address=address), queue, 2)
+    for tab in tabs.all:
+        tabs.view.is_live(tab)
+    late = next(tab for tab in tabs.all if tab is not tabs.leader)
+    late.evaluate(
+        "for (const one of document.querySelectorAll('[data-n=waiting]')) one.textContent = 'of an older page'"
+    )
+    tabs.see(1)

@@ -20,7 +20,8 @@ _WATCH = {
     "schema": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_ADDRESSES},
 }
 _EVENTS = (
-    "Server-sent events, each with JSON as its data. `pulse`: the numbers, a `Pulse`, once a second or less often. "
+    "Server-sent events, each with JSON as its data. `pulse`: the numbers, a `Pulse`, once a second or less often; "
+    "after the first one of a stream it tells only of the queues that have changed. "
     "`changed`: a page that is watched is in another state, a `Version`. `trouble`: there is no news, a `Trouble`. "
     f"`over`: the stream ends, after {LONGEST:.0f} seconds or since its process does; open the next. Only the latest "
     "of each is kept for who reads slowly. Needs the right to look."

@@ -16,6 +16,7 @@ const leader = "locks" in navigator && channel ? byLock(name, { began, ended: cl
 const address = () => document.getElementById("main")?.dataset.address ?? "/"; // a page may go on at another
 const tabs = new Map(); // tab -> [address, when heard of]
 const told = new Map(); // address -> what was last told of it
+let queues = {}; // queue -> its numbers; the stream tells only of those that have changed
 let source = null;
 let watched = "";
 let polling;
@@ -29,8 +30,17 @@ function state(name, words) {
   tell("state", { state: name, words });
 }
 
+// Tabs get the numbers of every queue each time: one that has just come has not heard what was told before.
+function merged(pulse) {
+  if (pulse.whole) queues = {};
+  for (const one of pulse.dropped) delete queues[one];
+  Object.assign(queues, pulse.queues);
+  return { ...pulse, queues };
+}
+
 function pass(name, data) {
   if (name === "changed") told.set(data.address, data);
+  if (name === "pulse") data = merged(data);
   take(name, data);
   post({ kind: "event", name, data });
 }
