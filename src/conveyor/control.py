@@ -70,6 +70,10 @@ class WorkerReport(msgspec.Struct, frozen=True):
     """Share of one core since the last report, 1.0 for a whole one; without programs that the task has started."""
     memory: int = 0
     """Bytes of memory in use, parts that it shares with other workers included; likewise."""
+    cancelling: bool = False
+    """Whether somebody wants the current job cancelled, and it was told so."""
+    kill_in: float = 0.0
+    """Seconds until it is killed if that job has not ended by then."""
 
     @property
     def fraction(self) -> float | None:

@@ -41,7 +41,7 @@ class Beat:
         self._last_full = float("-inf")
         self._first = True
         self.wishes: list[str] = []
-        self._told: list[tuple[str, str, bool, str]] = []
+        self._told: list[tuple[str, str, bool, str, bool]] = []
         self._progress: dict[str, int] = {}
         self._gauged = float("-inf")
         self._had_work = False
@@ -63,10 +63,7 @@ class Beat:
             ):  # a full server takes none, and that is no reason to be silent
                 self.client.run_all(progress, patience=PATIENCE)
         reports = [worker.report() for worker in workers]
-        doing = [
-            (one.name, one.state, one.paused, one.job if one.busy_for > WORTH_TELLING else "")
-            for one in reports
-        ]
+        doing = [_worth_telling(one) for one in reports]
         if full or doing != self._told or progress:
             self._report([_with_vitals(*both) for both in zip(workers, reports, strict=True)])
             self._told = doing
@@ -159,6 +156,12 @@ class Beat:
                 )
         self._progress = counters
         return [plain.set_progress(queue, some) for queue, some in items.items()]
+
+
+def _worth_telling(one: control.WorkerReport) -> tuple[str, str, bool, str, bool]:
+    """Give that of a report which is told at once when it differs."""
+    job = one.job if one.busy_for > WORTH_TELLING else ""
+    return one.name, one.state, one.paused, job, one.cancelling
 
 
 def _with_vitals(worker: Worker, report: control.WorkerReport) -> control.WorkerReport:

@@ -145,6 +145,8 @@ class Worker:
             message,
             self.slate.attempt(),
             paused,
+            cancelling=job == self.cancelling,
+            kill_in=max(0.0, self.kill_at - clock.monotonic()) if job == self.cancelling else 0.0,
         )
 
     def _signal(self, number: int) -> None:

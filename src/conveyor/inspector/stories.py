@@ -94,6 +94,8 @@ class JobStory:
     """When it was claimed by who runs it now, seconds since 1970 by the server's clock."""
     size: int = 0
     """Bytes of the job; 0 once it is over."""
+    cancelling: bool = False
+    """Whether it runs and somebody wants it cancelled."""
     head: bytes = b""
     """The first 256 of them, where they are no job."""
 
@@ -154,7 +156,7 @@ def _told(
     call = read_call(state.data)
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
-    attempts = _with_last(attempts, settled, run)
+    attempts, lease = _with_last(attempts, settled, run), _lease(state)
     return JobStory(
         id=job_id,
         queue=queue,
@@ -171,11 +173,12 @@ def _told(
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-        worker=_lease(state)[1],
+        worker=lease.owner,
         **_tries(state, attempts, settled)._asdict(),
         put_at=_put_at(call, run),
         dead=state.state == "dead",
-        since=_lease(state)[0],
+        since=lease.since,
+        cancelling=lease.cancelling,
         size=len(state.data),
         head=b"" if readable else state.data[:HEAD],
     )
@@ -226,12 +229,18 @@ def _settled(state: State) -> Settled | None:
         return None
 
 
-def _lease(state: State) -> tuple[float | None, str]:
-    """Give since when a job is taken, and by whom: a token is the time of its claim in microseconds."""
+class _Lease(NamedTuple):
+    since: float | None = None
+    owner: str = ""
+    cancelling: bool = False
+
+
+def _lease(state: State) -> _Lease:
+    """Read a lease: its token is the time of the claim in microseconds."""
     if state.state != "leased" or not isinstance(state.detail, bytes):
-        return None, ""
-    token, owner, *_ = (*state.detail.decode(errors="replace").split(" "), "", "")
-    return (int(token) / 1e6 if token.isdecimal() else None), owner
+        return _Lease()
+    token, owner, how, *_ = (*state.detail.decode(errors="replace").split(" "), "", "", "")
+    return _Lease(int(token) / 1e6 if token.isdecimal() else None, owner, how == "C")
 
 
 def _progress(data: bytes) -> control.Progress | None:

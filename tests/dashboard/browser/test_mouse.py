@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser_tasks import fail, hold, report
+from browser_tasks import fail, hold, report, tarry
 from playwright.sync_api import expect
 
 from conveyor.errors import JobCancelled
@@ -35,6 +35,23 @@ def test_a_running_job_is_cancelled(
         job.result(20)
     expect(page.locator(".job-head .state")).to_have_text(re.compile("cancelled"))
     view.is_in_the_audit("cancel job", job.id, "took too long")
+
+
+def test_a_job_that_takes_its_time_to_end_is_followed_until_it_has(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name)
+    job = queue.submit(tarry, str(path))
+    page = window().go(f"/queues/{queue.name}/jobs/{job.id}")
+    expect(page.locator(".job-head .state")).to_have_text(re.compile("running"))
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#confirm-yes").click()
+    expect(page.locator("#toasts")).to_contain_text("Cancel: the worker is told to end the job")
+    expect(page.locator("#cancelling")).to_contain_text(re.compile(r"its worker is killed in \d+ s unless"))
+    expect(page.get_by_role("button", name="Cancelling")).to_be_disabled()
+    path.touch()
+    expect(page.locator("#toasts")).to_contain_text("Cancel: the job is cancelled")
+    expect(page.locator(".job-head .state")).to_have_text(re.compile("cancelled"))
 
 
 def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:

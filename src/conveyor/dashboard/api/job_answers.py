@@ -102,6 +102,8 @@ class Job(Struct, frozen=True):
     """How many are before it, while it waits."""
     due_in: float | None
     worker: str
+    cancelling: bool
+    """Whether it runs and somebody wants it cancelled."""
     retries: int
     crashes: int
     attempt: int

@@ -12,9 +12,11 @@ from conveyor import codec, failure
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, job_path, story, story_anywhere
+from conveyor.dashboard.pages.job_worker import runner_of
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
+from conveyor.inspector import workers
 from conveyor.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 
     from conveyor.control import Progress
     from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.pages.job_worker import Runner
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory, LogLine
     from conveyor.outcome import Attempt, Settled
+    from conveyor.store.presence import Heard
     from conveyor.store.query import Query
 
 #: Log lines that the page begins with, characters of all of them, and of one.
@@ -69,6 +73,7 @@ class JobView(NamedTuple):
     """What the page shows."""
 
     job: JobStory
+    runner: Runner
     progress: Progress | None
     arguments: list[tuple[str, str]]
     result: Result | None
@@ -103,6 +108,7 @@ class JobView(NamedTuple):
             *(job.state, job.queue, job.task, job.dead, job.place, job.worker, job.since, job.put_at),
             *(job.retries, job.crashes, job.progress, job.undecodable, job.size, job.run, self.result),
             *(len(job.attempts), self.lines[-1:], bool(self.workers), self.paused),
+            *(job.cancelling, self.runner),
         )
 
 
@@ -114,17 +120,26 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
+def _slow(_: Wanted, __: Snapshot) -> Query[list[Heard]]:
+    return workers.heard()
+
+
+def _view(
+    wanted: Wanted, snapshot: Snapshot, answers: tuple[JobStory | ConveyorError | None, list[Heard]]
+) -> JobView:
+    job, heard = answers
     if isinstance(job, ConveyorError):
         raise job
     if job is None:
         message = f"Nothing is known of the job {wanted.parts['id']}"
         raise NoSuchThing(message, hint="Outcomes are kept for an hour unless the job says otherwise.")
     lines, cut = _log(job.lines)
-    bars, begin, end = _bars(job, snapshot.at)
+    runner = runner_of(job, snapshot, heard)
+    bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)
     count = snapshot.queues.get(job.queue)
     return JobView(
         job=job,
+        runner=runner,
         progress=job_rows.shown(job.progress),
         arguments=[(name, pretty(value, VALUE_ROOM)) for name, value in job.arguments],
         result=_result(job.settled),
@@ -135,7 +150,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | No
         begin=begin,
         end=end,
         ended=_ended(job),
-        eta=_eta(job, snapshot.at),
+        eta=None if runner.silent or job.cancelling else _eta(job, snapshot.at),
         due_at=snapshot.at + job.due_in if job.due_in is not None else None,
         workers=len(snapshot.workers_of(job.queue)),
         paused=bool(count.paused) if count is not None else False,
@@ -234,5 +249,5 @@ def _dump(data: bytes) -> str:
     return "\n".join(lines)
 
 
-JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
-FOUND = Page("job", "/jobs/{id}", "Job", _view, _question, section="Jobs")
+JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, _slow, section="Jobs")
+FOUND = Page("job", "/jobs/{id}", "Job", _view, _question, _slow, section="Jobs")

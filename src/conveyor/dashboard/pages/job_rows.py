@@ -80,7 +80,7 @@ def of_story(story: JobStory) -> Row:
     """Give the row of a job that was looked for by its id."""
     last = story.attempts[-1] if story.attempts else None
     return Row(
-        *(story.id, story.queue, "dead" if story.dead else story.state),
+        *(story.id, story.queue, story.state),
         task="?" if story.undecodable else story.task,
         arguments=short(story.preview, ROOM),
         address=job_path(story.queue, story.id),

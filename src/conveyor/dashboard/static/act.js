@@ -6,6 +6,8 @@ import { toast } from "./shell.js";
 
 const SOON = 300; // ms to the next look for an answer; each look in vain doubles that
 const SELDOM = 8_000; // ms at most
+const OFTEN = 2_000; // ms between two looks at a job that is to end, at most
+const CANCEL = "/cancel";
 const NO_ANSWER = 10_000; // ms without a first answer
 const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
 const WORDS = { expired: "too late" };
@@ -104,6 +106,24 @@ export async function follow(order, targets, title, onDone) {
   refresh(true);
 }
 
+// Follows a running job that is to end until it has: its worker may take its time, or be killed.
+async function followEnd(path, queue, title) {
+  const box = toast(`${title}: the worker is told to end the job`, "", 0);
+  const began = Date.now();
+  let state = "running";
+  let pause = SOON;
+  while (state === "running" && Date.now() - began < LONGEST) {
+    await new Promise((done) => { setTimeout(done, pause); });
+    pause = Math.min(2 * pause, OFTEN);
+    const { ok, data } = await call(`${path}?queue=${encodeURIComponent(queue)}`, "GET");
+    if (ok) state = data.state;
+  }
+  box.textContent = `${title}: the job is ${state}`;
+  box.classList.add(state === "cancelled" ? "good" : "wrong");
+  setTimeout(() => box.remove(), 8000);
+  refresh(true);
+}
+
 export async function act(button, extra = {}) {
   let reason = "";
   if (button.dataset.ask) {
@@ -118,7 +138,8 @@ export async function act(button, extra = {}) {
   const { ok, data } = await call(button.dataset.act, button.dataset.method ?? "POST", body);
   button.ariaBusy = "false";
   if (!ok) { toast(`${title}: ${problemText(data)}`, "wrong", 12_000); return null; }
-  if (data.order) follow(data.order, data.targets ?? [], title, (known) => showDetail(button, known));
+  if (data.state === "running" && button.dataset.act.endsWith(CANCEL)) followEnd(button.dataset.act.slice(0, -CANCEL.length), body.queue, title);
+  else if (data.order) follow(data.order, data.targets ?? [], title, (known) => showDetail(button, known));
   else toast(data.message ?? `${title}: done`, "good");
   if (data.go) { location.assign(root + data.go); return data; }
   refresh(true);

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from conveyor import current_job, task
-from conveyor.errors import BadInput
+from conveyor.errors import BadInput, JobCancelled
 
 QUEUE = "forms"
 
@@ -34,6 +34,16 @@ def hold(path: str) -> str:
     while not Path(path).exists():
         time.sleep(0.005)
     return "let go"
+
+
+@task(name="tarry", queue=QUEUE)
+def tarry(path: str) -> None:
+    """Take note of a cancellation, and end only when there is a file at this path."""
+    try:
+        hold.function(path)
+    except JobCancelled:
+        hold.function(path)
+        raise
 
 
 @task(name="report", queue=QUEUE)

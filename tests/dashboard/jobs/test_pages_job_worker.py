@@ -1,0 +1,133 @@
+"""What the page of a running job tells of its worker: what it takes, that it is silent, when it is killed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pages_kit import Line, Visitor, call
+
+from conveyor import control
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.outcome import encode_settled
+from conveyor.store import commands, keys, plain
+from conveyor.store.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pages_kit import Seen
+
+    Visit = Callable[..., Visitor]
+
+OWNER = "host-ab12/3"
+
+
+def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
+    """See the page of a job."""
+    return visitor.see(f"/queues/{line.name}/jobs/{job}")
+
+
+def running(line: Line, ago: float) -> str:
+    """Give a job that says it is half done and was claimed some seconds ago."""
+    job = line.run(call("shop.prices", 1), worker=OWNER)
+    line.progress(job, 1, 2, "half of it")
+    token = int((time.time() - ago) * 1e6)
+    lease = f"{token} {OWNER} S 1"
+    line.client.run(Command(("HSET", keys.key(line.name, "leases"), job, lease)))
+    return job
+
+
+def cancel(line: Line, job: str) -> None:
+    """Wish that a running job ends."""
+    line.client.run(commands.cancel(line.name, job, encode_settled("cancelled"), 60.0))
+
+
+def report(line: Line, job: str, ago: float, **more: Any) -> None:
+    """Have its consumer report it, some seconds ago."""
+    worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shop.prices", line.name, 60.0, **more)
+    name, at = control.consumer_of(OWNER), time.time() - ago
+    told = ConsumerReport(name, "far-away", 99, [line.name], "process", 1.0, [worker], at=at)
+    line.client.run_all(plain.report(name, control.encode(told), at))
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays(line: Line) -> Any:
+    """Forget the consumer in the end."""
+    yield
+    line.client.run_all(plain.retire(control.consumer_of(OWNER)))
+
+
+def test_what_its_process_takes_is_told(line: Line, visit: Visit) -> None:
+    job = running(line, 60.0)
+    report(line, job, 1.0, cpu=0.83, memory=45 * 1024**2)
+    seen = page_of(visit(), line, job)
+    facts = dict(zip(seen.words(".facts dt"), seen.words(".facts dd"), strict=True))
+    assert (facts["CPU"], facts["Memory"], facts["Process"]) == (
+        "83 % of a core",
+        "45.0 MiB",
+        "4711 on far-away",
+    )
+    assert "#resources" in seen.links()
+
+
+def test_of_a_job_that_nobody_reports_no_resources_are_told(line: Line, visit: Visit) -> None:
+    job = running(line, 60.0)
+    report(line, "another", 1.0, cpu=0.83, memory=45 * 1024**2)
+    assert "Resources" not in page_of(visit(), line, job).text
+
+
+@pytest.mark.parametrize(("ago", "ran"), [(15.0, "1 min 25 s"), (38.0, "1 min 2 s")])
+def test_while_its_worker_is_silent_nothing_runs_on(line: Line, visit: Visit, ago: float, ran: str) -> None:
+    job = running(line, 100.0)
+    report(line, job, ago, cpu=0.83, memory=1024)
+    if ago > plain.REPORT_KEEP:
+        line.client.run(Command(("DEL", keys.consumer_key(control.consumer_of(OWNER)))))
+    seen = page_of(visit(), line, job)
+    assert "its worker is silent since" in seen.text
+    assert f"At least {ran} on" in seen.text
+    assert not seen.all("time[data-time=for]")
+    assert not seen.all("time[data-time=in]")
+    assert "Stack now" not in seen.text
+    assert "83 %" not in seen.text
+
+
+def test_a_worker_that_reports_is_not_silent(line: Line, visit: Visit) -> None:
+    job = running(line, 100.0)
+    report(line, job, 1.0)
+    seen = page_of(visit(), line, job)
+    assert "silent" not in seen.text
+    assert seen.all(".job-now time[data-time=for]")
+    assert seen.all(".job-now time[data-time=in]")
+
+
+def test_a_silent_worker_of_which_nothing_is_known_is_said_to_be_silent(line: Line, visit: Visit) -> None:
+    job = running(line, 100.0)
+    seen = page_of(visit(), line, job)
+    assert "its worker is silent" in seen.text
+    assert f"conveyor consume {line.name}" in seen.text
+
+
+def test_a_job_that_is_to_be_cancelled_says_when_its_worker_is_killed(line: Line, visit: Visit) -> None:
+    job = running(line, 60.0)
+    cancel(line, job)
+    report(line, job, 0.0, cancelling=True, kill_in=8.0)
+    seen = page_of(visit(), line, job)
+    assert "its worker is killed" in " ".join(seen.words("#cancelling"))
+    assert seen.all("#cancelling time[data-time=in]")
+    (button,) = [node for node in seen.all(".job-head button") if node.text() == "Cancelling"]
+    assert button.attributes["aria-disabled"] == "true"
+    assert not [node for node in seen.all("[data-act]") if "/cancel" in (node.attributes["data-act"] or "")]
+    assert "if it goes on like this" not in seen.text
+    assert visit().see(f"/api/v1/jobs/{job}").response.json()["cancelling"]
+
+
+def test_before_its_worker_has_heard_it_is_cancelling_all_the_same(line: Line, visit: Visit) -> None:
+    job = running(line, 60.0)
+    report(line, job, 0.0)
+    before = page_of(visit(), line, job)
+    cancel(line, job)
+    after = page_of(visit(), line, job)
+    assert before.response.headers["etag"] != after.response.headers["etag"]
+    assert after.words("#cancelling") == ["Cancelling: its worker is told to end it."]
