@@ -54,6 +54,17 @@ def test_a_job_that_takes_its_time_to_end_is_followed_until_it_has(
     expect(page.locator(".job-head .state")).to_have_text(re.compile("cancelled"))
 
 
+def test_an_id_is_copied_from_a_list_and_from_the_page_of_a_job(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    job = queue.submit(hold, "/nowhere")
+    view = window(permissions=["clipboard-write"])
+    for path in (f"/jobs?queue={queue.name}&state=waiting", f"/queues/{queue.name}/jobs/{job.id}"):
+        page = view.go(path)
+        page.locator(".copy").click()
+        expect(page.locator("#toasts")).to_have_text(f"Copied {job.id}")
+
+
 def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
     job = queue.submit(hold, "/nowhere")
     view = window()

@@ -159,7 +159,7 @@ export function startActions() {
     const button = event.target.closest("[data-act]");
     if (button && !button.hasAttribute("data-chosen")) { event.preventDefault(); act(button); }
     const copy = event.target.closest("[data-copy]");
-    if (copy) copyText(copy.dataset.copy);
+    if (copy) copyText(copy.dataset.copy || copy.previousElementSibling.textContent);
   });
   document.getElementById("confirm").addEventListener("keydown", onEnter);
 }
