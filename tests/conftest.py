@@ -190,6 +190,8 @@ _ELSEWHERE = {
     "operations": "zset",
     "operation": "string",
     "key": "string",
+    "orders": "zset",
+    "answers": "hash",
 }
 _MOST = {"bell": 32, "history": 5200}
 

@@ -40,6 +40,11 @@ class Act(msgspec.Struct, frozen=True):
     nonce: str = msgspec.field(default_factory=ids.unique)
     """Lets the server recognise a record that arrives twice."""
 
+    @property
+    def order(self) -> str:
+        """The id of what workers were told by it; empty where they were told nothing."""
+        return str(self.after.get("order") or "")
+
     def counts_as(self) -> tuple[str, str]:
         """Give the words by which acts are counted: its action, and one of OUTCOMES."""
         action = "".join(letter for letter in self.action[:_WORD_ROOM] if letter.isalnum() or letter == "_")

@@ -18,6 +18,7 @@ class Control(msgspec.Struct, frozen=True):
     """A command to a consumer's supervisor."""
 
     id: str
+    """Under which it is answered; a cancellation whose id is the job's own is not."""
     verb: str
     """stop: finish the current job, then leave. kill: stop at once, the job goes back. cancel: end one job.
 
@@ -44,6 +45,15 @@ class Answer(msgspec.Struct, frozen=True):
     """
     detail: str = ""
     """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why nothing came of it."""
+
+    @property
+    def last_word(self) -> str:
+        """The state, and why nothing came of it: what is kept of the answer for good."""
+        return (
+            f"{self.state}: {self.detail[:100]}"
+            if self.state in CAME_TO_NOTHING and self.detail
+            else self.state
+        )
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -115,6 +125,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         return fraction_of(self.done, self.total)
 
 
+#: States of answers to what was not done.
+CAME_TO_NOTHING = frozenset({"unknown", "gone", "expired"})
 #: What people read for states of answers that are no words for them.
 WORDS = {"unknown": "unknown to its consumer", "expired": "too late"}
 

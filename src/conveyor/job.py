@@ -202,10 +202,13 @@ class Job(Generic[R]):
 _GONE = encode_settled("gone")
 
 
-def cancel_jobs(client: Client, queue: str, ids: Sequence[str], reason: str = "") -> list[str]:
+def cancel_jobs(
+    client: Client, queue: str, ids: Sequence[str], reason: str = "", *, order: str = ""
+) -> list[str]:
     """Cancel jobs in one round trip, and tell the workers of those that run in another.
 
-    Gives for each cancelled, running (its worker is told), over, dead or gone.
+    Gives for each cancelled, running (its worker is told), over, dead or gone. With the id of an `order`, the
+    supervisor answers to it.
     """
     answers: list[tuple[str, str]] = client.run_all(
         [commands.cancel(queue, job, _CANCELLED, KEEP) for job in ids]
@@ -213,8 +216,8 @@ def cancel_jobs(client: Client, queue: str, ids: Sequence[str], reason: str = ""
     orders: list[commands.Command] = []
     for job, (_, owner) in zip(ids, answers, strict=True):
         if owner:
-            order = control.Control(id=job, verb="cancel", job=job, workers=[owner], reason=reason)
-            orders += plain.control(control.consumer_of(owner), control.encode(order))
+            told = control.Control(id=order or job, verb="cancel", job=job, workers=[owner], reason=reason)
+            orders += plain.control(control.consumer_of(owner), control.encode(told))
     if orders:
         client.run_all(orders)
     return [state for state, _ in answers]

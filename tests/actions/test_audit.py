@@ -8,7 +8,7 @@ from conveyor.actions import Act, Actions, audit
 from conveyor.acts import encode
 from conveyor.inspector.audit import acts, counts
 from conveyor.store import acts as commands
-from conveyor.store import keys
+from conveyor.store import keys, plain
 
 
 def test_the_trail_stays_bounded(one_server: Any) -> None:
@@ -62,6 +62,31 @@ def test_records_that_cannot_be_read_hide_no_others(actions: Actions, one_server
     found = acts().ask(one_server.client)
     assert [one.act.target for one in found] == ["after", *["?"] * 7, "before"]
     assert found[1].act.outcome == "undecodable"
+
+
+def test_an_act_has_the_last_word_of_each_target_of_its_order(actions: Actions, one_server: Any) -> None:
+    for order, words in (("one", ("acknowledged", "done")), ("two", ("expired: too late",))):
+        actions.record(Act("stop_workers", "a/1", after={"order": order}, outcome="told"))
+        for word in words:
+            one_server.client.run_all(plain.answer(order, b"", "a/1", word))
+    actions.record(Act("sing", "song", outcome="done"))
+    found = acts().ask(one_server.client)
+    assert [one.came_to for one in found] == ["done", "told: too late", "told: done"]
+    assert [one.came_to_nothing for one in found] == [False, True, False]
+    assert [dict(one.answers) for one in found] == [{}, {"a/1": "expired: too late"}, {"a/1": "done"}]
+
+
+def test_what_is_kept_of_answers_is_bounded(one_server: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(plain, "MOST_TARGETS", 3)
+    monkeypatch.setattr(plain, "MOST_ORDERS", 5)
+    for order in range(8):
+        for word in ("acknowledged", "done"):
+            told = [plain.answer(f"order{order}", b"", f"a/{target}", word) for target in range(5)]
+            one_server.client.run_all([command for one in told for command in one])
+    kept = sorted(one_server.raw.scan_iter("conveyor:answers:*"))
+    assert kept == [f"conveyor:answers:order{order}".encode() for order in range(3, 8)]
+    assert all(one_server.raw.hvals(key) == [b"done"] * 3 for key in kept)
+    assert one_server.raw.zcard(keys.ORDERS) == 5
 
 
 def test_an_act_of_a_newer_version_can_be_read(one_server: Any) -> None:

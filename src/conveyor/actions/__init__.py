@@ -88,12 +88,11 @@ class Actions:
 
     def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelAnswer:
         """Cancel a job: at once while it waits; if it runs, its worker is told to stop it."""
-        act = self._about_job("cancel_job", queue, job_id, reason)
-        (state,) = self._done(act, lambda: cancel_jobs(self.client, queue, [job_id], reason))
-        changed = state in {"cancelled", "running"}
-        return CancelAnswer(
-            state, self._finish(act, state if changed else f"not done: {state}", {"state": state})
-        )
+        act, order = self._about_job("cancel_job", queue, job_id, reason), ids.unique()
+        (state,) = self._done(act, lambda: cancel_jobs(self.client, queue, [job_id], reason, order=order))
+        outcome = state if state in {"cancelled", "running"} else f"not done: {state}"
+        after: Facts = {"state": state, **({"order": order} if state == "running" else {})}
+        return CancelAnswer(state, self._finish(act, outcome, after))
 
     def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobAnswer:
         """Put a dead job back, as if never tried."""

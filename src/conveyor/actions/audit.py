@@ -29,7 +29,8 @@ def record(client: Client, act: Act) -> bool:
     act = act.shortened()
     _log.info("%s", line_of(act), extra={"act": act})
     try:
-        client.run(commands.record(acts.encode(act), *act.counts_as()), patience=PATIENCE, within=WITHIN)
+        command = commands.record(acts.encode(act), *act.counts_as(), act.order)
+        client.run(command, patience=PATIENCE, within=WITHIN)
     except StoreError as error:
         _log.warning("not in the audit trail (%s): %s", error, line_of(act), extra={"act": act})
         return False

@@ -46,11 +46,11 @@ def show(asked: Audit) -> int:
 def _fields(one: ActRecord) -> dict[str, Any]:
     fields = msgspec.structs.asdict(one.act)
     del fields["nonce"]
-    return {"id": one.id, "at": moment(one.at), **fields}
+    return {"id": one.id, "at": moment(one.at), **fields, "answers": one.answers}
 
 
 def _row(one: ActRecord) -> list[str]:
     act = one.act
     who = f"{act.who} {act.origin}".strip()
     when = f"{moment(one.at):%Y-%m-%d %H:%M:%S}"
-    return [when, who, act.action, act.target, act.queue, act.outcome, act.reason]
+    return [when, who, act.action, act.target, act.queue, one.came_to, act.reason]

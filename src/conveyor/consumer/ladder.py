@@ -35,6 +35,7 @@ class Ladder:
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
+        self._cancels: list[control.Control] = []  # who waits for the end of a run
 
     def obey(self, data: bytes) -> None:
         """Do what a control command says; what cannot be read is no command."""
@@ -49,6 +50,9 @@ class Ladder:
             events.emit(events.CancelAsked(order.job, order.reason))
             if not self.cancel(order.job):
                 self.early[order.job] = clock.monotonic() + EARLY
+            if order.id != order.job and order.workers:
+                self._cancels.append(order)
+                self._answer_cancel(order, "acknowledged", order.job)
         elif order.verb in {"stop", "kill"}:
             self._end_workers(order)
         elif order.verb in {"pause", "resume"}:
@@ -64,6 +68,7 @@ class Ladder:
     def look(self) -> None:
         """See to all that was ordered and could not be done at once."""
         self.cancel_early()
+        self._look_at_cancels()
         self.pauses.look()
         self.stacks.look()
 
@@ -87,14 +92,27 @@ class Ladder:
             if self.cancel(job_id) or clock.monotonic() > until:
                 del self.early[job_id]
 
+    def _look_at_cancels(self) -> None:
+        """Answer for runs that were to end, and have."""
+        for order in list(self._cancels):
+            workers = self.supervisor.workers.values()
+            if order.job not in self.early and all(one.run_of(order.job) is None for one in workers):
+                self._cancels.remove(order)
+                self._answer_cancel(order, "done")
+
+    def _answer_cancel(self, order: control.Control, state: str, detail: str = "") -> None:
+        self.answer(order, order.workers[0], state, detail)
+
     def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
         """Answer a command about one target."""
-        data = control.encode(control.Answer(target, state, detail))
+        told = control.Answer(target, state, detail)
+        command = plain.answer(order.id, control.encode(told), target, told.last_word)
         with contextlib.suppress(StoreError):
-            self.supervisor.client.run_all(plain.answer(order.id, data), patience=0.0)
+            self.supervisor.client.run_all(command, patience=0.0)
 
     def answer_all(self) -> None:
         """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""
+        self._look_at_cancels()
         self.pauses.look()
         self.stacks.look()
         for order in self._whole:

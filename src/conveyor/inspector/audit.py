@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor import control
 from conveyor.acts import Act, decode_act
 from conveyor.store import acts as store_acts
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Acts of one page at most.
 MOST_ACTS_ON_PAGE = 200
@@ -26,6 +28,24 @@ class ActRecord(NamedTuple):
     at: float
     """Seconds since 1970, by the server's clock."""
     act: Act
+    answers: Mapping[str, str] = {}
+    """What the supervisors said last of each target of an order that the act gave; kept for 30 days, of 200 targets."""
+
+    @property
+    def came_to(self) -> str:
+        """What came of it, in words: the act's outcome, and how many targets of its order are how far."""
+        states = [word.partition(":")[0] for word in self.answers.values()]
+        if not states:
+            return self.act.outcome
+        counts = Counter(control.WORDS.get(state, state) for state in states)
+        words = [f"{count} {state}" if len(states) > 1 else state for state, count in counts.items()]
+        return f"{self.act.outcome}: {', '.join(words)}"
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it was an order that nobody followed."""
+        states = {word.partition(":")[0] for word in self.answers.values()}
+        return bool(states) and states <= control.CAME_TO_NOTHING
 
 
 def counts() -> Query[dict[tuple[str, str], int]]:
@@ -42,7 +62,10 @@ def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
 
 
 def _read(answers: Sequence[Any]) -> list[ActRecord]:
-    return [ActRecord(name, int(name.partition("-")[0]) / 1000, _act(data)) for name, data in answers[0]]
+    return [
+        ActRecord(name, int(name.partition("-")[0]) / 1000, _act(data), said)
+        for name, data, said in answers[0]
+    ]
 
 
 def _act(data: bytes) -> Act:

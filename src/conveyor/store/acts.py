@@ -18,10 +18,10 @@ MOST_COUNTED = 200
 OPERATION_KEEP, MOST_OPERATIONS = 7 * 86400, 1000
 
 
-def record(data: bytes, action: str, outcome: str) -> Command:
+def record(data: bytes, action: str, outcome: str, order: str = "") -> Command:
     """Write one act to the audit trail and count it, on a full server too; answers its id there.
 
-    `action` and `outcome` are words, without spaces.
+    `action` and `outcome` are words, without spaces. `order` is the id of what workers were told by it.
     """
     words = (
         2,
@@ -32,6 +32,7 @@ def record(data: bytes, action: str, outcome: str) -> Command:
         f"{action} {outcome}",
         f"other {outcome}",
         MOST_COUNTED,
+        order,
     )
     return Command(words, scripts.load_plain("record"), read=lambda reply: reply.decode())
 
@@ -50,13 +51,19 @@ def act_counts() -> Command:
 
 
 def acts(before_id: str, count: int) -> Command:
-    """Answer ids and bytes of acts, newest first, from before an id (empty: from the newest)."""
+    """Answer acts, newest first, from before an id (empty: from the newest): id, bytes, last words by target."""
 
-    def read(reply: Sequence[Any]) -> list[tuple[str, bytes]]:
-        return [(name.decode(), fields[1]) for name, fields in reply]
+    def read(reply: Sequence[Any]) -> list[tuple[str, bytes, dict[str, str]]]:
+        return [(name.decode(), data, _by_name(words)) for name, data, *words in reply]
 
     end = f"({before_id}" if before_id else "+"
-    return Command(("XREVRANGE", keys.AUDIT, end, "-", "COUNT", count), read=read)
+    words = (1, keys.AUDIT, end, count, keys.ANSWERS)
+    return Command(words, scripts.load_plain("trail"), read=read)
+
+
+def _by_name(words: Sequence[bytes]) -> dict[str, str]:
+    texts = [word.decode(errors="replace") for word in words]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def keep_operation(operation: str, data: bytes, started: float) -> Command:

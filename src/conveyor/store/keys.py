@@ -74,6 +74,11 @@ ACTS = "conveyor:acts"
 OPERATIONS = "conveyor:operations"
 """zset: operation -> when it began, seconds since 1970 by the server's clock; 1,000 at most"""
 
+ORDERS = "conveyor:orders"
+"""zset: order to workers that was answered -> when it first was, seconds since 1970; 10,000 at most"""
+ANSWERS = "conveyor:answers:"
+"""What the keys of `answers_key` begin with."""
+
 
 @functools.lru_cache(maxsize=1024)
 def queue_keys(queue: str) -> tuple[str, ...]:
@@ -99,6 +104,11 @@ def control_key(consumer: str) -> str:
 def reply_key(command: str) -> str:
     """list: the supervisors' answers to one control command; a minute."""
     return f"conveyor:reply:{command}"
+
+
+def answers_key(order: str) -> str:
+    """hash: target of an order -> what its supervisor said last; 30 days after the last, of at most 10,000 orders."""
+    return ANSWERS + order
 
 
 def operation_key(operation: str) -> str:

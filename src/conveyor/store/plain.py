@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a control command, and the answers to it, are kept for.
 CONTROL_KEEP = 60
+#: Seconds that the last word on each target of an order is kept, and of how many targets and orders.
+ANSWERS_KEEP, MOST_TARGETS, MOST_ORDERS = 30 * 86400, 200, 10_000
 #: Seconds that a nudge lies in an inbox that nobody reads any more.
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
@@ -133,9 +135,11 @@ def control(consumer: str, data: bytes) -> list[Command]:
     return [_tell(keys.control_key(consumer), data)]
 
 
-def answer(command: str, data: bytes) -> list[Command]:
-    """Answer a control command."""
-    return [_tell(keys.reply_key(command), data)]
+def answer(command: str, data: bytes, target: str, last_word: str) -> list[Command]:
+    """Answer a control command about one target, and keep the last word on it for the audit trail."""
+    names = (keys.reply_key(command), keys.answers_key(command), keys.ORDERS)
+    kept = (target, last_word, ANSWERS_KEEP, MOST_TARGETS, command, MOST_ORDERS, keys.ANSWERS)
+    return [Command((3, *names, data, CONTROL_KEEP, *kept), scripts.load_plain("answer"))]
 
 
 def _tell(key: str, data: bytes) -> Command:

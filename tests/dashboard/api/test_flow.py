@@ -59,6 +59,7 @@ def test_a_job_is_put_seen_looked_into_and_cancelled(
     acts = {one["action"]: one for one in api.get("/audit")["acts"]}
     assert (acts["cancel_job"]["who"], acts["cancel_job"]["reason"]) == ("admin", "too long")
     assert acts["stack_workers"]["reason"] == "it hangs"
+    assert acts["stack_workers"]["answers"] == {worker["name"]: "done"}, "the stack itself is not kept"
 
 
 def test_a_job_that_fails_is_understood_and_tried_again(

@@ -146,6 +146,8 @@ class AuditLine(Struct, frozen=True):
     outcome: str
     who: str
     origin: str
+    answers: dict[str, str]
+    """Of an order to workers, what was said last of each target: acknowledged, done, or why nothing came of it."""
 
 
 class Audit(Struct, frozen=True):

@@ -24,7 +24,7 @@ def _audit(asked: Asked) -> answers.Audit:
     before = records.checked_entry(after(asked.query.cursor))
     found = asked.desk.ask(audit.acts(before, asked.query.count))
     rows = [
-        answers.made(answers.AuditLine, one.act, id=one.id, at=one.at)
+        answers.made(answers.AuditLine, one.act, id=one.id, at=one.at, answers=dict(one.answers))
         for one in found
         if asked.queue in {"", one.act.queue} and asked.may("inspect", one.act.queue)
     ]

@@ -114,8 +114,8 @@ def _row(record: ActRecord) -> ActRow:
         origin=act.origin,
         reason=act.reason,
         changes=_changes(act),
-        outcome=act.outcome,
-        well=not bad,
+        outcome=record.came_to,
+        well=not (bad or record.came_to_nothing),
     )
 
 

@@ -3,7 +3,7 @@
 -- must be seen.
 -- KEYS  1 stream; 2 counts
 -- ARGV  1 act; 2 how many are kept, about; 3 what it counts as; 4 the same for one too many;
---       5 how many are counted apart
+--       5 how many are counted apart; 6 the order that it gave, if it gave one
 for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 64)) do
   if entry[2][2] == ARGV[1] then return entry[1] end -- this very command came twice
 end
@@ -12,4 +12,6 @@ if redis.call('HEXISTS', KEYS[2], field) == 0 and redis.call('HLEN', KEYS[2]) >=
   field = ARGV[4]
 end
 redis.call('HINCRBY', KEYS[2], field, 1)
-return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'act', ARGV[1])
+local fields = {'act', ARGV[1]}
+if ARGV[6] ~= '' then fields = {'act', ARGV[1], 'order', ARGV[6]} end
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', unpack(fields))

@@ -1,0 +1,102 @@
+"""The audit trail has what came of an order to workers, long after its answers are gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor.actions import Actions, Actor
+from conveyor.inspector import audit
+from conveyor.store import keys
+from conveyor.store.command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conveyor import Queue
+    from conveyor.inspector.audit import ActRecord
+
+
+@pytest.fixture
+def actions(queue: Queue) -> Actions:
+    """Give what Ann can do."""
+    return Actions(queue.client, Actor("ann", "cli@there"))
+
+
+def _exists(key: str) -> Command:
+    return Command(("EXISTS", key))
+
+
+def newest(queue: Queue) -> ActRecord:
+    return audit.acts(count=1).ask(queue.client)[0]
+
+
+def comes_to(queue: Queue, words: str, eventually: Callable[..., Any]) -> ActRecord:
+    """Wait until the newest act came to this, and give it."""
+    eventually(lambda: newest(queue).came_to == words)
+    return newest(queue)
+
+
+def test_a_kill_is_told_and_then_done(
+    queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1)
+    queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    name = f"{running.name}/1"
+    order = actions.tell_workers("kill", [name], "it hangs")
+    act = comes_to(queue, "told: done", eventually)
+    assert (act.act.who, act.act.reason, act.act.target) == ("ann", "it hangs", name)
+    assert act.answers == {name: "done"}
+    assert queue.client.run_all([_exists(keys.answers_key(order.id))]) == [1]
+    go(path)
+
+
+def test_a_worker_that_was_told_to_stop_is_done_when_its_job_is(
+    queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1)
+    queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    actions.tell_workers("stop", [running.name])
+    acknowledged = comes_to(queue, "told: 2 acknowledged", eventually)
+    assert acknowledged.answers == {f"{running.name}/1": "acknowledged", running.name: "acknowledged"}
+    go(path)
+    comes_to(queue, "told: 2 done", eventually)
+
+
+def test_a_job_that_was_told_to_end_is_done_when_it_has(
+    queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1)
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    assert actions.cancel_job(queue.name, job.id, "wrong").state == "running"
+    act = comes_to(queue, "running: done", eventually)
+    assert act.answers == {f"{running.name}/1": "done"}
+
+
+def test_why_nothing_came_of_it_is_kept(
+    queue: Queue, consume: Callable[..., Any], actions: Actions, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1)
+    name = f"{running.name}/7"
+    actions.tell_workers("pause", [name])
+    act = comes_to(queue, "told: unknown to its consumer", eventually)
+    assert act.answers == {name: "unknown: no such worker"}
+    assert act.came_to_nothing
+
+
+def test_a_job_that_its_own_program_cancels_leaves_nothing_in_the_trail(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume(workers=1)
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    eventually(job.done)
+    assert queue.client.run_all([_exists(keys.ORDERS), _exists(keys.answers_key(job.id))]) == [0, 0]
