@@ -70,6 +70,8 @@ class Page:
     """What is asked at most every ten seconds, such as histories; the view then gets a pair of both answers."""
     costly: Callable[[Wanted], bool] = lambda _: False
     """Whether the question is so much work that a watched page asks it only every ten seconds, such as a search."""
+    limited: Callable[[Wanted, Snapshot, Callable[[Any, str], bool]], Wanted] | None = None
+    """Of a page about many queues: narrows what is asked to those that somebody may see, who may not see all."""
     right: str = "look"
     menu: str = ""
     """The page's entry in the menu; empty: it has none."""

@@ -68,14 +68,16 @@ def size(count: float) -> str:
 def moment(at: float | None, kind: str = "ago") -> Markup:
     """Give a moment, seconds since 1970, as an element that the browser keeps current and shows in its own zone.
 
+    What it says here the browser shows when somebody points at it.
+
     kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time).
     """
     if not at or not 0 < at < _LATEST:
         return Markup("–")
     when = dt.datetime.fromtimestamp(at, dt.UTC)
     text = when.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" data-time="{}" title="{}">{}</time>').format(
-        when.isoformat(timespec="milliseconds").replace("+00:00", "Z"), kind, text, text
+    return Markup('<time datetime="{}" data-time="{}">{}</time>').format(
+        when.isoformat(timespec="milliseconds").replace("+00:00", "Z"), kind, text
     )
 
 

@@ -52,6 +52,8 @@ class Site:
                 request, 403, "You may not see this page", f"it needs the right to {page.right}"
             )
         try:
+            if page.limited is not None and access.is_limited:
+                wanted = page.limited(wanted, self.sampler.fresh(), access.may)
             sight = self.sampler.look(page, wanted)
         except ConveyorError as error:
             return self._fault(request, error)

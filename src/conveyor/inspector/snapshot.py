@@ -174,3 +174,12 @@ def _rate(name: str, now: Count, at: float, past: Sequence[tuple[float, Mapping[
 def ended(count: Count) -> int:
     """Give how many jobs of a queue have ended, however they did."""
     return count.finished + count.cancelled + count.dead + count.discarded
+
+
+def in_state(count: Count, state: str) -> int:
+    """Give how many jobs of a queue are waiting, delayed, running or dead; of those that ended, how many ever did."""
+    if state == "ended":
+        return ended(count)
+    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
+        state
+    ]

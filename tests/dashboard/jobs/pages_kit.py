@@ -159,8 +159,12 @@ class Visitor:
 
     def __init__(self, url: str, role: Role, queues: frozenset[str] | None = None) -> None:
         known = Access.of("somebody", role)
-        access = Access("somebody", role, known.rights, queues=queues)
-        self._app = create_dashboard(url, auth=Policy(resolve=lambda _: access))
+        self._access = Access("somebody", role, known.rights, queues=queues)
+        self._app = create_dashboard(url, auth=Policy(resolve=lambda _: self._access))
+
+    def allow(self, access: Access) -> None:
+        """Give just these rights."""
+        self._access = access
 
     def see(self, address: str, **filters: Any) -> Seen:
         """Ask for a page."""

@@ -62,16 +62,6 @@ def test_finished_runs_are_listed_by_their_outcome(line: Line, visit: Visit) -> 
     assert only.words("tbody th a") == [done]
 
 
-def test_without_a_queue_the_fullest_is_taken_and_named(line: Line, visit: Visit) -> None:
-    other = Line(line.client)
-    other.put(call("shop.prices", 1))
-    line.put_many(call("shop.prices", 2), 3)
-    seen = visit().see("/jobs", state="waiting")
-    assert len(seen.all("tbody tr")) == 3
-    assert "the one with the most waiting jobs" in seen.text
-    assert seen.words("option[selected]") == [line.name]
-
-
 def test_pages_follow_each_other_and_lose_no_job(line: Line, visit: Visit) -> None:
     put = line.put_many(call("shop.prices", 1), 120)
     visitor, found, address = visit(), [], f"/jobs?queue={line.name}&state=waiting"

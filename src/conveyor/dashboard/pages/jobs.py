@@ -1,4 +1,4 @@
-"""The jobs of a queue in one state, fifty at a time; and one job by its id, wherever it is."""
+"""The jobs of all queues or of one, in one state, fifty at a time; and one job by its id, wherever it is."""
 
 from __future__ import annotations
 
@@ -7,51 +7,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
-from conveyor.dashboard.pages.asked import careful, href, story_anywhere
-from conveyor.errors import BadCall, ConveyorError
-from conveyor.inspector import history, listing
+from conveyor.dashboard.pages.asked import careful, story_anywhere
+from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of, limited
+from conveyor.errors import ConveyorError
+from conveyor.inspector import history, listing, merging
 from conveyor.inspector.history import Matching
-from conveyor.inspector.snapshot import EMPTY, ended
+from conveyor.inspector.snapshot import in_state
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.job_rows import Row
     from conveyor.inspector.snapshot import Snapshot
-    from conveyor.store.commands import Count
 
-#: Rows of a page, and jobs that one search looks at.
-ROWS, BUDGET = 50, 1000
+#: Rows of a page, jobs that one search looks at, and runs that one of all queues looks at.
+ROWS, BUDGET, RUNS = 50, 1000, 2000
 #: Runs that have ended that a queue remembers, about.
 REMEMBERED = 5000
-STATES = ("waiting", "delayed", "running", "dead", "ended")
-OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
-#: Characters of a filter.
-_LONGEST = 200
-
-
-class Filters(NamedTuple):
-    """What the visitor chose; what is empty does not narrow."""
-
-    queue: str = ""
-    state: str = "running"
-    task: str = ""
-    worker: str = ""
-    text: str = ""
-    outcome: str = ""
-    id: str = ""
-    cursor: str = ""
-    chosen: bool = False
-    """The queue was not named by the visitor, but taken because it has the most jobs in this state."""
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether jobs must be looked at to tell which are wanted."""
-        return bool(self.task or self.worker or self.text or (self.outcome and self.state == "ended"))
-
-    def at(self, **changes: str) -> str:
-        """Give the address of the same list with some filters changed; it begins at the front."""
-        return href("/jobs", **{**self._asdict(), "chosen": "", "cursor": "", **changes})
 
 
 class Tab(NamedTuple):
@@ -74,6 +48,7 @@ class Listed(NamedTuple):
     first: int = 0
     total: int = 0
     searched: int = 0
+    asked: int = 1
 
 
 class JobsView(NamedTuple):
@@ -88,9 +63,14 @@ class JobsView(NamedTuple):
     previous: str
     front: str
     first: int
+    """Place of the first row, from 1; 0 where it is not known."""
     total: int
     searched: int
     """How many were looked at; 0 where nothing had to be searched."""
+    asked: int
+    """Queues whose jobs were asked for."""
+    holding: int
+    """Queues that have jobs in this state."""
     all_matching: bool
     """An operation on this queue and task means the jobs that this list shows, and no others."""
     workers: int
@@ -101,45 +81,20 @@ class JobsView(NamedTuple):
         """Give what counts as news: counts of workers are said in words only when there are none."""
         return self._replace(workers=bool(self.workers), waiting=bool(self.waiting))
 
-    @property
-    def address(self) -> str:
-        """Where the page goes on from now: it stays with the queue that was chosen for it. Empty: where it is."""
-        return self.filters.at() if self.filters.chosen and self.rows else ""
+    def rows_for(self, may: Callable[[Any, str], bool]) -> list[Row]:
+        """Give the rows that somebody may see."""
+        searched = bool(self.filters.text)
+        return [
+            row for row in self.rows if may("look", row.queue) and (may("inspect", row.queue) or not searched)
+        ]
 
-
-def _filters(wanted: Wanted) -> Filters:
-    given: dict[str, Any] = {
-        name: wanted.filters.get(name, "").strip() for name in Filters._fields if name != "chosen"
-    }
-    given["state"] = given["state"] or "running"
-    if given["state"] not in STATES:
-        message = f"{given['state']!r:.80} is no state of jobs"
-        raise BadCall(message, hint=f"it is one of {', '.join(STATES)}")
-    if given["outcome"] and given["outcome"] not in OUTCOMES:
-        message = f"{given['outcome']!r:.80} is no outcome"
-        raise BadCall(message, hint=f"it is one of {', '.join(OUTCOMES)}")
-    for name in ("task", "worker", "text"):
-        if len(given[name]) > _LONGEST:
-            message = f"{name} is too long"
-            raise BadCall(message, hint=f"{_LONGEST} characters at most")
-    return Filters()._replace(**given)
-
-
-def count_in(count: Count, state: str) -> int:
-    """Give how many jobs of a queue are in a state; of those that ended, how many ever did."""
-    if state == "ended":
-        return ended(count)
-    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
-        state
-    ]
-
-
-def _fullest(snapshot: Snapshot, state: str) -> str:
-    return max(snapshot.queues, key=lambda name: (count_in(snapshot.queues[name], state), name), default="")
+    def may_somewhere(self, may: Callable[[Any, str], bool], right: str) -> bool:
+        """Tell whether somebody has a right on the queue that is listed, or else on any."""
+        return any(may(right, name) for name in ([self.filters.queue] if self.filters.queue else self.queues))
 
 
 def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
-    return careful(lambda: _asked(_filters(wanted), snapshot))
+    return careful(lambda: _asked(filters_of(wanted), snapshot))
 
 
 def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
@@ -151,12 +106,13 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
             return Listed(filters, [job_rows.of_story(story)] if story is not None else [])
 
         return Query(found.commands, read)
-    if not filters.queue:
-        filters = filters._replace(queue=_fullest(snapshot, filters.state), chosen=True)
-    if filters.queue not in snapshot.queues:
+    names = filters.names(snapshot)
+    if not filters.queue and len(names) != 1:
+        return _merged(filters, [name for name in names if in_state(snapshot.queues[name], filters.state)])
+    if not names:
         return Query((), lambda _: Listed(filters, []))
     ask = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
-    return ask(filters)
+    return ask(filters._replace(queue=names[0]))
 
 
 def _paged(filters: Filters) -> Query[Listed]:
@@ -171,10 +127,9 @@ def _paged(filters: Filters) -> Query[Listed]:
 
 
 def _searched(filters: Filters) -> Query[Listed]:
-    wanted = listing.Wanted(filters.task, filters.worker, filters.text)
     place = (filters.queue, filters.state)
     limits = listing.Limits(BUDGET, ROWS)
-    asked = listing.search(*place, wanted, filters.cursor, limits, known_tasks.labels)
+    asked = listing.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels)
 
     def read(answers: Any) -> Listed:
         found = asked.read(answers)
@@ -185,8 +140,7 @@ def _searched(filters: Filters) -> Query[Listed]:
 
 
 def _ended(filters: Filters) -> Query[Listed]:
-    matching = Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
-    asked = history.finishes(filters.queue, filters.cursor, ROWS, matching)
+    asked = history.finishes(filters.queue, filters.cursor, ROWS, _matching(filters))
 
     def read(answers: Any) -> Listed:
         page = asked.read(answers)
@@ -197,6 +151,41 @@ def _ended(filters: Filters) -> Query[Listed]:
     return Query(asked.commands, read)
 
 
+def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
+    """Ask for the jobs of several queues."""
+    asked: Query[merging.Merged[Any]]
+    row: Callable[[Any], Row]
+    if filters.state == "ended":
+        asked = merging.finishes(names, filters.cursor, _matching(filters), merging.Limits(ROWS, RUNS))
+        row = _of_ended
+    else:
+        limits = merging.Limits(ROWS, BUDGET)
+        asked = merging.jobs(
+            names, filters.state, filters.cursor, _wanted(filters), limits, known_tasks.labels
+        )
+        row = job_rows.of_live
+
+    def read(answers: Any) -> Listed:
+        page = asked.read(answers)
+        searched = page.searched if filters.narrowed else 0
+        rows = [row(one) for one in page.rows]
+        return Listed(filters, rows, page.next, searched=searched, asked=min(len(names), merging.MOST_QUEUES))
+
+    return Query(asked.commands, read)
+
+
+def _of_ended(one: merging.Ended) -> Row:
+    return job_rows.of_finish(one.queue, one.finish)
+
+
+def _wanted(filters: Filters) -> listing.Wanted:
+    return listing.Wanted(filters.task, filters.worker, filters.text)
+
+
+def _matching(filters: Filters) -> Matching:
+    return Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
+
+
 def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
     if isinstance(listed, ConveyorError):
         raise listed
@@ -204,34 +193,48 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
     if filters.queue and filters.queue not in snapshot.queues:
         message = f"There is no queue {filters.queue!r:.110}"
         raise NoSuchThing(message, hint="A queue begins when a job is put on it.")
-    count = snapshot.queues.get(filters.queue, EMPTY)
+    names = filters.names(snapshot)
+    counts = [snapshot.queues[name] for name in names]
+    known = 0 if filters.state == "ended" else sum(in_state(count, filters.state) for count in counts)
+    consumers = [one for one in snapshot.consumers if not set(names).isdisjoint(one.queues)]
+    holding = sum(in_state(count, filters.state) > 0 for count in counts)
     return JobsView(
         filters=filters,
         queues=sorted(snapshot.queues),
-        tabs=[_tab(filters, count, state) for state in STATES],
+        tabs=[_tab(filters, names, snapshot, state) for state in STATES],
         rows=listed.rows,
         next=filters.at(cursor=listed.next) if listed.next else "",
         previous=filters.at(cursor=listed.previous) if listed.previous else "",
         front=filters.at() if filters.cursor else "",
         first=listed.first,
-        total=listed.total,
+        total=listed.total or known,
         searched=listed.searched,
+        asked=listed.asked,
+        holding=holding,
         all_matching=not (filters.worker or filters.text or filters.outcome)
         and all(row.task == filters.task for row in listed.rows if filters.task),
-        workers=len(snapshot.workers_of(filters.queue)),
-        paused=bool(count.paused),
-        waiting=count.ready,
+        workers=sum(len(one.workers) for one in consumers),
+        paused=bool(filters.queue and counts[0].paused),
+        waiting=sum(count.ready for count in counts),
     )
 
 
-def _tab(filters: Filters, count: Count, state: str) -> Tab:
+def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> Tab:
     most = REMEMBERED if state == "ended" else 10**9
-    number = count_in(count, state)
-    return Tab(state, min(number, most), number > most, filters.at(state=state, outcome="", id=""))
+    numbers = [in_state(snapshot.queues[name], state) for name in names]
+    shown = sum(min(number, most) for number in numbers)
+    return Tab(state, shown, shown < sum(numbers), filters.at(state=state, outcome="", id=""))
 
 
 def _searches(wanted: Wanted) -> bool:
     return any(wanted.filters.get(name) for name in ("task", "worker", "text", "outcome"))
 
 
-JOBS = Page("jobs", "/jobs", "Jobs", _view, _question, costly=_searches, menu="Jobs", key="j", section="Jobs")
+JOBS = Page(
+    *("jobs", "/jobs", "Jobs", _view, _question),
+    costly=_searches,
+    limited=limited,
+    menu="Jobs",
+    key="j",
+    section="Jobs",
+)

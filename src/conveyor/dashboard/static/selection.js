@@ -2,9 +2,11 @@
 // value or by the row's id after an r-; one data-select-all for the page; and a bar data-bulk with data-bulk-words,
 // data-bulk-none, maybe data-bulk-all='{…}' (what stands for everything, in data-words), and buttons data-act
 // data-chosen. `data-chosen` says where the names go: a field of the body, `matching` for its ids, or `each` for one
-// request per name, put in the place of {id} in the path. {n} in data-ask and data-yes becomes how many; data-typed-all must be typed where all that match are meant.
+// request per name, put in the place of {id} in the path. {n} in data-ask and data-yes becomes how many; data-typed-all
+// must be typed where all that match are meant. In a list of many queues a row's id is r-, the job's, an @ and the
+// queue's name, and `matching` is one request per queue.
 import { act, ask, call, problemText } from "./act.js";
-import { hear } from "./bus.js";
+import { hear, root } from "./bus.js";
 import { refresh } from "./part.js";
 import { toast } from "./shell.js";
 
@@ -56,22 +58,35 @@ function pick(box, range) {
   show();
 }
 
-async function actOnEach(button, names) {
+// What is done to whom: jobs, or all chosen jobs of a queue at once.
+function parts(button, each) {
+  const rows = boxes().map(nameOf).filter((name) => chosen.has(name)).map((name) => name.split("@"))
+    .map(([id, queue]) => ({ id, queue }));
+  if (each) return rows.map(({ id, queue }) => ({ jobs: 1, path: button.dataset.act.replace("{id}", encodeURIComponent(id)), body: queue && { queue } }));
+  return [...new Set(rows.map((row) => row.queue))].map((queue) => {
+    const ids = rows.filter((row) => row.queue === queue).map((row) => row.id);
+    return { jobs: ids.length, path: button.dataset.act, body: { queue, matching: { ids } } };
+  });
+}
+
+async function actInParts(button, all) {
   const reason = await ask(button);
   if (reason === null) return;
   const body = JSON.parse(button.dataset.body ?? "{}");
   if (reason) body.reason = reason;
   const title = button.dataset.yes ?? button.textContent.trim();
   const failed = [];
-  for (const name of names) {
-    const { ok, data } = await call(button.dataset.act.replace("{id}", encodeURIComponent(name)), "POST", body);
-    if (!ok) failed.push(problemText(data));
+  let done = 0;
+  let go = "";
+  for (const part of all) {
+    const { ok, data } = await call(part.path, "POST", { ...body, ...part.body });
+    if (ok) { done += part.jobs; go = data.go ?? ""; } else failed.push(problemText(data));
   }
-  const done = `${title}: ${names.length - failed.length} of ${names.length}`;
-  if (failed.length) toast(`${done}. ${failed[0]}`, "wrong", 12_000); else toast(done, "good");
+  const told = `${title}: ${done} of ${all.reduce((sum, part) => sum + part.jobs, 0)}`;
+  if (failed.length) toast(`${told}. ${failed[0]}`, "wrong", 12_000); else toast(told, "good");
   chosen.clear();
   show();
-  refresh(true);
+  if (go && !failed.length) location.assign(root + go); else refresh(true);
 }
 
 async function actOnChosen(button) {
@@ -85,7 +100,8 @@ async function actOnChosen(button) {
   else delete button.dataset.typed;
   const field = button.dataset.chosen;
   let acting;
-  if (field === "each") acting = actOnEach(button, names);
+  const several = field === "matching" && names[0].includes("@");
+  if (field === "each" || several) acting = actInParts(button, parts(button, !several));
   else if (field === "matching") {
     acting = act(button, { matching: everything() ? JSON.parse(everything().dataset.bulkAll) : { ids: names } });
   } else acting = act(button, { [field]: names });

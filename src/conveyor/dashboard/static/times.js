@@ -27,6 +27,7 @@ export function show(element) {
   else if (kind === "in") text = at > now() ? `in ${span(at - now())}` : "now";
   else text = now() - at < 2 ? "just now" : `${span(now() - at)} ago`;
   if (element.textContent !== text) element.textContent = text;
+  if (!element.title) element.title = `${element.dateTime.slice(0, 19).replace("T", " ")} UTC`;
 }
 
 function showAll() {

@@ -1,0 +1,199 @@
+"""The list of jobs of all queues: what is in it, how it goes on, and who sees what of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pages_kit import Line, Role, Visitor, call
+
+from conveyor.dashboard.access.rights import Access
+from conveyor.inspector.merging import MOST_QUEUES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.dashboard.access.rights import Right
+
+    Visit = Callable[..., Visitor]
+
+#: Bytes of a page.
+BUDGET = 60 * 1024
+
+
+@pytest.fixture
+def other(line: Line) -> Line:
+    """Give a second queue."""
+    return Line(line.client)
+
+
+def walk(visitor: Visitor, address: str) -> list[list[tuple[str, str]]]:
+    """Give queue and id of all rows, page by page."""
+    found = []
+    while address:
+        seen = visitor.see(address)
+        queues = seen.words("tbody td[data-label=Queue]")
+        found.append(list(zip(queues, seen.words("tbody th a"), strict=True)))
+        address = next((node.attributes["href"] or "" for node in seen.all("a[rel=next]")), "")
+    return found
+
+
+def test_jobs_of_all_queues_are_listed_with_the_queue_of_each(line: Line, other: Line, visit: Visit) -> None:
+    expected: dict[str, list[tuple[str, str]]] = {
+        "dead": [(one.name, one.die(call("shop.prices", 1))) for one in (line, other)][::-1],
+        "ended": [(one.name, one.finish(call("shop.prices", 2), 1)) for one in (line, other)][::-1],
+        "running": [(one.name, one.run(call("shop.prices", 3))) for one in (other, line)],
+        "delayed": [(one.name, one.put(call("shop.prices", 4), delay=600)) for one in (line, other)],
+        "waiting": [(one.name, one.put(call("shop.prices", 5))) for one in (line, other)],
+    }
+    visitor = visit()
+    for state, jobs in expected.items():
+        seen = visitor.see("/jobs", state=state)
+        rows = walk(visitor, f"/jobs?state={state}")[0]
+        assert rows == jobs or (state == "ended" and set(rows) == {*jobs, *expected["dead"]})
+        assert f"/queues/{other.name}" in seen.links()
+        assert seen.words("h1") == ["Jobs"]
+        assert seen.words("option[selected]") == []
+    assert visitor.see("/jobs").words(".tabs .count") == ["2", "2", "2", "2", "4"]
+
+
+def test_pages_of_all_queues_lose_no_job(line: Line, other: Line, visit: Visit) -> None:
+    put = [(line.name, job) for job in line.put_many(call("shop.prices", 1), 70)]
+    put += [(other.name, job) for job in other.put_many(call("shop.prices", 1), 65)]
+    pages = walk(visit(), "/jobs?state=waiting")
+    assert [len(page) for page in pages] == [50, 50, 35]
+    assert sorted(row for page in pages for row in page) == sorted(put)
+    assert "50 of 135" in visit().see("/jobs", state="waiting").text
+
+
+def test_filters_work_in_all_queues_as_in_one(line: Line, other: Line, visit: Visit) -> None:
+    red, green = other.run(call("shop.red", "an apple")), line.run(call("shop.green", "a pear"))
+    done = other.finish(call("shop.green", "a plum"), 1)
+    failed = line.die(call("shop.red", "a peach"))
+    visitor = visit()
+    for filters, jobs in (
+        ({"state": "running", "task": "shop.g"}, [green]),
+        ({"state": "running", "text": "APPLE"}, [red]),
+        ({"state": "running", "worker": "ab12/3"}, [red, green]),
+        ({"state": "running", "worker": "cd34/3"}, []),
+        ({"state": "ended", "task": "shop.green"}, [done]),
+        ({"state": "ended", "outcome": "failed"}, [failed]),
+        ({"state": "ended", "worker": "ab12/3", "text": "plum"}, [done]),
+    ):
+        seen = visitor.see("/jobs", **filters)
+        assert seen.words("tbody th a") == jobs, filters
+    assert "looked at" in visitor.see("/jobs", state="running", worker="cd34/3").text
+
+
+def test_of_many_queues_those_with_the_most_jobs_are_asked_and_it_says_so(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", 1))
+    many = [Line(line.client) for _ in range(MOST_QUEUES)]
+    for one in many:
+        one.put_many(call("shop.prices", 1), 2)
+    seen = visit().see("/jobs", state="waiting")
+    assert set(seen.words("tbody td[data-label=Queue]")) == {one.name for one in many}
+    assert f"{MOST_QUEUES + 1} queues have waiting jobs" in seen.text
+    assert seen.words(".tabs a[aria-current]") == [f"Waiting {2 * MOST_QUEUES + 1}"]
+    assert f"of the {MOST_QUEUES}" not in visit().see("/jobs", state="waiting", queue=line.name).text
+
+
+def test_where_there_is_one_queue_it_is_that_one(line: Line, visit: Visit) -> None:
+    line.put(call("shop.prices", 1))
+    seen = visit().see("/jobs", state="waiting")
+    assert seen.words("h1") == [f"Jobs in {line.name}"]
+    assert seen.all("[data-bulk-all]")
+
+
+def test_everything_at_once_is_offered_in_one_queue_and_the_list_of_all_says_so(
+    line: Line, other: Line, visit: Visit
+) -> None:
+    jobs = [one.die(call("shop.prices", 1)) for one in (line, other)]
+    seen = visit().see("/jobs", state="dead")
+    assert len(seen.all("[data-select]")) == len(jobs)
+    assert not seen.all("[data-bulk-all]")
+    assert "in one queue" in seen.all("[data-bulk]")[0].text()
+
+
+def test_an_empty_list_of_all_queues_says_what_to_do(line: Line, other: Line, visit: Visit) -> None:
+    other.put(call("shop.prices", 1))
+    assert "conveyor consume" in visit().see("/jobs").text
+    assert "No dead letters in any queue" in visit().see("/jobs", state="dead").text
+    assert "Nothing is delayed in any queue" in visit().see("/jobs", state="delayed").text
+
+
+def test_a_cursor_that_makes_no_sense_is_refused_in_words(line: Line, other: Line, visit: Visit) -> None:
+    other.put(call("shop.prices", 1))
+    for state in ("waiting", "dead", "ended"):
+        seen = visit().see("/jobs", state=state, cursor="nonsense")
+        assert seen.status == 400
+        assert seen.words("h1")
+
+
+def limited_to(line: Line, rights: dict[str, frozenset[Right]]) -> Visitor:
+    """Give a visitor who has rights on some queues only."""
+    visitor = Visitor(line.client.url, Role.VIEWER, frozenset())
+    visitor.allow(Access("somebody", Role.VIEWER, frozenset({"look"}), queues=frozenset(), on=rights))
+    return visitor
+
+
+def test_who_may_see_some_queues_sees_their_jobs_however_many_the_others_have(
+    line: Line, visit: Visit
+) -> None:
+    mine, too = Line(line.client), Line(line.client)
+    jobs = {(one.name, one.put(call("shop.prices", "hunter"))) for one in (mine, too)}
+    for _ in range(MOST_QUEUES):
+        Line(line.client).put_many(call("shop.secrets", 1), 3)
+    visitor = visit(Role.OPERATOR, frozenset({mine.name, too.name}))
+    seen = visitor.see("/jobs", state="waiting")
+    assert set(zip(seen.words("tbody td[data-label=Queue]"), seen.words("tbody th a"), strict=True)) == jobs
+    assert "secrets" not in seen.html
+    assert seen.words(".tabs .count")[0] == "2"
+    assert "queues have" not in seen.text
+    forged = visitor.see("/jobs", state="waiting", among=line.name)
+    assert set(forged.words("tbody th a")) == {job for _, job in jobs}
+
+
+def test_who_may_see_no_queue_is_told_of_none(line: Line, other: Line, visit: Visit) -> None:
+    for one in (line, other):
+        one.put(call("shop.secrets", 1))
+    seen = visit(Role.OPERATOR, frozenset()).see("/jobs", state="waiting")
+    assert "No queue yet that you may see" in seen.text
+    assert "secrets" not in seen.html
+    assert line.name not in seen.html
+
+
+def test_a_search_in_all_queues_finds_only_where_one_may_inspect(line: Line, other: Line) -> None:
+    hidden, shown = line.put(call("shop.prices", "hunter")), other.put(call("shop.prices", "hunter"))
+    visitor = limited_to(line, {line.name: frozenset({"look"}), other.name: frozenset({"look", "inspect"})})
+    assert set(visitor.see("/jobs", state="waiting").words("tbody th a")) == {hidden, shown}
+    assert visitor.see("/jobs", state="waiting", text="hunter").words("tbody th a") == [shown]
+    nowhere = limited_to(line, {one.name: frozenset({"look"}) for one in (line, other)})
+    seen = nowhere.see("/jobs", state="waiting", text="hunter")
+    assert not seen.all("tbody tr")
+
+
+def test_only_rows_that_one_may_change_can_be_selected(line: Line, other: Line) -> None:
+    line.die(call("shop.prices", 1))
+    mine = other.die(call("shop.prices", 1))
+    rights: dict[str, frozenset[Right]] = {
+        line.name: frozenset({"look"}),
+        other.name: frozenset({"look", "purge"}),
+    }
+    seen = limited_to(line, rights).see("/jobs", state="dead")
+    rows = [node.parent.parent.attributes["id"] for node in seen.all("[data-select]")]
+    assert rows == [f"r-{mine}@{other.name}"]
+
+
+def test_fifty_full_rows_of_all_queues_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
+    task, lines = "a.module.with.a.long.name.and.a_task", [line, *(Line(line.client) for _ in range(4))]
+    for number in range(50):
+        one = lines[number % 5]
+        job = one.run(call(task, "https://shop.example/" + "e" * 400), worker="worker-7c9f/12")
+        one.progress(job, number, 50, "at https://shop.example/" + "e" * 400)
+        one.die(call(task, "https://shop.example/" + "e" * 400), message="no " * 400)
+    for one in lines:
+        one.put_many(call(task, '{"city": "A & B"}, ' * 200), 15)
+    for state in ("waiting", "running", "dead", "ended"):
+        seen: Any = visit().see("/jobs", state=state)
+        assert len(seen.all("tbody tr")) == 50
+        assert len(seen.response.content) <= BUDGET, state
