@@ -10,7 +10,7 @@ from conveyor.dashboard import assets
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.rendering import render
-from conveyor.errors import ConveyorError, StoreError
+from conveyor.errors import ConveyorError, StoreError, StoreRefused
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class Site:
         return self._page(request, page, wanted, sight)
 
     def _fault(self, request: Request, error: ConveyorError) -> Response:
+        if isinstance(error, StoreRefused):  # as the API; nothing comes back by itself
+            reason = str(error).rpartition("refused: ")[2]
+            return self.problem(request, 502, f"The server refuses: {reason}", str(error), error.hint)
         if isinstance(error, StoreError):
             return self.problem(request, 503, "The server does not answer", str(error), error.hint)
         return self.problem(

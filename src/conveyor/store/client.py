@@ -15,7 +15,7 @@ from redis.sentinel import Sentinel
 
 from conveyor import clock
 from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
-from conveyor.store import limits
+from conveyor.store import limits, rights
 from conveyor.store.address import read_sentinel, shown
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Client:
             connection.disconnect()
             raise
         self._idle.append(connection)
+        replies = [rights.spared(*one) for one in zip(commands, replies, strict=True)]
         for reply in replies:
             if isinstance(reply, Exception):
                 raise self._translated(reply) from reply
@@ -122,10 +123,9 @@ class Client:
             with self._fork_lock:
                 if self._process != os.getpid():
                     self._idle, self._process = [], os.getpid()
-        try:
+        with contextlib.suppress(IndexError):
             return self._idle.pop()
-        except IndexError:
-            return self.connection(end)
+        return self.connection(end)
 
     def connection(self, end: Deadline | None = None) -> AbstractConnection:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
@@ -153,7 +153,7 @@ class Client:
             kind = StoreFull
             hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
         elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
-            hint = "give user and password in the URL, and the user the rights named in docs/running.md"
+            hint = rights.to_grant(text)
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 

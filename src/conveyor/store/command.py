@@ -26,6 +26,8 @@ class Command:
     """Seconds that the server may let us wait."""
     again: tuple[Any, ...] | None = None
     """The words to use when it is sent a second time, where they differ."""
+    optional: bool = False
+    """It need not be permitted: `read` then gets None, and the others of its round trip go on."""
 
 
 def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:

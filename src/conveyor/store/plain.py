@@ -206,14 +206,14 @@ def memory(queue: str, index: str) -> Command:
     )
 
 
-def info(section: str) -> Command:
-    """Answer a section of the server's facts by name."""
+def info(section: str, *, optional: bool = False) -> Command:
+    """Answer a section of the server's facts by name; none where it is `optional` and not permitted."""
 
-    def read(reply: bytes) -> dict[str, str]:
-        pairs = (line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+    def read(reply: bytes | None) -> dict[str, str]:
+        pairs = (line.split(":", 1) for line in (reply or b"").decode().splitlines() if ":" in line)
         return {name: value.strip() for name, value in pairs}
 
-    return Command(("INFO", section), read=read)
+    return Command(("INFO", section), read=read, optional=optional)
 
 
 def setting(name: str) -> Command:

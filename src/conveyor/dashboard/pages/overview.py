@@ -52,7 +52,9 @@ class Overview(NamedTuple):
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
-    return together([Query((plain.info("memory"),), lambda answers: answers[0]), workers.heard()])
+    return together(
+        [Query((plain.info("memory", optional=True),), lambda answers: answers[0]), workers.heard()]
+    )
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:

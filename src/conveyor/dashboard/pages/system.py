@@ -103,6 +103,8 @@ class Versions(NamedTuple):
 class System(NamedTuple):
     """What the page shows."""
 
+    told: bool
+    """Whether the server's user may ask for its facts."""
     server: ServerFacts
     books: Sequence[Books]
     sum: Books
@@ -120,7 +122,7 @@ def _question(_: Wanted, __: Snapshot) -> Query[dict[str, str]]:
     def read(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
         return {name: value for section in answers for name, value in section.items()}
 
-    return Query(tuple(plain.info(section) for section in SECTIONS), read)
+    return Query(tuple(plain.info(section, optional=True) for section in SECTIONS), read)
 
 
 def _number(facts: Mapping[str, str], name: str) -> int:
@@ -188,6 +190,7 @@ def _view(_: Wanted, snapshot: Snapshot, facts: dict[str, str]) -> System:
     books.sort(key=lambda one: (one.imbalance == 0, -one.accepted, one.queue))
     versions = Counter((one.version, one.python) for one in snapshot.consumers)
     return System(
+        told=bool(facts),
         server=_server(facts, snapshot.at),
         books=books[:MOST_BOOKS],
         sum=Books("", *[sum(column) for column in list(zip(*books, strict=True))[1:]] or [0] * 7),

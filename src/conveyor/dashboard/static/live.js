@@ -51,7 +51,7 @@ function take(name, data) {
     if (data.interval > 1) state("slowed", `slowed to every ${data.interval} s: the server is busy`);
     else state("live", "live");
     tell("pulse", data);
-  } else if (name === "trouble") { state("away", "no answer from the server; trying again"); tell("trouble", data); }
+  } else if (name === "trouble") { state("away", (data.why ?? data.detail ?? "").includes(" refused: ") ? "the server refuses; trying again" : "no answer from the server; trying again"); tell("trouble", data); }
   else if (name === "channel") state(data.state, data.words);
   else tell(name, data);
 }

@@ -1,0 +1,28 @@
+"""What the server's user may not do: done without where that is possible, else with a word on what to grant."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conveyor.store.command import Command
+
+_COMMAND = re.compile(r"User (\S+) has no permissions to run the '([\w|-]+)' command", re.IGNORECASE)
+_FORBIDDEN = "no permissions"
+_MANUAL = "docs/running.md has the whole line"
+
+
+def spared(command: Command, reply: Any) -> Any:
+    """Give the answer to a command; None for one that need not be permitted, and is not."""
+    refused = isinstance(reply, Exception) and _FORBIDDEN in str(reply).lower()
+    return None if refused and command.optional else reply
+
+
+def to_grant(refusal: str) -> str:
+    """Give a hint on what the user needs, by the words of the refusal."""
+    if found := _COMMAND.search(refusal):
+        return f"grant it: ACL SETUSER {found[1]} +{found[2]}; {_MANUAL}"
+    if _FORBIDDEN in refusal.lower():
+        return f"grant the user Conveyor's keys: ACL SETUSER … ~conveyor:*; {_MANUAL}"
+    return "give user and password in the URL, and the user the rights named in docs/running.md"

@@ -1,0 +1,75 @@
+"""What the server's user may not do is done without, or said with what to grant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asking import ask
+
+from conveyor import Queue
+from conveyor.dashboard import create_dashboard
+from conveyor.errors import StoreRefused
+from conveyor.store import Client, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The rights of docs/running.md, without what a page can do without.
+RIGHTS = "resetchannels ~conveyor:* +@read +@write +@connection -@dangerous +evalsha +script|load +time"
+
+
+@pytest.fixture
+def user(one_server: Any) -> Iterator[Callable[..., str]]:
+    """Give the function that makes a user with rights less some, and gives its address."""
+
+    def make(*words: str) -> str:
+        one_server.raw.execute_command("ACL", "SETUSER", "carl", "on", ">pass", *RIGHTS.split(), *words)
+        return str(one_server.url.replace("unix://", "unix://carl:pass@"))
+
+    Queue("mail", store=one_server.client).put("job")
+    yield make
+    one_server.raw.execute_command("ACL", "DELUSER", "carl")
+
+
+def test_the_page_works_without_the_servers_facts(user: Callable[..., str]) -> None:
+    page = create_dashboard(user())
+    overview = ask(page, "GET", "/")
+    assert overview.status_code == 200
+    assert "mail" in overview.text
+    system = ask(page, "GET", "/system")
+    assert system.status_code == 200
+    assert "refuses: its user may not ask for its facts" in system.text
+    assert "ACL SETUSER … +info" in system.text
+    assert "Append-only file" not in system.text, "of what is not known nothing is said"
+    assert ask(page, "GET", "/api/v1/system").json()["queues"] == 1
+    allowed = ask(create_dashboard(user("+info")), "GET", "/system").text
+    assert "refuses" not in allowed
+    assert "Append-only file" in allowed
+
+
+def test_what_a_page_needs_is_named_with_what_to_grant(user: Callable[..., str]) -> None:
+    response = ask(create_dashboard(user("-hgetall", "-xrevrange", "-evalsha")), "GET", "/audit")
+    assert response.status_code == 502
+    words = "The server refuses: User carl has no permissions to run the &#39;evalsha&#39; command"
+    assert f"<h1>{words}</h1>" in response.text
+    assert "ACL SETUSER carl +evalsha" in response.text
+    assert "does not answer" not in response.text
+
+
+def test_a_refusal_names_the_keys_where_they_are_missing(user: Callable[..., str]) -> None:
+    client = Client(user("resetkeys"))
+    with pytest.raises(StoreRefused) as refusal:
+        client.run(plain.queues())
+    assert "~conveyor:*" in refusal.value.hint
+    client.close()
+
+
+def test_what_is_optional_does_not_keep_the_others_of_its_round_trip(user: Callable[..., str]) -> None:
+    client = Client(user())
+    names, facts = client.run_all([plain.queues(), plain.info("memory", optional=True)])
+    assert (names, facts) == (["mail"], {})
+    with pytest.raises(StoreRefused) as refusal:
+        client.run(plain.info("memory"))
+    assert "ACL SETUSER carl +info" in refusal.value.hint
+    client.close()
