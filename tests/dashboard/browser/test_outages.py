@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,21 @@ def test_a_page_process_that_restarts_is_told_of_and_the_page_heals(
     own.restart()
     view.is_live()
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("2")
+
+
+def test_a_page_process_that_says_nothing_is_told_of(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
+) -> None:
+    own = serve()
+    view = window(address=own.address)
+    page = view.go("/queues")
+    own.process.send_signal(signal.SIGSTOP)
+    expect(page.locator("#live-words")).to_have_text(re.compile(r"no news for \d+ s"))
+    expect(page.locator(".live")).to_have_attribute("data-live-state", "silent")
+    own.process.send_signal(signal.SIGCONT)
+    queue.put("first")
+    view.is_live()
+    expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("1")
 
 
 def test_a_page_process_that_is_told_to_end_ends_at_once(

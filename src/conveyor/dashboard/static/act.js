@@ -1,6 +1,6 @@
 // Buttons that do something: <button data-act="/api/v1/…" data-method data-body data-ask data-words data-typed data-yes
 // data-done>. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
-import { root } from "./bus.js";
+import { root, tell } from "./bus.js";
 import { refresh } from "./part.js";
 import { toast } from "./shell.js";
 
@@ -25,6 +25,7 @@ export async function call(path, method = "POST", body = undefined) {
   } catch {
     return { ok: false, status: 0, data: { title: "the page's own server does not answer", hint: "is it still running?" } };
   }
+  if (reply.status === 401) tell("out");
   const text = await reply.text();
   let data = {};
   try { data = text ? JSON.parse(text) : {}; } catch { data = { title: text.slice(0, 200) }; }

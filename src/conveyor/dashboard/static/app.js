@@ -7,6 +7,7 @@ import { startForms } from "./form.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startLog } from "./log.js";
+import { startNotices } from "./notice.js";
 import { startNumbers } from "./numbers.js";
 import { startPart } from "./part.js";
 import { startQueue } from "./queue.js";
@@ -16,6 +17,7 @@ import { startStack } from "./stack.js";
 import { startTimes } from "./times.js";
 
 startTheme();
+startNotices();
 startTimes();
 startNumbers();
 startBelts();

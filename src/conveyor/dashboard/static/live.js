@@ -7,6 +7,8 @@ const HIDDEN_FOR = 30_000; // ms until a hidden tab lets go
 const HERE_EVERY = 10_000; // ms between two signs of life of a tab
 const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
+const OUT_AT_LEAST = 3000; // ms in which other tabs may not have heard yet that nobody is logged in
+const FLOWS = new Set(["live", "slowed", "silent"]);
 
 const me = Math.random().toString(36).slice(2);
 const name = `conveyor${root}`;
@@ -18,8 +20,13 @@ const tabs = new Map(); // tab -> [address, when heard of]
 const told = new Map(); // address -> what was last told of it
 let queues = {}; // queue -> its numbers; the stream tells only of those that have changed
 let source = null;
+let openedAt = 0;
 let watched = "";
 let polling;
+let outAt = 0; // when it turned out that nobody is logged in any more; 0: it did not
+let heardAt = Date.now();
+let every = 1; // seconds between two pulses
+let now = "";
 let hiddenSince;
 let reopening;
 
@@ -27,6 +34,7 @@ const pausedName = `paused${root}`; // each page of a site with several is pause
 const paused = () => remembered(pausedName, "") === "yes";
 
 function state(name, words) {
+  now = name;
   tell("state", { state: name, words });
 }
 
@@ -47,7 +55,13 @@ function pass(name, data) {
 
 function take(name, data) {
   if (paused()) return;
+  if (outAt) {
+    if (name !== "pulse" || Date.now() - outAt < OUT_AT_LEAST) return;
+    comeBack(); // somebody has logged in in another tab
+  }
   if (name === "pulse") {
+    heardAt = Date.now();
+    every = data.every ?? data.interval;
     if (data.interval > 1) state("slowed", `slowed to every ${data.interval} s: the server is busy`);
     else state("live", "live");
     tell("pulse", data);
@@ -69,6 +83,7 @@ function query() {
 function open() {
   close();
   if (paused()) return;
+  openedAt = Date.now();
   if (document.body.dataset.streams === "no") { poll(Infinity); return; }
   watched = query();
   told.clear();
@@ -93,10 +108,11 @@ async function poll(until) {
   clearTimeout(polling);
   if (!leader.leads()) return;
   try {
-    const reply = await fetch(`${root}/api/v1/snapshot?${query()}`, { cache: "no-store" });
+    const reply = await fetch(`${root}/api/v1/snapshot?${query()}`, { cache: "no-store", redirect: "manual" });
+    if (isRefused(reply)) { tell("out"); return; }
     const body = await reply.json();
     if (reply.ok) {
-      pass("pulse", body.pulse);
+      pass("pulse", { ...body.pulse, every: POLL_EVERY / 1000 });
       for (const one of body.changed) pass("changed", one);
     } else pass("trouble", body);
   } catch {
@@ -105,6 +121,33 @@ async function poll(until) {
   if (!leader.leads() || paused()) return;
   if (Date.now() > until) open();
   else polling = setTimeout(() => poll(until), POLL_EVERY);
+}
+
+// Whether an answer means that whoever asks is not known (any more).
+export function isRefused(reply) {
+  return reply.status === 401 || reply.type === "opaqueredirect";
+}
+
+function onOut() {
+  if (outAt) return;
+  outAt = Date.now();
+  post({ kind: "event", name: "out" });
+  leader.leave();
+  state("out", "logged out");
+}
+
+function comeBack() {
+  outAt = 0;
+  if (!document.hidden) leader.seek();
+  tell("resumed");
+}
+
+// A stream may be open and yet bring nothing, and so may the tab that leads.
+function listen() {
+  const quiet = Date.now() - heardAt;
+  if (!FLOWS.has(now) || quiet < 3000 * every || document.hidden || paused()) return;
+  state("silent", `no news for ${Math.floor(quiet / 1000)} s`);
+  if (leader.leads() && source && Math.min(quiet, Date.now() - openedAt) > TRY_STREAM_AGAIN) open();
 }
 
 function reopenIfNeeded() {
@@ -153,10 +196,11 @@ function onVisible() {
   if (document.hidden) {
     leader.withdraw();
     hiddenSince = setTimeout(go, HIDDEN_FOR);
-  } else {
-    here();
-    leader.seek();
+    return;
   }
+  heardAt = Date.now(); // a tab that slept has missed what there was
+  here();
+  if (outAt) comeBack(); else leader.seek();
 }
 
 export function setPaused(yes) {
@@ -168,7 +212,10 @@ function applyPause() {
   const button = document.getElementById("pause");
   button.setAttribute("aria-pressed", String(paused()));
   button.querySelector("use").setAttribute("href", paused() ? "#i-play" : "#i-pause");
-  if (paused()) { close(); state("paused", "paused"); } else { state("reconnecting", "connecting"); if (leader.leads()) open(); tell("resumed"); }
+  if (paused()) { close(); state("paused", "paused"); return; }
+  state("reconnecting", "connecting");
+  if (leader.leads()) open();
+  comeBack();
 }
 
 export function startLive() {
@@ -179,6 +226,8 @@ export function startLive() {
   addEventListener("pagehide", go);
   addEventListener("pageshow", (event) => { if (event.persisted) onVisible(); });
   hear("morphed", onMorphed);
+  hear("out", onOut);
+  setInterval(listen, 1000);
   setInterval(() => { if (!document.hidden) here(); }, HERE_EVERY);
   here();
   if (paused()) applyPause();

@@ -1,5 +1,6 @@
-// What is said above the page about the page itself: that its worker, job or queue has gone, or cannot be shown anew.
-import { root } from "./bus.js";
+// What is said above the page about the page itself: that its worker, job or queue has gone, that it cannot be shown anew,
+// or that nobody is logged in any more.
+import { hear, root } from "./bus.js";
 
 const GONE = {
   worker: ["This worker has left.", "/workers", "All workers"],
@@ -33,6 +34,15 @@ export function showGone() {
 
 export function showFault(status) {
   show(`This page could not be brought up to date (answer ${status}); it is tried again every few seconds.`);
+}
+
+// Whoever follows the link asks for this page as a whole, and is led through the login to it.
+function showOut() {
+  show("You are logged out, so nothing here is brought up to date.", location.pathname + location.search, "Log in");
+}
+
+export function startNotices() {
+  hear("out", showOut);
 }
 
 export function hideNotice() {

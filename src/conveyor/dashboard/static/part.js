@@ -2,7 +2,7 @@
 // open stay, and what somebody is at.
 import { hear, root, tell } from "./bus.js";
 import { heldRegion, holdsStill, isStillIn, startHold } from "./hold.js";
-import { paused } from "./live.js";
+import { isRefused, paused } from "./live.js";
 import { hideNotice, showFault, showGone } from "./notice.js";
 
 const SHORTEST = 1000; // ms between two fetches
@@ -46,7 +46,8 @@ function patch(html, region) {
 }
 
 async function take(reply, force) {
-  if (reply.status === 304) {
+  if (isRefused(reply)) tell("out");
+  else if (reply.status === 304) {
     hideNotice();
     tell("held", "");
   } else if (reply.status === 404) {
@@ -84,7 +85,7 @@ export async function refresh(force = false) {
   try {
     const headers = { "conveyor-part": "main" };
     if (tag) headers["if-none-match"] = tag;
-    await take(await fetch(root + main().dataset.address, { headers, cache: "no-store" }), force);
+    await take(await fetch(root + main().dataset.address, { headers, cache: "no-store", redirect: "manual" }), force);
   } catch { /* the channel says that something is wrong */ } finally {
     fetching = false;
   }

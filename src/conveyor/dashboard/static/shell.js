@@ -12,6 +12,7 @@ export function startTheme() {
   hear("state", (news) => { channel = news; showState(); });
   hear("held", (words) => { held = words; showState(); });
   hear("trouble", showTrouble);
+  hear("out", hideTrouble);
   hear("pulse", () => { lastPulse = new Date(); hideTrouble(); });
 }
 
