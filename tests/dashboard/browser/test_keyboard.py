@@ -160,6 +160,46 @@ def test_a_queue_is_paused_by_keys(window: Callable[..., Window], queue: Queue) 
     view.is_in_the_audit("pause queue", queue.name, "deploying")
 
 
+def test_the_palette_finds_what_there_is_and_does_what_can_be_taken_back(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], eventually: Any
+) -> None:
+    queue.put("something")
+    consume(queue.name, workers=2)
+    view = window()
+    page = view.go()
+    typist = Typist(page)
+
+    def choose(text: str, wanted: str) -> None:
+        typist.press("Control+k")
+        expect(page.locator("#palette-text")).to_be_focused()
+        typist.type(text)
+        expect(page.locator("#palette-list [aria-selected=true]")).to_have_text(re.compile(wanted))
+        typist.press("Enter")
+        expect(page.locator("#palette")).to_be_hidden()
+
+    choose("worker /1", r"^worker .*/1$")
+    expect(page.locator("h1")).to_contain_text("/1")
+    choose("double", "^task double$")
+    expect(page.locator("h1")).to_contain_text("Enqueue double")
+    choose("light dark", "^Change between light and dark$")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    choose("updates", "^Pause updates$")
+    expect(page.locator(".live")).to_have_attribute("data-live-state", "paused")
+    choose("updates", "^Go on with updates$")
+    view.is_live()
+    choose(f"pause {queue.name}", f"^Pause queue {queue.name}$")
+    typist.answer("deploying")
+    eventually(lambda: queue.count().paused)
+    choose(f"resume {queue.name}", f"^Resume queue {queue.name}$")
+    typist.answer("deployed")
+    view.is_in_the_audit("resume queue", queue.name, "deployed")
+    typist.press("Control+k")
+    typist.type("no such")
+    expect(page.locator("#palette-none")).to_have_text("Nothing is like that.")
+    typist.press("Enter", "Escape")
+    expect(page.locator("#palette")).to_be_hidden()
+
+
 def test_single_keys_leave_fields_alone_and_can_be_switched_off(
     window: Callable[..., Window], queue: Queue
 ) -> None:

@@ -12,9 +12,7 @@ function order(queue, verb, texts) {
   return button;
 }
 
-function pauseOrResume(button) {
-  const { queue } = button.closest("[data-queue]").dataset;
-  const verb = button.dataset.queueAct;
+export function pauseOrResume(queue, verb) {
   const yes = verb === "pause" ? "Pause" : "Resume";
   act(order(queue, verb, { ask: `${yes} ${queue}?`, yes, words: WORDS[verb], done: `${yes} ${queue}` }));
 }
@@ -33,7 +31,7 @@ async function changeBound(form) {
 export function startQueue() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-queue-act]");
-    if (button) { event.preventDefault(); pauseOrResume(button); }
+    if (button) { event.preventDefault(); pauseOrResume(button.closest("[data-queue]").dataset.queue, button.dataset.queueAct); }
   });
   document.addEventListener("submit", (event) => {
     const form = event.target.closest("[data-bound]");
