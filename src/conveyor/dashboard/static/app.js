@@ -1,5 +1,6 @@
 // What runs on every page. Each module minds one thing; `bus` is how they hear of each other.
 import { startActions } from "./act.js";
+import { startAloud } from "./aloud.js";
 import { startBelts } from "./belt.js";
 import { startCharts } from "./charts.js";
 import { startCrew } from "./crew.js";
@@ -20,6 +21,7 @@ import { startTimes } from "./times.js";
 startTheme();
 startNotices();
 startTimes();
+startAloud();
 startNumbers();
 startBelts();
 startCharts();

@@ -1,8 +1,8 @@
-// The header's own buttons, what is said aloud, and short messages.
+// The header's own buttons, and short messages.
+import { say } from "./aloud.js";
 import { hear, remember, remembered } from "./bus.js";
 
 const FLOWS = new Set(["live", "slowed"]); // states in which news come
-const SAY_AGAIN = 10_000; // ms between two summaries
 
 export function startTheme() {
   document.getElementById("theme").addEventListener("click", changeTheme);
@@ -43,17 +43,6 @@ function hideTrouble() {
   document.documentElement.classList.remove("away");
 }
 
-let saidAt = 0;
-let saying;
-export function say(text) {
-  clearTimeout(saying);
-  const wait = Math.max(0, saidAt + SAY_AGAIN - Date.now());
-  saying = setTimeout(() => {
-    saidAt = Date.now();
-    document.getElementById("said").textContent = text;
-  }, wait);
-}
-
 let channel = { state: "connecting", words: "connecting" };
 let held = "";
 
@@ -65,7 +54,7 @@ function showState() {
   box.dataset.liveState = state;
   document.getElementById("live-words").textContent = words;
   document.documentElement.toggleAttribute("data-paused", state === "paused");
-  if (before !== "connecting" && before !== "held" && before !== state && state !== "held") say(`Updates: ${words}`);
+  if (before !== "connecting" && before !== "held" && before !== state && state !== "held") say("updates", () => `Updates: ${words}`);
 }
 
 export function toast(text, kind = "", keep = 6000) {
