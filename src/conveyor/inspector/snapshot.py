@@ -12,7 +12,7 @@ from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.control import ConsumerReport, WorkerReport
 
@@ -183,3 +183,9 @@ def in_state(count: Count, state: str) -> int:
     return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
         state
     ]
+
+
+def holding(queues: Mapping[str, Count], names: Iterable[str], state: str) -> list[str]:
+    """Give those of some queues that have jobs in a state, the one with the most first."""
+    jobs = {name: in_state(queues[name], state) for name in names}
+    return sorted((name for name in jobs if jobs[name]), key=lambda name: (-jobs[name], name))

@@ -53,10 +53,9 @@ class QueueRows(RowsQuery, frozen=True):
     queue: MaybeQueue = ""
 
 
-class JobRows(RowsQuery, frozen=True, kw_only=True):
-    """A page of the jobs of a queue. `ended` are all runs that have ended, those below it the ones that ended so."""
+class JobRows(QueueRows, frozen=True):
+    """A page of jobs, of a queue or of all. `ended` are all runs that ended, those below it the ones that did so."""
 
-    queue: Queue
     state: Literal[JOB_STATES] = "waiting"  # type: ignore[valid-type]
     task: Short = ""
     worker: Short = ""

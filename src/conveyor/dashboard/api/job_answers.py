@@ -49,13 +49,15 @@ class JobLine(Struct, frozen=True):
 
 
 class Jobs(Struct, frozen=True):
-    """Jobs of one queue. A page may be empty and still have a `next`, where few match."""
+    """Jobs of one queue or of all. A page may be empty and still have a `next`, where few match."""
 
     jobs: list[JobLine]
     next: str
     total: int | None
     """Jobs in this state; null for runs that have ended."""
     hidden: bool
+    left_out: int = 0
+    """Queues with such jobs that were not asked: of all queues, only the 20 with the most are."""
 
 
 class Argument(Struct, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import failures, history, listing
+from conveyor.inspector import failures, history, listing, merging, snapshot
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
@@ -23,10 +23,40 @@ MOST_QUEUES = 50
 
 def _list(asked: Asked) -> job_answers.Jobs:
     query = asked.query
+    if not query.queue:
+        return _of_all(asked)
     if query.text:
         asked.allowed("inspect", query.queue)  # who may not see arguments must not search in them either
     asked.desk.snapshot_with(query.queue)
     return _live(asked) if query.state in inputs.LIVE else _ended(asked)
+
+
+def _of_all(asked: Asked) -> job_answers.Jobs:
+    """List the jobs of all queues that whoever asks may look at; those they may search in, where they search."""
+    query, queues = asked.query, asked.desk.snapshot().queues
+    names = [
+        name for name in queues if asked.may("look", name) and (asked.may("inspect", name) or not query.text)
+    ]
+    if query.text and not names:
+        asked.allowed("inspect")
+    is_live = query.state in inputs.LIVE
+    index = query.state if is_live else "ended"
+    holding = snapshot.holding(queues, names, index)
+    limits = merging.Limits(query.count, SEARCHED)
+    hidden = [name for name in names if not asked.may("inspect", name)]
+    found: merging.Merged[Any]
+    if is_live:
+        wanted = listing.Wanted(query.task, query.worker, query.text)
+        found = asked.desk.ask(
+            merging.jobs(holding, query.state, query.cursor, wanted, limits, known_tasks.labels)
+        )
+        rows = [_row(one, query.state, shown=one.queue not in hidden) for one in found.rows]
+    else:
+        found = asked.desk.ask(merging.finishes(holding, query.cursor, _matching(query), limits))
+        rows = [_finish(one.finish, one.queue, shown=one.queue not in hidden) for one in found.rows]
+    total = sum(snapshot.in_state(queues[name], index) for name in holding) if is_live else None
+    left_out = max(0, len(holding) - merging.MOST_QUEUES)
+    return job_answers.Jobs(rows, found.next, total, bool(hidden), left_out)
 
 
 def _live(asked: Asked) -> job_answers.Jobs:
@@ -57,11 +87,14 @@ def _row(one: JobRow, state: str, *, shown: bool) -> job_answers.JobLine:
 
 def _ended(asked: Asked) -> job_answers.Jobs:
     query, shown = asked.query, asked.may("inspect", asked.query.queue)
-    state = "" if query.state == "ended" else query.state
-    matching = history.Matching(query.task, state, query.worker, "", query.text)
-    page = asked.desk.ask(history.finishes(query.queue, query.cursor, query.count, matching))
+    page = asked.desk.ask(history.finishes(query.queue, query.cursor, query.count, _matching(query)))
     rows = [_finish(one, query.queue, shown=shown) for one in page.finishes]
     return job_answers.Jobs(rows, page.next, None, not shown)
+
+
+def _matching(query: inputs.JobRows) -> history.Matching:
+    state = "" if query.state == "ended" else query.state
+    return history.Matching(query.task, state, query.worker, "", query.text)
 
 
 def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
@@ -110,7 +143,14 @@ def _failures(asked: Asked) -> job_answers.Failures:
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "/jobs", "List jobs of a queue", "look", _list, job_answers.Jobs, inputs.JobRows, rows="jobs"
+        "GET",
+        "/jobs",
+        "List jobs of a queue or of all",
+        "look",
+        _list,
+        job_answers.Jobs,
+        inputs.JobRows,
+        rows="jobs",
     ),
     Endpoint(
         *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, job_answers.Failures),

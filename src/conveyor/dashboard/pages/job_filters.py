@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.pages.asked import href
 from conveyor.errors import BadCall
-from conveyor.inspector.snapshot import in_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +44,11 @@ class Filters(NamedTuple):
         return href("/jobs", **{**self._asdict(), "among": "", "cursor": "", **changes})
 
     def names(self, snapshot: Snapshot) -> list[str]:
-        """Give the queues whose jobs are listed, those with the most jobs in this state first."""
+        """Give the queues whose jobs are listed."""
         if self.queue:
             return [self.queue] if self.queue in snapshot.queues else []
         among = set(self.among.split(",")) if self.among else snapshot.queues
-        names = [name for name in snapshot.queues if name in among]
-        return sorted(names, key=lambda name: (-in_state(snapshot.queues[name], self.state), name))
+        return [name for name in snapshot.queues if name in among]
 
 
 def filters_of(wanted: Wanted) -> Filters:

@@ -1,0 +1,72 @@
+"""Jobs of all queues through the API: the same list as on the page, and nobody sees more of it than they may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conveyor import Queue
+from conveyor.inspector.merging import MOST_QUEUES
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+
+def put(api: Api, queue: str, name: str = "Secretary", count: int = 1) -> list[str]:
+    """Put jobs that greet somebody."""
+    body = {"task": "greet", "arguments": {"name": name}, "queue": queue, "count": count}
+    jobs: list[str] = api.post("/jobs", body)["jobs"]
+    return jobs
+
+
+def test_without_a_queue_jobs_of_all_are_listed_page_by_page(api: Api) -> None:
+    jobs = {("alpha", one) for one in put(api, "alpha", count=7)}
+    jobs |= {("beta", one) for one in put(api, "beta", count=5)}
+    found, cursor, sizes = [], "", []
+    while True:
+        page = api.get("/jobs", count=5, cursor=cursor)
+        found += [(row["queue"], row["id"]) for row in page["jobs"]]
+        sizes.append(len(page["jobs"]))
+        assert (page["total"], page["left_out"], page["hidden"]) == (12, 0, False)
+        if not (cursor := page["next"]):
+            break
+    assert sizes == [5, 5, 2]
+    assert (len(found), set(found)) == (12, jobs)
+
+
+def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
+    put(api, "alpha", "Alice")
+    (bob,) = put(api, "beta", "Bob")
+    assert [row["id"] for row in api.get("/jobs", text="BOB")["jobs"]] == [bob]
+    item = Queue("gamma", store=api.client)
+    item.put("an item")
+    item.get()
+    item.task_done()
+    page = api.get("/jobs", state="ended")
+    assert [(row["queue"], row["state"]) for row in page["jobs"]] == [("gamma", "done")]
+    assert page["total"] is None
+    assert not api.get("/jobs", state="failed")["jobs"]
+
+
+def test_of_many_queues_it_says_how_many_were_left_out(api: Api) -> None:
+    for number in range(MOST_QUEUES + 2):
+        put(api, f"queue{number}")
+    page = api.get("/jobs", count=200)
+    assert (len(page["jobs"]), page["left_out"], page["total"]) == (MOST_QUEUES, 2, MOST_QUEUES + 2)
+
+
+@pytest.mark.parametrize("who", ["admin@beta", "admin-alpha"])
+def test_who_may_not_look_at_a_queue_is_told_nothing_of_it(api: Api, who: str) -> None:
+    put(api, "alpha", count=3)
+    (mine,) = put(api, "beta")
+    page = api.get("/jobs", who)
+    assert ([row["id"] for row in page["jobs"]], page["total"]) == ([mine], 1)
+    assert [row["id"] for row in api.get("/jobs", who, text="secretary")["jobs"]] == [mine]
+
+
+def test_who_may_not_inspect_sees_no_arguments_and_cannot_search_in_them(api: Api) -> None:
+    put(api, "alpha")
+    page = api.get("/jobs", "viewer")
+    assert ([row["arguments"] for row in page["jobs"]], page["hidden"]) == ([None], True)
+    assert api.refusal("GET", "/jobs?text=Secretary", who="viewer") == (403, "forbidden")
