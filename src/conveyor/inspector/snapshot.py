@@ -185,7 +185,6 @@ def in_state(count: Count, state: str) -> int:
     ]
 
 
-def holding(queues: Mapping[str, Count], names: Iterable[str], state: str) -> list[str]:
-    """Give those of some queues that have jobs in a state, the one with the most first."""
-    jobs = {name: in_state(queues[name], state) for name in names}
-    return sorted((name for name in jobs if jobs[name]), key=lambda name: (-jobs[name], name))
+def fullest(queues: Mapping[str, Count], names: Iterable[str], state: str) -> list[str]:
+    """Give some queues by how many jobs they have in a state, the one with the most first."""
+    return sorted(names, key=lambda name: (-in_state(queues[name], state), name))

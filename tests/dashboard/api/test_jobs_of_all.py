@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import Queue
 from conveyor.inspector.merging import MOST_QUEUES
+from conveyor.outcome import Run, note_of
+from conveyor.store import keys
+from conveyor.store.commands import Command
 
 if TYPE_CHECKING:
     from api_kit import Api
@@ -39,12 +41,10 @@ def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
     put(api, "alpha", "Alice")
     (bob,) = put(api, "beta", "Bob")
     assert [row["id"] for row in api.get("/jobs", text="BOB")["jobs"]] == [bob]
-    item = Queue("gamma", store=api.client)
-    item.put("an item")
-    item.get()
-    item.task_done()
+    note = note_of("job", "done", Run("greet", "", 1.0, "host-ab12/1", 1), 0.5)
+    api.client.run(Command(("XADD", keys.key("alpha", "history"), "*", "end", note)))
     page = api.get("/jobs", state="ended")
-    assert [(row["queue"], row["state"]) for row in page["jobs"]] == [("gamma", "done")]
+    assert [(row["queue"], row["state"]) for row in page["jobs"]] == [("alpha", "done")]
     assert page["total"] is None
     assert not api.get("/jobs", state="failed")["jobs"]
 

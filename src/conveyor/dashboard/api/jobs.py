@@ -41,22 +41,22 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
         asked.allowed("inspect")
     is_live = query.state in inputs.LIVE
     index = query.state if is_live else "ended"
-    holding = snapshot.holding(queues, names, index)
+    names = snapshot.fullest(queues, names, index)  # also those without any: one may just have come
+    counts = [snapshot.in_state(queues[name], index) for name in names]
     limits = merging.Limits(query.count, SEARCHED)
     hidden = [name for name in names if not asked.may("inspect", name)]
     found: merging.Merged[Any]
     if is_live:
         wanted = listing.Wanted(query.task, query.worker, query.text)
         found = asked.desk.ask(
-            merging.jobs(holding, query.state, query.cursor, wanted, limits, known_tasks.labels)
+            merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
         )
         rows = [_row(one, query.state, shown=one.queue not in hidden) for one in found.rows]
     else:
-        found = asked.desk.ask(merging.finishes(holding, query.cursor, _matching(query), limits))
+        found = asked.desk.ask(merging.finishes(names, query.cursor, _matching(query), limits))
         rows = [_finish(one.finish, one.queue, shown=one.queue not in hidden) for one in found.rows]
-    total = sum(snapshot.in_state(queues[name], index) for name in holding) if is_live else None
-    left_out = max(0, len(holding) - merging.MOST_QUEUES)
-    return job_answers.Jobs(rows, found.next, total, bool(hidden), left_out)
+    left_out = sum(count > 0 for count in counts[merging.MOST_QUEUES :])
+    return job_answers.Jobs(rows, found.next, sum(counts) if is_live else None, bool(hidden), left_out)
 
 
 def _live(asked: Asked) -> job_answers.Jobs:

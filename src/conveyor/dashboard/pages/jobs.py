@@ -12,7 +12,7 @@ from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of, li
 from conveyor.errors import ConveyorError
 from conveyor.inspector import history, listing, merging
 from conveyor.inspector.history import Matching
-from conveyor.inspector.snapshot import holding, in_state
+from conveyor.inspector.snapshot import fullest, in_state
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
         return Query(found.commands, read)
     names = filters.names(snapshot)
     if not filters.queue and len(names) != 1:
-        return _merged(filters, holding(snapshot.queues, names, filters.state))
+        return _merged(filters, fullest(snapshot.queues, names, filters.state))
     if not names:
         return Query((), lambda _: Listed(filters, []))
     ask = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
@@ -209,7 +209,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
         total=listed.total or known,
         searched=listed.searched,
         asked=listed.asked,
-        holding=len(holding(snapshot.queues, names, filters.state)),
+        holding=sum(in_state(count, filters.state) > 0 for count in counts),
         all_matching=not (filters.worker or filters.text or filters.outcome)
         and all(row.task == filters.task for row in listed.rows if filters.task),
         workers=sum(len(one.workers) for one in consumers),
