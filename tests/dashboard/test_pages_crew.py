@@ -10,6 +10,7 @@ import pytest
 
 from conveyor import Queue
 from conveyor.actions import Actions, Actor, Matching
+from conveyor.call import encode_items
 from conveyor.consumer.tally import Tally
 from conveyor.control import WorkerReport
 from conveyor.dashboard.page import Wanted
@@ -17,7 +18,7 @@ from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of
 from conveyor.outcome import Note, encode
 from conveyor.store import commands, plain
-from conveyor.store.commands import Settlement
+from conveyor.store.commands import PutPlace, Settlement
 
 from .crew_kit import LARGEST, Visitor, put, report, tell, words_of
 
@@ -35,8 +36,8 @@ def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, 
     tell(one_server, report())
     html = visitor.see("/queues")
     words = words_of(html)
-    assert "mail paused 1 none 0 0 0 0 0 0 none Resume" in words
-    assert "video open 3 40 0 0 0 0 0 0 2 of 2 Pause" in words
+    assert "mail paused 1 0 none 0 0 0 0 0 none Resume" in words
+    assert "video open 3 0 40 0 0 0 0 0 2 of 2 Pause" in words
     assert html.index(">mail<") < html.index(">video<")
 
 
@@ -68,6 +69,47 @@ def test_a_thousand_queues_come_in_pages_and_can_be_filtered(one_server: Any, vi
     assert seen == names
     assert re.findall(r'data-queue="(\w+)"', visitor.see("/queues?name=Q099")) == names[990:]
     assert "No queue has such a name" in visitor.see("/queues?name=zzz")
+
+
+@pytest.mark.parametrize("address", ["/", "/queues"])
+def test_queues_with_the_longest_names_there_may_be_fit_in_a_page(
+    one_server: Any, visitor: Visitor, address: str
+) -> None:
+    names = [f"{number:02}-{'long' * 24}." for number in range(50)]
+    assert {len(name) for name in names} == {100}
+    for name in names:
+        put(one_server, name, 3, 3)
+    tell(one_server, report(queues=names))
+    html = visitor.see(address)
+    assert len(html.encode()) <= LARGEST
+    assert f'title="{names[0]}">{names[0][:59]}…</a>' in html
+
+
+def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 2, 40)
+    put(one_server, "mail", 1)
+    one_server.client.run(commands.put("mail", [("later", encode_items([1])[0])], PutPlace(delay=600.0)))
+    tell(one_server, report())
+    tally = Tally("ann/1")
+    for outcome in ("failed", "lost", "timeout", "succeeded"):
+        tally.add("video", "video.cut", outcome, 1.0)
+    one_server.client.run_all(tally.commands(resting=True))
+    words = words_of(visitor.see("/"))
+    assert "4 waiting, 1 of them not due yet" in words
+    assert re.search(r"UTC the oldest waits 0 running 2 / 2 workers busy 3 failed or lost, last hour", words)
+    assert "0 ended per minute 0 dead letters" in words
+
+
+def test_a_full_queue_is_called_full_wherever_it_stands(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, "video", 2, 3)
+    tell(one_server, report())
+    before = {address: visitor.see(address) for address in ("/", "/queues", "/queues/video")}
+    put(one_server, "video", 1)
+    for address, html in before.items():
+        assert "video open" in words_of(html)
+        now = Visitor(one_server.url).see(address)
+        assert "video full" in words_of(now)
+        assert 'data-queue-act="pause"' in now or address == "/"
 
 
 def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, visitor: Visitor) -> None:

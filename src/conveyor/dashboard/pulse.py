@@ -28,6 +28,9 @@ class QueuePulse(msgspec.Struct, frozen=True):
     dead: int
     blocked: int
     maxsize: int
+    state: str
+    """As of `Count.state`."""
+    full: bool
     paused: bool
     accepted: int
     ended: int
@@ -134,6 +137,8 @@ def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
         dead=count.dead,
         blocked=count.blocked,
         maxsize=count.maxsize,
+        state=count.state,
+        full=count.is_full,
         paused=bool(count.paused),
         accepted=count.accepted,
         ended=ended(count),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,24 @@ def test_jobs_are_seen_moving_without_a_reload(
     expect(row.locator("[data-n=running]")).to_have_text("0")
     view.comes_true("window.seen > 0")
     assert page.evaluate("window.same")
+
+
+def test_a_queue_that_fills_up_is_called_full_and_its_oldest_job_is_told_of(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    queue.resize(2)
+    queue.put("first")
+    assert queue.get() == "first"
+    view = window()
+    page = view.go()
+    row, oldest = page.locator(f"#row-{queue.name}"), page.locator("[data-total-since=oldest]")
+    expect(row.locator(".state")).to_have_text("open")
+    queue.put_many([1, 2])
+    expect(row.locator(".state")).to_have_text("full")
+    expect(oldest.locator("time")).to_have_text(re.compile(r"^\d"))
+    assert (queue.get(), queue.get()) == (1, 2)
+    expect(row.locator(".state")).to_have_text("open")
+    expect(row.locator(".state .icon").last).to_be_hidden()
 
 
 def test_the_end_of_a_job_is_seen_soon(

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.attention import Concern, Told, concerns
 from conveyor.dashboard.figures import SPANS, Figures, figures, span_named
 from conveyor.dashboard.page import Page
+from conveyor.dashboard.pages.queues import row_of
 from conveyor.dashboard.pulse import Pulse, pulse_of
 from conveyor.inspector import statistics, workers
 from conveyor.store import plain
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.pages.queues import QueueRow
     from conveyor.inspector.snapshot import Snapshot
 
 
@@ -25,30 +27,19 @@ class Overview(NamedTuple):
     pulse: Pulse
     belts: Sequence[str]
     """The queues whose belts are drawn, by name."""
-    queues: Sequence[str]
-    """Those in the table, by name; the page of queues has all."""
+    rows: Sequence[QueueRow]
+    """The busiest queues, by name; the page of queues has all."""
     more: int
     """Queues that are not in the table."""
     concerns: list[Concern]
     figures: Figures
     failed: int
     """Jobs that failed or were lost in the last hour."""
-    sparks: Mapping[str, Sequence[int]]
-    """Jobs that ended, by queue, in each of the last 30 minutes."""
 
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
-        states = [(name, one.paused, one.maxsize, one.workers > 0) for name, one in self.pulse.queues.items()]
-        return (
-            self.belts,
-            self.queues,
-            self.more,
-            self.concerns,
-            sorted(states),
-            self.figures,
-            self.failed,
-            self.sparks,
-        )
+        belts = [(name, self.pulse.queues[name].maxsize) for name in self.belts]
+        return belts, [row.lasting() for row in self.rows], self[3:]
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
@@ -62,7 +53,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     span = span_named(wanted.filters.get("span", ""))
     asked: list[Query[Any]] = [
         figures(busiest, snapshot.at, span),
-        statistics.sparkline(busiest, snapshot.at),
+        statistics.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
         asked.append(figures(busiest, snapshot.at))
@@ -76,12 +67,11 @@ def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
     return Overview(
         pulse=pulse,
         belts=snapshot.busiest.few,
-        queues=snapshot.busiest.many,
+        rows=[row_of(snapshot, name)._replace(ended=sparks.get(name, ())) for name in snapshot.busiest.many],
         more=len(snapshot.queues) - len(snapshot.busiest.many),
         concerns=concerns(snapshot, Told(memory, heard, hour.points)),
         figures=history,
         failed=hour.bad,
-        sparks=sparks,
     )
 
 

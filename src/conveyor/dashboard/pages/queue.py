@@ -50,7 +50,7 @@ class Queue(NamedTuple):
         """Give what the pulse does not keep current."""
         if not self.pulsed:
             return tuple(self)
-        books = self.row.jobs._replace(ready=0, leased=0, accepted=0, finished=0, blocked=0)
+        books = self.row.jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
         return self.row.lasting(), books, self.row.jobs.imbalance, self[2:]
 
 

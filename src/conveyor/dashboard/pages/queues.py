@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conveyor.store.query import Query
 
 #: Queues of one page: more would make it larger than 60 KB.
-ON_PAGE = 40
+ON_PAGE = 30
 #: Characters of the filter that count.
 LONGEST_FILTER = 100
 
@@ -33,13 +33,14 @@ class QueueRow(NamedTuple):
     workers: int
     busy: int
     state: str
+    """As of `Count.state`."""
     ended: Sequence[int] = ()
     """Jobs that ended in each of the last 30 minutes, the one that goes on as the last."""
 
     def lasting(self) -> tuple[object, ...]:
         """Give what no pulse keeps current."""
-        jobs = self.jobs
-        return self.name, self.state, jobs.maxsize, jobs.delayed, self.workers > 0, tuple(self.ended)
+        state = "open" if self.state == "full" else self.state
+        return self.name, state, self.jobs.maxsize, self.workers > 0, tuple(self.ended)
 
 
 class Queues(NamedTuple):
@@ -59,17 +60,12 @@ class Queues(NamedTuple):
         return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self.all, self.text
 
 
-def state_of(count: Count) -> str:
-    """Give the word for how a queue stands: open, paused or shut."""
-    return "shut" if count.shutdown else "paused" if count.paused else "open"
-
-
 def row_of(snapshot: Snapshot, name: str) -> QueueRow:
     """Give the line of a queue that the snapshot knows."""
     count = snapshot.queues[name]
     workers = snapshot.workers_of(name)
     busy = sum(worker.state == "busy" and worker.queue == name for worker in workers)
-    return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, state_of(count))
+    return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, count.state)
 
 
 def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:

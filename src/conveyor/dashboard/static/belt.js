@@ -101,7 +101,7 @@ function showBelt(figure, pulse, interval) {
   put(figure.querySelector("[data-belt-scale]"), belt.scale > 1 ? ` · a box is ${written("", belt.scale)} jobs` : "");
   figure.classList.toggle("is-paused", pulse.paused);
   figure.classList.toggle("is-moving", pulse.rate_out > 0);
-  figure.classList.toggle("is-full", pulse.maxsize > 0 && pulse.waiting >= pulse.maxsize);
+  figure.classList.toggle("is-full", pulse.full);
   for (const element of figure.querySelectorAll("[data-n]")) {
     put(element, written(element.dataset.n, pulse[element.dataset.n]));
   }

@@ -39,8 +39,10 @@ function show(pulse) {
   for (const row of document.querySelectorAll("[data-queue]")) {
     const numbers = pulse.queues[row.dataset.queue];
     if (!numbers) continue;
+    for (const element of row.querySelectorAll("[data-fills]")) element.classList.toggle("is-full", numbers.state === "full");
     for (const element of row.querySelectorAll("[data-n]")) {
       if (element.dataset.n in numbers) put(element, written(element.dataset.n, numbers[element.dataset.n]));
+      if ("alarm" in element.dataset) element.classList.toggle("wrong-text", numbers[element.dataset.n] > 0);
     }
   }
 }
