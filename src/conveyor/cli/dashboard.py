@@ -1,7 +1,8 @@
-"""`conveyor dashboard`: serves the page until Ctrl-C, and writes the file of those who may log in."""
+"""`conveyor dashboard`: serves the page until Ctrl-C, and writes the files of those who may log in."""
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import webbrowser
 from dataclasses import replace
@@ -20,7 +21,7 @@ try:
     from conveyor.dashboard.access.faults import BadPolicy
     from conveyor.dashboard.access.hosts import read_hosts
     from conveyor.dashboard.access.rights import Role
-    from conveyor.dashboard.access.users import Users
+    from conveyor.dashboard.access.users import Tokens, Users
 except ImportError as error:  # the extra is not installed
     message = f"the dashboard is not installed: there is no {error.name}"
     raise Usage(message, hint='pip install "conveyor[dashboard]"') from error
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 def serve(asked: Dashboard) -> int:
     """Serve the page."""
     try:
-        if asked.add_user:
-            return _add_user(asked)
+        if asked.add_user or asked.add_token:
+            return _add_user(asked) if asked.add_user else _add_token(asked)
         policy = _policy(asked)
     except BadPolicy as error:
         raise Usage(str(error), hint=error.hint) from error
@@ -60,6 +61,7 @@ def _policy(asked: Dashboard) -> Policy:
     return replace(
         policy,
         users=Users(asked.users) if asked.users else policy.users,
+        tokens=Tokens(asked.tokens) if asked.tokens else policy.tokens,
         hosts=policy.hosts | read_hosts(asked.allow_host),
         read_only=policy.read_only or asked.read_only,
         no_kill=policy.no_kill or asked.no_kill,
@@ -81,4 +83,23 @@ def _add_user(asked: Dashboard) -> int:
             raise Usage("the two passwords are not the same")
     Users(asked.users).add(asked.add_user, Role.of(asked.role), password)
     note(f"{asked.add_user} may log in as {asked.role}: {asked.users}")
+    return exits.OK
+
+
+def _add_token(asked: Dashboard) -> int:
+    """Make a token, write its hash into the file, and print it: it is kept nowhere."""
+    if not asked.tokens:
+        message = "--add-token needs --tokens FILE, the file to write to"
+        raise Usage(message)
+    try:
+        until = dt.date.fromisoformat(asked.until) if asked.until else None
+    except ValueError as error:
+        message = f"--until {asked.until}: {error}"
+        raise Usage(message, hint="give a day as 2030-12-31") from error
+    token = Tokens(asked.tokens).add(asked.add_token, Role.of(asked.role), until)
+    good = f"good until {until} begins (UTC)" if until else "good for ever"
+    note(
+        f"The token of {asked.add_token}, {asked.role}, {good}, is shown this once: {asked.tokens} has its hash"
+    )
+    print(token)
     return exits.OK

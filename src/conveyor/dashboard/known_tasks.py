@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import tasks
 from conveyor.consumer import loading_tasks
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, UnknownTask
 
 if TYPE_CHECKING:
     from conveyor.redaction import Labels
     from conveyor.tasks import Registry, Task
 
+#: What to try where a task is not known here, though a consumer may have it.
+UNKNOWN = "start this page with --tasks MODULE (conveyor dashboard; `tasks=` of create_dashboard), or correct the name"
 _lock = threading.Lock()
 
 
@@ -41,8 +43,11 @@ def registry() -> Registry:
 def task_named(name: str) -> Task[..., Any]:
     """Give a task by its name; raises UnknownTask, or ConveyorError where it cannot be imported."""
     known = registry()
-    with _lock:
-        return loading_tasks.task_named(known, name)
+    try:
+        with _lock:
+            return loading_tasks.task_named(known, name)
+    except UnknownTask as error:  # its own hint is for those who start consumers
+        raise UnknownTask(error.message, hint=UNKNOWN) from error
 
 
 def labels(name: str) -> Labels:

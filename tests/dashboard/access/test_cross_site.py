@@ -182,3 +182,15 @@ def test_a_web_socket_is_refused(page: Any) -> None:
 
     asyncio.run(page().guard({"type": "websocket", "path": "/api/who", "headers": []}, receive, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_who_does_not_say_which_page_it_comes_from_is_told_what_to_send(page: Any, users: Any) -> None:
+    without = page()
+    hint = without.post("/api/do/act", headers=JSON, content="{}").json()["hint"]
+    assert f"Origin: {ORIGIN}" in hint
+    wanted = {"origin": hint.rpartition("Origin: ")[2]}
+    assert without.post("/api/do/act", headers=JSON | wanted, content="{}").status_code == 200
+    guarded = page(users=users)
+    cookies = session_of(guarded.log_in("ada"))
+    hint = guarded.post("/api/do/act", headers=JSON, content="{}", cookies=cookies).json()["hint"]
+    assert "Authorization: Bearer" in hint

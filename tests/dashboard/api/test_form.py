@@ -63,7 +63,10 @@ def test_a_job_is_a_model_but_for_its_secrets(one_server: Any) -> None:
 
 
 def test_what_is_not_there_is_told() -> None:
-    assert "no task is called 'nope'" in view(task="nope").trouble
+    trouble = view(task="nope").trouble
+    assert "no task is called 'nope'" in trouble
+    assert "start this page with --tasks MODULE" in trouble
+    assert "consumer" not in trouble
     assert view(task="greet", queue="not a queue").queue == ""
     assert view(task="greet", queue="beta").queue == "beta"
 

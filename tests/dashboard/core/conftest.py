@@ -12,9 +12,12 @@ from conveyor.dashboard.sampler import Sampler
 from conveyor.inspector import pace
 
 from .core_kit import CountingClient
+from .serving_kit import environment, run, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+__all__ = ["environment", "run", "start"]
 
 
 @pytest.fixture

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pexpect
 import pytest
 
-from ..asking import FORM, OWN  # noqa: TID252 - test folders are no packages
+from ..asking import OWN  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from _pytest.fixtures import FixtureRequest
 
 #: Listens on any free port, tells which, and does nothing more.
 LISTEN = """
@@ -35,76 +31,6 @@ sys.stdin.read()
 WITHOUT_STARLETTE = (
     "import sys\nsys.modules['starlette'] = None\nfrom conveyor.cli.main import main\nsys.exit(main())\n"
 )
-
-
-@pytest.fixture
-def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
-    """Give the environment of the processes, without what the developer's own says."""
-    kept = {name: value for name, value in os.environ.items() if "CONVEYOR" not in name}
-    url = request.getfixturevalue("one_server").url
-    return {**kept, "CONVEYOR_URL": url, "CONVEYOR_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
-
-
-class Dashboard:
-    """One running process, with what it has said on standard error."""
-
-    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
-        self.process = process
-        self.said = said
-        self.address = re.search(r"The page is at (\S+) ", said)[1]
-        self.port = int(re.search(r":(\d+)/", self.address)[1])
-
-    def get(self, path: str = "") -> httpx.Response:
-        return httpx.get(f"{self.address}{path}", timeout=20)
-
-
-@pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Give the function that runs `conveyor dashboard …` to its end."""
-
-    def run(*words: object, code: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-        how = ["-c", code] if code else ["-m", "conveyor"]
-        return subprocess.run(
-            [sys.executable, *how, "dashboard", *map(str, words)],
-            cwd=tmp_path,
-            env={**environment, **changes},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Dashboard]]:
-    """Give the function that starts `conveyor dashboard …` and returns when it has told its address."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: object) -> Dashboard:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "conveyor", "dashboard", "--port", "0", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        said = ""
-        for line in iter(process.stderr.readline, ""):
-            said += line
-            if "The page is at" in line:
-                return Dashboard(process, said)
-        return pytest.fail(f"it ended: {said}")
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @contextmanager
@@ -166,6 +92,10 @@ def test_other_addresses_need_a_login_and_three_ways_are_told(run: Any) -> None:
     assert all(
         way in words for way in ("(1) listen on 127.0.0.1", "(2) have a login", "(3) --insecure-no-auth")
     )
+    named = ("--users FILE", "--add-user NAME", "--tokens FILE", "--add-token NAME", "--allow-host NAME")
+    assert all(option in words for option in named)
+    manual = " ".join(run("--help").stdout.split())
+    assert all(option.split()[0] in manual for option in named), "what is named is there"
 
 
 def test_without_any_login_it_warns_on_the_terminal_and_on_each_page(start: Any) -> None:
@@ -208,39 +138,6 @@ def test_a_signal_ends_open_streams_first_and_then_the_process(number: int, code
     _, said = page.process.communicate(timeout=20)
     assert page.process.returncode == code
     assert said == ""
-
-
-def test_a_user_is_added_on_a_terminal_and_can_log_in(
-    environment: dict[str, str], tmp_path: Path, start: Any
-) -> None:
-    users = tmp_path / "users.toml"
-    words = ["-m", "conveyor", "dashboard", "--users", str(users), "--add-user", "ada", "--role", "admin"]
-    child = pexpect.spawn(sys.executable, words, env=environment, cwd=str(tmp_path), timeout=20)
-    for prompt in ("Password of ada: ", "Again: "):
-        child.expect_exact(prompt)
-        child.waitnoecho()
-        child.sendline("correct horse")
-    child.expect_exact("ada may log in as admin")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
-    assert stat.S_IMODE(users.stat().st_mode) == 0o600
-    assert "correct horse" not in users.read_text()
-    page = start("--users", users)
-    with httpx.Client(base_url=page.address, timeout=20) as http:
-        assert http.get("queues").headers["location"].startswith("/login")
-        wrong = {"name": "ada", "password": "wrong", "next": "/"}
-        assert http.post("login", data=wrong, headers=FORM).status_code in {401, 403}
-        reply = http.post("login", data={**wrong, "password": "correct horse"}, headers=FORM)
-        assert reply.status_code == 303
-        assert http.get("queues").status_code == 200
-
-
-def test_a_password_needs_a_terminal(run: Any, tmp_path: Path) -> None:
-    done = run("--users", tmp_path / "users.toml", "--add-user", "ada")
-    assert done.returncode == 2
-    assert "--add-user needs a terminal" in done.stderr
-    assert list(tmp_path.glob("users*")) == []
 
 
 def test_all_addresses_begin_with_the_root_path(start: Any) -> None:

@@ -114,9 +114,28 @@ class Dashboard:
             metavar="NAME", help="Ask for a password, write it to --users, and end.", show_default=False
         ),
     ] = ""
-    role: Annotated[str, typer.Option(metavar="ROLE", help="Of --add-user: viewer, operator or admin.")] = (
-        "operator"
-    )
+    tokens: Annotated[
+        str, typer.Option(metavar="FILE", help="File of the tokens of programs.", show_default=False)
+    ] = ""
+    add_token: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Make a token for a program, print it, write its hash to --tokens, and end.",
+            show_default=False,
+        ),
+    ] = ""
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="Of --add-user and --add-token: viewer, operator or admin.")
+    ] = "operator"
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="DATE",
+            help="Of --add-token: the day (2030-12-31) from which it is good no more.",
+            show_default="never",
+        ),
+    ] = ""
     allow_host: Annotated[
         list[str],
         typer.Option(

@@ -50,6 +50,8 @@ def check_origin(scope: Scope, policy: Policy) -> None:
     theirs = asgi.header(scope, "origin")
     if theirs is None:
         hint = "Programs show a token: Authorization: Bearer …"
+        if not policy.has_login:
+            hint = f"There is no login here, so programs say that they mean this page: Origin: {ours}"
         raise refused(403, "no-origin", "The request does not say which page it comes from.", hint)
     if theirs != ours:
         hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."

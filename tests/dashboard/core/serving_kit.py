@@ -1,0 +1,90 @@
+"""`conveyor dashboard` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _pytest.fixtures import FixtureRequest
+
+__all__ = ["environment", "run", "start"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
+    """Give the environment of the processes, without what the developer's own says."""
+    kept = {name: value for name, value in os.environ.items() if "CONVEYOR" not in name}
+    url = request.getfixturevalue("one_server").url
+    return {**kept, "CONVEYOR_URL": url, "CONVEYOR_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
+
+
+class Dashboard:
+    """One running process, with what it has said on standard error."""
+
+    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
+        self.process = process
+        self.said = said
+        self.address = re.search(r"The page is at (\S+) ", said)[1]
+        self.port = int(re.search(r":(\d+)/", self.address)[1])
+
+    def get(self, path: str = "") -> httpx.Response:
+        return httpx.get(f"{self.address}{path}", timeout=20)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give the function that runs `conveyor dashboard …` to its end."""
+
+    def run(*words: object, code: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+        how = ["-c", code] if code else ["-m", "conveyor"]
+        return subprocess.run(
+            [sys.executable, *how, "dashboard", *map(str, words)],
+            cwd=tmp_path,
+            env={**environment, **changes},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Dashboard]]:
+    """Give the function that starts `conveyor dashboard …` and returns when it has told its address."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> Dashboard:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "conveyor", "dashboard", "--port", "0", *map(str, words)],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        said = ""
+        for line in iter(process.stderr.readline, ""):
+            said += line
+            if "The page is at" in line:
+                return Dashboard(process, said)
+        return pytest.fail(f"it ended: {said}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,90 @@
+"""`conveyor dashboard` writes the files of those who may log in: people with passwords, programs with tokens."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pexpect
+import pytest
+
+from ..asking import FORM  # noqa: TID252 - test folders are no packages
+from .core_kit import put
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_user_is_added_on_a_terminal_and_can_log_in(
+    environment: dict[str, str], tmp_path: Path, start: Any
+) -> None:
+    users = tmp_path / "users.toml"
+    words = ["-m", "conveyor", "dashboard", "--users", str(users), "--add-user", "ada", "--role", "admin"]
+    child = pexpect.spawn(sys.executable, words, env=environment, cwd=str(tmp_path), timeout=20)
+    for prompt in ("Password of ada: ", "Again: "):
+        child.expect_exact(prompt)
+        child.waitnoecho()
+        child.sendline("correct horse")
+    child.expect_exact("ada may log in as admin")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert stat.S_IMODE(users.stat().st_mode) == 0o600
+    assert "correct horse" not in users.read_text()
+    page = start("--users", users)
+    with httpx.Client(base_url=page.address, timeout=20) as http:
+        assert http.get("queues").headers["location"].startswith("/login")
+        wrong = {"name": "ada", "password": "wrong", "next": "/"}
+        assert http.post("login", data=wrong, headers=FORM).status_code in {401, 403}
+        reply = http.post("login", data={**wrong, "password": "correct horse"}, headers=FORM)
+        assert reply.status_code == 303
+        assert http.get("queues").status_code == 200
+
+
+def test_a_token_is_made_shown_once_and_good_until_its_day(
+    run: Any, start: Any, tmp_path: Path, one_server: Any
+) -> None:
+    tokens = tmp_path / "tokens"
+    made = run("--tokens", tokens, "--add-token", "ci", "--role", "operator", "--until", "2999-12-31")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    assert token.startswith("conveyor_")
+    assert "ci, operator, good until 2999-12-31 begins (UTC)" in " ".join(made.stderr.split())
+    assert token not in tokens.read_text()
+    assert token not in made.stderr
+    assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
+    over = run("--tokens", tokens, "--add-token", "old", "--until", "2020-01-01").stdout.strip()
+    queue = put(one_server, "video")
+    page = start("--tokens", tokens)
+    for shown, status in ((token, 200), (over, 401), ("conveyor_x", 401)):
+        headers = {"authorization": f"Bearer {shown}"}
+        reply = httpx.post(f"{page.address}api/v1/queues/video/pause", headers=headers, json={}, timeout=20)
+        assert reply.status_code == status
+    assert queue.count().paused
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--add-token", "ci"], "--add-token needs --tokens FILE"),
+        (["--tokens", "t", "--add-token", "ci", "--until", "soon"], "give a day as 2030-12-31"),
+        (["--tokens", "t", "--add-token", "ci", "--role", "king"], "Roles are viewer, operator and admin."),
+        (["--tokens", "t", "--add-token", "a:b"], "a:b"),
+    ],
+)
+def test_a_token_that_cannot_be_is_refused_in_words(
+    run: Any, tmp_path: Path, words: list[str], why: str
+) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in " ".join(done.stderr.split())
+    assert list(tmp_path.glob("t*")) == []
+
+
+def test_a_password_needs_a_terminal(run: Any, tmp_path: Path) -> None:
+    done = run("--users", tmp_path / "users.toml", "--add-user", "ada")
+    assert done.returncode == 2
+    assert "--add-user needs a terminal" in done.stderr
+    assert list(tmp_path.glob("users*")) == []
