@@ -11,8 +11,10 @@ from conveyor import clock
 from conveyor.dashboard.attempt import answered, tried
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.searches import Searches
 from conveyor.dashboard.sights import SLOW_EVERY, Sight, Sights
 from conveyor.dashboard.timings import Timings
+from conveyor.dashboard.turns import Turns
 from conveyor.errors import ConveyorError, StoreError
 from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 YOUNG = 0.1
 #: Seconds that whoever asks waits for a connection and for the answer, before it is said that the server is away.
 PATIENCE, WITHIN = 0.5, 3.0
-#: Watched pages of one sample; where there are more they take turns, so that no number of them delays the pulse.
-MOST_PAGES = 40
 
 T = TypeVar("T")
 _log = logging.getLogger("conveyor.dashboard")
@@ -54,6 +54,8 @@ class Sampler:
         self._sampled_at = float("-inf")
         self._watchers: set[Watcher] = set()
         self._sights = Sights()
+        self._turns = Turns(self._sights)
+        self.searches = Searches()
         self._watched: frozenset[str] = frozenset()
         """Pages that the next sample brings anyway."""
         self._failing: set[str] = set()
@@ -70,11 +72,18 @@ class Sampler:
     def look(self, page: Page, wanted: Wanted) -> Sight:
         """Give a page as it is now, at most a second old, or of the last sample where it is watched.
 
-        Raises NoSuchThing, StoreError without an answer, or what the page's question raises.
+        Raises NoSuchThing, StoreError without an answer, Busy where others are searching, too, or what the page's
+        question raises.
         """
         seen = self.seen(page, wanted)
         if seen is not None:
             return seen
+        if not page.costly(wanted):
+            return self._look(page, wanted)
+        with self.searches.turn():
+            return self.seen(page, wanted) or self._look(page, wanted)
+
+    def _look(self, page: Page, wanted: Wanted) -> Sight:
         self.fresh()
         try:
             return self._look_now(page, wanted)
@@ -172,21 +181,14 @@ class Sampler:
                     watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
 
     def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
-        """Give the watched pages that are due: not those at rest, and of many those that have waited longest."""
+        """Give the watched pages that are due."""
         found = {}
         for address in {address for watcher in watchers for address in watcher.addresses}:
             one = self.book.find(address)
             if one is not None:
                 found[address] = one
         self._watched = frozenset(found)
-        ages = {address: self._sights.age(one[1].address) for address, one in found.items()}
-        due = [
-            address
-            for address, one in found.items()
-            if not one[0].costly(one[1]) or ages[address] > SLOW_EVERY
-        ]
-        due.sort(key=ages.__getitem__, reverse=True)
-        return {address: found[address] for address in due[:MOST_PAGES]}
+        return self._turns.choose(found)
 
     def _answers(self, before: Snapshot, pages: dict[str, tuple[Page, Wanted]]) -> list[Any]:
         """Ask for a sample and for all pages in one round trip; an answer may be the error that there was instead.
@@ -243,4 +245,5 @@ class Sampler:
     def _note(self, took: float) -> None:
         self.took = took
         self.looks.add("", took)
-        self.pace.took(took)
+        if not self._turns.has_costly:  # a search says nothing about how fast the server is
+            self.pace.took(took)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
@@ -40,6 +41,7 @@ class Sights:
     def __init__(self) -> None:
         self._seen: dict[str, _Kept] = {}
         self._slow: dict[str, _Kept] = {}
+        self._lock = threading.Lock()
 
     def age(self, address: str) -> float:
         """Give the seconds since a page was last seen; infinite where it was not."""
@@ -55,12 +57,12 @@ class Sights:
         """Make a page of the answers to its question, and remember it; raises what its view does."""
         view = page.view(wanted, snapshot, answers)
         sight = Sight(snapshot, view, version_of(view))
-        _keep(self._seen, wanted.address, sight)
+        self._keep(self._seen, wanted.address, sight)
         return sight
 
     def lose(self, address: str) -> None:
         """Note that what a page is about has gone."""
-        _keep(self._seen, address, None)
+        self._keep(self._seen, address, None)
 
     def question(self, page: Page, wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
         """Give a page's question; its slow one is asked with it where there is no answer that is good still."""
@@ -74,13 +76,14 @@ class Sights:
 
         def read(answers: Sequence[Any]) -> tuple[Any, Any]:
             first, second = pair.read(answers)
-            _keep(self._slow, wanted.address, second)
+            self._keep(self._slow, wanted.address, second)
             return first, second
 
         return Query(pair.commands, read)
 
-
-def _keep(place: dict[str, _Kept], address: str, what: Any) -> None:
-    if len(place) >= MOST_REMEMBERED:
-        place.clear()
-    place[address] = _Kept(clock.monotonic(), what)
+    def _keep(self, place: dict[str, _Kept], address: str, what: Any) -> None:
+        with self._lock:
+            place.pop(address, None)  # so that the oldest is the first
+            if len(place) >= MOST_REMEMBERED:
+                del place[next(iter(place))]
+            place[address] = _Kept(clock.monotonic(), what)

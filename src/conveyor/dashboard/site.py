@@ -10,6 +10,7 @@ from conveyor.dashboard import assets
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.rendering import render
+from conveyor.dashboard.searches import TRY_AGAIN, Busy
 from conveyor.errors import ConveyorError, StoreError, StoreRefused
 from conveyor.store.address import shown
 
@@ -65,6 +66,10 @@ class Site:
             return self.problem(request, 502, f"The server refuses: {reason}", str(error), error.hint)
         if isinstance(error, StoreError):
             return self.problem(request, 503, "The server does not answer", str(error), error.hint)
+        if isinstance(error, Busy):
+            answer = self.problem(request, 429, error.message.capitalize(), "", error.hint)
+            answer.headers["retry-after"] = str(TRY_AGAIN)
+            return answer
         return self.problem(
             request, 404 if isinstance(error, NoSuchThing) else 400, str(error), "", error.hint
         )

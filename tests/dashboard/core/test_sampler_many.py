@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from conveyor import clock
-from conveyor.dashboard import sampler as sampling
+from conveyor.dashboard.sights import MOST_REMEMBERED
+from conveyor.dashboard.turns import MOST_COSTLY, MOST_PAGES
+from conveyor.inspector import pace
+from conveyor.store import plain
+from conveyor.store.query import Query
 
 from .core_kit import CountingClient, Listener, Shown, later, page
 
 if TYPE_CHECKING:
-    import pytest
-
     from conveyor.dashboard.page import Wanted
 
 
@@ -21,7 +25,7 @@ def test_a_hundred_watched_pages_take_turns(client: CountingClient, sampler_of: 
     sampler.watch(listener)
     eventually(lambda: all(listener.versions(address) for address in addresses))
     base = min(client.trips[2:])
-    assert max(client.trips) - base <= sampling.MOST_PAGES
+    assert max(client.trips) - base <= MOST_PAGES
     assert len(listener.pulses) >= 3, "every sample brings the numbers, whoever's turn it is"
 
 
@@ -44,3 +48,39 @@ def test_a_costly_page_is_asked_every_ten_seconds_at_most(
     real = clock.monotonic
     monkeypatch.setattr(clock, "monotonic", lambda: real() + 11.0)
     eventually(lambda: len(made) == 2)
+
+
+def is_search(wanted: Wanted) -> bool:
+    return "text" in wanted.filters
+
+
+@pytest.mark.usefixtures("quick_steps")
+def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
+    client: CountingClient, sampler_of: Any, eventually: Any
+) -> None:
+    def slow_answer(answers: Any) -> Any:
+        clock.sleep(pace.STEPS[0])  # alone it would lengthen the step
+        return answers[0]
+
+    def asks_much(_: Wanted, __: Any) -> Query[Any]:
+        return Query((plain.server_time(),), slow_answer)
+
+    search = page("search", costly=is_search, question=asks_much)
+    addresses = [f"/search?text={number}" for number in range(30)]
+    sampler, listener = sampler_of(search, page("a")), Listener("/a", *addresses)
+    sampler.sample()
+    alone = client.trips[-1]
+    sampler.watch(listener)
+    eventually(lambda: all(listener.versions(address) for address in addresses))
+    assert max(client.trips) <= alone + 1 + MOST_COSTLY
+    steps = [pulse.interval for pulse in listener.pulses]
+    assert steps.count(pace.STEPS[0]) > len(steps) / 2, "a busy machine may be slow once, too"
+    assert len(listener.versions("/a")) == len(listener.pulses)
+
+
+@pytest.mark.usefixtures("quick_steps")
+def test_of_more_pages_than_are_remembered_none_is_forgotten(sampler_of: Any, eventually: Any) -> None:
+    addresses = [f"/many?number={number}" for number in range(2 * MOST_REMEMBERED + 50)]
+    sampler, listener = sampler_of(page("many")), Listener(*addresses)
+    sampler.watch(listener)
+    eventually(lambda: all(len(listener.versions(address)) >= 2 for address in addresses))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,13 @@ class ApiDesk:
     def __post_init__(self) -> None:
         object.__setattr__(self, "acting", TimedClient(self.client, self.sampler.timings, "act"))
 
-    def ask(self, query: Query[Any]) -> Any:
-        """Ask the server in one round trip; raises StoreUnavailable soon where it is away."""
-        return self.sampler.ask(query)
+    def ask(self, query: Query[Any], *, costly: bool = False) -> Any:
+        """Ask the server in one round trip; raises StoreUnavailable soon where it is away.
+
+        What is costly, such as a search, waits for its turn; raises Busy where too many want one.
+        """
+        with self.sampler.searches.turn() if costly else nullcontext():
+            return self.sampler.ask(query)
 
     def snapshot(self) -> Snapshot:
         """Give the counts of all queues and the reports of all workers, one step old at most."""

@@ -49,11 +49,13 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
     if is_live:
         wanted = listing.Wanted(query.task, query.worker, query.text)
         found = asked.desk.ask(
-            merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
+            merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels),
+            costly=any(wanted),
         )
         rows = [_row(one, query.state, shown=one.queue not in hidden) for one in found.rows]
     else:
-        found = asked.desk.ask(merging.finishes(names, query.cursor, _matching(query), limits))
+        matching = _matching(query)
+        found = asked.desk.ask(merging.finishes(names, query.cursor, matching, limits), costly=any(matching))
         rows = [_finish(one.finish, one.queue, shown=one.queue not in hidden) for one in found.rows]
     left_out = sum(count > 0 for count in counts[merging.MOST_QUEUES :])
     return job_answers.Jobs(rows, found.next, sum(counts) if is_live else None, bool(hidden), left_out)
@@ -68,7 +70,8 @@ def _live(asked: Asked) -> job_answers.Jobs:
             *place, wanted, query.cursor, listing.Limits(SEARCHED, query.count), known_tasks.labels
         )
         if any(wanted)
-        else listing.page(*place, query.cursor, query.count, labels_of=known_tasks.labels)
+        else listing.page(*place, query.cursor, query.count, labels_of=known_tasks.labels),
+        costly=any(wanted),
     )
     rows = [_row(one, query.state, shown=shown) for one in found.rows]
     return job_answers.Jobs(rows, found.next, found.total, not shown)
@@ -87,7 +90,9 @@ def _row(one: JobRow, state: str, *, shown: bool) -> job_answers.JobLine:
 
 def _ended(asked: Asked) -> job_answers.Jobs:
     query, shown = asked.query, asked.may("inspect", asked.query.queue)
-    page = asked.desk.ask(history.finishes(query.queue, query.cursor, query.count, _matching(query)))
+    matching = _matching(query)
+    asks = history.finishes(query.queue, query.cursor, query.count, matching)
+    page = asked.desk.ask(asks, costly=any(matching))
     rows = [_finish(one, query.queue, shown=shown) for one in page.finishes]
     return job_answers.Jobs(rows, page.next, None, not shown)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from conveyor import errors
 from conveyor.dashboard.access.problem import Problem, as_json
 from conveyor.dashboard.page import NoSuchThing
+from conveyor.dashboard.searches import TRY_AGAIN, Busy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.UnknownTask, 404, "unknown-task"),
     (errors.JobGone, 404, "unknown-job"),
     (NoSuchThing, 404, "unknown"),
+    (Busy, 429, "busy"),
     (errors.DuplicateJob, 409, "duplicate-job"),
     (errors.Full, 409, "queue-full"),
     (errors.Empty, 409, "queue-empty"),
@@ -40,6 +42,9 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.StoreError, 502, "server-fault"),
     (errors.ConveyorError, 409, "refused"),
 )
+
+#: Seconds after which it may be better.
+_TRY_AGAIN = ((errors.StoreUnavailable, 5), (Busy, TRY_AGAIN))
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,7 +75,8 @@ def problem_of(error: errors.ConveyorError) -> Problem:
     if isinstance(error, Faults):
         return Problem(422, "bad-values", error.message, error.hint)
     status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
-    headers = (("retry-after", "5"),) if isinstance(error, errors.StoreUnavailable) else ()
+    wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(error, kind)), None)
+    headers = () if wait is None else (("retry-after", str(wait)),)
     return Problem(status, code, str(error), error.hint, headers)
 
 
