@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from manual_kit import rows
 
 from conveyor.dashboard.api.table import ENDPOINTS
 
@@ -12,13 +13,6 @@ if TYPE_CHECKING:
     from api_kit import Api
 
     from conveyor import Queue
-
-MANUAL = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
-
-
-def rows(name: str) -> list[list[str]]:
-    part = MANUAL.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-    return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")][2:]
 
 
 def test_the_table_of_endpoints_is_that_of_the_code() -> None:
