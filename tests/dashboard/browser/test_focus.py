@@ -98,7 +98,7 @@ def test_selected_text_pauses_the_patching(reporter: Reporter) -> None:
     before = reporter.morphs
     said = reporter.say()
     expect(page.locator("#log-lines li").last).to_contain_text(said)
-    expect(page.locator("#live-words")).to_have_text("holding still while text is selected")
+    expect(page.locator("#live-words")).to_have_text("holding still while you select")
     assert page.evaluate("getSelection().toString()").strip() == "report"
     assert reporter.morphs == before
     page.evaluate("getSelection().removeAllRanges()")

@@ -21,7 +21,7 @@ export function isStillIn(html, region) {
 // Why all must hold still, in words (none for what is over in a moment); null where nothing must.
 export function holdsStill() {
   const selected = getSelection();
-  if (selected && !selected.isCollapsed && main().contains(selected.anchorNode)) return "holding still while text is selected";
+  if (selected && !selected.isCollapsed && main().contains(selected.anchorNode)) return "holding still while you select";
   if (document.querySelector("dialog[open]")) return "holding still while a dialog is open";
   if (document.querySelector("main details.menu[open]")) return "holding still while a menu is open";
   return pressed ? "" : null;
