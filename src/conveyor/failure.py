@@ -54,16 +54,38 @@ def innermost(traceback: str) -> Place | None:
     return own or last
 
 
-def marked(traceback: str) -> list[tuple[str, bool]]:
-    """Give each line of a traceback, and whether it belongs to a place in the user's own code."""
-    found, own = [], False
+class Piece(NamedTuple):
+    """Some lines of a traceback that follow each other."""
+
+    of: str
+    """own: places in the user's own code; library: places in that of others; else empty, such as the message."""
+    text: str
+    places: int
+
+
+def pieces(traceback: str) -> list[Piece]:
+    """Give a traceback in pieces of the same kind; put together with line feeds it is what it was."""
+    found: list[Piece] = []
+    for line, of in _lines(traceback):
+        place = 1 if _FRAME.match(line) else 0
+        if found and found[-1].of == of:
+            last = found[-1]
+            found[-1] = Piece(of, f"{last.text}\n{line}", last.places + place)
+        else:
+            found.append(Piece(of, line, place))
+    return found
+
+
+def _lines(traceback: str) -> list[tuple[str, str]]:
+    """Give each line, and to whose code it belongs."""
+    found, of = [], ""
     for line in traceback.rstrip("\n").split("\n"):
         frame = _FRAME.match(line)
         if frame:
-            own = _is_own(frame[1])
+            of = "own" if _is_own(frame[1]) else "library"
         elif line[:4].strip(" |") or not line.strip():
-            own = False
-        found.append((line, own))
+            of = ""
+        found.append((line, of))
     return found
 
 

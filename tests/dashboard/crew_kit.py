@@ -65,7 +65,7 @@ def worker(name: str, **facts: Any) -> WorkerReport:
         "memory": 64 << 20,
         "jobs_done": 41,
     }
-    return WorkerReport(name, 4711, "busy", **(busy | facts))
+    return WorkerReport(name, 4711, **({"state": "busy"} | busy | facts))
 
 
 def report(name: str = "rack-0001", workers: int | list[WorkerReport] = 2, **facts: Any) -> ConsumerReport:

@@ -20,7 +20,7 @@ from conveyor.outcome import Note, encode
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace, Settlement
 
-from .crew_kit import LARGEST, Visitor, put, report, tell, words_of
+from .crew_kit import LARGEST, Visitor, put, report, tell, words_of, worker
 
 
 @pytest.fixture
@@ -170,6 +170,18 @@ def test_workers_are_filtered_by_queue_host_and_state_and_all_of_one_can_be_stop
     assert 'data-typed="2"' in html
     assert '{"targets": ["rack-0001"], "verb": "stop"}' in html
     assert "No worker is like that" in visitor.see("/workers?queue=none")
+
+
+def test_a_worker_that_leaves_is_told_neither_to_stop_nor_to_pause(one_server: Any, visitor: Visitor) -> None:
+    going = worker("rack-0001/1", state="leaving", cancelling=True, kill_in=8.0)
+    tell(one_server, report(workers=[going]))
+    for address in ("/workers", "/workers/rack-0001/1"):
+        html = visitor.see(address)
+        assert set(re.findall(r'data-tell="(\w+)"', html)) == {"kill"}
+        assert len(re.findall(r'<button aria-disabled="true">', html)) == (5 if address == "/workers" else 3)
+    html = visitor.see("/workers/rack-0001/1")
+    assert "It leaves as soon as this job has ended" in html
+    assert re.search(r'it is killed <b><time [^>]*data-time="in"', html)
 
 
 def test_a_worker_shows_its_job_its_consumer_and_what_it_did_last(one_server: Any, visitor: Visitor) -> None:

@@ -106,12 +106,17 @@ def test_whatever_the_message_says_the_group_stays(message: str, line: int) -> N
     assert failure.fingerprint("cut", "ValueError", told) == expected
 
 
-def test_the_lines_of_own_code_are_marked() -> None:
-    own = [line for line, is_own in failure.marked(OWN) if is_own]
-    assert own == ['  File "/srv/app/films.py", line 12, in cut', "    some_code()"]
-    assert "\n".join(line for line, _ in failure.marked(OWN)) == OWN.rstrip()
+def test_own_code_stands_apart_from_that_of_libraries() -> None:
+    found = failure.pieces(OWN)
+    own = [one for one in found if one.of == "own"]
+    assert [(one.text, one.places) for one in own] == [
+        ('  File "/srv/app/films.py", line 12, in cut\n    some_code()', 1)
+    ]
+    assert "library" in {one.of for one in found}
+    assert "\n".join(one.text for one in found) == OWN.rstrip()
 
 
 def test_what_comes_after_the_exception_is_nobody_s_code() -> None:
-    assert failure.marked(f"{OWN}\nmore words")[-1] == ("more words", False)
-    assert not any(is_own for _, is_own in failure.marked("no traceback at all"))
+    last = failure.pieces(f"{OWN}\nmore words")[-1]
+    assert (last.of, last.text.split("\n")[-1]) == ("", "more words")
+    assert [one.of for one in failure.pieces("no traceback at all")] == [""]

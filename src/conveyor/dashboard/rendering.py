@@ -106,6 +106,12 @@ def short(text: str, room: int = 60) -> str:
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
+def sentences(*parts: str) -> str:
+    """Join what is said about one matter, whoever wrote the parts: each ends with one mark."""
+    said = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part[-1] in "?!…:" else f"{part.rstrip('. ')}." for part in said)
+
+
 def icon(name: str, label: str = "") -> Markup:
     """Give a sign of the sprite; without a label it is decoration for what stands beside it."""
     if label:
@@ -135,6 +141,7 @@ def environment() -> jinja2.Environment:
         "day": day,
         "compact": compact,
         "part": path_part,
+        "sentences": sentences,
         "short": short,
         "worker_short": control.short_name,
     }

@@ -84,7 +84,7 @@ def test_one_failure_is_retried(
     page = view.go(f"/queues/{queue.name}")
     expect(page.locator(".tiles [data-n=dead]")).to_have_text("1")
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
-    expect(page.locator("pre.trace")).to_contain_text("ValueError")
+    expect(page.locator(".trace")).to_contain_text("ValueError")
     path.touch()
     page.get_by_role("button", name="Retry").click()
     view.say_yes("the file is there now")

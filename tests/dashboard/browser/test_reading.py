@@ -176,6 +176,21 @@ def test_every_page_can_be_read_without_javascript(window: Callable[..., Window]
     assert missing == []
 
 
+def test_without_javascript_nothing_stands_there_that_would_do_nothing(
+    window: Callable[..., Window], scene: Scene
+) -> None:
+    view = window(java_script_enabled=False)
+    view.forgiven.append("status of 404")
+    buttons = "button:not([type=submit]):not(form[method] button)"
+    idle = f"input[type=checkbox]:not([data-argument]), .log-tools input, {buttons}"
+    found = []
+    for name, address in scene.pages.items():
+        page = view.go(address, live=False)
+        seen = [one for one in page.locator(f"main :is({idle})").all() if one.is_visible()]
+        found += [(name, one.evaluate("node => node.outerHTML")) for one in seen]
+    assert found == []
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
 def test_on_a_phone_the_head_is_one_line_and_the_pages_are_behind_a_button(
     window: Callable[..., Window], *, scripts: bool

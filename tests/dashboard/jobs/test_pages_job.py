@@ -68,14 +68,23 @@ def test_a_running_job_shows_progress_log_and_what_a_cancel_does(line: Line, vis
 def test_a_dead_job_shows_its_traceback_with_the_own_lines_marked(line: Line, visit: Visit) -> None:
     job = line.die(call("shop.prices", 1))
     seen = page_of(visit(), line, job)
-    assert "".join(node.text() for node in seen.all(".trace")).split() == TRACEBACK.split()
-    assert seen.words(".trace .own") == [
-        'File "/srv/app/shop.py", line 12, in prices',
-        'return page["price"]',
-    ]
+    assert "\n".join(node.text() for node in seen.all(".trace pre")) == TRACEBACK.rstrip()
+    assert seen.words(".trace .own") == ['File "/srv/app/shop.py", line 12, in prices return page["price"]']
+    assert seen.words(".trace summary") == ["1 place in code of libraries"]
+    assert "execution.py" in seen.words(".trace details pre")[0]
+    assert "strong type" in seen.text
     assert "shop.py:12 prices" in seen.text
     assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Retry", "Discard"]
     assert f"/enqueue?task=shop.prices&from={job}&queue={line.name}" in seen.links()
+
+
+def test_where_no_code_is_the_user_s_none_is_folded_nor_said_to_stand_out(line: Line, visit: Visit) -> None:
+    foreign = TRACEBACK.replace("/srv/app/", "/usr/lib/python3.11/site-packages/")
+    job = line.die(call("shop.prices", 1), trace=foreign)
+    seen = page_of(visit(), line, job)
+    assert "\n".join(node.text() for node in seen.all(".trace pre")) == foreign.rstrip()
+    assert not seen.all(".trace summary")
+    assert "strong type" not in seen.text
 
 
 def test_a_finished_job_shows_its_result_and_what_is_kept_of_its_arguments(line: Line, visit: Visit) -> None:

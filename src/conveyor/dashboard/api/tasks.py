@@ -10,6 +10,7 @@ from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.problems import Faults
+from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
 from conveyor.parameters import parameters_of
 
@@ -23,7 +24,7 @@ def line_of(name: str) -> job_answers.TaskLine:
     try:
         task = known_tasks.task_named(name)
     except ConveyorError as error:
-        return job_answers.TaskLine(name, broken=f"{error} {error.hint}".strip())
+        return job_answers.TaskLine(name, broken=sentences(str(error), error.hint))
     return job_answers.TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
 
 
@@ -73,7 +74,7 @@ def _preview(asked: Asked) -> job_answers.PreviewAnswer:
     except Faults as error:
         return job_answers.PreviewAnswer(ok=False, errors=error.by_name)
     except (BadCall, BadInput, TooLarge) as error:
-        return job_answers.PreviewAnswer(ok=False, errors={"": f"{error}. {error.hint}".strip(". ")})
+        return job_answers.PreviewAnswer(ok=False, errors={"": sentences(str(error), error.hint)})
     command, python = (write(task, arguments, options) for write in (ordering.command, ordering.python))
     return job_answers.PreviewAnswer(ok=True, command=command, python=python)
 

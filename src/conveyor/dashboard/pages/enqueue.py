@@ -14,6 +14,7 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.ordering import is_hidden
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
+from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.inspector.jobs import read_call
 from conveyor.parameters import as_words, parameters_of
@@ -119,7 +120,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueVi
         if wished:
             form = _form(wished, model, split=wanted.filters.get("split", "") != "0" and model is None)
     except ConveyorError as error:
-        trouble = f"{error} {error.hint}".strip()
+        trouble = sentences(str(error), error.hint)
     if model is not None and (form is None or form.task.name != model.call.task):
         model = None
     job = wanted.filters.get("from", "") if model else ""

@@ -56,8 +56,13 @@ class Failure(NamedTuple):
     kind: str
     message: str
     where: str
-    lines: list[tuple[str, bool]]
-    """The traceback, and which lines are of the user's own code."""
+    pieces: list[failure.Piece]
+    """Of the traceback."""
+
+    @property
+    def folds(self) -> bool:
+        """Whether code of libraries is folded away: where there is own code to be found beside it."""
+        return any(one.of == "own" for one in self.pieces)
 
 
 class Line(NamedTuple):
@@ -204,7 +209,7 @@ def _failure(settled: Settled | None) -> Failure | None:
         return Failure("?", "what is kept of it cannot be read", "", [])
     where = str(failure.innermost(traceback) or "")
     text = redacted_text(traceback)[-TRACEBACK_ROOM:]
-    return Failure(kind, redacted_text(message), where, failure.marked(text) if text.strip() else [])
+    return Failure(kind, redacted_text(message), where, failure.pieces(text) if text.strip() else [])
 
 
 def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:

@@ -50,6 +50,10 @@ class WorkerRow(NamedTuple):
     message: str
     cpu: float
     memory: int
+    cancelling: bool
+    """Whether the job is to end because somebody wants it cancelled."""
+    kill_at: float
+    """When it is killed if it has not ended by then; 0 where nobody wants that."""
 
 
 class Crew(NamedTuple):
@@ -72,6 +76,7 @@ class Crew(NamedTuple):
     jobs: int
     """Jobs that its workers are at."""
     paused: int
+    leaving: int
 
     @property
     def short(self) -> str:
@@ -132,6 +137,8 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         message=redacted_text(worker.message),
         cpu=round(_finite(worker.cpu), 2),
         memory=worker.memory,
+        cancelling=worker.cancelling,
+        kill_at=float(round((crew.at or at) + worker.kill_in)) if worker.cancelling else 0.0,
     )
 
 
@@ -152,6 +159,7 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
         busy=sum(worker.state == "busy" for worker in report.workers),
         jobs=sum(bool(worker.job) for worker in report.workers),
         paused=sum(worker.paused for worker in report.workers),
+        leaving=sum(worker.state == "leaving" for worker in report.workers),
     )
 
 

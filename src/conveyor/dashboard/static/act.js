@@ -2,6 +2,7 @@
 // data-done>. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
 import { root, tell } from "./bus.js";
 import { refresh } from "./part.js";
+import { sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 
 const SOON = 300; // ms to the next look for an answer; each look in vain doubles that
@@ -33,7 +34,7 @@ export async function call(path, method = "POST", body = undefined) {
 }
 
 export function problemText(data) {
-  return [data.title, data.detail, data.hint].filter(Boolean).join(". ");
+  return sentences(data.title, data.detail, data.hint);
 }
 
 export function ask(button) {

@@ -1,6 +1,7 @@
 // The header's own buttons, and short messages.
 import { say } from "./aloud.js";
 import { hear, remember, remembered } from "./bus.js";
+import { sentences } from "./sentences.js";
 
 const FLOWS = new Set(["live", "slowed"]); // states in which news come
 
@@ -32,7 +33,7 @@ let lastPulse = new Date();
 function showTrouble({ why, detail, hint, try: what }) {
   const box = document.getElementById("trouble");
   const since = lastPulse.toLocaleTimeString([], { hour12: false });
-  const text = [why ?? detail, what ?? hint, `What is shown is as of ${since}; it goes on by itself.`].filter(Boolean).join(". ");
+  const text = sentences(why ?? detail, what ?? hint, `What is shown is as of ${since}; it goes on by itself`);
   if (box.textContent !== text) box.textContent = text;
   box.hidden = false;
   document.documentElement.classList.add("away");
