@@ -115,6 +115,10 @@ class EventStream(StreamingResponse):
     """The answer that is a stream; whoever hangs up is unwatched at once, also while a piece was being sent."""
 
     def __init__(self, sampler: Sampler, viewer: Viewer) -> None:
+        self._end_watching = functools.partial(sampler.unwatch, viewer)
+        sampler.watch(
+            viewer
+        )  # it counts from now on, so that those who come at the same moment are not too many
         self._pieces = events(sampler, viewer)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(self._pieces, media_type="text/event-stream", headers=headers)
@@ -122,8 +126,11 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the pieces until one side has had enough."""
         # Cancelled while sending, the generator would end when it is collected, and the server be asked until then.
-        async with contextlib.aclosing(self._pieces):
-            await super().__call__(scope, receive, send)
+        try:
+            async with contextlib.aclosing(self._pieces):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._end_watching()  # the pieces do not, where not one was taken
 
 
 def message(kind: str, data: object) -> bytes:

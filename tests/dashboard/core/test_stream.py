@@ -9,8 +9,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 
-from conveyor.dashboard import stream
+from conveyor.dashboard import live, stream
 from conveyor.dashboard.access.rights import RIGHTS, Access, Role
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.stream import EventStream, Viewer, events
@@ -167,3 +168,37 @@ def test_who_hangs_up_while_a_piece_is_sent_is_unwatched_at_once(sampler_of: Any
         assert asyncio.run(watched_after()) == (1, 0)
     finally:
         gc.enable()
+
+
+def request_of(access: Access) -> Request:
+    return Request({"type": "http", "headers": [], "query_string": b"", "state": {"access": access}})
+
+
+def test_streams_that_are_opened_at_the_same_moment_are_no_more_than_allowed(
+    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_STREAMS", 2)
+    channel = live.Live(sampler_of(page("a")))
+
+    async def opened() -> list[int]:
+        """None of them has sent anything when the next one is asked for."""
+        return [(await channel.stream(request_of(ADA))).status_code for _ in range(4)]
+
+    assert asyncio.run(opened()) == [200, 200, 503, 503]
+
+
+def test_a_stream_that_fails_before_its_first_piece_does_not_count_for_ever(sampler_of: Any) -> None:
+    sampler = sampler_of(page("a"))
+
+    async def failed() -> None:
+        async def nothing(*_: Any) -> Any:
+            message = "hung up"
+            raise OSError(message)
+
+        answer = EventStream(sampler, Viewer(["/a"], ADA))
+        assert sampler.watcher_count == 1
+        await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, nothing, nothing)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(failed())
+    assert sampler.watcher_count == 0
