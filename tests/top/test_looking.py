@@ -10,7 +10,9 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go
 
+from conveyor import clock, control
 from conveyor.inspector import pace
+from conveyor.store import plain
 from conveyor.store.client import Client
 from conveyor.top.app import Top
 from conveyor.top.watch import Watch
@@ -44,6 +46,21 @@ def test_the_view_heals_when_the_server_is_back(
     finally:
         if one_server.process.poll() is not None:
             one_server.start()
+
+
+def test_two_workers_of_one_name_are_two_rows(seated: Seated, queue: Queue) -> None:
+    twin = control.WorkerReport("host-ab12/1", 1, "idle")
+    report = control.ConsumerReport("host-ab12", "host", 1, [queue.name], "all", 0.0, [twin, twin])
+    queue.client.run_all(plain.report(report.name, control.encode(report), clock.wall()))
+
+    async def story(seat: Any) -> None:
+        await seat.press("3")
+        await seat.sees("host-ab12/1")
+        assert sum("host-ab12/1" in line for line in seat.screen) == 2
+        await seat.press("down")
+        await seat.sees("● live")
+
+    seated(story)
 
 
 def test_updates_stand_still_as_long_as_they_are_paused(seated: Seated, queue: Queue) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+import pexpect
 import secret_jobs
 
 from conveyor.tasks import registry
@@ -14,6 +16,22 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 SECRET = "sk-9f3e7711"
+#: The terminal view with a fault, while a variable holds a secret.
+BROKEN = f"""
+import sys
+from conveyor.actions import Actor
+from conveyor.store import connect
+from conveyor.top.app import Top
+
+def refresh_screen(self):
+    password = "{SECRET[:3]}" + "{SECRET[3:]}"
+    raise RuntimeError("it broke")
+
+Top.refresh_screen = refresh_screen
+app = Top(connect(sys.argv[1]), Actor("ann", "cli@there"))
+app.run()
+sys.exit(app.return_code)
+"""
 
 
 def test_a_secret_that_was_given_by_position_is_in_no_list_and_no_story(
@@ -49,3 +67,14 @@ def test_a_secret_in_an_error_is_not_on_the_screen(
         await seat.misses(SECRET)
 
     seated(story, size=(120, 40))
+
+
+def test_a_fault_of_the_view_tells_where_it_is_and_no_values(queue: Queue) -> None:
+    child = pexpect.spawn(sys.executable, ["-c", BROKEN, queue.client.url], timeout=20, dimensions=(30, 100))
+    child.expect(pexpect.EOF)
+    child.close()
+    said = child.before.decode()
+    assert child.exitstatus == 1
+    assert "RuntimeError" in said
+    assert "it broke" in said
+    assert SECRET not in said

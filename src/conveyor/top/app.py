@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from rich.traceback import Traceback
 from textual.app import App
 from textual.message import Message
 
@@ -76,6 +77,10 @@ class Top(App[None]):
     def get_default_screen(self) -> Screen[None]:
         """Give the screen that is there first."""
         return self.main
+
+    def _fatal_error(self) -> None:
+        """Leave with a traceback; Textual's own shows the values of variables, and they may be secrets."""
+        self.panic(Traceback(width=None, show_locals=False))
 
     def on_mount(self) -> None:
         """Begin to look."""

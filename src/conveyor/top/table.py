@@ -123,7 +123,7 @@ class LiveTable(DataTable[Text]):
 
     def _fill(self, rows: Sequence[Row], place: int, top: float) -> None:
         for row in rows:
-            self.add_row(*row.cells, key=row.key)
+            self.add_row(*row.cells)  # without our key: two consumers may have told of workers of one name
         self.move_cursor(row=max(0, min(place, len(rows) - 1)), scroll=False)
         self.scroll_to(y=top, animate=False, force=True)
 
