@@ -41,6 +41,22 @@ def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, 
     assert html.index(">mail<") < html.index(">video<")
 
 
+def test_a_queue_that_has_only_listeners_is_an_empty_one(one_server: Any, visitor: Visitor) -> None:
+    assert Visitor(one_server.url).get("/queues/video").status_code == 404
+    tell(one_server, report())
+    html = visitor.see("/queues/video")
+    assert "video: 0 jobs waiting, 2 of 2 workers at work." in html
+    words = words_of(html)
+    assert "Nothing was put on this queue yet." in words
+    assert "0001/2 busy" in words
+    assert "Put a job" in words
+    assert not re.search(r"data-queue-act|data-bound|/purge", html), "there is nothing yet to do it to"
+    put(one_server, "video", 3)
+    html = Visitor(one_server.url).see("/queues/video")
+    assert "video: 3 jobs waiting" in html
+    assert 'data-queue-act="pause"' in html
+
+
 def test_the_numbers_that_pulses_bring_are_no_new_version_of_the_page(one_server: Any) -> None:
     def version() -> str:
         html = Visitor(one_server.url).see("/queues")

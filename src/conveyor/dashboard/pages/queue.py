@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard import known_tasks
@@ -11,6 +12,7 @@ from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
 from conveyor.dashboard.pulse import MOST_QUEUES, QueuePulse, queue_pulse
 from conveyor.inspector import listing, statistics
+from conveyor.inspector.snapshot import EMPTY
 from conveyor.statistics import bucket
 from conveyor.store.query import Query, together
 
@@ -45,6 +47,8 @@ class Queue(NamedTuple):
     next: Sequence[JobRow]
     pulsed: bool
     """Whether pulses tell of this queue."""
+    begun: bool = True
+    """Whether anything was ever put on it; else there are only workers that listen."""
 
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
@@ -74,11 +78,14 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[list[Any]]:
 def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], Any]) -> Queue:
     name = wanted.parts["queue"]
     waiting, (hour, tasks) = answers
-    if name not in snapshot.queues:
+    crews = [one for one in snapshot.consumers if name in one.queues]
+    begun = name in snapshot.queues
+    if not begun and not crews:
         raise NoSuchThing(
             f"no queue is called {name:.120}", hint="A queue begins when a job is put on it; names are exact."
         )
-    crews = [one for one in snapshot.consumers if name in one.queues]
+    if not begun:
+        snapshot = replace(snapshot, queues={**snapshot.queues, name: EMPTY})
     rows = [worker_row(worker, crew, snapshot.at) for crew in crews for worker in crew.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return Queue(
@@ -89,7 +96,8 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], A
         figures=hour,
         tasks=tasks[:MOST_TASKS],
         next=waiting,
-        pulsed=len(snapshot.queues) <= MOST_QUEUES,
+        pulsed=begun and len(snapshot.queues) <= MOST_QUEUES,
+        begun=begun,
     )
 
 
