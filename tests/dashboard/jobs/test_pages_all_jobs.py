@@ -111,7 +111,7 @@ def test_everything_at_once_is_offered_in_one_queue_and_the_list_of_all_says_so(
     seen = visit().see("/jobs", state="dead")
     assert len(seen.all("[data-select]")) == len(jobs)
     assert not seen.all("[data-bulk-all]")
-    assert "in one queue" in seen.all("[data-bulk]")[0].text()
+    assert "choose a queue" in seen.all("[data-bulk]")[0].text()
 
 
 def test_an_empty_list_of_all_queues_says_what_to_do(line: Line, other: Line, visit: Visit) -> None:

@@ -70,11 +70,11 @@ function parts(button, each) {
 }
 
 async function actInParts(button, all) {
+  const title = button.dataset.yes ?? button.textContent.trim(); // while it still says how many
   const reason = await ask(button);
   if (reason === null) return;
   const body = JSON.parse(button.dataset.body ?? "{}");
   if (reason) body.reason = reason;
-  const title = button.dataset.yes ?? button.textContent.trim();
   const failed = [];
   let done = 0;
   let go = "";
