@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import inspect
 import types
@@ -42,13 +43,7 @@ class Parameter(NamedTuple):
     @property
     def default_text(self) -> str:
         """The default as a person would type it; empty where there is none, or nothing to type for it."""
-        if self.required or self.default is None:
-            return ""
-        if isinstance(self.default, bool):
-            return "yes" if self.default else "no"
-        if isinstance(self.default, float):
-            return f"{self.default:g}"
-        return str(self.default)
+        return "" if self.required or self.default is None else _typed(self.default)
 
     @property
     def type_text(self) -> str:
@@ -76,7 +71,7 @@ def parameters_of(task: Task[..., Any]) -> list[Parameter]:
 
 def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
     """Give the value that a person typed for a parameter; raises BadCall where it does not fit."""
-    if parameter.hint is bool:
+    if parameter.hint is bool or parameter.hint == bool | None:
         text = _YES_NO.get(text.strip().lower(), text)
     try:
         return signature_of(task.order_function).convert_text(parameter.name, text)
@@ -168,6 +163,8 @@ def _typed(value: Any) -> str:
             return msgspec.json.encode(value).decode()
         except (TypeError, ValueError, msgspec.MsgspecError):
             return str(value)
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
     return str(value.value if isinstance(value, enum.Enum) else value)
 
 

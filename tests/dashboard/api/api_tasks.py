@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
 import time
 from typing import Annotated, Literal
 
@@ -23,6 +25,33 @@ def greet(
     More about it.
     """
     return f"{tone} hello {name}" * times
+
+
+class Shade(enum.Enum):
+    """A colour."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+@task(name="arrange", queue="alpha")
+def arrange(
+    when: dt.datetime,
+    names: list[str],
+    shade: Shade = Shade.BLUE,
+    sizes: tuple[int, ...] = (1, 2),
+    *,
+    sure: bool | None = None,
+    level: Literal[1, 2] | None = 2,
+) -> str:
+    """Arrange things."""
+    return f"{when} {names} {shade} {sizes} {sure} {level}"
+
+
+@task(name="visit", queue="alpha")
+def visit(address: str, *, day: dt.date = dt.date(2026, 3, 1), token: str = "") -> str:
+    """Go somewhere."""
+    return f"{address} {day} {bool(token)}"
 
 
 @greet.checks

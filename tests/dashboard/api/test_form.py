@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,36 @@ def test_types_become_fields() -> None:
     assert (fields["name"].required, fields["name"].help) == (True, "who is greeted")
     assert (fields["times"].value, fields["times"].step) == ("1", "1")
     assert fields["tone"].choices == ("kind", "gruff")
+
+
+def test_each_type_has_the_control_that_people_know_for_it() -> None:
+    fields = {one.name: one for one in view(task="arrange").form.fields}
+    assert {name: one.kind for name, one in fields.items()} == {
+        "when": "datetime-local",
+        "names": "lines",
+        "shade": "select",
+        "sizes": "lines",
+        "sure": "select",
+        "level": "select",
+    }
+    assert (fields["shade"].default, fields["shade"].choices) == ("blue", ("red", "blue"))
+    assert (fields["sizes"].default, fields["sizes"].lines) == ("[1,2]", "1\n2")
+    (day,) = (one for one in view(task="visit").form.fields if one.name == "day")
+    assert (day.kind, day.default) == ("date", "2026-03-01")
+    assert (fields["sure"].default, fields["sure"].choices) == ("", ("yes", "no"))
+    assert (fields["level"].default, fields["level"].choices) == ("2", ("1", "2", "null"))
+
+
+def test_a_list_whose_items_have_several_lines_is_typed_as_json(one_server: Any) -> None:
+    queue = Queue("alpha", store=one_server.client)
+    when = dt.datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001 - what people type has no zone
+    job = queue.submit(known_tasks.task_named("arrange"), when, ["two\nlines", "b"], sizes=(7,))
+    fields = {
+        one.name: one for one in view(one_server.client, **{"from": job.id, "queue": "alpha"}).form.fields
+    }
+    assert (fields["names"].kind, fields["names"].value) == ("long", '["two\\nlines","b"]')
+    assert (fields["sizes"].kind, fields["sizes"].lines) == ("lines", "7")
+    assert fields["when"].value == "2026-03-01T12:00:00"
 
 
 def test_an_order_that_is_split_has_fields_of_its_own() -> None:
@@ -117,6 +148,50 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     page.locator("#a-times").press("Enter")
     page.wait_for_url("**/jobs/*?queue=alpha")
     assert Queue("alpha", store=one_server.client).count().ready == 1
+
+
+def test_moments_lists_and_choices_are_put_as_they_are_chosen(
+    address: str, page: Page, one_server: Any
+) -> None:
+    page.goto(f"{address}/enqueue?task=arrange")
+    page.get_by_label("when").fill("2026-03-01T12:00")
+    page.locator("#a-names").fill("Ann\n\n Bob \n")
+    page.locator("#a-sizes").fill("3")
+    page.locator("#a-shade").select_option("red")
+    page.locator("#a-sure").select_option("no")
+    page.locator("#a-level").select_option("null")
+    page.get_by_text("level=null").wait_for()
+    command = page.locator("[data-command]").inner_text()
+    assert """when=2026-03-01T12:00:00 'names=["Ann","Bob"]' shade=red 'sizes=[3]' sure=no""" in command
+    page.get_by_role("button", name="Enqueue", exact=True).click()
+    page.wait_for_url("**/jobs/*?queue=alpha")
+    assert Queue("alpha", store=one_server.client).count().ready == 1
+
+
+def test_secrets_do_not_stand_in_the_command_that_does_the_same(address: str, page: Page) -> None:
+    page.goto(f"{address}/enqueue?task=visit")
+    page.locator("#a-token").fill("hush")
+    page.locator("#a-address").fill("https://me:hush@shop.example")
+    page.get_by_text("stands for what is secret").wait_for()
+    command, python = page.locator("[data-command]"), page.locator("[data-python]")
+    assert "hush" not in f"{command.text_content()} {python.text_content()}"
+    assert "https://me:•••@shop.example" in command.inner_text()
+
+
+def test_a_preview_of_what_fitted_last_says_so_and_is_not_copied(address: str, page: Page) -> None:
+    page.goto(f"{address}/enqueue?task=greet")
+    note, copy = page.get_by_text("This is of what fitted last"), page.get_by_label("Copy the command")
+    page.get_by_text("Still to give: name").wait_for()
+    assert not note.is_visible()
+    page.locator("#a-name").fill("Bob")
+    page.get_by_text("greet name=Bob").wait_for()
+    page.locator("#a-times").fill("2.5")
+    note.wait_for()
+    assert not copy.is_visible()
+    page.locator("#a-times").fill("2")
+    page.get_by_text("greet name=Bob times=2").wait_for()
+    note.wait_for(state="hidden")
+    assert copy.is_visible()
 
 
 def test_what_the_server_refuses_stands_at_the_field_that_gets_the_focus(address: str, page: Page) -> None:

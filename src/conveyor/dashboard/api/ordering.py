@@ -12,7 +12,7 @@ from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
 from conveyor.parameters import as_words, convert_value, parameters_of
-from conveyor.redaction import MASK, is_secret
+from conveyor.redaction import MASK, is_secret, redacted
 from conveyor.signature import signature_of
 
 if TYPE_CHECKING:
@@ -145,4 +145,4 @@ def is_hidden(task: Task[..., Any], name: str) -> bool:
 
 
 def _shown(task: Task[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: MASK if is_hidden(task, name) else value for name, value in arguments.items()}
+    return {name: MASK if is_hidden(task, name) else redacted(value) for name, value in arguments.items()}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-import types
-import typing
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -14,6 +11,7 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.ordering import is_hidden
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
+from conveyor.dashboard.pages.fields import Field, field_of
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.inspector.jobs import read_call
@@ -35,29 +33,8 @@ if TYPE_CHECKING:
 
 #: Queues in which a job that is named without its queue is looked for, and that are suggested.
 MOST_QUEUES = 100
-#: Characters of a default from which on a field has several lines.
-LONG = 60
 #: Tasks that can be chosen.
 MOST_TASKS = 500
-
-
-class Field(NamedTuple):
-    """One field of the form."""
-
-    name: str
-    kind: str
-    """number, checkbox, select, long, secret or text."""
-    takes: str
-    """In words."""
-    help: str
-    required: bool
-    default: str
-    """As it would be typed; what is left so is not sent."""
-    value: str
-    """What the job that is taken as a model has; the default without one."""
-    step: str
-    """Of numbers: 1, or any."""
-    choices: tuple[str, ...]
 
 
 class Form(NamedTuple):
@@ -153,51 +130,8 @@ def _form(name: str, model: _Model | None, *, split: bool) -> Form:
     left_out: list[str] = []
     if model is not None and model.call.task == name:
         typed, left_out = _typed(task, model.call, parameters)
-    fields = [_field(task, one, typed) for one in parameters]
+    fields = [field_of(task, one, typed) for one in parameters]
     return Form(line_of(name), split, fields, left_out)
-
-
-def _field(task: Task[..., Any], one: Parameter, typed: Mapping[str, str]) -> Field:
-    kind, step, choices = _kind(one)
-    if is_hidden(task, one.name):
-        kind = "secret"
-    return Field(
-        name=one.name,
-        kind=kind,
-        takes=one.type_text,
-        help=one.words,
-        required=one.required,
-        default=one.default_text,
-        value=typed.get(one.name, one.default_text),
-        step=step,
-        choices=choices,
-    )
-
-
-def _kind(one: Parameter) -> tuple[str, str, tuple[str, ...]]:
-    """Give the kind of field for a type, the step of its numbers, and its choices."""
-    hint = _plain(one.hint)
-    if hint is bool and hint is one.hint:
-        return "checkbox", "", ()
-    if hint in {int, float}:
-        return "number", "1" if hint is int else "any", ()
-    choices: tuple[str, ...] = ()
-    if typing.get_origin(hint) is Literal:
-        choices = tuple(map(str, typing.get_args(hint)))
-    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
-        choices = tuple(str(member.value) for member in hint)
-    if choices:
-        return "select", "", choices
-    is_long = hint is not str and not (isinstance(hint, type) and issubclass(hint, str))
-    return "long" if is_long or len(one.default_text) > LONG else "text", "", ()
-
-
-def _plain(hint: Any) -> Any:
-    """Give the type itself, of one that may be None as well."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [one for one in typing.get_args(hint) if one is not type(None)]
-        return rest[0] if len(rest) == 1 else hint
-    return hint
 
 
 def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tuple[dict[str, str], list[str]]:

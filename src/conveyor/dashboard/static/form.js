@@ -11,7 +11,22 @@ let asked = 0;
 let touched = new Set();
 
 const problem = (data) => ({ "": sentences(data.detail ?? data.title, data.hint) });
-const text = (field) => (field.type === "checkbox" ? (field.checked ? "yes" : "no") : field.value);
+const MASK = "•••";
+
+function text(field) {
+  if (field.type === "checkbox") return field.checked ? "yes" : "no";
+  if ("lines" in field.dataset) return listed(field);
+  const short = { "datetime-local": 16, time: 5 }[field.type]; // browsers leave out seconds that are 0
+  return field.value.length === short ? `${field.value}:00` : field.value;
+}
+
+// One item a line, as JSON; who writes JSON is understood as well.
+function listed(field) {
+  try { if (Array.isArray(JSON.parse(field.value))) return field.value; } catch { /* lines it is */ }
+  const lines = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
+  if (lines.length) return JSON.stringify(lines);
+  return field.dataset.default && field.dataset.required === "no" ? "[]" : "";
+}
 
 // What is left at its default is not sent; neither is an empty field, unless emptying it is what says something.
 function values(form) {
@@ -47,6 +62,13 @@ function showErrors(form, errors, all) {
   }
 }
 
+// The preview is of what fitted last: said so, and not to be copied.
+function showStale(form, stale) {
+  form.querySelector("[data-stale]").hidden = !stale;
+  for (const one of form.querySelectorAll("[data-command], [data-python]")) one.classList.toggle("stale", stale);
+  if (stale) form.querySelector("[data-copy]").hidden = true;
+}
+
 async function preview(form) {
   const mine = ++asked;
   const body = {
@@ -64,10 +86,14 @@ async function preview(form) {
     copy.hidden = !data.command;
     form.querySelector("[data-command]").textContent = data.command || "the command line would split this into several jobs";
     form.querySelector("[data-python]").textContent = data.python;
+    form.querySelector("[data-masked]").hidden = !data.python.includes(MASK);
+    form.dataset.previewed = "yes";
+    showStale(form, false);
     verdict.textContent = "";
   } else {
     const errors = data.errors ?? problem(data);
     showErrors(form, errors, false);
+    showStale(form, form.dataset.previewed === "yes");
     const missing = Object.keys(errors).filter((name) => name && !touched.has(name));
     verdict.textContent = missing.length ? `Still to give: ${missing.join(", ")}` : "";
   }
