@@ -26,6 +26,8 @@ __all__ = ["Policy", "create_dashboard"]
 
 #: Seconds that what somebody does is tried for while the server is away, and that it waits for a server that hangs.
 PATIENCE, WITHIN = 3.0, 4.0
+#: How the page's connections are called in the server's list of clients.
+NAME = "conveyor-dashboard"
 
 
 def create_dashboard(
@@ -51,7 +53,7 @@ def create_dashboard(
     policy = replace(policy, read_only=policy.read_only or read_only, no_kill=policy.no_kill or no_kill)
     shared = connect(url)
     # Its own, so that its inbox and patience concern nobody else.
-    client = Client(shared.url, patience=PATIENCE, within=WITHIN, revive=shared.revive)
+    client = Client(shared.url, patience=PATIENCE, within=WITHIN, revive=shared.revive, name=NAME)
     return Guard(
         application(client, policy, tuple(tasks)),
         policy,

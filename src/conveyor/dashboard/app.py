@@ -36,7 +36,7 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
     live = Live(sampler)
     known_tasks.use(tasks)
     # Nobody waits for an operation: it goes on when the server is back.
-    patient = Client(client.url, revive=client.revive)
+    patient = Client(client.url, revive=client.revive, name=client.name)
     desk = ApiDesk(client, sampler, OperationRunner(patient), policy)
 
     async def healthy(_: Request) -> Response:

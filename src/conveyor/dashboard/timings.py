@@ -60,7 +60,9 @@ class TimedClient(Client):
     """A client as another one, with connections of its own; its round trips are noted under a name."""
 
     def __init__(self, like: Client, timings: Timings, name: str) -> None:
-        super().__init__(like.url, patience=like.patience, within=like.within, revive=like.revive)
+        super().__init__(
+            like.url, patience=like.patience, within=like.within, revive=like.revive, name=like.name
+        )
         self._timings, self._name = timings, name
 
     def run_all(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import hiredis
 import redis
 from redis import exceptions as foreign
-from redis.sentinel import Sentinel
 
 from conveyor import clock
 from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
@@ -41,6 +40,7 @@ class Client:
 
     Every command may be sent twice without harm, so one that got no answer is sent again, for `patience` seconds; a
     call takes `within` seconds at most, if that is said. A connection with an answer still to come is never reused.
+    `name` is what the server's list of clients calls them.
     """
 
     def __init__(
@@ -50,9 +50,10 @@ class Client:
         patience: float = PATIENCE,
         within: float | None = None,
         revive: Callable[[], object] | None = None,
+        name: str = "conveyor",
     ) -> None:
-        self.url, self.patience, self.within, self.revive = url, patience, within, revive
-        self._make = _maker(url)
+        self.url, self.patience, self.within, self.revive, self.name = url, patience, within, revive, name
+        self._make = _maker(url, name)
         self._idle: list[AbstractConnection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
@@ -242,8 +243,7 @@ def receive(
 
 
 def _packed(command: Command, *, again: bool) -> bytes:
-    words = command.again if again and command.again is not None else command.words
-    script = command.script
+    script, words = command.script, command.again if again and command.again is not None else command.words
     packed: bytes = hiredis.pack_command(words if script is None else ("EVALSHA", script.sha, *words))
     return packed
 
@@ -267,14 +267,14 @@ def _taught(connection: AbstractConnection, command: Command, *, again: bool, en
     return loaded if isinstance(loaded, Exception) else reply
 
 
-def _maker(url: str) -> Callable[[Deadline | None], AbstractConnection]:
+def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnection]:
     """Give the function that makes connections to this address: redis, rediss, unix or sentinel."""
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
         "retry_on_timeout": False,
         "protocol": 2,
-        "client_name": "conveyor",
+        "client_name": name,
         # The library counts all that were ever made, so a limit would end a client after so many reconnects.
         "max_connections": 1 << 31,
     }
@@ -282,7 +282,7 @@ def _maker(url: str) -> Callable[[Deadline | None], AbstractConnection]:
         if url.startswith("sentinel:"):
             place = read_sentinel(url)
             secret = {"username": place.username, "password": place.password}
-            sentinels = Sentinel(place.hosts, sentinel_kwargs=options | secret)
+            sentinels = redis.Sentinel(place.hosts, sentinel_kwargs=options | secret)
             return _connected(sentinels.master_for(place.service, **options, **secret).connection_pool)
         return _connected(redis.ConnectionPool.from_url(url, **options))
     except ValueError as error:

@@ -57,6 +57,11 @@ def test_it_says_its_address_and_serves_the_page_there(start: Any, one_server: A
     assert page.get("healthz").text == "ok\n"
 
 
+def test_the_server_lists_its_connections_by_name(start: Any, one_server: Any) -> None:
+    start().get()
+    assert "conveyor-dashboard" in {client["name"] for client in one_server.raw.client_list()}
+
+
 def test_a_port_with_another_page_on_it_is_refused_by_name(start: Any, run: Any) -> None:
     page = start()
     done = run("--port", page.port)
