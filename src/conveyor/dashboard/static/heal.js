@@ -3,8 +3,10 @@ const root = document.body.dataset.root;
 
 async function look() {
   try {
-    const reply = await fetch(`${root}/readyz`, { cache: "no-store" });
-    if (reply.ok) { location.reload(); return; }
+    if (!document.hidden && (await fetch(`${root}/readyz`, { cache: "no-store" })).ok) {
+      location.reload();
+      return;
+    }
   } catch { /* the page's own process is away, too; it may come back */ }
   setTimeout(look, 2000);
 }

@@ -38,37 +38,48 @@ function again(ms) {
   later = setTimeout(refresh, ms);
 }
 
-function patch(html, region) {
+// Gives why it could not be patched in, in words, or nothing.
+function patch(html, force) {
+  const region = heldRegion();
+  const lost = region !== null && !isStillIn(html, region);
+  const still = lost ? "holding still while you type" : holdsStill();
+  kept = region !== null;
+  if (still !== null && !force) {
+    tag = null;
+    again(lost ? LATER : SHORTEST);
+    return still;
+  }
   Idiomorph.morph(main(), html, { morphStyle: "outerHTML", callbacks: keep(region) });
   hideNotice();
-  tell("held", "");
   tell("morphed");
+  return "";
 }
 
-async function take(reply, force) {
+function take(reply, html, force) {
+  if (reply.status === 200) {
+    tag = reply.headers.get("etag");
+    return patch(html, force);
+  }
   if (isRefused(reply)) tell("out");
-  else if (reply.status === 304) {
-    hideNotice();
-    tell("held", "");
-  } else if (reply.status === 404) {
+  else if (reply.status === 304) hideNotice();
+  else if (reply.status === 404) {
     tag = null; // what comes back may be what it was
     main().dataset.version = "gone";
     showGone();
-  } else if (reply.status !== 200) {
+  } else {
     showFault(reply.status);
     again(LATER);
-  } else {
-    tag = reply.headers.get("etag");
-    const html = await reply.text();
-    const region = heldRegion();
-    const lost = region !== null && !isStillIn(html, region);
-    const still = lost ? "holding still while you type" : holdsStill();
-    kept = region !== null;
-    if (still === null || force) { patch(html, region); return; }
-    tag = null;
-    tell("held", still);
-    again(lost ? LATER : SHORTEST);
   }
+  return "";
+}
+
+async function ask() {
+  const headers = { "conveyor-part": "main" };
+  if (tag) headers["if-none-match"] = tag;
+  try {
+    const reply = await fetch(root + main().dataset.address, { headers, cache: "no-store", redirect: "manual" });
+    return [reply, await reply.text()];
+  } catch { return null; } // the channel says that something is wrong
 }
 
 export async function refresh(force = false) {
@@ -82,13 +93,10 @@ export async function refresh(force = false) {
   }
   fetching = true;
   fetchedAt = Date.now();
-  try {
-    const headers = { "conveyor-part": "main" };
-    if (tag) headers["if-none-match"] = tag;
-    await take(await fetch(root + main().dataset.address, { headers, cache: "no-store", redirect: "manual" }), force);
-  } catch { /* the channel says that something is wrong */ } finally {
-    fetching = false;
-  }
+  const answer = await ask();
+  fetching = false;
+  if (answer) tell("held", take(...answer, force));
+  else again(LATER);
 }
 
 function onLeft() {
