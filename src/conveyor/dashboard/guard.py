@@ -140,10 +140,11 @@ class Guard:
 
     async def _show_the_way(self, scope: Scope, send: Send) -> None:
         """Answer somebody unknown: with the login page where there is one and a person asks."""
-        if self._desk is None or asgi.is_api(scope) or scope["method"] not in READS:
-            hint = (
-                "" if self.policy.has_login else "There is no login, so only this machine itself is let in."
-            )
+        shown = bool(asgi.headers(scope, "authorization"))
+        if self._desk is None or shown or asgi.is_api(scope) or scope["method"] not in READS:
+            hint = "The Authorization that was sent is not known here, or has expired." if shown else ""
+            if not self.policy.has_login:
+                hint = "There is no login, so only this machine itself is let in."
             challenge = (("www-authenticate", 'Bearer realm="conveyor"'),)
             raise refused(401, "unknown", "It is not known who asks.", hint, challenge)
         if asgi.headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):

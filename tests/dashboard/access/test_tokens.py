@@ -84,3 +84,14 @@ def test_a_file_that_makes_no_sense_lets_nobody_in(tokens: Tokens, line: str) ->
         file.write(line + "\n")
     with pytest.raises(BadFile, match="tokens, line 2"):
         tokens.verified(token)
+
+
+def test_who_scrapes_with_a_wrong_token_is_told_so_and_not_led_to_the_login_page(
+    page: Any, tokens: Tokens, users: Any
+) -> None:
+    tokens.add("ci", Role.VIEWER, None)
+    guarded = page(tokens=tokens, users=users)
+    response = guarded.get("/", headers=_bearer("conveyor_wrong"))
+    assert response.status_code == 401
+    assert "not known here, or has expired" in response.text
+    assert guarded.get("/").status_code == 303
