@@ -94,3 +94,16 @@ def test_a_page_that_cannot_be_shown_anew_says_so_until_it_can(
     page.unroute("**/jobs?*")
     expect(page.locator("main tbody tr")).to_have_count(2)
     expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_part_that_could_not_be_fetched_is_fetched_later(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    queue.put("first")
+    view = window()
+    view.forgiven.append("net::ERR_FAILED")
+    page = view.go(f"/jobs?queue={queue.name}&state=waiting")
+    page.route("**/jobs?*", lambda route: route.abort(), times=1)
+    with page.expect_event("requestfailed"):
+        queue.put("second")
+    expect(page.locator("main tbody tr")).to_have_count(2)

@@ -81,6 +81,19 @@ def test_what_a_page_is_about_can_be_gone(facts: dict[str, Any], sampler_of: Any
         sampler.look(*sampler.book.find("/a"))
 
 
+def test_what_was_seen_and_has_gone_is_not_given_as_it_was(sampler_of: Any, eventually: Any) -> None:
+    is_there = True
+    sampler = sampler_of(page("a", lambda *_: Shown(1) if is_there else raises_gone()))
+    listener = Listener("/a")
+    sampler.watch(listener)
+    eventually(lambda: listener.versions("/a"))
+    assert sampler.look(*sampler.book.find("/a")).view == Shown(1)
+    is_there = False
+    eventually(lambda: listener.versions("/a")[-1] == "gone")
+    with pytest.raises(NoSuchThing):
+        sampler.look(*sampler.book.find("/a"))
+
+
 def test_a_server_that_is_away_is_trouble_until_it_is_back(
     one_server: Any, sampler_of: Any, eventually: Any
 ) -> None:
