@@ -65,6 +65,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     """starting, idle, busy, paused, leaving."""
     jobs_done: int = 0
     job: str = ""
+    """Empty also where a busy one is at a job that has only just begun."""
     task: str = ""
     queue: str = ""
     busy_for: float = 0.0

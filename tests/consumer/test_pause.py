@@ -185,7 +185,8 @@ def test_a_consumer_that_runs_until_all_is_done_does_not_wait_for_its_paused_wor
     first = queue.submit(jobs.hold, str(path))
     running = consume(workers=2, until_empty=True)
     eventually(lambda: lines(path))
-    (idle,) = eventually(lambda: [one for one in running.report().workers if one.state == "idle"])
+    eventually(lambda: sorted(one.state for one in running.report().workers) == ["busy", "idle"])
+    (idle,) = [one for one in running.report().workers if one.state == "idle"]
     running.answers(running.command("pause", int(idle.name.rpartition("/")[2])), 2)
     go(path)
     first.result(10)

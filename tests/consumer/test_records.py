@@ -172,12 +172,12 @@ def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
     assert (sample.kind, sample.where, sample.task) == ("WorkerDied", "", "consumer_jobs.end_process")
 
 
-def test_a_job_that_cannot_be_read_has_a_story_before_and_after_it_failed(
+def test_a_job_that_cannot_be_read_has_a_story_before_and_after_it_is_dead(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     queue.client.run(commands.put(queue.name, [("odd", b"\xc1 no job")], PutPlace()))
     assert told(queue, "odd").undecodable == 8
     consume()
-    eventually(lambda: told(queue, "odd").state == "failed")
+    eventually(lambda: told(queue, "odd").state == "dead")
     one = told(queue, "odd")
     assert (one.undecodable, one.task, one.attempts[-1].kind) == (8, "?", "Undecodable")

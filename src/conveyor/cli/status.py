@@ -83,5 +83,5 @@ def _workers_line(consumers: Sequence[ConsumerReport]) -> str:
     workers = [worker for consumer in consumers for worker in consumer.workers]
     if not workers:
         return NO_WORKERS
-    busy = sum(1 for worker in workers if worker.job)
+    busy = sum(1 for worker in workers if worker.state == "busy")
     return f"{count_of(len(workers), 'worker')} in {count_of(len(consumers), 'consumer')}, {busy:,} busy"

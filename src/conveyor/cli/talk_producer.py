@@ -89,7 +89,7 @@ def _somebody_listens(inspector: Inspector, queue: str) -> bool:
         note(f"  Hint: conveyor consume {queue}, or python3 consumer_main.py")
         return False
     workers = [worker for one in consumers for worker in one.workers]
-    busy = sum(1 for one in workers if one.job)
+    busy = sum(1 for one in workers if one.state == "busy")
     listen = "worker listens" if len(workers) == 1 else "workers listen"
     names = [f"{one.name} ({len(one.workers):,})" for one in consumers]
     rest = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""

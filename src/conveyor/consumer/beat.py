@@ -62,8 +62,8 @@ class Beat:
                 StoreRefused
             ):  # a full server takes none, and that is no reason to be silent
                 self.client.run_all(progress, patience=PATIENCE)
-        reports = [worker.report() for worker in workers]
-        doing = [_worth_telling(one) for one in reports]
+        reports = [_worth_telling(worker.report()) for worker in workers]
+        doing = [(one.name, one.state, one.paused, one.job, one.cancelling) for one in reports]
         if full or doing != self._told or progress:
             self._report([_with_vitals(*both) for both in zip(workers, reports, strict=True)])
             self._told = doing
@@ -158,10 +158,16 @@ class Beat:
         return [plain.set_progress(queue, some) for queue, some in items.items()]
 
 
-def _worth_telling(one: control.WorkerReport) -> tuple[str, str, bool, str, bool]:
-    """Give that of a report which is told at once when it differs."""
-    job = one.job if one.busy_for > WORTH_TELLING else ""
-    return one.name, one.state, one.paused, job, one.cancelling
+def _worth_telling(one: control.WorkerReport) -> control.WorkerReport:
+    """Give a report without a job that has only just begun, unless something was ordered meanwhile.
+
+    Most of these are over before anybody reads of them, and would be taken for running until the next report.
+    """
+    if not one.job or one.busy_for > WORTH_TELLING or one.paused or one.cancelling:
+        return one
+    return msgspec.structs.replace(
+        one, job="", task="", busy_for=0.0, done=0.0, total=0.0, message="", attempt=0
+    )
 
 
 def _with_vitals(worker: Worker, report: control.WorkerReport) -> control.WorkerReport:

@@ -23,6 +23,7 @@ from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
 from conveyor.redaction import no_labels
 from conveyor.store import Client, commands, connect, plain
+from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +58,11 @@ class Inspector:
         return queues.counts(queues.names().ask(self.client)).ask(self.client)
 
     def consumers(self) -> list[ConsumerReport]:
-        """Give what each consumer last reported; those not heard of for 20 seconds are left out."""
-        return workers.reports(workers.consumers().ask(self.client)).ask(self.client)
+        """Give what each consumer reported, with the times of now; those silent for 20 seconds are left out."""
+        names = workers.consumers().ask(self.client)
+        time = Query((plain.server_time(),), lambda answers: answers[0])
+        found, now = together([workers.reports(names), time]).ask(self.client)
+        return [workers.aged(one, now) for one in found]
 
     def workers(self, queue: str | None = None) -> list[WorkerReport]:
         """Give the workers of all consumers, or of those that take from one queue."""

@@ -93,6 +93,16 @@ def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport 
     return next((worker for worker in workers if job_id and worker.job == job_id), None)
 
 
+def aged(report: ConsumerReport, now: float) -> ConsumerReport:
+    """Give a report as it would read at `now` by the server's clock: its jobs have run on since it was told."""
+    age = min(max(0.0, now - report.at), plain.REPORT_KEEP) if report.at else 0.0
+    told = [
+        msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job else one
+        for one in report.workers
+    ]
+    return msgspec.structs.replace(report, workers=told)
+
+
 def find(reports: Iterable[ConsumerReport], name: str) -> Found | None:
     """Give the consumer or the worker of exactly this name, None if there is none."""
     for report in reports:

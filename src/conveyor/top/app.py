@@ -141,7 +141,7 @@ class Top(App[None]):
         for value, word, colour in (
             (f"{sum(count.waiting for count in counts):,}", "waiting", ""),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
-            (f"{sum(bool(worker.job) for worker in workers)}/{len(workers)}", "workers busy", ""),
+            (f"{sum(worker.state == 'busy' for worker in workers)}/{len(workers)}", "workers busy", ""),
             (f"{ended:,.1f}/s", "ended", ""),
             (f"{dead:,}", "dead", "red" if dead else ""),
         ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import ConveyorError
-from conveyor.inspector import failures, pace, stories
+from conveyor.inspector import failures, pace, stories, workers
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store.query import Query, together
 from conveyor.tasks import registry
@@ -152,9 +152,10 @@ class Watch:
         return sight, complete
 
     def _beginnings(self, snapshot: Snapshot) -> dict[str, float]:
-        """Give when each job began, by reports that are older than they say: of all guesses the first is best."""
+        """Give when each job began, by reports whose clocks differ: of all guesses the first is best."""
         now, found = clock.monotonic(), {}
-        for worker in snapshot.workers():
+        reports = [workers.aged(report, snapshot.at) for report in snapshot.consumers]
+        for worker in (worker for report in reports for worker in report.workers):
             if worker.job:
                 last, at = self._begun.get(worker.name), now - worker.busy_for
                 same = last is not None and last.job == worker.job

@@ -157,7 +157,7 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
         rows=rows,
         all=len(report.workers),
         busy=sum(worker.state == "busy" for worker in report.workers),
-        jobs=sum(bool(worker.job) for worker in report.workers),
+        jobs=sum(bool(worker.job) or worker.state == "busy" for worker in report.workers),
         paused=sum(worker.paused for worker in report.workers),
         leaving=sum(worker.state == "leaving" for worker in report.workers),
     )

@@ -1,0 +1,72 @@
+"""What a supervisor reports of jobs: those that last, from their start."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from conveyor import Queue, control
+from conveyor.consumer.beat import Beat
+from conveyor.inspector import Inspector, workers
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Acting:
+    """Stands for a worker: it says that it is at a job, since when `began` says."""
+
+    def __init__(self) -> None:
+        self.pid, self.relieved, self.job_id, self.began = 1, 0, "", 0.0
+        glance = SimpleNamespace(runs=False, place=0, number=0)
+        self.slate = SimpleNamespace(
+            held=lambda: None, glance=lambda: glance, progress=lambda: (0, 0.0, 0.0, "")
+        )
+        self.vitals = SimpleNamespace(take=lambda _: (0.0, 0))
+        self.now = 100.0
+
+    def job(self) -> tuple[str, str]:
+        return "work", self.job_id
+
+    def report(self) -> control.WorkerReport:
+        busy_for = self.now - self.began
+        return control.WorkerReport("host-1/1", 1, "busy", 7, self.job_id, "cut", "work", busy_for, attempt=1)
+
+
+def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_soon(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker: Any = Acting()
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
+    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+
+    def told(at: float, job: str, began: float) -> control.WorkerReport:
+        worker.now, worker.job_id, worker.began = at, job, began
+        beat.beat([worker])
+        (report,) = workers.reports(["host-1"]).ask(one_server.client)
+        return report.workers[0]
+
+    first = told(100.0, "short", 99.9)
+    assert (first.state, first.queue, first.job, first.task, first.attempt) == ("busy", "work", "", "", 0)
+    assert told(100.5, "another", 100.45).job == ""
+    lasting = told(101.0, "another", 100.45)
+    assert (lasting.job, lasting.task, round(lasting.busy_for, 2)) == ("another", "cut", 0.55)
+    assert told(101.5, "a third", 101.4).job == "", "the one before is over"
+
+
+def test_how_long_a_job_runs_is_told_from_its_start_and_not_as_of_the_last_report(one_server: Any) -> None:
+    Queue("work", store=one_server.client).put(1)
+    busy = control.WorkerReport("host-1/1", 1, "busy", job="j", busy_for=2.0)
+    idle = control.WorkerReport("host-1/2", 2, "idle")
+    report = control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [busy, idle], at=100.0)
+    assert [one.busy_for for one in workers.aged(report, 104.0).workers] == [6.0, 0.0]
+    assert workers.aged(report, 90.0) == report, "the clock of its machine is ahead"
+    assert workers.aged(report, 9000.0).workers[0].busy_for == 22.0, (
+        "it would be gone by then: its clock is wrong"
+    )
+    now = one_server.raw.time()[0]
+    told = control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [busy], at=now - 5.0)
+    one_server.client.run_all(plain.report("host-1", control.encode(told), now))
+    (found,) = Inspector(one_server.client).workers("work")
+    assert 7.0 <= found.busy_for < 22.1
