@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_refused(words: list[str]) -> None:
 
 
 def test_a_person_can_read_what_is_taken() -> None:
-    assert usage(TASK) == "url [kind=plain] [size=] [share=0.5] [loud=no] [tags=()]"
+    assert usage(TASK) == "url [kind=plain] [size=] [share=0.5] [loud=no] [tags=[]]"
     kinds = [one.type_text for one in parameters_of(TASK)[:5]]
     assert kinds == ["text", "one of plain, rich", "a whole number or nothing", "a number", "yes or no"]
     assert parameters_of(TASK)[3].words == "how much"
