@@ -9,21 +9,34 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from playwright.sync_api import Route
+
     from conveyor import Queue
 
     from .window import Window
 
 
-def test_a_list_that_chose_its_queue_later_goes_on_being_brought_up_to_date(
+def test_a_page_that_is_told_to_go_on_elsewhere_is_told_of_what_changes_there(
     window: Callable[..., Window], queue: Queue
 ) -> None:
+    queue.put("first")
+    there = f"/jobs?queue={queue.name}&state=waiting"
+
+    def move(route: Route) -> None:
+        """Answer with the part as if it were that of another address."""
+        reply = route.fetch()
+        wanted = f'data-address="{there.replace("&", "&amp;")}"'
+        body = reply.text().replace('data-address="/jobs?state=waiting"', wanted)
+        route.fulfill(response=reply, body=body)
+
     view = window()
-    page = view.go("/jobs?state=waiting")
-    second = view.tab()
-    second.goto(f"{view.address}/jobs?state=waiting")
-    view.is_live(second)
-    for count in range(1, 4):
+    page, second = view.page, view.tab()
+    for tab in (page, second):
+        tab.goto(f"{view.address}/jobs?state=waiting")
+        view.is_live(tab)
+    view.context.route("**/jobs?state=waiting", move)
+    for count in (2, 3, 4):
         queue.put(count)
         for tab in (page, second):
             expect(tab.locator("main tbody tr")).to_have_count(count)
-    expect(page.locator("#main")).to_have_attribute("data-address", f"/jobs?queue={queue.name}&state=waiting")
+            expect(tab.locator("#main")).to_have_attribute("data-address", there)
