@@ -106,7 +106,8 @@ class _Links(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for name, value in attrs if name in _LINKS]
+        if dict(attrs).get("method") != "post":  # logging out is not to be followed
+            self.found += [value or "" for name, value in attrs if name in _LINKS]
 
 
 def links(html: str) -> list[str]:
