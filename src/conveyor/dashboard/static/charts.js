@@ -72,14 +72,14 @@ function options(figure, names, width) {
       : { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
     axes: [{ ...axis, values: (_, all) => all.map((at) => clock(at, figure.dataset.tier)) }, valueAxis(figure, axis, write)],
     series: [
-      { label: "time", value: (_, at) => (at === null ? "–" : clock(at, figure.dataset.tier)) },
+      { label: "time", value: (_, at) => (at === null ? "" : clock(at, figure.dataset.tier)) },
       ...names.map((label, at) => ({
         label,
         stroke: colour(COLOURS[at % COLOURS.length]),
         width: 2,
         dash: dashed(at + 1) ? [6, 4] : undefined,
         points: { show: true, size: 5, filter: alone },
-        value: (_, value) => (value === null ? "–" : write(value)),
+        value: (plot, value) => (value !== null ? write(value) : plot.cursor.idx === null ? "" : "–"),
       })),
     ],
   };
