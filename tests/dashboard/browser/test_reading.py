@@ -32,7 +32,7 @@ RUN = """async (rules) => {
     `${node.html.slice(0, 160)} [${node.failureSummary.slice(0, 200)}]`).join(' | ')}`);
 }"""
 #: Widths of phones, tablets and windows, and those at which something begins to stand otherwise.
-WIDTHS = (320, 390, 720, 768, 820, 1000, 1024, 1101, 1440)
+WIDTHS = (320, 390, 720, 768, 820, 1024, 1080, 1081, 1440)
 TOO_WIDE = """() => {
   const wide = (one) => one.scrollWidth > one.clientWidth;
   const boxes = [...document.querySelectorAll('.table-box')].filter(wide);
