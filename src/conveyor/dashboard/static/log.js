@@ -6,11 +6,13 @@ import { hear } from "./bus.js";
 const MOST = 2000;
 const ROUNDS = 4; // requests after one hint, where many lines came at once
 const COUNT = 500; // lines of one answer; with fewer there are no more
+const AFTER_FAULT = 2000; // ms until it is asked once more; the page may have no other news that would lead here
 const NEAR = 24; // px from the end that count as the end
 const COLOURS = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\\-_])/g; // eslint-disable-line no-control-regex
 
 let fetching = false;
 let again = false;
+let later;
 let following = true;
 let filter = "";
 
@@ -56,12 +58,14 @@ function append(found) {
 async function look() {
   if (fetching) { again = true; return; }
   fetching = true;
+  clearTimeout(later);
   for (let round = 0; round < ROUNDS; round += 1) {
     const list = lines();
     if (!list) break;
     const after = list.lastElementChild?.dataset.line ?? "";
     const asked = new URLSearchParams({ queue: list.dataset.logQueue, after, count: COUNT });
-    const { ok, data } = await call(`/api/v1/jobs/${encodeURIComponent(list.dataset.log)}/log?${asked}`, "GET");
+    const { ok, status, data } = await call(`/api/v1/jobs/${encodeURIComponent(list.dataset.log)}/log?${asked}`, "GET");
+    if (!ok && (status === 0 || status >= 500)) later = setTimeout(look, AFTER_FAULT);
     const found = ok && Array.isArray(data.lines) ? data.lines : [];
     append(found);
     if (found.length < COUNT) break;

@@ -1,0 +1,66 @@
+"""The log of a job, when something goes wrong on the way to the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from browser_tasks import report
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from conveyor import Queue
+
+    from .window import Window
+
+
+@pytest.fixture
+def telling(queue: Queue, consume: Callable[..., Any], path: Path) -> Iterator[str]:
+    """Give the address of a job that logs what is written to a file."""
+    consume(queue.name)
+    path.write_text("the first\n")
+    job = queue.submit(report, str(path))
+    yield f"/queues/{queue.name}/jobs/{job.id}"
+    write(path, "end")
+    job.result(20)
+
+
+def write(path: Path, *lines: str) -> None:
+    with path.open("a") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+
+
+def shows(page: Page, *lines: str) -> None:
+    expect(page.locator("#log-lines li span")).to_have_text(list(lines))
+
+
+def test_the_last_line_comes_though_fetching_it_failed_for_a_while(
+    window: Callable[..., Window], telling: str, path: Path
+) -> None:
+    view = window()
+    view.forgiven.append("Failed to load resource")
+    page = view.go(telling)
+    shows(page, "the first")
+    page.route("**/api/v1/jobs/*/log?*", lambda route: route.abort())
+    write(path, "the last", "end")
+    expect(page.locator(".job-head.is-done")).to_be_visible()
+    shows(page, "the first")  # and there is no more news, which would make it ask again
+    page.unroute("**/api/v1/jobs/*/log?*")
+    shows(page, "the first", "the last")
+
+
+def test_a_page_without_its_stream_follows_the_log_by_polling(
+    window: Callable[..., Window], telling: str, path: Path
+) -> None:
+    view = window()
+    view.forgiven.append("Failed to load resource")
+    view.page.route("**/api/v1/events?*", lambda route: route.fulfill(status=503))
+    page = view.go(telling)
+    shows(page, "the first")
+    write(path, "the second", "the third")
+    shows(page, "the first", "the second", "the third")
