@@ -41,6 +41,8 @@ class Row(NamedTuple):
     progress: control.Progress | None = None
     kind: str = ""
     message: str = ""
+    run: str = ""
+    """Of a run that has ended its place in the history of its queue."""
     forgotten: bool = False
     """It is over, and what task it was is not known any more."""
 
@@ -69,6 +71,7 @@ def of_finish(queue: str, finish: Finish) -> Row:
         *(note.id, queue, note.state, note.task),
         arguments=short(note.arguments, ROOM),
         address=job_path(queue, note.id),
+        run=finish.entry,
         since=note.at,
         took=note.elapsed,
         worker=note.worker,

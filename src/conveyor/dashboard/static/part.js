@@ -1,6 +1,7 @@
 // Fetches the inner part of the page anew when it has changed, and morphs it in, so that focus, selection and what is
 // open stay, and what somebody is at.
 import { hear, root, tell } from "./bus.js";
+import { startFresh, withoutFresh } from "./fresh.js";
 import { heldRegion, holdsStill, isStillIn, startHold } from "./hold.js";
 import { isRefused, paused } from "./live.js";
 import { hideNotice, showFault, showGone } from "./notice.js";
@@ -49,7 +50,7 @@ function patch(html, force) {
     again(lost ? LATER : SHORTEST);
     return still;
   }
-  Idiomorph.morph(main(), html, { morphStyle: "outerHTML", callbacks: keep(region) });
+  Idiomorph.morph(main(), withoutFresh(html, main()), { morphStyle: "outerHTML", callbacks: keep(region) });
   hideNotice();
   tell("morphed");
   return "";
@@ -113,4 +114,6 @@ export function startPart() {
     if (address === main().dataset.address && version !== main().dataset.version) refresh();
   });
   hear("resumed", () => refresh());
+  startFresh();
+  hear("fresh", () => { tag = null; refresh(true); });
 }

@@ -1,0 +1,50 @@
+// Lists whose newest come first: a <tbody data-newest>. What has come since waits behind a chip, [data-fresh] with a button
+// in it, so that the rows somebody reads stay where they are; what changes in those is shown at once.
+import { hear, tell } from "./bus.js";
+
+let all = false; // the next time everything is shown
+let asked = false;
+
+const list = (place) => place.querySelector("tbody[data-newest]");
+
+// Takes the rows that are new out of the list, and gives how many those are, in words.
+function withhold(next, now) {
+  const before = [...now.rows];
+  const known = new Set(before.map((row) => row.id));
+  const rows = [...next.rows];
+  const first = rows.findIndex((row) => known.has(row.id));
+  const fresh = first < 0 ? rows : rows.slice(0, first);
+  if (!fresh.length) return "";
+  // What the new ones pushed off the page stays as long as they wait: all that stood behind the row that is the last now.
+  const last = before.findIndex((row) => row.id === rows.at(-1).id);
+  for (const row of fresh) row.remove();
+  if (first < 0 || last >= 0) for (const row of before.slice(last + 1)) next.append(row.cloneNode(true));
+  return `${fresh.length}${first < 0 ? " or more" : ""}`;
+}
+
+// Gives the inner part of the page without rows that are new, if there is a list that somebody reads.
+export function withoutFresh(html, main) {
+  const now = list(main);
+  if (all || !now) { all = false; return html; }
+  const part = new DOMParser().parseFromString(html, "text/html").querySelector("main");
+  const next = list(part);
+  const count = next ? withhold(next, now) : "";
+  if (!count) return html;
+  const chip = part.querySelector("[data-fresh]");
+  chip.hidden = false;
+  chip.querySelector("button").textContent = `Show ${count} new`;
+  return part.outerHTML;
+}
+
+export function startFresh() {
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-fresh] button")) return;
+    all = asked = true;
+    tell("fresh");
+  });
+  hear("morphed", () => {
+    if (!asked || all) return;
+    asked = false;
+    document.querySelector("main tbody[data-newest] a")?.focus(); // the button is gone
+  });
+}
