@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from browser_tasks import echo, fail, linger
+from playwright.sync_api import expect
 
 from conveyor import Queue, call, ids
 from conveyor.store import commands
@@ -115,6 +116,8 @@ class Reader:
             )
             if live:
                 self.view.is_live()
+            if live and "/jobs/" in address:  # it runs, and what it takes is told a moment later
+                expect(self.view.page.locator("#resources")).to_be_visible()
             tags, ran = self.view.page.evaluate(COUNT)
             assert ran is None, address
             found.append(tags)

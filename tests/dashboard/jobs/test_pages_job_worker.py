@@ -72,6 +72,16 @@ def test_what_its_process_takes_is_told(line: Line, visit: Visit) -> None:
     assert "#resources" in seen.links()
 
 
+def test_a_little_more_or_less_is_no_news(line: Line, visit: Visit) -> None:
+    job = running(line, 60.0)
+    tags = []
+    for cpu, memory in ((0.82, 45.1), (0.84, 45.2), (0.54, 45.2), (0.54, 65.0)):
+        report(line, job, 1.0, cpu=cpu, memory=int(memory * 1024**2))
+        tags.append(page_of(visit(), line, job).response.headers["etag"])
+    assert tags[0] == tags[1]
+    assert len(set(tags)) == 3
+
+
 def test_of_a_job_that_nobody_reports_no_resources_are_told(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     report(line, "another", 1.0, cpu=0.83, memory=45 * 1024**2)

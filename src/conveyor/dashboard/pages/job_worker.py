@@ -39,6 +39,11 @@ class Runner(NamedTuple):
     """When it is killed unless the job, which is to be cancelled, has ended."""
     taken: Taken | None = None
 
+    def essence(self) -> object:
+        """Give what counts as news: of what the process takes, a change that somebody would call one."""
+        taken = self.taken and (round(self.taken.cpu, -1), f"{self.taken.memory:.1e}", self.taken.pid)
+        return self._replace(taken=None), taken
+
 
 def runner_of(job: JobStory, snapshot: Snapshot, heard: Sequence[Heard]) -> Runner:
     """Give what is known of who runs a job; nothing of one that nobody runs, or that a program took by `Queue.get`."""
