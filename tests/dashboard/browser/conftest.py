@@ -92,6 +92,17 @@ def serve(
 
 
 @pytest.fixture
+def own_server(one_server: Any, tmp_path: Path) -> Iterator[Any]:
+    """Give a server that the test may stop."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = type(one_server)(one_server.kind, one_server.binary, folder)
+    yield server
+    server.reset() if server.process.poll() is None else None
+    server.stop()
+
+
+@pytest.fixture
 def window(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Window]]:
     """Give the function that opens a window on the page; keyword arguments are those of a browser context.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from browser_tasks import double, fail, hold, report
 
 from conveyor import Queue, control
+from conveyor.actions import Actions, Actor, operation
+from conveyor.acts import Matching
 from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.store import plain
 
@@ -59,6 +61,15 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
     client.run_all(plain.report(name, control.encode(report), now))
 
 
+def _somebody_acted(client: Client, queue: str) -> None:
+    """Have somebody pause a queue and work on many of its jobs at once: one operation is done, one was stopped."""
+    actions = Actions(client, Actor("ann", "cli@build-3"))
+    actions.pause_queue(queue, "the database moves to another host")
+    for _ in operation.run(client, actions.begin("cancel", queue, Matching(task="report"), "put twice")):
+        pass
+    actions.stop_operation(actions.begin("purge", queue).id, "too early")
+
+
 def build(
     client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str
 ) -> Scene:
@@ -69,7 +80,7 @@ def build(
     full.resize(4)
     full.put_many(range(4))
     paused.put_many(range(3))
-    paused.pause()
+    _somebody_acted(client, paused.name)
     consume(busy.name, failed.name, workers=2)
     dead = failed.submit_many(fail, [(f"{path.name}.none",), (f"{path.name}.never",), ("no such disk",)])
     done = busy.submit(double, 21)

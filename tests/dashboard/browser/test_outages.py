@@ -6,30 +6,17 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from playwright.sync_api import expect
 
 from conveyor import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from .kit import Dashboard
     from .window import Window
 
 NETWORK = "Failed to load resource|net::ERR|EventSource"
-
-
-@pytest.fixture
-def own_server(one_server: Any, tmp_path: Path) -> Iterator[Any]:
-    """Give a server that the test may stop."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = type(one_server)(one_server.kind, one_server.binary, folder)
-    yield server
-    server.reset() if server.process.poll() is None else None
-    server.stop()
 
 
 def test_a_server_that_restarts_is_told_of_and_the_page_heals(

@@ -40,6 +40,13 @@ TOO_WIDE = """() => {
     .map((one) => `${one.outerHTML.slice(0, 90)}: ${one.scrollWidth} of ${one.clientWidth} px`);
 }"""
 
+#: Short messages of each kind, and the news that the server is away.
+MESSAGES = """async () => {
+  const { toast } = await import(`${document.body.dataset.static}/shell.js`);
+  for (const kind of ['', 'good', 'wrong']) toast(`A message that is ${kind || 'plain'}`, kind, 0);
+  for (const box of document.querySelectorAll('.trouble')) { box.textContent = 'No answer.'; box.hidden = false; }
+}"""
+
 
 @pytest.fixture
 def scene(
@@ -111,6 +118,33 @@ def test_no_dialog_has_a_fault_that_axe_knows(window: Callable[..., Window], sce
     expect(page.locator("#palette-list li").first).to_be_visible()
     found += violations(page, "palette")
     assert found == [], "\n".join(found)
+
+
+def test_what_is_wrong_is_said_so_that_all_can_read_it(window: Callable[..., Window], scene: Scene) -> None:
+    view = window(reduced_motion="reduce")
+    view.forgiven.append("status of 4")
+    page = view.go(scene.pages["form"])
+    page.get_by_label("times").fill("0")
+    page.get_by_role("button", name="Enqueue", exact=True).click()
+    expect(page.locator("[aria-invalid]").first).to_be_visible()
+    found = violations(page, "form with faults")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page = view.go(scene.pages["queue"])
+    page.evaluate(MESSAGES)
+    expect(page.locator(".toast")).to_have_count(3)
+    found += violations(page, "messages")
+    assert found == [], "\n".join(found)
+
+
+def test_a_page_without_its_server_can_be_read(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], own_server: Any
+) -> None:
+    view = window(address=serve(url=own_server.url).address, reduced_motion="reduce")
+    own_server.stop()
+    view.forgiven.append("status of 503")
+    view.page.goto(f"{view.address}/")
+    expect(view.page.locator("h1")).to_contain_text("does not answer")
+    assert violations(view.page, "server away") == []
 
 
 @pytest.fixture
