@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 RUN = """async (rules) => {
-  const options = rules ? { runOnly: { type: 'rule', values: rules } } : { rules: { 'target-size': { enabled: true } } };
+  const options = rules ? { runOnly: { type: 'rule', values: rules } }
+    : { rules: { 'target-size': { enabled: true } } };
   options.resultTypes = ['violations'];
   const found = await axe.run(document, options);
   return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 5).map((node) =>
