@@ -57,6 +57,7 @@ def test_what_is_new_waits_behind_a_chip_until_it_is_asked_for(ends: Ends) -> No
     ends.end(2)
     expect(ends.chip).to_have_text("Show 2 new")
     expect(ends.rows).to_have_text(ends.runs(3, 1))
+    expect(ends.page.locator(".pager")).to_contain_text("3 runs")
     ends.end(1)
     expect(ends.chip).to_have_text("Show 3 new")
     ends.chip.click()
@@ -75,6 +76,8 @@ def test_rows_that_new_ones_push_off_the_page_stay_as_long_as_those_wait(ends: E
     ends.end(12)
     expect(ends.chip).to_have_text("Show 12 new")
     expect(ends.rows).to_have_text(ends.runs(60, 11))
+    ends.page.locator(".pager").get_by_text("Older").click()
+    expect(ends.rows).to_have_text(ends.runs(10, 1))
 
 
 def test_the_chip_is_there_for_the_keyboard_and_leads_to_what_it_shows(ends: Ends) -> None:

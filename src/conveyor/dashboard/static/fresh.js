@@ -30,6 +30,8 @@ export function withoutFresh(html, main) {
   const next = list(part);
   const count = next ? withhold(next, now) : "";
   if (!count) return html;
+  const [pager, shown] = [part, main].map((place) => place.querySelector(".pager"));
+  if (pager && shown) pager.replaceWith(shown.cloneNode(true)); // it goes on behind the rows that are there
   const chip = part.querySelector("[data-fresh]");
   chip.hidden = false;
   chip.querySelector("button").textContent = `Show ${count} new`;
