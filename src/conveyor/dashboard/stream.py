@@ -101,10 +101,11 @@ async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) 
             news = await viewer.take(min(PING, deadline.left(PING) or 0.001))
             if not news:
                 yield b": still here\n\n"
+            is_over = news.pop(OVER, None) is not None  # nothing may come after that
             for topic, data in news.items():
                 yield message(topic.partition(" ")[0], data)
-            if OVER in news:
-                return
+            if is_over:
+                break
         yield message(OVER, {})
     finally:
         _open.discard(viewer)
