@@ -75,6 +75,22 @@ def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
     assert queue.qsize() == 1
 
 
+def test_what_is_refused_is_said_in_sentences(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name)
+    job = queue.submit(hold, str(path))
+    view = window()
+    view.forgiven.append("status of 409")
+    page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
+    page.get_by_role("button", name="Cancel").click()
+    path.touch()
+    assert job.result(20) == "let go"
+    view.say_yes()
+    toast = page.locator(".toast.wrong")
+    expect(toast).to_have_text("Cancel: Conflict. The job is over, so there is nothing to cancel.")
+
+
 def test_one_failure_is_retried(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:

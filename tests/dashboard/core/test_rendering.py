@@ -104,6 +104,20 @@ def test_numbers_for_scripts_have_no_exponent_where_they_are_large(value: float)
     assert float(words) == pytest.approx(value, rel=1e-3, abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (("it is full", "wait a little"), "it is full. wait a little."),
+        (("It is full.", "Wait. "), "It is full. Wait."),
+        (("who asks..", ""), "who asks."),
+        (("is it running?", "try: conveyor doctor"), "is it running? try: conveyor doctor."),
+        (("", " "), ""),
+    ],
+)
+def test_sentences_end_with_one_mark_and_do_not_run_together(parts: tuple[str, ...], text: str) -> None:
+    assert rendering.sentences(*parts) == text
+
+
 def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
     assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
     assert rendering.short("abcdef", 6) == "abcdef"
