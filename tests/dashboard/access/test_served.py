@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import socket
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
+from mounting_kit import by_uvicorn
 
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.access.proxy import Identities, Proxies
@@ -18,21 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROXY = "192.0.2.10"
-
-
-@contextmanager
-def served(guard: Any) -> Iterator[int]:
-    """Serve on a free port of this machine, and give the port."""
-    options: dict[str, Any] = {"ws": "none", "log_level": "critical", "lifespan": "off", **SERVER_OPTIONS}
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(guard, **options))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(20)
+served = functools.partial(by_uvicorn, ws="none", lifespan="off", **SERVER_OPTIONS)
 
 
 @pytest.fixture
