@@ -39,12 +39,16 @@ function clock(at, tier) {
 }
 
 // On a logarithmic scale only spans are marked that people think in.
+const MOST_MARKS = 6;
 const SPANS = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000];
 
 function valueAxis(figure, axis, write) {
   const plain = { ...axis, size: 60, values: (_, all) => all.map(write) };
   if (figure.dataset.unit !== "s") return plain;
-  const marks = (_, __, low, high) => SPANS.filter((one) => one >= low && one <= high);
+  const marks = (_, __, low, high) => {
+    const within = SPANS.filter((one) => one >= low && one <= high);
+    return within.length > MOST_MARKS ? within.filter((__, at) => at % 2 === 0) : within;
+  };
   return { ...plain, splits: marks, filter: (_, splits) => splits };
 }
 
