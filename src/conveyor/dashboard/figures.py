@@ -68,7 +68,8 @@ class Figures(NamedTuple):
         if not busy:
             return f"Nothing ran {self.span.words}"
         last = busy[-1]
-        return f"Lately half of the runs took up to {duration(last.run_p50)}, 95 % up to {duration(last.run_p95)}"
+        half, most = (duration(max(span or 0.0, 0.001)) for span in (last.run_p50, last.run_p95))
+        return f"Lately half of the runs took up to {half}, 95 % up to {most}"
 
 
 def span_named(name: str) -> Span:

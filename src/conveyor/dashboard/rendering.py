@@ -16,6 +16,7 @@ from conveyor.dashboard.svg import gantt, steps
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_SHORTEST = 0.0005  # what is shorter would be written as nothing
 #: Moments that can be written as a date: until the year 9000.
 _LATEST = 7000 * 365 * _DAY
 _UNREADABLE = 1e15
@@ -41,7 +42,7 @@ def duration(seconds: float | None) -> str:
         return "–"
     seconds = max(seconds, 0.0)  # two clocks that differ a little
     if round(seconds, 3) < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.0f} ms" if seconds >= _SHORTEST else "< 1 ms"
     if round(seconds, 1) < _MINUTE:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
     whole = int(seconds + 0.05)
