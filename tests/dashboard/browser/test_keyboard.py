@@ -31,7 +31,7 @@ def test_a_worker_is_killed_by_keys(
     typist = Typist(page)
     typist.go("w")
     view.is_live()
-    row = page.locator("tr[data-row]").filter(has_text="busy")
+    row = page.locator(f'tr[data-row][data-job="{job.id}"]')
     expect(row).to_have_count(1)
     name = row.get_attribute("data-target")
     typist.press("j")
