@@ -95,11 +95,12 @@ def redacted(value: Any, hidden: Collection[str] = ()) -> Any:
     return _redacted(value, hidden, 0)
 
 
-def redacted_text(text: str) -> str:
+def redacted_text(text: str, *, cut: bool = False) -> str:
     """Give a text that people or programs wrote (a message, a traceback, a line of a log) without secrets.
 
     Hidden is what follows a name that speaks of one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and the
     password of a web address. A secret without its name beside it cannot be told. It takes linear time.
+    Of a text that is `cut` the end may be the beginning of a password.
     """
     pieces: list[str] = []
     done = 0
@@ -112,7 +113,8 @@ def redacted_text(text: str) -> str:
         if end > found.end():
             pieces += text[done : found.end()], MASK
             done = end
-    return str(_redacted("".join((*pieces, text[done:])), (), 0))
+    shown = str(_redacted("".join((*pieces, text[done:])), (), 0))
+    return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
 
 
 def _value_end(text: str, start: int, *, header: bool) -> int:

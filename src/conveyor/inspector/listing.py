@@ -157,7 +157,7 @@ def _found(of: Source, answers: Sequence[Rows], wanted: Wanted, most: int) -> Fo
             break
         searched, last = searched + 1, one
         row = row_of(of, one)
-        if is_wanted(row, one, wanted):
+        if is_wanted(row, one, wanted, of.labels_of):
             rows[row.id] = row
     final = answers[-1]
     rest = final.first if of.where == "dead" else final.total - final.first - len(final.rows)

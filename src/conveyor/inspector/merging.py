@@ -88,7 +88,7 @@ def jobs(
 
     def value(queue: str, raw: Row) -> JobRow | None:
         row = row_of(Source(queue, index, labels_of), raw)
-        return row if is_wanted(row, raw, wanted) else None
+        return row if is_wanted(row, raw, wanted, labels_of) else None
 
     def read(answers: Sequence[Any]) -> Merged[JobRow]:
         given = iter(answers)

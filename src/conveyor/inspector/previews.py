@@ -30,8 +30,10 @@ class Preview(NamedTuple):
     put_at: float | None
 
 
-def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels) -> Preview:
+def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels, room: int = ROOM) -> Preview:
     """Give the preview of a job of `size` bytes, of which `data` are the first, or all; `labels_of` as in `stories`.
+
+    Of its arguments `room` characters are shown at most.
 
     Which value is whose cannot be told of a part. So where a secret may be in it, nothing of it is shown.
     """
@@ -39,7 +41,7 @@ def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels) -> Preview:
         call = read_call(data)
         if call is None:
             return Preview("?", f"undecodable, {size:,} bytes" if size else "", None)
-        return Preview(call.task, arguments_text(call, labels_of, ROOM), call.put_at)
+        return Preview(call.task, arguments_text(call, labels_of, room), call.put_at)
     if not data:
         return Preview("?", f"… ({size:,} bytes)", None)
     task, rest = _task(data)
@@ -48,7 +50,7 @@ def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels) -> Preview:
     text = _UNSEEN.sub(" ", rest.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}", " ")).strip()
     if _may_tell(text, labels_of(task)):
         text = ""
-    return Preview(task, f"{redacted_text(text)[:ROOM]}… ({size:,} bytes)", None)
+    return Preview(task, f"{redacted_text(text, cut=True)[:room]}… ({size:,} bytes)", None)
 
 
 def _may_tell(text: str, labels: Labels) -> bool:

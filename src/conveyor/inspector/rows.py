@@ -11,6 +11,7 @@ from conveyor.errors import BadCall
 from conveyor.inspector.jobs import INDEXES
 from conveyor.inspector.previews import error, preview, state
 from conveyor.inspector.tries import counted
+from conveyor.redaction import MORE
 
 if TYPE_CHECKING:
     from conveyor.redaction import LabelsOf
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Characters of what is searched for.
 _SEARCH_ROOM = 200
+#: Characters of a job's arguments in which is searched.
+SEARCHED = 2048
 
 
 class JobRow(NamedTuple):
@@ -57,7 +60,8 @@ class Wanted(NamedTuple):
     worker: str = ""
     """How the worker's name begins, whole or short."""
     text: str = ""
-    """Stands in the id, the first 2,048 bytes of the job, or the error; upper or lower case."""
+    """Stands in the id, the task's name, the arguments as people may see them (of a long job in what is shown of its
+    first 2,048 bytes), or the error; upper or lower case. What is hidden is not found."""
 
     def checked(self) -> Wanted:
         """Give back what may be searched for; raises BadCall where it is too long."""
@@ -75,16 +79,16 @@ class Source(NamedTuple):
     labels_of: LabelsOf
 
 
-def is_wanted(row: JobRow, raw: Row, wanted: Wanted) -> bool:
-    """Tell whether a job is as wanted."""
+def is_wanted(row: JobRow, raw: Row, wanted: Wanted, labels_of: LabelsOf) -> bool:
+    """Tell whether a job is as wanted; `labels_of` as in `stories.story`."""
     text = wanted.text.lower()
     return (
         row.task.startswith(wanted.task)
         and (row.worker.startswith(wanted.worker) or control.short_name(row.worker).startswith(wanted.worker))
         and (
-            text in row.id.lower()
-            or text in f"{row.task}\n{row.kind}\n{row.message}".lower()
-            or text in raw.data.decode(errors="replace").lower()
+            not text
+            or text in f"{row.id}\n{row.task}\n{row.kind}\n{row.message}\n{row.arguments}".lower()
+            or (MORE in row.arguments and text in preview(raw.data, raw.size, labels_of, SEARCHED)[1].lower())
         )
     )
 

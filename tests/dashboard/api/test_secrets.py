@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from api_tasks import deliver
 from crew_kit import report, tell, worker
 
@@ -26,7 +27,7 @@ def test_a_secret_that_was_given_by_position_is_in_no_answer(
     api.post(f"/queues/{queue.name}/pause")
     queue.submit(deliver, "to you", SECRET)
     queue.submit(deliver, "to you", SECRET, "long " * 2000)
-    seen = [api.get("/jobs", queue=queue.name, state="waiting", **more) for more in ({}, {"text": SECRET})]
+    seen = [api.get("/jobs", queue=queue.name, state="waiting", **more) for more in ({}, {"text": "deliver"})]
     assert [one["task"] for found in seen for one in found["jobs"]] == ["deliver"] * 4
     assert "address='to you', api_key=•••" in str(seen)
     seen += [
@@ -38,6 +39,22 @@ def test_a_secret_that_was_given_by_position_is_in_no_answer(
     ]
     assert "refused, api_key=•••" in str(seen[2])
     assert SECRET not in str(seen)
+
+
+@pytest.mark.parametrize("queue_named", [True, False], ids=["one queue", "all queues"])
+def test_a_search_finds_nothing_of_what_is_hidden(api: Api, queue: Queue, *, queue_named: bool) -> None:
+    where = {"queue": queue.name} if queue_named else {}
+    lines = "line " * 50
+    near = queue.submit(deliver, f"https://me:{SECRET}@example.org", SECRET)
+    far = queue.submit(deliver, "to you", SECRET, f"{lines} FAR https://me:{SECRET}@example.org")
+    queue.put({"text": "word " * 405 + f" https://me:{SECRET * 10}@example.org"})
+
+    def found(text: str) -> list[str]:
+        return [one["id"] for one in api.get("/jobs", state="waiting", text=text, **where)["jobs"]]
+
+    assert [found(text) for text in ("example.org", " far ")] == [[near.id, far.id], [far.id]]
+    assert [found(text) for text in ("sk-9", SECRET, SECRET[-4:], "me:sk")] == [[]] * 4
+    assert len(found("word")) == 1
 
 
 def test_a_secret_in_what_a_worker_says_is_in_no_answer(api: Api, one_server: Any) -> None:
