@@ -105,14 +105,20 @@ class Actions:
         return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
 
     def tell_workers(
-        self, verb: str, targets: Sequence[str], reason: str = "", *, jobs: Mapping[str, str] = NO_JOBS
+        self,
+        verb: str,
+        targets: Sequence[str],
+        reason: str = "",
+        *,
+        jobs: Mapping[str, str] = NO_JOBS,
+        queue: str = "",
     ) -> Order:
         """Tell workers (`host-ab12/3`) and whole consumers (`host-ab12`) something, and do not wait for their answers.
 
         stop: finish the current job, then leave. kill: leave at once, the job goes back. pause, resume: take no more
         jobs, take jobs again. stack: tell what the code is doing. `jobs` has the job that a single worker was
         seen at: if it runs another by then, kill and stack do nothing. Nor does an order that is heard too late, as
-        OBEYED_WITHIN says.
+        OBEYED_WITHIN says. `queue` is for the record: the one that all of these jobs are of.
         Names must be full; nobody checks that they exist.
         Raises BadCall for another verb.
         """
@@ -122,7 +128,7 @@ class Actions:
         order = ids.unique()
         meant = jobs if verb in ABOUT_JOBS else NO_JOBS
         groups = _groups(targets, meant)
-        act = Act(f"{verb}_workers", ", ".join(targets), reason=reason)
+        act = Act(f"{verb}_workers", ", ".join(targets), queue, reason)
 
         def tell() -> None:
             expires = self.client.run(plain.server_time()) + OBEYED_WITHIN[verb]

@@ -107,6 +107,10 @@ def test_who_is_limited_to_some_queues_has_no_say_beyond_them() -> None:
     assert not access.may("look", "video")
     assert access.may("look")
     assert not access.may("kill"), "a worker is of no queue in particular"
+    without = Access("kim", Role.ADMIN, ALL_RIGHTS, on={"secret": frozenset({"look"})})
+    assert without.may("look")
+    assert not without.may("kill"), "it may be at a job of the queue on which that is not allowed"
+    assert Access("kim", Role.OPERATOR, RIGHTS[Role.OPERATOR], on={"mail": ALL_RIGHTS}).may("act")
 
 
 def test_without_an_access_nothing_is_allowed() -> None:

@@ -57,7 +57,7 @@ class Access:
     """What somebody may do.
 
     `rights` hold on all queues, or on those in `queues` alone. `on` gives single queues rights of their own, in place
-    of `rights`. Who is limited to some queues may do nothing that concerns no queue in particular, except look.
+    of `rights`. Who lacks a right on some queue may not use it on what concerns no queue in particular, except to look.
     `source` says how the person was recognised: session, basic, token, proxy, hook or local.
     """
 
@@ -81,7 +81,8 @@ class Access:
     def may(self, right: Right, queue: str | None = None) -> bool:
         """Tell whether a right is there, on a queue or on what belongs to none (workers, the overview)."""
         if queue is None:
-            return right in self.rights and (right == "look" or self.queues is None)
+            everywhere = self.queues is None and all(right in rights for rights in self.on.values())
+            return right in self.rights and (right == "look" or everywhere)
         if queue in self.on:
             return right in self.on[queue]
         return right in self.rights and (self.queues is None or queue in self.queues)

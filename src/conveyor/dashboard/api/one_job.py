@@ -147,7 +147,8 @@ def _stack(asked: Asked) -> answers.Order:
     name = running.name if running is not None else story.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
-    told = asked.actions(access).tell_workers("stack", [name], asked.body.reason, jobs={name: job})
+    acting, jobs = asked.actions(access), {name: job}
+    told = acting.tell_workers("stack", [name], asked.body.reason, jobs=jobs, queue=queue)
     return answers.Order(told.id, list(told.targets), told.recorded)
 
 

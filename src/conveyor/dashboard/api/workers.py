@@ -10,8 +10,10 @@ from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.inspector import audit
 from conveyor.inspector import workers as questions
 from conveyor.redaction import redacted_text
+from conveyor.store.query import together
 
 if TYPE_CHECKING:
     from conveyor import control
@@ -67,14 +69,17 @@ def _tell(asked: Asked) -> answers.Order:
 
 
 def _order(asked: Asked) -> answers.Answers:
+    """Give what was answered; a detail, such as a stack, to those who may inspect the job that the order was about."""
     order = asked.parts["id"]
     if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
         raise refused(404, "unknown-order", "That is no id of an order.")
-    access = asked.allowed("look")
-    queues = {*(access.queues or ()), *access.on}
-    shown = asked.may("inspect") or any(asked.may("inspect", queue) for queue in queues)
+    asked.allowed("look")
+    told: list[control.Answer]
+    told, acts = asked.desk.ask(together([questions.answers(order), audit.acts("", audit.MOST_ACTS_ON_PAGE)]))
+    about = {record.act.queue for record in acts if record.act.order == order} - {""}
+    shown = asked.may("inspect") or any(asked.may("inspect", queue) for queue in about)
     latest: dict[str, control.Answer] = {}
-    for one in asked.desk.ask(questions.answers(order)):
+    for one in told:
         latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
     return answers.Answers(list(latest.values()), not shown)
 

@@ -1,0 +1,61 @@
+"""People who are limited to some queues have no say over the workers of others, and see nothing of their jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from crew_kit import report, tell, worker
+
+from conveyor import control
+from conveyor.control import Answer
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from api_kit import Api
+
+STACK = 'File "secret.py", line 1'
+
+
+def crew(one_server: Any, queue: str, job: str = "job1") -> str:
+    """Report as a consumer of one queue would, and give the name of its worker."""
+    name = f"rack-{queue}"
+    tell(one_server, report(name, [worker(f"{name}/1", queue=queue, job=job)], queues=[queue]))
+    return f"{name}/1"
+
+
+def answer(one_server: Any, order: str, target: str) -> None:
+    """Answer as a supervisor would that was asked for a stack."""
+    told = Answer(target, "done", STACK)
+    one_server.client.run_all(plain.answer(order, control.encode(told), target, told.last_word))
+
+
+@pytest.mark.parametrize("verb", ["kill", "stop", "pause", "resume", "stack"])
+@pytest.mark.parametrize("who", ["admin-alpha", "admin@beta"])
+def test_who_has_no_right_on_a_queue_tells_no_worker_anything(
+    api: Api, one_server: Any, who: str, verb: str
+) -> None:
+    body = {"verb": verb, "targets": [crew(one_server, "alpha")]}
+    assert api.refusal("POST", "/workers/tell", body, who=who) == (403, "forbidden")
+
+
+def test_a_stack_is_told_to_those_who_may_inspect_the_job_that_it_was_asked_of(
+    api: Api, one_server: Any
+) -> None:
+    job = api.post("/jobs", {"task": "fail"})["jobs"][0]
+    target = crew(one_server, "alpha", job)
+    by_worker = api.post("/workers/tell", {"verb": "stack", "targets": [target]})["order"]
+    by_job = api.post(f"/jobs/{job}/stack", {"queue": "alpha"})["order"]
+    for order in (by_worker, by_job):
+        answer(one_server, order, target)
+    seen = {
+        who: [api.get(f"/orders/{order}", who)["answers"][0]["detail"] for order in (by_worker, by_job)]
+        for who in ("admin", "operator@alpha", "operator@beta", "admin-alpha", "viewer")
+    }
+    assert seen == {
+        "admin": [STACK, STACK],
+        "operator@alpha": ["", STACK],
+        "operator@beta": ["", ""],
+        "admin-alpha": ["", ""],
+        "viewer": ["", ""],
+    }
