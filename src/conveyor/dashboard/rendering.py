@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import math
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
-from conveyor import control
+from conveyor import clock, control
 from conveyor.dashboard.svg import gantt, steps
 
 _PACKAGE = "conveyor.dashboard"
@@ -20,6 +21,9 @@ _SHORTEST = 0.0005  # what is shorter would be written as nothing
 #: Moments that can be written as a date: until the year 9000.
 _LATEST = 7000 * 365 * _DAY
 _UNREADABLE = 1e15
+_JUST = 2
+#: The moment that is rendered, by the server's clock; zero where a page shows none.
+_now: ContextVar[float] = ContextVar("now", default=0.0)
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -66,20 +70,37 @@ def size(count: float) -> str:
     return ""
 
 
+def elapsed(seconds: float) -> str:
+    """Give a time that runs on in its two largest units, whole seconds at least; as `span` of times.js does."""
+    if seconds < 1:
+        return "0 s"
+    whole = int(seconds)
+    return f"{whole} s" if whole < _MINUTE else duration(whole)
+
+
 def moment(at: float | None, kind: str = "ago") -> Markup:
-    """Give a moment, seconds since 1970, as an element that the browser keeps current and shows in its own zone.
+    """Give a moment, seconds since 1970, as an element that the browser keeps current; it says what is so at rendering.
 
-    What it says here the browser shows when somebody points at it.
-
-    kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time).
+    kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time, which
+    the browser shows in its own zone; the others say it in UTC when somebody points at them).
     """
     if not at or not 0 < at < _LATEST:
         return Markup("–")
     when = dt.datetime.fromtimestamp(at, dt.UTC)
-    text = when.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" data-time="{}">{}</time>').format(
-        when.isoformat(timespec="milliseconds").replace("+00:00", "Z"), kind, text
-    )
+    time = when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    stamp = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    title = Markup("") if kind == "clock" else Markup(' title="{}"').format(time)
+    text = time if kind == "clock" else _relative(at, kind)
+    return Markup('<time datetime="{}" data-time="{}"{}>{}</time>').format(stamp, kind, title, text)
+
+
+def _relative(at: float, kind: str) -> str:
+    now = _now.get() or clock.wall()
+    if kind == "for":
+        return elapsed(now - at)
+    if kind == "in":
+        return f"in {elapsed(at - now)}" if at > now else "now"
+    return "just now" if now - at < _JUST else f"{elapsed(now - at)} ago"
 
 
 def compact(value: float) -> str:
@@ -155,5 +176,9 @@ def environment() -> jinja2.Environment:
 
 
 def render(name: str, /, **what: Any) -> str:
-    """Give the HTML of a template."""
-    return environment().get_template(name).render(**what)
+    """Give the HTML of a template; where it shows a `snapshot`, times in it have run until then."""
+    token = _now.set(what["snapshot"].at if "snapshot" in what else 0.0)
+    try:
+        return environment().get_template(name).render(**what)
+    finally:
+        _now.reset(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,17 @@ def test_without_javascript_nothing_stands_there_that_would_do_nothing(
         seen = [one for one in page.locator(f"main :is({idle})").all() if one.is_visible()]
         found += [(name, one.evaluate("node => node.outerHTML")) for one in seen]
     assert found == []
+
+
+def test_without_javascript_times_are_told_as_they_were_when_the_page_was_made(
+    window: Callable[..., Window], scene: Scene
+) -> None:
+    view = window(java_script_enabled=False)
+    page = view.go(scene.pages["overview"], live=False)
+    expect(page.locator("[data-total-since=oldest]")).to_have_text(re.compile(r"^\d+ (s|min)( \d+ s)?$"))
+    page = view.go(scene.pages["running job"], live=False)
+    times = page.locator(".facts div").filter(has_text="Started").locator("time")
+    expect(times).to_have_text([re.compile("just now|ago"), re.compile(r"UTC$")])
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import control
+from conveyor import clock, control
 from conveyor.dashboard import assets, rendering, svg
 
 from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
@@ -92,10 +92,42 @@ def test_what_is_no_moment_is_a_dash(at: float | None) -> None:
 
 def test_a_moment_is_an_element_that_the_browser_keeps_current() -> None:
     text = "2023-11-14 22:13:20 UTC"
-    assert rendering.moment(1_700_000_000.25, "for") == (
-        f'<time datetime="2023-11-14T22:13:20.250Z" data-time="for">{text}</time>'
+    assert rendering.moment(1_700_000_000.25, "clock") == (
+        f'<time datetime="2023-11-14T22:13:20.250Z" data-time="clock">{text}</time>'
     )
-    assert "8" in rendering.moment(rendering._LATEST - 1), "the last one that can be written"
+    assert rendering.moment(1_700_000_000.25, "for").startswith(
+        f'<time datetime="2023-11-14T22:13:20.250Z" data-time="for" title="{text}">'
+    )
+    assert "8" in rendering.moment(rendering._LATEST - 1, "clock"), "the last one that can be written"
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "text"),
+    [
+        ("for", 1000.2, "0 s"),
+        ("for", 940.5, "59 s"),
+        ("for", 939.9, "1 min"),
+        ("for", 875, "2 min 5 s"),
+        ("for", 1005, "0 s"),
+        ("ago", 999, "just now"),
+        ("ago", 990.5, "9 s ago"),
+        ("in", 1090, "in 1 min 30 s"),
+        ("in", 999, "now"),
+    ],
+)
+def test_a_moment_says_what_is_so_at_rendering(
+    monkeypatch: pytest.MonkeyPatch, kind: str, at: float, text: str
+) -> None:
+    monkeypatch.setattr(clock, "wall", lambda: 1000.0)
+    assert rendering.moment(at, kind).endswith(f">{text}</time>")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(7384, "2 h 3 min"), (7200, "2 h"), (90_000, "1 d 1 h"), (86_400 * 400 + 3600, "400 d 1 h")],
+)
+def test_a_time_that_runs_on_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert rendering.elapsed(seconds) == text
 
 
 @given(st.floats(0, 1e12))
