@@ -32,6 +32,8 @@ class Control(msgspec.Struct, frozen=True):
     reason: str = ""
     expires: float = 0.0
     """Seconds since 1970 by the server's clock after which it is not obeyed any more; 0: never."""
+    who: str = ""
+    """Who gave the order; empty where they did not say."""
 
 
 class Answer(msgspec.Struct, frozen=True):

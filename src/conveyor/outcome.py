@@ -118,7 +118,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     elapsed: float
     worker: str
     state: str
-    """retried, failed, lost or timed out."""
+    """retried, failed, lost, timed out; killed or given back, where it does not count as an attempt."""
     kind: str = ""
     """Type of the error."""
     message: str = ""
@@ -129,6 +129,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode_note = msgspec.msgpack.Decoder(Note).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
+#: States of runs that nobody is to blame for: the next one has the same number.
+UNCOUNTED = frozenset({"killed", "given back"})
 _STATES = ("done", "failed", "cancelled", "lost", "gone")
 _HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
 _HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}

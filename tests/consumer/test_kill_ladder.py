@@ -9,7 +9,7 @@ import psutil
 import pytest
 from consumer_kit import go, lines, runs
 
-from conveyor.inspector import Inspector
+from conveyor.inspector import Inspector, stories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,10 @@ def test_a_killed_worker_is_gone_at_once_and_its_job_goes_back_without_blame(
     assert job.result(10) == "it"
     assert len(running.workers()) == 1
     assert lines(path)[1].split()[2] == "1", "the attempt that was killed does not count"
+    told = stories.story(queue.name, job.id).ask(queue.client)
+    assert told
+    assert [(one.attempt, one.state) for one in told.attempts] == [(1, "killed"), (1, "done")]
+    assert (told.retries, told.crashes, told.attempt) == (0, 0, 1)
 
 
 def test_a_worker_that_crashed_is_replaced_where_a_killed_one_is_not(

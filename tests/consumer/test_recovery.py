@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import consumer_jobs as jobs
 import pytest
 
-from conveyor import ids
+from conveyor import clock, ids
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.worker import Worker
-from conveyor.inspector import Inspector
+from conveyor.control import Control
+from conveyor.inspector import Inspector, stories
 from conveyor.store import commands
 
 if TYPE_CHECKING:
@@ -82,6 +83,26 @@ def test_a_worker_that_was_killed_on_purpose_is_not_blamed(queue: Queue) -> None
     scene.worker.killed = True
     assert scene.recover() == (scene.jobs[1].id, "given back")
     assert scene.states() == [WAITING] * 3
+
+
+def test_a_run_that_was_killed_is_remembered_with_who_did_it_and_is_no_try(queue: Queue) -> None:
+    for order in (Control("1", "kill", who="ann", reason="too slow"), Control("2", "stop"), None):
+        scene = claimed(queue, jobs.nothing)
+        scene.worker.slate.start(0, clock.monotonic() - 2.0, 0.0)
+        scene.worker.killed = True
+        scene.worker.asked = [order] if order else []
+        scene.recover()
+        one = stories.story(queue.name, scene.jobs[0].id).ask(queue.client)
+        assert one
+        assert (one.retries, one.crashes, one.attempt) == (0, 0, 1)
+        (run,) = one.attempts
+        assert (run.attempt, run.state, run.worker, run.kind) == (1, "killed", "host/1", "WorkerKilled")
+        named = order is not None and order.verb == "kill"
+        assert run.message == ("by ann: too slow" if named else "its consumer was told to leave at once")
+        assert run.elapsed >= 2.0
+        assert one.waited == pytest.approx(max(0.0, run.started - (one.put_at or 0.0)))
+        for job in scene.jobs:
+            job.cancel()
 
 
 def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue) -> None:

@@ -27,6 +27,15 @@ def test_what_is_given_back_stands_where_it_stood_and_nobody_is_blamed(lane: Lan
     }
 
 
+def test_a_run_that_is_given_back_is_kept_once_and_counts_for_nothing(lane: Lane) -> None:
+    token = lane.take("a")
+    assert lane.run(commands.release, token, ["a"], b"killed") == 1
+    assert lane.run_again(commands.release, token, ["a"], b"killed") == 0
+    assert lane.raw.lrange(lane.key("attempts:a"), 0, -1) == [b"killed"]
+    assert 0 < lane.raw.pttl(lane.key("attempts:a")) <= 86_400_000
+    assert lane.raw.hget(lane.key("tries"), "a") is None
+
+
 def test_giving_back_twice_or_with_another_token_changes_nothing(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.release, token, ["a"])

@@ -134,8 +134,8 @@ class Actions:
             expires = self.client.run(plain.server_time()) + OBEYED_WITHIN[verb]
             told: list[Command] = []
             for consumer, workers, job in groups:
-                data = control.encode(control.Control(order, verb, workers, job, reason, expires))
-                told += plain.control(consumer, data)
+                said = control.Control(order, verb, workers, job, reason, expires, self.actor.who)
+                told += plain.control(consumer, control.encode(said))
             self.client.run_all(told)
 
         if groups:

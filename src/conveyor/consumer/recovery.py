@@ -110,7 +110,9 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     glance = worker.slate.glance()
     over_time = worker.timed_out == (glance.number, glance.place)
     if worker.killed and not over_time and worker.cancelling != job_id:
-        return commands.release(queue, token, [job_id])
+        ended = _ended(client, worker, queue, token, job_id)
+        error = describe_text("WorkerKilled", _killer(worker))
+        return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
     ended = _ended(client, worker, queue, token, job_id)
     if worker.cancelling == job_id:  # it did not react in time
         note = note_of(job_id, "cancelled", ended.run, ended.elapsed)
@@ -123,6 +125,14 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     dead = describe_text("WorkerDied", f"{text} while it ran {ended.run.task}, once too often")
     settlement = ended.settlement("lost", dead, "lost")._replace(attempt=attempt)
     return commands.lost(queue, token, settlement, ended.cancelled())
+
+
+def _killer(worker: Worker) -> str:
+    """Say who had a worker killed."""
+    for order in worker.asked:
+        if order.verb == "kill":
+            return f"by {order.who or 'somebody'}{order.reason and f': {order.reason}'}"
+    return "its consumer was told to leave at once"
 
 
 def _timed_out(ended: _Ended) -> Command:

@@ -18,6 +18,7 @@ from conveyor.outcome import (
     Retry,
     Run,
     attempt_of,
+    describe_text,
     encode_settled,
     note_of,
 )
@@ -146,7 +147,9 @@ class Settler:
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
             case Release():
-                return commands.release(queue, token, [job_id])
+                error = describe_text("Returned", "its consumer was told to leave at once")
+                attempt = attempt_of("given back", run, elapsed, error)
+                return commands.release(queue, token, [job_id], attempt)
         message = f"no command for {outcome!r}"
         raise AssertionError(message)
 

@@ -99,6 +99,14 @@ class JobStory:
     head: bytes = b""
     """The first 256 of them, where they are no job."""
 
+    @property
+    def waited(self) -> float | None:
+        """Seconds from the put to the start of the first run, as far as both are known."""
+        first = next((one for one in self.attempts if one.started), None)
+        if first is None or first.attempt != 1 or self.put_at is None:
+            return None
+        return max(0.0, first.started - self.put_at)
+
 
 def story(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[JobStory | None]:
     """What is known of a job; None if nothing is.

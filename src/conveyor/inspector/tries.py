@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from conveyor.outcome import UNCOUNTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,7 +30,7 @@ def counted(text: str, ended: str = "") -> Tries:
 def told_by(attempts: Sequence[Attempt]) -> Tries:
     """Give the tries of a job that is over, of the attempts that are remembered of it, the oldest first."""
     life: list[Attempt] = []
-    for one in reversed(attempts):
+    for one in reversed([one for one in attempts if one.state not in UNCOUNTED]):
         if life and one.attempt >= life[-1].attempt:
             break  # it was dead, and revived as if never tried
         life.append(one)

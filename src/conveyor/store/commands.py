@@ -153,9 +153,9 @@ def fail(queue: str, token: str, settlement: Settlement) -> Command:
     return script("fail", queue, token, one.id, one.outcome, keep, one.note, one.attempt, one.group)
 
 
-def release(queue: str, token: str, ids: Iterable[str]) -> Command:
-    """Leased -> ready at the old place, without blame; answers how many."""
-    return script("release", queue, token, *ids, read=number)
+def release(queue: str, token: str, ids: Iterable[str], attempt: bytes = b"") -> Command:
+    """Leased -> ready at the old place, without blame; answers how many. `attempt`: the run that it ended."""
+    return script("release", queue, token, attempt, *ids, read=number)
 
 
 def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- release: leased -> ready, at the old place, without blame; what was not started, or is given back on purpose.
---          What somebody wants cancelled ends here.
+--          What somebody wants cancelled ends here. A run that is given back is kept for people.
 -- use: wake, deliver, settle, lease
--- ARGV  1 token; 2.. ids
+-- ARGV  1 token; 2 attempt (empty: none); 3.. ids
 -- gives OK, how many were released
 local token = ARGV[1]
 local released = 0
-for place = 2, #ARGV do
+for place = 3, #ARGV do
   local id = ARGV[place]
   local text = redis.call('HGET', LEASES, id)
   if is_holder(text, token) then
@@ -18,6 +18,7 @@ for place = 2, #ARGV do
       redis.call('HDEL', LEASES, id)
       redis.call('HDEL', PROGRESS, id)
       redis.call('ZADD', READY, lease.place, id)
+      if ARGV[2] ~= '' then add_attempt(id, ARGV[2], ATTEMPT_KEEP) end
     end
     released = released + 1
   end
