@@ -26,6 +26,10 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 
@@ -33,8 +37,12 @@ _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 class ConveyorError(Exception):
     """Root of all errors of Conveyor.
 
-    `hint` is one sentence on what to try, or an empty string.
+    `hint` is one sentence on what to try, or an empty string. Where jobs were put together and some of them are in the
+    queue nevertheless, the first ones, `accepted` says how many are known to be, and `ids` which.
     """
+
+    accepted: int = 0
+    ids: Sequence[str] = ()
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -66,10 +74,7 @@ class DuplicateJob(ConveyorError):
 
 
 class Full(ConveyorError, queue.Full):
-    """The queue had no room for the job within the time the caller allowed.
-
-    `accepted` says how many of the jobs put together are in the queue nevertheless: the first ones.
-    """
+    """The queue had no room for the job, or for all that were put together, within the time the caller allowed."""
 
     def __init__(self, message: str = "", *, hint: str = "", accepted: int = 0) -> None:
         super().__init__(message, hint=hint)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from conveyor import call, clock, ids, loading
 from conveyor.call import KEEP, PutOptions, RunOptions
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, ConveyorError
 from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
@@ -164,7 +164,7 @@ class Queue:
     ) -> list[Job[R]]:
         """Put a call for each set of keyword arguments; gives the handles in order.
 
-        Raises Full where there is no room within `timeout` seconds.
+        Raises Full where there is no room within `timeout` seconds; `ids` of the error are those that were put.
         """
         return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
 
@@ -211,7 +211,11 @@ class Queue:
         )
         self._set_bound(deadline)
         self._note(deadline)
-        put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
+        try:
+            put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
+        except ConveyorError as error:
+            error.ids = names[: error.accepted]
+            raise
         return names
 
     def _note(self, deadline: Deadline | None = None) -> None:

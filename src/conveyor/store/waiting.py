@@ -16,7 +16,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from conveyor import ids
-from conveyor.errors import Empty, Full, ShutDown, StoreError, StoreUnavailable, WaitTimeout
+from conveyor.errors import ConveyorError, Empty, Full, ShutDown, StoreError, StoreUnavailable, WaitTimeout
 from conveyor.store import commands, plain
 from conveyor.store.limits import GRACE, time_for
 
@@ -41,14 +41,14 @@ def put_jobs(
 ) -> None:
     """Put all jobs, in order; wait for room until the deadline, or not at all where it is None.
 
-    Raises Full, whose `accepted` says how many of them were put, and ShutDown.
+    Raises Full and ShutDown. The `accepted` of each error says how many of them were put.
     """
     start = 0
     while start < len(jobs):
         chunk = jobs[start : start + _fitting(jobs, start)]
         try:
             _put_chunk(client, queue, chunk, place, deadline)
-        except Full as error:
+        except ConveyorError as error:
             error.accepted += start
             raise
         start += len(chunk)
@@ -80,6 +80,8 @@ def _put_chunk(
         # What stopped us is what the caller must hear of; a server that hangs forgets the waiter by itself.
         if not isinstance(error, StoreUnavailable):
             _leave(client, queue, waiter)
+        if isinstance(error, ConveyorError):
+            error.accepted = done
         raise
     if waiter:
         _leave(client, queue, waiter)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import Queue
 from conveyor.dashboard import known_tasks
 from conveyor.errors import StoreUnavailable
 from conveyor.parameters import bind
@@ -141,6 +142,29 @@ def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     api.post("/queues/alpha/bound", {"maxsize": 1})
     assert api.refusal("POST", "/jobs", {"task": "fail"}) == (409, "queue-full")
     assert api.get("/audit")["acts"][0]["outcome"].startswith("refused: ")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [{"task": "fail", "count": 20}, {"task": "spread", "arguments": {"parts": 20}, "split": True}],
+    ids=["count", "split"],
+)
+@pytest.mark.parametrize("slice_", [3, 1000])
+def test_what_was_put_before_the_queue_was_full_is_told(
+    api: Api, monkeypatch: pytest.MonkeyPatch, order: dict[str, Any], slice_: int
+) -> None:
+    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
+    monkeypatch.setattr("conveyor.dashboard.api.enqueue.SLICE", slice_)
+    Queue("alpha", 5, store=api.client).pause()
+    Queue("alpha", store=api.client).resize(5)
+    response = api.ask("POST", "/api/v1/jobs", json=order)
+    told = response.json()
+    assert (response.status_code, told["code"], told["accepted"]) == (409, "queue-full", 5)
+    assert "5 of 20 jobs are on alpha" in told["detail"]
+    assert told["ids"] == [one["id"] for one in api.get("/jobs", queue="alpha")["jobs"]]
+    act = api.get("/audit")["acts"][0]
+    assert (act["after"]["jobs"], act["after"]["wanted"]) == (5, 20)
+    assert act["outcome"].startswith("partly: 5 of 20 jobs")
 
 
 def test_a_server_that_is_out_of_memory_says_so(api: Api, one_server: Any) -> None:

@@ -86,5 +86,5 @@ def _work(desk: ApiDesk, endpoint: Endpoint, request: Request, body: bytes) -> R
     except Refused as error:
         return problems.answer(error.problem)
     except ConveyorError as error:
-        return problems.answer(problems.problem_of(error), getattr(error, "by_name", None))
+        return problems.answer(problems.problem_of(error), problems.more_of(error))
     return Response(data, status, media_type=_JSON)

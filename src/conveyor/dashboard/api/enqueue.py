@@ -12,6 +12,7 @@ from conveyor.acts import Act
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.endpoint import Endpoint, Reply
+from conveyor.dashboard.api.problems import PartlyPut
 from conveyor.errors import ConveyorError, DuplicateJob
 from conveyor.inspector import stories
 from conveyor.queue import Queue
@@ -47,6 +48,10 @@ def _put(asked: Asked) -> job_answers.Put | Reply:
     actions = asked.actions(access)
     try:
         jobs = _put_all(asked, task, parts)
+    except PartlyPut as error:
+        after = {"task": task.name, "jobs": error.accepted, "wanted": len(parts)}
+        actions.record(replace(act, after=after, outcome=f"partly: {error}"))
+        raise
     except DuplicateJob:
         if not asked.key:
             raise
@@ -84,8 +89,16 @@ def _kept_queue(asked: Asked, own_id: str, queue: str) -> str:
 def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
     queue = Queue(task.put.queue, store=asked.desk.acting)
     names: list[str] = []
-    for first in range(0, len(parts), SLICE):
-        names += [one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)]
+    try:
+        for first in range(0, len(parts), SLICE):
+            names += [
+                one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)
+            ]
+    except ConveyorError as error:
+        names += error.ids
+        if names:
+            raise PartlyPut(queue.name, names, len(parts), error) from error
+        raise
     return names
 
 

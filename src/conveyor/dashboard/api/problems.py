@@ -60,6 +60,10 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to try."""
     errors: dict[str, str] = {}
     """What is wrong with single values, by name; the empty name means all of them together."""
+    accepted: int = 0
+    """Of the jobs to put, how many are in the queue nevertheless."""
+    ids: list[str] = []
+    """Those jobs."""
 
 
 class Faults(errors.ConveyorError):
@@ -70,19 +74,41 @@ class Faults(errors.ConveyorError):
         self.by_name = dict(by_name)
 
 
+class PartlyPut(errors.ConveyorError):
+    """Some of the jobs of a request are in the queue; `cause` kept the others out."""
+
+    def __init__(self, queue: str, ids: list[str], wanted: int, cause: errors.ConveyorError) -> None:
+        rest, told = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
+        if isinstance(cause, errors.StoreUnavailable):
+            super().__init__(f"{told}, of {rest} nobody knows: {cause}", hint=f"look at {queue} first")
+        else:
+            hint = f"put only {rest}, once what kept them out is over"
+            super().__init__(f"{told}, but not {rest}: {cause}", hint=hint)
+        self.cause, self.accepted, self.ids = cause, len(ids), ids
+
+
 def problem_of(error: errors.ConveyorError) -> Problem:
     """Give the problem that an error stands for."""
     if isinstance(error, Faults):
         return Problem(422, "bad-values", error.message, error.hint)
+    if isinstance(error, PartlyPut):
+        return problem_of(error.cause)._replace(detail=error.message, hint=error.hint)
     status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
     wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(error, kind)), None)
     headers = () if wait is None else (("retry-after", str(wait)),)
     return Problem(status, code, str(error), error.hint, headers)
 
 
-def answer(problem: Problem, by_name: Mapping[str, str] | None = None) -> Response:
-    """Answer with a problem document."""
+def more_of(error: errors.ConveyorError) -> dict[str, object]:
+    """Give what the document of an error has besides."""
+    if isinstance(error, Faults):
+        return {"errors": error.by_name}
+    return {"accepted": error.accepted, "ids": error.ids} if isinstance(error, PartlyPut) else {}
+
+
+def answer(problem: Problem, more: Mapping[str, object] | None = None) -> Response:
+    """Answer with a problem document, which may have `more` fields."""
     body = as_json(problem).encode()
-    if by_name:
-        body = msgspec.json.encode({**msgspec.json.decode(body), "errors": by_name})
+    if more:
+        body = msgspec.json.encode({**msgspec.json.decode(body), **more})
     return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)

@@ -103,7 +103,7 @@ def _changes(act: Act) -> list[Change]:
 
 def _row(record: ActRecord) -> ActRow:
     act = record.act
-    bad = act.outcome.startswith(("refused", "failed", "undecodable", "error"))
+    bad = act.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
     return ActRow(
         id=record.id,
         at=record.at,

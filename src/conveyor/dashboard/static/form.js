@@ -118,6 +118,7 @@ async function submit(form) {
     location.assign(root + data.go);
     return;
   }
+  if (data.accepted) toast(data.detail, "wrong", 12_000);
   showErrors(form, data.errors ?? problem(data), true);
   form.querySelector("[aria-invalid]")?.focus();
 }
