@@ -46,6 +46,8 @@ OTHER = "_other"
 #: The field of the whole queue's figures, and what the fields of tasks begin with.
 ALL, TASK = "*", ":"
 
+#: Digits of a figure; what has more was not written by a script.
+_MOST_DIGITS = 18
 #: Figures of which several make the greatest, not the sum.
 GREATEST = frozenset("MX")
 
@@ -129,6 +131,11 @@ class Figures(NamedTuple):
         return self.failed + self.timeout + self.lost + self.expired
 
 
+def read_figure(text: str) -> int | None:
+    """Give a whole number of its text; None where it is none, or has more digits than any count or time."""
+    return int(text) if len(text) <= _MOST_DIGITS and text.isdecimal() else None
+
+
 def read_figures(text: str) -> Figures:
     """Give figures of their text; what is not one is left out."""
     found: dict[str, int] = {}
@@ -140,9 +147,10 @@ def add_text(found: dict[str, int], text: str) -> None:
     """Add figures, as text, to others by name; what is no figure is left out."""
     for word in text.split():
         name, _, count = word.partition("=")
-        if count.isdecimal():
+        figure = read_figure(count)
+        if figure is not None:
             before = found.get(name, 0)
-            found[name] = max(before, int(count)) if name in GREATEST else before + int(count)
+            found[name] = max(before, figure) if name in GREATEST else before + figure
 
 
 def figures_of(found: Mapping[str, int]) -> Figures:

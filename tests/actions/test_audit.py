@@ -76,6 +76,28 @@ def test_an_act_has_the_last_word_of_each_target_of_its_order(actions: Actions, 
     assert [dict(one.answers) for one in found] == [{}, {"a/1": "expired: too late"}, {"a/1": "done"}]
 
 
+def test_words_beyond_what_a_page_reads_are_counted(
+    actions: Actions, one_server: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(commands, "MOST_WORDS", 5)
+    for order, targets in (("one", 1), ("three", 3), ("four", 4)):
+        actions.record(Act("stop_workers", "a", after={"order": order}, outcome="told"))
+        for target in range(targets):
+            one_server.client.run_all(plain.answer(order, b"", f"a/{target}", "done"))
+    found = acts().ask(one_server.client)
+    assert [len(one.answers) for one in found] == [4, 0, 1]
+    assert [one.came_to for one in found] == ["told: 4 done", "told: 3 answered", "told: done"]
+    assert not found[1].came_to_nothing
+
+
+def test_of_answers_that_were_kept_when_more_were_the_oldest_go(one_server: Any, monkeypatch: Any) -> None:
+    for most in (10_000, 5):
+        monkeypatch.setattr(plain, "MOST_ORDERS", most)
+        for order in range(12):
+            one_server.client.run_all(plain.answer(f"order{order}", b"", "a", "done"))
+    assert one_server.raw.zcard(keys.ORDERS) == len(one_server.raw.keys("conveyor:answers:*")) == 5
+
+
 def test_what_is_kept_of_answers_is_bounded(one_server: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(plain, "MOST_TARGETS", 3)
     monkeypatch.setattr(plain, "MOST_ORDERS", 5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor import control
-from conveyor.inspector import failures, history, queues, stories, workers
+from conveyor.inspector import failures, history, queues, stories, tries, workers
 from conveyor.inspector.jobs import (
     INDEXES,
     MOST_ON_PAGE,
@@ -120,7 +120,7 @@ class Inspector:
         settled = (
             decode_settled(state.detail) if isinstance(state.detail, bytes) and state.state in OVER else None
         )
-        retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+        tried = tries.counted(state.tries)
         words = {"ready": "waiting", "leased": "running"}
         return JobDetails(
             id=job_id,
@@ -130,11 +130,9 @@ class Inspector:
             settled=settled,
             place=int(state.detail) if state.state == "ready" else None,
             due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-            worker=bytes(state.detail).split()[1].decode()
-            if isinstance(state.detail, bytes) and state.state == "leased"
-            else "",
-            retries=retries,
-            crashes=crashes,
+            worker=stories.lease_of(state).owner,
+            retries=tried.retries,
+            crashes=tried.crashes,
             progress=control.decode_progress(state.progress) if state.progress else None,
             lines=self.client.run(plain.lines(queue, job_id)),
         )

@@ -30,11 +30,15 @@ class ActRecord(NamedTuple):
     act: Act
     answers: Mapping[str, str] = {}
     """What the supervisors said last of each target of an order that the act gave; kept for 30 days, of 200 targets."""
+    unread: int = 0
+    """Targets whose last words are kept and were left out, as those of other acts of the page were too many."""
 
     @property
     def came_to(self) -> str:
         """What came of it, in words: the act's outcome, and how many targets of its order are how far."""
         states = [word.partition(":")[0] for word in self.answers.values()]
+        if self.unread:
+            return f"{self.act.outcome}: {self.unread} answered"
         if not states:
             return self.act.outcome
         counts = Counter(control.WORDS.get(state, state) for state in states)
@@ -63,8 +67,8 @@ def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
 
 def _read(answers: Sequence[Any]) -> list[ActRecord]:
     return [
-        ActRecord(name, int(name.partition("-")[0]) / 1000, _act(data), said)
-        for name, data, said in answers[0]
+        ActRecord(one.id, int(one.id.partition("-")[0]) / 1000, _act(one.data), one.answers, one.unread)
+        for one in answers[0]
     ]
 
 

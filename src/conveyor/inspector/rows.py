@@ -10,7 +10,7 @@ from conveyor import control
 from conveyor.errors import BadCall
 from conveyor.inspector.jobs import INDEXES
 from conveyor.inspector.previews import error, preview, state
-from conveyor.inspector.tries import counted
+from conveyor.inspector.tries import claimed_at, counted
 from conveyor.redaction import MORE
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def row_of(of: Source, raw: Row) -> JobRow:
     lease = raw.lease.decode(errors="replace").split(" ")
     tries = counted(raw.tries.decode(errors="replace"), state(raw.reason))
     since = score / 1000 if index == "dead" else None
-    if index == "leased" and lease[0].isdecimal():
-        since = int(lease[0]) / 1e6  # a token is the time of its claim in microseconds
+    if index == "leased":
+        since = claimed_at(lease[0])
     kind, message = error(raw.reason) if raw.reason else ("", "")
     return JobRow(
         *(raw.id, of.queue, index, *shown),

@@ -20,6 +20,7 @@ from conveyor.statistics import (
     begin,
     bucket,
     figures_of,
+    read_figure,
     read_figures,
     sum_histograms,
 )
@@ -185,7 +186,7 @@ def _points(tier: str, first: int, last: int, buckets: Sequence[Bucket]) -> list
 
 
 def _point(at: float, fields: dict[str, str]) -> Point:
-    figures = read_figures(fields.get(ALL, ""))
+    figures, oldest = read_figures(fields.get(ALL, "")), read_figure(fields.get("oldest", ""))
     point = Point(
         at,
         succeeded=figures.succeeded,
@@ -194,9 +195,9 @@ def _point(at: float, fields: dict[str, str]) -> Point:
         lost=figures.lost,
         retried=figures.retried,
         started=figures.started,
-        depth=int(fields.get("depth", 0)),
-        oldest=int(fields["oldest"]) / 1000 if "oldest" in fields else None,
-        running=int(fields.get("running", 0)),
+        depth=read_figure(fields.get("depth", "")) or 0,
+        oldest=None if oldest is None else oldest / 1000,
+        running=read_figure(fields.get("running", "")) or 0,
         timeout=figures.timeout,
         expired=figures.expired,
         died=figures.died,

@@ -164,7 +164,7 @@ def _told(
     call = read_call(state.data)
     labels = labels_of(call.task) if call is not None and call.task else Labels()
     arguments, readable = _arguments(call, labels)
-    attempts, lease = _with_last(attempts, settled, run), _lease(state)
+    attempts, lease = _with_last(attempts, settled, run), lease_of(state)
     return JobStory(
         id=job_id,
         queue=queue,
@@ -237,18 +237,20 @@ def _settled(state: State) -> Settled | None:
         return None
 
 
-class _Lease(NamedTuple):
+class Lease(NamedTuple):
+    """Who runs a job, as far as it can be read."""
+
     since: float | None = None
     owner: str = ""
     cancelling: bool = False
 
 
-def _lease(state: State) -> _Lease:
+def lease_of(state: State) -> Lease:
     """Read a lease: its token is the time of the claim in microseconds."""
     if state.state != "leased" or not isinstance(state.detail, bytes):
-        return _Lease()
+        return Lease()
     token, owner, how, *_ = (*state.detail.decode(errors="replace").split(" "), "", "", "")
-    return _Lease(int(token) / 1e6 if token.isdecimal() else None, owner, how == "C")
+    return Lease(tries.claimed_at(token), owner, how == "C")
 
 
 def _progress(data: bytes) -> control.Progress | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.outcome import UNCOUNTED
+from conveyor.statistics import read_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,15 @@ class Tries(NamedTuple):
 
 def counted(text: str, ended: str = "") -> Tries:
     """Give the tries of what the server counts; `ended` is how a dead job did: failed or lost."""
-    words = [int(word) if word.isdecimal() else 0 for word in text.split()]
+    words = [read_figure(word) or 0 for word in text.split()]
     retries, crashes, *_ = (*words, 0, 0)
     return Tries(retries, crashes, max(1, retries + crashes + (ended != "lost")))
+
+
+def claimed_at(token: str) -> float | None:
+    """Give when a job was claimed, seconds since 1970, by its token: microseconds. None where that is no number."""
+    moment = read_figure(token)
+    return None if moment is None else moment / 1e6
 
 
 def told_by(attempts: Sequence[Attempt]) -> Tries:

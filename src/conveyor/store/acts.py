@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor.statistics import read_figure
 from conveyor.store import keys, scripts
-from conveyor.store.commands import Command
+from conveyor.store.answers import shown
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 MOST_ACTS = 10_000
 #: Pairs of action and outcome that are counted apart; what more there are counts as `other`.
 MOST_COUNTED = 200
+#: Last words that are read with the acts of one page, which bounds the work of it.
+MOST_WORDS = 500
 #: Seconds that an operation is remembered, and how many are.
 OPERATION_KEEP, MOST_OPERATIONS = 7 * 86400, 1000
 
@@ -38,31 +42,49 @@ def record(data: bytes, action: str, outcome: str, order: str = "") -> Command:
 
 
 def act_counts() -> Command:
-    """Answer how many acts there were in all time, by action and outcome."""
+    """Answer how many acts there were in all time, by action and outcome; what is no number is left out."""
 
     def read(reply: Sequence[bytes]) -> dict[tuple[str, str], int]:
         found = {}
         for field, count in zip(reply[::2], reply[1::2], strict=True):
-            action, _, outcome = field.decode(errors="replace").partition(" ")
-            found[action, outcome] = int(count)
+            action, _, outcome = shown(field).partition(" ")
+            figure = read_figure(shown(count))
+            if figure is not None:
+                found[action, outcome] = figure
         return found
 
     return Command(("HGETALL", keys.ACTS), read=read)
 
 
-def acts(before_id: str, count: int) -> Command:
-    """Answer acts, newest first, from before an id (empty: from the newest): id, bytes, last words by target."""
+class Recorded(NamedTuple):
+    """An act as it is kept."""
 
-    def read(reply: Sequence[Any]) -> list[tuple[str, bytes, dict[str, str]]]:
-        return [(name.decode(), data, _by_name(words)) for name, data, *words in reply]
+    id: str
+    data: bytes
+    answers: dict[str, str]
+    """The last word on each target of its order."""
+    unread: int
+    """Last words that there are besides."""
+
+
+def acts(before_id: str, count: int) -> Command:
+    """Answer what is Recorded, newest first, from before an id (empty: from the newest).
+
+    An act whose last words would make those of all more than MOST_WORDS has none.
+    """
+
+    def read(reply: Sequence[Any]) -> list[Recorded]:
+        return [
+            Recorded(name.decode(), data, _by_name(words), unread) for name, data, unread, *words in reply
+        ]
 
     end = f"({before_id}" if before_id else "+"
-    words = (1, keys.AUDIT, end, count, keys.ANSWERS)
+    words = (1, keys.AUDIT, end, count, keys.ANSWERS, MOST_WORDS)
     return Command(words, scripts.load_plain("trail"), read=read)
 
 
 def _by_name(words: Sequence[bytes]) -> dict[str, str]:
-    texts = [word.decode(errors="replace") for word in words]
+    texts = [shown(word) for word in words]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -77,7 +99,7 @@ def operations(first: int, count: int) -> Command:
     """Answer the ids of operations, those that began last first."""
     return Command(
         ("ZREVRANGE", keys.OPERATIONS, first, first + count - 1),
-        read=lambda reply: [name.decode() for name in reply],
+        read=lambda reply: [shown(name) for name in reply],
     )
 
 

@@ -8,6 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def shown(item: bytes) -> str:
+    """Read a text for those who only look: what is no UTF-8 in it is replaced, so that one bad record hides no other.
+
+    What is acted upon is read exactly instead, and refused.
+    """
+    return item.decode(errors="replace")
+
+
 class PutPlace(NamedTuple):
     """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room."""
 

@@ -23,6 +23,7 @@ from conveyor.store.answers import (
     RowsPlace,
     Settlement,
     State,
+    shown,
 )
 from conveyor.store.command import PROTOCOL, Command, checked, milliseconds, number, script, texts, words
 
@@ -226,16 +227,16 @@ def series(queue: str, tier: str, first: int, last: int, fields: Sequence[str] =
 
 
 def _values(fields: Sequence[str], found: Sequence[bytes | None]) -> dict[str, str]:
-    names = fields or texts(one for one in found[::2] if one)
+    names = fields or [shown(one) for one in found[::2] if one]
     values = found if fields else found[1::2]
-    return {name: value.decode() for name, value in zip(names, values, strict=True) if value is not None}
+    return {name: shown(value) for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def rows(queue: str, index: str, place: RowsPlace) -> Command:
     """Answer the Rows of an index (ready, delayed, leased, dead) behind a place, at most 200."""
 
     def read(reply: Sequence[Any]) -> Rows:
-        found = [Row(one[0].decode(), one[1].decode(), *one[2:]) for one in reply[3:]]
+        found = [Row(shown(one[0]), one[1].decode(), *one[2:]) for one in reply[3:]]
         return Rows(reply[1], reply[2], found)
 
     order = "down" if place.down else "up"
@@ -290,5 +291,5 @@ def state(queue: str, job_id: str) -> Command:
         "state",
         queue,
         job_id,
-        read=lambda reply: State(reply[0].decode(), reply[1], reply[2], reply[3].decode(), reply[4]),
+        read=lambda reply: State(reply[0].decode(), reply[1], reply[2], shown(reply[3]), reply[4]),
     )

@@ -75,7 +75,7 @@ OPERATIONS = "conveyor:operations"
 """zset: operation -> when it began, seconds since 1970 by the server's clock; 1,000 at most"""
 
 ORDERS = "conveyor:orders"
-"""zset: order to workers that was answered -> when it first was, seconds since 1970; 10,000 at most"""
+"""zset: order to workers that was answered -> when it first was, seconds since 1970; 1,000 at most"""
 ANSWERS = "conveyor:answers:"
 """What the keys of `answers_key` begin with."""
 
@@ -107,7 +107,7 @@ def reply_key(command: str) -> str:
 
 
 def answers_key(order: str) -> str:
-    """hash: target of an order -> what its supervisor said last; 30 days after the last, of at most 10,000 orders."""
+    """hash: target of an order -> what its supervisor said last; 30 days after the last, of at most 1,000 orders."""
     return ANSWERS + order
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import ids
 from conveyor.store import keys, scripts
-from conveyor.store.commands import Command
+from conveyor.store.answers import shown
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 #: Seconds that a control command, and the answers to it, are kept for.
 CONTROL_KEEP = 60
 #: Seconds that the last word on each target of an order is kept, and of how many targets and orders.
-ANSWERS_KEEP, MOST_TARGETS, MOST_ORDERS = 30 * 86400, 200, 10_000
+ANSWERS_KEEP, MOST_TARGETS, MOST_ORDERS = 30 * 86400, 200, 1000
 #: Seconds that a nudge lies in an inbox that nobody reads any more.
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
@@ -98,7 +99,7 @@ def queues() -> Command:
 
 
 def _names(reply: Iterable[bytes]) -> list[str]:
-    return [name.decode(errors="replace") for name in reply]
+    return [shown(name) for name in reply]
 
 
 def report(consumer: str, data: bytes, at: float) -> list[Command]:
@@ -181,7 +182,7 @@ def lines(queue: str, job_id: str) -> Command:
     """Answer the lines a job wrote."""
     return Command(
         ("XRANGE", keys.key(queue, f"log:{job_id}"), "-", "+"),
-        read=lambda reply: [entry[1][1].decode(errors="replace") for entry in reply],
+        read=lambda reply: [shown(entry[1][1]) for entry in reply],
     )
 
 
@@ -189,7 +190,7 @@ def page(queue: str, index: str, first: int, last: int) -> Command:
     """Answer ids and scores of one index (ready, delayed, leased, dead), from place `first` to `last`."""
 
     def read(reply: Sequence[bytes]) -> list[tuple[str, float]]:
-        return [(job.decode(), float(score)) for job, score in zip(reply[::2], reply[1::2], strict=True)]
+        return [(shown(job), float(score)) for job, score in zip(reply[::2], reply[1::2], strict=True)]
 
     return Command(("ZRANGE", keys.key(queue, index), first, last, "WITHSCORES"), read=read)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.answers import shown
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,4 +29,4 @@ def heard() -> Command:
 
 
 def _heard(reply: Sequence[bytes]) -> list[Heard]:
-    return [Heard(name.decode(), float(at)) for name, at in zip(reply[::2], reply[1::2], strict=True)]
+    return [Heard(shown(name), float(at)) for name, at in zip(reply[::2], reply[1::2], strict=True)]

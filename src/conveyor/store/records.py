@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.errors import BadCall
 from conveyor.store import keys, scripts
-from conveyor.store.commands import Command
+from conveyor.store.answers import shown
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,9 +100,9 @@ def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0
     def read(reply: Sequence[Any]) -> list[GroupSlice]:
         return [
             GroupSlice(
-                name.decode(),
+                shown(name),
                 number,
-                newest.decode(),
+                shown(newest),
                 float(oldest_at) / 1000,
                 float(newest_at) / 1000,
                 reason,
@@ -116,7 +117,7 @@ def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:
     return [
-        Entry(entry.decode(), fields[0].decode(errors="replace"), fields[1])
+        Entry(entry.decode(), shown(fields[0]), fields[1])
         for entry, fields in reply
         if fields and len(fields) > 1
     ]

@@ -147,7 +147,8 @@ class AuditLine(Struct, frozen=True):
     who: str
     origin: str
     answers: dict[str, str]
-    """Of an order to workers, what was said last of each target: acknowledged, done, or why nothing came of it."""
+    """Of an order to workers, what was said last of each target: acknowledged, done, or why nothing came of it.
+    None where those of the acts before it in the page are too many: 500 come with one page."""
 
 
 class Audit(Struct, frozen=True):

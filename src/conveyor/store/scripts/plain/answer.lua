@@ -11,7 +11,9 @@ if redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6]) or redis.call('HEXISTS', KEYS
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[3], 'NX', redis.call('TIME')[1], ARGV[7])
-if redis.call('ZCARD', KEYS[3]) > tonumber(ARGV[8]) then
-  redis.call('DEL', ARGV[9] .. redis.call('ZPOPMIN', KEYS[3])[1])
+local over = redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[8])
+if over > 0 then -- by many where more were kept once; a few at a time
+  local popped = redis.call('ZPOPMIN', KEYS[3], math.min(over, 10))
+  for place = 1, #popped, 2 do redis.call('DEL', ARGV[9] .. popped[place]) end
 end
 return 'OK'
