@@ -64,6 +64,8 @@ _QUOTE = re.compile(r"""[bBfFrRuU]{0,2}(\\{0,3}["'])""")
 _SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|Token)[ \t]{1,4}", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
 _HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
+# Colours and other orders to a terminal.
+_COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _TYPES = re.compile(r"(?:Error|Exception|Warning|Exit|Interrupt)\Z")
 
 
@@ -100,8 +102,10 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
 
     Hidden is what follows a name that speaks of one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and the
     password of a web address. A secret without its name beside it cannot be told. It takes linear time.
-    Of a text that is `cut` the end may be the beginning of a password.
+    Colours for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
+    may be the beginning of a password.
     """
+    text = _COLOURS.sub("", text)
     pieces: list[str] = []
     done = 0
     for found in _NAMED.finditer(text):

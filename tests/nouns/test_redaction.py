@@ -216,6 +216,21 @@ def test_what_stands_beside_the_name_of_a_secret_is_hidden_in_free_text(text: st
     assert redaction.redacted_text(shown) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mtoken\x1b[0m=x", "token=•••"),
+        ("\x1b[1;38;5;200mpassword\x1b[m: \x1b[2mx\x1b[0m", "password: •••"),
+        ("pass\x1b[1mword=x", "password=•••"),
+        ("\x9b31mtoken\x9b0m=x", "token=•••"),
+        ("\x1b]8;;https://a\x1b\\token\x1b]8;;\x07=x", "token=•••"),
+        ("https:\x1b[4m//me:x@example.org", f"https://me:{redaction.MASK}@example.org"),
+    ],
+)
+def test_colours_of_a_terminal_hide_no_name_and_are_left_out(text: str, shown: str) -> None:
+    assert redaction.redacted_text(text) == shown
+
+
 @given(
     st.sampled_from(SECRET_NAMES),
     st.sampled_from(["{}={}", "{}: {}", "'{}': '{}'", '"{}" : "{}"']),

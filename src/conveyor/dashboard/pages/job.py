@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -36,8 +35,6 @@ LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
 #: Characters of an argument and of a result; bytes up to which a result is shown at all.
 VALUE_ROOM, RESULT_ROOM, MOST_RESULT = 2000, 6000, 65_536
 RAW_ROOM = 4000
-#: Colours and other orders to a terminal.
-_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 #: Characters of a traceback, the last ones.
 TRACEBACK_ROOM = 12_000
 
@@ -169,7 +166,7 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
     shown: list[Line] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
-        text = redacted_text(_COLOURS.sub("", line.text))[:LINE_ROOM]
+        text = redacted_text(line.text)[:LINE_ROOM]
         cut = cut or len(line.text) > LINE_ROOM
         room -= len(text)
         if room < 0:

@@ -8,7 +8,6 @@ const ROUNDS = 4; // requests after one hint, where many lines came at once
 const COUNT = 500; // lines of one answer; with fewer there are no more
 const AFTER_FAULT = 2000; // ms until it is asked once more; the page may have no other news that would lead here
 const NEAR = 24; // px from the end that count as the end
-const COLOURS = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\\-_])/g; // eslint-disable-line no-control-regex
 
 let fetching = false;
 let again = false;
@@ -32,7 +31,7 @@ function lineOf({ id, at, text }) {
   time.dateTime = new Date(at * 1000).toISOString();
   time.title = time.dateTime;
   clock(time);
-  words.textContent = text.replace(COLOURS, "");
+  words.textContent = text;
   line.append(time, words);
   line.hidden = !fits(line);
   return line;
