@@ -64,9 +64,6 @@ class Live:
         pages, access = {}, request.state.access
         for address in request.query_params.getlist("watch")[:MOST_ADDRESSES]:
             found = self.sampler.book.find(address)
-            if found is None or not access.may(found[0].right):
-                continue
-            queue = found[1].parts.get("queue")
-            if queue is None or access.may(found[0].right, queue):
+            if found is not None and found[0].missing(found[1], access) is None:
                 pages[address] = found
         return pages

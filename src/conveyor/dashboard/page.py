@@ -14,6 +14,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from conveyor.dashboard.access.rights import Access, Right
     from conveyor.inspector.snapshot import Snapshot
 
 #: Characters of an address that may be watched.
@@ -72,7 +73,11 @@ class Page:
     """Whether the question is so much work that a watched page asks it only every ten seconds, such as a search."""
     limited: Callable[[Wanted, Snapshot, Callable[[Any, str], bool]], Wanted] | None = None
     """Of a page about many queues: narrows what is asked to those that somebody may see, who may not see all."""
-    right: str = "look"
+    right: Right = "look"
+    partly: bool = False
+    """Whether the right on one queue alone opens it, too, where no queue is named."""
+    inspects: Callable[[Wanted], bool] = lambda _: False
+    """Whether what is asked for needs the right to inspect besides, such as a search in arguments."""
     menu: str = ""
     """The page's entry in the menu; empty: it has none."""
     key: str = ""
@@ -94,6 +99,20 @@ class Page:
             elif wanted != word:
                 return None
         return parts if ids.is_queue_name(parts.get("queue", "any")) else None
+
+    def missing(self, wanted: Wanted, access: Access) -> Right | None:
+        """Name the right that somebody lacks to see this, on the queue that is named by the path or by a filter."""
+        queue = wanted.parts.get("queue") or wanted.filters.get("queue", "").strip()
+        if not (access.may(self.right, queue or None) or (not queue and self.opens_to(access))):
+            return self.right
+        if self.inspects(wanted):
+            can = access.may("inspect", queue) if queue else access.may_somewhere("inspect")
+            return None if can else "inspect"
+        return None
+
+    def opens_to(self, access: Access) -> bool:
+        """Tell whether somebody may see this where no queue is named."""
+        return access.may(self.right) or (self.partly and access.may_somewhere(self.right))
 
 
 class Book:

@@ -47,11 +47,10 @@ class Site:
         if found is None:
             return self.problem(request, 404, "There is no such page", path)
         page, wanted = found
-        access, queue = request.state.access, wanted.parts.get("queue")
-        if not access.may(page.right) or (queue is not None and not access.may(page.right, queue)):
-            return self.problem(
-                request, 403, "You may not see this page", f"it needs the right to {page.right}"
-            )
+        access = request.state.access
+        missing = page.missing(wanted, access)
+        if missing is not None:
+            return self.problem(request, 403, "You may not see this page", f"it needs the right to {missing}")
         try:
             if page.limited is not None and access.is_limited:
                 wanted = page.limited(wanted, self.sampler.fresh(), access.may)

@@ -87,6 +87,12 @@ class Access:
             return right in self.on[queue]
         return right in self.rights and (self.queues is None or queue in self.queues)
 
+    def may_somewhere(self, right: Right) -> bool:
+        """Tell whether a right is there on at least one queue that there may be."""
+        if any(right in rights for rights in self.on.values()):
+            return True
+        return right in self.rights and (self.queues is None or bool(self.queues - self.on.keys()))
+
     def without(self, taken: frozenset[Right]) -> Access:
         """Give the same access with some rights taken away everywhere."""
         if not taken:

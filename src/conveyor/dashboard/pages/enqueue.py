@@ -160,6 +160,7 @@ ENQUEUE = Page(
     _view,
     _question,
     right="act",
+    partly=True,
     menu="Enqueue",
     key="e",
     section="Enqueue",

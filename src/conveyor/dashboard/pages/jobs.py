@@ -232,6 +232,7 @@ def _searches(wanted: Wanted) -> bool:
 JOBS = Page(
     *("jobs", "/jobs", "Jobs", _view, _question),
     costly=_searches,
+    inspects=lambda wanted: bool(wanted.filters.get("text", "").strip()),
     limited=limited,
     menu="Jobs",
     key="j",
