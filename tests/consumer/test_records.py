@@ -151,6 +151,21 @@ def test_a_run_over_its_time_is_an_attempt_that_timed_out(
     assert (last.attempt, last.state) == (2, "done")
 
 
+def test_a_job_whose_cancellation_took_its_worker_keeps_its_arguments_without_secrets(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume(modules=("secret_jobs",), grace=0.2)
+    job = queue.submit(secret_jobs.ignore_for_ever, str(path), password=SECRET)
+    eventually(path.exists)
+    job.cancel()
+    eventually(job.done)
+    one = told(queue, job.id)
+    assert (one.state, one.preview) == ("cancelled", f"path={str(path)!r}, password=•••"[:120])
+    (finish,) = history.finishes(queue.name).ask(queue.client).finishes
+    assert finish.note.arguments == one.preview
+    assert [name for name, text in everything(one_server.raw, queue).items() if SECRET in text] == []
+
+
 def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:

@@ -140,3 +140,17 @@ def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
     settler.add("id", job, Done(b"\x01"), 0.0, tries)
     settled, note = noted(settler.commands())
     assert settled.run.waited == note.waited == pytest.approx(waited, abs=0.5)
+
+
+def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_the_one_that_turns_out_long(
+    settler: Settler, eventually: Callable[..., Any]
+) -> None:
+    noted: list[tuple[str, str]] = []
+    lookout = Lookout(AwayClient(), settler, lambda *told: noted.append(told))
+    lookout.begin("alone", JOB)
+    assert noted == [("alone", settler.preview(JOB))]
+    lookout.watch("work", "7", deque())
+    for name in ("first", "long"):
+        lookout.begin(name, JOB)
+    eventually(lambda: noted[-1][0] == "long")
+    lookout.rest()

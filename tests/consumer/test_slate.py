@@ -134,7 +134,7 @@ def test_what_a_worker_has_not_begun_is_taken_from_it_once(worker: Worker) -> No
     assert relief._give_back(worker) == [], "nothing runs"
     worker.slate.start(0, 0.0, 0.0)
     (command,) = relief._give_back(worker)
-    assert command.words[-3:] == ("7", "b", "c")
+    assert command.words[-4:] == ("7", b"", "b", "c")
     assert worker.slate.is_taken(1)
     assert not worker.slate.is_taken(2)
     assert relief._give_back(worker) == []
@@ -183,3 +183,14 @@ def test_batches_grow_slowly_while_jobs_are_tiny_and_shrink_at_once() -> None:
     assert pace.size == 80
     pace.reset()
     assert pace.size == 1
+
+
+def test_arguments_are_those_of_the_job_they_were_noted_for() -> None:
+    slate = Slate()
+    slate.hold(batch("a"))
+    assert slate.arguments("a") == ""
+    slate.set_arguments("a", "text='ä' * 3")
+    assert (slate.arguments("a"), slate.arguments("b")) == ("text='ä' * 3", "")
+    slate.set_arguments("b" * 64, "ä" * 120)
+    assert slate.arguments("b" * 64) == "ä" * 120
+    assert slate.held() == batch("a")

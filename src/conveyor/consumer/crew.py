@@ -59,7 +59,7 @@ class CrewWorker:
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
-        self.lookout = Lookout(client, self.settler)
+        self.lookout = Lookout(client, self.settler, slate.set_arguments)
         self.pace = Pace()
         self.batch_number = 0
         self.jobs_done = 0
@@ -237,8 +237,8 @@ class CrewWorker:
             self._task = decoded.task
         self.slate.clear_progress()
         current = RunningJob(self, queue, token, place, job)
-        began = clock.monotonic()
-        self.lookout.since = began
+        self.lookout.begin(job.id, decoded)
+        began = self.lookout.since
         outcome = self._outcome(decoded, current, job.retries, place)
         if os.getpid() != self._process:
             os._exit(0)  # a task that forks and returns twice: there is only one worker here

@@ -85,8 +85,11 @@ class Executor:
 
     def preview(self, job: call.Call) -> str:
         """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
-        known = self._known.get(job.task)
-        return "" if known is None else preview(job, known.labels.names, hidden=known.labels.hidden)
+        try:
+            labels = self._find(job.task).labels
+        except Exception:  # noqa: BLE001 - the run tells what is wrong with the task
+            return ""
+        return preview(job, labels.names, hidden=labels.hidden)
 
     def cancelled(self) -> Outcome:
         """Give what a run amounts to that somebody ended."""

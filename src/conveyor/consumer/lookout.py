@@ -1,4 +1,7 @@
-"""Looks after the other jobs of a batch when one of them turns out long: results go out, unstarted jobs go back."""
+"""Looks after the other jobs of a batch when one of them turns out long: results go out, unstarted jobs go back.
+
+It also has the arguments of the long one noted, for those who must tell of its run if its worker does not live to.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from conveyor.store.waiting import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
 
+    from conveyor.call import Call
     from conveyor.consumer.settlement import Settler
     from conveyor.store import Client
     from conveyor.store.commands import Claimed, Command
@@ -25,12 +30,16 @@ class Lookout:
     """A thread beside the one that runs user code; sleeps unless several jobs are held.
 
     The worker takes jobs from the left of a deque, the lookout from the right. Both operations are atomic, so each
-    job goes one way or the other.
+    job goes one way or the other. `note` takes the id of a job and its arguments as a line.
     """
 
-    def __init__(self, client: Client, settler: Settler) -> None:
+    def __init__(
+        self, client: Client, settler: Settler, note: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
         self.client = client
         self.settler = settler
+        self._note = note
+        self._running: tuple[str, Call] | None = None
         self.since = 0.0  # when the running job began
         self._busy = threading.Event()
         self._sending = threading.Lock()
@@ -46,6 +55,13 @@ class Lookout:
                 self._thread = threading.Thread(target=self._run, name="conveyor-lookout", daemon=True)
                 self._thread.start()
             self._busy.set()
+
+    def begin(self, job_id: str, job: Call) -> None:
+        """A job begins. Its arguments are noted at once if it is alone; of a flood that would be the main cost."""
+        self._running = (job_id, job)
+        if self._watched is None:
+            self._note_arguments()
+        self.since = clock.monotonic()
 
     def rest(self) -> None:
         """The worker has nothing to do: stop looking."""
@@ -68,8 +84,14 @@ class Lookout:
             watched = self._watched
             if watched is not None and clock.monotonic() - self.since > BATCH_SECONDS:
                 self._watched = None
+                self._note_arguments()
                 with self._sending:
                     self._relieve(*watched)
+
+    def _note_arguments(self) -> None:
+        if self._running is not None:
+            job_id, job = self._running
+            self._note(job_id, self.settler.preview(job))
 
     def _relieve(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
         ids = []

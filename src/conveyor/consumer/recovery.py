@@ -92,7 +92,7 @@ class _Ended(NamedTuple):
 
 
 def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) -> _Ended:
-    """Say what can be known of the run; its arguments cannot, for it takes the task to tell which are secret."""
+    """Say what can be known of the run; its arguments as its worker noted them, for it knew which are secret."""
     elapsed = max(0.0, clock.monotonic() - worker.slate.glance().since)
     state: State = client.run(commands.state(queue, job_id), patience=0.0)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
@@ -102,7 +102,14 @@ def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) 
         job = call.decode_call(state.data)
         options = job.options
         waited = 0.0 if retries + crashes else max(0.0, round(started - job.put_at, 3))
-    run = Run(worker.slate.task(), "", started, worker.name, retries + crashes + 1, waited)
+    run = Run(
+        worker.slate.task(),
+        worker.slate.arguments(job_id),
+        started,
+        worker.name,
+        retries + crashes + 1,
+        waited,
+    )
     return _Ended(queue, token, job_id, run, elapsed, retries, options)
 
 

@@ -45,6 +45,7 @@ class Settler:
     def __init__(self, worker: str, preview: Callable[[Call], str] = lambda _: "") -> None:
         self.worker = worker
         self._preview = preview
+        self._previewed: tuple[Call, str] | None = None
         self.tally = Tally(worker)
         self._queue = ""
         self._token = ""
@@ -53,6 +54,13 @@ class Settler:
         self._others: list[Command] = []
         self._notes = 0
         self._lock = threading.Lock()  # the lookout tells what is done while the worker is in a long job
+
+    def preview(self, job: Call) -> str:
+        """Give the arguments of a job as one line for people; made once for one that is asked about twice."""
+        known = self._previewed
+        if known is None or known[0] is not job:
+            known = self._previewed = (job, self._preview(job))
+        return known[1]
 
     def begin(self, queue: str, token: str, *, sampled: bool) -> None:
         """Begin a batch; the one before has been turned into commands."""
@@ -158,7 +166,7 @@ class Settler:
         if job is None:
             return Run("?", "", started, self.worker, tries + 1)
         waited = 0.0 if tries else max(0.0, round(started - job.put_at, 3))
-        return Run(job.task, self._preview(job), started, self.worker, tries + 1, waited)
+        return Run(job.task, self.preview(job), started, self.worker, tries + 1, waited)
 
 
 def is_tally(command: Command) -> bool:

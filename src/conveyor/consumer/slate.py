@@ -31,7 +31,8 @@ _HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
 _TAKEN_AT, _LAST_AT, _ATTEMPT_AT, _LEAVE_AT, _PAUSE_AT, _STACK_AT = 1792, 1800, 1808, 1816, 1824, 1832
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
-_BATCH_AT, _HALF = 2048, 64 * 1024
+_ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
+_BATCH_AT, _HALF = 3072, 64 * 1024
 
 
 class HeldBatch(msgspec.Struct, array_like=True, gc=False):
@@ -115,6 +116,10 @@ class Slate:
     def set_task(self, name: str) -> None:
         """Note the task of the running job, and forget the progress of the one before."""
         self._write_text(_TASK_AT, name)
+
+    def set_arguments(self, job_id: str, text: str) -> None:
+        """Note the arguments of a job that begins, as a line without secrets."""
+        self._write_text(_ARGUMENTS_AT, f"{job_id} {text}", _ARGUMENTS_ROOM)
 
     def clear_progress(self) -> None:
         """Forget the progress of the job before, and what it said of it."""
@@ -204,6 +209,11 @@ class Slate:
     def task(self) -> str:
         """Read the task of the running job."""
         return self._read_text(_TASK_AT)
+
+    def arguments(self, job_id: str) -> str:
+        """Read the arguments of a job as a line; empty where they were not noted."""
+        noted, _, text = self._read_text(_ARGUMENTS_AT).partition(" ")
+        return text if noted == job_id else ""
 
     def error(self) -> str:
         """Read why the worker cannot work."""

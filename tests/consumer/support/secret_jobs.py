@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from conveyor import task
+import time
+from pathlib import Path
+
+from conveyor import JobCancelled, task
 
 
 def log_in(user: str, password: str, **more: str) -> str:
@@ -21,3 +24,13 @@ def refuse(user: str, password: str) -> None:
 
 def blurt(api_key: str) -> None:
     raise ValueError(f"token={api_key}")
+
+
+def ignore_for_ever(path: str, password: str) -> None:
+    """Swallow whatever is raised in here."""
+    while True:
+        try:
+            Path(path).touch()
+            time.sleep(60.0)
+        except JobCancelled:
+            pass
