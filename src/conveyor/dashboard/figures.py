@@ -54,6 +54,14 @@ class Figures(NamedTuple):
         return sum(point.failed + point.lost for point in self.points)
 
     @property
+    def last_step(self) -> int:
+        """Jobs that ended in the last step that is over."""
+        ended = (
+            one.succeeded + one.failed + one.cancelled + one.lost + one.expired for one in self.points[-2:-1]
+        )
+        return sum(ended)
+
+    @property
     def throughput(self) -> str:
         """The first chart as a sentence."""
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""

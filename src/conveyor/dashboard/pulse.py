@@ -58,8 +58,8 @@ class Pulse(msgspec.Struct, frozen=True):
     busy: int
     rate_in: float
     rate_out: float
-    per_minute: float
-    """Jobs that end in a minute, at the rate of the last seconds."""
+    per_minute: int | None
+    """Jobs that ended in the last 60 seconds; None until somebody has looked for so long."""
     queues: dict[str, QueuePulse]
     whole: bool = True
     """Whether this tells of all queues, or only of what has changed since the one before."""
@@ -120,7 +120,7 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
         busy=sum(worker.state == "busy" for worker in workers),
         rate_in=round(sum(rate.accepted for rate in rates), 2),
         rate_out=round(sum(rate.ended for rate in rates), 2),
-        per_minute=round(60 * sum(rate.ended for rate in rates), 1),
+        per_minute=snapshot.per_minute,
         queues={name: queue_pulse(snapshot, name) for name in order},
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.inspector import operations, queues, workers
 from conveyor.inspector.busiest import NOBODY, Busiest, busiest_of
+from conveyor.inspector.lately import UNSEEN, Lately
 from conveyor.store import heads, plain
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
@@ -61,11 +62,17 @@ class Snapshot:
     busiest: Busiest = NOBODY
     past: Sequence[tuple[float, Mapping[str, Count]]] = ()
     """Moments and counts of the samples before, as far back as rates are told of."""
+    lately: Lately = UNSEEN
 
     @property
     def is_partial(self) -> bool:
         """Whether there is a queue that was not counted yet."""
         return any(name not in self.queues for name in self.names)
+
+    @property
+    def per_minute(self) -> int | None:
+        """How many jobs ended in the last minute; None until one was looked at as a whole."""
+        return self.lately.in_the_last_minute(self.at)
 
     @property
     def oldest(self) -> float | None:
@@ -142,7 +149,13 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         waiting,
         busiest_of({name: _at_hand(count, rates[name]) for name, count in counts.items()}, before.busiest),
         past,
+        before.lately.later(sample.at, _ended_since(before.queues, counts)),
     )
+
+
+def _ended_since(before: Mapping[str, Count], now: Mapping[str, Count]) -> int:
+    """Give how many jobs have ended of the queues that were counted before."""
+    return sum(max(0, ended(now[name]) - ended(before[name])) for name in now.keys() & before.keys())
 
 
 def _at_hand(count: Count, rate: Rate) -> float:

@@ -35,11 +35,13 @@ class Overview(NamedTuple):
     figures: Figures
     failed: int
     """Jobs that failed or were lost in the last hour."""
+    minute: int
+    """Jobs that ended in the last minute; in the last whole one of the history until one was looked at."""
 
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
         belts = [(name, self.pulse.queues[name].maxsize) for name in self.belts]
-        return belts, [row.lasting() for row in self.rows], self[3:]
+        return belts, [row.lasting() for row in self.rows], self[3:-1]
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[Any]:
@@ -72,6 +74,7 @@ def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
         concerns=concerns(snapshot, Told(memory, heard, hour.points)),
         figures=history,
         failed=hour.bad,
+        minute=hour.last_step if pulse.per_minute is None else pulse.per_minute,
     )
 
 

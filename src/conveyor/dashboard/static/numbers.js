@@ -2,7 +2,7 @@
 import { hear } from "./bus.js";
 import { show as showTime } from "./times.js";
 
-const RATES = new Set(["rate_in", "rate_out", "per_minute"]);
+const RATES = new Set(["rate_in", "rate_out"]);
 
 export function written(name, value) {
   if (RATES.has(name)) {
@@ -33,7 +33,7 @@ function putSince(element, at) {
 function show(pulse) {
   for (const element of document.querySelectorAll("[data-total]")) {
     const name = element.dataset.total;
-    if (name in pulse) put(element, written(name, pulse[name]));
+    if (Number.isFinite(pulse[name])) put(element, written(name, pulse[name]));
   }
   for (const element of document.querySelectorAll("[data-total-since]")) putSince(element, pulse[element.dataset.totalSince]);
   for (const row of document.querySelectorAll("[data-queue]")) {

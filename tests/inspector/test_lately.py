@@ -1,0 +1,80 @@
+"""How many jobs ended in the last minute is told by what was seen, not by how fast it goes just now."""
+
+from __future__ import annotations
+
+import pytest
+
+from conveyor.inspector import snapshot as snapshots
+from conveyor.inspector.lately import Lately
+from conveyor.inspector.snapshot import NOTHING, Sample, Snapshot
+from conveyor.store.answers import Count
+
+NO_COUNT = Count(*[0] * len(Count._fields))
+
+
+def look(before: Snapshot, at: float, **finished: int) -> Snapshot:
+    """Give the snapshot of a sample of queues of which so many jobs have finished."""
+    counts = {name: NO_COUNT._replace(finished=count) for name, count in finished.items()}
+    return snapshots.snapshot_of(Sample(at, list(counts), counts, [], [], []), before)
+
+
+def watched(before: Snapshot, first: int, last: int, step: int = 1, finished: int = 0) -> Snapshot:
+    """Give the snapshot after looks in which nothing ends."""
+    for at in range(first, last + 1, step):
+        before = look(before, float(at), mail=finished)
+    return before
+
+
+def test_nothing_is_told_until_a_whole_minute_was_looked_at() -> None:
+    almost = watched(NOTHING, 1000, 1059)
+    assert almost.per_minute is None
+    assert look(almost, 1060.0, mail=3).per_minute == 3
+
+
+def test_a_burst_counts_for_a_minute_and_no_longer() -> None:
+    before = watched(NOTHING, 1000, 1060)
+    burst = look(before, 1061.0, mail=16)
+    assert burst.per_minute == 16
+    for at in range(1062, 1121):
+        burst = look(burst, float(at), mail=16)
+        assert burst.per_minute == 16, at
+    assert look(burst, 1121.0, mail=16).per_minute == 0
+
+
+def test_what_ended_before_anybody_looked_does_not_count_and_nothing_counts_twice() -> None:
+    seen = watched(NOTHING, 1000, 1060, finished=5000)
+    assert seen.per_minute == 0
+    assert look(seen, 1061.0, mail=5001, video=70).per_minute == 1, "of a queue that is new"
+    assert look(seen, 1061.0).per_minute == 0, "of a queue that has gone"
+    assert look(seen, 1061.0, mail=3).per_minute == 0, "of a server that has lost its data"
+
+
+@pytest.mark.parametrize("step", [2, 5, 15])
+def test_who_looks_less_often_is_told_the_same(step: int) -> None:
+    seen = NOTHING
+    for at in range(1000, 1300, step):
+        seen = look(seen, float(at), mail=at)
+    assert seen.per_minute == 60
+
+
+def test_after_nobody_looked_for_long_it_is_not_told_until_a_minute_was_looked_at() -> None:
+    seen = watched(NOTHING, 1000, 1100)
+    later = look(seen, 5000.0, mail=900)
+    assert later.per_minute is None
+    assert watched(later, 5001, 5059, finished=900).per_minute is None
+    assert watched(later, 5001, 5060, finished=900).per_minute == 0
+
+
+def test_a_clock_that_is_put_back_begins_anew() -> None:
+    lately = Lately()
+    for at in (*range(1000, 1100), *range(500, 561)):
+        lately = lately.later(float(at), 1)
+    assert lately.in_the_last_minute(560.0) == 60
+
+
+def test_many_looks_in_one_moment_are_noted_once() -> None:
+    lately = Lately()
+    for tenth in range(2000):
+        lately = lately.later(1000.0 + tenth / 10, 1)
+    assert len(lately.notes) <= 70
+    assert lately.in_the_last_minute(1199.9) == pytest.approx(600, abs=1)
