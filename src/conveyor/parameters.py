@@ -13,6 +13,7 @@ import msgspec
 
 from conveyor import codec
 from conveyor.errors import BadCall
+from conveyor.redaction import MASK, is_secret, redacted
 from conveyor.signature import describe, signature_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Parameter(NamedTuple):
     words: str
     """What it means; empty where the task does not say."""
     by_name_only: bool
+    hidden: bool
+    """It is a secret."""
 
     @property
     def required(self) -> bool:
@@ -42,8 +45,18 @@ class Parameter(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default as a person would type it; empty where there is none, or nothing to type for it."""
-        return "" if self.required or self.default is None else _typed(self.default)
+        """The default as a person would type it, without secrets; empty where there is none, or nothing to type."""
+        if self.required or self.default is None:
+            return ""
+        return _typed(self.default_shown)
+
+    @property
+    def default_shown(self) -> Any:
+        """The default itself, without secrets; None where there is none."""
+        if self.required or self.default is None:
+            return None
+        is_empty = isinstance(self.default, str) and not self.default
+        return MASK if self.hidden and not is_empty else redacted(self.default)
 
     @property
     def type_text(self) -> str:
@@ -63,10 +76,16 @@ def parameters_of(task: Task[..., Any]) -> list[Parameter]:
             one.default,
             words.get(one.name, ""),
             one.kind is inspect.Parameter.KEYWORD_ONLY,
+            is_hidden(task, one.name),
         )
         for one in signature.parameters
         if one.kind not in _FIXED
     ]
+
+
+def is_hidden(task: Task[..., Any], name: str) -> bool:
+    """Tell whether a parameter of this name is a secret."""
+    return name in task.redact or is_secret(name)
 
 
 def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:

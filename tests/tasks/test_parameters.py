@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from conveyor import task
 from conveyor.call import PutOptions, RunOptions
 from conveyor.errors import BadCall
-from conveyor.parameters import as_words, bind, convert_value, parameters_of
+from conveyor.parameters import as_words, bind, convert_value, parameters_of, usage
 from conveyor.tasks import Task
 
 
@@ -60,3 +61,16 @@ def test_what_does_not_fit_is_refused_by_name(name: str, given: Any) -> None:
 def test_words_mean_the_arguments_that_they_were_made_of() -> None:
     arguments = {"colour": Colour.RED, "sizes": [1, 2], "names": {"a b": 1}, "share": 0.25, "dry": True}
     assert bind(TASK, as_words(arguments, parameters_of(TASK))) == arguments
+
+
+def enter(
+    door: str, password: str = "hunter2", pin: int = 7, token: str = "", link: str = "a://b:c@d"
+) -> None:
+    """Go in."""
+
+
+def test_the_defaults_of_secrets_are_not_shown() -> None:
+    guarded = task(redact=["pin"])(enter)
+    assert usage(guarded) == "door [password=•••] [pin=•••] [token=] [link=a://b:•••@d]"
+    shown = [one.default_shown for one in parameters_of(guarded)]
+    assert shown == [None, "•••", "•••", "", "a://b:•••@d"]

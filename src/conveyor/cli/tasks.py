@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +119,7 @@ def _document(task: Task[..., Any]) -> dict[str, Any]:
                 "name": one.name,
                 "type": one.type_text,
                 "required": one.required,
-                "default": None if one.default is inspect.Parameter.empty else one.default,
+                "default": one.default_shown,
                 "help": one.words,
             }
             for one in parameters_of(task)

@@ -63,6 +63,13 @@ def check_greet(name: str, *_: object, **__: object) -> None:
         raise ZeroDivisionError("the check itself")
 
 
+@task(name="enter", queue="alpha", redact=["pin"])
+def enter(
+    door: str = "https://me:hunter2@example.org", *, password: str = "hunter2", pin: int = 7007
+) -> None:
+    """Go in."""
+
+
 @task(name="spread", queue="alpha")
 def spread(part: int, secret_token: str = "") -> int:
     """Do one part."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from api_tasks import deliver
 from crew_kit import report, tell, worker
+
+from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.pages.enqueue import ENQUEUE
+from conveyor.inspector.snapshot import NOTHING
+from conveyor.redaction import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +61,24 @@ def test_a_search_finds_nothing_of_what_is_hidden(api: Api, queue: Queue, *, que
     assert [found(text) for text in ("example.org", " far ")] == [[near.id, far.id], [far.id]]
     assert [found(text) for text in ("sk-9", SECRET, SECRET[-4:], "me:sk")] == [[]] * 4
     assert len(found("word")) == 1
+
+
+def test_the_defaults_of_secrets_are_in_no_answer_and_no_form(api: Api) -> None:
+    told = api.get("/tasks/enter")
+    assert {one["name"]: one["default"] for one in told["parameters"]} == {
+        "door": f"https://me:{MASK}@example.org",
+        "password": MASK,
+        "pin": MASK,
+    }
+    wanted = Wanted("/enqueue", {}, {"task": "enter"})
+    form: Any = ENQUEUE.view(wanted, NOTHING, None)
+    assert {
+        one.name: (one.kind, one.default, one.value) for one in form.form.fields if one.name != "door"
+    } == {
+        "password": ("secret", "", ""),
+        "pin": ("secret", "", ""),
+    }
+    assert not {"hunter2", "7007"} & set(re.findall(r"\w+", f"{told} {form}"))
 
 
 def test_a_secret_in_what_a_worker_says_is_in_no_answer(api: Api, one_server: Any) -> None:

@@ -11,8 +11,8 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
-from conveyor.parameters import as_words, convert_value, parameters_of
-from conveyor.redaction import MASK, is_secret, redacted
+from conveyor.parameters import as_words, convert_value, is_hidden, parameters_of
+from conveyor.redaction import MASK, redacted
 from conveyor.signature import signature_of
 
 if TYPE_CHECKING:
@@ -137,11 +137,6 @@ def schema_of(parameter: Parameter) -> dict[str, Any]:
         return msgspec.json.schema(parameter.hint)
     except (TypeError, ValueError, RecursionError):
         return {"description": parameter.type_text}
-
-
-def is_hidden(task: Task[..., Any], name: str) -> bool:
-    """Tell whether a parameter is a secret."""
-    return name in task.redact or is_secret(name)
 
 
 def _shown(task: Task[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

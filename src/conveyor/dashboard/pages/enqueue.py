@@ -8,7 +8,6 @@ import msgspec
 
 from conveyor import ids
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.api.ordering import is_hidden
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.fields import Field, field_of
@@ -130,7 +129,7 @@ def _form(name: str, model: _Model | None, *, split: bool) -> Form:
     left_out: list[str] = []
     if model is not None and model.call.task == name:
         typed, left_out = _typed(task, model.call, parameters)
-    fields = [field_of(task, one, typed) for one in parameters]
+    fields = [field_of(one, typed) for one in parameters]
     return Form(line_of(name), split, fields, left_out)
 
 
@@ -146,7 +145,7 @@ def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tup
         if one.name not in given:
             continue
         text = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
-        if is_hidden(task, one.name) or MASK in str(redacted(text)):
+        if one.hidden or MASK in str(redacted(text)):
             left_out.append(one.name)
         else:
             typed[one.name] = text

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from conveyor.dashboard.api.ordering import is_hidden
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.parameters import Parameter
-    from conveyor.tasks import Task
 
 #: Characters of a default from which on a field has several lines.
 LONG = 60
@@ -54,17 +51,18 @@ class Field(NamedTuple):
         return in_lines(self.default) or ""
 
 
-def field_of(task: Task[..., Any], one: Parameter, typed: Mapping[str, str]) -> Field:
+def field_of(one: Parameter, typed: Mapping[str, str]) -> Field:
     """Give the field of a parameter; `typed` are values to begin with, by name."""
-    value = typed.get(one.name, one.default_text)
-    kind, step, choices = ("secret", "", ()) if is_hidden(task, one.name) else _kind(one, value)
+    otherwise = "" if one.hidden else one.default_text  # a secret that is left empty is not sent
+    value = typed.get(one.name, otherwise)
+    kind, step, choices = ("secret", "", ()) if one.hidden else _kind(one, value)
     return Field(
         name=one.name,
         kind=kind,
         takes=one.type_text,
         help=one.words,
         required=one.required,
-        default=one.default_text,
+        default=otherwise,
         value=value,
         step=step,
         choices=choices,
