@@ -61,6 +61,24 @@ def test_a_page_process_that_restarts_is_told_of_and_the_page_heals(
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("2")
 
 
+def test_a_page_process_that_is_away_for_long_is_told_of_as_a_server_that_is_and_the_page_heals(
+    window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
+) -> None:
+    own = serve()
+    view = window(address=own.address)
+    view.forgiven.append(NETWORK)
+    queue.put("first")
+    page = view.go()
+    own.leave()
+    banner = page.get_by_role("alert").filter(has_text="This page's own server does not answer.")
+    expect(banner).to_contain_text(re.compile(r"What is shown is as of \d"))
+    expect(page.locator("html")).to_have_class(re.compile(r"\baway\b"))
+    own.restart()
+    view.is_live()
+    expect(banner).to_be_hidden()
+    expect(page.locator("html")).not_to_have_class(re.compile(r"\baway\b"))
+
+
 def test_a_page_process_that_says_nothing_is_told_of(
     window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
 ) -> None:
@@ -70,6 +88,7 @@ def test_a_page_process_that_says_nothing_is_told_of(
     own.process.send_signal(signal.SIGSTOP)
     expect(page.locator("#live-words")).to_have_text(re.compile(r"no news for \d+ s"))
     expect(page.locator(".live")).to_have_attribute("data-live-state", "silent")
+    expect(page.locator("#trouble")).to_contain_text("This page's own server does not answer.")
     own.process.send_signal(signal.SIGCONT)
     queue.put("first")
     view.is_live()

@@ -8,6 +8,7 @@ const HERE_EVERY = 10_000; // ms between two signs of life of a tab
 const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
 const OUT_AT_LEAST = 3000; // ms in which other tabs may not have heard yet that nobody is logged in
+const AWAY_AFTER = 4000; // ms without the page's own server until that is said above the page
 const FLOWS = new Set(["live", "slowed", "silent"]);
 
 const me = Math.random().toString(36).slice(2);
@@ -27,13 +28,20 @@ let outAt = 0; // when it turned out that nobody is logged in any more; 0: it di
 let heardAt = Date.now();
 let every = 1; // seconds between two pulses
 let now = "";
+let since = 0; // when that began
 let hiddenSince;
 let reopening;
 
 const pausedName = `paused${root}`; // each page of a site with several is paused for itself
 const paused = () => remembered(pausedName, "") === "yes";
 
+const AWAY = { // not the store: whatever serves this page
+  why: "This page's own server does not answer",
+  try: "Is `conveyor dashboard`, or the application that this page is part of, still running?",
+};
+
 function state(name, words) {
+  if (name !== now) since = Date.now();
   now = name;
   tell("state", { state: name, words });
 }
@@ -144,8 +152,10 @@ function comeBack() {
 
 // A stream may be open and yet bring nothing, and so may the tab that leads.
 function listen() {
+  if (document.hidden || paused()) return;
+  if ((now === "reconnecting" || now === "silent") && Date.now() - since > AWAY_AFTER) tell("trouble", AWAY);
   const quiet = Date.now() - heardAt;
-  if (!FLOWS.has(now) || quiet < 3000 * every || document.hidden || paused()) return;
+  if (!FLOWS.has(now) || quiet < 3000 * every) return;
   state("silent", `no news for ${Math.floor(quiet / 1000)} s`);
   if (leader.leads() && source && Math.min(quiet, Date.now() - openedAt) > TRY_STREAM_AGAIN) open();
 }
@@ -198,7 +208,7 @@ function onVisible() {
     hiddenSince = setTimeout(go, HIDDEN_FOR);
     return;
   }
-  heardAt = Date.now(); // a tab that slept has missed what there was
+  heardAt = since = Date.now(); // a tab that slept has missed what there was
   here();
   if (outAt) comeBack(); else leader.seek();
 }
