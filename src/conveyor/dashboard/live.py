@@ -12,10 +12,9 @@ from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import Problem
 from conveyor.dashboard.api import problems
 from conveyor.dashboard.guard import allowed
-from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import Moment, Version, pulse_of
 from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, EventStream, Viewer
-from conveyor.errors import ConveyorError, StoreError
+from conveyor.errors import StoreError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,21 +42,16 @@ class Live:
         access, sampler = allowed(request.scope, "look"), self.sampler
         try:
             pulse = pulse_of(sampler.fresh(), sampler.pace.interval)
+            versions = sampler.versions(self._watched(request))
         except StoreError as error:
             return problems.answer(problems.problem_of(error))
         if access.is_limited:
             pulse = pulse.only(functools.partial(access.may, "look"))
-        moment = Moment(pulse, [])
-        for address, found in self._watched(request).items():
-            try:
-                version = sampler.look(*found).version
-            except NoSuchThing:
-                version = "gone"
-            except ConveyorError:
-                continue
-            moment.changed.append(Version(address, version))
+        changed = [Version(address, version) for address, version in versions.items()]
         headers = {"cache-control": "no-store"}
-        return Response(msgspec.json.encode(moment), media_type="application/json", headers=headers)
+        return Response(
+            msgspec.json.encode(Moment(pulse, changed)), media_type="application/json", headers=headers
+        )
 
     def _watched(self, request: Request) -> dict[str, tuple[Page, Wanted]]:
         """Give the pages named by `watch`, without those that whoever asks may not see."""

@@ -1,4 +1,7 @@
-"""Asks the server on behalf of all viewers: one round trip a second while anybody watches, none while nobody does."""
+"""Asks the server on behalf of all viewers: one round trip a second while anybody watches, none while nobody does.
+
+There is one more when a queue or consumer is new; and where the server refuses a page's question there are more once.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,22 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from conveyor import clock
-from conveyor.dashboard.attempt import answered, tried
+from conveyor.dashboard.attempt import tried
+from conveyor.dashboard.flight import Flight
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
-from conveyor.dashboard.searches import Searches
+from conveyor.dashboard.searches import Busy, Searches
 from conveyor.dashboard.sights import SLOW_EVERY, Sight, Sights
 from conveyor.dashboard.timings import Timings
-from conveyor.dashboard.turns import Turns
-from conveyor.errors import ConveyorError, StoreError
+from conveyor.dashboard.trips import Trips
+from conveyor.dashboard.turns import MOST_COSTLY, Turns
+from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
-from conveyor.store.query import Query, together
+from conveyor.store.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.dashboard.page import Book, Page, Wanted
     from conveyor.dashboard.watcher import Watcher
@@ -55,6 +60,8 @@ class Sampler:
         self._watchers: set[Watcher] = set()
         self._sights = Sights()
         self._turns = Turns(self._sights)
+        self._trips = Trips(self._sights)
+        self._refreshing = Flight(self._refreshed)
         self.searches = Searches()
         self._watched: frozenset[str] = frozenset()
         """Pages that the next sample brings anyway."""
@@ -105,9 +112,47 @@ class Sampler:
         return self._sights.see(page, wanted, self.snapshot, answers)
 
     def fresh(self) -> Snapshot:
-        """Give a snapshot that is at most one step old; takes one where the server did not answer the last time."""
-        is_fresh = not self.trouble and clock.monotonic() - self._sampled_at < self.pace.interval
-        return self.snapshot if is_fresh else self.sample()
+        """Give a snapshot that is at most one step old; takes one where the server did not answer the last time.
+
+        Who comes while one is being taken gets that one.
+        """
+        if self._is_fresh():
+            return self.snapshot
+        try:
+            return self._refreshing.join(WITHIN)
+        except TimeoutError:
+            message = f"no answer from the server within {WITHIN:g} s"
+            raise StoreUnavailable(message) from None
+
+    def _is_fresh(self) -> bool:
+        return not self.trouble and clock.monotonic() - self._sampled_at < self.pace.interval
+
+    def _refreshed(self) -> Snapshot:
+        return self.snapshot if self._is_fresh() else self.sample()  # the flight before may just have landed
+
+    def versions(self, pages: Mapping[str, tuple[Page, Wanted]]) -> dict[str, str]:
+        """Name the states that pages are in, by address; those that were not seen just now are asked in one round trip.
+
+        What cannot be made, or must wait for a turn, is left out. Raises StoreError without an answer.
+        """
+        seen = {address: self.seen(*one) for address, one in pages.items()}
+        found = {address: sight.version for address, sight in seen.items() if sight is not None}
+        unseen = {address: one for address, one in pages.items() if seen[address] is None}
+        costly = [address for address, (page, wanted) in unseen.items() if page.costly(wanted)]
+        light = {address: one for address, one in unseen.items() if address not in costly}
+        if costly:
+            try:
+                with self.searches.turn():
+                    return found | self._asked({one: unseen[one] for one in costly[:MOST_COSTLY]} | light)
+            except Busy:
+                pass
+        return found | self._asked(light)
+
+    def _asked(self, pages: Mapping[str, tuple[Page, Wanted]]) -> dict[str, str]:
+        refused, nothing = self._trips.refused(), Query((), lambda _: None)
+        pages = {address: one for address, one in pages.items() if address not in refused}
+        _, *answers = self._trips.make(self.ask, nothing, pages, self.snapshot)
+        return self._told(pages, answers)[0]
 
     def sample(self) -> Snapshot:
         """Take a snapshot now; asks twice where there are queues or consumers that it did not know."""
@@ -188,30 +233,31 @@ class Sampler:
             if one is not None:
                 found[address] = one
         self._watched = frozenset(found)
-        return self._turns.choose(found)
+        refused = self._trips.refused()
+        return self._turns.choose({address: one for address, one in found.items() if address not in refused})
 
     def _answers(self, before: Snapshot, pages: dict[str, tuple[Page, Wanted]]) -> list[Any]:
-        """Ask for a sample and for all pages in one round trip; an answer may be the error that there was instead.
+        """Ask for a sample and for all pages in one round trip; a page's answer may be the error there was instead."""
 
-        Where a question goes wrong each is asked for itself, so that only that one goes without.
-        """
-        queries = []
-        for page, wanted in pages.values():
-            query = tried(self._sights.question, page, wanted, self.snapshot)
-            queries.append(query if isinstance(query, Query) else answered(query))
-        all_at_once: list[Any] | Exception = tried(
-            self.ask, together([snapshots.question(before), *queries]), "sample"
-        )
-        if isinstance(all_at_once, list):
-            return all_at_once
-        return [
-            self.ask(snapshots.question(before), "sample"),
-            *(tried(self.ask, query) for query in queries),
-        ]
+        def ask(query: Query[Any]) -> Any:
+            return self.ask(query, "sample")
+
+        return self._trips.make(ask, snapshots.question(before), pages, self.snapshot)
 
     def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
-        """Remember the pages as they are now, and name what state each is in; one that cannot be made is left out."""
-        versions, failing = {}, set()
+        """Name the state of each page, and say once in the log which cannot be made."""
+        versions, faults = self._told(pages, answers)
+        for address, fault in faults.items():
+            if address not in self._failing:
+                _log.error("the page %s cannot be made", address, exc_info=fault)
+        self._failing = set(faults)
+        return versions
+
+    def _told(
+        self, pages: Mapping[str, tuple[Page, Wanted]], answers: Sequence[Any]
+    ) -> tuple[dict[str, str], dict[str, Exception]]:
+        """Remember pages as they are now; gives what state each is in, and the errors of those that cannot be made."""
+        versions, faults = {}, {}
         for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
             sight = answer if isinstance(answer, Exception) else tried(self._see, page, wanted, answer)
             if isinstance(sight, Sight):
@@ -220,11 +266,8 @@ class Sampler:
                 versions[address] = "gone"
                 self._sights.lose(address)
             else:
-                failing.add(address)
-                if address not in self._failing:
-                    _log.error("the page %s cannot be made", address, exc_info=sight)
-        self._failing = failing
-        return versions
+                faults[address] = sight
+        return versions, faults
 
     def _see(self, page: Page, wanted: Wanted, answer: Any) -> Sight:
         return self._sights.see(page, wanted, self.snapshot, answer)

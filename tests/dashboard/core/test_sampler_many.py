@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from conveyor import clock
 from conveyor.dashboard.sights import MOST_REMEMBERED
 from conveyor.dashboard.turns import MOST_COSTLY, MOST_PAGES
+from conveyor.errors import StoreUnavailable
 from conveyor.inspector import pace
 from conveyor.store import plain
 from conveyor.store.query import Query
@@ -84,3 +86,50 @@ def test_of_more_pages_than_are_remembered_none_is_forgotten(sampler_of: Any, ev
     sampler, listener = sampler_of(page("many")), Listener(*addresses)
     sampler.watch(listener)
     eventually(lambda: all(len(listener.versions(address)) >= 2 for address in addresses))
+
+
+def test_who_asks_while_a_sample_is_taken_gets_that_one(
+    client: CountingClient, sampler_of: Any, eventually: Any
+) -> None:
+    sampler, released, together = sampler_of(), threading.Event(), threading.Barrier(21)
+    client.before = lambda: released.wait(20) and None
+    given: list[Any] = []
+
+    def asks() -> None:
+        together.wait(20)
+        given.append(sampler.fresh())
+
+    threads = [threading.Thread(target=asks) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    together.wait(20)
+    eventually(lambda: client.trips)
+    released.set()
+    for thread in threads:
+        thread.join()
+    assert len(given) == 20
+    assert len(client.trips) <= 3, "a thread may be late on a busy machine"
+
+
+def test_who_shares_a_sample_shares_its_failure_and_the_next_is_taken_anew(sampler_of: Any) -> None:
+    sampler, real = sampler_of(), CountingClient("unix:///nowhere/at/all")
+    there, sampler.client = sampler.client, real
+    with pytest.raises(StoreUnavailable):
+        sampler.fresh()
+    sampler.client = there
+    assert sampler.fresh() is sampler.snapshot
+    real.close()
+
+
+def test_thirty_pages_are_named_in_one_round_trip_with_two_searches_at_most(
+    client: CountingClient, sampler_of: Any
+) -> None:
+    sampler = sampler_of(page("a"), page("search", costly=is_search))
+    addresses = [f"/a?number={number}" for number in range(20)] + [f"/search?text={n}" for n in range(10)]
+    sampler.sample()
+    before = len(client.trips)
+    found = sampler.versions({address: sampler.book.find(address) for address in addresses})
+    assert client.trips[before:] == [20 + MOST_COSTLY]
+    assert len(found) == 20 + MOST_COSTLY
+    sampler.versions({address: sampler.book.find(address) for address in addresses[:20]})
+    assert len(client.trips) == before + 1, "they were seen just now"

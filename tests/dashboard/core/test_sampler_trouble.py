@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from conveyor import clock
 from conveyor.dashboard.page import NoSuchThing, Page
+from conveyor.dashboard.trips import LEFT_OUT
 from conveyor.errors import StoreUnavailable
 from conveyor.store import plain
 from conveyor.store.commands import Command
 from conveyor.store.query import Query
 
-from .core_kit import Listener, Shown, later, page
+from .core_kit import CountingClient, Listener, Shown, asks_time, later, page
 
 pytestmark = pytest.mark.usefixtures("quick_steps")
 
@@ -32,7 +34,11 @@ def unreadable(*_: Any) -> Query[Any]:
 
 
 def refused(*_: Any) -> Query[Any]:
-    return Query((Command(("GET",), lambda reply: reply),), lambda answers: answers[0])
+    return Query((Command(("GET",)),), lambda answers: answers[0])
+
+
+def unsendable(*_: Any) -> Query[Any]:
+    return Query((Command(("GET", object())),), lambda answers: answers[0])
 
 
 @pytest.mark.parametrize(
@@ -42,10 +48,11 @@ def refused(*_: Any) -> Query[Any]:
         page("bad", question=raises_bug),
         page("bad", question=unreadable),
         page("bad", question=refused),
+        page("bad", question=unsendable),
         page("bad", slow=raises_bug),
         page("bad", question=raises_gone),
     ],
-    ids=["view", "question", "reading", "refused", "slow", "gone"],
+    ids=["view", "question", "reading", "refused", "unsendable", "slow", "gone"],
 )
 def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
     bad: Page, sampler_of: Any, eventually: Any
@@ -59,6 +66,38 @@ def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
     assert len(listener.versions("/z")) >= 3
     assert listener.of("trouble") == []
     assert set(listener.versions("/bad")) <= {"gone"}
+
+
+@pytest.mark.parametrize("question", [refused, unsendable, unreadable])
+def test_a_page_that_goes_wrong_does_not_multiply_round_trips(
+    question: Any, client: CountingClient, sampler_of: Any, eventually: Any
+) -> None:
+    sampler = sampler_of(page("bad", question=question), *[page(f"p{number}") for number in range(5)])
+    listener = Listener("/bad", *[f"/p{number}" for number in range(5)])
+    sampler.watch(listener)
+    later(eventually, listener, 2)
+    pulses, trips = len(listener.pulses), len(client.trips)
+    later(eventually, listener, 8)
+    assert len(client.trips) - trips <= len(listener.pulses) - pulses + 2
+    assert len(listener.versions("/p4")) == len(listener.pulses)
+
+
+def test_a_page_that_was_refused_is_asked_again_after_a_while(
+    sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def question(*_: Any) -> Query[Any]:
+        asked.append(1)
+        return refused() if len(asked) == 1 else asks_time(*_)
+
+    sampler, listener = sampler_of(page("a", question=question)), Listener("/a")
+    sampler.watch(listener)
+    later(eventually, listener, 4)
+    assert len(asked) == 1
+    real = clock.monotonic
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + LEFT_OUT + 1)
+    eventually(lambda: [version for version in listener.versions("/a") if version != "gone"])
 
 
 def test_the_log_tells_of_a_faulty_page_once(

@@ -106,3 +106,8 @@ def test_no_progress_is_more_than_a_page_can_take(
         page = seen.see(address)
         assert page.status == 200, address
         assert all(0 <= float(bar.attributes["value"]) <= 1 for bar in page.tree.css("main progress"))
+
+
+@pytest.mark.parametrize("place", [f"{'9' * 20}-9999", "1-" + "9" * 20, "9-", "x", "٣-٣"])
+def test_a_place_that_no_record_can_have_is_none(visit: Visit, place: str) -> None:
+    assert visit().see("/audit", before=place).status == 200

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import address
+from conveyor.errors import BadCall
 from conveyor.inspector import audit
+from conveyor.store import records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ ON_PAGE, SEARCHED = 40, 200
 MOST_CHANGES = 6
 LONGEST_FILTER = 100
 _SHORT = 80
-_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 #: Where the page of an act's target is, by the last word of the action.
 _PAGES = {"queue": "/queues/{}", "operation": "/operations"}
 
@@ -73,8 +73,10 @@ def _filters(wanted: Wanted) -> dict[str, str]:
 
 
 def _before(wanted: Wanted) -> str:
-    text = wanted.filters.get("before", "")
-    return text if _ID.fullmatch(text) else ""
+    try:
+        return records.checked_entry(wanted.filters.get("before", ""))
+    except BadCall:
+        return ""  # the newest, as for a filter that is none
 
 
 def _question(wanted: Wanted, _: Snapshot) -> Query[list[ActRecord]]:
