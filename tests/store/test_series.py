@@ -12,6 +12,8 @@ from conveyor.store import commands
 from conveyor.store.answers import Bucket
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conftest import Lane
 
 LONG = 1 << 30  # seconds
@@ -67,6 +69,30 @@ def test_since_when_the_oldest_waits_is_not_known_where_nobody_noted_it(lane: La
     assert [point.oldest for point in points] == [0.0, None, None]
     both = questions.sum_of([points, [questions.Point(1.0, oldest=one) for one in (3.0, 2.0, None)]])
     assert [point.oldest for point in both] == [3.0, 2.0, None]
+
+
+def test_together_it_is_not_known_while_jobs_of_one_queue_wait_and_nobody_notes_it() -> None:
+    def minutes(*oldest: float | None, depth: int = 0) -> list[questions.Point]:
+        return [questions.Point(60.0 * at, depth=depth, oldest=one) for at, one in enumerate(oldest)]
+
+    def together(
+        *series: list[questions.Point], since: Sequence[float | None] = (), others: float | None = None
+    ) -> list[float | None]:
+        return [point.oldest for point in questions.sum_of(series, since, others)]
+
+    worked, silent = minutes(0.0, 0.0, 0.0, 0.0), minutes(None, None, None, None)
+    assert together(worked, silent) == [0.0] * 4
+    assert together(worked, silent, since=(None, 130.0)) == [0.0, 0.0, None, None], "it waits since 2:10"
+    assert together(worked, silent, since=(None, 10.0)) == [None] * 4
+    assert together(worked, others=70.0) == [0.0, None, None, None]
+    assert together(worked, minutes(None, None, 150.0, 0.0)) == [None, None, 150.0, 0.0], (
+        "a note tells of before"
+    )
+    assert together(worked, minutes(None, None, 0.5, None)) == [0.0, 0.0, 0.5, 0.0]
+    assert together(worked, minutes(0.0, None, 0.0, None), since=(None, 190.0)) == [0.0, 0.0, 0.0, None]
+    assert together(worked, minutes(None, None, None, None, depth=1)) == [None] * 4, (
+        "a head that is not readable"
+    )
 
 
 def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(lane: Lane) -> None:

@@ -10,8 +10,9 @@ from conveyor.statistics import bucket
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from conveyor.inspector.snapshot import Head
     from conveyor.inspector.statistics import Point
 
 
@@ -33,6 +34,10 @@ SPANS = (
 
 #: Queues whose histories are added up; asking for more would take the server too long.
 MOST_QUEUES = 40
+#: Seconds within which consumers have noted that a job waits; they do so every ten.
+NOTED_WITHIN = 15.0
+#: For a history whose queues are asked about alone: no note means that nothing is known anyway.
+NO_HEADS: Mapping[str, Head] = {}
 
 
 class Figures(NamedTuple):
@@ -85,15 +90,24 @@ def span_named(name: str) -> Span:
     return next((span for span in SPANS if span.name == name), SPANS[0])
 
 
-def figures(queues: Sequence[str], now: float, span: Span = SPANS[0]) -> Query[Figures]:
-    """Ask for the history of some queues together, of the first 40 of them where there are more."""
+def figures(
+    queues: Sequence[str], now: float, span: Span = SPANS[0], heads: Mapping[str, Head] = NO_HEADS
+) -> Query[Figures]:
+    """Ask for the history of some queues together, of the first 40 of them where there are more.
+
+    `heads` are those of all queues in which jobs wait: where no consumer notes that, it is not known since when.
+    """
     last = bucket(span.tier, now)
     chosen = list(queues)[:MOST_QUEUES]
+    late = now - NOTED_WITHIN
+    since = {name: late if head.put_at is None else head.put_at for name, head in heads.items()}
+    since = {name: at for name, at in since.items() if at <= late}
+    others = min((at for name, at in since.items() if name not in chosen), default=None)
     asked = together([statistics.series(queue, span.tier, last - span.steps + 1, last) for queue in chosen])
 
     def read(answers: Sequence[Any]) -> Figures:
         histories: list[list[Point]] = asked.read(answers)
-        points = statistics.sum_of(histories) if len(histories) > 1 else [*histories, []][0]
+        points = statistics.sum_of(histories, [since.get(name) for name in chosen], others)
         return Figures(points, span, len(chosen))
 
     return Query(asked.commands, read)

@@ -7,6 +7,7 @@ hour or day.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.errors import BadCall
@@ -129,9 +130,22 @@ def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dic
     return Query(tuple(commands.series(queue, "minute", first, last, (ALL,)) for queue in queues), read)
 
 
-def sum_of(points: Iterable[Sequence[Point]]) -> list[Point]:
-    """Give several queues' points of the same times as one series; `oldest` is the oldest of those that are known."""
-    return [_sum(column) for column in zip(*points, strict=True)]
+def sum_of(
+    points: Iterable[Sequence[Point]], since: Sequence[float | None] = (), others: float | None = None
+) -> list[Point]:
+    """Give several queues' points of the same times as one series.
+
+    `oldest` is the greatest there is, and None where jobs of one queue waited of which nobody noted since when. That
+    is told by later notes, by `since`: of each series, when the job was put that waits at the head now; and by
+    `others`: the same of queues that are not among them.
+    """
+    every = list(points)
+    silent = [_silent(series, head) for series, head in zip_longest(every, since[: len(every)])]
+    silent += [_silent([one._replace(oldest=None, depth=0) for one in every[0]], others)] if every else []
+    return [
+        _sum(column)._replace(oldest=None) if any(quiet) else _sum(column)
+        for column, quiet in zip(zip(*every, strict=True), zip(*silent, strict=True), strict=True)
+    ]
 
 
 def totals(queues: Sequence[str]) -> Query[dict[str, Totals]]:
@@ -175,6 +189,20 @@ def _check(tier: str, first: int, last: int) -> None:
     if not 0 <= first <= last < 1 << 40 or last - first >= MOST_BUCKETS:
         message = f"from {tier} {first} to {last}: it is 1 to {MOST_BUCKETS} of them"
         raise BadCall(message)
+
+
+def _silent(points: Sequence[Point], since: float | None) -> list[bool]:
+    """Tell of each time whether jobs waited for longer than one step and nobody noted since when."""
+    step = points[1].at - points[0].at if len(points) > 1 else float("inf")
+    found: list[bool] = []
+    end = float("inf")
+    for point in reversed(points):
+        waited = since is not None and end > since
+        found.append(point.oldest is None and (waited or point.depth > 0))
+        if point.oldest is not None:
+            since = point.at - point.oldest if point.oldest > step else None
+        end = point.at
+    return found[::-1]
 
 
 def _points(tier: str, first: int, last: int, buckets: Sequence[Bucket]) -> list[Point]:

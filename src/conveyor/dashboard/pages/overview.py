@@ -54,7 +54,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     busiest = list(pulse_of(snapshot, 1.0).queues)
     span = span_named(wanted.filters.get("span", ""))
     asked: list[Query[Any]] = [
-        figures(busiest, snapshot.at, span),
+        figures(busiest, snapshot.at, span, snapshot.heads),
         statistics.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
