@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.cli import exits
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -101,3 +103,8 @@ def test_tasks_that_cannot_be_imported_are_told(at_server: Any, conveyor: Any, f
     done = conveyor("produce", "shape", 1)
     assert (done.code, done.out) == (1, "")
     assert "the tasks cannot be imported: ZeroDivisionError" in done.err
+
+
+def test_nothing_in_an_error_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    exits.write("ValueError: \x1b[31mred\nand \u202eback", "try \x07", 1, as_json=False)
+    assert capsys.readouterr().err == "conveyor: ValueError: ·[31mred\nand ·back\n  Hint: try ·\n"

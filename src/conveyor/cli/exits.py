@@ -100,10 +100,15 @@ def _write(message: str, hint: str, code: int, *, as_json: bool) -> None:
         return
     colourful = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     name = typer.style("conveyor:", fg="red", bold=True) if colourful else "conveyor:"
-    print(f"{name} {message}", file=sys.stderr)
+    print(f"{name} {_clean(message)}", file=sys.stderr)
     if hint:
-        print(f"  Hint: {hint}", file=sys.stderr)
+        print(f"  Hint: {_clean(hint)}", file=sys.stderr)
     sys.stderr.flush()
+
+
+def _clean(text: str) -> str:
+    """Give a text of one line or several in which nothing steers the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
 
 
 def closest(name: str, known: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import math
+import re
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,10 @@ _SHORTEST = 0.0005  # what is shorter would be written as nothing
 _LATEST = 7000 * 365 * _DAY
 _UNREADABLE = 1e15
 _JUST = 2
+#: Controls but for line ends and tabs, marks of direction, and what has no width; as in unseen.js. Joiners are letters.
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]"
+)
 #: The moment that is rendered, by the server's clock; zero where a page shows none.
 _now: ContextVar[float] = ContextVar("now", default=0.0)
 
@@ -123,6 +128,21 @@ def path_part(text: str) -> str:
     return quote(text, safe="")
 
 
+def visible(text: str) -> str:
+    """Give a text in which characters that are not seen, and may turn round or hide what stands beside, are escapes."""
+    return text if text.isprintable() else _UNSEEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - what two digits can say
+
+
+def _finalized(value: Any) -> Any:
+    """Give what a template writes; what is to stay as it is, such as the value of a field, is escaped by `|e`."""
+    return visible(value) if type(value) is str else value
+
+
 def short(text: str, room: int = 60) -> str:
     """Give the beginning of a text."""
     return text if len(text) <= room else text[: room - 1] + "…"
@@ -149,6 +169,7 @@ def environment() -> jinja2.Environment:
     env = jinja2.Environment(
         loader=jinja2.PackageLoader(_PACKAGE),
         autoescape=True,
+        finalize=_finalized,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

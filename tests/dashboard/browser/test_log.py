@@ -54,6 +54,17 @@ def test_the_last_line_comes_though_fetching_it_failed_for_a_while(
     shows(page, "the first", "the last")
 
 
+def test_a_line_that_comes_later_shows_what_is_not_seen_as_the_page_does(
+    window: Callable[..., Window], telling: str, path: Path
+) -> None:
+    page = window().go(telling)
+    shows(page, "the first")
+    write(path, "a\u202eb \x07c")
+    shows(page, "the first", "a\\u202eb \\x07c")
+    page.reload()
+    shows(page, "the first", "a\\u202eb \\x07c")
+
+
 def test_a_page_without_its_stream_follows_the_log_by_polling(
     window: Callable[..., Window], telling: str, path: Path
 ) -> None:

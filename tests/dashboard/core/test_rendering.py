@@ -233,3 +233,24 @@ def test_only_what_is_packaged_exists(name: str, asset: Any) -> None:
         reply = asset(written)
         assert reply.status_code in {404, 400}, written
         assert b"import" not in reply.content
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("invoice_\u202efdp.exe", "invoice_\\u202efdp.exe"),
+        ("\x1b]0;title\x07 \x00", "\\x1b]0;title\\x07 \\x00"),
+        ("a\u200bb\ufeff\u2066c\u2028", "a\\u200bb\\ufeff\\u2066c\\u2028"),
+        ("two\n\tlines\r\n", "two\n\tlines\r\n"),
+        ("\u05e9\u05dc\u05d5\u05dd and \u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", None),
+    ],
+)
+def test_characters_that_are_not_seen_are_escapes_but_in_what_is_sent_back(
+    text: str, shown: str | None
+) -> None:
+    shown = text if shown is None else shown
+    assert rendering.visible(text) == shown
+    template = rendering.environment().from_string(
+        "<b title='{{ text }}'>{{ text }}</b><input value='{{ text|e }}'>"
+    )
+    assert template.render(text=text) == f"<b title='{shown}'>{shown}</b><input value='{text}'>"

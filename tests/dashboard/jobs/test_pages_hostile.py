@@ -93,6 +93,19 @@ def test_what_a_path_says_stays_text(line: Line, visit: Visit, text: str) -> Non
         assert_is_text(visitor.see(path))
 
 
+def test_nothing_that_a_job_says_turns_round_what_stands_beside_it(line: Line, visit: Visit) -> None:
+    text = "a\u202eb\x07c"
+    dead = line.die(call(text, text), text, text)
+    running = line.run(call(text, text))
+    line.progress(running, 1, 2, text)
+    line.log(running, text)
+    visitor = visit()
+    for address in (*(f"/queues/{line.name}/jobs/{job}" for job in (dead, running)), "/failures"):
+        html = visitor.see(address).html
+        assert "a\\u202eb\\x07c" in html
+        assert not {"\u202e", "\x07"} & set(html)
+
+
 @pytest.mark.parametrize(
     ("done", "total"), [(1e308, 1e-308), (1e-308, 1e308), (float("inf"), 1.0), (float("nan"), float("nan"))]
 )

@@ -2,6 +2,7 @@
 // the end stays in sight unless the reader has scrolled up. Never more than MOST lines are kept in the page.
 import { call } from "./act.js";
 import { hear } from "./bus.js";
+import { visible } from "./unseen.js";
 
 const MOST = 2000;
 const ROUNDS = 4; // requests after one hint, where many lines came at once
@@ -31,7 +32,7 @@ function lineOf({ id, at, text }) {
   time.dateTime = new Date(at * 1000).toISOString();
   time.title = time.dateTime;
   clock(time);
-  words.textContent = text;
+  words.textContent = visible(text);
   line.append(time, words);
   line.hidden = !fits(line);
   return line;
