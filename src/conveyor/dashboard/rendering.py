@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from conveyor import clock, control
 from conveyor.dashboard.svg import gantt, steps
@@ -154,6 +154,16 @@ def sentences(*parts: str) -> str:
     return " ".join(part if part[-1] in "?!…:" else f"{part.rstrip('. ')}." for part in said)
 
 
+def prose(text: str) -> Markup:
+    """Give the reason of an error, or what to try, as a sentence: what stands between backticks is a command."""
+    parts = (text[:1].upper() + text[1:]).split("`")
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
 def icon(name: str, label: str = "") -> Markup:
     """Give a sign of the sprite; without a label it is decoration for what stands beside it."""
     if label:
@@ -184,6 +194,7 @@ def environment() -> jinja2.Environment:
         "day": day,
         "compact": compact,
         "part": path_part,
+        "prose": prose,
         "sentences": sentences,
         "short": short,
         "worker_short": control.short_name,

@@ -36,6 +36,10 @@ def test_a_server_that_restarts_is_told_of_and_the_page_heals(
     expect(page.locator("#live-words")).to_have_text("no answer from the server; trying again")
     second.goto(own.address + "/workers")
     expect(second.locator("h1")).to_have_text("The server does not answer")
+    expect(second.locator("main p.hint code")).to_have_text("conveyor doctor")
+    expect(page.locator("#trouble code")).to_have_text("conveyor doctor")
+    for words in (second.locator("main p").all_inner_texts(), page.locator("#trouble").all_inner_texts()):
+        assert all(re.match(r"[A-Z]", one) and "`" not in one for one in words), words
 
     own_server.start()
     Queue("again", store=own_server.another_client()).put_many(range(3))

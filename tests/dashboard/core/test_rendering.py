@@ -151,6 +151,19 @@ def test_sentences_end_with_one_mark_and_do_not_run_together(parts: tuple[str, .
     assert rendering.sentences(*parts) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("`conveyor doctor` tells more", "<code>conveyor doctor</code> tells more"),
+        ("is it up? `a` or `<b>`", "Is it up? <code>a</code> or <code>&lt;b&gt;</code>"),
+        ("one ` alone <b>", "One ` alone &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_a_reason_is_a_sentence_with_commands_in_it(text: str, html: str) -> None:
+    assert rendering.prose(text) == html
+
+
 def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
     assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
     assert rendering.short("abcdef", 6) == "abcdef"

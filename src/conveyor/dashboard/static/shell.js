@@ -1,7 +1,7 @@
 // The header's own buttons, and short messages.
 import { say } from "./aloud.js";
 import { hear, remember, remembered } from "./bus.js";
-import { sentences } from "./sentences.js";
+import { opened, sentences, withCommands } from "./sentences.js";
 
 const FLOWS = new Set(["live", "slowed"]); // states in which news come
 
@@ -28,13 +28,15 @@ export function changeTheme() {
 }
 
 let lastPulse = new Date();
+let trouble = "";
 
 // The server does not answer: why, what to try, and how old is what is to be seen.
 function showTrouble({ why, detail, hint, try: what }) {
   const box = document.getElementById("trouble");
   const since = lastPulse.toLocaleTimeString([], { hour12: false });
-  const text = sentences(why ?? detail, what ?? hint, `What is shown is as of ${since}; it goes on by itself`);
-  if (box.textContent !== text) box.textContent = text;
+  const text = sentences(opened(why ?? detail), opened(what ?? hint), `What is shown is as of ${since}; it goes on by itself`);
+  if (trouble !== text) box.replaceChildren(...withCommands(text)); // else it would be read out again
+  trouble = text;
   box.hidden = false;
   document.documentElement.classList.add("away");
 }
@@ -62,7 +64,7 @@ export function toast(text, kind = "", keep = 6000) {
   const box = document.createElement("p");
   box.className = `toast ${kind}`;
   box.setAttribute("role", kind === "wrong" ? "alert" : "status");
-  box.textContent = text;
+  box.append(...withCommands(text));
   document.getElementById("toasts").append(box);
   if (keep) setTimeout(() => box.remove(), keep);
   return box;
