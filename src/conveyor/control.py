@@ -64,7 +64,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     name: str
     pid: int
     state: str
-    """starting, idle, busy, paused, leaving."""
+    """starting, idle, busy, paused, leaving; to those who read: silent, where its consumer is not heard of."""
     jobs_done: int = 0
     job: str = ""
     """Empty also where a busy one is at a job that has only just begun."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock
+from conveyor import clock, control
 from conveyor.cli import exits
 from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.workers import progress_text
+from conveyor.inspector import silence
+from conveyor.inspector.silence import SILENT
 from conveyor.redaction import redacted_text
-from conveyor.store import plain
+from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from conveyor.cli.commands.look import Jobs
     from conveyor.inspector import Inspector, JobLine
-    from conveyor.store.commands import Count
+    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.commands import Count, State
 
     Row = dict[str, Any]
 
@@ -60,15 +64,20 @@ def _print(state: str, rows: Sequence[Row]) -> None:
     table(
         columns,
         [
-            (row["id"], row["task"], row["arguments"], *(_text(name, row[name]) for name in facts))
+            (row["id"], row["task"], row["arguments"], *(_text(name, row[name], row) for name in facts))
             for row in rows
         ],
     )
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Any, row: Row) -> str:
     if value is None:
         return ""
+    if row.get("silent_since") is not None:
+        if name == "worker":
+            return f"{value} (silent)"
+        if name == "running_for":
+            return f"at least {duration(value)}"
     if name in {"due_in", "running_for"}:
         return duration(value)
     if name == "died":
@@ -98,15 +107,33 @@ def _delayed(inspector: Inspector, _: Jobs, lines: Sequence[JobLine]) -> list[Ro
 
 
 def _running(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:
-    workers = {worker.job: worker for worker in inspector.workers(asked.queue) if worker.job}
+    seen = inspector.presence()
+    workers = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
+    unsaid = [line.id for line in lines if line.id not in workers]  # by a worker that is heard of
+    asks = [commands.state(asked.queue, job) for job in unsaid]
+    found = dict(zip(unsaid, inspector.client.run_all(asks) if asks else [], strict=True))
     rows = []
     for line in lines:
         worker = workers.get(line.id)
         known = (
-            (worker.name, round(worker.busy_for, 3), progress_text(worker)) if worker else (None, None, None)
+            (worker.name, round(worker.busy_for, 3), progress_text(worker), None)
+            if worker
+            else _of_lease(seen, found[line.id])
         )
-        rows.append({**_start(line), **dict(zip(_FACTS["running"], known, strict=True))})
+        rows.append({**_start(line), **dict(zip((*_FACTS["running"], "silent_since"), known, strict=True))})
     return rows
+
+
+def _of_lease(seen: Snapshot, now: State) -> tuple[str | None, float | None, str | None, datetime | None]:
+    """Tell of a running job what its lease says: its worker, for how long, how far, and since when that is silent."""
+    if now.state != "leased" or not isinstance(now.detail, bytes):
+        return None, None, None, None  # it has ended meanwhile
+    token, worker = now.detail.decode(errors="replace").split(" ")[:2]
+    begun = int(token) / 1e6  # a token is the time of its claim in microseconds
+    heard = silence.of_job(seen, worker, begun)
+    running_for = round(max(0.0, (seen.at if heard is None else heard) - begun), 3)
+    progress = progress_text(control.decode_progress(now.progress)) if now.progress else ""
+    return worker, running_for, progress, None if heard is None else moment(heard)
 
 
 def _dead(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.cli.commands.look import Workers
-    from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.control import ConsumerReport, Progress, WorkerReport
 
 _COLUMNS = (
     Column("WORKER"),
@@ -34,6 +34,7 @@ _COLUMNS = (
 ROOMY = 100
 _WHERE_ROOMY = {"HOST", "CPU", "MEMORY"}
 _MEBIBYTE = 1024 * 1024
+_COLOURS = {"busy": "green", "leaving": "yellow", "paused": "yellow", "starting": "cyan", "silent": "red"}
 #: What to do where nobody works.
 EMPTY = "No workers. `conveyor consume QUEUE` starts some."
 
@@ -82,10 +83,10 @@ def consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
     }
 
 
-def progress_text(worker: WorkerReport) -> str:
-    """Give how far a worker's job is, in words."""
-    share = "" if worker.fraction is None else f"{worker.fraction:.0%}"
-    return " ".join(filter(None, (share, redacted_text(worker.message))))
+def progress_text(told: WorkerReport | Progress) -> str:
+    """Give how far a job is, in words."""
+    share = "" if told.fraction is None else f"{told.fraction:.0%}"
+    return " ".join(filter(None, (share, redacted_text(told.message))))
 
 
 def _document(worker: WorkerReport) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
 
 def _row(consumer: ConsumerReport, worker: WorkerReport) -> Sequence[str | Text]:
     state = f"{worker.state}, paused" if worker.paused and worker.state == "busy" else worker.state
-    colour = {"busy": "green", "leaving": "yellow", "paused": "yellow", "starting": "cyan"}.get(state, "dim")
+    colour = _COLOURS.get(state, "dim")
     return (
         worker.name,
         consumer.host,

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
+from conveyor.inspector.silence import REPORT_KEEP, SILENT_AFTER
 from conveyor.inspector.workers import MOST_WORKERS
-from conveyor.store import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 MOST = 12
 #: Silent consumers that are named; further ones are counted.
 MOST_NAMED = 3
-#: Seconds after its last report that a consumer is called silent: it misses its second report in a row.
-SILENT_AFTER = 12.0
 #: Seconds for which it is said that a consumer went silent; after that it is history.
 SILENT_FOR = 600.0
-#: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.
-REPORT_KEEP = plain.REPORT_KEEP + 2.0
 #: Minutes that are compared with the rest of the hour, and how many times more is worth a word.
 RECENT, TIMES_MORE = 10, 3
 #: Failures, and runs that are tried again, of which fewer are not worth a word.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from conveyor.inspector.silence import SILENT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,9 +22,9 @@ MOST_SIGNS = 200
 #: Producers that are drawn waiting for room.
 MOST_BLOCKED = 12
 #: One letter for each worker: at work here, at work on another queue, waiting, about to begin or to leave, told to
-#: take nothing.
-WORKING, ELSEWHERE, WAITING, COMING, LEAVING, PAUSED = "w", "o", "i", "s", "l", "p"
-_LETTERS = {"busy": WORKING, "idle": WAITING, "starting": COMING, "leaving": LEAVING}
+#: take nothing, not heard of.
+WORKING, ELSEWHERE, WAITING, COMING, LEAVING, PAUSED, UNHEARD = "w", "o", "i", "s", "l", "p", "h"
+_LETTERS = {"idle": WAITING, "starting": COMING, "leaving": LEAVING}
 
 
 class Belt(msgspec.Struct, frozen=True):
@@ -62,6 +64,8 @@ def letter_of(worker: WorkerReport, queue: str) -> str:
     """Give the sign of a worker on the belt of one of its queues."""
     if worker.state == "busy":
         return WORKING if worker.queue == queue else ELSEWHERE
+    if worker.state == SILENT:
+        return UNHEARD
     if worker.paused:
         return PAUSED
     return _LETTERS.get(worker.state, WAITING)
@@ -82,12 +86,15 @@ def _words(queue: str, count: Count, letters: str) -> str:
     place = (
         f"{count.waiting:,} of {count.maxsize:,} slots taken"
         if count.maxsize
-        else f"{count.waiting:,} jobs waiting"
+        else f"{count.waiting:,} {'job' if count.waiting == 1 else 'jobs'} waiting"
     )
     if count.delayed:
         place += f", {count.delayed:,} of these not due yet"
     working = letters.count(WORKING)
-    crew = f"{working} of {len(letters)} workers at work" if letters else "no workers"
+    noun = "worker" if len(letters) == 1 else "workers"
+    crew = f"{working} of {len(letters)} {noun} at work" if letters else "no workers"
+    if UNHEARD in letters:
+        crew += f", {letters.count(UNHEARD)} silent"
     if ELSEWHERE in letters:
         crew += f", {letters.count(ELSEWHERE)} on other queues"
     blocked = f"{count.blocked} {'producer' if count.blocked == 1 else 'producers'} blocked"

@@ -28,7 +28,7 @@ MOST_OF_ALL = 300
 #: Upper bounds of the histograms' buckets, seconds; fewer than are counted, since most lines are those of histograms.
 STEPS = tuple(bound for bound in BOUNDS if bound not in {120.0, 600.0, 3600.0, 14400.0, 43200.0})
 OUTCOMES = ("succeeded", "failed", "cancelled", "timeout", "lost", "expired")
-WORKER_STATES = ("starting", "idle", "busy", "paused", "leaving")
+WORKER_STATES = ("starting", "idle", "busy", "paused", "leaving", "silent")
 
 
 def of_queues(groups: Groups) -> Iterator[Metric]:

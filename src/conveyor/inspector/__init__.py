@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor import control
-from conveyor.inspector import failures, history, queues, stories, tries, workers
+from conveyor.inspector import failures, history, queues, silence, stories, tries, workers
 from conveyor.inspector.jobs import (
     INDEXES,
     MOST_ON_PAGE,
@@ -19,6 +19,7 @@ from conveyor.inspector.jobs import (
     read_call,
     read_line,
 )
+from conveyor.inspector.snapshot import Snapshot
 from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
 from conveyor.redaction import no_labels
@@ -59,10 +60,15 @@ class Inspector:
 
     def consumers(self) -> list[ConsumerReport]:
         """Give what each consumer reported, with the times of now; those silent for 20 seconds are left out."""
-        names = workers.consumers().ask(self.client)
+        return list(self.presence().consumers)
+
+    def presence(self) -> Snapshot:
+        """Give a snapshot of consumers alone, as `consumers` has them, and when each was heard of."""
+        last = {one.name: one.at for one in workers.heard().ask(self.client)}
         time = Query((plain.server_time(),), lambda answers: answers[0])
-        found, now = together([workers.reports(names), time]).ask(self.client)
-        return [workers.aged(one, now) for one in found]
+        found, now = together([workers.reports(list(last)), time]).ask(self.client)
+        told = [silence.marked(one, now, last[one.name]) for one in found]
+        return Snapshot(now, consumers=[workers.aged(one, now) for one in told], heard=last)
 
     def workers(self, queue: str | None = None) -> list[WorkerReport]:
         """Give the workers of all consumers, or of those that take from one queue."""

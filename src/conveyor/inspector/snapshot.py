@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.inspector import operations, queues, workers
+from conveyor.inspector import operations, queues, silence, workers
 from conveyor.inspector.busiest import NOBODY, Busiest, busiest_of
 from conveyor.inspector.lately import UNSEEN, Lately
 from conveyor.store import heads, plain
@@ -63,6 +63,8 @@ class Snapshot:
     past: Sequence[tuple[float, Mapping[str, Count]]] = ()
     """Moments and counts of the samples before, as far back as rates are told of."""
     lately: Lately = UNSEEN
+    heard: Mapping[str, float] = field(default_factory=dict)
+    """When each consumer on the list last reported, by its own machine's clock; one that left is not on it."""
 
     @property
     def is_partial(self) -> bool:
@@ -104,6 +106,7 @@ class Sample(NamedTuple):
     reports: list[ConsumerReport]
     operations: list[str]
     heads: Mapping[str, float | None] = {}
+    heard: Mapping[str, float] = {}
 
 
 def question(before: Snapshot) -> Query[Sample]:
@@ -115,13 +118,19 @@ def question(before: Snapshot) -> Query[Sample]:
         Query((plain.server_time(),), lambda answers: answers[0]),
         queues.names(),
         queues.counts(before.names),
-        workers.consumers(),
+        workers.heard(),
         workers.reports(before.on_list),
         operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
         heads.oldest(_heads_due(before)),
     ]
     asked = together(parts)
-    return Query(asked.commands, lambda answers: Sample(*asked.read(answers)))
+    return Query(asked.commands, lambda answers: _sample(asked.read(answers)))
+
+
+def _sample(answers: Sequence[Any]) -> Sample:
+    at, names, counts, heard, *more = answers
+    last = {one.name: one.at for one in heard}
+    return Sample(at, names, counts, list(last), *more)._replace(heard=last)
 
 
 def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
@@ -137,7 +146,8 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
     waiting = {
         name: head for name, head in {**before.heads, **seen}.items() if name in counts and counts[name].ready
     }
-    order = sorted(sample.reports, key=lambda report: (report.host, report.started, report.name))
+    reports = [silence.marked(one, sample.at, sample.heard.get(one.name, 0.0)) for one in sample.reports]
+    order = sorted(reports, key=lambda report: (report.host, report.started, report.name))
     return Snapshot(
         sample.at,
         counts,
@@ -150,6 +160,7 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         busiest_of({name: _at_hand(count, rates[name]) for name, count in counts.items()}, before.busiest),
         past,
         before.lately.later(sample.at, _ended_since(before.queues, counts)),
+        sample.heard,
     )
 
 

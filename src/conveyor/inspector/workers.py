@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import control
+from conveyor.inspector.silence import SILENT
 from conveyor.store import plain, presence
 from conveyor.store.query import Query
 
@@ -94,10 +95,10 @@ def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport 
 
 
 def aged(report: ConsumerReport, now: float) -> ConsumerReport:
-    """Give a report as it would read at `now` by the server's clock: its jobs have run on since it was told."""
+    """Give a report as it would read at `now` by the server's clock: its jobs have run on, unless it is silent."""
     age = min(max(0.0, now - report.at), plain.REPORT_KEEP) if report.at else 0.0
     told = [
-        msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job else one
+        msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job and one.state != SILENT else one
         for one in report.workers
     ]
     return msgspec.structs.replace(report, workers=told)

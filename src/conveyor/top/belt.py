@@ -21,6 +21,7 @@ SIGNS = {
     "starting": ("◌", "cyan"),
     "leaving": ("◁", "yellow"),
     "paused": ("■", "yellow"),
+    "silent": ("?", "red"),
 }
 #: Columns for blocked producers, and for the signs of workers.
 BLOCKED_ROOM, SIGN_ROOM = 4, 8

@@ -98,7 +98,12 @@ class Help(ModalScreen[None]):
             for key, words in _ACTS:
                 text.append(f"{key:<14}", "bold").append(f"{words}\n")
         text.append("\n3»", "bold red").append(" producers blocked   ▮ job   ▯ free slot\n")
-        meanings = {"busy": "at work", "idle": "waits for a job", "paused": "takes none"}
+        meanings = {
+            "busy": "at work",
+            "idle": "waits for a job",
+            "paused": "takes none",
+            "silent": "not heard of",
+        }
         for state, (sign, colour) in SIGNS.items():
             text.append(sign, colour).append(f" {meanings.get(state, state)}   ")
         with Vertical(classes="dialog"):

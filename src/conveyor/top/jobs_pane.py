@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from conveyor import clock
+from conveyor.inspector import silence
 from conveyor.inspector.snapshot import ended
 from conveyor.top.panes import Pane
 from conveyor.top.questions import SEARCHED, STATES
@@ -88,15 +89,20 @@ def _cells(sight: Sight, job: JobRow, worker: WorkerReport | None, widths: Seque
         return name, task, error, arguments, right(elapsed(now - (job.since or now)))
     if sight.wish.state == "waiting":
         return name, task, arguments
+    told = job.progress
+    heard = silence.of_job(sight.snapshot, job.worker, job.since)
     begun = now - (job.since or now)
     if worker is not None and sight.begun and worker.name in sight.begun:
         begun = clock.monotonic() - sight.begun[worker.name]
-    told = job.progress
+    worker_name, ran = Text(clean(job.worker)), elapsed(begun)
+    if heard is not None:
+        worker_name = Text.assemble(("silent", "red"), f" {clean(job.worker)}")
+        ran = f"≥{elapsed(max(0.0, heard - (job.since or heard)))}"
     return (
         name,
         task,
-        Text(clean(job.worker)),
-        right(elapsed(begun)),
+        worker_name,
+        right(ran),
         progress(told.done, told.total, told.message, widths[4]) if told is not None else Text(),
         arguments,
     )

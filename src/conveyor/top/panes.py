@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from conveyor import clock
+from conveyor.inspector.silence import SILENT
 from conveyor.inspector.snapshot import Rate
 from conveyor.top.belt import belt, state_of
 from conveyor.top.table import Column, Row
@@ -123,12 +124,19 @@ def _worker_cells(
         Text(clean(worker.task)),
         Text(worker.job),
         Text(worker.queue or ", ".join(consumer.queues), "" if worker.queue else "dim"),
-        right(elapsed(clock.monotonic() - begun) if begun is not None and worker.job else ""),
+        right(_ran(worker, begun)),
         progress(worker.done, worker.total, worker.message, room),
         right(f"{worker.cpu:.0%}", "" if worker.cpu else "dim"),
         right(memory(worker.memory) if worker.memory else ""),
         number(worker.jobs_done),
     )
+
+
+def _ran(worker: WorkerReport, begun: float | None) -> str:
+    """Say how long a worker's job runs; of a silent one that is known up to its last report."""
+    if worker.state == SILENT and worker.job:
+        return f"≥{elapsed(worker.busy_for)}"
+    return elapsed(clock.monotonic() - begun) if begun is not None and worker.job else ""
 
 
 def failure_rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:  # noqa: ARG001 - as all panes

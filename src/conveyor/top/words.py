@@ -20,6 +20,7 @@ COLOURS = {
     "leaving": "yellow",
     "starting": "cyan",
     "paused": "yellow",
+    "silent": "red",
     "delayed": "cyan",
     "retried": "yellow",
     "cancelled": "yellow",

@@ -16,7 +16,7 @@ from .core_kit import counts
 
 SIZES = st.integers(0, 10**7) | st.integers(0, 120)
 BOUNDS = st.just(0) | st.integers(1, 10**6) | st.integers(1, 120)
-STATES = ("starting", "idle", "busy", "paused", "leaving", "something of a later release")
+STATES = ("starting", "idle", "busy", "paused", "leaving", "silent", "something of a later release")
 WORKERS = st.builds(
     WorkerReport,
     st.just("rack-1/1"),
@@ -64,7 +64,7 @@ def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
     assert len(belt.signs) <= MOST_SIGNS
     assert len(workers) <= belt.per_sign * len(belt.signs) < len(workers) + belt.per_sign
     assert (belt.per_sign == 1) == (len(workers) <= MOST_SIGNS)
-    assert set(belt.signs) <= set("woislp")
+    assert set(belt.signs) <= set("woislph")
     assert list(belt.signs) == sorted(belt.signs, reverse=True), "those at work stand first"
     if belt.per_sign == 1:
         assert belt.signs.count("w") == here(workers)
@@ -81,6 +81,8 @@ def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
         ("starting", False, "s"),
         ("leaving", False, "l"),
         ("paused", True, "p"),
+        ("silent", False, "h"),
+        ("silent", True, "h"),
         ("unheard of", False, "i"),
     ],
 )
@@ -100,11 +102,17 @@ def test_the_words_say_the_numbers(
 ) -> None:
     count = counts(ready=ready, maxsize=maxsize, blocked=blocked, paused=paused)
     busy = here(crew)
-    place = f"{ready:,} of {maxsize:,} slots taken" if maxsize else f"{ready:,} jobs waiting"
+    place = (
+        f"{ready:,} of {maxsize:,} slots taken" if maxsize else f"{ready:,} job{'s' * (ready != 1)} waiting"
+    )
     words = belt_of("video", count, crew).words
     assert words.startswith(f"video: {place}, ")
     assert (f" {blocked} producer{'s' * (blocked > 1)} blocked," in words) == (blocked > 0)
-    assert (f" {busy} of {len(crew)} workers at work" if crew else " no workers") in words
+    assert (
+        f" {busy} of {len(crew)} worker{'s' * (len(crew) > 1)} at work" if crew else " no workers"
+    ) in words
+    silent = sum(one.state == "silent" for one in crew)
+    assert (f", {silent} silent" in words) == (silent > 0)
     assert words.endswith("; paused." if paused else ".")
     assert ("paused" in words) == bool(paused)
 

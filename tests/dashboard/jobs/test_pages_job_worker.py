@@ -10,6 +10,7 @@ from pages_kit import Line, Visitor, call
 
 from conveyor import control
 from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.dashboard.rendering import duration
 from conveyor.outcome import encode_settled
 from conveyor.store import commands, keys, plain
 from conveyor.store.commands import Command
@@ -101,6 +102,45 @@ def test_while_its_worker_is_silent_nothing_runs_on(line: Line, visit: Visit, ag
     assert not seen.all("time[data-time=in]")
     assert "Stack now" not in seen.text
     assert "83 %" not in seen.text
+
+
+@pytest.mark.parametrize("ago", [15.0, 38.0])
+@pytest.mark.parametrize("whose", ["", "?"])
+def test_in_lists_too_nothing_of_a_silent_worker_runs_on(
+    line: Line, visit: Visit, ago: float, whose: str
+) -> None:
+    job = running(line, 100.0)
+    report(line, job, ago)
+    if ago > plain.REPORT_KEEP:
+        line.client.run(Command(("DEL", keys.consumer_key(control.consumer_of(OWNER)))))
+    filters = {} if whose else {"queue": line.name}
+    seen = visit().see("/jobs", state="running", **filters)
+    (row,) = seen.words("tbody tr")
+    assert "silent since" in row
+    assert f"at least {duration(100.0 - ago)[:5]}" in row
+    assert not seen.all("time[data-time=for]")
+    assert "50 %" in row
+    assert not [link for link in seen.links() if link.startswith("/workers/")]
+    found = visit().see("/api/v1/jobs", state="running", **filters).response.json()["jobs"]
+    assert [round(time.time() - one["silent_since"] - ago) for one in found] == [0]
+    assert [round(one["silent_since"] - one["since"] - 100.0 + ago) for one in found] == [0]
+
+
+def test_of_a_worker_that_reports_the_lists_say_no_silence(line: Line, visit: Visit) -> None:
+    job = running(line, 100.0)
+    report(line, job, 1.0)
+    seen = visit().see("/jobs", state="running", queue=line.name)
+    assert "silent" not in seen.text
+    assert seen.all("tbody time[data-time=for]")
+    (found,) = visit().see("/api/v1/jobs", state="running", queue=line.name).response.json()["jobs"]
+    assert found["silent_since"] is None
+
+
+def test_a_program_that_took_a_job_itself_is_never_called_silent(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1), worker="host-99-abcd-taker")
+    lease = f"{int((time.time() - 100) * 1e6)} host-99-abcd-taker S 1"
+    line.client.run(Command(("HSET", keys.key(line.name, "leases"), job, lease)))
+    assert "silent" not in visit().see("/jobs", queue=line.name).text
 
 
 def test_a_worker_that_reports_is_not_silent(line: Line, visit: Visit) -> None:

@@ -38,6 +38,8 @@ class JobLine(Struct, frozen=True):
     """When it was claimed, died or ended. All times are seconds since 1970."""
     elapsed: float | None = None
     worker: str = ""
+    silent_since: float | None = None
+    """When the worker of a running job gave its last sign of life; null unless its consumer is silent."""
     retries: int = 0
     crashes: int = 0
     attempt: int = 0

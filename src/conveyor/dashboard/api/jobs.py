@@ -8,7 +8,7 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import failures, history, listing, merging, snapshot
+from conveyor.inspector import failures, history, listing, merging, silence, snapshot
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
@@ -52,7 +52,7 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
             merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels),
             costly=any(wanted),
         )
-        rows = [_row(one, query.state, shown=one.queue not in hidden) for one in found.rows]
+        rows = [_row(asked, one, shown=one.queue not in hidden) for one in found.rows]
     else:
         matching = _matching(query)
         found = asked.desk.ask(merging.finishes(names, query.cursor, matching, limits), costly=any(matching))
@@ -73,18 +73,19 @@ def _live(asked: Asked) -> job_answers.Jobs:
         else listing.page(*place, query.cursor, query.count, labels_of=known_tasks.labels),
         costly=any(wanted),
     )
-    rows = [_row(one, query.state, shown=shown) for one in found.rows]
+    rows = [_row(asked, one, shown=shown) for one in found.rows]
     return job_answers.Jobs(rows, found.next, found.total, not shown)
 
 
-def _row(one: JobRow, state: str, *, shown: bool) -> job_answers.JobLine:
+def _row(asked: Asked, one: JobRow, *, shown: bool) -> job_answers.JobLine:
     return answers.made(
         job_answers.JobLine,
         one,
-        state=state,
+        state=asked.query.state,
         arguments=one.arguments if shown else None,
         message=one.message if shown else None,
         progress=job_answers.progress_of(one.progress),
+        silent_since=silence.of_job(asked.desk.snapshot(), one.worker, one.since),
     )
 
 

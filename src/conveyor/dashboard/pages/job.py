@@ -15,7 +15,6 @@ from conveyor.dashboard.pages.job_worker import runner_of
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
-from conveyor.inspector import workers
 from conveyor.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory, LogLine
     from conveyor.outcome import Attempt, Settled
-    from conveyor.store.presence import Heard
     from conveyor.store.query import Query
 
 #: Log lines that the page begins with, characters of all of them, and of one.
@@ -122,21 +120,14 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))
 
 
-def _slow(_: Wanted, __: Snapshot) -> Query[list[Heard]]:
-    return workers.heard()
-
-
-def _view(
-    wanted: Wanted, snapshot: Snapshot, answers: tuple[JobStory | ConveyorError | None, list[Heard]]
-) -> JobView:
-    job, heard = answers
+def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
     if isinstance(job, ConveyorError):
         raise job
     if job is None:
         message = f"Nothing is known of the job {wanted.parts['id']}"
         raise NoSuchThing(message, hint="Outcomes are kept for an hour unless the job says otherwise.")
     lines, cut = _log(job.lines)
-    runner = runner_of(job, snapshot, heard)
+    runner = runner_of(job, snapshot)
     bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)
     count = snapshot.queues.get(job.queue)
     return JobView(
@@ -251,5 +242,5 @@ def _dump(data: bytes) -> str:
     return "\n".join(lines)
 
 
-JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, _slow, section="Jobs")
-FOUND = Page("job", "/jobs/{id}", "Job", _view, _question, _slow, section="Jobs")
+JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
+FOUND = Page("job", "/jobs/{id}", "Job", _view, _question, section="Jobs")

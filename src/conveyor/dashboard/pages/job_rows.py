@@ -43,6 +43,8 @@ class Row(NamedTuple):
     message: str = ""
     run: str = ""
     """Of a run that has ended its place in the history of its queue."""
+    silent_since: float | None = None
+    """When the worker of a running job gave its last sign of life; None unless its consumer is silent."""
     forgotten: bool = False
     """It is over, and what task it was is not known any more."""
 

@@ -6,15 +6,11 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import control
-from conveyor.dashboard.attention import REPORT_KEEP, SILENT_AFTER
-from conveyor.inspector import workers
+from conveyor.inspector import silence, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.stories import JobStory
-    from conveyor.store.presence import Heard
 
 
 class Taken(NamedTuple):
@@ -45,21 +41,16 @@ class Runner(NamedTuple):
         return self._replace(taken=None), taken
 
 
-def runner_of(job: JobStory, snapshot: Snapshot, heard: Sequence[Heard]) -> Runner:
+def runner_of(job: JobStory, snapshot: Snapshot) -> Runner:
     """Give what is known of who runs a job; nothing of one that nobody runs, or that a program took by `Queue.get`."""
     if job.state != "running" or not job.worker or not job.task:
         return Runner()
     consumer = control.consumer_of(job.worker)
+    if silence.of_job(snapshot, job.worker, job.since) is not None:
+        return Runner(silent=True, heard=silence.since(snapshot, consumer))
     report = next((one for one in snapshot.consumers if one.name == consumer), None)
-    last = next((one.at for one in heard if one.name == consumer), None)
     if report is None:
-        claimed = job.since if job.since is not None else 0.0
-        silent = (
-            snapshot.at - claimed > SILENT_AFTER
-        )  # else it may be so new that nobody asked for its report yet
-        return Runner(silent, last if silent else None)
-    if last is not None and SILENT_AFTER < snapshot.at - max(last, report.at) < REPORT_KEEP:
-        return Runner(silent=True, heard=max(last, report.at))
+        return Runner()
     worker = workers.running_job([report], job.id)
     if worker is None:
         return Runner()

@@ -10,7 +10,7 @@ from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, story_anywhere
 from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of, limited
 from conveyor.errors import ConveyorError
-from conveyor.inspector import history, listing, merging
+from conveyor.inspector import history, listing, merging, silence
 from conveyor.inspector.history import Matching
 from conveyor.inspector.snapshot import fullest, in_state
 from conveyor.store.query import Query
@@ -201,7 +201,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
         filters=filters,
         queues=sorted(snapshot.queues),
         tabs=[_tab(filters, names, snapshot, state) for state in STATES],
-        rows=listed.rows,
+        rows=[_seen(row, snapshot) for row in listed.rows],
         next=filters.at(cursor=listed.next) if listed.next else "",
         previous=filters.at(cursor=listed.previous) if listed.previous else "",
         front=filters.at() if filters.cursor else "",
@@ -216,6 +216,12 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
         paused=bool(filters.queue and counts[0].paused),
         waiting=sum(count.ready for count in counts),
     )
+
+
+def _seen(row: Row, snapshot: Snapshot) -> Row:
+    if row.state != "running":
+        return row
+    return row._replace(silent_since=silence.of_job(snapshot, row.worker, row.since))
 
 
 def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> Tab:

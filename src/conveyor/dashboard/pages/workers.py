@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
 from conveyor.inspector import workers as questions
+from conveyor.inspector.silence import SILENT
 from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ROOM = 46
 #: Choices that a filter offers; others can be typed.
 MOST_CHOICES = 20
-STATES = ("busy", "idle", "paused", "leaving", "starting")
+STATES = ("busy", "idle", "paused", "leaving", "starting", SILENT)
 LONGEST_FILTER = 255
 #: No program has done or used so much.
 _ABSURD = 1e300
@@ -54,6 +55,8 @@ class WorkerRow(NamedTuple):
     """Whether the job is to end because somebody wants it cancelled."""
     kill_at: float
     """When it is killed if it has not ended by then; 0 where nobody wants that."""
+    heard: float = 0.0
+    """When its silent consumer last reported; 0 where it is not silent."""
 
 
 class Crew(NamedTuple):
@@ -82,6 +85,11 @@ class Crew(NamedTuple):
     def short(self) -> str:
         """The last part of the name."""
         return self.name.rpartition("-")[2] or self.name
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is not heard of any more."""
+        return any(row.heard for row in self.rows)
 
 
 class Host(NamedTuple):
@@ -139,6 +147,7 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         memory=worker.memory,
         cancelling=worker.cancelling,
         kill_at=float(round((crew.at or at) + worker.kill_in)) if worker.cancelling else 0.0,
+        heard=(crew.at or at) if worker.state == SILENT else 0.0,
     )
 
 

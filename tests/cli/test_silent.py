@@ -1,0 +1,63 @@
+"""What the command line says of workers that are not heard of any more, and of the jobs that they took."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from conveyor import control
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.store import commands, keys, plain
+from conveyor.store.commands import Command
+
+OWNER = "host-ab12/3"
+
+
+def running(client: Any, job: str, ago: float) -> None:
+    """Have a worker take the job that waits, 100 seconds ago, and its consumer report it some seconds ago."""
+    client.run(commands.claim("shapes", OWNER, "nonce", 1, 60.0))
+    now = time.time()
+    lease = f"{int((now - 100) * 1e6)} {OWNER} S 1"
+    client.run(Command(("HSET", keys.key("shapes", "leases"), job, lease)))
+    step = control.encode(control.Progress(1, 2, "half of it"))
+    client.run(Command(("HSET", keys.key("shapes", "progress"), job, step)))
+    worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shape", "shapes", 100 - ago)
+    report = ConsumerReport("host-ab12", "far", 99, ["shapes"], "process", 1.0, [worker], at=now - ago)
+    client.run_all(plain.report(report.name, control.encode(report), report.at))
+    if ago > plain.REPORT_KEEP:
+        client.run(Command(("DEL", keys.consumer_key(report.name))))
+
+
+@pytest.mark.parametrize("ago", [15.0, 40.0])
+def test_a_job_whose_worker_is_silent_says_so_and_does_not_run_on(
+    at_server: Any, conveyor: Any, ago: float
+) -> None:
+    running(at_server.client, job := conveyor("produce", "shape", 1).out.strip(), ago)
+    (row,) = conveyor("jobs", "shapes", "--state", "running", "--json").document["jobs"]
+    assert row["worker"] == OWNER
+    assert row["running_for"] == pytest.approx(100 - ago, abs=1.5)
+    assert row["progress"] == "50% half of it"
+    assert row["silent_since"]
+    told = " ".join(conveyor("jobs", "shapes", "--state", "running").out.split())
+    assert job in told
+    assert "(silent)" in told
+    assert "at least" in told
+
+
+def test_a_job_whose_worker_reports_is_not_called_silent(at_server: Any, conveyor: Any) -> None:
+    running(at_server.client, conveyor("produce", "shape", 1).out.strip(), 1.0)
+    (row,) = conveyor("jobs", "shapes", "--state", "running", "--json").document["jobs"]
+    assert (row["worker"], row["silent_since"]) == (OWNER, None)
+    assert "silent" not in conveyor("jobs", "shapes", "--state", "running").out
+
+
+def test_silent_workers_are_not_busy(at_server: Any, conveyor: Any) -> None:
+    running(at_server.client, conveyor("produce", "shape", 1).out.strip(), 12.0)
+    (consumer,) = conveyor("workers", "--json").document["consumers"]
+    (worker,) = consumer["workers"]
+    assert worker["state"] == "silent"
+    assert worker["job"]["running_for"] == pytest.approx(88.0), "as at its last report"
+    assert "silent" in conveyor("workers").out
+    assert "1 worker in 1 consumer, 0 busy" in conveyor("status").out

@@ -1,0 +1,76 @@
+"""What pages say of a consumer that is not heard of any more, before its report is gone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from conveyor import control
+from conveyor.dashboard.pulse import pulse_of
+from conveyor.inspector import snapshot as snapshots
+from conveyor.store import plain
+
+from .crew_kit import Visitor, put, report, words_of
+
+PAGES = ("/queues/video", "/workers", "/workers/rack-0001/1")
+
+
+@pytest.fixture
+def visitor(one_server: Any) -> Visitor:
+    """Give somebody who looks."""
+    return Visitor(one_server.url)
+
+
+def told(server: Any, ago: float) -> None:
+    """Have a consumer with one busy worker report so long ago; its job had run for 75 seconds then."""
+    at = time.time() - ago
+    server.client.run_all(plain.report("rack-0001", control.encode(report(workers=1, at=at)), at))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_silent_worker_is_called_silent_and_nothing_of_it_runs_on(
+    one_server: Any, visitor: Visitor, page: str
+) -> None:
+    put(one_server)
+    told(one_server, 12.0)
+    html = visitor.see(page)
+    words = words_of(html)
+    assert "silent not heard of for" in words
+    assert "at least 1 min 15 s" in words
+    assert 'class="state busy"' not in html
+    assert "data-tell" not in html, "nobody is there who would do it"
+    assert "50 %" not in words, "what it takes of the processor is not known"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_worker_that_reports_is_not_called_silent(one_server: Any, visitor: Visitor, page: str) -> None:
+    put(one_server)
+    told(one_server, 6.0)
+    html = visitor.see(page)
+    assert "not heard of for" not in html
+    assert 'class="state busy"' in html
+    assert 'data-tell="kill"' in html
+
+
+def test_belts_and_numbers_do_not_count_a_silent_worker_as_busy(one_server: Any) -> None:
+    put(one_server)
+    told(one_server, 12.0)
+    seen = snapshots.NOTHING
+    for _ in range(2):
+        seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
+    pulse = pulse_of(seen, 1.0)
+    assert (pulse.busy, pulse.workers) == (0, 1)
+    assert pulse.queues["video"].belt.signs == "h"
+    assert "0 of 1 worker at work, 1 silent" in pulse.queues["video"].belt.words
+
+
+def test_the_api_gives_silent_as_the_state_and_workers_can_be_filtered_by_it(
+    one_server: Any, visitor: Visitor
+) -> None:
+    told(one_server, 12.0)
+    (consumer,) = visitor.get("/api/v1/workers").json()["consumers"]
+    assert [one["state"] for one in consumer["workers"]] == ["silent"]
+    assert "rack-0001" in words_of(visitor.get("/workers", state="silent").text)
+    assert "No worker is like that" in words_of(visitor.get("/workers", state="busy").text)

@@ -1,0 +1,47 @@
+"""What the terminal view shows of a worker that is not heard of any more; values alone."""
+
+from __future__ import annotations
+
+from conveyor.control import ConsumerReport, WorkerReport
+from conveyor.inspector.listing import JobRow
+from conveyor.inspector.silence import marked
+from conveyor.inspector.snapshot import Snapshot
+from conveyor.top import jobs_pane, panes
+from conveyor.top.questions import Wish
+from conveyor.top.watch import Sight
+
+AT, OWNER = 10_000.0, "host-ab12/3"
+JOB = JobRow(
+    *("job1", "video", "leased", "split", "", None, None),
+    *(AT - 100, OWNER, 0, 0, 1, None, 10, "", ""),
+)
+
+
+def sight(ago: float) -> Sight:
+    """Give what is seen of a worker whose consumer reported so long ago; later than 20 seconds it has no report."""
+    worker = WorkerReport(OWNER, 7, "busy", 0, "job1", "split", "video", 100 - ago)
+    report = ConsumerReport("host-ab12", "host", 1, ["video"], "process", 1.0, [worker], at=AT - ago)
+    reports = [marked(report, AT)] if ago < 20 else []
+    wish = Wish(queue="video", state="running")
+    return Sight(Snapshot(AT, consumers=reports, heard={"host-ab12": AT - ago}), wish, [JOB], seen_at=0.0)
+
+
+def cells(seen: Sight) -> list[str]:
+    """Give the cells of the job."""
+    (row,) = jobs_pane.rows(seen, "", [20] * 6)
+    return [cell.plain.strip() for cell in row.cells]
+
+
+def test_a_job_whose_worker_is_silent_says_so_and_does_not_run_on() -> None:
+    for ago, ran in ((15.0, "≥1:25"), (40.0, "≥1:00")):
+        assert cells(sight(ago))[2:4] == [f"silent {OWNER}", ran]
+
+
+def test_a_job_whose_worker_reports_is_not_called_silent() -> None:
+    assert cells(sight(3.0))[2] == OWNER
+
+
+def test_a_silent_worker_is_red_and_its_job_does_not_run_on() -> None:
+    (row,) = panes.worker_rows(sight(15.0), "", [20] * 10)
+    words = [cell.plain.strip() for cell in row.cells]
+    assert (words[1], words[5]) == ("silent", "≥1:25")
