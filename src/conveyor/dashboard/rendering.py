@@ -156,6 +156,7 @@ def sentences(*parts: str) -> str:
 
 def prose(text: str) -> Markup:
     """Give the reason of an error, or what to try, as a sentence: what stands between backticks is a command."""
+    text = visible(text)
     parts = (text[:1].upper() + text[1:]).split("`")
     if len(parts) % 2 == 0:
         return escape("`".join(parts))

@@ -156,6 +156,7 @@ def test_sentences_end_with_one_mark_and_do_not_run_together(parts: tuple[str, .
     [
         ("`conveyor doctor` tells more", "<code>conveyor doctor</code> tells more"),
         ("is it up? `a` or `<b>`", "Is it up? <code>a</code> or <code>&lt;b&gt;</code>"),
+        ("/a\u202eb `c\u202e`", "/a\\u202eb <code>c\\u202e</code>"),
         ("one ` alone <b>", "One ` alone &lt;b&gt;"),
         ("", ""),
     ],
