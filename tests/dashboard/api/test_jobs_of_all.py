@@ -47,6 +47,14 @@ def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
     assert [(row["queue"], row["state"]) for row in page["jobs"]] == [("alpha", "done")]
     assert page["total"] is None
     assert not api.get("/jobs", state="failed")["jobs"]
+    assert "put_at" not in page["jobs"][0]
+    for where in ({}, {"queue": "alpha"}):
+        assert [row["id"] for row in api.get("/jobs", state="ended", outcome="done", **where)["jobs"]] == [
+            "job"
+        ]
+        assert not api.get("/jobs", state="ended", outcome="failed", **where)["jobs"]
+    assert api.refusal("GET", "/jobs?state=waiting&outcome=done") == (422, "bad-query")
+    assert api.refusal("GET", "/jobs?state=ended&outcome=odd") == (422, "bad-query")
 
 
 def test_of_many_queues_it_says_how_many_were_left_out(api: Api) -> None:

@@ -30,7 +30,8 @@ Times = Annotated[int, Meta(ge=1, le=MOST_COUNT)]
 Priority = Annotated[int, Meta(ge=0, le=HIGHEST_PRIORITY)]
 Delay = Annotated[float, Meta(ge=0, le=_YEAR)]
 LIVE = ("waiting", "delayed", "running", "dead")
-JOB_STATES = (*LIVE, "ended", "done", "failed", "retried", "timed out", "lost", "cancelled")
+OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
+JOB_STATES = (*LIVE, "ended", *OUTCOMES)
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +58,8 @@ class JobRows(QueueRows, frozen=True):
     """A page of jobs, of a queue or of all. `ended` are all runs that ended, those below it the ones that did so."""
 
     state: Literal[JOB_STATES] = "waiting"  # type: ignore[valid-type]
+    outcome: Literal["", *OUTCOMES] = ""  # type: ignore[valid-type]
+    """How it ended; goes with the state `ended` alone."""
     task: Short = ""
     worker: Short = ""
     text: Short = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from conveyor.dashboard.api.answers import made
 from conveyor.redaction import redacted_text
@@ -32,7 +32,8 @@ class JobLine(Struct, frozen=True):
     state: str
     task: str
     arguments: str | None
-    put_at: float | None = None
+    put_at: float | UnsetType | None = UNSET
+    """Null where the job is too long to tell; not there of a run that has ended."""
     due_at: float | None = None
     since: float | None = None
     """When it was claimed, died or ended. All times are seconds since 1970."""

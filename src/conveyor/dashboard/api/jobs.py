@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from conveyor.dashboard import known_tasks
+from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
@@ -23,6 +26,13 @@ MOST_QUEUES = 50
 
 def _list(asked: Asked) -> job_answers.Jobs:
     query = asked.query
+    if query.outcome and query.state != "ended":
+        raise refused(
+            422,
+            "bad-query",
+            f"Jobs that are {query.state} have no outcome to choose.",
+            "Ask for state=ended.",
+        )
     if not query.queue:
         return _of_all(asked)
     if query.text:
@@ -99,7 +109,7 @@ def _ended(asked: Asked) -> job_answers.Jobs:
 
 
 def _matching(query: inputs.JobRows) -> history.Matching:
-    state = "" if query.state == "ended" else query.state
+    state = query.outcome if query.state == "ended" else query.state
     return history.Matching(query.task, state, query.worker, "", query.text)
 
 
@@ -108,6 +118,7 @@ def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
         job_answers.JobLine,
         one.note,
         queue=queue,
+        put_at=UNSET,
         arguments=one.note.arguments if shown else None,
         message=None,
         since=one.note.at,

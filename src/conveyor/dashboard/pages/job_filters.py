@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor.dashboard.api.inputs import OUTCOMES
 from conveyor.dashboard.pages.asked import href
 from conveyor.errors import BadCall
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
 
 STATES = ("waiting", "delayed", "running", "dead", "ended")
-OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
 #: Characters of a filter; of the names of queues to which an address is limited.
 _LONGEST, _NAMES = 200, 1000
 
