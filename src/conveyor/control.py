@@ -66,6 +66,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     state: str
     """starting, idle, busy, paused, leaving; to those who read: silent, where its consumer is not heard of."""
     jobs_done: int = 0
+    """Runs that have ended, however they did."""
     job: str = ""
     """Empty also where a busy one is at a job that has only just begun."""
     task: str = ""

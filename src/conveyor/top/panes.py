@@ -55,7 +55,7 @@ WORKER_COLUMNS = (
     Column("progress", 13, grows=3),
     Column("cpu", 4, number=True),
     Column("mem", 5, number=True),
-    Column("done", 7, number=True, roomy=True),
+    Column("runs", 7, number=True, roomy=True),
 )
 FAILURE_COLUMNS = (
     Column("jobs", 5, number=True),
