@@ -170,6 +170,7 @@ def test_workers_stand_by_host_and_consumer_with_what_they_are_at(one_server: An
     assert words.index("box 1 consumer") < words.index("rack 1 consumer")
     assert "rack-0001 2 of 2 busy takes video up" in words
     assert "pid 99 · 8 cores · Conveyor 0.1.0 · Python 3.12.1" in words
+    assert "CPU Memory Runs" in words, "whatever came of them"
     assert re.search(r"0001/2 busy video.split attempt 2 1 min 1\d s 25 % page 3 50 % 64.0 MiB 41", words)
     assert "0002/1 paused 0 % 1.0 MiB 0 Resume Stop Kill" in words
     assert 'href="/queues/video/jobs/job1"' in html
@@ -278,6 +279,15 @@ def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: 
     words = words_of(Visitor(server.url).see("/system"))
     assert "1 of 1 queues do not balance" in words
     assert "video 5 3 0 0 0 0 2" in words
+
+
+def test_the_start_of_a_server_is_no_snapshot(server: Any) -> None:
+    def told() -> bool:
+        return "Last snapshot none since it started" in words_of(Visitor(server.url).see("/system"))
+
+    assert told() == (server.raw.info("persistence")["rdb_saves"] == 0)
+    server.raw.save()
+    assert not told()
 
 
 def test_a_page_back_holds_what_came_before() -> None:

@@ -50,8 +50,8 @@ class Keeping(NamedTuple):
     log: bool
     """Whether there is an append-only file."""
     log_well: bool
-    saved: float
-    """When the last snapshot was written, seconds since 1970; 0 where it does not say."""
+    saved: float | None
+    """When the last snapshot was written, seconds since 1970; None: none since the server started."""
     save_well: bool
     changes: int
     """Changes since the last snapshot."""
@@ -150,7 +150,7 @@ def _server(facts: Mapping[str, str], at: float) -> ServerFacts:
         keeping=Keeping(
             log=facts.get("aof_enabled") == "1",
             log_well=facts.get("aof_last_write_status", "ok") == "ok",
-            saved=_number(facts, "rdb_last_save_time"),
+            saved=_saved(facts),
             save_well=facts.get("rdb_last_bgsave_status", "ok") == "ok",
             changes=_number(facts, "rdb_changes_since_last_save"),
             loading=facts.get("loading") == "1",
@@ -163,6 +163,11 @@ def _server(facts: Mapping[str, str], at: float) -> ServerFacts:
         evicted=_number(facts, "evicted_keys"),
         refused=_number(facts, "rejected_connections"),
     )
+
+
+def _saved(facts: Mapping[str, str]) -> float | None:
+    """Give when the last snapshot was written; where none was, the server tells the time of its own start instead."""
+    return None if facts.get("rdb_saves") == "0" else _number(facts, "rdb_last_save_time") or None
 
 
 def _started(facts: Mapping[str, str], at: float) -> float:
