@@ -1,4 +1,4 @@
-"""Pages about queues, workers, operations, the audit trail and the server: the facts are on them."""
+"""Pages about queues, workers, operations and the audit trail: the facts are on them."""
 
 from __future__ import annotations
 
@@ -262,32 +262,6 @@ def test_the_audit_trail_is_read_page_by_page_without_gaps(one_server: Any, visi
             found = re.search(r'href="([^"]+)" rel="next"', html)
             address = found[1].replace("&amp;", "&") if found else ""
         assert seen == [f"reason{number:03}" for number in reversed(range(95))], first
-
-
-def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: Any) -> None:
-    visitor = Visitor(server.url)
-    put(server, "video", 3)
-    tell(server, report(), report("rack-0002", version="0.0.9"))
-    words = words_of(visitor.see("/system"))
-    kind = "Redis" if server.kind == "redis-server" else "Valkey"
-    assert f"Kind {kind} " in words
-    assert "Every job that was accepted is accounted for" in words
-    assert "video 3 3 0 0 0 0 0" in words
-    assert "Conveyor 0.0.9 another , Python 3.12.1" in words
-    assert "When it is full puts are refused" in words
-    server.raw.hincrby("conveyor:{video}:meta", "accepted", 2)
-    words = words_of(Visitor(server.url).see("/system"))
-    assert "1 of 1 queues do not balance" in words
-    assert "video 5 3 0 0 0 0 2" in words
-
-
-def test_the_start_of_a_server_is_no_snapshot(server: Any) -> None:
-    def told() -> bool:
-        return "Last snapshot none since it started" in words_of(Visitor(server.url).see("/system"))
-
-    assert told() == (server.raw.info("persistence")["rdb_saves"] == 0)
-    server.raw.save()
-    assert not told()
 
 
 def test_a_page_back_holds_what_came_before() -> None:
