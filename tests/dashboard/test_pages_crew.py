@@ -115,7 +115,7 @@ def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> N
     assert re.search(
         r" \d+ s the oldest waits 0 running 2 / 2 workers busy 3 failed or lost, last hour", words
     )
-    assert "0 ended, last minute 0 dead letters" in words
+    assert "4 ended, last minute 0 dead letters" in words
 
 
 def test_a_full_queue_is_called_full_wherever_it_stands(one_server: Any, visitor: Visitor) -> None:

@@ -58,13 +58,16 @@ class Figures(NamedTuple):
         """Jobs that failed or were lost."""
         return sum(point.failed + point.lost for point in self.points)
 
-    @property
-    def last_step(self) -> int:
-        """Jobs that ended in the last step that is over."""
-        ended = (
-            one.succeeded + one.failed + one.cancelled + one.lost + one.expired for one in self.points[-2:-1]
-        )
-        return sum(ended)
+    def last_minute(self, now: float) -> int:
+        """Give how many jobs ended in the minute before now, of a history by minutes.
+
+        All of the running minute count, and those of the one before as if they had ended evenly.
+        """
+        if not self.points:
+            return 0
+        part = min(max((now - self.points[-1].at) / 60, 0.0), 1.0)
+        before = sum(map(_ended, self.points[-2:-1]))
+        return round(_ended(self.points[-1]) + (1 - part) * before)
 
     @property
     def throughput(self) -> str:
@@ -72,7 +75,8 @@ class Figures(NamedTuple):
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""
         again = sum(point.retried for point in self.points)
         bad += f", {number(again)} runs are tried again" if again else ""
-        return f"{number(self.done)} jobs succeeded {self.span.words}{bad}"
+        jobs = "job" if self.done == 1 else "jobs"
+        return f"{number(self.done)} {jobs} succeeded {self.span.words}{bad}"
 
     @property
     def latency(self) -> str:
@@ -83,6 +87,10 @@ class Figures(NamedTuple):
         last = busy[-1]
         half, most = (duration(max(span or 0.0, 0.001)) for span in (last.run_p50, last.run_p95))
         return f"Lately half of the runs took up to {half}, 95 % up to {most}"
+
+
+def _ended(point: Point) -> int:
+    return point.succeeded + point.failed + point.cancelled + point.lost + point.expired
 
 
 def span_named(name: str) -> Span:

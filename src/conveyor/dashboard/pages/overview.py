@@ -36,7 +36,7 @@ class Overview(NamedTuple):
     failed: int
     """Jobs that failed or were lost in the last hour."""
     minute: int
-    """Jobs that ended in the last minute; in the last whole one of the history until one was looked at."""
+    """Jobs that ended in the last minute; by the history until a whole one was looked at."""
 
     def essence(self) -> object:
         """Give what the pulse does not keep current."""
@@ -74,7 +74,7 @@ def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
         concerns=concerns(snapshot, Told(memory, heard, hour.points)),
         figures=history,
         failed=hour.bad,
-        minute=hour.last_step if pulse.per_minute is None else pulse.per_minute,
+        minute=hour.last_minute(snapshot.at) if pulse.per_minute is None else pulse.per_minute,
     )
 
 
