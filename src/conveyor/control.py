@@ -44,6 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
     """acknowledged, done; unknown: there is no such worker; gone: it left before it could follow.
 
     expired: the order came too late, or the worker runs another job than the one that was meant; nothing was done.
+    repeated: the cancellation of the job was ordered again, and that order is answered.
     """
     detail: str = ""
     """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why nothing came of it."""
@@ -132,7 +133,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 #: States of answers to what was not done.
 CAME_TO_NOTHING = frozenset({"unknown", "gone", "expired"})
 #: What people read for states of answers that are no words for them.
-WORDS = {"unknown": "unknown to its consumer", "expired": "too late"}
+WORDS = {"unknown": "unknown to its consumer", "expired": "too late", "repeated": "asked for again since"}
 
 encode = msgspec.msgpack.Encoder().encode
 decode_control = msgspec.msgpack.Decoder(Control).decode

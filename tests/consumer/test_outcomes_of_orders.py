@@ -80,6 +80,22 @@ def test_a_job_that_was_told_to_end_is_done_when_it_has(
     assert act.answers == {f"{running.name}/1": "done"}
 
 
+def test_of_two_cancellations_of_a_job_the_later_is_followed_and_the_earlier_is_told_so(
+    queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=1, grace=60.0)
+    job = queue.submit(jobs.ignore_for_ever, str(path))
+    eventually(lambda: lines(path))
+    for _ in range(2):
+        actions.cancel_job(queue.name, job.id, "wrong")
+    comes_to(queue, "running: acknowledged", eventually)
+    eventually(
+        lambda: audit.acts().ask(queue.client)[1].came_to == "running: asked for again since",
+    )
+    running.answers(running.command("kill", 1), 2)
+    comes_to(queue, "running: done", eventually)
+
+
 def test_why_nothing_came_of_it_is_kept(
     queue: Queue, consume: Callable[..., Any], actions: Actions, eventually: Callable[..., Any]
 ) -> None:

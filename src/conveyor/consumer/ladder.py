@@ -35,7 +35,7 @@ class Ladder:
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
-        self._cancels: list[control.Control] = []  # who waits for the end of a run
+        self._cancels: dict[str, control.Control] = {}  # by job: who waits for the end of a run
 
     def obey(self, data: bytes) -> None:
         """Do what a control command says; what cannot be read is no command."""
@@ -51,7 +51,10 @@ class Ladder:
             if not self.cancel(order.job):
                 self.early[order.job] = clock.monotonic() + EARLY
             if order.id != order.job and order.workers:
-                self._cancels.append(order)
+                before = self._cancels.pop(order.job, None)
+                if before is not None:
+                    self._answer_cancel(before, "repeated")
+                self._cancels[order.job] = order
                 self._answer_cancel(order, "acknowledged", order.job)
         elif order.verb in {"stop", "kill"}:
             self._end_workers(order)
@@ -94,10 +97,10 @@ class Ladder:
 
     def _look_at_cancels(self) -> None:
         """Answer for runs that were to end, and have."""
-        for order in list(self._cancels):
+        for order in list(self._cancels.values()):
             workers = self.supervisor.workers.values()
             if order.job not in self.early and all(one.run_of(order.job) is None for one in workers):
-                self._cancels.remove(order)
+                del self._cancels[order.job]
                 self._answer_cancel(order, "done")
 
     def _answer_cancel(self, order: control.Control, state: str, detail: str = "") -> None:

@@ -91,9 +91,8 @@ class Viewer:
 
 
 async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) -> AsyncGenerator[bytes]:
-    """Give the bytes of one stream, until it has lasted long enough or the viewer goes away."""
+    """Give the bytes of one stream to a viewer who watches, until it has lasted long enough or the viewer goes away."""
     deadline = clock.Deadline(longest)
-    sampler.watch(viewer)
     _open.add(viewer)
     try:
         yield f"retry: {random.randint(1500, 3000)}\n\n".encode()  # noqa: S311 - only spreads those who come back

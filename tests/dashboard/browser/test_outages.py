@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
 from conveyor import Queue
 
+from .window import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from playwright.sync_api import Page, Route
 
     from .kit import Dashboard
     from .window import Window
@@ -124,6 +129,52 @@ def test_a_page_without_its_stream_polls(window: Callable[..., Window], queue: Q
     expect(number).to_have_text("2")
     queue.pause()
     expect(page.locator(f"tr[data-queue={queue.name}] .state")).to_have_text(re.compile("paused"))
+
+
+COUNTS_POLLS = """
+window.polls = new Set();
+const set = window.setTimeout, clear = window.clearTimeout;
+window.setTimeout = (run, wait, ...rest) => {
+  const timer = set(() => { window.polls.delete(timer); run(...rest); }, wait);
+  if (wait === 5000) window.polls.add(timer);
+  return timer;
+};
+window.clearTimeout = (timer) => { window.polls.delete(timer); clear(timer); };
+"""
+
+
+def test_a_page_that_polls_does_so_once_after_it_was_paused(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    view, held = window(), []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    view.forgiven.append(NETWORK)
+    view.page.add_init_script(COUNTS_POLLS)
+    view.context.route("**/api/v1/events*", lambda route: route.fulfill(status=503, body="no"))
+    view.context.route("**/api/v1/snapshot*", hold)
+    page = view.go("/queues", live=False)
+    polls(page, held, 1)
+    for _ in range(2):
+        page.locator("#pause").click()
+    polls(page, held, 2)
+    for route in held:
+        with page.expect_response("**/api/v1/snapshot*"):
+            route.continue_()
+    view.is_live()
+    view.comes_true("window.polls.size > 0")
+    page.wait_for_timeout(200)  # in which the other answer would begin another loop
+    assert page.evaluate("window.polls.size") == 1
+
+
+def polls(page: Page, held: list[Route], number: int) -> None:
+    """Wait until the page has asked so often."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while len(held) < number:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
 
 
 def test_a_page_that_is_gone_says_so(window: Callable[..., Window], queue: Queue, one_server: Any) -> None:

@@ -89,6 +89,7 @@ def test_telling_a_viewer_whose_loop_is_closed_harms_nobody() -> None:
 
 
 async def read(sampler: Sampler, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
+    sampler.watch(viewer)
     return [piece async for piece in events(sampler, viewer, longest=longest)]
 
 

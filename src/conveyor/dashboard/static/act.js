@@ -11,7 +11,7 @@ const OFTEN = 2_000; // ms between two looks at a job that is to end, at most
 const CANCEL = "/cancel";
 const NO_ANSWER = 10_000; // ms without a first answer
 const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
-const WORDS = { expired: "too late" };
+const WORDS = { expired: "too late", repeated: "asked for again since" };
 const LONGEST = 600_000; // ms that an order is followed
 
 export async function call(path, method = "POST", body = undefined) {

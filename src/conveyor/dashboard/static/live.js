@@ -24,6 +24,7 @@ let source = null;
 let openedAt = 0;
 let watched = "";
 let polling;
+let polls = 0; // number of the latest question; an answer to one before says nothing and asks nothing more
 let outAt = 0; // when it turned out that nobody is logged in any more; 0: it did not
 let heardAt = Date.now();
 let every = 1; // seconds between two pulses
@@ -108,6 +109,7 @@ function open() {
 
 function close() {
   clearTimeout(polling);
+  polls += 1;
   source?.close();
   source = null;
 }
@@ -115,15 +117,18 @@ function close() {
 async function poll(until) {
   clearTimeout(polling);
   if (!leader.leads()) return;
+  const mine = ++polls;
   try {
     const reply = await fetch(`${root}/api/v1/snapshot?${query()}`, { cache: "no-store", redirect: "manual" });
-    if (isRefused(reply)) { tell("out"); return; }
-    const body = await reply.json();
+    const body = isRefused(reply) ? null : await reply.json();
+    if (mine !== polls) return;
+    if (!body) { tell("out"); return; }
     if (reply.ok) {
       pass("pulse", { ...body.pulse, every: POLL_EVERY / 1000 });
       for (const one of body.changed) pass("changed", one);
     } else pass("trouble", body);
   } catch {
+    if (mine !== polls) return;
     pass("channel", { state: "reconnecting", words: "reconnecting" });
   }
   if (!leader.leads() || paused()) return;
