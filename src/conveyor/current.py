@@ -35,7 +35,10 @@ class CurrentJob:
         """Say how far the work is: `done` of `total` units. Cheap enough to call thousands of times a second."""
 
     def log(self, text: str) -> None:
-        """Keep a line of text with the job, for people who look at it."""
+        """Keep a line of text with the job, for people who look at it.
+
+        A round trip, and a second or so at most: where the server is away, 500 lines are kept and sent later.
+        """
 
     def check(self) -> None:
         """Raise JobCancelled if somebody asked for this job to stop; for loops that have no other pause."""

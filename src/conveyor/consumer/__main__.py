@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor.consumer import loading_tasks
-from conveyor.consumer.crew import CrewWorker, consumer_name
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.names import consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.errors import ConveyorError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from conveyor import clock, events, ids
 from conveyor.consumer import forks, stack
 from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
+from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
 from conveyor.consumer.running_job import RunningJob
@@ -60,6 +60,7 @@ class CrewWorker:
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
         self.lookout = Lookout(client, self.settler, slate.set_arguments)
+        self.lines = LogLines(client)
         self.pace = Pace()
         self.batch_number = 0
         self.jobs_done = 0
@@ -93,6 +94,7 @@ class CrewWorker:
         if settling:
             self.settler.settled(settling, self._run(settling, patience=LEASE))
         self.slate.hold_nothing()
+        self.lines.flush()
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_WORDS)
 
@@ -141,6 +143,7 @@ class CrewWorker:
             owed = not all(map(is_tally, settling))
             *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, answers)
+            self.lines.flush()
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
@@ -286,14 +289,3 @@ class CrewWorker:
         if what != slates.NO_WISH:
             self.executor.returning = what == slates.WISH_RETURN
             self.executor.interrupt()
-
-
-def owner_name(consumer: str, number: int) -> str:
-    """Give the name of a consumer's worker."""
-    return f"{consumer}/{number}"
-
-
-def consumer_name() -> str:
-    """Give a new consumer its name: where it runs, and four letters that tell it from the others there."""
-    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
-    return f"{host}-{ids.unique(4)}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from conveyor.consumer import slate as slates
 from conveyor.current import CurrentJob
-from conveyor.errors import StoreError
-from conveyor.store import plain
-from conveyor.store.waiting import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from conveyor.consumer.crew import CrewWorker
@@ -38,5 +34,4 @@ class RunningJob(CurrentJob):
 
     def log(self, text: str) -> None:
         """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
-        with contextlib.suppress(StoreError):
-            self._worker.client.run_all(plain.log(self._queue, self.id, text), patience=LONGEST_BLOCK)
+        self._worker.lines.add(self._queue, self.id, text)

@@ -18,8 +18,8 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer import vitals
 from conveyor.consumer.beat import Beat
 from conveyor.consumer.control_line import ControlLine
-from conveyor.consumer.crew import owner_name
 from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
 from conveyor.consumer.settings import HEARTBEAT, TICK

@@ -1,0 +1,65 @@
+"""Lines that jobs log, on their way to the server: kept while it is away, counted where there are too many."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from conveyor import clock
+from conveyor.errors import StoreError, StoreUnavailable
+from conveyor.store import plain
+
+if TYPE_CHECKING:
+    from conveyor.store import Client
+
+#: Lines that are kept while the server is away.
+MOST_WAITING = 500
+#: Seconds that a task stands still for its lines at most: for a new connection, and for an answer.
+PATIENCE, WITHIN = 0.25, 1.0
+#: Seconds after a try in vain in which lines are only kept.
+PAUSE = 5.0
+
+
+class LogLines:
+    """The lines of one worker, in their order. Any thread of a task may add some."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._waiting: list[tuple[str, str, str]] = []  # queue, job, text
+        self._lost: Counter[tuple[str, str]] = Counter()
+        self._again_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def add(self, queue: str, job_id: str, text: str) -> None:
+        """Send a line, or keep it where the server is away; never raises for the server's sake."""
+        with self._lock:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append((queue, job_id, text[: plain.LONGEST_LINE + 1]))
+            else:
+                self._lost[queue, job_id] += 1
+            if clock.monotonic() >= self._again_at:
+                self._send()
+
+    def flush(self) -> None:
+        """Send what was kept; for a moment at which the server has just answered."""
+        if self._waiting or self._lost:
+            with self._lock:
+                self._send()
+
+    def _send(self) -> None:
+        told = [command for line in self._waiting for command in plain.log(*line)]
+        for (queue, job_id), count in self._lost.items():
+            words = "1 line was" if count == 1 else f"{count} lines were"
+            told += plain.log(queue, job_id, f"{words} lost: the server took none")
+        try:
+            self.client.run_all(told, patience=PATIENCE, within=WITHIN)
+        except StoreError as error:
+            self._again_at = clock.monotonic() + PAUSE
+            if isinstance(error, StoreUnavailable):
+                return
+            self._lost.update((queue, job_id) for queue, job_id, _ in self._waiting)  # it refuses them
+        else:
+            self._lost.clear()
+            self._again_at = float("-inf")
+        self._waiting.clear()

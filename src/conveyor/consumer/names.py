@@ -1,0 +1,18 @@
+"""What consumers and their workers are called."""
+
+from __future__ import annotations
+
+import socket
+
+from conveyor import ids
+
+
+def owner_name(consumer: str, number: int) -> str:
+    """Give the name of a consumer's worker."""
+    return f"{consumer}/{number}"
+
+
+def consumer_name() -> str:
+    """Give a new consumer its name: where it runs, and four letters that tell it from the others there."""
+    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
+    return f"{host}-{ids.unique(4)}"

@@ -1,0 +1,104 @@
+"""Lines that a job logs while the server is away: kept, sent when it is back, and counted where there are too many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+
+from conveyor.consumer import log_lines
+from conveyor.consumer.log_lines import LogLines
+from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+from conveyor.inspector import Inspector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from conveyor import Queue
+
+
+class FlakyClient:
+    """A server that raises `trouble` as long as there is some, and takes lines otherwise."""
+
+    def __init__(self) -> None:
+        self.trouble: StoreError | None = None
+        self.taken: list[str] = []
+        self.tries = 0
+
+    def run_all(self, commands: Sequence[Any], *, patience: float, within: float) -> None:
+        self.tries += 1
+        assert patience <= within <= 1.0, "a task stands still for so long"
+        if self.trouble is not None:
+            raise self.trouble
+        self.taken += [one.words[-1].decode() for one in commands if one.words[0] == "XADD"]
+
+
+@pytest.fixture
+def client() -> FlakyClient:
+    return FlakyClient()
+
+
+def test_lines_are_kept_while_the_server_is_away_and_sent_in_order_when_it_is_back(
+    client: FlakyClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
+    lines = LogLines(client)  # type: ignore[arg-type]
+    lines.add("work", "a", "1")
+    client.trouble = StoreUnavailable("away")
+    for text in "234":
+        lines.add("work", "a", text)
+    assert client.tries == 2, "who was in vain does not try again at once"
+    client.trouble = None
+    lines.add("work", "a", "5")
+    assert client.taken == ["1"]
+    now += log_lines.PAUSE
+    lines.add("work", "a", "6")
+    assert client.taken == list("123456")
+    lines.flush()
+    assert client.tries == 3, "there was nothing more to send"
+
+
+@pytest.mark.parametrize(("more", "words"), [(1, "1 line was"), (4, "4 lines were")])
+def test_more_lines_than_are_kept_are_counted(client: FlakyClient, more: int, words: str) -> None:
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = StoreUnavailable("away")
+    for number in range(log_lines.MOST_WAITING + more):
+        lines.add("work", "a", str(number))
+    client.trouble = None
+    lines.flush()
+    assert client.taken[-2:] == [str(log_lines.MOST_WAITING - 1), f"{words} lost: the server took none"]
+    assert len(client.taken) == log_lines.MOST_WAITING + 1
+
+
+def test_lines_that_are_refused_are_counted_by_job(client: FlakyClient) -> None:
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = StoreRefused("full")
+    lines.add("work", "a", "gone")
+    client.trouble = None
+    lines.add("work", "b", "comes")
+    lines.flush()
+    assert client.taken == ["comes", "1 line was lost: the server took none"]
+
+
+def test_what_a_job_logs_while_the_server_hangs_is_with_the_job_afterwards(
+    queue: Queue,
+    consume: Callable[..., Any],
+    one_server: Any,
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    consume()
+    job = queue.submit(jobs.log_when_told, str(path))
+    eventually(path.exists)
+    one_server.raw.client_pause(3000)
+    path.with_suffix(".go").touch()
+    assert job.result(30) == 3
+
+    def told() -> list[str]:
+        found = Inspector(queue.client).job(job.id, queue.name)
+        return list(dict.fromkeys(found.lines)) if found else []
+
+    eventually(lambda: told() == ["line 0", "line 1", "line 2"])
