@@ -10,8 +10,6 @@ from conveyor.dashboard.belt import Belt, belt_of
 from conveyor.inspector.snapshot import Rate, ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conveyor.inspector.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
@@ -72,12 +70,6 @@ class Pulse(msgspec.Struct, frozen=True):
         changed = {name: one for name, one in self.queues.items() if told.get(name) != one}
         dropped = tuple(sorted(told.keys() - self.queues.keys()))
         return msgspec.structs.replace(self, queues=changed, whole=False, dropped=dropped)
-
-    def only(self, may_see: Callable[[str], bool]) -> Pulse:
-        """Give the same for somebody who may not see every queue; the sums are still those of all."""
-        return msgspec.structs.replace(
-            self, queues={name: one for name, one in self.queues.items() if may_see(name)}
-        )
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conveyor import clock
 from conveyor.dashboard.attempt import tried
 from conveyor.dashboard.flight import Flight
+from conveyor.dashboard.narrowing import Narrowing
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.searches import Busy, Searches
@@ -20,6 +21,7 @@ from conveyor.dashboard.sights import SLOW_EVERY, Sight, Sights
 from conveyor.dashboard.timings import Timings
 from conveyor.dashboard.trips import Trips
 from conveyor.dashboard.turns import MOST_COSTLY, Turns
+from conveyor.dashboard.watcher import watched_by
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.inspector import pace
 from conveyor.inspector import snapshot as snapshots
@@ -28,8 +30,8 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from conveyor.dashboard.page import Book, Page, Wanted
-    from conveyor.dashboard.watcher import Watcher
+    from conveyor.dashboard.page import Book, Limits, Page, Wanted
+    from conveyor.dashboard.watcher import Watched, Watcher
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store import Client
 
@@ -57,8 +59,9 @@ class Sampler:
         self.timings, self.looks = Timings(), Timings()
         """Round trips to the server by what they were for, and all looks for watchers under an empty name."""
         self._sampled_at = float("-inf")
-        self._watchers: set[Watcher] = set()
+        self._watchers: dict[Watcher, Watched] = {}
         self._sights = Sights()
+        self._narrowing = Narrowing()
         self._turns = Turns(self._sights)
         self._trips = Trips(self._sights)
         self._refreshing = Flight(self._refreshed)
@@ -103,13 +106,17 @@ class Sampler:
     def seen(self, page: Page, wanted: Wanted) -> Sight | None:
         """Give a page as it was last seen, where that is as good as a look now; asks nobody."""
         good_for = pace.STEPS[0]
-        if wanted.address in self._watched:
+        if wanted.key in self._watched:
             good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
-        return self._sights.last(wanted.address, good_for)
+        return self._sights.last(wanted.key, good_for)
 
     def _look_now(self, page: Page, wanted: Wanted) -> Sight:
-        answers = self.ask(self._sights.question(page, wanted, self.snapshot))
-        return self._sights.see(page, wanted, self.snapshot, answers)
+        answers = self.ask(self._sights.question(page, wanted, self.shown_to(wanted.limits)))
+        return self._see(page, wanted, answers)
+
+    def shown_to(self, limits: Limits | None) -> Snapshot:
+        """Give the last snapshot as somebody with these limits may see it; asks nobody."""
+        return self._narrowing.of(self.snapshot, limits)
 
     def fresh(self) -> Snapshot:
         """Give a snapshot that is at most one step old; takes one where the server did not answer the last time.
@@ -131,7 +138,7 @@ class Sampler:
         return self.snapshot if self._is_fresh() else self.sample()  # the flight before may just have landed
 
     def versions(self, pages: Mapping[str, tuple[Page, Wanted]]) -> dict[str, str]:
-        """Name the states that pages are in, by address; those that were not seen just now are asked in one round trip.
+        """Name the states that pages are in, by key; those that were not seen just now are asked in one round trip.
 
         What cannot be made, or must wait for a turn, is left out. Raises StoreError without an answer.
         """
@@ -151,7 +158,7 @@ class Sampler:
     def _asked(self, pages: Mapping[str, tuple[Page, Wanted]]) -> dict[str, str]:
         refused, nothing = self._trips.refused(), Query((), lambda _: None)
         pages = {address: one for address, one in pages.items() if address not in refused}
-        _, *answers = self._trips.make(self.ask, nothing, pages, self.snapshot)
+        _, *answers = self._trips.make(self.ask, nothing, pages, self.shown_to)
         return self._told(pages, answers)[0]
 
     def sample(self) -> Snapshot:
@@ -172,7 +179,7 @@ class Sampler:
     def watch(self, watcher: Watcher) -> None:
         """Tell a watcher from now on what changes."""
         with self._lock:
-            self._watchers.add(watcher)
+            self._watchers[watcher] = watched_by(watcher, self.book)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="conveyor-sampler", daemon=True)
                 self._thread.start()
@@ -181,7 +188,7 @@ class Sampler:
     def unwatch(self, watcher: Watcher) -> None:
         """Tell a watcher nothing more."""
         with self._lock:
-            self._watchers.discard(watcher)
+            self._watchers.pop(watcher, None)
         self._wake.set()
 
     def _run(self) -> None:
@@ -204,12 +211,12 @@ class Sampler:
 
     def _sample_for_all(self) -> None:
         with self._lock:
-            watchers = list(self._watchers)
+            watchers = dict(self._watchers)
         began = clock.monotonic()
         try:
             if self.snapshot is snapshots.NOTHING:
                 self.sample()  # else nothing at all would be told for a moment
-            before, pages = self.snapshot, self._pages(watchers)
+            before, pages = self.snapshot, self._pages(watchers.values())
             sample, *answers = self._answers(before, pages)
             self._take(sample, before)
             if not snapshots.is_complete(sample, before):
@@ -218,20 +225,20 @@ class Sampler:
             self._fail(error, watchers)
             return
         self._note(clock.monotonic() - began)
-        versions, pulse = self._versions(pages, answers), pulse_of(self.snapshot, self.pace.interval)
-        for watcher in watchers:
-            watcher.tell("pulse", pulse)
-            for address in watcher.addresses:
-                if address in versions:
-                    watcher.tell(f"changed {address}", {"address": address, "version": versions[address]})
+        versions, pulses = self._versions(pages, answers), {}
+        for watcher, watched in watchers.items():
+            whom = watched.limits and watched.limits.key
+            if whom not in pulses:
+                pulses[whom] = pulse_of(self.shown_to(watched.limits), self.pace.interval)
+            watcher.tell("pulse", pulses[whom])
+            for address, (_, wanted) in watched.pages.items():
+                if wanted.key in versions:
+                    news = {"address": address, "version": versions[wanted.key]}
+                    watcher.tell(f"changed {address}", news)
 
-    def _pages(self, watchers: Iterable[Watcher]) -> dict[str, tuple[Page, Wanted]]:
-        """Give the watched pages that are due."""
-        found = {}
-        for address in {address for watcher in watchers for address in watcher.addresses}:
-            one = self.book.find(address)
-            if one is not None:
-                found[address] = one
+    def _pages(self, watched: Iterable[Watched]) -> dict[str, tuple[Page, Wanted]]:
+        """Give the watched pages that are due, by their keys."""
+        found = {one[1].key: one for some in watched for one in some.pages.values()}
         self._watched = frozenset(found)
         refused = self._trips.refused()
         return self._turns.choose({address: one for address, one in found.items() if address not in refused})
@@ -242,7 +249,7 @@ class Sampler:
         def ask(query: Query[Any]) -> Any:
             return self.ask(query, "sample")
 
-        return self._trips.make(ask, snapshots.question(before), pages, self.snapshot)
+        return self._trips.make(ask, snapshots.question(before), pages, self.shown_to)
 
     def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
         """Name the state of each page, and say once in the log which cannot be made."""
@@ -258,19 +265,19 @@ class Sampler:
     ) -> tuple[dict[str, str], dict[str, Exception]]:
         """Remember pages as they are now; gives what state each is in, and the errors of those that cannot be made."""
         versions, faults = {}, {}
-        for (address, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
+        for (key, (page, wanted)), answer in zip(pages.items(), answers, strict=True):
             sight = answer if isinstance(answer, Exception) else tried(self._see, page, wanted, answer)
             if isinstance(sight, Sight):
-                versions[address] = sight.version
+                versions[key] = sight.version
             elif isinstance(sight, ConveyorError):  # such as a job that has gone; whoever asks for it is told
-                versions[address] = "gone"
-                self._sights.lose(address)
+                versions[key] = "gone"
+                self._sights.lose(key)
             else:
-                faults[address] = sight
+                faults[key] = sight
         return versions, faults
 
     def _see(self, page: Page, wanted: Wanted, answer: Any) -> Sight:
-        return self._sights.see(page, wanted, self.snapshot, answer)
+        return self._sights.see(page, wanted, self.shown_to(wanted.limits), answer)
 
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)

@@ -36,54 +36,54 @@ class _Kept(NamedTuple):
 
 
 class Sights:
-    """One per sampler; for any thread."""
+    """One per sampler; for any thread. Pages are known by `Wanted.key`."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Kept] = {}
         self._slow: dict[str, _Kept] = {}
         self._lock = threading.Lock()
 
-    def age(self, address: str) -> float:
+    def age(self, key: str) -> float:
         """Give the seconds since a page was last seen; infinite where it was not."""
-        seen = self._seen.get(address)
+        seen = self._seen.get(key)
         return float("inf") if seen is None else clock.monotonic() - seen.at
 
-    def last(self, address: str, good_for: float) -> Sight | None:
+    def last(self, key: str, good_for: float) -> Sight | None:
         """Give a page as it was last seen, unless that is so many seconds ago, or what it is about has gone."""
-        seen = self._seen.get(address)
+        seen = self._seen.get(key)
         return None if seen is None or clock.monotonic() - seen.at >= good_for else seen.what
 
     def see(self, page: Page, wanted: Wanted, snapshot: Snapshot, answers: Any) -> Sight:
         """Make a page of the answers to its question, and remember it; raises what its view does."""
         view = page.view(wanted, snapshot, answers)
         sight = Sight(snapshot, view, version_of(view))
-        self._keep(self._seen, wanted.address, sight)
+        self._keep(self._seen, wanted.key, sight)
         return sight
 
-    def lose(self, address: str) -> None:
+    def lose(self, key: str) -> None:
         """Note that what a page is about has gone."""
-        self._keep(self._seen, address, None)
+        self._keep(self._seen, key, None)
 
     def question(self, page: Page, wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
         """Give a page's question; its slow one is asked with it where there is no answer that is good still."""
         quick = page.question(wanted, snapshot)
         if page.slow is None:
             return quick
-        kept = self._slow.get(wanted.address)
+        kept = self._slow.get(wanted.key)
         if kept is not None and clock.monotonic() - kept.at < SLOW_EVERY:
             return Query(quick.commands, lambda answers: (quick.read(answers), kept.what))
         pair = together([quick, page.slow(wanted, snapshot)])
 
         def read(answers: Sequence[Any]) -> tuple[Any, Any]:
             first, second = pair.read(answers)
-            self._keep(self._slow, wanted.address, second)
+            self._keep(self._slow, wanted.key, second)
             return first, second
 
         return Query(pair.commands, read)
 
-    def _keep(self, place: dict[str, _Kept], address: str, what: Any) -> None:
+    def _keep(self, place: dict[str, _Kept], key: str, what: Any) -> None:
         with self._lock:
-            place.pop(address, None)  # so that the oldest is the first
+            place.pop(key, None)  # so that the oldest is the first
             if len(place) >= MOST_REMEMBERED:
                 del place[next(iter(place))]
-            place[address] = _Kept(clock.monotonic(), what)
+            place[key] = _Kept(clock.monotonic(), what)

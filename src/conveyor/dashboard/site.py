@@ -52,8 +52,7 @@ class Site:
         if missing is not None:
             return self.problem(request, 403, "You may not see this page", f"it needs the right to {missing}")
         try:
-            if page.limited is not None and access.is_limited:
-                wanted = page.limited(wanted, self.sampler.fresh(), access.may)
+            wanted = page.wanted_by(access, wanted)
             sight = self.sampler.look(page, wanted)
         except ConveyorError as error:
             return self._fault(request, error)
@@ -82,7 +81,7 @@ class Site:
         if part and request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         name = "part.html" if part else "layout.html"
-        key = (name, wanted.address, version_of(access), request.scope.get("root_path", ""))
+        key = (name, wanted.key, version_of(access), request.scope.get("root_path", ""))
         made = self._made.get(key)
         if made is None or made[0] is not sight:
             template = f"{page.name}.html"

@@ -46,7 +46,7 @@ class Viewer:
 
     def __init__(self, addresses: Iterable[str], access: Access) -> None:
         self.addresses = frozenset(list(addresses)[:MOST_ADDRESSES])
-        self._access = access
+        self.access = access
         self._loop = asyncio.get_running_loop()
         self._news: dict[str, object] = {}
         self._said: dict[str, object] = {}
@@ -58,8 +58,6 @@ class Viewer:
             self._loop.call_soon_threadsafe(self._put, topic, data)
 
     def _put(self, topic: str, data: object) -> None:
-        if isinstance(data, Pulse) and self._access.is_limited:
-            data = data.only(functools.partial(self._access.may, "look"))
         self._news.pop(
             topic, None
         )  # the latest goes last, so that of trouble and a pulse the newer one counts

@@ -36,11 +36,7 @@ class Turns:
         order = sorted(watched, key=ages.__getitem__, reverse=True)
         light = [address for address in order if not self._is_costly(watched[address])]
         costly = [address for address in order if self._is_costly(watched[address])]
-        rested = [
-            address
-            for address in costly
-            if min(ages[address], self._sights.age(watched[address][1].address)) > SLOW_EVERY
-        ]
+        rested = [address for address in costly if min(ages[address], self._sights.age(address)) > SLOW_EVERY]
         chosen = [] if self.has_costly else rested[:MOST_COSTLY]
         self.has_costly = bool(chosen)
         chosen += light[: MOST_PAGES - len(chosen)]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from conveyor.dashboard.page import limits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from conveyor.dashboard.access.rights import Access
+    from conveyor.dashboard.page import Book, Limits, Page, Wanted
 
 
 class Watcher(Protocol):
@@ -15,5 +20,39 @@ class Watcher(Protocol):
     def addresses(self) -> Iterable[str]:
         """The pages that this one has open."""
 
+    @property
+    def access(self) -> Access | None:
+        """What this one may do; None: see everything."""
+
     def tell(self, topic: str, data: object) -> None:
         """Take news in; from any thread. Newer ones on a topic replace what was not sent yet."""
+
+
+class Watched(NamedTuple):
+    """What a watcher is told of."""
+
+    limits: Limits | None
+    pages: Mapping[str, tuple[Page, Wanted]]
+    """By the addresses that the watcher has."""
+
+
+def watched_by(watcher: Watcher, book: Book) -> Watched:
+    """Give what a watcher is to be told of."""
+    access = watcher.access
+    limits = None if access is None else limits_of(access)
+    return Watched(limits, pages_at(watcher.addresses, access, book))
+
+
+def pages_at(addresses: Iterable[str], access: Access | None, book: Book) -> dict[str, tuple[Page, Wanted]]:
+    """Give the pages at some addresses, as far as there are such pages and they may be seen."""
+    pages = {}
+    for address in addresses:
+        found = book.find(address)
+        if found is None:
+            continue
+        page, wanted = found
+        if access is None:
+            pages[address] = page, wanted
+        elif page.missing(wanted, access) is None:
+            pages[address] = page, page.wanted_by(access, wanted)
+    return pages

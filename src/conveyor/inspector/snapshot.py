@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from conveyor.inspector import operations, queues, silence, workers
 from conveyor.inspector.busiest import NOBODY, Busiest, busiest_of
@@ -13,7 +15,7 @@ from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from conveyor.control import ConsumerReport, WorkerReport
 
@@ -81,6 +83,29 @@ class Snapshot:
         """When the job was put that has waited longest, seconds since 1970; None where none waits that is due."""
         return min((head.put_at for head in self.heads.values() if head.put_at is not None), default=None)
 
+    def only(self, shows: Callable[[str], bool], before: Busiest = NOBODY) -> Snapshot:
+        """Give what is left of it where only some queues are shown: their counts, and who takes from them.
+
+        Of a worker at a job of another queue it is said that it is busy, not at what. `before` has the busiest ones of
+        the sample before, of those that are shown.
+        """
+        counts = {name: count for name, count in self.queues.items() if shows(name)}
+        rates = {name: rate for name, rate in self.rates.items() if name in counts}
+        at_hand = {name: _at_hand(count, rates.get(name, Rate())) for name, count in counts.items()}
+        return replace(
+            self,
+            queues=counts,
+            consumers=[
+                _only_of(one, shows) for one in self.consumers if any(shows(name) for name in one.queues)
+            ],
+            rates=rates,
+            names=[name for name in self.names if shows(name)],
+            heads={name: head for name, head in self.heads.items() if name in counts},
+            busiest=busiest_of(at_hand, before),
+            past=(),
+            lately=UNSEEN,
+        )
+
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
         return [
@@ -92,6 +117,22 @@ class Snapshot:
         return [worker for consumer in self.consumers for worker in consumer.workers]
 
 
+def _only_of(report: ConsumerReport, shows: Callable[[str], bool]) -> ConsumerReport:
+    """Give a report without the names of queues that are not shown, and without what is told of their jobs."""
+    workers = [
+        one if not one.queue or shows(one.queue) else msgspec.structs.replace(one, **_UNSAID)
+        for one in report.workers
+    ]
+    queues = [name for name in report.queues if shows(name)]
+    return msgspec.structs.replace(report, queues=queues, workers=workers)
+
+
+_UNSAID: dict[str, Any] = {
+    **dict.fromkeys(("job", "task", "queue", "message"), ""),
+    **dict.fromkeys(("busy_for", "done", "total", "kill_in"), 0.0),
+    "attempt": 0,
+    "cancelling": False,
+}
 NOTHING = Snapshot(0.0)
 EMPTY = Count(*[0] * len(Count._fields))
 

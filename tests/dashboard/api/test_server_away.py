@@ -80,6 +80,7 @@ class Listener:
     """Somebody who is told."""
 
     addresses = ("/",)
+    access = None
 
     def __init__(self) -> None:
         self.topics: list[str] = []

@@ -36,6 +36,8 @@ class CountingClient(Client):
 class Listener:
     """A watcher that keeps all it is told."""
 
+    access = None
+
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
         self.told: list[tuple[str, Any]] = []

@@ -125,7 +125,6 @@ def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> Non
     assert (pulse.waiting, pulse.dead) == (sum(range(120)), 120)
     assert (pulse.rate_in, pulse.rate_out) == (60, 30)
     assert list(pulse.queues) == [f"q{number:03}" for number in range(119, 19, -1)]
-    assert list(pulse.only(lambda name: name == "q119").queues) == ["q119"]
 
 
 def test_a_worker_is_busy_with_the_queue_whose_job_it_has() -> None:

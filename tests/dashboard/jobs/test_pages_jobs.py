@@ -256,7 +256,7 @@ class Ear:
     """Somebody who watches pages."""
 
     def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
+        self.addresses, self.access = addresses, None
         self.heard: dict[str, Any] = {}
 
     def tell(self, topic: str, data: object) -> None:

@@ -12,6 +12,7 @@ from conveyor.actions import Actions, Actor
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.guard import access_of, allowed
+from conveyor.dashboard.page import limits_of
 from conveyor.errors import BadCall
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.asgi import Scope
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.desk import ApiDesk
+    from conveyor.inspector.snapshot import Snapshot
 
 #: Characters of an Idempotency-Key.
 LONGEST_KEY = 200
@@ -60,6 +62,11 @@ class Asked:
         """Tell whether whoever asks has a right."""
         access = access_of(self.scope)
         return access is not None and access.may(right, queue or None)
+
+    def snapshot(self) -> Snapshot:
+        """Give the counts and reports that whoever asks may look at, one step old at most."""
+        self.desk.snapshot()
+        return self.desk.sampler.shown_to(limits_of(self.allowed("look")))
 
     def actions(self, access: Access) -> Actions:
         """Give what whoever asks can do, in their name."""

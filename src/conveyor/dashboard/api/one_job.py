@@ -111,7 +111,9 @@ def _seen_lines(asked: Asked, queue: str, job: str) -> list[LogLine] | None:
     """
     after = records.place_of(asked.query.after)
     found = asked.desk.sampler.book.find(job_path(queue, job))
-    sight = found and asked.desk.sampler.seen(*found)
+    sight = found and asked.desk.sampler.seen(
+        found[0], found[0].wanted_by(asked.allowed("look", queue), found[1])
+    )
     if not sight:
         return None
     known = sight.view.job.lines

@@ -27,11 +27,7 @@ _RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect",
 
 def _list(asked: Asked) -> answers.Workers:
     last, count = after(asked.query.cursor), asked.query.count
-    reports = [
-        one
-        for one in asked.desk.snapshot().consumers
-        if asked.queue in {"", *one.queues} and any(asked.may("look", queue) for queue in one.queues)
-    ]
+    reports = [one for one in asked.snapshot().consumers if asked.queue in {"", *one.queues}]
     places = [place for place in questions.places(reports) if place.key > last]
     crews: dict[str, ConsumerReport] = {}
     for place in places[:count]:
@@ -39,17 +35,12 @@ def _list(asked: Asked) -> answers.Workers:
         workers = [] if place.worker is None else [place.worker]
         crews[crew.name] = msgspec.structs.replace(crew, workers=[*crew.workers, *workers])
     more = cursor_of(places[count - 1].key) if len(places) > count else ""
-    return answers.Workers([_seen(asked, crew) for crew in crews.values()], more)
+    return answers.Workers([_seen(crew) for crew in crews.values()], more)
 
 
-def _seen(asked: Asked, report: ConsumerReport) -> ConsumerReport:
-    """Give a report without secrets, and without the jobs of queues that whoever asks may not look at."""
-    workers = [
-        msgspec.structs.replace(one, message=redacted_text(one.message))
-        if not one.queue or asked.may("look", one.queue)
-        else msgspec.structs.replace(one, job="", task="", queue="", message="")
-        for one in report.workers
-    ]
+def _seen(report: ConsumerReport) -> ConsumerReport:
+    """Give a report without secrets."""
+    workers = [msgspec.structs.replace(one, message=redacted_text(one.message)) for one in report.workers]
     return msgspec.structs.replace(report, workers=workers)
 
 

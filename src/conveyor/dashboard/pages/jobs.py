@@ -8,7 +8,7 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, story_anywhere
-from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of, limited
+from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of
 from conveyor.errors import ConveyorError
 from conveyor.inspector import history, listing, merging, silence
 from conveyor.inspector.history import Matching
@@ -239,7 +239,6 @@ JOBS = Page(
     *("jobs", "/jobs", "Jobs", _view, _question),
     costly=_searches,
     inspects=lambda wanted: bool(wanted.filters.get("text", "").strip()),
-    limited=limited,
     menu="Jobs",
     key="j",
     section="Jobs",

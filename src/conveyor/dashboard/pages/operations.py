@@ -109,7 +109,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
 def _view(wanted: Wanted, snapshot: Snapshot, found: list[Operation]) -> Operations:
     first, total = _first(wanted, snapshot), len(snapshot.operations)
     return Operations(
-        rows=[_row(one) for one in found],
+        rows=[_row(one) for one in found if wanted.limits is None or wanted.limits.shows(one.queue)],
         first=first,
         total=total,
         previous=address(wanted.path, {"first": str(first - ON_PAGE) if first > ON_PAGE else ""})

@@ -62,8 +62,11 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return together(asked)
 
 
-def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
+def _view(wanted: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
     (memory, heard), (history, sparks, *minutes) = answers
+    if wanted.limits is not None:
+        shown = {report.name for report in snapshot.consumers}
+        heard = [one for one in heard if one.name in shown]
     hour = minutes[0] if minutes else history
     pulse = pulse_of(snapshot, 1.0)
     return Overview(
