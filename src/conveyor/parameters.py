@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import datetime as dt
 import enum
 import inspect
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from conveyor.tasks import Task
 
 _YES_NO = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
+_SEVERAL = (list, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
+_MANY = {int: "whole numbers", float: "numbers", str: "texts"}
 _FIXED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -95,8 +98,36 @@ def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
     try:
         return signature_of(task.order_function).convert_text(parameter.name, text)
     except BadCall:
-        message = f"{task.name}: {parameter.name}={text!r} does not fit, it takes {parameter.type_text}"
+        message = f"{task.name}: {_misfit(parameter, text)}"
         raise BadCall(message, hint=f"`conveyor tasks {task.name}` tells what each parameter means") from None
+
+
+def _misfit(parameter: Parameter, text: str) -> str:
+    """Say what does not fit; of a list the first item that does not. A secret is not repeated."""
+    if parameter.hidden:
+        return f"{parameter.name} does not fit, it takes {parameter.type_text}"
+    item_hint = item_of(parameter.hint)
+    try:
+        items = msgspec.json.decode(text, type=list[Any]) if item_hint is not None else []
+    except msgspec.MsgspecError:
+        items = []
+    for place, item in enumerate(items, 1):
+        try:
+            codec.convert(item, item_hint, strict=False)
+        except msgspec.ValidationError:
+            return f"{parameter.name}, item {place}: {item!s:.80} is not {type_words(item_hint)}"
+    return f"{parameter.name}={text!r:.500} does not fit, it takes {parameter.type_text}"
+
+
+def item_of(hint: Any) -> Any:
+    """Give the type of the items of a list, a set or a tuple of any length; None where it is no such type."""
+    origin, items = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        rest = [one for one in items if one is not type(None)]
+        return item_of(rest[0]) if len(rest) == 1 else None
+    if origin is tuple:
+        return items[0] if len(items) == 2 and items[1] is ... else None  # noqa: PLR2004 - tuple[X, ...]
+    return items[0] if origin in _SEVERAL and items else None
 
 
 def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
@@ -169,6 +200,9 @@ def type_words(hint: Any) -> str:
         return f"one of {', '.join(map(str, typing.get_args(hint)))}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(type_words, typing.get_args(hint)))
+    item = item_of(hint)
+    if item is not None:
+        return f"a list of {_MANY[item]}" if item in _MANY else f"a list, each item {type_words(item)}"
     return describe(hint)
 
 

@@ -69,6 +69,20 @@ def test_every_wrong_argument_is_named(api: Api) -> None:
     assert api.refusal("GET", "/queues/alpha") == (404, "unknown-queue")  # nothing was put
 
 
+def test_a_wrong_item_is_named_and_what_fits_is_kept(api: Api) -> None:
+    body = {"arguments": {"when": "2026-03-01T12:00:00", "names": '["Ann"]', "sizes": '["1","2","foo"]'}}
+    told = api.post("/tasks/arrange/preview", {**body, "priority": 3})
+    assert told["errors"] == {"sizes": "sizes, item 3: foo is not a whole number"}
+    assert told["partial"] == (
+        """conveyor produce arrange when=2026-03-01T12:00:00 'names=["Ann"]' sizes=… --priority 3 --tasks api_tasks"""
+    )
+    told = api.post("/tasks/arrange/preview", {"arguments": {"sizes": "1 2"}})
+    assert told["errors"]["sizes"] == "sizes='1 2' does not fit, it takes a list of whole numbers"
+    assert told["errors"]["names"] == "is missing, it takes a list of texts"
+    told = api.post("/tasks/enter/preview", {"arguments": {"pin": "hunter2"}})
+    assert told["errors"] == {"pin": "pin does not fit, it takes a whole number"}
+
+
 def test_what_the_task_itself_refuses_is_told(api: Api) -> None:
     assert api.refusal("POST", "/jobs", {"task": "greet", "arguments": {"name": " "}}) == (422, "bad-input")
     told = api.post("/tasks/greet/preview", {"arguments": {"name": "broken"}})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mounting_kit import by_uvicorn
+from playwright.sync_api import expect
 
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard, known_tasks
@@ -178,20 +179,36 @@ def test_secrets_do_not_stand_in_the_command_that_does_the_same(address: str, pa
     assert "https://me:•••@shop.example" in command.inner_text()
 
 
-def test_a_preview_of_what_fitted_last_says_so_and_is_not_copied(address: str, page: Page) -> None:
+def test_a_preview_keeps_what_fits_and_is_not_copied_until_all_does(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=greet")
-    note, copy = page.get_by_text("This is of what fitted last"), page.get_by_label("Copy the command")
+    note, copy = page.get_by_text("stands for what is missing"), page.get_by_label("Copy the command")
+    command = page.locator("[data-command]")
     page.get_by_text("Still to give: name").wait_for()
-    assert not note.is_visible()
+    page.locator("#a-times").fill("3")
+    expect(command).to_have_text("conveyor produce greet times=3 name=… --tasks api_tasks")
     page.locator("#a-name").fill("Bob")
-    page.get_by_text("greet name=Bob").wait_for()
+    expect(command).to_have_text("conveyor produce greet name=Bob times=3 --tasks api_tasks")
+    expect(note).to_be_hidden()
+    expect(copy).to_be_visible()
     page.locator("#a-times").fill("2.5")
-    note.wait_for()
-    assert not copy.is_visible()
+    expect(command).to_have_text("conveyor produce greet name=Bob times=… --tasks api_tasks")
+    expect(note).to_be_visible()
+    expect(copy).to_be_hidden()
     page.locator("#a-times").fill("2")
-    page.get_by_text("greet name=Bob times=2").wait_for()
-    note.wait_for(state="hidden")
-    assert copy.is_visible()
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Priority, 0 to 255").fill("256")
+    page.get_by_text("This is of what fitted last").wait_for()
+
+
+def test_without_javascript_there_are_no_fields_that_do_nothing(address: str, chromium: Browser) -> None:
+    page = chromium.new_page(java_script_enabled=False)
+    page.goto(f"{address}/enqueue?task=greet")
+    form = page.locator("form[data-enqueue]")
+    expect(form.get_by_text("who is greeted; text")).to_be_visible()
+    assert [one.is_visible() for one in form.locator("input, select, textarea, button").all()].count(
+        True
+    ) == 0
+    page.close()
 
 
 def test_what_the_server_refuses_stands_at_the_field_that_gets_the_focus(address: str, page: Page) -> None:

@@ -219,6 +219,8 @@ class PreviewAnswer(Struct, frozen=True):
     command: str = ""
     """For a shell; empty where the command line has nothing like it."""
     python: str = ""
+    partial: str = ""
+    """Where something does not fit, the command with what does, and `…` for the rest."""
     errors: dict[str, str] = {}
     """What is wrong with single arguments, by name; the empty name means all of them together, or an option."""
 

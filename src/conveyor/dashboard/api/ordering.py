@@ -12,11 +12,11 @@ from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
 from conveyor.parameters import as_words, convert_value, is_hidden, parameters_of
-from conveyor.redaction import MASK, redacted
+from conveyor.redaction import MASK, MORE, redacted
 from conveyor.signature import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from conveyor.dashboard.api.inputs import Enqueue, Preview
     from conveyor.parameters import Parameter
@@ -50,6 +50,19 @@ def task_for(name: str, asked: Enqueue | Preview, chosen: Options) -> Task[..., 
 
 def read(task: Task[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Give the arguments; raises Faults that say what is wrong with which."""
+    arguments, faults = sort(task, given)
+    if faults:
+        raise faults_of(task, faults)
+    return arguments
+
+
+def faults_of(task: Task[..., Any], faults: Mapping[str, str]) -> Faults:
+    """Give the error that says what is wrong with which."""
+    return Faults(f"{task.name}: {', '.join(faults)} cannot be so", faults)
+
+
+def sort(task: Task[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give the arguments that fit, and what is wrong with the others, by name."""
     parameters = {one.name: one for one in parameters_of(task)}
     faults = {name: "there is no such parameter" for name in given if name not in parameters}
     faults |= {
@@ -65,9 +78,7 @@ def read(task: Task[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
             arguments[name] = convert_value(task, parameters[name], value)
         except (BadCall, BadInput) as error:
             faults[name] = str(error).removeprefix(f"{task.name}: ")
-    if faults:
-        raise Faults(f"{task.name}: {', '.join(faults)} cannot be so", faults)
-    return arguments
+    return arguments, faults
 
 
 def check(task: Task[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -98,18 +109,26 @@ def _own(task: Task[..., Any], do: Callable[..., Any], arguments: Mapping[str, A
         raise BadInput(message[:500]) from error
 
 
-def command(task: Task[..., Any], arguments: Mapping[str, Any], chosen: Options) -> str:
-    """Give the line for a shell that puts the same; empty where the command line would split it. Secrets are hidden."""
+def command(
+    task: Task[..., Any], arguments: Mapping[str, Any], chosen: Options, missing: Collection[str] = ()
+) -> str:
+    """Give the line for a shell that puts the same; empty where the command line would split it.
+
+    Secrets are hidden. For arguments that are `missing` there stands a sign.
+    """
     own = known_tasks.task_named(task.name)
     if own.split is not None and task.split is None:
         return ""
-    words = ["conveyor", "produce", task.name, *as_words(_shown(task, arguments), parameters_of(task))]
+    parameters = parameters_of(task)
+    words = ["conveyor", "produce", task.name, *as_words(_shown(task, arguments), parameters)]
+    rest: list[str] = []
     repeated = {"count": chosen.count} if chosen.count != 1 else {}
     for option, value in {**_given(chosen), **repeated}.items():
-        words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+        rest += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     for module in known_tasks.modules():
-        words += ["--tasks", module]
-    return shlex.join(words)
+        rest += ["--tasks", module]
+    signs = [f"{one.name}={MORE}" for one in parameters if one.name in missing]
+    return " ".join(filter(None, (shlex.join(words), *signs, shlex.join(rest))))
 
 
 def python(task: Task[..., Any], arguments: Mapping[str, Any], chosen: Options) -> str:

@@ -65,16 +65,21 @@ def _parameters(task: Task[..., Any]) -> list[job_answers.Parameter]:
 def _preview(asked: Asked) -> job_answers.PreviewAnswer:
     name = asked.parts["name"]
     asked.allowed("act", known_tasks.task_named(name).put.queue if not asked.body.queue else None)
+    partial = ""
     try:
         options = ordering.options(asked.body)
         task = ordering.task_for(name, asked.body, options)
         asked.allowed("act", task.put.queue)
-        arguments = ordering.read(task, asked.body.arguments)
+        arguments, faults = ordering.sort(task, asked.body.arguments)
+        partial = ordering.command(task, arguments, options, faults)
+        if faults:
+            raise ordering.faults_of(task, faults)
         ordering.check(task, arguments)
     except Faults as error:
-        return job_answers.PreviewAnswer(ok=False, errors=error.by_name)
+        return job_answers.PreviewAnswer(ok=False, partial=partial, errors=error.by_name)
     except (BadCall, BadInput, TooLarge) as error:
-        return job_answers.PreviewAnswer(ok=False, errors={"": sentences(str(error), error.hint)})
+        told = {"": sentences(str(error), error.hint)}
+        return job_answers.PreviewAnswer(ok=False, partial=partial, errors=told)
     command, python = (write(task, arguments, options) for write in (ordering.command, ordering.python))
     return job_answers.PreviewAnswer(ok=True, command=command, python=python)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
 import datetime as dt
 import enum
 import types
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from conveyor.parameters import item_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Characters of a default from which on a field has several lines.
 LONG = 60
-_SEVERAL = (list, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
 _MOMENTS = {dt.date: "date", dt.time: "time", dt.datetime: "datetime-local"}
 
 
@@ -112,10 +112,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 def _is_several(hint: Any) -> bool:
     """Tell whether a type is that of a list of words or numbers."""
-    origin, items = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        return len(items) == 2 and items[1] is ... and items[0] in {str, int, float}  # noqa: PLR2004 - tuple[X, ...]
-    return origin in _SEVERAL and items[:1] != () and items[0] in {str, int, float}
+    return item_of(hint) in {str, int, float}
 
 
 def _plain(hint: Any) -> Any:

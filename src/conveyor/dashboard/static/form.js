@@ -69,6 +69,17 @@ function showStale(form, stale) {
   if (stale) form.querySelector("[data-copy]").hidden = true;
 }
 
+// What fits stays; there is nothing to copy yet.
+function showPartial(form, partial) {
+  showStale(form, false);
+  form.querySelector("[data-command]").textContent = partial;
+  form.querySelector("[data-python]").textContent = "";
+  form.querySelector("[data-copy]").hidden = true;
+  form.querySelector("[data-partial]").hidden = !partial.includes("…");
+  form.querySelector("[data-masked]").hidden = !partial.includes(MASK);
+  form.dataset.previewed = "yes";
+}
+
 async function preview(form) {
   const mine = ++asked;
   const body = {
@@ -88,12 +99,14 @@ async function preview(form) {
     form.querySelector("[data-python]").textContent = data.python;
     form.querySelector("[data-masked]").hidden = !data.python.includes(MASK);
     form.dataset.previewed = "yes";
+    form.querySelector("[data-partial]").hidden = true;
     showStale(form, false);
     verdict.textContent = "";
   } else {
     const errors = data.errors ?? problem(data);
     showErrors(form, errors, false);
-    showStale(form, form.dataset.previewed === "yes");
+    if (data.partial) showPartial(form, data.partial);
+    else showStale(form, form.dataset.previewed === "yes");
     const missing = Object.keys(errors).filter((name) => name && !touched.has(name));
     verdict.textContent = missing.length ? `Still to give: ${missing.join(", ")}` : "";
   }
