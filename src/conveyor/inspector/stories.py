@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Log lines of one story, and of one look for new ones.
 MOST_LINES = 500
+#: Queues in which a job is looked for where nobody says in which it is, in one round trip.
+MOST_LOOKED_IN = 1000
 #: Bytes that are kept of a job that is none.
 HEAD = 256
 #: Characters of a story's preview.
@@ -131,18 +133,25 @@ def story(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Job
 
 
 def locate(job_id: str, queues: Sequence[str]) -> Query[str]:
-    """Which of these queues has or remembers the job; an empty text if none does."""
-    asked = [records.knows(queue, job_id) for queue in queues]
+    """Which of these queues, of the first 1,000 of them, has or remembers the job; an empty text if none does."""
+    asked = [records.knows(queue, job_id) for queue in queues[:MOST_LOOKED_IN]]
 
     def read(answers: Sequence[Any]) -> str:
         """One that has the job comes before one that only remembers another of this id."""
         for known in (answers[::2], answers[1::2]):
-            for queue, knows in zip(queues, known, strict=True):
+            for queue, knows in zip(queues, known, strict=False):  # of the others nothing was asked
                 if knows:
                     return queue
         return ""
 
     return Query(tuple(command for pair in asked for command in pair), read)
+
+
+def not_everywhere(queues: int) -> str:
+    """Say that a job was not looked for in all of so many queues; empty where it was."""
+    if queues <= MOST_LOOKED_IN:
+        return ""
+    return f"It was looked for in {MOST_LOOKED_IN:,} of the {queues:,} queues; say in which queue it is."
 
 
 def log_after(queue: str, job_id: str, after_id: str = "", count: int = MOST_LINES) -> Query[list[LogLine]]:

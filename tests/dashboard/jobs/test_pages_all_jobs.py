@@ -8,6 +8,7 @@ import pytest
 from pages_kit import Line, Role, Visitor, call
 
 from conveyor.dashboard.access.rights import Access
+from conveyor.inspector import stories
 from conveyor.inspector.merging import MOST_QUEUES
 
 if TYPE_CHECKING:
@@ -197,3 +198,20 @@ def test_fifty_full_rows_of_all_queues_are_no_more_than_60_kb(line: Line, visit:
         seen: Any = visit().see("/jobs", state=state)
         assert len(seen.all("tbody tr")) == 50
         assert len(seen.response.content) <= BUDGET, state
+
+
+def test_a_job_is_looked_for_in_so_many_queues_and_more_are_told_of(
+    line: Line, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stories, "MOST_LOOKED_IN", 2)
+    names = [f"{line.name}.{number}" for number in range(2)]
+    first, last = (Line(line.client, name).put(call("shop.prices")) for name in (line.name, names[1]))
+    Line(line.client, names[0])
+    told = "It was looked for in 2 of the 3 queues; say in which queue it is."
+    visitor = visit()
+    for address in ("/jobs/{}", "/jobs?id={}", "/api/v1/jobs/{}"):
+        assert first in visitor.see(address.format(first)).html
+        assert told not in visitor.see(address.format(first)).html
+        assert told in visitor.see(address.format(last)).html, address
+    assert told not in visitor.see(f"/queues/{names[1]}/jobs/never").html
+    assert visitor.see(f"/queues/{names[1]}/jobs/{last}").status == 200

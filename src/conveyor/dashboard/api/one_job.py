@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from conveyor.outcome import Settled
 
 
-def _unknown(job: str) -> Exception:
-    hint = "Outcomes are kept as long as the job said, an hour by default."
+def _unknown(job: str, elsewhere: str = "") -> Exception:
+    hint = elsewhere or "Outcomes are kept as long as the job said, an hour by default."
     return refused(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
 
 
@@ -43,7 +43,7 @@ def _found(asked: Asked, right: Right) -> tuple[str, str]:
         known = [name for name in sorted(asked.desk.snapshot().queues) if asked.may("look", name)]
         queue = asked.desk.ask(stories.locate(job, known))
         if not queue:
-            raise _unknown(job)
+            raise _unknown(job, stories.not_everywhere(len(known)))
     asked.allowed(right, queue)
     return queue, job
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from conveyor.inspector.stories import JobStory
 
-#: Queues in which a job is looked for when nobody says in which it is.
-MOST_QUEUES = 200
-
 
 def careful(make: Callable[[], Query[Any]]) -> Query[Any]:
     """Give the question that `make` gives; where it refuses what the visitor wrote, one that answers why.
@@ -38,9 +35,12 @@ def story(queue: str, job_id: str) -> Query[JobStory | None]:
 
 
 def story_anywhere(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:
-    """What is known of a job in whatever queue; one that has it comes before one that remembers it. Raises BadCall."""
+    """What is known of a job in whatever queue; one that has it comes before one that remembers it. Raises BadCall.
+
+    It is looked for in as many as `stories.MOST_LOOKED_IN`, which is much work.
+    """
     ids.checked_id(job_id)
-    asked = together([story(queue, job_id) for queue in queues[:MOST_QUEUES]])
+    asked = together([story(queue, job_id) for queue in queues[: stories.MOST_LOOKED_IN]])
 
     def read(answers: Sequence[Any]) -> JobStory | None:
         found: list[JobStory] = [one for one in asked.read(answers) if one is not None]

@@ -15,6 +15,7 @@ from conveyor.dashboard.pages.job_worker import runner_of
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
+from conveyor.inspector import stories
 from conveyor.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
@@ -112,9 +113,12 @@ class JobView(NamedTuple):
         )
 
 
+def _queue(wanted: Wanted) -> str:
+    return wanted.parts.get("queue", "") or wanted.filters.get("queue", "")
+
+
 def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
-    job_id = wanted.parts["id"]
-    queue = wanted.parts.get("queue", "") or wanted.filters.get("queue", "")
+    job_id, queue = wanted.parts["id"], _queue(wanted)
     if queue:
         return careful(lambda: story(queue, job_id))
     return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))
@@ -125,7 +129,9 @@ def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | No
         raise job
     if job is None:
         message = f"Nothing is known of the job {wanted.parts['id']}"
-        raise NoSuchThing(message, hint="Outcomes are kept for an hour unless the job says otherwise.")
+        elsewhere = "" if _queue(wanted) else stories.not_everywhere(len(snapshot.queues))
+        hint = elsewhere or "Outcomes are kept for an hour unless the job says otherwise."
+        raise NoSuchThing(message, hint=hint)
     lines, cut = _log(job.lines)
     runner = runner_of(job, snapshot)
     bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)
@@ -243,4 +249,8 @@ def _dump(data: bytes) -> str:
 
 
 JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
-FOUND = Page("job", "/jobs/{id}", "Job", _view, _question, section="Jobs")
+FOUND = Page(
+    *("job", "/jobs/{id}", "Job", _view, _question),
+    costly=lambda wanted: not _queue(wanted),
+    section="Jobs",
+)

@@ -10,7 +10,7 @@ from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, story_anywhere
 from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of
 from conveyor.errors import ConveyorError
-from conveyor.inspector import history, listing, merging, silence
+from conveyor.inspector import history, listing, merging, silence, stories
 from conveyor.inspector.history import Matching
 from conveyor.inspector.snapshot import fullest, in_state
 from conveyor.store.query import Query
@@ -76,6 +76,8 @@ class JobsView(NamedTuple):
     workers: int
     paused: bool
     waiting: int
+    elsewhere: str
+    """That the job which was not found was not looked for everywhere; else empty."""
 
     def essence(self) -> object:
         """Give what counts as news: counts of workers are said in words only when there are none."""
@@ -215,6 +217,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
         workers=sum(len(one.workers) for one in consumers),
         paused=bool(filters.queue and counts[0].paused),
         waiting=sum(count.ready for count in counts),
+        elsewhere=stories.not_everywhere(len(snapshot.queues)),
     )
 
 
@@ -232,7 +235,7 @@ def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str)
 
 
 def _searches(wanted: Wanted) -> bool:
-    return any(wanted.filters.get(name) for name in ("task", "worker", "text", "outcome"))
+    return any(wanted.filters.get(name) for name in ("id", "task", "worker", "text", "outcome"))
 
 
 JOBS = Page(
