@@ -25,6 +25,8 @@ KEEP = 3600.0
 HIGHEST_PRIORITY = 255
 #: The task name of what `Queue.put` puts: a plain item that only `Queue.get` takes.
 ITEM = ""
+#: What people call it, in the place of a task.
+ITEM_WORD = "item"
 
 
 class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):

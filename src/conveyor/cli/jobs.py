@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, control
+from conveyor.call import ITEM_WORD
 from conveyor.cli import exits
 from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
@@ -64,7 +65,12 @@ def _print(state: str, rows: Sequence[Row]) -> None:
     table(
         columns,
         [
-            (row["id"], row["task"], row["arguments"], *(_text(name, row[name], row) for name in facts))
+            (
+                row["id"],
+                row["task"] or ITEM_WORD,
+                row["arguments"],
+                *(_text(name, row[name], row) for name in facts),
+            )
             for row in rows
         ],
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor import control
+from conveyor.call import ITEM_WORD
 from conveyor.outcome import Note, decode_note
 from conveyor.store import records
 from conveyor.store.query import Query
@@ -32,7 +33,7 @@ class Matching(NamedTuple):
     def fits(self, note: Note) -> bool:
         """Tell whether a run is one of those wanted."""
         for wanted, is_one in (
-            (self.task, note.task),
+            (self.task, note.task or ITEM_WORD),
             (self.state, note.state),
             (self.id, note.id),
         ):

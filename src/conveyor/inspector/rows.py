@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor import control
+from conveyor.call import ITEM_WORD
 from conveyor.errors import BadCall
 from conveyor.inspector.jobs import INDEXES
 from conveyor.inspector.previews import error, preview, state
@@ -56,7 +57,7 @@ class Wanted(NamedTuple):
     """What a search is for; all that is given must hold, and what is empty always does."""
 
     task: str = ""
-    """How the task's name begins."""
+    """How the task's name begins; `item` for plain items."""
     worker: str = ""
     """How the worker's name begins, whole or short."""
     text: str = ""
@@ -83,7 +84,7 @@ def is_wanted(row: JobRow, raw: Row, wanted: Wanted, labels_of: LabelsOf) -> boo
     """Tell whether a job is as wanted; `labels_of` as in `stories.story`."""
     text = wanted.text.lower()
     return (
-        row.task.startswith(wanted.task)
+        (row.task or ITEM_WORD).startswith(wanted.task)
         and (row.worker.startswith(wanted.worker) or control.short_name(row.worker).startswith(wanted.worker))
         and (
             not text

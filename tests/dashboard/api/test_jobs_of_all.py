@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor import Queue
 from conveyor.inspector.merging import MOST_QUEUES
 from conveyor.outcome import Run, note_of
 from conveyor.store import keys
@@ -55,6 +56,13 @@ def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
         assert not api.get("/jobs", state="ended", outcome="failed", **where)["jobs"]
     assert api.refusal("GET", "/jobs?state=waiting&outcome=done") == (422, "bad-query")
     assert api.refusal("GET", "/jobs?state=ended&outcome=odd") == (422, "bad-query")
+
+
+def test_plain_items_have_one_name_by_which_they_are_found(api: Api) -> None:
+    put(api, "alpha")
+    Queue("alpha", store=api.client).put("x")
+    for where in ({}, {"queue": "alpha"}):
+        assert [row["task"] for row in api.get("/jobs", task="item", **where)["jobs"]] == ["item"]
 
 
 def test_of_many_queues_it_says_how_many_were_left_out(api: Api) -> None:

@@ -114,10 +114,17 @@ def test_what_task_a_job_had_is_said_only_where_it_is_known(line: Line, visit: V
     item, nonsense = line.put(call("", "an item")), line.put(b"\xc1 no job at all")
     for job, words in (
         (over, "not known any more"),
-        (item, "plain item"),
+        (item, "item"),
         (nonsense, "not readable"),
     ):
         assert visit().see("/jobs", id=job).words("tbody td.wide b") == [words]
+
+
+def test_items_are_found_by_the_word_that_stands_for_them(line: Line, visit: Visit) -> None:
+    item, other = line.put(call("", "an item")), line.put(call("shop.prices", 1))
+    visitor = visit()
+    assert visitor.see("/jobs", queue=line.name, state="waiting", task="item").words("tbody th a") == [item]
+    assert visitor.see("/jobs", queue=line.name, state="waiting", task="shop").words("tbody th a") == [other]
 
 
 def test_the_tab_the_row_and_the_page_of_a_job_have_one_word_for_its_state(line: Line, visit: Visit) -> None:

@@ -31,6 +31,7 @@ class JobLine(Struct, frozen=True):
     queue: str
     state: str
     task: str
+    """`item` for what `Queue.put` put."""
     arguments: str | None
     put_at: float | UnsetType | None = UNSET
     """Null where the job is too long to tell; not there of a run that has ended."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from conveyor.call import ITEM_WORD
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
@@ -92,6 +93,7 @@ def _row(asked: Asked, one: JobRow, *, shown: bool) -> job_answers.JobLine:
         job_answers.JobLine,
         one,
         state=asked.query.state,
+        task=one.task or ITEM_WORD,
         arguments=one.arguments if shown else None,
         message=one.message if shown else None,
         progress=job_answers.progress_of(one.progress),
@@ -118,6 +120,7 @@ def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
         job_answers.JobLine,
         one.note,
         queue=queue,
+        task=one.note.task or ITEM_WORD,
         put_at=UNSET,
         arguments=one.note.arguments if shown else None,
         message=None,
