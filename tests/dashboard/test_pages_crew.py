@@ -111,7 +111,7 @@ def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> N
         tally.add("video", "video.cut", outcome, 1.0)
     one_server.client.run_all(tally.commands(resting=True))
     words = words_of(visitor.see("/"))
-    assert "4 waiting, 1 of them not due yet" in words
+    assert "3 waiting , and 1 not due yet" in words
     assert re.search(
         r" \d+ s the oldest waits 0 running 2 / 2 workers busy 3 failed or lost, last hour", words
     )

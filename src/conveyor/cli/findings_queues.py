@@ -39,7 +39,7 @@ def _of_one(line: QueueLine) -> Iterator[Finding]:
         text = f"{count_of(count.live, 'job')} and no worker"
         yield Finding(line.name, WARN, text, f"conveyor consume {line.name}")
     if count.paused:
-        yield Finding(line.name, WARN, f"paused, {count.waiting:,} waiting", f"conveyor resume {line.name}")
+        yield Finding(line.name, WARN, f"paused, {count.ready:,} waiting", f"conveyor resume {line.name}")
     if count.dead:
         hint = f"conveyor jobs {line.name} --state dead, then conveyor retry --all {line.name}"
         yield Finding(line.name, WARN, f"{count_of(count.dead, 'dead job')}", hint)

@@ -32,7 +32,7 @@ FAMILIES = (
 def crowds(inspector: Inspector) -> dict[str, str]:
     """Give for each queue that exists what waits there and who listens, in words."""
     return {
-        line.name: f"{line.count.waiting:,} waiting, {count_of(line.workers, 'worker')}"
+        line.name: f"{line.count.ready:,} waiting, {count_of(line.workers, 'worker')}"
         for line in queue_lines(inspector)
     }
 

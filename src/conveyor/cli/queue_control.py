@@ -29,7 +29,7 @@ def pause(asked: Pause) -> int:
         document("pause/v1", queue=queue, state="paused", was_paused=bool(count.paused))
         return exits.OK
     before = "was paused already" if count.paused else "is paused"
-    print(f"{queue} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
+    print(f"{queue} {before}: {count.ready:,} waiting, {count.leased:,} running.")
     note(f"`conveyor resume {queue}` lets it go on.")
     return exits.OK
 
@@ -50,7 +50,7 @@ def resume(asked: Resume) -> int:
         )
         return exits.OK
     before = "was neither paused nor shut down" if not (count.paused or count.shutdown) else "goes on"
-    print(f"{queue} {before}: {count.waiting:,} waiting, {count.leased:,} running.")
+    print(f"{queue} {before}: {count.ready:,} waiting, {count.leased:,} running.")
     return exits.OK
 
 
@@ -63,7 +63,7 @@ def purge(asked: Purge) -> int:
             f"purge cancels every job that waits in {asked.queue}, so it needs --yes where nobody can be asked"
         )
     if count.waiting and not asked.yes:
-        question = f"Cancel {count_of(count.waiting, 'job')} waiting in {queue}?"
+        question = f"Cancel {count_of(count.waiting, 'job')} waiting or not due yet in {queue}?"
         if not asker().agree(question, default=False):
             note("Nothing was cancelled.")
             return exits.OK

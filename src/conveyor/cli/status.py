@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     Column("QUEUE"),
     Column("WAITING", number=True),
+    Column("DELAYED", number=True),
     Column(""),
     Column("RUNNING", number=True),
     Column("DEAD", number=True),
@@ -59,7 +60,8 @@ def _row(line: QueueLine, longest: int) -> Sequence[str | Text]:
     count = line.count
     return (
         line.name,
-        f"{count.waiting:,}",
+        f"{count.ready:,}",
+        f"{count.delayed:,}",
         _bar(line, longest),
         f"{count.leased:,}",
         Text(f"{count.dead:,}", style="red" if count.dead else ""),

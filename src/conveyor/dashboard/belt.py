@@ -86,10 +86,10 @@ def _words(queue: str, count: Count, letters: str) -> str:
     place = (
         f"{count.waiting:,} of {count.maxsize:,} slots taken"
         if count.maxsize
-        else f"{count.waiting:,} {'job' if count.waiting == 1 else 'jobs'} waiting"
+        else f"{count.ready:,} {'job' if count.ready == 1 else 'jobs'} waiting"
     )
     if count.delayed:
-        place += f", {count.delayed:,} of these not due yet"
+        place += f", {count.delayed:,} {'of these ' if count.maxsize else ''}not due yet"
     working = letters.count(WORKING)
     noun = "worker" if len(letters) == 1 else "workers"
     crew = f"{working} of {len(letters)} {noun} at work" if letters else "no workers"

@@ -20,8 +20,11 @@ class QueuePulse(msgspec.Struct, frozen=True):
     """One queue's numbers."""
 
     waiting: int
+    """Those that are due, and wait for a worker."""
     delayed: int
-    """Those that wait and are not due yet."""
+    """Those that are not due yet."""
+    qsize: int
+    """Both together: what `maxsize` bounds."""
     running: int
     dead: int
     blocked: int
@@ -103,7 +106,7 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     return Pulse(
         at=round(snapshot.at, 3),
         interval=interval,
-        waiting=sum(count.waiting for count in counts),
+        waiting=sum(count.ready for count in counts),
         delayed=sum(count.delayed for count in counts),
         oldest=snapshot.oldest,
         running=sum(count.leased for count in counts),
@@ -123,8 +126,9 @@ def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
     rate = snapshot.rates.get(name, Rate())
     workers = snapshot.workers_of(name)
     return QueuePulse(
-        waiting=count.waiting,
+        waiting=count.ready,
         delayed=count.delayed,
+        qsize=count.waiting,
         running=count.leased,
         dead=count.dead,
         blocked=count.blocked,

@@ -135,11 +135,12 @@ class Top(App[None]):
         snapshot = self.sight.snapshot
         counts, workers = snapshot.queues.values(), snapshot.workers()
         ended = sum(snapshot.rates.get(name, Rate()).ended for name in snapshot.queues)
-        dead = sum(count.dead for count in counts)
+        dead, delayed = sum(count.dead for count in counts), sum(count.delayed for count in counts)
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" conveyor top  ", "bold").append_text(self.channel()).append("\n ")
         for value, word, colour in (
-            (f"{sum(count.waiting for count in counts):,}", "waiting", ""),
+            (f"{sum(count.ready for count in counts):,}", "waiting", ""),
+            *([(f"{delayed:,}", "delayed", "")] if delayed else []),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
             (f"{sum(worker.state == 'busy' for worker in workers)}/{len(workers)}", "workers busy", ""),
             (f"{ended:,.1f}/s", "ended", ""),

@@ -82,7 +82,7 @@ def queue_rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:
         cells = (
             Text(name),
             belt(count, sight.snapshot.workers_of(name), widths[1]),
-            number(count.waiting),
+            number(count.ready),
             number(count.leased),
             rate(per_second.accepted),
             rate(per_second.ended),

@@ -10,6 +10,11 @@ import pytest
 from browser_tasks import double, fail, hold
 from playwright.sync_api import expect
 
+from conveyor import ids
+from conveyor.call import encode_items
+from conveyor.store import commands
+from conveyor.store.answers import PutPlace
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -127,3 +132,17 @@ def test_numbers_of_a_queue_are_those_of_the_server(
         queue.submit_many(fail, [("nowhere",)] * 3)
         wanted = "3"
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n={field}]")).to_have_text(wanted)
+
+
+def test_jobs_that_are_not_due_yet_are_told_beside_those_that_wait_as_soon_as_there_are_some(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    queue.put(1)
+    page = window().go()
+    told = page.locator("[data-while=delayed]")
+    expect(told).to_be_hidden()
+    later = [(ids.new_ids(1)[0], encode_items([1])[0])]
+    queue.client.run(commands.put(queue.name, later, PutPlace(delay=600.0)))
+    expect(told).to_be_visible()
+    expect(told).to_have_text(", and 1 not due yet")
+    expect(page.locator("[data-total=waiting]")).to_have_text("1")

@@ -36,9 +36,13 @@ class QueueLine(Struct, frozen=True):
 
     name: str
     ready: int
+    """The same as `waiting`."""
     delayed: int
+    """Jobs that are not due yet."""
     waiting: int
-    """Both together: what `maxsize` bounds."""
+    """Jobs that are due, and wait for a worker."""
+    qsize: int
+    """Waiting and delayed ones together: what `maxsize` bounds."""
     running: int
     dead: int
     blocked: int

@@ -28,6 +28,8 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> answers.QueueLine:
         answers.QueueLine,
         count,
         name=name,
+        waiting=count.ready,
+        qsize=count.waiting,
         running=count.leased,
         paused=bool(count.paused),
         shutdown=bool(count.shutdown),
@@ -62,7 +64,7 @@ def _scaling(asked: Asked) -> answers.Scaling:
     count = _count(asked)
     due = 0 if count.paused else math.ceil(count.ready / asked.query.jobs_per_worker)
     return answers.Scaling(
-        count.leased + due, count.leased, count.waiting, len(snapshot.workers_of(asked.queue))
+        count.leased + due, count.leased, count.ready, len(snapshot.workers_of(asked.queue))
     )
 
 

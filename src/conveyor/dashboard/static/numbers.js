@@ -35,6 +35,7 @@ function show(pulse) {
     const name = element.dataset.total;
     if (Number.isFinite(pulse[name])) put(element, written(name, pulse[name]));
   }
+  for (const element of document.querySelectorAll("[data-while]")) element.hidden = !pulse[element.dataset.while];
   for (const element of document.querySelectorAll("[data-total-since]")) putSince(element, pulse[element.dataset.totalSince]);
   for (const row of document.querySelectorAll("[data-queue]")) {
     const numbers = pulse.queues[row.dataset.queue];

@@ -1,0 +1,107 @@
+"""One word, one number: jobs that wait are those that are due, wherever they are counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from selectolax.lexbor import LexborHTMLParser
+
+from conveyor import Queue, ids
+from conveyor.call import encode_items
+from conveyor.inspector import snapshot as snapshots
+from conveyor.store import commands, plain
+from conveyor.store.commands import PutPlace
+from conveyor.top import panes
+from conveyor.top.watch import Sight
+
+from .crew_kit import Visitor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def visitor(one_server: Any) -> Visitor:
+    """Give somebody who looks."""
+    return Visitor(one_server.url)
+
+
+def put(server: Any, *, due: int, later: int) -> None:
+    """Put jobs on the queue video, some of which are due only in ten minutes."""
+    server.client.run(plain.note_queue("video"))
+    for count, delay in ((due, 0.0), (later, 600.0)):
+        jobs = list(zip(ids.new_ids(count), encode_items(list(range(count))), strict=True))
+        if jobs:
+            server.client.run(commands.put("video", jobs, PutPlace(delay=delay)))
+
+
+def shown(visitor: Visitor, address: str, selector: str) -> str:
+    """Give the text of the first such element of a page."""
+    node = LexborHTMLParser(visitor.see(address)).css_first(selector)
+    assert node is not None
+    return str(node.text()).strip()
+
+
+def document(server: Any, folder: Path, *words: str) -> dict[str, Any]:
+    """Give what a command writes for programs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONVEYOR")}
+    told = subprocess.run(
+        [sys.executable, "-m", "conveyor", *words, "--json"],
+        env={**kept, "CONVEYOR_URL": server.url, "CONVEYOR_HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+@pytest.mark.parametrize(("due", "later"), [(3, 2), (0, 1)])
+def test_page_api_commands_and_terminal_count_alike(
+    one_server: Any, visitor: Visitor, tmp_path: Path, due: int, later: int
+) -> None:
+    put(one_server, due=due, later=later)
+    word = str(due)
+    assert shown(visitor, "/", "[data-total=waiting]") == word
+    assert shown(visitor, "/", "[data-total=delayed]") == str(later)
+    assert shown(visitor, "/", "[data-belt] [data-n=waiting]") == word
+    assert shown(visitor, "/queues", "td[data-n=waiting]") == word
+    assert shown(visitor, "/queues", "td[data-n=delayed]") == str(later)
+    assert shown(visitor, "/queues/video", ".tiles [data-n=waiting]") == word
+    assert shown(visitor, "/jobs?state=waiting&queue=video", ".tabs [aria-current] .count") == word
+    (line,) = visitor.get("/api/v1/queues").json()["queues"]
+    assert (line["waiting"], line["delayed"], line["qsize"]) == (due, later, due + later)
+    pulse = visitor.get("/api/v1/snapshot").json()["pulse"]
+    assert (pulse["waiting"], pulse["queues"]["video"]["waiting"]) == (due, due)
+    assert visitor.get("/api/v1/jobs", queue="video", state="waiting").json()["total"] == due
+    for command in ("queues", "status"):
+        (line,) = document(one_server, tmp_path, command)["queues"]
+        assert (line["waiting"], line["delayed"]) == (due, later)
+    seen = snapshots.NOTHING
+    for _ in range(2):
+        seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
+    (row,) = panes.queue_rows(Sight(seen), "", [24] * len(panes.QUEUE_COLUMNS))
+    assert row.cells[2].plain.strip() == word
+
+
+def test_a_bound_counts_both_and_the_belt_says_so(one_server: Any, visitor: Visitor) -> None:
+    Queue("video", 4, store=one_server.client).put(1)
+    put(one_server, due=0, later=1)
+    assert shown(visitor, "/queues/video", "[data-belt] [data-n=qsize]") == "2"
+    assert shown(visitor, "/queues/video", "[data-belt-words]") == (
+        "video: 2 of 4 slots taken, 1 of these not due yet, no workers."
+    )
+
+
+def test_what_is_not_due_yet_is_told_only_while_there_is_some(one_server: Any) -> None:
+    put(one_server, due=1, later=0)
+    assert 'data-while="delayed" hidden' in Visitor(one_server.url).see("/")
+    put(one_server, due=0, later=1)
+    assert 'data-while="delayed" hidden' not in Visitor(one_server.url).see("/")
