@@ -61,9 +61,9 @@ def check_origin(scope: Scope, policy: Policy) -> None:
 
 
 def check_reader(scope: Scope) -> None:
-    """Refuse what a page of another site reads in the background; following a link is fine."""
+    """Refuse what a page of another site asks for in the background, such as a search; following a link is fine."""
     site, mode = asgi.headers(scope, "sec-fetch-site"), asgi.header(scope, "sec-fetch-mode")
-    if asgi.is_api(scope) and site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
+    if site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
         raise refused(403, "cross-site", "Other sites may not read this page's data.")
 
 
