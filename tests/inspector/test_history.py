@@ -118,3 +118,12 @@ def test_a_cursor_that_is_none_is_refused(before: str) -> None:
 
 def test_an_empty_history_has_an_empty_page(queue: Queue) -> None:
     assert history.finishes(queue.name).ask(queue.client) == ([], 0, 0, "")
+
+
+def test_task_and_worker_may_be_the_beginning_of_the_name_unless_they_must_be_whole() -> None:
+    note = Note("job1", "quick_test", "done", 0.1, "host-ab12/10", 1, 1.0)
+    for matching in (Matching(task="quick"), Matching(worker="host-ab12/1"), Matching(worker="ab12/1")):
+        assert matching.fits(note)
+        assert not matching._replace(exact=True).fits(note)
+    assert Matching(task="quick_test", worker="ab12/10", exact=True).fits(note)
+    assert not Matching(task="test").fits(note)

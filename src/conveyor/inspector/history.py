@@ -22,29 +22,36 @@ class Matching(NamedTuple):
     """Which runs are wanted: those that have all that is not empty here."""
 
     task: str = ""
+    """How its name begins."""
     state: str = ""
     """done, failed, retried, timed out, lost or cancelled."""
     worker: str = ""
-    """Its whole name, or the short one."""
+    """How its name begins, whole or short."""
     id: str = ""
     text: str = ""
     """Occurs in id, task, worker or arguments, in upper or lower case."""
+    exact: bool = False
+    """Whether task and worker are whole names."""
 
     def fits(self, note: Note) -> bool:
         """Tell whether a run is one of those wanted."""
         for wanted, is_one in (
-            (self.task, note.task or ITEM_WORD),
             (self.state, note.state),
             (self.id, note.id),
         ):
             if wanted and wanted != is_one:
                 return False
-        if self.worker and self.worker not in {note.worker, control.short_name(note.worker)}:
+        if not self._names(self.task, note.task or ITEM_WORD):
+            return False
+        if not any(self._names(self.worker, one) for one in (note.worker, control.short_name(note.worker))):
             return False
         text = self.text.casefold()
         return not text or any(
             text in field.casefold() for field in (note.id, note.task, note.worker, note.arguments)
         )
+
+    def _names(self, wanted: str, name: str) -> bool:
+        return not wanted or (name == wanted if self.exact else name.startswith(wanted))
 
 
 class Finish(NamedTuple):

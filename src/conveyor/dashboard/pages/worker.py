@@ -57,7 +57,7 @@ def _queues(found: Found | None) -> list[str]:
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     name = _name(wanted)
     queues = _queues(find(snapshot.consumers, name))
-    matching = history.Matching(worker=name)
+    matching = history.Matching(worker=name, exact=True)
     asked = together([history.finishes(queue, count=MOST_RUNS, matching=matching) for queue in queues])
     return Query(asked.commands, lambda answers: dict(zip(queues, asked.read(answers), strict=True)))
 
