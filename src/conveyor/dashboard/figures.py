@@ -33,7 +33,7 @@ SPANS = (
 )
 
 #: Queues whose histories are added up; asking for more would take the server too long.
-MOST_QUEUES = 40
+MOST_SUMMED = 40
 #: Seconds within which consumers have noted that a job waits; they do so every ten.
 NOTED_WITHIN = 15.0
 #: For a history whose queues are asked about alone: no note means that nothing is known anyway.
@@ -106,7 +106,7 @@ def figures(
     `heads` are those of all queues in which jobs wait: where no consumer notes that, it is not known since when.
     """
     last = bucket(span.tier, now)
-    chosen = list(queues)[:MOST_QUEUES]
+    chosen = list(queues)[:MOST_SUMMED]
     late = now - NOTED_WITHIN
     since = {name: late if head.put_at is None else head.put_at for name, head in heads.items()}
     since = {name: at for name, at in since.items() if at <= late}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from conveyor.store.query import Query
 
 #: Queues that are told of one by one: those that took the most jobs in all time, so that the same ones stay.
-MOST_QUEUES = 100
+MOST_LABELLED = 100
 #: Queues whose numbers are asked for; all but the first are told of as one: `_other`.
 MOST_ASKED = 1000
 #: Queues whose memory is measured.
@@ -69,13 +69,13 @@ class Gatherer:
         snapshot = _seen(self.sampler.fresh(), access)
         taken = {name: (-count.accepted, name) for name, count in snapshot.queues.items()}
         names = sorted(snapshot.queues, key=taken.__getitem__)[:MOST_ASKED]
-        told = sorted(names[:MOST_QUEUES])
+        told = sorted(names[:MOST_LABELLED])
         totals, heads = self.sampler.ask(together([statistics.totals(names), oldest(told)]))
         more = self._more(told[:MOST_MEASURED], whole=not access.is_limited)
         self.backend = more.get("backend", self.backend)
         groups = {name: {name: totals[name]} for name in told}
-        if names[MOST_QUEUES:]:
-            groups[OTHER] = groups.get(OTHER, {}) | {name: totals[name] for name in names[MOST_QUEUES:]}
+        if names[MOST_LABELLED:]:
+            groups[OTHER] = groups.get(OTHER, {}) | {name: totals[name] for name in names[MOST_LABELLED:]}
         return Gathered(snapshot, groups, heads, more)
 
     def _more(self, names: Sequence[str], *, whole: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
-MOST_QUEUES = 100
+MOST_PULSED = 100
 
 
 class QueuePulse(msgspec.Struct, frozen=True):
@@ -99,7 +99,7 @@ class Trouble(msgspec.Struct, frozen=True):
 def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     """Give the numbers of a snapshot."""
     by_rank = sorted(snapshot.queues, key=lambda name: (-snapshot.queues[name].live, name))
-    order = list(dict.fromkeys((*snapshot.busiest.few, *snapshot.busiest.many, *by_rank)))[:MOST_QUEUES]
+    order = list(dict.fromkeys((*snapshot.busiest.few, *snapshot.busiest.many, *by_rank)))[:MOST_PULSED]
     workers = snapshot.workers()
     rates = list(snapshot.rates.values())
     counts = list(snapshot.queues.values())

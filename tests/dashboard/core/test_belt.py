@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conveyor.control import WorkerReport
 from conveyor.dashboard.belt import MOST_SIGNS, MOST_SLOTS, belt_of, letter_of
-from conveyor.dashboard.pulse import MOST_QUEUES, pulse_of
+from conveyor.dashboard.pulse import MOST_PULSED, pulse_of
 from conveyor.inspector.snapshot import Rate, Snapshot
 
 from ..crew_kit import report  # noqa: TID252 - test folders are no packages
@@ -118,7 +118,7 @@ def test_the_words_say_the_numbers(
 
 
 def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> None:
-    queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MOST_QUEUES + 20)}
+    queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MOST_PULSED + 20)}
     rates = dict.fromkeys(queues, Rate(0.5, 0.25))
     pulse = pulse_of(Snapshot(1.23456, queues, (), rates), 2.0)
     assert (pulse.at, pulse.interval) == (1.235, 2.0)

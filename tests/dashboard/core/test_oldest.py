@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.dashboard.figures import MOST_QUEUES, figures
+from conveyor.dashboard.figures import MOST_SUMMED, figures
 from conveyor.inspector.snapshot import Head
 from conveyor.store.answers import Bucket
 
@@ -32,6 +32,6 @@ def test_since_when_the_oldest_waits_is_blank_while_jobs_wait_on_a_queue_that_no
 
 
 def test_of_many_queues_some_are_added_up_and_one_without_is_asked_as_before() -> None:
-    names = [f"queue {number}" for number in range(MOST_QUEUES + 1)]
-    assert figures(names, NOW).read([[] for _ in range(MOST_QUEUES)]).queues == MOST_QUEUES
+    names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
+    assert figures(names, NOW).read([[] for _ in range(MOST_SUMMED)]).queues == MOST_SUMMED
     assert list(figures([], NOW).read([]).points) == []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Jobs that one search looks at.
 SEARCHED = 2000
 #: Queues whose dead jobs are sorted into groups at once.
-MOST_QUEUES = 50
+MOST_GROUPED = 50
 
 
 def _list(asked: Asked) -> job_answers.Jobs:
@@ -132,7 +132,7 @@ def _with_dead(asked: Asked) -> list[str]:
     """Give the queues with dead jobs that whoever asks may look at; the 50 with the most, since each costs a look."""
     dead = {name: count.dead for name, count in asked.desk.snapshot().queues.items() if count.dead}
     found = [name for name in sorted(dead, key=lambda name: (-dead[name], name)) if asked.may("look", name)]
-    return found[:MOST_QUEUES]
+    return found[:MOST_GROUPED]
 
 
 def _failures(asked: Asked) -> job_answers.Failures:

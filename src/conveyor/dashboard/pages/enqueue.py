@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conveyor.tasks import Task
 
 #: Queues in which a job that is named without its queue is looked for, and that are suggested.
-MOST_QUEUES = 100
+MOST_OFFERED = 100
 #: Tasks that can be chosen.
 MOST_TASKS = 500
 
@@ -71,7 +71,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[_Model | None]:
     try:
         job = ids.checked_id(wanted.filters.get("from", ""))
         named = wanted.filters.get("queue", "")
-        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MOST_QUEUES]
+        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MOST_OFFERED]
     except BadCall:
         return Query((), lambda _: None)
 
@@ -103,7 +103,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueVi
     return EnqueueView(
         tasks=tasks,
         form=form,
-        queues=sorted(snapshot.queues)[:MOST_QUEUES],
+        queues=sorted(snapshot.queues)[:MOST_OFFERED],
         model=job,
         model_queue=model.queue if model else "",
         queue=_queue(wanted, form),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Slices of a thousand dead letters that one look counts; of each queue at least one.
 SLICES = 10
 #: Queues that are looked at, those with the most dead letters.
-MOST_QUEUES = 20
+MOST_GROUPED = 20
 #: Characters of a message.
 MESSAGE = 200
 
@@ -65,7 +65,7 @@ def _queues(wanted: Wanted, snapshot: Snapshot) -> list[str]:
     if queue:
         return [queue] if queue in snapshot.queues else []
     dead = [name for name, count in snapshot.queues.items() if count.dead]
-    return sorted(dead, key=lambda name: (-snapshot.queues[name].dead, name))[:MOST_QUEUES]
+    return sorted(dead, key=lambda name: (-snapshot.queues[name].dead, name))[:MOST_GROUPED]
 
 
 def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:

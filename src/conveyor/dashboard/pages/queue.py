@@ -10,7 +10,7 @@ from conveyor.dashboard.figures import Figures, figures, span_named
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
-from conveyor.dashboard.pulse import MOST_QUEUES, QueuePulse, queue_pulse
+from conveyor.dashboard.pulse import MOST_PULSED, QueuePulse, queue_pulse
 from conveyor.inspector import listing, statistics
 from conveyor.inspector.snapshot import EMPTY
 from conveyor.statistics import bucket
@@ -96,7 +96,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], A
         figures=hour,
         tasks=tasks[:MOST_TASKS],
         next=waiting,
-        pulsed=begun and len(snapshot.queues) <= MOST_QUEUES,
+        pulsed=begun and len(snapshot.queues) <= MOST_PULSED,
         begun=begun,
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
-from conveyor.dashboard.pulse import MOST_QUEUES
+from conveyor.dashboard.pulse import MOST_PULSED
 from conveyor.inspector import statistics
 from conveyor.inspector.snapshot import Rate
 
@@ -87,7 +87,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, 
         rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),
         text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
-        pulsed=len(snapshot.queues) <= MOST_QUEUES,
+        pulsed=len(snapshot.queues) <= MOST_PULSED,
     )
 
 

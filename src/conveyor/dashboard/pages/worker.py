@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Runs that are shown.
 MOST_RUNS = 10
 #: Queues whose history is searched, 1000 entries each.
-MOST_QUEUES = 3
+MOST_HISTORIES = 3
 
 
 class Run(NamedTuple):
@@ -51,7 +51,7 @@ def _queues(found: Found | None) -> list[str]:
     if found is None or found.worker is None:
         return []
     first = [found.worker.queue] if found.worker.queue else []
-    return list(dict.fromkeys(first + list(found.consumer.queues)))[:MOST_QUEUES]
+    return list(dict.fromkeys(first + list(found.consumer.queues)))[:MOST_HISTORIES]
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
