@@ -13,13 +13,14 @@ from conveyor.dashboard.api import problems
 from conveyor.dashboard.guard import allowed
 from conveyor.dashboard.page import limits_of
 from conveyor.dashboard.pulse import Moment, Version, pulse_of
-from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_STREAMS, EventStream, Viewer
+from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_EACH, MOST_STREAMS, EventStream, Viewer
 from conveyor.dashboard.watcher import pages_at
 from conveyor.errors import StoreError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from conveyor.dashboard.access.rights import Access
     from conveyor.dashboard.sampler import Sampler
 
 
@@ -32,10 +33,15 @@ class Live:
     async def stream(self, request: Request) -> Response:
         """Open a stream of events about the pages named by `watch`; 503 where there are too many, or can be none."""
         access = allowed(request.scope, "look")
-        if not asgi.has_streams(request.scope) or self.sampler.watcher_count >= MOST_STREAMS:
+        if not asgi.has_streams(request.scope) or self._is_full_for(access):
             detail = "Too many streams are open, or there can be none here."
             return problems.answer(Problem(503, "no-stream", detail, "Poll /api/v1/snapshot."))
         return EventStream(self.sampler, Viewer(_watched(request), access))
+
+    def _is_full_for(self, access: Access) -> bool:
+        watchers = self.sampler.watchers
+        own = sum(one.access is not None and one.access.who == access.who for one in watchers)
+        return len(watchers) >= MOST_STREAMS or (access.source != "local" and own >= MOST_EACH)
 
     def snapshot(self, request: Request) -> Response:
         """Answer once with what a stream would say now: the numbers, and the versions of the pages named by `watch`."""

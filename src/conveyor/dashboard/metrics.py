@@ -149,7 +149,7 @@ def _every(gatherer: Gatherer, access: Access) -> Iterator[Metric]:
 
 def _of_page(gatherer: Gatherer) -> Iterator[Metric]:
     sampler = gatherer.sampler
-    streams = [Value((), sampler.watcher_count)]
+    streams = [Value((), len(sampler.watchers))]
     yield Metric("dashboard_streams", "gauge", "Pages that are open and updated.", streams)
     looks = sampler.looks.found().get("", Timing())
     words = "How long looks for open pages took, since this process began."

@@ -75,9 +75,9 @@ class Sampler:
         self._wake = threading.Event()
 
     @property
-    def watcher_count(self) -> int:
-        """How many watch."""
-        return len(self._watchers)
+    def watchers(self) -> list[Watcher]:
+        """Who watch now."""
+        return list(self._watchers)
 
     def look(self, page: Page, wanted: Wanted) -> Sight:
         """Give a page as it is now, at most a second old, or of the last sample where it is watched.

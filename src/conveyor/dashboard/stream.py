@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Streams of one process at most; further viewers are told to poll.
 MOST_STREAMS = 200
+#: Of these, those of one person: a browser has one for all its tabs. Who is local and has no name may have all.
+MOST_EACH = 20
 #: Seconds without news after which a comment is sent, so that nobody in between hangs up.
 PING = 15.0
 #: Seconds after which a stream ends and the browser opens the next: a login taken back, a new version take effect.

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from conveyor.dashboard import live, stream
-from conveyor.dashboard.access.rights import RIGHTS, Access, Role
+from conveyor.dashboard.access.rights import LOCAL, RIGHTS, Access, Role
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.stream import EventStream, Viewer, events
 from conveyor.inspector.snapshot import NOTHING
@@ -104,7 +104,7 @@ def test_a_stream_ends_after_its_longest_time_and_stops_watching(sampler_of: Any
     assert re.fullmatch(rb"retry: \d{4}\n\n", first)
     assert any(piece.startswith(b"event: changed\n") for piece in between)
     assert last == b"event: over\ndata: {}\n\n"
-    assert sampler.watcher_count == 0
+    assert len(sampler.watchers) == 0
 
 
 @pytest.mark.usefixtures("quick_steps")
@@ -112,7 +112,7 @@ def test_end_all_ends_every_stream_from_any_thread(sampler_of: Any, eventually: 
     sampler = sampler_of(page("a"))
 
     def end() -> None:
-        eventually(lambda: sampler.watcher_count == 3 and len(stream._open) == 3)
+        eventually(lambda: len(sampler.watchers) == 3 and len(stream._open) == 3)
         stream.end_all()
 
     async def three() -> list[list[bytes]]:
@@ -123,7 +123,7 @@ def test_end_all_ends_every_stream_from_any_thread(sampler_of: Any, eventually: 
     streams = asyncio.run(three())
     ender.join()
     assert [pieces[-1] for pieces in streams] == [b"event: over\ndata: {}\n\n"] * 3
-    assert (sampler.watcher_count, stream._open) == (0, set())
+    assert (len(sampler.watchers), stream._open) == (0, set())
 
 
 def test_a_comment_is_sent_where_there_is_no_news(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,10 +159,10 @@ def test_who_hangs_up_while_a_piece_is_sent_is_unwatched_at_once(sampler_of: Any
         scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
         listening = asyncio.create_task(answer(scope, receive, send))
         await sending.wait()
-        before = sampler.watcher_count
+        before = len(sampler.watchers)
         hangs_up.set()
         await listening
-        return before, sampler.watcher_count
+        return before, len(sampler.watchers)
 
     gc.disable()  # a collection would hide what is looked for
     try:
@@ -188,6 +188,21 @@ def test_streams_that_are_opened_at_the_same_moment_are_no_more_than_allowed(
     assert asyncio.run(opened()) == [200, 200, 503, 503]
 
 
+def test_one_person_cannot_take_the_streams_of_all_others(
+    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_EACH", 2)
+    channel, bob = live.Live(sampler_of(page("a"))), Access.of("bob", Role.VIEWER)
+
+    async def opened(access: Access) -> list[int]:
+        return [(await channel.stream(request_of(access))).status_code for _ in range(3)]
+
+    async def all_opened() -> list[list[int]]:
+        return [await opened(one) for one in (ADA, bob, LOCAL)]
+
+    assert asyncio.run(all_opened()) == [[200, 200, 503], [200, 200, 503], [200, 200, 200]]
+
+
 def test_a_stream_that_fails_before_its_first_piece_does_not_count_for_ever(sampler_of: Any) -> None:
     sampler = sampler_of(page("a"))
 
@@ -197,9 +212,9 @@ def test_a_stream_that_fails_before_its_first_piece_does_not_count_for_ever(samp
             raise OSError(message)
 
         answer = EventStream(sampler, Viewer(["/a"], ADA))
-        assert sampler.watcher_count == 1
+        assert len(sampler.watchers) == 1
         await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, nothing, nothing)
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(failed())
-    assert sampler.watcher_count == 0
+    assert len(sampler.watchers) == 0

@@ -123,12 +123,12 @@ def test_who_hangs_up_is_told_nothing_more(streaming: Any, samplers: list[Sample
         one, two = connect(), connect()
         one.next("pulse")
         two.next("pulse")
-        assert samplers[-1].watcher_count == 2
+        assert len(samplers[-1].watchers) == 2
         one.close()
-        eventually(lambda: samplers[-1].watcher_count == 1)
+        eventually(lambda: len(samplers[-1].watchers) == 1)
         two.next("pulse")
         two.close()
-        eventually(lambda: samplers[-1].watcher_count == 0)
+        eventually(lambda: len(samplers[-1].watchers) == 0)
         eventually(lambda: samplers[-1]._thread is None)
 
 
