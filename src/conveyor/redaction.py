@@ -105,7 +105,16 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
     Colours for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
     may be the beginning of a password.
     """
-    text = _COLOURS.sub("", text)
+    # Colours may part a name from its value; and what looks like one may have the first letter of a name in it.
+    plain = _COLOURS.sub("", text)
+    if plain != text:
+        plain = _COLOURS.sub("", _without_named(text))
+    shown = str(_redacted(_without_named(plain), (), 0))
+    return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
+
+
+def _without_named(text: str) -> str:
+    """Give a text without the values that follow names which speak of secrets."""
     pieces: list[str] = []
     done = 0
     for found in _NAMED.finditer(text):
@@ -117,8 +126,7 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
         if end > found.end():
             pieces += text[done : found.end()], MASK
             done = end
-    shown = str(_redacted("".join((*pieces, text[done:])), (), 0))
-    return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
+    return "".join((*pieces, text[done:]))
 
 
 def _value_end(text: str, start: int, *, header: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conveyor import call, codec, redaction
@@ -236,6 +236,8 @@ def test_colours_of_a_terminal_hide_no_name_and_are_left_out(text: str, shown: s
     st.sampled_from(["{}={}", "{}: {}", "'{}': '{}'", '"{}" : "{}"']),
     st.text(),
 )
+@example("password", "{}={}", "\x9b")  # the start of an order to a terminal that would end with the p
+@example("password", "{}={}", "\x1b[31")
 def test_a_named_secret_shows_in_no_text(name: str, form: str, before: str) -> None:
     assert SECRET not in redaction.redacted_text(f"{before} {form.format(name, SECRET)}")
 
