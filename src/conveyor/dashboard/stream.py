@@ -116,9 +116,8 @@ class EventStream(StreamingResponse):
 
     def __init__(self, sampler: Sampler, viewer: Viewer) -> None:
         self._end_watching = functools.partial(sampler.unwatch, viewer)
-        sampler.watch(
-            viewer
-        )  # it counts from now on, so that those who come at the same moment are not too many
+        # It counts from now on, so that those who come at the same moment are not too many.
+        sampler.watch(viewer)
         self._pieces = events(sampler, viewer)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(self._pieces, media_type="text/event-stream", headers=headers)

@@ -19,6 +19,7 @@ from conveyor.inspector.jobs import (
     read_call,
     read_line,
 )
+from conveyor.inspector.lease import lease_of
 from conveyor.inspector.snapshot import Snapshot
 from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
@@ -136,7 +137,7 @@ class Inspector:
             settled=settled,
             place=int(state.detail) if state.state == "ready" else None,
             due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
-            worker=stories.lease_of(state).owner,
+            worker=lease_of(state).owner,
             retries=tried.retries,
             crashes=tried.crashes,
             progress=control.decode_progress(state.progress) if state.progress else None,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from conveyor import control
 from conveyor.call import Call, decode_call
 from conveyor.redaction import Labels, no_labels, preview
 
 if TYPE_CHECKING:
-    from conveyor import control
     from conveyor.outcome import Settled
     from conveyor.redaction import LabelsOf
 
@@ -53,6 +53,14 @@ class JobDetails(NamedTuple):
 
 #: Words of the `state` script after which there is an outcome.
 OVER = ("over", "dead")
+
+
+def read_progress(data: bytes) -> control.Progress | None:
+    """Give how far a job is; None where it has said nothing, or nothing that can be read."""
+    try:
+        return control.decode_progress(data) if data else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def read_call(data: bytes) -> Call | None:

@@ -86,9 +86,8 @@ class ByMoment:
         """Give the entry before which the page begins in a queue."""
         if not self.entry or queue >= self.queue:
             return self.entry
-        moment, number = self.entry.split(
-            "-"
-        )  # its turn is yet to come, also that of an entry with just this id
+        moment, number = self.entry.split("-")
+        # Its turn is yet to come, also that of an entry with just this id.
         return f"{moment}-{int(number) + 1}"
 
     def order(self, reads: Sequence[Read[Entry]]) -> Iterator[tuple[str, Entry]]:

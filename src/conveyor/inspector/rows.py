@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from conveyor import control
 from conveyor.call import ITEM_WORD
 from conveyor.errors import BadCall
-from conveyor.inspector.jobs import INDEXES
+from conveyor.inspector.jobs import INDEXES, read_progress
+from conveyor.inspector.lease import read_lease
 from conveyor.inspector.previews import error, preview, state
-from conveyor.inspector.tries import claimed_at, counted
+from conveyor.inspector.tries import counted
 from conveyor.redaction import MORE
 
 if TYPE_CHECKING:
@@ -98,32 +97,25 @@ def row_of(of: Source, raw: Row) -> JobRow:
     """Give the row of an entry of an index."""
     index = of.where
     shown, score = preview(raw.data, raw.size, of.labels_of), float(raw.score)
-    lease = raw.lease.decode(errors="replace").split(" ")
+    lease = read_lease(raw.lease)
     tries = counted(raw.tries.decode(errors="replace"), state(raw.reason))
     since = score / 1000 if index == "dead" else None
     if index == "leased":
-        since = claimed_at(lease[0])
+        since = lease.since
     kind, message = error(raw.reason) if raw.reason else ("", "")
     return JobRow(
         *(raw.id, of.queue, index, *shown),
         due_at=score / 1000 if index == "delayed" else None,
         since=since,
-        worker=lease[1] if len(lease) > 1 else "",
+        worker=lease.owner,
         retries=tries.retries,
         crashes=tries.crashes,
         attempt=tries.attempt,
-        progress=_progress(raw.progress),
+        progress=read_progress(raw.progress),
         size=raw.size,
         kind=kind,
         message=message,
     )
-
-
-def _progress(data: bytes) -> control.Progress | None:
-    try:
-        return control.decode_progress(data) if data else None
-    except (msgspec.MsgspecError, ValueError):
-        return None
 
 
 def index_of(named: str) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
-from conveyor import control
 from conveyor.inspector import tries
-from conveyor.inspector.jobs import OVER, read_call
+from conveyor.inspector.jobs import OVER, read_call, read_progress
+from conveyor.inspector.lease import lease_of
 from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
 from conveyor.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
 from conveyor.store import commands, records
@@ -20,6 +20,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conveyor import control
     from conveyor.call import Call
     from conveyor.outcome import Run
     from conveyor.redaction import LabelsOf
@@ -186,7 +187,7 @@ def _told(
         settled=settled,
         run=run,
         attempts=attempts,
-        progress=_progress(state.progress),
+        progress=read_progress(state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
@@ -244,28 +245,6 @@ def _settled(state: State) -> Settled | None:
         return decode_settled(state.detail)
     except (msgspec.MsgspecError, ValueError):
         return None
-
-
-class Lease(NamedTuple):
-    """Who runs a job, as far as it can be read."""
-
-    since: float | None = None
-    owner: str = ""
-    cancelling: bool = False
-
-
-def lease_of(state: State) -> Lease:
-    """Read a lease: its token is the time of the claim in microseconds."""
-    if state.state != "leased" or not isinstance(state.detail, bytes):
-        return Lease()
-    token, owner, how, *_ = (*state.detail.decode(errors="replace").split(" "), "", "", "")
-    return Lease(tries.claimed_at(token), owner, how == "C")
-
-
-def _progress(data: bytes) -> control.Progress | None:
-    with contextlib.suppress(msgspec.MsgspecError, ValueError):
-        return control.decode_progress(data) if data else None
-    return None
 
 
 def _last(settled: Settled, run: Run) -> Attempt:

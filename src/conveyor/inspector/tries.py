@@ -28,12 +28,6 @@ def counted(text: str, ended: str = "") -> Tries:
     return Tries(retries, crashes, max(1, retries + crashes + (ended != "lost")))
 
 
-def claimed_at(token: str) -> float | None:
-    """Give when a job was claimed, seconds since 1970, by its token: microseconds. None where that is no number."""
-    moment = read_figure(token)
-    return None if moment is None else moment / 1e6
-
-
 def told_by(attempts: Sequence[Attempt]) -> Tries:
     """Give the tries of a job that is over, of the attempts that are remembered of it, the oldest first."""
     life: list[Attempt] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.dashboard.api.inputs import OUTCOMES
+from conveyor.dashboard.api.inputs import LIVE, OUTCOMES
 from conveyor.dashboard.pages.asked import href
 from conveyor.errors import BadCall
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
     from conveyor.inspector.snapshot import Snapshot
 
-STATES = ("waiting", "delayed", "running", "dead", "ended")
+STATES = (*LIVE, "ended")
 #: Characters of a filter.
 _LONGEST = 200
 

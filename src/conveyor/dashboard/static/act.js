@@ -82,7 +82,7 @@ function giveUp(known) {
 }
 
 // Follows an order to workers: requested, acknowledged, done, or no answer.
-export async function follow(order, targets, title, onDone) {
+async function follow(order, targets, title, onDone) {
   const box = toast(`${title}: requested`, "", 0);
   const began = Date.now();
   let known = Object.fromEntries(targets.map((name) => [name, { state: "requested" }]));
