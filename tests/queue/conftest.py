@@ -64,6 +64,14 @@ def bench(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
 
 
 @pytest.fixture
+def bench_of_each(server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
+    """Give the same on each kind of server in turn."""
+    bench = Bench(server, eventually)
+    yield bench
+    assert bench.queue.count().imbalance == 0
+
+
+@pytest.fixture
 def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the inbox ask so seldom that whatever arrives has been pushed."""
     monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)

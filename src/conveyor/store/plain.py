@@ -73,9 +73,8 @@ def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int =
 
 
 def nudge(queue: str, inbox: str) -> list[Command]:
-    """Wake the reader of an inbox without an outcome."""
-    key = keys.key(queue, f"inbox:{inbox}")
-    return [Command(("RPUSH", key, "", "")), Command(("EXPIRE", key, NUDGE_KEEP))]
+    """Wake the reader of an inbox without an outcome, on a full server too."""
+    return [_tell(keys.key(queue, f"inbox:{inbox}"), NUDGE_KEEP, "", "")]
 
 
 def any_work(queues: Iterable[str]) -> Command:
@@ -88,7 +87,7 @@ def any_work(queues: Iterable[str]) -> Command:
 
 def note_queue(queue: str) -> Command:
     """Remember that a queue of this name exists."""
-    return Command(("SADD", keys.QUEUES, queue))
+    return Command((1, keys.QUEUES, queue), scripts.load_plain("note"))
 
 
 def queues() -> Command:
@@ -133,7 +132,7 @@ def reports(names: Sequence[str]) -> Command:
 
 def control(consumer: str, data: bytes) -> list[Command]:
     """Send a command to a consumer's supervisor."""
-    return [_tell(keys.control_key(consumer), data)]
+    return [_tell(keys.control_key(consumer), CONTROL_KEEP, data)]
 
 
 def answer(command: str, data: bytes, target: str, last_word: str) -> list[Command]:
@@ -143,8 +142,8 @@ def answer(command: str, data: bytes, target: str, last_word: str) -> list[Comma
     return [Command((3, *names, data, CONTROL_KEEP, *kept), scripts.load_plain("answer"))]
 
 
-def _tell(key: str, data: bytes) -> Command:
-    return Command((1, key, data, CONTROL_KEEP), scripts.load_plain("tell"))
+def _tell(key: str, keep: int, *messages: bytes | str) -> Command:
+    return Command((1, key, keep, *messages), scripts.load_plain("tell"))
 
 
 def keep_request(name: str, request: str) -> Command:
