@@ -27,6 +27,26 @@ HIGHEST_PRIORITY = 255
 ITEM = ""
 #: What people call it, in the place of a task.
 ITEM_WORD = "item"
+#: Seconds of the longest duration (ten years), and retries of one job at most.
+MAX_SECONDS, MAX_RETRIES = 315_360_000.0, 1_000_000
+#: Jobs that the bound of a queue may allow: the last number up to which a server's script counts exactly.
+MAX_SIZE = 1 << 53
+#: The last `put_at` that is a time: the end of the year 9999.
+_LAST_TIME = 253_402_300_799.0
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise BadCall if an argument is no finite number of seconds from 0 to MAX_SECONDS."""
+    if not (isinstance(value, int | float) and 0 <= value <= MAX_SECONDS):  # NaN is on no side of any number
+        message = f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}"
+        raise BadCall(message)
+
+
+def check_whole(name: str, value: object, most: int) -> None:
+    """Raise BadCall if an argument is no whole number from 0 to `most`."""
+    if not (isinstance(value, int) and 0 <= value <= most):
+        message = f"{name} must be a whole number between 0 and {most}, got {value!r:.80}"
+        raise BadCall(message)
 
 
 class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -42,15 +62,14 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds its outcome is kept."""
 
     def __post_init__(self) -> None:
-        if self.retries < 0:
-            message = f"retries={self.retries}: it cannot be negative"
-            raise BadCall(message)
-        if self.first_delay < 0 or self.keep < 0:
-            message = "first_delay and keep are seconds and cannot be negative"
-            raise BadCall(message)
-        if self.timeout is not None and self.timeout <= 0:
-            message = f"timeout={self.timeout}: it must be more than 0 seconds, or None"
-            raise BadCall(message)
+        check_whole("retries", self.retries, MAX_RETRIES)
+        check_seconds("first_delay", self.first_delay)
+        check_seconds("keep", self.keep)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout)
+            if self.timeout == 0:
+                message = "timeout must be more than 0 seconds, or None"
+                raise BadCall(message)
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -64,12 +83,8 @@ class PutOptions(msgspec.Struct, frozen=True):
     """The caller's own id: a second put with it is refused while the first is known."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.priority <= HIGHEST_PRIORITY:
-            message = f"priority={self.priority}: it is 0 to {HIGHEST_PRIORITY}, higher first"
-            raise BadCall(message)
-        if self.delay < 0:
-            message = f"delay={self.delay}: it is in seconds and cannot be negative"
-            raise BadCall(message)
+        check_whole("priority", self.priority, HIGHEST_PRIORITY)
+        check_seconds("delay", self.delay)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -111,15 +126,19 @@ _DEFAULTS = RunOptions()
 
 
 def decode_call(data: bytes) -> Call:
-    """Give the job of its bytes; raises msgspec.DecodeError on bytes that are none."""
+    """Return the job of its bytes. Raises msgspec.DecodeError for bytes that are no job."""
     try:
-        return _decoder.decode(data)
+        job = _decoder.decode(data)
     except RecursionError as error:
         message = "nested too deep"
         raise msgspec.DecodeError(message) from error
     except UnicodeDecodeError as error:
         message = f"a text in it is not UTF-8: {error}"
         raise msgspec.DecodeError(message) from error
+    if not 0 <= job.put_at <= _LAST_TIME:
+        message = f"put_at is no time: {job.put_at!r}"
+        raise msgspec.DecodeError(message)
+    return job
 
 
 def encode_calls(

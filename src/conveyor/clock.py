@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 #: Seconds on a clock that only goes forward; for durations within one process.
@@ -15,11 +16,14 @@ sleep = time.sleep
 
 
 class Deadline:
-    """A point in time, `seconds` from now; None means never."""
+    """A point in time, `seconds` from now; None means never. Raises ValueError for NaN, which never comes."""
 
     __slots__ = ("at",)
 
     def __init__(self, seconds: float | None) -> None:
+        if seconds is not None and math.isnan(seconds):
+            message = "a timeout must be a number of seconds, got nan"
+            raise ValueError(message)
         self.at = None if seconds is None else monotonic() + seconds
 
     def left(self, at_most: float) -> float:

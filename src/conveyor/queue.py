@@ -42,7 +42,7 @@ class Queue:
 
     def __init__(self, name: str = "default", maxsize: int = 0, *, store: Client | str | None = None) -> None:
         self.name = ids.checked_queue(name)
-        self.maxsize = max(0, maxsize)
+        self.maxsize = _checked_maxsize(maxsize)
         self._given = store
         self._bounded = self.maxsize == 0
 
@@ -144,7 +144,7 @@ class Queue:
 
     def resize(self, maxsize: int) -> None:
         """Set how many jobs may wait, for all who put; 0 lifts the bound. Whoever waits for the new room gets it."""
-        self.maxsize = max(0, maxsize)
+        self.maxsize = _checked_maxsize(maxsize)
         self._bounded = False
         self._set_bound()
 
@@ -230,6 +230,13 @@ class Queue:
             self._note(deadline)
             self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
+
+
+def _checked_maxsize(maxsize: int) -> int:
+    """Return the bound, 0 for none. Raises BadCall for what is no whole number."""
+    maxsize = max(maxsize, 0)  # as in the standard library, whose bound may be negative
+    call.check_whole("maxsize", maxsize, call.MAX_SIZE)
+    return maxsize
 
 
 def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,11 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import call, codec
+from conveyor import Queue, call, clock, codec
 from conveyor.errors import BadCall, TooLarge
+
+#: Numbers that are no duration a job may have.
+UNUSABLE_SECONDS = (math.nan, math.inf, -math.inf, -0.1, 1e12)
 
 
 def work(data: bytes, *, times: int = 1) -> None: ...
+
+
+def job_bytes(put_at: float, options: list[Any] | None = None) -> bytes:
+    """Return the bytes of a job as a careless or hostile producer may write them."""
+    return msgspec.msgpack.encode(["x", [], {}, put_at, *([options] if options is not None else [])])
 
 
 def item_of(size: int) -> bytes:
@@ -66,16 +75,35 @@ def test_one_bad_call_of_many_is_found_before_any_is_put() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"retries": -1}, {"first_delay": -0.1}, {"keep": -1.0}, {"timeout": 0.0}, {"timeout": -5.0}],
+    [
+        {"retries": -1},
+        {"retries": 1.5},
+        {"retries": 10**9},
+        {"timeout": 0.0},
+        *({name: value} for name in ("first_delay", "keep", "timeout") for value in UNUSABLE_SECONDS),
+    ],
+    ids=str,
 )
-def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadCall):
+def test_unusable_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadCall, match=next(iter(wrong))):
         call.RunOptions(**wrong)
+    with pytest.raises(BadCall, match=next(iter(wrong))):
+        msgspec.structs.replace(call.RunOptions(), **wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"priority": -1}, {"priority": 256}, {"delay": -1.0}])
-def test_places_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadCall):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"priority": -1},
+        {"priority": 256},
+        {"priority": 0.5},
+        {"priority": math.nan},
+        *({"delay": value} for value in UNUSABLE_SECONDS),
+    ],
+    ids=str,
+)
+def test_unusable_put_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadCall, match=next(iter(wrong))):
         call.PutOptions(**wrong)
 
 
@@ -96,9 +124,24 @@ def test_any_other_bytes_are_a_decode_error(data: bytes) -> None:
         codec.join_array(
             codec.encode("x"), codec.encode([]), codec.encode({}), codec.encode(0.0), codec.encode([-1])
         ),
+        *(job_bytes(put_at) for put_at in (math.inf, -math.inf, math.nan, -1.0, 1e15)),
+        *(job_bytes(0.0, [0, 1.0, None, keep]) for keep in (math.inf, math.nan, 1e12)),
+        job_bytes(0.0, [0, math.inf]),
+        job_bytes(0.0, [0, 1.0, math.nan]),
+        job_bytes(0.0, [1 << 62]),
     ],
-    ids=["nested without end", "a time that is none", "negative retries"],
 )
 def test_hostile_bytes_are_a_decode_error(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         call.decode_call(data)
+
+
+@pytest.mark.parametrize("maxsize", [math.nan, math.inf, 1.5, 1 << 60])
+def test_unusable_maxsize_is_refused_by_name(maxsize: Any) -> None:
+    with pytest.raises(BadCall, match="maxsize"):
+        Queue("work", maxsize)
+
+
+def test_nan_is_no_timeout() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        clock.Deadline(math.nan)

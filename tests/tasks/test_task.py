@@ -69,12 +69,12 @@ def test_options_gives_another_task_and_leaves_this_one_alone() -> None:
     ("changes", "said"),
     [
         ({"retires": 3}, "retires: no such option"),
-        ({"priority": 256}, "it is 0 to 255"),
-        ({"priority": -1}, "it is 0 to 255"),
-        ({"delay": -1.0}, "cannot be negative"),
-        ({"retries": -1}, "cannot be negative"),
-        ({"timeout": 0.0}, "more than 0 seconds"),
-        ({"keep": -1.0}, "cannot be negative"),
+        ({"priority": 256}, "priority must be a whole number between 0 and 255, got 256"),
+        ({"priority": -1}, "priority must be a whole number"),
+        ({"delay": -1.0}, "delay must be between 0 and 315360000 seconds, got -1.0"),
+        ({"retries": -1}, "retries must be a whole number"),
+        ({"timeout": 0.0}, "timeout must be more than 0 seconds"),
+        ({"keep": -1.0}, "keep must be between"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(changes: dict[str, Any], said: str) -> None:

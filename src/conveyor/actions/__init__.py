@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from conveyor import control, ids
+from conveyor import call, control, ids
 from conveyor.actions import audit, operation
 from conveyor.actions.answers import Actor, CancelAnswer, JobAnswer, Order, QueueAnswer
 from conveyor.actions.runner import OperationRunner
@@ -78,9 +78,7 @@ class Actions:
 
     def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueAnswer:
         """Set how many jobs may wait in a queue; 0 lifts the bound. Raises BadCall for a negative number."""
-        if maxsize < 0:
-            message = f"maxsize={maxsize}: it is 0, for no bound, or more"
-            raise BadCall(message)
+        call.check_whole("maxsize", maxsize, call.MAX_SIZE)
         command = commands.bound(ids.checked_queue(queue), maxsize)
         return self._on_queue(
             Act("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
