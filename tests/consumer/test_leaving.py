@@ -94,7 +94,7 @@ def test_after_the_second_signal_the_grace_counts_although_another_job_was_cance
     eventually(lambda: lines(path))
     running.signal()
     running.signal(signal.SIGINT)
-    eventually(running.has_left, 5.0)
+    eventually(running.has_left)
     assert job.status() == "waiting"
 
 
@@ -124,15 +124,15 @@ def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
     running = consume(workers=3, until_empty=True)
     eventually(running.has_left)
     assert running.status == 0
-    assert [job.result(1) for job in handles] == [1] * 100
-    assert retried.result(1) == 2, "a job that waits for its retry is not done"
+    assert [job.result(10) for job in handles] == [1] * 100
+    assert retried.result(10) == 2, "a job that waits for its retry is not done"
 
 
 def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
     assert consumer.run() == 0
-    assert [job.result(1) for job in handles] == [2] * 10
+    assert [job.result(10) for job in handles] == [2] * 10
 
 
 def test_without_its_caller_a_consumer_leaves(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -193,6 +194,15 @@ def hold_gil(path: str, seconds: int) -> int:
     """Sleep in C, with the interpreter's lock."""
     mark(path, str(os.getpid()))
     ctypes.PyDLL(None).sleep(seconds)
+    return current_job().attempt
+
+
+def lock_with_gil(path: str, lock: str) -> int:
+    """Wait for a lock in C, with the interpreter's lock."""
+    mark(path, str(os.getpid()))
+    with Path(lock).open() as file:
+        while ctypes.PyDLL(None).flock(file.fileno(), fcntl.LOCK_SH):
+            pass  # a signal interrupts it
     return current_job().attempt
 
 
