@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Full, Queue
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -77,3 +82,41 @@ def test_nothing_is_lost_or_doubled_and_the_bound_holds_while_producers_block(
     assert observer.looks > 100
     count = bench.queue.count()
     assert (count.live, count.blocked, count.finished) == (0, 0, PRODUCERS * EACH + CONSUMERS)
+
+
+def received(server: Any) -> int:
+    """Return the bytes that the server has received since it started."""
+    return int(server.raw.info("stats")["total_net_input_bytes"])
+
+
+def test_blocked_put_many_sends_its_jobs_once(server: Any) -> None:
+    Queue("belt", 1, store=server.client).put("first")
+    items = [bytes(250_000)] * 8
+    before = received(server)
+    with pytest.raises(Full) as refusal:
+        Queue("belt", store=server.client).put_many(items, timeout=2.5)
+    assert refusal.value.accepted == 0
+    assert received(server) - before < 1.5 * 8 * 250_000
+
+
+@pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])
+def test_put_many_sends_little_in_vain(server: Any, maxsize: int, producers: int) -> None:
+    """What is sent stays near the size of the jobs, however little room there is at a time."""
+    each, size = 120, 10_000
+    queue = Queue("belt", maxsize, store=server.client)
+    queue.put("teaches the server the script")
+    queue.get()
+    queue.task_done()
+    before = received(server)
+    with ThreadPoolExecutor(producers) as pool:
+        told = [
+            pool.submit(Queue("belt", store=server.another_client()).put_many, [bytes(size)] * each)
+            for _ in range(producers)
+        ]
+        for _ in range(producers * each):
+            queue.get(timeout=30)
+            queue.task_done()
+        for one in told:
+            one.result()
+    assert received(server) - before < 2.5 * producers * each * size + 300 * producers * each
+    assert queue.count().blocked == 0

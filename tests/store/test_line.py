@@ -182,3 +182,43 @@ def test_everything_that_makes_room_wakes_the_line(full: Lane, way: str) -> None
         "resume": lambda: full.run(commands.resume),
     }[way]()
     assert is_woken(full, "ann")
+
+
+def test_rest_of_a_put_keeps_its_place_in_line(full: Lane) -> None:
+    assert full.put(waiter="ann", rest=2) == FULL
+    assert full.put("b", waiter="bob") == FULL
+    full.claim()
+    assert full.put("a1", waiter="ann", rest=1) == PutAnswer(1, 1)
+    full.claim()
+    assert full.put("b", waiter="bob").accepted == 0
+    assert full.put("a2", waiter="ann") == PutAnswer(1, 1)
+    full.claim()
+    assert full.put("b", waiter="bob") == PutAnswer(1, 1)
+    assert "line" not in full.dump()
+
+
+def test_answer_and_hint_say_for_how_many_there_is_room(full: Lane) -> None:
+    for waiter in ("ann", "bob"):
+        full.put(waiter=waiter, rest=9)
+    full.run(commands.bound, 5)
+    assert [full.raw.lrange(full.key(f"wake:{one}"), 0, -1) for one in ("ann", "bob")] == [[b"4"], [b"3"]]
+    assert full.put(waiter="bob", rest=9) == PutAnswer(0, 1, 3)
+    assert full.put("a1", waiter="ann", rest=8) == PutAnswer(1, 2, 3)
+    assert full.put("a2", waiter="ann", rest=1) == PutAnswer(1, 3, 1)
+    assert full.put("b1", waiter="bob", rest=8) == PutAnswer(1, 4, 0)
+    assert full.put("a3", waiter="ann") == PutAnswer(1, 5)
+
+
+def test_producer_that_asks_without_jobs_is_refused_if_shut_down(full: Lane) -> None:
+    full.run(commands.shut)
+    with pytest.raises(ShutDown):
+        full.put(waiter="ann", rest=1)
+    assert "line" not in full.dump()
+
+
+def test_lifted_bound_wakes_the_line(full: Lane) -> None:
+    full.put("a", waiter="ann")
+    full.run(commands.bound, 0)
+    assert is_woken(full, "ann")
+    assert full.put("a", waiter="ann") == PutAnswer(1, 2)
+    assert "line" not in full.dump()

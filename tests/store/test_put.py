@@ -128,8 +128,9 @@ def test_a_put_sent_twice_to_a_queue_shut_in_between_was_accepted(lane: Lane) ->
     lane.put("a")
     lane.run(commands.shut)
     assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
-    with pytest.raises(ShutDown):
+    with pytest.raises(ShutDown) as refusal:
         lane.run_again(commands.put, jobs("a", "b"), PutPlace())
+    assert refusal.value.accepted == 1
 
 
 def test_the_second_half_of_a_put_that_was_cut_short_is_added_when_it_is_sent_again(lane: Lane) -> None:

@@ -17,20 +17,25 @@ def shown(item: bytes) -> str:
 
 
 class PutPlace(NamedTuple):
-    """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room."""
+    """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room.
+
+    `rest`: how many more jobs the caller has, to be sent once there is room for them.
+    """
 
     maxsize: int = 0
     priority: int = 0
     delay: float = 0.0
     waiter: str = ""
     own_ids: bool = False
+    rest: int = 0
 
 
 class PutAnswer(NamedTuple):
-    """How many of the jobs were accepted, and how many wait now."""
+    """How many of the jobs were accepted, how many wait now, and how many of the rest there is room for."""
 
     accepted: int
     waiting: int
+    room: int = 0
 
 
 class Claimed(NamedTuple):

@@ -92,10 +92,12 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
             raise DuplicateJob(message, hint="use another id, or wait until its outcome is forgotten")
         if word == "SHUT":
             message = f"the queue {queue} was shut down"
-            raise ShutDown(message, hint=f"conveyor resume {queue} opens it again")
-        return PutAnswer(reply[1], reply[2])
+            error = ShutDown(message, hint=f"conveyor resume {queue} opens it again")
+            error.accepted = reply[1]
+            raise error
+        return PutAnswer(*reply[1:])
 
-    rest = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter]
+    rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
     for job in jobs:
         rest += job
     first, again = ("check", "check") if place.own_ids else ("new", "again")

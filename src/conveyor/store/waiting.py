@@ -6,6 +6,9 @@
    in the same atomic step; a hint pushed between 1 and 2 lies in the list and is found at once.
 4. Hints may be lost with their receiver, so no block is longer than two seconds; whoever wakes runs step 1 again.
 
+A producer that waits asks without its jobs, which keeps its place in line, and the hint says for how many of them there
+is room: a job is seldom sent before there is room for it.
+
 Producers are served first come, first served: the line remembers the order, and a put that stands further back, or
 does not stand in line at all, only gets what those in front leave over.
 """
@@ -39,49 +42,42 @@ def put_jobs(
     place: commands.PutPlace,
     deadline: Deadline | None,
 ) -> None:
-    """Put all jobs, in order; wait for room until the deadline, or not at all where it is None.
+    """Put all jobs, in order; wait for room until the deadline, or not at all if it is None.
 
-    Raises Full and ShutDown. The `accepted` of each error says how many of them were put.
+    Raises Full and ShutDown. The `accepted` of each error is how many of the jobs were put.
     """
-    start = 0
-    while start < len(jobs):
-        chunk = jobs[start : start + _fitting(jobs, start)]
-        try:
-            _put_chunk(client, queue, chunk, place, deadline)
-        except ConveyorError as error:
-            error.accepted += start
-            raise
-        start += len(chunk)
-
-
-def _put_chunk(
-    client: Client,
-    queue: str,
-    jobs: Sequence[tuple[str, bytes]],
-    place: commands.PutPlace,
-    deadline: Deadline | None,
-) -> None:
-    answer = client.run(commands.put(queue, jobs, place), within=time_for(deadline))
-    if answer.accepted == len(jobs):
-        return
-    done = answer.accepted
-    waiter = ids.unique() if deadline is not None else ""
-    place = place._replace(waiter=waiter)
+    done = 0
+    waiter = ""
+    room = trust = min(MOST_JOBS, place.maxsize or MOST_JOBS)
     try:
-        while deadline is not None:
-            answer = client.run(commands.put(queue, jobs[done:], place), within=time_for(deadline))
+        while True:
+            some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
+            rest = len(jobs) - done - len(some)
+            put = commands.put(queue, some, place._replace(waiter=waiter, rest=rest))
+            answer: commands.PutAnswer = client.run(put, within=time_for(deadline))
             done += answer.accepted
             if done == len(jobs):
                 return
-            if deadline.passed():
+            # Others may have taken the room that was seen: what is sent in vain stays a small part of what is accepted.
+            trust = 4 * answer.accepted if some else max(1, trust)
+            room = answer.room
+            if room > 0:
+                continue
+            if deadline is None or deadline.passed():
                 break
-            client.run(plain.await_wake(queue, waiter, deadline.left(1.0)), within=time_for(deadline))
+            if waiter:
+                hint = client.run(
+                    plain.await_wake(queue, waiter, deadline.left(1.0)), within=time_for(deadline)
+                )
+                room = int(hint or 0)
+            else:
+                waiter = ids.unique()  # and ask with it, which makes it stand in line
     except BaseException as error:
-        # What stopped us is what the caller must hear of; a server that hangs forgets the waiter by itself.
-        if not isinstance(error, StoreUnavailable):
+        # The caller must get this error; a server that hangs forgets the waiter by itself.
+        if waiter and not isinstance(error, StoreUnavailable):
             _leave(client, queue, waiter)
         if isinstance(error, ConveyorError):
-            error.accepted = done
+            error.accepted += done
         raise
     if waiter:
         _leave(client, queue, waiter)
@@ -95,14 +91,14 @@ def _leave(client: Client, queue: str, waiter: str) -> None:
         client.run(commands.leave(queue, waiter), patience=0.0, within=GRACE)
 
 
-def _fitting(jobs: Sequence[tuple[str, bytes]], start: int) -> int:
-    """Give how many of the jobs from `start` on one put can carry; at least one."""
+def _fitting(jobs: Sequence[tuple[str, bytes]], start: int, most: int) -> int:
+    """Return how many of the jobs from `start` on one put can carry: `most`, and at least one unless that is 0."""
     size = 0
-    for place in range(start, min(start + MOST_JOBS, len(jobs))):
+    for place in range(start, min(start + min(most, MOST_JOBS), len(jobs))):
         size += len(jobs[place][1])
         if size > MOST_PUT_BYTES:
             return max(1, place - start)
-    return min(MOST_JOBS, len(jobs) - start)
+    return min(most, MOST_JOBS, len(jobs) - start)
 
 
 def get_jobs(

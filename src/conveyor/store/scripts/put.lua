@@ -5,11 +5,14 @@
 --       known for accepted, even if they have ended meanwhile)
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
 --       empty if nobody does
---       6.. id, bytes of each job
--- gives OK, accepted, waiting | FULL, accepted, waiting | DUP, id | SHUT | VERSION
+--       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
+--       7.. id, bytes of each job
+-- gives OK or FULL, accepted, waiting, how many of the rest there is room for; FULL if not all of these were accepted
+--       | DUP, id | SHUT, how many of these were accepted before | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local FIRST = 6
+local rest = tonumber(ARGV[6])
+local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence')
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
@@ -27,11 +30,11 @@ if mode ~= 'new' then
     end
   end
 end
-if meta[3] and known_count < count then return {'SHUT'} end
+if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
 local maxsize = tonumber(meta[2]) or bound
 local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
-local room = count
+local room = count + rest -- for these and the rest
 if maxsize > 0 then
   local ahead = 0
   local now = server_time()
@@ -44,18 +47,20 @@ if maxsize > 0 then
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
-  room = math.min(count, known_count + math.max(0, maxsize - waiting - ahead)) -- known ones come first, and are in
-  if room < count and waiter ~= '' then
+  room = math.min(room, known_count + math.max(0, maxsize - waiting - ahead)) -- known ones come first, and are in
+  local is_blocked = room < count or room == count and rest > 0
+  if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
     local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
     redis.call('ZADD', LINE, 'NX', behind + 1, waiter)
     redis.call('HSET', SEEN, waiter, now)
   end
 end
 
+local taken = math.min(room, count)
 local sequence = tonumber(meta[4]) or 0
-local last = FIRST + 2 * room - 1
+local last = FIRST + 2 * taken - 1
 local fresh = 0
-if room > 0 then
+if taken > 0 then
   local index, places, bodies = READY, {}, known_count > 0 and {}
   local score, step = (255 - priority) * LEVEL + sequence + 1, 1
   if delay > 0 then
@@ -80,6 +85,6 @@ if room > 0 then
 elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
-if room < count then return {'FULL', room, waiting + fresh} end
-if waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
-return {'OK', room, waiting + fresh}
+if room < count then return {'FULL', room, waiting + fresh, 0} end
+if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
+return {'OK', taken, waiting + fresh, room - count}

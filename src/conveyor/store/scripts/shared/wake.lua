@@ -10,19 +10,22 @@ local function ring(count) -- wake up to `count` waiting consumers
   end
 end
 
-local function wake(waiter)
+local function wake(waiter, room) -- room: for how many jobs there is room, of which a producer sends no more at first
   local list = BASE .. 'wake:' .. waiter
   if redis.call('EXISTS', list) == 0 then
-    redis.call('RPUSH', list, '1')
+    redis.call('RPUSH', list, room or '1')
     redis.call('PEXPIRE', list, 10000)
   end
 end
 
 local function make_room(maxsize) -- wake as many producers as now have room, those first that came first
-  if maxsize == 0 or redis.call('EXISTS', LINE) == 0 then return end
-  local free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED)
+  if redis.call('EXISTS', LINE) == 0 then return end
+  local free = LEVEL -- without a bound there is room for any number
+  if maxsize > 0 then free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED) end
   if free <= 0 then return end
-  for _, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MOST_HINTS) - 1)) do wake(waiter) end
+  for place, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MOST_HINTS) - 1)) do
+    wake(waiter, exact(free - place + 1))
+  end
 end
 
 local function tell_joiners() -- the queue may be all done now: wake those who wait for that
