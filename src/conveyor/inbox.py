@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
@@ -19,7 +20,7 @@ from conveyor.store import commands, plain
 from conveyor.store.limits import time_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.outcome import Settled
@@ -38,6 +39,8 @@ MOST_ARRIVED = 32 << 20
 ENTRY_BYTES = 200
 #: Ids that are asked for at once.
 MOST_ASKED = 500
+#: Seconds that the thread for callbacks lasts after the last one.
+CALLBACKS_LAST = 10.0
 
 
 class Waiting(Protocol):
@@ -55,8 +58,11 @@ class Waiting(Protocol):
     def settle(self, outcome: bytes) -> None:
         """Take the outcome in; empty bytes mean that the job is not known."""
 
+    def wake(self) -> bool:
+        """Wake coroutines, after it was settled; return True if callbacks are left to run. Never blocks."""
+
     def call_back(self) -> None:
-        """Tell others, after it was settled."""
+        """Run the callbacks, whatever they do, and raise nothing."""
 
     def neighbours(self, most: int) -> Sequence[Waiting]:
         """Give this one and those that are best asked about together with it."""
@@ -127,6 +133,41 @@ class Box:
         return some
 
 
+class Callbacks:
+    """The thread that runs callbacks in order. It is not the one that receives results, so no callback can stop those.
+
+    It starts with the first callback and ends when there was none for a while.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.due: deque[Waiting] = deque()
+        self.thread: threading.Thread | None = None
+
+    def add(self, jobs: Iterable[Waiting]) -> None:
+        """Have the callbacks of settled jobs run, after those of earlier ones."""
+        with self.changed:
+            self.due.extend(jobs)
+            self.changed.notify()
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread if there is something to do; raises RuntimeError if the system allows no more threads."""
+        with self.changed:
+            if self.due and (self.thread is None or not self.thread.is_alive()):
+                self.thread = threading.Thread(target=self._run, name="conveyor-callbacks", daemon=True)
+                self.thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self.changed:
+                if not self.due and not self.changed.wait_for(lambda: self.due, CALLBACKS_LAST):
+                    self.thread = None
+                    return
+                job = self.due.popleft()
+            job.call_back()
+
+
 class Inbox:
     """Takes in outcomes and hands them to the jobs that wait."""
 
@@ -136,6 +177,7 @@ class Inbox:
         self.changed = threading.Condition()
         self.boxes: dict[str, Box] = {}
         self.arrived = Arrived()
+        self.callbacks = Callbacks()
         # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = 1
         self.thread: threading.Thread | None = None
@@ -191,8 +233,8 @@ class Inbox:
                 if not told and self.arrived.add(queue, job_id, outcome):
                     self.opening += 1
             self.changed.notify_all()
-        for job in settled:
-            job.call_back()
+        if due := [job for job in settled if job.wake()]:
+            self.callbacks.add(due)
 
     def _ask(self, queue: str, jobs: Sequence[Waiting], deadline: Deadline | None = None) -> None:
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]

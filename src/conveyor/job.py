@@ -113,11 +113,19 @@ class Job(Generic[R]):
         return state in {"cancelled", "running"}
 
     def add_done_callback(self, function: Callable[[Job[R]], object]) -> None:
-        """Call `function(job)` once the job is over; from another thread, or at once if it is over already."""
-        self._call_later(function)
-        inbox_of(self._together.client).expect(self)
-        if self.settled is not None:
-            self.call_back()
+        """Call `function(job)` when the job is over: at once and here if that is known, else on a thread for callbacks.
+
+        That one thread runs all callbacks of this process in the order in which jobs end, so a slow one delays those
+        behind it, but no result: a callback may wait for other jobs. What it raises is logged.
+        """
+        if self.settled is None:
+            self._call_later(function)
+            if not self.done() or not self._take_back(function):
+                return
+        try:
+            function(self)
+        except Exception:  # noqa: BLE001 - the user's own code
+            _log.exception("a callback of %r raised", self)
 
     def status(self) -> str:
         """Give where the job is now: waiting, delayed, running, done, failed, lost, cancelled or gone."""
@@ -137,16 +145,7 @@ class Job(Generic[R]):
         """Wait in asyncio for what `result` gives."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
-
-        def set_ready() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        def tell(_: Job[R]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(set_ready)
-
-        self._call_later(tell)
+        self._call_later(_Waker(loop, ready))
         yield from loop.run_in_executor(None, self.done).__await__()
         if self.settled is None:
             yield from ready.__await__()
@@ -163,8 +162,15 @@ class Job(Generic[R]):
         except ValueError:
             self.settled = decode_settled(_UNREADABLE)
 
+    def wake(self) -> bool:
+        """Wake the coroutines that await the job; return True if callbacks are left to run. Called by the inbox."""
+        for one in list(self._callbacks or ()):
+            if isinstance(one, _Waker) and self._take_back(one):
+                one(self)
+        return bool(self._callbacks)
+
     def call_back(self) -> None:
-        """Run the callbacks, each once; one that raises is logged and stops nobody. Called by the inbox."""
+        """Run the callbacks, each once, and log what they raise. Called by the inbox, on its thread for callbacks."""
         while self._callbacks:
             try:
                 function = self._callbacks.pop(0)
@@ -172,13 +178,21 @@ class Job(Generic[R]):
                 return
             try:
                 function(self)
-            except Exception:  # noqa: BLE001 - the caller's own code, which may do anything
+            except BaseException:  # noqa: BLE001 - the user's own code; not even SystemExit may end this thread
                 _log.exception("a callback of %r raised", self)
 
     def _call_later(self, function: Callable[[Job[R]], object]) -> None:
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append(function)
+
+    def _take_back(self, function: Callable[[Job[R]], object]) -> bool:
+        """Remove a callback; return False if another thread has begun it."""
+        try:
+            cast("list[Callable[[Job[R]], object]]", self._callbacks).remove(function)
+        except ValueError:
+            return False
+        return True
 
     def _wait(self, timeout: float | None) -> Settled:
         if self.settled is None:
@@ -197,6 +211,23 @@ class Job(Generic[R]):
             message = f"nothing is known of job {self.id} on {self.queue_name}"
             raise JobGone(message, hint="outcomes are forgotten after an hour, unless the job says keep=…")
         return settled
+
+
+class _Waker:
+    """A callback that wakes a coroutine. It never blocks, so the thread that receives results may run it."""
+
+    __slots__ = ("loop", "ready")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
+        self.loop, self.ready = loop, ready
+
+    def __call__(self, _: Job[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed, so no coroutine waits
+            self.loop.call_soon_threadsafe(self._set_ready)
+
+    def _set_ready(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
 
 
 _GONE = encode_settled("gone")
