@@ -185,16 +185,15 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
 
 def describe_error(error: BaseException) -> bytes:
     """Give an exception as data: its type's name, message and traceback, all text and of bounded length."""
+    kind = type(error).__qualname__
     try:
         message = str(error)
-        text = "".join(tracebacks.format_exception(error))
-    except BaseException as unable:  # noqa: BLE001 - the error's own __str__, which may do anything
+        if isinstance(error, ConveyorError) and error.hint:
+            message = f"{message} ({error.hint})"
+        return describe_text(kind, message, "".join(tracebacks.format_exception(error)))
+    except BaseException as unable:  # noqa: BLE001 - the error's own methods may raise anything
         message = f"(its text could not be made: {type(unable).__qualname__})"
-        text = "".join(tracebacks.format_tb(error.__traceback__))
-    hint = getattr(error, "hint", "")
-    if isinstance(error, ConveyorError) and hint:
-        message = f"{message} ({hint})"
-    return describe_text(type(error).__qualname__, message, text)
+        return describe_text(kind, message, "".join(tracebacks.format_tb(error.__traceback__)))
 
 
 def describe_text(kind: str, message: str, traceback: str = "") -> bytes:

@@ -276,7 +276,7 @@ def _plain(value: Any) -> str:
         return f"array({value.dtype}, {'x'.join(map(str, value.shape))})"
     try:
         return repr(value)
-    except ValueError:  # a whole number of thousands of digits
+    except Exception:  # noqa: BLE001 - a whole number of thousands of digits, or what a formatter made
         return f"<{type(value).__name__}>"
 
 

@@ -50,6 +50,17 @@ def test_a_waiting_and_a_delayed_job_are_cancelled_at_once_and_never_run(
     assert balanced(queue)
 
 
+@pytest.mark.parametrize("name", ["clean_up_and_return", "clean_up_and_return_async", "notice_and_return"])
+def test_cancelled_job_that_returns_a_result_keeps_it(
+    name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consume()
+    job = queue.submit(getattr(jobs, name), str(path))
+    eventually(lambda: lines(path))
+    job.cancel()
+    assert job.result(10) == "half"
+
+
 @pytest.mark.parametrize("name", ["hold", "sleep_for_ever", "wait_for_ever"])
 def test_a_running_job_ends_by_an_exception_and_its_worker_goes_on(
     name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]

@@ -66,6 +66,24 @@ def test_the_second_signal_gives_the_current_job_back_without_blame(
     assert (details.state, details.crashes, details.retries) == ("waiting", 0, 0)
 
 
+@pytest.mark.parametrize("name", ["clean_up_and_return", "clean_up_and_return_async", "notice_and_return"])
+def test_second_signal_returns_a_job_that_cleans_up_and_returns(
+    name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(getattr(jobs, name), str(path))
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    running.signal()
+    eventually(running.has_left)
+    assert lines(path)[1:] == ["cleaned"]
+    assert running.status == 0
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details
+    assert (details.state, details.crashes, details.retries) == ("waiting", 0, 0)
+
+
 def test_the_third_signal_kills_what_does_not_listen(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:

@@ -7,10 +7,16 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import msgspec
 import psutil
 import pytest
 import unruly_jobs as unruly
 from consumer_kit import lines, runs
+
+from conveyor import JobFailed
+from conveyor.inspector import Inspector
+from conveyor.store import commands
+from conveyor.store.answers import PutPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,3 +137,47 @@ def test_a_job_that_kills_its_worker_after_it_has_returned_is_dead_after_three_t
     job = queue.submit(unruly.die_after_return, str(path))
     assert "exit code 3" in str(job.exception(20))
     assert len(lines(path)) == 3
+
+
+def test_job_whose_preview_raises_runs_and_costs_no_worker(queue: Queue, unruly_consumer: Any) -> None:
+    before = unruly_consumer.workers()
+    handles = [queue.submit(unruly.take, 1, hold) for hold in (0.0, 0.0, 0.1, 0.0, 0.0)]
+    assert [job.result(10) for job in handles] == [0.0, 0.0, 0.1, 0.0, 0.0]
+    assert unruly_consumer.workers() == before
+
+
+def test_array_of_foreign_dtype_fails_its_job_alone(queue: Queue, unruly_consumer: Any) -> None:
+    before = unruly_consumer.workers()
+    head = msgspec.msgpack.encode(["(,i4", [2]])
+    array = msgspec.msgpack.Ext(13, len(head).to_bytes(2, "big") + head + bytes(8))
+    data = msgspec.msgpack.encode(["consumer_jobs.add", [array, 1], {}, 1.0])
+    queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    with pytest.raises(JobFailed, match="dtype"):
+        Inspector(queue.client).handle("odd", queue.name).result(10)
+    assert unruly_consumer.workers() == before
+    assert queue.count().dead == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [(unruly.raise_evil, "EvilError"), (unruly.return_evil, "BadCall")],
+    ids=["error", "result"],
+)
+def test_evil_outcome_fails_its_job_alone(task: Any, kind: str, queue: Queue, unruly_consumer: Any) -> None:
+    before = unruly_consumer.workers()
+    with pytest.raises(JobFailed) as caught:
+        queue.submit(task).result(10)
+    assert caught.value.kind == kind
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert unruly_consumer.workers() == before
+
+
+def test_error_in_worker_code_fails_the_job_at_hand_alone(queue: Queue, unruly_consumer: Any) -> None:
+    before = unruly_consumer.workers()
+    queue.submit(unruly.break_next_decode).result(10)
+    with pytest.raises(JobFailed, match="LookupError: a fault of ours"):
+        queue.submit(unruly.same, 1).result(10)
+    assert queue.submit(unruly.same, 2).result(10) == 2
+    assert unruly_consumer.workers() == before
+    assert queue.count().imbalance == 0

@@ -8,7 +8,7 @@ import consumer_jobs as jobs
 import pytest
 
 from conveyor import clock, ids
-from conveyor.consumer.recovery import recover
+from conveyor.consumer.recovery import ORDERLY, recover
 from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.worker import Worker
 from conveyor.control import Control
@@ -35,8 +35,8 @@ class Scene(NamedTuple):
         return recover(self.queue.client, self.worker, how)
 
 
-def claimed(queue: Queue, function: Any, *args: Any, noted: bool = True) -> Scene:
-    handles = queue.submit_many(function, [args] * 3)
+def claimed(queue: Queue, function: Any, *args: Any, noted: bool = True, count: int = 3) -> Scene:
+    handles = queue.submit_many(function, [args] * count)
     worker = Worker("host/1")
     nonce = ids.unique(8)
     worker.slate.claiming(queue.name, nonce)
@@ -65,6 +65,23 @@ def test_a_worker_that_died_before_it_began_is_nobodys_fault(queue: Queue) -> No
     scene = claimed(queue, jobs.nothing)
     assert scene.recover() == ("", "")
     assert scene.states() == [WAITING] * 3
+
+
+def test_job_at_hand_is_suspected_before_it_runs(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.slate.take(0)
+    assert scene.recover("SIGSEGV") == (scene.jobs[0].id, "given back")
+    assert scene.states() == [("waiting", 1, 0), WAITING, WAITING]
+
+
+@pytest.mark.parametrize(
+    ("how", "crashes"), [("SIGSEGV", 1), ("exit code 1", 1), ("SIGKILL", 0), (ORDERLY, 0)]
+)
+def test_lone_unseen_job_is_suspected_if_reading_it_may_kill(how: str, crashes: int, queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing, noted=False, count=1)
+    scene.recover(how)
+    assert scene.states() == [("waiting", crashes, 0)]
+    assert queue.count().imbalance == 0
 
 
 def test_only_the_job_that_ran_is_suspected(queue: Queue) -> None:

@@ -14,7 +14,7 @@ from conveyor.lifecycle import VERBS
 from conveyor.store import keys
 
 ROOT = Path(__file__).parents[2]
-LONGEST = {"README.md": 200, "ARCHITECTURE.md": 250}
+LONGEST = {"README.md": 200, "ARCHITECTURE.md": 400}
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

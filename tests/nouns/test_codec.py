@@ -110,6 +110,16 @@ def test_a_pickle_is_never_opened(code: int, tmp_path: pathlib.Path, monkeypatch
     assert not HOSTILE_PATH.exists()
 
 
+@pytest.mark.parametrize(
+    "dtype", ["(,i4", "i4,f8", "O", "|O8", "(2,)i4", "x", "__import__('os')", "i4" * 5000]
+)
+def test_array_of_foreign_dtype_is_a_value_error(dtype: str) -> None:
+    head = msgspec.msgpack.encode([dtype, [2]])
+    data = len(head).to_bytes(2, "big") + head + bytes(8)
+    with pytest.raises(ValueError, match="dtype"):
+        codec.decode(msgspec.msgpack.encode(msgspec.msgpack.Ext(13, data)))
+
+
 def nested(levels: int) -> bytes:
     data = codec.encode(1)
     for _ in range(levels):

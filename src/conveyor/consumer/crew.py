@@ -19,7 +19,7 @@ from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
-from conveyor.outcome import Fail
+from conveyor.outcome import Cancel, Fail, Release, describe_error
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
 
@@ -148,6 +148,7 @@ class CrewWorker:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
                 soonest = batch
+        self.slate.claiming("", "")  # nothing came of the last one
         return "", soonest
 
     def _wait(self, batch: Batch | None) -> bool:
@@ -230,7 +231,19 @@ class CrewWorker:
         self.pace.learn(done, clock.monotonic() - began)
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
-        """Run a job and take in what came of it; gives False where the supervisor has given it back meanwhile."""
+        """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.
+
+        Whatever our own code raises on the bytes of a job is that job's failure: the worker goes on.
+        """
+        self.slate.take(place)
+        try:
+            return self._try_job(queue, token, place, job)
+        except Exception as error:  # noqa: BLE001 - nothing is known of a job that nobody could foresee
+            self.slate.end(self.jobs_done)
+            self.settler.add(job.id, None, Fail(describe_error(error)), 0.0, job.retries + job.crashes)
+            return True
+
+    def _try_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
         decoded = self.executor.decode(job.data)
         if isinstance(decoded, Fail):
             self.settler.add(job.id, None, decoded, 0.0, job.retries + job.crashes)
@@ -255,18 +268,20 @@ class CrewWorker:
         return True
 
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
-        try:
+        """Run a job. Return None if the supervisor has released it meanwhile."""
+        outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
+        with contextlib.suppress(JobCancelled):
             try:
                 self._place = place
                 self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
-                if place and self.slate.is_taken(self.batch_number):
-                    return None
-                return self.executor.run(job, current, retries)
+                taken = place and self.slate.is_taken(self.batch_number)
+                outcome = None if taken else self.executor.run(job, current, retries)
             finally:
                 self._place = -1
-        except JobCancelled:  # the wish came in the moment before or after the task's own code
-            self._place = -1
-            return self.executor.cancelled()
+        self._place = -1
+        if outcome is not None and self.slate.wish(self.batch_number, place) == slates.WISH_RETURN:
+            return Release()  # even if the task has returned: after its clean-up, that may be half a result
+        return outcome
 
     def _on_leave(self, *_: Any) -> None:
         self._leaving = True
@@ -285,7 +300,5 @@ class CrewWorker:
                 self._waiting = False
                 raise _LeaveNow
             return
-        what = self.slate.wish(self.batch_number, place)
-        if what != slates.NO_WISH:
-            self.executor.returning = what == slates.WISH_RETURN
+        if self.slate.wish(self.batch_number, place) != slates.NO_WISH:
             self.executor.interrupt()

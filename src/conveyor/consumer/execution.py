@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import call
+from conveyor import call, codec
 from conveyor.current import running
 from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
 from conveyor.outcome import (
     Cancel,
     Fail,
     Outcome,
-    Release,
     Retry,
     describe_error,
     describe_text,
@@ -55,7 +54,6 @@ class Executor:
         self._known: dict[str, Runnable] = {}
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
-        self.returning = False  # set when a cancellation only wants the job back, not ended
         self._folder: int | None = None
         with contextlib.suppress(OSError):  # somebody has removed it
             self._folder = os.open(".", os.O_RDONLY)
@@ -69,7 +67,6 @@ class Executor:
 
     def run(self, job: call.Call, current: CurrentJob, retries_used: int) -> Outcome:
         """Find the task, decode the arguments, run, and say what came of it; never raises what user code raises."""
-        self.returning = False
         try:
             runnable = self._find(job.task)
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
@@ -78,22 +75,18 @@ class Executor:
                 if runnable.is_coroutine or inspect.iscoroutine(value):
                     value = self._await(value)
         except (JobCancelled, asyncio.CancelledError):
-            return self.cancelled()
+            return Cancel()
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            return self.cancelled() if current.cancelled else _judged(error, job.options, retries_used)
+            return Cancel() if current.cancelled else _judged(error, job.options, retries_used)
         return _carried(value, runnable.signature)
 
     def preview(self, job: call.Call) -> str:
         """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
         try:
             labels = self._find(job.task).labels
-        except Exception:  # noqa: BLE001 - the run tells what is wrong with the task
+            return preview(job, labels.names, hidden=labels.hidden)
+        except BaseException:  # noqa: BLE001 - modules and formatters of users may raise anything; the run tells
             return ""
-        return preview(job, labels.names, hidden=labels.hidden)
-
-    def cancelled(self) -> Outcome:
-        """Give what a run amounts to that somebody ended."""
-        return Release() if self.returning else Cancel()
 
     def interrupt(self) -> None:
         """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
@@ -148,8 +141,10 @@ def _carried(value: Any, signature: Signature) -> Outcome:
         return result_bytes(value, typed=signature.gives_objects)
     except JobCancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - objects of own classes run user code when they are read
-        return Fail(describe_text("BadCall", f"the result cannot be carried: {error!r}"))
+    except BaseException as error:  # noqa: BLE001 - objects of own classes run user code when they are read
+        kind, message, traceback = codec.decode(describe_error(error))
+        text = f"the result cannot be carried: {kind}: {message}"
+        return Fail(describe_text("BadCall", text, traceback))
 
 
 def _judged(error: BaseException, options: call.RunOptions, retries_used: int) -> Outcome:

@@ -46,7 +46,7 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
         rest = held.ids
         place = glance.place
         if place < 0 and how != ORDERLY and not worker.killed:
-            place = worker.slate.last()  # it died of what the task had done, after the task had returned
+            place = worker.slate.last()  # it died while it read the job, or of what the task had left behind
         if 0 <= place < len(rest):
             running = rest[place]
             told.append(_verdict(client, worker, held.queue, held.token, running, how))
@@ -54,7 +54,7 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
         if rest:
             told.append(commands.release(held.queue, held.token, rest))
     answers = client.run_all(told, patience=0.0) if told else []
-    _give_back_unseen(client, worker, held.nonce if held is not None else "")
+    _give_back_unseen(client, worker, held.nonce if held is not None else "", how)
     if not running or (answers[0] == "STALE" and not glance.runs):  # it had been settled before the end
         return "", ""
     script = told[0].script
@@ -97,13 +97,13 @@ def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) 
     state: State = client.run(commands.state(queue, job_id), patience=0.0)
     retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
     started = round(clock.wall() - elapsed, 3)
-    options, waited = call.RunOptions(), 0.0
+    options, waited, task = call.RunOptions(), 0.0, worker.slate.task()
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
         job = call.decode_call(state.data)
-        options = job.options
+        options, task = job.options, job.task or call.ITEM_WORD
         waited = 0.0 if retries + crashes else max(0.0, round(started - job.put_at, 3))
     run = Run(
-        worker.slate.task(),
+        task,
         worker.slate.arguments(job_id),
         started,
         worker.name,
@@ -153,11 +153,16 @@ def _timed_out(ended: _Ended) -> Command:
     return commands.retry(ended.queue, ended.token, ended.job_id, delay, one.note, one.attempt)
 
 
-def _give_back_unseen(client: Client, worker: Worker, seen: str) -> None:
-    """Give back what a last claim brought after the worker could no longer note it: asked for again by its nonce."""
+def _give_back_unseen(client: Client, worker: Worker, seen: str, how: str) -> None:
+    """Release what a last claim brought after the worker could no longer note it; the same nonce returns it again.
+
+    A job that came alone is suspected if reading it may have ended the worker, so that it cannot block the queue.
+    """
     nonce, queue = worker.slate.claim()
     if not nonce or nonce == seen:
         return
     batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 1, LEASE), patience=0.0)
-    if batch.jobs:
+    if len(batch.jobs) == 1 and not worker.killed and how not in {ORDERLY, "SIGKILL"}:
+        client.run(_verdict(client, worker, queue, batch.token, batch.jobs[0].id, how), patience=0.0)
+    elif batch.jobs:
         client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)

@@ -99,6 +99,10 @@ class Slate:
         self.hold(HeldBatch("", "", "", []))
         self.claiming("", "")
 
+    def take(self, place: int) -> None:
+        """Note the job at this place as the one at hand: it is suspected if the worker dies now."""
+        _COUNT.pack_into(self.memory, _LAST_AT, place)
+
     def start(self, place: int, since: float, limit: float, attempt: int = 1) -> None:
         """Note that user code begins to run, for the job at this place of the batch.
 
@@ -153,7 +157,7 @@ class Slate:
     # What the supervisor reads and writes.
 
     def last(self) -> int:
-        """Read the place of the job that was begun last in this batch, whether it runs or not; -1 for none."""
+        """Return the place of the job taken in hand last in this batch, running or not, or -1 for none."""
         return int(_COUNT.unpack_from(self.memory, _LAST_AT)[0])
 
     def must_leave(self) -> bool:

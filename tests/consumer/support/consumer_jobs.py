@@ -149,6 +149,38 @@ def ignore_for_ever(path: str) -> None:
             mark(path, "ignored")
 
 
+def clean_up_and_return(path: str) -> str:
+    """Catch the cancellation, clean up, and return what there is."""
+    mark(path, str(os.getpid()))
+    try:
+        time.sleep(ONE_DAY)
+    except JobCancelled:
+        mark(path, "cleaned")
+    return "half"
+
+
+async def clean_up_and_return_async(path: str) -> str:
+    mark(path, str(os.getpid()))
+    try:
+        await asyncio.sleep(ONE_DAY)
+    except asyncio.CancelledError:
+        mark(path, "cleaned")
+    return "half"
+
+
+def notice_and_return(path: str) -> str:
+    """Look at `cancelled`, and return what there is."""
+    usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        mark(path, str(os.getpid()))
+        while not current_job().cancelled:
+            time.sleep(0.005)
+        mark(path, "cleaned")
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+    return "half"
+
+
 def ask_whether(path: str) -> str:
     """Look at `cancelled` where the exception cannot reach."""
     job = current_job()

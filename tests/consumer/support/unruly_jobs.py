@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from conveyor import current_job
+from conveyor import current_job, redaction
+from conveyor.errors import ConveyorError
 
 
 def same(value: int) -> int:
@@ -112,6 +114,72 @@ def die_after_return(path: str) -> None:
     with Path(path).open("a") as runs:
         runs.write("run\n")
     current_job()._worker.executor.restore_folder = lambda: os._exit(3)  # type: ignore[attr-defined]
+
+
+class Evil:
+    """Raises whatever there is when somebody looks at it."""
+
+    def __init__(self, error: type[BaseException] = SystemExit) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
+class EvilError(ConveyorError):
+    """An error whose text and hint cannot be had."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "hint":
+            raise KeyboardInterrupt
+        return super().__getattribute__(name)
+
+
+@dataclass
+class EvilResult:
+    """Looks like data until somebody reads it."""
+
+    value: int
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "value":
+            raise SystemExit
+        return super().__getattribute__(name)
+
+
+def take(evil: object, hold: float = 0.0) -> float:
+    """Do nothing with an argument whose preview raises."""
+    time.sleep(hold)
+    return hold
+
+
+def raise_evil() -> None:
+    raise EvilError
+
+
+def return_evil() -> EvilResult:
+    made = EvilResult.__new__(EvilResult)
+    object.__setattr__(made, "value", 1)
+    return made
+
+
+redaction.register(lambda name, value: Evil() if name == "evil" else value)
+
+
+def break_next_decode() -> None:
+    """Have the worker's own code raise at the next job, once."""
+    executor = current_job()._worker.executor  # type: ignore[attr-defined]
+    usual = executor.decode
+
+    def broken(data: bytes) -> object:
+        executor.decode = usual
+        message = "a fault of ours"
+        raise LookupError(message)
+
+    executor.decode = broken
 
 
 def spin(path: str) -> None:
