@@ -88,6 +88,14 @@ class FinishedLate:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """A worker still runs a job whose lease it has lost; that run is ended, the job waits or runs elsewhere."""
+
+    worker: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class TasksUnloadable:
     """A worker could not import the tasks, so the consumer gives up."""
 
@@ -116,6 +124,7 @@ Event = (
     | CancelAsked
     | TimeLimitReached
     | FinishedLate
+    | LeaseLost
     | TasksUnloadable
     | ServerAway
     | ServerBack

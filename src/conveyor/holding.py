@@ -108,10 +108,11 @@ class Holder:
         except StoreError:
             return  # the next beat tries again; a lease outlasts two that fail
         with self.lock:
-            for job_id in renewal.lost:
-                known = self.held.get((queue, job_id))
-                if known is not None:
-                    self.held[queue, job_id] = known._replace(lost=True)
+            for place in renewal.lost:
+                lost = held[place]
+                known = self.held.get((queue, lost.id))
+                if known is not None and known.token == lost.token:  # else this process has taken it again
+                    self.held[queue, lost.id] = known._replace(lost=True)
 
 
 _holders: dict[tuple[Client, int], Holder] = {}

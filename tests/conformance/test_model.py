@@ -158,8 +158,8 @@ class Machine(RuleBasedStateMachine):
         job = self.one(data, "leased")
         token, holds = self.token(data, job)
         renewal = self.run("renew", [(job.id, token, started)], LEASE)
-        assert renewal.lost == ([] if holds else [job.id])
-        assert renewal.cancelled == ([job.id] if holds and job.how == "C" else [])
+        assert renewal.lost == ([] if holds else [0])
+        assert renewal.cancelled == ([0] if holds and job.how == "C" else [])
         if holds and job.how != "C":
             job.how = "S" if started else "H"
 

@@ -19,12 +19,12 @@ class Acting:
 
     def __init__(self) -> None:
         self.pid, self.relieved, self.job_id, self.began = 1, 0, "", 0.0
-        glance = SimpleNamespace(runs=False, place=0, number=0)
-        self.slate = SimpleNamespace(
-            held=lambda: None, glance=lambda: glance, progress=lambda: (0, 0.0, 0.0, "")
-        )
+        self.slate = SimpleNamespace(progress=lambda: (0, 0.0, 0.0, ""))
         self.vitals = SimpleNamespace(take=lambda _: (0.0, 0))
         self.now = 100.0
+
+    def running(self) -> None:
+        return None
 
     def job(self) -> tuple[str, str]:
         return "work", self.job_id

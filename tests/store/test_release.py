@@ -88,7 +88,7 @@ def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> Non
         ("given back", token, True),
         ("never put", token, True),
     ]
-    assert lane.run(commands.renew, held, 1000.0).lost == ["a", "finished", "given back", "never put"]
+    assert lane.run(commands.renew, held, 1000.0).lost == [0, 1, 2, 3]
     assert lane.changes(before) == {}
 
 
@@ -97,8 +97,17 @@ def test_a_renewal_tells_which_jobs_somebody_wants_cancelled_until_they_end(lane
     lane.run(commands.cancel, "a", b"cancelled", 60.0)
     for started in (True, False):
         renewal = lane.run(commands.renew, [("a", token, started), ("b", token, True)], 1000.0)
-        assert renewal.cancelled == ["a"]
+        assert renewal.cancelled == [0]
     assert lane.dump()["leases"]["a"] == f"#1 ann C {TOP + 1}"
+
+
+def test_renewal_names_the_lost_lease_if_a_job_is_held_twice(lane: Lane) -> None:
+    old = lane.take("a", "b")
+    lane.run(commands.release, old, ["a"])
+    new = lane.claim(owner="bob").token
+    held = [("b", old, True), ("a", new, True), ("a", old, False)]
+    assert lane.run(commands.renew, held, 1000.0) == ([2], [])
+    assert lane.dump()["leases"]["a"] == f"#2 bob S {TOP + 1}"
 
 
 def test_a_renewal_recovers_what_others_let_run_out(lane: Lane) -> None:
@@ -121,5 +130,5 @@ def test_the_one_who_renews_in_time_keeps_even_a_lease_that_had_run_out(lane: La
 def test_a_renewal_on_a_server_that_was_emptied_says_that_all_is_lost(lane: Lane) -> None:
     token = lane.take("a")
     lane.raw.flushall()
-    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == ["a"]
+    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == [0]
     assert lane.dump() == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,29 @@ GAUGING = 10.0
 _COUNTED = {"cancelled": "cancelled", "tried again": "retried", "dead": "lost"}
 
 
+class Holding(NamedTuple):
+    """One job that a worker holds, as it was when its lease was renewed."""
+
+    worker: Worker
+    number: int
+    """Which batch of this worker."""
+    place: int
+    """Where in the batch."""
+    job: str
+    token: str
+    runs: bool
+
+
+class Notice(NamedTuple):
+    """What the server says of one job that is held: its lease is gone, or else somebody wants it cancelled.
+
+    It is meant for this worker, batch and place alone. The job itself may run elsewhere by now, under a valid lease.
+    """
+
+    holding: Holding
+    lost: bool
+
+
 class Beat:
     """Sends only what has changed, except once every heartbeat."""
 
@@ -40,7 +63,7 @@ class Beat:
         self.report = report
         self._last_full = float("-inf")
         self._first = True
-        self.wishes: list[str] = []
+        self.notices: list[Notice] = []
         self._told: list[tuple[str, str, bool, str, bool]] = []
         self._progress: dict[str, int] = {}
         self._gauged = float("-inf")
@@ -48,14 +71,12 @@ class Beat:
         self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
-        """Tell what is due; raises StoreError, but what was heard before that is in `wishes`."""
+        """Tell what is due; raises StoreError, but what was heard before that is in `notices`."""
         workers = list(workers)
         now = clock.monotonic()
         full = now - self._last_full >= HEARTBEAT
-        renewals = self._renewals(workers) if full else []
-        if renewals:
-            for renewal in self.client.run_all(renewals, patience=PATIENCE):
-                self.wishes += (*renewal.cancelled, *renewal.lost)
+        if full:
+            self._renew(workers)
         progress = self._progressed(workers)
         if progress:
             with contextlib.suppress(
@@ -107,13 +128,10 @@ class Beat:
         oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
         return [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
 
-    def take_wishes(self) -> list[str]:
-        """Give, once, the ids of jobs whose runs are to end.
-
-        Those are jobs that somebody wants cancelled, and those whose lease is gone: nobody takes their result.
-        """
-        wishes, self.wishes = self.wishes, []
-        return wishes
+    def take_notices(self) -> list[Notice]:
+        """Return, once, what the server said of the leases."""
+        notices, self.notices = self.notices, []
+        return notices
 
     def _report(self, workers: list[control.WorkerReport]) -> None:
         now = clock.wall()
@@ -128,18 +146,16 @@ class Beat:
         """Have the next beat tell everything."""
         self._last_full = float("-inf")
 
-    def _renewals(self, workers: Iterable[Worker]) -> list[Command]:
-        held: dict[str, list[tuple[str, str, bool]]] = {}
-        for worker in workers:
-            batch, glance = worker.slate.held(), worker.slate.glance()
-            if batch is None or not glance.runs or glance.place >= len(batch.ids):
-                continue  # nothing is held for longer than a moment unless user code runs
-            last = glance.place + 1 if worker.relieved == glance.number else len(batch.ids)
-            for place in range(glance.place, last):
-                held.setdefault(batch.queue, []).append(
-                    (batch.ids[place], batch.token, place == glance.place)
-                )
-        return [commands.renew(queue, some, LEASE) for queue, some in held.items()]
+    def _renew(self, workers: Iterable[Worker]) -> None:
+        slices = _slices(workers)
+        told = [
+            commands.renew(queue, [(one.job, one.token, one.runs) for one in held], LEASE)
+            for queue, held in slices
+        ]
+        renewals = self.client.run_all(told, patience=PATIENCE) if told else []
+        for (_, held), renewal in zip(slices, renewals, strict=True):
+            self.notices += [Notice(held[place], lost=True) for place in renewal.lost]
+            self.notices += [Notice(held[place], lost=False) for place in renewal.cancelled]
 
     def _progressed(self, workers: Iterable[Worker]) -> list[Command]:
         items: dict[str, list[tuple[str, bytes]]] = {}
@@ -156,6 +172,27 @@ class Beat:
                 )
         self._progress = counters
         return [plain.set_progress(queue, some) for queue, some in items.items()]
+
+
+def _slices(workers: Iterable[Worker]) -> list[tuple[str, list[Holding]]]:
+    """Return what the workers hold, by queue, in slices that one renewal can carry."""
+    held: dict[str, list[Holding]] = {}
+    for worker in workers:
+        found = worker.running()
+        if found is None:
+            continue  # nothing is held for longer than a moment unless user code runs
+        glance, batch = found
+        last = glance.place + 1 if worker.relieved == glance.number else len(batch.ids)
+        held.setdefault(batch.queue, []).extend(
+            Holding(worker, glance.number, place, batch.ids[place], batch.token, place == glance.place)
+            for place in range(glance.place, last)
+        )
+    step = commands.MOST_RENEWED
+    return [
+        (queue, some[first : first + step])
+        for queue, some in held.items()
+        for first in range(0, len(some), step)
+    ]
 
 
 def _worth_telling(one: control.WorkerReport) -> control.WorkerReport:

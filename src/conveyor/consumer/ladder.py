@@ -18,6 +18,8 @@ from conveyor.errors import StoreError
 from conveyor.store import plain
 
 if TYPE_CHECKING:
+    from conveyor.consumer.beat import Notice
+    from conveyor.consumer.slate import Glance
     from conveyor.consumer.supervisor import Supervisor
     from conveyor.consumer.worker import Worker
 
@@ -76,18 +78,40 @@ class Ladder:
         self.stacks.look()
 
     def cancel(self, job_id: str) -> bool:
-        """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs."""
-        for worker in self.supervisor.workers.values():
-            glance = worker.run_of(job_id)
-            if glance is None:
-                continue
-            if worker.cancelling == job_id:
-                return True
-            worker.cancelling = job_id
-            worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
-            worker.interrupt(slates.WISH_CANCEL, glance)
-            return True
-        return False
+        """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
+
+        If two workers run the job, the one with the newest token has the valid lease; the other is told by a notice.
+        """
+        found = [(worker, worker.running()) for worker in self.supervisor.workers.values()]
+        runs = [
+            (int(one[1].token), worker, one[0])
+            for worker, one in found
+            if one is not None and one[1].ids[one[0].place] == job_id
+        ]
+        if not runs:
+            return False
+        _, worker, glance = max(runs, key=lambda run: run[0])
+        self._end_run(worker, glance, job_id)
+        return True
+
+    def heed(self, notice: Notice) -> None:
+        """End the run that a notice is meant for, if it still goes on."""
+        worker, number, place, job, *_ = notice.holding
+        glance = worker.slate.glance()
+        if (glance.number, glance.place) != (number, place):
+            return
+        if notice.lost and worker.ending != (number, place):
+            events.emit(events.LeaseLost(worker.name, job))
+        self._end_run(worker, glance, job, lost=notice.lost)
+
+    def _end_run(self, worker: Worker, glance: Glance, job_id: str, *, lost: bool = False) -> None:
+        """Raise in the task, once. A run whose lease is gone is not cancelled: its job waits, or runs elsewhere."""
+        if worker.ending == (glance.number, glance.place):
+            return
+        worker.ending = (glance.number, glance.place)
+        worker.cancelling = "" if lost else job_id
+        worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
+        worker.interrupt(slates.WISH_RETURN if lost else slates.WISH_CANCEL, glance)
 
     def cancel_early(self) -> None:
         """Cancel what was claimed, but did not run yet, when its cancellation was asked for."""

@@ -90,8 +90,8 @@ class Supervisor:
             self._enforce()
             relieve(self.client, self.workers.values())
             self._beat()
-            for job in self.beat.take_wishes():
-                self.ladder.cancel(job)
+            for notice in self.beat.take_notices():
+                self.ladder.heed(notice)
             self._announce(ready)
         return self._end()
 
@@ -233,8 +233,8 @@ class Supervisor:
                 worker.timed_out = (glance.number, glance.place)
                 events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
                 worker.kill()
-            elif worker.cancelling and worker.run_of(worker.cancelling) is None:  # it did react
-                worker.cancelling = ""
+            elif worker.ending is not None and worker.ending != (glance.number, glance.place):  # it did react
+                worker.ending, worker.cancelling = None, ""
                 if worker.verb != "kill":
                     worker.kill_at = float("inf")
             elif now > worker.kill_at:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.consumer import stack
-from conveyor.consumer.slate import STATE_NAMES, Glance, Slate
+from conveyor.consumer.slate import STATE_NAMES, Glance, HeldBatch, Slate
 from conveyor.consumer.vitals import Vitals
 from conveyor.control import Control, WorkerReport
 
@@ -38,7 +38,9 @@ class Worker:
         self.verb = ""
         """stop or kill, once somebody asked for that."""
         self.cancelling = ""
-        """The job whose run is to end."""
+        """The job whose run is to end because somebody cancelled it."""
+        self.ending: tuple[int, int] | None = None
+        """Batch and place of the run that is to end: it was cancelled, or its lease is gone."""
         self.kill_at = float("inf")
         """When it is killed if it does not react."""
         self.relieved = 0
@@ -103,13 +105,18 @@ class Worker:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def run_of(self, job_id: str) -> Glance | None:
-        """Give the run of this job, if that is what goes on; a look that the worker overtook counts for nothing."""
+    def running(self) -> tuple[Glance, HeldBatch] | None:
+        """Return the run that goes on and its batch, or None if there is none or the worker moved on meanwhile."""
         glance, held, again = self.slate.glance(), self.slate.held(), self.slate.glance()
         same = (glance.number, glance.place) == (again.number, again.place)
-        if not same or held is None or not glance.runs or held.ids[glance.place] != job_id:
+        if not same or held is None or not glance.runs or glance.place >= len(held.ids):
             return None
-        return glance
+        return glance, held
+
+    def run_of(self, job_id: str) -> Glance | None:
+        """Give the run of this job, if that is what goes on; a look that the worker overtook counts for nothing."""
+        found = self.running()
+        return found[0] if found is not None and found[1].ids[found[0].place] == job_id else None
 
     def job(self) -> tuple[str, str]:
         """Give queue and id of the job that runs, or empty strings."""

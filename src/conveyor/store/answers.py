@@ -58,10 +58,13 @@ class Batch(NamedTuple):
 
 
 class Renewal(NamedTuple):
-    """Ids whose lease is gone, and ids that somebody wants cancelled."""
+    """Which leases are gone, and which jobs somebody wants cancelled, by their places in the list that was sent.
 
-    lost: list[str]
-    cancelled: list[str]
+    An id would not do: two workers may hold the same job, one of them under a token that is no longer valid.
+    """
+
+    lost: list[int]
+    cancelled: list[int]
 
 
 class Settlement(NamedTuple):

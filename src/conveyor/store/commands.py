@@ -80,6 +80,8 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
 
 #: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
 MOST_BYTES = 1 << 20
+#: Leases that one renewal is for at most: the server does nothing else meanwhile.
+MOST_RENEWED = 500
 
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Command:
@@ -124,14 +126,14 @@ def _read_batch(reply: Sequence[Any]) -> Batch:
 
 
 def renew(queue: str, held: Iterable[tuple[str, str, bool]], lease: float) -> Command:
-    """Leased -> leased, later, for each (id, token, started); answers a Renewal."""
+    """Leased -> leased, later, for each (id, token, started), at most MOST_RENEWED; answers a Renewal."""
     rest: list[Any] = [milliseconds(lease)]
     for job_id, token, started in held:
         rest += (job_id, token, "S" if started else "H")
 
     def read(reply: Sequence[Any]) -> Renewal:
         lost = int(reply[1])
-        return Renewal(texts(reply[2 : 2 + lost]), texts(reply[2 + lost :]))
+        return Renewal(list(reply[2 : 2 + lost]), list(reply[2 + lost :]))
 
     return script("renew", queue, *rest, read=read)
 

@@ -30,7 +30,7 @@ def to_standard_error(*, usual: bool = True) -> None:
     events.subscribe(write)
 
 
-def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911 - one return per event
+def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one return per event
     """Give the line for one event."""
     match event:
         case events.ConsumerStarted(consumer, queues, workers, _):
@@ -53,6 +53,8 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911 - one return pe
             return f"job {job} ({task}) reached its time limit of {limit:g} s; its worker is killed"
         case events.FinishedLate(worker, job):
             return f"worker {worker} finished job {job} after its lease had ended; the result was refused"
+        case events.LeaseLost(worker, job):
+            return f"worker {worker} lost its lease of job {job}; this run is ended, and the job is not cancelled"
         case events.TasksUnloadable(reason):
             return f"the tasks cannot be loaded: {reason}"
         case events.ServerAway(reason):

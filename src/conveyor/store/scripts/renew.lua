@@ -2,7 +2,8 @@
 -- renew: leased -> leased, later. By explicit list, never by owner; ends with a slice of promote and reap.
 -- use: wake, deliver, settle, lease, recover
 -- ARGV  1 lease, ms; 2.. id, token, S or H (S if it has started) of each job
--- gives OK, number of lost, lost ids …, ids that somebody wants cancelled …
+-- gives OK, number of lost, places of the lost …, places of those that somebody wants cancelled …
+-- A place counts from 0 in the list that was sent: an id alone may be held twice, under an old token and a new one.
 local lease_ms = tonumber(ARGV[1])
 local now = server_time()
 local meta = redis.call('HMGET', META, 'clock', 'wall')
@@ -17,17 +18,17 @@ for place = 2, #ARGV, 3 do
     redis.call('ZADD', LEASED, 'XX', till, id)
     local lease = read_lease(text)
     if lease.how == 'C' then
-      wishes[#wishes + 1] = id
+      wishes[#wishes + 1] = (place - 2) / 3
     elseif lease.how ~= how then
       lease.how = how
       redis.call('HSET', LEASES, id, write_lease(lease))
     end
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = (place - 2) / 3
   end
 end
 if promote(now) + reap(clock, now) > 0 then ring(1) end
 local reply = {'OK', #lost}
-for _, id in ipairs(lost) do reply[#reply + 1] = id end
-for _, id in ipairs(wishes) do reply[#reply + 1] = id end
+for _, place in ipairs(lost) do reply[#reply + 1] = place end
+for _, place in ipairs(wishes) do reply[#reply + 1] = place end
 return reply

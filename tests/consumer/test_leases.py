@@ -1,0 +1,193 @@
+"""Leases: a notice of the server ends one run, that of the worker, batch and place it is meant for, and no other."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import Queue, control
+from conveyor.consumer import slate as slates
+from conveyor.consumer.beat import Beat
+from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import HeldBatch
+from conveyor.consumer.worker import Worker
+from conveyor.store import commands, connect, keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def queue(server: Any) -> Queue:
+    """Give a queue on each kind of server."""
+    return Queue(f"leased{next(_numbers)}", store=connect(server.url))
+
+
+def leases(server: Any, queue: Queue) -> dict[bytes, float]:
+    """Return when the leases of a queue end."""
+    return dict(server.raw.zrange(keys.key(queue.name, "leased"), 0, -1, withscores=True))
+
+
+def renewals(server: Any, queue: Queue, eventually: Callable[..., Any], times: int) -> None:
+    """Wait until the leases of a queue have been renewed so often."""
+    for _ in range(times):
+        before = leases(server, queue)
+        eventually(
+            lambda before=before: all(leases(server, queue).get(one, 0) > before[one] for one in before)
+        )
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_jobs_given_back_run_elsewhere_undisturbed(
+    server: Any,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(workers=2)
+    _, second = eventually(lambda: len(running.workers()) == 2 and running.workers())
+    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    second.suspend()
+    queue.pause()
+    queue.submit_many(jobs.nothing, [()] * 600)
+    held = queue.submit_many(jobs.hold, [(str(path), "first"), (str(path), "second")])
+    queue.resume()
+    eventually(lambda: lines(path))
+    second.resume()
+    eventually(lambda: len(lines(path)) == 2)
+    renewals(server, queue, eventually, 3)
+    go(path)
+    assert [job.result(10) for job in held] == ["first", "second"]
+    queue.join(10)
+    assert (queue.count().cancelled, queue.count().finished) == (0, 602)
+    assert len(lines(path)) == 2
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_lost_lease_ends_its_own_run_only(
+    server: Any,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    running = consume(workers=2)
+    first, second = eventually(lambda: len(running.workers()) == 2 and running.workers())
+    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    first.suspend()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    first.resume()
+    running.signal(signal.SIGSTOP)
+    eventually(lambda: len(lines(path)) == 2)
+    assert [int(line.split()[1]) for line in lines(path)] == [second.pid, first.pid]
+    running.signal(signal.SIGCONT)
+    renewals(server, queue, eventually, 3)
+    go(path)
+    assert job.result(10) == "it"
+    eventually(lambda: running.report().workers[1].state == "idle")
+    assert len(lines(path)) == 2
+    assert queue.count().cancelled == 0
+    told = capfd.readouterr().err
+    assert f"worker {running.name}/2 lost its lease of job {job.id}" in told
+
+
+class TwoWorkers:
+    """A supervisor as far as beat and ladder need it: its second worker runs a job that the first one held before."""
+
+    def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = ConsumerSettings()
+        self.client = queue.client
+        self.jobs = [job.id for job in queue.submit_many(jobs.nothing, [()] * 3)]
+        self.signals: list[str] = []
+        self.workers: dict[int, Worker] = {}
+        for number, want in ((1, 3), (2, 1)):
+            worker = self.workers[number] = Worker(f"host/{number}")
+            monkeypatch.setattr(worker, "_signal", lambda _, name=worker.name: self.signals.append(name))
+            batch = queue.client.run(commands.claim(queue.name, worker.name, f"n{number}", want, 60.0))
+            names = [job.id for job in batch.jobs]
+            worker.slate.hold(HeldBatch(queue.name, batch.token, f"n{number}", names))
+            if number == 1:
+                queue.client.run(commands.release(queue.name, batch.token, self.jobs[1:]))
+        self.beat = Beat(
+            queue.client, control.ConsumerReport("host", "host", 1, [queue.name], "process", 0.0, [])
+        )
+        self.ladder = Ladder(self)
+
+    def start(self, number: int, place: int) -> None:
+        self.workers[number].slate.start(place, 0.0, 0.0)
+
+    def renew(self) -> None:
+        """Renew all leases and heed what the server says of them."""
+        self.beat.hurry()
+        self.beat.beat(self.workers.values())
+        for notice in self.beat.take_notices():
+            self.ladder.heed(notice)
+
+
+def test_cancel_picks_the_run_with_the_newest_token(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = TwoWorkers(queue, monkeypatch)
+    both.start(1, 1)
+    both.start(2, 0)
+    assert both.ladder.cancel(both.jobs[1])
+    assert both.signals == ["host/2"]
+    assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
+
+
+def test_cancel_found_by_a_renewal_ends_the_holders_run(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = TwoWorkers(queue, monkeypatch)
+    both.start(1, 1)
+    both.start(2, 0)
+    both.client.run(commands.cancel(queue.name, both.jobs[1], b"cancelled", 60.0))
+    both.renew()
+    assert both.workers[1].slate.wish(1, 1) == slates.WISH_RETURN
+    assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
+    assert sorted(both.signals) == ["host/1", "host/2"]
+    both.renew()
+    assert len(both.signals) == 2, "told once"
+    assert (both.workers[1].cancelling, both.workers[2].cancelling) == ("", both.jobs[1])
+
+
+def test_notice_is_void_if_the_worker_has_moved_on(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = TwoWorkers(queue, monkeypatch)
+    both.start(1, 1)
+    both.beat.beat(both.workers.values())
+    both.start(1, 2)
+    notices = both.beat.take_notices()
+    assert {(one.holding.place, one.lost) for one in notices} == {(1, True), (2, True)}
+    for notice in notices:
+        if notice.holding.place == 1:
+            both.ladder.heed(notice)
+    assert both.signals == []
+
+
+def test_renewals_are_sent_in_slices(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = TwoWorkers(queue, monkeypatch)
+    names = [f"job{number:04}" for number in range(1200)]
+    both.workers[1].slate.hold(HeldBatch(queue.name, "1", "n", names))
+    both.start(1, 0)
+    sent: list[int] = []
+    run_all = both.client.run_all
+
+    def noting(told: list[commands.Command], **options: Any) -> list[Any]:
+        sent.extend(len(one.words) for one in told if one.script and one.script.name == "renew")
+        return run_all(told, **options)
+
+    monkeypatch.setattr(both.client, "run_all", noting)
+    both.beat.beat(both.workers.values())
+    assert len(sent) == 3
+    assert max(sent) <= 3 * commands.MOST_RENEWED + 30
+    assert len(both.beat.take_notices()) == 1200
