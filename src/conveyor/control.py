@@ -89,6 +89,17 @@ class WorkerReport(msgspec.Struct, frozen=True):
     """Whether somebody wants the current job cancelled, and it was told so."""
     kill_in: float = 0.0
     """Seconds until it is killed if that job has not ended by then."""
+    busy: bool = False
+    """Whether it runs a job, in any state: a leaving worker finishes its last one. See `is_busy`."""
+
+    @property
+    def is_busy(self) -> bool:
+        """True if it runs a job, leaving workers included; of a silent one that is not known."""
+        return self.state != SILENT and (self.busy or bool(self.job) or self.state == "busy")
+
+    def is_busy_on(self, queue: str) -> bool:
+        """Return True if it runs a job of this queue."""
+        return self.is_busy and self.queue == queue
 
     @property
     def fraction(self) -> float | None:
@@ -130,6 +141,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         return fraction_of(self.done, self.total)
 
 
+#: The state of a worker that has missed its heartbeats, to those who read: it may be busy, or dead.
+SILENT = "silent"
 #: States of answers to what was not done.
 CAME_TO_NOTHING = frozenset({"unknown", "gone", "expired"})
 #: What people read for states of answers that are no words for them.

@@ -42,6 +42,7 @@ def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
     later = queue.submit(jobs.add, 1, 1)
     running.signal(number)
     eventually(lambda: running.report().workers[0].state == "leaving")
+    assert running.report().workers[0].is_busy
     go(path)
     assert job.result(10) == "it"
     eventually(running.has_left)

@@ -12,14 +12,17 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser
 
 from conveyor import Queue, ids
+from conveyor.actions import Actor
 from conveyor.call import encode_items
+from conveyor.control import WorkerReport
 from conveyor.inspector import snapshot as snapshots
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace
 from conveyor.top import panes
+from conveyor.top.app import Top
 from conveyor.top.watch import Sight
 
-from .crew_kit import Visitor
+from .crew_kit import Visitor, report, tell, words_of, worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +108,62 @@ def test_what_is_not_due_yet_is_told_only_while_there_is_some(one_server: Any) -
     assert 'data-while="delayed" hidden' in Visitor(one_server.url).see("/")
     put(one_server, due=0, later=1)
     assert 'data-while="delayed" hidden' not in Visitor(one_server.url).see("/")
+
+
+LEAVING, IDLE = 40, 9
+
+
+def leaving_crew() -> list[WorkerReport]:
+    """Return workers told to go: most finish a job, one of which has only just begun; a few are idle."""
+    crew = [worker(f"rack-0001/{number}", state="leaving") for number in range(1, LEAVING)]
+    crew.append(WorkerReport(f"rack-0001/{LEAVING}", 1, "leaving", busy=True))
+    return crew + [WorkerReport(f"rack-0001/{LEAVING + number}", 1, "idle") for number in range(1, IDLE + 1)]
+
+
+def test_leaving_workers_with_a_job_are_busy_everywhere(
+    one_server: Any, visitor: Visitor, tmp_path: Path
+) -> None:
+    put(one_server, due=1, later=0)
+    tell(one_server, report("rack-0001", leaving_crew()))
+    every = str(LEAVING + IDLE)
+    for address in ("/", "/workers"):
+        assert shown(visitor, address, "[data-total=busy]") == str(LEAVING)
+        assert shown(visitor, address, "[data-total=workers]") == every
+        assert shown(visitor, address, "[data-total=leaving]") == str(LEAVING)
+    assert f"{LEAVING} of {every} busy, {LEAVING} leaving" in words_of(visitor.see("/workers"))
+    assert f"{LEAVING} of {every} busy, {LEAVING} leaving" in words_of(visitor.see("/workers/rack-0001/1"))
+    assert words_of(visitor.see("/workers?state=busy")).count("0001/") == LEAVING
+    assert shown(visitor, "/queues/video", "#crew-title [data-n=busy]") == str(LEAVING - 1)
+    assert f"{LEAVING - 1} of {every} workers at work" in shown(visitor, "/queues/video", "[data-belt-words]")
+    pulse = visitor.get("/api/v1/snapshot").json()["pulse"]
+    assert (pulse["busy"], pulse["workers"], pulse["leaving"]) == (LEAVING, LEAVING + IDLE, LEAVING)
+    assert visitor.get("/api/v1/queues/video").json()["busy"] == LEAVING - 1
+    system = visitor.get("/api/v1/system").json()
+    assert (system["busy"], system["workers"], system["leaving"]) == (LEAVING, LEAVING + IDLE, LEAVING)
+    crew = visitor.get("/api/v1/workers").json()["consumers"][0]["workers"]
+    assert sum(one["busy"] for one in crew) == LEAVING
+    metrics = visitor.see("/metrics")
+    assert f'conveyor_worker_slots{{state="busy"}} {LEAVING}\n' in metrics
+    assert f'conveyor_worker_slots{{state="idle"}} {IDLE}\n' in metrics
+    status = document(one_server, tmp_path, "status")
+    assert status["workers"] == {"all": LEAVING + IDLE, "busy": LEAVING, "leaving": LEAVING}
+    (consumer,) = document(one_server, tmp_path, "workers")["consumers"]
+    assert sum(one["busy"] for one in consumer["workers"]) == LEAVING
+    seen = snapshots.NOTHING
+    for _ in range(2):
+        seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
+    top = Top(one_server.client, Actor("ada", "test"))
+    top.sight = Sight(seen)
+    assert f"{LEAVING}/{every} workers busy   {LEAVING} leaving" in top.head().plain
+
+
+def test_hidden_job_of_leaving_worker_keeps_it_busy() -> None:
+    seen = snapshots.Snapshot(1.0, {}, [report("rack-0001", leaving_crew(), queues=["video", "mail"])])
+    narrowed = seen.only(lambda queue: queue == "mail")
+    assert not any(one.job or one.queue for one in narrowed.workers())
+    assert narrowed.worker_counts == seen.worker_counts == (LEAVING + IDLE, LEAVING, LEAVING)
+
+
+def test_silent_worker_is_not_busy() -> None:
+    crew = [worker("rack-0001/1", state="silent"), worker("rack-0001/2")]
+    assert snapshots.Snapshot(1.0, {}, [report("rack-0001", crew)]).worker_counts == (2, 1, 0)

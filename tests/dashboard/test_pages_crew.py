@@ -113,7 +113,7 @@ def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> N
     words = words_of(visitor.see("/"))
     assert "3 waiting , and 1 not due yet" in words
     assert re.search(
-        r" \d+ s the oldest waits 0 running 2 / 2 workers busy 3 failed or lost, last hour", words
+        r" \d+ s the oldest waits 0 running 2 / 2 workers busy , 0 leaving 3 failed or lost, last hour", words
     )
     assert "4 ended, last minute 0 dead letters" in words
 

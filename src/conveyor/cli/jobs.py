@@ -11,8 +11,8 @@ from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.workers import progress_text
+from conveyor.control import SILENT
 from conveyor.inspector import silence
-from conveyor.inspector.silence import SILENT
 from conveyor.redaction import redacted_text
 from conveyor.store import commands, plain
 

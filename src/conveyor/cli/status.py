@@ -12,6 +12,7 @@ from conveyor.cli.output import Column, count_of, document, note, screen, table
 from conveyor.cli.queues import EMPTY, QueueLine, queue_lines, state_text
 from conveyor.cli.workers import EMPTY as NO_WORKERS
 from conveyor.cli.workers import consumer_document, worker_table
+from conveyor.inspector import workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ def show(asked: Status) -> int:
             "status/v1",
             queues=[line.as_document() for line in lines],
             consumers=[consumer_document(one) for one in consumers],
+            workers=workers.counts(consumers)._asdict(),
         )
         return exits.OK
     if lines:
@@ -82,8 +84,9 @@ def _bar(line: QueueLine, longest: int) -> Text:
 
 
 def _workers_line(consumers: Sequence[ConsumerReport]) -> str:
-    workers = [worker for consumer in consumers for worker in consumer.workers]
-    if not workers:
+    crew = workers.counts(consumers)
+    if not crew.all:
         return NO_WORKERS
-    busy = sum(1 for worker in workers if worker.state == "busy")
-    return f"{count_of(len(workers), 'worker')} in {count_of(len(consumers), 'consumer')}, {busy:,} busy"
+    leaving = f", {crew.leaving:,} leaving" if crew.leaving else ""
+    consumers_text = count_of(len(consumers), "consumer")
+    return f"{count_of(crew.all, 'worker')} in {consumers_text}, {crew.busy:,} busy{leaving}"

@@ -14,6 +14,7 @@ from conveyor.cli.output import count_of, note
 from conveyor.cli.placing import place
 from conveyor.cli.tasks import find_task
 from conveyor.errors import BadCall, BadInput
+from conveyor.inspector import workers
 from conveyor.parameters import as_words, convert, parameters_of
 
 if TYPE_CHECKING:
@@ -88,12 +89,11 @@ def _somebody_listens(inspector: Inspector, queue: str) -> bool:
         note(f"No worker listens on {queue}: the jobs would wait there until one does.")
         note(f"  Hint: conveyor consume {queue}, or python3 consumer_main.py")
         return False
-    workers = [worker for one in consumers for worker in one.workers]
-    busy = sum(1 for one in workers if one.state == "busy")
-    listen = "worker listens" if len(workers) == 1 else "workers listen"
+    crew = workers.counts(consumers)
+    listen = "worker listens" if crew.all == 1 else "workers listen"
     names = [f"{one.name} ({len(one.workers):,})" for one in consumers]
     rest = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    note(f"{len(workers):,} {listen} on {queue}, {busy:,} busy: {', '.join(names[:MOST_NAMES])}{rest}")
+    note(f"{crew.all:,} {listen} on {queue}, {crew.busy:,} busy: {', '.join(names[:MOST_NAMES])}{rest}")
     return True
 
 

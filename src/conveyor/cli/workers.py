@@ -94,6 +94,7 @@ def _document(worker: WorkerReport) -> dict[str, Any]:
         "name": worker.name,
         "pid": worker.pid,
         "state": worker.state,
+        "busy": worker.is_busy,
         "paused": worker.paused,
         "cpu": worker.cpu,
         "memory": worker.memory,

@@ -130,10 +130,11 @@ class Worker:
         """Say what it is doing; how much of the machine it takes is not looked at."""
         glance = self.slate.glance()
         queue, job = self.job()
-        state = "leaving" if self.verb else STATE_NAMES[glance.state]
+        own = STATE_NAMES[glance.state]
+        state, is_busy = "leaving" if self.verb else own, bool(job) or own == "busy"
         paused = self.slate.must_pause()
         if not job:
-            return WorkerReport(self.name, self.pid, state, glance.jobs_done, paused=paused)
+            return WorkerReport(self.name, self.pid, state, glance.jobs_done, paused=paused, busy=is_busy)
         counter, done, total, message = self.slate.progress()
         if not counter:
             done = total = 0.0
@@ -154,6 +155,7 @@ class Worker:
             paused,
             cancelling=job == self.cancelling,
             kill_in=max(0.0, self.kill_at - clock.monotonic()) if job == self.cancelling else 0.0,
+            busy=is_busy,
         )
 
     def _signal(self, number: int) -> None:

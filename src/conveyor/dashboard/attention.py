@@ -100,7 +100,7 @@ def _of_stalled(snapshot: Snapshot, name: str, count: Count) -> Iterator[Concern
     An idle worker may have claimed one just now, and one at short jobs claims as many as it ends in a moment.
     """
     workers = snapshot.workers_of(name)
-    busy = sum(worker.state == "busy" and worker.queue == name for worker in workers)
+    busy = sum(worker.is_busy_on(name) for worker in workers)
     rate = snapshot.rates.get(name)
     allowed = len(workers) - busy + math.ceil(rate.ended if rate is not None else 0.0)
     if workers and count.leased > busy + allowed:

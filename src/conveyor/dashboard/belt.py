@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.inspector.silence import SILENT
+from conveyor.control import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
 
 def letter_of(worker: WorkerReport, queue: str) -> str:
     """Give the sign of a worker on the belt of one of its queues."""
-    if worker.state == "busy":
+    if worker.is_busy:
         return WORKING if worker.queue == queue else ELSEWHERE
     if worker.state == SILENT:
         return UNHEARD

@@ -77,12 +77,10 @@ def of_workers(snapshot: Snapshot, groups: Groups) -> Iterator[Metric]:
     yield _summed("workers_lost_total", words, groups, lambda one: one.queue.died)
     words = "Workers that take from a queue; one that takes from several is counted in each."
     yield Metric("workers", "gauge", words, list(_workers(snapshot, groups or {OTHER: {}})))
-    busy = sum(worker.state == "busy" for worker in snapshot.workers())
-    slots = [
-        Value((("state", "busy"),), busy),
-        Value((("state", "idle"),), len(snapshot.workers()) - busy),
-    ]
-    yield Metric("worker_slots", "gauge", "Workers, each counted once.", slots)
+    crew = snapshot.worker_counts
+    slots = [Value((("state", "busy"),), crew.busy), Value((("state", "idle"),), crew.all - crew.busy)]
+    words = "Workers, each counted once; a leaving one is busy until its job has ended."
+    yield Metric("worker_slots", "gauge", words, slots)
     ages = [snapshot.at - report.at for report in snapshot.consumers if report.at]
     age = [Value((), round(max(0.0, *ages), 3) if ages else 0)]
     words = "Seconds since the oldest report; 0 without consumers."

@@ -57,6 +57,8 @@ class Pulse(msgspec.Struct, frozen=True):
     dead: int
     workers: int
     busy: int
+    """Workers that run a job, leaving ones included."""
+    leaving: int
     rate_in: float
     rate_out: float
     per_minute: int | None
@@ -100,7 +102,7 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     """Give the numbers of a snapshot."""
     by_rank = sorted(snapshot.queues, key=lambda name: (-snapshot.queues[name].live, name))
     order = list(dict.fromkeys((*snapshot.busiest.few, *snapshot.busiest.many, *by_rank)))[:MOST_PULSED]
-    workers = snapshot.workers()
+    crew = snapshot.worker_counts
     rates = list(snapshot.rates.values())
     counts = list(snapshot.queues.values())
     return Pulse(
@@ -111,8 +113,9 @@ def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
         oldest=snapshot.oldest,
         running=sum(count.leased for count in counts),
         dead=sum(count.dead for count in counts),
-        workers=len(workers),
-        busy=sum(worker.state == "busy" for worker in workers),
+        workers=crew.all,
+        busy=crew.busy,
+        leaving=crew.leaving,
         rate_in=round(sum(rate.accepted for rate in rates), 2),
         rate_out=round(sum(rate.ended for rate in rates), 2),
         per_minute=snapshot.per_minute,
@@ -141,6 +144,6 @@ def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
         rate_in=round(rate.accepted, 2),
         rate_out=round(rate.ended, 2),
         workers=len(workers),
-        busy=sum(worker.state == "busy" and worker.queue == name for worker in workers),
+        busy=sum(worker.is_busy_on(name) for worker in workers),
         belt=belt_of(name, count, workers),
     )

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import control
+from conveyor.control import SILENT
 from conveyor.store import plain
 
 if TYPE_CHECKING:
     from conveyor.control import ConsumerReport
     from conveyor.inspector.snapshot import Snapshot
 
-#: The state of a worker whose consumer is not heard of any more; it may be busy, or dead.
-SILENT = "silent"
 #: Seconds after its last report that a consumer is called silent: one is due every 5, and it had 3 more.
 SILENT_AFTER = 8.0
 #: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.

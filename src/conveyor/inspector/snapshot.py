@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.inspector.workers import WorkerCounts
 
 #: Seconds between two samples at least, for a rate to be worth saying; else that of before is said again.
 SHORTEST = 0.2
@@ -116,6 +117,11 @@ class Snapshot:
         """Give all workers."""
         return [worker for consumer in self.consumers for worker in consumer.workers]
 
+    @property
+    def worker_counts(self) -> WorkerCounts:
+        """How many workers there are, and how many of them are busy or leaving."""
+        return workers.counts(self.consumers)
+
 
 def _only_of(report: ConsumerReport, shows: Callable[[str], bool]) -> ConsumerReport:
     """Give a report without the names of queues that are not shown, and without what is told of their jobs."""
@@ -132,6 +138,7 @@ _UNSAID: dict[str, Any] = {
     **dict.fromkeys(("busy_for", "done", "total", "kill_in"), 0.0),
     "attempt": 0,
     "cancelling": False,
+    "busy": True,
 }
 NOTHING = Snapshot(0.0)
 EMPTY = Count(*[0] * len(Count._fields))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import control
-from conveyor.inspector.silence import SILENT
+from conveyor.control import SILENT
 from conveyor.store import plain, presence
 from conveyor.store.query import Query
 
@@ -29,6 +29,16 @@ class Found(NamedTuple):
     consumer: ConsumerReport
     worker: WorkerReport | None
     """None where the name is the consumer's own."""
+
+
+class WorkerCounts(NamedTuple):
+    """How many workers some consumers have."""
+
+    all: int
+    busy: int
+    """Those that run a job, leaving ones included."""
+    leaving: int
+    """Those that take no more jobs and do not come back; some of them finish a job."""
 
 
 class Place(NamedTuple):
@@ -66,6 +76,13 @@ def answers(order_id: str) -> Query[list[Answer]]:
     At most 500 answers; without those that cannot be read.
     """
     return Query((plain.replies(order_id),), _read_answers)
+
+
+def counts(reports: Iterable[ConsumerReport]) -> WorkerCounts:
+    """Count the workers of some consumers: the same numbers for every surface."""
+    workers = [worker for report in reports for worker in report.workers]
+    leaving = sum(worker.state == "leaving" for worker in workers)
+    return WorkerCounts(len(workers), sum(worker.is_busy for worker in workers), leaving)
 
 
 def by_host(reports: Iterable[ConsumerReport]) -> dict[str, list[ConsumerReport]]:

@@ -133,7 +133,7 @@ class Top(App[None]):
     def head(self) -> Text:
         """Give the two lines at the top: the channel, and the totals."""
         snapshot = self.sight.snapshot
-        counts, workers = snapshot.queues.values(), snapshot.workers()
+        counts, crew = snapshot.queues.values(), snapshot.worker_counts
         ended = sum(snapshot.rates.get(name, Rate()).ended for name in snapshot.queues)
         dead, delayed = sum(count.dead for count in counts), sum(count.delayed for count in counts)
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -142,7 +142,8 @@ class Top(App[None]):
             (f"{sum(count.ready for count in counts):,}", "waiting", ""),
             *([(f"{delayed:,}", "delayed", "")] if delayed else []),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
-            (f"{sum(worker.state == 'busy' for worker in workers)}/{len(workers)}", "workers busy", ""),
+            (f"{crew.busy}/{crew.all}", "workers busy", ""),
+            *([(f"{crew.leaving:,}", "leaving", "yellow")] if crew.leaving else []),
             (f"{ended:,.1f}/s", "ended", ""),
             (f"{dead:,}", "dead", "red" if dead else ""),
         ):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.inspector.silence import SILENT
+from conveyor.control import SILENT
 from conveyor.inspector.snapshot import Rate
 from conveyor.top.belt import belt, state_of
 from conveyor.top.table import Column, Row

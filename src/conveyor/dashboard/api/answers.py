@@ -178,6 +178,9 @@ class System(Struct, frozen=True):
     queues: int
     consumers: int
     workers: int
+    busy: int
+    """Workers that run a job, leaving ones included."""
+    leaving: int
     sample_seconds: float
 
 

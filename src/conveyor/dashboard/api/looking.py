@@ -37,6 +37,7 @@ def _system(asked: Asked) -> answers.System:
     facts: dict[str, str] = {}
     for section in asked.desk.ask(together(asked_for)):
         facts |= section
+    crew = snapshot.worker_counts
     is_valkey = facts.get("server_name") == "valkey" or "valkey_version" in facts
     return answers.System(
         release=conveyor.__version__,
@@ -50,7 +51,9 @@ def _system(asked: Asked) -> answers.System:
         policy=facts.get("maxmemory_policy", ""),
         queues=len(snapshot.queues),
         consumers=len(snapshot.consumers),
-        workers=len(snapshot.workers()),
+        workers=crew.all,
+        busy=crew.busy,
+        leaving=crew.leaving,
         sample_seconds=asked.desk.sampler.took,
     )
 

@@ -36,7 +36,7 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> answers.QueueLine:
         rate_in=round(rate.accepted, 3),
         rate_out=round(rate.ended, 3),
         workers=len(workers),
-        busy=sum(worker.state == "busy" and worker.queue == name for worker in workers),
+        busy=sum(worker.is_busy_on(name) for worker in workers),
     )
 
 

@@ -40,7 +40,10 @@ def _list(asked: Asked) -> answers.Workers:
 
 def _seen(report: ConsumerReport) -> ConsumerReport:
     """Give a report without secrets."""
-    workers = [msgspec.structs.replace(one, message=redacted_text(one.message)) for one in report.workers]
+    workers = [
+        msgspec.structs.replace(one, message=redacted_text(one.message), busy=one.is_busy)
+        for one in report.workers
+    ]
     return msgspec.structs.replace(report, workers=workers)
 
 

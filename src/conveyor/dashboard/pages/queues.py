@@ -64,7 +64,7 @@ def row_of(snapshot: Snapshot, name: str) -> QueueRow:
     """Give the line of a queue that the snapshot knows."""
     count = snapshot.queues[name]
     workers = snapshot.workers_of(name)
-    busy = sum(worker.state == "busy" and worker.queue == name for worker in workers)
+    busy = sum(worker.is_busy_on(name) for worker in workers)
     return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, count.state)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor.control import SILENT
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
 from conveyor.inspector import workers as questions
-from conveyor.inspector.silence import SILENT
 from conveyor.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class WorkerRow(NamedTuple):
     number: str
     pid: int
     state: str
+    busy: bool
+    """Whether it runs a job, in any state but silent."""
     paused: bool
     jobs_done: int
     job: str
@@ -133,6 +135,7 @@ def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
         number=worker.name.rpartition("/")[2],
         pid=worker.pid,
         state=worker.state,
+        busy=worker.is_busy,
         paused=worker.paused,
         jobs_done=worker.jobs_done,
         job=worker.job,
@@ -165,8 +168,8 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
         cores=report.cores,
         rows=rows,
         all=len(report.workers),
-        busy=sum(worker.state == "busy" for worker in report.workers),
-        jobs=sum(bool(worker.job) or worker.state == "busy" for worker in report.workers),
+        busy=sum(worker.is_busy for worker in report.workers),
+        jobs=sum(worker.is_busy or bool(worker.job) for worker in report.workers),
         paused=sum(worker.paused for worker in report.workers),
         leaving=sum(worker.state == "leaving" for worker in report.workers),
     )
@@ -180,7 +183,8 @@ def _finite(number: float) -> float:
 def _is_in(state: str, worker: WorkerReport | None) -> bool:
     if worker is None:
         return not state
-    return not state or state == worker.state or (state == "paused" and worker.paused)
+    is_also = {"paused": worker.paused, "busy": worker.is_busy}.get(state, False)
+    return not state or state == worker.state or is_also
 
 
 def _sizes(places: Sequence[Place]) -> Iterator[int]:
