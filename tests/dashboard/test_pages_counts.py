@@ -97,7 +97,7 @@ def test_page_api_commands_and_terminal_count_alike(
 def test_a_bound_counts_both_and_the_belt_says_so(one_server: Any, visitor: Visitor) -> None:
     Queue("video", 4, store=one_server.client).put(1)
     put(one_server, due=0, later=1)
-    assert shown(visitor, "/queues/video", "[data-belt] [data-n=qsize]") == "2"
+    assert shown(visitor, "/queues/video", "[data-belt] [data-n=taken]") == "2"
     assert shown(visitor, "/queues/video", "[data-belt-words]") == (
         "video: 2 of 4 slots taken, 1 of these not due yet, no workers."
     )
@@ -167,3 +167,30 @@ def test_hidden_job_of_leaving_worker_keeps_it_busy() -> None:
 def test_silent_worker_is_not_busy() -> None:
     crew = [worker("rack-0001/1", state="silent"), worker("rack-0001/2")]
     assert snapshots.Snapshot(1.0, {}, [report("rack-0001", crew)]).worker_counts == (2, 1, 0)
+
+
+def test_jobs_beyond_the_bound_take_no_slots(one_server: Any, visitor: Visitor) -> None:
+    put(one_server, due=14, later=0)
+    one_server.client.run(commands.bound("video", 10))
+    belt = LexborHTMLParser(visitor.see("/queues/video")).css_first("[data-belt]")
+    assert "10 of 10 slots and 4 more" in " ".join(belt.text().split())
+    words = "video: 10 of 10 slots taken and 4 more jobs waiting, no workers."
+    assert shown(visitor, "/queues/video", "[data-belt-words]") == words
+    pulse = visitor.get("/api/v1/snapshot").json()["pulse"]["queues"]["video"]
+    assert (pulse["qsize"], pulse["taken"], pulse["beyond"]) == (14, 10, 4)
+
+
+def test_queue_with_workers_and_no_job_is_empty_everywhere(one_server: Any, visitor: Visitor) -> None:
+    lists = ("/jobs?queue=video", "/failures?queue=video", "/queues/video")
+    api = ("/api/v1/queues/video", "/api/v1/queues/video/scaling", "/api/v1/jobs?queue=video")
+    for address in (*lists, *api):
+        missing = visitor.see(address, 404)
+        assert ("heal.js" in missing) == (address in lists)
+    assert "heal.js" not in visitor.see("/jobs/nojob", 404)
+    tell(one_server, report())
+    for address in (*lists, *api):
+        Visitor(one_server.url).see(address)
+    line = visitor.get("/api/v1/queues/video").json()
+    assert (line["waiting"], line["running"], line["workers"]) == (0, 0, 2)
+    assert visitor.get("/api/v1/queues/video/scaling").json()["workers"] == 2
+    assert visitor.get("/api/v1/jobs?queue=video").json()["jobs"] == []

@@ -25,6 +25,12 @@ class QueueAnswer(NamedTuple):
     after: Count
     recorded: bool
 
+    @property
+    def changed(self) -> bool:
+        """True if the queue is paused, shut down or bounded otherwise than before."""
+        one, other = self.before, self.after
+        return (one.paused, one.shutdown, one.maxsize) != (other.paused, other.shutdown, other.maxsize)
+
 
 class CancelAnswer(NamedTuple):
     """What became of a job that was to be cancelled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from conveyor.inspector.silence import REPORT_KEEP, SILENT_AFTER
 from conveyor.inspector.workers import MOST_WORKERS
@@ -12,15 +12,15 @@ from conveyor.inspector.workers import MOST_WORKERS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from conveyor.control import ConsumerReport
+    from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.inspector.statistics import Point
     from conveyor.store.commands import Count
     from conveyor.store.presence import Heard
 
-#: Concerns that are listed.
-MOST = 12
-#: Silent consumers that are named; further ones are counted.
+#: Queues of which the same is so that have a line each; more share one.
+MOST_ALONE = 3
+#: Queues of a shared line, and silent consumers, that are named; the others are counted.
 MOST_NAMED = 3
 #: Seconds for which it is said that a consumer went silent; after that it is history.
 SILENT_FOR = 600.0
@@ -53,63 +53,128 @@ class Told(NamedTuple):
     """What was done in each minute of the last hour, the running one last."""
 
 
+class _Kind(NamedTuple):
+    """What may be so of a queue."""
+
+    level: str
+    one: str
+    """What is said of one queue; `{}` is its name."""
+    many: str
+    """What is said of several, behind their number; also of the list of them."""
+    hint: str
+    """`{}` is the queue's name, or QUEUE where there are several."""
+    address: str = "/queues/{}"
+    all: str = ""
+    """The page that shows several; empty: the list of queues that are so."""
+
+
+#: By the word that stands for the kind in addresses.
+KINDS = {
+    "unbalanced": _Kind(
+        "wrong",
+        "the books of {} do not balance",
+        "queues have books that do not balance",
+        "conveyor doctor tells more",
+    ),
+    "unserved": _Kind(
+        "wrong",
+        "{} has jobs and no workers",
+        "queues have jobs and no workers",
+        "conveyor consume {} starts some",
+    ),
+    "abandoned": _Kind(
+        "wrong",
+        "{} has running jobs and no workers",
+        "queues have running jobs and no workers",
+        "conveyor consume {} starts some, which take the jobs back; or a program holds them by Queue.get",
+    ),
+    "full": _Kind(
+        "warn",
+        "{} is full and blocks producers",
+        "queues are full and block producers",
+        "more workers, or a larger maxsize, let them go on",
+    ),
+    "blocking": _Kind(
+        "warn",
+        "{} is paused and blocks producers",
+        "queues are paused and block producers",
+        "Resume lets them go on",
+    ),
+    "stalled": _Kind(
+        "warn",
+        "{} has stalled jobs: running, but no worker is at them",
+        "queues have stalled jobs: running, but no worker is at them",
+        "they go to other workers when their leases end; else a program holds them by Queue.get",
+        "/jobs?queue={}&state=running",
+    ),
+    "paused": _Kind(
+        "note", "{} is paused while jobs wait", "queues are paused while jobs wait", "Resume lets it go on"
+    ),
+    "dead": _Kind(
+        "note",
+        "{} has dead letters",
+        "queues have dead letters",
+        "look at why, and retry them",
+        "/failures?queue={}",
+        "/failures",
+    ),
+}
+
+
 def concerns(snapshot: Snapshot, told: Told) -> list[Concern]:
-    """Give what needs somebody, the worst first."""
+    """Give what needs somebody, the worst first; what is so of many queues is one concern that says of how many."""
     found = [*_of_server(told.memory), *_of_consumers(snapshot, told.heard), *_of_minutes(told.minutes)]
     is_complete = _is_complete(snapshot, told.heard)
-    for name, count in snapshot.queues.items():
-        found += _of_queue(name, count, len(snapshot.workers_of(name)))
-        if is_complete:
-            found += _of_stalled(snapshot, name, count)
+    queues: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for name, count in sorted(snapshot.queues.items()):
+        for kind in kinds_of(snapshot, name, count):
+            if kind != "stalled" or is_complete:
+                queues[kind].append(name)
+    for kind, names in queues.items():
+        found += _of_queues(KINDS[kind], kind, names)
     order = ("wrong", "warn", "note")
-    return sorted(found, key=lambda concern: order.index(concern.level))[:MOST]
+    return sorted(found, key=lambda concern: order.index(concern.level))
 
 
-def _of_queue(name: str, count: Count, workers: int) -> Iterator[Concern]:
-    address = f"/queues/{name}"
+def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
+    """Give what needs somebody in a queue, as keys of KINDS."""
+    workers = snapshot.workers_of(name)
     if count.imbalance:
-        yield Concern(
-            "wrong", f"the books of {name} do not balance", "conveyor doctor tells more", address, name
-        )
+        yield "unbalanced"
     if count.waiting and not workers and not count.paused:
-        yield Concern(
-            "wrong", f"{name} has jobs and no workers", f"conveyor consume {name} starts some", address, name
-        )
+        yield "unserved"
     elif count.leased and not workers:
-        yield Concern(
-            *("wrong", f"{name} has running jobs and no workers"),
-            f"conveyor consume {name} starts some, which take the jobs back; or a program holds them by Queue.get",
-            *(address, name),
-        )
+        yield "abandoned"
     if count.blocked and (count.is_full or count.paused):  # else there is room, and they are about to take it
-        why, hint = "full", "more workers, or a larger maxsize, let them go on"
-        if count.paused:
-            why, hint = "paused", "Resume lets them go on"
-        yield Concern("warn", f"{name} is {why} and blocks producers", hint, address, name)
+        yield "blocking" if count.paused else "full"
     elif count.paused and count.waiting:
-        yield Concern("note", f"{name} is paused while jobs wait", "Resume lets it go on", address, name)
+        yield "paused"
     if count.dead:
-        yield Concern(
-            "note", f"{name} has dead letters", "look at why, and retry them", f"/failures?queue={name}", name
-        )
+        yield "dead"
+    if workers and _is_stalled(snapshot, name, count, workers):
+        yield "stalled"
 
 
-def _of_stalled(snapshot: Snapshot, name: str, count: Count) -> Iterator[Concern]:
-    """Tell of jobs that are claimed and that no worker is at.
+def _of_queues(kind: _Kind, key: str, names: Sequence[str]) -> Iterator[Concern]:
+    if len(names) <= MOST_ALONE:
+        for name in names:
+            address = kind.address.format(quote(name, safe=""))
+            yield Concern(kind.level, kind.one.format(name), kind.hint.format(name), address, name)
+        return
+    named = ", ".join(names[:MOST_NAMED])
+    what = f"{len(names):,} {kind.many}: {named} and {len(names) - MOST_NAMED:,} more"
+    yield Concern(kind.level, what, kind.hint.format("QUEUE"), kind.all or f"/queues?needs={key}")
+
+
+def _is_stalled(snapshot: Snapshot, name: str, count: Count, workers: Sequence[WorkerReport]) -> bool:
+    """Return True if there are claimed jobs that no worker runs.
 
     An idle worker may have claimed one just now, and one at short jobs claims as many as it ends in a moment.
     """
-    workers = snapshot.workers_of(name)
     busy = sum(worker.is_busy_on(name) for worker in workers)
     rate = snapshot.rates.get(name)
     allowed = len(workers) - busy + math.ceil(rate.ended if rate is not None else 0.0)
-    if workers and count.leased > busy + allowed:
-        yield Concern(
-            *("warn", f"{name} has stalled jobs: running, but no worker is at them"),
-            "they go to other workers when their leases end; else a program holds them by Queue.get",
-            f"/jobs?{urlencode({'queue': name, 'state': 'running'})}",
-            name,
-        )
+    return count.leased > busy + allowed
 
 
 def _is_complete(snapshot: Snapshot, heard: Sequence[Heard]) -> bool:

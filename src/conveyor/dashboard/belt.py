@@ -71,6 +71,17 @@ def letter_of(worker: WorkerReport, queue: str) -> str:
     return _LETTERS.get(worker.state, WAITING)
 
 
+def taken(count: Count) -> int:
+    """Return how many slots of a bounded queue have jobs: no more than there are."""
+    return min(count.waiting, count.maxsize)
+
+
+def _beyond(count: Count) -> str:
+    """Return the jobs beyond the bound in words: what was retried, given back or put before the bound was lowered."""
+    more = count.waiting - taken(count)
+    return f" and {more:,} more {'job' if more == 1 else 'jobs'} waiting" if more else ""
+
+
 def _slots(count: Count) -> tuple[int, int]:
     """Give how many slots are drawn, and how many jobs each holds: 1, 2, 5, 10, 20, 50, … where there is no bound."""
     if count.maxsize:
@@ -84,7 +95,7 @@ def _slots(count: Count) -> tuple[int, int]:
 
 def _words(queue: str, count: Count, letters: str) -> str:
     place = (
-        f"{count.waiting:,} of {count.maxsize:,} slots taken"
+        f"{taken(count):,} of {count.maxsize:,} slots taken{_beyond(count)}"
         if count.maxsize
         else f"{count.ready:,} {'job' if count.ready == 1 else 'jobs'} waiting"
     )

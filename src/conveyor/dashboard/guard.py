@@ -141,7 +141,8 @@ class Guard:
     async def _show_the_way(self, scope: Scope, send: Send) -> None:
         """Answer somebody unknown: with the login page where there is one and a person asks."""
         shown = bool(asgi.headers(scope, "authorization"))
-        if self._desk is None or shown or asgi.is_api(scope) or scope["method"] not in READS:
+        is_program = asgi.is_api(scope) or asgi.is_metrics(scope)
+        if self._desk is None or shown or is_program or scope["method"] not in READS:
             hint = "The Authorization that was sent is not known here, or has expired." if shown else ""
             if not self.policy.has_login:
                 hint = "There is no login, so only this machine itself is let in."

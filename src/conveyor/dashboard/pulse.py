@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.dashboard.belt import Belt, belt_of
+from conveyor.dashboard.belt import Belt, belt_of, taken
 from conveyor.inspector.snapshot import Rate, ended
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class QueuePulse(msgspec.Struct, frozen=True):
     """Those that are not due yet."""
     qsize: int
     """Both together: what `maxsize` bounds."""
+    taken: int
+    """Slots of a bounded queue that have jobs; 0 without a bound."""
+    beyond: int
+    """Jobs of a bounded queue beyond its bound: retried, given back, or put before the bound was lowered."""
     running: int
     dead: int
     blocked: int
@@ -132,6 +136,8 @@ def queue_pulse(snapshot: Snapshot, name: str) -> QueuePulse:
         waiting=count.ready,
         delayed=count.delayed,
         qsize=count.waiting,
+        taken=taken(count),
+        beyond=count.waiting - taken(count) if count.maxsize else 0,
         running=count.leased,
         dead=count.dead,
         blocked=count.blocked,

@@ -68,9 +68,9 @@ class Site:
             answer = self.problem(request, 429, error.message.capitalize(), "", error.hint)
             answer.headers["retry-after"] = str(TRY_AGAIN)
             return answer
-        return self.problem(
-            request, 404 if isinstance(error, NoSuchThing) else 400, str(error), "", error.hint
-        )
+        if isinstance(error, NoSuchThing):
+            return self.problem(request, 404, str(error), "", error.hint, heals=error.may_come)
+        return self.problem(request, 400, str(error), "", error.hint)
 
     def _page(self, request: Request, page: Page, wanted: Wanted, sight: Sight) -> Response:
         """Answer with a page, or with its inner part, or that nothing has changed."""
@@ -99,12 +99,18 @@ class Site:
             made = self._made[key] = (sight, body.encode())
         return HTMLResponse(made[1], headers=headers)
 
-    def problem(self, request: Request, status: int, what: str, why: str = "", hint: str = "") -> Response:
-        """Answer that something is wrong: what, why, what to try. One about a server that is away heals."""
+    def problem(
+        self, request: Request, status: int, what: str, why: str = "", hint: str = "", *, heals: bool = False
+    ) -> Response:
+        """Answer that something is wrong: what, why, what to try.
+
+        A page about an unavailable server, or one that `heals`, loads again as soon as it would show something else.
+        """
         body = render(
             "problem.html",
             **self._facts(request),
             status=status,
+            heals=heals,
             what=what,
             why=why,
             hint=hint,

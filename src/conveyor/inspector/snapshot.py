@@ -107,6 +107,12 @@ class Snapshot:
             lately=UNSEEN,
         )
 
+    def with_queue(self, queue: str) -> Snapshot:
+        """Return the snapshot with an empty queue of this name if there is none yet, but workers listen to it."""
+        if queue in self.queues or not any(queue in one.queues for one in self.consumers):
+            return self
+        return replace(self, queues={**self.queues, queue: EMPTY})
+
     def workers_of(self, queue: str) -> list[WorkerReport]:
         """Give the workers that take from a queue."""
         return [

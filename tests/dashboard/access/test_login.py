@@ -252,3 +252,13 @@ def test_logins_are_logged_without_what_may_be_a_password(
 
 def test_without_users_there_is_no_login_page(page: Any) -> None:
     assert page().get("/login", base=ORIGIN).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/conveyor/metrics"])
+def test_scraper_without_login_gets_401_and_a_challenge(page: Any, users: Any, path: str) -> None:
+    root = path.removesuffix("/metrics")
+    response = page(users=users).get(path, root=root)
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="conveyor"')
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.text == "Unauthorized\nIt is not known who asks.\n"
+    assert "location" not in response.headers

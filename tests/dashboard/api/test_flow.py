@@ -112,6 +112,13 @@ def test_a_worker_is_killed_and_says_so(
     eventually(lambda: {state(api, job) for job in jobs} == {"cancelled"})
 
 
+def test_repeated_act_on_queue_says_that_nothing_changed(api: Api, queue: Queue) -> None:
+    queue.put(1)
+    for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7})):
+        address = f"/queues/{queue.name}/{verb}"
+        assert [api.post(address, body)["changed"] for _ in range(2)] == [True, False], verb
+
+
 def test_operations_work_off_many_dead_jobs(
     api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
 ) -> None:

@@ -107,3 +107,14 @@ def test_a_part_that_could_not_be_fetched_is_fetched_later(
     with page.expect_event("requestfailed"):
         queue.put("second")
     expect(page.locator("main tbody tr")).to_have_count(2)
+
+
+def test_page_of_queue_without_jobs_opens_by_itself(window: Callable[..., Window], queue: Queue) -> None:
+    name = f"{queue.name}-new"
+    view = window()
+    view.forgiven.append(NOT_FOUND)
+    page = view.go(f"/queues/{name}", live=False)
+    expect(page.locator("h1")).to_have_text(f"no queue is called {name}")
+    Queue(name, store=queue.client).put(1)
+    expect(page.locator(".tiles [data-n=waiting]")).to_have_text("1")
+    view.is_live()

@@ -10,12 +10,12 @@ import pytest
 from consumer_kit import lines
 
 from conveyor.control import ConsumerReport, WorkerReport
-from conveyor.dashboard.attention import MOST, MOST_NAMED, Told, concerns
+from conveyor.dashboard.attention import KINDS, MOST_ALONE, MOST_NAMED, Told, concerns
 from conveyor.inspector.snapshot import Rate, Snapshot
 from conveyor.inspector.statistics import Point
 from conveyor.store.presence import Heard
 
-from ..crew_kit import Visitor, report, words_of, worker  # noqa: TID252 - test folders are no packages
+from ..crew_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
 from .core_kit import counts
 
 if TYPE_CHECKING:
@@ -84,13 +84,37 @@ def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str
     assert concerns(snapshot(**facts), Told(memory)) == []
 
 
-def test_the_worst_concerns_come_first_and_are_never_too_many() -> None:
+def test_worst_concerns_come_first() -> None:
     ailing = counts(ready=1, maxsize=1, blocked=1, dead=1)
-    queues = {f"q{number:02}": ailing for number in range(5)}
+    queues = {f"q{number:02}": ailing for number in range(MOST_ALONE)}
     found = concerns(Snapshot(1.0, queues), Told(FULL))
-    levels = [concern.level for concern in found]
-    assert levels == ["wrong"] * 5 + ["warn"] * 6 + ["note"]
-    assert len(found) == MOST
+    assert [one.level for one in found] == ["wrong"] * MOST_ALONE + ["warn"] * (1 + MOST_ALONE) + [
+        "note"
+    ] * MOST_ALONE
+
+
+def test_concern_of_many_queues_is_one_line_with_their_number() -> None:
+    queues = {f"q{number:03}": counts(ready=1, dead=number % 2) for number in range(102)}
+    queues["other"] = counts(ready=1, paused=1)
+    found = concerns(Snapshot(1.0, queues), Told())
+    assert [(one.what, one.address, one.queue) for one in found] == [
+        ("102 queues have jobs and no workers: q000, q001, q002 and 99 more", "/queues?needs=unserved", ""),
+        ("other is paused while jobs wait", "/queues/other", "other"),
+        ("51 queues have dead letters: q001, q003, q005 and 48 more", "/failures", ""),
+    ]
+    assert found[0].hint == "conveyor consume QUEUE starts some"
+
+
+def test_every_kind_of_concern_can_be_listed(one_server: Any) -> None:
+    for name in ("a", "b"):
+        put(one_server, name)
+    visitor = Visitor(one_server.url)
+    listed = words_of(visitor.see("/queues?needs=unserved"))
+    assert "2 queues have jobs and no workers." in listed
+    assert "a open 1" in listed
+    for kind in KINDS.keys() - {"unserved"}:
+        assert "No queue is like that" in visitor.see(f"/queues?needs={kind}"), kind
+    assert "a open 1" in words_of(visitor.see("/queues?needs=what")), "an unknown filter is none"
 
 
 def said(snapshot: Snapshot, **told: Any) -> list[str]:

@@ -103,7 +103,10 @@ def test_the_words_say_the_numbers(
     count = counts(ready=ready, maxsize=maxsize, blocked=blocked, paused=paused)
     busy = here(crew)
     place = (
-        f"{ready:,} of {maxsize:,} slots taken" if maxsize else f"{ready:,} job{'s' * (ready != 1)} waiting"
+        f"{min(ready, maxsize):,} of {maxsize:,} slots taken"
+        + (f" and {more:,} more job{'s' * (more != 1)} waiting" if (more := max(0, ready - maxsize)) else "")
+        if maxsize
+        else f"{ready:,} job{'s' * (ready != 1)} waiting"
     )
     words = belt_of("video", count, crew).words
     assert words.startswith(f"video: {place}, ")

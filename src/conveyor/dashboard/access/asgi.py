@@ -79,6 +79,11 @@ def is_api(scope: Scope) -> bool:
     return path(scope) == "/api" or path(scope).startswith("/api/")
 
 
+def is_metrics(scope: Scope) -> bool:
+    """Return True if the metrics are asked for: by a scraper, which reads plain text and follows no login."""
+    return path(scope) == "/metrics"
+
+
 def has_body(scope: Scope) -> bool:
     """Tell whether a request announces a body."""
     return bool(headers(scope, "transfer-encoding")) or any(

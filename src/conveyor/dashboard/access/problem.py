@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor.dashboard.access.asgi import Scope, is_api
+from conveyor.dashboard.access.asgi import Scope, is_api, is_metrics
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.asgi import Send
@@ -113,6 +113,9 @@ async def send_problem(scope: Scope, send: Send, problem: Problem, render: Rende
     """Answer with a problem, in the form that suits who asks."""
     if is_api(scope):
         await send_text(send, problem.status, "application/problem+json", as_json(problem), problem.headers)
+    elif is_metrics(scope):
+        text = "\n".join(filter(None, (problem.title, problem.detail, problem.hint)))
+        await send_text(send, problem.status, "text/plain; charset=utf-8", f"{text}\n", problem.headers)
     else:
         page = render(scope, problem)
         await send_text(send, problem.status, "text/html; charset=utf-8", page, problem.headers)

@@ -27,6 +27,7 @@ class Done(Struct, frozen=True):
     state: str = ""
     """Of a job: where it is now."""
     changed: bool = True
+    """False if all was so already, and nothing was done."""
     recorded: bool = True
     """Whether the audit trail has it; it has happened either way."""
 

@@ -45,10 +45,16 @@ class ApiDesk:
         return self.sampler.fresh()
 
     def snapshot_with(self, queue: str) -> Snapshot:
-        """Give a snapshot that has this queue; 404 where there is none of that name."""
+        """Return a snapshot that has this queue; 404 if nothing was put on it and no workers listen to it."""
         snapshot = self.snapshot()
         if queue not in snapshot.queues:
-            snapshot = self.sampler.sample()
+            snapshot = self.sampler.sample().with_queue(queue)
         if queue not in snapshot.queues:
             raise refused(404, "unknown-queue", f"There is no queue {queue!r:.110}.")
         return snapshot
+
+    def check_begun(self, queue: str) -> None:
+        """Answer 404 if nothing was put on this queue yet: there is nothing to do it to."""
+        if queue not in self.snapshot().queues and queue not in self.sampler.sample().queues:
+            hint = "A queue begins when a job is put on it."
+            raise refused(404, "unknown-queue", f"Nothing was put on {queue!r:.110} yet.", hint)

@@ -34,7 +34,7 @@ def begin(asked: Asked, kind: str, queue: str, matching: inputs.Matching) -> ans
 
 
 def _begin(asked: Asked) -> answers.Begun:
-    asked.desk.snapshot_with(asked.body.queue)
+    asked.desk.check_begun(asked.body.queue)
     return begin(asked, asked.body.kind, asked.body.queue, asked.body.matching)
 
 

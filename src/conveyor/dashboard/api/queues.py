@@ -71,9 +71,10 @@ def _scaling(asked: Asked) -> answers.Scaling:
 def _acting(message: str, do: Callable[[Actions, Asked], QueueAnswer]) -> Callable[[Asked], answers.Done]:
     def act(asked: Asked) -> answers.Done:
         access = asked.allowed("act", asked.queue)
-        asked.desk.snapshot_with(asked.queue)
+        asked.desk.check_begun(asked.queue)
         told = do(asked.actions(access), asked)
-        return answers.Done(message.format(queue=told.queue, after=told.after), recorded=told.recorded)
+        message_text = message.format(queue=told.queue, after=told.after)
+        return answers.Done(message_text, changed=told.changed, recorded=told.recorded)
 
     return act
 
@@ -91,7 +92,7 @@ _bound = _acting(
 
 
 def _purge(asked: Asked) -> answers.Begun:
-    asked.desk.snapshot_with(asked.queue)
+    asked.desk.check_begun(asked.queue)
     return begin(asked, "purge", asked.queue, inputs.Matching())
 
 

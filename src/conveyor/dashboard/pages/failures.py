@@ -79,9 +79,10 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
 
 def _view(wanted: Wanted, snapshot: Snapshot, answer: tuple[list[Sample], int]) -> FailuresView:
     queue = wanted.filters.get("queue", "").strip()
+    snapshot = snapshot.with_queue(queue)
     if queue and queue not in snapshot.queues:
         message = f"There is no queue {queue!r:.110}"
-        raise NoSuchThing(message, hint="A queue begins when a job is put on it.")
+        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come=True)
     samples, known = answer
     dead = {name: count.dead for name, count in snapshot.queues.items()}
     return FailuresView(

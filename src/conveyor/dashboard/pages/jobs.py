@@ -192,9 +192,10 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
     if isinstance(listed, ConveyorError):
         raise listed
     filters = listed.filters
+    snapshot = snapshot.with_queue(filters.queue)
     if filters.queue and filters.queue not in snapshot.queues:
         message = f"There is no queue {filters.queue!r:.110}"
-        raise NoSuchThing(message, hint="A queue begins when a job is put on it.")
+        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come=True)
     names = filters.names(snapshot)
     counts = [snapshot.queues[name] for name in names]
     known = 0 if filters.state == "ended" else sum(in_state(count, filters.state) for count in counts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard import known_tasks
@@ -12,7 +11,6 @@ from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
 from conveyor.dashboard.pulse import MOST_PULSED, QueuePulse, queue_pulse
 from conveyor.inspector import listing, statistics
-from conveyor.inspector.snapshot import EMPTY
 from conveyor.statistics import bucket
 from conveyor.store.query import Query, together
 
@@ -80,12 +78,13 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], A
     waiting, (hour, tasks) = answers
     crews = [one for one in snapshot.consumers if name in one.queues]
     begun = name in snapshot.queues
-    if not begun and not crews:
+    snapshot = snapshot.with_queue(name)
+    if name not in snapshot.queues:
         raise NoSuchThing(
-            f"no queue is called {name:.120}", hint="A queue begins when a job is put on it; names are exact."
+            f"no queue is called {name:.120}",
+            hint="A queue begins when a job is put on it; names are exact.",
+            may_come=True,
         )
-    if not begun:
-        snapshot = replace(snapshot, queues={**snapshot.queues, name: EMPTY})
     rows = [worker_row(worker, crew, snapshot.at) for crew in crews for worker in crew.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return Queue(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from conveyor.dashboard.attention import KINDS, kinds_of
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.dashboard.pulse import MOST_PULSED
@@ -50,6 +51,10 @@ class Queues(NamedTuple):
     all: int
     """Queues there are, those that the filter leaves out included."""
     text: str
+    needs: str
+    """What must be so of the queues, as a key of `attention.KINDS`; empty: anything."""
+    needs_text: str
+    """The same in words."""
     pulsed: bool
     """Whether every pulse tells of all queues."""
 
@@ -57,7 +62,7 @@ class Queues(NamedTuple):
         """Give what the pulse does not keep current."""
         if not self.pulsed:
             return tuple(self)
-        return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self.all, self.text
+        return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self[1:-1]
 
 
 def row_of(snapshot: Snapshot, name: str) -> QueueRow:
@@ -71,8 +76,18 @@ def row_of(snapshot: Snapshot, name: str) -> QueueRow:
 def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
     """Give the names of the queues that the page shows, by name."""
     text = wanted.filters.get("name", "").strip()[:LONGEST_FILTER].casefold()
-    names = sorted(name for name in snapshot.queues if text in name.casefold())
+    needs = _needs(wanted)
+    names = sorted(
+        name
+        for name, count in snapshot.queues.items()
+        if text in name.casefold() and (not needs or needs in kinds_of(snapshot, name, count))
+    )
     return slice_of(names, names, wanted, ON_PAGE)
+
+
+def _needs(wanted: Wanted) -> str:
+    needs = wanted.filters.get("needs", "")
+    return needs if needs in KINDS else ""
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
@@ -81,12 +96,14 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
 
 def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]) -> Queues:
     ended = answers[1]
-    found = names_on_page(wanted, snapshot)
+    found, needs = names_on_page(wanted, snapshot), _needs(wanted)
     rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
     return Queues(
         rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),
         text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
+        needs=needs,
+        needs_text=f"{found.total:,} {KINDS[needs].many}" if needs else "",
         pulsed=len(snapshot.queues) <= MOST_PULSED,
     )
 

@@ -99,6 +99,8 @@ function showBelt(figure, pulse, interval) {
   showBlocked(figure, pulse.blocked);
   put(figure.querySelector("[data-belt-words]"), belt.words);
   put(figure.querySelector("[data-belt-scale]"), belt.scale > 1 ? ` · a box is ${written("", belt.scale)} jobs` : "");
+  const beyond = figure.querySelector("[data-beyond]");
+  if (beyond) beyond.hidden = !pulse.beyond;
   figure.classList.toggle("is-paused", pulse.paused);
   figure.classList.toggle("is-moving", pulse.rate_out > 0);
   figure.classList.toggle("is-full", pulse.full);
