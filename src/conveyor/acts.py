@@ -89,9 +89,9 @@ class Cursor(msgspec.Struct, frozen=True):
     """Where the jobs end that were there when it began; in `ready` a number of acceptance, else a score."""
     score: float = float("-inf")
     last: str = ""
-    """Score and id of the last job that was looked at."""
+    """Score and id of the last job that was looked at; of a purge that is at delayed jobs, where the ready ones end."""
     place: int = 0
-    """How many of `Matching.ids` were looked at."""
+    """How many of `Matching.ids` were looked at; of a purge, how many delayed jobs are left to cancel."""
 
 
 class Operation(msgspec.Struct, frozen=True):

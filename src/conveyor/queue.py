@@ -13,7 +13,7 @@ from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
 from conveyor.outcome import encode_settled
 from conveyor.signature import name_of, signature_of
-from conveyor.store import Client, commands, connect, plain
+from conveyor.store import Client, acts, commands, connect, plain
 from conveyor.store.limits import time_for
 from conveyor.store.waiting import join_queue, put_jobs
 
@@ -136,9 +136,23 @@ class Queue:
         self.client.run(commands.resume(self.name))
 
     def clear(self) -> int:
-        """Cancel everything that waits, and give how many jobs that were. Running jobs go on."""
+        """Cancel the jobs that wait now, due or not, and return how many; running jobs go on.
+
+        Jobs put after the call stay. Of delayed jobs it cancels no more than there were, and none that is due later
+        than the last of them; a job that comes due while this runs may stay.
+        """
+        last, due, count = self.client.run_all(
+            [acts.sequence(self.name), acts.highest(self.name, "delayed"), commands.count(self.name)]
+        )
+        return self._clear("delayed", due, count.delayed) + self._clear("ready", last)
+
+    def _clear(self, index: str, upto: float, most: float = float("inf")) -> int:
         total = 0
-        while moved := self.client.run(commands.purge(self.name, PURGE_SLICE, _CANCELLED, KEEP)):
+        while total < most:
+            size = int(min(PURGE_SLICE, most - total))
+            moved = self.client.run(commands.purge(self.name, index, size, _CANCELLED, KEEP, upto))
+            if moved == 0:
+                break
             total += moved
         return total
 

@@ -244,6 +244,17 @@ def test_a_purge_ends_though_producers_go_on(films: Films, actions: Actions) -> 
     assert (step.state, step.done, films.count().ready) == ("done", 25, 30)
 
 
+def test_purge_spares_jobs_put_meanwhile(films: Films, actions: Actions) -> None:
+    old = films.put(20) + films.put(20, delay=1000.0)
+    begun = actions.begin("purge", "films")
+    fresh: list[str] = []
+    for _ in operation.run(actions.client, begun, chunk=7, pause=0):
+        fresh += films.put(3, priority=9) + films.put(2, delay=2000.0)
+    states = actions.client.run_all([commands.state("films", one) for one in old + fresh])
+    assert [one.state for one in states[:40]] == ["over"] * 40
+    assert {one.state for one in states[40:]} == {"ready", "delayed"}
+
+
 def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
     for kind in ("retry", "discard", "cancel", "purge"):
         (step,) = operation.run(actions.client, actions.begin(kind, "nothing"), pause=0)

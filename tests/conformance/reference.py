@@ -137,11 +137,11 @@ class Model:
             return "cancelled"
         return job.state
 
-    def purge(self, most: int) -> int:
-        """Cancel what waits, those that are ready first."""
-        gone = [self.jobs[one] for one in self.waiting()] + sorted(
-            self.of("delayed"), key=lambda job: (job.due, job.id)
-        )
+    def purge(self, index: str, most: int) -> int:
+        """Cancel the first jobs of an index."""
+        gone = [self.jobs[one] for one in self.waiting()]
+        if index == "delayed":
+            gone = sorted(self.of("delayed"), key=lambda job: (job.due, job.id))
         for job in gone[:most]:
             self.end(job, "over", "cancelled")
         return len(gone[:most])

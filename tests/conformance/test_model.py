@@ -170,9 +170,9 @@ class Machine(RuleBasedStateMachine):
         answer = self.run("cancel", job.id, self.outcome(job).outcome, 600.0)
         assert answer[0] == self.model.cancel(job)
 
-    @rule(most=st.integers(1, 3))
-    def purge(self, most: int) -> None:
-        assert self.run("purge", most, b"purged", 600.0) == self.model.purge(most)
+    @rule(index=st.sampled_from(["ready", "delayed"]), most=st.integers(1, 3))
+    def purge(self, index: str, most: int) -> None:
+        assert self.run("purge", index, most, b"purged", 600.0) == self.model.purge(index, most)
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Full, Queue
+from conveyor.call import PutOptions, encode_items
+from conveyor.clock import Deadline
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -120,3 +122,41 @@ def test_put_many_sends_little_in_vain(server: Any, maxsize: int, producers: int
             one.result()
     assert received(server) - before < 2.5 * producers * each * size + 300 * producers * each
     assert queue.count().blocked == 0
+
+
+def test_clear_spares_jobs_put_meanwhile(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two producers put while it works, with longer delays among them."""
+    queue, other = Queue("belt", store=server.client), Queue("belt", store=server.another_client())
+    queue.put_many(range(700))
+    queue._put(encode_items(range(600)), Deadline(None), PutOptions(delay=1000.0))
+    run = server.client.run
+
+    def put_and_run(command: Any, **limits: Any) -> Any:
+        if other.count().accepted < 20_000:
+            other.put_many(range(400))
+            other._put(encode_items(range(300)), Deadline(None), PutOptions(delay=2000.0))
+        return run(command, **limits)
+
+    monkeypatch.setattr(server.client, "run", put_and_run)
+    assert queue.clear() == 1300
+    monkeypatch.undo()
+    count = queue.count()
+    assert (count.cancelled, count.waiting, count.imbalance) == (1300, count.accepted - 1300, 0)
+    assert queue.get() == 0
+    assert count.accepted < 20_000
+
+
+def test_clear_of_delayed_jobs_ends_though_shorter_delays_come(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, other = Queue("belt", store=one_server.client), Queue("belt", store=one_server.another_client())
+    queue._put(encode_items(range(800)), Deadline(None), PutOptions(delay=1000.0))
+    run = one_server.client.run
+
+    def put_and_run(command: Any, **limits: Any) -> Any:
+        if other.count().accepted < 20_000:
+            other._put(encode_items(range(500)), Deadline(None), PutOptions(delay=500.0))
+        return run(command, **limits)
+
+    monkeypatch.setattr(one_server.client, "run", put_and_run)
+    assert queue.clear() == 800

@@ -144,3 +144,13 @@ def test_map_gives_the_results_in_the_order_of_the_items(bench: Bench) -> None:
 def test_submitting_nothing_is_fine(bench: Bench) -> None:
     assert bench.queue.submit_many(double, []) == []
     assert list(bench.queue.map(double, [])) == []
+
+
+@pytest.mark.parametrize("way", ["clear", "cancel"])
+def test_outcome_of_a_cancelled_job_is_kept_as_the_task_says(bench: Bench, way: str) -> None:
+    job = bench.queue.submit(Task(double, "double", PutOptions(), RunOptions(keep=86400.0)), 2)
+    if way == "clear":
+        assert bench.queue.clear() == 1
+    else:
+        assert job.cancel()
+    assert bench.server.raw.ttl(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}") > 80_000

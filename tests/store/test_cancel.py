@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor import call
+from conveyor.call import RunOptions
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
 
@@ -95,7 +97,7 @@ def test_a_purge_ends_what_waits_in_order_a_slice_at_a_time_and_leaves_the_runni
     lane.put("a", "b", "c")
     lane.put("later", delay=1000.0, priority=2)
     before = lane.dump()
-    assert lane.run(commands.purge, 2, b"away", KEEP) == 2
+    assert lane.run(commands.purge, "ready", 2, b"away", KEEP) == 2
     assert lane.changes(before) == {
         "ready": {"c": TOP + 4},
         "jobs": {one: f"bytes of {one}" for one in ("runs", "c", "later")},
@@ -103,7 +105,8 @@ def test_a_purge_ends_what_waits_in_order_a_slice_at_a_time_and_leaves_the_runni
         "outcome:b": "away",
         "meta.cancelled": "2",
     }
-    assert [lane.run(commands.purge, 2, b"away", KEEP) for _ in range(2)] == [2, 0]
+    assert [lane.run(commands.purge, "ready", 2, b"away", KEEP) for _ in range(2)] == [1, 0]
+    assert [lane.run(commands.purge, "delayed", 2, b"away", KEEP) for _ in range(2)] == [1, 0]
     state = lane.dump()
     assert state["leased"] == {"runs": 1000}
     assert {"ready", "delayed", "priorities"} & state.keys() == set()
@@ -112,5 +115,60 @@ def test_a_purge_ends_what_waits_in_order_a_slice_at_a_time_and_leaves_the_runni
 def test_a_purge_tells_who_waits_for_the_end(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.join, "joe")
-    lane.run(commands.purge, 9, b"away", KEEP)
+    lane.run(commands.purge, "ready", 9, b"away", KEEP)
     assert lane.raw.exists(lane.key("wake:joe"))
+
+
+def test_purge_spares_jobs_accepted_after_the_given_one(lane: Lane) -> None:
+    lane.put("a", "b", priority=9)
+    lane.put("c", "d")
+    lane.put("top", priority=255)
+    lane.put("e", priority=9)
+    lane.put("f")
+    assert lane.run(commands.purge, "ready", 3, b"away", KEEP, 4.0) == 3
+    assert lane.run(commands.purge, "ready", 3, b"away", KEEP, 4.0) == 1
+    assert lane.run(commands.purge, "ready", 3, b"away", KEEP, 4.0) == 0
+    assert sorted(lane.dump()["jobs"]) == ["e", "f", "top"]
+
+
+def test_purge_cuts_its_slices_at_a_megabyte(lane: Lane) -> None:
+    lane.run(commands.put, [(one, bytes(600_000)) for one in "abc"], commands.PutPlace())
+    assert [lane.run(commands.purge, "ready", 9, b"away", KEEP) for _ in range(4)] == [1, 1, 1, 0]
+
+
+OPTIONS = [
+    (RunOptions(keep=7200), 7200),
+    (RunOptions(300, 0.5, 60.0, 86400.0), 86400),
+    (RunOptions(retries=1_000_000, first_delay=3, timeout=7, keep=90), 90),
+    (RunOptions(keep=1.0), 20),
+    (RunOptions(retries=2), 3600),
+    (RunOptions(), KEEP),
+]
+
+
+@pytest.mark.parametrize(("options", "seconds"), OPTIONS)
+@pytest.mark.parametrize("way", ["purge", "cancel", "release"])
+def test_outcome_of_a_cancelled_job_is_kept_as_it_says(
+    lane: Lane, way: str, options: RunOptions, seconds: int
+) -> None:
+    data = call.encode_calls(len, "builtins:len", [(([b"\x94\x01\x02\x03\x04" * 20],), {})], options)[0]
+    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    if way == "purge":
+        lane.run(commands.purge, "ready", 9, b"away", KEEP)
+    elif way == "release":
+        token = lane.claim().token
+        cancel(lane, "a")
+        lane.run(commands.release, token, ["a"])
+        seconds = 3600 if seconds == KEEP else seconds
+    else:
+        cancel(lane, "a")
+    assert seconds - 5 < lane.raw.ttl(lane.key("outcome:a")) <= seconds
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x95", b"\x95" + b"\xcb12345678\x94" * 9, b"\x95\xcb12345678\x94\x01\x01\xc0\xa1a"]
+)
+def test_bytes_that_are_no_job_can_be_cancelled(lane: Lane, data: bytes) -> None:
+    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    assert cancel(lane, "a") == ("cancelled", "")
+    assert KEEP - 5 < lane.raw.ttl(lane.key("outcome:a")) <= KEEP

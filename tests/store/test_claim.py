@@ -105,7 +105,7 @@ def test_a_queue_that_was_shut_still_gives_out_what_is_in_it_and_waits_for_what_
     lane.run(commands.shut)
     assert taken(lane.claim()) == ["a"]
     assert lane.claim().state == "EMPTY"
-    lane.run(commands.purge, 9, b"", 0.0)
+    lane.run(commands.purge, "delayed", 9, b"", 0.0)
     assert lane.claim().state == "SHUT"
 
 

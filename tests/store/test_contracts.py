@@ -34,7 +34,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "discard": (["id"],),
     "promote": (),
     "reap": (),
-    "purge": (1, b"outcome", 1.0),
+    "purge": ("ready", 1, b"outcome", 1.0),
     "count": (),
     "bound": (1,),
     "pause": (),

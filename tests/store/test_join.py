@@ -44,7 +44,7 @@ def test_the_end_of_the_last_job_wakes_all_who_wait_for_it_and_the_one_before_no
     if end == "cancel":
         lane.run(commands.cancel, "last", b"", 60.0)
     elif end == "purge":
-        lane.run(commands.purge, 5, b"", 60.0)
+        lane.run(commands.purge, "ready", 5, b"", 60.0)
     else:
         lane.raw.hset(lane.key("tries"), "last", "0 2 2")
         token = lane.claim().token
@@ -72,7 +72,7 @@ def test_who_leaves_is_not_woken(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.join, "joe")
     lane.run(commands.leave, "joe")
-    lane.run(commands.purge, 9, b"", 60.0)
+    lane.run(commands.purge, "ready", 9, b"", 60.0)
     assert not is_woken(lane)
 
 

@@ -176,7 +176,7 @@ def test_everything_that_makes_room_wakes_the_line(full: Lane, way: str) -> None
     {
         "claim": full.claim,
         "cancel": lambda: full.run(commands.cancel, "first", b"away", 60.0),
-        "purge": lambda: full.run(commands.purge, 1, b"away", 60.0),
+        "purge": lambda: full.run(commands.purge, "ready", 1, b"away", 60.0),
         "bound": lambda: full.run(commands.bound, 5),
         "leave": lambda: full.run(commands.leave, "bob"),
         "resume": lambda: full.run(commands.resume),

@@ -57,7 +57,7 @@ def test_whatever_ends_a_job_its_outcome_is_pushed_to_its_own_producer(lane: Lan
         "finish": lambda: lane.run(commands.finish, lane.claim().token, [settlement]),
         "fail": lambda: lane.run(commands.fail, lane.claim().token, settlement),
         "cancel": lambda: lane.run(commands.cancel, job_id, b"the outcome", 600.0),
-        "purge": lambda: lane.run(commands.purge, 1, b"the outcome", 600.0),
+        "purge": lambda: lane.run(commands.purge, "ready", 1, b"the outcome", 600.0),
         "lost": lambda: lane.run(commands.lost, lane.claim().token, settlement, b""),
     }[way]()
     assert pushed(lane) == [job_id, "the outcome"]

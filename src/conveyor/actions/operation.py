@@ -54,8 +54,7 @@ def run(
     Ends when it is done, or somebody stopped it; closing the generator, or Ctrl-C, stops it too. If the server refuses
     something, the operation has failed, and the error is raised. If the server is away, StoreUnavailable is raised and
     the operation stays as it was. `take_up` goes on after any of these. Two that run the same operation do no harm to
-    jobs; only their counts are wrong. If a process dies, the jobs of its last slice may be missing in the counts, and a
-    purge that goes on may take as many that were put later.
+    jobs; only their counts are wrong. If a process dies, the jobs of its last slice may be missing in the counts.
     """
     chunk = max(1, min(chunk, 1000))
     try:

@@ -42,7 +42,11 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
         total: int = client.run(acts.count_upto(queue, "dead", upto))
         cursor = Cursor("dead", upto)
     elif operation.kind == "purge":
-        cursor, total = Cursor(), client.run(commands.count(queue)).waiting
+        told = [acts.sequence(queue), acts.highest(queue, "delayed"), commands.count(queue)]
+        last, due, count = client.run_all(told)
+        cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.waiting
+        if not count.delayed:
+            cursor = Cursor("ready", float(last))
     else:
         last, count = client.run_all([acts.highest(queue, "delayed"), commands.count(queue)])
         cursor, total = Cursor("delayed", last), count.waiting
@@ -73,12 +77,21 @@ def work(client: Client, operation: Operation, chunk: int) -> Operation:
 
 
 def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
-    """Take out no more jobs than there were, or producers that go on could keep it from ending."""
-    most = min(chunk, operation.total - operation.done)
-    moved = client.run(commands.purge(operation.queue, most, _CANCELLED, KEEP)) if most else 0
+    """Cancel jobs that waited when the operation began, or producers that go on could keep it from ending.
+
+    Delayed jobs come first, before they come due: `place` counts them down, `score` is where the ready ones end.
+    """
+    cursor = operation.cursor
+    most = min(chunk, cursor.place) if cursor.index == "delayed" else chunk
+    moved = client.run(commands.purge(operation.queue, cursor.index, most, _CANCELLED, KEEP, cursor.upto))
     done = operation.done + moved
-    over = moved < most or done >= operation.total
-    return replace(operation, done=done, state="done" if over else "running")
+    if cursor.index == "delayed":
+        cursor = replace(cursor, place=cursor.place - moved)
+        if moved == 0 or cursor.place == 0:
+            cursor = Cursor("ready", cursor.score)
+    elif moved == 0 or done >= operation.total:
+        cursor = Cursor()
+    return replace(operation, done=done, cursor=cursor, state="running" if cursor.index else "done")
 
 
 def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:

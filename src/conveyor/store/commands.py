@@ -171,7 +171,10 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
 
 
 def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:
-    """Ready or delayed -> over; answers (cancelled | running | dead | over | gone, owner of a running one)."""
+    """Cancel a waiting job, or mark a running one. `keep` is for a job that does not say it itself.
+
+    Reply: cancelled, running, dead, over or gone, and the owner of a running one.
+    """
     return script(
         "cancel", queue, job_id, outcome, milliseconds(keep), read=lambda reply: (*texts(reply), "")[:2]
     )
@@ -197,9 +200,15 @@ def reap(queue: str) -> Command:
     return script("reap", queue, read=number)
 
 
-def purge(queue: str, most: int, outcome: bytes, keep: float) -> Command:
-    """Ready and delayed -> over, a slice; answers how many."""
-    return script("purge", queue, most, outcome, milliseconds(keep), read=number)
+def purge(
+    queue: str, index: str, most: int, outcome: bytes, keep: float, upto: float = float("inf")
+) -> Command:
+    """Cancel a slice of the jobs in `ready` or `delayed`. Reply: how many, 0 if none is left.
+
+    `upto` bounds them: in `ready` the number of the job accepted last, in `delayed` the due time in ms. `keep` is for
+    jobs that do not say themselves how long their outcome is kept.
+    """
+    return script("purge", queue, index, repr(upto), most, outcome, milliseconds(keep), read=number)
 
 
 def count(queue: str) -> Command:

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
 -- use: wake, deliver, settle, lease
--- ARGV  1 id; 2 outcome; 3 keep, ms
+-- ARGV  1 id; 2 outcome; 3 keep, ms, of a job that does not say
 -- gives cancelled, owner of one that was held | running, owner | dead | over | gone
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)

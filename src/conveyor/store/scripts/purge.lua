@@ -1,14 +1,40 @@
 #!lua flags=allow-oom
--- purge: ready and delayed -> over (cancelled), a slice. Running jobs are left alone.
+-- purge: ready or delayed -> over (cancelled), a slice of those that waited when the caller began. Running jobs are
+--        left alone.
 -- use: wake, deliver, settle
--- ARGV  1 how many at most; 2 outcome; 3 keep, ms
+-- ARGV  1 index: ready or delayed; 2 last place: in ready the number of acceptance, in delayed the due time, ms
+--       3 how many at most; 4 outcome; 5 keep, ms, of a job that does not say
 -- gives OK, how many
-local most, now = tonumber(ARGV[1]), server_time()
-local ids = redis.call('ZRANGE', READY, 0, most - 1)
-if #ids < most then
-  for _, id in ipairs(redis.call('ZRANGE', DELAYED, 0, most - #ids - 1)) do ids[#ids + 1] = id end
+local MOST_BYTES = 1048576 -- of jobs that are read in one slice, though always one job
+local index, upto, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local function first_ready(ids) -- of each priority those accepted up to the last place, which are its first ones
+  local low = '-inf'
+  while #ids < most do
+    local head = redis.call('ZRANGE', READY, low, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    if #head == 0 then return end
+    local level = math.floor(tonumber(head[2]) / LEVEL)
+    local high = exact(level * LEVEL + math.min(upto, LEVEL - 1))
+    for _, id in ipairs(redis.call('ZRANGE', READY, low, high, 'BYSCORE', 'LIMIT', 0, most - #ids)) do
+      ids[#ids + 1] = id
+    end
+    low = exact((level + 1) * LEVEL)
+  end
 end
-for _, id in ipairs(ids) do settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', now) end
+
+local ids, now = {}, server_time()
+if index == 'ready' then
+  first_ready(ids)
+else
+  ids = redis.call('ZRANGE', DELAYED, '-inf', ARGV[2], 'BYSCORE', 'LIMIT', 0, most)
+end
+local bytes, purged = 0, 0
+for _, id in ipairs(ids) do
+  bytes = bytes + redis.call('HSTRLEN', JOBS, id)
+  if purged > 0 and bytes > MOST_BYTES then break end
+  settle(id, ARGV[4], tonumber(ARGV[5]), 'cancelled', now)
+  purged = purged + 1
+end
 make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
 tell_joiners()
-return {'OK', #ids}
+return {'OK', purged}

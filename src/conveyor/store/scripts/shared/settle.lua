@@ -1,6 +1,7 @@
 -- One job is over: out of every index, its outcome kept and delivered.
 local MOST_DEAD = 10000
 local MOST_ATTEMPTS = 20
+local MOST_KEEP = 315360000 -- s, ten years
 local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a job that goes on, and of a dead letter
 -- What is kept of a job whose cancellation was wished, where nobody is there to say it better.
 local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
@@ -13,8 +14,25 @@ local function forget_index(id)
   redis.call('HDEL', PRIORITIES, id)
 end
 
+-- How long, in ms, a job asks to have its outcome kept; nil if it does not say. Its options are the last of its bytes,
+-- behind a time: RunOptions of conveyor/call.py, whose fourth is `keep`. Only these bytes are decoded.
+local function own_keep(id)
+  local bytes = redis.call('HGET', JOBS, id)
+  if not bytes or string.byte(bytes) ~= 0x95 then return nil end -- four parts only: no options
+  for first = math.max(11, #bytes - 36), #bytes - 4 do
+    if string.byte(bytes, first) == 0x94 and string.byte(bytes, first - 9) == 0xcb then
+      local found = {pcall(cmsgpack.unpack, string.sub(bytes, first))}
+      local options = found[1] and #found == 2 and found[2] or {}
+      local keep = tonumber(options[4])
+      if keep and keep >= 0 and keep <= MOST_KEEP then return math.floor(keep * 1000) end
+    end
+  end
+end
+
+-- keep_ms: of a job that does not say
 local function settle(id, outcome, keep_ms, counter, now)
   local letters = {}
+  keep_ms = own_keep(id) or keep_ms
   forget_index(id)
   redis.call('HDEL', JOBS, id)
   redis.call('HINCRBY', META, counter, 1)
