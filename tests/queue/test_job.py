@@ -90,6 +90,7 @@ def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
 def test_progress_is_what_the_job_last_said(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     assert job.progress() is None
+    bench.claim()
     said = control.Progress(3, 4, "nearly")
     bench.worker.run(plain.set_progress(bench.queue.name, [(job.id, control.encode(said))]))
     assert job.progress() == said

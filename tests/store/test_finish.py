@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.store import commands
+from conveyor.store import commands, plain
 from conveyor.store.answers import Settlement
 
 if TYPE_CHECKING:
@@ -136,3 +136,25 @@ def test_the_history_keeps_about_the_last_five_thousand(lane: Lane) -> None:
         for one in ids:
             lane.raw.delete(lane.key(f"outcome:{one}"))
     assert 5000 <= lane.raw.xlen(lane.key("history")) < 5200
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "release", "retry", "lost", "cancel", "reap"])
+def test_progress_told_after_the_end_is_not_kept(lane: Lane, end: str) -> None:
+    token = lane.take("a", "b")
+    lane.client.run(plain.set_progress(lane.queue, [("a", b"half"), ("never put", b"half"), ("b", b"more")]))
+    assert lane.dump()["progress"] == {"a": "half", "b": "more"}
+    if end == "reap":
+        lane.let_leases_run_out("b")
+        lane.run(commands.reap)
+    else:
+        {
+            "finish": lambda: lane.run(commands.finish, token, [settlement("b")]),
+            "fail": lambda: lane.run(commands.fail, token, settlement("b")),
+            "release": lambda: lane.run(commands.release, token, ["b"]),
+            "retry": lambda: lane.run(commands.retry, token, "b", 9.0, b""),
+            "lost": lambda: lane.run(commands.lost, token, settlement("b"), b"cancelled"),
+            "cancel": lambda: lane.run(commands.cancel, "b", b"away", KEEP),
+        }[end]()
+    assert lane.dump()["progress"] == {"a": "half"}
+    lane.client.run(plain.set_progress(lane.queue, [("b", b"all")]))
+    assert lane.dump()["progress"] == {"a": "half"}

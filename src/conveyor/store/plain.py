@@ -156,11 +156,11 @@ def keep_request(name: str, request: str) -> Command:
 
 
 def set_progress(queue: str, items: Sequence[tuple[str, bytes]]) -> Command:
-    """Keep the latest progress of running jobs."""
-    words: list[Any] = ["HSET", keys.key(queue, "progress")]
+    """Keep the latest progress of running jobs; what is told of a job that has ended is dropped."""
+    words: list[Any] = [2, keys.key(queue, "progress"), keys.key(queue, "leases")]
     for item in items:
         words += item
-    return Command(tuple(words))
+    return Command(tuple(words), scripts.load_plain("progress"))
 
 
 def progress(queue: str, ids: Sequence[str]) -> Command:

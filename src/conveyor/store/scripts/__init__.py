@@ -44,7 +44,7 @@ def load_all() -> None:
     """Read all scripts now: a process that will run other people's code may not be able to open files later."""
     for name in names():
         load(name)
-    for name in ("answer", "tell", "report"):
+    for name in ("answer", "tell", "report", "progress"):
         load_plain(name)
 
 
