@@ -150,6 +150,6 @@ class Model:
         """Bring a dead job back, as if it had never been tried."""
         if job is None or job.state != "dead":
             return 0
-        job.priority = job.retries = job.crashes = job.recoveries = 0
+        job.retries = job.crashes = job.recoveries = 0
         self.stand(job)
         return 1

@@ -112,7 +112,7 @@ class Lane:
         assert hashes["leases"] == indexes["leased"]
         assert hashes["reasons"] == hashes["groups"] == indexes["dead"]
         assert hashes["tries"] <= known
-        assert hashes["priorities"] <= indexes["delayed"]
+        assert hashes["priorities"] <= indexes["delayed"] | indexes["dead"]
         assert self.count().imbalance == 0
 
     def turn_clock(self, milliseconds: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
 
@@ -83,6 +85,7 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: La
     lane.raw.hset(lane.key("groups"), mapping=dict.fromkeys(ids, "5af3"))
     lane.raw.rpush(lane.key("attempts:old00000"), "first")
     lane.raw.hset(lane.key("tries"), "old00000", "1 0 0")
+    lane.raw.hset(lane.key("priorities"), "old00000", "9")
     lane.raw.hset(lane.key("jobs"), mapping=dict.fromkeys(ids, "bytes"))
     lane.raw.hset(lane.key("meta"), mapping={"accepted": 10_000, "version": 1})
     dead(lane, "one", "more")
@@ -90,7 +93,7 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: La
     assert (count.dead, count.discarded, count.imbalance) == (10_000, 2, 0)
     state = lane.dump()
     assert {"old00000", "old00001"} & state["jobs"].keys() == set()
-    assert {"attempts:old00000", "tries"} & state.keys() == set()
+    assert {"attempts:old00000", "tries", "priorities"} & state.keys() == set()
     assert {"old00002", "one", "more"} <= state["dead"].keys()
     assert [entry for entry in state["history"] if entry.startswith("old")] == ["old00000", "old00001"]
 
@@ -113,6 +116,49 @@ def test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait(l
     assert [(job.id, job.data, job.retries) for job in lane.claim(3).jobs] == [
         (one, f"bytes of {one}".encode(), 0) for one in "cab"
     ]
+
+
+def die(lane: Lane, how: str) -> None:
+    """Take the first job and let it die: it fails, its third worker dies, or its third lease ends."""
+    if how == "fail":
+        lane.run(commands.fail, lane.claim().token, failure("a"))
+        return
+    for _ in range(3):
+        token = lane.claim().token
+        if how == "lost":
+            lane.run(commands.lost, token, failure("a"), b"cancelled")
+        else:
+            lane.let_leases_run_out()
+            lane.run(commands.reap)
+
+
+@pytest.mark.parametrize("how", ["fail", "lost", "reap"])
+def test_revived_job_keeps_its_priority(lane: Lane, how: str) -> None:
+    lane.put("a", priority=7)
+    die(lane, how)
+    lane.put("b", priority=6)
+    lane.put("c", priority=7)
+    assert lane.dump()["dead"] == {"a": 0}
+    assert lane.run(commands.revive, ["a"]) == 1
+    assert [job.id for job in lane.claim(3).jobs][-1] == "b"
+    assert "priorities" not in lane.dump()
+
+
+def test_retried_job_keeps_its_priority_when_dead_and_revived(lane: Lane) -> None:
+    lane.put("a", priority=255)
+    lane.run(commands.retry, lane.claim().token, "a", 0.0, b"")
+    die(lane, "fail")
+    lane.put("b", priority=254)
+    lane.run(commands.revive, ["a"])
+    assert [job.id for job in lane.claim(2).jobs] == ["a", "b"]
+
+
+def test_discarded_job_leaves_no_priority(lane: Lane) -> None:
+    lane.put("a", priority=3)
+    die(lane, "fail")
+    assert lane.dump()["priorities"] == {"a": "3"}
+    lane.run(commands.discard, ["a"])
+    assert "priorities" not in lane.dump()
 
 
 def test_reviving_twice_revives_once(lane: Lane) -> None:

@@ -21,7 +21,7 @@ QUEUE_KEYS = (
     ("leases", "hash", "id -> token, owner, Started or Held or Cancel, place in ready; only of taken jobs"),
     ("jobs", "hash", "id -> the job's bytes, written once; only of jobs that are not over"),
     ("tries", "hash", "id -> retries used, crashes, recoveries; only of jobs that have any"),
-    ("priorities", "hash", "id -> priority of delayed jobs that have one"),
+    ("priorities", "hash", "id -> priority of delayed and dead jobs that have one"),
     ("dead", "zset", "dead letters; score = time of death, ms"),
     ("reasons", "hash", "id -> outcome bytes of a dead letter"),
     ("bell", "list", "wake-up hints for waiting consumers, at most 32"),

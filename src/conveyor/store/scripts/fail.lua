@@ -5,10 +5,12 @@
 --       7 group of failures
 -- gives OK | STALE
 local token, id = ARGV[1], ARGV[2]
-if not is_holder(redis.call('HGET', LEASES, id), token) then
+local text = redis.call('HGET', LEASES, id)
+if not is_holder(text, token) then
   return {redis.call('HGET', REASONS, id) == ARGV[3] and 'OK' or 'STALE'} -- OK: this very command came twice
 end
-bury(id, {lost = ARGV[3], keep_ms = tonumber(ARGV[4]), attempt = ARGV[6], group = ARGV[7]}, server_time())
+local reason = {lost = ARGV[3], keep_ms = tonumber(ARGV[4]), attempt = ARGV[6], group = ARGV[7]}
+bury(id, read_lease(text).place, reason, server_time())
 remember('end', ARGV[5])
 tell_joiners()
 return {'OK'}

@@ -13,7 +13,7 @@ if lease.how == 'C' then
   return {'cancelled'}
 end
 local retries, crashes, recoveries = read_tries(id)
-local priority = 255 - math.floor(tonumber(lease.place) / LEVEL)
+local priority = priority_of(lease.place)
 redis.call('ZREM', LEASED, id)
 redis.call('HDEL', LEASES, id)
 redis.call('HDEL', PROGRESS, id)

@@ -1,5 +1,5 @@
 #!lua
--- revive: dead -> ready, as if never tried.
+-- revive: dead -> ready, as if never tried, with the priority that it had.
 -- use: wake
 -- ARGV  1.. ids
 -- gives OK, how many were revived
@@ -8,11 +8,13 @@ local revived = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then
     revived = revived + 1
+    local priority = tonumber(redis.call('HGET', PRIORITIES, id)) or 0
+    redis.call('HDEL', PRIORITIES, id)
     redis.call('HDEL', REASONS, id)
     redis.call('HDEL', GROUPS, id)
     redis.call('HDEL', TRIES, id)
     redis.call('DEL', BASE .. 'outcome:' .. id)
-    redis.call('ZADD', READY, exact(255 * LEVEL + sequence + revived), id)
+    redis.call('ZADD', READY, exact((255 - priority) * LEVEL + sequence + revived), id)
   end
 end
 if revived > 0 then

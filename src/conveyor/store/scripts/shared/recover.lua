@@ -48,7 +48,7 @@ local function take_back(id, lease, reason, now)
   end
   if crashes >= CRASH_BUDGET then
     write_tries(id, retries, crashes, recoveries)
-    bury(id, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
+    bury(id, lease.place, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
     return 'dead'
   end
   if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end

@@ -52,11 +52,16 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
--- To the dead letters, which keep the job's bytes, and how often it was tried.
--- reason: lost, the outcome; keep_ms; attempt; group
-local function bury(id, reason, now)
+local function priority_of(place) -- of a place in ready
+  return 255 - math.floor(tonumber(place) / LEVEL)
+end
+
+-- To the dead letters, which keep the job's bytes, its priority, and how often it was tried.
+-- place: in ready; reason: lost, the outcome; keep_ms; attempt; group
+local function bury(id, place, reason, now)
   local letters = {}
   forget_index(id)
+  if priority_of(place) > 0 then redis.call('HSET', PRIORITIES, id, priority_of(place)) end
   redis.call('ZADD', DEAD, now, id)
   redis.call('HSET', REASONS, id, reason.lost)
   redis.call('HSET', GROUPS, id, reason.group)
@@ -70,6 +75,7 @@ local function bury(id, reason, now)
     redis.call('HDEL', GROUPS, oldest)
     redis.call('HDEL', JOBS, oldest)
     redis.call('HDEL', TRIES, oldest)
+    redis.call('HDEL', PRIORITIES, oldest)
     redis.call('DEL', BASE .. 'attempts:' .. oldest)
     redis.call('HINCRBY', META, 'discarded', 1)
     remember('discarded', oldest)
