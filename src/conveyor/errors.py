@@ -16,8 +16,8 @@ ConveyorError
 ├── LeaseLost                      the lease ran out or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
 └── StoreError
-    ├── StoreUnavailable (ConnectionError)   no answer from the server
-    ├── StoreRefused                         the server answers, and says no (disk, rights)
+    ├── StoreUnavailable (ConnectionError)   no answer from the server, or it says: not now
+    ├── StoreRefused                         the server answers, and says no (rights, memory)
     │   └── StoreFull                        it is out of memory
     └── StoreMismatch                        server too old, or data of another protocol version
 """
@@ -131,11 +131,11 @@ class StoreError(ConveyorError):
 
 
 class StoreUnavailable(StoreError, ConnectionError):
-    """The server does not answer."""
+    """The server does not answer, or is not ready: it loads its data, is a replica, lacks replicas or a disk."""
 
 
 class StoreRefused(StoreError):
-    """The server answers and refuses: out of memory, disk full, no rights, read-only replica."""
+    """The server answers and refuses: out of memory, no rights, wrong password."""
 
 
 class StoreFull(StoreRefused):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis._parsers import BaseParser
 
-from conveyor.errors import StoreRefused, StoreUnavailable
+from conveyor import Queue
+from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
 from conveyor.store import commands, plain
 from conveyor.store.address import shown
@@ -17,7 +21,7 @@ from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Server
 
@@ -230,3 +234,76 @@ def test_a_password_is_never_shown() -> None:
     assert shown("redis://ann:secret@host:6379/0") == "redis://ann:***@host:6379/0"
     assert shown("redis://host") == "redis://host"
     assert "secret" not in repr(Client("redis://:secret@127.0.0.1:1/0"))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        ("READONLY You can't write against a read only replica.", StoreUnavailable),
+        (
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            StoreUnavailable,
+        ),
+        ("LOADING Redis is loading the dataset in memory", StoreUnavailable),
+        ("CLUSTERDOWN The cluster is down", StoreUnavailable),
+        ("UNBLOCKED force unblock from blocking operation, instance state changed", StoreUnavailable),
+        ("NOREPLICAS Not enough good replicas to write.", StoreUnavailable),
+        ("MISCONF Errors writing to the AOF file: No space left on device", StoreUnavailable),
+        ("BUSY Redis is busy running a script.", StoreUnavailable),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", StoreUnavailable),
+        ("OOM command not allowed when used memory > 'maxmemory'.", StoreFull),
+        ("NOPERM User ann has no permissions to run the 'evalsha' command", StoreRefused),
+        ("NOAUTH Authentication required.", StoreRefused),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreRefused),
+        ("ERR DB index is out of range", StoreRefused),
+    ],
+)
+def test_refusal_is_for_now_or_for_good(refusal: str, kind: type[StoreError]) -> None:
+    error = Client("redis://127.0.0.1:1").translated(BaseParser.parse_error(refusal))
+    assert type(error) is kind
+    assert error.hint
+
+
+@contextmanager
+def no_replicas(server: Server) -> Iterator[str]:
+    """Have the server refuse writes for want of replicas; gives what its refusal says."""
+    server.raw.config_set("min-replicas-to-write", 1)
+    try:
+        yield "Not enough good replicas"
+    finally:
+        server.raw.config_set("min-replicas-to-write", 0)
+
+
+def test_put_waits_for_a_server_that_refuses_for_now(server: Server) -> None:
+    with no_replicas(server) as words:
+        with pytest.raises(StoreUnavailable, match=words) as error:
+            server.client.run(put("job"), patience=0.1)
+        assert error.value.hint
+        thread = threading.Thread(target=lambda: server.client.run(put("job")))
+        thread.start()
+        with pytest.raises(StoreUnavailable):
+            server.client.run(put("other"), patience=0.3)
+        assert len(server.client._idle) >= 1  # it is the right server, and its connections are good
+    thread.join(10)
+    assert server.client.run(commands.count("films")).ready == 1
+
+
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_call_to_a_hung_server_ends_within_its_patience(
+    verb: str, one_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 2.0)
+    client = one_server.client
+    queue = Queue("films", store=client)
+    queue.put("item")
+    monkeypatch.setattr(client, "patience", 3.0)
+    call = {"put": lambda: queue.put("other"), "get": queue.get}[verb]
+    os.kill(one_server.pid, signal.SIGSTOP)
+    before = time.monotonic()
+    try:
+        with pytest.raises(StoreUnavailable):
+            call()
+    finally:
+        elapsed = time.monotonic() - before
+        os.kill(one_server.pid, signal.SIGCONT)
+    assert 2.9 < elapsed < 3.7

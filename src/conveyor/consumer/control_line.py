@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.consumer.settings import HEARTBEAT
-from conveyor.errors import StoreUnavailable
+from conveyor.errors import StoreError
 from conveyor.store import plain
 from conveyor.store.client import Listener
 
@@ -41,14 +41,14 @@ class ControlLine:
                 if asked_for > DEAF_AFTER:
                     self.listener.close()
                 return
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(StoreError):
                 data = self.listener.answer()
                 if data is not None:
                     obey(data)
         if asked_for < pause:
             return
         self._asked = clock.monotonic()
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreError):
             self.listener.ask(plain.await_control(self.consumer, HEARTBEAT))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,16 +32,28 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
 PATIENCE = 15.0
 #: How often a script is loaded that the server does not know, should others make it forget all at the same time.
 LOADS = 5
-#: Answers that mean: not executed, come back soon.
-_SOON = ("LOADING", "READONLY", "MASTERDOWN", "UNBLOCKED", "BUSY", "TRYAGAIN", "CLUSTERDOWN")
+#: What the first word of a refusal means. Not here: the server is a replica now, or not up yet, and another one may be
+#: behind the address. Not now: this server does it soon. Any other is for good.
+NOT_HERE = frozenset({"READONLY", "MASTERDOWN", "LOADING", "UNBLOCKED", "CLUSTERDOWN"})
+NOT_NOW = frozenset({"NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN"})
+#: What to do about those that need somebody.
+_HINTS = {
+    "READONLY": "use the address of the primary, or those of its sentinels: sentinel://host,host/name",
+    "NOREPLICAS": "look at the server's replicas, or set min-replicas-to-write 0",
+    "MISCONF": "look at the server's disk and its log",
+}
+
+#: What the library and the system raise if a connection cannot be used any more.
+_BROKEN = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
 
 class Client:
     """Runs commands on one server, from any thread; each call borrows a connection of its own.
 
-    Every command may be sent twice without harm, so one that got no answer is sent again, for `patience` seconds; a
-    call takes `within` seconds at most, if that is said. A connection with an answer still to come is never reused.
-    `name` is what the server's list of clients calls them.
+    Every command may be sent twice without harm, so one that got no answer, or was refused only for the moment, is sent
+    again for `patience` seconds. A connection with an answer still to come is never reused, and none of them after the
+    server has turned out not to be the primary: each new one looks the address up again. `name` is what the server's
+    list of clients calls them.
     """
 
     def __init__(
@@ -69,7 +82,7 @@ class Client:
     ) -> list[Any]:
         """Run commands in one round trip and give their answers; the first error is raised after all have run.
 
-        `patience` bounds how long it is tried again, `within` the whole call, a wait for an answer included.
+        `patience` bounds how long it is tried again, with time for at least one answer; `within` bounds the call.
         """
         replies = self._replies(commands, patience, within)
         return [command.read(reply) for command, reply in zip(commands, replies, strict=True)]
@@ -84,9 +97,13 @@ class Client:
         self, commands: Sequence[Command], patience: float | None, within: float | None
     ) -> list[Any]:
         """Send and receive; again and again while the server does not answer and patience lasts."""
-        limit = self.within if within is None else within
-        end = None if limit is None else clock.Deadline(limit)
-        deadline = clock.Deadline(self.patience if patience is None else patience)
+        patience = self.patience if patience is None else patience
+        within = self.within if within is None else within
+        if within is None:
+            within = max(
+                patience, ANSWER_TIMEOUT + limits.GRACE + max([one.block for one in commands], default=0.0)
+            )
+        deadline, end = clock.Deadline(patience), clock.Deadline(within)
         attempt = 0
         while True:
             try:
@@ -94,29 +111,35 @@ class Client:
             except StoreUnavailable:
                 attempt += 1
                 pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
-                if deadline.left(pause) < pause or (end and end.left(pause) < pause):
+                if deadline.left(pause) < pause or end.left(pause) < pause:
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError):
                         self.revive()
                 clock.sleep(pause)
 
-    def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline | None) -> list[Any]:
+    def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline) -> list[Any]:
         connection = self._borrow(end)
         try:
             replies = exchange(connection, commands, again=again, end=end)
-        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
+        except _BROKEN as error:
             connection.disconnect()
             self.close()  # the others were cut with it, and each would cost another try
-            raise self.unavailable(error) from error
+            raise self.translated(error) from error
         except BaseException:
             connection.disconnect()
             raise
-        self._idle.append(connection)
-        replies = [rights.spared(*one) for one in zip(commands, replies, strict=True)]
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise self._translated(reply) from reply
+        refusals = [reply for reply in replies if isinstance(reply, Exception)]
+        if refusals and not NOT_HERE.isdisjoint(map(_word, refusals)):
+            connection.disconnect()
+            self.close()  # they lead to the same server
+        else:
+            self._idle.append(connection)
+        if refusals:
+            replies = [rights.spared(*one) for one in zip(commands, replies, strict=True)]
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise self.translated(reply) from reply
         return replies
 
     def _borrow(self, end: Deadline | None) -> AbstractConnection:
@@ -132,30 +155,47 @@ class Client:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
             return self._make(end)
-        except foreign.AuthenticationError as error:  # to the library a ConnectionError; waiting is no help
-            raise self._translated(error) from error
-        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
-            raise self.unavailable(error) from error
+        except (foreign.RedisError, OSError) as error:
+            raise self.translated(error) from error
 
-    def unavailable(self, error: Exception) -> StoreUnavailable:
+    def translated(self, error: Exception) -> StoreError:
         """Give the library's error as ours."""
+        word, text = _word(error), str(error)
+        if word in NOT_HERE or word in NOT_NOW:
+            message = f"the server at {shown(self.url)} is not ready: {text}"
+            return StoreUnavailable(
+                message, hint=_HINTS.get(word, "it may take a while; nothing has to be done")
+            )
+        if isinstance(
+            error, foreign.AuthenticationError
+        ):  # to the library a ConnectionError; waiting is no help
+            return self._refused(text, rights.to_grant(text))
+        if isinstance(error, _BROKEN):
+            return self._unavailable(error)
+        if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
+            hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
+            return self._refused(text, hint, StoreFull)
+        if isinstance(error, foreign.NoPermissionError):
+            return self._refused(text, rights.to_grant(text))
+        return self._refused(text, "`conveyor doctor` tells what is wrong with the server")
+
+    def _unavailable(self, error: Exception) -> StoreError:
         cause = error.__cause__ or error.__context__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = "name the file of its authority: …?ssl_ca_certs=/path/ca.pem; the certificate must name the host"
+            return self._refused(f"its certificate is not trusted: {cause.verify_message}", hint)
         reason = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
         hint = "is it running, and is the address right? `conveyor doctor` looks closer"
         message = f"no answer from the server at {shown(self.url)}: {reason.lower()}"
         return StoreUnavailable(message, hint=hint)
 
-    def _translated(self, error: Exception) -> StoreError:
-        text = str(error)
-        if isinstance(error, foreign.BusyLoadingError | foreign.ReadOnlyError) or text.startswith(_SOON):
-            return self.unavailable(error)
-        kind, hint = StoreRefused, "`conveyor doctor` tells what is wrong with the server"
-        if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
-            kind = StoreFull
-            hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
-        elif isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
-            hint = rights.to_grant(text)
+    def _refused(self, text: str, hint: str, kind: type[StoreRefused] = StoreRefused) -> StoreRefused:
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
+
+
+def _word(error: Exception) -> str:
+    """Give the first word of a server's refusal; the library takes those that it knows off the text."""
+    return getattr(error, "status_code", None) or str(error).partition(" ")[0]
 
 
 class Listener:
@@ -178,9 +218,8 @@ class Listener:
         self._asked = command
         try:
             send(self._connection, [command])
-        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
-            self.close()
-            raise self.client.unavailable(error) from error
+        except _BROKEN as error:
+            raise self._broken(error) from error
 
     def answer(self) -> Any:
         """Read the answer to what was asked; raises StoreUnavailable."""
@@ -188,14 +227,18 @@ class Listener:
         assert self._asked is not None
         try:
             reply = receive(self._connection, [self._asked])[0]
-        except (foreign.ConnectionError, foreign.TimeoutError, OSError) as error:
-            self.close()
-            raise self.client.unavailable(error) from error
+        except _BROKEN as error:
+            raise self._broken(error) from error
         if isinstance(reply, Exception):
-            self.close()
-            raise self.client.unavailable(reply)
+            raise self._broken(reply) from reply
         command, self._asked = self._asked, None
         return command.read(reply)
+
+    def _broken(self, error: Exception) -> StoreError:
+        """Hang up, with the client's idle connections, which lead to the same server; give the error as ours."""
+        self.close()
+        self.client.close()
+        return self.client.translated(error)
 
     def close(self) -> None:
         """Hang up."""
@@ -213,7 +256,7 @@ def exchange(
     end: Deadline | None = None,
 ) -> list[Any]:
     """Send commands on one connection and give the raw answers, errors among them as values."""
-    if end is None:
+    if end is None or end.left(ANSWER_TIMEOUT) == ANSWER_TIMEOUT:
         send(connection, commands, again=again)
     else:
         with limits.sending(connection, end, ANSWER_TIMEOUT):  # a server that hangs stops reading, too
