@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from conveyor import clock, codec
+from conveyor import clock, codec, redaction
 from conveyor.errors import BadCall, TooLarge
+from conveyor.redaction import Labels
 from conveyor.retry import FIRST_DELAY
 from conveyor.signature import signature_of
 
@@ -96,6 +97,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     put_at: float
     """Seconds since 1970 by the producer's clock; for people."""
     options: RunOptions = RunOptions()
+    labels: Labels = Labels()
+    """What the producer knows of its arguments; empty if none of them can be secret, and of a plain item."""
 
     def item(self) -> Any:
         """Give what `Queue.put` was given."""
@@ -123,6 +126,7 @@ def _read(data: Raw, kind: type[T]) -> T:
 
 _decoder = msgspec.msgpack.Decoder(Call)
 _DEFAULTS = RunOptions()
+_NO_LABELS = Labels()
 
 
 def decode_call(data: bytes) -> Call:
@@ -148,9 +152,11 @@ def encode_calls(
     options: RunOptions = _DEFAULTS,
 ) -> list[bytes]:
     """Give the bytes of calls of one task; raises BadCall or TooLarge for the first that cannot travel."""
-    encode = signature_of(function).encode
-    head, tail = _frame(name, options)
-    return [_checked(head + encode(args, kwargs) + tail) for args, kwargs in calls]
+    signature = signature_of(function)
+    encode, labels = signature.encode, signature.labels(getattr(function, "redact", ()))
+    head, tail = _frame(name, options, labels)
+    made = [_checked(head + encode(args, kwargs) + tail) for args, kwargs in calls]
+    return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
 
 
 def encode_items(items: Iterable[object]) -> list[bytes]:
@@ -158,15 +164,31 @@ def encode_items(items: Iterable[object]) -> list[bytes]:
     head, tail = _frame(ITEM, _DEFAULTS)
     empty = codec.encode({})
     encode: Callable[[object], bytes] = codec.encode
-    return [_checked(head + encode(item) + empty + tail) for item in items]
+    made = [_checked(head + encode(item) + empty + tail) for item in items]
+    return [_with_formatted(data, _NO_LABELS) for data in made] if redaction.has_formatters() else made
 
 
-def _frame(name: str, options: RunOptions) -> tuple[bytes, bytes]:
-    """Give the bytes before and after the arguments; the same for all calls that are put together."""
-    short = options == _DEFAULTS
-    head = bytes((0x94 if short else 0x95,)) + codec.encode(name)
-    at = codec.encode(round(clock.wall(), 3))
-    return head, at if short else at + msgspec.msgpack.encode(options)
+def _with_formatted(data: bytes, labels: Labels) -> bytes:
+    """Return the bytes of a call that tell which of its arguments formatters of this process show otherwise."""
+    call = decode_call(data)
+    formatted = redaction.formatted_names(call, labels)
+    if not formatted:
+        return data
+    labels = labels._replace(formatted=formatted)
+    return _checked(msgspec.msgpack.encode(msgspec.structs.replace(call, labels=labels)))
+
+
+def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
+    """Give the bytes before and after the arguments; the same for all calls that are put together.
+
+    What is as usual is left out: the labels if nothing can be secret, then the options.
+    """
+    fields = [codec.encode(round(clock.wall(), 3))]
+    if labels.may_hide:
+        fields += msgspec.msgpack.encode(options), msgspec.msgpack.encode(labels)
+    elif options != _DEFAULTS:
+        fields.append(msgspec.msgpack.encode(options))
+    return bytes((0x93 + len(fields),)) + codec.encode(name), b"".join(fields)
 
 
 def _checked(data: bytes) -> bytes:

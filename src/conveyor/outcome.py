@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback as tracebacks
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -11,7 +11,10 @@ from msgspec import Raw
 from conveyor import codec
 from conveyor.call import SIZE_LIMIT
 from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
-from conveyor.redaction import redacted
+from conveyor.redaction import redacted, without
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Characters of a message and of a traceback that are kept.
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
@@ -183,17 +186,22 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
     return Done(data)
 
 
-def describe_error(error: BaseException) -> bytes:
-    """Give an exception as data: its type's name, message and traceback, all text and of bounded length."""
+def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
+    """Give an exception as data: its type's name, message and traceback, all text and of bounded length.
+
+    None of `secrets`, as `redaction.secret_texts` returns them, can be read in it.
+    """
     kind = type(error).__qualname__
     try:
         message = str(error)
         if isinstance(error, ConveyorError) and error.hint:
             message = f"{message} ({error.hint})"
-        return describe_text(kind, message, "".join(tracebacks.format_exception(error)))
+        text = "".join(tracebacks.format_exception(error))
+        return describe_text(kind, without(message, secrets), without(text, secrets))
     except BaseException as unable:  # noqa: BLE001 - the error's own methods may raise anything
         message = f"(its text could not be made: {type(unable).__qualname__})"
-        return describe_text(kind, message, "".join(tracebacks.format_tb(error.__traceback__)))
+        text = "".join(tracebacks.format_tb(error.__traceback__))
+        return describe_text(kind, message, without(text, secrets))
 
 
 def describe_text(kind: str, message: str, traceback: str = "") -> bytes:

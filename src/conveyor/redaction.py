@@ -1,12 +1,14 @@
 """What people may see of a job's arguments: values without secrets, and one line that sums them up.
 
-A value is hidden where the name it is known by (a parameter's, or the key of a mapping at any depth) speaks of a
-secret, and the password of a web address wherever one stands in a text. This is for what is shown and what is kept for
-people; the job itself travels as it was put.
+A value is hidden if the name it is known by (a parameter's, or the key of a mapping at any depth) speaks of a secret,
+and so is the password of a web address in any text. This is for what is shown and what is kept for people; the job
+itself travels as it was put. The producer knows the names of the parameters, so a call with anything to hide carries
+them (`Call.labels`), and what is hidden does not depend on the process that shows it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from conveyor.call import Call
 
@@ -22,12 +24,25 @@ if TYPE_CHECKING:
 
 
 class Labels(NamedTuple):
-    """What is to be known of a task to tell which of its arguments are secret."""
+    """The names that tell which arguments of a task are secret; as an array, a part of a call."""
 
-    names: Sequence[str] = ()
-    """Of its positional parameters, as `Signature.names` gives them."""
-    hidden: Collection[str] = ()
-    """Names of parameters and mapping keys that it says are secret."""
+    names: tuple[str, ...] = ()
+    """Positional parameters, as in `Signature.names`."""
+    hidden: tuple[str, ...] = ()
+    """Parameters and mapping keys that are secret, whatever they are called."""
+    formatted: tuple[str, ...] = ()
+    """Parameters and mapping keys that a formatter of the producer shows otherwise; secret to those without it."""
+
+    @property
+    def may_hide(self) -> bool:
+        """True if arguments with these names may have to be hidden."""
+        return bool(self.hidden or self.formatted) or any(map(is_secret, self.names))
+
+    def over(self, other: Labels) -> Labels:
+        """Return these labels with what only `other` knows."""
+        if not any(other):
+            return self
+        return Labels(self.names or other.names, self.hidden + other.hidden, self.formatted + other.formatted)
 
 
 #: Says what is known of a task by its name, as `conveyor.tasks.registry.labels` does.
@@ -44,9 +59,12 @@ _JOINED_KEY = re.compile(r"(?:api|access|auth|private|secret|signing|ssh|encrypt
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _KEY_WORDS = frozenset({"key", "keys"})
 # From `://` on, so that the time it takes grows with the text and not with its square.
-_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*@")
+_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]*)@")
 _CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
-_ADDRESS_BYTES, _CUT_ADDRESS_BYTES = (re.compile(one.pattern.encode()) for one in (_ADDRESS, _CUT_ADDRESS))
+_QUERY = re.compile(r"""(?<=[?&])([\w.-]{1,64}+)=([^\s&#"'<>]+)""")
+_ADDRESS_BYTES, _CUT_ADDRESS_BYTES, _QUERY_BYTES = (
+    re.compile(one.pattern.encode()) for one in (_ADDRESS, _CUT_ADDRESS, _QUERY)
+)
 _MASK_BYTES = MASK.encode()
 _BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
@@ -56,6 +74,9 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 }
 #: Characters of one text that are looked at beyond those that are shown: its password may end there.
 _BEYOND = 4096
+#: Characters that a secret has at least to be looked for in other texts, and how many of one call are looked for.
+SHORTEST_SECRET, MOST_SECRETS = 4, 100
+_NOTHING = Labels()
 _formatters: list[Formatter] = []
 # In free text: a name, perhaps in quotes that are perhaps escaped, and what stands between it and its value. All is
 # bounded, and a word is looked at from its beginning alone, so the time it takes grows with the text.
@@ -74,14 +95,14 @@ def register(formatter: Formatter) -> None:
 
     The name is a parameter's or a mapping key. It is asked before the rules of this module, and what it gives is
     still subject to them. Where it raises, the value is hidden. It holds for this process: register it in a module that
-    workers load as well.
+    producers and workers load. A process without it hides the values that it changed in the producer.
     """
     _formatters.append(formatter)
 
 
 def no_labels(_: str) -> Labels:
     """Know nothing of any task."""
-    return Labels()
+    return _NOTHING
 
 
 @functools.lru_cache(maxsize=4096)
@@ -92,9 +113,9 @@ def is_secret(name: str) -> bool:
     return not _KEY_WORDS.isdisjoint(word.lower() for word in _WORDS.findall(name))
 
 
-def redacted(value: Any, hidden: Collection[str] = ()) -> Any:
-    """Give a copy of a decoded value in which secrets are replaced; `hidden` names further keys to hide."""
-    return _redacted(value, hidden, 0)
+def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
+    """Give a copy of a decoded value in which secrets are replaced; `labels` names further keys to hide."""
+    return _redacted(value, labels, 0)
 
 
 def redacted_text(text: str, *, cut: bool = False) -> str:
@@ -109,7 +130,7 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
     plain = _COLOURS.sub("", text)
     if plain != text:
         plain = _COLOURS.sub("", _without_named(text))
-    shown = str(_redacted(_without_named(plain), (), 0))
+    shown = str(_redacted(_without_named(plain), _NOTHING, 0))
     return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
 
 
@@ -151,60 +172,142 @@ def _value_end(text: str, start: int, *, header: bool) -> int:
     return word.end() if word else start
 
 
-def redacted_arguments(
-    call: Call, names: Sequence[str] = (), hidden: Collection[str] = ()
-) -> list[tuple[str, Any]]:
+def redacted_arguments(call: Call, labels: Labels = _NOTHING) -> list[tuple[str, Any]]:
     """Give name and redacted value of each argument of a call; an empty name where it is not known.
 
-    `names` are those of the task's positional parameters, as `Signature.names` gives them: only with them can a
-    positional argument be told to be secret. Raises ValueError or msgspec.MsgspecError on arguments that are none.
+    `labels` is what this process knows of the task, in addition to what the call carries. Raises ValueError or
+    msgspec.MsgspecError on arguments that are none.
     """
-    return [(label, redacted(shown, hidden)) for label, shown in _arguments(call, names, hidden)]
+    labels = call.labels.over(labels)
+    return [
+        (name, redacted(_shown(key, value, labels), labels)) for name, key, value in _arguments(call, labels)
+    ]
 
 
-def preview(call: Call, names: Sequence[str] = (), room: int = 120, hidden: Collection[str] = ()) -> str:
+def preview(call: Call, labels: Labels = _NOTHING, room: int = 120) -> str:
     """Give the arguments of a call as one line of at most `room` characters, without secrets; never raises.
 
-    It looks like a call's: `url='https://example.org', depth=2`. `names` and `hidden` as in `redacted_arguments`.
+    It looks like a call's: `url='https://example.org', depth=2`. `labels` as in `redacted_arguments`.
     """
     try:
-        return _joined(_previewed(call, names, room, hidden), room)
+        return _joined(_previewed(call, call.labels.over(labels), room), room)
     except (msgspec.MsgspecError, ValueError) as error:
         return _joined(iter([f"undecodable: {error}"]), room)
 
 
-def _previewed(call: Call, names: Sequence[str], room: int, hidden: Collection[str]) -> Iterator[str]:
+def secret_texts(call: Call, labels: Labels = _NOTHING) -> list[str]:
+    """Return the hidden values of a call as texts, so that they can be hidden in what its task writes; never raises.
+
+    The longest come first. Values of less than four characters are left out: they are in any text.
+    """
+    labels = call.labels.over(labels)
+    found: dict[str, None] = {}
+
+    def look(value: Any, depth: int, *, hidden: bool) -> None:
+        kind = type(value)
+        if depth > MOST_DEEP or len(found) >= MOST_SECRETS or kind is bool:
+            return
+        if kind is dict:
+            for key, item in value.items():
+                look(item, depth + 1, hidden=hidden or _shown(key, item, labels) is not item)
+        elif kind in _BRACKETS:
+            for item in value:
+                look(item, depth + 1, hidden=hidden)
+        elif kind is str and not hidden:
+            found.update((one, None) for _, one in _ADDRESS.findall(value))
+            found.update((one, None) for name, one in _QUERY.findall(value) if is_secret(name))
+        elif hidden and kind in {str, bytes, int, float}:
+            text = (
+                value.decode(errors="replace")
+                if kind is bytes
+                else _plain(value)
+                if kind is not str
+                else value
+            )
+            found.update(((text, None), (repr(text)[1:-1], None)))
+
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        for _, name, value in _arguments(call, labels):
+            look(value, 0, hidden=_shown(name, value, labels) is not value)
+    return sorted((one for one in found if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return a text in which none of these secrets, as `secret_texts` returns them, can be read."""
+    for one in secrets:
+        text = text.replace(one, MASK)
+    return text
+
+
+def formatted_names(call: Call, labels: Labels) -> tuple[str, ...]:
+    """Return the names, at any depth, of the values that formatters of this process change or cannot read."""
+    found: dict[str, None] = {}
+
+    def look(key: Any, value: Any, depth: int) -> None:
+        if depth > MOST_DEEP:
+            return
+        name = _name(key)
+        if isinstance(name, str) and _formatted(name, value) is not value:
+            found[name] = None
+        if type(value) is dict:
+            for inner, item in value.items():
+                look(inner, item, depth + 1)
+        elif type(value) in _BRACKETS:
+            for item in value:
+                look(None, item, depth + 1)
+
+    if _formatters:
+        for _, name, value in _arguments(call, labels):
+            look(name, value, 0)
+    return tuple(found)
+
+
+def has_formatters() -> bool:
+    """Return True if formatters have a say in what is shown."""
+    return bool(_formatters)
+
+
+def _previewed(call: Call, labels: Labels, room: int) -> Iterator[str]:
     comma = ""
-    for label, shown in _arguments(call, names, hidden):
+    for label, name, value in _arguments(call, labels):
         yield comma
         if label:
             yield f"{label if label.isidentifier() else repr(label)}="
-        yield from _pieces(shown, room, hidden, 0)
+        yield from _pieces(_shown(name, value, labels), room, labels, 0)
         comma = ", "
 
 
-def _arguments(call: Call, names: Sequence[str], hidden: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Give label and value of each argument, those with secret names masked."""
+def _arguments(call: Call, labels: Labels) -> Iterator[tuple[str, Any, Any]]:
+    """Yield of each argument its label, the name that tells whether it is secret, and its value."""
     if not call.task:
-        yield "", call.item()
+        yield "", None, call.item()
         return
+    names = labels.names
     rest = names[-1][1:] if names and names[-1].startswith("*") else ""
     known = len(names) - bool(rest)
     for place, value in enumerate(call.positional()):
         name = names[place] if place < known else ""
-        yield name, _shown(name or rest, value, hidden)
+        yield name, name or rest, value
     for name, value in call.named().items():
-        yield str(name), _shown(name, value, hidden)
+        yield str(name), name, value
 
 
-def _shown(name: Any, value: Any, hidden: Collection[str]) -> Any:
+def _name(key: Any) -> Any:
+    return key.decode(errors="replace") if isinstance(key, bytes) else key
+
+
+def _shown(key: Any, value: Any, labels: Labels) -> Any:
     """Give what may be seen of a value that is known by this name."""
-    if isinstance(name, bytes):
-        name = name.decode(errors="replace")
+    name = _name(key)
     if not isinstance(name, str):
         return value
-    if name in hidden or is_secret(name):
+    if name in labels.hidden or is_secret(name):
         return MASK
+    shown = _formatted(name, value)
+    return MASK if shown is value and name in labels.formatted else shown
+
+
+def _formatted(name: str, value: Any) -> Any:
     for formatter in _formatters:
         try:
             value = formatter(name, value)
@@ -213,25 +316,35 @@ def _shown(name: Any, value: Any, hidden: Collection[str]) -> Any:
     return value
 
 
-def _redacted(value: Any, hidden: Collection[str], depth: int) -> Any:
+def _redacted(value: Any, labels: Labels, depth: int) -> Any:
     kind = type(value)
     if kind is str:
-        return _ADDRESS.sub(rf"\1:{MASK}@", value) if "://" in value else value
+        if "://" in value:
+            value = _ADDRESS.sub(rf"\1:{MASK}@", value)
+        return _QUERY.sub(_queried, value) if "=" in value else value
     if kind is bytes:
-        return _ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES + b"@", value)
+        value = _ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES + b"@", value)
+        return _QUERY_BYTES.sub(_queried, value) if b"=" in value else value
     if depth > MOST_DEEP:
         return MORE
     if kind is dict:
         return {
-            _redacted(key, hidden, depth + 1): _redacted(_shown(key, item, hidden), hidden, depth + 1)
+            _redacted(key, labels, depth + 1): _redacted(_shown(key, item, labels), labels, depth + 1)
             for key, item in value.items()
         }
     if kind in _BRACKETS:
-        return kind(_redacted(item, hidden, depth + 1) for item in value)
+        return kind(_redacted(item, labels, depth + 1) for item in value)
     return value
 
 
-def _pieces(value: Any, room: int, hidden: Collection[str], depth: int) -> Iterator[str]:
+def _queried(found: re.Match[Any]) -> Any:
+    """Return a parameter of a web address, without its value if its name speaks of a secret."""
+    if not is_secret(_name(found[1])):
+        return found[0]
+    return found[1] + (f"={MASK}" if isinstance(found[1], str) else b"=" + _MASK_BYTES)
+
+
+def _pieces(value: Any, room: int, labels: Labels, depth: int) -> Iterator[str]:
     """Give the text of a value piece by piece, so that of a long one only the beginning need be made."""
     kind = type(value)
     if value is MASK or depth > MOST_DEEP:
@@ -244,16 +357,16 @@ def _pieces(value: Any, room: int, hidden: Collection[str], depth: int) -> Itera
         yield "{"
         for place, (key, item) in enumerate(value.items()):
             yield ", " if place else ""
-            yield from _pieces(key, room, hidden, depth + 1)
+            yield from _pieces(key, room, labels, depth + 1)
             yield ": "
-            yield from _pieces(_shown(key, item, hidden), room, hidden, depth + 1)
+            yield from _pieces(_shown(key, item, labels), room, labels, depth + 1)
         yield "}"
     elif kind in _BRACKETS:
         first, last = _BRACKETS[kind]
         yield first
         for place, item in enumerate(value):
             yield ", " if place else ""
-            yield from _pieces(item, room, hidden, depth + 1)
+            yield from _pieces(item, room, labels, depth + 1)
         yield ",)" if kind is tuple and len(value) == 1 else last
     else:
         yield _plain(value)
@@ -267,7 +380,7 @@ def _beginning(value: Any, room: int) -> Any:
             looked_at = _CUT_ADDRESS.sub(rf"\1:{MASK}", looked_at)
         else:
             looked_at = _CUT_ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES, looked_at)
-    return _redacted(looked_at, (), 0)[: room + 1]
+    return _redacted(looked_at, _NOTHING, 0)[: room + 1]
 
 
 def _plain(value: Any) -> str:

@@ -8,17 +8,23 @@ import pathlib
 import re
 import sys
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from conveyor import codec
 from conveyor.errors import BadCall
+from conveyor.redaction import Labels, is_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _PLACE = re.compile(r"at `\$\[(\d+)\]")
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
+#: What named tuples, dataclasses and structs have.
+_FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 _EMPTY_MAP = codec.encode({})
 
 
@@ -41,6 +47,7 @@ class Signature:
         self._required = sum(one.default is one.empty for one in parameters)
         self._most = len(self._positional) if simple else -1
         self._tuples: dict[int, Any] = {}
+        self._labels: dict[tuple[str, ...], Labels] = {}
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Check the arguments of a call and give their bytes, `[[positional …], {name: value}]` without the brackets.
@@ -91,6 +98,18 @@ class Signature:
         """Names of the positional parameters in their order; one that takes all the rest comes last, with a star."""
         rest = [f"*{one.name}" for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
         return (*self._positional, *rest)
+
+    def labels(self, redact: tuple[str, ...] = ()) -> Labels:
+        """Return the names that tell which arguments of a call are secret, those in `redact` among them.
+
+        A named tuple travels without the names of its fields, so a parameter that takes one with a secret in it is
+        secret as a whole.
+        """
+        known = self._labels.get(redact)
+        if known is None:
+            tuples = [name for name, hint in self.hints.items() if _has_secret_field(hint, redact, set())]
+            known = self._labels[redact] = Labels(self.names, (*redact, *tuples))
+        return known
 
     @property
     def gives_objects(self) -> bool:
@@ -205,6 +224,17 @@ def _hints(function: Any) -> dict[str, Any]:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):  # hints that only a type checker can resolve
         return {}
+
+
+def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bool:
+    """Return True if a named tuple with a secret field is, or may be in, a value of this type."""
+    inner = list(typing.get_args(hint))
+    if isinstance(hint, type) and hint not in seen and any(hasattr(hint, mark) for mark in _FIELD_MARKS):
+        seen.add(hint)
+        if any(name in redact or is_secret(name) for name in getattr(hint, "_fields", ())):
+            return True
+        inner += _hints(hint).values()
+    return any(_has_secret_field(one, redact, seen) for one in inner)
 
 
 def _usable(hint: Any) -> Any:

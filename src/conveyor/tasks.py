@@ -160,9 +160,9 @@ class Registry:
         """Give what is known here of a task's arguments, without importing anything; empty for tasks not loaded."""
         known = self.tasks.get(name)
         if known is not None:
-            return Labels(signature_of(known).names, known.redact)
+            return signature_of(known).labels(known.redact)
         function = self._own_function(name)
-        return Labels() if function is None else Labels(signature_of(function).names)
+        return Labels() if function is None else signature_of(function).labels()
 
     def _is_own(self, name: str) -> bool:
         """Tell whether the name is of a module that was told, so that there is no need to look further."""

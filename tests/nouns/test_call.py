@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import Queue, call, clock, codec
+from conveyor import Queue, call, clock, codec, redaction, task
 from conveyor.errors import BadCall, TooLarge
+from conveyor.redaction import Labels
 
 #: Numbers that are no duration a job may have.
 UNUSABLE_SECONDS = (math.nan, math.inf, -math.inf, -0.1, 1e12)
@@ -44,6 +45,84 @@ def test_options_of_its_own_travel_with_the_call() -> None:
     options = call.RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
     (data,) = call.encode_calls(work, "work", [((b"",), {})], options)
     assert call.decode_call(data).options == options
+
+
+def log_in(user: str, password: str, **more: Any) -> None: ...
+
+
+class OldCall(msgspec.Struct, array_like=True):
+    """A job as releases before labels read it."""
+
+    task: str
+    args: codec.Raw
+    kwargs: codec.Raw
+    put_at: float
+    options: call.RunOptions = call.RunOptions()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (("ada", "hunter2"), {}),
+        (("ada",), {"password": "hunter2"}),
+        ((), {"user": "ada", "password": "hunter2"}),
+    ],
+)
+def test_call_carries_parameter_names_if_one_is_secret(args: Any, kwargs: Any) -> None:
+    (data,) = call.encode_calls(log_in, "log_in", [(args, kwargs)])
+    job = call.decode_call(data)
+    assert job.labels == Labels(("user", "password"))
+    assert redaction.preview(job) == "user='ada', password=•••"
+    old = msgspec.msgpack.decode(data, type=OldCall)
+    assert (old.task, codec.decode(old.args), old.options) == (
+        "log_in",
+        ["ada", "hunter2"],
+        call.RunOptions(),
+    )
+
+
+def test_call_without_secrets_carries_no_names() -> None:
+    (data,) = call.encode_calls(work, "work", [((b"abc",), {"times": 2})])
+    assert msgspec.msgpack.decode(data)[:3] == ["work", [b"abc"], {"times": 2}]
+    assert len(msgspec.msgpack.decode(data)) == 4
+    assert call.decode_call(data).labels == Labels()
+
+
+def test_names_that_a_task_redacts_travel_with_its_calls() -> None:
+    @task(name="pay.nouns", redact=["card"])
+    def pay(card: str, more: dict[str, Any]) -> None: ...
+
+    (data,) = call.encode_calls(pay, "pay", [(("4000", {"card": "4001", "sum": 5}), {})])
+    assert redaction.preview(call.decode_call(data)) == "card=•••, more={'card': •••, 'sum': 5}"
+
+
+class Account(NamedTuple):
+    name: str
+    password: str
+
+
+class Owner(msgspec.Struct):
+    accounts: list[Account]
+
+
+def open_account(account: Account, owner: Owner | None = None) -> None: ...
+
+
+def test_named_tuple_with_a_secret_field_is_hidden() -> None:
+    account = Account("ada", "hunter2")
+    (data,) = call.encode_calls(open_account, "open", [((account, Owner([account])), {})])
+    assert redaction.preview(call.decode_call(data)) == "account=•••, owner=•••"
+
+
+def test_what_a_formatter_changes_is_hidden_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_formatters", [])
+    redaction.register(lambda name, value: f"…{value[-2:]!r}" if name in {"iban", "data"} else value)
+    calls = call.encode_calls(work, "work", [((b"DE12",), {})]) + call.encode_items([{"iban": "DE34"}])
+    seen = [redaction.preview(call.decode_call(data)) for data in calls]
+    assert seen == ["data=\"…b'12'\"", "{'iban': \"…'34'\"}"]
+    redaction._formatters.clear()
+    seen = [redaction.preview(call.decode_call(data)) for data in calls]
+    assert seen == ["data=•••", "{'iban': •••}"]
 
 
 @pytest.mark.parametrize("item", [None, 5, "x", {"any": ("value", {1})}, [1, [2]]])

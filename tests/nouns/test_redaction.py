@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conveyor import call, codec, redaction
+from conveyor.redaction import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def test_a_name_that_speaks_of_a_secret_hides_its_value(name: str) -> None:
     assert redaction.redacted({name.encode(): SECRET}) == {name.encode(): redaction.MASK}
     assert SECRET not in redaction.preview(call_of(**{name: SECRET}))
     assert SECRET not in redaction.preview(call_of({"nested": ({name: SECRET},)}))
-    assert SECRET not in redaction.preview(call_of(SECRET), [name])
+    assert SECRET not in redaction.preview(call_of(SECRET), Labels((name,)))
 
 
 @pytest.mark.parametrize("name", OTHER_NAMES)
@@ -74,6 +75,8 @@ def test_other_names_hide_nothing(name: str) -> None:
         ("from a://b:hunter2@c to d://e:hunter2@f", "from a://b:•••@c to d://e:•••@f"),
         ("https://example.org:8080/a@b", "https://example.org:8080/a@b"),
         ("ssh://git@example.org", "ssh://git@example.org"),
+        ("https://example.org/?a=1&token=hunter2#b", "https://example.org/?a=1&token=•••#b"),
+        ("/call?api_key=hunter2&monkey=1", "/call?api_key=•••&monkey=1"),
         ("12:30@noon", "12:30@noon"),
     ],
 )
@@ -94,7 +97,7 @@ def test_a_password_does_not_show_where_the_text_is_cut(before: int, length: int
 
 def test_a_preview_looks_like_a_call() -> None:
     one = call_of("https://example.org", 2, deep=True)
-    assert redaction.preview(one, ["url", "depth"]) == "url='https://example.org', depth=2, deep=True"
+    assert redaction.preview(one, Labels(("url", "depth"))) == "url='https://example.org', depth=2, deep=True"
     assert redaction.preview(one) == "'https://example.org', 2, deep=True"
     assert redaction.preview(call_of((1,), [], {}, {"a": {2}})) == "(1,), [], {}, {'a': {2}}"
     assert redaction.preview(call_of(password="x", rest=1)) == "password=•••, rest=1"
@@ -105,8 +108,8 @@ def test_a_preview_looks_like_a_call() -> None:
 
 def test_what_takes_all_the_rest_hides_all_the_rest_if_it_is_secret() -> None:
     one = call_of("a", "b", "c")
-    assert redaction.preview(one, ["first", "*tokens"]) == "first='a', •••, •••"
-    assert redaction.preview(one, ["first", "*others"]) == "first='a', 'b', 'c'"
+    assert redaction.preview(one, Labels(("first", "*tokens"))) == "first='a', •••, •••"
+    assert redaction.preview(one, Labels(("first", "*others"))) == "first='a', 'b', 'c'"
 
 
 def test_an_item_is_shown_as_it_is() -> None:
@@ -116,9 +119,9 @@ def test_an_item_is_shown_as_it_is() -> None:
 
 def test_a_task_can_name_more_secrets() -> None:
     one = call_of("4000 1234", {"card": "4000 1234"}, pin=1)
-    hidden = ("card", "pin")
-    assert redaction.preview(one, ["card"], hidden=hidden) == "card=•••, {'card': •••}, pin=•••"
-    assert redaction.redacted_arguments(one, ["card"], hidden) == [
+    labels = Labels(("card",), ("card", "pin"))
+    assert redaction.preview(one, labels) == "card=•••, {'card': •••}, pin=•••"
+    assert redaction.redacted_arguments(one, labels) == [
         ("card", redaction.MASK),
         ("", {"card": redaction.MASK}),
         ("pin", redaction.MASK),
@@ -133,6 +136,16 @@ def test_a_registered_formatter_decides_what_is_shown_and_hides_what_it_cannot_r
     assert redaction.preview(call_of(iban="DE1234")) == "iban='…34'"
     assert redaction.preview(call_of(iban=5)) == "iban=•••"
     assert redaction.preview(call_of(password="x")) == "password=•••"
+
+
+def test_secret_values_are_found_for_other_texts() -> None:
+    one = call_of(
+        "ada", "it's hunter2", {"nested": [{"token": b"hunter3"}, "https://me:hunter4@x/?key=hunter5"]}, "pin"
+    )
+    found = redaction.secret_texts(one, Labels(("user", "password", "more", "secret")))
+    assert set(found) == {"it's hunter2", "hunter3", "hunter4", "hunter5"}
+    said = "no ada, it's hunter2, " + repr("it's hunter2") + ", hunter5 and pin"
+    assert redaction.without(said, found) == 'no ada, •••, "•••", ••• and pin'
 
 
 def test_arguments_that_cannot_be_read_are_said_to_be_so() -> None:
@@ -172,6 +185,13 @@ def test_a_preview_is_one_printable_line_within_its_room(args: list[Any], room: 
 def test_redacting_twice_changes_nothing_more(value: Any) -> None:
     once = redaction.redacted(value)
     assert repr(redaction.redacted(once)) == repr(once)
+
+
+@given(VALUES)
+def test_secret_values_of_any_arguments_are_texts(value: Any) -> None:
+    found = redaction.secret_texts(call_of(value, {"password": value}))
+    assert all(isinstance(one, str) for one in found)
+    assert found == sorted(found, key=len, reverse=True)
 
 
 @given(MARKED, st.integers(10, 300))

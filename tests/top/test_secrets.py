@@ -51,6 +51,21 @@ def test_a_secret_that_was_given_by_position_is_in_no_list_and_no_story(
     seated(story, size=(120, 30))
 
 
+def test_secret_of_an_unknown_task_is_not_on_the_screen(
+    seated: Callable[..., None], queue: Queue, alone: None
+) -> None:
+    queue.submit(secret_jobs.log_in, "ann", SECRET)
+
+    async def story(seat: Any) -> None:
+        await seat.press("2")
+        assert SECRET not in await seat.sees("user='ann'", "password=•••")
+        await seat.press("enter")
+        await seat.sees("password = '•••'")
+        await seat.misses(SECRET)
+
+    seated(story, size=(120, 30))
+
+
 def test_a_secret_in_an_error_is_not_on_the_screen(
     seated: Callable[..., None], queue: Queue, consume: Callable[..., Any], alone: None
 ) -> None:

@@ -68,7 +68,7 @@ def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text]]:
     call = details.call
     if call is not None:
         yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
-        yield "Arguments", Text(clean(preview(call, labels.names, 2000, labels.hidden)) or "none")
+        yield "Arguments", Text(clean(preview(call, labels, 2000)) or "none")
         yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
     if details.worker:
         yield "Worker", Text(clean(details.worker))
@@ -143,7 +143,7 @@ def _arguments(call: Call, labels: Labels) -> dict[str, Any]:
     try:
         if not call.task:
             return {"item": redacted(call.item())}
-        arguments = redacted_arguments(call, *labels)
+        arguments = redacted_arguments(call, labels)
         count = len(call.positional())
         return {"positional": [value for _, value in arguments[:count]], "named": dict(arguments[count:])}
     except (msgspec.MsgspecError, ValueError) as error:

@@ -23,12 +23,12 @@ from conveyor.outcome import (
     describe_text,
     result_bytes,
 )
-from conveyor.redaction import Labels, preview
+from conveyor.redaction import Labels, preview, secret_texts
 from conveyor.retry import delay_before
 from conveyor.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from conveyor.current import CurrentJob
     from conveyor.tasks import Registry
@@ -77,16 +77,28 @@ class Executor:
         except (JobCancelled, asyncio.CancelledError):
             return Cancel()
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            return Cancel() if current.cancelled else _judged(error, job.options, retries_used)
+            if current.cancelled:
+                return Cancel()
+            return _judged(error, job.options, retries_used, self.secrets(job))
         return _carried(value, runnable.signature)
 
     def preview(self, job: call.Call) -> str:
         """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
         try:
             labels = self._find(job.task).labels
-            return preview(job, labels.names, hidden=labels.hidden)
+            return preview(job, labels)
         except BaseException:  # noqa: BLE001 - modules and formatters of users may raise anything; the run tells
             return ""
+
+    def secrets(self, job: call.Call) -> list[str]:
+        """Return the texts of its arguments that must be readable in nothing that the task writes."""
+        known = self._known.get(job.task)
+        try:
+            return secret_texts(job) if known is None else secret_texts(job, known.labels)
+        except JobCancelled:
+            raise
+        except BaseException:  # noqa: BLE001 - formatters of users may raise anything
+            return []
 
     def interrupt(self) -> None:
         """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
@@ -117,7 +129,7 @@ class Executor:
             task = self.registry.find(name)
             function, signature = task.function, signature_of(task)
             is_coroutine = inspect.iscoroutinefunction(function)
-            known = Runnable(function, signature, is_coroutine, Labels(signature.names, task.redact))
+            known = Runnable(function, signature, is_coroutine, signature.labels(task.redact))
             self._known[name] = known
         return known
 
@@ -147,8 +159,10 @@ def _carried(value: Any, signature: Signature) -> Outcome:
         return Fail(describe_text("BadCall", text, traceback))
 
 
-def _judged(error: BaseException, options: call.RunOptions, retries_used: int) -> Outcome:
-    data = describe_error(error)
+def _judged(
+    error: BaseException, options: call.RunOptions, retries_used: int, secrets: Sequence[str]
+) -> Outcome:
+    data = describe_error(error, secrets)
     if retries_used < options.retries and not isinstance(error, _HOPELESS):
         return Retry(data, delay_before(retries_used + 1, options.first_delay))
     return Fail(data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.call import decode_call
 from conveyor.consumer import slate as slates
 from conveyor.current import CurrentJob
+from conveyor.redaction import without
 
 if TYPE_CHECKING:
     from conveyor.consumer.crew import CrewWorker
@@ -22,6 +24,8 @@ class RunningJob(CurrentJob):
         self._worker = worker
         self._queue = queue
         self._place = place
+        self._data = job.data
+        self._secrets: list[str] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -30,8 +34,15 @@ class RunningJob(CurrentJob):
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
         """Say how far the work is."""
-        self._worker.slate.set_progress(done, total, message)
+        self._worker.slate.set_progress(done, total, self._open(message) if message else "")
 
     def log(self, text: str) -> None:
         """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
-        self._worker.lines.add(self._queue, self.id, text)
+        self._worker.lines.add(self._queue, self.id, self._open(text))
+
+    def _open(self, text: str) -> str:
+        """Return a text without the secrets among the job's arguments."""
+        if self._secrets is None:
+            job = decode_call(self._data)
+            self._secrets = self._worker.executor.secrets(job)
+        return without(text, self._secrets)

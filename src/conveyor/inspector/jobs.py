@@ -8,7 +8,7 @@ import msgspec
 
 from conveyor import control
 from conveyor.call import Call, decode_call
-from conveyor.redaction import Labels, no_labels, preview
+from conveyor.redaction import no_labels, preview
 
 if TYPE_CHECKING:
     from conveyor.outcome import Settled
@@ -86,5 +86,4 @@ def arguments_text(call: Call, labels_of: LabelsOf = no_labels, room: int = 80) 
 
     `labels_of` as in `stories.story`.
     """
-    labels = labels_of(call.task) if call.task else Labels()
-    return preview(call, labels.names, room, labels.hidden)
+    return preview(call, labels_of(call.task), room)

@@ -12,10 +12,13 @@ from conveyor.outcome import decode_settled
 from conveyor.redaction import is_secret, no_labels, redacted_text
 
 if TYPE_CHECKING:
-    from conveyor.redaction import Labels, LabelsOf
+    from conveyor.redaction import LabelsOf
 
 #: Characters of a preview.
 ROOM = 80
+#: How a job begins in msgpack, as an array of four to six fields; one of six carries labels.
+_HEADS = {b"\x94", b"\x95", b"\x96"}
+_WITH_LABELS = b"\x96"
 #: How a text begins in msgpack: the byte, and in how many bytes its length follows.
 _LENGTHS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 _UNSEEN = re.compile(r"[^\w!-~]+")
@@ -48,16 +51,18 @@ def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels, room: int =
     if task is None:
         return Preview("?", f"undecodable, {size:,} bytes", None)
     text = _UNSEEN.sub(" ", rest.decode(errors="replace").replace("\N{REPLACEMENT CHARACTER}", " ")).strip()
-    if _may_tell(text, labels_of(task)):
+    if labels_of(task).may_hide or may_hide(data):
         text = ""
     return Preview(task, f"{redacted_text(text, cut=True)[:room]}… ({size:,} bytes)", None)
 
 
-def _may_tell(text: str, labels: Labels) -> bool:
-    """Tell whether a secret may be in the text of a job that is cut."""
-    if labels.hidden or any(map(is_secret, labels.names)):
+def may_hide(data: bytes) -> bool:
+    """Return True if a secret may be in these first bytes of a job: its producer says so, or a name in it does."""
+    if data[:1] == _WITH_LABELS:
         return True
-    return any(is_secret(name) for name in _NAME.findall(text))
+    task, rest = _task(data)
+    text = (data if task is None else rest).decode(errors="replace")
+    return any(map(is_secret, _NAME.findall(text)))
 
 
 def state(reason: bytes) -> str:
@@ -76,7 +81,7 @@ def error(reason: bytes) -> tuple[str, str]:
 
 def _task(data: bytes) -> tuple[str | None, bytes]:
     """Give the task's name and what follows it; None where the bytes are no job's."""
-    if data[0] not in {0x94, 0x95}:
+    if data[:1] not in _HEADS:
         return None, b""
     return _text(data[1:])
 

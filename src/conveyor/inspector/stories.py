@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
-from conveyor.inspector import tries
+from conveyor.inspector import previews, tries
 from conveyor.inspector.jobs import OVER, read_call, read_progress
 from conveyor.inspector.lease import lease_of
 from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
@@ -114,9 +114,8 @@ class JobStory:
 def story(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[JobStory | None]:
     """What is known of a job; None if nothing is.
 
-    `labels_of` says what is known of a task's arguments, as `conveyor.tasks.registry.labels`. Of a task that it does
-    not know, a secret that was given by position, or by name to a parameter that could be given so, cannot be told from
-    other values, as long as the job is not over.
+    `labels_of` says what is known here of a task's arguments, as `conveyor.tasks.registry.labels`, in addition to what
+    the producer put with the call.
     """
     asked = (
         commands.state(queue, job_id),
@@ -198,7 +197,7 @@ def _told(
         since=lease.since,
         cancelling=lease.cancelling,
         size=len(state.data),
-        head=b"" if readable else state.data[:HEAD],
+        head=b"" if readable else _head(state.data),
     )
 
 
@@ -227,15 +226,20 @@ def _arguments(call: Call | None, labels: Labels) -> tuple[list[tuple[str, Any]]
     if call is None:
         return [], False
     try:
-        return redacted_arguments(call, *labels), True
+        return redacted_arguments(call, labels), True
     except (msgspec.MsgspecError, ValueError):
         return [], False
 
 
 def _preview(call: Call | None, run: Run | None, labels: Labels) -> str:
     if call is not None:
-        return preview(call, labels.names, PREVIEW_ROOM, labels.hidden)
+        return preview(call, labels, PREVIEW_ROOM)
     return run.arguments if run is not None else ""
+
+
+def _head(data: bytes) -> bytes:
+    """Return the first bytes of a job that cannot be read here, or nothing if a secret may be in it."""
+    return b"" if previews.may_hide(data) else data[:HEAD]
 
 
 def _settled(state: State) -> Settled | None:

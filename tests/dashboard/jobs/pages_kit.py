@@ -47,7 +47,7 @@ def call(task: str, *args: Any, **kwargs: Any) -> bytes:
 def preview_as_worker(job: Call) -> str:
     """Give the line of arguments that a worker keeps, who knows the task."""
     labels = registry.labels(job.task)
-    return preview(job, labels.names, hidden=labels.hidden)
+    return preview(job, labels)
 
 
 class Line:

@@ -11,8 +11,8 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
-from conveyor.parameters import as_words, convert_value, is_hidden, parameters_of
-from conveyor.redaction import MASK, MORE, redacted
+from conveyor.parameters import as_words, convert_value, parameters_of
+from conveyor.redaction import MORE, redacted
 from conveyor.signature import signature_of
 
 if TYPE_CHECKING:
@@ -159,4 +159,4 @@ def schema_of(parameter: Parameter) -> dict[str, Any]:
 
 
 def _shown(task: Task[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: MASK if is_hidden(task, name) else redacted(value) for name, value in arguments.items()}
+    return dict(redacted(dict(arguments), signature_of(task).labels(task.redact)))

@@ -15,7 +15,7 @@ from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.inspector.jobs import read_call
 from conveyor.parameters import as_words, parameters_of
-from conveyor.redaction import MASK, redacted
+from conveyor.redaction import MASK, redacted_arguments
 from conveyor.signature import signature_of
 from conveyor.store import commands
 from conveyor.store.query import Query
@@ -139,13 +139,15 @@ def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tup
         args, kwargs = signature_of(task.function).decode(call.args, call.kwargs)
     except (ConveyorError, msgspec.MsgspecError, ValueError):
         return {}, [one.name for one in parameters]
-    given = dict(zip(signature_of(task.function).names, args, strict=False)) | kwargs
+    signature = signature_of(task.function)
+    given = dict(zip(signature.names, args, strict=False)) | kwargs
+    shown = dict(redacted_arguments(call, signature.labels(task.redact)))
     typed, left_out = {}, []
     for one in parameters:
         if one.name not in given:
             continue
         text = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
-        if one.hidden or MASK in str(redacted(text)):
+        if one.hidden or MASK in str(shown.get(one.name, MASK)):
             left_out.append(one.name)
         else:
             typed[one.name] = text
