@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Event, current_thread
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 from consumer_kit import lines
 
-from conveyor import control, ids
+from conveyor import Queue, control, ids
 from conveyor.consumer import ladder as ladders
 from conveyor.consumer import slate as slates
 from conveyor.consumer.crew import CrewWorker
@@ -16,15 +17,16 @@ from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker
 from conveyor.inspector import Inspector
-from conveyor.store import commands
+from conveyor.store import commands, plain, scripts
 from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pytest
 
-    from conveyor import Queue
+    from conveyor.store import Client
 
 
 class OneWorker:
@@ -90,3 +92,60 @@ def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path)
     assert lines(path) == ["first"]
     assert [line.id for line in Inspector(queue.client).jobs(queue.name)] == [job.id for job in handles]
     assert not slate.glance().runs
+
+
+class Gate:
+    """A client whose lookout is stopped before it sends, until the gate is opened."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.reached, self.opened, self.passed = Event(), Event(), Event()
+
+    def run_all(self, told: Sequence[Any], **options: Any) -> list[Any]:
+        if current_thread().name != "conveyor-lookout":
+            return self.client.run_all(told, **options)
+        self.reached.set()
+        self.opened.wait(20)
+        answers = self.client.run_all(told, **options)
+        self.passed.set()
+        return answers
+
+
+def test_next_claim_does_not_overtake_the_lookout(server: Any) -> None:
+    queue = Queue("gated", store=server.url)
+    queue.client.run_all(plain.load_scripts())  # as every consumer does
+    gate, registry = Gate(queue.client), Registry()
+    long = jobs.task(name="long")(lambda: gate.reached.wait(20))
+    registry.add(long)
+    registry.add(jobs.task(name="consumer_jobs.nothing")(jobs.nothing))
+    client: Any = gate
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    done, running, *rest = [
+        *queue.submit_many(jobs.nothing, [()]),
+        queue.submit(long),
+        *queue.submit_many(jobs.nothing, [()] * 3),
+    ]
+    worker.pace.size = 4
+    worker._run_batch(*worker._claim())
+    assert gate.reached.is_set()
+    worker.pace.size = 2
+    _, batch = worker._claim()
+    assert batch
+    assert [job.id for job in batch.jobs] == [job.id for job in rest[:2]]
+    gate.opened.set()
+    assert gate.passed.wait(20)
+    count = queue.count()
+    assert (count.ready, count.leased, count.finished, count.imbalance) == (1, 2, 2, 0)
+    assert done.done()
+    assert running.done()
+    assert worker.lookout.take_untold() == []
+    worker.lookout.rest()
+
+
+def test_server_knows_all_verbs_if_a_consumer_is_up(
+    one_server: Any, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    one_server.raw.script_flush()
+    consume()
+    known = one_server.raw.script_exists(*(scripts.load(name).sha for name in scripts.names()))
+    assert all(known)

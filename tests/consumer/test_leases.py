@@ -191,3 +191,18 @@ def test_renewals_are_sent_in_slices(queue: Queue, monkeypatch: pytest.MonkeyPat
     assert len(sent) == 3
     assert max(sent) <= 3 * commands.MOST_RENEWED + 30
     assert len(both.beat.take_notices()) == 1200
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_results_keep_their_leases_if_a_job_holds_the_gil(
+    queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    queue.pause()
+    queue.submit_many(jobs.nothing, [()] * 21)
+    queue.submit_many(jobs.mark, [(str(path), "once")] * 3)
+    queue.submit(jobs.hold_gil, str(path.with_name("gil")), 3)
+    queue.resume()
+    consume(workers=1)
+    queue.join(20)
+    assert lines(path) == ["once"] * 3
+    assert queue.count().lapsed == 0

@@ -41,18 +41,6 @@ def test_done_jobs_travel_together_and_every_other_outcome_has_its_verb(settler:
     assert settler.commands() == []
 
 
-def test_what_could_not_be_sent_is_given_again_and_first(settler: Settler) -> None:
-    settler.add("first", JOB, Done(b"\x01"), 0.1, 0)
-    told = settler.commands()
-    settler.keep(told)
-    settler.begin("work", "8", sampled=True)
-    settler.add("second", JOB, Done(b"\x01"), 0.1, 0)
-    again = settler.commands()
-    assert "7" in again[1].words
-    assert "8" in again[0].words
-    assert told[0] in again
-
-
 def test_what_is_done_is_told_under_the_token_of_its_own_batch(
     settler: Settler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,10 +86,11 @@ def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
     settler.add("done", JOB, Done(b"\x01"), 0.1, 0)
     job = type("Job", (), {"id": "held"})
     held = deque([(1, job)])
-    lookout.watch("work", "7", held)
-    eventually(lambda: not held)
-    lookout.finish(5.0)
-    assert sorted(names(settler.commands())) == ["finish", "release"]
+    lookout.watch("work", "7", 1, held)
+    told = eventually(lookout.take_untold)
+    assert not held
+    assert sorted(names(told)) == ["finish", "release"]
+    assert lookout.take_untold() == settler.commands() == []
     lookout.rest()
 
 
@@ -149,7 +138,7 @@ def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_th
     lookout = Lookout(AwayClient(), settler, lambda *told: noted.append(told))
     lookout.begin("alone", JOB)
     assert noted == [("alone", settler.preview(JOB))]
-    lookout.watch("work", "7", deque())
+    lookout.watch("work", "7", 1, deque())
     for name in ("first", "long"):
         lookout.begin(name, JOB)
     eventually(lambda: noted[-1][0] == "long")

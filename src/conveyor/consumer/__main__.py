@@ -15,7 +15,7 @@ from conveyor.consumer.names import consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.errors import ConveyorError
-from conveyor.store import connect, scripts
+from conveyor.store import connect, plain, scripts
 from conveyor.telemetry import logs
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> int:
     logs.to_standard_error(usual=not settings.lifeline)
     try:
         client = connect(settings.url or None)
-        client.run_all([])
         scripts.load_all()
+        client.run_all(plain.load_scripts())
     except ConveyorError as error:
         sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69

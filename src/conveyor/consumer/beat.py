@@ -182,10 +182,12 @@ def _slices(workers: Iterable[Worker]) -> list[tuple[str, list[Holding]]]:
         if found is None:
             continue  # nothing is held for longer than a moment unless user code runs
         glance, batch = found
-        last = glance.place + 1 if worker.relieved == glance.number else len(batch.ids)
+        relieved = worker.slate.is_relieved(glance.number)
+        first = glance.place if relieved else 0  # results in front of it may still have to be told
+        last = glance.place + 1 if relieved or worker.relieved == glance.number else len(batch.ids)
         held.setdefault(batch.queue, []).extend(
             Holding(worker, glance.number, place, batch.ids[place], batch.token, place == glance.place)
-            for place in range(glance.place, last)
+            for place in range(first, last)
         )
     step = commands.MOST_RENEWED
     return [

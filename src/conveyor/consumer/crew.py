@@ -59,7 +59,7 @@ class CrewWorker:
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
-        self.lookout = Lookout(client, self.settler, slate.set_arguments)
+        self.lookout = Lookout(client, self.settler, slate.set_arguments, slate.set_relieved)
         self.lines = LogLines(client)
         self.pace = Pace()
         self.batch_number = 0
@@ -89,8 +89,7 @@ class CrewWorker:
 
     def _let_go(self) -> None:
         """Tell all that is to be told, so that nothing is held any more."""
-        self.lookout.finish(LEASE)
-        settling = self.settler.commands(counted=False)
+        settling = [*self.lookout.take_untold(), *self.settler.commands(counted=False)]
         if settling:
             self.settler.settled(settling, self._run(settling, patience=LEASE))
         self.slate.hold_nothing()
@@ -138,7 +137,7 @@ class CrewWorker:
         for queue in self.settings.queues:
             nonce = ids.unique(8)
             self.slate.claiming(queue, nonce)
-            settling = self.settler.commands()
+            settling = [*self.lookout.take_untold(), *self.settler.commands()]
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
             owed = not all(map(is_tally, settling))
             *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
@@ -210,7 +209,7 @@ class CrewWorker:
         began = clock.monotonic()
         held = deque(enumerate(batch.jobs))
         if len(held) > 1:
-            self.lookout.watch(queue, batch.token, held)
+            self.lookout.watch(queue, batch.token, self.batch_number, held)
         self.settler.begin(queue, batch.token, sampled=len(held) > 1)
         done = 0
         while held and not self._leaving and not self.slate.must_pause():

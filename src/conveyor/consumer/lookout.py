@@ -1,6 +1,10 @@
 """Looks after the other jobs of a batch when one of them turns out long: results go out, unstarted jobs go back.
 
 It also has the arguments of the long one noted, for those who must tell of its run if its worker does not live to.
+
+What it sends travels on another connection than the worker's next claim, and that claim must not overtake it: it would
+bring later jobs than those given back. So the worker takes over what has had no answer yet, and sends it once more
+ahead of the claim. That is harmless: a finish or a release that arrives again, or late, finds its token invalid.
 """
 
 from __future__ import annotations
@@ -23,33 +27,40 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.commands import Claimed, Command
 
-Held = tuple[str, str, "deque[tuple[int, Claimed]]"]
+Held = tuple[str, str, int, "deque[tuple[int, Claimed]]"]
 
 
 class Lookout:
     """A thread beside the one that runs user code; sleeps unless several jobs are held.
 
     The worker takes jobs from the left of a deque, the lookout from the right. Both operations are atomic, so each
-    job goes one way or the other. `note` takes the id of a job and its arguments as a line.
+    job goes one way or the other. `note` takes the id of a job and its arguments as a line, `relieved` the number of a
+    batch of which only the running job is left.
     """
 
     def __init__(
-        self, client: Client, settler: Settler, note: Callable[[str, str], None] = lambda *_: None
+        self,
+        client: Client,
+        settler: Settler,
+        note: Callable[[str, str], None] = lambda *_: None,
+        relieved: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.client = client
         self.settler = settler
         self._note = note
+        self._relieved = relieved
         self._running: tuple[str, Call] | None = None
         self.since = 0.0  # when the running job began
         self._busy = threading.Event()
-        self._sending = threading.Lock()
+        self._lock = threading.Lock()  # never held while something is sent
         self._watched: Held | None = None
+        self._untold: list[Command] = []  # sent, and not answered yet
         self._thread: threading.Thread | None = None
 
-    def watch(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
-        """Watch over a batch that begins now."""
+    def watch(self, queue: str, token: str, number: int, held: deque[tuple[int, Claimed]]) -> None:
+        """Watch over a batch that begins now; `number` is the one on the slate."""
         self.since = clock.monotonic()
-        self._watched = (queue, token, held)
+        self._watched = (queue, token, number, held)
         if not self._busy.is_set():
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="conveyor-lookout", daemon=True)
@@ -69,31 +80,37 @@ class Lookout:
 
     def unwatch(self) -> None:
         """The batch is over."""
-        self._watched = None
+        with self._lock:
+            self._watched = None
 
-    def finish(self, seconds: float) -> None:
-        """Wait until what is being sent has arrived, or is with the settler again; the worker is about to leave."""
-        self._watched = None
-        if self._sending.acquire(timeout=seconds):
-            self._sending.release()
+    def take_untold(self) -> list[Command]:
+        """Return what was sent and not answered yet; from now on the caller has to see to it."""
+        with self._lock:
+            untold, self._untold = self._untold, []
+            return untold
 
     def _run(self) -> None:
         while True:
             self._busy.wait()
             clock.sleep(BATCH_SECONDS)
-            watched = self._watched
-            if watched is not None and clock.monotonic() - self.since > BATCH_SECONDS:
+            with self._lock:
+                watched = self._watched
+                if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
+                    continue
                 self._watched = None
-                self._note_arguments()
-                with self._sending:
-                    self._relieve(*watched)
+                told = self._untold = self._collect(*watched)
+            self._note_arguments()
+            if told:
+                self._send(told, watched[2])
 
     def _note_arguments(self) -> None:
         if self._running is not None:
             job_id, job = self._running
             self._note(job_id, self.settler.preview(job))
 
-    def _relieve(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
+    def _collect(
+        self, queue: str, token: str, _number: int, held: deque[tuple[int, Claimed]]
+    ) -> list[Command]:
         ids = []
         while held:
             try:
@@ -103,9 +120,16 @@ class Lookout:
         told: list[Command] = self.settler.commands()
         if ids:
             told.append(commands.release(queue, token, ids))
-        if not told:
-            return
+        return told
+
+    def _send(self, told: list[Command], number: int) -> None:
         try:
-            self.settler.settled(told, self.client.run_all(told, patience=LONGEST_BLOCK))
+            answers = self.client.run_all(told, patience=LONGEST_BLOCK)
         except StoreError:
-            self.settler.keep(told)  # they go out with the next claim
+            return  # it goes out with the next claim
+        self._relieved(number)
+        with self._lock:
+            if self._untold is not told:
+                return  # the worker has taken it over, and looks at its answers
+            self._untold = []
+        self.settler.settled(told, answers)

@@ -29,7 +29,9 @@ def relieve(client: Client, workers: Iterable[Worker]) -> None:
     """Look at all workers once."""
     told = [command for worker in workers for command in _give_back(worker)]
     if told:
-        with contextlib.suppress(StoreError):  # they come back when their lease has run out
+        # The worker gives back what it finds in its hands once more, ahead of its next claim. If this fails, the jobs
+        # come back then, or when their lease has run out.
+        with contextlib.suppress(StoreError):
             client.run_all(told, patience=0.0)
 
 

@@ -109,11 +109,6 @@ class Settler:
         with self._lock:
             return self.tally.commands(resting=True)
 
-    def keep(self, told: Sequence[Command]) -> None:
-        """Take commands back that could not be sent; they are given again."""
-        with self._lock:
-            self._others[:0] = [one for one in told if not is_tally(one)]  # those are given again anyway
-
     def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
         """Look at the answers: a job that this worker did not hold any more was finished late."""
         for command, answer in zip(told, answers, strict=True):

@@ -30,6 +30,7 @@ _TEXT_SIZE = struct.Struct("=H")
 _HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
 _COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
 _TAKEN_AT, _LAST_AT, _ATTEMPT_AT, _LEAVE_AT, _PAUSE_AT, _STACK_AT = 1792, 1800, 1808, 1816, 1824, 1832
+_RELIEVED_AT = 1840
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
 _BATCH_AT, _HALF = 3072, 64 * 1024
@@ -141,6 +142,10 @@ class Slate:
         """Note which of the worker's open files its stacks are written to; -1 for none."""
         _COUNT.pack_into(self.memory, _STACK_AT, descriptor)
 
+    def set_relieved(self, number: int) -> None:
+        """Note that of this batch only the running job is left: the others are told or given back."""
+        _COUNT.pack_into(self.memory, _RELIEVED_AT, number)
+
     def set_error(self, text: str) -> None:
         """Note why the worker cannot work."""
         self._write_text(_ERROR_AT, text)
@@ -218,6 +223,10 @@ class Slate:
         """Read the arguments of a job as a line; empty where they were not noted."""
         noted, _, text = self._read_text(_ARGUMENTS_AT).partition(" ")
         return text if noted == job_id else ""
+
+    def is_relieved(self, number: int) -> bool:
+        """Return True if only the running job is left of this batch."""
+        return bool(_COUNT.unpack_from(self.memory, _RELIEVED_AT)[0] == number)
 
     def error(self) -> str:
         """Read why the worker cannot work."""

@@ -30,6 +30,14 @@ def _first(reply: Sequence[Any] | None) -> bytes | None:
     return None if reply is None else reply[1]
 
 
+def load_scripts() -> list[Command]:
+    """Load all verbs into the server; each answers its hash, or None if that is not permitted.
+
+    A script that the server does not know is sent again after the rest of its round trip, and so out of order.
+    """
+    return [Command(("SCRIPT", "LOAD", scripts.load(name).text), optional=True) for name in scripts.names()]
+
+
 def await_bell(queues: Iterable[str], seconds: float) -> Command:
     """Wait for a hint that a job may be there; answers the hint or None."""
     return _await([keys.key(queue, "bell") for queue in queues], seconds)
