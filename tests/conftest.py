@@ -52,6 +52,25 @@ def eventually() -> Callable[..., Any]:
     return wait_for
 
 
+def quickest_of(seconds: Callable[[], float], limit: float, tries: int = 5) -> float:
+    """Run what takes some seconds until it takes less than `limit`, at most `tries` times; return the shortest.
+
+    For promises of speed: on a busy machine some tries are late, and what is really slow is slow each time.
+    """
+    shortest = seconds()
+    for _ in range(tries - 1):
+        if shortest < limit:
+            break
+        shortest = min(shortest, seconds())
+    return shortest
+
+
+@pytest.fixture(scope="session")
+def quickest() -> Callable[..., float]:
+    """Return the one way in which tests measure a time: `quickest(seconds, limit) < limit`."""
+    return quickest_of
+
+
 class Server:
     """A server process of the tests' own, on a unix socket, without a file on the disk."""
 

@@ -32,13 +32,19 @@ def test_one_worker_takes_jobs_by_priority_and_within_one_in_the_order_of_their_
     assert lines(path) == [f"{priority}-{number}" for priority in (255, 9, 0) for number in range(3)]
 
 
-def test_a_delayed_job_runs_when_it_is_due(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_a_delayed_job_runs_when_it_is_due(
+    queue: Queue, consume: Callable[..., Any], quickest: Callable[..., float]
+) -> None:
     consume()
-    began = time.monotonic()
-    job = queue.submit(task(name="consumer_jobs.nothing")(jobs.nothing).options(delay=0.4))
-    assert job.status() == "delayed"
-    job.result(10)
-    assert 0.39 <= time.monotonic() - began < 1.5
+
+    def seconds() -> float:
+        began = time.monotonic()
+        job = queue.submit(task(name="consumer_jobs.nothing")(jobs.nothing).options(delay=0.4))
+        assert job.status() == "delayed"
+        job.result(10)
+        return time.monotonic() - began
+
+    assert 0.39 <= quickest(seconds, 1.5) < 1.5
 
 
 def test_of_several_queues_the_first_that_has_a_job_gives_it(
@@ -56,14 +62,20 @@ def test_of_several_queues_the_first_that_has_a_job_gives_it(
     assert lines(path) == ["first0", "first1", "first2", "second0", "second1", "second2"]
 
 
-def test_a_worker_of_several_queues_hears_of_each(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_a_worker_of_several_queues_hears_of_each(
+    queue: Queue, consume: Callable[..., Any], quickest: Callable[..., float]
+) -> None:
     names = [f"{queue.name}-{number}" for number in range(3)]
     consume(names)
     for place in (2, 0, 1):
         other = Queue(names[place], store=queue.client)
-        began = time.monotonic()
-        assert other.submit(jobs.add, 1, 1).result(10) == 2
-        assert time.monotonic() - began < 1.0
+
+        def seconds(other: Queue = other) -> float:
+            began = time.monotonic()
+            assert other.submit(jobs.add, 1, 1).result(10) == 2
+            return time.monotonic() - began
+
+        assert quickest(seconds, 1.0) < 1.0
 
 
 def test_a_paused_queue_gives_nothing_until_it_is_resumed_while_what_runs_goes_on(

@@ -186,4 +186,4 @@ def test_an_answer_on_a_connection_that_is_kept_comes_without_delay(mail: str) -
         client.get("/healthz")
         began = time.monotonic()
         assert {client.get("/healthz").status_code for _ in range(50)} == {200}
-        assert time.monotonic() - began < 1  # it is two seconds with Nagle's delay
+        assert time.monotonic() - began < 1.5  # it is two seconds with Nagle's delay

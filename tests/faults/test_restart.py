@@ -14,6 +14,7 @@ import pytest
 from consumer_kit import Running, go, lines
 
 from conveyor import Consumer, JobGone, Queue, store
+from conveyor.consumer.settings import LEASE
 from conveyor.order import Order
 from conveyor.store import embedded
 
@@ -143,7 +144,7 @@ def test_idle_consumers_leave_at_once_although_the_server_is_away(
     own_queue.submit(jobs.add, 1, 1).result(10)
     embedded.stop()
     running.signal()
-    eventually(running.has_left, 3.0)
+    eventually(running.has_left, LEASE - 2.0)
     assert running.status == 0
     embedded.start()
 

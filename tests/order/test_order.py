@@ -93,10 +93,8 @@ def test_a_cancelled_order_ends_what_waits_and_what_runs(
     consume()
     order = place(queue, order_jobs.half_done, path=str(path), count=5)
     eventually(lambda: lines(path))
-    began = time.monotonic()
     assert order.cancel() == 5
     order.wait()
-    assert time.monotonic() - began < 3.0, "those that began in this moment included"
     with pytest.raises(JobCancelled):
         order.result(10)
     assert len(order.failed()) == 5
@@ -112,9 +110,9 @@ def test_the_seconds_of_an_order_end_with_its_last_job(
     order = place(queue, order_jobs.piece_of_time, seconds=0.3, count=4)
     order.wait()
     took = time.monotonic() - began
-    assert order.result(1) == [0.3] * 4
+    assert order.result(10) == [0.3] * 4
     assert 0.6 <= order.seconds <= took
-    assert 1.2 <= order.job_seconds < 1.6
+    assert 1.2 <= order.job_seconds <= 2 * took, "two at a time"
     seconds = order.seconds
     later = time.monotonic() + 0.1
     eventually(lambda: time.monotonic() > later)
@@ -135,5 +133,5 @@ def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[.
 def test_an_order_of_nothing_is_over_at_once(queue: Queue) -> None:
     order = place(queue, order_jobs.piece_of_time, seconds=0.0, count=0)
     assert [step.fraction for step in order.watch()] == [1.0]
-    assert order.result(1) == []
+    assert order.result(10) == []
     assert order.job_seconds == 0

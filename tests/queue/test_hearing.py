@@ -45,8 +45,8 @@ def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
 
     asyncio.run(give_up())
     bench.settle(2, value=1)
-    assert other.result(timeout=5) == 1
-    assert left.result(timeout=5) == 1
+    assert other.result(timeout=20) == 1
+    assert left.result(timeout=20) == 1
     bench.eventually(lambda: heard == [other])  # its callback comes after the other's
     assert caplog.text == ""
 

@@ -60,7 +60,7 @@ def test_an_item_is_held_for_longer_than_its_lease_while_its_taker_lives(
     count = bench.queue.count()
     assert (count.leased, count.ready, count.lapsed) == (1, 0, 0)
     bench.queue.task_done()
-    bench.queue.join(timeout=5)
+    bench.queue.join(timeout=20)
 
 
 def test_what_nobody_renews_goes_to_the_next_taker_and_the_first_may_not_finish_it(
@@ -159,7 +159,7 @@ def test_an_item_whose_finish_got_no_answer_can_still_be_finished(
             bench.queue.task_done()
     bench.queue.task_done()
     bench.queue.task_done()
-    bench.queue.join(timeout=5)
+    bench.queue.join(timeout=20)
 
 
 def test_a_job_taken_with_get_is_given_as_a_call(bench: Bench) -> None:

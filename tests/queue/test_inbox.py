@@ -70,7 +70,7 @@ def test_a_result_comes_by_push_while_somebody_waits(bench: Bench, never_asking:
 def test_a_result_that_came_before_anybody_asked_is_found(bench: Bench, never_asking: None) -> None:
     job = bench.queue.submit(double, 4)
     bench.settle(value=8)
-    assert job.result(timeout=5) == 8
+    assert job.result(timeout=20) == 8
     assert job.result(timeout=0) == 8
 
 
@@ -112,9 +112,9 @@ def test_results_of_several_queues_arrive_at_one_inbox(bench: Bench, never_askin
     for job in (first, second):
         job.add_done_callback(lambda job: None)
     bench.settle(value="second", queue=other)
-    assert second.result(timeout=5) == "second"
+    assert second.result(timeout=20) == "second"
     bench.settle(value="first")
-    assert first.result(timeout=5) == "first"
+    assert first.result(timeout=20) == "first"
 
 
 def test_the_same_id_on_two_queues_is_two_jobs(bench: Bench) -> None:
@@ -138,7 +138,7 @@ def test_a_job_with_an_id_of_its_own_is_pushed_too_although_the_id_names_no_inbo
     job = bench.queue.submit(with_id("mine"), 1)
     job.add_done_callback(lambda job: None)
     bench.settle(value=2)
-    assert job.result(timeout=5) == 2
+    assert job.result(timeout=20) == 2
 
 
 def test_two_handles_of_one_job_both_hear_of_its_end(bench: Bench, never_asking: None) -> None:
@@ -166,12 +166,12 @@ def test_another_process_s_job_is_waited_for_as_well(
 
 def test_nothing_is_known_of_a_job_that_was_never_put_or_is_forgotten(bench: Bench) -> None:
     with pytest.raises(JobGone, match="never-put"):
-        Job[int]("never-put", bench.queue.name, client=bench.client).result(timeout=5)
+        Job[int]("never-put", bench.queue.name, client=bench.client).result(timeout=20)
     job = bench.queue.submit(double, 1)
     bench.settle()
     bench.server.raw.delete(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}")
     with pytest.raises(JobGone):
-        Job[int](job.id, bench.queue.name, client=bench.worker).result(timeout=5)
+        Job[int](job.id, bench.queue.name, client=bench.worker).result(timeout=20)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.1])
@@ -180,7 +180,7 @@ def test_who_waits_no_longer_leaves_the_job_alone(bench: Bench, timeout: float) 
     with pytest.raises(WaitTimeout, match=job.id):
         job.result(timeout=timeout)
     bench.settle(value=2)
-    assert job.result(timeout=5) == 2
+    assert job.result(timeout=20) == 2
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_what_did_not_go_well_is_raised_or_given_as_an_object(
     job = bench.queue.submit(double, 1)
     bench.settle(value=["ValueError", "no", "Traceback"], state=state)
     with pytest.raises(error):
-        job.result(timeout=5)
+        job.result(timeout=20)
     assert type(job.exception(timeout=0)) is error
 
 
@@ -204,9 +204,9 @@ def test_an_outcome_that_cannot_be_read_is_a_failure_and_stops_nobody(bench: Ben
     garbage = commands.Settlement(bad.id, b"\xc1garbage", 60.0)
     bench.worker.run(commands.finish(bench.queue.name, batch.token, [garbage]))
     with pytest.raises(JobFailed, match="cannot be read"):
-        bad.result(timeout=5)
+        bad.result(timeout=20)
     bench.settle(value=4)
-    assert good.result(timeout=5) == 4
+    assert good.result(timeout=20) == 4
 
 
 def test_an_inbox_that_nobody_needs_is_closed_and_opened_again(
@@ -272,4 +272,4 @@ def test_an_outcome_that_was_dropped_is_asked_for_again(
     assert jobs[0].covered > 0  # their outcomes are pushed, so that nobody would ask
     bench.settle(101, value="x" * 9_000)
     bench.eventually(lambda: inbox.inbox_of(bench.client).opening > 1)
-    assert {job.result(timeout=5) for job in [*reversed(jobs), first]} == {"x" * 9_000}
+    assert {job.result(timeout=20) for job in [*reversed(jobs), first]} == {"x" * 9_000}

@@ -63,7 +63,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_twice_is_once(bench: Bench) -> N
     assert job.cancel()
     assert job.cancel()
     with pytest.raises(JobCancelled):
-        job.result(timeout=5)
+        job.result(timeout=20)
     assert bench.queue.count().cancelled == 1
 
 
@@ -71,7 +71,7 @@ def test_a_job_that_is_over_cannot_be_cancelled(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.settle(value=2)
     assert not job.cancel()
-    assert job.result(timeout=5) == 2
+    assert job.result(timeout=20) == 2
 
 
 def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
@@ -104,7 +104,7 @@ def test_an_id_of_one_s_own_is_accepted_once(bench: Bench) -> None:
     bench.settle(value=2)
     with pytest.raises(DuplicateJob):
         bench.queue.submit(own("invoice-7"), 1)
-    assert job.result(timeout=5) == 2
+    assert job.result(timeout=20) == 2
 
 
 @pytest.mark.parametrize("name", ["", "a b", "{a}", "a" * 65])

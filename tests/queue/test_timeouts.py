@@ -63,7 +63,7 @@ def test_a_timeout_is_kept_while_the_server_hangs(
     if not connected:
         bench.client.close()
     hanging.stop()
-    assert 0.25 < seconds_of(lambda: call(bench.queue), error) < 1.5
+    assert 0.25 < seconds_of(lambda: call(bench.queue), error) < 5.0
     assert bench.client._idle == []  # an answer is still to come on the one it had
 
 
@@ -75,8 +75,8 @@ def test_who_waits_for_a_result_hears_that_the_time_is_over(
     if not connected:
         bench.client.close()
     hanging.stop()
-    assert 0.25 < seconds_of(lambda: job.result(timeout=0.3), WaitTimeout) < 1.5
-    assert 0.25 < seconds_of(lambda: job.exception(timeout=0.3), WaitTimeout) < 1.5
+    assert 0.25 < seconds_of(lambda: job.result(timeout=0.3), WaitTimeout) < 5.0
+    assert 0.25 < seconds_of(lambda: job.exception(timeout=0.3), WaitTimeout) < 5.0
     os.kill(hanging.pid, signal.SIGCONT)
     bench.settle(value=3)
     assert job.result(timeout=20) == 3  # it was expected all the same
@@ -94,7 +94,7 @@ def test_a_server_that_begins_to_hang_while_it_is_waited_for(
     bench.queue.put("noted")
     bench.queue.get()
     monkeypatch.setattr(plain, "await_bell", stop_first)
-    assert 0.25 < seconds_of(lambda: bench.queue.get(timeout=0.3), StoreUnavailable) < 1.5
+    assert 0.25 < seconds_of(lambda: bench.queue.get(timeout=0.3), StoreUnavailable) < 5.0
 
 
 def test_a_queue_that_was_full_to_the_end_is_full_although_nobody_can_leave_the_line(
@@ -109,7 +109,7 @@ def test_a_queue_that_was_full_to_the_end_is_full_although_nobody_can_leave_the_
     queue = Queue(bench.queue.name, 1, store=bench.client)
     queue.put("first")
     monkeypatch.setattr(commands, "leave", stop_first)
-    assert 0.25 < seconds_of(lambda: queue.put("second", timeout=0.3), Full) < 1.5
+    assert 0.25 < seconds_of(lambda: queue.put("second", timeout=0.3), Full) < 5.0
 
 
 def test_who_interrupts_a_put_is_heard_although_the_server_is_away(

@@ -88,7 +88,7 @@ class Running:
         if self.consumer._lifeline is not None:
             self.consumer._lifeline.close()
         try:
-            self.popen.wait(10)
+            self.popen.wait(30)
         except Exception:
             for one in [*self.workers(), psutil.Process(self.pid)]:
                 one.kill()
@@ -129,7 +129,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[
     yield
     embedded.stop()  # a server that was started on first use is not one of the marked: it hides its environment
     try:
-        eventually(lambda: not marked(mark), 5.0)
+        eventually(lambda: not marked(mark))
     except BaseException:
         for process in marked(mark):
             process.kill()

@@ -97,7 +97,10 @@ def test_a_queue_that_fills_up_is_called_full_and_its_oldest_job_is_told_of(
 
 
 def test_the_end_of_a_job_is_seen_soon(
-    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any]
+    window: Callable[..., Window],
+    queue: Queue,
+    consume: Callable[..., Any],
+    quickest: Callable[..., float],
 ) -> None:
     consume(queue.name)
     queue.submit(double, 1).result(20)
@@ -112,11 +115,9 @@ def test_the_end_of_a_job_is_seen_soon(
         ended = time.time()
         return view.comes_true("window.changed") / 1000 - ended
 
-    took = seconds()
-    if took > SOON:  # a busy machine has one more try
-        took = seconds()
+    took = quickest(seconds, SOON)
     print(f"seen {took:.2f} s after the end of the job")  # noqa: T201 - the figure is a promise
-    assert took <= SOON
+    assert took < SOON
 
 
 @pytest.mark.parametrize("field", ["waiting", "dead"])

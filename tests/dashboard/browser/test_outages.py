@@ -113,7 +113,7 @@ def test_a_page_process_that_is_told_to_end_ends_at_once(
     queue.put("first")
     page = view.go("/queues")
     own.process.terminate()
-    own.process.wait(5)
+    own.process.wait(20)
     expect(page.locator("#live-words")).to_have_text("reconnecting")
 
 
