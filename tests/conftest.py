@@ -21,7 +21,7 @@ import pytest
 import redis
 from hypothesis import settings
 
-from conveyor.store import keys, server_process
+from conveyor.store import embedded, keys, server_process
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -69,6 +69,34 @@ def quickest_of(seconds: Callable[[], float], limit: float, tries: int = 5) -> f
 def quickest() -> Callable[..., float]:
     """Return the one way in which tests measure a time: `quickest(seconds, limit) < limit`."""
     return quickest_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """Let Ctrl-C and a closed terminal end what the tests start, although a shell's `&` or nohup has them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Have nothing in this run use the user's own state folder or server."""
+    home = tmp_path_factory.mktemp("home") / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVEYOR_HOME", str(home))
+        patch.delenv("CONVEYOR_URL", raising=False)
+        yield home
+        embedded.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_server_by_accident(session_home: Path) -> Iterator[None]:
+    """Check that the test started no embedded server but in a state folder of its own."""
+    yield
+    assert not session_home.exists(), (
+        "the test uses the embedded server: it must set CONVEYOR_HOME, and stop it"
+    )
 
 
 class Server:

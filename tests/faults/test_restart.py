@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def own_queue(alone: None) -> Iterator[Queue]:
     """Give a queue on an embedded server of the test's own, with its append-only file."""
     store._embedded.cache_clear()
-    yield Queue("work")
+    queue = Queue("work")
+    yield queue
+    queue.client.close()
     embedded.stop()
     store._embedded.cache_clear()
 

@@ -18,8 +18,9 @@ import psutil
 import pytest
 import redis
 
+from conveyor import store
 from conveyor.errors import StoreUnavailable
-from conveyor.store import embedded, server_process
+from conveyor.store import embedded, plain, server_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,6 +188,55 @@ def test_stop_returns_when_the_server_is_gone_and_a_new_start_reads_the_data_bac
 def test_stop_where_nothing_ever_ran_makes_no_folder(home: Path) -> None:
     assert embedded.stop() is False
     assert not home.exists()
+
+
+def test_revive_does_not_undo_a_stop_in_progress(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that loses its server while that shuts down must not start it again a moment later."""
+    embedded.ensure()
+    revived: list[bool] = []
+    waits = threading.Event()
+    thread = threading.Thread(target=lambda: revived.append(embedded.revive()))
+    end = embedded._end
+
+    def end_later(folder: Path, timeout: float) -> None:
+        (home / "server.sock").unlink()  # it has hung up, but its process is still there
+        thread.start()
+        assert waits.wait(20)
+        end(folder, timeout)
+
+    def sleep(seconds: float) -> None:
+        if threading.current_thread() is thread:
+            waits.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(embedded, "_end", end_later)
+    monkeypatch.setattr(embedded, "sleep", sleep)
+    assert embedded.stop()
+    thread.join(20)
+    assert revived == [False]
+    assert not embedded.status().running
+
+
+def test_a_client_revives_its_own_server_in_any_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CONVEYOR_URL", raising=False)
+    monkeypatch.setenv("CONVEYOR_ANNOUNCED", "")
+    store._embedded.cache_clear()
+    elsewhere = home.with_name("elsewhere")
+    try:
+        mine = store.connect()
+        pid = embedded.status().pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+        monkeypatch.setenv("CONVEYOR_HOME", str(elsewhere))
+        assert mine.run(plain.server_time())
+        mine.close()
+        assert not elsewhere.exists()
+    finally:
+        embedded.stop()
+        store._embedded.cache_clear()
 
 
 def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(

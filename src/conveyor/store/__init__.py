@@ -10,6 +10,7 @@ import threading
 from conveyor.store import embedded
 from conveyor.store.address import shown
 from conveyor.store.client import Client
+from conveyor.store.state_folder import state_folder
 
 __all__ = ["Client", "announce", "connect", "server_line"]
 
@@ -62,6 +63,8 @@ def _client(url: str) -> Client:
 
 @functools.cache
 def _embedded() -> Client:
-    client = Client(embedded.ensure(), revive=embedded.revive)
+    # The client's server stays that of this folder, however the environment changes.
+    folder = state_folder()
+    client = Client(embedded.ensure(), revive=functools.partial(embedded.revive, folder))
     announce(client)
     return client

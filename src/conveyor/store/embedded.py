@@ -52,12 +52,30 @@ def ensure() -> str:
 
     Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
     """
-    folder = state_folder()
+    return _reach(state_folder()) or ""
+
+
+def revive(folder: Path | None = None) -> bool:
+    """Start the server again if it crashed, but not if it was stopped on purpose.
+
+    For processes that used it and get no answer any more; `folder` is where it keeps its data, by default the
+    user's state folder. Return True if it runs.
+    """
+    folder = folder or state_folder()
+    if (folder / _STOPPED).exists() and not _is_alive(folder):
+        return False
+    return _reach(folder, even_if_stopped=False) is not None
+
+
+def _reach(folder: Path, *, even_if_stopped: bool = True) -> str | None:
+    """Return the url of the folder's server once it has read its data, or None if it was stopped and is to stay so."""
     place = socket_in_use(folder)
     answer = _answer(place)
     if answer is None:
-        place = _bring_up(folder)
-        (folder / _STOPPED).unlink(missing_ok=True)
+        started = _bring_up(folder, even_if_stopped=even_if_stopped)
+        if started is None:
+            return None
+        place = started
         answer = _answer(place)
     while answer is None or answer.startswith("-LOADING"):
         # No deadline: a large append-only file takes minutes to read, and if the server dies over it we see.
@@ -66,18 +84,6 @@ def ensure() -> str:
         sleep(_STEP)
         answer = _answer(place)
     return _url(place)
-
-
-def revive() -> bool:
-    """Start the server again if it died; not if somebody stopped it, for then that is what they want.
-
-    For processes that used it and get no answer any more. Tells whether it runs.
-    """
-    folder = state_folder()
-    if (folder / _STOPPED).exists() and not _is_alive(folder):
-        return False
-    ensure()
-    return True
 
 
 def start() -> ServerState:
@@ -128,12 +134,21 @@ def _url(place: Path) -> str:
 # --- starting it
 
 
-def _bring_up(folder: Path) -> Path:
-    """Start the server, unless another process does so first, and give its socket."""
+def _bring_up(folder: Path, *, even_if_stopped: bool) -> Path | None:
+    """Start the server, unless another process does so first, and return its socket; None if it is to stay stopped.
+
+    Whether it was stopped is known for sure only here: while it shuts down, it neither answers nor is gone.
+    """
     try:
         with _turn(folder):
             place = socket_in_use(folder)
-            return place if _answer(place) else _launch(folder)
+            if _answer(place):
+                return place
+            if (folder / _STOPPED).exists() and not even_if_stopped:
+                return None
+            place = _launch(folder)
+            (folder / _STOPPED).unlink(missing_ok=True)
+            return place
     except StoreUnavailable:
         raise
     except OSError as error:  # a full disk, a file system without locks
