@@ -200,6 +200,23 @@ def test_the_palette_finds_what_there_is_and_does_what_can_be_taken_back(
     expect(page.locator("#palette")).to_be_hidden()
 
 
+def test_the_palette_marks_the_first_entry_as_more_come_in(
+    window: Callable[..., Window], queue: Queue
+) -> None:
+    view, held = window(), []
+    view.context.route("**/api/v1/tasks*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright wants a function
+    page = view.go("/queues")
+    typist = Typist(page)
+    typist.press("Control+k")
+    expect(page.locator("#palette-text")).to_be_focused()
+    typist.type("double")
+    marked = page.locator("#palette-list [aria-selected=true]")
+    expect(marked).to_have_text("job double")
+    view.comes_true("true")  # lets Playwright tell of the request
+    held[0].continue_()
+    expect(marked).to_have_text("task double")
+
+
 def test_single_keys_leave_fields_alone_and_can_be_switched_off(
     window: Callable[..., Window], queue: Queue
 ) -> None:

@@ -11,6 +11,7 @@ from browser_tasks import echo, fail, linger
 from playwright.sync_api import expect
 
 from conveyor import Queue, call, ids
+from conveyor.inspector import Inspector
 from conveyor.store import commands
 from conveyor.store.commands import PutPlace
 
@@ -60,7 +61,9 @@ ASKED = (
 )
 
 
-def fill(queue: Queue, texts: Sequence[str], address: str, path: Path) -> list[str]:
+def fill(
+    queue: Queue, texts: Sequence[str], address: str, path: Path, eventually: Callable[..., Any]
+) -> list[str]:
     """Have everything said that can be said on a page; gives the addresses of the pages that say it."""
     said = queue.submit_many(echo, [(text,) for text in texts])
     failed = queue.submit_many(fail, [(text,) for text in texts])
@@ -70,6 +73,8 @@ def fill(queue: Queue, texts: Sequence[str], address: str, path: Path) -> list[s
     for job in (*said, *failed):
         job.exception(30)
     running = queue.submit(linger, texts[2], str(path))
+    workers = Inspector(queue.client).workers
+    eventually(lambda: running.progress() and running.id in {one.job for one in workers(queue.name)})
     own = {"origin": address, "sec-fetch-site": "same-origin"}
     for verb, text in zip(("pause", "resume") * 8, texts, strict=False):
         reply = httpx.post(f"{address}/api/v1/queues/{queue.name}/{verb}", json={"reason": text}, headers=own)
@@ -116,8 +121,9 @@ class Reader:
             )
             if live:
                 self.view.is_live()
-            if live and "/jobs/" in address:  # it runs, and what it takes is told a moment later
+            if live and "/jobs/" in address:  # it runs, and what it takes and logs is told a moment later
                 expect(self.view.page.locator("#resources")).to_be_visible()
+                expect(self.view.page.locator("#log-lines li")).to_have_count(1)
             tags, ran = self.view.page.evaluate(COUNT)
             assert ran is None, address
             found.append(tags)
@@ -132,7 +138,11 @@ def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, int]:
 
 @pytest.mark.timeout(120)
 def test_texts_of_jobs_workers_and_reasons_stay_texts(
-    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+    window: Callable[..., Window],
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
 ) -> None:
     queues = [Queue(f"{queue.name}{letter}", store=queue.client) for letter in "ab"]
     consume(*(one.name for one in queues), workers=2)
@@ -140,7 +150,7 @@ def test_texts_of_jobs_workers_and_reasons_stay_texts(
     reader = Reader(view)
     go_on = [path.with_name(f"go-{one.name}") for one in queues]
     filled = [
-        fill(one, texts, view.address, go)
+        fill(one, texts, view.address, go, eventually)
         for one, texts, go in zip(queues, (HARMLESS, TEXTS), go_on, strict=True)
     ]
     found = []

@@ -19,6 +19,7 @@ let known = { tasks: [], workers: [], at: 0 };
 const queues = new Map(); // name -> whether it is paused
 let learning = Promise.resolve();
 let shown = [];
+let moved = false; // by arrow keys: until then the first one is marked, whatever comes in
 
 async function list(path, rows) {
   const found = [];
@@ -42,7 +43,7 @@ async function learn() {
   known = { tasks, workers, at: Date.now() };
   queues.clear();
   for (const one of lines) queues.set(one.name, one.paused);
-  if (element("").open) show(shown[marked()]?.words);
+  if (element("").open) refresh();
 }
 
 const place = (words, path) => ({ words, run: () => location.assign(root + path) });
@@ -96,6 +97,8 @@ function show(before) {
   mark(Math.max(0, shown.findIndex(({ words }) => words === before)));
 }
 
+const refresh = () => show(moved ? shown[marked()]?.words : undefined);
+
 function mark(at) {
   if (!shown.length) { element("-text").removeAttribute("aria-activedescendant"); return; }
   const chosen = (at + shown.length) % shown.length;
@@ -115,12 +118,14 @@ function choose(at) {
 
 function open() {
   element("-text").value = "";
+  moved = false;
   if (!element("").open) element("").showModal();
   show();
   learning = learn();
 }
 
 function onKey(event) {
+  if (event.key.startsWith("Arrow")) moved = true;
   if (event.key === "ArrowDown") mark(marked() + 1);
   else if (event.key === "ArrowUp") mark(marked() - 1);
   else if (event.key === "Enter") learning.then(() => choose(marked())); else return;
@@ -130,7 +135,7 @@ function onKey(event) {
 function onPulse(pulse) {
   const news = Object.entries(pulse.queues).filter(([name, one]) => queues.get(name) !== one.paused);
   for (const [name, one] of news) queues.set(name, one.paused);
-  if (news.length && element("").open) show(shown[marked()]?.words);
+  if (news.length && element("").open) refresh();
 }
 
 export function startPalette() {
@@ -140,7 +145,7 @@ export function startPalette() {
     event.preventDefault();
     if (!document.querySelector("dialog[open]:not(#palette)")) open();
   });
-  element("-text").addEventListener("input", () => show());
+  element("-text").addEventListener("input", () => { moved = false; show(); });
   element("-text").addEventListener("keydown", onKey);
   element("-list").addEventListener("click", (event) => choose(options().indexOf(event.target.closest("[role=option]"))));
 }
