@@ -192,6 +192,6 @@ def test_a_server_that_is_out_of_memory_refuses_puts_and_can_still_be_drained(la
     assert lane.run(commands.release, token, ["released"]) == 1
     assert lane.run(commands.finish, token, [commands.Settlement("finished", b"yes", 60.0)]) == []
     assert [job.id for job in lane.claim(5).jobs] == ["released", "waits"]
-    assert lane.run(commands.purge, "ready", 10, b"away", 60.0) == 1
+    assert lane.run(commands.purge, "delayed", 10, b"away", 60.0) == 1
     lane.raw.config_set("maxmemory", "0")
     assert lane.put("one more").accepted == 1

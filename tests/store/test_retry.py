@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor.inspector import Inspector
 from conveyor.store import commands
+from conveyor.store.answers import RowsPlace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Lane
 
 TOP = 255 * 2**45
+LONG = 1000.0
 
 
 def make_due(lane: Lane, *ids: str) -> None:
@@ -131,3 +136,57 @@ def test_the_last_twenty_attempts_are_kept_for_a_day(lane: Lane) -> None:
         lane.run(commands.retry, lane.claim().token, "a", 0.0, b"", b"%d" % number)
     assert lane.dump()["attempts:a"] == [str(number) for number in range(5, 25)]
     assert 86_000_000 < lane.raw.pttl(lane.key("attempts:a")) <= 86_400_000
+
+
+HOUR = 3_600_000
+
+
+def set_back(lane: Lane) -> None:
+    """Make it look as if the server's clock had been set back by an hour since the last script.
+
+    What was written by it until now is an hour ahead.
+    """
+    now = lane.raw.time()[0] * 1000
+    for one, score in lane.raw.zrange(lane.key("delayed"), 0, -1, withscores=True):
+        lane.raw.zadd(lane.key("delayed"), {one: score + HOUR})
+    lane.raw.hset(lane.key("meta"), "due_wall", now + HOUR)
+
+
+@pytest.mark.parametrize("way", ["claim", "promote", "renew"])
+def test_clock_set_back_delays_no_job(lane: Lane, eventually: Callable[..., Any], way: str) -> None:
+    token = lane.take("held")
+    lane.put("soon", delay=0.05)
+    lane.put("later", delay=1000.0)
+    set_back(lane)
+    look = {
+        "claim": lane.claim,
+        "promote": lambda: lane.run(commands.promote),
+        "renew": lambda: lane.run(commands.renew, [("held", token, True)], LONG),
+    }[way]
+    eventually(lambda: look() and lane.count().delayed == 1, 5.0)
+    assert lane.run(commands.state, "soon").state in {"ready", "leased"}
+    assert 995_000 < lane.run(commands.state, "later").detail <= 1_000_000
+
+
+def test_delays_begun_after_a_clock_was_set_back_are_exact(lane: Lane) -> None:
+    lane.put("first", delay=1000.0)
+    set_back(lane)
+    lane.put("second", delay=500.0)
+    lane.put("third", delay=0.02)
+    lane.run(commands.retry, lane.take("fourth"), "fourth", 700.0, b"")
+    left = {one: lane.run(commands.state, one).detail / 1000 for one in ("first", "second", "fourth")}
+    assert left == pytest.approx({"first": 1000, "second": 500, "fourth": 700}, abs=5)
+    (row, *_) = [one for one in lane.run(commands.rows, "delayed", RowsPlace(9)).rows if one.id == "second"]
+    assert (float(row.score) - row.shift) / 1000 == pytest.approx(lane.raw.time()[0] + 500, abs=5)
+    (line, *_) = [one for one in Inspector(lane.client).jobs(lane.queue, "delayed") if one.id == "first"]
+    assert line.score / 1000 == pytest.approx(lane.raw.time()[0] + 1000, abs=5)
+
+
+def test_clock_set_forward_and_back_adds_no_delay(lane: Lane) -> None:
+    """Due times follow it forward; when it is put right, what was put in between is not an hour late."""
+    lane.put("a", delay=1000.0)
+    for _ in range(3):
+        set_back(lane)
+        assert lane.claim().state == "EMPTY"
+    assert lane.claim().wait == pytest.approx(60, abs=1)
+    assert lane.run(commands.state, "a").detail / 1000 == pytest.approx(1000, abs=5)

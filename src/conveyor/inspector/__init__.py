@@ -96,7 +96,11 @@ class Inspector:
         rows: list[tuple[str, float]] = self.client.run(plain.page(queue, INDEXES[state], first, last))
         if not rows:
             return []
-        data = self.client.run(plain.fields(queue, "jobs", [job for job, _ in rows]))
+        data, shift = self.client.run_all(
+            [plain.fields(queue, "jobs", [job for job, _ in rows]), plain.due_shift(queue)]
+        )
+        if state == "delayed":
+            rows = [(job, score - shift) for job, score in rows]
         return [
             read_line(job, state, score, bytes_, labels_of)
             for (job, score), bytes_ in zip(rows, data, strict=True)

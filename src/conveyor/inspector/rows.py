@@ -105,7 +105,7 @@ def row_of(of: Source, raw: Row) -> JobRow:
     kind, message = error(raw.reason) if raw.reason else ("", "")
     return JobRow(
         *(raw.id, of.queue, index, *shown),
-        due_at=score / 1000 if index == "delayed" else None,
+        due_at=(score - raw.shift) / 1000 if index == "delayed" else None,
         since=since,
         worker=lease.owner,
         retries=tries.retries,

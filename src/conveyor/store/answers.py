@@ -133,6 +133,8 @@ class Row(NamedTuple):
     progress: bytes
     reason: bytes
     """The first bytes of what a dead job ended with."""
+    shift: int = 0
+    """Milliseconds that the score of a delayed job is ahead of the server's clock."""
 
 
 class Rows(NamedTuple):

@@ -249,7 +249,8 @@ def rows(queue: str, index: str, place: RowsPlace) -> Command:
     """Answer the Rows of an index (ready, delayed, leased, dead) behind a place, at most 200."""
 
     def read(reply: Sequence[Any]) -> Rows:
-        found = [Row(shown(one[0]), one[1].decode(), *one[2:]) for one in reply[3:]]
+        shift = reply[3]
+        found = [Row(shown(job), score.decode(), *[*rest, shift]) for job, score, *rest in reply[4:]]
         return Rows(reply[1], reply[2], found)
 
     order = "down" if place.down else "up"

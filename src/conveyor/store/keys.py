@@ -13,10 +13,14 @@ QUEUE_KEYS = (
     (
         "meta",
         "hash",
-        "protocol version, maxsize, paused, shutdown, sequence, lease clock, counters of the ledger",
+        "protocol version, maxsize, paused, shutdown, sequence, lease and due clocks, counters of the ledger",
     ),
     ("ready", "zset", "waiting jobs; score orders by priority, then by acceptance"),
-    ("delayed", "zset", "jobs not due yet, or waiting for a retry; score = due time, ms, server clock"),
+    (
+        "delayed",
+        "zset",
+        "jobs not due yet, or waiting for a retry; score = due time, ms, the queue's own clock",
+    ),
     ("leased", "zset", "taken jobs; score = end of the lease, ms, lease clock"),
     ("leases", "hash", "id -> token, owner, Started or Held or Cancel, place in ready; only of taken jobs"),
     ("jobs", "hash", "id -> the job's bytes, written once; only of jobs that are not over"),

@@ -202,6 +202,11 @@ def page(queue: str, index: str, first: int, last: int) -> Command:
     return Command(("ZRANGE", keys.key(queue, index), first, last, "WITHSCORES"), read=read)
 
 
+def due_shift(queue: str) -> Command:
+    """Return by how many milliseconds the due times of a queue are ahead of the server's clock."""
+    return Command(("HGET", keys.key(queue, "meta"), "due_shift"), read=lambda reply: int(reply or 0))
+
+
 def fields(queue: str, name: str, ids: Sequence[str]) -> Command:
     """Answer one of the queue's hashes for some ids."""
     return Command(("HMGET", keys.key(queue, name), *ids))

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- claim: ready -> leased, the first few in order, under one new token; on the way a slice of promote and reap.
--- use: wake, deliver, settle, lease, recover
+-- use: wake, deliver, settle, lease, due, recover
 -- ARGV  1 owner; 2 nonce: the same nonce again gives the same batch again; 3 how many at most; 4 lease, ms
 --       5 bytes that the jobs of one batch may have
 -- gives OK, token, ready left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED | SHUT
@@ -32,11 +32,12 @@ local soonest = 60000 -- ms until a delayed job or a lapsing lease wants somebod
 local clock = lease_clock(meta[6], meta[7], now)
 local due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 if due then
-  if tonumber(due) <= now then
+  local today = due_clock(now)
+  if tonumber(due) <= today then
     promote(now)
     due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
   end
-  soonest = math.min(soonest, math.max(1, (tonumber(due) or now + soonest) - now))
+  soonest = math.min(soonest, math.max(1, (tonumber(due) or today + soonest) - today))
 end
 local lapse = redis.call('ZRANGE', LEASED, 0, 0, 'WITHSCORES')[2]
 if lapse then

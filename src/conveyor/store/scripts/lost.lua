@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- lost: leased -> ready, or dead when the crash budget is spent. A worker died under this job, seen by its supervisor.
--- use: wake, deliver, settle, lease, recover
+-- use: wake, deliver, settle, lease, due, recover
 -- ARGV  1 token; 2 id; 3 outcome if it is dead now; 4 outcome if its cancellation was wished; 5 keep, ms; 6 note
 --       7 attempt (empty: none); 8 group of failures
 -- gives ready | dead | cancelled | STALE

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- promote: delayed -> ready, a slice of those that are due.
--- use: wake, deliver, settle, lease, recover
+-- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
 -- gives OK, how many
 local moved = promote(server_time())

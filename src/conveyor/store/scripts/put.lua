@@ -1,6 +1,6 @@
 #!lua
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
--- use: wake, line
+-- use: wake, line, due
 -- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
 --       known for accepted, even if they have ended meanwhile)
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
@@ -64,7 +64,7 @@ if taken > 0 then
   local index, places, bodies = READY, {}, known_count > 0 and {}
   local score, step = (255 - priority) * LEVEL + sequence + 1, 1
   if delay > 0 then
-    index, score, step = DELAYED, server_time() + delay, 0
+    index, score, step = DELAYED, due_clock(server_time()) + delay, 0
   end
   for place = FIRST, last, 2 do
     local id = ARGV[place]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- reap: leased -> ready, dead or cancelled, a slice of those whose lease ran out.
--- use: wake, deliver, settle, lease, recover
+-- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
 -- gives OK, how many
 local now = server_time()

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- retry: leased -> delayed (or ready, without a delay), one retry used.
--- use: wake, deliver, settle, lease, recover
+-- use: wake, deliver, settle, lease, due, recover
 -- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history; 5 attempt (empty: none)
 -- gives OK | cancelled: somebody had wished that | STALE
 local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -19,7 +19,7 @@ redis.call('HDEL', LEASES, id)
 redis.call('HDEL', PROGRESS, id)
 write_tries(id, retries + 1, crashes, recoveries)
 if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
-redis.call('ZADD', DELAYED, exact(server_time() + delay), id)
+redis.call('ZADD', DELAYED, exact(due_clock(server_time()) + delay), id)
 remember('end', ARGV[4])
 add_attempt(id, ARGV[5], ATTEMPT_KEEP)
 if delay == 0 then promote(server_time()) end

@@ -3,8 +3,9 @@
 -- ARGV  1 index: ready, delayed, leased or dead; 2 order: up or down; 3 how many at most, no more than 200
 --       4 score of the place, empty for the end of the index; 5 id of the place; 6 how many to leave out first
 --       7 bytes of each job and each reason to give at most
--- gives OK, size of the index, rank from 0 of the lowest row, then of each row: id, score, first bytes of the job, how
---       many bytes it has, lease, tries, progress, first bytes of the reason; what there is not is empty
+-- gives OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
+--       of each row: id, score, first bytes of the job, how many bytes it has, lease, tries, progress, first bytes of
+--       the reason; what there is not is empty
 local MOST_BYTES = 3145728 -- of jobs that are read for one page; those behind are given without their bytes
 local INDEXES = {ready = READY, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
@@ -45,7 +46,8 @@ local first, last = first_and_last(size)
 first = math.max(first, 0)
 local found = last >= first and redis.call('ZRANGE', index, first, last, 'WITHSCORES') or {}
 local dead, budget = index == DEAD, MOST_BYTES
-local reply = {'OK', size, first}
+local shift = index == DELAYED and redis.call('HGET', META, 'due_shift')
+local reply = {'OK', size, first, tonumber(shift or 0) or 0}
 local from, to, step = 1, #found - 1, 2
 if not up then from, to, step = #found - 1, 1, -2 end
 for place = from, to, step do

@@ -10,7 +10,8 @@ local lease = redis.call('HGET', LEASES, id)
 if redis.call('ZSCORE', READY, id) then
   answer = {'ready', redis.call('ZRANK', READY, id)}
 elseif due then
-  answer = {'delayed', math.max(0, tonumber(due) - server_time())}
+  local shift = tonumber(redis.call('HGET', META, 'due_shift')) or 0
+  answer = {'delayed', math.max(0, tonumber(due) - shift - server_time())}
 elseif lease then
   answer = {'leased', lease}
 elseif redis.call('ZSCORE', DEAD, id) then

@@ -14,7 +14,8 @@ local function write_tries(id, retries, crashes, recoveries)
 end
 
 local function promote(now) -- delayed -> ready, at a new place; gives how many
-  local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, MOST_DUE)
+  if redis.call('EXISTS', DELAYED) == 0 then return 0 end
+  local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MOST_DUE)
   if #due == 0 then return 0 end
   local last = redis.call('HINCRBY', META, 'sequence', #due)
   local places = {}
