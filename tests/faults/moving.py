@@ -24,17 +24,27 @@ def free_port() -> int:
 
 
 class Node:
-    """A server of its own on a TCP port, without a file on the disk unless told."""
+    """A server of its own on a TCP port, without a file on the disk unless told; over TLS with a certificate."""
 
-    def __init__(self, binary: str, folder: Path, *words: object, port: int = 0) -> None:
+    def __init__(
+        self, binary: str, folder: Path, *more: str, secret: str = "", certificate: Path | None = None
+    ) -> None:
+        self.binary = binary
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.port = port or free_port()
-        told = ["--port", self.port, "--bind", "127.0.0.1", "--dir", folder, "--save", "", *words]
-        log = (folder / "log").open("w")
-        self.process = subprocess.Popen([binary, *map(str, told)], stdout=log, stderr=log)
-        log.close()
-        self.raw = redis.Redis(port=self.port)
+        self.port = free_port()
+        settings = [f"dir {folder}", 'save ""', "bind 127.0.0.1 ::1", "repl-diskless-sync-delay 0"]
+        settings += listening(self.port, certificate)
+        if secret:
+            settings += [f"requirepass {secret}", f"masterauth {secret}"]
+        self._start(binary, [*settings, *more])
+        self.raw = raw_client(self.port, secret, certificate)
+
+    def _start(self, binary: str, settings: list[str], *words: str) -> None:
+        file = self.folder / "server.conf"
+        file.write_text("\n".join(settings) + "\n")
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen([binary, file, *words], stdout=log, stderr=log)
 
     def answers(self) -> bool:
         with contextlib.suppress(redis.RedisError):
@@ -50,6 +60,52 @@ class Node:
         self.raw.connection_pool.disconnect()
         self.process.kill()
         self.process.wait()
+
+
+class Sentinel(Node):
+    """A sentinel that watches a primary under the name films, and lets its replica take over at once."""
+
+    def __init__(
+        self, primary: Node, folder: Path, *more: str, secret: str = "", certificate: Path | None = None
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.port = free_port()
+        settings = [f"dir {folder}", "bind 127.0.0.1 ::1", *listening(self.port, certificate)]
+        settings += [f"sentinel monitor films 127.0.0.1 {primary.port} 1"]
+        settings += ["sentinel down-after-milliseconds films 500", "sentinel failover-timeout films 4000"]
+        settings += [f"requirepass {secret}"] if secret else []
+        self._start(primary.binary, [*settings, *more], "--sentinel")
+        self.raw = raw_client(self.port, secret, certificate)
+
+    def knows_the_replica(self) -> bool:
+        """Tell whether it could fail over."""
+        return [one["master-link-status"] for one in self.raw.sentinel_slaves("films")] == ["ok"]
+
+
+def listening(port: int, certificate: Path | None) -> list[str]:
+    """Give the settings of a server that listens on a port."""
+    if certificate is None:
+        return [f"port {port}"]
+    files = [f"tls-cert-file {certificate}", f"tls-key-file {certificate}", f"tls-ca-cert-file {certificate}"]
+    return ["port 0", f"tls-port {port}", "tls-replication yes", "tls-auth-clients no", *files]
+
+
+def raw_client(port: int, secret: str, certificate: Path | None) -> redis.Redis:
+    """Give the Redis library's client of a server."""
+    tls = {"ssl": True, "ssl_ca_certs": str(certificate)} if certificate else {}
+    return redis.Redis(host="127.0.0.1", port=port, password=secret or None, **tls)
+
+
+def make_certificate(file: Path) -> Path:
+    """Write a certificate for this machine that signs itself, with its key, good for a day."""
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
+    key = file.with_suffix(".key")
+    told = ["openssl", *words.split(), "-addext", names, "-keyout", key, "-out", file]
+    subprocess.run(told, check=True, capture_output=True)
+    file.write_bytes(file.read_bytes() + key.read_bytes())
+    return file
 
 
 class Forwarder:

@@ -35,9 +35,7 @@ def lease(pair: Pair, queue: str) -> float:
 @pytest.fixture
 def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
     """Give a primary and a replica of each kind of server, behind one address."""
-    nodes = [
-        Node(server.binary, tmp_path / name, "--repl-diskless-sync-delay", 0) for name in ("first", "second")
-    ]
+    nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
     try:
         pair = Pair(nodes, eventually)
         yield pair

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conveyor.cli.table import Entry
 
 #: How the address of a server may begin.
-SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://")
+SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://")
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
     "Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 ran and failed, 2 usage, "

@@ -16,7 +16,7 @@ from redis import exceptions as foreign
 from conveyor import clock
 from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import limits, rights
-from conveyor.store.address import read_sentinel, shown
+from conveyor.store.address import is_sentinel, read_sentinel, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from redis.connection import AbstractConnection
 
     from conveyor.clock import Deadline
+    from conveyor.store.address import SentinelAddress
     from conveyor.store.commands import Command
 
 #: Seconds to wait for a connection, and for an answer beyond what the command may block.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
+#: Seconds to wait for a sentinel; there are others, and each new connection asks.
+SENTINEL_TIMEOUT = 1.0
 #: Seconds that a command is tried again for while the server does not answer.
 PATIENCE = 15.0
 #: How often a script is loaded that the server does not know, should others make it forget all at the same time.
@@ -310,34 +313,84 @@ def _taught(connection: AbstractConnection, command: Command, *, again: bool, en
     return loaded if isinstance(loaded, Exception) else reply
 
 
+class Sentinels:
+    """Asks one sentinel after the other where the primary is; the one that knew is asked first the next time."""
+
+    def __init__(self, place: SentinelAddress) -> None:
+        self.service = place.service
+        timeouts = {"socket_connect_timeout": SENTINEL_TIMEOUT, "socket_timeout": SENTINEL_TIMEOUT}
+        self._pools = [_pool(url, **timeouts) for url in place.sentinels]
+
+    def primary(self, end: Deadline | None) -> tuple[str, int]:
+        """Give host and port of the primary; raises the library's ConnectionError."""
+        errors: list[Exception] = []
+        for pool in self._pools:
+            try:
+                found = self._ask(pool, end)
+            except (foreign.RedisError, OSError) as error:
+                errors.append(error)
+                continue
+            if found is not None:
+                self._pools = [pool, *(one for one in self._pools if one is not pool)]
+                return found[0].decode(), int(found[1])
+            errors.append(foreign.ResponseError("it knows no primary of this name"))
+        if all(map(_hopeless, errors)):
+            raise errors[-1]
+        reasons = sorted({str(error) for error in errors})
+        message = f"no sentinel tells where the primary {self.service!r} is: {'; '.join(reasons)}"
+        raise foreign.ConnectionError(message)
+
+    def _ask(self, pool: redis.ConnectionPool, end: Deadline | None) -> Any:
+        connection = cast("AbstractConnection", pool.make_connection())
+        try:
+            with limits.greeting(connection, end, SENTINEL_TIMEOUT, SENTINEL_TIMEOUT):
+                connection.connect()
+            connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
+            return connection.read_response(disable_decoding=True)
+        finally:
+            connection.disconnect()
+
+
+def _hopeless(error: Exception) -> bool:
+    """Tell whether waiting is no help: a wrong password, or a certificate that is not trusted."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, foreign.AuthenticationError) or isinstance(cause, ssl.SSLCertVerificationError)
+
+
+def _pool(url: str, **options: Any) -> redis.ConnectionPool:
+    """Give what makes connections to one address; raises ValueError for what is none."""
+    # The library counts all that were ever made, so a limit would end a client after so many reconnects.
+    pool = redis.ConnectionPool.from_url(
+        url, retry_on_timeout=False, protocol=2, max_connections=1 << 31, **options
+    )
+    try:
+        pool.make_connection()  # connects to nothing; it looks at the options
+    except TypeError as error:
+        raise ValueError(str(error).rpartition("() ")[2]) from None
+    return pool
+
+
 def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnection]:
     """Give the function that makes connections to this address: redis, rediss, unix or sentinel."""
-    options: dict[str, Any] = {
+    options = {
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
-        "retry_on_timeout": False,
-        "protocol": 2,
         "client_name": name,
-        # The library counts all that were ever made, so a limit would end a client after so many reconnects.
-        "max_connections": 1 << 31,
     }
     try:
-        if url.startswith("sentinel:"):
-            place = read_sentinel(url)
-            secret = {"username": place.username, "password": place.password}
-            sentinels = redis.Sentinel(place.hosts, sentinel_kwargs=options | secret)
-            return _connected(sentinels.master_for(place.service, **options, **secret).connection_pool)
-        return _connected(redis.ConnectionPool.from_url(url, **options))
+        place = read_sentinel(url) if is_sentinel(url) else None
+        sentinels = Sentinels(place) if place else None
+        pool = _pool(place.server if place else url, **options)
     except ValueError as error:
         hint = "use redis://, rediss://, unix:// or sentinel://host:port,host:port/name"
         raise StoreRefused(f"{shown(url)!r} is not the address of a server: {error}", hint=hint) from None
 
-
-def _connected(pool: redis.ConnectionPool) -> Callable[[Deadline | None], AbstractConnection]:
     def make(end: Deadline | None) -> AbstractConnection:
-        connection = cast("AbstractConnection", pool.make_connection())
+        connection: Any = pool.make_connection()
+        if sentinels is not None:
+            connection.host, connection.port = sentinels.primary(end)
         with limits.greeting(connection, end, CONNECT_TIMEOUT, ANSWER_TIMEOUT):
             connection.connect()
-        return connection
+        return cast("AbstractConnection", connection)
 
     return make

@@ -1,0 +1,177 @@
+"""Real sentinels: with passwords, over TLS, with IPv6 and databases, and a failover in the middle of work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from moving import Node, Sentinel, free_port, make_certificate
+
+from conveyor import Job, JobGone, Queue
+from conveyor.errors import StoreRefused, StoreUnavailable
+from conveyor.store import connect, plain
+from conveyor.store.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Give a function that starts a server or a sentinel in a folder of its own; all are ended with the test."""
+    started: list[Node] = []
+
+    def start(kind: type[Node], of: Any, *more: str, **options: Any) -> Any:
+        started.append(kind(of, tmp_path / f"node{len(started)}", *more, **options))
+        eventually(started[-1].answers)
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Give the file of a certificate for this machine."""
+    if shutil.which("openssl") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("openssl is not installed")
+    return make_certificate(tmp_path / "cert.pem")
+
+
+@pytest.fixture
+def tls_binary(request: pytest.FixtureRequest, servers: Any) -> str:
+    """Give the program of a server that knows TLS; the one that is embedded does not."""
+    return servers[request.param].binary
+
+
+TLS = pytest.mark.parametrize("tls_binary", ["redis-server", "valkey-server"], indirect=True)
+
+
+def time_of(url: str) -> float:
+    """Ask the server at an address for its time, once."""
+    client = Client(url, patience=0.0)
+    try:
+        return client.run(plain.server_time())
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("secret", "own_secret", "login", "options"),
+    [
+        ("", "", "", ""),
+        ("open", "", ":open@", ""),
+        ("open", "open", ":open@", ""),
+        ("open", "sesame", ":open@", "?sentinel_password=sesame"),
+        ("", "sesame", "", "?sentinel_password=sesame"),
+        ("open", "", "default:open@", "/1"),
+    ],
+)
+def test_server_and_sentinels_may_have_passwords(
+    server: Any, start: Callable[..., Any], secret: str, own_secret: str, login: str, options: str
+) -> None:
+    primary = start(Node, server.binary, secret=secret)
+    more = [f"sentinel auth-pass films {secret}"] if secret else []
+    sentinel = start(Sentinel, primary, *more, secret=own_secret)
+    url = f"sentinel://{login}127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/films{options}"
+    client = Client(url)
+    client.run(plain.note_queue("films"))
+    assert primary.raw.info("keyspace").keys() == {"db1" if options == "/1" else "db0"}
+    client.close()
+
+
+def test_sentinel_is_found_by_an_ipv6_address(server: Any, start: Callable[..., Any]) -> None:
+    sentinel = start(Sentinel, start(Node, server.binary))
+    assert time_of(f"sentinel://[::1]:{sentinel.port}/films") > 0
+
+
+def test_what_sentinels_refuse_or_do_not_know_is_told(one_server: Any, start: Callable[..., Any]) -> None:
+    sentinel = start(Sentinel, start(Node, one_server.binary), secret="sesame")
+    place = f"127.0.0.1:{sentinel.port}"
+    for url in (f"sentinel://{place}/films", f"sentinel://{place}/films?sentinel_password=wrong"):
+        with pytest.raises(StoreRefused, match="refused"):
+            time_of(url)
+    with pytest.raises(StoreUnavailable, match="no primary of this name"):
+        time_of(f"sentinel://{place}/cars?sentinel_password=sesame")
+
+
+@TLS
+def test_sentinels_and_server_over_tls(tls_binary: str, start: Callable[..., Any], certificate: Path) -> None:
+    primary = start(Node, tls_binary, secret="open", certificate=certificate)
+    told = ("sentinel auth-pass films open",)
+    sentinel = start(Sentinel, primary, *told, certificate=certificate)
+    place = f"sentinels://:open@127.0.0.1:{sentinel.port}/films"
+    assert time_of(f"{place}?ssl_ca_certs={certificate}") > 0
+    with pytest.raises(StoreRefused, match="certificate is not trusted"):
+        time_of(place)
+
+
+@TLS
+def test_untrusted_certificate_is_refused(
+    tls_binary: str, start: Callable[..., Any], certificate: Path
+) -> None:
+    port = start(Node, tls_binary, certificate=certificate).port
+    assert time_of(f"rediss://localhost:{port}?ssl_ca_certs={certificate}") > 0
+    with pytest.raises(StoreRefused, match="certificate is not trusted") as error:
+        time_of(f"rediss://localhost:{port}")
+    assert "ssl_ca_certs" in error.value.hint
+    other = make_certificate(certificate.with_name("other.pem"))
+    with pytest.raises(StoreRefused, match="certificate is not trusted"):
+        time_of(f"rediss://localhost:{port}?ssl_ca_certs={other}")
+
+
+@pytest.fixture
+def watched(server: Any, start: Callable[..., Any], eventually: Callable[..., Any]) -> Sentinel:
+    """Give the sentinel of a primary and a replica."""
+    primary, replica = start(Node, server.binary), start(Node, server.binary)
+    replica.raw.replicaof("127.0.0.1", primary.port)
+    eventually(lambda: replica.role() == "slave")
+    return start(Sentinel, primary)
+
+
+@pytest.fixture
+def queue(watched: Sentinel) -> Queue:
+    """Give a queue on what the sentinel watches."""
+    return Queue("work", store=connect(f"sentinel://127.0.0.1:{watched.port}/films"))
+
+
+def test_failover_under_load_holds_nobody_up(
+    watched: Sentinel, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """A write that the replica had not received is lost, and its job known to nobody; all others end well."""
+    consume(workers=2)
+    eventually(watched.knows_the_replica, 15)
+    handles: list[Job[int]] = []
+    enough = threading.Event()
+
+    def produce() -> None:
+        while not enough.is_set():
+            handles.extend(queue.submit_many(jobs.add, [(n, 1) for n in range(20)]))
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    try:
+        eventually(lambda: len(handles) > 200)
+        before = watched.raw.sentinel_get_master_addr_by_name("films")
+        watched.raw.execute_command("SENTINEL", "FAILOVER", "films")
+        eventually(lambda: watched.raw.sentinel_get_master_addr_by_name("films") != before)
+        count = len(handles)
+        eventually(lambda: len(handles) > count + 400)
+    finally:
+        enough.set()
+        producer.join()
+    lost = 0
+    for place, job in enumerate(handles):
+        try:
+            assert job.result(20) == place % 20 + 1
+        except JobGone:
+            lost += 1
+    assert lost < 200
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    queue.client.close()
