@@ -6,6 +6,8 @@
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
+# Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
+JOBS ?= 3
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -16,8 +18,8 @@ run: .venv/installed ## install what is needed, then show it all at work (convey
 
 setup: .venv/installed-dev ## everything for working on it, in .venv
 
-test: check ## check, then run all tests but the long ones
-	@$(PYTHON) -m pytest
+test: check ## check, then run all tests but the long ones, JOBS=3 at a time
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 check: setup ## style, types, layers, Lua
 	@$(PYTHON) -m ruff check

@@ -73,12 +73,15 @@ def test_ctrl_c_while_following_leaves_the_jobs(
 ) -> None:
     words = [sys.executable, "-m", "conveyor", "produce", "shape", "1", "--wait"]
     with subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        eventually(lambda: at_server.raw.zcard("conveyor:{shapes}:ready"))
-        assert process.stderr
-        while "of 1 job done" not in process.stderr.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
-        assert process.wait(20) == 130
+        try:
+            eventually(lambda: at_server.raw.zcard("conveyor:{shapes}:ready"))
+            assert process.stderr
+            while "of 1 job done" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
     (job,) = conveyor("jobs", "shapes", "--json").document["jobs"]
     assert f"the jobs go on. To cancel them: conveyor cancel {job['id']}" in told

@@ -104,9 +104,10 @@ def test_a_consumer_works_although_nobody_reads_its_messages(
             assert queue.submit(jobs.crash_once, str(path)).result(10) == 2
             assert len(lines(path)) == 2
             assert process.poll() is None
-        finally:
             process.terminate()
-        assert process.wait(10) == 0
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
 
 
 def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(

@@ -240,11 +240,12 @@ class TestFfmpeg:
                 print(line, flush=True)
         """
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as worker:
-            assert worker.stdout
-            assert b"=" in worker.stdout.readline()
-            (ffmpeg,) = psutil.Process(worker.pid).children()
-            worker.kill()
-            worker.wait()
+            try:
+                assert worker.stdout
+                assert b"=" in worker.stdout.readline()
+                (ffmpeg,) = psutil.Process(worker.pid).children()
+            finally:
+                worker.kill()
             gone, alive = psutil.wait_procs([ffmpeg], timeout=30)
         assert (gone, alive) == ([ffmpeg], [])
 
