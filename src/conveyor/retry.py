@@ -13,7 +13,7 @@ LONGEST_DELAY = 3600.0
 def delay_before(retry: int, first: float = FIRST_DELAY) -> float:
     """Give the seconds to wait before the `retry`th retry (1, 2, …): doubling, with up to 25 % of jitter added.
 
-    Jitter keeps jobs that failed together from coming back together.
+    Jitter keeps jobs that failed together from coming back together. It leaves the program's own random numbers alone.
     """
     longest = min(LONGEST_DELAY, first * 2.0 ** min(retry - 1, 32))
-    return longest * (1.0 + random.random() / 4)  # noqa: S311 - no secret depends on it
+    return longest * (1.0 + random.SystemRandom().random() / 4)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import lines
 
-from conveyor import JobFailed
+from conveyor import JobFailed, StoreUnavailable
 from conveyor.retry import delay_before
+from conveyor.store import Client, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,3 +111,11 @@ def test_pauses_double_with_at_most_a_quarter_added(retry: int) -> None:
     for _ in range(50):
         assert 2.0 ** (retry - 1) <= delay_before(retry, 1.0) <= 1.25 * 2.0 ** (retry - 1)
     assert delay_before(500) <= 3600 * 1.25
+
+
+def test_waiting_leaves_the_programs_random_numbers_alone(tmp_path: Path) -> None:
+    before = random.getstate()
+    delay_before(1)
+    with pytest.raises(StoreUnavailable):
+        Client(f"unix://{tmp_path}/nothing").run(plain.server_time(), patience=0.1)
+    assert random.getstate() == before

@@ -95,7 +95,7 @@ async def events(sampler: Sampler, viewer: Viewer, *, longest: float = LONGEST) 
     deadline = clock.Deadline(longest)
     _open.add(viewer)
     try:
-        yield f"retry: {random.randint(1500, 3000)}\n\n".encode()  # noqa: S311 - only spreads those who come back
+        yield f"retry: {random.SystemRandom().randint(1500, 3000)}\n\n".encode()
         while not deadline.passed():
             news = await viewer.take(min(PING, deadline.left(PING) or 0.001))
             if not news:

@@ -113,7 +113,7 @@ class Client:
                 return self._once(commands, again=attempt > 0, end=end)
             except StoreUnavailable:
                 attempt += 1
-                pause = min(1.0, 0.02 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads reconnects
+                pause = min(1.0, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
                 if deadline.left(pause) < pause or end.left(pause) < pause:
                     raise
                 if self.revive is not None:
