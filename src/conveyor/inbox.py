@@ -1,21 +1,25 @@
 """Where results arrive: one inbox per process and server, however many jobs are waited for.
 
 While somebody waits, the inbox is open: scripts that end a job push its outcome to it, and one thread takes whole
-handfuls out. What ended before the inbox was open is asked for once; a push that got lost is found by asking again
-every two seconds. Nobody waits: the inbox is closed, and outcomes are only kept, not pushed.
+handfuls out. The server bounds the inbox: large outcomes, and those behind many others, are pushed as ids alone and
+asked for. What ended before the inbox was open is asked for once. After a fault that may have cost pushes (a lost
+connection, an inbox that had lapsed or was full) everything waited for is asked for, slice after slice. Any other
+push that got lost is found by asking again every two seconds. Nobody waits: the inbox is closed, and outcomes are
+only kept, not pushed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
-from conveyor.errors import StoreError
+from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import commands, plain
 from conveyor.store.limits import time_for
 
@@ -39,8 +43,12 @@ MOST_ARRIVED = 32 << 20
 ENTRY_BYTES = 200
 #: Ids that are asked for at once.
 MOST_ASKED = 500
+#: Arrived, instead of an outcome: the server has something to say of this job and must be asked.
+ASK = b""
 #: Seconds that the thread for callbacks lasts after the last one.
 CALLBACKS_LAST = 10.0
+
+_log = logging.getLogger("conveyor")
 
 
 class Waiting(Protocol):
@@ -69,14 +77,14 @@ class Waiting(Protocol):
 
 
 class Arrived:
-    """Outcomes that came for jobs nobody has asked about yet, of all queues; the server has them as well."""
+    """Outcomes, or ASK, that came for jobs nobody has asked about yet, of all queues; the server has them as well."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], bytes] = {}  # oldest first
         self.size = 0
 
     def pop(self, queue: str, job_id: str) -> bytes | None:
-        """Give an outcome, if it is here, and keep it no longer."""
+        """Give an outcome or ASK, if it is here, and keep it no longer."""
         outcome = self.kept.pop((queue, job_id), None)
         if outcome is not None:
             self.size -= len(outcome) + ENTRY_BYTES
@@ -108,6 +116,9 @@ class Box:
         self.held: float | None = None  # when the server was last asked to hold it open
         self.waiting: dict[str, Waiting] = {}
         self.twins: dict[str, list[Waiting]] = {}  # further handles of a job that is waited for already
+        self.unsure: deque[Waiting] = (
+            deque()
+        )  # those that may have ended without a push: asked for without a pause
 
     def expect(self, job: Waiting) -> None:
         """Remember who is to be told."""
@@ -130,6 +141,15 @@ class Box:
         some = list(itertools.islice(self.waiting.values(), MOST_ASKED))
         for job in some:
             self.waiting[job.id] = self.waiting.pop(job.id)
+        return some
+
+    def next_unsure(self) -> list[Waiting]:
+        """Take out those to be asked for next."""
+        some: list[Waiting] = []
+        while self.unsure and len(some) < MOST_ASKED:
+            job = self.unsure.popleft()
+            if job.settled is None:
+                some.append(job)
         return some
 
 
@@ -181,6 +201,7 @@ class Inbox:
         # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = 1
         self.thread: threading.Thread | None = None
+        self.idle_since: float | None = None
 
     def open_for(self, queue: str) -> int:
         """Give the number of the opening, if outcomes of this queue are being pushed here now; else 0."""
@@ -201,12 +222,12 @@ class Inbox:
             if box is None:
                 box = self.boxes[queue] = Box()
             outcome = self.arrived.pop(queue, job.id)
-            if outcome is not None:
+            if outcome:
                 job.settle(outcome)
             if job.settled is not None:
                 return
             box.expect(job)
-            ask = job.covered == 0 or job.covered != self.open_for(queue)
+            ask = outcome == ASK or job.covered == 0 or job.covered != self.open_for(queue)
         try:
             if ask:
                 self._ask(queue, job.neighbours(MOST_ASKED), deadline)
@@ -236,73 +257,150 @@ class Inbox:
         if due := [job for job in settled if job.wake()]:
             self.callbacks.add(due)
 
-    def _ask(self, queue: str, jobs: Sequence[Waiting], deadline: Deadline | None = None) -> None:
+    def _sort(self, queue: str, pairs: Sequence[bytes]) -> None:
+        """Take in what was pushed: outcomes, ids of outcomes that must be asked for, and that there are more."""
+        outcomes: dict[str, bytes] = {}
+        ended: list[str] = []
+        more = False
+        for job_id, outcome in zip(pairs[::2], pairs[1::2], strict=True):
+            if job_id and outcome:
+                outcomes[job_id.decode()] = outcome
+            elif job_id:
+                ended.append(job_id.decode())
+            elif outcome:
+                more = True
+        self.take(queue, outcomes)
+        with self.changed:
+            box = self.boxes[queue]
+            for one in ended:
+                job = box.waiting.get(one)
+                if job is not None:
+                    box.unsure.append(job)
+                elif (queue, one) not in self.arrived.kept and self.arrived.add(queue, one, ASK):
+                    self.opening += 1
+            if more:
+                self._doubt(box)
+
+    def _doubt(self, *boxes: Box) -> None:
+        """Have everything asked for that is waited for: pushes may have been missed."""
+        self.opening += 1
+        for box in boxes:
+            box.unsure = deque(box.waiting.values())
+
+    def _doubt_all(self) -> None:
+        with self.changed:
+            self._doubt(*self.boxes.values())
+
+    def _ask(self, queue: str, jobs: Sequence[Waiting], deadline: Deadline | None = None) -> int:
+        """Ask for outcomes and hold the inbox open; return how many of the jobs were looked at, or more."""
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]
         box = self.boxes[queue]
         at = clock.monotonic()
         with self.changed:
             was_open = box.held is not None
-            if box.held is not None and at - box.held > HOLD:
-                self.opening += 1
             opening = self.opening  # what is dropped while we ask may have been theirs
         listen = commands.listen(queue, self.name, HOLD, [job.id for job in asked])
-        letters = self.client.run(listen, within=time_for(deadline))
-        box.held = at
+        letters: commands.Letters = self.client.run(listen, within=time_for(deadline))
+        with self.changed:
+            if was_open and not letters.was_open:  # it had lapsed, or the server was emptied
+                self._doubt(box)
+            box.held = at
         for job in asked[: letters.looked]:
             job.covered = opening
         self.take(queue, letters.outcomes)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well
             self.client.run_all(plain.nudge(others[0], self.name), within=time_for(deadline))
+        return letters.looked
+
+    def _ask_unsure(self, queue: str, box: Box) -> None:
+        """Ask for a slice of what may have ended without having been pushed."""
+        with self.changed:
+            some = box.next_unsure()
+        looked = 0
+        try:
+            if some:
+                looked = self._ask(queue, some)
+        finally:
+            with self.changed:
+                box.unsure.extendleft(reversed(some[looked:]))
 
     def _open(self) -> list[str]:
         return [queue for queue, box in list(self.boxes.items()) if box.held is not None]
 
     def _start(self) -> None:
         with self.changed:
-            if self.thread is None and any(box.waiting for box in self.boxes.values()):
+            running = self.thread is not None and self.thread.is_alive()
+            if not running and any(box.waiting for box in self.boxes.values()):
                 self.thread = threading.Thread(target=self._read, name="conveyor-inbox", daemon=True)
                 self.thread.start()
 
     def _read(self) -> None:
-        """Take outcomes out as long as somebody waits; then close the inbox."""
-        idle_since: float | None = None
-        while True:
-            with self.changed:
-                if any(box.waiting for box in self.boxes.values()):
-                    idle_since = None
-                elif idle_since is None:
-                    idle_since = clock.monotonic()
-                elif clock.monotonic() - idle_since > HOLD_AGAIN:
-                    closing = self._open()
-                    self.opening += 1
-                    self.arrived.clear()
-                    for queue in closing:
-                        self.boxes[queue].held = None
-                    break
+        """Take outcomes out as long as somebody waits; then close the inbox. No error ends this thread."""
+        self.idle_since = None
+        trouble = ""
+        while (closing := self._to_close()) is None:
             try:
                 self._read_once()
+                trouble = ""
             except StoreError:
                 clock.sleep(0.5)  # the server is away; those who wait have deadlines of their own
+            except Exception as error:  # noqa: BLE001 - whatever it was, results must go on arriving
+                if trouble != repr(error):  # said once
+                    trouble = repr(error)
+                    _log.exception("an error while results were received; asking for them again")
+                self._doubt_all()
+                clock.sleep(0.5)
         self._close(closing)
 
+    def _to_close(self) -> list[str] | None:
+        """Return the queues whose boxes are to be closed, if nobody has waited for a while; None if it is to go on."""
+        with self.changed:
+            if any(box.waiting for box in self.boxes.values()):
+                self.idle_since = None
+            elif self.idle_since is None:
+                self.idle_since = clock.monotonic()
+            elif clock.monotonic() - self.idle_since > HOLD_AGAIN:
+                closing = self._open()
+                self.opening += 1
+                self.arrived.clear()
+                for queue in closing:
+                    self.boxes[queue].held = None
+                return closing
+        return None
+
     def _read_once(self) -> None:
-        queues = self._open()
-        letters = self.client.run(plain.await_letters(queues, self.name, LOOK_AGAIN)) if queues else None
-        if letters is not None:
-            queue, pairs = letters
-            outcomes = zip(pairs[::2], pairs[1::2], strict=True)
-            self.take(queue, {job_id.decode(): outcome for job_id, outcome in outcomes if job_id})
+        boxes = list(self.boxes.items())
         now = clock.monotonic()
-        for queue, box in list(self.boxes.items()):
-            late = box.held is None or now - box.held > HOLD_AGAIN
-            if letters is None or late:
-                with self.changed:
-                    doubtful = box.doubtful()
-                if doubtful or (late and box.held is not None):
-                    self._ask(queue, doubtful)
-        if not queues and letters is None:
+        for queue, box in boxes:
+            if box.unsure:
+                self._ask_unsure(queue, box)
+            elif (box.held is None and box.waiting) or (box.held is not None and now - box.held > HOLD_AGAIN):
+                self._look(queue, box)
+        queues = self._open()
+        if not queues:
             clock.sleep(0.1)  # nothing was open, so nothing was waited for
+            return
+        hurry = any(box.unsure for _, box in boxes)
+        await_letters = plain.await_letters(queues, self.name, 0.0 if hurry else LOOK_AGAIN)
+        try:
+            letters = self.client.run(await_letters, patience=0.0)
+        except StoreUnavailable:  # what it would have answered is lost
+            self._doubt_all()
+            clock.sleep(0.05 if any(box.unsure for _, box in boxes) else 0.5)
+            return
+        if letters is not None:
+            self._sort(*letters)
+        elif not hurry:
+            for queue, box in boxes:
+                self._look(queue, box)
+
+    def _look(self, queue: str, box: Box) -> None:
+        """Ask for some of what is waited for, in case that a push got lost, and hold the inbox open."""
+        with self.changed:
+            doubtful = box.doubtful()
+        if doubtful or box.held is not None:
+            self._ask(queue, doubtful)
 
     def _close(self, queues: Sequence[str]) -> None:
         """Tell the server; only then may another thread read.
@@ -310,12 +408,12 @@ class Inbox:
         What somebody began to wait for meanwhile is asked for again, since it may have been closed with the rest.
         """
         for queue in queues:
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError, OSError):
                 self.client.run(commands.listen(queue, self.name, 0.0), patience=0.0)
         with self.changed:
             self.thread = None
         for queue in self._open():
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError, OSError):
                 self._ask(queue, self.boxes[queue].doubtful())
         self._start()
 

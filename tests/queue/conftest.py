@@ -72,6 +72,20 @@ def bench_of_each(server: Any, eventually: Callable[..., Any]) -> Iterator[Bench
 
 
 @pytest.fixture
+def bench_at(eventually: Callable[..., Any]) -> Iterator[Callable[[Any], Bench]]:
+    """Give a function that makes a bench at a server; at the end the books of its queue balance."""
+    benches: list[Bench] = []
+
+    def make(server: Any) -> Bench:
+        benches.append(Bench(server, eventually))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        assert bench.queue.count().imbalance == 0
+
+
+@pytest.fixture
 def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the inbox ask so seldom that whatever arrives has been pushed."""
     monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,12 @@ import pytest
 from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, WaitTimeout, codec, ids, inbox
 from conveyor.call import PutOptions, RunOptions
 from conveyor.outcome import encode_settled
-from conveyor.store import commands
+from conveyor.store import Client, commands
 from conveyor.tasks import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conftest import Bench
 
 SUBMIT = """
@@ -43,18 +47,29 @@ def waiting(bench: Bench) -> int:
     return sum(len(box.waiting) for box in inbox.inbox_of(bench.client).boxes.values())
 
 
-def settle_unheard(bench: Bench, job: Job[Any], value: object) -> None:
-    """End a job so that the push gets lost: the list is gone in the same moment, as if its reader had died with it."""
-    batch = bench.claim()
-    assert [one.id for one in batch.jobs] == [job.id]
-    settlement = commands.Settlement(job.id, encode_settled("done", codec.encode(value)), 60.0)
-    finish = commands.finish(job.queue_name, batch.token, [settlement])
+def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader: str = "") -> None:
+    """End jobs so that the pushes get lost: the list is gone in the same moment, with its reader's connection."""
+    batch = bench.claim(len(jobs))
+    assert [one.id for one in batch.jobs] == [job.id for job in jobs]
+    outcome = encode_settled("done", codec.encode(value))
+    settlements = [commands.Settlement(job.id, outcome, 60.0) for job in jobs]
+    finish = commands.finish(bench.queue.name, batch.token, settlements)
     raw = bench.server.raw
     raw.script_load(finish.script.text)
     with raw.pipeline(transaction=True) as both:
         both.execute_command("EVALSHA", finish.script.sha, *finish.words)
-        both.delete(f"conveyor:{{{job.queue_name}}}:inbox:{ids.producer_of(job.id)}")
+        both.delete(f"conveyor:{{{bench.queue.name}}}:inbox:{ids.producer_of(jobs[0].id)}")
+        if reader:
+            both.execute_command("CLIENT", "KILL", "ID", reader)
         assert both.execute()[1] == 1
+
+
+def reader_of(bench: Bench, name: str) -> str:
+    """Give the server's number of the connection of the client of this name that reads its inbox, while it blocks."""
+    found = [
+        one["id"] for one in bench.server.raw.client_list() if "b" in one["flags"] and one["name"] == name
+    ]
+    return found[0] if found else ""
 
 
 def test_a_result_comes_by_push_while_somebody_waits(bench: Bench, never_asking: None) -> None:
@@ -92,7 +107,7 @@ def test_ten_thousand_jobs_are_waited_for_over_one_connection(bench: Bench, neve
 def test_a_push_that_got_lost_is_found_by_asking(bench: Bench, asking_often: None) -> None:
     job = bench.queue.submit(double, 4)
     job.add_done_callback(lambda job: None)
-    settle_unheard(bench, job, 8)
+    settle_unheard(bench, [job], 8)
     assert job.result(timeout=10) == 8
 
 
@@ -101,9 +116,40 @@ def test_a_lost_push_is_found_however_many_others_are_waited_for(bench: Bench, a
     others = bench.queue.submit_many(double, [(number,) for number in range(1_200)])
     for job in [*others, lucky]:
         job.add_done_callback(lambda job: None)
-    settle_unheard(bench, lucky, 0)
+    settle_unheard(bench, [lucky], 0)
     assert lucky.result(timeout=10) == 0
     assert waiting(bench) == 1_200
+
+
+def test_results_lost_with_a_connection_are_asked_for_soon(server: Any, bench_at: Any) -> None:
+    bench: Bench = bench_at(server)
+    bench.client = Client(server.url, name="mine")
+    bench.queue = bench.make()
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(20_000)])
+    ended: list[Job[int]] = []
+    for job in jobs:
+        job.add_done_callback(ended.append)
+    for start in range(0, len(jobs), 500):
+        reader = bench.eventually(lambda: reader_of(bench, "mine")) if start + 500 == len(jobs) else ""
+        settle_unheard(bench, jobs[start : start + 500], "found", reader)
+    bench.eventually(lambda: len(ended) == len(jobs), 10.0)
+    assert {job.result(timeout=0) for job in jobs} == {"found"}
+
+
+@pytest.mark.parametrize("way", ["lapsed", "full"])
+def test_results_not_pushed_to_the_inbox_are_asked_for_soon(bench: Bench, way: str) -> None:
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(5_000)])
+    ended: list[Job[int]] = []
+    for job in jobs:
+        job.add_done_callback(ended.append)
+    for start in range(0, len(jobs), 500):
+        settle_unheard(bench, jobs[start : start + 500], "found")
+    key = f"conveyor:{{{bench.queue.name}}}:inbox"
+    if way == "lapsed":
+        bench.server.raw.delete(f"{key}es")
+    else:
+        bench.server.raw.rpush(f"{key}:{ids.producer()}", "", "more")
+    bench.eventually(lambda: len(ended) == len(jobs), 6.0)
 
 
 def test_results_of_several_queues_arrive_at_one_inbox(bench: Bench, never_asking: None) -> None:
@@ -248,7 +294,7 @@ def test_what_arrives_for_jobs_that_nobody_asks_about_takes_bounded_room_and_non
     bench.queue.submit_many(double, [(number,) for number in range(100)])
     box = inbox.inbox_of(bench.client)
     bench.claim()
-    bench.settle(100, value="x" * 9_000)
+    bench.settle(100, value="x" * 1_500)
     bench.eventually(lambda: box.opening > 1)
     bench.eventually(
         lambda: bench.server.raw.exists(f"conveyor:{{{bench.queue.name}}}:inbox:{box.name}") == 0
@@ -270,6 +316,48 @@ def test_an_outcome_that_was_dropped_is_asked_for_again(
     bench.eventually(bench.inbox_is_open)
     jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
     assert jobs[0].covered > 0  # their outcomes are pushed, so that nobody would ask
-    bench.settle(101, value="x" * 9_000)
+    bench.settle(101, value="x" * 1_500)
     bench.eventually(lambda: inbox.inbox_of(bench.client).opening > 1)
-    assert {job.result(timeout=20) for job in [*reversed(jobs), first]} == {"x" * 9_000}
+    assert {job.result(timeout=20) for job in [*reversed(jobs), first]} == {"x" * 1_500}
+
+
+STOPPED_PRODUCER = """
+import sys, threading
+from conveyor import Queue
+queue = Queue(sys.argv[2], store=sys.argv[1])
+jobs = queue.submit_many(len, [("abc",)] * int(sys.argv[3]))
+ended, all_ended = [], threading.Event()
+def release(job):
+    assert len(job.result(0)) == 500_000
+    job.settled = None  # nobody keeps the result, so that only what the inbox itself holds counts
+    ended.append(job)
+    if len(ended) == len(jobs):
+        all_ended.set()
+for job in jobs:
+    job.add_done_callback(release)
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+print(peak(), flush=True)
+sys.stdin.readline()
+all_ended.wait()
+print(peak(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_stopped_producer_costs_the_server_no_second_copy(
+    server: Any, bench_at: Any, start_python: Any
+) -> None:
+    bench: Bench = bench_at(server)
+    many, size = 200, 500_000
+    producer = start_python(STOPPED_PRODUCER, server.url, bench.queue.name, many)
+    before = int(producer.stdout.readline())
+    bench.eventually(bench.inbox_is_open)
+    os.kill(producer.pid, signal.SIGSTOP)
+    bench.settle(many, value="x" * size)
+    assert server.raw.info("memory")["used_memory"] < 1.25 * many * size
+    os.kill(producer.pid, signal.SIGCONT)
+    producer.stdin.write("go on\n")
+    producer.stdin.flush()
+    assert int(producer.stdout.readline()) - before < 40, "MB that the results made the producer take"

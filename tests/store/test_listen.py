@@ -31,8 +31,8 @@ def end(lane: Lane, *ids: str) -> None:
 
 
 def test_holding_an_inbox_open_notes_until_when_and_nothing_else(lane: Lane) -> None:
-    for _ in range(2):
-        assert listen(lane) == commands.Letters({}, 0)
+    for was_open in (False, True):
+        assert listen(lane) == commands.Letters({}, 0, was_open)
         assert lane.dump() == {"inboxes": {MINE: 1000}}
 
 
@@ -133,3 +133,44 @@ def test_a_reply_is_bounded_and_says_how_far_it_got(lane: Lane) -> None:
 def test_an_empty_push_wakes_the_reader_without_an_outcome(lane: Lane) -> None:
     lane.client.run_all(plain.nudge(lane.queue, MINE))
     assert lane.client.run(plain.await_letters([lane.queue], MINE, 0.1)) == (lane.queue, [b"", b""])
+
+
+def test_inbox_that_lapsed_was_not_open(lane: Lane) -> None:
+    listen(lane)
+    lane.raw.zadd(lane.key("inboxes"), {MINE: 1})
+    assert [listen(lane).was_open, listen(lane).was_open] == [False, True]
+
+
+def finish(lane: Lane, outcome: bytes, *ids: str) -> None:
+    token = lane.take(*ids)
+    lane.run(commands.finish, token, [Settlement(one, outcome, 600.0) for one in ids])
+
+
+def test_large_outcome_is_pushed_as_its_id_unless_first(lane: Lane) -> None:
+    listen(lane)
+    names = [f"{MINE}000{number}" for number in range(3)]
+    finish(lane, b"x" * 100_000, *names)
+    finish(lane, b"small", f"{MINE}0003")
+    first, *rest = zip(*[iter(pushed(lane))] * 2, strict=True)
+    assert first == (names[0], "x" * 100_000)
+    assert rest == [(names[1], ""), (names[2], ""), (f"{MINE}0003", "small")]
+    assert listen(lane, *names[1:]).outcomes == dict.fromkeys(names[1:], b"x" * 100_000)
+
+
+def test_stopped_reader_leaves_a_bounded_inbox(lane: Lane) -> None:
+
+    listen(lane)
+    for start in range(0, 6000, 500):
+        finish(lane, b"x" * 1500, *(f"{MINE}{number:04}" for number in range(start, start + 500)))
+    letters = lane.raw.lrange(lane.key(f"inbox:{MINE}"), 0, -1)
+    assert len(letters) == 12_000
+    assert [len(one) for one in letters[1::2]] == [1500] * 5000 + [0] * 1000
+    lane.raw.rpush(lane.key(f"inbox:{MINE}"), *["filler"] * 88_000)
+    for number in (6000, 6001):
+        finish(lane, b"small", f"{MINE}{number}")
+    assert lane.raw.llen(lane.key(f"inbox:{MINE}")) == 100_000
+    lane.raw.ltrim(lane.key(f"inbox:{MINE}"), 0, 99_995)
+    for number in (6002, 6003, 6004):
+        finish(lane, b"small", f"{MINE}{number}")
+    tail = lane.raw.lrange(lane.key(f"inbox:{MINE}"), 99_996, -1)
+    assert tail == [f"{MINE}6002".encode(), b"", f"{MINE}6003".encode(), b"", b"", b"more"]

@@ -86,6 +86,8 @@ class Letters(NamedTuple):
 
     outcomes: dict[str, bytes]
     looked: int
+    was_open: bool = False
+    """True if the inbox was open before, so that what ended meanwhile was pushed to it."""
 
 
 class State(NamedTuple):

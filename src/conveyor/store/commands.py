@@ -293,8 +293,9 @@ def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Comm
     """Hold an inbox open for `hold` seconds (0 closes it) and ask for outcomes; answers Letters."""
 
     def read(reply: Sequence[Any]) -> Letters:
-        pairs = zip(reply[0:-1:2], reply[1:-1:2], strict=True)
-        return Letters({job_id.decode(): outcome for job_id, outcome in pairs}, reply[-1])
+        *answered, looked, was_open = reply
+        pairs = zip(answered[::2], answered[1::2], strict=True)
+        return Letters({job_id.decode(): outcome for job_id, outcome in pairs}, looked, bool(was_open))
 
     return script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
 

@@ -46,7 +46,7 @@ NAMED_KEYS = (
     (
         "inbox:<producer>",
         "list",
-        "id and outcome of jobs that ended, for the producer to take; 2 minutes after the last",
+        "id and outcome, or id alone, of jobs that ended, for the producer; bounded, 2 minutes after the last",
     ),
     ("wake:<waiter>", "list", "a hint for one waiting producer or joiner; 10 seconds"),
     (

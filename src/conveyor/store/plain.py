@@ -69,10 +69,14 @@ def _await(lists: Sequence[str], seconds: float) -> Command:
 
 
 def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int = 1000) -> Command:
-    """Wait for outcomes pushed to an inbox; answers the queue and id, outcome, id, outcome, … or None."""
-    seconds = max(seconds, 0.001)
+    """Wait for outcomes pushed to an inbox; answers the queue and id, outcome, id, outcome, … or None.
+
+    An id with an empty outcome has ended and must be asked for. An empty id with an outcome means that more were not
+    pushed; with none it only wakes the reader. With 0 seconds it does not wait. An answer is lost with its connection.
+    """
     queue_of = {keys.key(queue, f"inbox:{inbox}"): queue for queue in queues}
-    words = ("BLMPOP", f"{seconds:.3f}", len(queue_of), *queue_of, "LEFT", "COUNT", 2 * most)
+    verb = ("BLMPOP", f"{seconds:.3f}") if seconds > 0 else ("LMPOP",)
+    words = (*verb, len(queue_of), *queue_of, "LEFT", "COUNT", 2 * most)
 
     def read(reply: Sequence[Any] | None) -> tuple[str, list[bytes]] | None:
         return None if reply is None else (queue_of[reply[0].decode()], reply[1])

@@ -2,7 +2,7 @@
 -- listen: hold an inbox open, and ask for outcomes that may have come before it was.
 -- ARGV  1 inbox; 2 for how long, ms (0: close it); 3 bytes that the reply may have; 4.. ids asked for
 -- gives id, outcome (empty: no such job and nothing kept) of each that is over; ids left out have not ended, and their
---       outcome will be pushed; the last element is the number of ids looked at
+--       outcome will be pushed; then the number of ids looked at, and 1 if the inbox was open already
 local inbox, hold, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST = 4
 local now = server_time()
@@ -10,9 +10,9 @@ redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)
 if hold == 0 then
   redis.call('ZREM', INBOXES, inbox)
   redis.call('DEL', BASE .. 'inbox:' .. inbox)
-  return {0}
+  return {0, 0}
 end
-redis.call('ZADD', INBOXES, now + hold, inbox)
+local was_closed = redis.call('ZADD', INBOXES, now + hold, inbox) -- else pushes may have been missed
 local reply, size, looked = {}, 0, 0
 for place = FIRST, #ARGV do
   local id = ARGV[place]
@@ -32,4 +32,5 @@ for place = FIRST, #ARGV do
   if size > most_bytes then break end
 end
 reply[#reply + 1] = looked
+reply[#reply + 1] = 1 - was_closed
 return reply

@@ -1,6 +1,9 @@
--- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox.
+-- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox, or its id alone.
 local LEAST_KEEP = 20000 -- ms; longer than any client sends a command again for, so that its answer stays the same
 local MOST_ENDS = 5000 -- entries of the history
+-- An inbox is bounded, for its producer may be stopped: past MOST_FULL entries of its list, and if an outcome has more
+-- than LETTER_BYTES and does not come first, only the id is pushed. Past MOST_ENTRIES nothing is but one "more".
+local MOST_FULL, MOST_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
 local open_inboxes = {}
 
 local function remember(what, text) -- in the history; `what` is end or discarded
@@ -33,11 +36,23 @@ local function deliver(letters, id, outcome, keep_ms, now)
   if is_open(inbox, now) then push(letters, inbox, id, outcome) end
 end
 
+-- Pushes id, outcome, … to each inbox; an empty outcome means: ask for it. It is kept under its id in any case.
 local function send_letters(letters)
   for inbox, letter in pairs(letters) do
     local list = BASE .. 'inbox:' .. inbox
-    each_part('RPUSH', list, letter)
-    redis.call('PEXPIRE', list, 120000)
+    local length = redis.call('LLEN', list)
+    if length < MOST_ENTRIES then
+      for place = 2, #letter, 2 do
+        local entries = length + place
+        if entries > MOST_FULL or #letter[place] > LETTER_BYTES and entries > 2 then letter[place] = '' end
+      end
+      if length + #letter >= MOST_ENTRIES then
+        letter[#letter + 1] = ''
+        letter[#letter + 1] = 'more'
+      end
+      each_part('RPUSH', list, letter)
+      redis.call('PEXPIRE', list, 120000)
+    end
   end
 end
 
