@@ -225,7 +225,7 @@ def one_server(servers: Servers) -> Iterator[Server]:
 
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}
 _NAMED_KEYS = {name.partition(":")[0]: kind for name, kind, _ in keys.NAMED_KEYS}
-_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+)\}:(\w+)(:.+)?")
+_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+|\*)\}:(\w+)(:.+)?")
 _ELSEWHERE = {
     "consumers": "zset",
     "queues": "set",

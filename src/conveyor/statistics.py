@@ -194,6 +194,21 @@ def sum_figures(figures: Iterable[Figures]) -> Figures:
     )
 
 
+def subtract_figures(whole: Figures, part: Figures) -> Figures:
+    """Return what is left of figures without a part of them; never less than nothing."""
+    counts: dict[str, Any] = {
+        name: max(0, getattr(whole, name) - getattr(part, name)) for name in ("started", *LETTERS)
+    }
+    return Figures(
+        runs=_subtracted(whole.runs, part.runs), waits=_subtracted(whole.waits, part.waits), **counts
+    )
+
+
+def _subtracted(whole: Histogram, part: Histogram) -> Histogram:
+    counts = tuple(max(0, one - other) for one, other in zip(whole.counts, part.counts, strict=True))
+    return Histogram(counts, max(0.0, whole.seconds - part.seconds), whole.longest)
+
+
 def bucket(tier: str, at: float) -> int:
     """Give the number of the minute, hour or day (`tier`) in which a time lies, seconds since 1970."""
     return int(at // TIERS[tier])

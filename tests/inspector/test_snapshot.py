@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor import Queue
+from conveyor.dashboard.pulse import pulse_of
 from conveyor.inspector import snapshot as snapshots
-from conveyor.inspector.busiest import FEW, MANY, NOBODY, Busiest, busiest_of
+from conveyor.inspector.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
 from conveyor.inspector.snapshot import NOTHING, Sample, Snapshot
 from conveyor.store.answers import Count
 
@@ -55,9 +56,14 @@ def test_many_queues_are_asked_in_turn_since_when_their_heads_wait(server: Any) 
     assert 0 <= seen.at - seen.oldest < 60
 
 
+def chosen(live: dict[str, float], before: Busiest, work: float = 0.0) -> Busiest:
+    """Choose among queues by their jobs at hand, or, with `work` for all, by those that they run."""
+    return busiest_of({name: Load(work and one, one) for name, one in live.items()}, before)
+
+
 @given(LIVE)
 def test_at_first_the_busiest_are_those_with_most_jobs(live: dict[str, float]) -> None:
-    few, many = busiest_of(live, NOBODY)
+    few, many = chosen(live, NOBODY)
     assert few == sorted(sorted(live, key=lambda name: (-live[name], name))[:FEW])
     assert len(many) == min(MANY, len(live))
 
@@ -66,9 +72,9 @@ def test_at_first_the_busiest_are_those_with_most_jobs(live: dict[str, float]) -
 def test_who_stays_among_the_busiest_is_not_far_behind_any_that_is_not(
     one: dict[str, float], other: dict[str, float]
 ) -> None:
-    before = busiest_of(one, NOBODY)
-    found = busiest_of(other, before)
-    assert found == busiest_of(other, found), "as long as nothing changes, nobody else is chosen"
+    before = chosen(one, NOBODY)
+    found = chosen(other, before)
+    assert found == chosen(other, found), "as long as nothing changes, nobody else is chosen"
     assert len(found.few) == min(FEW, len(other))
     for name in found.few:
         for outside in set(other) - set(found.few):
@@ -77,12 +83,12 @@ def test_who_stays_among_the_busiest_is_not_far_behind_any_that_is_not(
 
 def test_queues_that_are_about_as_busy_do_not_take_turns() -> None:
     live = dict.fromkeys("abcdefgh", 20.0)
-    found = busiest_of(live, NOBODY)
+    found = chosen(live, NOBODY)
     assert found.few == [*"abcdef"]
     for name in "ghabgh":
-        assert busiest_of({**live, name: 30.0}, found) == found
-    assert busiest_of({**live, "h": 46.0, "b": 19.0}, found).few == [*"acdefh"]
-    assert busiest_of({**live, "c": 0.0}, found).few == [*"abdefg"]
+        assert chosen({**live, name: 30.0}, found) == found
+    assert chosen({**live, "h": 46.0, "b": 19.0}, found).few == [*"acdefh"]
+    assert chosen({**live, "c": 0.0}, found).few == [*"abdefg"]
 
 
 def test_a_queue_that_is_only_between_two_jobs_is_not_idle() -> None:
@@ -96,3 +102,19 @@ def test_a_queue_that_is_only_between_two_jobs_is_not_idle() -> None:
     for at in (108.0, 115.0):
         second = snapshots.snapshot_of(Sample(at, [*names], between, [], [], []), second)
     assert second.busiest.few == [*"abdefg"]
+
+
+def test_queue_that_works_is_busier_than_any_backlog() -> None:
+    counts = {f"q{number:03}": NO_COUNT._replace(ready=10_000, accepted=10_000) for number in range(299)}
+    counts["works"] = NO_COUNT._replace(leased=40, accepted=40)
+    counts["ends"] = NO_COUNT._replace(accepted=9)
+    seen = NOTHING
+    for at in (100.0, 101.0):
+        ended = counts | {"ends": NO_COUNT._replace(accepted=9 + int(at), finished=9 + int(at))}
+        seen = snapshots.snapshot_of(Sample(at, [*counts], ended, [], [], []), seen)
+    assert {"works", "ends"} <= set(seen.busiest.few)
+    assert next(iter(pulse_of(seen, 1.0).queues)) in seen.busiest.few
+    assert "works" in seen.only(lambda _: True).busiest.few
+    more = counts | {f"w{number}": NO_COUNT._replace(leased=41, accepted=41) for number in range(3)}
+    seen = snapshots.snapshot_of(Sample(102.0, [*more], more, [], [], []), seen)
+    assert {"works", "w0", "w1", "w2"} <= set(seen.busiest.few), "those without work make room"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import statistics
-from conveyor.store import commands, scripts
+from conveyor.store import commands, keys, scripts
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -167,3 +167,27 @@ def test_the_script_and_python_agree_on_the_tiers() -> None:
 def test_the_number_is_remembered_for_an_hour(lane: Lane) -> None:
     tally(lane, ("cut", "s=1"), owner="cid")
     assert 3500 < lane.raw.ttl(lane.key("tally:cid")) <= 3600
+
+
+def test_tally_of_all_queues_counts_once_and_notes_no_gauges(lane: Lane) -> None:
+    owner = f"{lane.queue}/1"
+
+    def total() -> dict[str, str]:
+        found = lane.client.run(commands.series(keys.ALL_QUEUES, "totals", 0, 0))
+        return found[0].fields if found else {}
+
+    before = statistics.read_figures(total().get("*", "")).succeeded
+    first, second = (
+        commands.tally(keys.ALL_QUEUES, owner, number, 5.0, [("*", f"b={number} s={number}")])
+        for number in (2, 3)
+    )
+    for one in (first, first, second, first, second):
+        assert lane.client.run(one) == "OK"
+    assert set(total()) == {"*"}
+    assert statistics.read_figures(total()["*"]).succeeded == before + 5
+    base = keys.key(keys.ALL_QUEUES, "")
+    hashes = list(lane.raw.scan_iter(match=base.replace("*", "[*]") + "minute:*"))
+    assert hashes
+    for key in hashes:
+        assert set(lane.raw.hgetall(key)) == {b"*"}
+        assert 0 < lane.raw.ttl(key) <= 172800

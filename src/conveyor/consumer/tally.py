@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock, ids
 from conveyor.statistics import BOUNDS, LETTERS, OTHER, write_figures
-from conveyor.store import commands
+from conveyor.store import commands, keys
 
 if TYPE_CHECKING:
     from conveyor.store.commands import Command
@@ -36,7 +36,7 @@ _NAMES = (
 
 
 class Tally:
-    """Counts runs by queue and task. Not for several threads at once.
+    """Counts runs by queue and task, and of all queues together. Not for several threads at once.
 
     What was told stays here until `confirm`; until then it is told again, under the same number, which the server
     counts once. A process that is killed loses what it has not told: at most the last second.
@@ -86,12 +86,25 @@ class Tally:
                 self._number += 1
                 some = every[first : first + MOST_AT_ONCE]
                 self._told[commands.tally(queue, self.owner, self._number, None, some)] = None
+        if self._counts:
+            self._number += 1
+            of_all = [("*", self._everything())]
+            self._told[commands.tally(keys.ALL_QUEUES, self.owner, self._number, None, of_all)] = None
         self._counts = {}
         return list(self._told)
 
     def confirm(self, command: Command) -> None:
         """Forget what the server has answered."""
         self._told.pop(command, None)
+
+    def _everything(self) -> str:
+        """Return the figures of all queues together: a surface reads them at once, however many queues there are."""
+        every = [counts for tasks in self._counts.values() for counts in tasks.values()]
+        columns = list(zip(*every, strict=True))
+        sums = [sum(column) for column in columns]
+        for place in (_LONGEST_RUN, _LONGEST_WAIT):
+            sums[place] = max(columns[place])
+        return _text(sums)
 
     def _counts_of(self, queue: str, task: str) -> list[int]:
         tasks = self._counts.setdefault(queue, {})

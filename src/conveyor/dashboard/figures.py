@@ -32,7 +32,8 @@ SPANS = (
     Span("month", "day", 30, "in the last 30 days"),
 )
 
-#: Queues whose histories are added up; asking for more would take the server too long.
+#: Queues whose histories are added up; asking for more would take the server too long. What all queues did together is
+#: kept besides, so that only their gauges are cut, and the figures of those who may not see all queues.
 MOST_SUMMED = 40
 #: Seconds within which consumers have noted that a job waits; they do so every ten.
 NOTED_WITHIN = 15.0
@@ -46,7 +47,9 @@ class Figures(NamedTuple):
     points: Sequence[Point] = ()
     span: Span = SPANS[0]
     queues: int = 1
-    """How many queues were added up."""
+    """How many queues these are."""
+    of: int = 1
+    """How many there are; more where some are left out."""
 
     @property
     def done(self) -> int:
@@ -76,7 +79,12 @@ class Figures(NamedTuple):
         again = sum(point.retried for point in self.points)
         bad += f", {number(again)} runs are tried again" if again else ""
         jobs = "job" if self.done == 1 else "jobs"
-        return f"{number(self.done)} {jobs} succeeded {self.span.words}{bad}"
+        return f"{number(self.done)} {jobs} succeeded {self.span.words}{bad}{self.cut}"
+
+    @property
+    def cut(self) -> str:
+        """How many queues are left out, in words; empty if none are."""
+        return f" (of the {self.queues} busiest of {number(self.of)} queues)" if self.of > self.queues else ""
 
     @property
     def latency(self) -> str:
@@ -98,6 +106,22 @@ def span_named(name: str) -> Span:
     return next((span for span in SPANS if span.name == name), SPANS[0])
 
 
+def figures_of_all(
+    queues: Sequence[str], now: float, span: Span = SPANS[0], heads: Mapping[str, Head] = NO_HEADS
+) -> Query[Figures]:
+    """Ask for the history of all queues together, the busiest first; their gauges are those of the first 40."""
+    last = bucket(span.tier, now)
+    some = figures(queues, now, span, heads)
+    asked = together([some, statistics.series_of_all(span.tier, last - span.steps + 1, last)])
+
+    def read(answers: Sequence[Any]) -> Figures:
+        summed, of_all = asked.read(answers)
+        points = statistics.with_all(summed.points, of_all)
+        return Figures(points, span, len(queues), len(queues))
+
+    return Query(asked.commands, read)
+
+
 def figures(
     queues: Sequence[str], now: float, span: Span = SPANS[0], heads: Mapping[str, Head] = NO_HEADS
 ) -> Query[Figures]:
@@ -116,6 +140,6 @@ def figures(
     def read(answers: Sequence[Any]) -> Figures:
         histories: list[list[Point]] = asked.read(answers)
         points = statistics.sum_of(histories, [since.get(name) for name in chosen], others)
-        return Figures(points, span, len(chosen))
+        return Figures(points, span, len(chosen), len(queues))
 
     return Query(asked.commands, read)

@@ -22,12 +22,13 @@ from conveyor.dashboard.timings import Timing
 from conveyor.errors import StoreError, StoreRefused
 from conveyor.inspector import audit, queues, server, statistics
 from conveyor.inspector.snapshot import NOTHING
-from conveyor.statistics import OTHER
+from conveyor.inspector.statistics import Totals
+from conveyor.statistics import OTHER, Figures, subtract_figures, sum_figures
 from conveyor.store.heads import oldest
 from conveyor.store.query import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from conveyor.dashboard.exposed import Groups
     from conveyor.dashboard.sampler import Sampler
     from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.commands import Count
     from conveyor.store.query import Query
 
 #: Queues that are told of one by one: those that took the most jobs in all time, so that the same ones stay.
 MOST_LABELLED = 100
-#: Queues whose numbers are asked for; all but the first are told of as one: `_other`.
+#: Queues whose totals are asked for; all but the first are told of as one, `_other`. What still more queues did is
+#: what all did together without these.
 MOST_ASKED = 1000
 #: Queues whose memory is measured.
 MOST_MEASURED = 20
@@ -68,14 +71,18 @@ class Gatherer:
         """Ask for all of it, as far as somebody may look; raises StoreError."""
         snapshot = _seen(self.sampler.fresh(), access)
         taken = {name: (-count.accepted, name) for name, count in snapshot.queues.items()}
-        names = sorted(snapshot.queues, key=taken.__getitem__)[:MOST_ASKED]
+        every = sorted(snapshot.queues, key=taken.__getitem__)
+        names, rest = every[:MOST_ASKED], every[MOST_ASKED:]
         told = sorted(names[:MOST_LABELLED])
-        totals, heads = self.sampler.ask(together([statistics.totals(names), oldest(told)]))
+        asked = together([statistics.totals(names), statistics.totals_of_all(), oldest(told)])
+        totals, of_all, heads = self.sampler.ask(asked)
         more = self._more(told[:MOST_MEASURED], whole=not access.is_limited)
         self.backend = more.get("backend", self.backend)
         groups = {name: {name: totals[name]} for name in told}
         if names[MOST_LABELLED:]:
             groups[OTHER] = groups.get(OTHER, {}) | {name: totals[name] for name in names[MOST_LABELLED:]}
+        if rest and not access.is_limited:
+            groups[OTHER] |= _beyond(of_all, totals.values(), {name: snapshot.queues[name] for name in rest})
         return Gathered(snapshot, groups, heads, more)
 
     def _more(self, names: Sequence[str], *, whole: bool) -> dict[str, Any]:
@@ -108,6 +115,16 @@ def route(sampler: Sampler) -> Route:
         return Response(exposition(list(_every(gatherer, access))), media_type=MEDIA_TYPE)
 
     return Route("/metrics", metrics)
+
+
+def _beyond(of_all: Figures, known: Iterable[Totals], counts: Mapping[str, Count]) -> dict[str, Totals]:
+    """Return what further queues did, together under the first one's name, and how many jobs are in each."""
+    rest = subtract_figures(of_all, sum_figures(one.queue for one in known))
+    figures = [rest, *[Figures()] * (len(counts) - 1)]
+    return {
+        name: Totals(one, {OTHER: one}, count)
+        for one, (name, count) in zip(figures, counts.items(), strict=True)
+    }
 
 
 def _seen(snapshot: Snapshot, access: Access) -> Snapshot:

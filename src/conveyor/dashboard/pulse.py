@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor.dashboard.belt import Belt, belt_of, taken
-from conveyor.inspector.snapshot import Rate, ended
+from conveyor.inspector.busiest import by_rank
+from conveyor.inspector.snapshot import Rate, ended, load_of
 
 if TYPE_CHECKING:
     from conveyor.inspector.snapshot import Snapshot
@@ -104,8 +105,11 @@ class Trouble(msgspec.Struct, frozen=True):
 
 def pulse_of(snapshot: Snapshot, interval: float) -> Pulse:
     """Give the numbers of a snapshot."""
-    by_rank = sorted(snapshot.queues, key=lambda name: (-snapshot.queues[name].live, name))
-    order = list(dict.fromkeys((*snapshot.busiest.few, *snapshot.busiest.many, *by_rank)))[:MOST_PULSED]
+    loads = {
+        name: load_of(count, snapshot.rates.get(name, Rate())) for name, count in snapshot.queues.items()
+    }
+    busiest = snapshot.busiest
+    order = list(dict.fromkeys((*busiest.few, *busiest.many, *by_rank(loads))))[:MOST_PULSED]
     crew = snapshot.worker_counts
     rates = list(snapshot.rates.values())
     counts = list(snapshot.queues.values())

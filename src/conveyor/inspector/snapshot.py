@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor.inspector import operations, queues, silence, workers
-from conveyor.inspector.busiest import NOBODY, Busiest, busiest_of
+from conveyor.inspector.busiest import NOBODY, Busiest, Load, busiest_of
 from conveyor.inspector.lately import UNSEEN, Lately
 from conveyor.store import heads, plain
 from conveyor.store.commands import Count
@@ -92,7 +92,7 @@ class Snapshot:
         """
         counts = {name: count for name, count in self.queues.items() if shows(name)}
         rates = {name: rate for name, rate in self.rates.items() if name in counts}
-        at_hand = {name: _at_hand(count, rates.get(name, Rate())) for name, count in counts.items()}
+        loads = {name: load_of(count, rates.get(name, Rate())) for name, count in counts.items()}
         return replace(
             self,
             queues=counts,
@@ -102,7 +102,7 @@ class Snapshot:
             rates=rates,
             names=[name for name in self.names if shows(name)],
             heads={name: head for name, head in self.heads.items() if name in counts},
-            busiest=busiest_of(at_hand, before),
+            busiest=busiest_of(loads, before),
             past=(),
             lately=UNSEEN,
         )
@@ -211,7 +211,7 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         sample.consumers,
         sample.operations,
         waiting,
-        busiest_of({name: _at_hand(count, rates[name]) for name, count in counts.items()}, before.busiest),
+        busiest_of({name: load_of(count, rates[name]) for name, count in counts.items()}, before.busiest),
         past,
         before.lately.later(sample.at, _ended_since(before.queues, counts)),
         sample.heard,
@@ -223,9 +223,9 @@ def _ended_since(before: Mapping[str, Count], now: Mapping[str, Count]) -> int:
     return sum(max(0, ended(now[name]) - ended(before[name])) for name in now.keys() & before.keys())
 
 
-def _at_hand(count: Count, rate: Rate) -> float:
-    """Give how many jobs a queue has at hand; a part of one where it is only between two jobs."""
-    return count.live or 0.5 * (rate.accepted > 0 or rate.ended > 0)
+def load_of(count: Count, rate: Rate) -> Load:
+    """Return what a queue has to do."""
+    return Load(count.leased + rate.ended, count.live or 0.5 * (rate.accepted > 0 or rate.ended > 0))
 
 
 def _heads_due(before: Snapshot) -> list[str]:

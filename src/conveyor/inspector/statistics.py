@@ -25,7 +25,7 @@ from conveyor.statistics import (
     read_figures,
     sum_histograms,
 )
-from conveyor.store import commands
+from conveyor.store import commands, keys
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -110,6 +110,32 @@ def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
         (commands.series(queue, tier, first, last, _FIELDS),),
         lambda answers: _points(tier, first, last, answers[0]),
     )
+
+
+def series_of_all(tier: str, first: int, last: int) -> Query[list[Point]]:
+    """What all queues together did, as `series`; without gauges, which are of one queue each."""
+    return series(keys.ALL_QUEUES, tier, first, last)
+
+
+def totals_of_all() -> Query[Figures]:
+    """What all queues together have done in all time."""
+    return Query(
+        (commands.series(keys.ALL_QUEUES, "totals", 0, 0, (ALL,)),),
+        lambda answers: read_figures(answers[0][0].fields.get(ALL, "")) if answers[0] else Figures(),
+    )
+
+
+def with_all(summed: Sequence[Point], of_all: Sequence[Point]) -> list[Point]:
+    """Return the points of all queues with the gauges of those that were summed.
+
+    The sum of some counts where it is the greater one: workers of an older version tell nothing of all queues.
+    """
+    return [
+        one._replace(depth=some.depth, oldest=some.oldest, running=some.running)
+        if one.started >= some.started
+        else some
+        for some, one in zip_longest(summed, of_all, fillvalue=Point(0.0))
+    ]
 
 
 def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dict[str, list[int]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import DuplicateJob, ShutDown
-from conveyor.store import scripts
+from conveyor.store import keys, scripts
 from conveyor.store.answers import (
     Batch,
     Bucket,
@@ -224,7 +224,9 @@ def tally(
     A number that is not greater than the last of this owner adds nothing. `oldest` is the put_at of the job at the
     head, None where it is not known.
     """
-    head = "" if oldest is None else milliseconds(oldest)
+    head: int | str = "" if oldest is None else milliseconds(oldest)
+    if queue == keys.ALL_QUEUES:  # gauges are of one queue each
+        head = "-"
     return script("tally", queue, owner, number, head, *(word for one in figures for word in one))
 
 

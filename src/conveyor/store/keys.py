@@ -66,6 +66,10 @@ NAMED_KEYS = (
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
 )
 
+#: Stands for a queue's name, and is none, in the keys of what all queues did together: `totals`, `minute:<n>`,
+#: `hour:<n>`, `day:<n>` and `tally:<owner>`.
+ALL_QUEUES = "*"
+
 #: Outside any queue.
 CONSUMERS = "conveyor:consumers"
 """zset: consumer -> last report, seconds since 1970 by its own clock; an hour of silence, then taken off"""

@@ -86,9 +86,10 @@ class ScalingQuery(Query, frozen=True):
 
 
 class SeriesQuery(Query, frozen=True, kw_only=True):
-    """The last `count` minutes, hours or days of a queue, the one that goes on included."""
+    """The last `count` minutes, hours or days of a queue or of all, the one that goes on included."""
 
-    queue: Queue
+    queue: MaybeQueue = ""
+    """Empty: all queues together, without gauges; for those who may look at all."""
     tier: Literal["minute", "hour", "day"] = "minute"
     count: Annotated[int, Meta(ge=1, le=180)] = 60
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import conveyor
+from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import audit, statistics
 from conveyor.statistics import bucket
-from conveyor.store import plain, records
+from conveyor.store import keys, plain, records
 from conveyor.store.address import shown
 from conveyor.store.query import Query, together
 
@@ -60,9 +61,17 @@ def _system(asked: Asked) -> answers.System:
 
 def _series(asked: Asked) -> answers.Series:
     query = asked.query
-    snapshot = asked.desk.snapshot_with(query.queue)
+    if query.queue:
+        snapshot = asked.desk.snapshot_with(query.queue)
+    else:
+        snapshot = asked.desk.snapshot()
+        if asked.allowed("look").is_limited:
+            raise refused(403, "forbidden", "You may not look at all queues.", "Name one of yours.")
     last = bucket(query.tier, snapshot.at)
-    points = asked.desk.ask(statistics.series(query.queue, query.tier, max(0, last - query.count + 1), last))
+    series = statistics.series(
+        query.queue or keys.ALL_QUEUES, query.tier, max(0, last - query.count + 1), last
+    )
+    points = asked.desk.ask(series)
     return answers.Series(query.queue, query.tier, [answers.made(answers.Point, one) for one in points])
 
 

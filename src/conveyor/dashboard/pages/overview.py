@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.attention import Concern, Told, concerns
-from conveyor.dashboard.figures import SPANS, Figures, figures, span_named
+from conveyor.dashboard.figures import SPANS, Figures, figures_of_all, span_named
+from conveyor.dashboard.figures import figures as figures_of_some
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.queues import row_of
 from conveyor.dashboard.pulse import Pulse, pulse_of
@@ -51,8 +52,9 @@ def _question(_: Wanted, __: Snapshot) -> Query[Any]:
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
-    busiest = list(pulse_of(snapshot, 1.0).queues)
+    busiest = list(dict.fromkeys((*pulse_of(snapshot, 1.0).queues, *snapshot.queues)))
     span = span_named(wanted.filters.get("span", ""))
+    figures = figures_of_all if wanted.limits is None else figures_of_some
     asked: list[Query[Any]] = [
         figures(busiest, snapshot.at, span, snapshot.heads),
         statistics.sparkline(snapshot.busiest.many, snapshot.at),

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- tally: what a worker has counted is added to this minute, hour and day and to the totals; the gauges are noted.
 -- ARGV  1 owner; 2 number: adds nothing unless greater than the last of this owner, 0 if there is nothing to add
---       3 put_at of the job at the head, ms, empty if not known; 4.. task, its figures
+--       3 put_at of the job at the head, ms, empty if not known, `-` for no gauges; 4.. task, its figures; the task `*`
+--       is counted for the queue alone
 -- gives OK | VERSION
 -- The figures are those of conveyor/statistics.py: name=count, separated by spaces, which add up, M and X to
 -- the greatest. They are kept by field: `*` for the queue, `:task` for the first 200 tasks, `:_other` for the rest; of
@@ -52,13 +53,15 @@ local function by_field() -- the names of the fields, and what is to be added to
   if redis.call('HEXISTS', TOTALS, '*') == 0 then spare = spare - 1 end
   if redis.call('HEXISTS', TOTALS, ':_other') == 0 then spare = spare - 1 end
   for place = 4, #ARGV, 2 do
-    local field = ':' .. ARGV[place]
-    if not deltas[field] and redis.call('HEXISTS', TOTALS, field) == 0 then
-      if spare > 0 then spare = spare - 1 else field = ':_other' end
-    end
-    if not deltas[field] then fields[#fields + 1] = field end
-    deltas[field] = (deltas[field] or '') .. ' ' .. ARGV[place + 1]
     all[#all + 1] = ARGV[place + 1]
+    if ARGV[place] ~= '*' then
+      local field = ':' .. ARGV[place]
+      if not deltas[field] and redis.call('HEXISTS', TOTALS, field) == 0 then
+        if spare > 0 then spare = spare - 1 else field = ':_other' end
+      end
+      if not deltas[field] then fields[#fields + 1] = field end
+      deltas[field] = (deltas[field] or '') .. ' ' .. ARGV[place + 1]
+    end
   end
   deltas['*'] = merged(nil, table.concat(all, ' '))
   return fields, deltas
@@ -101,7 +104,9 @@ end
 local waiting = redis.call('ZCARD', READY)
 local gauges = {'depth', waiting + redis.call('ZCARD', DELAYED), 'running', redis.call('ZCARD', LEASED)}
 if waiting == 0 then head = now end
-if head then
+if ARGV[3] == '-' then
+  gauges = {}
+elseif head then
   gauges[5] = 'oldest'
   gauges[6] = exact(math.max(0, now - head)) -- ms
 end
