@@ -82,7 +82,7 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "/system", "Tell about the server", "look", _system, answers.System),
     Endpoint(
-        *("GET", "/statistics", "Show what a queue, or all together, did over time", "look", _series, answers.Series),
+        *("GET", "/statistics", "Show what queues did over time", "look", _series, answers.Series),
         inputs.SeriesQuery,
     ),
 )
