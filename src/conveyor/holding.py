@@ -103,7 +103,8 @@ class Holder:
     def _renew_queue(self, queue: str, held: list[Held]) -> None:
         try:
             renewal = self.client.run(
-                commands.renew(queue, [(one.id, one.token, True) for one in held], LEASE), patience=HEARTBEAT
+                commands.renew(queue, [(one.id, one.token, commands.STARTED) for one in held], LEASE),
+                patience=HEARTBEAT,
             )
         except StoreError:
             return  # the next beat tries again; a lease outlasts two that fail

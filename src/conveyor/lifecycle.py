@@ -10,8 +10,9 @@
           promote               ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
 
 A job's place is the index it is a member of; nothing else says so, and nothing can contradict it. `claim` and `renew`
-do a slice of `promote` and of `reap` on their way. Of more than 10,000 dead letters the oldest goes, and is counted, as
-are those that somebody discards.
+do a slice of `promote` and of `reap` on their way. `lost` counts a crash, `reap` an expired lease: three of the one or
+ten of the other make a job dead, but not those of jobs that had not started, or whose consumer was leaving. Of more
+than 10,000 dead letters the oldest goes, and is counted, as are those that somebody discards.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 MAXSIZE = 6
-CRASH_BUDGET = 3
+CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
 
 @dataclass
@@ -24,11 +24,12 @@ class Modelled:
     retries: int = 0
     crashes: int = 0
     recoveries: int = 0
+    lapses: int = 0
 
     @property
     def tries(self) -> str:
         """Give what is kept of its attempts; nothing of one that has none."""
-        counts = (self.retries, self.crashes, self.recoveries)
+        counts = (self.retries, self.crashes, self.recoveries, *([self.lapses] if self.lapses else []))
         return " ".join(map(str, counts)) if any(counts) else ""
 
     def is_held_by(self, token: str) -> bool:
@@ -75,7 +76,7 @@ class Model:
         taken: list[str] = []
         for one in self.waiting()[:want]:
             job = self.jobs[one]
-            alone = job.recoveries > 0 or job.crashes > 0
+            alone = job.recoveries > 0 or job.crashes > 0 or job.lapses > 0
             if taken and alone:
                 break
             job.state, job.how, job.token = "leased", "H" if taken else "S", token
@@ -89,7 +90,7 @@ class Model:
         job.state = state
         job.lay_down()
         if state != "dead":
-            job.retries = job.crashes = job.recoveries = 0
+            job.retries = job.crashes = job.recoveries = job.lapses = 0
         if counter:
             self.books[counter] += 1
 
@@ -104,13 +105,14 @@ class Model:
             self.stand(job)
         return "OK"
 
-    def take_back(self, job: Modelled, *, blamed: bool) -> str:
-        """Say what becomes of a job whose worker died."""
+    def take_back(self, job: Modelled, *, crashed: bool) -> str:
+        """Say what becomes of a job whose worker crashed, or was not heard of until its lease ended."""
         if job.how == "C":
             self.end(job, "over", "cancelled")
             return "cancelled"
-        job.crashes += blamed
-        if job.crashes >= CRASH_BUDGET:
+        job.crashes += crashed
+        job.lapses += not crashed and job.how == "S"
+        if job.crashes >= CRASH_BUDGET or job.lapses >= LAPSE_BUDGET:
             self.end(job, "dead")
             return "dead"
         job.state = "ready"
@@ -150,6 +152,6 @@ class Model:
         """Bring a dead job back, as if it had never been tried."""
         if job is None or job.state != "dead":
             return 0
-        job.retries = job.crashes = job.recoveries = 0
+        job.retries = job.crashes = job.recoveries = job.lapses = 0
         self.stand(job)
         return 1

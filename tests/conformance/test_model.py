@@ -94,7 +94,7 @@ class Machine(RuleBasedStateMachine):
             assert (claimed.data, claimed.retries, claimed.crashes) == (
                 job.id.encode(),
                 job.retries,
-                job.crashes,
+                job.crashes + job.lapses,
             )
         if batch.jobs:
             self.last_batch = nonce, batch
@@ -150,18 +150,18 @@ class Machine(RuleBasedStateMachine):
         job = self.one(data, "leased")
         token, holds = self.token(data, job)
         answer = self.run("lost", token, self.outcome(job), b"cancelled")
-        assert answer == (self.model.take_back(job, blamed=True) if holds else "STALE")
+        assert answer == (self.model.take_back(job, crashed=True) if holds else "STALE")
 
     @precondition(lambda self: self.model.jobs)
-    @rule(data=st.data(), started=st.booleans())
-    def renew(self, data: st.DataObject, *, started: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from("SHL"))
+    def renew(self, data: st.DataObject, how: str) -> None:
         job = self.one(data, "leased")
         token, holds = self.token(data, job)
-        renewal = self.run("renew", [(job.id, token, started)], LEASE)
+        renewal = self.run("renew", [(job.id, token, how)], LEASE)
         assert renewal.lost == ([] if holds else [0])
         assert renewal.cancelled == ([0] if holds and job.how == "C" else [])
         if holds and job.how != "C":
-            job.how = "S" if started else "H"
+            job.how = how
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
@@ -194,7 +194,7 @@ class Machine(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(self.model.of("leased")))
         self.raw.zadd(keys.key(self.queue, "leased"), {job.id: PAST})
         assert self.run("reap") == 1
-        self.model.take_back(job, blamed=job.how == "S")
+        self.model.take_back(job, crashed=False)
 
     @precondition(lambda self: self.last)
     @rule()

@@ -14,8 +14,9 @@ import psutil
 import pytest
 from consumer_kit import go, lines, runs
 
-from conveyor import Consumer, JobFailed
+from conveyor import BadCall, Consumer, JobFailed
 from conveyor.inspector import Inspector
+from conveyor.store import commands, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,3 +209,72 @@ def test_many_leave_in_the_middle_of_work_and_nothing_is_lost_or_blamed(
         assert {job.result(20) for job in handles} == {1}
     except JobFailed as error:
         pytest.fail(str(error))
+
+
+def test_roll_outs_never_blame_a_long_job(
+    one_server: Any, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    """Each ends as platforms end it: SIGTERM, some grace, and SIGKILL for all that is left."""
+    job = queue.submit(jobs.hold, str(path), "it")
+    for number in range(1, 5):
+        running = consume()
+        eventually(lambda number=number: len(lines(path)) == number)
+        running.signal()
+        eventually(lambda: b" L " in one_server.raw.hget(keys.key(queue.name, "leases"), job.id))
+        running.kill()
+        one_server.raw.zadd(keys.key(queue.name, "leased"), {job.id: 1})  # as after 15 seconds
+    queue.client.run(commands.reap(queue.name))
+    one = Inspector(queue.client).job(job.id, queue.name)
+    assert one
+    assert (one.state, one.crashes) == ("waiting", 0)
+    consume()
+    go(path)
+    assert job.result(10) == "it"
+
+
+def test_worker_killed_while_leaving_is_no_crash(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume()
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    running.workers()[0].kill()
+    eventually(running.has_left)
+    one = Inspector(queue.client).job(job.id, queue.name)
+    assert one
+    assert (one.state, one.crashes) == ("waiting", 0)
+
+
+def test_running_job_goes_back_after_the_grace(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(leave_grace=0.3)
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(running.has_left, 5.0)
+    assert (running.status, len(lines(path))) == (0, 1)
+    one = Inspector(queue.client).job(job.id, queue.name)
+    assert one
+    assert (one.state, one.crashes, one.retries) == ("waiting", 0, 0)
+
+
+def test_job_that_ends_within_the_grace_is_done(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(leave_grace=30)
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    running.signal()
+    eventually(lambda: running.report().workers[0].state == "leaving")
+    go(path)
+    assert job.result(10) == "it"
+    eventually(running.has_left, 5.0)
+
+
+@pytest.mark.parametrize("grace", [-1.0, float("nan"), float("inf"), 1e9])
+def test_grace_out_of_range_is_refused(grace: float) -> None:
+    with pytest.raises(BadCall, match="grace must be between"):
+        Consumer(grace=grace)

@@ -23,7 +23,7 @@ ONE = Settlement("id", b"outcome", 1.0, b"note")
 SAMPLES: dict[str, tuple[Any, ...]] = {
     "put": ([("id", b"bytes")], PutPlace()),
     "claim": ("owner", "nonce", 1, 1.0),
-    "renew": ([("id", "token", True)], 1.0),
+    "renew": ([("id", "token", "S")], 1.0),
     "finish": ("token", [ONE]),
     "retry": ("token", "id", 1.0, b"note"),
     "fail": ("token", ONE),

@@ -119,11 +119,11 @@ def test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait(l
 
 
 def die(lane: Lane, how: str) -> None:
-    """Take the first job and let it die: it fails, its third worker dies, or its third lease ends."""
+    """Take the first job and let it die: it fails, its third worker dies, or its tenth lease ends."""
     if how == "fail":
         lane.run(commands.fail, lane.claim().token, failure("a"))
         return
-    for _ in range(3):
+    for _ in range(3 if how == "lost" else 10):
         token = lane.claim().token
         if how == "lost":
             lane.run(commands.lost, token, failure("a"), b"cancelled")

@@ -7,7 +7,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from conveyor.outcome import decode_attempt, decode_settled
+from conveyor.outcome import decode_attempt
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
 
@@ -68,7 +68,7 @@ def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lan
         "leases": None,
         "progress": None,
         "ready": {"started": TOP + 1, "held": TOP + 2},
-        "tries": {"started": "0 1 1", "held": "0 0 1"},
+        "tries": {"started": "0 0 1 1", "held": "0 0 1"},
         "bell": before["bell"] + ["1", "1"],
         "meta.lapsed": "2",
     }
@@ -80,22 +80,58 @@ def test_a_held_job_that_its_supervisor_knows_to_have_run_is_suspected(lane: Lan
     assert lane.dump()["tries"] == {"second": "0 1 1"}
 
 
-@pytest.mark.parametrize("ending", [died, lapsed])
-def test_after_the_third_crash_the_job_is_dead(lane: Lane, ending: Any) -> None:
+@pytest.mark.parametrize(("ending", "most", "tries"), [(died, 3, "0 3 2"), (lapsed, 10, "0 0 9 10")])
+def test_job_is_dead_after_three_crashes_or_ten_lapses(
+    lane: Lane, ending: Any, most: int, tries: str
+) -> None:
     lane.put("bad")
-    for crash in (1, 2):
+    for before in range(most - 1):
         batch = lane.claim()
-        assert batch.jobs[0].crashes == crash - 1
+        assert batch.jobs[0].crashes == before
         assert ending(lane, batch.token, "bad") == "ready"
     assert ending(lane, lane.claim().token, "bad") == "dead"
     state = lane.dump()
     assert state["dead"] == {"bad": 0}
     assert state["jobs"] == {"bad": "bytes of bad"}
-    assert state["tries"] == {"bad": "0 3 2"}
+    assert state["tries"] == {"bad": tries}
     assert state["groups"] == {"bad": "5af3" if ending is died else "lost"}
-    assert len(state["attempts:bad"]) == 3
+    attempts = lane.raw.lrange(lane.key("attempts:bad"), 0, -1)
+    assert len(attempts) == most
+    if ending is lapsed:
+        assert [decode_attempt(one).attempt for one in attempts] == list(range(1, most + 1))
     reason = lane.raw.hget(lane.key("reasons"), "bad")
-    assert reason == LOST if ending is died else decode_settled(reason).state == "lost"
+    assert reason == LOST if ending is died else b"ten leases" in reason
+
+
+def test_lapses_and_crashes_are_counted_apart(lane: Lane) -> None:
+    lane.put("a")
+    for _ in range(2):
+        assert lost(lane, lane.claim().token, "a") == "ready"
+    for _ in range(9):
+        assert lapsed(lane, lane.claim().token, "a") == "ready"
+    lane.run(commands.retry, lane.claim().token, "a", 0.0, b"")
+    assert lane.dump()["tries"] == {"a": "1 2 11 9"}
+    assert lane.claim().jobs[0][2:] == (1, 11)
+
+
+def test_job_of_a_leaving_consumer_is_never_blamed(lane: Lane) -> None:
+    lane.put("long")
+    for number in range(1, 21):
+        batch = lane.claim()
+        lane.run(commands.renew, [("long", batch.token, commands.LEAVING)], 100.0)
+        assert lane.dump()["leases"]["long"].split()[2] == "L"
+        assert lapsed(lane, batch.token, "long") == "ready"
+        assert lane.dump()["tries"] == {"long": f"0 0 {number}"}
+    attempt = decode_attempt(lane.raw.lindex(lane.key("attempts:long"), -1))
+    assert (attempt.state, attempt.attempt) == ("killed", 1)
+    assert "leaving" in attempt.message
+
+
+def test_leaving_does_not_excuse_a_crash_that_was_seen(lane: Lane) -> None:
+    token = lane.take("a")
+    lane.run(commands.renew, [("a", token, commands.LEAVING)], 100.0)
+    assert lost(lane, token, "a") == "ready"
+    assert lane.dump()["tries"] == {"a": "0 1 1"}
 
 
 def test_a_job_that_is_never_to_blame_is_recovered_any_number_of_times(lane: Lane) -> None:
@@ -103,7 +139,7 @@ def test_a_job_that_is_never_to_blame_is_recovered_any_number_of_times(lane: Lan
     for _ in range(5):
         batch = lane.claim(9)
         lane.let_leases_run_out()
-        lane.run(commands.renew, [(job.id, batch.token, False) for job in batch.jobs], 100.0)
+        lane.run(commands.renew, [(job.id, batch.token, "H") for job in batch.jobs], 100.0)
         lane.let_leases_run_out()
         lane.run(commands.reap)
     assert lane.dump()["tries"]["first"].startswith("0 0 ")
@@ -181,7 +217,7 @@ def test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery(lane: 
     elif how == "claim":
         lane.claim(owner="bob")
     else:
-        lane.run(commands.renew, [("gone", token, True)], 100.0)
+        lane.run(commands.renew, [("gone", token, "S")], 100.0)
     assert lane.count().live == 0
     assert lane.raw.exists(lane.key("wake:joe"))
 
@@ -195,7 +231,7 @@ def test_a_clock_that_jumps_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
     lane.turn_clock(3_600_000)
     assert lane.run(commands.reap) == 0
     assert lane.claim(owner="bob").jobs == ()
-    assert lane.run(commands.renew, [("a", token, True)], 15.0).lost == []
+    assert lane.run(commands.renew, [("a", token, "S")], 15.0).lost == []
 
 
 def test_after_a_jump_an_abandoned_lease_still_ends_within_its_length(lane: Lane) -> None:

@@ -185,7 +185,7 @@ def test_a_server_that_is_out_of_memory_refuses_puts_and_can_still_be_drained(la
         lane.put("one more")
     assert "memory" in refusal.value.hint
     assert lane.changes(before) == {}
-    held = [(one, token, True) for one in ("retried", "failed", "released", "finished")]
+    held = [(one, token, "S") for one in ("retried", "failed", "released", "finished")]
     assert lane.run(commands.renew, held, 1000.0).lost == []
     assert lane.run(commands.retry, token, "retried", 1000.0, b"") == "OK"
     assert lane.run(commands.fail, token, commands.Settlement("failed", b"no", 60.0)) == "OK"

@@ -61,7 +61,7 @@ def test_a_renewal_lengthens_the_leases_named_and_says_which_of_them_have_starte
     lane.put("a", "b", "c")
     token = lane.claim(3, lease=200.0).token
     before = lane.dump()
-    renewal = lane.run(commands.renew, [("a", token, False), ("b", token, True)], 1000.0)
+    renewal = lane.run(commands.renew, [("a", token, "H"), ("b", token, "S")], 1000.0)
     assert (renewal.lost, renewal.cancelled) == ([], [])
     assert lane.changes(before) == {
         "leased": {"a": 1000, "b": 1000, "c": 200},
@@ -73,7 +73,7 @@ def test_a_renewal_sent_twice_is_one_renewal(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     for _ in range(2):
-        assert lane.run_again(commands.renew, [("a", token, True)], 1000.0).lost == []
+        assert lane.run_again(commands.renew, [("a", token, "S")], 1000.0).lost == []
         assert lane.changes(before) == {}
 
 
@@ -83,10 +83,10 @@ def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> Non
     lane.run(commands.release, token, ["given back"])
     before = lane.dump()
     held = [
-        ("a", "1", True),
-        ("finished", token, True),
-        ("given back", token, True),
-        ("never put", token, True),
+        ("a", "1", "S"),
+        ("finished", token, "S"),
+        ("given back", token, "S"),
+        ("never put", token, "S"),
     ]
     assert lane.run(commands.renew, held, 1000.0).lost == [0, 1, 2, 3]
     assert lane.changes(before) == {}
@@ -95,8 +95,8 @@ def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> Non
 def test_a_renewal_tells_which_jobs_somebody_wants_cancelled_until_they_end(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.cancel, "a", b"cancelled", 60.0)
-    for started in (True, False):
-        renewal = lane.run(commands.renew, [("a", token, started), ("b", token, True)], 1000.0)
+    for started in ("S", "H"):
+        renewal = lane.run(commands.renew, [("a", token, started), ("b", token, "S")], 1000.0)
         assert renewal.cancelled == [0]
     assert lane.dump()["leases"]["a"] == f"#1 ann C {TOP + 1}"
 
@@ -105,7 +105,7 @@ def test_renewal_names_the_lost_lease_if_a_job_is_held_twice(lane: Lane) -> None
     old = lane.take("a", "b")
     lane.run(commands.release, old, ["a"])
     new = lane.claim(owner="bob").token
-    held = [("b", old, True), ("a", new, True), ("a", old, False)]
+    held = [("b", old, "S"), ("a", new, "S"), ("a", old, "H")]
     assert lane.run(commands.renew, held, 1000.0) == ([2], [])
     assert lane.dump()["leases"]["a"] == f"#2 bob S {TOP + 1}"
 
@@ -113,7 +113,7 @@ def test_renewal_names_the_lost_lease_if_a_job_is_held_twice(lane: Lane) -> None
 def test_a_renewal_recovers_what_others_let_run_out(lane: Lane) -> None:
     token = lane.take("mine", "abandoned")
     lane.let_leases_run_out("abandoned")
-    lane.run(commands.renew, [("mine", token, True)], 1000.0)
+    lane.run(commands.renew, [("mine", token, "S")], 1000.0)
     state = lane.dump()
     assert state["ready"] == {"abandoned": TOP + 2}
     assert state["tries"] == {"abandoned": "0 0 1"}
@@ -123,12 +123,12 @@ def test_the_one_who_renews_in_time_keeps_even_a_lease_that_had_run_out(lane: La
     """Nobody has taken the job since, so there is nothing to protect it from."""
     token = lane.take("a")
     lane.let_leases_run_out()
-    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == []
+    assert lane.run(commands.renew, [("a", token, "S")], 1000.0).lost == []
     assert lane.dump()["leased"] == {"a": 1000}
 
 
 def test_a_renewal_on_a_server_that_was_emptied_says_that_all_is_lost(lane: Lane) -> None:
     token = lane.take("a")
     lane.raw.flushall()
-    assert lane.run(commands.renew, [("a", token, True)], 1000.0).lost == [0]
+    assert lane.run(commands.renew, [("a", token, "S")], 1000.0).lost == [0]
     assert lane.dump() == {}

@@ -118,7 +118,7 @@ def test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way(lane: 
     assert lane.run(commands.promote) == 64
     token = lane.claim().token
     assert lane.count().ready == 127
-    lane.run(commands.renew, [("job000", token, True)], 1000.0)
+    lane.run(commands.renew, [("job000", token, "S")], 1000.0)
     assert lane.count().ready == 191
     assert [job.id for job in lane.claim(500).jobs] == ids[1:]
 

@@ -40,6 +40,7 @@ def settings_for(asked: Consume) -> ConsumerSettings:
         modules=tuple(asked.tasks) or tuple(loading.found_modules()),
         path=tuple(sys.path),
         until_empty=asked.until_empty,
+        leave_grace=asked.grace,
     )
 
 

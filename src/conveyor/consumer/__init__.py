@@ -31,11 +31,13 @@ class Consumer:
     works beside the caller's own code and leaves at the end of the block, after the current jobs; functions of the
     caller's own script may be submitted then. `tasks` names further modules whose tasks may run; `tasks.py` and
     `task_def` in the working folder are found by themselves. With several queues, the first that has a job gives it.
+    `grace` bounds, in seconds, how long a leaving consumer waits for its current jobs; then they are cancelled and go
+    back.
 
     Raises BadCall for settings that cannot work, before anything is started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each option of `conveyor consume`, most of them by name
         self,
         queues: str | Iterable[str] = "default",
         workers: int | None = None,
@@ -44,6 +46,7 @@ class Consumer:
         tasks: Iterable[str] = (),
         store: Client | str | None = None,
         until_empty: bool = False,
+        grace: float | None = None,
     ) -> None:
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
@@ -57,6 +60,7 @@ class Consumer:
             path=tuple(one or str(pathlib.Path.cwd()) for one in sys.path),
             url=_address(store),
             until_empty=until_empty,
+            leave_grace=grace,
             lifeline=True,
         )
         self._process: subprocess.Popen[bytes] | None = None

@@ -42,7 +42,8 @@ class Holding(NamedTuple):
     """Where in the batch."""
     job: str
     token: str
-    runs: bool
+    how: str
+    """As `renew` takes it."""
 
 
 class Notice(NamedTuple):
@@ -149,7 +150,7 @@ class Beat:
     def _renew(self, workers: Iterable[Worker]) -> None:
         slices = _slices(workers)
         told = [
-            commands.renew(queue, [(one.job, one.token, one.runs) for one in held], LEASE)
+            commands.renew(queue, [(one.job, one.token, one.how) for one in held], LEASE)
             for queue, held in slices
         ]
         renewals = self.client.run_all(told, patience=PATIENCE) if told else []
@@ -185,10 +186,13 @@ def _slices(workers: Iterable[Worker]) -> list[tuple[str, list[Holding]]]:
         relieved = worker.slate.is_relieved(glance.number)
         first = glance.place if relieved else 0  # results in front of it may still have to be told
         last = glance.place + 1 if relieved or worker.relieved == glance.number else len(batch.ids)
-        held.setdefault(batch.queue, []).extend(
-            Holding(worker, glance.number, place, batch.ids[place], batch.token, place == glance.place)
-            for place in range(first, last)
-        )
+        started = (
+            commands.LEAVING if worker.verb else commands.STARTED
+        )  # it may be killed before the run ends
+        for place in range(first, last):
+            how = started if place == glance.place else commands.HELD
+            one = Holding(worker, glance.number, place, batch.ids[place], batch.token, how)
+            held.setdefault(batch.queue, []).append(one)
     step = commands.MOST_RENEWED
     return [
         (queue, some[first : first + step])

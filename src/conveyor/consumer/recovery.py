@@ -13,6 +13,7 @@ from conveyor.failure import fingerprint
 from conveyor.outcome import Run, attempt_of, describe_text, encode_settled, note_of
 from conveyor.retry import delay_before
 from conveyor.store import commands
+from conveyor.store.answers import read_tries
 from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) 
     """Say what can be known of the run; its arguments as its worker noted them, for it knew which are secret."""
     elapsed = max(0.0, clock.monotonic() - worker.slate.glance().since)
     state: State = client.run(commands.state(queue, job_id), patience=0.0)
-    retries, crashes = map(int, state.tries.split()[:2]) if state.tries else (0, 0)
+    retries, crashes = read_tries(state.tries)
     started = round(clock.wall() - elapsed, 3)
     options, waited, task = call.RunOptions(), 0.0, worker.slate.task()
     with contextlib.suppress(msgspec.MsgspecError, ValueError):

@@ -20,6 +20,8 @@ LEASE, HEARTBEAT = 15.0, 5.0
 TICK = 0.5
 #: Seconds that a task has to react to a cancellation before its worker is killed.
 GRACE = 10.0
+#: Seconds that a leaving consumer may be told to wait for its current jobs.
+LONGEST_GRACE = 30 * 86_400
 
 
 class ConsumerSettings(msgspec.Struct, frozen=True):
@@ -43,6 +45,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     """The server's address; empty: CONVEYOR_URL or the embedded server."""
     until_empty: bool = False
     grace: float = GRACE
+    """Seconds that a task has to react to a cancellation before its worker is killed."""
+    leave_grace: float | None = None
+    """Seconds after which a leaving consumer cancels running jobs and gives them back; None: it waits for them."""
     lifeline: bool = False
     """Whether standard input tells, by its end, that the caller is gone."""
 
@@ -55,6 +60,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         if not 0 <= self.workers <= MOST_WORKERS:
             message = f"workers={self.workers}: it is 1 to {MOST_WORKERS}"
             raise BadCall(message)
+        if self.leave_grace is not None and not 0 <= self.leave_grace <= LONGEST_GRACE:
+            message = f"grace must be between 0 and {LONGEST_GRACE} seconds, got {self.leave_grace!r}"
+            raise BadCall(message, hint="leave it out to wait for the current jobs")
         if self.kind != "process":
             message = f"kind={self.kind!r} is not there yet"
             raise BadCall(message, hint="use kind='process'")

@@ -65,6 +65,8 @@ class Supervisor:
         self.line = ControlLine(client, name)
         self.ladder = Ladder(self)
         self.leaving = 0
+        self.return_at = float("inf")
+        """When running jobs go back, once it leaves."""
         self.unloadable = ""
         self.jobs_done = 0
         self.announced = False
@@ -83,6 +85,8 @@ class Supervisor:
         while self.workers or self.to_start:
             self._sleep(wakeup)
             self._obey_signals()
+            if self.leaving == 1 and clock.monotonic() >= self.return_at:
+                self.leave()
             self._bury()
             self._replace()
             self.line.heed(self.ladder.obey, TICK if self._away else 0.0)
@@ -100,6 +104,8 @@ class Supervisor:
         self.leaving += 1
         self.to_start.clear()
         events.emit(events.ConsumerLeaving(self.report.name, self.leaving))
+        if self.leaving == 1 and self.settings.leave_grace is not None:
+            self.return_at = clock.monotonic() + self.settings.leave_grace
         for worker in self.workers.values():
             if self.leaving == 1:
                 worker.verb = worker.verb or "stop"
@@ -139,7 +145,8 @@ class Supervisor:
         if self.settings.lifeline and not self.leaving:
             waiting.append(0)
         tick = TICK if self.announced and not self.ladder.hurried else SHORT_TICK
-        until = min([tick, *(at - clock.monotonic() for at in self.to_start.values())])
+        soon = [*self.to_start.values(), *([self.return_at] if self.leaving == 1 else [])]
+        until = min([tick, *(at - clock.monotonic() for at in soon)])
         readable, _, _ = select.select(waiting, [], [], max(0.0, until))
         if wakeup in readable:
             with contextlib.suppress(BlockingIOError):
@@ -188,6 +195,8 @@ class Supervisor:
                 other.leave()
             return
         orderly = status == 0 and (worker.verb or self.leaving or self.settings.until_empty)
+        if self.leaving and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            worker.killed = True  # the platform did it: its patience with a leaving consumer is over
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         if worker.verb:
             events.emit(

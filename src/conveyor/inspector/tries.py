@@ -24,7 +24,8 @@ class Tries(NamedTuple):
 def counted(text: str, ended: str = "") -> Tries:
     """Give the tries of what the server counts; `ended` is how a dead job did: failed or lost."""
     words = [read_figure(word) or 0 for word in text.split()]
-    retries, crashes, *_ = (*words, 0, 0)
+    retries, crashes, _, lapses, *_ = (*words, 0, 0, 0, 0)
+    crashes += lapses
     return Tries(retries, crashes, max(1, retries + crashes + (ended != "lost")))
 
 

@@ -38,6 +38,12 @@ class PutAnswer(NamedTuple):
     room: int = 0
 
 
+def read_tries(text: str) -> tuple[int, int]:
+    """Return the retries used, and the runs that ended with a worker that died or was never heard of again."""
+    retries, crashes, _, lapses = (*map(int, text.split()), 0, 0, 0, 0)[:4]
+    return retries, crashes + lapses
+
+
 class Claimed(NamedTuple):
     """A job under lease."""
 
@@ -45,6 +51,7 @@ class Claimed(NamedTuple):
     data: bytes
     retries: int
     crashes: int
+    """Runs that ended with their workers, or whose leases ran out."""
 
 
 class Batch(NamedTuple):

@@ -23,6 +23,7 @@ from conveyor.store.answers import (
     RowsPlace,
     Settlement,
     State,
+    read_tries,
     shown,
 )
 from conveyor.store.command import PROTOCOL, Command, checked, milliseconds, number, script, texts, words
@@ -80,6 +81,8 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
 
 #: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
 MOST_BYTES = 1 << 20
+#: How a job is held.
+HELD, STARTED, LEAVING = "H", "S", "L"
 #: Leases that one renewal is for at most: the server does nothing else meanwhile.
 MOST_RENEWED = 500
 
@@ -120,16 +123,19 @@ def _read_batch(reply: Sequence[Any]) -> Batch:
     jobs = []
     for place in range(3, len(reply), 3):
         tries = reply[place + 2]
-        retries, crashes = map(int, tries.split()[:2]) if tries else (0, 0)
+        retries, crashes = read_tries(tries.decode()) if tries else (0, 0)
         jobs.append(Claimed(reply[place].decode(), reply[place + 1], retries, crashes))
     return Batch(state, reply[1].decode(), jobs, reply[2])
 
 
-def renew(queue: str, held: Iterable[tuple[str, str, bool]], lease: float) -> Command:
-    """Leased -> leased, later, for each (id, token, started), at most MOST_RENEWED; answers a Renewal."""
+def renew(queue: str, held: Iterable[tuple[str, str, str]], lease: float) -> Command:
+    """Leased -> leased, later, for each (id, token, how it is held), at most MOST_RENEWED; answers a Renewal.
+
+    How: HELD, STARTED, or LEAVING if its consumer is leaving: should its lease end, the job is not blamed.
+    """
     rest: list[Any] = [milliseconds(lease)]
-    for job_id, token, started in held:
-        rest += (job_id, token, "S" if started else "H")
+    for one in held:
+        rest += one
 
     def read(reply: Sequence[Any]) -> Renewal:
         lost = int(reply[1])

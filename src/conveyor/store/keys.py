@@ -24,7 +24,11 @@ QUEUE_KEYS = (
     ("leased", "zset", "taken jobs; score = end of the lease, ms, lease clock"),
     ("leases", "hash", "id -> token, owner, Started or Held or Cancel, place in ready; only of taken jobs"),
     ("jobs", "hash", "id -> the job's bytes, written once; only of jobs that are not over"),
-    ("tries", "hash", "id -> retries used, crashes, recoveries; only of jobs that have any"),
+    (
+        "tries",
+        "hash",
+        "id -> retries used, crashes, recoveries, expired leases if any; only of jobs that have any",
+    ),
     ("priorities", "hash", "id -> priority of delayed and dead jobs that have one"),
     ("dead", "zset", "dead letters; score = time of death, ms"),
     ("reasons", "hash", "id -> outcome bytes of a dead letter"),

@@ -83,6 +83,13 @@ class Running:
         self.status = self.popen.poll()
         return self.status is not None
 
+    def kill(self) -> None:
+        """Kill the supervisor, and wait until its workers have ended with it."""
+        workers = self.workers()
+        self.popen.kill()
+        self.popen.wait()
+        self.eventually(lambda: not any(map(runs, workers)))
+
     def end(self) -> None:
         """Have it leave; kill it if that takes too long."""
         if self.consumer._lifeline is not None:

@@ -84,6 +84,12 @@ class Consume:
         typer.Option(help="What a worker is; only `process` is there yet."),
     ] = "process"
     tasks: TaskModules = field(default_factory=list)
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Seconds that current jobs have once it leaves; then they go back."
+        ),
+    ] = None
     until_empty: Annotated[
         bool, typer.Option("--until-empty", metavar="", help="Leave when nothing is left to do.")
     ] = False

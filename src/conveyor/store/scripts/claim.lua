@@ -4,7 +4,7 @@
 -- ARGV  1 owner; 2 nonce: the same nonce again gives the same batch again; 3 how many at most; 4 lease, ms
 --       5 bytes that the jobs of one batch may have
 -- gives OK, token, ready left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED | SHUT
---       | VERSION; tries is "retries crashes recoveries" or empty
+--       | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two places or in none.
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -8,7 +8,7 @@ local token, id = ARGV[1], ARGV[2]
 local text = redis.call('HGET', LEASES, id)
 if not is_holder(text, token) then return {'STALE'} end
 local lease = read_lease(text)
-if lease.how == 'H' then lease.how = 'S' end -- the supervisor knows that it had started
+if lease.how ~= 'C' then lease.how = 'S' end -- the supervisor knows that it had started, and that it crashed
 local reason = {
   lost = ARGV[3], cancelled = ARGV[4], keep_ms = tonumber(ARGV[5]), attempt = ARGV[7], group = ARGV[8],
 }

@@ -12,12 +12,12 @@ if lease.how == 'C' then
   tell_joiners()
   return {'cancelled'}
 end
-local retries, crashes, recoveries = read_tries(id)
+local retries, crashes, recoveries, lapses = read_tries(id)
 local priority = priority_of(lease.place)
 redis.call('ZREM', LEASED, id)
 redis.call('HDEL', LEASES, id)
 redis.call('HDEL', PROGRESS, id)
-write_tries(id, retries + 1, crashes, recoveries)
+write_tries(id, retries + 1, crashes, recoveries, lapses)
 if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
 redis.call('ZADD', DELAYED, exact(due_clock(server_time()) + delay), id)
 remember('end', ARGV[4])

@@ -1,16 +1,17 @@
 -- Bounded slices of what anybody does for everybody: jobs that came due, leases that ran out.
 local MOST_DUE, MOST_LAPSED = 64, 32
-local CRASH_BUDGET = 3
+local CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
-local function read_tries(id) -- retries used, crashes, recoveries
+local function read_tries(id) -- retries used, crashes, recoveries, lapses of started runs
   local text = redis.call('HGET', TRIES, id)
-  if not text then return 0, 0, 0 end
-  local retries, crashes, recoveries = string.match(text, '^(%d+) (%d+) (%d+)$')
-  return tonumber(retries), tonumber(crashes), tonumber(recoveries)
+  if not text then return 0, 0, 0, 0 end
+  local retries, crashes, recoveries, lapses = string.match(text, '^(%d+) (%d+) (%d+) ?(%d*)$')
+  return tonumber(retries), tonumber(crashes), tonumber(recoveries), tonumber(lapses) or 0
 end
 
-local function write_tries(id, retries, crashes, recoveries)
-  redis.call('HSET', TRIES, id, retries .. ' ' .. crashes .. ' ' .. recoveries)
+local function write_tries(id, retries, crashes, recoveries, lapses)
+  local text = retries .. ' ' .. crashes .. ' ' .. recoveries
+  redis.call('HSET', TRIES, id, lapses > 0 and text .. ' ' .. lapses or text)
 end
 
 local function promote(now) -- delayed -> ready, at a new place; gives how many
@@ -30,30 +31,35 @@ local function promote(now) -- delayed -> ready, at a new place; gives how many
   return #due
 end
 
-local function unheard(number, owner) -- an attempt that nobody can say more about
-  return cmsgpack.pack({number, 0, 0, owner, 'lost', 'LeaseLost', 'its worker was not heard of any more'})
+-- An attempt that nobody can say more about.
+local function unheard(number, owner, state, why)
+  return cmsgpack.pack({number, 0, 0, owner, state, 'LeaseLost', why})
 end
 
--- The worker died under a job, or its lease ran out. Only a job that had started is suspected; one that was
--- merely held goes back without blame, but is from then on never claimed together with others.
+-- The worker died under a job, or its lease ran out. Only a job that had started is suspected; one that was merely
+-- held, or whose consumer was leaving, goes back without blame, but is from then on never claimed together with others.
+-- What a supervisor saw is a crash; a lease that ran out is counted apart and borne with for longer, for the host or
+-- the network may be to blame.
 local function take_back(id, lease, reason, now)
-  local retries, crashes, recoveries = read_tries(id)
+  local retries, crashes, recoveries, lapses = read_tries(id)
   if lease.how == 'C' then
     settle(id, reason.cancelled, reason.keep_ms, 'cancelled', now)
     return 'cancelled'
   end
-  local attempt = ''
+  local attempt, number = '', retries + crashes + lapses + 1
   if lease.how == 'S' then
-    attempt = reason.attempt or unheard(retries + crashes + 1, lease.owner)
-    crashes = crashes + 1
+    attempt = reason.attempt or unheard(number, lease.owner, 'lost', 'its worker was not heard of any more')
+    if reason.lapsed then lapses = lapses + 1 else crashes = crashes + 1 end
+  elseif lease.how == 'L' then
+    attempt = unheard(number, lease.owner, 'killed', 'its consumer was leaving, and ended before the run did')
   end
-  if crashes >= CRASH_BUDGET then
-    write_tries(id, retries, crashes, recoveries)
+  if crashes >= CRASH_BUDGET or lapses >= LAPSE_BUDGET then
+    write_tries(id, retries, crashes, recoveries, lapses)
     bury(id, lease.place, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
     return 'dead'
   end
   if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end
-  write_tries(id, retries, crashes, recoveries + 1)
+  write_tries(id, retries, crashes, recoveries + 1, lapses)
   redis.call('ZREM', LEASED, id)
   redis.call('HDEL', LEASES, id)
   redis.call('HDEL', PROGRESS, id)
@@ -62,8 +68,10 @@ local function take_back(id, lease, reason, now)
 end
 
 local LAPSED = {
+  lapsed = true,
   cancelled = WISHED,
-  lost = cmsgpack.pack({'lost', {'LeaseLost', 'three workers that ran it were never heard of again', ''}, 0}),
+  lost = cmsgpack.pack({'lost', {'LeaseLost', 'ten leases of its runs ran out: their workers were never heard of again',
+    ''}, 0}),
   keep_ms = WISHED_KEEP,
   group = 'lost',
 }
