@@ -14,7 +14,7 @@ import msgspec
 
 from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.redaction import MASK, is_secret, redacted
+from conveyor.redaction import MASK, is_secret, redacted, redacted_text
 from conveyor.signature import describe, signature_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _misfit(parameter: Parameter, text: str) -> str:
             codec.convert(item, item_hint, strict=False)
         except msgspec.ValidationError:
             return f"{parameter.name}, item {place}: {item!s:.80} is not {type_words(item_hint)}"
-    return f"{parameter.name}={text!r:.500} does not fit, it takes {parameter.type_text}"
+    return f"{parameter.name}={redacted_text(text)!r:.500} does not fit, it takes {parameter.type_text}"
 
 
 def item_of(hint: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ import pytest
 from redis._parsers import BaseParser
 
 from conveyor import Queue
+from conveyor.cli.main import run
 from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
-from conveyor.store import commands, plain
+from conveyor.store import commands, connect, plain
 from conveyor.store.address import shown
 from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
@@ -228,6 +230,85 @@ def test_what_is_no_address_is_refused_with_examples(url: str) -> None:
     with pytest.raises(StoreRefused, match="not the address of a server") as error:
         Client(url)
     assert "unix://" in error.value.hint
+
+
+MISTYPED = [
+    "reddis://:hunt@h",
+    "REDIS://ada:hunt@h:6379/0",
+    "redis:/:hunt@h",
+    "redis::hunt@h",
+    "redis:ada:hunt@h",
+    "redis//:hunt@h",
+    "://:hunt@h",
+    ":hunt@h:6379",
+    "ada:hunt@h",
+    "hunt@h",
+    "redis://hunt@h",
+    "redis://hunt:@h",
+    "redis://:hunt",
+    "redis://ada:hunt",
+    "redis://:hunt%40h:6379",
+    "redis://:hu@hunt@h:6379",
+    "redis://:hunt/hunt@h:6379",
+    "redis://:hunt?hunt@h",
+    "redis://:hunt?key=hunt@h",
+    "redis://:hunt#hunt@h",
+    "redis://:hu[hunt]er@h",
+    "redis://:hunt℀@h",
+    "redis://:hunt\nhunt@h",
+    "redis://h:hunt/0",
+    "redis://h/0?password=hunt",
+    "redis://h/0?password=hunt@hunt&db=1",
+    "redis://h/0?db=1&passw%6frd=hunt#hunt",
+    "rediss://h?ssl_password=hunt",
+    "sentinel://ada:hunt@h1:26379,h2:26379/name",
+    "sentinel://:hunt@h1,:hunt@h2/name",
+    "sentinel://h1:hunt,h2:26379",
+    "unix://ada:hunt@/run/valkey.sock?db=1",
+]
+
+
+@pytest.mark.parametrize("url", MISTYPED)
+def test_password_of_a_mistyped_address_is_not_shown(
+    url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = [shown(url)]
+    try:
+        client = Client(url, patience=0.0)
+    except StoreRefused as error:
+        said += str(error), error.hint, "".join(traceback.format_exception(error))
+    else:
+        said += repr(client), str(client._unavailable(OSError("no answer")))
+    if not url.startswith(
+        ("redis://", "rediss://", "REDIS:", "sentinel://", "unix://")
+    ):  # nor may a server be asked for
+        for words in (["--url", url, "status"], ["status", f"--url={url}", "--json"]):
+            assert run(words) == 2
+    said += capsys.readouterr()
+    assert not [text for text in said if "hunt" in text]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://127.0.0.1:6379/0?db=1",
+        "redis://[::1]:6379/0",
+        "rediss://h:6379?ssl_ca_certs=/path/ca.pem",
+        "sentinel://h1:26379,[::1]:26379,h3/name",
+        "unix:///run/valkey:1.sock?db=1",
+        "films",
+    ],
+)
+def test_address_without_a_password_is_shown_whole(url: str) -> None:
+    assert shown(url) == url
+
+
+def test_scheme_may_be_in_capitals(one_server: Server) -> None:
+    url = one_server.url.replace("unix:", "UNIX:")
+    assert Client(url).run(put("job")) == (1, 1, 0)
+    assert connect(url) is connect(one_server.url)
 
 
 def test_a_password_is_never_shown() -> None:

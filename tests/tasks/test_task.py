@@ -9,6 +9,7 @@ import pytest
 from conveyor import BadCall, Queue, Task, task
 from conveyor.call import PutOptions, RunOptions, decode_call
 from conveyor.inspector import Inspector
+from conveyor.redaction import Labels
 from conveyor.store import connect, plain
 from conveyor.tasks import registry
 
@@ -139,11 +140,11 @@ def test_what_describes_an_order_is_the_split_where_there_is_one() -> None:
     assert made.join is join
 
 
-def test_what_a_task_says_is_secret_travels_with_no_job_and_is_known_where_the_task_is() -> None:
+def test_redacted_names_are_known_where_the_task_is() -> None:
     def pay(card: str, *rest: str) -> None: ...
 
     made = task(name="pay", redact=["card"])(pay)
-    assert registry.labels("pay") == (("card", "*rest"), ("card",))
+    assert registry.labels("pay") == Labels(("card", "*rest"), ("card",))
     assert made.options(priority=3).redact == ("card",)
     assert made.run == RunOptions()
-    assert registry.labels("no such task") == ((), ())
+    assert registry.labels("no such task") == Labels()

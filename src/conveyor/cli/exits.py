@@ -13,6 +13,7 @@ import typer
 
 from conveyor import errors
 from conveyor.errors import ConveyorError
+from conveyor.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,8 @@ def tell_usage(error: typer.TyperException, *, as_json: bool = False) -> int:
 
 
 def write(message: str, hint: str, code: int, *, as_json: bool) -> None:
-    """Write one error: what and why in the first line, what to try in the second."""
+    """Write one error: what and why in the first line, what to try in the second; no password of an address."""
+    message, hint = redacted(message), redacted(hint)
     with contextlib.suppress(OSError):  # where even that cannot be written, the exit code has to do
         _write(message, hint, code, as_json=as_json)
 

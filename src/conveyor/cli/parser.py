@@ -74,10 +74,11 @@ def _root(
         bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)
     ] = False,
 ) -> int:
-    if url and not url.startswith(SCHEMES):
-        message = f"{url!r} is not the address of a server"
-        raise Usage(message, hint=f"an address begins with {', '.join(SCHEMES)}")
     if url:
+        address = importlib.import_module("conveyor.store.address")
+        if not address.normal(url).startswith(SCHEMES):
+            message = f"{address.shown(url)!r} is not the address of a server"
+            raise Usage(message, hint=f"an address begins with {', '.join(SCHEMES)}")
         os.environ["CONVEYOR_URL"] = url  # children read it as well
     if version:
         print(f"conveyor {conveyor.__version__} (Python {sys.version.split()[0]})")

@@ -26,6 +26,7 @@ from conveyor.consumer.settings import HEARTBEAT, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.store import plain
+from conveyor.store.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,9 @@ class Supervisor:
         for number in range(1, self.settings.crew_size + 1):
             self._start(owner_name(self.report.name, number))
         events.emit(
-            events.ConsumerStarted(self.report.name, self.settings.queues, len(self.workers), self.client.url)
+            events.ConsumerStarted(
+                self.report.name, self.settings.queues, len(self.workers), shown(self.client.url)
+            )
         )
         while self.workers or self.to_start:
             self._sleep(wakeup)

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from conveyor.store import embedded
-from conveyor.store.address import shown
+from conveyor.store.address import normal, shown
 from conveyor.store.client import Client
 from conveyor.store.state_folder import state_folder
 
@@ -25,7 +25,7 @@ def connect(url: str | None = None) -> Client:
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
     with _connecting.lock:  # two threads that come here first at once must get the same client
-        return _client(url) if url else _embedded()
+        return _client(normal(url)) if url else _embedded()
 
 
 def server_line(client: Client) -> str:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-_SECRET = re.compile(r"(?<=password=)[^&#]*|(?<=:)[^:@/]*(?=@)")
+from conveyor.redaction import is_secret
+
+#: A scheme, however it is mistyped.
+_SCHEME = re.compile(r"[^:/@?]*:/+")
+_PARAMETER = re.compile(r"([?&])([^=&]*)=([^&]*)")
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_HIDDEN = "***"
+_LAST_PORT = 65535
 _SENTINELS = re.compile(r"sentinel(s?)://(?:([^/?#]*)@)?([^/?#@]+)(?:/([^/?#]*))?(?:/(\d*))?/?(?:\?([^#]*))?")
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?")
 _SENTINEL_PORT = "26379"
@@ -22,9 +30,51 @@ class SentinelAddress(NamedTuple):
     """The address of each sentinel; twice, with the server's password and without, if none of its own is given."""
 
 
+def normal(url: str) -> str:
+    """Return an address with its scheme in lower case; case does not matter in schemes."""
+    scheme, mark, rest = url.partition("://")
+    return scheme.lower() + mark + rest
+
+
 def shown(url: str) -> str:
-    """Give a server's address without its password."""
-    return _SECRET.sub("***", url)
+    """Return a server's address without its password, however the address is mistyped.
+
+    Hidden are the values of parameters whose names speak of a secret, all before the last `@` but a user's name, and
+    all from a port on that is none. In doubt too much is hidden rather than too little.
+    """
+    url = _PARAMETER.sub(_without_secret, url)
+    scheme = _SCHEME.match(url)
+    start = scheme.end() if scheme else 0
+    credentials, at, place = url[start:].rpartition("@")
+    name, _, password = credentials.partition(":")
+    user = f"{name}:" if password else ""
+    return url[:start] + (f"{user}{_HIDDEN}@" if at else "") + _shown_place(place)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    mark, name, _ = found.groups()
+    return f"{mark}{name}={_HIDDEN}" if is_secret(unquote(name)) else found[0]
+
+
+def _shown_place(place: str) -> str:
+    """Return what follows the credentials, up to what should be a port and is none: a part of a password, perhaps."""
+    hosts = re.split(r"[/?#]", place, maxsplit=1)[0]
+    at = 0
+    for host in hosts.split(","):
+        found = _HOST.fullmatch(host)
+        if not found or int(found[1] or 0) > _LAST_PORT:
+            return f"{place[:at]}{host.partition(':')[0]}:{_HIDDEN}"
+        at += len(host) + 1
+    return place
+
+
+def fault_of(url: str, error: ValueError) -> str:
+    """Return why an address cannot be used, without the parts of it that a library's words may quote."""
+    text = str(error)
+    if text.startswith("netloc "):
+        return "it has characters that no address has"
+    names = {found[2] for found in _PARAMETER.finditer(url)}
+    return _QUOTED.sub(lambda found: found[0] if (found[1] or found[2]) in names else "…", text)
 
 
 def is_sentinel(url: str) -> bool:

@@ -16,7 +16,7 @@ from redis import exceptions as foreign
 from conveyor import clock
 from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import limits, rights
-from conveyor.store.address import is_sentinel, read_sentinel, shown
+from conveyor.store.address import fault_of, is_sentinel, normal, read_sentinel, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,8 +68,14 @@ class Client:
         revive: Callable[[], object] | None = None,
         name: str = "conveyor",
     ) -> None:
-        self.url, self.patience, self.within, self.revive, self.name = url, patience, within, revive, name
-        self._make = _maker(url, name)
+        self.url, self.patience, self.within, self.revive, self.name = (
+            normal(url),
+            patience,
+            within,
+            revive,
+            name,
+        )
+        self._make = _maker(self.url, name)
         self._idle: list[AbstractConnection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
@@ -193,6 +199,7 @@ class Client:
         return StoreUnavailable(message, hint=hint)
 
     def _refused(self, text: str, hint: str, kind: type[StoreRefused] = StoreRefused) -> StoreRefused:
+        text = text.partition(", with args beginning")[0]  # they may be a password
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 
@@ -382,8 +389,12 @@ def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnectio
         sentinels = Sentinels(place) if place else None
         pool = _pool(place.server if place else url, **options)
     except ValueError as error:
-        hint = "use redis://, rediss://, unix:// or sentinel://host:port,host:port/name"
-        raise StoreRefused(f"{shown(url)!r} is not the address of a server: {error}", hint=hint) from None
+        hint = (
+            "use redis://, rediss://, unix:// or sentinel://host:port,host:port/name; "
+            "write special characters of a password as %40 and so on"
+        )
+        message = f"{shown(url)!r} is not the address of a server: {fault_of(url, error)}"
+        raise StoreRefused(message, hint=hint) from None
 
     def make(end: Deadline | None) -> AbstractConnection:
         connection: Any = pool.make_connection()
