@@ -18,7 +18,8 @@ ConveyorError
 └── StoreError
     ├── StoreUnavailable (ConnectionError)   no answer from the server, or it says: not now
     ├── StoreRefused                         the server answers, and says no (rights, memory)
-    │   └── StoreFull                        it is out of memory
+    │   ├── StoreFull                        it is out of memory
+    │   └── StoreDenied                      wrong password, or not enough rights
     └── StoreMismatch                        server too old, or data of another protocol version
 """
 
@@ -140,6 +141,10 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreRefused):
     """The server is out of memory: it takes no more jobs until some are worked off, or it is given more."""
+
+
+class StoreDenied(StoreRefused):
+    """The server does not let this client in, or not do that: a wrong password, or rights that are missing."""
 
 
 class StoreMismatch(StoreError):

@@ -43,6 +43,31 @@ class WorkerDied:
     how: str
     job: str
     task: str
+    reason: str = ""
+    """What it said last, if that was a refusal of the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker left in good order, told so by a signal from outside; it is replaced."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUnstarted:
+    """A worker could not be started: the machine has no room for a process now. It is tried again."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """An error in the supervisor's own code; `place` says where. The consumer goes on."""
+
+    error: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +144,9 @@ Event = (
     | ConsumerLeaving
     | ConsumerLeft
     | WorkerDied
+    | WorkerLeft
+    | WorkerUnstarted
+    | StepFailed
     | WorkerStopped
     | JobRecovered
     | CancelAsked

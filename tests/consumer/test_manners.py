@@ -114,6 +114,18 @@ def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
     assert queue.submit(jobs.add, 1, 1).result(10) == 2
 
 
+def test_terminated_worker_is_reported_as_left(
+    consume: Callable[..., Any], eventually: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = consume()
+    (before,) = running.workers()
+    before.terminate()
+    eventually(lambda: [one for one in running.workers() if one != before])
+    told = capfd.readouterr().err
+    assert "/1 was told to leave by a signal, and has left; it is replaced" in told
+    assert "died" not in told
+
+
 def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> None:
     handles, seen = [], []
     for _ in range(3):  # one after the other, so that each is claimed by itself and has a token of its own

@@ -23,6 +23,8 @@ SAMPLES = {
     "task": "tasks.shout",
     "verb": "kill",
     "reason": "because",
+    "error": "ValueError: no",
+    "place": "beat.py:7 beat",
     "became": "given back",
     "limit": 2.5,
 }

@@ -1,19 +1,19 @@
-"""A server that takes no writes for a while, for want of replicas or of a disk: results are kept, nobody is blamed."""
+"""A server that hangs or refuses: consumers go on when it is over, and leaving needs no server."""
 
 from __future__ import annotations
 
-import shutil
-import time
+import contextlib
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 import pytest
-from consumer_kit import go, lines
-from moving import Node
+import redis
+from consumer_kit import go, lines, runs
 
 from conveyor import Queue
-from conveyor.errors import StoreUnavailable
-from conveyor.store import connect, plain
+from conveyor.store import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,57 +21,120 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def node(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Node]:
-    """Give a server of each kind whose settings and folder the test may spoil."""
-    node = Node(server.binary, tmp_path / "node")
-    eventually(node.answers)
-    yield node
-    node.end()
+def queue(server: Any) -> Queue:
+    """Give the queue of the test, on each kind of server."""
+    return Queue("work", store=connect(server.url))
 
 
-@pytest.fixture
-def queue(node: Node) -> Queue:
-    """Give a queue on it."""
-    return Queue("work", store=connect(f"redis://127.0.0.1:{node.port}"))
+@contextlib.contextmanager
+def hung(server: Any) -> Iterator[None]:
+    """Stop the server's process for the block."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
-def take_no_writes(node: Node, eventually: Callable[..., Any], why: str) -> None:
-    if why == "NOREPLICAS":
-        node.raw.config_set("min-replicas-to-write", 1)
-        return
-    shutil.rmtree(node.folder)  # the disk has failed
-    node.raw.config_set("save", "900 1")
-    node.raw.bgsave()
-    eventually(lambda: node.raw.info("persistence")["rdb_last_bgsave_status"] == "err")
+@contextlib.contextmanager
+def locked(server: Any) -> Iterator[None]:
+    """Have the server ask for a password for the block, and cut all connections."""
+    inside = redis.Redis(unix_socket_path=str(server.socket), password="secret")
+    server.raw.config_set("requirepass", "secret")
+    try:
+        cut(inside)
+        yield
+    finally:
+        inside.config_set("requirepass", "")
+        inside.close()
 
 
-def take_writes(node: Node) -> None:
-    node.raw.config_set("min-replicas-to-write", 0)
-    node.raw.config_set("stop-writes-on-bgsave-error", "no")
+def cut(raw: redis.Redis) -> None:
+    raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
-@pytest.mark.usefixtures("short_lease")
-@pytest.mark.parametrize("why", ["NOREPLICAS", "MISCONF"])
-def test_result_outlasts_a_refusal_longer_than_a_lease(
-    why: str,
-    node: Node,
-    queue: Queue,
-    consume: Callable[..., Any],
-    path: Path,
-    eventually: Callable[..., Any],
+def test_third_signal_ends_a_consumer_although_the_server_hangs(
+    server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=60.0)
+    queue.submit(jobs.ignore_for_ever, str(path))
+    eventually(lambda: lines(path))
+    (worker,) = running.workers()
+    with hung(server):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # of one kind, they would merge
+            running.signal(number)
+        eventually(lambda: not runs(worker), 3.0)
+        eventually(running.has_left, 4.0)
+    assert running.status == 0
+
+
+def test_time_limit_holds_although_the_server_hangs(
+    server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
-    job = queue.submit(jobs.hold, str(path), "kept")
+    queue.submit(jobs.limited.options(timeout=1.0), str(path))
     eventually(lambda: lines(path))
+    (worker,) = running.workers()
+    with hung(server):
+        eventually(lambda: not runs(worker), 6.0)
+        eventually(lambda: any(one != worker for one in running.workers()), 6.0)
+
+
+def test_idle_consumer_leaves_at_once_although_the_server_hangs(
+    server: Any, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    with hung(server):
+        running.signal()
+        eventually(running.has_left, 6.0)
+    assert running.status == 0
+
+
+def test_consumer_heals_when_a_password_is_lifted_again(
+    server: Any,
+    consume: Callable[..., Any],
+    queue: Queue,
+    path: Path,
+    eventually: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    running = consume(workers=2)
     before = running.workers()
-    take_no_writes(node, eventually, why)
-    go(path)
-    until = time.monotonic() + 3.5  # seconds; a lease is 1
-    eventually(lambda: time.monotonic() > until)
-    with pytest.raises(StoreUnavailable, match="is not ready"):
-        queue.client.run(plain.note_queue("other"), patience=0.1)
-    take_writes(node)
-    assert job.result(10) == "kept"
-    assert len(lines(path)) == 1
+    held = queue.submit(jobs.hold, str(path), "held")
+    eventually(lambda: lines(path))
+    told = []
+    with locked(server):
+        eventually(lambda: "refused" in (told.append(capfd.readouterr().err) or "".join(told)))
+        go(path)  # the result cannot be told yet
+    assert held.result(20) == "held"
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
     assert running.workers() == before
-    assert (queue.count().lapsed, queue.count().dead) == (0, 0)
+    eventually(lambda: "answers again" in (told.append(capfd.readouterr().err) or "".join(told)))
+    assert "Traceback" not in "".join(told)
+    assert "".join(told).count("refused") == 1
+    order = running.command("stop")
+    assert ("", "done") in running.answers(order, 6)
+
+
+def test_worker_outlasts_rights_that_are_missing(
+    server: Any,
+    consume: Callable[..., Any],
+    short_lease: float,
+    queue: Queue,
+    eventually: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    running = consume()
+    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    before = running.workers()
+    server.raw.execute_command("ACL", "SETUSER", "default", "-blpop")
+    try:
+        eventually(lambda: "no permissions" in capfd.readouterr().err)
+        begun = server.raw.time()[0]
+        eventually(lambda: server.raw.time()[0] > begun + 2 * short_lease)
+    finally:
+        server.raw.execute_command("ACL", "SETUSER", "default", "+blpop")
+    assert queue.submit(jobs.add, 1, 2).result(10) == 3
+    assert running.workers() == before
+    assert "Traceback" not in capfd.readouterr().err

@@ -15,7 +15,7 @@ from redis._parsers import BaseParser
 
 from conveyor import Queue
 from conveyor.cli.main import run
-from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
+from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
 from conveyor.store import commands, connect, plain
 from conveyor.store.address import shown
@@ -333,8 +333,8 @@ def test_a_password_is_never_shown() -> None:
         ("BUSY Redis is busy running a script.", StoreUnavailable),
         ("TRYAGAIN Multiple keys request during rehashing of slot", StoreUnavailable),
         ("OOM command not allowed when used memory > 'maxmemory'.", StoreFull),
-        ("NOPERM User ann has no permissions to run the 'evalsha' command", StoreRefused),
-        ("NOAUTH Authentication required.", StoreRefused),
+        ("NOPERM User ann has no permissions to run the 'evalsha' command", StoreDenied),
+        ("NOAUTH Authentication required.", StoreDenied),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreRefused),
         ("ERR DB index is out of range", StoreRefused),
     ],

@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, events, ids
+from conveyor import clock, ids
 from conveyor.consumer import forks, stack
 from conveyor.consumer import slate as slates
 from conveyor.consumer.execution import Executor
@@ -18,7 +18,7 @@ from conveyor.consumer.pace import Pace
 from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
-from conveyor.errors import JobCancelled, StoreError, StoreRefused, StoreUnavailable
+from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.outcome import Cancel, Fail, Release, describe_error
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
@@ -76,10 +76,13 @@ class CrewWorker:
         self._take_signals()
         forks.watch()
         self.slate.set_state(slates.IDLE)
-        with contextlib.suppress(StoreUnavailable):  # raised only where the worker is to leave
+        try:
             self._work()
             self.slate.set_state(slates.LEAVING)
             self._let_go()
+        except StoreError:
+            if not self._leaving:
+                raise
         self.executor.close()
 
     def _take_signals(self) -> None:
@@ -177,28 +180,31 @@ class CrewWorker:
         return True
 
     def _run(self, told: list[Command], *, patience: float = 0.0) -> list[Any]:
-        """Run commands however long the server is away; a worker that is to leave tries for `patience` seconds.
+        """Run commands however long the server is away or refuses; a leaving worker tries for `patience` seconds.
 
-        A server that refuses (its disk is full, say) may heal too, but not a worker that asks for nonsense.
+        The slate holds the refusal meanwhile, and the supervisor reports it. A refusal that no operator can lift, such
+        as one of nonsense, is raised after the length of a lease.
         """
         until: clock.Deadline | None = None
         refused: clock.Deadline | None = None
         while True:
             try:
-                return self.client.run_all(told, patience=LONGEST_BLOCK)
-            except StoreUnavailable:
-                until = until or clock.Deadline(patience)
-                if not self._leaving:
-                    until = None
-                elif until.passed():
+                answers = self.client.run_all(told, patience=LONGEST_BLOCK)
+                if refused is not None:
+                    self.slate.set_error("")
+            except StoreError as error:
+                until = (until or clock.Deadline(patience)) if self._leaving else None
+                if until is not None and until.passed():
                     raise
-            except StoreRefused as error:
-                if refused is None:
-                    refused = clock.Deadline(LEASE)
-                    events.emit(events.ServerAway(str(error)))
-                elif refused.passed():
+                if isinstance(error, StoreUnavailable):
+                    continue
+                refused = refused or clock.Deadline(LEASE)
+                self.slate.set_error(str(error))
+                if refused.passed() and not isinstance(error, StoreFull | StoreDenied):
                     raise
                 clock.sleep(REFUSED_PAUSE)
+            else:
+                return answers
 
     def _run_batch(self, queue: str, batch: Batch) -> None:
         self.slate.set_state(slates.BUSY)

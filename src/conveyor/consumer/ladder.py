@@ -5,7 +5,6 @@ Pausing, resuming and asking for stacks come in by the same commands, and are pa
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -134,8 +133,11 @@ class Ladder:
         """Answer a command about one target."""
         told = control.Answer(target, state, detail)
         command = plain.answer(order.id, control.encode(told), target, told.last_word)
-        with contextlib.suppress(StoreError):
-            self.supervisor.client.run_all(command, patience=0.0)
+        if not self.supervisor.is_silent:
+            try:
+                self.supervisor.client.run_all(command, patience=0.0)
+            except StoreError as error:
+                self.supervisor.note(error)
 
     def answer_all(self) -> None:
         """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""

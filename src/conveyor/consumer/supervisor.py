@@ -1,7 +1,8 @@
 """The part of a consumer that never runs user code: keeps its workers alive, renews their leases, obeys.
 
 One thread, one loop. Signal handlers only record; the loop wakes by the signal's byte in a pipe, by an answer on the
-control connection, or by the clock, and acts.
+control connection, or by the clock, and acts. Each step, and within it each worker, is isolated: an error that nobody
+foresaw is reported once, and the loop goes on. No call to the server takes longer than a moment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +21,21 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer import vitals
 from conveyor.consumer.beat import Beat
 from conveyor.consumer.control_line import ControlLine
+from conveyor.consumer.isolation import Isolation
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
-from conveyor.consumer.settings import HEARTBEAT, TICK
+from conveyor.consumer.settings import HEARTBEAT, LEASE, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
-from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
-from conveyor.store import plain
+from conveyor.errors import StoreError, StoreUnavailable
+from conveyor.store import Client, plain
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.consumer.settings import ConsumerSettings
-    from conveyor.store import Client
 
 #: Signals that ask the consumer to leave, each one a step further; the last comes when its terminal is closed.
 LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,8 +45,27 @@ UNLOADABLE = 78
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 #: Seconds of life after which a worker's death is no sign of trouble at the start; deaths that are borne with.
 YOUNG, PATIENT_WITH = 0.5, 3
+#: Seconds that one call to the server may take: usually, for a beat after the server was silent for so long that it may
+#: just be slow, and before the supervisor leaves.
+PROMPT, PATIENT, LAST_WORDS = 1.5, 5.0, 1.0
+#: Seconds of silence after which a beat is patient.
+SLOW_AFTER = 8.0
+#: Steps of leaving: finish current, cancel and return, kill.
+CANCEL, KILL = 2, 3
+_REVIVE = """
+from conveyor.errors import ConveyorError
+from conveyor.store import embedded
+try:
+    embedded.revive()
+except ConveyorError:
+    pass
+"""
 #: Seconds between two looks while something is about to happen that nothing else tells of.
 SHORT_TICK = 0.02
+
+
+class _SignalCame(BaseException):
+    """Raised by the signal handler while a beat waits for the server, for a signal that asks to leave."""
 
 
 class Supervisor:
@@ -53,17 +75,21 @@ class Supervisor:
         self, name: str, settings: ConsumerSettings, client: Client, live: Callable[[Worker], int]
     ) -> None:
         self.settings = settings
-        self.client = client
+        self.client = Client(client.url, patience=client.patience, within=PROMPT, name=client.name)
+        self._revive = client.revive is not None
+        self._reviving: subprocess.Popen[bytes] | None = None
+        self._revived_at = float("-inf")
         self.live = live
+        self.isolation = Isolation()
         self.report = vitals.first_report(name, settings)
-        self.beat = Beat(client, self.report)
+        self.beat = Beat(self.client, self.report)
         self.workers: dict[int, Worker] = {}
         self.bereaved: list[
             tuple[Worker, str]
         ] = []  # ended workers whose jobs the server has not heard about yet
         self.to_start: dict[str, float] = {}  # worker name -> when
         self.deaths: dict[str, int] = {}
-        self.line = ControlLine(client, name)
+        self.line = ControlLine(self.client, name)
         self.ladder = Ladder(self)
         self.leaving = 0
         self.return_at = float("inf")
@@ -71,8 +97,11 @@ class Supervisor:
         self.unloadable = ""
         self.jobs_done = 0
         self.announced = False
-        self._away = False
+        self._reason = ""  # why the server does not serve us; said once
+        self._unsettled = ""  # why it does not take what became of dead workers' jobs
+        self._silent_since = float("inf")  # since when it does not answer
         self._signals: list[int] = []
+        self._interruptible = False
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start the workers, keep them, and give the exit status: 0 after an orderly end, 1 if it could not work."""
@@ -85,22 +114,32 @@ class Supervisor:
                 self.report.name, self.settings.queues, len(self.workers), shown(self.client.url)
             )
         )
+        steps = (
+            lambda: self._sleep(wakeup),
+            self._obey_signals,
+            self._bury,
+            self._replace,
+            self._heed,
+            self.ladder.look,
+            self._enforce,
+            self._relieve,
+            self._beat,
+            self._obey_notices,
+            lambda: self._announce(ready),
+        )
         while self.workers or self.to_start:
-            self._sleep(wakeup)
-            self._obey_signals()
-            if self.leaving == 1 and clock.monotonic() >= self.return_at:
-                self.leave()
-            self._bury()
-            self._replace()
-            self.line.heed(self.ladder.obey, TICK if self._away else 0.0)
-            self.ladder.look()
-            self._enforce()
-            relieve(self.client, self.workers.values())
-            self._beat()
-            for notice in self.beat.take_notices():
-                self.ladder.heed(notice)
-            self._announce(ready)
+            for step in steps:
+                self._do(step)
+            self.isolation.rest()
         return self._end()
+
+    def _do(self, step: Callable[[], object]) -> None:
+        """Do one step. Without the server, or where an error comes that nobody foresaw, the others go on."""
+        try:
+            with self.isolation:
+                step()
+        except StoreError as error:
+            self.note(error)
 
     def leave(self) -> None:
         """Take the next step of leaving: finish current, then cancel and return, then kill."""
@@ -110,25 +149,41 @@ class Supervisor:
         if self.leaving == 1 and self.settings.leave_grace is not None:
             self.return_at = clock.monotonic() + self.settings.leave_grace
         for worker in self.workers.values():
-            if self.leaving == 1:
-                worker.verb = worker.verb or "stop"
-                worker.leave()
-            elif self.leaving == 2:  # noqa: PLR2004 - the second step
-                worker.verb = "kill"  # what it ran goes back without blame
-                glance = worker.slate.glance()
-                if glance.runs:
-                    worker.interrupt(slates.WISH_RETURN, glance)
-                worker.kill_at = min(worker.kill_at, clock.monotonic() + self.settings.grace)
-            else:
-                worker.kill()
+            with self.isolation:
+                self._have_leave(worker)
         self.beat.hurry()
 
+    def _have_leave(self, worker: Worker) -> None:
+        if self.leaving < CANCEL:
+            worker.verb = worker.verb or "stop"
+            worker.leave()
+        elif self.leaving < KILL:
+            worker.verb = "kill"  # what it ran goes back without blame
+            glance = worker.slate.glance()
+            if glance.runs:
+                worker.interrupt(slates.WISH_RETURN, glance)
+            worker.kill_at = min(worker.kill_at, clock.monotonic() + self.settings.grace)
+        else:
+            worker.kill()
+
     def _start(self, name: str) -> None:
-        worker = Worker(name)
-        worker.slate.ask_to_pause(name in self.ladder.pauses.names)
-        worker.start(self.live)
+        """Start a worker; later, if the machine has no room for a process now."""
+        try:
+            worker = Worker(name)
+            worker.slate.ask_to_pause(name in self.ladder.pauses.names)
+            worker.start(self._live)
+        except OSError as error:
+            self.to_start[name] = clock.monotonic() + LONGEST_PAUSE
+            events.emit(events.WorkerUnstarted(name, str(error)))
+            return
         self.workers[worker.pid] = worker
         self.beat.hurry()
+
+    def _live(self, worker: Worker) -> int:
+        """Be that worker; in the child, which has no use for the connections of its parent."""
+        self.client.close()
+        self.line.close()
+        return self.live(worker)
 
     def _prepare_signals(self) -> int:
         reading, writing = os.pipe()
@@ -137,9 +192,15 @@ class Supervisor:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (*LEAVE, signal.SIGCHLD):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                signal.signal(number, lambda number, _: self._signals.append(number))
+                signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # our caller may have held it back
         return reading
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signals.append(number)
+        if self._interruptible and number in LEAVE:
+            self._interruptible = False
+            raise _SignalCame
 
     def _sleep(self, wakeup: int) -> None:
         waiting: list[Any] = [wakeup]
@@ -168,6 +229,8 @@ class Supervisor:
         for number in signals:
             if number in LEAVE:
                 self.leave()
+        if self.leaving == 1 and clock.monotonic() >= self.return_at:
+            self.leave()
 
     def _bury(self) -> None:
         """Take leave of workers that have ended, and see to their jobs."""
@@ -177,17 +240,32 @@ class Supervisor:
                 break
             worker = self.workers.pop(pid, None)
             if worker is not None:
-                self._mourn(worker, status)
-        still = []
-        for worker, how in self.bereaved:
+                with self.isolation:
+                    self._mourn(worker, status)
+            elif self._reviving is not None and pid == self._reviving.pid:
+                self._reviving.returncode, self._reviving = status, None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Settle for dead workers if the server answers. What it refuses to settle is left to the end of its lease."""
+        waiting, self.bereaved, self._unsettled = self.bereaved, [], ""
+        while waiting and not self.is_silent:
+            worker, how = waiting.pop(0)
             try:
-                self._settle_for(worker, how)
-            except StoreError:
-                still.append((worker, how))
-        self.bereaved = still
+                with self.isolation:
+                    self._settle_for(worker, how)
+            except StoreUnavailable as error:
+                self.note(error)
+                waiting.insert(0, (worker, how))
+            except StoreError as error:
+                self._unsettled = str(error)
+                if clock.monotonic() - worker.ended < LEASE:
+                    self.bereaved.append((worker, how))
+        self.bereaved += waiting
 
     def _mourn(self, worker: Worker, status: int) -> None:
         how = how_it_ended(status)
+        worker.ended = clock.monotonic()
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
@@ -197,9 +275,10 @@ class Supervisor:
             for other in self.workers.values():
                 other.leave()
             return
-        orderly = status == 0 and (worker.verb or self.leaving or self.settings.until_empty)
         if self.leaving and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             worker.killed = True  # the platform did it: its patience with a leaving consumer is over
+        asked = bool(worker.verb or self.leaving or (status == 0 and self.settings.until_empty))
+        orderly = status == 0 and (asked or glance.state == slates.LEAVING)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         if worker.verb:
             events.emit(
@@ -207,8 +286,11 @@ class Supervisor:
             )
         elif not orderly:
             job = worker.job()[1] if glance.runs else ""
-            events.emit(events.WorkerDied(worker.name, how, job, worker.slate.task() if job else ""))
-        if not orderly and not worker.verb and not self.leaving:
+            task = worker.slate.task() if job else ""
+            events.emit(events.WorkerDied(worker.name, how, job, task, worker.slate.error()))
+        elif not asked:
+            events.emit(events.WorkerLeft(worker.name))
+        if not asked:
             self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
 
@@ -236,37 +318,108 @@ class Supervisor:
                 del self.to_start[name]
                 self._start(name)
 
+    def _heed(self) -> None:
+        """Obey what is ordered; a server that is silent is asked by the beat alone."""
+        if not self.is_silent:
+            self.line.heed(self.ladder.obey, TICK if self._reason else 0.0)
+
+    def _relieve(self) -> None:
+        if self.is_silent:
+            return
+        for worker in self.workers.values():
+            with self.isolation:
+                relieve(self.client, [worker])
+
+    def _obey_notices(self) -> None:
+        for notice in self.beat.take_notices():
+            with self.isolation:
+                self.ladder.heed(notice)
+
     def _enforce(self) -> None:
         """Kill runs that are over their time, and workers that did not react."""
-        now = clock.monotonic()
         for worker in self.workers.values():
-            glance = worker.slate.glance()
-            if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.killed:
-                worker.timed_out = (glance.number, glance.place)
-                events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
-                worker.kill()
-            elif worker.ending is not None and worker.ending != (glance.number, glance.place):  # it did react
-                worker.ending, worker.cancelling = None, ""
-                if worker.verb != "kill":
-                    worker.kill_at = float("inf")
-            elif now > worker.kill_at:
-                worker.kill()
+            with self.isolation:
+                self._enforce_on(worker)
+
+    def _enforce_on(self, worker: Worker) -> None:
+        now = clock.monotonic()
+        glance = worker.slate.glance()
+        if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.killed:
+            worker.timed_out = (glance.number, glance.place)
+            events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
+            worker.kill()
+        elif worker.ending is not None and worker.ending != (glance.number, glance.place):  # it did react
+            worker.ending, worker.cancelling = None, ""
+            if worker.verb != "kill":
+                worker.kill_at = float("inf")
+        elif now > worker.kill_at:
+            worker.kill()
 
     def _beat(self) -> None:
-        try:
-            self.beat.beat(self.workers.values())
-        except StoreError as error:
-            if not self._away:
-                self._away = True
-                events.emit(events.ServerAway(str(error)))
-            if self.client.revive is not None and isinstance(error, StoreUnavailable):
-                with contextlib.suppress(ConveyorError):
-                    self.client.revive()
+        """Renew leases and report. A signal that asks to leave ends it, for a server that hangs has no say in that."""
+        if self.leaving >= KILL:
             return
-        if self._away:
-            self._away = False
+        silent = clock.monotonic() - self._silent_since
+        self.client.within = PATIENT if silent > SLOW_AFTER and not self.leaving else PROMPT
+        workers, told = self._readable(), False
+        try:
+            with contextlib.suppress(_SignalCame):
+                try:
+                    self._interruptible = True
+                    self.beat.beat(workers)
+                    told = True
+                finally:
+                    self._interruptible = False
+        finally:
+            self.client.within = PROMPT
+        if told:
+            self._silent_since = float("inf")
+            self._hear_workers()
+
+    def _readable(self) -> list[Worker]:
+        """Return the workers whose slates can be read; one that cannot must not keep the others from their leases."""
+        found = []
+        for worker in self.workers.values():
+            with self.isolation:
+                worker.report()
+                found.append(worker)
+        return found
+
+    def _hear_workers(self) -> None:
+        """Report, once, what the server refuses our workers, and that all is well again."""
+        errors = (self._unsettled, *(one.slate.error() for one in self.workers.values()))
+        refused = next(filter(None, errors), "")
+        if refused and not self._reason:
+            events.emit(events.ServerAway(refused))
+        elif self._reason and not refused:
             events.emit(events.ServerBack())
             self.beat.hurry()
+        self._reason = refused
+
+    def note(self, error: StoreError) -> None:
+        """Report, once, that the server does not serve us, and start an embedded one that has died."""
+        if not self._reason:
+            self._reason = str(error)
+            events.emit(events.ServerAway(self._reason))
+        if not isinstance(error, StoreUnavailable):
+            self._silent_since = float("inf")
+            return
+        now = clock.monotonic()
+        self._silent_since = min(self._silent_since, now)
+        self.beat.hurry()  # it asks for sure, and so finds out
+        if (
+            self._revive
+            and self._reviving is None
+            and now - self._revived_at > HEARTBEAT
+            and not self.leaving
+        ):
+            self._revived_at = now  # by a process of its own, since a server may read its data for minutes
+            self._reviving = subprocess.Popen([sys.executable, "-c", _REVIVE], stdin=subprocess.DEVNULL)
+
+    @property
+    def is_silent(self) -> bool:
+        """True if the server does not answer; then the beat alone asks it, for each call costs a while."""
+        return self._silent_since < float("inf")
 
     def _announce(self, ready: Callable[[], None]) -> None:
         """Say so, once, when all workers have loaded their tasks."""
@@ -277,16 +430,22 @@ class Supervisor:
             ready()
 
     def _end(self) -> int:
-        deadline = clock.Deadline(HEARTBEAT)
-        while self.bereaved and not deadline.passed():
-            self._bury()
+        """Settle for the dead, answer, and take the consumer off the list; but wait for no server that is silent."""
+        patience = clock.Deadline(HEARTBEAT if self.leaving < KILL else 0.0)
+        while self.bereaved and not patience.passed():
+            self._silent_since = float("inf")
+            self._do(self._bury)
             clock.sleep(TICK / 5 if self.bereaved else 0.0)
-        self.ladder.answer_all()
-        with contextlib.suppress(StoreError):
-            self.client.run_all([*self.beat.counted(), *plain.retire(self.report.name)], patience=0.0)
+        for step in (self.ladder.answer_all, self._retire):
+            if not self.is_silent:
+                self._do(step)
         self.line.close()
         if self.unloadable:
             events.emit(events.TasksUnloadable(self.unloadable))
             return 1
         events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))
         return 0
+
+    def _retire(self) -> None:
+        told = [*self.beat.counted(), *plain.retire(self.report.name)]
+        self.client.run_all(told, patience=0.0, within=LAST_WORDS)

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from conveyor import clock
 from conveyor.consumer import stack
 from conveyor.consumer.slate import STATE_NAMES, Glance, HeldBatch, Slate
 from conveyor.consumer.vitals import Vitals
 from conveyor.control import Control, WorkerReport
+from conveyor.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class Worker:
         self.slate = Slate()
         self.pid = 0
         self.started = clock.monotonic()
+        self.ended = float("inf")
         self.vitals = Vitals()
         self.asked: list[Control] = []
         """Who is to be answered when it is gone."""
@@ -58,19 +60,27 @@ class Worker:
         """
         parent = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                _become_child(parent)
-                stack.take_signal(self.slate)
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-                status = live(self)
-            except BaseException:  # noqa: BLE001 - a fault of ours; told, and the worker is replaced
-                traceback.print_exc()
-            finally:
-                _leave_process(status)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._live(live, parent, before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _live(self, live: Callable[[Worker], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
+        """Be the child: run `live`, and end with its status."""
+        status = 1
+        try:
+            _become_child(parent)
+            stack.take_signal(self.slate)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            status = live(self)
+        except StoreError as error:  # the supervisor reports it
+            self.slate.set_error(f"{error}; {error.hint}" if error.hint else str(error))
+        except BaseException:  # noqa: BLE001 - a fault of ours; told, and the worker is replaced
+            traceback.print_exc()
+        finally:
+            _leave_process(status)
 
     def leave(self) -> None:
         """Ask it to finish its current job and leave."""
@@ -97,8 +107,11 @@ class Worker:
         self.killed = True
         try:
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            self._signal(signal.SIGKILL)  # it had not yet made itself a group
+        except (
+            ProcessLookupError,
+            PermissionError,
+        ):  # it has not yet made itself a group, or only zombies are in it
+            self._signal(signal.SIGKILL)
 
     def end_left_behind(self, number: int) -> None:
         """End what it had started, now that it is gone: after a crash that must not go on beside the next run."""
@@ -185,7 +198,7 @@ def _become_child(parent: int) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen at once, and survives a kill
 
 
-def _leave_process(status: int) -> None:
+def _leave_process(status: int) -> NoReturn:
     """End this process, even where what tasks printed cannot be written any more."""
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -14,7 +14,7 @@ import redis
 from redis import exceptions as foreign
 
 from conveyor import clock
-from conveyor.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
+from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import limits, rights
 from conveyor.store.address import fault_of, is_sentinel, normal, read_sentinel, shown
 
@@ -175,17 +175,14 @@ class Client:
             return StoreUnavailable(
                 message, hint=_HINTS.get(word, "it may take a while; nothing has to be done")
             )
-        if isinstance(
-            error, foreign.AuthenticationError
-        ):  # to the library a ConnectionError; waiting is no help
-            return self._refused(text, rights.to_grant(text))
+        # To the library a ConnectionError; waiting is no help.
+        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
+            return self._refused(text, rights.to_grant(text), StoreDenied)
         if isinstance(error, _BROKEN):
             return self._unavailable(error)
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
             hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
             return self._refused(text, hint, StoreFull)
-        if isinstance(error, foreign.NoPermissionError):
-            return self._refused(text, rights.to_grant(text))
         return self._refused(text, "`conveyor doctor` tells what is wrong with the server")
 
     def _unavailable(self, error: Exception) -> StoreError:
@@ -224,7 +221,7 @@ class Listener:
     def ask(self, command: Command) -> None:
         """Send a command; raises StoreUnavailable."""
         if self._connection is None:
-            self._connection = self.client.connection()
+            self._connection = self.client.connection(self._end())
         self._asked = command
         try:
             send(self._connection, [command])
@@ -236,13 +233,17 @@ class Listener:
         assert self._connection is not None
         assert self._asked is not None
         try:
-            reply = receive(self._connection, [self._asked])[0]
+            reply = receive(self._connection, [self._asked], end=self._end())[0]
         except _BROKEN as error:
             raise self._broken(error) from error
         if isinstance(reply, Exception):
             raise self._broken(reply) from reply
         command, self._asked = self._asked, None
         return command.read(reply)
+
+    def _end(self) -> Deadline | None:
+        """Return when a call must be over, as the client says; an answer is waited for elsewhere."""
+        return None if self.client.within is None else clock.Deadline(self.client.within)
 
     def _broken(self, error: Exception) -> StoreError:
         """Hang up, with the client's idle connections, which lead to the same server; give the error as ours."""

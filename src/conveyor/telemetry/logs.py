@@ -40,8 +40,15 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one 
             return f"{consumer} {_LEAVING[min(step, 3)]}"
         case events.ConsumerLeft(consumer, jobs_done):
             return f"{consumer} has left, {jobs_done:,} jobs done"
-        case events.WorkerDied(worker, how, job, task):
-            return f"worker {worker} died ({how}){f' while it ran {task} {job}' if job else ''}"
+        case events.WorkerDied(worker, how, job, task, reason):
+            why = f": {reason}" if reason else ""
+            return f"worker {worker} died ({how}{why}){f' while it ran {task} {job}' if job else ''}"
+        case events.WorkerLeft(worker):
+            return f"worker {worker} was told to leave by a signal, and has left; it is replaced"
+        case events.WorkerUnstarted(worker, reason):
+            return f"worker {worker} cannot be started: {reason}; trying again"
+        case events.StepFailed(error, place):
+            return f"error in Conveyor itself, at {place}: {error}. The consumer goes on; please report it"
         case events.WorkerStopped(worker, verb, reason):
             done = {"stop": "stopped", "kill": "killed"}[verb]
             return f"worker {worker} was {done}{f': {reason}' if reason else ''}"
