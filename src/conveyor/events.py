@@ -128,6 +128,13 @@ class TasksUnloadable:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerUnfit:
+    """The server is set up in a way that may lose jobs; the consumer works on it nevertheless."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerAway:
     """The server does not answer; the consumer keeps trying."""
 
@@ -154,6 +161,7 @@ Event = (
     | FinishedLate
     | LeaseLost
     | TasksUnloadable
+    | ServerUnfit
     | ServerAway
     | ServerBack
 )

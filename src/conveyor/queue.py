@@ -13,7 +13,7 @@ from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
 from conveyor.outcome import encode_settled
 from conveyor.signature import name_of, signature_of
-from conveyor.store import Client, acts, commands, connect, plain
+from conveyor.store import Client, acts, commands, connect, fitness, plain
 from conveyor.store.limits import time_for
 from conveyor.store.waiting import join_queue, put_jobs
 
@@ -80,6 +80,7 @@ class Queue:
         put with `submit` is given as a `Call`.
         """
         deadline = _deadline(block=block, timeout=timeout)
+        fitness.vet(self.client, deadline)
         self._set_bound(deadline)
         taken = call.decode_call(holder_of(self.client).take(self.name, deadline))
         return taken.item() if taken.task == call.ITEM else taken
@@ -223,6 +224,7 @@ class Queue:
         place = commands.PutPlace(
             self.maxsize, options.priority, options.delay, own_ids=options.id is not None
         )
+        fitness.vet(self.client, deadline)
         self._set_bound(deadline)
         self._note(deadline)
         try:

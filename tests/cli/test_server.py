@@ -69,3 +69,34 @@ def test_the_doctor_finds_books_that_do_not_balance(at_server: Any, conveyor: An
     done = conveyor("doctor")
     assert done.code == 1
     assert "3 jobs of 4 unaccounted for" in done.out
+
+
+def test_doctor_finds_jobs_whose_bytes_were_evicted(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1)
+    at_server.raw.delete("conveyor:{shapes}:jobs")
+    done = conveyor("doctor")
+    assert done.code == 1
+    assert "1 entry of its keys lack" in done.out
+    assert "balance" not in done.out
+    at_server.raw.flushall()
+
+
+def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, eventually: Any) -> None:
+    raw = at_server.raw
+    raw.config_set("maxmemory-policy", "allkeys-random")
+    raw.config_set("maxmemory", int(raw.info("memory")["used_memory"]) + (1 << 20))
+    try:
+        for number in range(30):
+            raw.set(f"other{number}", b"x" * 100_000)
+        done = conveyor("doctor", "--json")
+        raw.config_set("maxmemory-policy", "noeviction")
+        raw.config_set("maxmemory", 0)
+        later = conveyor("doctor", "--json")
+    finally:
+        raw.config_set("maxmemory-policy", "noeviction")
+        raw.flushall()
+        raw.config_resetstat()
+    (first,) = (one for one in done.document["findings"] if one["about"] == "eviction")
+    (second,) = (one for one in later.document["findings"] if one["about"] == "eviction")
+    assert (first["verdict"], second["verdict"]) == ("bad", "warn")
+    assert all("keys thrown away" in one["message"] for one in (first, second))

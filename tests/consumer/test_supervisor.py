@@ -14,7 +14,7 @@ import psutil
 import pytest
 from consumer_kit import lines, runs
 
-from conveyor import BadCall, Consumer, clock, events
+from conveyor import BadCall, Consumer, ConveyorError, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
 from conveyor.consumer import supervisor as supervisors
@@ -118,6 +118,32 @@ def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(
     settings = ConsumerSettings(url=f"unix://{tmp_path}/nothing", workers=1)
     assert entrance.main([msgspec.json.encode(settings).decode()]) == 69
     assert "no answer from the server" in capfd.readouterr().err
+
+
+def test_consumer_at_a_replica_ends_at_once_and_says_so(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one_server.raw.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(ConveyorError, match="exit code 69"):
+            consume()
+    finally:
+        one_server.raw.replicaof("NO", "ONE")
+    told = capfd.readouterr().err
+    assert f"the server at {one_server.url} is a replica and takes no jobs" in told
+    assert "address of the primary" in told
+
+
+def test_consumer_warns_of_a_server_that_evicts_jobs(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one_server.raw.config_set("maxmemory-policy", "allkeys-lfu")
+    try:
+        consume(workers=2)
+    finally:
+        one_server.raw.config_set("maxmemory-policy", "noeviction")
+    (line,) = (one for one in capfd.readouterr().err.splitlines() if "allkeys-lfu" in one)
+    assert line.startswith(f"conveyor: warning: the server at {one_server.url} may throw jobs away")
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])

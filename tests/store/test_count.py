@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from conveyor.inspector import queues
 from conveyor.queue import Queue
 from conveyor.store import commands
+from conveyor.store.answers import Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
 
 
 def test_a_queue_whose_keys_hold_something_else_is_counted_as_strange(server: Any) -> None:
@@ -29,3 +35,23 @@ def test_what_cannot_be_the_name_of_a_queue_is_no_queue(server: Any) -> None:
     Queue("films", store=server.client).put("one")
     server.raw.sadd("conveyor:queues", b"\xff", "a queue", "{}")
     assert queues.names().ask(server.client) == ["films"]
+
+
+@pytest.mark.parametrize("key", ["jobs", "leases", "reasons", "ready", "leased", "dead", "delayed", "meta"])
+def test_count_finds_that_a_key_was_evicted(lane: Lane, key: str) -> None:
+    lane.take("held")
+    lane.run(commands.fail, lane.take("dead"), Settlement("dead", b"outcome", 600.0))
+    lane.put("waits")
+    lane.put("later", delay=1000.0)
+    assert (lane.count().torn, lane.count().imbalance) == (0, 0)
+    lane.raw.delete(lane.key(key))
+    assert lane.count().torn > 0
+    lane.raw.flushall()
+
+
+def test_count_of_an_emptied_queue_finds_that_meta_was_evicted(lane: Lane) -> None:
+    lane.run(commands.finish, lane.take("job"), [Settlement("job", b"outcome", 600.0, b"note")])
+    assert lane.count().torn == 0
+    lane.raw.delete(lane.key("meta"))
+    assert lane.count().torn == 1
+    lane.raw.flushall()

@@ -161,7 +161,7 @@ def test_clock_set_back_delays_no_job(lane: Lane, eventually: Callable[..., Any]
     look = {
         "claim": lane.claim,
         "promote": lambda: lane.run(commands.promote),
-        "renew": lambda: lane.run(commands.renew, [("held", token, True)], LONG),
+        "renew": lambda: lane.run(commands.renew, [("held", token, "S")], LONG),
     }[way]
     eventually(lambda: look() and lane.count().delayed == 1, 5.0)
     assert lane.run(commands.state, "soon").state in {"ready", "leased"}

@@ -35,6 +35,11 @@ def _of_one(line: QueueLine) -> Iterator[Finding]:
             f"{count_of(abs(count.imbalance), 'job')} of {count.accepted:,} {how}",
             "please report it, with what happened to this server before; something else may have written its keys",
         )
+    if count.torn:
+        text = f"{count_of(count.torn, 'entry', 'entries')} of its keys lack the other half: keys were thrown away"
+        yield Finding(
+            line.name, BAD, text, "set maxmemory-policy noeviction; what was thrown away does not come back"
+        )
     if count.live and not line.workers and not count.paused:
         text = f"{count_of(count.live, 'job')} and no worker"
         yield Finding(line.name, WARN, text, f"conveyor consume {line.name}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.cli.findings import BAD, OK, WARN, Finding
+from conveyor.cli.output import count_of
 from conveyor.errors import StoreRefused
 from conveyor.store import plain
 
@@ -37,7 +38,7 @@ def server_findings(client: Client) -> Iterator[Finding]:
     """Examine the server that a client talks to."""
     facts = {
         name: value
-        for section in ("server", "persistence", "memory")
+        for section in ("server", "persistence", "memory", "stats")
         for name, value in _info(client, section)
     }
     yield _version(facts)
@@ -92,11 +93,15 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
 
 
 def _eviction(facts: dict[str, str]) -> Finding:
-    policy = facts.get("maxmemory_policy", "?")
+    policy, evicted = facts.get("maxmemory_policy", "?"), int(facts.get("evicted_keys", 0))
+    gone = f"{count_of(evicted, 'key')} thrown away since it started"
     if policy in {"noeviction", "?"}:
-        return Finding("eviction", OK, policy)
-    limited = facts.get("maxmemory", "0") != "0"
-    text = f"{policy}: the server may throw jobs away when its memory is full"
+        return (
+            Finding("eviction", WARN, f"{policy}, but {gone}") if evicted else Finding("eviction", OK, policy)
+        )
+    limited = evicted or facts.get("maxmemory", "0") != "0"
+    what = "jobs" if policy.startswith("allkeys") else "results"
+    text = f"{policy}: the server may throw {what} away when its memory is full; {gone}"
     return Finding("eviction", BAD if limited else WARN, text, "set maxmemory-policy noeviction")
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from conveyor import events
 from conveyor.consumer import loading_tasks
 from conveyor.consumer.crew import CrewWorker
 from conveyor.consumer.names import consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.errors import ConveyorError
-from conveyor.store import connect, plain, scripts
+from conveyor.store import connect, fitness, plain, scripts
 from conveyor.telemetry import logs
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> int:
     logs.to_standard_error(usual=not settings.lifeline)
     try:
         client = connect(settings.url or None)
+        if risk := fitness.risk_of(client):
+            events.emit(events.ServerUnfit(risk))
         scripts.load_all()
         client.run_all(plain.load_scripts())
     except ConveyorError as error:

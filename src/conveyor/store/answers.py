@@ -175,6 +175,8 @@ class Count(NamedTuple):
     shutdown: int
     strange: int = 0
     """Keys of the queue that hold something else than they must: somebody else has written to them."""
+    torn: int = 0
+    """Entries of the queue's keys that lack their other half, as after an eviction: jobs without bytes, say."""
 
     @property
     def waiting(self) -> int:

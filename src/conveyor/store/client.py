@@ -68,13 +68,10 @@ class Client:
         revive: Callable[[], object] | None = None,
         name: str = "conveyor",
     ) -> None:
-        self.url, self.patience, self.within, self.revive, self.name = (
-            normal(url),
-            patience,
-            within,
-            revive,
-            name,
-        )
+        self.url, self.patience, self.within = normal(url), patience, within
+        self.revive, self.name = revive, name
+        #: Whether the server was looked at (`store/fitness.py`); the embedded one is as it must be.
+        self.vetted = revive is not None
         self._make = _maker(self.url, name)
         self._idle: list[AbstractConnection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()

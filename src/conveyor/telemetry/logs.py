@@ -64,6 +64,8 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one 
             return f"worker {worker} lost its lease of job {job}; this run is ended, and the job is not cancelled"
         case events.TasksUnloadable(reason):
             return f"the tasks cannot be loaded: {reason}"
+        case events.ServerUnfit(reason):
+            return f"warning: {reason}"
         case events.ServerAway(reason):
             return f"{reason}; trying again"
         case events.ServerBack():

@@ -3,12 +3,13 @@
 -- use: line
 -- ARGV  none
 -- gives ready, delayed, leased, dead, blocked producers, then of meta: accepted, finished, cancelled, discarded,
---       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys are of another type than they must be
+--       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys are of another type than they must be,
+--       and how many entries are torn: jobs without bytes, leases or reasons, or these without a job; meta that is gone
 -- Answers for a queue to whose keys somebody else has written, too: one such queue must not hide the others.
 local MOST_IN_LINE = 1000 -- that are looked at; the others count as they stand there
 local reply, strange = {}, 0
-local function size_of(key)
-  local size = redis.pcall('ZCARD', key)
+local function size_of(key, command)
+  local size = redis.pcall(command or 'ZCARD', key)
   if type(size) == 'number' then return size end
   strange = strange + 1
   return 0
@@ -36,5 +37,13 @@ local meta = redis.pcall('HMGET', META, 'accepted', 'finished', 'cancelled', 'di
   'maxsize', 'paused', 'shutdown')
 if meta.err then meta, strange = {}, strange + 1 end
 for place = 1, 9 do reply[#reply + 1] = tonumber(meta[place]) or 0 end
+local _, _, leased, dead = unpack(reply)
+local bodies = size_of(JOBS, 'HLEN')
+local torn = math.abs(reply[1] + reply[2] + leased + dead - bodies)
+  + math.abs(leased - size_of(LEASES, 'HLEN')) + math.abs(dead - size_of(REASONS, 'HLEN'))
+if not meta[1] and redis.call('EXISTS', META) == 0 and redis.call('EXISTS', JOBS, READY, HISTORY, TOTALS) > 0 then
+  torn = torn + 1
+end
 reply[#reply + 1] = strange
+reply[#reply + 1] = torn
 return reply
