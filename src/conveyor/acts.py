@@ -90,12 +90,14 @@ class Cursor(msgspec.Struct, frozen=True):
     score: float = float("-inf")
     last: str = ""
     """Score and id of the last job that was looked at; of a purge that is at delayed jobs, where the ready ones end."""
+    queue: int = 0
+    """Place of the queue it is at among `Operation.queues`."""
     place: int = 0
     """How many of `Matching.ids` were looked at; of a purge, how many delayed jobs are left to cancel."""
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One piece of work over many jobs of a queue, kept on the server, so that another process can go on with it."""
+    """One piece of work over many jobs of a queue or several, kept so that another process can go on with it."""
 
     kind: str
     """retry, discard: of dead jobs. cancel: of waiting and delayed ones. purge: of all that wait."""
@@ -117,6 +119,13 @@ class Operation(msgspec.Struct, frozen=True):
     changed: float = 0.0
     """Seconds since 1970 by the server's clock; when it began, and when it last made progress."""
     error: str = ""
+    queues: tuple[str, ...] = ()
+    """The queues, where they are several; `queue` is empty then. Only of retry and discard."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """All queues that it is about."""
+        return self.queues or (self.queue,)
 
     def stalled(self, now: float) -> bool:
         """Tell whether it should run and does not; `now` is the server's time."""

@@ -78,6 +78,43 @@ def test_a_group_is_retried_and_nothing_beside_it(films: Films, actions: Actions
     assert [job.id for job in films.claim().jobs] == [job.id for job in batch.jobs]
 
 
+def dead_in(films: Films, name: str, jobs: int, group: str) -> Films:
+    """Return another queue, with dead jobs of a group and one of none."""
+    other = type(films)(films.client)
+    other.name = name
+    other.dead(1)
+    other.put(jobs)
+    batch = other.claim()
+    for job in batch.jobs:
+        settlement = Settlement(job.id, FAILED, 600.0, group=group)
+        other.client.run(commands.fail(name, batch.token, settlement))
+    return other
+
+
+@pytest.mark.parametrize("kind", ["retry", "discard"])
+def test_group_is_worked_on_in_several_queues(
+    films: Films, actions: Actions, trail: Trail, one_server: Any, kind: str
+) -> None:
+    queues = [dead_in(films, f"films-{number}", 3 + number, "aaaaaaaa") for number in range(4)]
+    spared = dead_in(films, "films-9", 2, "aaaaaaaa")
+    begun = actions.begin(kind, [one.name for one in queues], Matching(group="aaaaaaaa"), "fixed")
+    assert (begun.queue, begun.total, len(begun.on)) == ("", 4 + 3 + 4 + 5 + 6, 4)
+    steps = operation.run(actions.client, begun, chunk=4, pause=0)
+    half = [next(steps) for _ in range(3)][-1]
+    actions.stop_operation(begun.id)
+    assert list(steps)[-1].state == "stopped"
+    assert shown(one_server, begun.id).on == begun.on
+    ended = finished(actions, actions.take_up(begun.id), chunk=4)
+    assert half.done < ended.done == 3 + 4 + 5 + 6
+    assert (ended.skipped, ended.state, ended.queues) == (4, "done", begun.queues)
+    assert [one.count().dead for one in queues] == [1] * 4
+    waiting = [3, 4, 5, 6] if kind == "retry" else [0] * 4
+    assert [one.count().ready for one in queues] == waiting
+    assert spared.count().dead == 3
+    act = trail()[-1]
+    assert (act.target, act.before["queues"]) == ("4 queues", "films-0, films-1, films-2, films-3")
+
+
 def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions: Actions) -> None:
     films.dead(250)
     done = 0
@@ -273,6 +310,23 @@ def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
 def test_senseless_operations_are_refused(actions: Actions, wished: tuple[str, Matching]) -> None:
     with pytest.raises(BadCall):
         actions.begin(wished[0], "films", wished[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "matching", "queues"),
+    [
+        ("purge", Matching(), ["a", "b"]),
+        ("cancel", Matching(), ["a", "b"]),
+        ("retry", Matching(ids=("x",)), ["a", "b"]),
+        ("retry", Matching(), ["a", "b/c"]),
+        ("retry", Matching(), [f"q{number}" for number in range(1001)]),
+    ],
+)
+def test_operation_on_several_queues_is_refused(
+    actions: Actions, kind: str, matching: Matching, queues: list[str]
+) -> None:
+    with pytest.raises(BadCall):
+        actions.begin(kind, queues, matching)
 
 
 def test_those_that_are_not_known_or_done_cannot_be_taken_up(films: Films, actions: Actions) -> None:

@@ -102,7 +102,7 @@ def test_a_failing_job_is_in_a_group_that_says_where(queue: Queue, consume: Call
             queue.submit(jobs.boom, text).result(10)
     with pytest.raises(JobFailed):
         queue.submit(jobs.unhappy).result(10)
-    groups = failures.groups([queue.name]).ask(queue.client)
+    groups = failures.groups({queue.name: 10_000}).ask(queue.client)
     assert sorted(group.count for group in groups) == [1, 2]
     samples = failures.samples(groups).ask(queue.client)
     assert [(one.kind, one.message) for one in samples] == [
@@ -182,7 +182,7 @@ def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
     assert one.attempts[0].message == "its worker ended by SIGKILL"
     assert one.run
     assert (one.task, one.run.worker) == ("consumer_jobs.end_process", f"{running.name}/1")
-    (group,) = failures.groups([queue.name]).ask(queue.client)
+    (group,) = failures.groups({queue.name: 10_000}).ask(queue.client)
     (sample,) = failures.samples([group]).ask(queue.client)
     assert (sample.kind, sample.where, sample.task) == ("WorkerDied", "", "consumer_jobs.end_process")
 

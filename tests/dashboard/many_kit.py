@@ -53,7 +53,7 @@ def fill(client: Client, ended: int) -> Filled:
     for place, name in enumerate(queues):
         _end(client, name, min(share, ended - place * share))
     for place, (queue, kind) in enumerate(_spread(dead)):
-        _kill(client, queue, kind, f"order {place} is wrong")
+        kill(client, queue, kind, f"order {place} is wrong")
     backlog = [name for name in queues if name != RUNNING]
     client.run_all([_put(name, 3 + place % 5) for place, name in enumerate(backlog)])
     client.run_all([_put(name, 1, delay=600.0) for name in backlog[::3]])
@@ -100,10 +100,10 @@ def _end(client: Client, queue: str, jobs: int) -> None:
     client.run_all(settler.tallies())
 
 
-def _kill(client: Client, queue: str, kind: str, message: str) -> None:
+def kill(client: Client, queue: str, kind: str, message: str) -> None:
     """Have a job fail for the last time."""
     settler = Settler("rack-0001/1")
-    client.run(_put(queue, 1))
+    client.run_all([plain.note_queue(queue), _put(queue, 1)])
     batch = _claim(client, queue, settler.worker, 1)
     settler.begin(queue, batch.token, sampled=False)
     settler.add(batch.jobs[0].id, decode_call(batch.jobs[0].data), Fail(describe_text(kind, message)), 0.1, 0)

@@ -12,7 +12,7 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser
 
 from .crew_kit import Visitor, words_of
-from .many_kit import KINDS, LEAVING, RUNNING, Counted, Filled, counted, fill, report
+from .many_kit import DEAD_QUEUES, KINDS, LEAVING, RUNNING, Counted, Filled, counted, fill, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_every_surface_shows_what_the_keys_have(made: Made, tmp_path: Path) -> N
     visitor, keys = Visitor(made.server.url), made.keys
     assert keys.ended == keys.succeeded + keys.failed == ENDED + sum(KINDS.values())
     assert (keys.running, keys.busy, keys.dead) == (LEAVING, LEAVING, sum(KINDS.values()))
-    for check in (check_overview, check_api, check_metrics):
+    for check in (check_overview, check_api, check_failures, check_metrics):
         report(made.server.client, made.filled)
         check(visitor, keys)
     check_commands(made, tmp_path)
@@ -93,6 +93,16 @@ def check_api(visitor: Visitor, keys: Counted) -> None:
     points = visitor.get("/api/v1/statistics").json()["points"]
     assert sum(point["succeeded"] for point in points) == keys.succeeded
     assert sum(point["failed"] for point in points) == keys.failed
+
+
+def check_failures(visitor: Visitor, keys: Counted) -> None:
+    words = words_of(visitor.see("/failures"))
+    assert f"{keys.dead} dead letters, in {len(KINDS)} groups" in words
+    for kind, number in KINDS.items():
+        assert re.search(rf"\b{number} jobs {kind} in shop.sell .* in {DEAD_QUEUES} queues:", words), kind
+    groups = visitor.get("/api/v1/failures").json()["failures"]
+    assert {one["kind"]: one["count"] for one in groups} == KINDS
+    assert {len(one["queues"]) for one in groups} == {DEAD_QUEUES}
 
 
 def check_lines(lines: list[dict[str, Any]], keys: Counted) -> None:

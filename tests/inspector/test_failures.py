@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor import Queue
 from conveyor.inspector import failures
 from conveyor.outcome import Fail, describe_text
 from conveyor.store import commands, keys
@@ -13,7 +14,6 @@ from conveyor.store.commands import Command
 
 if TYPE_CHECKING:
     from conftest import Hand
-    from conveyor import Queue
 
 
 def shout(text: str) -> None: ...
@@ -32,7 +32,9 @@ def die(queue: Queue, hand: Hand, *outcomes: Fail) -> list[str]:
 
 def test_failures_alike_are_counted_together_whatever_they_say(queue: Queue, hand: Hand) -> None:
     names = die(queue, hand, failed("ValueError", "one"), failed("KeyError"), failed("ValueError", "two"))
-    newest, other = sorted(failures.groups([queue.name]).ask(queue.client), key=lambda one: -one.count)
+    newest, other = sorted(
+        failures.groups({queue.name: 10_000}).ask(queue.client), key=lambda one: -one.count
+    )
     assert (newest.queue, newest.count, newest.newest) == (queue.name, 2, names[2])
     assert newest.first_seen <= newest.last_seen
     assert (other.count, other.newest) == (1, names[1])
@@ -40,7 +42,7 @@ def test_failures_alike_are_counted_together_whatever_they_say(queue: Queue, han
 
 def test_a_group_s_sample_is_its_last_death(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("ValueError", "one"), failed("ValueError", "at https://ann:hunter2@example.org"))
-    found = failures.groups([queue.name]).ask(queue.client)
+    found = failures.groups({queue.name: 10_000}).ask(queue.client)
     (sample,) = failures.samples(found).ask(queue.client)
     assert (sample.task, sample.kind, sample.where) == (f"{__name__}.shout", "ValueError", "films.py:12 cut")
     assert sample.message == "at https://ann:•••@example.org"
@@ -49,16 +51,25 @@ def test_a_group_s_sample_is_its_last_death(queue: Queue, hand: Hand) -> None:
 
 def test_what_was_revived_is_counted_no_more(queue: Queue, hand: Hand) -> None:
     (name,) = die(queue, hand, failed("ValueError"))
-    found = failures.groups([queue.name]).ask(queue.client)
+    found = failures.groups({queue.name: 10_000}).ask(queue.client)
     queue.client.run(commands.revive(queue.name, [name]))
-    assert failures.groups([queue.name]).ask(queue.client) == []
+    assert failures.groups({queue.name: 10_000}).ask(queue.client) == []
     assert failures.samples(found).ask(queue.client) == []
 
 
-def test_several_queues_are_asked_together_and_keep_apart(queue: Queue, hand: Hand) -> None:
-    die(queue, hand, failed("ValueError"))
-    assert [one.queue for one in failures.groups([queue.name, "other"]).ask(queue.client)] == [queue.name]
-    assert failures.groups([]).ask(queue.client) == []
+def test_failures_alike_in_several_queues_are_one_group(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, failed("ValueError", "one"), failed("KeyError"))
+    other = Queue(f"{queue.name}-b", store=queue.client)
+    names = die(other, type(hand)(other), *[failed("ValueError", f"{number}") for number in range(2)])
+    asked = {queue.name: 10_000, other.name: 10_000, "none": 10_000}
+    newest, alone = failures.groups(asked).ask(queue.client)
+    assert (newest.queue, newest.newest, newest.count) == (other.name, names[1], 3)
+    assert newest.queues == (other.name, queue.name)
+    assert (alone.queue, alone.queues, alone.count) == (queue.name, (queue.name,), 1)
+    shown = failures.overview(asked).ask(queue.client)
+    assert [one.message for one in shown.samples] == ["1", "no"]
+    assert (shown.groups, shown.counted, shown.next) == (2, 4, "")
+    assert failures.groups({}).ask(queue.client) == []
     assert failures.samples([]).ask(queue.client) == []
 
 
@@ -72,17 +83,17 @@ def test_ten_thousand_are_counted_to_the_last_a_thousand_at_a_time(queue: Queue)
             Command(("HSET", groups, *(word for one in part for word in (f"job{one:05}", f"g{one % 7}")))),
         ]
     queue.client.run_all(told)
-    found = failures.groups([queue.name]).ask(queue.client)
+    found = failures.groups({queue.name: 10_000}).ask(queue.client)
     assert sum(one.count for one in found) == 10_000
     assert [one.fingerprint for one in found] == [f"g{one % 7}" for one in range(9999, 9992, -1)]
     last = found[0]
     assert (last.newest, last.first_seen, last.last_seen) == ("job09999", 3.0, 9999.0)
-    assert sum(one.count for one in failures.groups([queue.name], 1500).ask(queue.client)) == 1500
+    assert sum(one.count for one in failures.groups({queue.name: 1500}).ask(queue.client)) == 1500
 
 
 def test_samples_are_of_fifty_groups_at_most_and_in_their_order(queue: Queue, hand: Hand) -> None:
     die(queue, hand, *(failed("ValueError", function=f"f{number}") for number in range(55)))
-    found = failures.groups([queue.name]).ask(queue.client)
+    found = failures.groups({queue.name: 10_000}).ask(queue.client)
     samples = failures.samples(found).ask(queue.client)
     assert (len(found), len(samples)) == (55, 50)
     assert [one.group for one in samples] == found[:50]
@@ -92,22 +103,43 @@ def test_samples_are_of_fifty_groups_at_most_and_in_their_order(queue: Queue, ha
 def test_a_reason_that_cannot_be_read_is_said_to_be_so(queue: Queue, hand: Hand, reason: bytes) -> None:
     (name,) = die(queue, hand, failed("ValueError"))
     queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
-    (sample,) = failures.samples(failures.groups([queue.name]).ask(queue.client)).ask(queue.client)
+    (sample,) = failures.samples(failures.groups({queue.name: 10_000}).ask(queue.client)).ask(queue.client)
     assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")
 
 
-def test_the_overview_says_in_one_round_trip_what_groups_and_samples_say_in_two(
-    queue: Queue, hand: Hand
-) -> None:
+def test_overview_shows_in_one_round_trip_what_groups_and_samples_do(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("KeyError"), failed("ValueError", "one"), failed("KeyError", "two"))
-    shown, number = failures.overview([queue.name], 2000).ask(queue.client)
-    counted = failures.groups([queue.name]).ask(queue.client)
-    assert number == 2
-    assert shown == failures.samples(counted).ask(queue.client)
+    shown = failures.overview({queue.name: 2000}).ask(queue.client)
+    counted = failures.groups({queue.name: 2000}).ask(queue.client)
+    assert (shown.groups, shown.counted) == (2, 3)
+    assert shown.samples == failures.samples(counted).ask(queue.client)
 
 
-def test_the_overview_tells_of_fifty_groups_and_counts_them_all(queue: Queue, hand: Hand) -> None:
-    die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(55)))
-    shown, number = failures.overview([queue.name], 1000).ask(queue.client)
-    assert (len(shown), number) == (50, 55)
-    assert all(one.kind == "ValueError" for one in shown)
+def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
+    die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(115)))
+    found: list[failures.Sample] = []
+    sizes, after = [], ""
+    while True:
+        page = failures.overview({queue.name: 1000}, after).ask(queue.client)
+        assert (page.groups, page.counted) == (115, 115)
+        found += page.samples
+        sizes.append(len(page.samples))
+        if not page.next:
+            break
+        after = page.next
+        die(queue, hand, failed("OSError", function="cut0"))  # comes first, and shifts nothing
+        queue.client.run(
+            commands.revive(queue.name, [failures.groups({queue.name: 9}).ask(queue.client)[0].newest])
+        )
+        queue.clear()
+    assert sizes == [50, 50, 15]
+    assert {one.where for one in found} == {f"films.py:12 cut{number}" for number in range(115)}
+    assert all(one.kind == "ValueError" and one.message == "no" for one in found)
+    assert failures.overview({queue.name: 1000}, "nonsense").ask(queue.client).samples == found[:50]
+
+
+def test_dead_jobs_looked_at_are_bounded() -> None:
+    assert failures.looked_at({"a": 3, "b": 1500, "c": 0}) == {"b": 2000, "a": 1000}
+    many = failures.looked_at({f"q{number:03}": 9_000 for number in range(300)})
+    assert many == {"q000": 9000, "q001": 9000, "q002": 2000}
+    assert len(failures.looked_at({f"q{number}": 1 for number in range(2000)})) == failures.MOST_QUEUES

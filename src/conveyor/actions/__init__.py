@@ -141,13 +141,20 @@ class Actions:
         return Order(order, tuple(targets), self._finish(act, "told", {"order": order}))
 
     def begin(
-        self, kind: str, queue: str, matching: Matching = operation.EVERYTHING, reason: str = ""
+        self,
+        kind: str,
+        queue: str | Sequence[str],
+        matching: Matching = operation.EVERYTHING,
+        reason: str = "",
     ) -> Operation:
         """Begin an operation over many jobs: retry, discard, cancel or purge. It is worked on by `operation.run`.
 
-        Raises BadCall where kind and matching make no sense.
+        Dead jobs can be retried or discarded in several queues. Raises BadCall where kind and matching make no sense.
         """
-        wished = Operation(kind, queue, matching, reason, self.actor.who, self.actor.origin)
+        names = (queue,) if isinstance(queue, str) else tuple(dict.fromkeys(queue))
+        wished = Operation(kind, names[0], matching, reason, self.actor.who, self.actor.origin)
+        if len(names) > 1:
+            wished = msgspec.structs.replace(wished, queue="", queues=names)
         act = operation.act_of(wished)
         begun = self._done(act, lambda: operation.begin(self.client, wished))
         self._finish(act, "begun", {"operation": begun.id, "total": begun.total})

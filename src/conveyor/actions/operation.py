@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 #: Jobs of one slice, and seconds between two slices, in which the server sees to others.
 SLICE, PAUSE = 500, 0.05
-#: Ids that one operation can name.
-MOST_IDS = 1000
+#: Ids, and queues, that one operation can name.
+MOST_IDS, MOST_QUEUES = 1000, 1000
 EVERYTHING = Matching()
 _ACTIONS = {"retry": "retry_jobs", "discard": "discard_jobs", "cancel": "cancel_jobs", "purge": "purge_queue"}
 
@@ -129,9 +129,11 @@ def act_of(operation: Operation) -> Act:
         before["ids"] = ", ".join(before["ids"][:20])
     who, origin = operation.who, operation.origin
     action = _ACTIONS.get(operation.kind, operation.kind)
-    return Act(
-        action, operation.queue, operation.queue, operation.reason, before=before, who=who, origin=origin
-    )
+    target = operation.queue
+    if operation.queues:
+        target = f"{len(operation.queues):,} queues"
+        before["queues"] = ", ".join(operation.queues[:20])
+    return Act(action, target, operation.queue, operation.reason, before=before, who=who, origin=origin)
 
 
 def _step(client: Client, operation: Operation, chunk: int) -> Operation:
@@ -151,7 +153,8 @@ def _end(client: Client, operation: Operation, state: str, error: str = "") -> O
 
 
 def _check(wished: Operation) -> None:
-    ids.checked_queue(wished.queue)
+    for queue in wished.on:
+        ids.checked_queue(queue)
     matching = wished.matching
     message = ""
     if wished.kind not in KINDS:
@@ -160,6 +163,10 @@ def _check(wished: Operation) -> None:
         message = "purge is of all that waits; `cancel` takes only some"
     elif wished.kind == "cancel" and matching.before_score:
         message = "before_score is about dead jobs"
+    elif wished.queues and (wished.queue or wished.kind not in {"retry", "discard"} or matching.ids):
+        message = "an operation on several queues is to retry or discard dead jobs, and names no ids"
+    elif len(wished.queues) > MOST_QUEUES:
+        message = f"{len(wished.queues):,} queues: one operation names {MOST_QUEUES:,} at most"
     elif len(matching.ids) > MOST_IDS:
         message = f"{len(matching.ids):,} ids: one operation names {MOST_IDS:,} at most"
     if message:

@@ -39,7 +39,7 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
         upto = float(int(now * 1000))
         if matching.before_score:
             upto = min(upto, matching.before_score - 1)
-        total: int = client.run(acts.count_upto(queue, "dead", upto))
+        total: int = sum(client.run_all([acts.count_upto(name, "dead", upto) for name in operation.on]))
         cursor = Cursor("dead", upto)
     elif operation.kind == "purge":
         told = [acts.sequence(queue), acts.highest(queue, "delayed"), commands.count(queue)]
@@ -57,6 +57,18 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
 
 def work(client: Client, operation: Operation, chunk: int) -> Operation:
     """Do the next slice; gives the operation further on, done if that was the last."""
+    if not operation.queues:
+        return _work(client, operation, chunk)
+    cursor = operation.cursor
+    of_one = replace(operation, queue=operation.queues[cursor.queue], queues=())
+    worked = _work(client, of_one, chunk)
+    following = cursor.queue + 1
+    if worked.state == "done" and following < len(operation.queues):
+        worked = replace(worked, state="running", cursor=Cursor("dead", cursor.upto, queue=following))
+    return replace(worked, queue=operation.queue, queues=operation.queues)
+
+
+def _work(client: Client, operation: Operation, chunk: int) -> Operation:
     if operation.kind == "purge":
         return _purge(client, operation, chunk)
     if operation.matching.ids:

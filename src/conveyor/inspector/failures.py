@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -10,27 +11,30 @@ import msgspec
 from conveyor import failure
 from conveyor.outcome import decode_settled
 from conveyor.redaction import redacted_text
+from conveyor.statistics import read_figure
 from conveyor.store import plain, records
 from conveyor.store.query import Query
+from conveyor.store.records import DeadPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from conveyor.outcome import Settled
     from conveyor.store.commands import Command
     from conveyor.store.records import GroupSlice
 
-#: Dead letters of one queue that are looked at: a queue keeps no more.
-MOST_DEAD = 10_000
-#: Groups of which one question gives samples.
-MOST_SAMPLES = 50
+#: Dead letters of one queue that are looked at: a queue keeps no more. Of all queues together, and of how many queues.
+MOST_DEAD, LOOKED, MOST_QUEUES = 10_000, 20_000, 500
+#: Groups of which one question gives samples, and reasons that it reads for them in all queues together.
+MOST_SAMPLES, MOST_REASONS = 50, 200
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """Dead letters of a queue that failed alike."""
+    """Dead letters that failed alike, in one queue or several."""
 
     queue: str
+    """Where the one is that died last."""
     fingerprint: str
     """As `failure.fingerprint` gives it; `lost` where no worker was heard of; empty where nothing is known."""
     count: int
@@ -39,6 +43,13 @@ class GroupCount:
     first_seen: float
     """Time of the first death, seconds since 1970, by the server's clock."""
     last_seen: float
+    queues: tuple[str, ...] = ()
+    """All queues that have some, those with the most first."""
+
+    @property
+    def place(self) -> DeadPlace:
+        """Where it stands among groups: the one with the latest death comes first."""
+        return DeadPlace(round(1000 * self.last_seen), self.newest)
 
 
 class Sample(NamedTuple):
@@ -53,35 +64,68 @@ class Sample(NamedTuple):
     """`file:line function` of the innermost place in the user's own code; empty where there is none."""
 
 
-def groups(queues: Sequence[str], most: int = MOST_DEAD) -> Query[list[GroupCount]]:
+class Overview(NamedTuple):
+    """Some groups of dead letters, and what there is besides."""
+
+    samples: list[Sample]
+    groups: int
+    """All groups, those of other pages included."""
+    counted: int
+    """Dead letters in all groups."""
+    next: str
+    """Names the place behind the last group; empty if there are no more."""
+
+
+def looked_at(dead: Mapping[str, int], budget: int = LOOKED) -> dict[str, int]:
+    """Choose how many dead letters of each queue to look at, given how many there are: those with the most first."""
+    found = {}
+    for name in sorted(dead, key=lambda name: (-dead[name], name))[:MOST_QUEUES]:
+        most = min(dead[name], MOST_DEAD, budget)
+        if most > 0:
+            found[name] = -(-most // records.MOST_ENTRIES) * records.MOST_ENTRIES
+            budget -= most
+    return found
+
+
+def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
     """Which groups the dead letters of these queues form, the one with the latest death first.
 
-    Of each queue the `most` that died last are looked at, a thousand at a time, so that no command keeps the server for
-    long; they are counted while others may die.
+    Of each queue as many are looked at as is said, those that died last, a thousand at a time, so that no command keeps
+    the server for long; they are counted while others may die. Those that failed alike in several queues are one group.
     """
-    asked = _slices(queues, most)
+    asked = _slices(queues)
     return Query(
         tuple(command for _, command in asked),
         lambda answers: [group for group, _ in _merged(asked, answers)],
     )
 
 
-def overview(queues: Sequence[str], most: int = MOST_DEAD) -> Query[tuple[list[Sample], int]]:
-    """What the 50 groups with the latest death say, as `groups` and `samples` do, but in one round trip.
+def overview(queues: Mapping[str, int], after: str = "") -> Query[Overview]:
+    """What 50 groups say, as `groups` and `samples` do, but in one round trip: those behind a place.
 
-    The number is that of all groups. A group whose reason is not there is shown with empty texts.
+    A group whose reason is not there is shown with empty texts.
     """
-    asked = _slices(queues, most, MOST_SAMPLES)
+    place = _place(after)
+    asked = _slices(queues, place, told=True)
 
-    def read(answers: Sequence[Any]) -> tuple[list[Sample], int]:
-        found = _merged(asked, answers)
+    def read(answers: Sequence[Any]) -> Overview:
+        every = _merged(asked, answers)
+        found = [pair for pair in every if place is None or pair[0].place < place]
         shown = [
             _sample(group, reason) if reason else Sample(group, "", "", "", "")
             for group, reason in found[:MOST_SAMPLES]
         ]
-        return shown, len(found)
+        more = len(found) > MOST_SAMPLES
+        following = "{0.at}-{0.id}".format(shown[-1].group.place) if more else ""
+        return Overview(shown, len(every), sum(group.count for group, _ in every), following)
 
     return Query(tuple(command for _, command in asked), read)
+
+
+def _place(after: str) -> DeadPlace | None:
+    moment, dash, job = after.partition("-")
+    died = read_figure(moment)
+    return DeadPlace(died, job) if dash and died is not None else None
 
 
 def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
@@ -109,39 +153,53 @@ def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
     )
 
 
-def _slices(queues: Sequence[str], most: int, told: int = 0) -> list[tuple[str, Command]]:
-    return [
-        (queue, records.dead_groups(queue, first, min(records.MOST_ENTRIES, most - first), told))
-        for queue in queues
+def _slices(
+    queues: Mapping[str, int], place: DeadPlace | None = None, *, told: bool = False
+) -> list[tuple[str, Command]]:
+    slices = [
+        (queue, first, min(records.MOST_ENTRIES, most - first))
+        for queue, most in queues.items()
         for first in range(0, most, records.MOST_ENTRIES)
+    ]
+    reasons = max(1, min(MOST_SAMPLES, MOST_REASONS // max(1, len(slices)))) if told else 0
+    return [
+        (queue, records.dead_groups(queue, first, count, reasons, place)) for queue, first, count in slices
     ]
 
 
 def _merged(asked: Sequence[tuple[str, Command]], answers: Sequence[Any]) -> list[tuple[GroupCount, bytes]]:
-    """Put the slices of each queue together, those with the latest death first; with what the latest one says."""
-    found: dict[tuple[str, str], tuple[GroupCount, bytes]] = {}
+    """Put the slices of all queues together, those with the latest death first; with what the latest one says.
+
+    That of an earlier one where the latest was not read.
+    """
+    found: dict[str, list[tuple[str, GroupSlice]]] = {}
     for (queue, _), slices in zip(asked, answers, strict=True):
         for one in slices:
-            key = (queue, one.fingerprint)
-            known, reason = found.get(key, (None, one.reason))
-            found[key] = (_with(known, queue, one), reason)
-    return sorted(found.values(), key=lambda item: item[0].last_seen, reverse=True)
+            found.setdefault(one.fingerprint, []).append((queue, one))
+    merged = [_group(fingerprint, some) for fingerprint, some in found.items()]
+    return sorted(merged, key=lambda pair: pair[0].place, reverse=True)
+
+
+def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> tuple[GroupCount, bytes]:
+    jobs: Counter[str] = Counter()
+    for queue, one in slices:
+        jobs[queue] += one.jobs
+    latest = sorted(slices, key=lambda pair: (pair[1].last_seen, pair[1].newest), reverse=True)
+    queue, newest = latest[0]
+    group = GroupCount(
+        queue,
+        fingerprint,
+        jobs.total(),
+        newest.newest,
+        min(one.first_seen for _, one in slices),
+        newest.last_seen,
+        tuple(name for name, _ in jobs.most_common()),
+    )
+    return group, next((one.reason for _, one in latest if one.reason), b"")
 
 
 def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:
     return [items[first : first + size] for first in range(0, len(items), size)]
-
-
-def _with(known: GroupCount | None, queue: str, one: GroupSlice) -> GroupCount:
-    """Add the next older slice to what is known of a group."""
-    if known is None:
-        return GroupCount(queue, *one[:-1])
-    return replace(
-        known,
-        count=known.count + one.jobs,
-        first_seen=min(known.first_seen, one.first_seen),
-        last_seen=max(known.last_seen, one.last_seen),
-    )
 
 
 def _sample(group: GroupCount, data: bytes) -> Sample:

@@ -31,6 +31,14 @@ class Entry(NamedTuple):
         return int(self.id.partition("-")[0]) / 1000
 
 
+class DeadPlace(NamedTuple):
+    """The place of a dead letter among those of all queues: they stand by time of death, then by id, the last first."""
+
+    at: int
+    """Time of death, ms since 1970."""
+    id: str
+
+
 class GroupSlice(NamedTuple):
     """Dead letters of one slice that failed alike."""
 
@@ -91,10 +99,12 @@ def knows(queue: str, job_id: str) -> list[Command]:
     ]
 
 
-def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0) -> Command:
+def dead_groups(
+    queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0, behind: DeadPlace | None = None
+) -> Command:
     """Answer the GroupSlices of the dead letters from place `first` on, counted from the one that died last.
 
-    Of the `told` groups (at most 50) with the latest death, the reason is given, too.
+    Of the `told` groups (at most 50) with the latest death, of those behind a place, the reason is given, too.
     """
 
     def read(reply: Sequence[Any]) -> list[GroupSlice]:
@@ -111,7 +121,7 @@ def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0
         ]
 
     named = (keys.key(queue, name) for name in ("dead", "groups", "reasons"))
-    words = (3, *named, first, first + count - 1, told)
+    words = (3, *named, first, first + count - 1, told, *(behind or ()))
     return Command(words, scripts.load_plain("groups"), read)
 
 

@@ -13,7 +13,7 @@ from conveyor.errors import ConveyorError, StoreUnavailable
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.actions import Actions
 
@@ -149,11 +149,11 @@ def retry_job(queue: str, job_id: str) -> Doing:
     return do
 
 
-def retry_group(queue: str, fingerprint: str) -> Doing:
+def retry_group(queues: Sequence[str], fingerprint: str) -> Doing:
     """Put all dead jobs back that failed alike."""
 
     def do(actions: Actions, reason: str) -> Iterator[News]:
-        begun = actions.begin("retry", queue, Matching(group=fingerprint), reason)
+        begun = actions.begin("retry", queues, Matching(group=fingerprint), reason)
         done = 0
         for step in operations.run(actions.client, begun):
             done = step.done

@@ -83,11 +83,8 @@ def _cancel(queue: str, job_id: str) -> Intent:
 
 def about_failure(key: str, sight: Sight, group: str) -> Intent | str:
     """Retry all dead jobs that failed alike."""
-    queue, _, fingerprint = group.partition(" ")
-    found = next(
-        (one for one in sight.failures if (one.group.queue, one.group.fingerprint) == (queue, fingerprint)),
-        None,
-    )
+    _, chosen, fingerprint = group.partition(" ")
+    found = next((one for one in sight.failures if chosen and one.group.fingerprint == fingerprint), None)
     if found is None:
         return "no failure is chosen"
     if key != "R":
@@ -95,7 +92,9 @@ def about_failure(key: str, sight: Sight, group: str) -> Intent | str:
     if not fingerprint:
         return "nothing is known of what these have in common: retry them one by one"
     jobs = "1 dead job" if found.group.count == 1 else f"{found.group.count:,} dead jobs"
-    title = f"Retry {jobs} of {found.task or 'this failure'} on {queue}?"
+    queues = found.group.queues
+    where = f"on {queues[0]}" if len(queues) == 1 else f"in {len(queues):,} queues"
+    title = f"Retry {jobs} of {found.task or 'this failure'} {where}?"
     return Intent(
-        title, "They wait again, as if never tried.", "Retry", acting.retry_group(queue, fingerprint)
+        title, "They wait again, as if never tried.", "Retry", acting.retry_group(queues, fingerprint)
     )

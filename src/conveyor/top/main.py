@@ -167,7 +167,7 @@ class Main(Screen[None]):
                 self._open(worker.queue, worker.job)
         else:
             for sample in sight.failures:
-                if f"{sample.group.queue} {sample.group.fingerprint}" == current:
+                if f"group {sample.group.fingerprint}" == current:
                     self._open(sample.group.queue, sample.group.newest)
 
     def _open(self, queue: str, job_id: str) -> None:

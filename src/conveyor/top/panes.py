@@ -144,17 +144,17 @@ def failure_rows(sight: Sight, text: str, widths: Sequence[int]) -> list[Row]:  
     found = []
     for sample in sight.failures:
         group = sample.group
-        if not contains(text, group.queue, sample.task, sample.kind, sample.message, sample.where):
+        if not contains(text, *group.queues, sample.task, sample.kind, sample.message, sample.where):
             continue
         cells = (
             number(group.count),
-            Text(group.queue),
+            Text(group.queue if len(group.queues) == 1 else f"{len(group.queues):,} queues"),
             Text(clean(sample.task) or "?"),
             Text.assemble((sample.kind or "lost", "red"), f" {clean(sample.message)}"),
             Text(clean(sample.where), "dim"),
             right(elapsed(sight.now() - group.last_seen)),
         )
-        found.append(Row(f"{group.queue} {group.fingerprint}", cells))
+        found.append(Row(f"group {group.fingerprint}", cells))
     return found
 
 

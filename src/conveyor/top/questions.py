@@ -9,7 +9,7 @@ from conveyor.store.query import Query
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from conveyor.inspector.listing import JobRow
 
@@ -56,6 +56,6 @@ def ended(wish: Wish) -> Query[list[history.Finish]]:
     return Query(asked.commands, lambda answers: asked.read(answers).finishes)
 
 
-def groups(wish: Wish, queues: Sequence[str]) -> Query[list[failures.GroupCount]]:
-    """Which failures the dead letters of these queues form."""
-    return failures.groups(queues) if wish.failures else Query((), lambda _: [])
+def groups(wish: Wish, dead: Mapping[str, int]) -> Query[list[failures.GroupCount]]:
+    """Which failures the dead letters form, given how many each queue has."""
+    return failures.groups(failures.looked_at(dead)) if wish.failures else Query((), lambda _: [])

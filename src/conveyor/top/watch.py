@@ -122,7 +122,7 @@ class Watch:
 
     def _ask(self, last: Sight, wish: Wish) -> tuple[Sight, bool]:
         before = last.snapshot
-        dead = [queue for queue, count in before.queues.items() if count.dead]
+        dead = {queue: count.dead for queue, count in before.queues.items()}
         parts: list[Query[Any]] = [
             snapshots.question(before),
             questions.jobs(wish),

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from many_kit import kill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,40 @@ def test_repeated_act_on_queue_says_that_nothing_changed(api: Api, queue: Queue)
     for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7})):
         address = f"/queues/{queue.name}/{verb}"
         assert [api.post(address, body)["changed"] for _ in range(2)] == [True, False], verb
+
+
+def test_failures_alike_are_retried_everywhere(api: Api, eventually: Any) -> None:
+    for number in range(60):
+        kill(api.client, f"shop{number % 20:02}", "OSError" if number % 4 else "ValueError", f"{number}")
+    groups = api.get("/failures")["failures"]
+    assert {(one["kind"], one["count"], len(one["queues"])) for one in groups} == {
+        ("OSError", 45, 15),
+        ("ValueError", 15, 5),
+    }
+    (one,) = (one for one in groups if one["kind"] == "OSError")
+    assert one["queue"] in one["queues"]
+    matching = {"group": one["fingerprint"]}
+    refused = {"kind": "retry", "matching": {}}
+    assert api.refusal("POST", "/operations", refused) == (422, "bad-body")
+    begin = {"kind": "retry", "matching": matching}
+    assert api.refusal("POST", "/operations", begin, who="operator") == (403, "forbidden")
+    assert api.refusal("POST", "/operations", {**begin, "queues": ["shop01", "nowhere"]})[0] == 404
+    told = api.post("/operations", begin)
+    assert told["message"] == "Retrying dead jobs of 20 queues: 60 to look at"
+
+    def done(operation: str) -> Any:
+        found = api.get(f"/operations/{operation}")
+        return found["state"] == "done" and found
+
+    found = eventually(lambda: done(told["operation"]))
+    assert (found["done"], found["queue"], len(found["queues"])) == (45, "", 20)
+    assert [one["id"] for one in api.get("/operations", queue="shop07")["operations"]] == [found["id"]]
+    assert api.get("/operations", who="admin-shop07")["operations"] == []
+    (rest,) = api.get("/failures")["failures"]
+    assert (rest["kind"], rest["count"]) == ("ValueError", 15)
+    some = {"kind": "discard", "queues": rest["queues"][:2], "matching": {"group": rest["fingerprint"]}}
+    told = api.post("/operations", some)
+    assert eventually(lambda: done(told["operation"]))["done"] == 6
 
 
 def test_operations_work_off_many_dead_jobs(

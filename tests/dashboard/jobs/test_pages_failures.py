@@ -58,13 +58,34 @@ def test_those_without_the_right_to_inspect_see_no_messages(line: Line, visit: V
     assert "hunter" not in seen.html
 
 
-def test_more_groups_than_are_shown_are_counted(line: Line, visit: Visit) -> None:
+def test_all_groups_are_paged_through(line: Line, visit: Visit) -> None:
     for number in range(53):
         line.die(call(f"shop.task{number}", 1))
+    first = visit().see("/failures")
+    assert len(first.all(".failure")) == 50
+    assert "50 of 53 groups" in first.text
+    (following,) = (link for link in first.links() if "after=" in link)
+    rest = visit().see(following)
+    assert rest.words(".failure h2") == [f"KeyError in shop.task{number}" for number in (2, 1, 0)]
+    assert "First page" in rest.text
+    assert "3 of 53 groups" in rest.text
+
+
+def test_group_of_several_queues_is_retried_everywhere(line: Line, visit: Visit) -> None:
+    others = [line, *(Line(line.client) for _ in range(4))]
+    for number, one in enumerate(others):
+        one.die(call("shop.prices", number))
+        one.die(call("shop.prices", number))
+    line.die(call("shop.stock", 1), "TimeoutError", "no answer", TIMEOUT)
     seen = visit().see("/failures")
-    assert len(seen.all(".failure")) == 50
-    assert "3 more groups" in seen.text
-    assert "50 of 53 dead letters" in seen.text
+    assert seen.words(".failure-count") == ["1 job", "10 jobs"]
+    assert "in 5 queues: " in seen.text
+    assert "and 2 more" in seen.text
+    retry = seen.all("[data-act]")[2]
+    assert retry.attributes["data-ask"] == "Retry 10 jobs in 5 queues?"
+    body = json.loads(retry.attributes["data-body"] or "")
+    assert sorted(body["queues"]) == sorted(one.name for one in others)
+    assert (body["kind"], len(body["matching"]["group"])) == ("retry", 8)
 
 
 def test_without_failures_it_says_what_would_stand_there(line: Line, visit: Visit) -> None:

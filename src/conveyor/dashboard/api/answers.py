@@ -109,6 +109,9 @@ class Operation(Struct, frozen=True):
     id: str
     kind: str
     queue: str
+    """Empty if it is about several."""
+    queues: list[str]
+    """The queues, if they are several."""
     state: str
     """running, done, stopped, failed, or stalled."""
     total: int

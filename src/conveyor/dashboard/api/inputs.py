@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from conveyor import ids
 from conveyor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
-from conveyor.actions.operation import MOST_IDS
+from conveyor.actions.operation import MOST_IDS, MOST_QUEUES
 from conveyor.acts import KINDS  # noqa: TC001 - msgspec reads the annotations
 from conveyor.call import HIGHEST_PRIORITY
 
@@ -136,7 +136,10 @@ class Begin(Why, frozen=True, kw_only=True):
     """An operation over many jobs. retry, discard: dead ones. cancel: those that wait. purge: all that wait."""
 
     kind: Literal[KINDS]  # type: ignore[valid-type]
-    queue: Queue
+    queue: MaybeQueue = ""
+    queues: Annotated[tuple[Queue, ...], Meta(max_length=MOST_QUEUES)] = ()
+    """Several queues, to retry or discard dead jobs there. If none is named, all that have dead jobs and where you may
+    do so; then `matching` names a group or a task."""
     matching: Matching = Matching()
 
 

@@ -149,9 +149,12 @@ class Put(Struct, frozen=True):
 
 
 class FailureGroup(Struct, frozen=True):
-    """Dead jobs that failed alike; times are seconds since 1970."""
+    """Dead jobs that failed alike, in one queue or several; times are seconds since 1970."""
 
     queue: str
+    """Where the one is that died last."""
+    queues: list[str]
+    """All queues that have some, those with the most first."""
     fingerprint: str
     count: int
     newest: str

@@ -128,17 +128,19 @@ def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
     )
 
 
-def _with_dead(asked: Asked) -> list[str]:
-    """Give the queues with dead jobs that whoever asks may look at; the 50 with the most, since each costs a look."""
-    dead = {name: count.dead for name, count in asked.desk.snapshot().queues.items() if count.dead}
-    found = [name for name in sorted(dead, key=lambda name: (-dead[name], name)) if asked.may("look", name)]
-    return found[:MOST_GROUPED]
+def _dead(asked: Asked) -> dict[str, int]:
+    """Return how many dead jobs each queue has that whoever asks may look at, of one queue if it is named."""
+    queues = asked.desk.snapshot_with(asked.queue).queues if asked.queue else asked.desk.snapshot().queues
+    return {
+        name: count.dead
+        for name, count in queues.items()
+        if asked.queue in {"", name} and asked.may("look", name)
+    }
 
 
 def _failures(asked: Asked) -> job_answers.Failures:
-    queues = [asked.queue] if asked.queue else _with_dead(asked)
     first, count = place_after(asked.query.cursor), min(asked.query.count, failures.MOST_SAMPLES)
-    every = asked.desk.ask(failures.groups(queues))
+    every = asked.desk.ask(failures.groups(failures.looked_at(_dead(asked))))
     page = every[first : first + count]
     samples = {one.group: one for one in asked.desk.ask(failures.samples(page))}
     hidden = False

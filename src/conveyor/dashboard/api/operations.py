@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.actions.operation import MOST_QUEUES
 from conveyor.acts import Matching
 from conveyor.acts import Operation as Kept
 from conveyor.dashboard.access.problem import refused
@@ -13,6 +14,9 @@ from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.inspector import operations as questions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.endpoint import Asked
 
 _WORDS = {
@@ -23,19 +27,48 @@ _WORDS = {
 }
 
 
-def begin(asked: Asked, kind: str, queue: str, matching: inputs.Matching) -> answers.Begun:
+def begin(asked: Asked, kind: str, queues: Sequence[str], matching: inputs.Matching) -> answers.Begun:
     """Begin an operation and hand it to the thread."""
-    access = asked.allowed("purge", queue)
+    *_, access = [asked.allowed("purge", queue) for queue in queues]
     narrowed = Matching(matching.task, matching.ids, matching.group)
-    begun = asked.actions(access).begin(kind, queue, narrowed, asked.body.reason)
+    begun = asked.actions(access).begin(kind, queues, narrowed, asked.body.reason)
     _work_on(asked, begun)
-    message = f"{_WORDS[kind].format(queue)}: {begun.total:,} to look at"
+    where = queues[0] if len(queues) == 1 else f"{len(queues):,} queues"
+    message = f"{_WORDS[kind].format(where)}: {begun.total:,} to look at"
     return answers.Begun(begun.id, begun.total, message, "/operations")
 
 
 def _begin(asked: Asked) -> answers.Begun:
-    asked.desk.check_begun(asked.body.queue)
-    return begin(asked, asked.body.kind, asked.body.queue, asked.body.matching)
+    body = asked.body
+    named = list(dict.fromkeys((*([body.queue] if body.queue else ()), *body.queues)))
+    for queue in named:
+        asked.allowed("purge", queue)
+        asked.desk.check_begun(queue)
+    return begin(asked, body.kind, named or _everywhere(asked), body.matching)
+
+
+def _everywhere(asked: Asked) -> list[str]:
+    """Return the queues that have dead jobs, those with the most first, for an operation that names none."""
+    matching = asked.body.matching
+    if asked.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
+        detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
+        raise refused(422, "bad-body", detail, "Name a queue.")
+    dead = {name: count.dead for name, count in asked.desk.sampler.sample().queues.items() if count.dead}
+    ranked = sorted(dead, key=lambda name: (-dead[name], name))
+    found = [name for name in ranked if asked.may("look", name) and asked.may("purge", name)]
+    if not found:
+        asked.allowed("purge")
+        raise refused(409, "wrong-state", "There are no dead jobs.")
+    return found[:MOST_QUEUES]
+
+
+def _may(asked: Asked, right: Right, found: Kept) -> bool:
+    return all(asked.may(right, queue) for queue in found.on)
+
+
+def _allowed(asked: Asked, right: Right, found: Kept) -> Access:
+    *_, access = [asked.allowed(right, queue) for queue in found.on]
+    return access
 
 
 def _work_on(asked: Asked, begun: Kept) -> None:
@@ -46,7 +79,7 @@ def _work_on(asked: Asked, begun: Kept) -> None:
 
 def _known(asked: Asked) -> Kept:
     found = asked.desk.ask(questions.operations([asked.parts["id"][:100]]))
-    if not found or not asked.may("look", found[0].queue):
+    if not found or not _may(asked, "look", found[0]):
         raise refused(
             404, "unknown-operation", "There is no such operation.", "They are forgotten after 7 days."
         )
@@ -62,7 +95,7 @@ def _list(asked: Asked) -> answers.Operations:
     rows = [
         answers.made(answers.Operation, one)
         for one in found
-        if wanted in {"", one.queue} and asked.may("look", one.queue)
+        if wanted in {"", *one.on} and _may(asked, "look", one)
     ]
     return answers.Operations(rows, cursor_of(str(first + count)) if len(names) == count else "")
 
@@ -73,7 +106,7 @@ def _one(asked: Asked) -> answers.Operation:
 
 def _stop(asked: Asked) -> answers.Done:
     found = _known(asked)
-    access = asked.allowed("purge", found.queue)
+    access = _allowed(asked, "purge", found)
     told = asked.actions(access).stop_operation(found.id, asked.body.reason)
     message = f"It stops after the jobs it is at; {told.done:,} are done"
     return answers.Done(message if told.state == "running" else f"It is {told.state}", state=told.state)
@@ -81,7 +114,7 @@ def _stop(asked: Asked) -> answers.Done:
 
 def _resume(asked: Asked) -> answers.Done:
     found = _known(asked)
-    access = asked.allowed("purge", found.queue)
+    access = _allowed(asked, "purge", found)
     if found.state in {"running", "done"}:
         raise refused(409, "wrong-state", f"The operation is {found.state}.")
     taken = asked.actions(access).take_up(found.id, asked.body.reason)
@@ -100,6 +133,7 @@ ENDPOINTS = (
         *("POST", "/operations", "Retry, discard or cancel many jobs", "purge", _begin, answers.Begun),
         body=inputs.Begin,
         status=202,
+        late=True,
     ),
     Endpoint("GET", _ONE, "Show how far an operation is", "look", _one, answers.Operation, late=True),
     Endpoint(

@@ -93,7 +93,7 @@ _bound = _acting(
 
 def _purge(asked: Asked) -> answers.Begun:
     asked.desk.check_begun(asked.queue)
-    return begin(asked, "purge", asked.queue, inputs.Matching())
+    return begin(asked, "purge", [asked.queue], inputs.Matching())
 
 
 _ONE = "/queues/{queue}"

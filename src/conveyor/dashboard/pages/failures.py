@@ -9,18 +9,17 @@ from conveyor.dashboard.pages.asked import href, job_path
 from conveyor.dashboard.rendering import short
 from conveyor.failure import LOST
 from conveyor.inspector import failures
-from conveyor.store.records import MOST_ENTRIES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.failures import Sample
+    from conveyor.inspector.failures import Overview, Sample
     from conveyor.inspector.snapshot import Snapshot
     from conveyor.store.query import Query
 
-#: Slices of a thousand dead letters that one look counts; of each queue at least one.
-SLICES = 10
-#: Queues that are looked at, those with the most dead letters.
-MOST_GROUPED = 20
+#: Queues of a group that are named; the others are counted.
+MOST_NAMED = 3
 #: Characters of a message.
 MESSAGE = 200
 
@@ -29,6 +28,9 @@ class Group(NamedTuple):
     """Dead letters that failed alike."""
 
     queue: str
+    """Where the one is that died last."""
+    queues: Sequence[str]
+    """All queues that have some, those with the most first."""
     fingerprint: str
     """Empty where nothing is known of why they died; then there is nothing to tell them by."""
     jobs: int
@@ -42,6 +44,20 @@ class Group(NamedTuple):
     first_seen: float
     last_seen: float
 
+    @property
+    def named(self) -> Sequence[str]:
+        """The queues that are named."""
+        return self.queues[:MOST_NAMED]
+
+    def may(self, may: Callable[..., bool], right: str) -> bool:
+        """Return True if somebody has a right on all of its queues."""
+        return all(may(right, queue) for queue in self.queues)
+
+    def body(self, kind: str) -> dict[str, Any]:
+        """Return what begins an operation over the group: on its queue, or on all queues that have some."""
+        where = {"queue": self.queue} if len(self.queues) == 1 else {"queues": list(self.queues)}
+        return {"kind": kind, **where, "matching": {"group": self.fingerprint}}
+
 
 class FailuresView(NamedTuple):
     """What the page shows."""
@@ -50,8 +66,11 @@ class FailuresView(NamedTuple):
     queues: list[str]
     """All that there are, those with dead letters first."""
     groups: list[Group]
-    more: int
-    """Groups that are not shown."""
+    all: int
+    """Groups there are, those of other pages included."""
+    next: str
+    """Addresses of the groups behind these, and of the first ones; empty where there are none."""
+    front: str
     counted: int
     """Dead letters in the groups that are known."""
     dead: int
@@ -60,37 +79,27 @@ class FailuresView(NamedTuple):
     """The address without a filter; empty where there is none."""
 
 
-def _queues(wanted: Wanted, snapshot: Snapshot) -> list[str]:
+def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Overview]:
     queue = wanted.filters.get("queue", "").strip()
-    if queue:
-        return [queue] if queue in snapshot.queues else []
-    dead = [name for name, count in snapshot.queues.items() if count.dead]
-    return sorted(dead, key=lambda name: (-snapshot.queues[name].dead, name))[:MOST_GROUPED]
+    dead = {name: count.dead for name, count in snapshot.queues.items() if not queue or name == queue}
+    return failures.overview(failures.looked_at(dead), wanted.filters.get("after", ""))
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
-    queues = _queues(wanted, snapshot)
-    if not queues:
-        return failures.overview([])
-    largest = max(snapshot.queues[name].dead for name in queues)
-    slices = min(-(-largest // MOST_ENTRIES), max(SLICES // len(queues), 1))
-    return failures.overview(queues, max(slices, 1) * MOST_ENTRIES)
-
-
-def _view(wanted: Wanted, snapshot: Snapshot, answer: tuple[list[Sample], int]) -> FailuresView:
+def _view(wanted: Wanted, snapshot: Snapshot, found: Overview) -> FailuresView:
     queue = wanted.filters.get("queue", "").strip()
     snapshot = snapshot.with_queue(queue)
     if queue and queue not in snapshot.queues:
         message = f"There is no queue {queue!r:.110}"
         raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come=True)
-    samples, known = answer
     dead = {name: count.dead for name, count in snapshot.queues.items()}
     return FailuresView(
         queue=queue,
         queues=sorted(dead, key=lambda name: (not dead[name], name)),
-        groups=[_group(one) for one in samples],
-        more=known - len(samples),
-        counted=sum(one.group.count for one in samples),
+        groups=[_group(one) for one in found.samples],
+        all=found.groups,
+        next=href("/failures", queue=queue, after=found.next) if found.next else "",
+        front=href("/failures", queue=queue) if wanted.filters.get("after") else "",
+        counted=found.counted,
         dead=dead[queue] if queue else sum(dead.values()),
         clear=href("/failures") if queue else "",
     )
@@ -101,6 +110,7 @@ def _group(one: Sample) -> Group:
     lost = group.fingerprint == LOST
     return Group(
         queue=group.queue,
+        queues=group.queues,
         fingerprint=group.fingerprint,
         jobs=group.count,
         task=short(one.task, MESSAGE),

@@ -9,7 +9,7 @@ from conveyor.dashboard.pages.paging import address
 from conveyor.inspector import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conveyor.acts import Matching, Operation
     from conveyor.dashboard.page import Wanted
@@ -34,6 +34,9 @@ class OperationRow(NamedTuple):
     what: str
     matching: str
     queue: str
+    """Empty if it is about several."""
+    queues: Sequence[str]
+    """All that it is about."""
     state: str
     looked: int
     """Jobs that were looked at so far."""
@@ -46,6 +49,10 @@ class OperationRow(NamedTuple):
     changed: float
     reason: str
     error: str
+
+    def may(self, may: Callable[..., bool], right: str) -> bool:
+        """Return True if somebody has a right on all of its queues."""
+        return all(may(right, queue) for queue in self.queues)
 
     @property
     def is_over(self) -> bool:
@@ -82,6 +89,7 @@ def _row(one: Operation) -> OperationRow:
         what=_KINDS.get(one.kind, one.kind),
         matching=in_words(one.matching),
         queue=one.queue,
+        queues=one.on,
         state=one.state,
         looked=one.done + one.skipped,
         done=one.done,
@@ -109,7 +117,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
 def _view(wanted: Wanted, snapshot: Snapshot, found: list[Operation]) -> Operations:
     first, total = _first(wanted, snapshot), len(snapshot.operations)
     return Operations(
-        rows=[_row(one) for one in found if wanted.limits is None or wanted.limits.shows(one.queue)],
+        rows=[_row(one) for one in found if wanted.limits is None or all(map(wanted.limits.shows, one.on))],
         first=first,
         total=total,
         previous=address(wanted.path, {"first": str(first - ON_PAGE) if first > ON_PAGE else ""})
