@@ -35,7 +35,7 @@ def test_a_worker_that_computes_takes_a_core_and_the_memory_it_fills(
     running = consume(workers=2, modules=("unruly_jobs",))
     queue.submit(unruly_jobs.allocate, str(path), 100 * MEBIBYTE)
     eventually(lambda: lines(path))
-    reports = eventually(lambda: [one for one in running.report().workers if one.job and one.cpu > 0.2])
+    reports = eventually(lambda: [one for one in running.report().workers if one.job and one.cpu > 0.1])
     assert reports[0].cpu <= 1.1
     there = psutil.Process(reports[0].pid).memory_info().rss
     assert abs(reports[0].memory - there) < 10 * MEBIBYTE
@@ -45,12 +45,13 @@ def test_a_worker_that_computes_takes_a_core_and_the_memory_it_fills(
     running.answers(running.command("kill"), 6)
 
 
-def test_a_reading_right_after_another_gives_the_same_share() -> None:
+def test_a_reading_right_after_another_gives_the_same_share(eventually: Callable[..., Any]) -> None:
     vitals = Vitals()
     until = time.process_time() + 0.3
     while time.process_time() < until or vitals.take(os.getpid()).cpu == 0.0:
         pass
-    assert vitals.take(os.getpid()).cpu == vitals.take(os.getpid()).cpu
+    # Unless this process was halted for half a second in between.
+    eventually(lambda: vitals.take(os.getpid()).cpu == vitals.take(os.getpid()).cpu)
 
 
 def test_a_process_that_is_gone_takes_nothing() -> None:

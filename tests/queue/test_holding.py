@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TAKE_AND_HOLD = """
 import sys
 from conveyor import Queue, holding
-holding.LEASE, holding.HEARTBEAT = 1.0, 0.2
+holding.LEASE, holding.HEARTBEAT = 2.0, 0.2
 item = Queue(sys.argv[2], store=sys.argv[1]).get()
 print(item, flush=True)
 sys.stdin.readline()
@@ -31,7 +31,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LEASE", 0.5)
+    monkeypatch.setattr(holding, "LEASE", 1.5)
     monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
 
 
