@@ -107,11 +107,26 @@ def test_a_job_of_somebody_else_is_watched_and_its_outcome_pushed_to_all_who_wat
     lane.put(job_id)
     for inbox in (MINE, "producer03", MINE):
         listen(lane, job_id, inbox=inbox)
-    assert lane.dump()["watchers"] == {job_id: f" {MINE} producer03"}
+    assert lane.dump()["watchers"] == {job_id: f"{MINE} producer03"}
     lane.run(commands.cancel, job_id, b"away", 600.0)
     assert pushed(lane) == [job_id, "away"]
     assert pushed(lane, "producer03") == [job_id, "away"]
     assert "watchers" not in lane.dump()
+
+
+def test_watchers_of_dead_processes_are_forgotten(lane: Lane) -> None:
+    job_id = f"{OTHER}0001"
+    lane.put(job_id)
+    dead = [f"dead{number:06}" for number in range(20)]
+    for inbox in (MINE, *dead):
+        listen(lane, job_id, inbox=inbox)
+    lane.raw.zadd(lane.key("inboxes"), dict.fromkeys(dead, 1))
+    listen(lane, job_id, inbox="producer03")
+    assert lane.dump()["watchers"] == {job_id: f"{MINE} producer03"}
+    lane.raw.zadd(lane.key("inboxes"), {"producer03": 1})
+    lane.run(commands.cancel, job_id, b"away", 600.0)
+    assert pushed(lane) == [job_id, "away"]
+    assert [pushed(lane, inbox) for inbox in ("producer03", *dead)] == [[]] * 21
 
 
 def test_a_job_of_ones_own_needs_no_watcher(lane: Lane) -> None:

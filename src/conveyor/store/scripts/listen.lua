@@ -13,6 +13,21 @@ if hold == 0 then
   return {0, 0}
 end
 local was_closed = redis.call('ZADD', INBOXES, now + hold, inbox) -- else pushes may have been missed
+
+local is_open = {}
+local function watch(id) -- note who waits for it, and forget those whose inbox has lapsed: their processes are gone
+  local known = redis.call('HGET', WATCHERS, id) or ''
+  local watchers, is_known = {}, false
+  for other in string.gmatch(known, '%S+') do
+    if is_open[other] == nil then is_open[other] = redis.call('ZSCORE', INBOXES, other) ~= false end
+    if is_open[other] then watchers[#watchers + 1] = other end
+    is_known = is_known or other == inbox
+  end
+  if not is_known then watchers[#watchers + 1] = inbox end
+  local text = table.concat(watchers, ' ')
+  if text ~= known then redis.call('HSET', WATCHERS, id, text) end
+end
+
 local reply, size, looked = {}, 0, 0
 for place = FIRST, #ARGV do
   local id = ARGV[place]
@@ -23,10 +38,7 @@ for place = FIRST, #ARGV do
     reply[#reply + 1] = outcome
     size = size + #outcome
   elseif string.sub(id, 1, 10) ~= inbox then
-    local watchers = redis.call('HGET', WATCHERS, id) or ''
-    if not string.find(' ' .. watchers .. ' ', ' ' .. inbox .. ' ', 1, true) then
-      redis.call('HSET', WATCHERS, id, watchers .. ' ' .. inbox)
-    end
+    watch(id)
   end
   looked = looked + 1
   if size > most_bytes then break end

@@ -63,7 +63,9 @@ local function clear_traces(letters, ids, outcomes) -- of jobs that run no more:
     for place, id in ipairs(ids) do
       local watchers = redis.call('HGET', WATCHERS, id)
       if watchers then
-        for inbox in string.gmatch(watchers, '%S+') do push(letters, inbox, id, outcomes[place]) end
+        for inbox in string.gmatch(watchers, '%S+') do
+          if is_open(inbox, server_time()) then push(letters, inbox, id, outcomes[place]) end
+        end
         redis.call('HDEL', WATCHERS, id)
       end
     end
