@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from conveyor import clock, codec, ids
 from conveyor.errors import LeaseLost, StoreError
 from conveyor.outcome import encode_settled
-from conveyor.store import commands
+from conveyor.store import commands, scripts
 from conveyor.store.waiting import get_jobs
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LEASE, HEARTBEAT = 15.0, 5.0
 #: Seconds that is kept what became of an item; nobody can ask for it, so only for a settling that is sent again.
 KEEP = 20.0
 _DONE = encode_settled("done", codec.encode(None))
+_log = logging.getLogger("conveyor")
 
 
 class Held(NamedTuple):
@@ -46,6 +48,9 @@ class Holder:
         self.held: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
+        self.trouble = ""  # the last error that was logged
+        for verb in ("renew", "finish"):
+            scripts.load(verb)  # later this process may be out of file descriptors
 
     def take(self, queue: str, deadline: Deadline | None) -> bytes:
         """Give the bytes of the next job; waits as `get_jobs` does."""
@@ -55,9 +60,12 @@ class Holder:
         job = batch.jobs[0]
         with self.lock:
             self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
-            if self.thread is None:
+            if self.thread is None or not self.thread.is_alive():
                 self.thread = threading.Thread(target=self._renew, name="conveyor-leases", daemon=True)
-                self.thread.start()
+                try:
+                    self.thread.start()
+                except RuntimeError:  # the system allows no more threads; the next `take` tries again
+                    _log.exception("the lease of an item is not renewed")
         return job.data
 
     def settle(self, queue: str) -> None:
@@ -90,6 +98,7 @@ class Holder:
             return self.held.pop((queue, chosen.id))
 
     def _renew(self) -> None:
+        """Renew leases until nothing is held. No error ends this thread before."""
         while True:
             clock.sleep(HEARTBEAT)
             with self.lock:
@@ -98,7 +107,14 @@ class Holder:
                     self.thread = None
                     return
             for queue in {one.queue for one in held}:
-                self._renew_queue(queue, [one for one in held if one.queue == queue])
+                try:
+                    self._renew_queue(queue, [one for one in held if one.queue == queue])
+                except Exception as error:  # noqa: BLE001 - whatever it was, a lease outlasts two beats that fail
+                    if self.trouble != repr(error):  # said once
+                        self.trouble = repr(error)
+                        _log.exception("an error while leases were renewed; trying again")
+                else:
+                    self.trouble = ""
 
     def _renew_queue(self, queue: str, held: list[Held]) -> None:
         try:

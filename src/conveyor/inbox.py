@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.store import commands, plain
+from conveyor.store import commands, plain, scripts
 from conveyor.store.limits import time_for
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ class Inbox:
         self.opening = 1
         self.thread: threading.Thread | None = None
         self.idle_since: float | None = None
+        scripts.load("listen")  # later this process may be out of file descriptors
 
     def open_for(self, queue: str) -> int:
         """Give the number of the opening, if outcomes of this queue are being pushed here now; else 0."""

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 
+from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client
@@ -25,7 +26,13 @@ def connect(url: str | None = None) -> Client:
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
     with _connecting.lock:  # two threads that come here first at once must get the same client
-        return _client(normal(url)) if url else _embedded()
+        try:
+            return _client(normal(url)) if url else _embedded()
+        except StoreError:
+            raise
+        except OSError as error:  # such as too many open files
+            message = f"no way to {f'the server at {shown(url)}' if url else 'the embedded server'}: {error}"
+            raise StoreUnavailable(message) from error
 
 
 def server_line(client: Client) -> str:

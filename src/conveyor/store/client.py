@@ -120,7 +120,7 @@ class Client:
                 if deadline.left(pause) < pause or end.left(pause) < pause:
                     raise
                 if self.revive is not None:
-                    with contextlib.suppress(StoreError):
+                    with contextlib.suppress(StoreError, OSError):  # such as too many open files
                         self.revive()
                 clock.sleep(pause)
 
