@@ -31,8 +31,18 @@ def test_a_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
     assert conveyor("cancel", first).out == f"{first}: cancelled\n"
     assert conveyor("cancel", first).code == 5
     both = conveyor("cancel", first, second, "--json")
-    assert both.code == 5
+    assert both.code == 0
     assert [one["state"] for one in both.document["jobs"]] == ["error", "cancelled"]
+
+
+def test_exit_code_of_cancel_if_some_of_the_jobs_are_over(at_server: Any, conveyor: Any) -> None:
+    over, waiting = conveyor("produce", "shape", 1, "--count", 2).out.split()
+    conveyor("cancel", over)
+    some = conveyor("cancel", over, waiting)
+    assert (some.code, some.out) == (0, f"{waiting}: cancelled\n")
+    assert f"job {over} is over already: cancelled" in some.err
+    assert conveyor("cancel", over, waiting).code == 5
+    assert conveyor("cancel", over, "nosuchjob").code == 3
 
 
 def test_a_running_job_is_cancelled(

@@ -52,6 +52,35 @@ def test_all_workers_are_stopped(
     assert exit_code(consumer) == 0
 
 
+@pytest.mark.parametrize("whom", [("--all",), ("-q", "queue_zero")])
+def test_kill_of_all_asks_first_on_a_terminal(
+    consumer: Any, open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any, whom: tuple[str, ...]
+) -> None:
+    eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
+    on = " on queue_zero" if whom[0] == "-q" else ""
+    for words, question in (
+        ((), f"Stop 5 workers of 1 consumer{on} after their current jobs? (y/n) [n]: "),
+        (("--now",), f"Stop 5 workers of 1 consumer{on} at once? (y/n) [n]: "),
+    ):
+        child = open_terminal("conveyor", "kill", *whom, *words)
+        child.expect_exact(question)
+        child.sendline("")
+        child.expect_exact("Nothing was stopped.")
+        assert exit_code(child) == 0
+    child = open_terminal("conveyor", "kill", *whom, "--yes")
+    child.expect_exact("5 workers stopped.")
+    assert exit_code(child) == 0
+    assert "?" not in child.before
+    assert exit_code(consumer) == 0
+
+
+def test_interrupt_leaves_top(one_server: Any, open_terminal: Any, exit_code: Any) -> None:
+    child = open_terminal("conveyor", "top", terminal="xterm-256color")
+    child.expect("[Qq]ueues")
+    child.send("\x03")
+    assert exit_code(child) == 130
+
+
 @pytest.mark.parametrize("script", ["kill_thread.py", "kill_all_threads.py"])
 def test_nobody_to_stop_is_no_error(open_terminal: Any, exit_code: Any, script: str) -> None:
     child = open_terminal(f"kill_thread/{script}")

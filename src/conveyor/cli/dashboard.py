@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
+import sys
 import webbrowser
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from conveyor.cli import exits
 from conveyor.cli.ask import leaving
 from conveyor.cli.desk import open_store
 from conveyor.cli.exits import Usage
-from conveyor.cli.output import is_terminal, note
+from conveyor.cli.output import note
 
 try:
     from conveyor import dashboard
@@ -70,20 +71,27 @@ def _policy(asked: Dashboard) -> Policy:
 
 
 def _add_user(asked: Dashboard) -> int:
-    """Ask for a password and write a user into the file."""
+    """Write a user into the file."""
     if not asked.users:
         message = "--add-user needs --users FILE, the file to write to"
         raise Usage(message)
-    if not is_terminal():
-        message = "a password is asked for, so --add-user needs a terminal"
-        raise Usage(message, hint="docs/dashboard-security.md tells how to make the file otherwise")
-    with leaving():
-        password = getpass.getpass(f"Password of {asked.add_user}: ")
-        if getpass.getpass("Again: ") != password:
-            raise Usage("the two passwords are not the same")
-    Users(asked.users).add(asked.add_user, Role.of(asked.role), password)
+    Users(asked.users).add(asked.add_user, Role.of(asked.role), _password(asked.add_user))
     note(f"{asked.add_user} may log in as {asked.role}: {asked.users}")
     return exits.OK
+
+
+def _password(name: str) -> str:
+    """Ask for a password twice, or read one line of standard input if that is no terminal."""
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise Usage("no password on standard input", hint="write it there as one line, or use a terminal")
+        return password
+    with leaving():
+        password = getpass.getpass(f"Password of {name}: ")
+        if getpass.getpass("Again: ") != password:
+            raise Usage("the two passwords are not the same")
+    return password
 
 
 def _add_token(asked: Dashboard) -> int:

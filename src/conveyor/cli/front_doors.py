@@ -46,7 +46,7 @@ def stop_all() -> int:
         "--now", action="store_true", help="at once; what they run goes back to its place on the queue"
     )
     now: bool = words.parse_args().now
-    return exit_code(lambda: kill(Kill(every=True, now=now)))
+    return exit_code(lambda: kill(Kill(every=True, now=now, yes=True)))
 
 
 def _words(description: str) -> argparse.ArgumentParser:

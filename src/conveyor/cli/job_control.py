@@ -73,25 +73,28 @@ def inspector_state(inspector: Inspector, job_id: str) -> str:
 
 
 def _each(ids: list[str], act: Callable[[str], str], words: dict[str, str], schema: str) -> int:
-    """Act on jobs one by one. What is wrong with one does not keep the others; the first fault gives the exit code."""
+    """Act on jobs one by one and return the exit code; what is wrong with one does not keep the others.
+
+    The code is that of an unknown job, if any; WRONG_STATE if no job was in a state for it; else OK.
+    """
     results: list[dict[str, Any]] = []
-    code = exits.OK
+    codes = set()
     for job_id in ids:
         try:
             state = act(job_id)
         except (NotFound, WrongState) as error:
             if len(ids) == 1:
                 raise
-            told = exits.tell(error, as_json=bool(schema))
-            code = code or told
+            codes.add(exits.tell(error, as_json=bool(schema)))
             results.append({"id": job_id, "state": "error", "message": str(error)})
         else:
+            codes.add(exits.OK)
             results.append({"id": job_id, "state": state})
             if not schema:
                 print(f"{job_id}: {words.get(state, state)}")
     if schema:
         document(schema, jobs=results)
-    return code
+    return next(code for code in (exits.NOT_FOUND, exits.OK, exits.WRONG_STATE) if code in codes)
 
 
 def _retry_all(actions: Actions, queue: str, asked: Retry) -> int:

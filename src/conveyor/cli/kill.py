@@ -44,7 +44,20 @@ def kill(asked: Kill) -> int:
     if not plan.targets and not asked.json:
         note(f"No workers{f' on {asked.queue}' if asked.queue else ''}: nothing to stop.")
         return exits.OK
+    if plan.targets and not (asked.names or asked.yes) and is_terminal() and not _is_meant(plan, asked):
+        note("Nothing was stopped.")
+        return exits.OK
     return carry_out(inspector.client, plan, asked)
+
+
+def _is_meant(plan: Plan, asked: Kill) -> bool:
+    """Ask whether all these workers are to be stopped."""
+    workers = sum("/" in name for name in plan.targets)
+    whom = f"{count_of(workers, 'worker')} of {count_of(len(plan.orders), 'consumer')}"
+    how = "at once" if asked.now else "after their current jobs"
+    if asked.now:
+        note("What they run goes back to its place.")
+    return asker().agree(f"Stop {whom}{f' on {asked.queue}' if asked.queue else ''} {how}?", default=False)
 
 
 def carry_out(client: Client, plan: Plan, asked: Kill) -> int:

@@ -30,4 +30,5 @@ def show(asked: Asked) -> int:
     client = open_store()
     app = Top(client, open_actions(client).actor, read_only=asked.read_only)
     app.run()
-    return exits.OK if app.return_code in {0, None} else exits.FAILED
+    code = app.return_code or exits.OK
+    return code if code in {exits.OK, exits.INTERRUPTED} else exits.FAILED

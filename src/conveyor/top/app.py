@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from rich.traceback import Traceback
 from textual.app import App
+from textual.binding import Binding
 from textual.message import Message
 
 from conveyor.actions import Actions
@@ -55,12 +56,16 @@ class Told(Message):
         self.intent, self.news = intent, news
 
 
+#: What `return_code` is after Ctrl-C.
+INTERRUPTED = 130
+
+
 class Top(App[None]):
     """Shows one server, live, and acts on it for one person."""
 
     CSS_PATH = "top.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar = []
+    BINDINGS: ClassVar = [Binding("ctrl+c", "interrupt", show=False, priority=True)]
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:
         # The terminal's own colours, whatever they are. Said here, since NO_COLOR is heeded accordingly.
@@ -81,6 +86,10 @@ class Top(App[None]):
     def _fatal_error(self) -> None:
         """Leave with a traceback; Textual's own shows the values of variables, and they may be secrets."""
         self.panic(Traceback(width=None, show_locals=False))
+
+    def action_interrupt(self) -> None:
+        """Leave at Ctrl-C, as other commands do."""
+        self.exit(return_code=INTERRUPTED)
 
     def on_mount(self) -> None:
         """Begin to look."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pexpect
 import pytest
+
+from conveyor.dashboard.access.users import Users
 
 from ..asking import FORM  # noqa: TID252 - test folders are no packages
 from .core_kit import put
@@ -83,8 +86,24 @@ def test_a_token_that_cannot_be_is_refused_in_words(
     assert list(tmp_path.glob("t*")) == []
 
 
-def test_a_password_needs_a_terminal(run: Any, tmp_path: Path) -> None:
-    done = run("--users", tmp_path / "users.toml", "--add-user", "ada")
-    assert done.returncode == 2
-    assert "--add-user needs a terminal" in done.stderr
-    assert list(tmp_path.glob("users*")) == []
+def test_password_is_read_from_standard_input_without_a_terminal(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    users = tmp_path / "users.toml"
+    words = ["-m", "conveyor", "dashboard", "--users", str(users), "--add-user", "ada", "--role", "viewer"]
+
+    def add(text: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, *words]
+        return subprocess.run(
+            program, env=environment, input=text, capture_output=True, check=False, text=True, timeout=30
+        )
+
+    empty = add("")
+    assert empty.returncode == 2
+    assert "no password on standard input" in empty.stderr
+    assert not users.exists()
+    done = add("correct horse\n")
+    assert done.returncode == 0, done.stderr
+    assert "ada may log in as viewer" in done.stderr
+    assert "correct horse" not in users.read_text() + done.stdout + done.stderr
+    assert Users(users).verified("ada", "correct horse") is not None

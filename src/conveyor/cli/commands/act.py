@@ -84,8 +84,9 @@ class Retry:
 class Kill:
     """Stop workers: after their current job, or at once with --now; each target acknowledges.
 
-    A name may be cut short as long as it is clear. A consumer's name stops all of its workers. A worker that is
-    stopped stays away; what it ran with --now goes back to its place.
+    A name may be cut short as long as it is clear. A consumer's name stops all of its workers. On a
+    terminal, --all and -q ask first. A worker that is stopped stays away; what it ran with --now goes back to its
+    place.
     """
 
     names: Annotated[
@@ -104,6 +105,7 @@ class Kill:
             "--queue", "-q", metavar="QUEUE", help="All that take from it.", autocompletion=completion.queues
         ),
     ] = ""
+    yes: Yes = False
     now: Annotated[bool, typer.Option("--now", metavar="", help="Do not wait for the current job.")] = False
     reason: Reason = ""
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Watch for so long.")] = 10.0

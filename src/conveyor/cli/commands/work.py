@@ -117,7 +117,9 @@ class Dashboard:
     add_user: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Ask for a password, write it to --users, and end.", show_default=False
+            metavar="NAME",
+            help="Write a user to --users and end. The password is asked for, or is a line of standard input.",
+            show_default=False,
         ),
     ] = ""
     tokens: Annotated[
