@@ -19,7 +19,7 @@ from conveyor.inspector import Inspector
 from conveyor.store import commands, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conveyor import Queue
@@ -32,6 +32,61 @@ with Consumer(sys.argv[2], workers=1, tasks=["consumer_jobs"], store=sys.argv[1]
     print(consumer._process.pid, flush=True)
     sys.stdin.readline()
 """
+
+
+RUNNER = """
+import signal, sys
+from conveyor import Consumer
+consumer = Consumer(sys.argv[2], workers=1, tasks=["consumer_jobs"], store=sys.argv[1])
+before = signal.getsignal(signal.SIGTERM)
+print(consumer.run(), signal.getsignal(signal.SIGTERM) == before, flush=True)
+"""
+
+
+@pytest.fixture
+def runner(queue: Queue, alone: None, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Give a script that runs a consumer, in a process group of its own."""
+    command = [sys.executable, "-c", RUNNER, queue.client.url, queue.name]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=path.parent, start_new_session=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["script", "group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_script_of_run_goes_on_after_the_current_job(
+    send: Any,
+    number: int,
+    runner: subprocess.Popen[str],
+    queue: Queue,
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    job = queue.submit(jobs.hold, str(path), "it")
+    later = queue.submit(jobs.add, 1, 1)
+    eventually(lambda: lines(path))
+    send(runner.pid, number)
+    eventually(lambda: Inspector(queue.client).consumers()[0].workers[0].state == "leaving")
+    assert runner.poll() is None
+    go(path)
+    assert job.result(10) == "it"
+    assert runner.communicate(timeout=10)[0] == "0 True\n"
+    assert later.status() == "waiting"
+
+
+def test_second_signal_to_the_script_returns_its_job(
+    runner: subprocess.Popen[str], queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    os.kill(runner.pid, signal.SIGTERM)
+    eventually(lambda: Inspector(queue.client).consumers()[0].workers[0].state == "leaving")
+    os.kill(runner.pid, signal.SIGTERM)
+    assert runner.communicate(timeout=10)[0] == "0 True\n"
+    assert job.status() == "waiting"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -9,18 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from conveyor import loading
-from conveyor.consumer.settings import ConsumerSettings, Kind
+from conveyor.consumer.settings import LEAVE, ConsumerSettings, Kind
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.signature import main_name
 from conveyor.store import Client, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 
@@ -99,6 +100,8 @@ class Consumer:
             is_ready = told.readline() == b"ready\n"
         if not is_ready:
             status = self._ended()
+            if status == 0:  # it was told to leave, or there was nothing to do
+                return
             message = f"the consumer on {', '.join(self.settings.queues)} did not start (exit code {status})"
             raise ConveyorError(message, hint="its own messages on standard error say why")
 
@@ -107,22 +110,43 @@ class Consumer:
         if self._process is None or self._lifeline is None:
             return 0
         with contextlib.suppress(OSError):
-            self._lifeline.shutdown(socket.SHUT_WR)  # no signal: that would count once more after a Ctrl-C
+            self._lifeline.shutdown(socket.SHUT_WR)
         return self._ended()
 
     def run(self) -> int:
         """Work until told to stop, or until the queues are empty with `until_empty`; gives the exit code.
 
-        Ctrl-C once: leave after the current jobs; twice: cancel them and give them back; three times: kill.
+        Ctrl-C or SIGTERM once: leave after the current jobs; twice: cancel them and return them to the queue; three
+        times: kill. The calling program goes on after that. In a thread other than the main one, signals do what they
+        do otherwise.
         """
-        self.start()
-        assert self._process is not None
-        while True:
-            try:
-                self._process.wait()
-                return self._ended()
-            except KeyboardInterrupt:
-                continue  # the terminal has told the supervisor as well; it counts
+        with self._signals_passed_on():
+            self.start()
+            return self._ended() if self._process is not None else 0
+
+    @contextlib.contextmanager
+    def _signals_passed_on(self) -> Iterator[None]:
+        """Tell the supervisor of each signal to leave, of those that would end this program."""
+        passed = {}
+        if threading.current_thread() is threading.main_thread():
+            passed = {
+                number: signal.getsignal(number)
+                for number in LEAVE
+                if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}
+            }
+        try:
+            for number in passed:
+                signal.signal(number, self._pass_on)
+            yield
+        finally:
+            for number, before in passed.items():
+                signal.signal(number, before)
+
+    def _pass_on(self, number: int, _: object) -> None:
+        if self._lifeline is None:  # nothing has been started yet
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        with contextlib.suppress(OSError):  # it has just left
+            self._lifeline.send(b"!")  # no signal: one to the whole process group would count twice
 
     def __enter__(self) -> Self:
         self.start()

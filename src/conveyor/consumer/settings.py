@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,8 @@ from conveyor.errors import BadCall
 
 Kind = Literal["process", "thread", "coroutine"]
 
+#: Signals that ask the consumer to leave, each one a step further; the last comes when its terminal is closed.
+LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Workers of one consumer at most.
 MOST_WORKERS = 1000
 #: Seconds that a lease lasts; seconds between renewals.
@@ -49,7 +52,7 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     leave_grace: float | None = None
     """Seconds after which a leaving consumer cancels running jobs and gives them back; None: it waits for them."""
     lifeline: bool = False
-    """Whether standard input tells, by its end, that the caller is gone."""
+    """True if the caller is at standard input: a byte asks to leave, each one a step further, and so does its end."""
 
     def __post_init__(self) -> None:
         if not self.queues:

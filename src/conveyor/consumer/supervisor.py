@@ -26,7 +26,7 @@ from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
-from conveyor.consumer.settings import HEARTBEAT, LEASE, TICK
+from conveyor.consumer.settings import HEARTBEAT, LEASE, LEAVE, TICK
 from conveyor.consumer.worker import Worker, how_it_ended
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import Client, plain
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from conveyor.consumer.settings import ConsumerSettings
 
-#: Signals that ask the consumer to leave, each one a step further; the last comes when its terminal is closed.
-LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit status of a worker that could not load its tasks (EX_CONFIG of sysexits.h).
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
@@ -101,6 +99,8 @@ class Supervisor:
         self._unsettled = ""  # why it does not take what became of dead workers' jobs
         self._silent_since = float("inf")  # since when it does not answer
         self._signals: list[int] = []
+        self._signalled = self._called = 0  # how often signals, and the caller, have asked us to leave
+        self._lifeline = settings.lifeline
         self._interruptible = False
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -206,7 +206,7 @@ class Supervisor:
         waiting: list[Any] = [wakeup]
         if self.line.fileno() >= 0:
             waiting.append(self.line.fileno())
-        if self.settings.lifeline and not self.leaving:
+        if self._lifeline:
             waiting.append(0)
         tick = TICK if self.announced and not self.ladder.hurried else SHORT_TICK
         soon = [*self.to_start.values(), *([self.return_at] if self.leaving == 1 else [])]
@@ -215,20 +215,23 @@ class Supervisor:
         if wakeup in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup, 4096)
-        if 0 in readable and 0 in waiting and self._lifeline_ended():
-            self.leave()
+        if self._lifeline and 0 in readable:
+            self._hear_caller()
 
-    def _lifeline_ended(self) -> bool:
+    def _hear_caller(self) -> None:
         try:
-            return not os.read(0, 4096)
+            asked = os.read(0, 4096)
         except ConnectionError:  # the caller is gone, and had not read all
-            return True
+            asked = b""
+        self._lifeline = bool(asked)
+        self._called = self._called + len(asked) if asked else max(self._called, 1)
 
     def _obey_signals(self) -> None:
+        """Leave as far as was asked. A signal may reach us and our caller, who passes it on: it counts once."""
         signals, self._signals = self._signals, []
-        for number in signals:
-            if number in LEAVE:
-                self.leave()
+        self._signalled += sum(number in LEAVE for number in signals)
+        while self.leaving < max(self._signalled, self._called):
+            self.leave()
         if self.leaving == 1 and clock.monotonic() >= self.return_at:
             self.leave()
 
