@@ -41,7 +41,7 @@ local _, _, leased, dead = unpack(reply)
 local bodies = size_of(JOBS, 'HLEN')
 local torn = math.abs(reply[1] + reply[2] + leased + dead - bodies)
   + math.abs(leased - size_of(LEASES, 'HLEN')) + math.abs(dead - size_of(REASONS, 'HLEN'))
-if not meta[1] and redis.call('EXISTS', META) == 0 and redis.call('EXISTS', JOBS, READY, HISTORY, TOTALS) > 0 then
+if not meta[1] and redis.call('EXISTS', META) == 0 and redis.call('EXISTS', JOBS, HISTORY) > 0 then
   torn = torn + 1
 end
 reply[#reply + 1] = strange
