@@ -100,3 +100,25 @@ def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, event
     (second,) = (one for one in later.document["findings"] if one["about"] == "eviction")
     assert (first["verdict"], second["verdict"]) == ("bad", "warn")
     assert all("keys thrown away" in one["message"] for one in (first, second))
+
+
+@pytest.mark.parametrize(
+    ("fsync", "verdict", "means"),
+    [
+        ("always", "ok", "no accepted job is lost"),
+        ("everysec", "ok", "a kill of the server while its disk is busy"),
+        ("no", "warn", "a power cut may lose half a minute"),
+    ],
+)
+def test_doctor_says_what_the_syncing_means(
+    at_server: Any, conveyor: Any, fsync: str, verdict: str, means: str
+) -> None:
+    at_server.raw.config_set("appendonly", "yes")
+    at_server.raw.config_set("appendfsync", fsync)
+    try:
+        done = conveyor("doctor", "--json")
+    finally:
+        at_server.raw.config_set("appendonly", "no")
+    (found,) = (one for one in done.document["findings"] if one["about"] == "persistence")
+    assert found["verdict"] == verdict
+    assert means in found["message"]

@@ -28,6 +28,16 @@ PATCHED = {
 OLDEST_CLIENT = (8,)
 #: Questions whose answers are timed; milliseconds that are slow, and very slow.
 QUESTIONS, SLOW, VERY_SLOW = 50, 5.0, 50.0
+#: What each appendfsync means for jobs that were accepted.
+_SYNCED = {
+    "always": (OK, "synced before each answer: no accepted job is lost"),
+    "everysec": (
+        OK,
+        "synced every second: a power cut may lose a second or two, as may a kill of the server while its disk is busy",
+    ),
+    "no": (WARN, "synced when the system sees fit: a power cut may lose half a minute"),
+}
+_SYNC_ALWAYS = "set no-appendfsync-on-rewrite no"
 #: Seconds of difference between clocks that people would notice.
 CLOCK_DIFFERENCE = 2.0
 #: Shares of the memory limit.
@@ -79,9 +89,12 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
                 "the append-only file cannot be written",
                 "look at the server's disk and its log",
             )
-        return Finding(
-            "persistence", OK, f"append-only file, synced {_setting(client, 'appendfsync') or 'as set'}"
-        )
+        synced = _setting(client, "appendfsync")
+        verdict, means = _SYNCED.get(synced, (OK, "how often it is synced may not be asked"))
+        text = f"append-only file, {means}"
+        if _setting(client, "no-appendfsync-on-rewrite") == "yes" and synced != "no":
+            return Finding("persistence", WARN, f"{text}; not while it is rewritten", _SYNC_ALWAYS)
+        return Finding("persistence", verdict, text, "set appendfsync everysec" if verdict == WARN else "")
     if _setting(client, "save"):
         text = "snapshots only: a crash loses what was put since the last one"
         if facts.get("rdb_last_bgsave_status", "ok") != "ok":

@@ -1,7 +1,8 @@
 """The embedded server: a Valkey of this user's own, started on first use, shared by all of their processes.
 
-It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, so that
-work survives a reboot. Any number of processes may call in here at once. Two file locks keep them apart:
+It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, synced every
+second, so that work survives a reboot. Any number of processes may call in here at once. Two file locks keep them
+apart:
 
 * `server.lock` is held by whoever starts or stops the server, for as long as that takes;
 * `server.alive` is locked by the starter and inherited by the server, so the kernel frees it when the server
