@@ -172,3 +172,14 @@ def test_bytes_that_are_no_job_can_be_cancelled(lane: Lane, data: bytes) -> None
     lane.run(commands.put, [("a", data)], commands.PutPlace())
     assert cancel(lane, "a") == ("cancelled", "")
     assert KEEP - 5 < lane.raw.ttl(lane.key("outcome:a")) <= KEEP
+
+
+def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
+    def login(name: str, password: str) -> None:
+        """Stand for a task with a secret."""
+
+    data = call.encode_calls(login, "login", [(("ada", "x" * 100), {})], RunOptions(keep=86400.0))[0]
+    assert data[0] == 0x96, "its labels stand behind its options"
+    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    assert cancel(lane, "a") == ("cancelled", "")
+    assert 86300 < lane.raw.ttl(lane.key("outcome:a")) <= 86400
