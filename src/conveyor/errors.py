@@ -6,6 +6,7 @@ ConveyorError
 ├── TooLarge (ValueError)          a job or a result over the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
 ├── DuplicateJob                   a job with this id was put before
+├── NotEmpty                       a queue that is to be deleted has jobs
 ├── Full (queue.Full)              no room, and the caller did not want to wait any longer
 ├── Empty (queue.Empty)            no job, and the caller did not want to wait any longer
 ├── ShutDown (queue.ShutDown)      the queue takes no more (subclass of the stdlib's from 3.13 on)
@@ -72,6 +73,10 @@ class UnknownTask(ConveyorError, LookupError):
 
 class DuplicateJob(ConveyorError):
     """A job with this id was accepted before and is still known."""
+
+
+class NotEmpty(ConveyorError):
+    """A queue cannot be deleted as long as it has waiting, delayed, running or dead jobs."""
 
 
 class Full(ConveyorError, queue.Full):

@@ -93,6 +93,7 @@ NOT_MOVES = {
     "pause": "nothing is given out",
     "resume": "all is as usual again",
     "shut": "nothing is accepted",
+    "forget": "an empty queue is removed",
 }
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES.keys()

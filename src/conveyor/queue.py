@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from conveyor import call, clock, ids, loading
 from conveyor.call import KEEP, PutOptions, RunOptions
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall, ConveyorError
+from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
 from conveyor.outcome import encode_settled
 from conveyor.signature import name_of, signature_of
-from conveyor.store import Client, acts, commands, connect, fitness, plain
+from conveyor.store import Client, acts, commands, connect, fitness, forgetting, plain
 from conveyor.store.limits import time_for
 from conveyor.store.waiting import join_queue, put_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from conveyor.store.answers import Looked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -157,6 +159,23 @@ class Queue:
             total += moved
         return total
 
+    def delete(self, *, purge: bool = False) -> None:
+        """Remove the queue with its settings, histories and the outcomes of its jobs; a later put creates it again.
+
+        With `purge`, waiting jobs are cancelled and dead ones discarded first. Raises NotEmpty if there are jobs, and
+        in any case if one is running.
+        """
+        count = self.client.run(commands.count(self.name))
+        if purge and not count.leased:
+            self.clear()
+            while dead := self.client.run(plain.page(self.name, "dead", 0, PURGE_SLICE - 1)):
+                self.client.run(commands.discard(self.name, [job for job, _ in dead]))
+        found = forgetting.delete(self.client, self.name)
+        if found.word != "GONE":
+            raise _not_empty(self.name, found)
+        _noted.pop((self.client, self.name), None)
+        self._bounded = self.maxsize == 0
+
     def resize(self, maxsize: int) -> None:
         """Set how many jobs may wait, for all who put; 0 lifts the bound. Whoever waits for the new room gets it."""
         self.maxsize = _checked_maxsize(maxsize)
@@ -253,6 +272,19 @@ def _checked_maxsize(maxsize: int) -> int:
     maxsize = max(maxsize, 0)  # as in the standard library, whose bound may be negative
     call.check_whole("maxsize", maxsize, call.MAX_SIZE)
     return maxsize
+
+
+def _not_empty(queue: str, found: Looked) -> NotEmpty:
+    counts = {
+        "waiting": found.ready,
+        "delayed": found.delayed,
+        "running": found.leased,
+        "dead": found.dead,
+    }
+    jobs = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+    hint = "running jobs must end first" if found.leased else "purge it to cancel and discard its jobs"
+    message = f"the queue {queue} is not empty: {jobs}"
+    return NotEmpty(message, hint=hint)
 
 
 def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:

@@ -26,6 +26,52 @@ def test_a_queue_is_purged(at_server: Any, conveyor: Any) -> None:
     assert conveyor("purge", "shapes", "-y").out == "shapes: 0 jobs cancelled.\n"
 
 
+def test_empty_queue_is_deleted(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1, "--count", 3)
+    full = conveyor("delete", "shapes")
+    assert (full.code, full.out) == (5, "")
+    assert "the queue shapes is not empty: 3 waiting" in full.err
+    assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 3
+    conveyor("purge", "shapes", "--yes")
+    done = conveyor("delete", "shapes", "--json", "--reason", "one-off")
+    assert done.document == {
+        "schema": "conveyor.delete/v1",
+        "queue": "shapes",
+        "cancelled": 0,
+        "discarded": 0,
+    }
+    assert conveyor("queues", "--json").document["queues"] == []
+    assert at_server.raw.keys("conveyor:{shapes}:*") == []
+    assert conveyor("delete", "shapes").code == 3
+    act, *_ = conveyor("audit", "--json").document["acts"]
+    assert (act["action"], act["target"], act["reason"], act["outcome"]) == (
+        "delete_queue",
+        "shapes",
+        "one-off",
+        "done",
+    )
+
+
+def test_queue_with_jobs_is_deleted_with_purge(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
+) -> None:
+    conveyor("produce", "fail", "--count", 3)
+    assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
+    conveyor("produce", "fail", "--count", 2, "--delay", 1000)
+    assert conveyor("delete", "failures", "--purge").code == 2, "it cannot ask"
+    assert at_server.raw.zcard("conveyor:{failures}:dead") == 3
+    done = conveyor("delete", "failures", "--purge", "-y")
+    assert done.out == "failures is deleted. 2 jobs cancelled, 3 discarded.\n"
+    assert at_server.raw.keys("conveyor:{failures}:*") == []
+    start_consumer("held", "-n", 1)
+    conveyor("produce", "hold", folder / "never", "--count", 2)
+    eventually(lambda: at_server.raw.zcard("conveyor:{held}:leased"))
+    busy = conveyor("delete", "held", "--purge", "--yes")
+    assert busy.code == 5
+    assert "1 waiting, 1 running" in busy.err
+    assert "running jobs must end first" in busy.err
+
+
 def test_a_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
     first, second = conveyor("produce", "shape", 1, "--count", 2).out.split()
     assert conveyor("cancel", first).out == f"{first}: cancelled\n"

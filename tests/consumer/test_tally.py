@@ -15,7 +15,7 @@ from conveyor.consumer.settlement import Settler
 from conveyor.consumer.tally import MOST_AT_ONCE, MOST_TASKS, Tally
 from conveyor.inspector import statistics as figures
 from conveyor.outcome import Cancel, Done, Fail, Release, Retry, describe_text
-from conveyor.store import keys, plain
+from conveyor.store import commands, keys, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +111,7 @@ def test_the_supervisor_notes_how_many_wait_and_since_when(
 
 def test_a_beat_that_had_no_answer_is_told_again_and_counts_once(one_server: Any) -> None:
     client = one_server.client
+    client.run(commands.bound("work", 0))
     tally = Tally("ann/1")
     tally.add("work", "cut", "succeeded", 0.2, -5.0)
     told = tally.commands(resting=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Full, Queue
+from conveyor import Full, NotEmpty, Queue
 from conveyor.call import PutOptions, encode_items
 from conveyor.clock import Deadline
 
@@ -160,3 +160,22 @@ def test_clear_of_delayed_jobs_ends_though_shorter_delays_come(
 
     monkeypatch.setattr(one_server.client, "run", put_and_run)
     assert queue.clear() == 800
+
+
+def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
+    queue = Queue("belt", 2, store=server.client)
+    queue.put_many(range(2))
+    queue.pause()
+    with pytest.raises(NotEmpty, match="2 waiting"):
+        queue.delete()
+    queue.delete(purge=True)
+    assert server.raw.keys("*") == []
+    queue.put("again")
+    assert server.raw.smembers("conveyor:queues") == {b"belt"}
+    assert (queue.count().maxsize, queue.count().accepted) == (2, 1)
+    assert queue.get() == "again"
+    with pytest.raises(NotEmpty, match="1 running"):
+        queue.delete(purge=True)
+    queue.task_done()
+    queue.delete()
+    assert server.raw.keys("conveyor:*") == []

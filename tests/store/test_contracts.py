@@ -40,6 +40,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "pause": (),
     "resume": (),
     "shut": (),
+    "forget": (1.0,),
     "join": ("joiner",),
     "leave": ("waiter",),
     "listen": ("inbox", 1.0, ["id"]),

@@ -29,7 +29,7 @@ def test_everything_that_is_not_over_is_waited_for(lane: Lane) -> None:
     before = lane.dump()
     for _ in range(2):
         assert lane.run(commands.join, "joe") == 3
-        assert lane.changes(before) == {"joiners": {"joe"}}
+        assert lane.changes(before) == {"joiners": {"joe"}, "seen": {"joe": "now"}}
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "lost", "cancel", "purge"])
@@ -158,3 +158,21 @@ def test_control_of_an_empty_queue_is_fine_and_can_be_said_twice(lane: Lane, ver
     before = lane.dump()
     lane.run(verb)
     assert {name: value for name, value in lane.changes(before).items() if name != "bell"} == {}
+
+
+def test_joiners_that_died_are_forgotten(lane: Lane) -> None:
+    """On the way of others that join, and by the hourly look."""
+    lane.put("a")
+    old = lane.raw.time()[0] * 1000 - 6_000
+    for number in range(40):
+        lane.run(commands.join, f"dead{number}")
+        lane.raw.hset(lane.key("seen"), f"dead{number}", old)
+    assert len(lane.dump()["joiners"]) < 10
+    lane.run(commands.join, "joe")
+    lane.run(commands.forget, 0.0)
+    state = lane.dump()
+    assert state["joiners"] == {"joe"}
+    assert state["seen"] == {"joe": "now"}
+    lane.run(commands.purge, "ready", 9, b"", 60.0)
+    assert is_woken(lane)
+    assert {"joiners", "seen"} & lane.dump().keys() == set()

@@ -44,6 +44,7 @@ def test_without_fields_all_are_given(lane: Lane) -> None:
 
 def test_totals_are_one_bucket(lane: Lane) -> None:
     assert lane.run(commands.series, "totals", 0, 0) == []
+    lane.run(commands.bound, 0)
     lane.run(commands.tally, "ann", 1, None, [("cut", "s=1")])
     assert lane.run(commands.series, "totals", 0, 0) == [Bucket(0, {"*": "s=1", ":cut": "s=1"})]
 

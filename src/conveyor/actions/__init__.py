@@ -15,6 +15,7 @@ from conveyor.acts import Act, Matching, Operation
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.inspector.jobs import read_call
 from conveyor.job import cancel_jobs
+from conveyor.queue import Queue
 from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
@@ -82,6 +83,19 @@ class Actions:
         command = commands.bound(ids.checked_queue(queue), maxsize)
         return self._on_queue(
             Act("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
+        )
+
+    def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueAnswer:
+        """Remove an empty queue and all that is kept of it; with `purge`, what waits or is dead goes first.
+
+        Raises NotEmpty if it has jobs, or has running ones in any case.
+        """
+        before: Count = self.client.run(commands.count(ids.checked_queue(queue)))
+        facts: Facts = {"waiting": before.waiting, "running": before.leased, "dead": before.dead}
+        act = Act("delete_queue", queue, queue, reason, before=facts)
+        self._done(act, lambda: Queue(queue, store=self.client).delete(purge=purge))
+        return QueueAnswer(
+            queue, before, self.client.run(commands.count(queue)), self._finish(act, "done", {})
         )
 
     def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelAnswer:

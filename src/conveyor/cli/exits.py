@@ -51,6 +51,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.Empty, TIMED_OUT),
     (WrongState, WRONG_STATE),
     (errors.DuplicateJob, WRONG_STATE),
+    (errors.NotEmpty, WRONG_STATE),
     (errors.ShutDown, WRONG_STATE),
     (errors.StoreUnavailable, UNREACHABLE),
     (Interrupted, INTERRUPTED),

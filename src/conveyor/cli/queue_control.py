@@ -1,4 +1,4 @@
-"""`conveyor pause`, `resume` and `purge`."""
+"""`conveyor pause`, `resume`, `purge` and `delete`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conveyor.inspector import queues
 
 if TYPE_CHECKING:
     from conveyor.actions import Actions
-    from conveyor.cli.commands.act import Pause, Purge, Resume
+    from conveyor.cli.commands.act import Delete, Pause, Purge, Resume
     from conveyor.inspector import Inspector
 
 
@@ -76,7 +76,29 @@ def purge(asked: Purge) -> int:
     return exits.OK
 
 
-def _opened(inspector: Inspector, asked: Pause | Resume | Purge) -> Actions:
+def delete(asked: Delete) -> int:
+    """Delete a queue."""
+    actions, queue = _opened(open_inspector(quiet=asked.json), asked), asked.queue
+    count = queues.counts([queue]).ask(actions.client)[queue]
+    jobs = count.waiting + count.dead
+    if asked.purge and jobs and not asked.yes:
+        if not is_terminal():
+            raise Usage(f"--purge drops every job of {queue}, so it needs --yes where nobody can be asked")
+        question = f"Delete {queue}, with {count_of(jobs, 'job')} that are waiting, not due yet or dead?"
+        if not asker().agree(question, default=False):
+            note("Nothing was deleted.")
+            return exits.OK
+    actions.delete_queue(queue, asked.reason, purge=asked.purge)
+    cancelled, discarded = (count.waiting, count.dead) if asked.purge else (0, 0)
+    if asked.json:
+        document("delete/v1", queue=queue, cancelled=cancelled, discarded=discarded)
+        return exits.OK
+    dropped = f" {count_of(cancelled, 'job')} cancelled, {discarded:,} discarded." if jobs else ""
+    print(f"{queue} is deleted.{dropped}")
+    return exits.OK
+
+
+def _opened(inspector: Inspector, asked: Pause | Resume | Purge | Delete) -> Actions:
     existing_queue(inspector, asked.queue)
     return open_actions(inspector.client)
 

@@ -38,6 +38,7 @@ TABLE = (
     Entry("pause", act.Pause, "conveyor.cli.queue_control:pause", CONTROL),
     Entry("resume", act.Resume, "conveyor.cli.queue_control:resume", CONTROL),
     Entry("purge", act.Purge, "conveyor.cli.queue_control:purge", CONTROL),
+    Entry("delete", act.Delete, "conveyor.cli.queue_control:delete", CONTROL),
     Entry("cancel", act.Cancel, "conveyor.cli.job_control:cancel", CONTROL),
     Entry("retry", act.Retry, "conveyor.cli.job_control:retry", CONTROL),
     Entry("kill", act.Kill, "conveyor.cli.kill:kill", CONTROL),

@@ -11,7 +11,7 @@ from conveyor import clock, control, events
 from conveyor.consumer.settings import HEARTBEAT, LEASE
 from conveyor.consumer.tally import Tally
 from conveyor.errors import StoreRefused
-from conveyor.store import commands, heads, plain
+from conveyor.store import commands, forgetting, heads, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,8 @@ WORTH_TELLING = 0.4
 PATIENCE = 0.25
 #: Seconds between two notes of how many jobs wait and run.
 GAUGING = 10.0
+#: Seconds after its start, and between two times, that a consumer looks for queues that can be forgotten.
+FIRST_SWEEP, SWEEPING = 60.0, 3600.0
 #: What the end of a worker is counted as, by what became of its job; nothing where the job went back.
 _COUNTED = {"cancelled": "cancelled", "tried again": "retried", "dead": "lost"}
 
@@ -69,6 +71,8 @@ class Beat:
         self._progress: dict[str, int] = {}
         self._gauged = float("-inf")
         self._had_work = False
+        self._sweep_at = clock.monotonic() + FIRST_SWEEP
+        self._swept = "0"
         self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
@@ -92,6 +96,8 @@ class Beat:
         if full:
             self._last_full = now
         self._count(now)
+        if now >= self._sweep_at:
+            self._sweep(now)
 
     def recovered(self, worker: Worker, job: str, became: str) -> None:
         """Count, and make known, what became of the job of a worker that ended."""
@@ -128,6 +134,13 @@ class Beat:
         query = heads.oldest(queues)
         oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
         return [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+
+    def _sweep(self, now: float) -> None:
+        """Forget queues that nobody has used for long, some at a time; all of them once an hour."""
+        with contextlib.suppress(StoreRefused):
+            self._swept = forgetting.forget_unused(self.client, self._swept)
+        if self._swept == "0":
+            self._sweep_at = now + SWEEPING
 
     def take_notices(self) -> list[Notice]:
         """Return, once, what the server said of the leases."""

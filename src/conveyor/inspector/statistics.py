@@ -103,7 +103,7 @@ class TaskFigures:
 def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
     """What a queue did in each bucket from number `first` to `last`, both included, at most 180; none is missing.
 
-    `tier` is minute, hour or day; they go back 48 hours, 90 days and 400 days. Raises BadCall.
+    `tier` is minute, hour or day; they go back 6 hours, 14 days and 400 days. Raises BadCall.
     """
     _check(tier, first, last)
     return Query(

@@ -97,6 +97,16 @@ class Letters(NamedTuple):
     """True if the inbox was open before, so that what ended meanwhile was pushed to it."""
 
 
+class Looked(NamedTuple):
+    """How a queue was found by a look at whether it can be forgotten: GONE, IDLE, USED or LIVE; and its jobs."""
+
+    word: str
+    ready: int = 0
+    delayed: int = 0
+    leased: int = 0
+    dead: int = 0
+
+
 class State(NamedTuple):
     """Where one job is: ready, delayed, leased, dead, over or gone; `detail` by state, see state.lua."""
 

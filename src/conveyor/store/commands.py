@@ -15,6 +15,7 @@ from conveyor.store.answers import (
     Claimed,
     Count,
     Letters,
+    Looked,
     PutAnswer,
     PutPlace,
     Renewal,
@@ -40,6 +41,7 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
     "Command",
     "Count",
     "Letters",
+    "Looked",
     "PutAnswer",
     "PutPlace",
     "Renewal",
@@ -68,6 +70,7 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
     "pause",
     "resume",
     "shut",
+    "forget",
     # looking and waiting
     "count",
     "tally",
@@ -285,6 +288,15 @@ def resume(queue: str) -> Command:
 def shut(queue: str) -> Command:
     """Let no put be accepted any more."""
     return script("shut", queue)
+
+
+def forget(queue: str, unused: float, *, remove: bool = False) -> Command:
+    """Remove a queue if it is empty and was unused for so many seconds, or only look. Reply: `Looked`."""
+
+    def read(reply: Sequence[Any]) -> Looked:
+        return Looked(checked(reply[0].decode()), *reply[1:])
+
+    return script("forget", queue, milliseconds(unused), "yes" if remove else "no", read=read)
 
 
 def join(queue: str, joiner: str) -> Command:

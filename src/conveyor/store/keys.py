@@ -34,7 +34,7 @@ QUEUE_KEYS = (
     ("reasons", "hash", "id -> outcome bytes of a dead letter"),
     ("bell", "list", "wake-up hints for waiting consumers, at most 32"),
     ("line", "zset", "producers that wait for room, first come first; score = ticket"),
-    ("seen", "hash", "waiting producer -> when it was last heard of, ms"),
+    ("seen", "hash", "waiting producer or joiner -> when it was last heard of, ms"),
     ("joiners", "set", "who waits for the queue to be all done"),
     ("inboxes", "zset", "producers that listen for results; score = until when, ms"),
     ("watchers", "hash", "id -> inboxes of others that wait for this job, separated by spaces"),
@@ -63,8 +63,8 @@ NAMED_KEYS = (
         "list",
         "runs of a job that went on or is dead, at most 20; a day after the last, a week for dead letters",
     ),
-    ("minute:<n>", "hash", "figures and gauges of the n-th minute since 1970, and of 20 tasks; 48 hours"),
-    ("hour:<n>", "hash", "the same of an hour, of 200 tasks; 90 days"),
+    ("minute:<n>", "hash", "figures and gauges of the n-th minute since 1970, and of 20 tasks; 6 hours"),
+    ("hour:<n>", "hash", "the same of an hour, of 200 tasks; 14 days"),
     ("day:<n>", "hash", "the same of a day; 400 days"),
     ("tally:<owner>", "string", "number of the last tally of a worker, so that none counts twice; an hour"),
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
@@ -78,7 +78,7 @@ ALL_QUEUES = "*"
 CONSUMERS = "conveyor:consumers"
 """zset: consumer -> last report, seconds since 1970 by its own clock; an hour of silence, then taken off"""
 QUEUES = "conveyor:queues"
-"""set: names of all queues that were ever put to"""
+"""set: names of all queues that were put to and are not forgotten"""
 AUDIT = "conveyor:audit"
 """stream: what people did, one msgpack blob `act` each; about 10,000"""
 ACTS = "conveyor:acts"

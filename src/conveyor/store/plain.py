@@ -109,6 +109,35 @@ def queues() -> Command:
     )
 
 
+def drop_queue(queue: str) -> Command:
+    """Take the name of a queue off the list."""
+    return Command(("SREM", keys.QUEUES, queue))
+
+
+def some_queues(cursor: str) -> Command:
+    """Return the next cursor, "0" at the end, and some names of queues."""
+    return Command(
+        ("SSCAN", keys.QUEUES, cursor, "COUNT", 50),
+        read=lambda reply: (
+            reply[0].decode(),
+            [name for name in _names(reply[1]) if ids.is_queue_name(name)],
+        ),
+    )
+
+
+def some_keys(queue: str, cursor: str) -> Command:
+    """Return the next cursor, "0" at the end, and some keys of a queue; a walk through all keys of the server."""
+    return Command(
+        ("SCAN", cursor, "MATCH", keys.key(queue, "*"), "COUNT", 1000),
+        read=lambda reply: (reply[0].decode(), reply[1]),
+    )
+
+
+def unlink(names: Sequence[str | bytes]) -> Command:
+    """Remove keys; the server frees their memory in the background."""
+    return Command(("UNLINK", *names))
+
+
 def _names(reply: Iterable[bytes]) -> list[str]:
     return [shown(name) for name in reply]
 

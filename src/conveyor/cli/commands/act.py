@@ -48,6 +48,19 @@ class Purge:
 
 
 @dataclass(frozen=True)
+class Delete:
+    """Delete an empty queue with its settings, histories and outcomes."""
+
+    queue: QueueName
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Cancel waiting jobs and discard dead ones first.")
+    ] = False
+    yes: Yes = False
+    reason: Reason = ""
+    json: Json = False
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Cancel jobs: at once while they wait; a running one is told to stop."""
 

@@ -1,11 +1,22 @@
 #!lua flags=allow-oom
--- join: tell whether all jobs are over; if not, the joiner is woken when they are.
+-- join: tell whether all jobs are over; if not, the joiner is woken when they are. Joiners that died are forgotten on
+--       the way, a few each time.
+-- use: line
 -- ARGV  1 joiner
 -- gives DONE | LIVE, how many are not over
 local live = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', LEASED)
 if live == 0 then
   redis.call('SREM', JOINERS, ARGV[1])
+  redis.call('HDEL', SEEN, ARGV[1])
   return {'DONE'}
 end
+local now = server_time()
 redis.call('SADD', JOINERS, ARGV[1])
+redis.call('HSET', SEEN, ARGV[1], now)
+for _, other in ipairs(redis.call('SRANDMEMBER', JOINERS, 8)) do
+  if is_gone(redis.call('HGET', SEEN, other), now) then
+    redis.call('SREM', JOINERS, other)
+    redis.call('HDEL', SEEN, other)
+  end
+end
 return {'LIVE', live}

@@ -12,12 +12,13 @@ local MOST_TASKS = 200
 local SHORT = 80 -- characters of figures
 local NUMBER_KEEP = 3600000
 local TIERS = { -- ms; kept, s; tasks
-  {'minute', 60000, 172800, 20}, {'hour', 3600000, 7776000}, {'day', 86400000, 34560000},
+  {'minute', 60000, 21600, 20}, {'hour', 3600000, 1209600}, {'day', 86400000, 34560000},
 }
 local GREATEST = {M = true, X = true} -- figures of which the greatest is kept
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if version and version ~= PROTOCOL then return {'VERSION'} end
+if not version and ARGV[3] ~= '-' then return {'OK'} end -- what is told late must not bring a deleted queue back
 
 local function both(name, before, count)
   return GREATEST[name] and math.max(before, count) or before + count

@@ -31,5 +31,8 @@ end
 local function tell_joiners() -- the queue may be all done now: wake those who wait for that
   if redis.call('EXISTS', JOINERS) == 0 then return end
   if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end
-  for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do wake(waiter) end
+  for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do
+    redis.call('HDEL', SEEN, waiter)
+    wake(waiter)
+  end
 end

@@ -1,0 +1,57 @@
+#!lua flags=allow-oom
+-- forget: remove an empty queue: all its keys but those that expire by themselves; and tidy up after waiters that died.
+-- use: wake, line
+-- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only look
+-- gives GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
+--       | LIVE | VERSION; then how many are ready, delayed, leased and dead
+-- A queue is unused from the first look on at which it is empty, until a job is accepted or claimed.
+local MOST_TIDIED = 100
+local unused, removes = tonumber(ARGV[1]), ARGV[2] == 'yes'
+local version = redis.call('HGET', META, 'version')
+if version and version ~= PROTOCOL then return {'VERSION'} end
+local now = server_time()
+local sizes = {}
+for place, key in ipairs({READY, DELAYED, LEASED, DEAD}) do sizes[place] = redis.call('ZCARD', key) end
+
+local function answer(word)
+  return {word, unpack(sizes)}
+end
+
+local function tidy() -- a few at a time of those that stand in line or join and were not heard of any more
+  local seen = redis.call('EXISTS', SEEN) == 1 and redis.call('HRANDFIELD', SEEN, MOST_TIDIED, 'WITHVALUES') or {}
+  local tidied = 0
+  for place = 1, #seen, 2 do
+    if is_gone(seen[place + 1], now) then
+      redis.call('ZREM', LINE, seen[place])
+      redis.call('SREM', JOINERS, seen[place])
+      redis.call('HDEL', SEEN, seen[place])
+      tidied = tidied + 1
+    end
+  end
+  redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)
+  if tidied > 0 then make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0) end
+end
+
+local function is_unused()
+  local meta = redis.call('HMGET', META, 'accepted', 'token', 'paused', 'shutdown', 'unused')
+  if meta[3] or meta[4] then return false end
+  local mark = (meta[1] or '') .. ' ' .. (meta[2] or '') .. ' '
+  if meta[5] and string.sub(meta[5], 1, #mark) == mark then
+    return now - tonumber(string.sub(meta[5], #mark + 1)) >= unused
+  end
+  redis.call('HSET', META, 'unused', mark .. exact(now))
+  return false
+end
+
+if sizes[1] + sizes[2] + sizes[3] + sizes[4] > 0 then
+  tidy()
+  redis.call('HDEL', META, 'unused')
+  return answer('LIVE')
+end
+if unused > 0 and not is_unused() then
+  tidy()
+  return answer('USED')
+end
+if not removes then return answer('IDLE') end
+redis.call('UNLINK', unpack(KEYS))
+return answer('GONE')

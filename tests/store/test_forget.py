@@ -1,0 +1,158 @@
+"""forget: an empty queue goes with all its keys, at once or once it was unused for long; the dead do not wait on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.errors import StoreMismatch
+from conveyor.store import commands, forgetting, plain
+from conveyor.store.answers import Looked, Settlement
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+DAY = 86400.0
+LONG = 30 * DAY
+
+
+def let_time_pass(lane: Lane, seconds: float) -> None:
+    """Make it look as if the queue had been unused for so much longer."""
+    text = lane.raw.hget(lane.key("meta"), "unused").decode()
+    mark, _, since = text.rpartition(" ")
+    lane.raw.hset(lane.key("meta"), "unused", f"{mark} {int(since) - int(seconds * 1000)}")
+
+
+def use(lane: Lane, one: str = "a") -> None:
+    """Put a job and work it off, so that every kind of key has been there."""
+    lane.run(commands.join, "joe")
+    token = lane.take(one)
+    lane.run(commands.tally, "ann", 1, None, [("cut", "b=1 s=1")])
+    lane.run(commands.finish, token, [Settlement(one, b"done", 600.0, b"note")])
+
+
+def keys_of(lane: Lane) -> set[str]:
+    return {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
+
+
+@pytest.mark.parametrize("where", ["ready", "delayed", "leased", "dead"])
+def test_queue_with_jobs_is_not_removed(lane: Lane, where: str) -> None:
+    lane.put("a", delay=1000.0 if where == "delayed" else 0.0)
+    if where in {"leased", "dead"}:
+        token = lane.claim().token
+        if where == "dead":
+            lane.run(commands.fail, token, Settlement("a", b"no", 60.0, group="5af3"))
+    before = lane.dump()
+    assert forgetting.delete(lane.client, lane.queue) == Looked("LIVE")._replace(**{where: 1})
+    assert lane.changes(before) == {}
+    assert lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+def test_deleted_queue_leaves_no_key_and_no_name(lane: Lane) -> None:
+    lane.client.run(plain.note_queue(lane.queue))
+    use(lane)
+    lane.client.run_all(plain.log(lane.queue, "a", "a line"))
+    other = lane.raw.set(f"conveyor:{{{lane.queue}x}}:outcome:a", "other", ex=60)
+    assert len(keys_of(lane)) > 8
+    assert forgetting.delete(lane.client, lane.queue).word == "GONE"
+    assert keys_of(lane) == {f"conveyor:{{{lane.queue}x}}:outcome:a"}
+    assert other
+    assert not lane.raw.sismember("conveyor:queues", lane.queue)
+    assert forgetting.delete(lane.client, lane.queue).word == "GONE"
+
+
+def test_tally_told_late_does_not_bring_a_deleted_queue_back(lane: Lane) -> None:
+    use(lane)
+    forgetting.delete(lane.client, lane.queue)
+    lane.run(commands.tally, "ann", 2, 1.0, [("cut", "b=1 s=1")])
+    assert keys_of(lane) == set()
+
+
+def test_queue_unused_for_thirty_days_is_forgotten(lane: Lane) -> None:
+    lane.client.run(plain.note_queue(lane.queue))
+    use(lane)
+    for seconds in (0.0, LONG - 60.0):
+        assert forgetting.forget_unused(lane.client) == "0"
+        assert lane.run(commands.forget, LONG).word == "USED"
+        let_time_pass(lane, seconds)
+    forgetting.forget_unused(lane.client)
+    assert lane.raw.exists(lane.key("meta"))
+    let_time_pass(lane, 120.0)
+    assert forgetting.forget_unused(lane.client) == "0"
+    left = {key.rpartition("}:")[2].partition(":")[0] for key in keys_of(lane)}
+    assert left <= {"outcome", "claim", "tally", "wake"}, "these expire by themselves"
+    assert not lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+@pytest.mark.parametrize("how", ["put", "claim", "paused", "shut"])
+def test_queue_in_use_is_not_forgotten(lane: Lane, how: str) -> None:
+    lane.client.run(plain.note_queue(lane.queue))
+    use(lane)
+    if how == "claim":
+        lane.put("b")
+    lane.run(commands.forget, LONG)
+    if how == "claim":
+        token = lane.claim().token
+        lane.run(commands.finish, token, [Settlement("b", b"", 0.0)])
+        lane.run(commands.forget, LONG)
+    let_time_pass(lane, LONG)
+    {
+        "put": lambda: (lane.put("c"), lane.run(commands.purge, "ready", 9, b"", 0.0)),
+        "claim": lambda: use(lane, "d"),
+        "paused": lambda: lane.run(commands.pause),
+        "shut": lambda: lane.run(commands.shut),
+    }[how]()
+    forgetting.forget_unused(lane.client)
+    assert lane.raw.exists(lane.key("meta"))
+    assert lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+def test_put_between_look_and_removal_keeps_queue_and_name(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.client.run(plain.note_queue(lane.queue))
+    use(lane)
+    lane.run(commands.forget, LONG)
+    let_time_pass(lane, LONG)
+    drop = plain.drop_queue
+
+    def put_and_drop(queue: str) -> Any:
+        lane.put("late")
+        return drop(queue)
+
+    monkeypatch.setattr(plain, "drop_queue", put_and_drop)
+    forgetting.forget_unused(lane.client)
+    assert list(lane.dump()["ready"]) == ["late"]
+    assert lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+def test_queues_of_others_are_left_alone(lane: Lane) -> None:
+    """One is of another protocol version, one has keys that somebody else wrote; the next one is forgotten."""
+    for name in ("other-version", "spoiled", lane.queue):
+        lane.client.run(plain.note_queue(name))
+        lane.client.run(commands.bound(name, 1))
+        lane.client.run(commands.forget(name, LONG))
+    let_time_pass(lane, LONG)
+    lane.raw.hset("conveyor:{other-version}:meta", "version", "2")
+    lane.raw.set("conveyor:{spoiled}:ready", "text")
+    forgetting.forget_unused(lane.client)
+    assert lane.raw.smembers("conveyor:queues") == {b"other-version", b"spoiled"}
+    assert keys_of(lane) == set()
+    with pytest.raises(StoreMismatch):
+        forgetting.delete(lane.client, "other-version")
+    assert lane.raw.smembers("conveyor:queues") == {b"other-version", b"spoiled"}
+    lane.raw.delete("conveyor:{spoiled}:ready")
+
+
+def test_thousand_queues_are_looked_at_in_slices(lane: Lane) -> None:
+    for number in range(1000):
+        lane.raw.sadd("conveyor:queues", f"once{number}")
+    forgetting.forget_unused(lane.client, unused=0.001)
+    rounds, cursor = 1, "0"
+    while (cursor := forgetting.forget_unused(lane.client, cursor, unused=0.001)) != "0":
+        rounds += 1
+    assert 5 < rounds < 100
+    lane.raw.delete("conveyor:queues")
+    for number in range(1000):
+        lane.raw.delete(f"conveyor:{{once{number}}}:meta")
