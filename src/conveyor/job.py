@@ -12,7 +12,7 @@ from conveyor.call import KEEP
 from conveyor.clock import Deadline
 from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.outcome import Settled, decode_settled, describe_text, encode_settled
+from conveyor.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 from conveyor.store import commands, connect, plain
 
 if TYPE_CHECKING:
@@ -234,15 +234,16 @@ _GONE = encode_settled("gone")
 
 
 def cancel_jobs(
-    client: Client, queue: str, ids: Sequence[str], reason: str = "", *, order: str = ""
+    client: Client, queue: str, ids: Sequence[str], reason: str = "", *, order: str = "", who: str = ""
 ) -> list[str]:
     """Cancel jobs in one round trip, and tell the workers of those that run in another.
 
     Gives for each cancelled, running (its worker is told), over, dead or gone. With the id of an `order`, the
     supervisor answers to it.
     """
+    note = encode(Cancellation(who, reason)) if who or reason else b""
     answers: list[tuple[str, str]] = client.run_all(
-        [commands.cancel(queue, job, _CANCELLED, KEEP) for job in ids]
+        [commands.cancel(queue, job, _CANCELLED, KEEP, note) for job in ids]
     )
     orders: list[commands.Command] = []
     for job, (_, owner) in zip(ids, answers, strict=True):

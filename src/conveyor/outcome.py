@@ -78,6 +78,11 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     run: Run | None = None
     """Who ran it, and how; None where the server ended it, and for most jobs of a flood."""
 
+    @property
+    def was_killed(self) -> bool:
+        """True if it was cancelled and its worker was killed, since it did not end the run in time."""
+        return self.state == "cancelled" and bytes(self.value) == _KILLED
+
     def result(self) -> Any:
         """Give the task's result, or raise what the outcome says: JobFailed, JobLost or JobCancelled."""
         error = self.error()
@@ -93,6 +98,13 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return JobCancelled("the job was cancelled")
         kind, message, traceback = codec.decode(self.value)
         return (JobLost if self.state == "lost" else JobFailed)(kind, message, traceback)
+
+
+class Cancellation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who cancelled a job, and why, as far as they said; for people."""
+
+    who: str = ""
+    reason: str = ""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,6 +142,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_note = msgspec.msgpack.Decoder(Note).decode
+decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
 #: States of runs that nobody is to blame for: the next one has the same number.
@@ -138,6 +151,7 @@ _STATES = ("done", "failed", "cancelled", "lost", "gone")
 _HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
 _HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}
 _NOTHING = codec.encode(None)
+_KILLED = codec.encode("killed")
 
 
 def decode_settled(data: bytes) -> Settled:
@@ -156,6 +170,11 @@ def encode_settled(
     if run is not None:
         return _HEADS_WITH_RUN[state] + value + codec.encode(elapsed) + encode(run)
     return _HEADS[state] + value + codec.encode(elapsed)
+
+
+def encode_killed(elapsed: float, run: Run) -> bytes:
+    """Return the bytes that are kept of a cancelled job whose worker had to be killed."""
+    return encode_settled("cancelled", _KILLED, elapsed, run)
 
 
 def note_of(job_id: str, state: str, run: Run, elapsed: float) -> bytes:

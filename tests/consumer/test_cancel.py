@@ -9,6 +9,7 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import JobCancelled, Queue, task
+from conveyor.inspector import Inspector
 
 if TYPE_CHECKING:
     import subprocess
@@ -86,8 +87,13 @@ def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all
     before = running.workers()
     job = queue.submit(getattr(jobs, name), str(path))
     eventually(lambda: lines(path))
-    assert job.cancel()
+    assert job.cancel("too slow")
     assert is_cancelled(job)
+    told = Inspector(queue.client).job(job.id, queue.name)
+    assert told is not None
+    assert told.settled is not None
+    assert told.settled.was_killed
+    assert (told.cancelled.who, told.cancelled.reason) == ("", "too slow")
     assert lines(path)[1:] == (["ignored"] if name == "ignore_for_ever" else [])
     assert queue.submit(jobs.add, 1, 1).result(10) == 2
     assert running.workers() != before

@@ -29,7 +29,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "fail": ("token", ONE),
     "release": ("token", ["id"]),
     "lost": ("token", ONE, b"cancelled"),
-    "cancel": ("id", b"outcome", 1.0),
+    "cancel": ("id", b"outcome", 1.0, b"note"),
     "revive": (["id"],),
     "discard": (["id"],),
     "promote": (),

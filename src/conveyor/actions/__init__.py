@@ -101,7 +101,10 @@ class Actions:
     def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelAnswer:
         """Cancel a job: at once while it waits; if it runs, its worker is told to stop it."""
         act, order = self._about_job("cancel_job", queue, job_id, reason), ids.unique()
-        (state,) = self._done(act, lambda: cancel_jobs(self.client, queue, [job_id], reason, order=order))
+        (state,) = self._done(
+            act,
+            lambda: cancel_jobs(self.client, queue, [job_id], reason, order=order, who=self.actor.who),
+        )
         outcome = state if state in {"cancelled", "running"} else f"not done: {state}"
         after: Facts = {"state": state, **({"order": order} if state == "running" else {})}
         return CancelAnswer(state, self._finish(act, outcome, after))

@@ -177,7 +177,7 @@ def _matching(client: Client, queue: str, matching: Matching, names: Sequence[st
 def _act(client: Client, operation: Operation, names: Sequence[str]) -> int:
     """Do it to the jobs, and give to how many it was done."""
     if operation.kind == "cancel":
-        states = cancel_jobs(client, operation.queue, names, operation.reason)
+        states = cancel_jobs(client, operation.queue, names, operation.reason, who=operation.who)
         return sum(state in {"cancelled", "running"} for state in states)
     verb = commands.revive if operation.kind == "retry" else commands.discard
     done: int = client.run(verb(operation.queue, names))

@@ -70,6 +70,11 @@ def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text]]:
         yield "Task", Text(clean(call.task or "none: an item for Queue.get"))
         yield "Arguments", Text(clean(preview(call, labels, 2000)) or "none")
         yield "Put", Text(f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC")
+    if details.cancelled.who or details.cancelled.reason:
+        who, reason = details.cancelled.who or "unknown", redacted_text(details.cancelled.reason)
+        yield "Cancelled", Text(clean(f"by {who}{reason and f': {reason}'}"))
+    if details.settled is not None and details.settled.was_killed:
+        yield "Killed", Text("its worker was killed: the task did not end in time")
     if details.worker:
         yield "Worker", Text(clean(details.worker))
     if details.progress is not None:
@@ -134,6 +139,9 @@ def _document(details: JobDetails, labels: Labels) -> dict[str, Any]:
         else {"done": progress.done, "total": progress.total, "message": redacted_text(progress.message)},
         "retries": details.retries,
         "crashes": details.crashes,
+        "cancelled_by": details.cancelled.who or None,
+        "cancel_reason": redacted_text(details.cancelled.reason) or None,
+        "killed": details.settled is not None and details.settled.was_killed,
         "log": list(map(redacted_text, details.lines)),
         **_ending(details.settled),
     }

@@ -10,7 +10,7 @@ import msgspec
 from conveyor import call, clock, codec
 from conveyor.consumer.settings import LEASE
 from conveyor.failure import fingerprint
-from conveyor.outcome import Run, attempt_of, describe_text, encode_settled, note_of
+from conveyor.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
 from conveyor.retry import delay_before
 from conveyor.store import commands
 from conveyor.store.answers import read_tries
@@ -124,7 +124,8 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     ended = _ended(client, worker, queue, token, job_id)
     if worker.cancelling == job_id:  # it did not react in time
         note = note_of(job_id, "cancelled", ended.run, ended.elapsed)
-        settlement = Settlement(job_id, ended.cancelled(), ended.options.keep, note)
+        outcome = encode_killed(ended.elapsed, ended.run) if worker.killed else ended.cancelled()
+        settlement = Settlement(job_id, outcome, ended.options.keep, note)
         return commands.finish(queue, token, [settlement], counter="cancelled")
     if over_time:
         return _timed_out(ended)

@@ -24,7 +24,7 @@ from conveyor.inspector.snapshot import Snapshot
 from conveyor.job import Job
 from conveyor.outcome import Settled, decode_settled
 from conveyor.redaction import no_labels
-from conveyor.store import Client, commands, connect, plain
+from conveyor.store import Client, commands, connect, plain, records
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
@@ -146,4 +146,5 @@ class Inspector:
             crashes=tried.crashes,
             progress=control.decode_progress(state.progress) if state.progress else None,
             lines=self.client.run(plain.lines(queue, job_id)),
+            cancelled=stories.cancellation_of(self.client.run(records.cancellation(queue, job_id))),
         )

@@ -8,6 +8,7 @@ import msgspec
 
 from conveyor import control
 from conveyor.call import Call, decode_call
+from conveyor.outcome import Cancellation
 from conveyor.redaction import no_labels, preview
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class JobDetails(NamedTuple):
     progress: control.Progress | None
     lines: list[str]
     """What it logged."""
+    cancelled: Cancellation = Cancellation()
+    """Who cancelled it, or wants it cancelled, and why; empty texts where they did not say."""
 
 
 #: Words of the `state` script after which there is an outcome.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,14 @@ from msgspec import structs
 from conveyor.inspector import previews, tries
 from conveyor.inspector.jobs import OVER, read_call, read_progress
 from conveyor.inspector.lease import lease_of
-from conveyor.outcome import Attempt, Settled, decode_attempt, decode_settled
+from conveyor.outcome import (
+    Attempt,
+    Cancellation,
+    Settled,
+    decode_attempt,
+    decode_cancellation,
+    decode_settled,
+)
 from conveyor.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
 from conveyor.store import commands, records
 from conveyor.store.query import Query
@@ -99,6 +106,11 @@ class JobStory:
     """Bytes of the job; 0 once it is over."""
     cancelling: bool = False
     """Whether it runs and somebody wants it cancelled."""
+    cancelled_by: str = ""
+    """Who cancelled it, or wants it cancelled; empty where they did not say."""
+    cancel_reason: str = ""
+    killed: bool = False
+    """Whether it was cancelled, and its worker killed since it did not end the run in time."""
     head: bytes = b""
     """The first 256 of them, where they are no job."""
 
@@ -121,13 +133,15 @@ def story(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Job
         commands.state(queue, job_id),
         records.attempts(queue, job_id),
         records.last_lines(queue, job_id, MOST_LINES),
+        records.cancellation(queue, job_id),
     )
 
     def read(answers: Sequence[Any]) -> JobStory | None:
-        state, attempts, lines = answers
+        state, attempts, lines, cancelled = answers
         if state.state == "gone" and not attempts and not lines:
             return None
-        return _told(queue, job_id, state, _attempts(attempts), _lines(lines), labels_of)
+        told = _told(queue, job_id, state, _attempts(attempts), _lines(lines), labels_of)
+        return _with_cancellation(told, cancelled)
 
     return Query(asked, read)
 
@@ -199,6 +213,20 @@ def _told(
         size=len(state.data),
         head=b"" if readable else _head(state.data),
     )
+
+
+def _with_cancellation(told: JobStory, data: bytes | None) -> JobStory:
+    if told.state != "cancelled" and not told.cancelling:
+        return told
+    killed, found = told.settled is not None and told.settled.was_killed, cancellation_of(data)
+    return replace(told, killed=killed, cancelled_by=found.who, cancel_reason=redacted_text(found.reason))
+
+
+def cancellation_of(data: bytes | None) -> Cancellation:
+    """Return who cancelled a job and why; empty texts if nobody said."""
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        return decode_cancellation(data or b"")
+    return Cancellation()
 
 
 def _tries(state: State, attempts: list[Attempt], settled: Settled | None) -> tries.Tries:

@@ -179,14 +179,14 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
     return script("lost", queue, token, one.id, one.outcome, cancelled, *rest)
 
 
-def cancel(queue: str, job_id: str, outcome: bytes, keep: float) -> Command:
+def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b"") -> Command:
     """Cancel a waiting job, or mark a running one. `keep` is for a job that does not say it itself.
 
+    `note` says who cancels it and why, for people; empty for none.
     Reply: cancelled, running, dead, over or gone, and the owner of a running one.
     """
-    return script(
-        "cancel", queue, job_id, outcome, milliseconds(keep), read=lambda reply: (*texts(reply), "")[:2]
-    )
+    told = (job_id, outcome, milliseconds(keep), *([note] if note else []))
+    return script("cancel", queue, *told, read=lambda reply: (*texts(reply), "")[:2])
 
 
 def revive(queue: str, ids: Iterable[str]) -> Command:

@@ -63,6 +63,7 @@ NAMED_KEYS = (
         "list",
         "runs of a job that went on or is dead, at most 20; a day after the last, a week for dead letters",
     ),
+    ("cancel:<id>", "string", "who cancelled a job, and why; an hour"),
     ("minute:<n>", "hash", "figures and gauges of the n-th minute since 1970, and of 20 tasks; 6 hours"),
     ("hour:<n>", "hash", "the same of an hour, of 200 tasks; 14 days"),
     ("day:<n>", "hash", "the same of a day; 400 days"),

@@ -90,6 +90,11 @@ def attempts(queue: str, job_id: str) -> Command:
     return Command(("LRANGE", keys.key(queue, f"attempts:{job_id}"), 0, -1))
 
 
+def cancellation(queue: str, job_id: str) -> Command:
+    """Answer the bytes of who cancelled a job and why, None if nobody said."""
+    return Command(("GET", keys.key(queue, f"cancel:{job_id}")))
+
+
 def knows(queue: str, job_id: str) -> list[Command]:
     """Answer whether the queue has the job, and whether it remembers it."""
     named = (keys.key(queue, f"{name}:{job_id}") for name in ("outcome", "attempts", "log"))

@@ -127,6 +127,11 @@ def _facts(story: JobStory) -> Iterator[tuple[str, Text]]:
     yield "Task", Text(clean(story.task) or "none: an item for Queue.get")
     if story.worker or story.run is not None:
         yield "Worker", Text(clean(story.worker or (story.run.worker if story.run else "")))
+    if story.cancelled_by or story.cancel_reason:
+        who, reason = story.cancelled_by or "unknown", story.cancel_reason
+        yield "Cancelled", Text(clean(f"by {who}{reason and f': {reason}'}"))
+    if story.killed:
+        yield "Killed", Text("its worker was killed: the task did not end in time")
     if story.progress is not None:
         yield "Progress", progress(*(story.progress.done, story.progress.total, story.progress.message), 20)
     if story.retries or story.crashes:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages_kit import Line, Visitor, call
+from pages_kit import Line, Role, Visitor, call
 
-from conveyor import control
+from conveyor import JobCancelled, control
+from conveyor.actions import Actions, Actor, Matching, operation
 from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.dashboard.rendering import duration
-from conveyor.outcome import encode_settled
+from conveyor.inspector import Inspector
+from conveyor.outcome import Cancellation, Run, encode_killed, encode_settled
 from conveyor.store import commands, keys, plain
-from conveyor.store.commands import Command
+from conveyor.store.commands import Command, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,3 +184,38 @@ def test_before_its_worker_has_heard_it_is_cancelling_all_the_same(line: Line, v
     after = page_of(visit(), line, job)
     assert before.response.headers["etag"] != after.response.headers["etag"]
     assert after.words("#cancelling") == ["Cancelling: its worker is told to end it."]
+
+
+def test_cancelled_job_says_by_whom_why_and_that_it_was_killed(line: Line, visit: Visit) -> None:
+    actions = Actions(line.client, Actor("ada", "page"))
+    waiting = line.put(call("shop.prices", 1))
+    actions.cancel_job(line.name, waiting, "wrong month, see redis://:hunter2@h")
+    seen = page_of(visit(), line, waiting)
+    assert seen.words("#cancelled") == ["Cancelled by ada: wrong month, see redis://:•••@h."]
+    assert not page_of(visit(Role.VIEWER), line, waiting).all("#cancelled")
+
+    job = running(line, 60.0)
+    begun = actions.begin("cancel", line.name, Matching(ids=(job,)), "no")
+    assert [one.done for one in operation.run(line.client, begun, pause=0)] == [0], "it does not wait"
+    actions.cancel_job(line.name, job, "too slow")
+    Actions(line.client, Actor("bob", "page")).cancel_job(line.name, job, "me too")
+    assert page_of(visit(), line, job).words("#cancelled") == ["Cancelled by ada: too slow."]
+    token = line.client.run(Command(("HGET", keys.key(line.name, "leases"), job))).split()[0].decode()
+    outcome = encode_killed(5.0, Run("shop.prices", "", 100.0, OWNER, 1))
+    ended = Settlement(job, outcome, 60.0)
+    line.client.run(commands.finish(line.name, token, [ended], counter="cancelled"))
+    seen = page_of(visit(), line, job)
+    killed = "Its worker was killed: the task did not end in time."
+    assert seen.words("#cancelled") == [f"Cancelled by ada: too slow. {killed}"]
+    assert page_of(visit(Role.VIEWER), line, job).words("#cancelled") == [killed]
+    told = json.loads(visit().see(f"/api/v1/jobs/{job}").html)
+    assert (told["cancelled_by"], told["cancel_reason"], told["killed"]) == ("ada", "too slow", True)
+    hidden = json.loads(visit(Role.VIEWER).see(f"/api/v1/jobs/{job}").html)
+    assert (hidden["cancelled_by"], hidden["cancel_reason"], hidden["killed"]) == (None, None, True)
+    details = Inspector(line.client).job(job, line.name)
+    assert details is not None
+    assert details.cancelled == Cancellation("ada", "too slow")
+    assert details.settled is not None
+    assert details.settled.was_killed
+    with pytest.raises(JobCancelled):
+        details.settled.result()

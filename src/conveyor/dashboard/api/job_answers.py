@@ -110,6 +110,11 @@ class Job(Struct, frozen=True):
     worker: str
     cancelling: bool
     """Whether it runs and somebody wants it cancelled."""
+    cancelled_by: str | None
+    """Who cancelled it, or wants it cancelled; empty where they did not say."""
+    cancel_reason: str | None
+    killed: bool
+    """Whether it was cancelled, and its worker killed since it did not end the run in time."""
     retries: int
     crashes: int
     attempt: int

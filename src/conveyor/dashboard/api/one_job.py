@@ -69,6 +69,8 @@ def _one(asked: Asked) -> job_answers.Job:
         progress=job_answers.progress_of(story.progress),
         elapsed=story.settled.elapsed if story.settled is not None else None,
         lines=len(story.lines),
+        cancelled_by=story.cancelled_by if shown else None,
+        cancel_reason=story.cancel_reason if shown else None,
         hidden=not shown,
     )
 

@@ -109,7 +109,7 @@ class JobView(NamedTuple):
             *(job.state, job.queue, job.task, job.dead, job.place, job.worker, job.since, job.put_at),
             *(job.retries, job.crashes, job.progress, job.undecodable, job.size, job.run, self.result),
             *(len(job.attempts), self.lines[-1:], bool(self.workers), self.paused),
-            *(job.cancelling, self.runner.essence()),
+            *(job.cancelling, job.cancelled_by, job.cancel_reason, self.runner.essence()),
         )
 
 
