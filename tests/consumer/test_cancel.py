@@ -79,6 +79,21 @@ def test_a_running_job_ends_by_an_exception_and_its_worker_goes_on(
     assert balanced(queue)
 
 
+def test_cancel_is_repeated_if_its_signal_is_missed(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(grace=60.0)
+    before = running.workers()
+    job = queue.submit(jobs.miss_the_signal, str(path))
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    eventually(lambda: running.report().workers[0].cancelling)
+    go(path)
+    assert is_cancelled(job)
+    assert running.workers() == before
+    assert balanced(queue)
+
+
 @pytest.mark.parametrize("name", ["ignore_for_ever", "count_for_ever"])
 def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all_the_same(
     name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]

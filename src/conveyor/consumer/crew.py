@@ -66,6 +66,7 @@ class CrewWorker:
         self.jobs_done = 0
         self._task = ""
         self._place = -1
+        self._interrupted: tuple[int, int] | None = None
         self._leaving = False
         self._waiting = False
         self._resting = False
@@ -305,5 +306,7 @@ class CrewWorker:
                 self._waiting = False
                 raise _LeaveNow
             return
-        if self.slate.wish(self.batch_number, place) != slates.NO_WISH:
+        run = (self.batch_number, place)
+        if self.slate.wish(*run) != slates.NO_WISH and self._interrupted != run:
+            self._interrupted = run  # once: the supervisor asks again, and the task may be cleaning up
             self.executor.interrupt()

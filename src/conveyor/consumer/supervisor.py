@@ -347,6 +347,7 @@ class Supervisor:
     def _enforce_on(self, worker: Worker) -> None:
         now = clock.monotonic()
         glance = worker.slate.glance()
+        worker.remind(glance)
         if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.killed:
             worker.timed_out = (glance.number, glance.place)
             events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+#: Seconds after which a run that goes on is asked to end again.
+REMIND_EVERY = 1.0
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, stack.SIGNAL)
 
 
@@ -43,6 +45,8 @@ class Worker:
         """The job whose run is to end because somebody cancelled it."""
         self.ending: tuple[int, int] | None = None
         """Batch and place of the run that is to end: it was cancelled, or its lease is gone."""
+        self._interrupted: tuple[int, int] | None = None
+        self._remind_at = float("inf")
         self.kill_at = float("inf")
         """When it is killed if it does not react."""
         self.relieved = 0
@@ -100,7 +104,19 @@ class Worker:
     def interrupt(self, what: int, glance: Glance) -> None:
         """Ask for the end of the run that `glance` saw."""
         self.slate.want(glance.number, glance.place, what)
+        self._interrupted = (glance.number, glance.place)
+        self._remind_at = clock.monotonic() + REMIND_EVERY
         self._signal(signal.SIGUSR1)
+
+    def remind(self, glance: Glance) -> None:
+        """Ask again, now and then, as long as that run goes on.
+
+        A signal that comes just before a call that blocks is not looked at until that call returns.
+        """
+        now = clock.monotonic()
+        if now >= self._remind_at and glance.runs and self._interrupted == (glance.number, glance.place):
+            self._remind_at = now + REMIND_EVERY
+            self._signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End it and everything it started."""

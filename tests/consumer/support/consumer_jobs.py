@@ -196,6 +196,16 @@ def ask_whether(path: str) -> str:
     return "never"
 
 
+def miss_the_signal(path: str) -> None:
+    """Lose the signal of a cancellation, as a call that blocks may, and then wait for ever."""
+    usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        hold(path)
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+    time.sleep(ONE_DAY)
+
+
 def tell_progress(path: str) -> None:
     job = current_job()
     job.progress(3, 4, "three of four")
