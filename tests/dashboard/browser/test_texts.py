@@ -163,7 +163,7 @@ def test_texts_of_jobs_workers_and_reasons_stay_texts(
         fresh = new_tags(bad, plain)
         if "/jobs" not in address:  # these show what was said in both rounds, or what workers are at
             fresh = {tag: count for tag, count in fresh.items() if tag in DANGEROUS}
-        assert fresh == {}, address
+        assert fresh == {}, (address, plain)
 
 
 @pytest.mark.timeout(120)
