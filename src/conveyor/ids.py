@@ -6,6 +6,7 @@ four that count. A server script can therefore tell from the id alone whose inbo
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -43,6 +44,18 @@ class _Numbers:
 def unique(length: int = 12) -> str:
     """Give `length` random letters and digits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+class Nonces:
+    """Names for the claims of one owner, in order, so that the server can tell which came before. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._stem = unique(8)
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        """Return a new one."""
+        return f"{self._stem}.{next(self._numbers)}"
 
 
 def new_ids(count: int) -> list[str]:

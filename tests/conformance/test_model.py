@@ -202,6 +202,8 @@ class Machine(RuleBasedStateMachine):
         """As a client does that got no answer; only a purge may go on, since it is a slice."""
         if self.last.script.name == "purge":
             return
+        if self.last.script.name == "claim" and self.last_batch and self.last_batch[0] not in self.last.words:
+            self.last_batch = None  # a claim sent again is remembered, even if it brought nothing
         connection = self.client.connection()
         exchange(connection, [self.last], again=True)
         connection.disconnect()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from conftest import Lane
 
 TOP = 255 * 2**45
+LONG = 1000.0
 
 
 def taken(batch: commands.Batch) -> list[str]:
@@ -184,3 +185,66 @@ def test_five_hundred_jobs_are_taken_at_once(lane: Lane) -> None:
     batch = lane.claim(500)
     assert taken(batch) == ids
     assert len(lane.dump()["leased"]) == 500
+
+
+def test_duplicate_of_an_old_claim_brings_nothing(lane: Lane) -> None:
+    assert lane.claim(nonce="ann.9").state == "EMPTY"
+    lane.put("a", "b")
+    assert taken(lane.claim(nonce="ann.10")) == ["a"]
+    before = lane.dump()
+    assert lane.claim(nonce="ann.9").jobs == ()
+    assert lane.changes(before) == {}
+    assert taken(lane.claim(nonce="bob.1")) == ["b"], "another process of that name counts from 1"
+
+
+@pytest.mark.parametrize("state", ["EMPTY", "PAUSED", "SHUT"])
+def test_claim_sent_again_for_nothing_brings_nothing_later(lane: Lane, state: str) -> None:
+    if state != "EMPTY":
+        lane.run(commands.pause if state == "PAUSED" else commands.shut)
+    assert lane.run_again(commands.claim, "ann", "ann.1", 1, LONG).state == state
+    lane.run(commands.resume)
+    lane.put("a")
+    assert lane.claim(nonce="ann.1").jobs == []
+    assert taken(lane.claim(nonce="ann.2")) == ["a"]
+
+
+def test_claim_for_none_gives_what_its_nonce_brought(lane: Lane) -> None:
+    lane.put("a", "b", "c")
+    batch = lane.claim(2, nonce="ann.1")
+    before = lane.dump()
+    again = lane.claim(0, nonce="ann.1")
+    assert (again.token, taken(again)) == (batch.token, ["a", "b"])
+    assert lane.changes(before) == {}
+
+
+def test_claim_for_none_voids_one_that_is_under_way(lane: Lane) -> None:
+    lane.put("a")
+    assert lane.claim(0, nonce="ann.1").jobs == ()
+    assert lane.claim(1, nonce="ann.1").jobs == []
+    assert taken(lane.claim(1, nonce="ann.2")) == ["a"]
+
+
+def test_claim_does_not_suspect_what_its_taker_has_not_received(lane: Lane) -> None:
+    lane.put("a", "b")
+    for number in range(1, 11):
+        batch = lane.run(commands.claim, "ann", f"ann.{number}", 1, LONG, commands.HELD)
+        assert " H " in lane.dump()["leases"]["a"]
+        lane.let_leases_run_out()
+        lane.run(commands.reap)
+        assert lane.dump()["tries"] == {"a": f"0 0 {number}"}
+    batch = lane.run(commands.claim, "ann", "ann.11", 1, LONG, commands.HELD)
+    assert taken(batch) == ["a"]
+    assert " S " in lane.dump()["leases"]["a"], "it came back too often to be above suspicion"
+
+
+def test_claim_reads_only_the_jobs_it_takes(lane: Lane) -> None:
+    """What is read shows in the memory that scripts take: 60 jobs of 1 MB would need 60 MB."""
+    large = b"x" * 1_000_000
+    for number in range(60):
+        lane.run(commands.put, [(f"job{number:02}", large)], commands.PutPlace())
+    lane.raw.config_resetstat()
+    lane.raw.execute_command("MEMORY", "PURGE")
+    before = lane.raw.info("memory")["used_memory"]
+    assert taken(lane.claim(50)) == ["job00"]
+    highest = lane.raw.info("memory")["used_memory_peak"]
+    assert highest - before < 20_000_000

@@ -62,6 +62,7 @@ class CrewWorker:
         self.lookout = Lookout(client, self.settler, slate.set_arguments, slate.set_relieved)
         self.lines = LogLines(client)
         self.pace = Pace()
+        self.nonces = ids.Nonces()
         self.batch_number = 0
         self.jobs_done = 0
         self._task = ""
@@ -139,7 +140,7 @@ class CrewWorker:
         """Settle what is done and claim from the first queue that has something; both in one round trip."""
         soonest: Batch | None = None
         for queue in self.settings.queues:
-            nonce = ids.unique(8)
+            nonce = self.nonces.next()
             self.slate.claiming(queue, nonce)
             settling = [*self.lookout.take_untold(), *self.settler.commands()]
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)

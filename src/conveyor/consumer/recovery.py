@@ -158,12 +158,13 @@ def _timed_out(ended: _Ended) -> Command:
 def _give_back_unseen(client: Client, worker: Worker, seen: str, how: str) -> None:
     """Release what a last claim brought after the worker could no longer note it; the same nonce returns it again.
 
+    A claim that is still under way brings nothing any more.
     A job that came alone is suspected if reading it may have ended the worker, so that it cannot block the queue.
     """
     nonce, queue = worker.slate.claim()
     if not nonce or nonce == seen:
         return
-    batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 1, LEASE), patience=0.0)
+    batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
     if len(batch.jobs) == 1 and not worker.killed and how not in {ORDERLY, "SIGKILL"}:
         client.run(_verdict(client, worker, queue, batch.token, batch.jobs[0].id, how), patience=0.0)
     elif batch.jobs:

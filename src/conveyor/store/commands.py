@@ -5,7 +5,7 @@ Only this module knows the order of KEYS and ARGV. Times are seconds in Python a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import keys, scripts
@@ -85,7 +85,9 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
 #: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
 MOST_BYTES = 1 << 20
 #: How a job is held.
-HELD, STARTED, LEAVING = "H", "S", "L"
+HELD: Final = "H"
+STARTED: Final = "S"
+LEAVING: Final = "L"
 #: Leases that one renewal is for at most: the server does nothing else meanwhile.
 MOST_RENEWED = 500
 
@@ -114,9 +116,18 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
     )
 
 
-def claim(queue: str, owner: str, nonce: str, want: int, lease: float) -> Command:
-    """Ready -> leased, up to `want`; answers a Batch. The same nonce again gives the same batch."""
-    return script("claim", queue, owner, nonce, want, milliseconds(lease), MOST_BYTES, read=_read_batch)
+def claim(
+    queue: str, owner: str, nonce: str, want: int, lease: float, first: Literal["S", "H"] = "S"
+) -> Command:
+    """Ready -> leased, up to `want`; answers a Batch. The same nonce again gives the same batch.
+
+    The nonces of one owner are in order (`ids.Nonces`), so a duplicate of an old claim brings nothing. With `want` 0
+    the batch is what the nonce has brought before; if that claim is still under way, it brings nothing any more.
+    `first` tells how the first job is held: as started, or as held if its taker says by a renewal that it has it.
+    """
+    args = (owner, nonce, want, milliseconds(lease), MOST_BYTES, first)
+    new, again = words(queue, (*args, "new")), words(queue, (*args, "again"))
+    return Command(new, scripts.load("claim"), _read_batch, again=again)
 
 
 def _read_batch(reply: Sequence[Any]) -> Batch:

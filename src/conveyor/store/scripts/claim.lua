@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- claim: ready -> leased, the first few in order, under one new token; on the way a slice of promote and reap.
 -- use: wake, deliver, settle, lease, due, recover
--- ARGV  1 owner; 2 nonce: the same nonce again gives the same batch again; 3 how many at most; 4 lease, ms
---       5 bytes that the jobs of one batch may have
+-- ARGV  1 owner; 2 nonce: the same nonce again gives the same batch again; 3 how many at most, 0 for what the nonce has
+--       brought before, and nothing if it comes later; 4 lease, ms
+--       5 bytes that the jobs of one batch may have; 6 how the first of them is held: S or H
+--       7 new, or again if an answer to this nonce may have been lost
 -- gives OK, token, ready left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED | SHUT
 --       | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two places or in none.
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local lease_ms, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local lease_ms, most_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall')
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
@@ -27,6 +29,17 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply wa
   end
   return reply
 end
+-- An owner counts its claims: a nonce is a name and a number. One that comes behind a later one is a duplicate that was
+-- under way for long. Nobody would run what it brings.
+local name, number = string.match(nonce, '^(.+)%.(%d+)$')
+local last_name, last_number = string.match(last or '', '^(%S+)%.(%d+) ')
+if name and name == last_name and tonumber(number) < tonumber(last_number) then return {'EMPTY', 1000} end
+
+local function nothing(...) -- if this command may still be under way a second time, that one must bring nothing, too
+  if want == 0 or ARGV[7] == 'again' then redis.call('SET', claim_key, nonce .. ' 0', 'PX', 60000) end
+  return {...}
+end
+if want == 0 then return nothing('EMPTY', 60000) end
 
 local soonest = 60000 -- ms until a delayed job or a lapsing lease wants somebody to look
 local clock = lease_clock(meta[6], meta[7], now)
@@ -45,28 +58,32 @@ if lapse then
   soonest = math.min(soonest, math.max(1, tonumber(lapse) - clock))
   redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
 end
-if meta[3] then return {'PAUSED'} end
+if meta[3] then return nothing('PAUSED') end
 
 local first = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
 if #first == 0 then
-  if meta[4] and not due then return {'SHUT'} end
-  return {'EMPTY', soonest}
+  if meta[4] and not due then return nothing('SHUT') end
+  return nothing('EMPTY', soonest)
 end
 local ids = {}
 for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
-local bytes = redis.call('HMGET', JOBS, unpack(ids))
 local tries = redis.call('EXISTS', TRIES) == 1 and redis.call('HMGET', TRIES, unpack(ids)) or {}
 
 -- How many of them: within the bytes, and a job that was recovered before goes alone, so that if it is what kills
--- workers nobody else is blamed.
-local taken, size = 0, 0
-for place = 1, #ids do
-  size = size + (bytes[place] and #bytes[place] or 0)
-  local alone = tries[place] and string.sub(tries[place], -4) ~= ' 0 0'
-  if taken > 0 and (alone or size > most_bytes) then break end
-  taken = place
-  if alone then break end
+-- workers nobody else is blamed. Only the jobs taken are read: those behind them may be large.
+local function is_suspect(text) return text and string.sub(text, -4) ~= ' 0 0' end
+local taken = 1
+if #ids > 1 and not is_suspect(tries[1]) then
+  local size = redis.call('HSTRLEN', JOBS, ids[1])
+  for place = 2, #ids do
+    size = size + redis.call('HSTRLEN', JOBS, ids[place])
+    if size > most_bytes or is_suspect(tries[place]) then break end
+    taken = place
+  end
 end
+local bytes = redis.call('HMGET', JOBS, unpack(ids, 1, taken))
+-- One that came back often is suspected from the claim on, even if its taker has yet to say that it has it.
+if tries[1] and tonumber(string.match(tries[1], '^%d+ %d+ (%d+)')) >= LAPSE_BUDGET then first_how = 'S' end
 
 local token = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
 local stem = token .. ' ' .. owner .. ' '
@@ -76,9 +93,9 @@ local leases, ends, memory, orphans = {}, {}, {nonce, token}, 0
 for place = 1, taken do
   local id = ids[place]
   if bytes[place] then
-    local how = #leases == 0 and 'S ' or 'H '
+    local how = #leases == 0 and first_how or 'H'
     leases[#leases + 1] = id
-    leases[#leases + 1] = stem .. how .. first[2 * place]
+    leases[#leases + 1] = stem .. how .. ' ' .. first[2 * place]
     ends[#ends + 1] = till
     ends[#ends + 1] = id
     memory[#memory + 1] = id
