@@ -10,10 +10,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, codec, ids
-from conveyor.errors import LeaseLost, StoreError
+from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError
 from conveyor.outcome import encode_settled
 from conveyor.store import commands, scripts
-from conveyor.store.waiting import get_jobs
+from conveyor.store.waiting import Claimant, get_job
 
 if TYPE_CHECKING:
     from conveyor.clock import Deadline
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Seconds that a lease lasts, and after which it is renewed.
 LEASE, HEARTBEAT = 15.0, 5.0
+#: Seconds after which the server is told that an item was received; most are worked off by then.
+SOON = 0.01
+#: Seconds that the server remembers a claim.
+REMEMBERED = 60.0
 #: Seconds that is kept what became of an item; nobody can ask for it, so only for a settling that is sent again.
 KEEP = 20.0
 _DONE = encode_settled("done", codec.encode(None))
@@ -35,37 +39,63 @@ class Held(NamedTuple):
     token: str
     thread: int
     """Who took it."""
+    started: bool = False
+    """Whether the server knows that it was received; until then its lease may end without blame."""
     lost: bool = False
     """Whether the server has said that the lease is gone."""
 
 
+class Unanswered(NamedTuple):
+    """A claim that timed out or was interrupted: nobody has received what it brought, or may yet bring."""
+
+    queue: str
+    owner: str
+    nonce: str
+    deadline: Deadline
+    """When the server has forgotten it."""
+
+
 class Holder:
-    """Takes items under lease, keeps the leases alive, and settles them."""
+    """Takes items under lease, keeps the leases alive, and settles them.
+
+    A thread tells the server which items were received, renews the leases, and gives back what nobody received.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{ids.unique(4)}"
         self.held: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self.unanswered: list[Unanswered] = []
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
-        self.trouble = ""  # the last error that was logged
-        for verb in ("renew", "finish"):
+        self._nonces = ids.Nonces()
+        self._news = threading.Event()
+        self._interrupted = 0
+        self._trouble = ""  # the last error that was logged
+        for verb in ("claim", "renew", "finish", "release"):
             scripts.load(verb)  # later this process may be out of file descriptors
 
     def take(self, queue: str, deadline: Deadline | None) -> bytes:
-        """Give the bytes of the next job; waits as `get_jobs` does."""
-        # Each thread claims as an owner of its own: the server remembers one last claim per owner.
+        """Give the bytes of the next job; waits as `get_job` does."""
+        # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
+        # without an answer it takes another name, so the server still knows that claim.
         taker = threading.get_ident()
-        batch = get_jobs(self.client, queue, f"{self.owner}-{taker}", LEASE, deadline)
-        job = batch.jobs[0]
-        with self.lock:
-            self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
-            if self.thread is None or not self.thread.is_alive():
-                self.thread = threading.Thread(target=self._renew, name="conveyor-leases", daemon=True)
-                try:
-                    self.thread.start()
-                except RuntimeError:  # the system allows no more threads; the next `take` tries again
-                    _log.exception("the lease of an item is not renewed")
+        claimant = Claimant(f"{self.owner}-{taker}-{self._interrupted}", LEASE, self._nonces)
+        try:
+            batch = get_job(self.client, queue, claimant, deadline)
+            job = batch.jobs[0]
+            with self.lock:
+                self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
+                self._wake()
+        except (Empty, ShutDown):
+            raise
+        except BaseException:
+            with self.lock:
+                until = clock.Deadline(REMEMBERED)
+                self.unanswered.append(Unanswered(queue, claimant.owner, claimant.nonce, until))
+                self._interrupted += 1
+                self._wake()
+            raise
         return job.data
 
     def settle(self, queue: str) -> None:
@@ -97,39 +127,77 @@ class Holder:
             chosen = next((one for one in mine if one.thread == thread), mine[0])
             return self.held.pop((queue, chosen.id))
 
-    def _renew(self) -> None:
-        """Renew leases until nothing is held. No error ends this thread before."""
+    def _wake(self) -> None:
+        """Have the thread look; the caller has the lock."""
+        self._news.set()
+        if self.thread is None:
+            thread = threading.Thread(target=self._keep, name="conveyor-leases", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no more threads; the next `take` tries again
+                _log.exception("the lease of an item is not renewed")
+            else:
+                self.thread = thread
+
+    def _keep(self) -> None:
+        """See to all that is held until nothing is. No error ends this thread before."""
+        beat = clock.Deadline(HEARTBEAT)
         while True:
-            clock.sleep(HEARTBEAT)
+            if self._news.wait(beat.left(HEARTBEAT)):
+                clock.sleep(min(SOON, HEARTBEAT))
+            self._news.clear()
+            due = beat.passed()
             with self.lock:
-                held = [one for one in self.held.values() if not one.lost]
-                if not held:
+                if due and not self.held and not self.unanswered:
                     self.thread = None
                     return
-            for queue in {one.queue for one in held}:
-                try:
-                    self._renew_queue(queue, [one for one in held if one.queue == queue])
-                except Exception as error:  # noqa: BLE001 - whatever it was, a lease outlasts two beats that fail
-                    if self.trouble != repr(error):  # said once
-                        self.trouble = repr(error)
-                        _log.exception("an error while leases were renewed; trying again")
-                else:
-                    self.trouble = ""
+                held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
+                unanswered = list(self.unanswered)
+            if due:
+                beat = clock.Deadline(HEARTBEAT)
+            try:
+                self._tell(held, unanswered)
+            except StoreError:
+                continue  # the next beat tries again; a lease outlasts two that fail
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next beat tries again
+                if self._trouble != repr(error):  # said once
+                    self._trouble = repr(error)
+                    _log.exception("an error while leases were renewed; trying again")
+            else:
+                self._trouble = ""
 
-    def _renew_queue(self, queue: str, held: list[Held]) -> None:
-        try:
-            renewal = self.client.run(
-                commands.renew(queue, [(one.id, one.token, commands.STARTED) for one in held], LEASE),
-                patience=HEARTBEAT,
-            )
-        except StoreError:
-            return  # the next beat tries again; a lease outlasts two that fail
+    def _tell(self, held: list[Held], unanswered: list[Unanswered]) -> None:
+        for queue in {one.queue for one in held}:
+            mine = [one for one in held if one.queue == queue]
+            for first in range(0, len(mine), commands.MOST_RENEWED):
+                self._renew(queue, mine[first : first + commands.MOST_RENEWED])
+        for one in unanswered:
+            self._give_back(one)
+
+    def _renew(self, queue: str, held: list[Held]) -> None:
+        told = commands.renew(queue, [(one.id, one.token, commands.STARTED) for one in held], LEASE)
+        lost = set(self.client.run(told, patience=HEARTBEAT).lost)
         with self.lock:
-            for place in renewal.lost:
-                lost = held[place]
-                known = self.held.get((queue, lost.id))
-                if known is not None and known.token == lost.token:  # else this process has taken it again
-                    self.held[queue, lost.id] = known._replace(lost=True)
+            for place, one in enumerate(held):
+                known = self.held.get((queue, one.id))
+                if known is not None and known.token == one.token:  # else this process has taken it again
+                    self.held[queue, one.id] = known._replace(started=True, lost=place in lost)
+
+    def _give_back(self, one: Unanswered) -> None:
+        """Give back what a claim brought that nobody received; one that is still under way brings nothing any more."""
+        if not one.deadline.passed():
+            claim = commands.claim(one.queue, one.owner, one.nonce, 0, LEASE)
+            batch = self.client.run(claim, patience=HEARTBEAT)
+            names = [job.id for job in batch.jobs]
+            with self.lock:  # what was interrupted at the very end is held, but was not received
+                for name in names:
+                    known = self.held.get((one.queue, name))
+                    if known is not None and known.token == batch.token:
+                        del self.held[one.queue, name]
+            if names:
+                self.client.run(commands.release(one.queue, batch.token, names), patience=HEARTBEAT)
+        with self.lock:
+            self.unanswered.remove(one)
 
 
 _holders: dict[tuple[Client, int], Holder] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Call, LeaseLost, StoreUnavailable, holding
+from conveyor import Call, Empty, LeaseLost, StoreUnavailable, holding
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
@@ -199,4 +199,63 @@ def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -
     bench.queue.put("item")
     bench.server.raw.zadd(key(bench, "ready"), {"ghost": 1})
     assert bench.queue.get_nowait() == "item"
+    bench.queue.task_done()
+
+
+def tries(bench: Bench) -> dict[bytes, bytes]:
+    return bench.server.raw.hgetall(key(bench, "tries"))
+
+
+def test_item_that_nobody_received_goes_back_unblamed(bench: Bench) -> None:
+    """The server stalls for longer than `get` waits, time after time."""
+    bench.queue.put_many(["first", "item"])
+    bench.queue.get()  # now the server knows the script
+    bench.queue.task_done()
+    for _ in range(4):
+        os.kill(bench.server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises((StoreError, Empty)):
+                bench.queue.get(timeout=0.05)
+        finally:
+            os.kill(bench.server.pid, signal.SIGCONT)
+        bench.eventually(lambda: bench.queue.count().ready == 1)
+        bench.eventually(lambda: not holding.holder_of(bench.client).unanswered)
+        count = bench.queue.count()
+        assert (count.ready, count.leased) == (1, 0)
+    assert tries(bench) == {}
+    assert bench.queue.get(timeout=5) == "item"
+    bench.queue.task_done()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_interrupted_get_gives_its_item_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """Ctrl-C comes while the answer is awaited, or when the item has just been noted."""
+    bench.queue.put("item")
+    holder = holding.holder_of(bench.client)
+    place, name = (holder, "_wake") if late else (bench.client, "run")
+    usual = getattr(place, name)
+    with monkeypatch.context() as ctrl_c:
+
+        def interrupted(*args: Any, **options: Any) -> Any:
+            usual(*args, **options)
+            ctrl_c.undo()
+            raise KeyboardInterrupt
+
+        ctrl_c.setattr(place, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.queue.get()
+    bench.eventually(lambda: bench.queue.count().ready == 1)
+    bench.eventually(lambda: not holder.unanswered)
+    assert tries(bench) == {}
+    assert bench.queue.get(timeout=5) == "item"
+    bench.queue.task_done()
+    assert not holder.held
+
+
+def test_received_item_counts_as_started_soon(bench: Bench) -> None:
+    bench.queue.put("item")
+    bench.queue.get()
+    bench.eventually(lambda: b" S " in bench.server.raw.hvals(key(bench, "leases"))[0], 2.0)
     bench.queue.task_done()

@@ -101,15 +101,25 @@ def _fitting(jobs: Sequence[tuple[str, bytes]], start: int, most: int) -> int:
     return min(most, MOST_JOBS, len(jobs) - start)
 
 
-def get_jobs(
-    client: Client, queue: str, owner: str, lease: float, deadline: Deadline | None, want: int = 1
-) -> commands.Batch:
-    """Take jobs under lease; wait for one until the deadline, or not at all where it is None.
+class Claimant:
+    """Who takes a job: `nonce` is that of the last claim, whose answer may never have come."""
 
-    Raises Empty, and ShutDown once a queue that was shut down has nothing left.
+    def __init__(self, owner: str, lease: float, nonces: ids.Nonces) -> None:
+        self.owner = owner
+        self.lease = lease
+        self.nonces = nonces
+        self.nonce = ""
+
+
+def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline | None) -> commands.Batch:
+    """Take a job under lease; wait for one until the deadline, or not at all where it is None.
+
+    It is only held, and counts as started once the caller renews its lease. Raises Empty, and ShutDown once a queue
+    that was shut down has nothing left.
     """
     while True:
-        claim = commands.claim(queue, owner, ids.unique(), want, lease)
+        claimant.nonce = claimant.nonces.next()
+        claim = commands.claim(queue, claimant.owner, claimant.nonce, 1, claimant.lease, first=commands.HELD)
         batch: commands.Batch = client.run(claim, within=time_for(deadline))
         if batch.jobs:
             return batch
