@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import socket
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,14 @@ class TestPoliteness:
         parts = split(url=f"{small_site.url}p0", pages=2, delay=0.01, allow_private=True)
         assert visit_of(parts).delay == pytest.approx(0.01 * len(parts))
 
+    def test_robots_txt_is_read_whole_however_short_pages_are_cut(self, site: Site) -> None:
+        text = "User-agent: *\n" + "# \n" * 1000 + "Disallow: /*way$\n"
+        site.answers["/robots.txt"] = lambda visitor: visitor.say(text)
+        site.page("/", links("away", "stay"))
+        site.page("/stay")
+        found = rows_of(order(url=site.url, allow_private=True, max_bytes=2000))
+        assert set(found) == {site.url, f"{site.url}stay"}
+
     def test_a_longer_pause_that_robots_txt_asks_for_is_kept(self, site: Site) -> None:
         site.answers["/robots.txt"] = lambda visitor: visitor.say("User-agent: *\nCrawl-delay: 7\n")
         site.page("/")
@@ -235,6 +244,37 @@ class TestReadingAPage:
 
     def test_an_unclosed_list_is_no_depth(self) -> None:
         assert self.read("<ul>" + "<li>a word<p>more" * 20_000).words == 60_000
+
+    @pytest.mark.parametrize(
+        ("data", "kind"),
+        [
+            (codecs.BOM_UTF8 + "<title>naïve</title>".encode(), "text/html; charset=iso-8859-1"),
+            (codecs.BOM_UTF16_LE + "<title>naïve</title>".encode("utf-16-le"), "text/html; charset=utf-8"),
+            (codecs.BOM_UTF16_BE + "<title>naïve</title>".encode("utf-16-be"), "text/html"),
+            ("<title>naïve</title>".encode("utf-16"), ""),
+            ("\n <title>naïve</title>".encode("utf-16-le"), "text/html"),
+            ("<title>naïve</title>".encode("utf-16-be"), "text/html"),
+            ("<title>naïve</title>".encode("utf-16-le"), "text/html; charset=utf-16"),
+            ("<meta charset=utf-16><title>naïve</title>".encode(), "text/html"),
+            ("<meta charset=utf-8><title>naïve</title>".encode("latin-1"), "text/html; charset=latin-1"),
+            ("<meta charset=latin-1><title>naïve</title>".encode("latin-1"), "text/html; charset=klingon"),
+            ("<!-- <meta charset=koi8-r> --><title>naïve</title>".encode(), "text/html"),
+        ],
+    )
+    def test_mark_beats_header_and_header_beats_meta(self, data: bytes, kind: str) -> None:
+        assert self.read(data, kind).title == "naïve"
+
+    @pytest.mark.parametrize("label", ["iso-8859-1", "ascii", "windows-1252"])
+    def test_labels_mean_what_they_mean_to_browsers(self, label: str) -> None:
+        assert (
+            self.read("<title>„5 €“</title>".encode("cp1252"), f"text/html; charset={label}").title == "„5 €“"
+        )
+
+    @pytest.mark.parametrize("label", ["utf-7", "punycode", "utf-32", "unicode_escape"])
+    def test_encodings_that_no_page_may_use_are_ignored(self, label: str) -> None:
+        assert (
+            self.read("<title>+AGE- a\\x62</title>", f"text/html; charset={label}").title == "'+AGE- a\\x62"
+        )
 
     def test_its_encoding_may_be_said_in_three_ways(self) -> None:
         page = "<meta charset=latin-1><title>naïve</title>"

@@ -76,10 +76,13 @@ class Fetcher:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def fetch(self, url: str, accept: Callable[[str], None] = lambda _: None) -> Page:
+    def fetch(
+        self, url: str, accept: Callable[[str], None] = lambda _: None, most: int | None = None
+    ) -> Page:
         """Fetch a page, following redirects; raises FetchError.
 
-        `accept` is called with the first and every further address and may raise FetchError to refuse it.
+        `accept` is called with the first and every further address and may raise FetchError to refuse it. `most` is
+        the number of bytes that are read at most, if not that of the limits.
         """
         self._network.deadline = time.monotonic() + self._limits.seconds_per_page
         seen: list[str] = []
@@ -97,12 +100,11 @@ class Fetcher:
             with _fetch_errors(url), self._client.stream("GET", address) as response:
                 target = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not target:
-                    return self._page(url, response)
+                    return self._page(url, response, most or self._limits.bytes_per_page)
                 url = _joined(address, target)
 
-    def _page(self, url: str, response: httpx.Response) -> Page:
+    def _page(self, url: str, response: httpx.Response, cap: int) -> Page:
         body = bytearray()
-        cap = self._limits.bytes_per_page
         for piece in _unpacked(response):
             body += piece
             if len(body) > cap:

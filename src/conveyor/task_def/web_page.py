@@ -29,8 +29,25 @@ _ENDLESS = {
     "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "option", "optgroup", "colgroup", "rp", "rt", "html",
     "head", "body",
 }  # fmt: skip
-_DECLARED = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
-_CHARSET = re.compile(r"charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
+_DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
+#: Bytes of a page in which it may say how it is encoded.
+_HEAD = 2_000
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+#: How a page begins in UTF-16 without a mark: white space, if any, and `<`.
+_UTF_16 = (
+    (re.compile(rb"(?:[\t\n\r ]\0)*<\0"), "utf-16-le"),
+    (re.compile(rb"(?:\0[\t\n\r ])*\0<"), "utf-16-be"),
+)
+#: Labels that mean another encoding to browsers than to Python, by Python's name.
+_AS_BROWSERS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
+    "utf-16": "utf-16-le",
+}  # fmt: skip
+#: What Python calls encodings, and no page may use: some are slow, some are no encodings of text.
+_REFUSED = {"utf-7", "punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +127,41 @@ def is_html(page: Page) -> bool:
 
 
 def _tree(page: Page) -> LexborHTMLParser:
-    said = _CHARSET.search(page.content_type)
-    declared = _DECLARED.search(page.body[:2000])
-    name = said[1] if said else declared[1].decode("ascii", "replace") if declared else "utf-8"
-    try:
-        codecs.lookup(name)
-        text = page.body.decode(name, "replace")
-    except (LookupError, ValueError):
-        text = page.body.decode("utf-8", "replace")
+    text = _decoded(page)
     if _depth(text) > DEEPEST:
         message = f"more than {DEEPEST:,} elements of it are inside each other"
         raise FetchError(message)
     return LexborHTMLParser(text)
+
+
+def _decoded(page: Page) -> str:
+    """Return a page's text as browsers read it: a byte-order mark decides, then the header, then the page itself."""
+    for mark, name in _MARKS:
+        if page.body.startswith(mark):
+            return page.body[len(mark) :].decode(name, "replace")
+    said = _CHARSET.search(page.content_type)
+    name = _encoding(said[1]) if said else ""
+    return page.body.decode(name or _own_encoding(page.body) or "utf-8", "replace")
+
+
+def _own_encoding(body: bytes) -> str:
+    """Return the encoding that a page's own bytes tell, or "" if they tell none."""
+    for start, name in _UTF_16:
+        if start.match(body[:_HEAD]):
+            return name
+    declared = _DECLARED.search(_COMMENT.sub(b"", body[:_HEAD]))
+    name = _encoding(declared[1].decode("ascii", "replace")) if declared else ""
+    return "" if name.startswith("utf-16") else name  # it could be read, so it is not
+
+
+def _encoding(label: str) -> str:
+    """Return Python's name of the encoding that a label means to browsers, or "" if there is none."""
+    try:
+        name = codecs.lookup(label).name
+        b"a".decode(name, "replace")
+    except (LookupError, ValueError):
+        return ""
+    return "" if name in _REFUSED or name.startswith("utf-32") else _AS_BROWSERS.get(name, name)
 
 
 def _depth(text: str) -> int:

@@ -10,7 +10,6 @@ from dataclasses import astuple, dataclass, fields
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
-from urllib.robotparser import RobotFileParser
 
 from conveyor.current import current_job
 from conveyor.errors import BadInput
@@ -20,6 +19,7 @@ from conveyor.task_def.samples import standing_documentation_site
 from conveyor.task_def.web_address import FetchError, is_loopback
 from conveyor.task_def.web_fetch import ROBOT, Fetcher, Limits, Page, parsed
 from conveyor.task_def.web_page import LONGEST_ADDRESS, PageRow, is_html, read_links, read_row, site_of
+from conveyor.task_def.web_robots import MOST_BYTES, Robots, read_robots
 from conveyor.tasks import task
 
 MOST_PAGES = 20_000
@@ -65,7 +65,7 @@ def web_scrape(pages: list[str], visit: Visit) -> list[PageRow]:
     rows = []
     with Fetcher(visit.limits) as fetcher:
         try:
-            robots = _robots(fetcher, pages[0]) if pages else RobotFileParser()
+            robots = _robots(fetcher, pages[0]) if pages else Robots()
         except FetchError as error:
             return [_failed_row(url, error) for url in pages]
         for number, url in enumerate(pages):
@@ -99,7 +99,7 @@ def split(
         pause_between = _delay(parsed(url).host, delay)
         with Fetcher(limits) as fetcher:
             start, robots = _start(fetcher, url)
-            pause_between = max(pause_between, float(robots.crawl_delay(ROBOT) or 0))
+            pause_between = max(pause_between, robots.crawl_delay)
             found = _discover(fetcher, start, pages, robots, pause_between)
     except FetchError as error:
         raise BadInput(error.message, hint=error.hint) from error
@@ -157,21 +157,18 @@ def _delay(host: str, delay: float | None) -> float:
     return delay
 
 
-def _robots(fetcher: Fetcher, url: str) -> RobotFileParser:
+def _robots(fetcher: Fetcher, url: str) -> Robots:
     """Read the site's robots.txt. None there: all is allowed. No answer or an error of the server: nothing is."""
-    robots = RobotFileParser()
-    page = fetcher.fetch(str(parsed(url).copy_with(raw_path=b"/robots.txt")))
+    address = str(parsed(url).copy_with(raw_path=b"/robots.txt"))
+    page = fetcher.fetch(address, most=MOST_BYTES + 1)
     if page.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         message = f"{page.url} answers {page.status}, so nobody knows what may be read"
         raise FetchError(message, hint="try again later")
     # A robots.txt that needs a password, or that is none at all, forbids nothing (RFC 9309).
-    robots.parse(
-        [] if page.status >= HTTPStatus.BAD_REQUEST else page.body.decode("utf-8", "replace").splitlines()
-    )
-    return robots
+    return Robots() if page.status >= HTTPStatus.BAD_REQUEST else read_robots(page.body, ROBOT)
 
 
-def _start(fetcher: Fetcher, url: str) -> tuple[Page, RobotFileParser]:
+def _start(fetcher: Fetcher, url: str) -> tuple[Page, Robots]:
     """Fetch the first page, which may redirect to another site, and the robots.txt of the site it is on."""
     robots = _robots(fetcher, url)
     start = fetcher.fetch(
@@ -189,7 +186,7 @@ def _start(fetcher: Fetcher, url: str) -> tuple[Page, RobotFileParser]:
     return start, robots
 
 
-def _discover(fetcher: Fetcher, start: Page, pages: int, robots: RobotFileParser, delay: float) -> list[str]:
+def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Robots, delay: float) -> list[str]:
     """Follow links from the start, breadth first, until `pages` addresses are known or all are."""
     found = dict.fromkeys([start.url])
     unread = _add_links(found, start, pages, robots)
@@ -203,15 +200,15 @@ def _discover(fetcher: Fetcher, start: Page, pages: int, robots: RobotFileParser
     return list(found)
 
 
-def _add_links(found: dict[str, None], page: Page, most: int, robots: RobotFileParser) -> deque[str]:
+def _add_links(found: dict[str, None], page: Page, most: int, robots: Robots) -> deque[str]:
     """Add the links of a page to what was found, and give the new ones."""
-    new = [link for link in read_links(page) if link not in found and robots.can_fetch(ROBOT, link)]
+    new = [link for link in read_links(page) if link not in found and robots.allows(link)]
     new = new[: most - len(found)]
     found.update(dict.fromkeys(new))
     return deque(new)
 
 
-def _row(fetcher: Fetcher, url: str, robots: RobotFileParser) -> PageRow:
+def _row(fetcher: Fetcher, url: str, robots: Robots) -> PageRow:
     try:
         return read_row(fetcher.fetch(url, lambda target: _check_hop(robots, target, url)))
     except FetchError as error:
@@ -222,14 +219,14 @@ def _failed_row(url: str, error: FetchError) -> PageRow:
     return PageRow(url[:LONGEST_ADDRESS], 0, error=error.message[:500])
 
 
-def _check_hop(robots: RobotFileParser, target: str, site: str) -> None:
+def _check_hop(robots: Robots, target: str, site: str) -> None:
     if site_of(target) != site_of(site):
         message = f"it leads away from the site, to {target[:200]}"
         raise FetchError(message)
     _check_robots(robots, target)
 
 
-def _check_robots(robots: RobotFileParser, url: str) -> None:
-    if not robots.can_fetch(ROBOT, url):
+def _check_robots(robots: Robots, url: str) -> None:
+    if not robots.allows(url):
         message = f"robots.txt of the site excludes {url[:200]}"
         raise FetchError(message, hint="give another page or site")

@@ -1,0 +1,97 @@
+"""What robots.txt allows: the rules and examples of RFC 9309."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conveyor.task_def.web_robots import MOST_BYTES, Robots, read_robots
+
+SITE = "https://example.org"
+
+
+def allows(rules: str, path: str) -> bool:
+    return Robots(f"User-agent: *\n{rules}", "ConveyorScraper").allows(SITE + path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed", "refused"),
+    [
+        ("Disallow: /", ["/robots.txt"], ["/", "/a", "/?q"]),
+        ("Disallow:", ["/", "/a"], []),
+        ("Allow: /p\nDisallow: /", ["/page"], ["/a"]),
+        ("Disallow: /\nAllow: /p", ["/page"], ["/a"]),
+        ("Allow: /folder\nDisallow: /folder", ["/folder/page"], []),
+        ("Allow: /\nDisallow: /a/b", ["/a/c"], ["/a/b", "/a/b/c"]),
+        ("Allow: /page\nDisallow: /*.htm", ["/a"], ["/page.htm"]),
+        ("Allow: /page\nDisallow: /*.ph", ["/a.p"], ["/a/b.php?x"]),
+        ("Disallow: /*.gif$", ["/a.gif?x", "/a.gif/b"], ["/a.gif", "/b/c.gif"]),
+        ("Disallow: *.gif$", ["/a.gift"], ["/a.gif"]),
+        ("Disallow: /$\n", ["/a"], ["/"]),
+        ("Disallow: /*/private/*/x", ["/private/a/x", "/a/private/x"], ["/a/private/b/x/c"]),
+        ("Disallow: /*a*a$", ["/a"], ["/aa", "/aba"]),
+        ("Disallow: /a$b", ["/a"], ["/a$bc"]),
+        ("Disallow: /a%2Ab", ["/axb"], ["/a*b", "/a%2ab"]),
+        ("Disallow: /a?*c=", ["/a", "/a?d=1"], ["/a?b=1&c=2"]),
+        ("Disallow: /%62%61z", ["/foo"], ["/baz", "/ba%7A"]),
+        ("Disallow: /a%2fb", ["/a/b"], ["/a%2Fb"]),
+        ("Disallow: /\u30c4", ["/%E3%83%83"], ["/%E3%83%84/x", "/%e3%83%84"]),
+        ("Disallow: /caf\u00e9 x", ["/cafe"], ["/caf%C3%A9%20x"]),
+        ("Disallow : /a # why\n", ["/b"], ["/a"]),
+        ("disALLOW:/a\rDISALLOW: /b", ["/c"], ["/a", "/b"]),
+        ("Disallow: private", ["/private"], []),
+        ("Sitemap: /x\nnonsense\n: /\nDisallow /a\nDisallow: /b", ["/a"], ["/b"]),
+    ],
+)
+def test_longest_rule_that_fits_decides(rules: str, allowed: list[str], refused: list[str]) -> None:
+    assert [path for path in allowed if not allows(rules, path)] == []
+    assert [path for path in refused if allows(rules, path)] == []
+
+
+GROUPS = """Disallow: /stray
+User-agent: other
+User-agent: conveyorSCRAPER/2.0 and more
+Disallow: /a
+
+User-agent: *
+Crawl-delay: 9
+Disallow: /
+
+User-agent: ConveyorScraper
+Sitemap: /map
+Crawl-delay: 2.5
+Disallow: /b
+"""
+
+
+def test_groups_of_the_robot_are_one_and_keep_the_others_out() -> None:
+    own, other, any_other = (Robots(GROUPS, name) for name in ("ConveyorScraper", "Other", "Third"))
+    assert [own.allows(SITE + path) for path in ("/a", "/b", "/c", "/stray")] == [False, False, True, True]
+    assert [other.allows(SITE + path) for path in ("/a", "/b")] == [False, True]
+    assert not any_other.allows(SITE)
+    assert (own.crawl_delay, other.crawl_delay, any_other.crawl_delay) == (2.5, 0.0, 9.0)
+    assert Robots("User-agent: scraper\nDisallow: /", "ConveyorScraper").allows(SITE)
+
+
+def test_robots_txt_is_read_up_to_its_limit() -> None:
+    line = b"Disallow: /" + b"x" * 88 + b"\n"
+    data = b"\xef\xbb\xbfUser-agent: *\nDisallow: /first\n" + line * (MOST_BYTES // len(line) + 2)
+    found = read_robots(data + b"Disallow: /last\n", "any")
+    assert [found.allows(SITE + path) for path in ("/first", "/last")] == [False, True]
+    assert {rule.length for rule in found.rules} == {6, 89}, "a line that is cut may mean anything"
+
+
+def test_pattern_of_many_stars_is_matched_in_linear_time() -> None:
+    rules = Robots(f"User-agent: *\nDisallow: /{'a*' * 2000}b$", "any")
+    begun = time.perf_counter()
+    assert rules.allows(f"{SITE}/{'a' * 4000}")
+    assert time.perf_counter() - begun < 0.5
+
+
+@given(st.text())
+def test_any_text_is_read(text: str) -> None:
+    Robots(text, "any").allows(f"{SITE}/{text}".partition("[")[0])
+    Robots(f"user-agent: *\nallow: {text}", "any").allows(SITE)
