@@ -122,3 +122,13 @@ def test_doctor_says_what_the_syncing_means(
     (found,) = (one for one in done.document["findings"] if one["about"] == "persistence")
     assert found["verdict"] == verdict
     assert means in found["message"]
+
+
+def test_doctor_finds_a_replica(at_server: Any, conveyor: Any) -> None:
+    at_server.raw.replicaof("127.0.0.1", 1)
+    try:
+        done = conveyor("doctor", "--json")
+    finally:
+        at_server.raw.replicaof("NO", "ONE")
+    assert done.code == 1
+    assert verdicts(done)["role"] == "bad"

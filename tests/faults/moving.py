@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -32,19 +33,28 @@ class Node:
         self.binary = binary
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.port = free_port()
-        settings = [f"dir {folder}", 'save ""', "bind 127.0.0.1 ::1", "repl-diskless-sync-delay 0"]
-        settings += listening(self.port, certificate)
+        settings = [f"dir {folder}", 'save ""', "bind 127.0.0.1 -::1", "repl-diskless-sync-delay 0"]
         if secret:
             settings += [f"requirepass {secret}", f"masterauth {secret}"]
-        self._start(binary, [*settings, *more])
+        self._start(binary, [*settings, *more], certificate)
         self.raw = raw_client(self.port, secret, certificate)
 
-    def _start(self, binary: str, settings: list[str], *words: str) -> None:
+    def _start(self, binary: str, settings: list[str], certificate: Path | None, *words: str) -> None:
         file = self.folder / "server.conf"
-        file.write_text("\n".join(settings) + "\n")
-        with (self.folder / "log").open("w") as log:
-            self.process = subprocess.Popen([binary, file, *words], stdout=log, stderr=log)
+        for _ in range(5):  # others may be faster to take the port
+            self.port = free_port()
+            file.write_text("\n".join([*settings, *listening(self.port, certificate)]) + "\n")
+            with (self.folder / "log").open("w") as log:
+                self.process = subprocess.Popen([binary, file, *words], stdout=log, stderr=log)
+            if self._listens():
+                return
+
+    def _listens(self) -> bool:
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return self.process.poll() is None
+            time.sleep(0.01)
+        return False
 
     def answers(self) -> bool:
         with contextlib.suppress(redis.RedisError):
@@ -70,12 +80,11 @@ class Sentinel(Node):
     ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.port = free_port()
-        settings = [f"dir {folder}", "bind 127.0.0.1 ::1", *listening(self.port, certificate)]
+        settings = [f"dir {folder}", "bind 127.0.0.1 -::1"]
         settings += [f"sentinel monitor films 127.0.0.1 {primary.port} 1"]
         settings += ["sentinel down-after-milliseconds films 500", "sentinel failover-timeout films 4000"]
         settings += [f"requirepass {secret}"] if secret else []
-        self._start(primary.binary, [*settings, *more], "--sentinel")
+        self._start(primary.binary, [*settings, *more], certificate, "--sentinel")
         self.raw = raw_client(self.port, secret, certificate)
 
     def knows_the_replica(self) -> bool:

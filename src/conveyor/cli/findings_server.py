@@ -48,10 +48,11 @@ def server_findings(client: Client) -> Iterator[Finding]:
     """Examine the server that a client talks to."""
     facts = {
         name: value
-        for section in ("server", "persistence", "memory", "stats")
+        for section in ("server", "replication", "persistence", "memory", "stats")
         for name, value in _info(client, section)
     }
     yield _version(facts)
+    yield _role(facts)
     yield _persistence(facts, client)
     yield _eviction(facts)
     yield _memory(facts)
@@ -78,6 +79,16 @@ def _version(facts: dict[str, str]) -> Finding:
             "version", WARN, f"{kind} {text} has known holes in its Lua engine (CVE-2025-49844)", hint
         )
     return Finding("version", OK, f"{kind} {text}")
+
+
+def _role(facts: dict[str, str]) -> Finding:
+    if facts.get("role") == "slave":
+        hint = "use the address of the primary, or those of its sentinels: sentinel://host,host/name"
+        return Finding("role", BAD, "a replica: it takes no jobs", hint)
+    replicas = int(facts.get("connected_slaves", 0))
+    return Finding(
+        "role", OK, f"primary, {count_of(replicas, 'replica') if replicas else 'without replicas'}"
+    )
 
 
 def _persistence(facts: dict[str, str], client: Client) -> Finding:

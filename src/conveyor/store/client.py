@@ -166,7 +166,7 @@ class Client:
 
     def translated(self, error: Exception) -> StoreError:
         """Give the library's error as ours."""
-        word, text = _word(error), str(error)
+        word, text = _word(error), str(error).rstrip(".")
         if word in NOT_HERE or word in NOT_NOW:
             message = f"the server at {shown(self.url)} is not ready: {text}"
             return StoreUnavailable(
