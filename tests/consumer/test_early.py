@@ -6,9 +6,10 @@ from threading import Event, current_thread
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import pytest
 from consumer_kit import lines
 
-from conveyor import Queue, control, ids
+from conveyor import Queue, clock, control, ids
 from conveyor.consumer import ladder as ladders
 from conveyor.consumer import slate as slates
 from conveyor.consumer.crew import CrewWorker
@@ -17,14 +18,12 @@ from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker
 from conveyor.inspector import Inspector
-from conveyor.store import commands, plain, scripts
+from conveyor.store import commands, keys, plain, scripts
 from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import pytest
 
     from conveyor.store import Client
 
@@ -149,3 +148,50 @@ def test_server_knows_all_verbs_if_a_consumer_is_up(
     consume()
     known = one_server.raw.script_exists(*(scripts.load(name).sha for name in scripts.names()))
     assert all(known)
+
+
+def stopped(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the worker in this process be stopped for so long, from now on, as its own clock tells it."""
+    usual = clock.monotonic
+    monkeypatch.setattr(clock, "monotonic", lambda: usual() + seconds)
+
+
+@pytest.mark.parametrize("lost", [(0,), (1, 2), (0, 1, 2), ()])
+def test_worker_stopped_before_the_start_runs_only_its_own(
+    server: Any, path: Path, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
+) -> None:
+    queue, registry = Queue("stopped", store=server.url), Registry()
+    registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
+    handles = queue.submit_many(jobs.mark, [(str(path), str(number)) for number in range(3)])
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker.pace.size = 3
+    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
+    name, batch = worker._claim()
+    assert batch
+    assert len(batch.jobs) == 3
+    for number in lost:  # nobody renews the leases, and others take the jobs
+        server.raw.zadd(keys.key(queue.name, "leased"), {handles[number].id: 1})
+        again: Any = queue.client.run(commands.claim(queue.name, "other", f"n{number}", 1, 60.0))
+        assert [job.id for job in again.jobs] == [handles[number].id]
+    stopped(16.0, monkeypatch)
+    worker._run_batch(name, batch)
+    queue.client.run_all(worker.settler.commands())
+    assert lines(path) == [str(number) for number in range(3) if number not in lost]
+    count = queue.count()
+    assert (count.finished, count.leased, count.imbalance) == (3 - len(lost), len(lost), 0)
+
+
+def test_batch_costs_no_further_question_if_nothing_was_stopped(
+    server: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, registry = Queue("brisk", store=server.url), Registry()
+    registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
+    queue.submit_many(jobs.mark, [(str(path), "x")] * 3)
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker.pace.size = 3
+    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
+    name, batch = worker._claim()
+    assert batch
+    monkeypatch.setattr(worker, "_run", None)
+    worker._run_batch(name, batch)
+    assert lines(path) == ["x"] * 3

@@ -41,6 +41,8 @@ PAUSE_LOOK = 0.5
 LAST_WORDS = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
+#: Seconds after a claim for which its jobs are certain to be ours, whatever became of their renewals.
+SURE = LEASE / 3
 
 
 class _LeaveNow(BaseException):
@@ -63,6 +65,8 @@ class CrewWorker:
         self.lines = LogLines(client)
         self.pace = Pace()
         self.nonces = ids.Nonces()
+        self._sure_until = 0.0
+        """When the jobs of the batch may be with others, if the supervisor has renewed no lease."""
         self.batch_number = 0
         self.jobs_done = 0
         self._task = ""
@@ -142,6 +146,7 @@ class CrewWorker:
         for queue in self.settings.queues:
             nonce = self.nonces.next()
             self.slate.claiming(queue, nonce)
+            self._sure_until = clock.monotonic() + SURE
             settling = [*self.lookout.take_untold(), *self.settler.commands()]
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
             owed = not all(map(is_tally, settling))
@@ -198,6 +203,7 @@ class CrewWorker:
                 until = (until or clock.Deadline(patience)) if self._leaving else None
                 if until is not None and until.passed():
                     raise
+                told = [one.resent() for one in told]
                 if isinstance(error, StoreUnavailable):
                     continue
                 refused = refused or clock.Deadline(LEASE)
@@ -221,6 +227,8 @@ class CrewWorker:
         self.settler.begin(queue, batch.token, sampled=len(held) > 1)
         done = 0
         while held and not self._leaving and not self.slate.must_pause():
+            if clock.monotonic() >= self._sure_until:
+                self._make_sure(queue, batch.token, held)
             try:
                 place, job = held.popleft()
             except IndexError:  # the lookout was faster
@@ -236,6 +244,21 @@ class CrewWorker:
         self.executor.restore_folder()
         self._take_signals()  # a task may have taken them for itself
         self.pace.learn(done, clock.monotonic() - began)
+
+    def _make_sure(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
+        """Keep those jobs of a batch that are still ours: this process was stopped, or the claim took long."""
+        self.lookout.unwatch()
+        self._sure_until = clock.monotonic() + SURE
+        mine = list(held)
+        told = [
+            (job.id, token, commands.HELD if number else commands.STARTED)
+            for number, (_, job) in enumerate(mine)
+        ]
+        (renewal,) = self._run([commands.renew(queue, told, LEASE)])
+        held.clear()
+        held.extend(one for number, one in enumerate(mine) if number not in renewal.lost)
+        if len(held) > 1:
+            self.lookout.watch(queue, token, self.batch_number, held)
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
         """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.

@@ -98,7 +98,8 @@ class Lookout:
                 if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
                     continue
                 self._watched = None
-                told = self._untold = self._collect(*watched)
+                told = self._collect(*watched)
+                self._untold = [*self._untold, *told] if self._untold else told
             self._note_arguments()
             if told:
                 self._send(told, watched[2])

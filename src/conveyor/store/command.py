@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import StoreMismatch
@@ -28,6 +28,10 @@ class Command:
     """The words to use when it is sent a second time, where they differ."""
     optional: bool = False
     """It need not be permitted: `read` then gets None, and the others of its round trip go on."""
+
+    def resent(self) -> Command:
+        """Return the command as it is sent once an answer to it may have been lost."""
+        return self if self.again is None else replace(self, words=self.again)
 
 
 def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:
