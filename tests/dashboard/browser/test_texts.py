@@ -131,9 +131,9 @@ class Reader:
         return found
 
 
-def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, int]:
-    """Give the tags of which a page has more than it should."""
-    return {tag: count for tag, count in bad.items() if count > plain.get(tag, 0)}
+def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Return the tags of which a page has more than it should: how many it should have, and how many it has."""
+    return {tag: (plain.get(tag, 0), count) for tag, count in bad.items() if count > plain.get(tag, 0)}
 
 
 @pytest.mark.timeout(120)
@@ -159,11 +159,11 @@ def test_texts_of_jobs_workers_and_reasons_stay_texts(
         found.append(list(zip(addresses, counted, strict=True)))
     for go in go_on:
         go.touch()
-    for (_, plain), (address, bad) in zip(*found, strict=True):
+    for number, ((_, plain), (address, bad)) in enumerate(zip(*found, strict=True)):
         fresh = new_tags(bad, plain)
         if "/jobs" not in address:  # these show what was said in both rounds, or what workers are at
             fresh = {tag: count for tag, count in fresh.items() if tag in DANGEROUS}
-        assert fresh == {}, (address, plain)
+        assert fresh == {}, f"page {number}, {address}: {fresh}"
 
 
 @pytest.mark.timeout(120)
