@@ -136,7 +136,12 @@ def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, tuple[int,
     return {tag: (plain.get(tag, 0), count) for tag, count in bad.items() if count > plain.get(tag, 0)}
 
 
-@pytest.mark.timeout(120)
+def richest(pages: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Return how many elements of each tag any of the pages has."""
+    return {tag: max(page.get(tag, 0) for page in pages) for page in pages for tag in page}
+
+
+@pytest.mark.timeout(240)
 def test_texts_of_jobs_workers_and_reasons_stay_texts(
     window: Callable[..., Window],
     queue: Queue,
@@ -159,7 +164,11 @@ def test_texts_of_jobs_workers_and_reasons_stay_texts(
         found.append(list(zip(addresses, counted, strict=True)))
     for go in go_on:
         go.touch()
-    for number, ((_, plain), (address, bad)) in enumerate(zip(*found, strict=True)):
+    # Of short jobs in a batch, only the first has its run kept, and which are in a batch is up to chance.
+    said = slice(LIVE, LIVE + len(TEXTS[::2]))
+    most = [plain for _, plain in found[0]]
+    most[said] = [richest(most[said])] * len(most[said])
+    for number, (plain, (address, bad)) in enumerate(zip(most, found[1], strict=True)):
         fresh = new_tags(bad, plain)
         if "/jobs" not in address:  # these show what was said in both rounds, or what workers are at
             fresh = {tag: count for tag, count in fresh.items() if tag in DANGEROUS}
