@@ -49,9 +49,10 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker left in good order, told so by a signal from outside; it is replaced."""
+    """A worker left in good order, though its consumer goes on; it is replaced."""
 
     worker: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 import unruly_jobs as unruly
 from consumer_kit import lines, runs
 
-from conveyor import JobFailed
+from conveyor import JobCancelled, JobFailed
 from conveyor.inspector import Inspector
 from conveyor.store import commands
 from conveyor.store.answers import PutPlace
@@ -122,7 +122,7 @@ def test_terminated_worker_is_reported_as_left(
     before.terminate()
     eventually(lambda: [one for one in running.workers() if one != before])
     told = capfd.readouterr().err
-    assert "/1 was told to leave by a signal, and has left; it is replaced" in told
+    assert "/1 has left and is replaced: it got a signal to leave" in told
     assert "died" not in told
 
 
@@ -193,3 +193,46 @@ def test_error_in_worker_code_fails_the_job_at_hand_alone(queue: Queue, unruly_c
     assert queue.submit(unruly.same, 2).result(10) == 2
     assert unruly_consumer.workers() == before
     assert queue.count().imbalance == 0
+
+
+def test_state_of_the_process_is_put_right_between_jobs(queue: Queue, unruly_consumer: Any) -> None:
+    before = queue.submit(unruly.process_facts).result(10)
+    queue.submit(unruly.leave_things_behind).result(10)
+    assert queue.submit(unruly.process_facts).result(10) == before
+
+
+def test_cancelling_works_after_a_task_that_blocks_signals(
+    queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
+) -> None:
+    queue.submit(unruly.block_signals).result(10)
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(5)  # a task that hears nothing is killed after ten seconds
+
+
+@pytest.mark.parametrize("task", [unruly.close_files, unruly.replace_files, unruly.close_output])
+def test_worker_is_replaced_in_order_if_a_task_breaks_its_process(
+    task: Any, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
+) -> None:
+    assert queue.submit(unruly.who).result(10)
+    before = unruly_consumer.workers()
+    queue.submit(task).result(10)
+    handles = [queue.submit(unruly.who) for _ in range(5)]
+    assert [job.result(10)[0] for job in handles] == [job.id for job in handles]
+    eventually(lambda: unruly_consumer.workers() and unruly_consumer.workers() != before)
+    count = queue.count()
+    assert (count.dead, count.imbalance) == (0, 0)
+
+
+def test_coroutine_runs_in_the_same_batch_as_a_task_that_closes_files(
+    queue: Queue, unruly_consumer: Any
+) -> None:
+    queue.submit_many(unruly.same, [(n,) for n in range(200)])
+    handles = [
+        queue.submit_many(task, [()])[0] for task in (unruly.who, unruly.close_files, unruly.who, unruly.who)
+    ]
+    for job in handles:
+        job.result(10)
+    assert queue.count().dead == 0

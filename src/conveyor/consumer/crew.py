@@ -15,6 +15,7 @@ from conveyor.consumer.execution import Executor
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
+from conveyor.consumer.process_state import FILES, ProcessState
 from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
@@ -81,6 +82,7 @@ class CrewWorker:
         """Claim and run until told to leave, or until the queues are empty if that was asked for."""
         self._take_signals()
         forks.watch()
+        self.process_state = ProcessState()
         self.slate.set_state(slates.IDLE)
         try:
             self._work()
@@ -241,8 +243,7 @@ class CrewWorker:
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
-        self.executor.restore_folder()
-        self._take_signals()  # a task may have taken them for itself
+        self._recover_process()
         self.pace.learn(done, clock.monotonic() - began)
 
     def _make_sure(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
@@ -259,6 +260,17 @@ class CrewWorker:
         held.extend(one for number, one in enumerate(mine) if number not in renewal.lost)
         if len(held) > 1:
             self.lookout.watch(queue, token, self.batch_number, held)
+
+    def _recover_process(self) -> None:
+        """Put right what tasks have changed of this process, or leave it, to be replaced."""
+        broken = self.process_state.restore()
+        self._take_signals()
+        if broken == FILES:
+            self.client.close()  # its connections may be closed, and their numbers those of other files
+        if broken:
+            self.slate.set_state(slates.LEAVING)
+            self.slate.set_error(broken)
+            self._leaving = True
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
         """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.

@@ -54,9 +54,8 @@ class Executor:
         self._known: dict[str, Runnable] = {}
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
-        self._folder: int | None = None
-        with contextlib.suppress(OSError):  # somebody has removed it
-            self._folder = os.open(".", os.O_RDONLY)
+        self._wakeup: tuple[int, int, int] | None = None  # the file by which the event loop wakes itself
+        self._abandoned: list[asyncio.Runner] = []
 
     def decode(self, data: bytes) -> call.Call | Fail:
         """Read a job's bytes; bytes that are no job are a failure, and stay as they are."""
@@ -108,12 +107,6 @@ class Executor:
         message = "the job was cancelled"
         raise JobCancelled(message)
 
-    def restore_folder(self) -> None:
-        """Go back to the folder that the worker began in; a task may have gone elsewhere."""
-        if self._folder is not None:
-            with contextlib.suppress(OSError):  # a task may have closed what it did not open
-                os.fchdir(self._folder)
-
     def close(self) -> None:
         """End the event loop, if a coroutine ever needed one."""
         if self._runner is not None:
@@ -134,8 +127,13 @@ class Executor:
         return known
 
     def _await(self, coroutine: Any) -> Any:
+        if self._runner is not None and self._wakeup != _wakeup_of(self._runner):
+            # A task has closed the loop or its files. Closing it would close whoever has their numbers by now.
+            self._abandoned.append(self._runner)
+            self._runner = None
         if self._runner is None:
             self._runner = asyncio.Runner()
+            self._wakeup = _wakeup_of(self._runner)
 
         async def watched() -> Any:
             self._awaited = asyncio.current_task()
@@ -146,6 +144,21 @@ class Executor:
 
         # A context of its own: the runner would go on with the one of the first job, and its current_job().
         return self._runner.run(watched(), context=contextvars.copy_context())
+
+
+def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
+    """Return which file wakes an event loop: its number and identity. Return None if it is closed."""
+    loop = runner.get_loop()
+    wakeup = getattr(loop, "_ssock", None)
+    if loop.is_closed():
+        return None
+    if wakeup is None:  # a loop of another library; nothing is known of it
+        return (0, 0, 0)
+    try:
+        found = os.fstat(wakeup.fileno())
+    except OSError:
+        return None
+    return wakeup.fileno(), found.st_dev, found.st_ino
 
 
 def _carried(value: Any, signature: Signature) -> Outcome:

@@ -292,7 +292,7 @@ class Supervisor:
             task = worker.slate.task() if job else ""
             events.emit(events.WorkerDied(worker.name, how, job, task, worker.slate.error()))
         elif not asked:
-            events.emit(events.WorkerLeft(worker.name))
+            events.emit(events.WorkerLeft(worker.name, worker.slate.error() or "it got a signal to leave"))
         if not asked:
             self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
@@ -391,8 +391,7 @@ class Supervisor:
 
     def _hear_workers(self) -> None:
         """Report, once, what the server refuses our workers, and that all is well again."""
-        errors = (self._unsettled, *(one.slate.error() for one in self.workers.values()))
-        refused = next(filter(None, errors), "")
+        refused = next(filter(None, (self._unsettled, *map(_refusal, self.workers.values()))), "")
         if refused and not self._reason:
             events.emit(events.ServerAway(refused))
         elif self._reason and not refused:
@@ -453,3 +452,10 @@ class Supervisor:
     def _retire(self) -> None:
         told = [*self.beat.counted(), *plain.retire(self.report.name)]
         self.client.run_all(told, patience=0.0, within=LAST_WORDS)
+
+
+def _refusal(worker: Worker) -> str:
+    """Return what the server refuses a worker now; what one says that starts or leaves is about its end."""
+    error = worker.slate.error()
+    works = worker.slate.glance().state in {slates.IDLE, slates.BUSY, slates.PAUSED}
+    return error if works else ""

@@ -43,8 +43,8 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one 
         case events.WorkerDied(worker, how, job, task, reason):
             why = f": {reason}" if reason else ""
             return f"worker {worker} died ({how}{why}){f' while it ran {task} {job}' if job else ''}"
-        case events.WorkerLeft(worker):
-            return f"worker {worker} was told to leave by a signal, and has left; it is replaced"
+        case events.WorkerLeft(worker, reason):
+            return f"worker {worker} has left and is replaced: {reason}"
         case events.WorkerUnstarted(worker, reason):
             return f"worker {worker} cannot be started: {reason}; trying again"
         case events.StepFailed(error, place):

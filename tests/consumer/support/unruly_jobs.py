@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -109,11 +110,61 @@ def turn_signals_off() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def block_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def close_files() -> None:
+    """Close all files that a program thinks are its own."""
+    os.closerange(3, 200)
+
+
+def replace_files() -> None:
+    """Close all files, and have others under their numbers."""
+    os.closerange(3, 200)
+    for _ in range(20):
+        os.open(os.devnull, os.O_RDWR)
+
+
+def close_output() -> None:
+    os.close(1)
+
+
+def leave_things_behind() -> None:
+    """Change what the worker can put right by itself."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.umask(0)
+    os.close(0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 64), hard))
+    sys.stdout.close()
+    sys.stderr = None  # type: ignore[assignment]
+
+
+def process_facts() -> dict[str, object]:
+    """Tell what a task finds of its process."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "timer": signal.getitimer(signal.ITIMER_REAL)[0],
+        "child": str(signal.getsignal(signal.SIGCHLD)),
+        "umask": umask,
+        "input": str(Path("/proc/self/fd/0").readlink()),
+        "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "output": sys.stdout.closed or sys.stderr is None,
+        "pid": os.getpid(),
+    }
+
+
 def die_after_return(path: str) -> None:
     """Leave something behind that ends the process soon after the task has returned."""
     with Path(path).open("a") as runs:
         runs.write("run\n")
-    current_job()._worker.executor.restore_folder = lambda: os._exit(3)  # type: ignore[attr-defined]
+    current_job()._worker.process_state.restore = lambda: os._exit(3)  # type: ignore[attr-defined]
 
 
 class Evil:

@@ -1,0 +1,105 @@
+"""What a worker needs of its process, and tasks may change: put right between batches, or the worker is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from typing import TextIO
+
+#: Why a worker must be replaced.
+FILES = "a task has closed or replaced files that it did not open"
+LIMITS = "a task has lowered a limit of its process for good"
+#: Signals whose handling is put right here; those of the worker's own it takes back itself.
+_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE)
+_TIMERS: tuple[int, ...] = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)
+
+
+class ProcessState:
+    """The state of this process as its tasks are to find it, noted when the worker begins."""
+
+    def __init__(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._handlers = [(number, signal.getsignal(number)) for number in _SIGNALS]
+        self._timers = [one for one in _TIMERS if signal.getitimer(one) == (0.0, 0.0)]
+        self._limits = [(one, resource.getrlimit(one)) for one in _LIMITS]
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._streams = sys.stdout, sys.stderr
+        self._folder: int | None = None
+        with contextlib.suppress(OSError):  # somebody has removed it
+            self._folder = os.open(".", os.O_RDONLY)
+        known = [0, *(number for number, one in ((1, sys.stdout), (2, sys.stderr)) if one is not None)]
+        self._files = [(one, _identity(one)) for one in (*known, self._folder) if one is not None]
+
+    def restore(self) -> str:
+        """Put right what tasks have changed. Return why the worker must be replaced, or an empty string."""
+        self._restore_signals()
+        os.umask(self._umask)
+        self._restore_streams()
+        try:
+            for number, identity in self._files:
+                if _identity(number) != identity and not _restore_file(number):
+                    return FILES
+            if self._folder is not None:
+                os.fchdir(self._folder)
+        except OSError:
+            return FILES
+        for which, limit in self._limits:
+            if resource.getrlimit(which) != limit and not _restore_limit(which, limit):
+                return LIMITS
+        return ""
+
+    def _restore_signals(self) -> None:
+        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for timer in self._timers:
+            if signal.getitimer(timer) != (0.0, 0.0):
+                signal.setitimer(timer, 0)
+        for number, handler in self._handlers:
+            if signal.getsignal(number) is not handler:  # compared with ==, it might run user code
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+
+    def _restore_streams(self) -> None:
+        sys.stdout, sys.stderr = self._streams
+        for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):
+            if stream is not None and stream.closed:
+                setattr(sys, name, _reopened(name))
+                self._streams = sys.stdout, sys.stderr
+
+
+def _identity(number: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _restore_file(number: int) -> bool:
+    """Open /dev/null as standard input again. Return False for other files: they cannot be had again."""
+    if number != 0:
+        return False
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(nothing, True)  # noqa: FBT003 - as standard input is
+    if nothing != 0:
+        os.dup2(nothing, 0)
+        os.close(nothing)
+    return True
+
+
+def _restore_limit(which: int, limit: tuple[int, int]) -> bool:
+    try:
+        resource.setrlimit(which, limit)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _reopened(name: str) -> TextIO:
+    """Return standard output or error once more, if a task has closed its object and not its file."""
+    return open(1 if name == "stdout" else 2, "w", buffering=1, closefd=False, errors="backslashreplace")
