@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
 from conveyor.errors import StoreError, StoreUnavailable
+from conveyor.restoring import Restorer
 from conveyor.store import commands, plain, scripts
+from conveyor.store.address import shown
 from conveyor.store.limits import time_for
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.outcome import Settled
+    from conveyor.restoring import Kept, Known
     from conveyor.store import Client
 
 #: Seconds that the server keeps an inbox open after it was last asked to.
@@ -45,6 +48,10 @@ ENTRY_BYTES = 200
 MOST_ASKED = 500
 #: Arrived, instead of an outcome: the server has something to say of this job and must be asked.
 ASK = b""
+#: Seconds in which a server's loss is a warning once: it may have had many queues.
+SAY_AGAIN = 60.0
+#: Seconds that noting the name of a queue that was lost may take.
+NOTE_WITHIN = 1.0
 #: Seconds that the thread for callbacks lasts after the last one.
 CALLBACKS_LAST = 10.0
 
@@ -71,6 +78,10 @@ class Waiting(Protocol):
 
     def call_back(self) -> None:
         """Run the callbacks, whatever they do, and raise nothing."""
+
+    @property
+    def kept(self) -> tuple[Kept | None, int]:
+        """What is kept to put it again, and its number there."""
 
     def neighbours(self, most: int) -> Sequence[Waiting]:
         """Give this one and those that are best asked about together with it."""
@@ -125,6 +136,11 @@ class Box:
         first = self.waiting.setdefault(job.id, job)
         if first is not job and job not in self.twins.get(job.id, ()):
             self.twins.setdefault(job.id, []).append(job)
+
+    def all_of(self, job_id: str) -> list[Waiting]:
+        """Give all who wait for this job."""
+        first = self.waiting.get(job_id)
+        return [] if first is None else [first, *self.twins.get(job_id, ())]
 
     def take(self, job_id: str, outcome: bytes) -> list[Waiting]:
         """Settle all who wait for this job and give them."""
@@ -198,6 +214,9 @@ class Inbox:
         self.boxes: dict[str, Box] = {}
         self.arrived = Arrived()
         self.callbacks = Callbacks()
+        self.restorer = Restorer(client)
+        self.said_at = float("-inf")  # when a loss was last said
+        self.knows, self.keep = self.restorer.knows, self.restorer.keep
         # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = 1
         self.thread: threading.Thread | None = None
@@ -235,6 +254,27 @@ class Inbox:
         finally:
             self._start()
 
+    def heard(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
+        """See in a reply whether the server has lost the queue. Then say it, and have jobs put again."""
+        if not self.restorer.heard(queue, before, lineage):
+            return
+        now = clock.monotonic()
+        level = logging.WARNING if now - self.said_at > SAY_AGAIN else logging.INFO
+        self.said_at = now
+        _log.log(
+            level,
+            "the server at %s has lost the queue %s: it was emptied or came back in an older state; jobs "
+            "whose results this process wants are put again and may run twice, but not items of `put`, nor jobs of "
+            "processes that have ended",
+            shown(self.client.url),
+            queue,
+        )
+        with contextlib.suppress(StoreError):
+            self.client.run(plain.note_queue(queue), within=NOTE_WITHIN)
+            if open_ones := self._open():  # wake our own thread, which puts them again
+                self.client.run_all(plain.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
+        self._start()
+
     def wait(self, job: Waiting, deadline: Deadline) -> bool:
         """Wait until the job, which is expected, is settled; gives False if the deadline came first."""
         with self.changed:
@@ -244,12 +284,16 @@ class Inbox:
                 self.changed.wait(deadline.left(60.0))
         return True
 
-    def take(self, queue: str, outcomes: dict[str, bytes]) -> None:
+    def take(self, queue: str, outcomes: dict[str, bytes], asked_at: float = 0.0) -> None:
         """Hand outcomes to the jobs that wait for them, and keep the others for those who may ask."""
         settled: list[Waiting] = []
         with self.changed:
             box = self.boxes[queue]
             for job_id, outcome in outcomes.items():
+                if not outcome and any(
+                    self.restorer.may_return(*job.kept, asked_at) for job in box.all_of(job_id)
+                ):
+                    continue
                 told = box.take(job_id, outcome)
                 settled += told
                 if not told and self.arrived.add(queue, job_id, outcome):
@@ -300,6 +344,7 @@ class Inbox:
         with self.changed:
             was_open = box.held is not None
             opening = self.opening  # what is dropped while we ask may have been theirs
+        before = self.restorer.knows(queue)
         listen = commands.listen(queue, self.name, HOLD, [job.id for job in asked])
         letters: commands.Letters = self.client.run(listen, within=time_for(deadline))
         with self.changed:
@@ -308,7 +353,8 @@ class Inbox:
             box.held = at
         for job in asked[: letters.looked]:
             job.covered = opening
-        self.take(queue, letters.outcomes)
+        self.heard(queue, before, letters.lineage)
+        self.take(queue, letters.outcomes, at)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well
             self.client.run_all(plain.nudge(others[0], self.name), within=time_for(deadline))
@@ -329,10 +375,13 @@ class Inbox:
     def _open(self) -> list[str]:
         return [queue for queue, box in list(self.boxes.items()) if box.held is not None]
 
+    def _has_work(self) -> bool:
+        return bool(self.restorer.due) or any(box.waiting for box in self.boxes.values())
+
     def _start(self) -> None:
         with self.changed:
             running = self.thread is not None and self.thread.is_alive()
-            if not running and any(box.waiting for box in self.boxes.values()):
+            if not running and self._has_work():
                 self.thread = threading.Thread(target=self._read, name="conveyor-inbox", daemon=True)
                 self.thread.start()
 
@@ -357,7 +406,7 @@ class Inbox:
     def _to_close(self) -> list[str] | None:
         """Return the queues whose boxes are to be closed, if nobody has waited for a while; None if it is to go on."""
         with self.changed:
-            if any(box.waiting for box in self.boxes.values()):
+            if self._has_work():
                 self.idle_since = None
             elif self.idle_since is None:
                 self.idle_since = clock.monotonic()
@@ -373,6 +422,7 @@ class Inbox:
     def _read_once(self) -> None:
         boxes = list(self.boxes.items())
         now = clock.monotonic()
+        self._restore(now)
         for queue, box in boxes:
             if box.unsure:
                 self._ask_unsure(queue, box)
@@ -395,6 +445,14 @@ class Inbox:
         elif not hurry:
             for queue, box in boxes:
                 self._look(queue, box)
+
+    def _restore(self, now: float) -> None:
+        """Put again what the server has lost, and then ask for all that is waited for: some may not come back."""
+        for queue in [queue for queue, at in list(self.restorer.due.items()) if at <= now]:
+            box = self.boxes.get(queue) or Box()
+            if self.restorer.restore(queue, box.waiting):
+                with self.changed:
+                    self._doubt(box)
 
     def _look(self, queue: str, box: Box) -> None:
         """Ask for some of what is waited for, in case that a push got lost, and hold the inbox open."""

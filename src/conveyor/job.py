@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from conveyor.errors import JobFailed
+    from conveyor.restoring import Kept
     from conveyor.signature import Signature
     from conveyor.store import Client
 
@@ -40,6 +41,8 @@ class Together(NamedTuple):
     signature: Signature | None
     jobs: list[Job[Any]]
     """In the order of the put; empty where there is only one, which would hold itself alive."""
+    kept: Kept | None = None
+    """Their bytes, in case that the server loses them."""
 
 
 class Job(Generic[R]):
@@ -151,12 +154,19 @@ class Job(Generic[R]):
             yield from ready.__await__()
         return self.result()
 
+    @property
+    def kept(self) -> tuple[Kept | None, int]:
+        """The bytes kept in case that the server loses the job, and its number among them."""
+        return self._together.kept, self._place
+
     def neighbours(self, most: int) -> Sequence[Job[Any]]:
         """Give this job and those put together with it right after it: asked about together. Called by the inbox."""
         return self._together.jobs[self._place : self._place + most] or [self]
 
     def settle(self, outcome: bytes) -> None:
         """Take the outcome in; empty bytes mean that the job is not known. Called by the inbox."""
+        if (kept := self._together.kept) is not None:
+            kept.drop(self._place)
         try:
             self.settled = decode_settled(outcome or _GONE)
         except ValueError:
@@ -256,14 +266,14 @@ def cancel_jobs(
 
 
 def jobs_of(
-    names: Sequence[str], queue: str, client: Client, signature: Signature | None, covered: int
+    names: Sequence[str], client: Client, signature: Signature | None, covered: int, kept: Kept
 ) -> list[Job[Any]]:
     """Give handles of jobs that were put together, with the inbox's opening from before they were put.
 
     Filled in without __init__: a hundred thousand handles are half of the producer's work otherwise.
     """
     jobs: list[Job[Any]] = []
-    together = Together(client, queue, signature, jobs if len(names) > 1 else [])
+    together = Together(client, kept.queue, signature, jobs if len(names) > 1 else [], kept)
     new, add = Job.__new__, jobs.append
     for place, name in enumerate(names):
         job: Job[Any] = new(Job)

@@ -12,6 +12,7 @@ from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
 from conveyor.outcome import encode_settled
+from conveyor.restoring import Kept
 from conveyor.signature import name_of, signature_of
 from conveyor.store import Client, acts, commands, connect, fitness, forgetting, plain
 from conveyor.store.limits import time_for
@@ -227,12 +228,22 @@ class Queue:
                 check(*args, **kwargs)
         inbox = inbox_of(self.client)
         covered = inbox.open_for(self.name)
-        names = self._put(data, deadline or Deadline(None), put)
+        losses = inbox.knows(self.name).losses
+        jobs = self._put(data, deadline or Deadline(None), put)
+        kept = Kept(self.name, jobs, self._place(put), losses, run.keep)
+        inbox.keep(kept)
+        names = [name for name, _ in jobs]
         if names and ids.producer_of(names[0]) != inbox.name:
             covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
-        return jobs_of(names, self.name, self.client, signature_of(function), covered)
+        return jobs_of(names, self.client, signature_of(function), covered, kept)
 
-    def _put(self, data: list[bytes], deadline: Deadline | None, options: PutOptions = _PLAIN) -> list[str]:
+    def _place(self, options: PutOptions) -> commands.PutPlace:
+        own_ids = options.id is not None
+        return commands.PutPlace(self.maxsize, options.priority, options.delay, own_ids=own_ids)
+
+    def _put(
+        self, data: list[bytes], deadline: Deadline | None, options: PutOptions = _PLAIN
+    ) -> list[tuple[str, bytes]]:
         if options.id is None:
             names = ids.new_ids(len(data))
         elif len(data) == 1:
@@ -240,18 +251,16 @@ class Queue:
         else:
             message = "one id cannot name several jobs"
             raise BadCall(message)
-        place = commands.PutPlace(
-            self.maxsize, options.priority, options.delay, own_ids=options.id is not None
-        )
+        jobs = list(zip(names, data, strict=True))
         fitness.vet(self.client, deadline)
         self._set_bound(deadline)
         self._note(deadline)
         try:
-            put_jobs(self.client, self.name, list(zip(names, data, strict=True)), place, deadline)
+            put_jobs(self.client, self.name, jobs, self._place(options), deadline, inbox_of(self.client))
         except ConveyorError as error:
             error.ids = names[: error.accepted]
             raise
-        return names
+        return jobs
 
     def _note(self, deadline: Deadline | None = None) -> None:
         """Have the server remember that there is a queue of this name."""

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from consumer_kit import Running, go, lines
 
-from conveyor import Consumer, JobGone, Queue, store
+from conveyor import Consumer, Job, JobGone, Queue, store
 from conveyor.consumer.settings import LEASE
 from conveyor.order import Order
 from conveyor.store import embedded
@@ -151,11 +151,30 @@ def test_idle_consumers_leave_at_once_although_the_server_is_away(
     embedded.start()
 
 
-def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_queue: Queue) -> None:
-    job = own_queue.submit(jobs.nothing)
+def lose_everything() -> None:
     embedded.stop()
     for file in embedded.state_folder().joinpath("appendonlydir").iterdir():
         file.unlink()
     embedded.start()
+
+
+def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_queue: Queue) -> None:
+    name = own_queue.submit(jobs.nothing).id  # without its handle it is not put again
+    lose_everything()
     with pytest.raises(JobGone):
-        job.result(20)
+        Job[None](name, "work").result(20)
+
+
+def test_job_is_run_although_the_server_lost_its_file(
+    own_queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    job = own_queue.submit(jobs.add, 1, 2)
+    lose_everything()
+    assert not job.done()
+    consumer = Consumer("work", 1, tasks=["consumer_jobs"])
+    consumer.start()
+    running = Running(consumer, own_queue.client, eventually)
+    try:
+        assert job.result(20) == 3
+    finally:
+        running.end()

@@ -65,7 +65,7 @@ def test_a_put_executed_without_an_answer_is_not_put_twice(
         return answer
 
     monkeypatch.setattr(client, "_once", break_once)
-    assert client.run(put("job")) == (1, 0, 0)
+    assert client.run(put("job"))[:3] == (1, 0, 0)
     count = client.run(commands.count("films"))
     assert (count.accepted, count.finished, count.live) == (1, 1, 0)
 
@@ -79,7 +79,7 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(
     thread.start()
     one_server.start()
     thread.join(20)
-    assert answers == [(1, 1, 0)]
+    assert [answer[:3] for answer in answers] == [(1, 1, 0)]
 
 
 def test_patience_comes_to_an_end(one_server: Server) -> None:
@@ -120,7 +120,7 @@ def test_however_many_connections_a_server_took_with_it_the_next_command_gets_th
     client = one_server.client
     client._idle = [client.connection() for _ in range(100)]
     cut_off(one_server)
-    assert client.run(put("job"), patience=1.0) == (1, 1, 0)
+    assert client.run(put("job"), patience=1.0)[:3] == (1, 1, 0)
 
 
 def test_an_answer_still_to_come_never_goes_to_the_next_who_asks(one_server: Server) -> None:
@@ -221,7 +221,7 @@ def test_a_script_forgotten_right_after_it_was_loaded_is_loaded_again(
 
     monkeypatch.setattr(client_module, "_packed", forget_first)
     monkeypatch.setattr(client_module, "_reply", skip_the_flush)
-    assert server.client.run(put("job")) == (1, 1, 0)
+    assert server.client.run(put("job"))[:3] == (1, 1, 0)
     assert next(flushes, None) is None
 
 
@@ -307,7 +307,7 @@ def test_address_without_a_password_is_shown_whole(url: str) -> None:
 
 def test_scheme_may_be_in_capitals(one_server: Server) -> None:
     url = one_server.url.replace("unix:", "UNIX:")
-    assert Client(url).run(put("job")) == (1, 1, 0)
+    assert Client(url).run(put("job"))[:3] == (1, 1, 0)
     assert connect(url) is connect(one_server.url)
 
 

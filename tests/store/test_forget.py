@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import StoreMismatch
-from conveyor.store import commands, forgetting, plain
+from conveyor.store import commands, forgetting, keys, plain
 from conveyor.store.answers import Looked, Settlement
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def use(lane: Lane, one: str = "a") -> None:
 
 
 def keys_of(lane: Lane) -> set[str]:
-    return {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
+    """Give the keys that are left of the queue, but for the note that it was deleted."""
+    names = {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
+    return names - {keys.deleted_key(lane.queue)}
 
 
 @pytest.mark.parametrize("where", ["ready", "delayed", "leased", "dead"])

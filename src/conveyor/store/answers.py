@@ -16,6 +16,16 @@ def shown(item: bytes) -> str:
     return item.decode(errors="replace")
 
 
+class Lineage(NamedTuple):
+    """Which data of a queue a server has: when they came into being, and the last number that orders its jobs.
+
+    A later reply of a server that has lost nothing has the same birth and no lower number. 0 if there are none.
+    """
+
+    born: int = 0
+    sequence: int = 0
+
+
 class PutPlace(NamedTuple):
     """How jobs are put: `maxsize` 0 leaves the queue's bound alone, `waiter` names who waits for room.
 
@@ -28,6 +38,8 @@ class PutPlace(NamedTuple):
     waiter: str = ""
     own_ids: bool = False
     rest: int = 0
+    again: bool = False
+    """Jobs that were put before: those that the server knows, even if they have ended, are left as they are."""
 
 
 class PutAnswer(NamedTuple):
@@ -36,6 +48,7 @@ class PutAnswer(NamedTuple):
     accepted: int
     waiting: int
     room: int = 0
+    lineage: Lineage = Lineage()
 
 
 def read_tries(text: str) -> tuple[int, int]:
@@ -95,6 +108,7 @@ class Letters(NamedTuple):
     looked: int
     was_open: bool = False
     """True if the inbox was open before, so that what ended meanwhile was pushed to it."""
+    lineage: Lineage = Lineage()
 
 
 class Looked(NamedTuple):

@@ -15,6 +15,7 @@ from conveyor.store.answers import (
     Claimed,
     Count,
     Letters,
+    Lineage,
     Looked,
     PutAnswer,
     PutPlace,
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
     "Command",
     "Count",
     "Letters",
+    "Lineage",
     "Looked",
     "PutAnswer",
     "PutPlace",
@@ -105,12 +107,15 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
             error = ShutDown(message, hint=f"conveyor resume {queue} opens it again")
             error.accepted = reply[1]
             raise error
-        return PutAnswer(*reply[1:])
+        _, accepted, waiting, room, born, sequence = reply
+        return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence))
 
     rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
     for job in jobs:
         rest += job
     first, again = ("check", "check") if place.own_ids else ("new", "again")
+    if place.again:
+        first = again = "again"
     return Command(
         words(queue, (first, *rest)), scripts.load("put"), read, again=words(queue, (again, *rest))
     )
@@ -324,9 +329,10 @@ def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Comm
     """Hold an inbox open for `hold` seconds (0 closes it) and ask for outcomes; answers Letters."""
 
     def read(reply: Sequence[Any]) -> Letters:
-        *answered, looked, was_open = reply
+        *answered, looked, was_open, born, sequence = reply
         pairs = zip(answered[::2], answered[1::2], strict=True)
-        return Letters({job_id.decode(): outcome for job_id, outcome in pairs}, looked, bool(was_open))
+        outcomes = {job_id.decode(): outcome for job_id, outcome in pairs}
+        return Letters(outcomes, looked, bool(was_open), Lineage(int(born), int(sequence)))
 
     return script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
 

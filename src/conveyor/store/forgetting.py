@@ -69,7 +69,9 @@ def _remove(client: Client, queue: str, unused: float) -> Looked:
     except StoreMismatch:
         client.run(plain.note_queue(queue))
         raise
-    if found.word != "GONE":
+    if found.word == "GONE":
+        client.run(plain.note_deleted(queue))
+    else:
         client.run(plain.note_queue(queue))
     return found
 

@@ -13,7 +13,7 @@ QUEUE_KEYS = (
     (
         "meta",
         "hash",
-        "protocol version, maxsize, paused, shutdown, sequence, lease and due clocks, counters of the ledger",
+        "protocol version, maxsize, paused, shutdown, birth, sequence, lease and due clocks, counters of the ledger",
     ),
     ("ready", "zset", "waiting jobs; score orders by priority, then by acceptance"),
     (
@@ -127,6 +127,11 @@ def answers_key(order: str) -> str:
 def operation_key(operation: str) -> str:
     """string: how far an operation over many jobs is; 7 days after its last progress."""
     return f"conveyor:operation:{operation}"
+
+
+def deleted_key(queue: str) -> str:
+    """string, empty: somebody deleted the queue; 30 days, so that those who used it do not take it for a loss."""
+    return f"conveyor:deleted:{queue}"
 
 
 def request_key(name: str) -> str:

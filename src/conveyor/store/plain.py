@@ -20,6 +20,8 @@ ANSWERS_KEEP, MOST_TARGETS, MOST_ORDERS = 30 * 86400, 200, 1000
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
 REPORT_KEEP = 20
+#: Seconds that a deleted queue is remembered.
+DELETED_KEEP = 30 * 86400
 #: Seconds that a key of requests is remembered.
 REQUEST_KEEP = 86400
 #: Bytes of a line that a job logs; what is more is cut off.
@@ -112,6 +114,16 @@ def queues() -> Command:
 def drop_queue(queue: str) -> Command:
     """Take the name of a queue off the list."""
     return Command(("SREM", keys.QUEUES, queue))
+
+
+def note_deleted(queue: str) -> Command:
+    """Remember that somebody deleted a queue, so that those who used it do not take it for a loss."""
+    return Command(("SET", keys.deleted_key(queue), "", "EX", DELETED_KEEP))
+
+
+def was_deleted(queue: str) -> Command:
+    """Return whether somebody deleted a queue."""
+    return Command(("EXISTS", keys.deleted_key(queue)), read=bool)
 
 
 def some_queues(cursor: str) -> Command:

@@ -16,7 +16,7 @@ does not stand in line at all, only gets what those in front leave over.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conveyor import ids
 from conveyor.errors import ConveyorError, Empty, Full, ShutDown, StoreError, StoreUnavailable, WaitTimeout
@@ -35,12 +35,23 @@ LONGEST_BLOCK = 2.0
 MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
 
 
+class Witness(Protocol):
+    """An observer of replies, which can show that the server has lost data."""
+
+    def knows(self, queue: str) -> Any:
+        """Return what is known before something is sent."""
+
+    def heard(self, queue: str, before: Any, lineage: commands.Lineage) -> object:
+        """Take in what the reply says."""
+
+
 def put_jobs(
     client: Client,
     queue: str,
     jobs: Sequence[tuple[str, bytes]],
     place: commands.PutPlace,
     deadline: Deadline | None,
+    witness: Witness,
 ) -> None:
     """Put all jobs, in order; wait for room until the deadline, or not at all if it is None.
 
@@ -54,7 +65,9 @@ def put_jobs(
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = len(jobs) - done - len(some)
             put = commands.put(queue, some, place._replace(waiter=waiter, rest=rest))
+            before = witness.knows(queue)
             answer: commands.PutAnswer = client.run(put, within=time_for(deadline))
+            witness.heard(queue, before, answer.lineage)
             done += answer.accepted
             if done == len(jobs):
                 return

@@ -2,7 +2,8 @@
 -- listen: hold an inbox open, and ask for outcomes that may have come before it was.
 -- ARGV  1 inbox; 2 for how long, ms (0: close it); 3 bytes that the reply may have; 4.. ids asked for
 -- gives id, outcome (empty: no such job and nothing kept) of each that is over; ids left out have not ended, and their
---       outcome will be pushed; then the number of ids looked at, and 1 if the inbox was open already
+--       outcome will be pushed; then the number of ids looked at, 1 if the inbox was open already,
+--       when the queue came into being (0: there is none), and its sequence
 local inbox, hold, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST = 4
 local now = server_time()
@@ -10,7 +11,7 @@ redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)
 if hold == 0 then
   redis.call('ZREM', INBOXES, inbox)
   redis.call('DEL', BASE .. 'inbox:' .. inbox)
-  return {0, 0}
+  return {0, 0, 0, 0}
 end
 local was_closed = redis.call('ZADD', INBOXES, now + hold, inbox) -- else pushes may have been missed
 
@@ -45,4 +46,7 @@ for place = FIRST, #ARGV do
 end
 reply[#reply + 1] = looked
 reply[#reply + 1] = 1 - was_closed
+local meta = redis.call('HMGET', META, 'born', 'sequence')
+reply[#reply + 1] = meta[1] or 0
+reply[#reply + 1] = meta[2] or 0
 return reply

@@ -2,19 +2,20 @@
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
 -- use: wake, line, due
 -- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
---       known for accepted, even if they have ended meanwhile)
+--       known for accepted, even if they have ended meanwhile), also to put again what a server lost
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
 --       empty if nobody does
 --       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
 --       7.. id, bytes of each job
--- gives OK or FULL, accepted, waiting, how many of the rest there is room for; FULL if not all of these were accepted
+-- gives OK, or FULL if not all of these were accepted, accepted, waiting, how many of the rest there is room for,
+--       when the queue came into being (0: no job was put yet), sequence
 --       | DUP, id | SHUT, how many of these were accepted before | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local rest = tonumber(ARGV[6])
 local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
-local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence')
+local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born')
 if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
 
 local known, known_count = {}, 0
@@ -56,6 +57,7 @@ if maxsize > 0 then
   end
 end
 
+local born = meta[5]
 local taken = math.min(room, count)
 local sequence = tonumber(meta[4]) or 0
 local last = FIRST + 2 * taken - 1
@@ -76,7 +78,11 @@ if taken > 0 then
       if delay > 0 and priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
     end
   end
-  redis.call('HSET', META, 'version', PROTOCOL, 'sequence', exact(sequence + fresh))
+  if not born then
+    local time = redis.call('TIME')
+    born = exact(time[1] * 1000000 + time[2]) -- finer than server_time: a queue may be emptied and used at once
+  end
+  redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh))
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end
   each_part('ZADD', index, places)
@@ -85,6 +91,6 @@ if taken > 0 then
 elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
-if room < count then return {'FULL', room, waiting + fresh, 0} end
+if room < count then return {'FULL', room, waiting + fresh, 0, born or 0, sequence + fresh} end
 if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
-return {'OK', taken, waiting + fresh, room - count}
+return {'OK', taken, waiting + fresh, room - count, born or 0, sequence + fresh}

@@ -1,0 +1,183 @@
+"""What this process put on a server, kept in case that the server loses it.
+
+A server can come back empty or in an older state. Each reply to a put, and to a look at an inbox, carries the birth of
+the queue and its sequence number, which only grows. A reply with another birth, or with a lower number than an earlier
+reply, proves a loss, unless somebody has deleted the queue. Then jobs whose handles live and have not ended are put
+again under their ids, so that a result comes. The bytes are those made for the put, kept until the job has ended here,
+at most MOST_KEPT bytes in all.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from bisect import bisect_right
+from collections import deque
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from conveyor import clock
+from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError
+from conveyor.store import plain
+from conveyor.store.answers import Lineage
+from conveyor.store.waiting import put_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from conveyor.store import Client
+    from conveyor.store.commands import PutPlace
+
+#: Bytes of jobs that a process keeps at most; jobs beyond that are not put again.
+MOST_KEPT = 64 << 20
+#: What a kept job takes beyond its own bytes, roughly.
+ENTRY_BYTES = 100
+#: Seconds until jobs are put again that were refused: no room, or no server.
+TRY_AGAIN = 1.0
+
+
+class Known(NamedTuple):
+    """What is known of a queue's data on the server, and how often this process has seen that they were lost."""
+
+    lineage: Lineage = Lineage()
+    losses: int = 0
+
+
+class Kept:
+    """Jobs that were put together, in order, each until it has ended."""
+
+    __slots__ = ("__weakref__", "freed", "jobs", "losses", "place", "put_at", "queue", "restored_at", "until")
+
+    def __init__(
+        self, queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace, losses: int, keep: float
+    ) -> None:
+        self.queue, self.place = queue, place
+        self.jobs: list[tuple[str, bytes] | None] = [*jobs]
+        self.losses = losses
+        """The losses that these jobs have survived, or were put after."""
+        self.freed: deque[int] = deque()  # takes no lock, so it is safe while garbage is collected
+        self.put_at = clock.monotonic()
+        self.until = self.put_at + keep
+        """Until then the server knows of each of them, or has lost it; later its outcome may have been forgotten."""
+        self.restored_at = float("-inf")
+
+    def drop(self, number: int) -> None:
+        """Keep a job no longer."""
+        if number < len(self.jobs) and (job := self.jobs[number]) is not None:
+            self.jobs[number] = None
+            self.freed.append(len(job[1]) + ENTRY_BYTES)
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and number < len(self.jobs) and self.jobs[number] is not None
+
+    def __del__(self) -> None:
+        self.freed.append(sum(len(job[1]) + ENTRY_BYTES for job in self.jobs if job is not None))
+
+
+class Restorer:
+    """Notices that a server lost a queue, and puts again what is kept."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.lock = threading.Lock()
+        self.known: dict[str, Known] = {}
+        self.due: dict[str, float] = {}
+        """Queues whose kept jobs are to be put again, and when at the earliest."""
+        self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+        self._size = 0
+        self._freed: deque[int] = deque()
+
+    def knows(self, queue: str) -> Known:
+        """Return what is known now; to be asked for before something is sent."""
+        return self.known.get(queue, Known())
+
+    def heard(self, queue: str, before: Known, lineage: Lineage) -> bool:
+        """Take in what a reply says. `before` was known when it was sent. Return True if it is news of a loss."""
+        born = before.lineage.born
+        deleted = bool(born and lineage.born != born) and self._was_deleted(queue)
+        with self.lock:
+            now = self.known.get(queue, Known())
+            if before.losses != now.losses or (born and born != now.lineage.born):
+                return False  # others have learned more meanwhile, and this reply may be older
+            if deleted:
+                self.known[queue] = Known(lineage, now.losses)
+                return False
+            if (born and lineage.born != born) or lineage.sequence < before.lineage.sequence:
+                self.known[queue] = Known(lineage, now.losses + 1)
+                self.due[queue] = clock.monotonic()
+                return True
+            highest = max(lineage.sequence, now.lineage.sequence)
+            self.known[queue] = Known(Lineage(lineage.born or now.lineage.born, highest), now.losses)
+            return False
+
+    def _was_deleted(self, queue: str) -> bool:
+        try:
+            return bool(self.client.run(plain.was_deleted(queue), within=TRY_AGAIN))
+        except StoreError:
+            return False
+
+    def keep(self, kept: Kept) -> None:
+        """Keep jobs that were put, the first ones if there is no room for all."""
+        with self.lock:
+            while self._freed:
+                self._size -= self._freed.popleft()
+            sizes = [0, *accumulate(len(job[1]) + ENTRY_BYTES for job in kept.jobs if job)]
+            fitting = bisect_right(sizes, MOST_KEPT - self._size) - 1
+            del kept.jobs[max(0, fitting) :]
+            self._size += sizes[max(0, fitting)]
+            kept.freed = self._freed
+            self._kept.add(kept)
+            if kept.losses < self.knows(kept.queue).losses:  # lost while it was being put
+                self.due[kept.queue] = clock.monotonic()
+
+    def may_return(self, kept: Kept | None, number: int, asked_at: float) -> bool:
+        """Return True if a job that the server did not know when it was asked is, or was since, put again."""
+        if kept is None or number not in kept:
+            return False
+        return kept.losses < self.knows(kept.queue).losses or asked_at < kept.restored_at
+
+    def restore(self, queue: str, awaited: Container[str]) -> bool:
+        """Put again what a queue lost; return False if some of it was refused for now and has to be tried again."""
+        losses = self.knows(queue).losses
+        self.due[queue] = clock.monotonic() + TRY_AGAIN
+        with self.lock:
+            lost = [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
+        for alike in _alike(sorted(lost, key=lambda one: one.put_at)):
+            if not self._put_again(queue, alike, awaited):
+                return False
+            for kept in alike:
+                kept.losses, kept.restored_at = losses, clock.monotonic()
+        with self.lock:
+            if losses == self.knows(queue).losses:
+                self.due.pop(queue, None)
+        return True
+
+    def _put_again(self, queue: str, alike: list[Kept], awaited: Container[str]) -> bool:
+        now = clock.monotonic()
+        jobs = [
+            job
+            for kept in alike
+            for job in kept.jobs
+            if job is not None and (now < kept.until or job[0] in awaited)
+        ]
+        first = alike[0]
+        delay = max(0.0, first.place.delay + first.put_at - now)
+        try:
+            put_jobs(self.client, queue, jobs, first.place._replace(delay=delay, again=True), None, self)
+        except (ShutDown, DuplicateJob):  # what cannot come back is gone
+            return True
+        except (Full, StoreError):
+            return False
+        return True
+
+
+def _alike(puts: list[Kept]) -> list[list[Kept]]:
+    """Return puts in order, those together that can be put again as one."""
+    groups: list[list[Kept]] = []
+    for kept in puts:
+        last = groups[-1][-1].place if groups else None
+        if last == kept.place and not kept.place.own_ids and kept.place.delay == 0:
+            groups[-1].append(kept)
+        else:
+            groups.append([kept])
+    return groups

@@ -1,0 +1,177 @@
+"""A server that lost what was on it: it is noticed and said, and what producers still hold is put again."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import Job, JobGone, Queue, restoring
+from conveyor.call import PutOptions, RunOptions
+from conveyor.inbox import inbox_of
+from conveyor.store import Client, commands
+from conveyor.tasks import Task
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def ready(bench: Bench) -> list[str]:
+    return [one.decode() for one in bench.server.raw.zrange(f"conveyor:{{{bench.queue.name}}}:ready", 0, -1)]
+
+
+def expect_all(jobs: list[Job[int]]) -> list[Job[int]]:
+    """Wait for jobs without blocking; gives the list of those that have ended."""
+    ended: list[Job[int]] = []
+    for job in jobs:
+        job.add_done_callback(ended.append)
+    return ended
+
+
+def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    return [one for one in told if "has lost the queue" in one]
+
+
+def test_awaited_jobs_are_put_again_if_the_server_was_emptied(
+    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench: Bench = bench_at(server)
+    jobs = [bench.queue.submit(double, 0), *bench.queue.submit_many(double, [(1,), (2,), (3,)])]
+    ended = expect_all(jobs)
+    bench.settle(value="before")
+    bench.eventually(lambda: ended == jobs[:1])
+    bench.claim()
+    server.raw.flushall()
+    bench.eventually(lambda: ready(bench) == [job.id for job in jobs[1:]], 8.0)
+    assert server.raw.smembers("conveyor:queues") == {bench.queue.name.encode()}
+    assert [job.status() for job in jobs[1:]] == ["waiting"] * 3
+    bench.settle(3, value="after")
+    bench.eventually(lambda: ended == jobs)
+    assert [job.result(0) for job in jobs] == ["before", "after", "after", "after"]
+    assert len(losses(caplog)) == 1
+    assert bench.queue.name in losses(caplog)[0]
+
+
+def test_jobs_are_put_again_if_the_server_was_restarted_empty(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.server.stop()
+    bench.server.start()
+    other = bench.queue.submit(double, 2)  # which notices it
+    bench.eventually(lambda: set(ready(bench)) == {job.id, other.id}, 8.0)
+    bench.settle(2, value="both")
+    assert (job.result(timeout=5), other.result(timeout=5)) == ("both", "both")
+
+
+def test_older_state_of_a_server_is_noticed(
+    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench: Bench = bench_at(server)
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(4)])
+    key = f"conveyor:{{{bench.queue.name}}}"
+    for job in jobs[2:]:  # as a replica that did not get the last writes
+        server.raw.zrem(f"{key}:ready", job.id)
+        server.raw.hdel(f"{key}:jobs", job.id)
+    server.raw.hset(f"{key}:meta", mapping={"sequence": 2, "accepted": 2})
+    bench.queue.submit(double, 5)
+    bench.eventually(lambda: set(ready(bench)) >= {job.id for job in jobs}, 8.0)
+    assert len(ready(bench)) == 5, "those that the server still had are not put twice"
+    assert len(losses(caplog)) == 1
+
+
+def test_emptied_server_is_noticed_by_a_producer_of_items(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.queue.put("first")
+    bench.server.raw.flushall()
+    bench.queue.put("second")
+    assert bench.server.raw.sismember("conveyor:queues", bench.queue.name)
+    assert bench.queue.qsize() == 1
+    assert len(losses(caplog)) == 1
+
+
+def test_deleted_queue_is_not_taken_for_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    ended = bench.queue.submit(double, 1)
+    bench.settle(value="done")
+    Queue(bench.queue.name, store=Client(bench.server.url)).delete()
+    other = bench.queue.submit(double, 3)
+    with pytest.raises(JobGone):
+        ended.result(timeout=10)
+    assert (ready(bench), losses(caplog)) == ([other.id], [])
+
+
+def test_nothing_is_lost_in_the_view_of_many_threads_that_put(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(bench.queue.put, range(400)))
+    assert losses(caplog) == []
+
+
+def test_lost_jobs_of_other_producers_are_gone(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    other = Client(bench.server.url)
+    handle = Job[int](job.id, bench.queue.name, client=other)
+    assert not handle.done()
+    inbox_of(bench.client).restorer._kept.clear()
+    bench.server.raw.flushall()
+    with pytest.raises(JobGone):
+        handle.result(timeout=10)
+
+
+def test_job_that_may_have_ended_is_not_put_again_unless_awaited(bench: Bench) -> None:
+    short = Task(double, "double", PutOptions(), RunOptions(keep=0.0))
+    unwatched, awaited = bench.queue.submit(short, 1), bench.queue.submit(short, 2)
+    expect_all([awaited])
+    bench.server.raw.flushall()
+    bench.eventually(lambda: ready(bench) == [awaited.id], 8.0)
+    with pytest.raises(JobGone):
+        unwatched.result(timeout=5)
+    bench.settle(value=4)
+    assert awaited.result(timeout=5) == 4
+
+
+def test_nothing_is_kept_of_jobs_that_ended_or_lost_their_handles(bench: Bench) -> None:
+    restorer, entry = inbox_of(bench.client).restorer, restoring.ENTRY_BYTES
+    jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
+    dropped = bench.queue.submit(double, 1)
+    assert restorer._size > 100 * entry
+    bench.settle(100, value=1)
+    assert {job.result(timeout=5) for job in jobs} == {1}
+    del dropped
+    gc.collect()
+    last = bench.queue.submit(double, 1)
+    assert 0 < restorer._size < 2 * entry
+    assert [kept.jobs[0][0] for kept in restorer._kept if any(kept.jobs)] == [last.id]
+
+
+def test_only_so_many_bytes_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "MOST_KEPT", 100_000)
+    jobs = bench.queue.submit_many(len, [("x" * 10_000,) for _ in range(30)])
+    expect_all(jobs)
+    bench.server.raw.flushall()
+    bench.eventually(lambda: ready(bench) == [job.id for job in jobs[:9]], 8.0)
+    with pytest.raises(JobGone):
+        jobs[9].result(timeout=10)
+
+
+def test_lost_jobs_wait_for_room_in_a_bounded_queue(bench: Bench) -> None:
+    queue = Queue(bench.queue.name, 2, store=bench.client)
+    jobs = [queue.submit(double, number) for number in range(2)]
+    ended = expect_all(jobs)
+    bench.server.raw.flushall()
+    place = commands.PutPlace(maxsize=2)
+    bench.worker.run(commands.put(queue.name, [("a", b"bytes"), ("b", b"bytes")], place))
+    bench.eventually(lambda: inbox_of(bench.client).restorer.due)
+    assert ready(bench) == ["a", "b"]
+    bench.claim(2)
+    bench.eventually(lambda: ready(bench) == [job.id for job in jobs], 8.0)
+    bench.settle(2, value="done")
+    bench.eventually(lambda: ended == jobs)
