@@ -180,10 +180,16 @@ def test_every_address_in_a_template_or_a_script_begins_with_the_root() -> None:
     assert looked > 50
 
 
-def test_an_answer_on_a_connection_that_is_kept_comes_without_delay(mail: str) -> None:
+def test_an_answer_on_a_connection_that_is_kept_comes_without_delay(
+    mail: str, quickest: Callable[..., float]
+) -> None:
     listening = serve.listen("127.0.0.1", 0)
     with serve.served(create_dashboard(mail), listening) as address, httpx.Client(base_url=address) as client:
         client.get("/healthz")
-        began = time.monotonic()
-        assert {client.get("/healthz").status_code for _ in range(50)} == {200}
-        assert time.monotonic() - began < 1.5  # it is two seconds with Nagle's delay
+
+        def seconds() -> float:
+            began = time.monotonic()
+            assert {client.get("/healthz").status_code for _ in range(50)} == {200}
+            return time.monotonic() - began
+
+        assert quickest(seconds, 1.5) < 1.5  # it is two seconds with Nagle's delay
