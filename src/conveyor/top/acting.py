@@ -50,6 +50,8 @@ class Intent(NamedTuple):
     yes: str
     """What the button says, and how the act is called later on."""
     doing: Doing
+    no: str = "Do nothing"
+    """What the other button says: what stays as it is."""
 
 
 def carry_out(intent: Intent, actions: Actions, reason: str, tell: Callable[[Intent, News], object]) -> None:

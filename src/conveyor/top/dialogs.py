@@ -56,7 +56,7 @@ class Confirm(ModalScreen[str | None]):
             yield Input(placeholder="reason, for the audit trail", max_length=REASON_ROOM, compact=True)
             with Horizontal():
                 yield Button(f"{self.intent.yes} ⏎", id="yes", variant="error", compact=True)
-                yield Button("Leave it (Esc)", id="no", compact=True)
+                yield Button(f"{self.intent.no} (Esc)", id="no", compact=True)
 
     def on_mount(self) -> None:
         """Begin with the reason."""

@@ -23,13 +23,16 @@ def about_worker(key: str, sight: Sight, name: str) -> Intent | str:
     if key == "K":
         words = f"{job}No other takes its place."
         doing = acting.tell_worker("kill", name, worker.job)
-        return Intent(f"Kill worker {name} now?", words, "Kill now", doing)
+        return Intent(f"Kill worker {name} now?", words, "Kill worker", doing)
     if key == "S":
         words = (
             f"It finishes {f'job {worker.job}' if worker.job else 'nothing'} first. No other takes its place."
         )
         return Intent(
-            f"Stop worker {name} after its current job?", words, "Stop", acting.tell_worker("stop", name)
+            f"Stop worker {name} after its current job?",
+            words,
+            "Stop worker",
+            acting.tell_worker("stop", name),
         )
     return _pause_worker(worker) if key == "P" else "this is for jobs and failures"
 
@@ -38,10 +41,13 @@ def _pause_worker(worker: WorkerReport) -> Intent:
     name = worker.name
     if worker.paused:
         return Intent(
-            f"Resume worker {name}?", "It takes jobs again.", "Resume", acting.tell_worker("resume", name)
+            f"Resume worker {name}?",
+            "It takes jobs again.",
+            "Resume worker",
+            acting.tell_worker("resume", name),
         )
     words = "It finishes its current job, stays, and takes no other until it is resumed."
-    return Intent(f"Pause worker {name}?", words, "Pause", acting.tell_worker("pause", name))
+    return Intent(f"Pause worker {name}?", words, "Pause worker", acting.tell_worker("pause", name))
 
 
 def about_queue(key: str, sight: Sight, name: str) -> Intent | str:
@@ -54,9 +60,11 @@ def about_queue(key: str, sight: Sight, name: str) -> Intent | str:
             "this is for workers" if key in {"K", "S"} else "this is for jobs: Enter opens those of the queue"
         )
     if count.paused or count.shutdown:
-        return Intent(f"Resume {name}?", "It gives out jobs again.", "Resume", acting.resume_queue(name))
+        return Intent(
+            f"Resume {name}?", "It gives out jobs again.", "Resume queue", acting.resume_queue(name)
+        )
     words = "It gives out nothing until it is resumed. What runs goes on; puts are accepted."
-    return Intent(f"Pause {name}?", words, "Pause", acting.pause_queue(name))
+    return Intent(f"Pause {name}?", words, "Pause queue", acting.pause_queue(name))
 
 
 def about_job(key: str, queue: str, job_id: str, state: str) -> Intent | str:
@@ -70,7 +78,7 @@ def about_job(key: str, queue: str, job_id: str, state: str) -> Intent | str:
         if state not in {"dead", "failed", "lost"}:
             return f"{job_id} is not dead"
         words = "It waits again, as if never tried."
-        return Intent(f"Retry job {job_id}?", words, "Retry", acting.retry_job(queue, job_id))
+        return Intent(f"Retry job {job_id}?", words, "Retry job", acting.retry_job(queue, job_id))
     return "this is for workers"
 
 
@@ -78,7 +86,7 @@ def _cancel(queue: str, job_id: str) -> Intent:
     words = (
         "At once while it waits. If it runs, its worker is told to stop it, and killed if that has no effect."
     )
-    return Intent(f"Cancel job {job_id}?", words, "Cancel it", acting.cancel_job(queue, job_id))
+    return Intent(f"Cancel job {job_id}?", words, "Cancel job", acting.cancel_job(queue, job_id), "Keep job")
 
 
 def about_failure(key: str, sight: Sight, group: str) -> Intent | str:
@@ -96,5 +104,5 @@ def about_failure(key: str, sight: Sight, group: str) -> Intent | str:
     where = f"on {queues[0]}" if len(queues) == 1 else f"in {len(queues):,} queues"
     title = f"Retry {jobs} of {found.task or 'this failure'} {where}?"
     return Intent(
-        title, "They wait again, as if never tried.", "Retry", acting.retry_group(queues, fingerprint)
+        title, "They wait again, as if never tried.", f"Retry {jobs}", acting.retry_group(queues, fingerprint)
     )

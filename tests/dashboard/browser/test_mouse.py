@@ -70,7 +70,7 @@ def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
     view = window()
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Back").click()
+    page.get_by_role("button", name="Keep job").click()
     expect(page.locator("#confirm")).to_be_hidden()
     assert queue.qsize() == 1
 
@@ -181,6 +181,8 @@ def test_a_queue_is_paused_resumed_bounded_and_emptied(
 
     page.get_by_role("button", name="Empty").click()
     expect(page.locator("#confirm-yes")).to_be_disabled()
+    expect(page.locator("#confirm-words")).to_contain_text("5 jobs, waiting or delayed, are cancelled")
+    expect(page.locator("#confirm .buttons")).to_have_text(re.compile(r"Keep jobs\s*Cancel 5 jobs"))
     view.say_yes("all of it is wrong", typed=queue.name)
     eventually(lambda: queue.qsize() == 0)
     expect(page).to_have_url(re.compile("/operations"))
@@ -191,6 +193,19 @@ def test_a_queue_is_paused_resumed_bounded_and_emptied(
         ("purge", "all of it is wrong"),
     ):
         view.is_in_the_audit(act, queue.name, reason)
+
+
+def test_bulk_cancel_names_the_number_of_jobs(window: Callable[..., Window], queue: Queue) -> None:
+    queue.submit_many(hold, [("/nowhere",)] * 1234)
+    page = window().go(f"/jobs?queue={queue.name}&state=waiting")
+    page.locator("[data-select]").first.click()
+    page.locator("[data-bulk-all]").click()
+    page.locator("[data-bulk]").get_by_role("button", name="Cancel").click()
+    expect(page.locator("#confirm-title")).to_have_text("Cancel 1,234 jobs?")
+    expect(page.locator("#confirm .buttons")).to_have_text(re.compile(r"Keep jobs\s*Cancel 1,234 jobs"))
+    page.get_by_role("button", name="Keep jobs").click()
+    expect(page.locator("#confirm")).to_be_hidden()
+    assert queue.qsize() == 1234
 
 
 def test_chosen_jobs_are_cancelled(

@@ -37,7 +37,7 @@ def test_a_waiting_job_has_its_place_in_line(line: Line, visit: Visit) -> None:
     assert "3 jobs before it" in seen.text
     assert f"conveyor consume {line.name}" in seen.text
     assert seen.words(".arguments dd") == ["2", "[3, 4]"]
-    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel"]
+    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel job"]
 
 
 def test_a_delayed_job_says_when_it_is_due_and_a_retried_one_what_failed(line: Line, visit: Visit) -> None:
@@ -74,7 +74,7 @@ def test_a_dead_job_shows_its_traceback_with_the_own_lines_marked(line: Line, vi
     assert "execution.py" in seen.words(".trace details pre")[0]
     assert "strong type" in seen.text
     assert "shop.py:12 prices" in seen.text
-    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Retry", "Discard"]
+    assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Retry job", "Discard job"]
     assert f"/enqueue?task=shop.prices&from={job}&queue={line.name}" in seen.links()
 
 

@@ -1,5 +1,6 @@
 // Buttons that do something: <button data-act="/api/v1/…" data-method data-body data-ask data-words data-typed data-yes
-// data-done>. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
+// data-no data-done>. The dialog's buttons say what they do: `data-yes`, and `data-no` for what stays. With `data-count`,
+// a queue, and `data-count-of`, a field of the API's answer about it, {n} in these texts is how many jobs that is. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
 import { root, tell } from "./bus.js";
 import { refresh } from "./part.js";
 import { sentences } from "./sentences.js";
@@ -37,20 +38,32 @@ export function problemText(data) {
   return sentences(data.title, data.detail, data.hint);
 }
 
-export function ask(button) {
+// How many jobs are meant, as the server counts them now.
+export async function counted({ dataset }) {
+  const { ok, data } = await call(`/api/v1/queues/${encodeURIComponent(dataset.count)}`, "GET");
+  if (!ok) return "all jobs";
+  const count = data[dataset.countOf];
+  return `${count.toLocaleString("en")} ${count === 1 ? "job" : "jobs"}`;
+}
+
+export async function ask(button) {
+  const many = button.dataset.count ? await counted(button) : "";
+  const filled = (text) => text.replace("{n}", many);
   const dialog = document.getElementById("confirm");
   const typed = document.getElementById("confirm-typed");
   const yes = document.getElementById("confirm-yes");
   const name = button.dataset.typed ?? "";
-  document.getElementById("confirm-title").textContent = button.dataset.ask;
-  document.getElementById("confirm-words").textContent = button.dataset.words ?? "";
+  document.getElementById("confirm-title").textContent = filled(button.dataset.ask);
+  document.getElementById("confirm-words").textContent = filled(button.dataset.words ?? "");
   document.getElementById("confirm-typed-label").hidden = !name;
   document.getElementById("confirm-name").textContent = name;
   document.getElementById("confirm-reason").value = "";
   typed.value = "";
-  yes.textContent = button.dataset.yes ?? button.textContent.trim();
+  yes.textContent = filled(button.dataset.yes ?? button.textContent.trim());
+  document.getElementById("confirm-no").textContent = button.dataset.no ?? "Do nothing";
   yes.disabled = Boolean(name);
   typed.oninput = () => { yes.disabled = typed.value !== name; };
+  if (dialog.open) return null; // it was pressed twice
   dialog.showModal();
   (name ? typed : document.getElementById("confirm-reason")).focus();
   return new Promise((done) => {

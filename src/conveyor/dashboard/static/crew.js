@@ -15,12 +15,13 @@ function words(row) {
   const back = jobs > 1
     ? `The ${jobs} jobs that they run go back to the queue, and that is not counted as their fault. `
     : jobs === 1 ? `${job ? "The job" : "The job that it runs"} goes back to the queue, and that is not counted as its fault. ` : "";
+  const noun = crew ? "workers" : "worker";
   return {
-    pause: { ask: `Pause ${what}?`, yes: "Pause", words: `${at}${crew ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${crew ? "them" : "it"}.` },
-    resume: { ask: `Resume ${what}?`, yes: "Resume", words: `${crew ? "They take" : "It takes"} jobs again.` },
-    stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: "Stop", words: `${at}${crew ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
-    cancel: { ask: `Cancel job ${job}?`, yes: "Cancel the job", words: `${at}The task is told to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not tried again.` },
-    kill: { ask: `Kill ${what} now?`, yes: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${crew ? "Their processes end" : "Its process ends"} at once. ${back}${crew ? "The consumer leaves." : LEAVES}` },
+    pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${crew ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${crew ? "them" : "it"}.` },
+    resume: { ask: `Resume ${what}?`, yes: `Resume ${noun}`, done: "Resume", words: `${crew ? "They take" : "It takes"} jobs again.` },
+    stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: `Stop ${noun}`, no: `Keep ${noun}`, done: "Stop", words: `${at}${crew ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
+    cancel: { ask: `Cancel job ${job}?`, yes: "Cancel job", no: "Keep job", done: "Cancel the job", words: `${at}The task is told to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not tried again.` },
+    kill: { ask: `Kill ${what} now?`, yes: `Kill ${noun}`, no: `Keep ${noun}`, done: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${crew ? "Their processes end" : "Its process ends"} at once. ${back}${crew ? "The consumer leaves." : LEAVES}` },
   };
 }
 
@@ -30,7 +31,8 @@ function tell(button) {
   const { target, job, queueOf } = row.dataset;
   const said = words(row)[verb];
   const order = document.createElement("button");
-  Object.assign(order.dataset, { ask: said.ask, words: said.words, yes: said.yes, done: `${said.yes} ${verb === "cancel" ? job : target}` });
+  Object.assign(order.dataset, { ask: said.ask, words: said.words, yes: said.yes, done: `${said.done} ${verb === "cancel" ? job : target}` });
+  if (said.no) order.dataset.no = said.no;
   if (said.typed) order.dataset.typed = said.typed;
   order.dataset.act = verb === "cancel" ? `/api/v1/jobs/${encodeURIComponent(job)}/cancel` : "/api/v1/workers/tell";
   const jobs = verb === "kill" && job ? { jobs: { [target]: job } } : {}; // by then it may run one that nobody saw

@@ -5,7 +5,7 @@
 // request per name, put in the place of {id} in the path. {n} in data-ask and data-yes becomes how many; data-typed-all
 // must be typed where all that match are meant. In a list of many queues a row's id is r-, the job's, an @ and the
 // queue's name, and `matching` is one request per queue.
-import { act, ask, call, problemText } from "./act.js";
+import { act, ask, call, counted, problemText } from "./act.js";
 import { hear, root } from "./bus.js";
 import { refresh } from "./part.js";
 import { toast } from "./shell.js";
@@ -93,7 +93,8 @@ async function actOnChosen(button) {
   const names = [...chosen];
   if (!names.length) return;
   const { ask: asked, yes } = button.dataset;
-  const many = everything()?.dataset.words ?? words();
+  const all = everything();
+  const many = all?.dataset.count ? await counted(all) : all?.dataset.words ?? words();
   button.dataset.ask = asked.replace("{n}", many);
   if (yes) button.dataset.yes = yes.replace("{n}", many);
   if (everything() && button.dataset.typedAll) button.dataset.typed = button.dataset.typedAll; // all is much
