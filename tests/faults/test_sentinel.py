@@ -98,6 +98,17 @@ def test_sentinel_is_found_by_an_ipv6_address(server: Any, start: Callable[..., 
     assert time_of(f"sentinel://[::1]:{sentinel.port}/films") > 0
 
 
+def test_hung_sentinel_is_asked_last_the_next_time(one_server: Any, start: Callable[..., Any]) -> None:
+    sentinel = start(Sentinel, start(Node, one_server.binary))
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # it takes connections and never answers
+        place = f"127.0.0.1:{hung.getsockname()[1]}"
+        client = Client(f"sentinel://{place},127.0.0.1:{sentinel.port}/films", patience=0.0, within=0.8)
+        with pytest.raises(StoreUnavailable):
+            client.run(plain.server_time())
+        assert client.run(plain.server_time()) > 0
+        client.close()
+
+
 def test_what_sentinels_refuse_or_do_not_know_is_told(one_server: Any, start: Callable[..., Any]) -> None:
     sentinel = start(Sentinel, start(Node, one_server.binary), secret="sesame")
     place = f"127.0.0.1:{sentinel.port}"

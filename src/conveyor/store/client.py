@@ -319,7 +319,7 @@ def _taught(connection: AbstractConnection, command: Command, *, again: bool, en
 
 
 class Sentinels:
-    """Asks one sentinel after the other where the primary is; the one that knew is asked first the next time."""
+    """Asks one sentinel after the other where the primary is; the next time those first that did not fail."""
 
     def __init__(self, place: SentinelAddress) -> None:
         self.service = place.service
@@ -334,11 +334,14 @@ class Sentinels:
                 found = self._ask(pool, end)
             except (foreign.RedisError, OSError) as error:
                 errors.append(error)
-                continue
-            if found is not None:
-                self._pools = [pool, *(one for one in self._pools if one is not pool)]
-                return found[0].decode(), int(found[1])
-            errors.append(foreign.ResponseError("it knows no primary of this name"))
+            else:
+                if found is not None:
+                    return found[0].decode(), int(found[1])
+                errors.append(foreign.ResponseError("it knows no primary of this name"))
+            # To the back: a caller with little time would ask the same hung one each time, and never another.
+            self._pools = [*(one for one in self._pools if one is not pool), pool]
+            if end is not None and end.passed():
+                break
         if all(map(_hopeless, errors)):
             raise errors[-1]
         reasons = sorted({str(error) for error in errors})
