@@ -152,11 +152,13 @@ def counted(server: redis.Redis) -> Counted:
         for index in ("ready", "delayed", "leased", "dead"):
             sizes[index] += server.zcard(base + index)
         sizes["finished"] += int(server.hget(base + "meta", "finished") or 0)
-        for key in server.keys(base.replace("[", "[[]") + "minute:*"):
-            figures = dict(word.split("=") for word in (server.hget(key, "*") or b"").decode().split())
-            sizes["s"] += int(figures.get("s", 0))
-            sizes["f"] += int(figures.get("f", 0))
-            minutes[int(key.rpartition(b":")[2])] += int(figures.get("s", 0)) + int(figures.get("f", 0))
+    for key in server.scan_iter(match="conveyor:{*}:minute:*", count=10_000):
+        if key.startswith(b"conveyor:{*}"):  # what Conveyor itself counts of all queues
+            continue
+        figures = dict(word.split("=") for word in (server.hget(key, "*") or b"").decode().split())
+        sizes["s"] += int(figures.get("s", 0))
+        sizes["f"] += int(figures.get("f", 0))
+        minutes[int(key.rpartition(b":")[2])] += int(figures.get("s", 0)) + int(figures.get("f", 0))
     workers = []
     for consumer in server.zrange("conveyor:consumers", 0, -1):
         workers += control.decode_report(server.get(b"conveyor:consumer:" + consumer)).workers

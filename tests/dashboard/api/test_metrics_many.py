@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from metrics_kit import number, numbers
 
 from conveyor.statistics import OTHER
-from conveyor.store import commands, plain
+from conveyor.store import commands, keys, plain
 from conveyor.store.answers import PutPlace
 
 if TYPE_CHECKING:
+    import pytest
     from api_kit import Api
 
     from conveyor.store.commands import Command
@@ -35,13 +36,17 @@ def test_histograms_of_what_never_happened_are_left_out(api: Api) -> None:
 
 def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) -> None:
     names = [f"queue_{place:04}" for place in range(1000)]
-    told: list[Command] = []
+    puts: list[Command] = []
+    tallies: list[Command] = []
     for place, name in enumerate(names):
         tasks = [(f"shop.prices.task_{task}", FIGURES) for task in range(5)]
         jobs = [(f"{name}{job}", b"x") for job in range(2 if place >= 950 else 1)]
-        told += [plain.note_queue(name), commands.put(name, jobs, PutPlace())]
-        told.append(commands.tally(name, "rack-1", 1, None, tasks))
-    api.client.run_all(told)
+        puts += [plain.note_queue(name), commands.put(name, jobs, PutPlace())]
+        tallies.append(commands.tally(name, "rack-1", 1, None, tasks))
+    api.client.run_all(
+        puts
+    )  # in one round trip, a script that the server must first be taught would run last
+    api.client.run_all(tallies)
     text = api.ask("GET", "/metrics").text
     assert len(text) < LARGEST
     queues = {dict(labels).get("queue") for _, labels in numbers(api)} - {None, OTHER}
@@ -61,3 +66,23 @@ def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) ->
     buckets = [number(api, "job_run_seconds_bucket", **told_of, le=le) for le in ("0.25", "0.5", "2.5", "5")]
     assert buckets == [0, 7, 7, 12]
     assert number(api, "job_run_seconds_sum", **told_of) == 9
+
+
+def test_metrics_add_up_beyond_the_queues_that_are_asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_LABELLED", 2)
+    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_ASKED", 4)
+    names = [f"queue_{place}" for place in range(9)]
+    for name in names:
+        api.client.run_all([plain.note_queue(name), commands.put(name, [(f"{name}x", b"x")], PutPlace())])
+        every = commands.tally(keys.ALL_QUEUES, name, 1, None, [("*", FIGURES)])
+        api.client.run_all([commands.tally(name, "rack-1", 1, None, [("cut", FIGURES)]), every])
+    found = numbers(api)
+
+    def summed(metric: str) -> float:
+        return sum(value for (name, _), value in found.items() if name == f"conveyor_{metric}")
+
+    assert summed("jobs_enqueued_total") == summed("workers_lost_total") == 9
+    assert summed("jobs_started_total") == summed("job_run_seconds_count") == 9 * 12
+    assert summed("job_wait_seconds_sum") == 9 * 1.5
+    assert number(api, "jobs_started_total", queue=OTHER, task=OTHER) == 7 * 12
+    assert number(api, "queue_jobs", queue=OTHER, state="waiting") == 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.dashboard.figures import MOST_SUMMED, figures
+from conveyor.dashboard.figures import MOST_SUMMED, figures, figures_of_all
 from conveyor.inspector.snapshot import Head
 from conveyor.store.answers import Bucket
 
@@ -33,5 +33,18 @@ def test_since_when_the_oldest_waits_is_blank_while_jobs_wait_on_a_queue_that_no
 
 def test_of_many_queues_some_are_added_up_and_one_without_is_asked_as_before() -> None:
     names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
-    assert figures(names, NOW).read([[] for _ in range(MOST_SUMMED)]).queues == MOST_SUMMED
+    found = figures(names, NOW).read([[] for _ in range(MOST_SUMMED)])
+    assert (found.queues, found.cut) == (MOST_SUMMED, " (of the 40 busiest of 41 queues)")
+    assert found.throughput.endswith(found.cut)
+    of_all = figures_of_all(names, NOW).read([[] for _ in range(MOST_SUMMED + 1)])
+    assert (of_all.queues, of_all.cut) == (MOST_SUMMED + 1, "")
     assert list(figures([], NOW).read([]).points) == []
+
+
+def test_figures_of_all_queues_are_never_less_than_those_that_are_known() -> None:
+    names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
+    known = [[Bucket(1000, {"*": "b=1 s=1", "depth": "2", "oldest": "5000"})] for _ in range(MOST_SUMMED)]
+    for of_all, done in (([Bucket(1000, {"*": "b=99 s=99"})], 99), ([], MOST_SUMMED)):
+        found = figures_of_all(names, NOW).read([*known, of_all])
+        assert found.done == done, "workers of an older version tell nothing of all queues"
+        assert (found.points[-1].depth, found.points[-1].oldest) == (2 * MOST_SUMMED, 5.0)
