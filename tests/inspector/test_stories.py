@@ -100,14 +100,14 @@ def test_a_job_that_ended_tells_how_often_it_was_tried(queue: Queue, hand: Hand,
     assert tries(told(queue, job.id)) == (1, 1, 3)
 
 
-def test_a_job_that_killed_three_workers_died_of_its_third_attempt(queue: Queue, hand: Hand) -> None:
+def test_job_that_lost_ten_leases_died_of_its_tenth_attempt(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
-    for _ in range(3):
+    for _ in range(10):
         hand.lose()
     one = told(queue, job.id)
-    assert (one.state, *tries(one)) == ("dead", 0, 3, 3)
+    assert (one.state, *tries(one)) == ("dead", 0, 10, 10)
     (row,) = listing.page(queue.name, "dead").ask(queue.client).rows
-    assert (row.retries, row.crashes, row.attempt) == (0, 3, 3)
+    assert (row.retries, row.crashes, row.attempt) == (0, 10, 10)
 
 
 def test_a_job_that_was_revived_is_as_if_never_tried_to_its_end(queue: Queue, hand: Hand) -> None:
