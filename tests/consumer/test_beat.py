@@ -70,3 +70,33 @@ def test_how_long_a_job_runs_is_told_from_its_start_and_not_as_of_the_last_repor
     one_server.client.run_all(plain.report("host-1", control.encode(told), now))
     (found,) = Inspector(one_server.client).workers("work")
     assert 7.0 <= found.busy_for < 22.1
+
+
+def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More queues than one look takes; the one in use stays."""
+    worker: Any = Acting()
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
+    beat = Beat(server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+
+    def sweep(at: float) -> None:
+        for step in range(20):
+            worker.now = at + step
+            beat.beat([worker])
+
+    names = [f"once{number}" for number in range(300)]
+    long_ago = server.raw.time()[0] * 1000 - 31 * 86_400_000
+    for name in names:
+        server.raw.sadd("conveyor:queues", name)
+        server.raw.hset(f"conveyor:{{{name}}}:meta", mapping={"version": 1, "unused": f"  {long_ago}"})
+    Queue("work", store=server.client).put(1)
+    sweep(100.0)
+    assert server.raw.scard("conveyor:queues") == 301
+    sweep(170.0)
+    assert server.raw.smembers("conveyor:queues") == {b"work"}
+    assert server.raw.keys("conveyor:{once*") == []
+    server.raw.sadd("conveyor:queues", "once")
+    server.raw.hset("conveyor:{once}:meta", mapping={"version": 1, "unused": f"  {long_ago}"})
+    sweep(3600.0)
+    assert server.raw.scard("conveyor:queues") == 2
+    sweep(3800.0)
+    assert server.raw.smembers("conveyor:queues") == {b"work"}

@@ -197,3 +197,13 @@ def test_tally_of_all_queues_counts_once_and_notes_no_gauges(lane: Lane) -> None
     for key in hashes:
         assert set(lane.raw.hgetall(key)) == {b"*"}
         assert 0 < lane.raw.ttl(key) <= 172800
+
+
+def test_histories_of_a_busy_queue_take_less_than_a_megabyte(lane: Lane) -> None:
+    figures = " ".join(f"{name}{place}=123" for name in "RW" for place in range(9))
+    tally(lane, ("module.task", f"b=1200 s=1200 R=254963856 W=776718217 M=2398509 X=12577574 {figures}"))
+    size = 0.0
+    for tier, seconds in statistics.TIERS.items():
+        (key,) = list(lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{tier}:*"))
+        size += lane.raw.memory_usage(key, samples=0) * lane.raw.ttl(key) / seconds
+    assert 100_000 < size < 1_000_000
