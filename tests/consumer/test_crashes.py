@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import pytest
 from consumer_kit import go, lines, runs
 
 from conveyor import JobLost
+from conveyor.consumer.group_watcher import GroupWatcher
 from conveyor.consumer.settings import LEASE
 from conveyor.inspector import Inspector
 
@@ -161,3 +164,47 @@ def test_with_the_usual_lease_another_consumer_takes_over_within_20_seconds(
     eventually(lambda: len(lines(path)) == 2, 20)
     go(path)
     assert job.result(10) == "it"
+
+
+def test_killed_supervisor_takes_programs_of_tasks_along(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2)
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        for name in ("first", "second"):
+            queue.submit(jobs.start_sleeper, str(path.with_name(name)))
+        programs = [
+            psutil.Process(int(eventually(lambda name=name: lines(path.with_name(name)))[0]))
+            for name in ("first", "second")
+        ]
+        workers = running.workers()
+        assert all(map(runs, programs))
+        os.kill(running.pid, signal.SIGKILL)
+        try:
+            eventually(lambda: not any(map(runs, [*programs, *workers])), 5.0)
+        finally:
+            for one in filter(runs, programs):
+                one.kill()
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_group_watcher_kills_only_what_is_noted(eventually: Callable[..., Any]) -> None:
+    kept, ended = (subprocess.Popen(["sleep", "60"], process_group=0) for _ in range(2))
+    try:
+        watched = GroupWatcher()
+        for one in (kept, ended):
+            watched.note(watched.free_slot(), one.pid)
+        watched.note(0, 0)
+        assert watched.free_slot() == 0
+        watched.let_go()
+        eventually(lambda: ended.poll() is not None, 5.0)
+        assert ended.returncode == -signal.SIGKILL
+        assert kept.poll() is None
+    finally:
+        for one in (kept, ended):
+            one.kill()
+            one.wait()

@@ -21,6 +21,7 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer import vitals
 from conveyor.consumer.beat import Beat
 from conveyor.consumer.control_line import ControlLine
+from conveyor.consumer.group_watcher import GroupWatcher
 from conveyor.consumer.isolation import Isolation
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.names import owner_name
@@ -102,10 +103,13 @@ class Supervisor:
         self._signalled = self._called = 0  # how often signals, and the caller, have asked us to leave
         self._lifeline = settings.lifeline
         self._interruptible = False
+        self.watcher: GroupWatcher | None = None
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start the workers, keep them, and give the exit status: 0 after an orderly end, 1 if it could not work."""
         assert threading.active_count() == 1, "a supervisor has one thread, for it forks"
+        with contextlib.suppress(OSError):  # without room for a process, workers say so
+            self.watcher = GroupWatcher()
         wakeup = self._prepare_signals()
         for number in range(1, self.settings.crew_size + 1):
             self._start(owner_name(self.report.name, number))
@@ -171,16 +175,22 @@ class Supervisor:
         try:
             worker = Worker(name)
             worker.slate.ask_to_pause(name in self.ladder.pauses.names)
+            worker.slot = self.watcher.free_slot() if self.watcher is not None else 0
             worker.start(self._live)
         except OSError as error:
             self.to_start[name] = clock.monotonic() + LONGEST_PAUSE
             events.emit(events.WorkerUnstarted(name, str(error)))
             return
+        if self.watcher is not None:
+            self.watcher.note(worker.slot, worker.pid)
         self.workers[worker.pid] = worker
         self.beat.hurry()
 
     def _live(self, worker: Worker) -> int:
         """Be that worker; in the child, which has no use for the connections of its parent."""
+        if self.watcher is not None:
+            self.watcher.note(worker.slot, os.getpid())
+            self.watcher.let_go()
         self.client.close()
         self.line.close()
         return self.live(worker)
@@ -277,12 +287,14 @@ class Supervisor:
             self.to_start.clear()
             for other in self.workers.values():
                 other.leave()
+            self._forget_group(worker)
             return
         if self.leaving and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             worker.killed = True  # the platform did it: its patience with a leaving consumer is over
         asked = bool(worker.verb or self.leaving or (status == 0 and self.settings.until_empty))
         orderly = status == 0 and (asked or glance.state == slates.LEAVING)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
+        self._forget_group(worker)
         if worker.verb:
             events.emit(
                 events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else "")
@@ -296,6 +308,10 @@ class Supervisor:
         if not asked:
             self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
+
+    def _forget_group(self, worker: Worker) -> None:
+        if self.watcher is not None:
+            self.watcher.note(worker.slot, 0)
 
     def _pause(self, worker: Worker, *, useless: bool) -> float:
         """Give the seconds before a replacement: none, unless those before it died young, time after time.

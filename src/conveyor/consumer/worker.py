@@ -36,6 +36,8 @@ class Worker:
         self.pid = 0
         self.started = clock.monotonic()
         self.ended = float("inf")
+        self.slot = 0
+        """Where its process group is noted for the watcher."""
         self.vitals = Vitals()
         self.asked: list[Control] = []
         """Who is to be answered when it is gone."""
