@@ -125,7 +125,8 @@ def test_in_lists_too_nothing_of_a_silent_worker_runs_on(
     assert "50 %" in row
     assert not [link for link in seen.links() if link.startswith("/workers/")]
     found = visit().see("/api/v1/jobs", state="running", **filters).response.json()["jobs"]
-    assert [round(time.time() - one["silent_since"] - ago) for one in found] == [0]
+    (heard,) = (time.time() - one["silent_since"] - ago for one in found)
+    assert -0.5 < heard < 20, "it has grown while the pages were made"
     assert [round(one["silent_since"] - one["since"] - 100.0 + ago) for one in found] == [0]
 
 
