@@ -11,6 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
+from protego import Protego
+
 from conveyor.current import current_job
 from conveyor.errors import BadInput
 from conveyor.task_def.pausing import pause
@@ -19,7 +21,6 @@ from conveyor.task_def.samples import standing_documentation_site
 from conveyor.task_def.web_address import FetchError, is_loopback
 from conveyor.task_def.web_fetch import ROBOT, Fetcher, Limits, Page, parsed
 from conveyor.task_def.web_page import LONGEST_ADDRESS, PageRow, is_html, read_links, read_row, site_of
-from conveyor.task_def.web_robots import MOST_BYTES, Robots, read_robots
 from conveyor.tasks import task
 
 MOST_PAGES = 20_000
@@ -30,6 +31,8 @@ MOST_PAGES_PER_JOB = 100
 #: Seconds between two requests where the order says nothing; none on loopback.
 DELAY = 0.1
 _HUGE_DELAY = 3600.0
+#: Bytes of a robots.txt that are read (RFC 9309).
+MOST_ROBOTS_BYTES = 500 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def web_scrape(pages: list[str], visit: Visit) -> list[PageRow]:
     rows = []
     with Fetcher(visit.limits) as fetcher:
         try:
-            robots = _robots(fetcher, pages[0]) if pages else Robots()
+            robots = _robots(fetcher, pages[0]) if pages else Protego.parse("")
         except FetchError as error:
             return [_failed_row(url, error) for url in pages]
         for number, url in enumerate(pages):
@@ -99,7 +102,7 @@ def split(
         pause_between = _delay(parsed(url).host, delay)
         with Fetcher(limits) as fetcher:
             start, robots = _start(fetcher, url)
-            pause_between = max(pause_between, robots.crawl_delay)
+            pause_between = max(pause_between, robots.crawl_delay(ROBOT) or 0.0)
             found = _discover(fetcher, start, pages, robots, pause_between)
     except FetchError as error:
         raise BadInput(error.message, hint=error.hint) from error
@@ -157,18 +160,29 @@ def _delay(host: str, delay: float | None) -> float:
     return delay
 
 
-def _robots(fetcher: Fetcher, url: str) -> Robots:
-    """Read the site's robots.txt. None there: all is allowed. No answer or an error of the server: nothing is."""
+def _robots(fetcher: Fetcher, url: str) -> Protego:
+    """Return the rules of the site's robots.txt, none if it has none. Raise FetchError if the server is in trouble."""
     address = str(parsed(url).copy_with(raw_path=b"/robots.txt"))
-    page = fetcher.fetch(address, most=MOST_BYTES + 1)
+    page = fetcher.fetch(address, most=MOST_ROBOTS_BYTES + 1)
     if page.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         message = f"{page.url} answers {page.status}, so nobody knows what may be read"
         raise FetchError(message, hint="try again later")
-    # A robots.txt that needs a password, or that is none at all, forbids nothing (RFC 9309).
-    return Robots() if page.status >= HTTPStatus.BAD_REQUEST else read_robots(page.body, ROBOT)
+    if page.status >= HTTPStatus.BAD_REQUEST:
+        return Protego.parse(
+            ""
+        )  # one that needs a password, or that is none at all, forbids nothing (RFC 9309)
+    return read_robots(page.body)
 
 
-def _start(fetcher: Fetcher, url: str) -> tuple[Page, Robots]:
+def read_robots(data: bytes) -> Protego:
+    """Return the rules in the bytes of a robots.txt; if it is too long, those of the whole lines in its beginning."""
+    text = data[:MOST_ROBOTS_BYTES].decode("utf-8-sig", "replace")
+    return Protego.parse(
+        text if len(data) <= MOST_ROBOTS_BYTES else "".join(text.splitlines(keepends=True)[:-1])
+    )
+
+
+def _start(fetcher: Fetcher, url: str) -> tuple[Page, Protego]:
     """Fetch the first page, which may redirect to another site, and the robots.txt of the site it is on."""
     robots = _robots(fetcher, url)
     start = fetcher.fetch(
@@ -186,7 +200,7 @@ def _start(fetcher: Fetcher, url: str) -> tuple[Page, Robots]:
     return start, robots
 
 
-def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Robots, delay: float) -> list[str]:
+def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Protego, delay: float) -> list[str]:
     """Follow links from the start, breadth first, until `pages` addresses are known or all are."""
     found = dict.fromkeys([start.url])
     unread = _add_links(found, start, pages, robots)
@@ -200,15 +214,15 @@ def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Robots, delay: 
     return list(found)
 
 
-def _add_links(found: dict[str, None], page: Page, most: int, robots: Robots) -> deque[str]:
+def _add_links(found: dict[str, None], page: Page, most: int, robots: Protego) -> deque[str]:
     """Add the links of a page to what was found, and give the new ones."""
-    new = [link for link in read_links(page) if link not in found and robots.allows(link)]
+    new = [link for link in read_links(page) if link not in found and robots.can_fetch(link, ROBOT)]
     new = new[: most - len(found)]
     found.update(dict.fromkeys(new))
     return deque(new)
 
 
-def _row(fetcher: Fetcher, url: str, robots: Robots) -> PageRow:
+def _row(fetcher: Fetcher, url: str, robots: Protego) -> PageRow:
     try:
         return read_row(fetcher.fetch(url, lambda target: _check_hop(robots, target, url)))
     except FetchError as error:
@@ -219,14 +233,14 @@ def _failed_row(url: str, error: FetchError) -> PageRow:
     return PageRow(url[:LONGEST_ADDRESS], 0, error=error.message[:500])
 
 
-def _check_hop(robots: Robots, target: str, site: str) -> None:
+def _check_hop(robots: Protego, target: str, site: str) -> None:
     if site_of(target) != site_of(site):
         message = f"it leads away from the site, to {target[:200]}"
         raise FetchError(message)
     _check_robots(robots, target)
 
 
-def _check_robots(robots: Robots, url: str) -> None:
-    if not robots.allows(url):
+def _check_robots(robots: Protego, url: str) -> None:
+    if not robots.can_fetch(url, ROBOT):
         message = f"robots.txt of the site excludes {url[:200]}"
         raise FetchError(message, hint="give another page or site")
