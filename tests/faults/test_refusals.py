@@ -63,8 +63,8 @@ def test_third_signal_ends_a_consumer_although_the_server_hangs(
     with hung(server):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # of one kind, they would merge
             running.signal(number)
-        eventually(lambda: not runs(worker), 3.0)
-        eventually(running.has_left, 4.0)
+        eventually(lambda: not runs(worker), 9.0)
+        eventually(running.has_left, 9.0)
     assert running.status == 0
 
 
@@ -76,8 +76,8 @@ def test_time_limit_holds_although_the_server_hangs(
     eventually(lambda: lines(path))
     (worker,) = running.workers()
     with hung(server):
-        eventually(lambda: not runs(worker), 6.0)
-        eventually(lambda: any(one != worker for one in running.workers()), 6.0)
+        eventually(lambda: not runs(worker), 9.0)
+        eventually(lambda: any(one != worker for one in running.workers()), 9.0)
 
 
 def test_idle_consumer_leaves_at_once_although_the_server_hangs(
@@ -87,7 +87,7 @@ def test_idle_consumer_leaves_at_once_although_the_server_hangs(
     eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
     with hung(server):
         running.signal()
-        eventually(running.has_left, 6.0)
+        eventually(running.has_left, 20.0)  # 31 s and more before it was bounded
     assert running.status == 0
 
 

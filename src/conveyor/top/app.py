@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from rich.traceback import Traceback
 from textual.app import App
 from textual.binding import Binding
+from textual.css.query import NoMatches
 from textual.message import Message
 
 from conveyor.actions import Actions
@@ -121,10 +123,16 @@ class Top(App[None]):
         """Draw all screens anew; only cells that changed are sent to the terminal."""
         for screen in self.screen_stack:
             if isinstance(screen, Main | Details) and screen.is_mounted:
-                screen.show(self.sight, self.head(), self.last_deed(), read_only=self.read_only)
-                trouble = screen.query_one("#trouble", Line)
-                trouble.display = bool(self.sight.trouble)
-                trouble.say(Text(f"{clean(self.sight.trouble)}\n{clean(self.sight.hint)}".strip(), "red"))
+                with contextlib.suppress(
+                    NoMatches
+                ):  # its parts are being removed: the program is about to leave
+                    self._refresh(screen)
+
+    def _refresh(self, screen: Main | Details) -> None:
+        screen.show(self.sight, self.head(), self.last_deed(), read_only=self.read_only)
+        trouble = screen.query_one("#trouble", Line)
+        trouble.display = bool(self.sight.trouble)
+        trouble.say(Text(f"{clean(self.sight.trouble)}\n{clean(self.sight.hint)}".strip(), "red"))
 
     def look(self) -> None:
         """Have the thread look at what the screens show."""
