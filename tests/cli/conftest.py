@@ -117,7 +117,7 @@ def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
             check=False,
         )
         assert "Traceback" not in done.stderr or "JobFailed" in done.stderr, done.stderr

@@ -27,7 +27,7 @@ print(Inspector(connect(sys.argv[1])).handle(sys.argv[2]).cancel("from elsewhere
 
 def is_cancelled(job: Any) -> bool:
     with pytest.raises(JobCancelled):
-        job.result(10)
+        job.result(30)
     return bool(job.cancelled())
 
 
@@ -46,7 +46,7 @@ def test_a_waiting_and_a_delayed_job_are_cancelled_at_once_and_never_run(
     assert is_cancelled(waiting)
     assert is_cancelled(delayed)
     consume()
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert not path.exists()
     assert balanced(queue)
 
@@ -59,7 +59,7 @@ def test_cancelled_job_that_returns_a_result_keeps_it(
     job = queue.submit(getattr(jobs, name), str(path))
     eventually(lambda: lines(path))
     job.cancel()
-    assert job.result(10) == "half"
+    assert job.result(30) == "half"
 
 
 @pytest.mark.parametrize("name", ["hold", "sleep_for_ever", "wait_for_ever"])
@@ -73,8 +73,8 @@ def test_a_running_job_ends_by_an_exception_and_its_worker_goes_on(
     assert job.cancel()
     assert is_cancelled(job)
     assert lines(path)[1:] == (["cleaned"] if name == "wait_for_ever" else [])
-    assert queue.submit(jobs.later, 1).result(10) == 1
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.later, 1).result(30) == 1
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before
     assert balanced(queue)
 
@@ -110,7 +110,7 @@ def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all
     assert told.settled.was_killed
     assert (told.cancelled.who, told.cancelled.reason) == ("", "too slow")
     assert lines(path)[1:] == (["ignored"] if name == "ignore_for_ever" else [])
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() != before
     assert balanced(queue)
 
@@ -144,7 +144,7 @@ def test_a_job_is_cancelled_by_its_id_from_another_process(
 def test_a_job_that_is_over_cannot_be_cancelled(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     job = queue.submit(jobs.add, 1, 1)
-    assert job.result(10) == 2
+    assert job.result(30) == 2
     assert not job.cancel()
     assert job.status() == "done"
 
@@ -156,11 +156,11 @@ def test_a_cancelled_job_behind_short_ones_in_a_batch_does_not_go_on_unheard(
     job = queue.submit(jobs.sleep_for_ever, str(path))
     consume()
     for one in handles:
-        one.result(10)
+        one.result(30)
     eventually(lambda: lines(path))
     assert job.cancel()
     assert is_cancelled(job)
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert balanced(queue)
 
 
@@ -179,5 +179,5 @@ def test_a_wish_is_for_one_run_and_not_for_the_next_job_of_the_worker(
     with pytest.raises(TimeoutError):
         following.result(1.0)  # longer than the grace, which was for the job before
     go(next_path)
-    assert following.result(10) == "unharmed"
+    assert following.result(30) == "unharmed"
     assert running.workers() == before

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_a_task_knows_its_id_its_attempt_and_its_token(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     first, second = queue.submit(jobs.facts), queue.submit(jobs.facts)
-    (name, attempt, token), (other, _, later) = first.result(10), second.result(10)
+    (name, attempt, token), (other, _, later) = first.result(30), second.result(30)
     assert (name, other, attempt) == (first.id, second.id, 1)
     assert later > token > 0
 
@@ -41,7 +41,7 @@ def test_progress_and_log_lines_are_seen_while_the_job_runs(
     assert (worker.task, worker.queue, worker.state) == ("consumer_jobs.tell_progress", queue.name, "busy")
     assert (worker.done, worker.total, worker.message) == (3, 4, "three of four")
     go(path)
-    job.result(10)
+    job.result(30)
     eventually(lambda: running.report().workers[0].state == "idle")
 
 
@@ -52,14 +52,14 @@ def test_progress_of_a_job_is_not_that_of_the_one_before(
     first = queue.submit(jobs.tell_progress, str(path))
     eventually(first.progress)
     go(path)
-    first.result(10)
+    first.result(30)
     other = path.with_name("other")
     second = queue.submit(jobs.hold, str(other))
     worker = eventually(lambda: [one for one in running.report().workers if one.job == second.id])[0]
     assert (worker.done, worker.total, worker.message) == (0, 0, "")
     assert second.progress() is None
     go(other)
-    second.result(10)
+    second.result(30)
 
 
 def test_a_task_that_cannot_be_interrupted_can_ask_whether_it_is_cancelled(

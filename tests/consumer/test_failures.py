@@ -26,7 +26,7 @@ def test_an_exception_arrives_as_type_message_and_traceback(
 ) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"^ValueError: no good$") as caught:
-        queue.submit(jobs.boom, "no good").result(10)
+        queue.submit(jobs.boom, "no good").result(30)
     assert (caught.value.kind, caught.value.reason) == ("ValueError", "no good")
     assert "raise ValueError(text)\nValueError: no good\n" in caught.value.traceback
     assert queue.count().dead == 1
@@ -42,9 +42,9 @@ def test_whatever_a_task_raises_costs_no_worker(queue: Queue, consume: Callable[
         (jobs.deep_boom, (), "RecursionError"),
     ):
         with pytest.raises(JobFailed) as caught:
-            queue.submit(task, *args).result(10)
+            queue.submit(task, *args).result(30)
         assert caught.value.kind == kind
-    assert queue.submit(jobs.add, 1, 2).result(10) == 3
+    assert queue.submit(jobs.add, 1, 2).result(30) == 3
     assert running.workers() == before
 
 
@@ -53,7 +53,7 @@ def test_a_failed_job_is_tried_again_with_growing_pauses(
 ) -> None:
     consume()
     job = queue.submit(jobs.steady.options(first_delay=0.1), str(path), 2)
-    assert job.result(10) == 3
+    assert job.result(30) == 3
     first, second, third = map(float, lines(path))
     assert second - first >= 0.1
     assert third - second >= 0.2
@@ -65,7 +65,7 @@ def test_a_job_that_fails_once_too_often_is_a_dead_letter(
 ) -> None:
     consume()
     with pytest.raises(JobFailed, match="OSError: try 3"):
-        queue.submit(jobs.steady, str(path), 5).result(10)
+        queue.submit(jobs.steady, str(path), 5).result(30)
     assert len(lines(path)) == 3
     count = queue.count()
     assert (count.dead, count.live, count.imbalance) == (1, 0, 0)
@@ -79,7 +79,7 @@ def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
 
     def pause() -> float:
         file = path.with_name(f"marks-{next(numbers)}")
-        assert queue.submit(jobs.steady.options(first_delay=0.5), str(file), 1).result(10) == 2
+        assert queue.submit(jobs.steady.options(first_delay=0.5), str(file), 1).result(30) == 2
         first, second = map(float, lines(file))
         return second - first
 
@@ -89,7 +89,7 @@ def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
 def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"^BadInput: it will never fit$"):
-        queue.submit(jobs.stubborn, str(path)).result(10)
+        queue.submit(jobs.stubborn, str(path)).result(30)
     assert lines(path) == ["run"]
     assert queue.count().dead == 1
 
@@ -99,7 +99,7 @@ def test_the_attempt_counts_up_and_the_token_grows(
 ) -> None:
     consume()
     with pytest.raises(JobFailed):
-        queue.submit(jobs.tell_tries, str(path)).result(10)
+        queue.submit(jobs.tell_tries, str(path)).result(30)
     tries = [tuple(map(int, line.split())) for line in lines(path)]
     assert [attempt for attempt, _ in tries] == [1, 2, 3]
     tokens = [token for _, token in tries]

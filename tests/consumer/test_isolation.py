@@ -52,11 +52,11 @@ def test_error_about_one_worker_ends_no_supervisor(
     first.kill()
     eventually(lambda: first not in running.workers() and len(running.workers()) == 2)
     go(path)
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     (lost,) = (line.split()[0] for line in lines(path)[:2] if line.split()[1] == str(first.pid))
     for name, job in held.items():
         if broken != "recover" or name != lost:  # that one comes back when its lease has ended
-            assert job.result(10) == name
+            assert job.result(30) == name
     assert running.popen.poll() is None
     told = capfd.readouterr().err
     assert "Traceback" not in told

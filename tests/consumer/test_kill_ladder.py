@@ -29,7 +29,7 @@ def test_a_stopped_worker_finishes_its_job_leaves_and_stays_gone(
     eventually(lambda: running.report().workers[0].state == "leaving")
     assert not job.done()
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     assert running.answers(command, 1) == [("/1", "done")]
     eventually(running.has_left)
     assert running.status == 0
@@ -52,7 +52,7 @@ def test_a_killed_worker_is_gone_at_once_and_its_job_goes_back_without_blame(
     assert details
     assert (details.crashes, details.retries) == (0, 0)
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     assert len(running.workers()) == 1
     assert lines(path)[1].split()[2] == "1", "the attempt that was killed does not count"
     told = stories.story(queue.name, job.id).ask(queue.client)
@@ -67,7 +67,7 @@ def test_a_worker_that_crashed_is_replaced_where_a_killed_one_is_not(
     running = consume(workers=2)
     name = running.name
     running.answers(running.command("kill", 1), 2)
-    assert queue.submit(jobs.crash_once, str(path)).result(10) == 2
+    assert queue.submit(jobs.crash_once, str(path)).result(30) == 2
     eventually(lambda: [one.name for one in running.report().workers] == [f"{name}/2"])
     assert len(running.workers()) == 1
 
@@ -108,7 +108,7 @@ def test_a_command_that_cannot_be_read_is_no_command(
     for data in (b"\xc1", b"{}", b""):
         one_server.raw.rpush(key, data)
     eventually(lambda: not one_server.raw.exists(key))
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
 def test_a_kill_reaches_what_the_task_has_started(

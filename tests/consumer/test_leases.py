@@ -67,7 +67,7 @@ def test_jobs_given_back_run_elsewhere_undisturbed(
     eventually(lambda: len(lines(path)) == 2)
     renewals(server, queue, eventually, 3)
     go(path)
-    assert [job.result(10) for job in held] == ["first", "second"]
+    assert [job.result(30) for job in held] == ["first", "second"]
     queue.join(10)
     assert (queue.count().cancelled, queue.count().finished) == (0, 602)
     assert len(lines(path)) == 2
@@ -95,7 +95,7 @@ def test_lost_lease_ends_its_own_run_only(
     running.signal(signal.SIGCONT)
     renewals(server, queue, eventually, 3)
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     eventually(lambda: running.report().workers[1].state == "idle")
     assert len(lines(path)) == 2
     assert queue.count().cancelled == 0

@@ -72,7 +72,7 @@ def test_script_of_run_goes_on_after_the_current_job(
     eventually(lambda: Inspector(queue.client).consumers()[0].workers[0].state == "leaving")
     assert runner.poll() is None
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     assert runner.communicate(timeout=10)[0] == "0 True\n"
     assert later.status() == "waiting"
 
@@ -101,7 +101,7 @@ def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
     eventually(lambda: running.report().workers[0].state == "leaving")
     assert running.report().workers[0].is_busy
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     eventually(running.has_left)
     assert running.status == 0
     assert later.status() == "waiting"
@@ -184,7 +184,7 @@ def test_jobs_of_a_batch_that_were_not_begun_go_back_to_their_old_place(
     eventually(lambda: lines(path))
     running.signal()
     go(path)
-    assert held.result(10) == "held"
+    assert held.result(30) == "held"
     eventually(running.has_left)
     waiting = [line.id for line in Inspector(queue.client).jobs(queue.name, "waiting", 0, 500)]
     assert waiting == [job.id for job in rest if job.id in set(waiting)]
@@ -200,15 +200,15 @@ def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
     running = consume(workers=3, until_empty=True)
     eventually(running.has_left)
     assert running.status == 0
-    assert [job.result(10) for job in handles] == [1] * 100
-    assert retried.result(10) == 2, "a job that waits for its retry is not done"
+    assert [job.result(30) for job in handles] == [1] * 100
+    assert retried.result(30) == 2, "a job that waits for its retry is not done"
 
 
 def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
     assert consumer.run() == 0
-    assert [job.result(10) for job in handles] == [2] * 10
+    assert [job.result(30) for job in handles] == [2] * 10
 
 
 def test_without_its_caller_a_consumer_leaves(
@@ -228,7 +228,7 @@ def test_without_its_caller_a_consumer_leaves(
         caller.kill()
     assert runs(supervisor)
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     eventually(lambda: not runs(supervisor))
 
 
@@ -261,7 +261,7 @@ def test_many_leave_in_the_middle_of_work_and_nothing_is_lost_or_blamed(
     assert queue.count().imbalance == 0
     consume(workers=2)
     try:
-        assert {job.result(20) for job in handles} == {1}
+        assert {job.result(30) for job in handles} == {1}
     except JobFailed as error:
         pytest.fail(str(error))
 
@@ -284,7 +284,7 @@ def test_roll_outs_never_blame_a_long_job(
     assert (one.state, one.crashes) == ("waiting", 0)
     consume()
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
 
 
 def test_worker_killed_while_leaving_is_no_crash(
@@ -325,7 +325,7 @@ def test_job_that_ends_within_the_grace_is_done(
     running.signal()
     eventually(lambda: running.report().workers[0].state == "leaving")
     go(path)
-    assert job.result(10) == "it"
+    assert job.result(30) == "it"
     eventually(running.has_left, 5.0)
 
 

@@ -55,7 +55,7 @@ def test_tasks_py_of_the_working_folder_is_found(
 ) -> None:
     (folder / "tasks.py").write_text(TASKS)
     started(queue, consume)
-    assert put(queue, "tasks.shout", "hey").result(10) == "HEY"
+    assert put(queue, "tasks.shout", "hey").result(30) == "HEY"
 
 
 def test_a_task_def_package_of_the_working_folder_is_found(
@@ -64,7 +64,7 @@ def test_a_task_def_package_of_the_working_folder_is_found(
     (folder / "task_def").mkdir()
     (folder / "task_def" / "__init__.py").write_text(TASKS)
     started(queue, consume)
-    assert put(queue, "task_def.shout", "hey").result(10) == "HEY"
+    assert put(queue, "task_def.shout", "hey").result(30) == "HEY"
 
 
 def test_modules_that_are_named_are_loaded_and_found_ones_are_not(
@@ -73,9 +73,9 @@ def test_modules_that_are_named_are_loaded_and_found_ones_are_not(
     (folder / "tasks.py").write_text(TASKS)
     (folder / "others.py").write_text(TASKS)
     consume(modules=("others",), path=(str(folder),))
-    assert put(queue, "others.shout", "hey").result(10) == "HEY"
+    assert put(queue, "others.shout", "hey").result(30) == "HEY"
     with pytest.raises(JobFailed, match=r"no task is called 'tasks\.shout'"):
-        put(queue, "tasks.shout", "hey").result(10)
+        put(queue, "tasks.shout", "hey").result(30)
 
 
 def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
@@ -105,7 +105,7 @@ def test_a_task_that_nobody_knows_fails_and_is_a_dead_letter(
 ) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"no task is called 'consumer_jobs\.gone' here") as caught:
-        put(queue, "consumer_jobs.gone").result(10)
+        put(queue, "consumer_jobs.gone").result(30)
     assert caught.value.kind == "UnknownTask"
     assert queue.count().dead == 1
 
@@ -119,7 +119,7 @@ def test_what_a_module_merely_imported_cannot_be_run_by_name(
     evidence = folder / "evidence"
     for full in (f"tasks.{name}", name, "os.system", "posix.system"):
         with pytest.raises(JobFailed, match="no task is called"):
-            put(queue, full, f"touch {evidence}").result(10)
+            put(queue, full, f"touch {evidence}").result(30)
     assert not evidence.exists()
 
 
@@ -146,5 +146,5 @@ def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
     queue.client.run(commands.put(queue.name, [("strange", data)], commands.PutPlace(own_ids=True)))
     eventually(lambda: queue.count().dead == 1)
     assert one_server.raw.hget(f"conveyor:{{{queue.name}}}:jobs", "strange") == data
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before

@@ -32,34 +32,34 @@ def unruly_consumer(consume: Callable[..., Any]) -> Any:
 
 def test_a_task_may_use_threads_processes_and_programs(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
-    assert queue.submit(unruly.in_threads, 8).result(20) == 28
-    assert queue.submit(unruly.in_processes, 8).result(20) == 28
-    assert queue.submit(unruly.in_a_pool, 8).result(20) == 28
-    assert queue.submit(unruly.in_a_program).result(20) == "hello"
+    assert queue.submit(unruly.in_threads, 8).result(30) == 28
+    assert queue.submit(unruly.in_processes, 8).result(30) == 28
+    assert queue.submit(unruly.in_a_pool, 8).result(30) == 28
+    assert queue.submit(unruly.in_a_program).result(30) == "hello"
     assert unruly_consumer.workers() == before
 
 
 def test_a_task_that_forks_and_returns_twice_does_not_make_two_workers(
     queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
-    (pid,) = queue.submit(unruly.fork_and_return, str(path)).result(10)
+    (pid,) = queue.submit(unruly.fork_and_return, str(path)).result(30)
     worker = unruly_consumer.workers()[0]
     assert pid == worker.pid
     eventually(lambda: len(lines(path)) == 2)
-    assert [job.result(10) for job in queue.submit_many(unruly.process_id, [()] * 20)] == [pid] * 20
+    assert [job.result(30) for job in queue.submit_many(unruly.process_id, [()] * 20)] == [pid] * 20
     eventually(lambda: not any(runs(child) for child in worker.children()))
 
 
 def test_what_a_task_forks_can_be_terminated(queue: Queue, unruly_consumer: Any) -> None:
-    assert queue.submit(unruly.terminate_a_fork).result(10) == -signal.SIGTERM
+    assert queue.submit(unruly.terminate_a_fork).result(30) == -signal.SIGTERM
 
 
 def test_a_task_that_changes_the_folder_does_not_move_those_after_it(
     queue: Queue, unruly_consumer: Any, path: Path
 ) -> None:
-    before = queue.submit(unruly.folder).result(10)
-    queue.submit(unruly.go_to, str(path.parent)).result(10)
-    assert queue.submit(unruly.folder).result(10) == before
+    before = queue.submit(unruly.folder).result(30)
+    queue.submit(unruly.go_to, str(path.parent)).result(30)
+    assert queue.submit(unruly.folder).result(30) == before
 
 
 def test_a_task_may_print_a_lot(
@@ -70,7 +70,7 @@ def test_a_task_may_print_a_lot(
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     consume(modules=("unruly_jobs",))
-    assert queue.submit(unruly.print_lines, 50_000).result(20) == 50_000
+    assert queue.submit(unruly.print_lines, 50_000).result(30) == 50_000
     assert capfd.readouterr().out.count("\n") == 50_000
 
 
@@ -79,8 +79,8 @@ def test_a_task_may_do_what_it_likes_with_standard_output(
     how: str, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
     before = unruly_consumer.workers()
-    queue.submit(unruly.spoil_output, how).result(10)
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    queue.submit(unruly.spoil_output, how).result(30)
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert unruly_consumer.workers() == before
     unruly_consumer.signal()
     eventually(unruly_consumer.has_left)
@@ -90,11 +90,11 @@ def test_a_task_may_do_what_it_likes_with_standard_output(
 def test_a_task_sees_no_files_and_connections_of_the_consumer_in_what_it_starts(
     queue: Queue, unruly_consumer: Any
 ) -> None:
-    assert queue.submit(unruly.files_of_a_child).result(10) == ["0", "1", "2"]
+    assert queue.submit(unruly.files_of_a_child).result(30) == ["0", "1", "2"]
 
 
 def test_a_worker_reads_nothing_from_the_terminal_of_its_caller(queue: Queue, unruly_consumer: Any) -> None:
-    assert queue.submit(unruly.read_input).result(10) == ""
+    assert queue.submit(unruly.read_input).result(30) == ""
 
 
 def test_settings_with_a_password_are_not_seen_in_the_list_of_processes(
@@ -111,7 +111,7 @@ def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
     before = unruly_consumer.workers()[0]
     os.kill(before.pid, signal.SIGTERM)
     eventually(lambda: [one for one in unruly_consumer.workers() if one != before])
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
 def test_terminated_worker_is_reported_as_left(
@@ -130,7 +130,7 @@ def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> 
     handles, seen = [], []
     for _ in range(3):  # one after the other, so that each is claimed by itself and has a token of its own
         handles.append(queue.submit(unruly.who))
-        seen.append(handles[-1].result(10))
+        seen.append(handles[-1].result(30))
     assert [job_id for job_id, _ in seen] == [job.id for job in handles]
     assert len({token for _, token in seen}) == 3
 
@@ -138,7 +138,7 @@ def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> 
 def test_a_task_that_turns_signals_off_does_not_keep_its_worker_from_leaving(
     queue: Queue, unruly_consumer: Any
 ) -> None:
-    queue.submit(unruly.turn_signals_off).result(10)
+    queue.submit(unruly.turn_signals_off).result(30)
     unruly_consumer.consumer.stop()
     assert queue.submit(unruly.same, 1).status() == "waiting"
 
@@ -147,14 +147,14 @@ def test_a_job_that_kills_its_worker_after_it_has_returned_is_dead_after_three_t
     queue: Queue, unruly_consumer: Any, path: Path
 ) -> None:
     job = queue.submit(unruly.die_after_return, str(path))
-    assert "exit code 3" in str(job.exception(20))
+    assert "exit code 3" in str(job.exception(30))
     assert len(lines(path)) == 3
 
 
 def test_job_whose_preview_raises_runs_and_costs_no_worker(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     handles = [queue.submit(unruly.take, 1, hold) for hold in (0.0, 0.0, 0.1, 0.0, 0.0)]
-    assert [job.result(10) for job in handles] == [0.0, 0.0, 0.1, 0.0, 0.0]
+    assert [job.result(30) for job in handles] == [0.0, 0.0, 0.1, 0.0, 0.0]
     assert unruly_consumer.workers() == before
 
 
@@ -164,9 +164,9 @@ def test_array_of_foreign_dtype_fails_its_job_alone(queue: Queue, unruly_consume
     array = msgspec.msgpack.Ext(13, len(head).to_bytes(2, "big") + head + bytes(8))
     data = msgspec.msgpack.encode(["consumer_jobs.add", [array, 1], {}, 1.0])
     queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     with pytest.raises(JobFailed, match="dtype"):
-        Inspector(queue.client).handle("odd", queue.name).result(10)
+        Inspector(queue.client).handle("odd", queue.name).result(30)
     assert unruly_consumer.workers() == before
     assert queue.count().dead == 1
 
@@ -179,48 +179,48 @@ def test_array_of_foreign_dtype_fails_its_job_alone(queue: Queue, unruly_consume
 def test_evil_outcome_fails_its_job_alone(task: Any, kind: str, queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     with pytest.raises(JobFailed) as caught:
-        queue.submit(task).result(10)
+        queue.submit(task).result(30)
     assert caught.value.kind == kind
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert unruly_consumer.workers() == before
 
 
 def test_error_in_worker_code_fails_the_job_at_hand_alone(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
-    queue.submit(unruly.break_next_decode).result(10)
+    queue.submit(unruly.break_next_decode).result(30)
     with pytest.raises(JobFailed, match="LookupError: a fault of ours"):
-        queue.submit(unruly.same, 1).result(10)
-    assert queue.submit(unruly.same, 2).result(10) == 2
+        queue.submit(unruly.same, 1).result(30)
+    assert queue.submit(unruly.same, 2).result(30) == 2
     assert unruly_consumer.workers() == before
     assert queue.count().imbalance == 0
 
 
 def test_state_of_the_process_is_put_right_between_jobs(queue: Queue, unruly_consumer: Any) -> None:
-    before = queue.submit(unruly.process_facts).result(10)
-    queue.submit(unruly.leave_things_behind).result(10)
-    assert queue.submit(unruly.process_facts).result(10) == before
+    before = queue.submit(unruly.process_facts).result(30)
+    queue.submit(unruly.leave_things_behind).result(30)
+    assert queue.submit(unruly.process_facts).result(30) == before
 
 
 def test_cancelling_works_after_a_task_that_blocks_signals(
     queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
-    queue.submit(unruly.block_signals).result(10)
+    queue.submit(unruly.block_signals).result(30)
     job = queue.submit(jobs.sleep_for_ever, str(path))
     eventually(lambda: lines(path))
     job.cancel()
     with pytest.raises(JobCancelled):
-        job.result(5)  # a task that hears nothing is killed after ten seconds
+        job.result(30)  # a task that hears nothing is killed after ten seconds
 
 
 @pytest.mark.parametrize("task", [unruly.close_files, unruly.replace_files, unruly.close_output])
 def test_worker_is_replaced_in_order_if_a_task_breaks_its_process(
     task: Any, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
-    assert queue.submit(unruly.who).result(10)
+    assert queue.submit(unruly.who).result(30)
     before = unruly_consumer.workers()
-    queue.submit(task).result(10)
+    queue.submit(task).result(30)
     handles = [queue.submit(unruly.who) for _ in range(5)]
-    assert [job.result(10)[0] for job in handles] == [job.id for job in handles]
+    assert [job.result(30)[0] for job in handles] == [job.id for job in handles]
     eventually(lambda: unruly_consumer.workers() and unruly_consumer.workers() != before)
     count = queue.count()
     assert (count.dead, count.imbalance) == (0, 0)
@@ -234,5 +234,5 @@ def test_coroutine_runs_in_the_same_batch_as_a_task_that_closes_files(
         queue.submit_many(task, [()])[0] for task in (unruly.who, unruly.close_files, unruly.who, unruly.who)
     ]
     for job in handles:
-        job.result(10)
+        job.result(30)
     assert queue.count().dead == 0

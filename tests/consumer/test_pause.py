@@ -28,7 +28,7 @@ def test_an_idle_worker_that_is_paused_takes_nothing_until_it_is_resumed(
     time.sleep(2.5)  # longer than a worker ever waits without a look at the queue
     assert job.status() == "waiting"
     resume = running.command("resume", 1)
-    assert job.result(10) == 2
+    assert job.result(30) == 2
     assert running.answers(resume, 2) == [("/1", "acknowledged"), ("/1", "done")]
     eventually(lambda: running.report().workers[0].state == "idle" and not running.report().workers[0].paused)
 
@@ -45,11 +45,11 @@ def test_a_busy_worker_finishes_its_job_before_it_pauses(
     (worker,) = eventually(lambda: [one for one in running.report().workers if one.paused])
     assert (worker.state, worker.job) == ("busy", job.id)
     go(path)
-    assert job.result(10) == "it", "what it had run is told although it claims nothing more"
+    assert job.result(30) == "it", "what it had run is told although it claims nothing more"
     assert running.answers(pause, 1) == [("/1", "done")]
     assert other.status() == "waiting"
     running.command("resume", 1)
-    assert other.result(10) == 2
+    assert other.result(30) == 2
     assert queue.count().imbalance == 0
 
 
@@ -78,14 +78,14 @@ def test_a_whole_consumer_pauses_and_resumes_and_says_so_for_itself(
         assert answers[-1] == ("", "done")
         for target in ("/1", "/2"):
             assert [state for one, state in answers if one == target] == ["acknowledged", "done"]
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
 def test_one_paused_worker_leaves_the_work_to_the_others(queue: Queue, consume: Callable[..., Any]) -> None:
     running = consume(workers=2, modules=("unruly_jobs",))
     running.answers(running.command("pause", 1), 2)
     pids = {one.name: one.pid for one in running.report().workers}
-    found = {queue.submit(unruly_jobs.process_id).result(10) for _ in range(20)}
+    found = {queue.submit(unruly_jobs.process_id).result(30) for _ in range(20)}
     assert found == {pids[f"{running.name}/2"]}
 
 
@@ -104,7 +104,7 @@ def test_who_replaces_a_worker_that_crashed_is_paused_as_well(
     time.sleep(1.0)
     assert job.status() == "waiting"
     running.answers(running.command("resume", 1), 2)
-    assert job.result(10) == 2
+    assert job.result(30) == 2
 
 
 def test_a_paused_worker_can_be_stopped(consume: Callable[..., Any], eventually: Callable[..., Any]) -> None:
@@ -126,8 +126,8 @@ def test_a_resume_before_the_pause_took_effect_answers_both(
     assert running.answers(running.command("resume", 1), 2)[-1] == ("/1", "done")
     assert running.answers(pause, 1) == [("/1", "done")]
     go(path)
-    job.result(10)
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    job.result(30)
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
 def test_a_worker_that_is_killed_before_it_pauses_has_not_paused(
@@ -189,6 +189,6 @@ def test_a_consumer_that_runs_until_all_is_done_does_not_wait_for_its_paused_wor
     (idle,) = [one for one in running.report().workers if one.state == "idle"]
     running.answers(running.command("pause", int(idle.name.rpartition("/")[2])), 2)
     go(path)
-    first.result(10)
+    first.result(30)
     eventually(running.has_left)
     assert running.status == 0

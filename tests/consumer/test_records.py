@@ -49,7 +49,7 @@ def test_a_job_that_fails_twice_and_then_succeeds_has_two_attempts_and_a_run(
     running = consume()
     before = clock.wall()
     job = queue.submit(jobs.steady, str(path), 2)
-    assert job.result(10) == 3
+    assert job.result(30) == 3
     one = told(queue, job.id)
     assert [(attempt.attempt, attempt.state) for attempt in one.attempts] == [
         (1, "retried"),
@@ -72,7 +72,7 @@ def test_a_job_done_at_once_leaves_no_attempts(
 ) -> None:
     consume()
     job = queue.submit(jobs.add, 1, 2)
-    job.result(10)
+    job.result(30)
     one = told(queue, job.id)
     assert not one_server.raw.exists(keys.key(queue.name, f"attempts:{job.id}"))
     assert one.run
@@ -99,9 +99,9 @@ def test_a_failing_job_is_in_a_group_that_says_where(queue: Queue, consume: Call
     consume()
     for text in ("one", "two"):
         with pytest.raises(JobFailed):
-            queue.submit(jobs.boom, text).result(10)
+            queue.submit(jobs.boom, text).result(30)
     with pytest.raises(JobFailed):
-        queue.submit(jobs.unhappy).result(10)
+        queue.submit(jobs.unhappy).result(30)
     groups = failures.groups({queue.name: 10_000}).ask(queue.client)
     assert sorted(group.count for group in groups) == [1, 2]
     samples = failures.samples(groups).ask(queue.client)
@@ -129,11 +129,11 @@ def test_a_secret_argument_is_in_the_job_alone(
     ]
     for function, arguments, preview in calls:
         job = queue.submit(function, **arguments)
-        job.result(10)
+        job.result(30)
         assert told(queue, job.id).preview == preview
     failing = queue.submit(secret_jobs.refuse, "ann", password=SECRET)
     with pytest.raises(JobFailed):
-        failing.result(10)
+        failing.result(30)
     found = everything(one_server.raw, queue)
     assert {"history", f"outcome:{failing.id}", f"attempts:{failing.id}", "reasons", "jobs"} <= found.keys()
     assert [name for name, text in found.items() if SECRET in text] == ["jobs"]
@@ -144,7 +144,7 @@ def test_a_run_over_its_time_is_an_attempt_that_timed_out(
 ) -> None:
     consume()
     job = queue.submit(jobs.limited_twice, str(path))
-    assert job.result(20) == "in time"
+    assert job.result(30) == "in time"
     first, last = told(queue, job.id).attempts
     assert (first.attempt, first.state, first.kind) == (1, "timed out", "TimeLimit")
     assert first.elapsed >= 0.2
@@ -172,7 +172,7 @@ def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
     running = consume()
     job = queue.submit(jobs.end_process, str(path), "SIGKILL")
     with pytest.raises(JobLost):
-        job.result(20)
+        job.result(30)
     one = told(queue, job.id)
     assert [(attempt.attempt, attempt.state) for attempt in one.attempts] == [
         (1, "lost"),

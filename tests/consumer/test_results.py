@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def test_what_tasks_return_arrives_with_its_type(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
-    assert queue.submit(jobs.add, 2, 3).result(10) == 5
-    assert queue.submit(jobs.nothing).result(10) is None
-    assert queue.submit(jobs.corner, 1, y=2).result(10) == jobs.Point(1, 2)
-    stripes = queue.submit(jobs.stripes, 5).result(10)
+    assert queue.submit(jobs.add, 2, 3).result(30) == 5
+    assert queue.submit(jobs.nothing).result(30) is None
+    assert queue.submit(jobs.corner, 1, y=2).result(30) == jobs.Point(1, 2)
+    stripes = queue.submit(jobs.stripes, 5).result(30)
     assert isinstance(stripes, np.ndarray)
     assert stripes.tolist() == [0, 1, 0, 1, 0]
 
@@ -47,14 +47,14 @@ def test_map_and_submit_many_give_results_in_the_order_of_the_calls(
     consume(workers=3)
     assert list(queue.map(jobs.add, range(300), range(300), timeout=20)) == [2 * n for n in range(300)]
     many = queue.submit_many(jobs.brief, [(n % 7,) for n in range(50)])
-    assert [job.result(10) for job in many] == [n % 7 for n in range(50)]
+    assert [job.result(30) for job in many] == [n % 7 for n in range(50)]
 
 
 def test_a_result_over_one_mebibyte_fails_and_says_so(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
-    assert len(queue.submit(jobs.text_of, 1_000_000).result(10)) == 1_000_000
+    assert len(queue.submit(jobs.text_of, 1_000_000).result(30)) == 1_000_000
     with pytest.raises(JobFailed, match=r"1,100,005 bytes, the limit is 1,048,576") as caught:
-        queue.submit(jobs.text_of, 1_100_000).result(10)
+        queue.submit(jobs.text_of, 1_100_000).result(30)
     assert caught.value.kind == "TooLarge"
     assert queue.count().dead == 1
 
@@ -66,7 +66,7 @@ def test_a_result_that_cannot_be_carried_fails_and_costs_no_worker(
     before = running.workers()
     for task in (jobs.unfit, jobs.treacherous, jobs.endless):
         with pytest.raises(JobFailed, match="cannot be carried"):
-            queue.submit(task).result(10)
+            queue.submit(task).result(30)
     assert running.workers() == before
 
 
@@ -75,9 +75,9 @@ def test_outcomes_are_kept_as_long_as_the_task_says(
 ) -> None:
     consume()
     job = queue.submit(jobs.short_lived)
-    job.result(10)
+    job.result(30)
     kept = one_server.raw.pttl(f"conveyor:{{{queue.name}}}:outcome:{job.id}")
     assert 50_000 < kept <= 60_000
     other = queue.submit(jobs.nothing)
-    other.result(10)
+    other.result(30)
     assert 3_500_000 < one_server.raw.pttl(f"conveyor:{{{queue.name}}}:outcome:{other.id}") <= 3_600_000

@@ -112,12 +112,12 @@ def test_a_task_that_closes_all_files_never_has_stacks_written_into_its_own(
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
-    descriptor = queue.submit(unruly_jobs.stack_file_number).result(10)
+    descriptor = queue.submit(unruly_jobs.stack_file_number).result(30)
     job = queue.submit(unruly_jobs.replace_file, descriptor, str(path))
     eventually(lambda: lines(path))
     assert ask_stack(running).detail.startswith("no stacks")
     path.with_name(path.name + ".go").touch()
-    assert job.result(10) == "open\n"
+    assert job.result(30) == "open\n"
     eventually(lambda: "in _wait" in ask_stack(running).detail)
 
 
@@ -141,4 +141,4 @@ def test_a_process_that_a_task_forks_treats_the_signal_as_any_does(
     queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume(modules=MODULES)
-    assert queue.submit(unruly_jobs.status_of_signalled_child, signal.SIGUSR2).result(10) == -signal.SIGUSR2
+    assert queue.submit(unruly_jobs.status_of_signalled_child, signal.SIGUSR2).result(30) == -signal.SIGUSR2

@@ -101,7 +101,7 @@ def test_a_consumer_works_although_nobody_reads_its_messages(
     with subprocess.Popen(command, stderr=writing, stdout=subprocess.DEVNULL) as process:
         os.close(writing)
         try:
-            assert queue.submit(jobs.crash_once, str(path)).result(10) == 2
+            assert queue.submit(jobs.crash_once, str(path)).result(30) == 2
             assert len(lines(path)) == 2
             assert process.poll() is None
             process.terminate()
@@ -166,7 +166,7 @@ def test_a_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) 
         consumer.start()
         assert consumer.pid
         supervisor = psutil.Process(consumer.pid)
-        assert queue.submit(jobs.add, number, 1).result(10) == number + 1
+        assert queue.submit(jobs.add, number, 1).result(30) == number + 1
         assert consumer.stop() == 0
         assert consumer.pid is None
         assert not runs(supervisor)

@@ -41,7 +41,7 @@ def test_jobs_of_mixed_outcomes_are_all_counted(
     handles += queue.submit_many(jobs.boom, [("oh",)] * 30)
     handles += [queue.submit(jobs.steady, str(path.with_name(f"{one}")), 1) for one in range(10)]
     for handle in handles:
-        handle.exception(20)
+        handle.exception(30)
     eventually(lambda: totals(queue).queue.finished == 100)
     found = totals(queue)
     assert (found.queue.succeeded, found.queue.failed, found.queue.retried) == (70, 30, 10)
@@ -89,7 +89,7 @@ def test_what_killed_its_worker_is_counted_by_the_supervisor(
         queue.submit(jobs.end_process, str(path), "exit3"),
     ]
     for handle in handles:
-        handle.exception(20)
+        handle.exception(30)
     eventually(lambda: totals(queue).queue.finished == 3)
     found = totals(queue).queue
     assert (found.timeout, found.lost, found.retried, found.succeeded) == (1, 1, 1, 1)

@@ -28,7 +28,7 @@ def test_one_worker_takes_jobs_by_priority_and_within_one_in_the_order_of_their_
     ]
     consume()
     for job in handles:
-        job.result(10)
+        job.result(30)
     assert lines(path) == [f"{priority}-{number}" for priority in (255, 9, 0) for number in range(3)]
 
 
@@ -41,7 +41,7 @@ def test_a_delayed_job_runs_when_it_is_due(
         began = time.monotonic()
         job = queue.submit(task(name="consumer_jobs.nothing")(jobs.nothing).options(delay=0.4))
         assert job.status() == "delayed"
-        job.result(10)
+        job.result(30)
         return time.monotonic() - began
 
     assert 0.39 <= quickest(seconds, 1.5) < 1.5
@@ -58,7 +58,7 @@ def test_of_several_queues_the_first_that_has_a_job_gives_it(
     ]
     consume((first.name, second.name))
     for job in handles:
-        job.result(10)
+        job.result(30)
     assert lines(path) == ["first0", "first1", "first2", "second0", "second1", "second2"]
 
 
@@ -72,7 +72,7 @@ def test_a_worker_of_several_queues_hears_of_each(
 
         def seconds(other: Queue = other) -> float:
             began = time.monotonic()
-            assert other.submit(jobs.add, 1, 1).result(10) == 2
+            assert other.submit(jobs.add, 1, 1).result(30) == 2
             return time.monotonic() - began
 
         assert quickest(seconds, 1.0) < 1.0
@@ -87,9 +87,9 @@ def test_a_paused_queue_gives_nothing_until_it_is_resumed_while_what_runs_goes_o
     queue.pause()
     waiting = queue.submit(jobs.add, 1, 2)
     go(path)
-    assert held.result(10) == "held"
+    assert held.result(30) == "held"
     with pytest.raises(TimeoutError):
         waiting.result(0.3)
     assert waiting.status() == "waiting"
     queue.resume()
-    assert waiting.result(10) == 3
+    assert waiting.result(30) == 3

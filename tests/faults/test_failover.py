@@ -130,8 +130,8 @@ def test_healthy_job_runs_once_through_a_failover(
     lease_end = lease(pair, "work")
     eventually(lambda: lease(pair, "work") > lease_end + 2500)  # ms; more than a lease
     go(path)
-    assert job.result(10) == "held"
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert job.result(30) == "held"
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert len(lines(path)) == 1
     assert running.workers() == before
     count = queue.count()

@@ -107,8 +107,8 @@ def test_consumer_heals_when_a_password_is_lifted_again(
     with locked(server):
         eventually(lambda: "refused" in (told.append(capfd.readouterr().err) or "".join(told)))
         go(path)  # the result cannot be told yet
-    assert held.result(20) == "held"
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert held.result(30) == "held"
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before
     eventually(lambda: "answers again" in (told.append(capfd.readouterr().err) or "".join(told)))
     assert "Traceback" not in "".join(told)
@@ -126,7 +126,7 @@ def test_worker_outlasts_rights_that_are_missing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     running = consume()
-    assert queue.submit(jobs.add, 1, 1).result(10) == 2
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
     before = running.workers()
     server.raw.execute_command("ACL", "SETUSER", "default", "-blpop")
     try:
@@ -135,6 +135,6 @@ def test_worker_outlasts_rights_that_are_missing(
         eventually(lambda: server.raw.time()[0] > begun + 2 * short_lease)
     finally:
         server.raw.execute_command("ACL", "SETUSER", "default", "+blpop")
-    assert queue.submit(jobs.add, 1, 2).result(10) == 3
+    assert queue.submit(jobs.add, 1, 2).result(30) == 3
     assert running.workers() == before
     assert "Traceback" not in capfd.readouterr().err

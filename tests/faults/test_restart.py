@@ -87,7 +87,7 @@ def test_a_server_that_restarts_in_the_middle_of_an_order_changes_nothing(
     fault()
     fractions = [step.fraction for step in order.watch()]
     assert fractions[-1] == 1.0
-    assert order.result(20) == sum(range(60))
+    assert order.result(30) == sum(range(60))
     assert order.failed() == []
     all_right(own_queue, order.jobs, list(range(60)))
 
@@ -119,7 +119,7 @@ def test_a_consumer_that_is_to_leave_while_the_server_is_away_keeps_its_results_
     until = time.monotonic() + 4.0
     eventually(lambda: time.monotonic() > until)
     embedded.start()
-    assert job.result(20) == "kept"
+    assert job.result(30) == "kept"
     eventually(running.has_left)
     assert running.status == 0
     assert len(lines(path)) == 1
@@ -136,14 +136,14 @@ def test_a_worker_that_dies_while_the_server_is_away_is_replaced_and_its_job_run
     embedded.start()
     eventually(lambda: len(lines(path)) == 2)
     go(path)
-    assert job.result(20) == "again"
+    assert job.result(30) == "again"
     assert own_queue.count().imbalance == 0
 
 
 def test_idle_consumers_leave_at_once_although_the_server_is_away(
     own_queue: Queue, running: Running, eventually: Callable[..., Any]
 ) -> None:
-    own_queue.submit(jobs.add, 1, 1).result(10)
+    own_queue.submit(jobs.add, 1, 1).result(30)
     embedded.stop()
     running.signal()
     eventually(running.has_left, LEASE - 2.0)
@@ -162,7 +162,7 @@ def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_qu
     name = own_queue.submit(jobs.nothing).id  # without its handle it is not put again
     lose_everything()
     with pytest.raises(JobGone):
-        Job[None](name, "work").result(20)
+        Job[None](name, "work").result(30)
 
 
 def test_job_is_run_although_the_server_lost_its_file(
@@ -175,6 +175,6 @@ def test_job_is_run_although_the_server_lost_its_file(
     consumer.start()
     running = Running(consumer, own_queue.client, eventually)
     try:
-        assert job.result(20) == 3
+        assert job.result(30) == 3
     finally:
         running.end()

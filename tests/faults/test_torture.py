@@ -55,7 +55,7 @@ def check(queue: Queue, handles: list[Any], path: Path) -> Counter[str]:
     """Look at every outcome; gives how many there are of each kind."""
     found: Counter[str] = Counter()
     for number, job in enumerate(handles):
-        error = job.exception(10)
+        error = job.exception(30)
         if error is None:
             assert job.result() == number
             found["done"] += 1

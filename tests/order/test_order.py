@@ -31,7 +31,7 @@ def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., A
     consume(workers=2)
     order = place(queue, order_jobs.piece, path=str(path), count=20)
     assert len(order.jobs) == 20
-    assert order.result(10) == sum(range(20))
+    assert order.result(30) == sum(range(20))
     assert sorted(map(int, lines(path))) == list(range(20))
     assert order.failed() == []
 
@@ -39,7 +39,7 @@ def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., A
 def test_a_task_without_a_split_is_one_job_and_its_result(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     order = place(queue, alone_task, a=2, b=3)
-    assert order.result(10) == 5
+    assert order.result(30) == 5
     assert len(order.jobs) == 1
 
 
@@ -57,7 +57,7 @@ def test_a_failed_part_fails_the_order_and_the_others_are_done(
     consume(workers=2)
     order = place(queue, order_jobs.fragile, path=str(path), count=6)
     with pytest.raises(JobFailed, match="ValueError: part 2"):
-        order.result(10)
+        order.result(30)
     order.wait()
     assert [job.id for job in order.failed()] == [order.jobs[2].id, order.jobs[4].id]
     assert queue.count().finished == 4
@@ -96,7 +96,7 @@ def test_a_cancelled_order_ends_what_waits_and_what_runs(
     assert order.cancel() == 5
     order.wait()
     with pytest.raises(JobCancelled):
-        order.result(10)
+        order.result(30)
     assert len(order.failed()) == 5
     assert order.cancel() == 0
     assert queue.count().imbalance == 0
@@ -110,7 +110,7 @@ def test_the_seconds_of_an_order_end_with_its_last_job(
     order = place(queue, order_jobs.piece_of_time, seconds=0.3, count=4)
     order.wait()
     took = time.monotonic() - began
-    assert order.result(10) == [0.3] * 4
+    assert order.result(30) == [0.3] * 4
     assert 0.6 <= order.seconds <= took
     assert 1.2 <= order.job_seconds <= 2 * took, "two at a time"
     seconds = order.seconds
@@ -127,11 +127,11 @@ def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[.
         order_jobs.piece, arguments, queue=queue.name, store=queue.client, count=3, on_put=put.append
     )
     assert sum(put) == len(order.jobs) == 15
-    assert order.result(10) == [10, 10, 10]
+    assert order.result(30) == [10, 10, 10]
 
 
 def test_an_order_of_nothing_is_over_at_once(queue: Queue) -> None:
     order = place(queue, order_jobs.piece_of_time, seconds=0.0, count=0)
     assert [step.fraction for step in order.watch()] == [1.0]
-    assert order.result(10) == []
+    assert order.result(30) == []
     assert order.job_seconds == 0

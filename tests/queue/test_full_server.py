@@ -33,7 +33,7 @@ def test_results_of_two_queues_need_no_free_memory(bench_of_each: Bench) -> None
         with pytest.raises(StoreFull):
             bench.queue.put("no more")
         results: list[Any] = []
-        waiting = threading.Thread(target=lambda: results.append(first.result(20)))
+        waiting = threading.Thread(target=lambda: results.append(first.result(30)))
         waiting.start()
         bench.eventually(bench.inbox_is_open)
         second.add_done_callback(lambda job: results.append(job.result()))

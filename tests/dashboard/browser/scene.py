@@ -84,7 +84,7 @@ def build(
     consume(busy.name, failed.name, workers=2)
     dead = failed.submit_many(fail, [(f"{path.name}.none",), (f"{path.name}.never",), ("no such disk",)])
     done = busy.submit(double, 21)
-    done.result(20)
+    done.result(30)
     path.write_text("reading\nhalf of it\nnearly there\n")
     running = busy.submit(report, path.name)
     busy.submit(hold, path.name + ".go")

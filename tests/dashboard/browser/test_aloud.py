@@ -54,7 +54,7 @@ def test_failures_are_told_together_and_seldom(
     consume(queue.name)
     view = listener()
     for number in range(3):
-        queue.submit(fail, f"no {number}").exception(20)
+        queue.submit(fail, f"no {number}").exception(30)
         expect(view.page.locator("[data-total=dead]")).to_have_text(str(number + 1))
 
     def all_told() -> bool:
@@ -75,7 +75,7 @@ def test_a_page_that_is_paused_keeps_quiet(
     quiet, other = listener(), listener()
     quiet.page.locator("#pause").click()
     expect(quiet.page.locator("#said")).to_have_text("Updates: paused")
-    queue.submit(fail, "no").exception(20)
+    queue.submit(fail, "no").exception(30)
     expect(other.page.locator("#said")).to_have_text("1 job failed")
     quiet.page.clock.fast_forward(QUIET)
     assert failures(quiet) == 0

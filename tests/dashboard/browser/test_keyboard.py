@@ -43,7 +43,7 @@ def test_a_worker_is_killed_by_keys(
     typist.answer("it hangs")
     expect(page.locator(f'tr[data-target="{name}"]')).to_have_count(0)
     path.touch()
-    assert job.result(20) == "let go"
+    assert job.result(30) == "let go"
     view.is_in_the_audit("kill", str(name), "it hangs")
 
 

@@ -103,7 +103,7 @@ def test_the_end_of_a_job_is_seen_soon(
     quickest: Callable[..., float],
 ) -> None:
     consume(queue.name)
-    queue.submit(double, 1).result(20)
+    queue.submit(double, 1).result(30)
     view = window()
     page = view.go(f"/queues/{queue.name}")
     expect(page.locator(".tiles [data-n=ended]")).to_have_text("1")
@@ -111,7 +111,7 @@ def test_the_end_of_a_job_is_seen_soon(
     def seconds() -> float:
         """Put a job, and give the seconds from its result, seen here, to the number, changed there."""
         page.evaluate(WATCH_NUMBER, ".tiles [data-n=ended]")
-        queue.submit(double, 2).result(20)
+        queue.submit(double, 2).result(30)
         ended = time.time()
         return view.comes_true("window.changed") / 1000 - ended
 

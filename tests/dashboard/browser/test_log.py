@@ -27,7 +27,7 @@ def telling(queue: Queue, consume: Callable[..., Any], path: Path) -> Iterator[s
     job = queue.submit(report, str(path))
     yield f"/queues/{queue.name}/jobs/{job.id}"
     write(path, "end")
-    job.result(20)
+    job.result(30)
 
 
 def write(path: Path, *lines: str) -> None:

@@ -32,7 +32,7 @@ def test_a_running_job_is_cancelled(
     expect(page.locator("#confirm-words")).to_contain_text("JobCancelled")
     view.say_yes("took too long")
     with pytest.raises(JobCancelled):
-        job.result(20)
+        job.result(30)
     expect(page.locator(".job-head .state")).to_have_text(re.compile("cancelled"))
     view.is_in_the_audit("cancel job", job.id, "took too long")
 
@@ -85,7 +85,7 @@ def test_what_is_refused_is_said_in_sentences(
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
     page.get_by_role("button", name="Cancel").click()
     path.touch()
-    assert job.result(20) == "let go"
+    assert job.result(30) == "let go"
     view.say_yes()
     toast = page.locator(".toast.wrong")
     expect(toast).to_have_text("Cancel: Conflict. The job is over, so there is nothing to cancel.")
@@ -250,4 +250,4 @@ def test_a_log_is_followed_live(
     expect(page.locator("#log-lines li:visible")).to_have_count(11)
     with path.open("a") as file:
         file.write("end\n")
-    assert job.result(20) == 199
+    assert job.result(30) == 199

@@ -49,7 +49,7 @@ def test_a_worker_is_killed(
     assert "requested" in told[0]
     assert "done" in told[-1]
     path.touch()
-    assert job.result(20) == "let go"
+    assert job.result(30) == "let go"
     view.is_in_the_audit("kill", name, "it hangs")
 
 
@@ -70,12 +70,12 @@ def test_a_kill_does_not_end_the_job_that_began_while_somebody_thought_about_it(
     expect(page.locator("#confirm-words")).to_contain_text(first.id)
     second = queue.submit(hold, str(other))
     path.touch()
-    first.result(20)
+    first.result(30)
     eventually(lambda: second.status() == "running")
     view.say_yes("it hangs")
     expect(page.locator(".toast.wrong")).to_contain_text(f"too late (it runs job {second.id} now)")
     other.touch()
-    assert second.result(20) == "let go"
+    assert second.result(30) == "let go"
 
 
 def test_an_order_is_followed_from_request_to_end(
@@ -93,7 +93,7 @@ def test_an_order_is_followed_from_request_to_end(
     expect(row.locator(".state")).to_have_text(re.compile("leaving"))
     path.touch()
     view.toast(re.compile("done"))
-    assert job.result(20) == "let go"
+    assert job.result(30) == "let go"
     expect(page.locator(".empty h2")).to_have_text("No workers are listening")
 
 
@@ -119,7 +119,7 @@ def test_a_worker_is_paused_and_resumed_and_tells_its_stack(
     assert queue.qsize() == 1
     page.get_by_role("button", name="Resume", exact=True).click()
     view.say_yes("seen enough")
-    assert again.result(20) == "let go"
+    assert again.result(30) == "let go"
     expect(state).to_have_text(re.compile("idle"))
     view.is_in_the_audit("pause", "", "to look closer")
     view.is_in_the_audit("resume", "", "seen enough")

@@ -264,7 +264,7 @@ def test_nothing_moves_for_whom_wants_no_motion(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume(queue.name)
-    queue.submit(double, 1).result(20)
+    queue.submit(double, 1).result(30)
     view = window(reduced_motion="reduce")
     page = view.go()
     expect(page.locator(f"#belt-{queue.name}")).to_be_visible()
@@ -283,7 +283,7 @@ def test_nothing_moves_for_whom_wants_no_motion(
     )
     for _ in range(2):
         for job in queue.submit_many(double, [(1,)] * 3):
-            job.result(20)
+            job.result(30)
         ended = page.locator(f"#belt-{queue.name} [data-n=rate_out]")
         expect(ended).not_to_have_text("0")
     assert page.evaluate("window.moved") == []

@@ -154,7 +154,7 @@ def test_the_pictures_are_made(
     work = Queue("media_work", store=client)
     consume("media_work", workers=3)
     for job in work.submit_many(double, [(number,) for number in range(30)]):
-        job.result(20)
+        job.result(30)
     work.resize(40)
     more = path.with_name("more")
     more.write_text("opening /srv/in/clip_0381.mov\n37 frames a second\n" * 12)

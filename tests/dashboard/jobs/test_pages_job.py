@@ -199,7 +199,7 @@ def test_a_job_of_a_real_consumer_is_followed_to_its_end(
     assert "three of four" in seen.text
     assert f"/workers/{running.name}/1" in seen.links()
     go(path)
-    job.result(10)
+    job.result(30)
     over = visit().see(address)
     assert over.words(".job-line .state") == ["done"]
     assert f"path={str(path)!r}"[:40] in over.text
