@@ -174,20 +174,23 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
     formatted = redaction.formatted_names(call, labels)
     if not formatted:
         return data
-    labels = labels._replace(formatted=formatted)
-    return _checked(msgspec.msgpack.encode(msgspec.structs.replace(call, labels=labels)))
+    head, tail = _frame(call.task, call.options, labels._replace(formatted=formatted))
+    return _checked(b"".join((head, call.args, call.kwargs, tail)))
 
 
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
     """Give the bytes before and after the arguments; the same for all calls that are put together.
 
-    What is as usual is left out: the labels if nothing can be secret, then the options.
+    What is as usual is left out: the labels if nothing can be secret, then the options. A `keep` that is not as usual
+    ends the job, as the last of its options or once more behind its labels: there the server's scripts find it.
     """
     fields = [codec.encode(round(clock.wall(), 3))]
     if labels.may_hide:
         fields += msgspec.msgpack.encode(options), msgspec.msgpack.encode(labels)
+        if options.keep != KEEP:
+            fields.append(codec.encode(float(options.keep)))
     elif options != _DEFAULTS:
-        fields.append(msgspec.msgpack.encode(options))
+        fields.append(msgspec.msgpack.encode(msgspec.structs.replace(options, keep=float(options.keep))))
     return bytes((0x93 + len(fields),)) + codec.encode(name), b"".join(fields)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conveyor import Queue, call, clock, codec, redaction, task
 from conveyor.errors import BadCall, TooLarge
+from conveyor.inspector import previews
 from conveyor.redaction import Labels
 
 #: Numbers that are no duration a job may have.
@@ -79,6 +80,22 @@ def test_call_carries_parameter_names_if_one_is_secret(args: Any, kwargs: Any) -
         ["ada", "hunter2"],
         call.RunOptions(),
     )
+
+
+@pytest.mark.parametrize(("function", "args"), [(work, (b"a",)), (log_in, ("ada", "hunter2"))])
+def test_job_ends_with_the_keep_it_wants(function: Any, args: Any) -> None:
+    (data,) = call.encode_calls(function, "task", [(args, {})], call.RunOptions(keep=60))
+    assert data[-9:] == msgspec.msgpack.encode(60.0)
+    assert call.decode_call(data).options.keep == 60.0
+
+
+@pytest.mark.parametrize("keep", [3600.0, 60.0])
+def test_cut_job_with_secrets_shows_no_arguments(keep: float) -> None:
+    @task(name="pay.cut", redact=["card"])
+    def pay(card: str) -> None: ...
+
+    (data,) = call.encode_calls(pay, "pay.cut", [(("4000" * 50,), {})], call.RunOptions(keep=keep))
+    assert previews.preview(data[:100], len(data)).arguments == f"… ({len(data):,} bytes)"
 
 
 def test_call_without_secrets_carries_no_names() -> None:

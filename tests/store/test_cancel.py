@@ -179,7 +179,21 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
         """Stand for a task with a secret."""
 
     data = call.encode_calls(login, "login", [(("ada", "x" * 100), {})], RunOptions(keep=86400.0))[0]
-    assert data[0] == 0x96, "its labels stand behind its options"
+    assert call.decode_call(data).labels.may_hide
     lane.run(commands.put, [("a", data)], commands.PutPlace())
     assert cancel(lane, "a") == ("cancelled", "")
     assert 86300 < lane.raw.ttl(lane.key("outcome:a")) <= 86400
+
+
+def test_purge_decodes_no_more_of_hostile_jobs(lane: Lane) -> None:
+    """The bytes look like options at thousands of places; the server's own time for a slice tells."""
+
+    def time_of(data: bytes) -> float:
+        lane.run(commands.put, [(f"job{number}", data) for number in range(5)], commands.PutPlace())
+        lane.raw.config_resetstat()
+        assert lane.run(commands.purge, "ready", 9, b"away", KEEP) == 5
+        return lane.raw.info("commandstats")["cmdstat_evalsha"]["usec"]
+
+    hostile = b"\x95" + (b"\xcb" * 9 + b"\x94" * 9) * 300
+    plain = min(time_of(b"\x94" + hostile[1:]) for _ in range(5))
+    assert min(time_of(hostile) for _ in range(5)) < 100 * plain

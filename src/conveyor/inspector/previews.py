@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 #: Characters of a preview.
 ROOM = 80
-#: How a job begins in msgpack, as an array of four to six fields; one of six carries labels.
-_HEADS = {b"\x94", b"\x95", b"\x96"}
-_WITH_LABELS = b"\x96"
+#: How a job begins in msgpack, as an array of four to seven fields; one of six or seven carries labels.
+_HEADS = {b"\x94", b"\x95", b"\x96", b"\x97"}
+_WITH_LABELS = {b"\x96", b"\x97"}
 #: How a text begins in msgpack: the byte, and in how many bytes its length follows.
 _LENGTHS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 _UNSEEN = re.compile(r"[^\w!-~]+")
@@ -58,7 +58,7 @@ def preview(data: bytes, size: int, labels_of: LabelsOf = no_labels, room: int =
 
 def may_hide(data: bytes) -> bool:
     """Return True if a secret may be in these first bytes of a job: its producer says so, or a name in it does."""
-    if data[:1] == _WITH_LABELS:
+    if data[:1] in _WITH_LABELS:
         return True
     task, rest = _task(data)
     text = (data if task is None else rest).decode(errors="replace")

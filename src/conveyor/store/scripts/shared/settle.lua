@@ -1,7 +1,7 @@
 -- One job is over: out of every index, its outcome kept and delivered.
 local MOST_DEAD = 10000
 local MOST_ATTEMPTS = 20
-local MOST_KEEP, MOST_TAIL = 315360000, 4096 -- s, ten years; bytes of a job's options and labels
+local MOST_KEEP = 315360000 -- s, ten years
 local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a job that goes on, and of a dead letter
 -- What is kept of a job whose cancellation was wished, where nobody is there to say it better.
 local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
@@ -14,21 +14,15 @@ local function forget_index(id)
   redis.call('HDEL', PRIORITIES, id)
 end
 
--- How long, in ms, a job asks to have its outcome kept; nil if it does not say. A job is an array (Call of
--- conveyor/call.py) of four parts, the last a time; then its options, whose fourth is `keep`; then labels. Only what
--- stands behind the time is decoded, for arguments may be large and hostile.
+-- How long, in ms, a job asks to have its outcome kept; nil if it does not say. A job that does (conveyor/call.py) is
+-- an array of five or seven parts, and ends with a float, which are its last nine bytes. Nothing else is decoded, for
+-- the rest may be large and hostile.
 local function own_keep(id)
   local bytes = redis.call('HGET', JOBS, id)
-  local more = bytes and #bytes > 0 and string.byte(bytes) - 0x94 or 0
-  if more ~= 1 and more ~= 2 then return nil end
-  for first = #bytes - 4, math.max(11, #bytes - MOST_TAIL), -1 do
-    if string.byte(bytes, first) == 0x94 and string.byte(bytes, first - 9) == 0xcb then
-      local found = {pcall(cmsgpack.unpack, string.sub(bytes, first))}
-      local options = found[1] and #found == 1 + more and found[2] or {}
-      local keep = tonumber(options[4])
-      if keep and keep >= 0 and keep <= MOST_KEEP then return math.floor(keep * 1000) end
-    end
-  end
+  local parts = bytes and string.byte(bytes)
+  if parts ~= 0x95 and parts ~= 0x97 or string.byte(bytes, -9) ~= 0xcb then return nil end
+  local keep = cmsgpack.unpack(string.sub(bytes, -9))
+  if keep >= 0 and keep <= MOST_KEEP then return math.floor(keep * 1000) end
 end
 
 -- keep_ms: of a job that does not say
