@@ -11,6 +11,7 @@ from conveyor.inspector import failures
 from conveyor.outcome import Fail, describe_text
 from conveyor.store import commands, keys
 from conveyor.store.commands import Command
+from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
     from conftest import Hand
@@ -107,12 +108,29 @@ def test_a_reason_that_cannot_be_read_is_said_to_be_so(queue: Queue, hand: Hand,
     assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")
 
 
-def test_overview_shows_in_one_round_trip_what_groups_and_samples_do(queue: Queue, hand: Hand) -> None:
+def test_overview_shows_what_groups_and_samples_do(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("KeyError"), failed("ValueError", "one"), failed("KeyError", "two"))
     shown = failures.overview({queue.name: 2000}).ask(queue.client)
     counted = failures.groups({queue.name: 2000}).ask(queue.client)
     assert (shown.groups, shown.counted) == (2, 3)
     assert shown.samples == failures.samples(counted).ask(queue.client)
+
+
+def test_overview_of_many_queues_has_all_reasons(queue: Queue, hand: Hand) -> None:
+    dead = {queue.name: 60}
+    for number in range(30):
+        other = Queue(f"{queue.name}-{number}", store=queue.client)
+        die(other, type(hand)(other), failed("OSError", function=f"f{number}"))
+        dead[other.name] = 1
+    die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(60)))
+    first = failures.overview(failures.looked_at(dead))
+    shown = first.ask(queue.client)
+    assert (shown.groups, len(shown.samples)) == (90, 50)
+    assert all(one.kind == "ValueError" for one in shown.samples)
+    with_others = together([first, Query((), lambda _: "other"), first])
+    assert with_others.ask(queue.client) == [shown, "other", shown]
+    rest = failures.overview(failures.looked_at(dead), shown.next).ask(queue.client)
+    assert [one.kind for one in rest.samples] == 10 * ["ValueError"] + 30 * ["OSError"]
 
 
 def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:

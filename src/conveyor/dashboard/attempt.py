@@ -5,15 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import StoreUnavailable
-from conveyor.store.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def answered(answer: object) -> Query[Any]:
-    """Give the question that asks nothing and has this answer."""
-    return Query((), lambda _: answer)
 
 
 def tried(make: Callable[..., Any], *given: Any) -> Any:

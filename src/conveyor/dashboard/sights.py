@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.dashboard.page import version_of
-from conveyor.store.query import Query, together
+from conveyor.store.query import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import Page, Wanted
     from conveyor.inspector.snapshot import Snapshot
+    from conveyor.store.query import Query
 
 #: Seconds that the answer to a page's slow question is good for.
 SLOW_EVERY = 10.0
@@ -71,15 +72,14 @@ class Sights:
             return quick
         kept = self._slow.get(wanted.key)
         if kept is not None and clock.monotonic() - kept.at < SLOW_EVERY:
-            return Query(quick.commands, lambda answers: (quick.read(answers), kept.what))
-        pair = together([quick, page.slow(wanted, snapshot)])
+            return quick.map(lambda first: (first, kept.what))
 
-        def read(answers: Sequence[Any]) -> tuple[Any, Any]:
-            first, second = pair.read(answers)
+        def keep(pair: Sequence[Any]) -> tuple[Any, Any]:
+            first, second = pair
             self._keep(self._slow, wanted.key, second)
             return first, second
 
-        return Query(pair.commands, read)
+        return together([quick, page.slow(wanted, snapshot)]).map(keep)
 
     def _keep(self, place: dict[str, _Kept], key: str, what: Any) -> None:
         with self._lock:

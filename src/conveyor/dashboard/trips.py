@@ -6,12 +6,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
-from conveyor.dashboard.attempt import answered, tried
+from conveyor.dashboard.attempt import tried
 from conveyor.errors import StoreUnavailable
-from conveyor.store.query import Query, together
+from conveyor.store.query import Query, known, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.dashboard.page import Limits, Page, Wanted
     from conveyor.dashboard.sights import Sights
@@ -68,5 +68,15 @@ class Trips:
     def _question(self, page: Page, wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
         query = tried(self._sights.question, page, wanted, snapshot)
         if not isinstance(query, Query):
-            return answered(query)
-        return Query(query.commands, lambda answers: tried(query.read, answers))
+            return known(query)
+        return _guarded(query)
+
+
+def _guarded(query: Query[Any]) -> Query[Any]:
+    """Return the query whose value is an error if reading its answers raises one."""
+
+    def read(answers: Sequence[Any]) -> Any:
+        value = tried(query.read, answers)
+        return _guarded(value) if isinstance(value, Query) else value
+
+    return Query(query.commands, read)

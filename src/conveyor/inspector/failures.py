@@ -14,19 +14,25 @@ from conveyor.redaction import redacted_text
 from conveyor.statistics import read_figure
 from conveyor.store import plain, records
 from conveyor.store.query import Query
-from conveyor.store.records import DeadPlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.outcome import Settled
-    from conveyor.store.commands import Command
     from conveyor.store.records import GroupSlice
 
 #: Dead letters of one queue that are looked at: a queue keeps no more. Of all queues together, and of how many queues.
 MOST_DEAD, LOOKED, MOST_QUEUES = 10_000, 20_000, 500
-#: Groups of which one question gives samples, and reasons that it reads for them in all queues together.
-MOST_SAMPLES, MOST_REASONS = 50, 200
+#: Groups of which one question gives samples.
+MOST_SAMPLES = 50
+
+
+class DeadPlace(NamedTuple):
+    """The place of a dead letter among those of all queues: they stand by time of death, then by id, the last first."""
+
+    at: int
+    """Time of death, ms since 1970."""
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +99,44 @@ def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
     Of each queue as many are looked at as is said, those that died last, a thousand at a time, so that no command keeps
     the server for long; they are counted while others may die. Those that failed alike in several queues are one group.
     """
-    asked = _slices(queues)
-    return Query(
-        tuple(command for _, command in asked),
-        lambda answers: [group for group, _ in _merged(asked, answers)],
-    )
+    asked = [
+        (queue, records.dead_groups(queue, first, min(records.MOST_ENTRIES, most - first)))
+        for queue, most in queues.items()
+        for first in range(0, most, records.MOST_ENTRIES)
+    ]
+
+    def read(answers: Sequence[Any]) -> list[GroupCount]:
+        found: dict[str, list[tuple[str, GroupSlice]]] = {}
+        for (queue, _), slices in zip(asked, answers, strict=True):
+            for one in slices:
+                found.setdefault(one.fingerprint, []).append((queue, one))
+        merged = [_group(fingerprint, some) for fingerprint, some in found.items()]
+        return sorted(merged, key=lambda group: group.place, reverse=True)
+
+    return Query(tuple(command for _, command in asked), read)
 
 
 def overview(queues: Mapping[str, int], after: str = "") -> Query[Overview]:
-    """What 50 groups say, as `groups` and `samples` do, but in one round trip: those behind a place.
+    """What the 50 groups behind a place say: counted in one round trip, their reasons read in a second one.
 
-    A group whose reason is not there is shown with empty texts.
+    A group whose reason is not there, as that of a job which was revived in between, has empty texts.
     """
     place = _place(after)
-    asked = _slices(queues, place, told=True)
 
-    def read(answers: Sequence[Any]) -> Overview:
-        every = _merged(asked, answers)
-        found = [pair for pair in every if place is None or pair[0].place < place]
-        shown = [
-            _sample(group, reason) if reason else Sample(group, "", "", "", "")
-            for group, reason in found[:MOST_SAMPLES]
-        ]
-        more = len(found) > MOST_SAMPLES
-        following = "{0.at}-{0.id}".format(shown[-1].group.place) if more else ""
-        return Overview(shown, len(every), sum(group.count for group, _ in every), following)
+    def read(every: Sequence[GroupCount]) -> Query[Overview]:
+        behind = [group for group in every if place is None or group.place < place]
+        page = behind[:MOST_SAMPLES]
+        following = "{0.at}-{0.id}".format(page[-1].place) if len(behind) > len(page) else ""
+        counted = sum(group.count for group in every)
 
-    return Query(tuple(command for _, command in asked), read)
+        def show(found: Sequence[Sample]) -> Overview:
+            told = {one.group: one for one in found}
+            shown = [told.get(group, Sample(group, "", "", "", "")) for group in page]
+            return Overview(shown, len(every), counted, following)
+
+        return samples(page).map(show)
+
+    return groups(queues).map(read)
 
 
 def _place(after: str) -> DeadPlace | None:
@@ -153,40 +170,12 @@ def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
     )
 
 
-def _slices(
-    queues: Mapping[str, int], place: DeadPlace | None = None, *, told: bool = False
-) -> list[tuple[str, Command]]:
-    slices = [
-        (queue, first, min(records.MOST_ENTRIES, most - first))
-        for queue, most in queues.items()
-        for first in range(0, most, records.MOST_ENTRIES)
-    ]
-    reasons = max(1, min(MOST_SAMPLES, MOST_REASONS // max(1, len(slices)))) if told else 0
-    return [
-        (queue, records.dead_groups(queue, first, count, reasons, place)) for queue, first, count in slices
-    ]
-
-
-def _merged(asked: Sequence[tuple[str, Command]], answers: Sequence[Any]) -> list[tuple[GroupCount, bytes]]:
-    """Put the slices of all queues together, those with the latest death first; with what the latest one says.
-
-    That of an earlier one where the latest was not read.
-    """
-    found: dict[str, list[tuple[str, GroupSlice]]] = {}
-    for (queue, _), slices in zip(asked, answers, strict=True):
-        for one in slices:
-            found.setdefault(one.fingerprint, []).append((queue, one))
-    merged = [_group(fingerprint, some) for fingerprint, some in found.items()]
-    return sorted(merged, key=lambda pair: pair[0].place, reverse=True)
-
-
-def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> tuple[GroupCount, bytes]:
+def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> GroupCount:
     jobs: Counter[str] = Counter()
     for queue, one in slices:
         jobs[queue] += one.jobs
-    latest = sorted(slices, key=lambda pair: (pair[1].last_seen, pair[1].newest), reverse=True)
-    queue, newest = latest[0]
-    group = GroupCount(
+    queue, newest = max(slices, key=lambda pair: (pair[1].last_seen, pair[1].newest))
+    return GroupCount(
         queue,
         fingerprint,
         jobs.total(),
@@ -195,7 +184,6 @@ def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> tuple[
         newest.last_seen,
         tuple(name for name, _ in jobs.most_common()),
     )
-    return group, next((one.reason for _, one in latest if one.reason), b"")
 
 
 def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:

@@ -31,14 +31,6 @@ class Entry(NamedTuple):
         return int(self.id.partition("-")[0]) / 1000
 
 
-class DeadPlace(NamedTuple):
-    """The place of a dead letter among those of all queues: they stand by time of death, then by id, the last first."""
-
-    at: int
-    """Time of death, ms since 1970."""
-    id: str
-
-
 class GroupSlice(NamedTuple):
     """Dead letters of one slice that failed alike."""
 
@@ -49,8 +41,6 @@ class GroupSlice(NamedTuple):
     first_seen: float
     """Time of the first death, seconds since 1970, by the server's clock."""
     last_seen: float
-    reason: bytes = b""
-    """The outcome of the one that died last; empty where it was not asked for, or there is none."""
 
 
 def checked_entry(text: str) -> str:
@@ -104,29 +94,17 @@ def knows(queue: str, job_id: str) -> list[Command]:
     ]
 
 
-def dead_groups(
-    queue: str, first: int, count: int = MOST_ENTRIES, told: int = 0, behind: DeadPlace | None = None
-) -> Command:
-    """Answer the GroupSlices of the dead letters from place `first` on, counted from the one that died last.
-
-    Of the `told` groups (at most 50) with the latest death, of those behind a place, the reason is given, too.
-    """
+def dead_groups(queue: str, first: int, count: int = MOST_ENTRIES) -> Command:
+    """Answer the GroupSlices of the dead letters from place `first` on, counted from the one that died last."""
 
     def read(reply: Sequence[Any]) -> list[GroupSlice]:
         return [
-            GroupSlice(
-                shown(name),
-                number,
-                shown(newest),
-                float(oldest_at) / 1000,
-                float(newest_at) / 1000,
-                reason,
-            )
-            for name, number, newest, newest_at, oldest_at, reason in zip(*[iter(reply)] * 6, strict=True)
+            GroupSlice(shown(name), number, shown(newest), float(oldest_at) / 1000, float(newest_at) / 1000)
+            for name, number, newest, newest_at, oldest_at in zip(*[iter(reply)] * 5, strict=True)
         ]
 
-    named = (keys.key(queue, name) for name in ("dead", "groups", "reasons"))
-    words = (3, *named, first, first + count - 1, told, *(behind or ()))
+    named = (keys.key(queue, name) for name in ("dead", "groups"))
+    words = (2, *named, first, first + count - 1)
     return Command(words, scripts.load_plain("groups"), read)
 
 

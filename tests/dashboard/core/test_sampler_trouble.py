@@ -33,6 +33,10 @@ def unreadable(*_: Any) -> Query[Any]:
     return Query((plain.server_time(),), raises_bug)
 
 
+def unreadable_later(*_: Any) -> Query[Any]:
+    return Query((plain.server_time(),), unreadable)
+
+
 def refused(*_: Any) -> Query[Any]:
     return Query((Command(("GET",)),), lambda answers: answers[0])
 
@@ -47,12 +51,13 @@ def unsendable(*_: Any) -> Query[Any]:
         page("bad", raises_bug),
         page("bad", question=raises_bug),
         page("bad", question=unreadable),
+        page("bad", question=unreadable_later),
         page("bad", question=refused),
         page("bad", question=unsendable),
         page("bad", slow=raises_bug),
         page("bad", question=raises_gone),
     ],
-    ids=["view", "question", "reading", "refused", "unsendable", "slow", "gone"],
+    ids=["view", "question", "reading", "later", "refused", "unsendable", "slow", "gone"],
 )
 def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
     bad: Page, sampler_of: Any, eventually: Any

@@ -1,18 +1,15 @@
 #!lua flags=no-writes
 -- groups: count dead letters that failed alike, in a slice of at most 1000, the last to die first.
--- KEYS  1 dead; 2 groups; 3 reasons
--- ARGV  1 first place, from 0; 2 last place; 3 of how many groups, those with the latest death, to give the reason;
---       4, 5 ms and id of a place: only of those whose latest death is behind it; missing: of all
--- gives group, count, id and time of death, ms, of the one that died last, time of the first death, and the outcome of
---       the one that died last, empty where it is not wanted or not there
+-- KEYS  1 dead; 2 groups
+-- ARGV  1 first place, from 0; 2 last place
+-- gives group, count, id and time of death, ms, of the one that died last, and time of the first death
 local last = math.min(tonumber(ARGV[2]), tonumber(ARGV[1]) + 999)
 local rows = redis.call('ZRANGE', KEYS[1], ARGV[1], last, 'REV', 'WITHSCORES')
 if #rows == 0 then return {} end
 local ids = {}
 for place = 1, #rows, 2 do ids[#ids + 1] = rows[place] end
 local names = redis.call('HMGET', KEYS[2], unpack(ids))
-local reply, place_of, told = {}, {}, math.min(tonumber(ARGV[3]), 50)
-local at, after = tonumber(ARGV[4]), ARGV[5]
+local reply, place_of = {}, {}
 for number, id in ipairs(ids) do
   local name, died = names[number] or '', rows[2 * number]
   local place = place_of[name]
@@ -23,9 +20,6 @@ for number, id in ipairs(ids) do
     place = #reply + 1
     place_of[name] = place
     reply[place], reply[place + 1], reply[place + 2], reply[place + 3], reply[place + 4] = name, 1, id, died, died
-    local wanted = told > 0 and (not at or tonumber(died) < at or (tonumber(died) == at and id < after))
-    if wanted then told = told - 1 end
-    reply[place + 5] = wanted and redis.call('HGET', KEYS[3], id) or ''
   end
 end
 return reply
