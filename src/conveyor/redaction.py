@@ -61,7 +61,9 @@ _KEY_WORDS = frozenset({"key", "keys"})
 # From `://` on, so that the time it takes grows with the text and not with its square.
 _ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]*)@")
 _CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
-_QUERY = re.compile(r"""(?<=[?&])([\w.-]{1,64}+)=([^\s&#"'<>]+)""")
+# A value that is hidden already, before the end of a word or sentence, which is no part of it.
+_HIDDEN = rf"""{MASK}[:,.;]?(?:[\s"'<>)\]}}]|\Z)"""
+_QUERY = re.compile(rf"""(?<=[?&])([\w.-]{{1,64}}+)=(?!{_HIDDEN})([^\s&#"'<>]+)""")
 _ADDRESS_BYTES, _CUT_ADDRESS_BYTES, _QUERY_BYTES = (
     re.compile(one.pattern.encode()) for one in (_ADDRESS, _CUT_ADDRESS, _QUERY)
 )
@@ -83,6 +85,7 @@ _formatters: list[Formatter] = []
 _NAMED = re.compile(r"""(?<![\w-])([\w-]{1,64}+)\\{0,3}["']?\]?[ \t]{0,4}(?:=>|={1,2}|:(?!//))[ \t]{0,4}""")
 _QUOTE = re.compile(r"""[bBfFrRuU]{0,2}(\\{0,3}["'])""")
 _SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|Token)[ \t]{1,4}", re.IGNORECASE)
+_MASKED = re.compile(_HIDDEN)
 _WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
 _HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
 # Colours and other orders to a terminal.
@@ -143,6 +146,8 @@ def _without_named(text: str) -> str:
         if found.start() < done or not is_secret(name) or _TYPES.search(name):
             continue
         header = ":" in found[0] and _HEADERS.search(name) is not None
+        if not header and _MASKED.match(text, found.end()):
+            continue
         end = _value_end(text, found.end(), header=header)
         if end > found.end():
             pieces += text[done : found.end()], MASK

@@ -72,14 +72,21 @@ def test_2_when_it_was_called_wrongly(
     ("address", "shown"),
     [
         ("http://x", "http://x"),
-        ("redis://127.0.0.1:99999", "redis://127.0.0.1:***"),
-        ("redis://127.0.0.1:x", "redis://127.0.0.1:***"),
+        ("redis://127.0.0.1:99999", "redis://127.0.0.1:•••"),
+        ("redis://127.0.0.1:x", "redis://127.0.0.1:•••"),
     ],
 )
 def test_2_when_the_address_is_none(conveyor: Any, address: str, shown: str) -> None:
     done = conveyor("queues", CONVEYOR_URL=address)
     assert (done.code, done.out) == (2, "")
     assert f"'{shown}' is not the address of a server" in done.err
+
+
+@pytest.mark.parametrize("query", ["?password=s3cr3t", "?passwrd=s3cr3t"])
+def test_address_in_an_error_has_one_kind_of_mask(conveyor: Any, query: str) -> None:
+    done = conveyor("queues", CONVEYOR_URL=f"redis://:pw@127.0.0.1:1{query}")
+    assert "redis://:•••@127.0.0.1:1" in done.err
+    assert not any(one in done.err for one in ("s3cr3t", "pw", "***"))
 
 
 def test_3_when_it_does_not_exist(at_server: Any, conveyor: Any) -> None:

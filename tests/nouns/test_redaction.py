@@ -279,3 +279,23 @@ def test_free_text_is_looked_through_in_linear_time(unit: str) -> None:
     """20 KB of anything are a matter of milliseconds; a square would be some hundred times as much."""
     text = (unit * 20_000)[:20_000]
     assert min(seconds_for(text) for _ in range(3)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no answer from redis://h?password=•••: connection refused",
+        "redis://ann:•••@h, redis://:•••@[:•••",
+        "token=•••: no",
+    ],
+)
+def test_hidden_values_keep_what_follows_them(text: str) -> None:
+    assert redaction.redacted(text) == text
+    assert redaction.redacted_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["password=•••/x9", "password=•••x9", "Cookie: •••; id=x9", "http://h?token=•••x9"]
+)
+def test_value_that_only_begins_like_a_mask_is_hidden(text: str) -> None:
+    assert "x9" not in redaction.redacted_text(text)

@@ -82,8 +82,38 @@ def test_invalid_address_is_refused(url: str) -> None:
         "sentinel://:secret@a,b/films",
         "sentinels://a/films?sentinel_username=u&sentinel_password=secret",
         "redis://a?password=secret",
+        "redis://a?password=secret@b",
+        "unix:///run/valkey.sock?db=1&password=secret",
     ],
 )
 def test_secret_of_an_address_is_not_shown(url: str) -> None:
     assert "secret" not in shown(url)
     assert "secret" not in repr(Client(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://a?passwrd=s3cr3t", "redis://a?passwrd=•••"),
+        ("redis://a?db=1;pass=s3cr3t", "redis://a?db=1;pass=•••"),
+        ("redis://:s3?x=cr3t@a", "redis://•••"),
+        ("redis://a?db=1&ssl_certfile=/c.pem", "redis://a?db=1&ssl_certfile=/c.pem"),
+    ],
+)
+def test_values_of_unknown_options_are_not_shown(url: str, told: str) -> None:
+    assert shown(url) == told
+
+
+@pytest.mark.parametrize(
+    ("url", "fault", "hint"),
+    [
+        ("redis://a?PASSWORD=x", ": unknown option 'PASSWORD'", "use one of: db, "),
+        ("redis://a:x", ": the port is not a number", "sentinels://"),
+        ("redis://a:99999", ": Port out of range 0-65535", "sentinels://"),
+    ],
+)
+def test_invalid_address_names_its_fault(url: str, fault: str, hint: str) -> None:
+    with pytest.raises(StoreRefused) as caught:
+        Client(url)
+    assert str(caught.value).endswith(fault)
+    assert hint in caught.value.hint

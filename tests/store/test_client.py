@@ -312,7 +312,7 @@ def test_scheme_may_be_in_capitals(one_server: Server) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert shown("redis://ann:secret@host:6379/0") == "redis://ann:***@host:6379/0"
+    assert shown("redis://ann:secret@host:6379/0") == "redis://ann:•••@host:6379/0"
     assert shown("redis://host") == "redis://host"
     assert "secret" not in repr(Client("redis://:secret@127.0.0.1:1/0"))
 

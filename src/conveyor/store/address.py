@@ -6,14 +6,34 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from conveyor.redaction import is_secret
+from conveyor.redaction import MASK
 
 #: A scheme, however it is mistyped.
 _SCHEME = re.compile(r"[^:/@?]*:/+")
-_PARAMETER = re.compile(r"([?&])([^=&]*)=([^&]*)")
+_PARAMETER = re.compile(r"([?&;])([^=&;]*)=([^&;]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
-_HIDDEN = "***"
+#: Options that an address may have and whose values are no secrets.
+OPTIONS = (
+    "db",
+    "protocol",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_timeout",
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_ciphers",
+    "ssl_keyfile",
+    "ssl_min_version",
+)
+_HARMLESS = frozenset((*OPTIONS, "client_name", "health_check_interval", "sentinel_username", "username"))
+_FORMS = (
+    "use redis://, rediss://, unix://, or sentinel:// or sentinels://host:port,host:port/name; "
+    "write special characters of a password as %40 and so on"
+)
 _LAST_PORT = 65535
 _SENTINELS = re.compile(r"sentinel(s?)://(?:([^/?#]*)@)?([^/?#@]+)(?:/([^/?#]*))?(?:/(\d*))?/?(?:\?([^#]*))?")
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?")
@@ -39,21 +59,24 @@ def normal(url: str) -> str:
 def shown(url: str) -> str:
     """Return a server's address without its password, however the address is mistyped.
 
-    Hidden are the values of parameters whose names speak of a secret, all before the last `@` but a user's name, and
-    all from a port on that is none. In doubt too much is hidden rather than too little.
+    Hidden are the values of parameters that may be secret or are unknown, all before the last `@` but a user's name,
+    and all from a port on that is none. If in doubt, too much is hidden rather than too little.
     """
-    url = _PARAMETER.sub(_without_secret, url)
     scheme = _SCHEME.match(url)
     start = scheme.end() if scheme else 0
     credentials, at, place = url[start:].rpartition("@")
+    if _PARAMETER.search(credentials):  # the `@` may be a part of a parameter's value
+        return url[:start] + MASK
     name, _, password = credentials.partition(":")
     user = f"{name}:" if password else ""
-    return url[:start] + (f"{user}{_HIDDEN}@" if at else "") + _shown_place(place)
+    return (
+        url[:start] + (f"{user}{MASK}@" if at else "") + _shown_place(_PARAMETER.sub(_without_secret, place))
+    )
 
 
 def _without_secret(found: re.Match[str]) -> str:
     mark, name, _ = found.groups()
-    return f"{mark}{name}={_HIDDEN}" if is_secret(unquote(name)) else found[0]
+    return found[0] if unquote(name) in _HARMLESS else f"{mark}{name}={MASK}"
 
 
 def _shown_place(place: str) -> str:
@@ -63,18 +86,24 @@ def _shown_place(place: str) -> str:
     for host in hosts.split(","):
         found = _HOST.fullmatch(host)
         if not found or int(found[1] or 0) > _LAST_PORT:
-            return f"{place[:at]}{host.partition(':')[0]}:{_HIDDEN}"
+            return f"{place[:at]}{host.partition(':')[0]}:{MASK}"
         at += len(host) + 1
     return place
 
 
-def fault_of(url: str, error: ValueError) -> str:
-    """Return why an address cannot be used, without the parts of it that a library's words may quote."""
+def fault_of(url: str, error: ValueError) -> tuple[str, str]:
+    """Return why an address cannot be used, and a hint; without parts of the address that a library may quote."""
     text = str(error)
     if text.startswith("netloc "):
-        return "it has characters that no address has"
+        return "it has invalid characters", _FORMS
+    if text.startswith("Port could not be cast"):
+        return "the port is not a number", _FORMS
     names = {found[2] for found in _PARAMETER.finditer(url)}
-    return _QUOTED.sub(lambda found: found[0] if (found[1] or found[2]) in names else "…", text)
+    text = _QUOTED.sub(lambda found: found[0] if (found[1] or found[2]) in names else "…", text)
+    option = text.removeprefix("got an unexpected keyword argument ")
+    if option != text:
+        return f"unknown option {option}", f"use one of: {', '.join(OPTIONS)}"
+    return text, _FORMS
 
 
 def is_sentinel(url: str) -> bool:

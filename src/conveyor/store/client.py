@@ -390,11 +390,8 @@ def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnectio
         sentinels = Sentinels(place) if place else None
         pool = _pool(place.server if place else url, **options)
     except ValueError as error:
-        hint = (
-            "use redis://, rediss://, unix:// or sentinel://host:port,host:port/name; "
-            "write special characters of a password as %40 and so on"
-        )
-        message = f"{shown(url)!r} is not the address of a server: {fault_of(url, error)}"
+        fault, hint = fault_of(url, error)
+        message = f"{shown(url)!r} is not the address of a server: {fault}"
         raise StoreRefused(message, hint=hint) from None
 
     def make(end: Deadline | None) -> AbstractConnection:
