@@ -16,7 +16,7 @@ from collections import deque
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor import clock
+from conveyor import clock, ids
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError
 from conveyor.store import plain
 from conveyor.store.answers import Lineage
@@ -46,7 +46,18 @@ class Known(NamedTuple):
 class Kept:
     """Jobs that were put together, in order, each until it has ended."""
 
-    __slots__ = ("__weakref__", "freed", "jobs", "losses", "place", "put_at", "queue", "restored_at", "until")
+    __slots__ = (
+        "__weakref__",
+        "again",
+        "freed",
+        "jobs",
+        "losses",
+        "place",
+        "put_at",
+        "queue",
+        "restored_at",
+        "until",
+    )
 
     def __init__(
         self, queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace, losses: int, keep: float
@@ -55,6 +66,8 @@ class Kept:
         self.jobs: list[tuple[str, bytes] | None] = [*jobs]
         self.losses = losses
         """The losses that these jobs have survived, or were put after."""
+        self.again = (losses, 0)
+        """A loss, and how many of the jobs, from the first, were put again or left out after it."""
         self.freed: deque[int] = deque()  # takes no lock, so it is safe while garbage is collected
         self.put_at = clock.monotonic()
         self.until = self.put_at + keep
@@ -81,6 +94,7 @@ class Restorer:
         self.client = client
         self.lock = threading.Lock()
         self.known: dict[str, Known] = {}
+        self.waiter = ids.unique()  # who stands in line for room for lost jobs
         self.due: dict[str, float] = {}
         """Queues whose kept jobs are to be put again, and when at the earliest."""
         self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
@@ -143,7 +157,7 @@ class Restorer:
         with self.lock:
             lost = [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
         for alike in _alike(sorted(lost, key=lambda one: one.put_at)):
-            if not self._put_again(queue, alike, awaited):
+            if not self._put_again(alike, losses, awaited):
                 return False
             for kept in alike:
                 kept.losses, kept.restored_at = losses, clock.monotonic()
@@ -152,21 +166,26 @@ class Restorer:
                 self.due.pop(queue, None)
         return True
 
-    def _put_again(self, queue: str, alike: list[Kept], awaited: Container[str]) -> bool:
+    def _put_again(self, alike: list[Kept], losses: int, awaited: Container[str]) -> bool:
+        """Put jobs again, as many as there is room for; the next call goes on behind them."""
         now = clock.monotonic()
-        jobs = [
-            job
-            for kept in alike
-            for job in kept.jobs
-            if job is not None and (now < kept.until or job[0] in awaited)
-        ]
-        first = alike[0]
-        delay = max(0.0, first.place.delay + first.put_at - now)
+        jobs, places = [], []
+        for kept in alike:
+            first = kept.again[1] if kept.again[0] == losses else 0
+            for number, job in enumerate(kept.jobs[first:], first):
+                if job is not None and (now < kept.until or job[0] in awaited):
+                    jobs.append(job)
+                    places.append((kept, number))
+        queue, put_at, place = alike[0].queue, alike[0].put_at, alike[0].place
+        delay = max(0.0, place.delay + put_at - now)
+        again = place._replace(delay=delay, again=True, waiter=self.waiter)
         try:
-            put_jobs(self.client, queue, jobs, first.place._replace(delay=delay, again=True), None, self)
+            put_jobs(self.client, queue, jobs, again, None, self)
         except (ShutDown, DuplicateJob):  # what cannot come back is gone
             return True
-        except (Full, StoreError):
+        except (Full, StoreError) as error:
+            for kept, number in places[: error.accepted]:
+                kept.again = (losses, number + 1)
             return False
         return True
 

@@ -13,6 +13,7 @@ from conveyor import Job, JobGone, Queue, restoring
 from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands
+from conveyor.store.answers import PutPlace
 from conveyor.tasks import Task
 
 if TYPE_CHECKING:
@@ -175,3 +176,32 @@ def test_lost_jobs_wait_for_room_in_a_bounded_queue(bench: Bench) -> None:
     bench.eventually(lambda: ready(bench) == [job.id for job in jobs], 8.0)
     bench.settle(2, value="done")
     bench.eventually(lambda: ended == jobs)
+
+
+def test_lost_jobs_are_sent_once_while_a_bounded_queue_is_drained(
+    server: Any, bench_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench: Bench = bench_at(server)
+    name, ids = bench.queue.name, [f"job{number}" for number in range(50)]
+    bench.worker.run(commands.bound(name, 5))
+    restorer = restoring.Restorer(bench.client)
+    kept = restoring.Kept(name, [(one, one.encode()) for one in ids], PutPlace(), 0, 600.0)
+    restorer.keep(kept)
+    restorer.known[name] = restoring.Known(losses=1)
+    sent: list[str] = []
+    run = bench.client.run
+
+    def watch(command: Any, **limits: Any) -> Any:
+        if command.script is not None and command.script.name == "put":
+            sent.extend(word for word in command.words if word in ids)
+        return run(command, **limits)
+
+    monkeypatch.setattr(bench.client, "run", watch)
+    drained: list[str] = []
+    while not restorer.restore(name, {}):
+        drained += ready(bench)
+        bench.settle(5)
+    assert drained + ready(bench) == ids
+    assert sent == ids, "none is sent in vain or again"
+    assert bench.queue.count().blocked == 0
+    bench.settle(5)

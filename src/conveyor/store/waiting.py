@@ -55,11 +55,14 @@ def put_jobs(
 ) -> None:
     """Put all jobs, in order; wait for room until the deadline, or not at all if it is None.
 
+    With a `waiter` in the place it asks for room before it sends any job, and that waiter stays in line after Full, so
+    that the caller can come back in some seconds for the rest.
     Raises Full and ShutDown. The `accepted` of each error is how many of the jobs were put.
     """
     done = 0
-    waiter = ""
-    room = trust = min(MOST_JOBS, place.maxsize or MOST_JOBS)
+    waiter = place.waiter
+    trust = min(MOST_JOBS, place.maxsize or MOST_JOBS)
+    room = 0 if waiter else trust
     try:
         while True:
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
@@ -92,7 +95,7 @@ def put_jobs(
         if isinstance(error, ConveyorError):
             error.accepted += done
         raise
-    if waiter:
+    if waiter and not place.waiter:
         _leave(client, queue, waiter)
     message = f"the queue {queue} is full"
     raise Full(message, accepted=done)
