@@ -253,7 +253,7 @@ _ELSEWHERE = {
     "key": "string",
     "orders": "zset",
     "answers": "hash",
-    "deleted": "string",
+    "sweep": "string",
 }
 _MOST = {"bell": 32, "history": 5200}
 
@@ -264,7 +264,8 @@ def leaks(raw: redis.Redis) -> list[str]:
     for key in raw.scan_iter(count=1000):
         name, kind = key.decode(), raw.type(key).decode()
         if match := _OF_A_QUEUE.fullmatch(name):
-            wanted, mortal = (_NAMED_KEYS if match[3] else _QUEUE_KEYS).get(match[2]), bool(match[3])
+            mortal = bool(match[3]) or match[2] == "deleted"
+            wanted = (_NAMED_KEYS if mortal else _QUEUE_KEYS).get(match[2])
         else:
             _, first, rest = (*name.split(":", 2), "", "")[:3]
             wanted, mortal = _ELSEWHERE.get(first) if name.startswith("conveyor:") else None, bool(rest)

@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, ids
-from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError
+from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
 from conveyor.store import plain
 from conveyor.store.answers import Lineage
 from conveyor.store.waiting import put_jobs
@@ -108,7 +108,7 @@ class Restorer:
     def heard(self, queue: str, before: Known, lineage: Lineage) -> bool:
         """Take in what a reply says. `before` was known when it was sent. Return True if it is news of a loss."""
         born = before.lineage.born
-        deleted = bool(born and lineage.born != born) and self._was_deleted(queue)
+        deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born)
         with self.lock:
             now = self.known.get(queue, Known())
             if before.losses != now.losses or (born and born != now.lineage.born):
@@ -124,9 +124,11 @@ class Restorer:
             self.known[queue] = Known(Lineage(lineage.born or now.lineage.born, highest), now.losses)
             return False
 
-    def _was_deleted(self, queue: str) -> bool:
+    def _was_deleted(self, queue: str, born: int) -> bool:
         try:
-            return bool(self.client.run(plain.was_deleted(queue), within=TRY_AGAIN))
+            return bool(self.client.run(plain.was_deleted(queue, born), within=TRY_AGAIN))
+        except StoreRefused:
+            return True  # it cannot be known, and what ended must not run again
         except StoreError:
             return False
 

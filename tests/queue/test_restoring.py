@@ -108,6 +108,44 @@ def test_deleted_queue_is_not_taken_for_lost(bench: Bench, caplog: pytest.LogCap
     assert (ready(bench), losses(caplog)) == ([other.id], [])
 
 
+def test_loss_after_a_deletion_is_noticed(
+    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench: Bench = bench_at(server)
+    bench.queue.submit(double, 1)
+    bench.settle(value="done")
+    Queue(bench.queue.name, store=Client(server.url)).delete()
+    jobs = bench.queue.submit_many(double, [(2,), (3,)])
+    ended = expect_all(jobs)
+    found = server.raw.keys(f"conveyor:{{{bench.queue.name}}}:*")
+    server.raw.delete(*[key for key in found if not key.endswith(b":deleted")])  # as right after the deletion
+    bench.eventually(lambda: ready(bench) == [job.id for job in jobs], 8.0)
+    assert len(losses(caplog)) == 1
+    bench.settle(2, value=4)
+    bench.eventually(lambda: ended == jobs)
+
+
+def test_deletion_is_known_to_a_user_of_one_queue(
+    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the keys that docs/running.md names."""
+    bench: Bench = bench_at(server)
+    name = bench.queue.name
+    rights = "resetchannels +@read +@write +@connection -@dangerous +evalsha +script|load +time +info"
+    keys = f"~conveyor:{{{name}}}:* ~conveyor:queues"
+    server.raw.execute_command("ACL", "SETUSER", "one", "on", ">pw", *rights.split(), *keys.split())
+    queue = Queue(name, store=Client(server.url.replace("unix://", "unix://one:pw@")))
+    ended = queue.submit(double, 1)
+    bench.settle(value="done")
+    bench.queue.delete()
+    other = queue.submit(double, 3)
+    with pytest.raises(JobGone):
+        ended.result(timeout=10)
+    assert (ready(bench), losses(caplog)) == ([other.id], [])
+    server.raw.execute_command("ACL", "DELUSER", "one")
+    bench.settle(value=6)
+
+
 def test_nothing_is_lost_in_the_view_of_many_threads_that_put(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

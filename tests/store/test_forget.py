@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.errors import StoreMismatch
-from conveyor.store import commands, forgetting, keys, plain
+from conveyor import Queue
+from conveyor.errors import StoreMismatch, StoreUnavailable
+from conveyor.store import commands, forgetting, plain
 from conveyor.store.answers import Looked, Settlement
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ def use(lane: Lane, one: str = "a") -> None:
 def keys_of(lane: Lane) -> set[str]:
     """Give the keys that are left of the queue, but for the note that it was deleted."""
     names = {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
-    return names - {keys.deleted_key(lane.queue)}
+    return names - {lane.key("deleted")}
 
 
 @pytest.mark.parametrize("where", ["ready", "delayed", "leased", "dead"])
 def test_queue_with_jobs_is_not_removed(lane: Lane, where: str) -> None:
+    lane.client.run(plain.note_queue(lane.queue))
     lane.put("a", delay=1000.0 if where == "delayed" else 0.0)
     if where in {"leased", "dead"}:
         token = lane.claim().token
@@ -64,6 +66,61 @@ def test_deleted_queue_leaves_no_key_and_no_name(lane: Lane) -> None:
     assert forgetting.delete(lane.client, lane.queue).word == "GONE"
 
 
+@pytest.mark.parametrize("step", ["drop_queue", "some_remains", "clear"])
+def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """The producer noted the name a moment ago, so it would not do so again by itself."""
+    producer = Queue(lane.queue, store=lane.server.another_client())
+    producer.put("before")
+    lane.run(commands.purge, "ready", 9, b"", 60.0)
+    use(lane)
+    real, put = getattr(plain, step), []
+
+    def put_and_go_on(queue: str, *args: Any) -> Any:
+        if not put:
+            put.append(producer.put_many(range(50)))
+            token = lane.claim().token
+            lane.run(commands.finish, token, [Settlement(lane.dump()["leased"].popitem()[0], b"done", 600.0)])
+        return real(queue, *args)
+
+    monkeypatch.setattr(plain, step, put_and_go_on)
+    Queue(lane.queue, store=lane.client).delete()
+    assert put
+    assert len(lane.dump()["ready"]) == 49
+    assert lane.raw.keys(lane.key("outcome:*"))
+    assert lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+def test_name_stays_if_the_server_is_away_when_a_queue_is_deleted(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(lane.queue, store=lane.client)
+    queue.put_many(range(9))
+    run = lane.client.run
+
+    def fail(command: Any, **limits: Any) -> Any:
+        if command.script is not None and command.script.name == "forget":
+            raise StoreUnavailable
+        return run(command, **limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lane.client, "run", fail)
+        with pytest.raises(StoreUnavailable):
+            queue.delete()
+    assert lane.raw.sismember("conveyor:queues", lane.queue)
+
+
+def test_only_the_last_births_that_were_deleted_are_kept(lane: Lane) -> None:
+    born = []
+    for _ in range(25):
+        use(lane)
+        born.append(int(lane.raw.hget(lane.key("meta"), "born")))
+        lane.raw.delete(lane.key("outcome:a"))
+        forgetting.delete(lane.client, lane.queue)
+    known = [lane.client.run(plain.was_deleted(lane.queue, one)) for one in born]
+    assert known == [False] * 5 + [True] * 20
+    assert 0 < lane.raw.ttl(lane.key("deleted")) <= LONG
+
+
 def test_tally_told_late_does_not_bring_a_deleted_queue_back(lane: Lane) -> None:
     use(lane)
     forgetting.delete(lane.client, lane.queue)
@@ -75,15 +132,15 @@ def test_queue_unused_for_thirty_days_is_forgotten(lane: Lane) -> None:
     lane.client.run(plain.note_queue(lane.queue))
     use(lane)
     for seconds in (0.0, LONG - 60.0):
-        assert forgetting.forget_unused(lane.client) == "0"
+        assert forgetting.forget_unused(lane.client) is None
         assert lane.run(commands.forget, LONG).word == "USED"
         let_time_pass(lane, seconds)
     forgetting.forget_unused(lane.client)
     assert lane.raw.exists(lane.key("meta"))
     let_time_pass(lane, 120.0)
-    assert forgetting.forget_unused(lane.client) == "0"
+    assert forgetting.forget_unused(lane.client) is None
     left = {key.rpartition("}:")[2].partition(":")[0] for key in keys_of(lane)}
-    assert left <= {"outcome", "claim", "tally", "wake"}, "these expire by themselves"
+    assert left <= {"outcome", "claim", "tally", "wake", "minute", "hour"}, "these expire by themselves"
     assert not lane.raw.sismember("conveyor:queues", lane.queue)
 
 
@@ -117,13 +174,14 @@ def test_put_between_look_and_removal_keeps_queue_and_name(
     use(lane)
     lane.run(commands.forget, LONG)
     let_time_pass(lane, LONG)
-    drop = plain.drop_queue
+    idle = forgetting._idle
 
-    def put_and_drop(queue: str) -> Any:
+    def look_and_put(*args: Any) -> list[str]:
+        found = idle(*args)
         lane.put("late")
-        return drop(queue)
+        return found
 
-    monkeypatch.setattr(plain, "drop_queue", put_and_drop)
+    monkeypatch.setattr(forgetting, "_idle", look_and_put)
     forgetting.forget_unused(lane.client)
     assert list(lane.dump()["ready"]) == ["late"]
     assert lane.raw.sismember("conveyor:queues", lane.queue)
@@ -152,7 +210,7 @@ def test_thousand_queues_are_looked_at_in_slices(lane: Lane) -> None:
         lane.raw.sadd("conveyor:queues", f"once{number}")
     forgetting.forget_unused(lane.client, unused=0.001)
     rounds, cursor = 1, "0"
-    while (cursor := forgetting.forget_unused(lane.client, cursor, unused=0.001)) != "0":
+    while cursor := forgetting.forget_unused(lane.client, cursor, unused=0.001):
         rounds += 1
     assert 5 < rounds < 100
     lane.raw.delete("conveyor:queues")

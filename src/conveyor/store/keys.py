@@ -44,7 +44,7 @@ QUEUE_KEYS = (
     ("totals", "hash", "figures of all time: of the queue, and of its first 200 tasks by name"),
 )
 
-#: Keys that carry an id or a name after the colon: type, what it holds, and how long.
+#: Keys that expire by themselves, most with an id or a name after the colon: type, what it holds, and how long.
 NAMED_KEYS = (
     ("outcome:<id>", "string", "what came of a job; as long as the job says, an hour by default"),
     (
@@ -69,6 +69,11 @@ NAMED_KEYS = (
     ("day:<n>", "hash", "the same of a day; 400 days"),
     ("tally:<owner>", "string", "number of the last tally of a worker, so that none counts twice; an hour"),
     ("log:<id>", "stream", "lines a running job wrote; capped, an hour after the last"),
+    (
+        "deleted",
+        "list",
+        "births of the queue that ended with its deletion, the last 20; 30 days after the last",
+    ),
 )
 
 #: Stands for a queue's name, and is none, in the keys of what all queues did together: `totals`, `minute:<n>`,
@@ -87,6 +92,8 @@ ACTS = "conveyor:acts"
 OPERATIONS = "conveyor:operations"
 """zset: operation -> when it began, seconds since 1970 by the server's clock; 1,000 at most"""
 
+SWEEP = "conveyor:sweep"
+"""string: consumer that looks for queues that can be forgotten; an hour, in which no other does"""
 ORDERS = "conveyor:orders"
 """zset: order to workers that was answered -> when it first was, seconds since 1970; 1,000 at most"""
 ANSWERS = "conveyor:answers:"
@@ -127,11 +134,6 @@ def answers_key(order: str) -> str:
 def operation_key(operation: str) -> str:
     """string: how far an operation over many jobs is; 7 days after its last progress."""
     return f"conveyor:operation:{operation}"
-
-
-def deleted_key(queue: str) -> str:
-    """string, empty: somebody deleted the queue; 30 days, so that those who used it do not take it for a loss."""
-    return f"conveyor:deleted:{queue}"
 
 
 def request_key(name: str) -> str:

@@ -20,8 +20,6 @@ ANSWERS_KEEP, MOST_TARGETS, MOST_ORDERS = 30 * 86400, 200, 1000
 NUDGE_KEEP = 120
 #: Seconds after its last report that a consumer is taken for gone.
 REPORT_KEEP = 20
-#: Seconds that a deleted queue is remembered.
-DELETED_KEEP = 30 * 86400
 #: Seconds that a key of requests is remembered.
 REQUEST_KEEP = 86400
 #: Bytes of a line that a job logs; what is more is cut off.
@@ -116,14 +114,19 @@ def drop_queue(queue: str) -> Command:
     return Command(("SREM", keys.QUEUES, queue))
 
 
-def note_deleted(queue: str) -> Command:
-    """Remember that somebody deleted a queue, so that those who used it do not take it for a loss."""
-    return Command(("SET", keys.deleted_key(queue), "", "EX", DELETED_KEEP))
+def is_there(queue: str) -> Command:
+    """Return whether a queue has been put to, or has settings."""
+    return Command(("EXISTS", keys.key(queue, "meta")), read=bool)
 
 
-def was_deleted(queue: str) -> Command:
-    """Return whether somebody deleted a queue."""
-    return Command(("EXISTS", keys.deleted_key(queue)), read=bool)
+def was_deleted(queue: str, born: int) -> Command:
+    """Return whether somebody deleted the queue that came into being then."""
+    return Command(("LPOS", keys.key(queue, "deleted"), born), read=lambda reply: reply is not None)
+
+
+def begin_sweep(consumer: str, seconds: float) -> Command:
+    """Return whether this consumer is the one to look for unused queues; for so many seconds no other is."""
+    return Command(("SET", keys.SWEEP, consumer, "NX", "EX", int(seconds)), read=bool)
 
 
 def some_queues(cursor: str) -> Command:
@@ -137,17 +140,21 @@ def some_queues(cursor: str) -> Command:
     )
 
 
-def some_keys(queue: str, cursor: str) -> Command:
-    """Return the next cursor, "0" at the end, and some keys of a queue; a walk through all keys of the server."""
+def some_remains(queue: str, cursor: str) -> Command:
+    """Return the next cursor, "0" at the end, and some keys with an id or a name in them that a queue has.
+
+    None of them holds a job. It is a walk through all keys of the server.
+    """
     return Command(
-        ("SCAN", cursor, "MATCH", keys.key(queue, "*"), "COUNT", 1000),
+        ("SCAN", cursor, "MATCH", keys.key(queue, "*:*"), "COUNT", 1000),
         read=lambda reply: (reply[0].decode(), reply[1]),
     )
 
 
-def unlink(names: Sequence[str | bytes]) -> Command:
-    """Remove keys; the server frees their memory in the background."""
-    return Command(("UNLINK", *names))
+def clear(queue: str, names: Sequence[str | bytes]) -> Command:
+    """Remove what a removed queue has left behind; return False, with nothing done, if jobs were put to it since."""
+    words = (1 + len(names), keys.key(queue, "meta"), *names)
+    return Command(words, scripts.load_plain("clear"), read=bool)
 
 
 def _names(reply: Iterable[bytes]) -> list[str]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LONGEST_BLOCK = 2.0
 #: Jobs and bytes that one put carries at most.
 MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
+#: Seconds that noting the name of a new queue may take, after its first job was put.
+NOTE_WITHIN = 1.0
 
 
 class Witness(Protocol):
@@ -72,6 +74,7 @@ def put_jobs(
             answer: commands.PutAnswer = client.run(put, within=time_for(deadline))
             witness.heard(queue, before, answer.lineage)
             done += answer.accepted
+            _list_new(client, queue, answer)
             if done == len(jobs):
                 return
             # Others may have taken the room that was seen: what is sent in vain stays a small part of what is accepted.
@@ -99,6 +102,17 @@ def put_jobs(
         _leave(client, queue, waiter)
     message = f"the queue {queue} is full"
     raise Full(message, accepted=done)
+
+
+def _list_new(client: Client, queue: str, answer: commands.PutAnswer) -> None:
+    """List a queue if these jobs are the first that were put to it; best effort.
+
+    Its name was noted before, but whoever deleted the queue meanwhile has taken it off the list.
+    """
+    if not 0 < answer.accepted == answer.lineage.sequence:
+        return
+    with contextlib.suppress(StoreError):
+        client.run(plain.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
 
 
 def _leave(client: Client, queue: str, waiter: str) -> None:

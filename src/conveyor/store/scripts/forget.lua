@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
 -- forget: remove an empty queue: all its keys but those that expire by themselves; and tidy up after waiters that died.
+--       Its birth is noted in `deleted`, so that those who used it do not take it for lost.
 -- use: wake, line
 -- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only look
 -- gives GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
 --       | LIVE | VERSION; then how many are ready, delayed, leased and dead
 -- A queue is unused from the first look on at which it is empty, until a job is accepted or claimed.
 local MOST_TIDIED = 100
+local MOST_DELETED = 20
+local DELETED_KEEP = 2592000 -- s
 local unused, removes = tonumber(ARGV[1]), ARGV[2] == 'yes'
 local version = redis.call('HGET', META, 'version')
 if version and version ~= PROTOCOL then return {'VERSION'} end
@@ -53,5 +56,11 @@ if unused > 0 and not is_unused() then
   return answer('USED')
 end
 if not removes then return answer('IDLE') end
+local born = redis.call('HGET', META, 'born')
+if born then
+  redis.call('LPUSH', BASE .. 'deleted', born)
+  redis.call('LTRIM', BASE .. 'deleted', 0, MOST_DELETED - 1)
+  redis.call('EXPIRE', BASE .. 'deleted', DELETED_KEEP)
+end
 redis.call('UNLINK', unpack(KEYS))
 return answer('GONE')
