@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from conveyor import Queue, control
+from conveyor import Queue, clock, control
 from conveyor.consumer.beat import Beat
+from conveyor.errors import StoreUnavailable
 from conveyor.inspector import Inspector, workers
 from conveyor.store import plain
 
@@ -98,5 +99,45 @@ def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch:
     server.raw.hset("conveyor:{once}:meta", mapping={"version": 1, "unused": f"  {long_ago}"})
     sweep(3600.0)
     assert server.raw.scard("conveyor:queues") == 2
+    server.raw.delete("conveyor:sweep")  # an hour is over on the server, too
     sweep(3800.0)
     assert server.raw.smembers("conveyor:queues") == {b"work"}
+
+
+def test_one_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker: Any = Acting()
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
+    client, trips = server.client, []
+    beats = [
+        Beat(client, control.ConsumerReport(name, "host", 1, ["work"], "process", 0.0, [])) for name in "ab"
+    ]
+    long_ago = server.raw.time()[0] * 1000 - 31 * 86_400_000
+    for number in range(300):
+        server.raw.sadd("conveyor:queues", f"once{number}")
+        server.raw.hset(f"conveyor:{{once{number}}}:meta", mapping={"version": 1, "unused": f"  {long_ago}"})
+    for one in beats:
+        one._sweep_at = 0.0
+    run_all = client.run_all
+    monkeypatch.setattr(
+        client, "run_all", lambda told, **limits: trips.append(told) or run_all(told, **limits)
+    )
+    for _ in range(40):
+        for one in beats:
+            trips.clear()
+            one._sweep(worker.now) if worker.now >= one._sweep_at else None
+            assert len(trips) <= 6
+            assert one is beats[0] or len(trips) <= 1, "the other one has begun"
+    assert server.raw.keys("conveyor:{once*") == []
+    assert server.raw.scard("conveyor:queues") == 0
+
+
+def test_failing_sweep_does_not_disturb_a_beat(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, []))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr("conveyor.store.forgetting.forget_unused", fail)
+    beat._sweep_at = 0.0
+    beat.beat([])
+    assert beat._sweep_at > clock.monotonic() + 3000.0

@@ -10,7 +10,7 @@ import msgspec
 from conveyor import clock, control, events
 from conveyor.consumer.settings import HEARTBEAT, LEASE
 from conveyor.consumer.tally import Tally
-from conveyor.errors import StoreRefused
+from conveyor.errors import StoreError, StoreRefused
 from conveyor.store import commands, forgetting, heads, plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Beat:
         self._gauged = float("-inf")
         self._had_work = False
         self._sweep_at = clock.monotonic() + FIRST_SWEEP
-        self._swept = "0"
+        self._swept: str | None = None  # how far a look at all queues is, if one has begun
         self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
@@ -136,11 +136,17 @@ class Beat:
         return [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
 
     def _sweep(self, now: float) -> None:
-        """Forget queues that nobody has used for long, some at a time; all of them once an hour."""
-        with contextlib.suppress(StoreRefused):
-            self._swept = forgetting.forget_unused(self.client, self._swept)
-        if self._swept == "0":
+        """Forget queues that nobody has used for long, some at a time; one consumer does it, once an hour."""
+        try:
+            if self._swept is not None or self._may_sweep():
+                self._swept = forgetting.forget_unused(self.client, self._swept or "0")
+        except StoreError:  # the leases are worth more than this
+            self._swept = None
+        if self._swept is None:
             self._sweep_at = now + SWEEPING
+
+    def _may_sweep(self) -> bool:
+        return bool(self.client.run(plain.begin_sweep(self.report.name, SWEEPING), patience=PATIENCE))
 
     def take_notices(self) -> list[Notice]:
         """Return, once, what the server said of the leases."""
