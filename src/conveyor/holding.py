@@ -27,7 +27,6 @@ SOON = 0.01
 REMEMBERED = 60.0
 #: Seconds that is kept what became of an item; nobody can ask for it, so only for a settling that is sent again.
 KEEP = 20.0
-_DONE = encode_settled("done", codec.encode(None))
 _log = logging.getLogger("conveyor")
 
 
@@ -105,7 +104,9 @@ class Holder:
         does not answer, the item stays held and can be settled again.
         """
         held = self._next(queue)
-        settlement = commands.Settlement(held.id, _DONE, KEEP)
+        # The token makes it this taker's: the same outcome of another one would look like this very command sent twice.
+        outcome = encode_settled("done", codec.encode(held.token))
+        settlement = commands.Settlement(held.id, outcome, KEEP)
         try:
             refused = self.client.run(commands.finish(queue, held.token, [settlement]))
         except StoreError:

@@ -82,7 +82,7 @@ class Job(Generic[R]):
         """Wait for the job's end and give what the task returned.
 
         Raises JobFailed if the task raised, JobLost if its workers died, JobCancelled, JobGone if nothing is known of
-        it, and WaitTimeout after `timeout` seconds, with the job going on.
+        it, and WaitTimeout after `timeout` seconds, with the job going on. While the server is unavailable it waits on.
         """
         settled = self._wait(timeout)
         value = settled.result()
@@ -149,7 +149,8 @@ class Job(Generic[R]):
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         self._call_later(_Waker(loop, ready))
-        yield from loop.run_in_executor(None, self.done).__await__()
+        with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
+            yield from loop.run_in_executor(None, self.done).__await__()
         if self.settled is None:
             yield from ready.__await__()
         return self.result()
@@ -208,11 +209,8 @@ class Job(Generic[R]):
         if self.settled is None:
             deadline = Deadline(timeout)
             inbox = inbox_of(self._together.client)
-            try:
+            with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
                 inbox.expect(self, deadline)
-            except StoreUnavailable:
-                if not deadline.passed():
-                    raise
             if not inbox.wait(self, deadline):
                 message = f"job {self.id} is not over after {timeout} s"
                 raise WaitTimeout(message)

@@ -87,6 +87,7 @@ def test_page_api_commands_and_terminal_count_alike(
     for command in ("queues", "status"):
         (line,) = document(one_server, tmp_path, command)["queues"]
         assert (line["waiting"], line["delayed"]) == (due, later)
+    tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
         seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
@@ -145,10 +146,13 @@ def test_leaving_workers_with_a_job_are_busy_everywhere(
     metrics = visitor.see("/metrics")
     assert f'conveyor_worker_slots{{state="busy"}} {LEAVING}\n' in metrics
     assert f'conveyor_worker_slots{{state="idle"}} {IDLE}\n' in metrics
+    tell(one_server, report("rack-0001", leaving_crew()))  # again: after some seconds it would be silent
     status = document(one_server, tmp_path, "status")
     assert status["workers"] == {"all": LEAVING + IDLE, "busy": LEAVING, "leaving": LEAVING}
+    tell(one_server, report("rack-0001", leaving_crew()))
     (consumer,) = document(one_server, tmp_path, "workers")["consumers"]
     assert sum(one["busy"] for one in consumer["workers"]) == LEAVING
+    tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
         seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)

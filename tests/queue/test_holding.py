@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Call, Empty, LeaseLost, StoreUnavailable, holding
+from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, holding
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
@@ -88,6 +88,20 @@ def test_when_its_taker_is_killed_the_item_comes_back(bench: Bench, start_python
     bench.queue.task_done()
     count = bench.queue.count()
     assert (count.finished, count.lapsed) == (1, 1)
+
+
+def test_late_task_done_is_refused_if_another_has_settled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "LEASE", 0.3)
+    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    bench.queue.put("item")
+    bench.queue.get()
+    other = Queue(bench.queue.name, store=bench.worker)
+    assert other.get(timeout=30) == "item"
+    other.task_done()
+    with pytest.raises(LeaseLost, match="another taker"):
+        bench.queue.task_done()
 
 
 def test_a_taker_that_lives_and_does_nothing_keeps_its_item(bench: Bench, start_python: Any) -> None:

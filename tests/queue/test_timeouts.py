@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import Full, Queue, StoreUnavailable, WaitTimeout
-from conveyor.store import commands, plain, waiting
+from conveyor import Full, Job, Queue, StoreUnavailable, WaitTimeout
+from conveyor.inbox import inbox_of
+from conveyor.store import Client, commands, plain, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,3 +139,23 @@ def test_a_connection_made_in_a_hurry_has_the_usual_time_later(bench: Bench) -> 
     (connection,) = bench.client._idle
     bench.queue.count()
     assert connection._sock.gettimeout() == connection.socket_timeout == 10.0  # type: ignore[attr-defined]
+
+
+async def awaited(job: Job[int]) -> int:
+    return await job
+
+
+@pytest.mark.parametrize("wait", [Job.result, lambda job: asyncio.run(awaited(job))], ids=["result", "await"])
+def test_result_comes_if_the_server_hung_as_it_was_asked(
+    bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Job[int]], int]
+) -> None:
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)
+    client = Client(bench.server.url, patience=0.3)
+    job = Queue(bench.queue.name, store=client).submit(len, "abc")
+    hanging.stop()
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(wait, job)
+        bench.eventually(lambda: waiting.done() or inbox_of(client).thread is not None)  # it asked in vain
+        os.kill(hanging.pid, signal.SIGCONT)
+        bench.settle(1, 3)
+        assert waiting.result(60) == 3

