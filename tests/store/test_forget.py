@@ -194,7 +194,7 @@ def test_queues_of_others_are_left_alone(lane: Lane) -> None:
         lane.client.run(commands.bound(name, 1))
         lane.client.run(commands.forget(name, LONG))
     let_time_pass(lane, LONG)
-    lane.raw.hset("conveyor:{other-version}:meta", "version", "2")
+    lane.raw.hset("conveyor:{other-version}:meta", "version", "3")
     lane.raw.set("conveyor:{spoiled}:ready", "text")
     forgetting.forget_unused(lane.client)
     assert lane.raw.smembers("conveyor:queues") == {b"other-version", b"spoiled"}

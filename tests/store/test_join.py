@@ -143,7 +143,7 @@ def test_a_job_that_vanished_shows_in_the_ledger(lane: Lane) -> None:
 def test_a_bound_can_be_set_ahead_and_again_and_lowered_below_what_waits(lane: Lane) -> None:
     for _ in range(2):
         lane.run(commands.bound, 3)
-        assert lane.dump() == {"meta.version": "1", "meta.maxsize": "3"}
+        assert lane.dump() == {"meta.version": commands.PROTOCOL, "meta.maxsize": "3"}
     lane.put("a", "b", "c")
     lane.run(commands.bound, 1)
     assert lane.count().waiting == 3

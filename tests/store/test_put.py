@@ -26,7 +26,7 @@ def test_a_put_notes_the_job_its_place_and_the_books_and_rings_once(lane: Lane) 
         "jobs": {"a": "bytes of a"},
         "ready": {"a": TOP + 1},
         "bell": ["1"],
-        "meta.version": "1",
+        "meta.version": commands.PROTOCOL,
         "meta.sequence": "1",
         "meta.accepted": "1",
     }
@@ -164,12 +164,16 @@ def test_a_queue_that_was_shut_refuses_and_nothing_changes(lane: Lane) -> None:
 
 def test_a_queue_of_another_protocol_version_is_left_alone(lane: Lane) -> None:
     lane.put("a")
-    lane.raw.hset(lane.key("meta"), "version", "2")
+    lane.raw.hset(lane.key("meta"), "version", "3")
     before = lane.dump()
     for verb, args in (
         (commands.put, (jobs("b"), PutPlace())),
         (commands.claim, ("ann", "n", 1, 10.0)),
         (commands.bound, (3,)),
+        (commands.pause, ()),
+        (commands.shut, ()),
+        (commands.forget, (0.0,)),
+        (commands.tally, ("ann", 1, None, [("task", "s=1")])),
     ):
         with pytest.raises(StoreMismatch):
             lane.run(verb, *args)

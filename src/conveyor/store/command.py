@@ -11,7 +11,7 @@ from conveyor.store import keys, scripts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-PROTOCOL = "1"
+PROTOCOL = "2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 -- ARGV  1 maxsize
 -- gives OK | VERSION
 local version = redis.call('HGET', META, 'version')
-if version and version ~= PROTOCOL then return {'VERSION'} end
+if is_foreign(version) then return {'VERSION'} end
 redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', ARGV[1])
 make_room(tonumber(ARGV[1]))
 return {'OK'}

@@ -12,7 +12,8 @@ local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, most_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall')
-if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
+if is_foreign(meta[1]) then return {'VERSION'} end
+take_over(meta[1])
 
 local claim_key = BASE .. 'claim:' .. owner
 local last = redis.call('GET', claim_key)

@@ -11,7 +11,7 @@ local MOST_DELETED = 20
 local DELETED_KEEP = 2592000 -- s
 local unused, removes = tonumber(ARGV[1]), ARGV[2] == 'yes'
 local version = redis.call('HGET', META, 'version')
-if version and version ~= PROTOCOL then return {'VERSION'} end
+if is_foreign(version) then return {'VERSION'} end
 local now = server_time()
 local sizes = {}
 for place, key in ipairs({READY, DELAYED, LEASED, DEAD}) do sizes[place] = redis.call('ZCARD', key) end

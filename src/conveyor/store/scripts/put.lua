@@ -16,7 +16,7 @@ local rest = tonumber(ARGV[6])
 local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born')
-if meta[1] and meta[1] ~= PROTOCOL then return {'VERSION'} end
+if is_foreign(meta[1]) then return {'VERSION'} end
 
 local known, known_count = {}, 0
 if mode ~= 'new' then

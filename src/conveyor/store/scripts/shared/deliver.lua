@@ -44,7 +44,10 @@ local function send_letters(letters)
     if length < MOST_ENTRIES then
       for place = 2, #letter, 2 do
         local entries = length + place
-        if entries > MOST_FULL or #letter[place] > LETTER_BYTES and entries > 2 then letter[place] = '' end
+        if entries > MOST_FULL or #letter[place] > LETTER_BYTES and entries > 2 then
+          take_over(redis.call('HGET', META, 'version'))
+          letter[place] = ''
+        end
       end
       if length + #letter >= MOST_ENTRIES then
         letter[#letter + 1] = ''

@@ -2,7 +2,8 @@
 local META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN, JOINERS,
   INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS = unpack(KEYS)
 local BASE = string.sub(META, 1, -5)
-local PROTOCOL = '1'
+local PROTOCOL = '2'
+local BEFORE = '1' -- can be read as it is; its own scripts and clients cannot read all that is written now
 local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double
 
 local function server_time() -- milliseconds since 1970, the same throughout one script
@@ -17,6 +18,16 @@ local function each_part(command, key, arguments, first, last)
   for from = first or 1, last, 4000 do
     redis.call(command, key, unpack(arguments, from, math.min(from + 3999, last)))
   end
+end
+
+local function is_foreign(version) -- of a version that is not known here: nothing may be read or written
+  return version and version ~= PROTOCOL and version ~= BEFORE
+end
+
+-- Called before anything is written that the version before cannot read: it is refused from then on. What always writes
+-- the version besides, such as put, need not.
+local function take_over(version)
+  if version == BEFORE then redis.call('HSET', META, 'version', PROTOCOL) end
 end
 
 local function exact(number) -- a whole number as text, without an exponent

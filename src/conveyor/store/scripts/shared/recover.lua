@@ -11,7 +11,11 @@ end
 
 local function write_tries(id, retries, crashes, recoveries, lapses)
   local text = retries .. ' ' .. crashes .. ' ' .. recoveries
-  redis.call('HSET', TRIES, id, lapses > 0 and text .. ' ' .. lapses or text)
+  if lapses > 0 then
+    take_over(redis.call('HGET', META, 'version'))
+    text = text .. ' ' .. lapses
+  end
+  redis.call('HSET', TRIES, id, text)
 end
 
 local function promote(now) -- delayed -> ready, at a new place; gives how many
