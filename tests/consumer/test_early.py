@@ -14,6 +14,7 @@ from conveyor.consumer import ladder as ladders
 from conveyor.consumer import slate as slates
 from conveyor.consumer.crew import CrewWorker
 from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker
@@ -82,6 +83,7 @@ def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path)
     queue.submit_many(registry.find("first"), [(str(path),)])
     handles = queue.submit_many(jobs.mark, [(str(path), "other")] * 2)
     worker = CrewWorker("host/1", ConsumerSettings(), slate, queue.client, registry)
+    worker.process_state = ProcessState()
     nonce = ids.unique(8)
     slate.claiming(queue.name, nonce)
     batch: Any = queue.client.run(commands.claim(queue.name, worker.name, nonce, 3, 15.0))
@@ -119,6 +121,7 @@ def test_next_claim_does_not_overtake_the_lookout(server: Any) -> None:
     registry.add(jobs.task(name="consumer_jobs.nothing")(jobs.nothing))
     client: Any = gate
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker.process_state = ProcessState()
     done, running, *rest = [
         *queue.submit_many(jobs.nothing, [()]),
         queue.submit(long),
@@ -164,6 +167,7 @@ def test_worker_stopped_before_the_start_runs_only_its_own(
     registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
     handles = queue.submit_many(jobs.mark, [(str(path), str(number)) for number in range(3)])
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker.process_state = ProcessState()
     worker.pace.size = 3
     monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
     name, batch = worker._claim()
@@ -188,6 +192,7 @@ def test_batch_costs_no_further_question_if_nothing_was_stopped(
     registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
     queue.submit_many(jobs.mark, [(str(path), "x")] * 3)
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker.process_state = ProcessState()
     worker.pace.size = 3
     monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
     name, batch = worker._claim()
