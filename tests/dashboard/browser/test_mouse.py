@@ -208,6 +208,23 @@ def test_bulk_cancel_names_the_number_of_jobs(window: Callable[..., Window], que
     assert queue.qsize() == 1234
 
 
+def test_bulk_cancel_of_a_task_names_all_jobs_it_checks(
+    window: Callable[..., Window], queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    queue.submit_many(hold, [("/nowhere",)] * 4)
+    queue.submit(report, "/nowhere")
+    view = window()
+    page = view.go(f"/jobs?queue={queue.name}&state=waiting&task={hold.name}")
+    page.locator("[data-select]").first.click()
+    page.locator("[data-bulk-all]").click()
+    page.locator("[data-bulk]").get_by_role("button", name="Cancel").click()
+    title = f"Cancel all jobs of {hold.name}, of 5 waiting and delayed?"
+    expect(page.locator("#confirm-title")).to_have_text(title)
+    expect(page.locator("#confirm .buttons")).to_have_text(re.compile(r"Keep jobs\s*Cancel jobs\s*$"))
+    view.say_yes("not these", typed=queue.name)
+    eventually(lambda: queue.qsize() == 1)
+
+
 def test_chosen_jobs_are_cancelled(
     window: Callable[..., Window], queue: Queue, eventually: Callable[..., Any]
 ) -> None:

@@ -39,10 +39,12 @@ export function problemText(data) {
 }
 
 // How many jobs are meant, as the server counts them now.
+// With `data-part` only some of them are meant: those that it names, of so many that are `data-part-of`.
 export async function counted({ dataset }) {
   const { ok, data } = await call(`/api/v1/queues/${encodeURIComponent(dataset.count)}`, "GET");
-  if (!ok) return "all jobs";
+  if (!ok) return dataset.part ?? "all jobs";
   const count = data[dataset.countOf];
+  if (dataset.part) return `${dataset.part}, of ${count.toLocaleString("en")} ${dataset.partOf}`;
   return `${count.toLocaleString("en")} ${count === 1 ? "job" : "jobs"}`;
 }
 

@@ -94,9 +94,9 @@ async function actOnChosen(button) {
   if (!names.length) return;
   const { ask: asked, yes } = button.dataset;
   const all = everything();
-  const many = all?.dataset.count ? await counted(all) : all?.dataset.words ?? words();
+  const many = all ? await counted(all) : words();
   button.dataset.ask = asked.replace("{n}", many);
-  if (yes) button.dataset.yes = yes.replace("{n}", many);
+  if (yes) button.dataset.yes = yes.replace("{n}", all?.dataset.part ? "jobs" : many);
   if (everything() && button.dataset.typedAll) button.dataset.typed = button.dataset.typedAll; // all is much
   else delete button.dataset.typed;
   const field = button.dataset.chosen;
