@@ -146,8 +146,13 @@ class Guard:
             hint = "The Authorization that was sent is not known here, or has expired." if shown else ""
             if not self.policy.has_login:
                 hint = "There is no login, so only this machine itself is let in."
-            challenge = (("www-authenticate", 'Bearer realm="conveyor"'),)
-            raise refused(401, "unknown", "It is not known who asks.", hint, challenge)
+            challenges = ['Bearer realm="conveyor"']
+            if self.policy.users and asgi.is_metrics(
+                scope
+            ):  # elsewhere a browser would open a window of its own
+                challenges.append('Basic realm="conveyor", charset="UTF-8"')
+            headers = tuple(("www-authenticate", one) for one in challenges)
+            raise refused(401, "unknown", "Authentication required.", hint, headers)
         if asgi.headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):
             # Somebody followed a link from elsewhere, so their browser held the session back. It will send it when
             # our own page leads there.

@@ -258,7 +258,8 @@ def test_without_users_there_is_no_login_page(page: Any) -> None:
 def test_scraper_without_login_gets_401_and_a_challenge(page: Any, users: Any, path: str) -> None:
     root = path.removesuffix("/metrics")
     response = page(users=users).get(path, root=root)
-    assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="conveyor"')
+    challenges = ['Bearer realm="conveyor"', 'Basic realm="conveyor", charset="UTF-8"']
+    assert (response.status_code, response.headers.get_list("www-authenticate")) == (401, challenges)
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
-    assert response.text == "Unauthorized\nIt is not known who asks.\n"
+    assert response.text == "Unauthorized\nAuthentication required.\n"
     assert "location" not in response.headers
