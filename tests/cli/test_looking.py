@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import control
+from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.queue import Queue
+from conveyor.store import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +42,20 @@ def test_an_empty_list_is_a_document_too(
     assert (done.code, done.err) == (0, "")
     assert done.document["schema"] == f"conveyor.{schema}/v1"
     assert done.document[key] == []
+
+
+def test_queue_with_only_listeners_is_listed(at_server: Any, conveyor: Any) -> None:
+    now = time.time()
+    worker = WorkerReport("rack-0001/1", 100, "idle")
+    crew = ConsumerReport(
+        "rack-0001", "rack", 99, ["fresh_q"], "process", now, [worker], "0.1", 8, "3.12", now
+    )
+    at_server.client.run_all(plain.report(crew.name, control.encode(crew), now))
+    Queue("a_put", store=at_server.client).put(1)
+    found = [(one["name"], one["workers"]) for one in conveyor("queues", "--json").document["queues"]]
+    assert found == [("a_put", 0), ("fresh_q", 1)]
+    assert "fresh_q" in conveyor("queues").out
+    assert "fresh_q" in conveyor("status").out
 
 
 def test_queues_are_counted(at_server: Any, conveyor: Any) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.output import Column, document, note, table
+from conveyor.inspector.snapshot import EMPTY as EMPTY_COUNT
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.look import Queues
@@ -76,12 +77,13 @@ def show(asked: Queues) -> int:
 
 
 def queue_lines(inspector: Inspector) -> list[QueueLine]:
-    """Give the lines of all queues, by name."""
+    """Return the lines of all queues by name, with those that have only listeners."""
     listening: dict[str, int] = {}
     for consumer in inspector.consumers():
         for queue in consumer.queues:
             listening[queue] = listening.get(queue, 0) + len(consumer.workers)
-    return [QueueLine(name, count, listening.get(name, 0)) for name, count in inspector.queues().items()]
+    counts = dict.fromkeys(listening, EMPTY_COUNT) | inspector.queues()
+    return [QueueLine(name, count, listening.get(name, 0)) for name, count in sorted(counts.items())]
 
 
 def state_text(state: str) -> Text:

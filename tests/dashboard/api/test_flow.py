@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from many_kit import kill
 
+from conveyor import Queue, control
+from conveyor.control import ConsumerReport
+from conveyor.store import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from api_kit import Api
-
-    from conveyor import Queue
 
 TASKS = ("api_tasks",)
 
@@ -118,6 +121,19 @@ def test_repeated_act_on_queue_says_that_nothing_changed(api: Api, queue: Queue)
     for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7})):
         address = f"/queues/{queue.name}/{verb}"
         assert [api.post(address, body)["changed"] for _ in range(2)] == [True, False], verb
+
+
+def test_act_on_queue_with_only_listeners_gets_409(api: Api) -> None:
+    now = time.time()
+    crew = ConsumerReport("rack-0001", "rack", 99, ["fresh_q"], "process", now, [], "0.1.0", 8, "3.12.1", now)
+    api.client.run_all(plain.report(crew.name, control.encode(crew), now))
+    assert api.get("/queues/fresh_q")["waiting"] == 0
+    for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7}), ("purge", None)):
+        assert api.refusal("POST", f"/queues/fresh_q/{verb}", body) == (409, "wrong-state"), verb
+    assert api.refusal("POST", "/operations", {"kind": "retry", "queue": "fresh_q"}) == (409, "wrong-state")
+    assert api.refusal("POST", "/queues/nowhere/pause") == (404, "unknown-queue")
+    Queue("fresh_q", store=api.client).put(1)
+    assert api.post("/queues/fresh_q/pause")["changed"]
 
 
 def test_failures_alike_are_retried_everywhere(api: Api, eventually: Any) -> None:

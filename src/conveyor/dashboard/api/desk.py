@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.timings import TimedClient
+from conveyor.inspector.snapshot import EMPTY
 
 if TYPE_CHECKING:
     from conveyor.actions import OperationRunner
@@ -54,7 +55,7 @@ class ApiDesk:
         return snapshot
 
     def check_begun(self, queue: str) -> None:
-        """Answer 404 if nothing was put on this queue yet: there is nothing to do it to."""
-        if queue not in self.snapshot().queues and queue not in self.sampler.sample().queues:
+        """Raise 404 for an unknown queue, 409 if nothing was put on it yet: there is nothing to do it to."""
+        if queue not in self.snapshot().queues and self.snapshot_with(queue).queues[queue] is EMPTY:
             hint = "A queue begins when a job is put on it."
-            raise refused(404, "unknown-queue", f"Nothing was put on {queue!r:.110} yet.", hint)
+            raise refused(409, "wrong-state", f"Nothing was put on {queue!r:.110} yet.", hint)
