@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import Queue
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,12 +73,28 @@ def test_the_doctor_finds_books_that_do_not_balance(at_server: Any, conveyor: An
     assert "3 jobs of 4 unaccounted for" in done.out
 
 
+def test_doctor_groups_queues_with_the_same_finding(at_server: Any, conveyor: Any) -> None:
+    for number in range(5):
+        Queue(f"shop{number}", store=at_server.client).put(number)
+    for number in range(3):
+        line = Queue(f"mail{number}", store=at_server.client)
+        line.put(number)
+        line.pause()
+    done = conveyor("doctor")
+    assert "5 queues have jobs and no workers: shop0, shop1, shop2 and 2 more" in done.out
+    assert "Try: conveyor consume QUEUE" in done.out
+    assert done.out.count("paused, 1 waiting") == 3
+    assert "5 warnings." in done.err, "persistence is one of them"
+    listed = {one["about"] for one in conveyor("doctor", "--json").document["findings"]}
+    assert {f"shop{number}" for number in range(5)} < listed
+
+
 def test_doctor_finds_jobs_whose_bytes_were_evicted(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
     at_server.raw.delete("conveyor:{shapes}:jobs")
     done = conveyor("doctor")
     assert done.code == 1
-    assert "1 entry of its keys lack" in done.out
+    assert "1 job is incomplete: the server evicted some of its keys" in done.out
     assert "balance" not in done.out
     at_server.raw.flushall()
 
@@ -99,7 +117,7 @@ def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, event
     (first,) = (one for one in done.document["findings"] if one["about"] == "eviction")
     (second,) = (one for one in later.document["findings"] if one["about"] == "eviction")
     assert (first["verdict"], second["verdict"]) == ("bad", "warn")
-    assert all("keys thrown away" in one["message"] for one in (first, second))
+    assert all("keys evicted since the server started" in one["message"] for one in (first, second))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
-from conveyor.cli.findings import BAD, OK, WARN, Finding
+from conveyor.cli.findings import BAD, OK, WARN, Finding, merged
 from conveyor.cli.findings_queues import queue_findings
 from conveyor.cli.findings_server import server_findings
 from conveyor.cli.output import count_of, document, note, screen
@@ -39,7 +39,7 @@ def examine(asked: Doctor) -> int:
 
 def _print(findings: Iterable[Finding]) -> None:
     show = screen()
-    findings = list(findings)
+    findings = merged(findings)
     width = max(len(one.about) for one in findings)
     for one in findings:
         line = Text.assemble(

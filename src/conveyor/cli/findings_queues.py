@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.cli.findings import BAD, OK, WARN, Finding
+from conveyor.cli.findings import BAD, OK, WARN, Alike, Finding
 from conveyor.cli.output import count_of
 from conveyor.cli.queues import QueueLine, queue_lines
 
@@ -36,18 +36,22 @@ def _of_one(line: QueueLine) -> Iterator[Finding]:
             "please report it, with what happened to this server before; something else may have written its keys",
         )
     if count.torn:
-        text = f"{count_of(count.torn, 'entry', 'entries')} of its keys lack the other half: keys were thrown away"
-        yield Finding(
-            line.name, BAD, text, "set maxmemory-policy noeviction; what was thrown away does not come back"
-        )
+        text = f"{count_of(count.torn, 'job is', 'jobs are')} incomplete: the server evicted some of "
+        text += "its keys" if count.torn == 1 else "their keys"
+        yield Finding(line.name, BAD, text, "set maxmemory-policy noeviction; evicted keys are lost")
     if count.live and not line.workers and not count.paused:
         text = f"{count_of(count.live, 'job')} and no worker"
-        yield Finding(line.name, WARN, text, f"conveyor consume {line.name}")
+        yield _warning(line.name, text, "queues have jobs and no workers", "conveyor consume {0}")
     if count.paused:
-        yield Finding(line.name, WARN, f"paused, {count.ready:,} waiting", f"conveyor resume {line.name}")
+        text = f"paused, {count.ready:,} waiting"
+        yield _warning(line.name, text, "queues are paused", "conveyor resume {0}")
     if count.dead:
-        hint = f"conveyor jobs {line.name} --state dead, then conveyor retry --all {line.name}"
-        yield Finding(line.name, WARN, f"{count_of(count.dead, 'dead job')}", hint)
+        hint = "conveyor jobs {0} --state dead, then conveyor retry --all {0}"
+        yield _warning(line.name, count_of(count.dead, "dead job"), "queues have dead jobs", hint)
     if count.blocked and count.is_full:
         text = f"full: {count_of(count.blocked, 'producer waits', 'producers wait')} for room"
-        yield Finding(line.name, WARN, text, f"more workers: conveyor consume {line.name}")
+        yield _warning(line.name, text, "queues are full", "more workers: conveyor consume {0}")
+
+
+def _warning(queue: str, text: str, of_several: str, hint: str) -> Finding:
+    return Finding(queue, WARN, text, hint.format(queue), Alike(of_several, hint.format("QUEUE")))

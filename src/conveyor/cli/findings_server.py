@@ -35,7 +35,7 @@ _SYNCED = {
         OK,
         "synced every second: a power cut may lose a second or two, as may a kill of the server while its disk is busy",
     ),
-    "no": (WARN, "synced when the system sees fit: a power cut may lose half a minute"),
+    "no": (WARN, "synced when the operating system decides: a power cut may lose half a minute"),
 }
 _SYNC_ALWAYS = "set no-appendfsync-on-rewrite no"
 #: Seconds of difference between clocks that people would notice.
@@ -101,7 +101,7 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
                 "look at the server's disk and its log",
             )
         synced = _setting(client, "appendfsync")
-        verdict, means = _SYNCED.get(synced, (OK, "how often it is synced may not be asked"))
+        verdict, means = _SYNCED.get(synced, (OK, "no right to read how often it is synced"))
         text = f"append-only file, {means}"
         if _setting(client, "no-appendfsync-on-rewrite") == "yes" and synced != "no":
             return Finding("persistence", WARN, f"{text}; not while it is rewritten", _SYNC_ALWAYS)
@@ -118,14 +118,14 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
 
 def _eviction(facts: dict[str, str]) -> Finding:
     policy, evicted = facts.get("maxmemory_policy", "?"), int(facts.get("evicted_keys", 0))
-    gone = f"{count_of(evicted, 'key')} thrown away since it started"
+    gone = f"{count_of(evicted, 'key')} evicted since the server started"
     if policy in {"noeviction", "?"}:
         return (
             Finding("eviction", WARN, f"{policy}, but {gone}") if evicted else Finding("eviction", OK, policy)
         )
     limited = evicted or facts.get("maxmemory", "0") != "0"
     what = "jobs" if policy.startswith("allkeys") else "results"
-    text = f"{policy}: the server may throw {what} away when its memory is full; {gone}"
+    text = f"{policy}: the server may evict {what} when its memory is full; {gone}"
     return Finding("eviction", BAD if limited else WARN, text, "set maxmemory-policy noeviction")
 
 
