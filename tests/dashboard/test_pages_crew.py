@@ -42,7 +42,12 @@ def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, 
 
 
 def test_a_queue_that_has_only_listeners_is_an_empty_one(one_server: Any, visitor: Visitor) -> None:
-    assert Visitor(one_server.url).get("/queues/video").status_code == 404
+    missing = Visitor(one_server.url).get("/queues/video")
+    assert missing.status_code == 404
+    assert "This page opens automatically when the queue exists." in missing.text
+    assert (
+        "opens automatically when the worker exists" in Visitor(one_server.url).get("/workers/nobody/1").text
+    )
     tell(one_server, report())
     html = visitor.see("/queues/video")
     assert "video: 0 jobs waiting, 2 of 2 workers at work." in html

@@ -84,7 +84,7 @@ def delete(asked: Delete) -> int:
     if asked.purge and jobs and not asked.yes:
         if not is_terminal():
             raise Usage(f"--purge drops every job of {queue}, so it needs --yes where nobody can be asked")
-        question = f"Delete {queue}, with {count_of(jobs, 'job')} that are waiting, not due yet or dead?"
+        question = f"Delete {queue} and its {count_of(jobs, 'waiting, delayed or dead job')}?"
         if not asker().agree(question, default=False):
             note("Nothing was deleted.")
             return exits.OK

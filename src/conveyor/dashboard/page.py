@@ -26,10 +26,10 @@ MOST_FILTERS = 50
 class NoSuchThing(ConveyorError):
     """The page is about something that is not there: a queue, a job, a worker."""
 
-    def __init__(self, message: str, *, hint: str = "", may_come: bool = False) -> None:
+    def __init__(self, message: str, *, hint: str = "", may_come: str = "") -> None:
         super().__init__(message, hint=hint)
         self.may_come = may_come
-        """Whether it may begin to be there: then the page that says so looks again."""
+        """What may begin to exist, "queue" or "worker": then the page that says so looks again; or empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Site:
         return HTMLResponse(made[1], headers=headers)
 
     def problem(
-        self, request: Request, status: int, what: str, why: str = "", hint: str = "", *, heals: bool = False
+        self, request: Request, status: int, what: str, why: str = "", hint: str = "", *, heals: str = ""
     ) -> Response:
         """Answer that something is wrong: what, why, what to try.
 

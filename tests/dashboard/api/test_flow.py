@@ -153,7 +153,7 @@ def test_failures_alike_are_retried_everywhere(api: Api, eventually: Any) -> Non
     assert api.refusal("POST", "/operations", begin, who="operator") == (403, "forbidden")
     assert api.refusal("POST", "/operations", {**begin, "queues": ["shop01", "nowhere"]})[0] == 404
     told = api.post("/operations", begin)
-    assert told["message"] == "Retrying dead jobs of 20 queues: 60 to look at"
+    assert told["message"] == "Retrying dead jobs of 20 queues: 60 to check"
 
     def done(operation: str) -> Any:
         found = api.get(f"/operations/{operation}")

@@ -34,7 +34,7 @@ def begin(asked: Asked, kind: str, queues: Sequence[str], matching: inputs.Match
     begun = asked.actions(access).begin(kind, queues, narrowed, asked.body.reason)
     _work_on(asked, begun)
     where = queues[0] if len(queues) == 1 else f"{len(queues):,} queues"
-    message = f"{_WORDS[kind].format(where)}: {begun.total:,} to look at"
+    message = f"{_WORDS[kind].format(where)}: {begun.total:,} to check"
     return answers.Begun(begun.id, begun.total, message, "/operations")
 
 

@@ -90,7 +90,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, found: Overview) -> FailuresView:
     snapshot = snapshot.with_queue(queue)
     if queue and queue not in snapshot.queues:
         message = f"There is no queue {queue!r:.110}"
-        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come=True)
+        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come="queue")
     dead = {name: count.dead for name, count in snapshot.queues.items()}
     return FailuresView(
         queue=queue,

@@ -195,7 +195,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
     snapshot = snapshot.with_queue(filters.queue)
     if filters.queue and filters.queue not in snapshot.queues:
         message = f"There is no queue {filters.queue!r:.110}"
-        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come=True)
+        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come="queue")
     names = filters.names(snapshot)
     counts = [snapshot.queues[name] for name in names]
     known = 0 if filters.state == "ended" else sum(in_state(count, filters.state) for count in counts)

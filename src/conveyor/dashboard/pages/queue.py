@@ -83,7 +83,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], A
         raise NoSuchThing(
             f"no queue is called {name:.120}",
             hint="A queue begins when a job is put on it; names are exact.",
-            may_come=True,
+            may_come="queue",
         )
     rows = [worker_row(worker, crew, snapshot.at) for crew in crews for worker in crew.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))

@@ -70,7 +70,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, dict[str, His
         raise NoSuchThing(
             f"no worker is called {name:.120}",
             hint="It has left, or was not heard of for 20 seconds; its jobs are under Jobs.",
-            may_come=True,
+            may_come="worker",
         )
     runs = [Run(queue, finish) for queue, page in pages.items() for finish in page.finishes]
     return Worker(
