@@ -63,8 +63,9 @@ class Queue:
     def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
         """Put an item; while the queue is full, wait for room, `timeout` seconds at most.
 
-        Whoever waits is served first come, first served, and at once. Raises Full when the time is over or `block` is
-        false, ShutDown, BadCall for what cannot be carried, and ValueError on a negative timeout.
+        Blocked producers get their places first come, first served. Raises Full if the time is over or `block` is
+        false, ShutDown, BadCall for what cannot be carried, ValueError on a negative timeout, and StoreUnavailable if
+        the server does not answer, after the timeout or 15 seconds.
         """
         self._put(call.encode_items([item]), _deadline(block=block, timeout=timeout))
 
