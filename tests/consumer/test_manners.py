@@ -201,6 +201,45 @@ def test_state_of_the_process_is_put_right_between_jobs(queue: Queue, unruly_con
     assert queue.submit(unruly.process_facts).result(30) == before
 
 
+@pytest.fixture
+def many_claimed(queue: Queue, unruly_consumer: Any) -> dict[str, Any]:
+    """Have a worker that claims many jobs at once; gives what tasks find of its process."""
+    queue.submit(unruly.claim_many).result(30)
+    return queue.submit(unruly.process_facts).result(30)
+
+
+def facts_behind(queue: Queue, how: str) -> tuple[int, list[dict[str, Any]]]:
+    """Give in which process a task ran, and what 60 jobs of the same claim found behind it."""
+    queue.pause()
+    breaker = queue.submit(unruly.change_process, how)
+    behind = queue.submit_many(unruly.process_facts, [()] * 60)
+    queue.resume()
+    return breaker.result(30), [job.result(30) for job in behind]
+
+
+@pytest.mark.parametrize("how", ["output", "folder"])
+def test_task_that_changes_its_process_spoils_no_job_behind(
+    how: str, queue: Queue, many_claimed: dict[str, Any]
+) -> None:
+    assert facts_behind(queue, how)[1] == [many_claimed] * 60
+
+
+def test_task_that_closes_files_fails_no_job_behind(queue: Queue, many_claimed: dict[str, Any]) -> None:
+    pid, facts = facts_behind(queue, "files")
+    assert pid == many_claimed["pid"]
+    assert len({one["pid"] for one in facts} | {pid}) == 2  # the next worker ran them all
+    count = queue.count()
+    assert (count.dead, count.lapsed, count.imbalance) == (0, 0, 0)
+
+
+def test_task_found_to_change_its_process_is_watched_from_then(
+    queue: Queue, many_claimed: dict[str, Any]
+) -> None:
+    assert facts_behind(queue, "")[1] == [many_claimed] * 60  # it is trusted now
+    facts_behind(queue, "folder")  # found out at the end of the batch
+    assert facts_behind(queue, "folder")[1] == [many_claimed] * 60
+
+
 def test_cancelling_works_after_a_task_that_blocks_signals(
     queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:

@@ -20,7 +20,7 @@ from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
-from conveyor.outcome import Cancel, Fail, Release, describe_error
+from conveyor.outcome import Cancel, Done, Fail, Release, describe_error
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
 
@@ -42,6 +42,8 @@ PAUSE_LOOK = 0.5
 LAST_WORDS = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
+#: Tasks that a worker remembers as harmless, at most: names of tasks that do not exist are among them.
+MOST_TRUSTED = 1000
 #: Seconds after a claim for which its jobs are certain to be ours, whatever became of their renewals.
 SURE = LEASE / 3
 
@@ -71,6 +73,12 @@ class CrewWorker:
         self.batch_number = 0
         self.jobs_done = 0
         self._task = ""
+        self._ran: set[str] = set()
+        """Tasks that ran since the process was last put right."""
+        self._trusted: set[str] = set()
+        """Tasks after whose run the process was found unchanged; it is checked again only after their batch."""
+        self._suspects: set[str] = set()
+        """Tasks that may have changed the process; it is checked after each of their runs."""
         self._place = -1
         self._interrupted: tuple[int, int] | None = None
         self._leaving = False
@@ -239,11 +247,14 @@ class CrewWorker:
                 held.appendleft((place, job))
                 break
             done += 1
+            if not self._ran <= self._trusted:
+                self._recover_process()
         self.lookout.unwatch()
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
-        self._recover_process()
+        if self._ran:
+            self._recover_process()
         self.pace.learn(done, clock.monotonic() - began)
 
     def _make_sure(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
@@ -264,7 +275,14 @@ class CrewWorker:
     def _recover_process(self) -> None:
         """Put right what tasks have changed of this process, or leave it, to be replaced."""
         broken = self.process_state.restore()
-        self._take_signals()
+        if self.process_state.changed:
+            self._suspects |= self._ran
+        self._trusted = self._ran | self._trusted if len(self._trusted) < MOST_TRUSTED else set(self._ran)
+        self._trusted -= self._suspects
+        self._ran.clear()
+        stack.take_signal(self.slate)
+        if broken:
+            self.lookout.unwatch()
         if broken == FILES:
             self.client.close()  # its connections may be closed, and their numbers those of other files
         if broken:
@@ -282,6 +300,7 @@ class CrewWorker:
             return self._try_job(queue, token, place, job)
         except Exception as error:  # noqa: BLE001 - nothing is known of a job that nobody could foresee
             self.slate.end(self.jobs_done)
+            self._trusted -= self._ran
             self.settler.add(job.id, None, Fail(describe_error(error)), 0.0, job.retries + job.crashes)
             return True
 
@@ -293,6 +312,7 @@ class CrewWorker:
         if decoded.task != self._task:
             self.slate.set_task(decoded.task)
             self._task = decoded.task
+        self._ran.add(decoded.task)
         self.slate.clear_progress()
         current = RunningJob(self, queue, token, place, job)
         self.lookout.begin(job.id, decoded)
@@ -304,6 +324,8 @@ class CrewWorker:
             self.slate.end(self.jobs_done)
             return False
         elapsed = clock.monotonic() - began
+        if type(outcome) is not Done:
+            self._trusted.discard(decoded.task)
         self.jobs_done += 1
         self.slate.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)

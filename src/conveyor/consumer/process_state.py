@@ -1,8 +1,9 @@
-"""What a worker needs of its process, and tasks may change: put right between batches, or the worker is replaced."""
+"""What a worker needs of its process, and tasks may change: put right after runs, or the worker is replaced."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -12,8 +13,11 @@ from typing import TextIO
 #: Why a worker must be replaced.
 FILES = "a task has closed or replaced files that it did not open"
 LIMITS = "a task has lowered a limit of its process for good"
-#: Signals whose handling is put right here; those of the worker's own it takes back itself.
-_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE)
+#: Signals whose handling is put right; the one for stacks is seen to where they are.
+_SIGNALS: tuple[int, ...] = (
+    *(signal.SIGTERM, signal.SIGUSR1),
+    *(signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE),
+)
 _TIMERS: tuple[int, ...] = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)
 
@@ -22,6 +26,8 @@ class ProcessState:
     """The state of this process as its tasks are to find it, noted when the worker begins."""
 
     def __init__(self) -> None:
+        self.changed = False
+        """True if the last restoring found something changed."""
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._handlers = [(number, signal.getsignal(number)) for number in _SIGNALS]
         self._timers = [one for one in _TIMERS if signal.getitimer(one) == (0.0, 0.0)]
@@ -29,6 +35,8 @@ class ProcessState:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._streams = sys.stdout, sys.stderr
+        self._recursion = sys.getrecursionlimit()
+        self._collects = gc.isenabled()
         self._folder: int | None = None
         with contextlib.suppress(OSError):  # somebody has removed it
             self._folder = os.open(".", os.O_RDONLY)
@@ -37,44 +45,65 @@ class ProcessState:
 
     def restore(self) -> str:
         """Put right what tasks have changed. Return why the worker must be replaced, or an empty string."""
+        self.changed = os.umask(self._umask) != self._umask
         self._restore_signals()
-        os.umask(self._umask)
         self._restore_streams()
+        self._restore_interpreter()
         try:
             for number, identity in self._files:
-                if _identity(number) != identity and not _restore_file(number):
-                    return FILES
-            if self._folder is not None:
+                if _identity(number) != identity:
+                    self.changed = True
+                    if not _restore_file(number):
+                        return FILES
+            if self._folder is not None and _identity(".") != _identity(self._folder):
+                self.changed = True
                 os.fchdir(self._folder)
         except OSError:
             return FILES
         for which, limit in self._limits:
-            if resource.getrlimit(which) != limit and not _restore_limit(which, limit):
-                return LIMITS
+            if resource.getrlimit(which) != limit:
+                self.changed = True
+                if not _restore_limit(which, limit):
+                    return LIMITS
         return ""
 
     def _restore_signals(self) -> None:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._mask:
+            self.changed = True
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for timer in self._timers:
             if signal.getitimer(timer) != (0.0, 0.0):
+                self.changed = True
                 signal.setitimer(timer, 0)
         for number, handler in self._handlers:
             if signal.getsignal(number) is not handler:  # compared with ==, it might run user code
+                self.changed = True
                 signal.signal(number, handler)
-        signal.set_wakeup_fd(-1)
+        if signal.set_wakeup_fd(-1) != -1:
+            self.changed = True
 
     def _restore_streams(self) -> None:
-        sys.stdout, sys.stderr = self._streams
+        if sys.stdout is not self._streams[0] or sys.stderr is not self._streams[1]:
+            self.changed = True
+            sys.stdout, sys.stderr = self._streams
         for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):
             if stream is not None and stream.closed:
+                self.changed = True
                 setattr(sys, name, _reopened(name))
                 self._streams = sys.stdout, sys.stderr
 
+    def _restore_interpreter(self) -> None:
+        if sys.getrecursionlimit() != self._recursion:
+            self.changed = True
+            sys.setrecursionlimit(self._recursion)
+        if gc.isenabled() != self._collects:
+            self.changed = True
+            (gc.enable if self._collects else gc.disable)()
 
-def _identity(number: int) -> tuple[int, int] | None:
+
+def _identity(file: int | str) -> tuple[int, int] | None:
     try:
-        found = os.fstat(number)
+        found = os.stat(file)  # noqa: PTH116 - a number, or the folder; it is to be fast
     except OSError:
         return None
     return found.st_dev, found.st_ino

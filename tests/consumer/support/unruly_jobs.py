@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -15,6 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from conveyor import current_job, redaction
 from conveyor.errors import ConveyorError
@@ -137,6 +139,8 @@ def leave_things_behind() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     os.umask(0)
+    gc.disable()
+    sys.setrecursionlimit(500)
     os.close(0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 64), hard))
@@ -153,11 +157,32 @@ def process_facts() -> dict[str, object]:
         "timer": signal.getitimer(signal.ITIMER_REAL)[0],
         "child": str(signal.getsignal(signal.SIGCHLD)),
         "umask": umask,
+        "folder": str(Path.cwd()),
+        "collects": gc.isenabled(),
+        "recursion": sys.getrecursionlimit(),
         "input": str(Path("/proc/self/fd/0").readlink()),
         "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "output": sys.stdout.closed or sys.stderr is None,
         "pid": os.getpid(),
     }
+
+
+def claim_many() -> None:
+    """Have the worker claim 100 jobs at once from now on."""
+    worker = current_job()._worker  # type: ignore[attr-defined]
+    worker.pace = SimpleNamespace(size=100, learn=lambda *_: None, reset=lambda: None)
+
+
+def change_process(how: str) -> int:
+    """Leave the process changed for those behind; gives its id."""
+    if how == "output":
+        sys.stdout.close()
+    elif how == "folder":
+        os.chdir("/")
+        os.umask(0o777)
+    elif how == "files":
+        os.close(1)
+    return os.getpid()
 
 
 def die_after_return(path: str) -> None:
