@@ -7,15 +7,18 @@ import os
 import socket
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, codec, ids
-from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError
+from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
 from conveyor.outcome import encode_settled
 from conveyor.store import commands, scripts
 from conveyor.store.waiting import Claimant, get_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.clock import Deadline
     from conveyor.store import Client
 
@@ -156,24 +159,31 @@ class Holder:
                 unanswered = list(self.unanswered)
             if due:
                 beat = clock.Deadline(HEARTBEAT)
-            try:
-                self._tell(held, unanswered)
-            except StoreError:
-                continue  # the next beat tries again; a lease outlasts two that fail
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next beat tries again
-                if self._trouble != repr(error):  # said once
-                    self._trouble = repr(error)
-                    _log.exception("an error while leases were renewed; trying again")
-            else:
-                self._trouble = ""
+            self._tell(held, unanswered)
 
     def _tell(self, held: list[Held], unanswered: list[Unanswered]) -> None:
+        """Renew and give back. What fails costs no other queue anything: the next beat tries again."""
+        steps: list[Callable[[], None]] = []
         for queue in {one.queue for one in held}:
             mine = [one for one in held if one.queue == queue]
             for first in range(0, len(mine), commands.MOST_RENEWED):
-                self._renew(queue, mine[first : first + commands.MOST_RENEWED])
-        for one in unanswered:
-            self._give_back(one)
+                part = mine[first : first + commands.MOST_RENEWED]
+                steps.append(partial(self._renew, queue, part))
+        steps += [partial(self._give_back, one) for one in unanswered]
+        trouble = ""
+        for step in steps:
+            try:
+                step()
+            except StoreUnavailable:
+                return  # for all; a lease outlasts two beats that fail
+            except StoreError:
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next beat tries again
+                trouble = repr(error)
+                if self._trouble != trouble:  # said once
+                    self._trouble = trouble
+                    _log.exception("an error while leases were renewed; trying again")
+        self._trouble = trouble
 
     def _renew(self, queue: str, held: list[Held]) -> None:
         told = commands.renew(queue, [(one.id, one.token, commands.STARTED) for one in held], LEASE)

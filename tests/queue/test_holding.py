@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import threading
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, holding
+from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, holding
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Bench
 
@@ -218,6 +219,67 @@ def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -
 
 def tries(bench: Bench) -> dict[bytes, bytes]:
     return bench.server.raw.hgetall(key(bench, "tries"))
+
+
+class Broken:
+    """Several queues that a new client uses, the middle one of which is broken when asked for."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.raw = bench.server.raw
+        self.client = bench.server.another_client()
+        self.holder = holding.holder_of(self.client)
+        self.queues = [Queue(f"{bench.queue.name}-{number}", store=self.client) for number in range(9)]
+        self.whole = [one for one in self.queues if one is not self.queues[4]]
+        for one in self.queues:
+            one.put("item")
+
+    def break_one(self) -> None:
+        self.raw.delete(self._key(self.queues[4], "leases"))
+        self.raw.set(self._key(self.queues[4], "leases"), "broken")
+
+    def repair(self) -> None:
+        self.holder.held.clear()
+        self.holder.unanswered.clear()
+        self.raw.delete(self._key(self.queues[4], "leases"))
+
+    def ends_of_leases(self) -> list[float]:
+        """Give when the leases end of the items of the other queues."""
+        keys = [self._key(one, "leased") for one in self.whole]
+        return [self.raw.zrange(key, 0, 0, withscores=True)[0][1] for key in keys]
+
+    def _key(self, queue: Queue, name: str) -> str:
+        return f"conveyor:{{{queue.name}}}:{name}"
+
+
+@pytest.fixture
+def broken(bench: Bench, short_leases: None) -> Iterator[Broken]:
+    queues = Broken(bench)
+    yield queues
+    queues.repair()
+
+
+def test_broken_queue_costs_no_other_its_leases(bench: Bench, broken: Broken) -> None:
+    for one in broken.queues:
+        one.get()
+    broken.break_one()
+    for _ in range(2):
+        ends = broken.ends_of_leases()
+        bench.eventually(lambda ends=ends: all(map(operator.gt, broken.ends_of_leases(), ends)), 8.0)
+    for one in broken.whole:
+        one.task_done()
+
+
+def test_broken_queue_keeps_no_unanswered_claims_of_others(bench: Bench, broken: Broken) -> None:
+    for one in broken.queues:
+        bench.worker.run(commands.claim(one.name, "owner", "1", 1, 15.0))
+    broken.break_one()
+    with broken.holder.lock:
+        until = clock.Deadline(60.0)
+        broken.holder.unanswered += [
+            holding.Unanswered(one.name, "owner", "1", until) for one in broken.queues
+        ]
+        broken.holder._wake()
+    bench.eventually(lambda: all(one.count().ready == 1 for one in broken.whole), 8.0)
 
 
 def test_item_that_nobody_received_goes_back_unblamed(bench: Bench) -> None:
