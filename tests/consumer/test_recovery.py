@@ -74,6 +74,14 @@ def test_job_at_hand_is_suspected_before_it_runs(queue: Queue) -> None:
     assert scene.states() == [("waiting", 1, 0), WAITING, WAITING]
 
 
+def test_no_job_is_suspected_if_its_worker_is_killed_after_it(queue: Queue) -> None:
+    scene = claimed(queue, jobs.nothing)
+    scene.worker.slate.start(1, 0.0, 0.0)
+    scene.worker.slate.end(1)
+    assert scene.recover("SIGKILL") == ("", "")
+    assert scene.states() == [WAITING] * 3
+
+
 @pytest.mark.parametrize(
     ("how", "crashes"), [("SIGSEGV", 1), ("exit code 1", 1), ("SIGKILL", 0), (ORDERLY, 0)]
 )

@@ -46,7 +46,7 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     if held is not None and held.ids:
         rest = held.ids
         place = glance.place
-        if place < 0 and how != ORDERLY and not worker.killed:
+        if place < 0 and _may_be_its_fault(worker, how):
             place = worker.slate.last()  # it died while it read the job, or of what the task had left behind
         if 0 <= place < len(rest):
             running = rest[place]
@@ -61,6 +61,11 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
     script = told[0].script
     verb = script.name if script is not None else ""
     return running, _BECAME.get(verb) or _BECAME.get(answers[0], "given back")
+
+
+def _may_be_its_fault(worker: Worker, how: str) -> bool:
+    """Return True if a job that did not run may have ended its worker; SIGKILL comes from outside."""
+    return not worker.killed and how not in {ORDERLY, "SIGKILL"}
 
 
 class _Ended(NamedTuple):
@@ -165,7 +170,7 @@ def _give_back_unseen(client: Client, worker: Worker, seen: str, how: str) -> No
     if not nonce or nonce == seen:
         return
     batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
-    if len(batch.jobs) == 1 and not worker.killed and how not in {ORDERLY, "SIGKILL"}:
+    if len(batch.jobs) == 1 and _may_be_its_fault(worker, how):
         client.run(_verdict(client, worker, queue, batch.token, batch.jobs[0].id, how), patience=0.0)
     elif batch.jobs:
         client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)
