@@ -73,10 +73,11 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopped:
-    """A worker ended because somebody asked for it."""
+    """A worker ended on request, or was killed for a job that did not end on request."""
 
     worker: str
     verb: str
+    """stop, kill, or release if it released the job that it was to be killed for."""
     reason: str
 
 

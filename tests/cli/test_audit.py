@@ -40,6 +40,14 @@ def test_what_people_did_is_listed_with_its_reason(at_server: Any, conveyor: Any
     assert [act["action"] for act in older["acts"]] == ["resume_queue", "pause_queue"]
 
 
+def test_audit_shows_no_secret_of_a_reason(at_server: Any, conveyor: Any) -> None:
+    conveyor("produce", "shape", 1)
+    assert conveyor("pause", "shapes", "--reason", "hot, password=s3cr3t").code == 0
+    assert "hot, password=•••" in conveyor("audit", COLUMNS="300").out
+    (act,) = conveyor("audit", "--json").document["acts"]
+    assert act["reason"] == "hot, password=•••"
+
+
 def test_stopping_workers_is_written_down(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     process = start_consumer("held", "-n", 1)
     assert conveyor("kill", "--all", "--reason", "holiday").code == 0

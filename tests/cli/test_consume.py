@@ -22,6 +22,25 @@ def test_a_signal_ends_it_in_good_order(
     assert conveyor("workers", "--json").document["consumers"] == []
 
 
+def test_log_tells_killed_workers_from_those_that_left(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
+) -> None:
+    for number, ending in enumerate(("kill", "grace")):
+        process = start_consumer("held", "-n", 1, "--grace", 0)
+        job = conveyor("produce", "hold", folder / "never").out.strip()
+        eventually(lambda job=job: conveyor("job", job, "--json").document["state"] == "running")
+        if ending == "kill":
+            assert conveyor("kill", "--all", "--now", "--reason", "late").code == 0
+        else:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        told = (folder / f"consumer-{number}.log").read_text()
+        assert ("/1 was killed: late\n" in told) == (ending == "kill")
+        assert ("/1 gave its job back and left\n" in told) == (ending == "grace")
+        assert "has left, 0 jobs done" in told
+        assert conveyor("cancel", job).code == 0
+
+
 def test_tasks_come_from_the_modules_that_are_named(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any
 ) -> None:

@@ -96,7 +96,12 @@ def test_cancel_is_repeated_if_its_signal_is_missed(
 
 @pytest.mark.parametrize("name", ["ignore_for_ever", "count_for_ever"])
 def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all_the_same(
-    name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+    name: str,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     running = consume(grace=0.3)
     before = running.workers()
@@ -104,15 +109,18 @@ def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all
     eventually(lambda: lines(path))
     assert job.cancel("too slow")
     assert is_cancelled(job)
-    told = Inspector(queue.client).job(job.id, queue.name)
-    assert told is not None
-    assert told.settled is not None
-    assert told.settled.was_killed
-    assert (told.cancelled.who, told.cancelled.reason) == ("", "too slow")
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details is not None
+    assert details.settled is not None
+    assert details.settled.was_killed
+    assert (details.cancelled.who, details.cancelled.reason) == ("", "too slow")
     assert lines(path)[1:] == (["ignored"] if name == "ignore_for_ever" else [])
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() != before
     assert balanced(queue)
+    told = capfd.readouterr().err
+    assert f"/1 was killed: job {job.id} did not end within 0.3 s of its cancellation" in told
+    assert "died" not in told
 
 
 def test_a_task_that_raises_something_else_when_it_is_cancelled_is_cancelled(

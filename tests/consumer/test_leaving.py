@@ -329,7 +329,7 @@ def test_job_that_ends_within_the_grace_is_done(
     eventually(running.has_left, 5.0)
 
 
-@pytest.mark.parametrize("grace", [-1.0, float("nan"), float("inf"), 1e9])
-def test_grace_out_of_range_is_refused(grace: float) -> None:
+@pytest.mark.parametrize("grace", [-1.0, float("nan"), float("inf"), 1e9, "x", "10", True, [1]])
+def test_invalid_grace_is_refused(grace: Any) -> None:
     with pytest.raises(BadCall, match="grace must be between"):
         Consumer(grace=grace)

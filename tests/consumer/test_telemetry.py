@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -55,6 +55,12 @@ def test_there_is_a_class_for_each_event_and_no_other() -> None:
         one for one in vars(events).values() if isinstance(one, type) and one.__module__ == events.__name__
     }
     assert told == set(CLASSES)
+
+
+@pytest.mark.parametrize("kind", [events.WorkerStopped, events.CancelAsked])
+def test_reason_in_a_line_shows_no_secret(kind: type[events.Event]) -> None:
+    told = logs.line_for(replace(sample(kind), reason="stubborn password=s3cr3t"))
+    assert told.endswith(": stubborn password=•••")
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])

@@ -9,6 +9,7 @@ import msgspec
 
 from conveyor import acts
 from conveyor.errors import StoreError
+from conveyor.redaction import redacted_text
 from conveyor.store import acts as commands
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ def record(client: Client, act: Act) -> bool:
     """Write an act down; gives False where the server did not take it, and never raises for that.
 
     Each act is a line of level INFO, `name=value` pairs in order, with the act itself as `act` of the log record; one
-    that the server did not take is a WARNING besides. Texts are cut to 500 characters.
+    that the server did not take is a WARNING besides. Texts are cut to 500 characters. The log shows no secret that the
+    reason names.
     """
     act = act.shortened()
-    _log.info("%s", line_of(act), extra={"act": act})
+    shown = msgspec.structs.replace(act, reason=redacted_text(act.reason))
+    _log.info("%s", line_of(shown), extra={"act": shown})
     try:
         command = commands.record(acts.encode(act), *act.counts_as(), act.order)
         client.run(command, patience=PATIENCE, within=WITHIN)
     except StoreError as error:
-        _log.warning("not in the audit trail (%s): %s", error, line_of(act), extra={"act": act})
+        _log.warning("not in the audit trail (%s): %s", error, line_of(shown), extra={"act": shown})
         return False
     return True
 

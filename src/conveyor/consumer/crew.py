@@ -326,7 +326,7 @@ class CrewWorker:
         elapsed = clock.monotonic() - began
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
-        self.jobs_done += 1
+        self.jobs_done += not isinstance(outcome, Release)
         self.slate.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True

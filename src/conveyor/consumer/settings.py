@@ -63,7 +63,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         if not 0 <= self.workers <= MOST_WORKERS:
             message = f"workers={self.workers}: it is 1 to {MOST_WORKERS}"
             raise BadCall(message)
-        if self.leave_grace is not None and not 0 <= self.leave_grace <= LONGEST_GRACE:
+        seconds = self.leave_grace
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 <= seconds <= LONGEST_GRACE):
             message = f"grace must be between 0 and {LONGEST_GRACE} seconds, got {self.leave_grace!r}"
             raise BadCall(message, hint="leave it out to wait for the current jobs")
         if self.kind != "process":

@@ -289,16 +289,19 @@ class Supervisor:
                 other.leave()
             self._forget_group(worker)
             return
-        if self.leaving and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if self.leaving and was_killed:
             worker.killed = True  # the platform did it: its patience with a leaving consumer is over
         asked = bool(worker.verb or self.leaving or (status == 0 and self.settings.until_empty))
         orderly = status == 0 and (asked or glance.state == slates.LEAVING)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         self._forget_group(worker)
         if worker.verb:
-            events.emit(
-                events.WorkerStopped(worker.name, worker.verb, worker.asked[0].reason if worker.asked else "")
-            )
+            verb = "kill" if was_killed else "release" if worker.verb == "kill" else worker.verb
+            reason = worker.asked[0].reason if worker.asked else ""
+            events.emit(events.WorkerStopped(worker.name, verb, reason))
+        elif worker.killed:
+            events.emit(events.WorkerStopped(worker.name, "kill", self._why_killed(worker)))
         elif not orderly:
             job = worker.job()[1] if glance.runs else ""
             task = worker.slate.task() if job else ""
@@ -308,6 +311,14 @@ class Supervisor:
         if not asked:
             self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
+
+    def _why_killed(self, worker: Worker) -> str:
+        """Return for which job the supervisor killed a worker, and why."""
+        job = f"job {worker.job()[1]}"
+        if worker.timed_out is not None:
+            return f"{job} reached its time limit"
+        end = "its cancellation" if worker.cancelling else "the end of its lease"
+        return f"{job} did not end within {self.settings.grace:g} s of {end}"
 
     def _forget_group(self, worker: Worker) -> None:
         if self.watcher is not None:

@@ -9,6 +9,7 @@ import msgspec
 
 from conveyor import control
 from conveyor.acts import Act, decode_act
+from conveyor.redaction import redacted_text
 from conveyor.store import acts as store_acts
 from conveyor.store.query import Query
 
@@ -74,6 +75,7 @@ def _read(answers: Sequence[Any]) -> list[ActRecord]:
 
 def _act(data: bytes) -> Act:
     try:
-        return decode_act(data)
+        act = decode_act(data)
     except (msgspec.MsgspecError, ValueError):
         return _UNREADABLE
+    return msgspec.structs.replace(act, reason=redacted_text(act.reason))

@@ -6,6 +6,7 @@ import contextlib
 import sys
 
 from conveyor import events
+from conveyor.redaction import redacted_text
 
 _LEAVING = {
     1: "leaves after the current jobs (again: cancel them and give them back; a third time: kill)",
@@ -13,7 +14,7 @@ _LEAVING = {
     3: "kills its workers",
 }
 
-
+_STOPPED = {"stop": "was stopped", "kill": "was killed", "release": "gave its job back and left"}
 _USUAL = (events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft)
 
 
@@ -39,7 +40,7 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one 
         case events.ConsumerLeaving(consumer, step):
             return f"{consumer} {_LEAVING[min(step, 3)]}"
         case events.ConsumerLeft(consumer, jobs_done):
-            return f"{consumer} has left, {jobs_done:,} jobs done"
+            return f"{consumer} has left, {jobs_done:,} {'job' if jobs_done == 1 else 'jobs'} done"
         case events.WorkerDied(worker, how, job, task, reason):
             why = f": {reason}" if reason else ""
             return f"worker {worker} died ({how}{why}){f' while it ran {task} {job}' if job else ''}"
@@ -50,12 +51,11 @@ def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one 
         case events.StepFailed(error, place):
             return f"error in Conveyor itself, at {place}: {error}. The consumer goes on; please report it"
         case events.WorkerStopped(worker, verb, reason):
-            done = {"stop": "stopped", "kill": "killed"}[verb]
-            return f"worker {worker} was {done}{f': {reason}' if reason else ''}"
+            return f"worker {worker} {_STOPPED[verb]}{f': {redacted_text(reason)}' if reason else ''}"
         case events.JobRecovered(job, became):
             return f"job {job} of a dead worker: {became}"
         case events.CancelAsked(job, reason):
-            return f"job {job} is to be cancelled{f': {reason}' if reason else ''}"
+            return f"job {job} is to be cancelled{f': {redacted_text(reason)}' if reason else ''}"
         case events.TimeLimitReached(job, task, limit):
             return f"job {job} ({task}) reached its time limit of {limit:g} s; its worker is killed"
         case events.FinishedLate(worker, job):
