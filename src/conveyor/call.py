@@ -140,7 +140,7 @@ def decode_call(data: bytes) -> Call:
         message = f"a text in it is not UTF-8: {error}"
         raise msgspec.DecodeError(message) from error
     if not 0 <= job.put_at <= _LAST_TIME:
-        message = f"put_at is no time: {job.put_at!r}"
+        message = f"invalid put_at: {job.put_at!r}"
         raise msgspec.DecodeError(message)
     return job
 

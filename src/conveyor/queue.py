@@ -292,7 +292,11 @@ def _not_empty(queue: str, found: Looked) -> NotEmpty:
         "dead": found.dead,
     }
     jobs = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
-    hint = "running jobs must end first" if found.leased else "purge it to cancel and discard its jobs"
+    hint = (
+        "running jobs must end first"
+        if found.leased
+        else f"delete it with purge to cancel and discard its jobs (`conveyor delete {queue} --purge`)"
+    )
     message = f"the queue {queue} is not empty: {jobs}"
     return NotEmpty(message, hint=hint)
 

@@ -31,6 +31,7 @@ def test_empty_queue_is_deleted(at_server: Any, conveyor: Any) -> None:
     full = conveyor("delete", "shapes")
     assert (full.code, full.out) == (5, "")
     assert "the queue shapes is not empty: 3 waiting" in full.err
+    assert "`conveyor delete shapes --purge`" in full.err
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 3
     conveyor("purge", "shapes", "--yes")
     done = conveyor("delete", "shapes", "--json", "--reason", "one-off")
@@ -41,7 +42,7 @@ def test_empty_queue_is_deleted(at_server: Any, conveyor: Any) -> None:
         "discarded": 0,
     }
     assert conveyor("queues", "--json").document["queues"] == []
-    assert at_server.raw.keys("conveyor:{shapes}:*") == []
+    assert at_server.raw.keys("conveyor:{shapes}:*") == [b"conveyor:{shapes}:deleted"]
     assert conveyor("delete", "shapes").code == 3
     act, *_ = conveyor("audit", "--json").document["acts"]
     assert (act["action"], act["target"], act["reason"], act["outcome"]) == (
@@ -62,7 +63,7 @@ def test_queue_with_jobs_is_deleted_with_purge(
     assert at_server.raw.zcard("conveyor:{failures}:dead") == 3
     done = conveyor("delete", "failures", "--purge", "-y")
     assert done.out == "failures is deleted. 2 jobs cancelled, 3 discarded.\n"
-    assert at_server.raw.keys("conveyor:{failures}:*") == []
+    assert at_server.raw.keys("conveyor:{failures}:*") == [b"conveyor:{failures}:deleted"]
     start_consumer("held", "-n", 1)
     conveyor("produce", "hold", folder / "never", "--count", 2)
     eventually(lambda: at_server.raw.zcard("conveyor:{held}:leased"))

@@ -32,7 +32,7 @@ _ID = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
 def show(asked: Audit) -> int:
     """List the newest acts."""
     if asked.before and not _ID.fullmatch(asked.before):
-        raise Usage(f"{asked.before!r} is no id of a record", hint="`conveyor audit --json` shows them")
+        raise Usage(f"invalid id of a record {asked.before!r}", hint="`conveyor audit --json` shows them")
     found = audit.acts(asked.before, asked.count).ask(open_store(quiet=asked.json))
     if asked.json:
         document("audit/v1", acts=[_fields(one) for one in found])

@@ -64,8 +64,8 @@ def _root(
             "--url",
             "-u",
             metavar="ADDRESS",
-            help="Server: redis://…, rediss://…, unix://… or sentinel://… Else CONVEYOR_URL, else the embedded one. "
-            "May stand after the command too.",
+            help="Server: redis://…, rediss://…, unix://…, sentinel://… or sentinels://… Else CONVEYOR_URL, else the "
+            "embedded one. May stand after the command too.",
             show_default=False,
         ),
     ] = "",

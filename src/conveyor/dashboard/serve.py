@@ -45,7 +45,7 @@ def listen(host: str, port: int) -> socket.socket:
         # Without the protocol asyncio leaves Nagle's delay on, and every answer on a kept connection takes 40 ms.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
-        message = f"{host!r} is no address to listen on: {error.strerror or error}"
+        message = f"invalid address to listen on {host!r}: {error.strerror or error}"
         raise CannotListen(message, hint="--host 127.0.0.1 is this machine alone") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

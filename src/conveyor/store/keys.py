@@ -34,7 +34,7 @@ QUEUE_KEYS = (
     ("reasons", "hash", "id -> outcome bytes of a dead letter"),
     ("bell", "list", "wake-up hints for waiting consumers, at most 32"),
     ("line", "zset", "producers that wait for room, first come first; score = ticket"),
-    ("seen", "hash", "waiting producer or joiner -> when it was last heard of, ms"),
+    ("seen", "hash", "waiting producer or joiner -> when it was last seen, ms"),
     ("joiners", "set", "who waits for the queue to be all done"),
     ("inboxes", "zset", "producers that listen for results; score = until when, ms"),
     ("watchers", "hash", "id -> inboxes of others that wait for this job, separated by spaces"),

@@ -64,7 +64,7 @@ def test_a_header_that_is_there_twice_says_nothing(page: Any) -> None:
 
 @pytest.mark.parametrize("text", ["proxy.example.org", "10.0.0.1/8", "0.0.0.0/0", "::/0", "192.0.2"])
 def test_what_is_no_address_or_every_address_is_no_proxy(text: str) -> None:
-    with pytest.raises(BadPolicy, match="no address of a proxy"):
+    with pytest.raises(BadPolicy, match="invalid address of a proxy"):
         Proxies.of([text])
 
 

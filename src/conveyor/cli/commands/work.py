@@ -87,7 +87,11 @@ class Consume:
     grace: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Seconds that current jobs have once it leaves; then they go back."
+            metavar="SECONDS",
+            min=0,
+            max=30 * 86_400,  # `LONGEST_GRACE`; its package takes long to import
+            help="Seconds that current jobs may take after a request to exit. Then they are cancelled and return to "
+            "the queue.",
         ),
     ] = None
     until_empty: Annotated[

@@ -65,12 +65,12 @@ class Proxies:
             try:
                 network = ipaddress.ip_network(text)
             except ValueError as error:
-                message = f"{text!r} is no address of a proxy: {error}"
+                message = f"invalid address of a proxy {text!r}: {error}"
                 raise BadPolicy(
                     message, hint="Give addresses or networks: 127.0.0.1, 10.1.0.0/16."
                 ) from error
             if network.prefixlen == 0:
-                message = f"{text!r} is no address of a proxy: it is every address there is"
+                message = f"invalid address of a proxy {text!r}: it is every address there is"
                 raise BadPolicy(message)
             networks.append(network)
         return cls(tuple(networks))
