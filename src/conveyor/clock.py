@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 #: Seconds on a clock that only goes forward; for durations within one process.
 monotonic = time.monotonic
+
+#: The same, but goes on while the machine is suspended, where the system has such a clock.
+boottime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 #: Seconds since 1970 by this machine's clock; for people, never for decisions.
 wall = time.time

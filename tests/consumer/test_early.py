@@ -154,9 +154,9 @@ def test_server_knows_all_verbs_if_a_consumer_is_up(
 
 
 def stopped(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the worker in this process be stopped for so long, from now on, as its own clock tells it."""
-    usual = clock.monotonic
-    monkeypatch.setattr(clock, "monotonic", lambda: usual() + seconds)
+    """Have the machine be suspended for so long: only the clock that counts that goes on."""
+    usual = clock.boottime
+    monkeypatch.setattr(clock, "boottime", lambda: usual() + seconds)
 
 
 @pytest.mark.parametrize("lost", [(0,), (1, 2), (0, 1, 2), ()])

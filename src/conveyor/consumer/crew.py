@@ -156,7 +156,7 @@ class CrewWorker:
         for queue in self.settings.queues:
             nonce = self.nonces.next()
             self.slate.claiming(queue, nonce)
-            self._sure_until = clock.monotonic() + SURE
+            self._sure_until = clock.boottime() + SURE
             settling = [*self.lookout.take_untold(), *self.settler.commands()]
             claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
             owed = not all(map(is_tally, settling))
@@ -237,7 +237,7 @@ class CrewWorker:
         self.settler.begin(queue, batch.token, sampled=len(held) > 1)
         done = 0
         while held and not self._leaving and not self.slate.must_pause():
-            if clock.monotonic() >= self._sure_until:
+            if clock.boottime() >= self._sure_until:
                 self._make_sure(queue, batch.token, held)
             try:
                 place, job = held.popleft()
@@ -260,7 +260,7 @@ class CrewWorker:
     def _make_sure(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
         """Keep those jobs of a batch that are still ours: this process was stopped, or the claim took long."""
         self.lookout.unwatch()
-        self._sure_until = clock.monotonic() + SURE
+        self._sure_until = clock.boottime() + SURE
         mine = list(held)
         told = [
             (job.id, token, commands.HELD if number else commands.STARTED)
