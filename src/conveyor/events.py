@@ -65,7 +65,7 @@ class WorkerUnstarted:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """An error in the supervisor's own code; `place` says where. The consumer goes on."""
+    """An error in the own code of a supervisor or worker; `place` says where. The consumer goes on."""
 
     error: str
     place: str

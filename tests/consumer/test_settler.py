@@ -94,6 +94,26 @@ def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
     lookout.rest()
 
 
+def test_lookout_outlasts_an_unforeseen_error(
+    settler: Settler, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[events.Event] = []
+    monkeypatch.setattr(events, "_subscribers", [told.append])
+    noted: list[str] = []
+
+    def fail(job_id: str, _: str) -> None:
+        noted.append(job_id)
+        raise LookupError
+
+    lookout = Lookout(AwayClient(), settler, fail)
+    for name in ("first", "second"):
+        lookout.watch("work", "7", 1, deque())
+        lookout.begin(name, JOB)
+        eventually(lambda name=name: name in noted, 8.0)
+    lookout.rest()
+    assert [type(one) for one in told] == [events.StepFailed]
+
+
 def noted(told: Sequence[Any]) -> tuple[Any, Any]:
     """Give outcome and note of the only job in a finish."""
     outcome, note = told[0].words[-3], told[0].words[-1]

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from conveyor import clock
+from conveyor.consumer.isolation import Isolation
 from conveyor.consumer.pace import BATCH_SECONDS
 from conveyor.errors import StoreError
 from conveyor.store import commands
@@ -55,6 +56,7 @@ class Lookout:
         self._lock = threading.Lock()  # never held while something is sent
         self._watched: Held | None = None
         self._untold: list[Command] = []  # sent, and not answered yet
+        self._isolation = Isolation()
         self._thread: threading.Thread | None = None
 
     def watch(self, queue: str, token: str, number: int, held: deque[tuple[int, Claimed]]) -> None:
@@ -93,16 +95,21 @@ class Lookout:
         while True:
             self._busy.wait()
             clock.sleep(BATCH_SECONDS)
-            with self._lock:
-                watched = self._watched
-                if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
-                    continue
-                self._watched = None
-                told = self._collect(*watched)
-                self._untold = [*self._untold, *told] if self._untold else told
-            self._note_arguments()
-            if told:
-                self._send(told, watched[2])
+            with self._isolation:
+                self._look()
+            self._isolation.rest()
+
+    def _look(self) -> None:
+        with self._lock:
+            watched = self._watched
+            if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
+                return
+            self._watched = None
+            told = self._collect(*watched)
+            self._untold = [*self._untold, *told] if self._untold else told
+        self._note_arguments()
+        if told:
+            self._send(told, watched[2])
 
     def _note_arguments(self) -> None:
         if self._running is not None:
