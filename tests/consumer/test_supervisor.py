@@ -20,8 +20,11 @@ from conveyor.consumer import command_line
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
 from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
+from conveyor.control import Control, decode_answer
+from conveyor.store import plain
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -68,6 +71,31 @@ def test_a_connection_for_commands_that_is_dead_is_made_anew(
     supervisor.line._asked -= DEAF_AFTER + 1
     supervisor.line.heed(supervisor.ladder.obey, 0.0)
     assert mute_listener.closed
+
+
+def test_all_workers_are_relieved_in_one_round_trip(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        worker = supervisor.workers[number] = Worker(f"host/{number}")
+        worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+        worker.slate.start(0, clock.monotonic() - 10.0, 0.0)
+    monkeypatch.setattr(supervisor.workers[1].slate, "held", lambda: 1 // 0)
+    trips: list[int] = []
+    monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
+    supervisor._relieve()
+    assert trips == [3]
+
+
+def test_answers_wait_for_a_server_that_is_silent(supervisor: Supervisor) -> None:
+    supervisor._silent_since = clock.monotonic()
+    for state in ("acknowledged", "done"):
+        supervisor.ladder.answer(Control("order", "stop"), "host/1", state)
+    supervisor._silent_since = float("inf")
+    supervisor.ladder.look()
+    supervisor.ladder.look()
+    replies = [supervisor.client.run(plain.await_reply("order", wait)) for wait in (5.0, 5.0, 0.1)]
+    assert [one and decode_answer(one).state for one in replies] == ["acknowledged", "done", None]
 
 
 def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ever(

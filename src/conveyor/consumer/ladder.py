@@ -5,6 +5,7 @@ Pausing, resuming and asking for stacks come in by the same commands, and are pa
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ from conveyor import clock, control, events
 from conveyor.consumer import slate as slates
 from conveyor.consumer.pauses import Pauses
 from conveyor.consumer.stack import Stacks
-from conveyor.errors import StoreError
+from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import plain
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from conveyor.consumer.slate import Glance
     from conveyor.consumer.supervisor import Supervisor
     from conveyor.consumer.worker import Worker
+    from conveyor.store.commands import Command
 
 #: Seconds between a claim and the begin of the run, at most, in which a cancellation may come.
 EARLY = 2.0
+#: Answers that are kept at most while the server is silent; the oldest go first.
+MOST_UNSENT = 1000
 
 
 class Ladder:
@@ -33,6 +37,7 @@ class Ladder:
         self.supervisor = supervisor
         self.early: dict[str, float] = {}
         """Jobs to cancel whose run has not begun here yet, and until when that is waited for."""
+        self._unsent: deque[list[Command]] = deque(maxlen=MOST_UNSENT)
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
@@ -71,6 +76,7 @@ class Ladder:
 
     def look(self) -> None:
         """See to all that was ordered and could not be done at once."""
+        self._send_answers()
         self.cancel_early()
         self._look_at_cancels()
         self.pauses.look()
@@ -132,12 +138,19 @@ class Ladder:
     def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
         """Answer a command about one target."""
         told = control.Answer(target, state, detail)
-        command = plain.answer(order.id, control.encode(told), target, told.last_word)
-        if not self.supervisor.is_silent:
+        self._unsent.append(plain.answer(order.id, control.encode(told), target, told.last_word))
+        self._send_answers()
+
+    def _send_answers(self) -> None:
+        """Send the answers in order, as soon as the server takes them; what it refuses is dropped."""
+        while self._unsent and not self.supervisor.is_silent:
             try:
-                self.supervisor.client.run_all(command, patience=0.0)
+                self.supervisor.client.run_all(self._unsent[0], patience=0.0)
             except StoreError as error:
                 self.supervisor.note(error)
+                if isinstance(error, StoreUnavailable):
+                    return
+            self._unsent.popleft()
 
     def answer_all(self) -> None:
         """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""

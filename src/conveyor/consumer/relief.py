@@ -17,6 +17,7 @@ from conveyor.store import commands
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from conveyor.consumer.isolation import Isolation
     from conveyor.consumer.worker import Worker
     from conveyor.store import Client
     from conveyor.store.commands import Command
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 LONG = 0.2
 
 
-def relieve(client: Client, workers: Iterable[Worker]) -> None:
-    """Look at all workers once."""
-    told = [command for worker in workers for command in _give_back(worker)]
+def relieve(client: Client, workers: Iterable[Worker], isolation: Isolation) -> None:
+    """Look at all workers once; an unforeseen error concerns one of them."""
+    told: list[Command] = []
+    for worker in workers:
+        with isolation:
+            told += _give_back(worker)
     if told:
         # The worker gives back what it finds in its hands once more, ahead of its next claim. If this fails, the jobs
         # come back then, or when their lease has run out.

@@ -354,11 +354,8 @@ class Supervisor:
             self.line.heed(self.ladder.obey, TICK if self._reason else 0.0)
 
     def _relieve(self) -> None:
-        if self.is_silent:
-            return
-        for worker in self.workers.values():
-            with self.isolation:
-                relieve(self.client, [worker])
+        if not self.is_silent:
+            relieve(self.client, self.workers.values(), self.isolation)
 
     def _obey_notices(self) -> None:
         for notice in self.beat.take_notices():
