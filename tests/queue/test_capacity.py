@@ -169,7 +169,7 @@ def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
     with pytest.raises(NotEmpty, match="2 waiting"):
         queue.delete()
     queue.delete(purge=True)
-    assert server.raw.keys("*") == [b"conveyor:deleted:belt"]
+    assert server.raw.keys("*") == [b"conveyor:{belt}:deleted"]
     queue.put("again")
     assert server.raw.smembers("conveyor:queues") == {b"belt"}
     assert (queue.count().maxsize, queue.count().accepted) == (2, 1)
@@ -178,4 +178,4 @@ def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
         queue.delete(purge=True)
     queue.task_done()
     queue.delete()
-    assert server.raw.keys("conveyor:*") == [b"conveyor:deleted:belt"]
+    assert server.raw.keys("conveyor:*") == [b"conveyor:{belt}:deleted"]
