@@ -74,7 +74,7 @@ KINDS = {
         "wrong",
         "the books of {} do not balance",
         "queues have books that do not balance",
-        "conveyor doctor tells more",
+        "run conveyor doctor",
     ),
     "unserved": _Kind(
         "wrong",
@@ -210,13 +210,13 @@ def _is_silent(age: float, report: ConsumerReport | None) -> bool:
 def _of_minutes(minutes: Sequence[Point]) -> Iterator[Concern]:
     if _is_spike([point.failed + point.lost for point in minutes], LEAST_FAILED):
         yield Concern(
-            *("warn", "more jobs fail than in the hour before"),
-            "look which fail alike, and where; pause the queue if need be",
+            *("warn", "failures are up on the previous hour"),
+            "see which failures are alike; pause the queue if need be",
             "/failures",
         )
     if _is_spike([point.retried for point in minutes], LEAST_RETRIED):
         yield Concern(
-            *("warn", "more runs are tried again than in the hour before"),
+            *("warn", "retries are up on the previous hour"),
             "something that they need may be away; pause the queue until it is back",
             "/queues",
         )
