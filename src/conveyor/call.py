@@ -37,14 +37,14 @@ _LAST_TIME = 253_402_300_799.0
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise BadCall if an argument is no finite number of seconds from 0 to MAX_SECONDS."""
+    """Raise BadCall if an argument is not a finite number of seconds from 0 to MAX_SECONDS."""
     if not (isinstance(value, int | float) and 0 <= value <= MAX_SECONDS):  # NaN is on no side of any number
         message = f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}"
         raise BadCall(message)
 
 
 def check_whole(name: str, value: object, most: int) -> None:
-    """Raise BadCall if an argument is no whole number from 0 to `most`."""
+    """Raise BadCall if an argument is not a whole number from 0 to `most`."""
     if not (isinstance(value, int) and 0 <= value <= most):
         message = f"{name} must be a whole number between 0 and {most}, got {value!r:.80}"
         raise BadCall(message)
@@ -98,7 +98,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds since 1970 by the producer's clock; for people."""
     options: RunOptions = RunOptions()
     labels: Labels = Labels()
-    """What the producer knows of its arguments; empty if none of them can be secret, and of a plain item."""
+    """What the producer knows of its arguments; empty if no argument can be secret, and of a plain item."""
 
     def item(self) -> Any:
         """Give what `Queue.put` was given."""
@@ -130,7 +130,7 @@ _NO_LABELS = Labels()
 
 
 def decode_call(data: bytes) -> Call:
-    """Return the job of its bytes. Raises msgspec.DecodeError for bytes that are no job."""
+    """Return the job of its bytes. Raises msgspec.DecodeError for invalid bytes."""
     try:
         job = _decoder.decode(data)
     except RecursionError as error:

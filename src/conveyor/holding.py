@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a lease lasts, and after which it is renewed.
 LEASE, HEARTBEAT = 15.0, 5.0
-#: Seconds after which the server is told that an item was received; most are worked off by then.
+#: Seconds after which an item is reported as received; most are processed by then.
 SOON = 0.01
 #: Seconds that the server remembers a claim.
 REMEMBERED = 60.0
@@ -78,7 +78,7 @@ class Holder:
             scripts.load(verb)  # later this process may be out of file descriptors
 
     def take(self, queue: str, deadline: Deadline | None) -> bytes:
-        """Give the bytes of the next job; waits as `get_job` does."""
+        """Return the bytes of the next job; waits as `get_job` does."""
         # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
         # without an answer it takes another name, so the server still knows that claim.
         taker = threading.get_ident()
@@ -132,7 +132,7 @@ class Holder:
             return self.held.pop((queue, chosen.id))
 
     def _wake(self) -> None:
-        """Have the thread look; the caller has the lock."""
+        """Make the thread look; the caller has the lock."""
         self._news.set()
         if self.thread is None:
             thread = threading.Thread(target=self._keep, name="conveyor-leases", daemon=True)
@@ -195,7 +195,7 @@ class Holder:
                     self.held[queue, one.id] = known._replace(started=True, lost=place in lost)
 
     def _give_back(self, one: Unanswered) -> None:
-        """Give back what a claim brought that nobody received; one that is still under way brings nothing any more."""
+        """Release what a claim brought that nobody received; one that is still under way brings nothing any more."""
         if not one.deadline.passed():
             claim = commands.claim(one.queue, one.owner, one.nonce, 0, LEASE)
             batch = self.client.run(claim, patience=HEARTBEAT)

@@ -95,7 +95,7 @@ class Arrived:
         self.size = 0
 
     def pop(self, queue: str, job_id: str) -> bytes | None:
-        """Give an outcome or ASK, if it is here, and keep it no longer."""
+        """Return an outcome or ASK, if it is here, and keep it no longer."""
         outcome = self.kept.pop((queue, job_id), None)
         if outcome is not None:
             self.size -= len(outcome) + ENTRY_BYTES
@@ -138,7 +138,7 @@ class Box:
             self.twins.setdefault(job.id, []).append(job)
 
     def all_of(self, job_id: str) -> list[Waiting]:
-        """Give all who wait for this job."""
+        """Return all who wait for this job."""
         first = self.waiting.get(job_id)
         return [] if first is None else [first, *self.twins.get(job_id, ())]
 
@@ -181,7 +181,7 @@ class Callbacks:
         self.thread: threading.Thread | None = None
 
     def add(self, jobs: Iterable[Waiting]) -> None:
-        """Have the callbacks of settled jobs run, after those of earlier ones."""
+        """Run the callbacks of settled jobs, after those of earlier ones."""
         with self.changed:
             self.due.extend(jobs)
             self.changed.notify()
@@ -327,7 +327,7 @@ class Inbox:
                 self._doubt(box)
 
     def _doubt(self, *boxes: Box) -> None:
-        """Have everything asked for that is waited for: pushes may have been missed."""
+        """Ask for everything that is waited for: pushes may have been missed."""
         self.opening += 1
         for box in boxes:
             box.unsure = deque(box.waiting.values())
@@ -404,7 +404,7 @@ class Inbox:
         self._close(closing)
 
     def _to_close(self) -> list[str] | None:
-        """Return the queues whose boxes are to be closed, if nobody has waited for a while; None if it is to go on."""
+        """Return the queues whose boxes are to be closed, if no one has waited for a while; None if it is to go on."""
         with self.changed:
             if self._has_work():
                 self.idle_since = None

@@ -278,7 +278,7 @@ class Queue:
 
 
 def _checked_maxsize(maxsize: int) -> int:
-    """Return the bound, 0 for none. Raises BadCall for what is no whole number."""
+    """Return the bound, 0 for none. Raises BadCall if it is not a whole number."""
     maxsize = max(maxsize, 0)  # as in the standard library, whose bound may be negative
     call.check_whole("maxsize", maxsize, call.MAX_SIZE)
     return maxsize

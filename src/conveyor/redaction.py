@@ -61,7 +61,7 @@ _KEY_WORDS = frozenset({"key", "keys"})
 # From `://` on, so that the time it takes grows with the text and not with its square.
 _ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]*)@")
 _CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
-# A value that is hidden already, before the end of a word or sentence, which is no part of it.
+# A value that is hidden already, before the end of a word or sentence.
 _HIDDEN = rf"""{MASK}[:,.;]?(?:[\s"'<>)\]}}]|\Z)"""
 _QUERY = re.compile(rf"""(?<=[?&])([\w.-]{{1,64}}+)=(?!{_HIDDEN})([^\s&#"'<>]+)""")
 _ADDRESS_BYTES, _CUT_ADDRESS_BYTES, _QUERY_BYTES = (
@@ -117,7 +117,7 @@ def is_secret(name: str) -> bool:
 
 
 def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
-    """Give a copy of a decoded value in which secrets are replaced; `labels` names further keys to hide."""
+    """Return a copy of a decoded value in which secrets are replaced; `labels` names further keys to hide."""
     return _redacted(value, labels, 0)
 
 

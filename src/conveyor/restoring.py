@@ -106,7 +106,7 @@ class Restorer:
         return self.known.get(queue, Known())
 
     def heard(self, queue: str, before: Known, lineage: Lineage) -> bool:
-        """Take in what a reply says. `before` was known when it was sent. Return True if it is news of a loss."""
+        """Process a reply. `before` was known when it was sent. Return True if it is news of a loss."""
         born = before.lineage.born
         deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born)
         with self.lock:
@@ -133,7 +133,7 @@ class Restorer:
             return False
 
     def keep(self, kept: Kept) -> None:
-        """Keep jobs that were put, the first ones if there is no room for all."""
+        """Keep jobs that were put, the first ones if not all fit."""
         with self.lock:
             while self._freed:
                 self._size -= self._freed.popleft()

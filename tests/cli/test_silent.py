@@ -29,7 +29,7 @@ def running(client: Any, job: str, ago: float) -> None:
 
 
 def report(client: Any, job: str, ago: float, now: float) -> None:
-    """Have the worker's consumer report it some seconds ago."""
+    """Make the worker's consumer report it some seconds ago."""
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shape", "shapes", 100 - ago)
     told = ConsumerReport("host-ab12", "far", 99, ["shapes"], "process", 1.0, [worker], at=now - ago)
     client.run_all(plain.report(told.name, control.encode(told), told.at))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_a_killed_workers_job_runs_again_before_its_lease_expires(
+def test_job_of_killed_worker_runs_again_before_lease_expires(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume()

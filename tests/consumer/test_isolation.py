@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["recover", "report", "relieve", "obey"])
 def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the supervisors of the test raise in one step; gives which."""
+    """Make the supervisors of the test raise in one step; gives which."""
 
     def command_line(settings: Any) -> list[str]:
         script = Path(jobs.__file__).with_name("broken_supervisor.py")
@@ -63,7 +63,7 @@ def test_error_about_one_worker_ends_no_supervisor(
     assert told.count("LookupError: an error of ours") == 1
 
 
-def test_isolation_reports_each_error_once_and_lets_store_errors_pass(
+def test_isolation_reports_errors_once_but_raises_store_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[events.Event] = []

@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def queue(server: Any) -> Queue:
-    """Give a queue on each kind of server."""
+    """Return a queue on each kind of server."""
     return Queue(f"leased{next(_numbers)}", store=connect(server.url))
 
 

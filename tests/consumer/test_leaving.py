@@ -45,7 +45,7 @@ print(consumer.run(), signal.getsignal(signal.SIGTERM) == before, flush=True)
 
 @pytest.fixture
 def runner(queue: Queue, alone: None, path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Give a script that runs a consumer, in a process group of its own."""
+    """Return a script that runs a consumer, in a process group of its own."""
     command = [sys.executable, "-c", RUNNER, queue.client.url, queue.name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

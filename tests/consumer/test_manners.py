@@ -209,7 +209,7 @@ def many_claimed(queue: Queue, unruly_consumer: Any) -> dict[str, Any]:
 
 
 def facts_behind(queue: Queue, how: str) -> tuple[int, list[dict[str, Any]]]:
-    """Give in which process a task ran, and what 60 jobs of the same claim found behind it."""
+    """Return in which process a task ran, and what 60 jobs of the same claim found behind it."""
     queue.pause()
     breaker = queue.submit(unruly.change_process, how)
     behind = queue.submit_many(unruly.process_facts, [()] * 60)
@@ -252,7 +252,7 @@ def test_cancelling_works_after_a_task_that_blocks_signals(
 
 
 @pytest.mark.parametrize("task", [unruly.close_files, unruly.replace_files, unruly.close_output])
-def test_worker_is_replaced_in_order_if_a_task_breaks_its_process(
+def test_worker_is_replaced_if_a_task_breaks_its_process(
     task: Any, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
     assert queue.submit(unruly.who).result(30)
@@ -265,9 +265,7 @@ def test_worker_is_replaced_in_order_if_a_task_breaks_its_process(
     assert (count.dead, count.imbalance) == (0, 0)
 
 
-def test_coroutine_runs_in_the_same_batch_as_a_task_that_closes_files(
-    queue: Queue, unruly_consumer: Any
-) -> None:
+def test_coroutine_runs_in_a_batch_with_a_task_that_closes_files(queue: Queue, unruly_consumer: Any) -> None:
     queue.submit_many(unruly.same, [(n,) for n in range(200)])
     handles = [
         queue.submit_many(task, [()])[0] for task in (unruly.who, unruly.close_files, unruly.who, unruly.who)

@@ -120,7 +120,7 @@ class Scene(NamedTuple):
 def scene(
     tmp_path: Path, one_server: Any, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> Iterator[Scene]:
-    """Give jobs with secrets: waiting, delayed, running, to be tried again, dead and done."""
+    """Return jobs with secrets: waiting, delayed, running, to be tried again, dead and done."""
     (tmp_path / "log_in_tasks.py").write_text(TASKS)
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
     monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))

@@ -27,14 +27,14 @@ def put(name: str) -> commands.Command:
 
 
 def lease(pair: Pair, queue: str) -> float:
-    """Give the end of the only lease that the primary knows; 0 if there is none."""
+    """Return the end of the only lease that the primary knows; 0 if there is none."""
     found = pair.primary.raw.zrange(f"conveyor:{{{queue}}}:leased", 0, -1, withscores=True)
     return found[0][1] if found else 0.0
 
 
 @pytest.fixture
 def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
-    """Give a primary and a replica of each kind of server, behind one address."""
+    """Return a primary and a replica of each kind of server, behind one address."""
     nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
     try:
         pair = Pair(nodes, eventually)
@@ -47,7 +47,7 @@ def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterato
 
 @pytest.fixture
 def queue(pair: Pair) -> Queue:
-    """Give a queue at the address of both."""
+    """Return a queue at the address of both."""
     return Queue("work", store=connect(pair.url))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def queue(server: Any) -> Queue:
-    """Give the queue of the test, on each kind of server."""
+    """Return the queue of the test, on each kind of server."""
     return Queue("work", store=connect(server.url))
 
 
@@ -38,7 +38,7 @@ def hung(server: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(server: Any) -> Iterator[None]:
-    """Have the server ask for a password for the block, and cut all connections."""
+    """Make the server ask for a password for the block, and cut all connections."""
     inside = redis.Redis(unix_socket_path=str(server.socket), password="secret")
     server.raw.config_set("requirepass", "secret")
     try:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Give a function that starts a server or a sentinel in a folder of its own; all are ended with the test."""
+    """Return a function that starts a server or a sentinel in a folder of its own; all are ended with the test."""
     started: list[Node] = []
 
     def start(kind: type[Node], of: Any, *more: str, **options: Any) -> Any:
@@ -41,7 +41,7 @@ def start(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[.
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Give the file of a certificate for this machine."""
+    """Return the file of a certificate for this machine."""
     if shutil.which("openssl") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("openssl is not installed")
     return make_certificate(tmp_path / "cert.pem")
@@ -49,7 +49,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_binary(request: pytest.FixtureRequest, servers: Any) -> str:
-    """Give the program of a server that knows TLS; the one that is embedded does not."""
+    """Return the program of a server that knows TLS; the one that is embedded does not."""
     return servers[request.param].binary
 
 
@@ -170,7 +170,7 @@ def test_consumer_works_and_obeys_over_tls(
 
 @pytest.fixture
 def watched(server: Any, start: Callable[..., Any], eventually: Callable[..., Any]) -> Sentinel:
-    """Give the sentinel of a primary and a replica."""
+    """Return the sentinel of a primary and a replica."""
     primary, replica = start(Node, server.binary), start(Node, server.binary)
     replica.raw.replicaof("127.0.0.1", primary.port)
     eventually(lambda: replica.role() == "slave")
@@ -179,7 +179,7 @@ def watched(server: Any, start: Callable[..., Any], eventually: Callable[..., An
 
 @pytest.fixture
 def queue(watched: Sentinel) -> Queue:
-    """Give a queue on what the sentinel watches."""
+    """Return a queue on what the sentinel watches."""
     return Queue("work", store=connect(f"sentinel://127.0.0.1:{watched.port}/films"))
 
 

@@ -15,7 +15,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manag
 
 
 def sources(*kinds: str) -> Iterator[Path]:
-    """Give the source files of some kinds, without what others wrote (folders named vendor)."""
+    """Return the source files of some kinds, without what others wrote (folders named vendor)."""
     yield from (path for path in ROOT.glob("*.py") if path.suffix in kinds)
     for folder in FOLDERS:
         for path in sorted(ROOT.joinpath(folder).rglob("*")):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def full(server: Any) -> Iterator[None]:
-    """Have the server refuse whatever needs memory."""
+    """Make the server refuse whatever needs memory."""
     server.raw.config_set("maxmemory", "1mb")
     try:
         yield

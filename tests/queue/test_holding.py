@@ -243,7 +243,7 @@ class Broken:
         self.raw.delete(self._key(self.queues[4], "leases"))
 
     def ends_of_leases(self) -> list[float]:
-        """Give when the leases end of the items of the other queues."""
+        """Return when the leases end of the items of the other queues."""
         keys = [self._key(one, "leased") for one in self.whole]
         return [self.raw.zrange(key, 0, 0, withscores=True)[0][1] for key in keys]
 

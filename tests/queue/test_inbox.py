@@ -65,7 +65,7 @@ def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader
 
 
 def reader_of(bench: Bench, name: str) -> str:
-    """Give the server's number of the connection of the client of this name that reads its inbox, while it blocks."""
+    """Return the server's number of the connection of the client of this name that reads its inbox, while it blocks."""
     found = [
         one["id"] for one in bench.server.raw.client_list() if "b" in one["flags"] and one["name"] == name
     ]

@@ -177,7 +177,7 @@ def test_job_that_may_have_ended_is_not_put_again_unless_awaited(bench: Bench) -
     assert awaited.result(timeout=5) == 4
 
 
-def test_nothing_is_kept_of_jobs_that_ended_or_lost_their_handles(bench: Bench) -> None:
+def test_finished_jobs_and_those_without_handles_are_not_kept(bench: Bench) -> None:
     restorer, entry = inbox_of(bench.client).restorer, restoring.ENTRY_BYTES
     jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
     dropped = bench.queue.submit(double, 1)
@@ -216,7 +216,7 @@ def test_lost_jobs_wait_for_room_in_a_bounded_queue(bench: Bench) -> None:
     bench.eventually(lambda: ended == jobs)
 
 
-def test_lost_jobs_are_sent_once_while_a_bounded_queue_is_drained(
+def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
     server: Any, bench_at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench: Bench = bench_at(server)

@@ -347,7 +347,7 @@ def test_refusal_is_for_now_or_for_good(refusal: str, kind: type[StoreError]) ->
 
 @contextmanager
 def no_replicas(server: Server) -> Iterator[str]:
-    """Have the server refuse writes for want of replicas; gives what its refusal says."""
+    """Make the server refuse writes for want of replicas; gives what its refusal says."""
     server.raw.config_set("min-replicas-to-write", 1)
     try:
         yield "Not enough good replicas"

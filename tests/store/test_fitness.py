@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def policy(server: Server, name: str) -> Iterator[None]:
-    """Have the server evict keys by a policy."""
+    """Make the server evict keys by a policy."""
     server.raw.config_set("maxmemory-policy", name)
     try:
         yield

@@ -34,7 +34,7 @@ def use(lane: Lane, one: str = "a") -> None:
 
 
 def keys_of(lane: Lane) -> set[str]:
-    """Give the keys that are left of the queue, but for the note that it was deleted."""
+    """Return the keys that are left of the queue, but for the note that it was deleted."""
     names = {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
     return names - {lane.key("deleted")}
 
@@ -90,7 +90,7 @@ def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyP
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
-def test_name_stays_if_the_server_is_away_when_a_queue_is_deleted(
+def test_name_stays_if_the_server_goes_while_a_queue_is_deleted(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = Queue(lane.queue, store=lane.client)

@@ -81,7 +81,7 @@ def _add_user(asked: Dashboard) -> int:
 
 
 def _password(name: str) -> str:
-    """Ask for a password twice, or read one line of standard input if that is no terminal."""
+    """Ask for a password twice, or read one line of standard input if that is not a terminal."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
         if not password:

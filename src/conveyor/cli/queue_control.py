@@ -83,7 +83,7 @@ def delete(asked: Delete) -> int:
     jobs = count.waiting + count.dead
     if asked.purge and jobs and not asked.yes:
         if not is_terminal():
-            raise Usage(f"--purge drops every job of {queue}, so it needs --yes where nobody can be asked")
+            raise Usage(f"--purge drops every job of {queue}, so it needs --yes without a terminal")
         question = f"Delete {queue} and its {count_of(jobs, 'waiting, delayed or dead job')}?"
         if not asker().agree(question, default=False):
             note("Nothing was deleted.")

@@ -126,7 +126,7 @@ class Consumer:
 
     @contextlib.contextmanager
     def _signals_passed_on(self) -> Iterator[None]:
-        """Tell the supervisor of each signal to leave, of those that would end this program."""
+        """Pass on to the supervisor each signal to leave, of those that would end this program."""
         passed = {}
         if threading.current_thread() is threading.main_thread():
             passed = {

@@ -76,7 +76,7 @@ class Beat:
         self._tally = Tally(report.name)
 
     def beat(self, workers: Iterable[Worker]) -> None:
-        """Tell what is due; raises StoreError, but what was heard before that is in `notices`."""
+        """Report what is due; raises StoreError, but what was heard before that is in `notices`."""
         workers = list(workers)
         now = clock.monotonic()
         full = now - self._last_full >= HEARTBEAT

@@ -128,7 +128,7 @@ class Executor:
 
     def _await(self, coroutine: Any) -> Any:
         if self._runner is not None and self._wakeup != _wakeup_of(self._runner):
-            # A task has closed the loop or its files. Closing it would close whoever has their numbers by now.
+            # A task has closed the loop or its files. Closing it would close others that have their numbers by now.
             self._abandoned.append(self._runner)
             self._runner = None
         if self._runner is None:

@@ -85,7 +85,7 @@ class Ladder:
     def cancel(self, job_id: str) -> bool:
         """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
 
-        If two workers run the job, the one with the newest token has the valid lease; the other is told by a notice.
+        If two workers run the job, the one with the newest token has the valid lease; the other gets a notice.
         """
         found = [(worker, worker.running()) for worker in self.supervisor.workers.values()]
         runs = [

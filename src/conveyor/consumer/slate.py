@@ -143,7 +143,7 @@ class Slate:
         _COUNT.pack_into(self.memory, _STACK_AT, descriptor)
 
     def set_relieved(self, number: int) -> None:
-        """Note that of this batch only the running job is left: the others are told or given back."""
+        """Note that of this batch only the running job is left: the others are settled or released."""
         _COUNT.pack_into(self.memory, _RELIEVED_AT, number)
 
     def set_error(self, text: str) -> None:

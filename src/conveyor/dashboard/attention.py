@@ -122,7 +122,7 @@ KINDS = {
 
 
 def concerns(snapshot: Snapshot, told: Told) -> list[Concern]:
-    """Give what needs somebody, the worst first; what is so of many queues is one concern that says of how many."""
+    """Return what needs somebody, the worst first; what is so of many queues is one concern that says of how many."""
     found = [*_of_server(told.memory), *_of_consumers(snapshot, told.heard), *_of_minutes(told.minutes)]
     is_complete = _is_complete(snapshot, told.heard)
     queues: dict[str, list[str]] = {kind: [] for kind in KINDS}
@@ -137,7 +137,7 @@ def concerns(snapshot: Snapshot, told: Told) -> list[Concern]:
 
 
 def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
-    """Give what needs somebody in a queue, as keys of KINDS."""
+    """Return what needs somebody in a queue, as keys of KINDS."""
     workers = snapshot.workers_of(name)
     if count.imbalance:
         yield "unbalanced"

@@ -83,7 +83,7 @@ class Figures(NamedTuple):
 
     @property
     def cut(self) -> str:
-        """How many queues are left out, in words; empty if none are."""
+        """How many queues are left out, in words; else empty."""
         return f" (of the {self.queues} busiest of {number(self.of)} queues)" if self.of > self.queues else ""
 
     @property

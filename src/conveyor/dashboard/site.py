@@ -102,7 +102,7 @@ class Site:
     def problem(
         self, request: Request, status: int, what: str, why: str = "", hint: str = "", *, heals: str = ""
     ) -> Response:
-        """Answer that something is wrong: what, why, what to try.
+        """Report that something is wrong: what, why, what to try.
 
         A page about an unavailable server, or one that `heals`, loads again as soon as it would show something else.
         """

@@ -113,12 +113,12 @@ def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
 
 
 def series_of_all(tier: str, first: int, last: int) -> Query[list[Point]]:
-    """What all queues together did, as `series`; without gauges, which are of one queue each."""
+    """Ask what all queues together did, as `series`; without gauges, which are of one queue each."""
     return series(keys.ALL_QUEUES, tier, first, last)
 
 
 def totals_of_all() -> Query[Figures]:
-    """What all queues together have done in all time."""
+    """Ask what all queues together have done in all time."""
     return Query(
         (commands.series(keys.ALL_QUEUES, "totals", 0, 0, (ALL,)),),
         lambda answers: read_figures(answers[0][0].fields.get(ALL, "")) if answers[0] else Figures(),

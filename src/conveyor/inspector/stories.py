@@ -223,7 +223,7 @@ def _with_cancellation(told: JobStory, data: bytes | None) -> JobStory:
 
 
 def cancellation_of(data: bytes | None) -> Cancellation:
-    """Return who cancelled a job and why; empty texts if nobody said."""
+    """Return who cancelled a job and why; empty texts if unknown."""
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
         return decode_cancellation(data or b"")
     return Cancellation()

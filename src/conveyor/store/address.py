@@ -13,7 +13,7 @@ _SCHEME = re.compile(r"[^:/@?]*:/+")
 _PARAMETER = re.compile(r"([?&;])([^=&;]*)=([^&;]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
-#: Options that an address may have and whose values are no secrets.
+#: Options that an address may have and whose values are not secret.
 OPTIONS = (
     "db",
     "protocol",
@@ -47,7 +47,7 @@ class SentinelAddress(NamedTuple):
     server: str
     """How to reach the watched server, as an address whose host is still to be asked for."""
     sentinels: list[str]
-    """The address of each sentinel; twice, with the server's password and without, if none of its own is given."""
+    """The address of each sentinel; twice, with the server's password and without, if it has none of its own."""
 
 
 def normal(url: str) -> str:
@@ -107,7 +107,7 @@ def fault_of(url: str, error: ValueError) -> tuple[str, str]:
 
 
 def is_sentinel(url: str) -> bool:
-    """Tell whether an address is that of sentinels."""
+    """Return True if an address is that of sentinels."""
     return url.startswith(("sentinel:", "sentinels:"))
 
 

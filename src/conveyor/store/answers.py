@@ -52,7 +52,7 @@ class PutAnswer(NamedTuple):
 
 
 def read_tries(text: str) -> tuple[int, int]:
-    """Return the retries used, and the runs that ended with a worker that died or was never heard of again."""
+    """Return the retries used, and the runs that ended with a worker that died or vanished."""
     retries, crashes, _, lapses = (*map(int, text.split()), 0, 0, 0, 0)[:4]
     return retries, crashes + lapses
 

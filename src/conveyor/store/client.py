@@ -172,13 +172,13 @@ class Client:
             return StoreUnavailable(
                 message, hint=_HINTS.get(word, "it may take a while; nothing has to be done")
             )
-        # To the library a ConnectionError; waiting is no help.
+        # To the library a ConnectionError; waiting does not help.
         if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
             return self._refused(text, rights.to_grant(text), StoreDenied)
         if isinstance(error, _BROKEN):
             return self._unavailable(error)
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
-            hint = "jobs that wait can still be worked off, which frees memory; or raise its maxmemory"
+            hint = "process waiting jobs to free memory, or raise maxmemory"
             return self._refused(text, hint, StoreFull)
         return self._refused(text, "`conveyor doctor` tells what is wrong with the server")
 
@@ -198,7 +198,7 @@ class Client:
 
 
 def _word(error: Exception) -> str:
-    """Give the first word of a server's refusal; the library takes those that it knows off the text."""
+    """Return the first word of a server's refusal; the library takes those that it knows off the text."""
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
 
 
@@ -327,7 +327,7 @@ class Sentinels:
         self._pools = [_pool(url, **timeouts) for url in place.sentinels]
 
     def primary(self, end: Deadline | None) -> tuple[str, int]:
-        """Give host and port of the primary; raises the library's ConnectionError."""
+        """Return host and port of the primary; raises the library's ConnectionError."""
         errors: list[Exception] = []
         for pool in self._pools:
             try:
@@ -360,13 +360,13 @@ class Sentinels:
 
 
 def _hopeless(error: Exception) -> bool:
-    """Tell whether waiting is no help: a wrong password, or a certificate that is not trusted."""
+    """Return True if waiting does not help: a wrong password, or a certificate that is not trusted."""
     cause = error.__cause__ or error.__context__
     return isinstance(error, foreign.AuthenticationError) or isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _pool(url: str, **options: Any) -> redis.ConnectionPool:
-    """Give what makes connections to one address; raises ValueError for what is none."""
+    """Return what makes connections to one address; raises ValueError for what is none."""
     # The library counts all that were ever made, so a limit would end a client after so many reconnects.
     pool = redis.ConnectionPool.from_url(
         url, retry_on_timeout=False, protocol=2, max_connections=1 << 31, **options

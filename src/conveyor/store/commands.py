@@ -228,7 +228,7 @@ def reap(queue: str) -> Command:
 def purge(
     queue: str, index: str, most: int, outcome: bytes, keep: float, upto: float = float("inf")
 ) -> Command:
-    """Cancel a slice of the jobs in `ready` or `delayed`. Reply: how many, 0 if none is left.
+    """Cancel a slice of the jobs in `ready` or `delayed`. Reply: how many, 0 at the end.
 
     `upto` bounds them: in `ready` the number of the job accepted last, in `delayed` the due time in ms. `keep` is for
     jobs that do not say themselves how long their outcome is kept.

@@ -216,7 +216,7 @@ def keep_request(name: str, request: str) -> Command:
 
 
 def set_progress(queue: str, items: Sequence[tuple[str, bytes]]) -> Command:
-    """Keep the latest progress of running jobs; what is told of a job that has ended is dropped."""
+    """Keep the latest progress of running jobs; that of a finished job is dropped."""
     words: list[Any] = [2, keys.key(queue, "progress"), keys.key(queue, "leases")]
     for item in items:
         words += item

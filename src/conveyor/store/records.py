@@ -81,7 +81,7 @@ def attempts(queue: str, job_id: str) -> Command:
 
 
 def cancellation(queue: str, job_id: str) -> Command:
-    """Answer the bytes of who cancelled a job and why, None if nobody said."""
+    """Return the bytes of who cancelled a job and why, or None if unknown."""
     return Command(("GET", keys.key(queue, f"cancel:{job_id}")))
 
 

@@ -46,7 +46,7 @@ _AS_BROWSERS = {
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
     "utf-16": "utf-16-le",
 }  # fmt: skip
-#: What Python calls encodings, and no page may use: some are slow, some are no encodings of text.
+#: What Python calls encodings, and no page may use: some are slow, some do not encode text.
 _REFUSED = {"utf-7", "punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"}
 
 

@@ -57,5 +57,5 @@ def ended(wish: Wish) -> Query[list[history.Finish]]:
 
 
 def groups(wish: Wish, dead: Mapping[str, int]) -> Query[list[failures.GroupCount]]:
-    """Which failures the dead letters form, given how many each queue has."""
+    """Ask which failures the dead letters form, given how many each queue has."""
     return failures.groups(failures.looked_at(dead)) if wish.failures else Query((), lambda _: [])

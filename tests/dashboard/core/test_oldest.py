@@ -41,7 +41,7 @@ def test_of_many_queues_some_are_added_up_and_one_without_is_asked_as_before() -
     assert list(figures([], NOW).read([]).points) == []
 
 
-def test_figures_of_all_queues_are_never_less_than_those_that_are_known() -> None:
+def test_figures_of_all_queues_are_never_less_than_known_ones() -> None:
     names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
     known = [[Bucket(1000, {"*": "b=1 s=1", "depth": "2", "oldest": "5000"})] for _ in range(MOST_SUMMED)]
     for of_all, done in (([Bucket(1000, {"*": "b=99 s=99"})], 99), ([], MOST_SUMMED)):

@@ -58,7 +58,7 @@ def _everywhere(asked: Asked) -> list[str]:
     found = [name for name in ranked if asked.may("look", name) and asked.may("purge", name)]
     if not found:
         asked.allowed("purge")
-        raise refused(409, "wrong-state", "There are no dead jobs.")
+        raise refused(409, "wrong-state", "No job is dead.")
     return found[:MOST_QUEUES]
 
 

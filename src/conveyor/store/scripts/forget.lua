@@ -20,7 +20,7 @@ local function answer(word)
   return {word, unpack(sizes)}
 end
 
-local function tidy() -- a few at a time of those that stand in line or join and were not heard of any more
+local function tidy() -- a few at a time of those that stand in line or join and were not seen any more
   local seen = redis.call('EXISTS', SEEN) == 1 and redis.call('HRANDFIELD', SEEN, MOST_TIDIED, 'WITHVALUES') or {}
   local tidied = 0
   for place = 1, #seen, 2 do

@@ -18,7 +18,7 @@ local GREATEST = {M = true, X = true} -- figures of which the greatest is kept
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if is_foreign(version) then return {'VERSION'} end
-if not version and ARGV[3] ~= '-' then return {'OK'} end -- what is told late must not bring a deleted queue back
+if not version and ARGV[3] ~= '-' then return {'OK'} end -- a late report must not bring a deleted queue back
 
 local function both(name, before, count)
   return GREATEST[name] and math.max(before, count) or before + count

@@ -1,5 +1,5 @@
 -- A lease as text: token, owner, how it is held, place in ready. How: H held, S started, C started and wished
--- cancelled, L started by a consumer that is leaving, so that its end is no sign against the job.
+-- cancelled, L started by a consumer that is leaving, so that its end does not count against the job.
 local LEASE_STEP = 5000 -- ms that the lease clock may advance at once
 
 local function read_lease(text)
