@@ -137,10 +137,14 @@ class Restorer:
         with self.lock:
             while self._freed:
                 self._size -= self._freed.popleft()
-            sizes = [0, *accumulate(len(job[1]) + ENTRY_BYTES for job in kept.jobs if job)]
-            fitting = bisect_right(sizes, MOST_KEPT - self._size) - 1
-            del kept.jobs[max(0, fitting) :]
-            self._size += sizes[max(0, fitting)]
+            room = MOST_KEPT - self._size
+            size = sum(len(job[1]) for job in kept.jobs if job) + ENTRY_BYTES * len(kept.jobs)
+            if size > room:
+                sizes = [0, *accumulate(len(job[1]) + ENTRY_BYTES for job in kept.jobs if job)]
+                fitting = max(0, bisect_right(sizes, room) - 1)
+                del kept.jobs[fitting:]
+                size = sizes[fitting]
+            self._size += size
             kept.freed = self._freed
             self._kept.add(kept)
             if kept.losses < self.knows(kept.queue).losses:  # lost while it was being put

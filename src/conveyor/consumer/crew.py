@@ -334,7 +334,7 @@ class CrewWorker:
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
-        with contextlib.suppress(JobCancelled):
+        try:
             try:
                 self._place = place
                 self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
@@ -342,7 +342,8 @@ class CrewWorker:
                 outcome = None if taken else self.executor.run(job, current, retries)
             finally:
                 self._place = -1
-        self._place = -1
+        except JobCancelled:
+            self._place = -1
         if outcome is not None and self.slate.wish(self.batch_number, place) == slates.WISH_RETURN:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome
