@@ -55,6 +55,10 @@ def runner(queue: Queue, alone: None, path: Path) -> Iterator[subprocess.Popen[s
         process.kill()
 
 
+def states_of_workers(queue: Queue) -> list[str]:
+    return [worker.state for consumer in Inspector(queue.client).consumers() for worker in consumer.workers]
+
+
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["script", "group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_script_of_run_goes_on_after_the_current_job(
@@ -69,11 +73,11 @@ def test_script_of_run_goes_on_after_the_current_job(
     later = queue.submit(jobs.add, 1, 1)
     eventually(lambda: lines(path))
     send(runner.pid, number)
-    eventually(lambda: Inspector(queue.client).consumers()[0].workers[0].state == "leaving")
+    eventually(lambda: states_of_workers(queue) == ["leaving"])
     assert runner.poll() is None
     go(path)
     assert job.result(30) == "it"
-    assert runner.communicate(timeout=10)[0] == "0 True\n"
+    assert runner.communicate(timeout=30)[0] == "0 True\n"
     assert later.status() == "waiting"
 
 
@@ -83,9 +87,9 @@ def test_second_signal_to_the_script_returns_its_job(
     job = queue.submit(jobs.hold, str(path), "it")
     eventually(lambda: lines(path))
     os.kill(runner.pid, signal.SIGTERM)
-    eventually(lambda: Inspector(queue.client).consumers()[0].workers[0].state == "leaving")
+    eventually(lambda: states_of_workers(queue) == ["leaving"])
     os.kill(runner.pid, signal.SIGTERM)
-    assert runner.communicate(timeout=10)[0] == "0 True\n"
+    assert runner.communicate(timeout=30)[0] == "0 True\n"
     assert job.status() == "waiting"
 
 
