@@ -179,7 +179,7 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
 
 
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
-    """Give the bytes before and after the arguments; the same for all calls that are put together.
+    """Return the bytes before and after the arguments; the same for all calls that are put together.
 
     What is as usual is left out: the labels if nothing can be secret, then the options. A `keep` that is not as usual
     ends the job, as the last of its options or once more behind its labels: there the server's scripts find it.

@@ -167,7 +167,7 @@ class CrewWorker:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
                 soonest = batch
-        self.slate.claiming("", "")  # nothing came of the last one
+        self.slate.claiming("", "")  # the last one brought nothing
         return "", soonest
 
     def _wait(self, batch: Batch | None) -> bool:

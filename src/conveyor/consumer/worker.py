@@ -145,7 +145,7 @@ class Worker:
         return glance, held
 
     def run_of(self, job_id: str) -> Glance | None:
-        """Give the run of this job, if that is what goes on; a look that the worker overtook counts for nothing."""
+        """Return the run of this job, or None if it does not run or the worker moved on meanwhile."""
         found = self.running()
         return found[0] if found is not None and found[1].ids[found[0].place] == job_id else None
 
