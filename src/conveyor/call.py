@@ -155,7 +155,7 @@ def encode_calls(
     signature = signature_of(function)
     encode, labels = signature.encode, signature.labels(getattr(function, "redact", ()))
     head, tail = _frame(name, options, labels)
-    made = [_checked(head + encode(args, kwargs) + tail) for args, kwargs in calls]
+    made = _checked([head + encode(args, kwargs) + tail for args, kwargs in calls])
     return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
 
 
@@ -164,7 +164,7 @@ def encode_items(items: Iterable[object]) -> list[bytes]:
     head, tail = _frame(ITEM, _DEFAULTS)
     empty = codec.encode({})
     encode: Callable[[object], bytes] = codec.encode
-    made = [_checked(head + encode(item) + empty + tail) for item in items]
+    made = _checked([head + encode(item) + empty + tail for item in items])
     return [_with_formatted(data, _NO_LABELS) for data in made] if redaction.has_formatters() else made
 
 
@@ -175,7 +175,7 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
     if not formatted:
         return data
     head, tail = _frame(call.task, call.options, labels._replace(formatted=formatted))
-    return _checked(b"".join((head, call.args, call.kwargs, tail)))
+    return _checked([b"".join((head, call.args, call.kwargs, tail))])[0]
 
 
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
@@ -194,8 +194,9 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
     return bytes((0x93 + len(fields),)) + codec.encode(name), b"".join(fields)
 
 
-def _checked(data: bytes) -> bytes:
-    if len(data) > SIZE_LIMIT:
-        message = f"the job has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}"
+def _checked(made: list[bytes]) -> list[bytes]:
+    size = max(map(len, made), default=0)
+    if size > SIZE_LIMIT:
+        message = f"the job has {size:,} bytes, the limit is {SIZE_LIMIT:,}"
         raise TooLarge(message, hint="put large data in a file or an object store and send its address")
-    return data
+    return made

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from conveyor.errors import JobCancelled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class CurrentJob:
@@ -47,20 +42,10 @@ class CurrentJob:
             raise JobCancelled(message)
 
 
-_NOBODY = CurrentJob()
-_current: ContextVar[CurrentJob] = ContextVar("conveyor_current_job", default=_NOBODY)
+#: The run that the code in this context is part of; set by what runs a job.
+running: ContextVar[CurrentJob] = ContextVar("conveyor_current_job", default=CurrentJob())  # noqa: B039 - it has no state
 
 
 def current_job() -> CurrentJob:
     """Give the job this code runs in; outside a worker, one that is never cancelled and hears nothing."""
-    return _current.get()
-
-
-@contextmanager
-def running(job: CurrentJob) -> Iterator[None]:
-    """Make `job` the current one for the code inside the block."""
-    mark = _current.set(job)
-    try:
-        yield
-    finally:
-        _current.reset(mark)
+    return running.get()

@@ -477,11 +477,11 @@ class Inbox:
         self._start()
 
 
-_inboxes: dict[tuple[Client, int], Inbox] = {}
+_inboxes: dict[Client, Inbox] = {}
+os.register_at_fork(after_in_child=_inboxes.clear)
 
 
 def inbox_of(client: Client) -> Inbox:
     """Give this process's inbox at one server; a forked child has one of its own."""
-    owner = client, os.getpid()
     # setdefault, since two threads may come here first at once, and both must get the same one
-    return _inboxes.get(owner) or _inboxes.setdefault(owner, Inbox(client))
+    return _inboxes.get(client) or _inboxes.setdefault(client, Inbox(client))

@@ -211,7 +211,7 @@ class Job(Generic[R]):
             inbox = inbox_of(self._together.client)
             with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
                 inbox.expect(self, deadline)
-            if not inbox.wait(self, deadline):
+            if self.settled is None and not inbox.wait(self, deadline):
                 message = f"job {self.id} is not over after {timeout} s"
                 raise WaitTimeout(message)
         settled = cast("Settled", self.settled)

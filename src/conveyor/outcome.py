@@ -168,8 +168,8 @@ def encode_settled(
 ) -> bytes:
     """Give the bytes that are kept of an outcome; `value` is already encoded."""
     if run is not None:
-        return _HEADS_WITH_RUN[state] + value + codec.encode(elapsed) + encode(run)
-    return _HEADS[state] + value + codec.encode(elapsed)
+        return _HEADS_WITH_RUN[state] + value + encode(elapsed) + encode(run)
+    return _HEADS[state] + value + encode(elapsed)
 
 
 def encode_killed(elapsed: float, run: Run) -> bytes:

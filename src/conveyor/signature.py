@@ -59,7 +59,7 @@ class Signature:
         try:
             if _FLAT.issuperset(map(type, args)):
                 data = codec.encode_flat(args)
-                codec.convert(args, self._tuple(len(args)))
+                codec.convert(args, self._tuples.get(len(args)) or self._tuple(len(args)))
             else:
                 data = codec.encode_flat(self._carried(args))
                 codec.convert(codec.decode(data), self._tuple(len(args)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +11,6 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer.pace import BATCH_SECONDS, MOST_JOBS, Pace
 from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker, how_it_ended
-
-if TYPE_CHECKING:
-    from conveyor.consumer.slate import Glance
 
 
 def batch(*ids: str, token: str = "7") -> HeldBatch:
@@ -67,27 +63,28 @@ def test_a_run_is_seen_with_its_own_times() -> None:
 def test_the_times_are_there_before_the_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
     slate = Slate()
     slate.hold(batch("a"))
-    seen: list[Glance] = []
+    seen: list[tuple[bool, float, float]] = []
 
     class Watched:
-        """Looks at the slate before each write to it."""
+        """Looks at the slate after each write to it."""
 
-        def __init__(self, inner: object) -> None:
+        def __init__(self, inner: memoryview) -> None:
             self.inner = inner
 
-        def pack_into(self, *args: object) -> None:
-            seen.append(slate.glance())
-            self.inner.pack_into(*args)
+        def __setitem__(self, place: int, value: float) -> None:
+            self.inner[place] = value
+            glance = slate.glance()
+            seen.append((glance.runs, glance.since, glance.limit))
 
-        def unpack_from(self, *args: object) -> object:
-            return self.inner.unpack_from(*args)
+        def __getitem__(self, place: int) -> float:
+            return self.inner[place]
 
-    for name in ("_TIMES", "_COUNT", "_PLACE"):
-        if name != "_COUNT":
-            monkeypatch.setattr(slates, name, Watched(getattr(slates, name)))
+    for name in ("_whole", "_real"):
+        monkeypatch.setattr(slate, name, Watched(getattr(slate, name)))
     slate.start(0, 100.0, 5.0)
-    assert [one.place for one in seen] == [-1]
-    assert slate.glance()[2:5] == (0, 100.0, 5.0)
+    assert len(seen) > 1
+    assert [runs for runs, *_ in seen] == [False] * (len(seen) - 1) + [True]
+    assert seen[-1][1:] == (100.0, 5.0)
 
 
 def test_a_wish_is_for_one_place_of_one_batch() -> None:

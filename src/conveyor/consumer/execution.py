@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import os
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -69,10 +70,13 @@ class Executor:
         try:
             runnable = self._find(job.task)
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
-            with running(current):
+            mark = running.set(current)
+            try:
                 value = runnable.function(*args, **kwargs)
-                if runnable.is_coroutine or inspect.iscoroutine(value):
+                if runnable.is_coroutine or isinstance(value, CoroutineType):
                     value = self._await(value)
+            finally:
+                running.reset(mark)
         except (JobCancelled, asyncio.CancelledError):
             return Cancel()
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome

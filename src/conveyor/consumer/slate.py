@@ -9,7 +9,6 @@ killed in the middle of a write leaves the previous batch readable.
 from __future__ import annotations
 
 import mmap
-import struct
 from typing import NamedTuple
 
 import msgspec
@@ -19,19 +18,13 @@ STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
 #: Why the supervisor wants a run to end.
 NO_WISH, WISH_CANCEL, WISH_RETURN = range(3)
 
-_HEAD = struct.Struct("=qqqdd")  # state, batch number, place of the running job or -1, since, time limit or 0
-_PLACE = struct.Struct("=qdd")
-_TIMES = struct.Struct("=dd")
-_COUNT = struct.Struct("=q")
-_BEGUN = struct.Struct("=qq")  # place of the job that was begun last, its attempt
-_WISH = struct.Struct("=qqq")  # batch number, place, what
-_STEP = struct.Struct("=qdd")  # counter of progress messages, done, total
-_TEXT_SIZE = struct.Struct("=H")
-_HEAD_AT, _PLACE_AT, _TIMES_AT, _BATCH_NUMBER_AT, _STATE_AT = 0, 16, 24, 8, 0
-_COUNT_AT, _WISH_AT, _STEP_AT, _CLAIM_AT = 40, 48, 72, 96
-_TAKEN_AT, _LAST_AT, _ATTEMPT_AT, _LEAVE_AT, _PAUSE_AT, _STACK_AT = 1792, 1800, 1808, 1816, 1824, 1832
-_RELIEVED_AT = 1840
-_MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 256, 768, 1280, 500
+# Places in the memory: of whole numbers and floats of eight bytes each, then of texts and batches in bytes. A number of
+# eight bytes is read and written at once.
+_STATE, _BATCH_NUMBER, _PLACE, _SINCE, _LIMIT, _JOBS_DONE = range(6)
+_WISH_NUMBER, _WISH_PLACE, _WISH, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
+_TAKEN, _LAST, _ATTEMPT, _LEAVE, _PAUSE, _STACK_FILE, _RELIEVED = range(12, 19)
+_CLAIM_AT, _CLAIM_ROOM = 192, 150
+_MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
 _BATCH_AT, _HALF = 3072, 64 * 1024
 
@@ -70,30 +63,30 @@ class Slate:
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _BATCH_AT + 2 * _HALF)
-        _PLACE.pack_into(self.memory, _PLACE_AT, -1, 0.0, 0.0)
-        self.set_stack_file(-1)
+        self._view = memoryview(self.memory)
+        self._whole, self._real = self._view.cast("q"), self._view.cast("d")
+        self._whole[_PLACE] = self._whole[_STACK_FILE] = -1
 
     # What the worker writes.
 
     def set_state(self, state: int) -> None:
         """Say what the worker is at."""
-        _COUNT.pack_into(self.memory, _STATE_AT, state)
+        self._whole[_STATE] = state
 
     def claiming(self, queue: str, nonce: str) -> None:
         """Note a claim before it is sent."""
-        self._write_text(_CLAIM_AT, f"{nonce} {queue}", 150)
+        self._write_text(_CLAIM_AT, f"{nonce} {queue}", _CLAIM_ROOM)
 
     def hold(self, batch: HeldBatch) -> int:
         """Note what is held now; gives the batch's number."""
-        number = _COUNT.unpack_from(self.memory, _BATCH_NUMBER_AT)[0] + 1
+        number = self._whole[_BATCH_NUMBER] + 1
         data = _encode(batch)
         at = _BATCH_AT + (number % 2) * _HALF
         self.memory[at + 4 : at + 4 + len(data)] = data
         self.memory[at : at + 4] = len(data).to_bytes(4, "little")
-        _PLACE.pack_into(self.memory, _PLACE_AT, -1, 0.0, 0.0)
-        _COUNT.pack_into(self.memory, _LAST_AT, -1)
-        _COUNT.pack_into(self.memory, _BATCH_NUMBER_AT, number)
-        return int(number)
+        self._whole[_PLACE] = self._whole[_LAST] = -1
+        self._whole[_BATCH_NUMBER] = number
+        return number
 
     def hold_nothing(self) -> None:
         """Note that nothing is left for the supervisor to settle or to give back."""
@@ -102,21 +95,22 @@ class Slate:
 
     def take(self, place: int) -> None:
         """Note the job at this place as the one at hand: it is suspected if the worker dies now."""
-        _COUNT.pack_into(self.memory, _LAST_AT, place)
+        self._whole[_LAST] = place
 
     def start(self, place: int, since: float, limit: float, attempt: int = 1) -> None:
         """Note that user code begins to run, for the job at this place of the batch.
 
         The place comes last: whoever sees it must not see the times of the job before.
         """
-        _TIMES.pack_into(self.memory, _TIMES_AT, since, limit)
-        _BEGUN.pack_into(self.memory, _LAST_AT, place, attempt)
-        _COUNT.pack_into(self.memory, _PLACE_AT, place)
+        whole, real = self._whole, self._real
+        real[_SINCE], real[_LIMIT] = since, limit
+        whole[_LAST], whole[_ATTEMPT] = place, attempt
+        whole[_PLACE] = place
 
     def end(self, jobs_done: int) -> None:
         """Note that no user code runs."""
-        _COUNT.pack_into(self.memory, _PLACE_AT, -1)
-        _COUNT.pack_into(self.memory, _COUNT_AT, jobs_done)
+        self._whole[_PLACE] = -1
+        self._whole[_JOBS_DONE] = jobs_done
 
     def set_task(self, name: str) -> None:
         """Note the task of the running job, and forget the progress of the one before."""
@@ -128,23 +122,24 @@ class Slate:
 
     def clear_progress(self) -> None:
         """Forget the progress of the job before, and what it said of it."""
-        _STEP.pack_into(self.memory, _STEP_AT, 0, 0.0, 0.0)
-        _TEXT_SIZE.pack_into(self.memory, _MESSAGE_AT, 0)
+        if self._whole[_STEP]:
+            self._whole[_STEP] = 0
+            self._write_text(_MESSAGE_AT, "")
 
     def set_progress(self, done: float, total: float, message: str) -> None:
         """Note how far the running job is."""
         if message:
             self._write_text(_MESSAGE_AT, message)
-        counter = _COUNT.unpack_from(self.memory, _STEP_AT)[0]
-        _STEP.pack_into(self.memory, _STEP_AT, counter + (2 if message else 1), done, total)
+        self._real[_STEP_DONE], self._real[_STEP_TOTAL] = done, total
+        self._whole[_STEP] += 1
 
     def set_stack_file(self, descriptor: int) -> None:
         """Note which of the worker's open files its stacks are written to; -1 for none."""
-        _COUNT.pack_into(self.memory, _STACK_AT, descriptor)
+        self._whole[_STACK_FILE] = descriptor
 
     def set_relieved(self, number: int) -> None:
         """Note that of this batch only the running job is left: the others are settled or released."""
-        _COUNT.pack_into(self.memory, _RELIEVED_AT, number)
+        self._whole[_RELIEVED] = number
 
     def set_error(self, text: str) -> None:
         """Note why the worker cannot work."""
@@ -152,50 +147,58 @@ class Slate:
 
     def wish(self, number: int, place: int) -> int:
         """Give what the supervisor wants for the job at this place of this batch."""
-        wanted, at, what = _WISH.unpack_from(self.memory, _WISH_AT)
-        return int(what) if (wanted, at) == (number, place) else NO_WISH
+        whole = self._whole
+        return whole[_WISH] if whole[_WISH_NUMBER] == number and whole[_WISH_PLACE] == place else NO_WISH
 
     def is_taken(self, number: int) -> bool:
         """Tell whether the supervisor has given back what was not begun of this batch."""
-        return bool(_COUNT.unpack_from(self.memory, _TAKEN_AT)[0] == number)
+        return self._whole[_TAKEN] == number
 
     # What the supervisor reads and writes.
 
     def last(self) -> int:
         """Return the place of the job taken in hand last in this batch, running or not, or -1 for none."""
-        return int(_COUNT.unpack_from(self.memory, _LAST_AT)[0])
+        return self._whole[_LAST]
 
     def must_leave(self) -> bool:
         """Tell the worker whether it is to leave; a signal says so sooner, but a task may have turned signals off."""
-        return bool(_COUNT.unpack_from(self.memory, _LEAVE_AT)[0])
+        return self._whole[_LEAVE] != 0
 
     def ask_to_leave(self) -> None:
         """Have the worker leave after its current job."""
-        _COUNT.pack_into(self.memory, _LEAVE_AT, 1)
+        self._whole[_LEAVE] = 1
 
     def must_pause(self) -> bool:
         """Tell whether the worker is to take no jobs for now."""
-        return bool(_COUNT.unpack_from(self.memory, _PAUSE_AT)[0])
+        return self._whole[_PAUSE] != 0
 
     def ask_to_pause(self, paused: bool) -> None:  # noqa: FBT001 - the matter itself
         """Have the worker take no jobs after its current one, or take some again."""
-        _COUNT.pack_into(self.memory, _PAUSE_AT, int(paused))
+        self._whole[_PAUSE] = paused
 
     def attempt(self) -> int:
         """Read which attempt at its job the run is that was begun last."""
-        return int(_COUNT.unpack_from(self.memory, _ATTEMPT_AT)[0])
+        return self._whole[_ATTEMPT]
 
     def stack_file(self) -> int:
         """Read which of the worker's open files its stacks are written to; -1 for none."""
-        return int(_COUNT.unpack_from(self.memory, _STACK_AT)[0])
+        return self._whole[_STACK_FILE]
 
     def glance(self) -> Glance:
         """Read what the worker is at."""
-        return Glance(*_HEAD.unpack_from(self.memory, _HEAD_AT), *_COUNT.unpack_from(self.memory, _COUNT_AT))
+        whole, real = self._whole, self._real
+        return Glance(
+            whole[_STATE],
+            whole[_BATCH_NUMBER],
+            whole[_PLACE],
+            real[_SINCE],
+            real[_LIMIT],
+            whole[_JOBS_DONE],
+        )
 
     def held(self) -> HeldBatch | None:
         """Read what the worker holds."""
-        number = _COUNT.unpack_from(self.memory, _BATCH_NUMBER_AT)[0]
+        number = self._whole[_BATCH_NUMBER]
         if number == 0:
             return None
         at = _BATCH_AT + (number % 2) * _HALF
@@ -212,8 +215,10 @@ class Slate:
 
     def progress(self) -> tuple[int, float, float, str]:
         """Read the progress: how often it changed, done, total, message."""
-        counter, done, total = _STEP.unpack_from(self.memory, _STEP_AT)
-        return counter, done, total, self._read_text(_MESSAGE_AT) if counter else ""
+        counter = self._whole[_STEP]
+        if not counter:
+            return 0, 0.0, 0.0, ""
+        return counter, self._real[_STEP_DONE], self._real[_STEP_TOTAL], self._read_text(_MESSAGE_AT)
 
     def task(self) -> str:
         """Read the task of the running job."""
@@ -226,7 +231,7 @@ class Slate:
 
     def is_relieved(self, number: int) -> bool:
         """Return True if only the running job is left of this batch."""
-        return bool(_COUNT.unpack_from(self.memory, _RELIEVED_AT)[0] == number)
+        return self._whole[_RELIEVED] == number
 
     def error(self) -> str:
         """Read why the worker cannot work."""
@@ -234,21 +239,26 @@ class Slate:
 
     def want(self, number: int, place: int, what: int) -> None:
         """Wish something for the job at this place of this batch; for no other."""
-        _WISH.pack_into(self.memory, _WISH_AT, number, place, what)
+        whole = self._whole
+        whole[_WISH_NUMBER] = 0  # no batch has it: nobody reads half of one wish and half of another
+        whole[_WISH_PLACE], whole[_WISH] = place, what
+        whole[_WISH_NUMBER] = number
 
     def take_rest(self, number: int) -> None:
         """Have the worker begin no other job of this batch."""
-        _COUNT.pack_into(self.memory, _TAKEN_AT, number)
+        self._whole[_TAKEN] = number
 
     def close(self) -> None:
         """Give the memory back."""
+        for view in (self._whole, self._real, self._view):
+            view.release()
         self.memory.close()
 
     def _write_text(self, at: int, text: str, room: int = _TEXT_ROOM) -> None:
         data = text.encode(errors="replace")[:room]
         self.memory[at + 2 : at + 2 + len(data)] = data
-        _TEXT_SIZE.pack_into(self.memory, at, len(data))
+        self.memory[at : at + 2] = len(data).to_bytes(2, "little")
 
     def _read_text(self, at: int) -> str:
-        size = _TEXT_SIZE.unpack_from(self.memory, at)[0]
+        size = int.from_bytes(self.memory[at : at + 2], "little")
         return self.memory[at + 2 : at + 2 + size].decode(errors="replace")

@@ -166,9 +166,7 @@ class Worker:
         paused = self.slate.must_pause()
         if not job:
             return WorkerReport(self.name, self.pid, state, glance.jobs_done, paused=paused, busy=is_busy)
-        counter, done, total, message = self.slate.progress()
-        if not counter:
-            done = total = 0.0
+        _, done, total, message = self.slate.progress()
         busy_for = clock.monotonic() - glance.since
         return WorkerReport(
             self.name,
