@@ -39,8 +39,9 @@ class RecordingJob(CurrentJob):
 def job() -> Iterator[RecordingJob]:
     """Run the test inside a job."""
     job = RecordingJob()
-    with running(job):
-        yield job
+    mark = running.set(job)
+    yield job
+    running.reset(mark)
 
 
 @pytest.fixture(autouse=True)
