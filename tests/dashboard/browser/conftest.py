@@ -117,7 +117,7 @@ def window(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Win
     yield open_window
     errors = [error for one in opened for error in one.errors()]
     for one in opened:
-        one.context.close()
+        one.close()
     assert errors == []
 
 

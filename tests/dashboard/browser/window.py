@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
@@ -75,6 +76,13 @@ class Window:
             dialog.locator("#confirm-reason").fill(reason)
         dialog.locator("#confirm-yes").click()
         expect(dialog).to_be_hidden()
+
+    def close(self) -> None:
+        """Close the window. Chromium may never answer if that happens just as a page begins to load: that is ended."""
+        for page in self.context.pages:
+            with contextlib.suppress(Error):
+                page.goto("about:blank")
+        self.context.close()
 
     def toast(self, text: str | re.Pattern[str]) -> Locator:
         """Wait for a short message with this text."""
