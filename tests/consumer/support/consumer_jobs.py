@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -140,19 +141,20 @@ async def wait_for_ever(path: str) -> None:
 
 
 def ignore_for_ever(path: str) -> None:
-    """Swallow whatever is raised in here."""
-    mark(path, str(os.getpid()))
+    """Swallow whatever is raised in here, also if that is before it sleeps."""
+    text = str(os.getpid())
     while True:
         try:
+            mark(path, text)
             time.sleep(ONE_DAY)
         except JobCancelled:
-            mark(path, "ignored")
+            text = "ignored"
 
 
 def clean_up_and_return(path: str) -> str:
     """Catch the cancellation, clean up, and return what there is."""
-    mark(path, str(os.getpid()))
     try:
+        mark(path, str(os.getpid()))
         time.sleep(ONE_DAY)
     except JobCancelled:
         mark(path, "cleaned")
@@ -307,8 +309,11 @@ def start_sleeper(path: str) -> None:
 
 def count_for_ever(path: str) -> int:
     """Compute in C, with the interpreter's lock and without a look at signals."""
-    mark(path, str(os.getpid()))
-    return sum(range(10**13))
+    with contextlib.suppress(JobCancelled):  # raised before the sum begins
+        mark(path, str(os.getpid()))
+    while True:
+        with contextlib.suppress(JobCancelled):
+            return sum(range(10**13))
 
 
 def translate(path: str) -> None:
