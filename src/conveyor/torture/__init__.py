@@ -1,0 +1,1 @@
+"""Torture: load, faults, history, judge and report, against a real server."""

@@ -1,0 +1,246 @@
+"""A TCP proxy that does what networks do to a server's connections: delay, cut, lose, hold and repeat.
+
+It passes bytes and knows no protocol. A request is what a client sends before the server replies; a connection of a
+queue carries one exchange at a time, so that is exact enough to lose one reply, or to send one request twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+REQUESTS, REPLIES = "requests", "replies"
+#: As `Mode.lost_replies`: every reply, until the mode changes.
+ALL = float("inf")
+_PIECE = 1 << 16  # bytes that one read takes
+_GATHERING = 0.02  # seconds for the rest of a request that came in several pieces
+_CONNECTING = 5.0  # seconds
+_DEFAULT_PORT = 6379
+_GREETING = re.compile(rb"\*\d+\r\n\$[45]\r\n(?:AUTH|HELLO)\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the proxy does to each exchange. The default passes everything on."""
+
+    delay: float = 0.0
+    """Seconds that each request and each reply takes longer."""
+    held: frozenset[str] = frozenset()
+    """Directions in which nothing arrives until the mode changes; what was held arrives then, even if its client
+    has left, unless the connection was cut."""
+    lost_replies: float = 0
+    """Number of replies still to lose: the server did the request, its reply vanishes, and the connection is cut."""
+    times: int = 1
+    """How often each request arrives. Copies travel on connections of their own, ahead of the original."""
+    matching: bytes = b""
+    """Only requests with these bytes, and their replies, are touched. An empty value matches all."""
+
+
+PASS = Mode()
+
+
+class Proxy:
+    """A proxy on a loopback port of its own, in front of a server's `redis://` or `unix://` URL. Thread-safe.
+
+    Set `mode` at any time; it holds for what is under way, too. `target` may be changed: open connections stay where
+    they are. Clients may use `url` as soon as the proxy is made. Usable as a context manager, which closes it.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.connections_made = 0
+        self.replies_lost = 0
+        self.copies_sent = 0
+        self._mode = PASS
+        self._changed = threading.Condition()
+        self._links: set[_Link] = set()
+        self._closed = False
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
+        self._thread.start()
+
+    @property
+    def mode(self) -> Mode:
+        """What the proxy does now."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        with self._changed:
+            self._mode = mode
+            self._changed.notify_all()
+
+    def cut(self) -> int:
+        """Close all connections, with what they hold; return their number. New ones are accepted as before."""
+        with self._changed:
+            links = list(self._links)
+            for link in links:
+                self._part(link)
+        return len(links)
+
+    def close(self) -> None:
+        """Close everything and end the threads."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+        self.cut()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._links, timeout=_CONNECTING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:  # closed
+                return
+            try:
+                link = _Link(client, _connection(self.target), self.target)
+            except OSError:  # the server is away: so is its proxy
+                client.close()
+                continue
+            with self._changed:
+                self.connections_made += 1
+                self._links.add(link)
+            for pump in (self._pass_requests, self._pass_replies):
+                threading.Thread(target=self._pump, args=(pump, link), name="proxy", daemon=True).start()
+
+    def _pump(self, pump: Callable[[_Link], None], link: _Link) -> None:
+        """Run one direction of a link until either side closes."""
+        with contextlib.suppress(OSError, _Parted):
+            pump(link)
+        with self._changed:
+            self._part(link)
+            link.pumps -= 1
+            if not link.pumps:
+                link.close()
+                self._links.discard(link)
+                self._changed.notify_all()
+
+    def _pass_requests(self, link: _Link) -> None:
+        while data := link.client.recv(_PIECE):
+            if len(data) == _PIECE and self._mode != PASS:
+                data += _rest(link.client, _GATHERING)
+            if _GREETING.match(data):
+                link.greeting = data
+            link.request = data
+            self._late(link, REQUESTS)
+            mode = self._mode
+            if mode.times > 1 and mode.matching in data:
+                data += _rest(link.client, 0.0)  # a held one is there as a whole by now
+                for _ in range(mode.times - 1):
+                    _send_apart(link, data)
+                    self.copies_sent += 1
+            link.server.sendall(data)
+
+    def _pass_replies(self, link: _Link) -> None:
+        while data := link.server.recv(_PIECE):
+            self._late(link, REPLIES)
+            with self._changed:
+                mode = self._mode
+                if mode.lost_replies and mode.matching in link.request:
+                    self._mode = replace(mode, lost_replies=mode.lost_replies - 1)
+                    self.replies_lost += 1
+                    raise _Parted
+            link.client.sendall(data)
+
+    def _late(self, link: _Link, direction: str) -> None:
+        """Wait for as long as the mode says. Raises _Parted if the link is cut meanwhile."""
+
+        def touched() -> bool:
+            return self._mode.matching in link.request
+
+        if self._mode.delay and touched():
+            time.sleep(self._mode.delay)
+        with self._changed:
+            self._changed.wait_for(lambda: link.parted or direction not in self._mode.held or not touched())
+        if link.parted:
+            raise _Parted
+
+    def _part(self, link: _Link) -> None:
+        """End both directions of a link. The caller holds the lock."""
+        link.parted = True
+        for one in (link.client, link.server):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._changed.notify_all()
+
+
+class _Parted(Exception):
+    """The link has ended."""
+
+
+class _Link:
+    """A client's connection and the one to the server that belongs to it."""
+
+    def __init__(self, client: socket.socket, server: socket.socket, target: str) -> None:
+        self.client, self.server, self.target = client, server, target
+        self.greeting = b""
+        self.request = b""
+        self.parted = False
+        self.pumps = 2
+        for one in (client, server):
+            if one.family == socket.AF_INET:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+
+def _connection(target: str) -> socket.socket:
+    """Return a new connection to the server. Raises OSError."""
+    url = urlsplit(target)
+    if url.scheme == "unix":
+        one = socket.socket(socket.AF_UNIX)
+        try:
+            one.connect(unquote(url.path))
+        except OSError:
+            one.close()
+            raise
+        return one
+    one = socket.create_connection((url.hostname or "127.0.0.1", url.port or _DEFAULT_PORT), _CONNECTING)
+    one.settimeout(None)
+    return one
+
+
+def _rest(one: socket.socket, seconds: float) -> bytes:
+    """Return what else has arrived, or arrives within some seconds: a long request comes in several pieces."""
+    pieces = []
+    while select.select([one], [], [], seconds)[0] and (piece := one.recv(_PIECE)):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _send_apart(link: _Link, request: bytes) -> None:
+    """Have the server do a request on a connection of its own, and drop the replies.
+
+    The link's greeting goes ahead of it, since that is where a client sends its password.
+    """
+    with contextlib.suppress(OSError), _connection(link.target) as one:
+        one.settimeout(_CONNECTING)
+        one.sendall(link.greeting + request)
+        one.shutdown(socket.SHUT_WR)
+        while one.recv(_PIECE):
+            pass
