@@ -1,8 +1,9 @@
 #!lua
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
 -- use: wake, line, due
--- ARGV  1 mode: new; check (own ids: refuse those that are known); again (a command sent twice: take those that are
---       known for accepted, even if they have ended meanwhile), also to put again what a server lost
+-- ARGV  1 mode: check (own ids: refuse those that are known); again (take those that are known for accepted, even if
+--       they have ended meanwhile: sent twice, or put again since a server lost them); new (as again, but none is
+--       expected to be known: a put that was held up may arrive behind the one sent again in its place)
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
 --       empty if nobody does
 --       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
@@ -18,8 +19,21 @@ local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born')
 if is_foreign(meta[1]) then return {'VERSION'} end
 
+-- A new job is known only if this put arrives behind the one that was sent again in its place: two calls look at all.
+local function is_any_known()
+  local ids, outcomes = {}, {}
+  for place = FIRST, #ARGV, 2 do
+    ids[#ids + 1] = ARGV[place]
+    outcomes[#outcomes + 1] = BASE .. 'outcome:' .. ARGV[place]
+  end
+  for _, bytes in ipairs(redis.call('HMGET', JOBS, unpack(ids))) do
+    if bytes then return true end
+  end
+  return redis.call('EXISTS', unpack(outcomes)) > 0
+end
+
 local known, known_count = {}, 0
-if mode ~= 'new' then
+if mode ~= 'new' or count > 0 and is_any_known() then
   for place = FIRST, #ARGV, 2 do
     local id = ARGV[place]
     local bytes = redis.call('HGET', JOBS, id)
