@@ -1,0 +1,190 @@
+"""A whole run: stages, faults at random moments from a seed, and the history of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from conveyor.consumer.settings import LEASE
+from conveyor.errors import ConveyorError
+from conveyor.torture import history
+from conveyor.torture.faults import Effect, Fault, Missing, usable
+from conveyor.torture.history import note
+from conveyor.torture.judge import BOUND
+from conveyor.torture.stage import Lane, OwnStage, Stage, WatchedStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PAUSE = (0.1, 0.9)  # seconds between two faults of a kind of trouble
+_PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
+_TICK, _STALL = 0.5, 3.0  # seconds between two looks at the clock, and what it may be late
+#: What a time in which the machine stood still is called in the history.
+STALLED = "the machine was too busy"
+#: Jobs per second that all producers of a run put, at most, if nothing holds them up.
+RATE = 260.0
+
+
+class Plan(NamedTuple):
+    """What is to be done."""
+
+    seconds: float
+    seed: str
+    folder: Path
+    binary: str = ""
+    """The server's program; empty if `url` names a server."""
+    url: str = ""
+    only: tuple[str, ...] = ()
+    """Names of faults; empty for all."""
+
+
+class Trouble(threading.Thread):
+    """Does one group of faults to a stage, one after the other, until told to stop; then all are healed."""
+
+    def __init__(self, stage: Stage, table: list[Fault], seed: str) -> None:
+        super().__init__(name=f"trouble {seed}")
+        self._stage, self._table, self._seed = stage, table, seed
+        self._chance = random.Random(seed)
+        self._over = threading.Event()
+        self._under_way: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Deal faults from a deck in which each is as often as its weight says."""
+        number = 0
+        while not self._over.is_set():
+            for fault in self._deck():
+                if self._over.wait(self._chance.uniform(*_PAUSE)):
+                    break
+                number += 1
+                chance = random.Random(f"{self._seed} {number}")
+                thread = threading.Thread(target=self._do, args=(fault, chance), name=fault.name)
+                self._under_way.append(thread)
+                thread.start()
+                thread.join(_PATIENCE)
+        for thread in self._under_way:
+            thread.join()
+
+    def _deck(self) -> list[Fault]:
+        deck = [
+            one
+            for one in self._table
+            for _ in range(int(one.weight) + (self._chance.random() < one.weight % 1))
+        ]
+        self._chance.shuffle(deck)
+        return deck
+
+    def _do(self, fault: Fault, chance: random.Random) -> None:
+        began = time.monotonic()
+        steps = fault.steps(self._stage, chance)
+        try:
+            pids = next(steps)
+        except (Missing, ConveyorError, OSError):  # another fault has been faster
+            return
+        self._over.wait(chance.uniform(*fault.lasts))
+        next(steps, None)
+        note(
+            history.Fault(began, time.monotonic(), fault.name, pids, sorted(fault.effects), self._stage.name)
+        )
+
+    def stop(self) -> None:
+        """Do no more, and heal what is under way."""
+        self._over.set()
+        self.join()
+
+
+class Clock(threading.Thread):
+    """Notes when this machine was too busy to run it: then it does not renew leases in time either."""
+
+    def __init__(self) -> None:
+        super().__init__(name="clock")
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Compare the time that passed with the time that should have."""
+        before = time.monotonic()
+        while not self._over.wait(_TICK):
+            now = time.monotonic()
+            if now - before > _TICK + _STALL:
+                note(history.Fault(before, now + LEASE, STALLED, [], [Effect.LEASE, Effect.ORDER], ""))
+            before = now
+
+    def stop(self) -> None:
+        """Note no more."""
+        self._over.set()
+        self.join()
+
+
+def stages_of(plan: Plan) -> Iterator[Stage]:
+    """Make the stages of a run, with their servers."""
+    name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
+    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=RATE / 3, consumers=(4, 2))
+    order = Lane(f"{name}-order", "order", 300, producers=1, rate=RATE / 3, consumers=(1,))
+    items = Lane(f"{name}-items", "items", 10, producers=1, rate=20.0, takers=2)
+    if plan.url:
+        yield Stage(plan.folder / "yours", plan.url, [mixed, order, items], plan.seed)
+        return
+    yield OwnStage(plan.folder / "own", plan.binary, [mixed, order, items], plan.seed)
+    fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, RATE / 6, consumers=(1, 1))
+    yield WatchedStage(plan.folder / "watched", plan.binary, [fewer], plan.seed)
+
+
+def run(plan: Plan) -> history.History:
+    """Run it all and return the history."""
+    notes = plan.folder / "history"
+    notes.mkdir(parents=True)
+    os.environ[history.FOLDER] = str(notes)
+    stages: list[Stage] = []
+    clock = Clock()
+    clock.start()
+    try:
+        for stage in stages_of(plan):
+            stages.append(stage)
+            stage.start()
+        _torment(stages, plan)
+        _together([partial(stage.settle, BOUND) for stage in stages])
+    finally:
+        _together([stage.close for stage in stages])
+        clock.stop()
+    return history.read(notes)
+
+
+def _torment(stages: list[Stage], plan: Plan) -> None:
+    troubles = []
+    for stage in stages:
+        table = [one for one in usable(stage) if not plan.only or one.name in plan.only]
+        for name, group in itertools.groupby(
+            sorted(table, key=attrgetter("is_outside")), attrgetter("is_outside")
+        ):
+            troubles.append(Trouble(stage, list(group), f"{plan.seed} {stage.name} {name}"))
+    for one in troubles:
+        one.start()
+    time.sleep(plan.seconds)
+    _together([one.stop for one in troubles])
+
+
+def _together(calls: list[Callable[[], object]]) -> None:
+    """Make calls at the same time, and wait for all; the first error is raised."""
+    with ThreadPoolExecutor(max(1, len(calls))) as pool:
+        for one in [pool.submit(call) for call in calls]:
+            one.result()
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder with a short name, since sockets lie in it; it is removed after the run."""
+    folder = Path(tempfile.mkdtemp(prefix="torture"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,495 @@
+"""The faults: what each does to a stage, how it is healed, and what it may do to jobs by the documented contract.
+
+`FAULTS` is the table. A fault is a generator: it does something, yields the ids of the processes concerned, and heals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor import Job, Queue, ids
+from conveyor.control import Control, encode
+from conveyor.errors import StoreError
+from conveyor.inspector import Inspector
+from conveyor.store import plain
+from conveyor.torture.history import CancelAsked, note
+from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
+
+if TYPE_CHECKING:
+    from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage
+
+
+#: Does a fault to a stage, yields the ids of the processes concerned, and heals it.
+Steps = Callable[[Any, Random], Iterator[list[int]]]
+
+
+class Effect(enum.StrEnum):
+    """What a fault may do by the contract in docs/guarantees.md; a judge accepts no other harm."""
+
+    LOSS = enum.auto()
+    """The server forgets: jobs that no producer still holds may be lost, others may run again."""
+    ORDER = enum.auto()
+    """Jobs that were claimed and not started may start after later ones."""
+    LEASE = enum.auto()
+    """Leases of healthy runs may end, so that their jobs run elsewhere at the same time."""
+    KILL = enum.auto()
+    """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
+    UNNOTICED = enum.auto()
+    """A loss may go unnoticed, so that even what producers hold is not put again."""
+
+
+class Need(enum.StrEnum):
+    """What a stage must have for a fault to be possible."""
+
+    SERVER = enum.auto()
+    """A server of our own on this machine."""
+    DISK = enum.auto()
+    """A small disk of its own under the server's folder."""
+    NETWORK = enum.auto()
+    """A proxy between the processes and the server."""
+    REPLICA = enum.auto()
+    """A replica, and a sentinel that watches both."""
+    CONSUMERS = enum.auto()
+    PRODUCERS = enum.auto()
+
+
+class Fault(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    steps: Steps
+    lasts: tuple[float, float]
+    """Seconds from doing to healing, at least and at most."""
+    needs: frozenset[Need]
+    effects: frozenset[Effect]
+    weight: float
+    """How often it is chosen, compared with others."""
+
+    @property
+    def is_outside(self) -> bool:
+        """True if it is about the server or the network, False if it is about processes and what people do."""
+        return bool(self.needs & {Need.NETWORK, Need.SERVER, Need.REPLICA})
+
+    @property
+    def about(self) -> str:
+        """What it does, in a line."""
+        return (self.steps.__doc__ or "").partition("\n")[0]
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def _fault(
+    name: str,
+    *needs: Need,
+    lasts: tuple[float, float] = (0.0, 0.0),
+    effects: tuple[Effect, ...] = (),
+    weight: float = 1.0,
+) -> Callable[[Steps], Steps]:
+    """Give a function its row in the table."""
+
+    def add(steps: Steps) -> Steps:
+        FAULTS[name] = Fault(name, steps, lasts, frozenset(needs), frozenset(effects), weight)
+        return steps
+
+    return add
+
+
+class Missing(Exception):
+    """There is nothing at the moment that the fault could be done to."""
+
+
+def _one(found: list[Kept], chance: Random) -> Kept:
+    if not found:
+        raise Missing
+    return chance.choice(found)
+
+
+def _worker(stage: Stage, chance: Random) -> int:
+    workers = [pid for one in stage.of_role("consumer") for pid in one.children()]
+    if not workers:
+        raise Missing
+    return chance.choice(workers)
+
+
+def _proxy(stage: Stage) -> Proxy:
+    assert stage.proxy is not None
+    return stage.proxy
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+@_fault("worker killed", Need.CONSUMERS, effects=(Effect.KILL,), weight=3)
+def kill_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to a worker; its supervisor replaces it."""
+    pid = _worker(stage, chance)
+    _send(pid, signal.SIGKILL)
+    yield [pid]
+
+
+@_fault("worker stopped", Need.CONSUMERS, lasts=(0.2, 3.0))
+def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to a worker, and SIGCONT after a while."""
+    pid = _worker(stage, chance)
+    _send(pid, signal.SIGSTOP)
+    yield [pid]
+    _send(pid, signal.SIGCONT)
+
+
+@_fault("worker killed by command", Need.CONSUMERS)
+def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    report = next((one for one in Inspector(stage.client).consumers() if one.pid == consumer.pid), None)
+    if report is None or not report.workers:
+        raise Missing
+    order = Control(ids.unique(), "kill", [report.workers[-1].name])
+    stage.client.run_all(plain.control(report.name, encode(order)))
+    yield [report.workers[-1].pid]
+    # A worker that was told to leave stays away: the consumer is replaced, in good order.
+    consumer.signal(signal.SIGTERM)
+
+
+# --- supervisors and whole consumers ------------------------------------------------------------------------------
+
+
+@_fault("supervisor killed", Need.CONSUMERS, effects=(Effect.ORDER,))
+def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to a supervisor; its workers end with it, and another consumer is started."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    pids = [consumer.pid, *consumer.children()]
+    consumer.signal(signal.SIGKILL)
+    yield pids
+
+
+@_fault("supervisor stopped", Need.CONSUMERS, lasts=(0.5, 5.0))
+def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to a supervisor, and SIGCONT before its leases end."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    pid = consumer.pid
+    _send(pid, signal.SIGSTOP)
+    yield [pid]
+    _send(pid, signal.SIGCONT)
+
+
+@_fault(
+    "supervisor stopped beyond its leases",
+    Need.CONSUMERS,
+    lasts=(16.0, 19.0),
+    effects=(Effect.LEASE, Effect.ORDER),
+    weight=0.3,
+)
+def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to a supervisor for longer than a lease, and SIGCONT: others have run its jobs."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    pids = [consumer.pid, *consumer.children()]
+    _send(pids[0], signal.SIGSTOP)
+    yield pids
+    _send(pids[0], signal.SIGCONT)
+
+
+@_fault("roll-out", Need.CONSUMERS, effects=(Effect.ORDER,), weight=2)
+def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGTERM to a consumer and SIGKILL after a grace, as platforms do; another one is started."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    pids = [consumer.pid, *consumer.children()]
+    consumer.signal(signal.SIGTERM)
+    deadline = time.monotonic() + chance.uniform(0.3, 1.5)
+    while time.monotonic() < deadline and consumer.pid == pids[0]:
+        time.sleep(0.02)
+    if consumer.pid == pids[0]:
+        consumer.signal(signal.SIGKILL)
+    yield pids
+
+
+@_fault("consumer leaves in good order", Need.CONSUMERS)
+def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGTERM to a consumer, which finishes what it runs; another one is started after that."""
+    consumer = _one(stage.of_role("consumer"), chance)
+    pids = [consumer.pid, *consumer.children()]
+    consumer.signal(signal.SIGTERM)
+    yield pids
+
+
+# --- producers and takers -----------------------------------------------------------------------------------------
+
+
+@_fault("producer killed", Need.PRODUCERS)
+def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to a producer; the next one waits for the outcomes of its jobs."""
+    producer = _one(stage.of_role("producer"), chance)
+    pid = producer.pid
+    producer.signal(signal.SIGKILL)
+    yield [pid]
+
+
+@_fault("producer stopped", Need.PRODUCERS, lasts=(0.5, 6.0))
+def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to a producer, and SIGCONT after a while."""
+    pid = _one(stage.of_role("producer"), chance).pid
+    _send(pid, signal.SIGSTOP)
+    yield [pid]
+    _send(pid, signal.SIGCONT)
+
+
+@_fault("taker killed", Need.PRODUCERS)
+def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to a process that takes items with `get`; what it held comes back."""
+    taker = _one(stage.of_role("taker"), chance)
+    pid = taker.pid
+    taker.signal(signal.SIGKILL)
+    yield [pid]
+
+
+# --- what operators do --------------------------------------------------------------------------------------------
+
+
+@_fault("jobs cancelled")
+def cancel(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Cancel some jobs that wait or run."""
+    lane = chance.choice([one for one in stage.lanes if one.consumers])
+    found = [
+        job
+        for index in ("leased", "ready", "delayed")
+        for job, _ in stage.client.run(plain.page(lane.queue, index, 0, 3))
+    ]
+    if not found:
+        raise Missing
+    for job in chance.sample(found, min(3, len(found))):
+        note(CancelAsked(time.monotonic(), job))
+        Job(job, lane.queue, client=stage.client).cancel("torture")
+    yield []
+
+
+@_fault("queue paused", lasts=(0.1, 2.0))
+def pause(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Pause a queue, and resume it."""
+    queue = Queue(chance.choice(stage.lanes).queue, store=stage.client)
+    queue.pause()
+    yield []
+    _insist(queue.resume)
+
+
+@_fault("queue resized", lasts=(0.2, 2.0))
+def resize(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Make a queue's bound a fifth, and what it was."""
+    lane = chance.choice(stage.lanes)
+    queue = Queue(lane.queue, store=stage.client)
+    queue.resize(max(1, lane.maxsize // 5))
+    yield []
+    _insist(lambda: queue.resize(lane.maxsize))
+
+
+def _insist(heal: Callable[[], object]) -> None:
+    """Do it again until the server takes it: other faults go on meanwhile."""
+    while True:
+        try:
+            heal()
+        except StoreError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+# --- the network --------------------------------------------------------------------------------------------------
+
+
+@_fault("network slow", Need.NETWORK, lasts=(0.5, 3.0))
+def slow_network(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Delay each request and each reply."""
+    _proxy(stage).mode = Mode(delay=chance.choice((0.005, 0.05, 0.2)))
+    yield []
+    _proxy(stage).mode = PASS
+
+
+@_fault("connections cut", Need.NETWORK, weight=2)
+def cut(stage: Stage, _: Random) -> Iterator[list[int]]:
+    """Close all connections."""
+    _proxy(stage).cut()
+    yield []
+
+
+@_fault("replies lost", Need.NETWORK, lasts=(0.3, 1.0), weight=2)
+def lose_replies(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Have the server do some requests whose replies never arrive."""
+    _proxy(stage).mode = Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA")
+    yield []
+    _proxy(stage).mode = PASS
+
+
+@_fault("requests sent twice", Need.NETWORK, lasts=(0.3, 2.0))
+def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
+    """Have each script arrive twice, the copy on a connection of its own."""
+    _proxy(stage).mode = Mode(times=2, matching=b"EVALSHA")
+    yield []
+    _proxy(stage).mode = PASS
+
+
+@_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 4.0))
+def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
+    """Hold all requests, send each twice later, and cut some of the connections meanwhile."""
+    _proxy(stage).mode = Mode(held=frozenset({REQUESTS}), matching=b"EVALSHA")
+    yield []
+    _proxy(stage).mode = Mode(times=2, matching=b"EVALSHA")
+    time.sleep(0.2)
+    _proxy(stage).mode = PASS
+    if chance.random() < 0.5:  # noqa: PLR2004
+        _proxy(stage).cut()
+
+
+@_fault("blackhole to the server", Need.NETWORK, lasts=(0.5, 4.0))
+def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
+    """Let nothing through to the server; then cut, as the system does that gave up."""
+    _proxy(stage).mode = Mode(held=frozenset({REQUESTS}))
+    yield []
+    _proxy(stage).cut()
+    _proxy(stage).mode = PASS
+
+
+@_fault("blackhole from the server", Need.NETWORK, lasts=(0.5, 4.0))
+def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
+    """Let requests through and no replies; then cut."""
+    _proxy(stage).mode = Mode(held=frozenset({REPLIES}))
+    yield []
+    _proxy(stage).cut()
+    _proxy(stage).mode = PASS
+
+
+# --- the server ---------------------------------------------------------------------------------------------------
+
+
+@_fault("server killed, restarted with its file", Need.SERVER, lasts=(0.0, 2.0))
+def kill_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to the server, and start it with its file, which is synced always."""
+    with stage.server_down() as server:
+        pid = server.pid
+        server.end()
+        yield [pid]
+
+
+@_fault("server restarted in good order", Need.SERVER, lasts=(0.0, 2.0))
+def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGTERM to the server, and start it again."""
+    with stage.server_down() as server:
+        pid = server.pid
+        server.end(signal.SIGTERM)
+        yield [pid]
+
+
+@_fault(
+    "server restarted without its file",
+    Need.SERVER,
+    lasts=(0.0, 1.0),
+    effects=(Effect.LOSS, Effect.ORDER, Effect.LEASE),
+    weight=0.3,
+)
+def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to the server, remove its file, and start it: producers put again what they hold."""
+    with stage.server_down() as server:
+        pid = server.pid
+        server.end()
+        server.forget()
+        yield [pid]
+
+
+@_fault("server stopped", Need.SERVER, lasts=(0.2, 5.0))
+def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to the server, and SIGCONT after a while."""
+    pid = stage.server.pid
+    _send(pid, signal.SIGSTOP)
+    yield [pid]
+    _send(pid, signal.SIGCONT)
+
+
+@_fault("clients killed", Need.SERVER, weight=2)
+def kill_clients(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """CLIENT KILL TYPE normal: the server closes all connections."""
+    stage.server.tell("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    yield []
+
+
+@_fault("clients paused", Need.SERVER)
+def pause_clients(stage: OwnStage, chance: Random) -> Iterator[list[int]]:
+    """CLIENT PAUSE: the server takes no commands, or no writes, for a while."""
+    stage.server.tell("CLIENT", "PAUSE", chance.randint(100, 3000), chance.choice(("ALL", "WRITE")))
+    yield []
+
+
+@_fault("scripts forgotten", Need.SERVER, effects=(Effect.ORDER,))
+def flush_scripts(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """SCRIPT FLUSH: the server forgets the scripts."""
+    stage.server.tell("SCRIPT", "FLUSH")
+    yield []
+
+
+@_fault("server out of memory", Need.SERVER, lasts=(0.3, 2.0))
+def fill_memory(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Set maxmemory below what is in use, and take it back."""
+    server = stage.server
+    server.tell("CONFIG", "SET", "maxmemory", "1mb")
+    yield []
+    _insist(lambda: server.tell("CONFIG", "SET", "maxmemory", "0"))
+
+
+@_fault("too few replicas", Need.SERVER, lasts=(0.3, 3.0))
+def want_replicas(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Set min-replicas-to-write, so that writes are refused (NOREPLICAS), and take it back."""
+    server = stage.server
+    server.tell("CONFIG", "SET", "min-replicas-to-write", "3")
+    yield []
+    _insist(lambda: server.tell("CONFIG", "SET", "min-replicas-to-write", "0"))
+
+
+@_fault("disk full", Need.SERVER, Need.DISK, lasts=(0.3, 2.0))
+def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Fill the small disk that the server writes to, and remove what fills it."""
+    assert stage.disk is not None
+    place = Path(stage.disk, "filled")
+    with stage.server_down():  # one that syncs always ends when it cannot
+        with contextlib.suppress(OSError), place.open("wb") as file:
+            while True:
+                file.write(bytes(1 << 20))
+        yield []
+        place.unlink()
+
+
+# --- failover -----------------------------------------------------------------------------------------------------
+
+
+@_fault("failover in good order", Need.REPLICA, lasts=(0.5, 1.5), weight=3)
+def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
+    """Make the replica the primary and the primary its replica, no write lost; the address follows."""
+    with stage.moving() as pair:
+        pair.fail_over()
+    yield []
+
+
+#: What the promotion of a replica that may lack the last writes can do.
+PROMOTED = frozenset({Effect.LOSS, Effect.UNNOTICED, Effect.ORDER, Effect.LEASE})
+
+
+@_fault("primary killed under sentinel", Need.REPLICA, lasts=(0.0, 0.5), effects=(*PROMOTED,))
+def kill_primary(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGKILL to the primary; the sentinel promotes the replica, and the killed one comes back as its replica."""
+    with stage.moving() as pair:
+        pid = pair.kill_primary()
+    yield [pid]
+
+
+def usable(stage: Stage) -> list[Fault]:
+    """Return the faults that a stage has all for."""
+    return [one for one in FAULTS.values() if one.needs <= stage.has]

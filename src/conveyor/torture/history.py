@@ -1,0 +1,202 @@
+"""What was seen from outside: one event per line, in a file per process, and all of them read back.
+
+Producers, tasks and the bench write; only the judge reads. Times are those of the machine's monotonic clock, which all
+processes share. An event is written by one call before the program goes on, so one that was noted survives the end of
+its process by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: The variable of the environment that names the folder.
+FOLDER = "CONVEYOR_TORTURE_HISTORY"
+
+
+class Event(msgspec.Struct, gc=False, array_like=True, tag=True):
+    """What all events have."""
+
+    at: float
+    """When, in seconds of the monotonic clock."""
+
+
+class Put(Event):
+    """A producer is about to put a job. Without an `Accepted`, nothing is promised about it."""
+
+    key: str
+    """The job's name in this history; its task gets it as an argument."""
+    lane: str
+    kind: str
+    """What its task does: a name of `load.KINDS`."""
+    weight: float = 0.0
+    """Seconds it needs."""
+    producer: str = ""
+
+
+class Accepted(Event):
+    """A put returned: from here on the job is promised."""
+
+    key: str
+    id: str
+    held: bool = True
+    """True if the producer has the handle from the put, with which it puts the job again if the server loses it."""
+
+
+class Outcome(Event):
+    """What a producer was told about a job, or that a taker marked an item as processed."""
+
+    key: str
+    state: str
+    """done, failed, lost, cancelled or gone."""
+    value: str = ""
+    """What the task returned, or the error."""
+
+
+class Start(Event):
+    """A task began, in this process, under this fencing token."""
+
+    key: str
+    id: str
+    token: int
+    pid: int
+
+
+class End(Event):
+    """A task ended; `how` is "done" or the name of the exception."""
+
+    key: str
+    token: int
+    pid: int
+    how: str
+
+
+class Fault(Event):
+    """A fault was applied at `at` and healed at `until`."""
+
+    until: float
+    name: str
+    pids: list[int]
+    """The processes it was about."""
+    effects: list[str]
+    """What it may do by the documented contract: names of `faults.Effect`."""
+    stage: str
+
+
+class CancelAsked(Event):
+    """Somebody is about to cancel a job."""
+
+    id: str
+
+
+class ProcessStarted(Event):
+    """A process of the bench began: a consumer, a producer or a taker."""
+
+    name: str
+    pid: int
+
+
+class ProcessEnded(Event):
+    """A process of the bench ended; `wanted` if a fault or the end of the run asked for that."""
+
+    name: str
+    pid: int
+    status: int
+    wanted: bool
+
+
+class Depth(Event):
+    """How many jobs waited in a queue, and its bound at that moment."""
+
+    lane: str
+    waiting: int
+    maxsize: int
+
+
+class Closed(Event):
+    """How a queue stood at the end: jobs in it, and what does not add up."""
+
+    lane: str
+    live: int
+    imbalance: int
+    torn: int
+    orphans: int
+    seconds: float | None
+    """From the last fault's end until all was settled; None if that took longer than the bound."""
+
+
+class Usage(Event):
+    """What something used at a moment: bytes of memory and, of a server, keys that never expire."""
+
+    what: str
+    memory: int
+    keys: int = 0
+
+
+AnyEvent = (
+    Put
+    | Accepted
+    | Outcome
+    | Start
+    | End
+    | Fault
+    | CancelAsked
+    | ProcessStarted
+    | ProcessEnded
+    | Depth
+    | Closed
+    | Usage
+)
+E = TypeVar("E", bound=Event)
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def folder_in(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """Return the environment of a process that is to write into this folder."""
+    return {**environment, FOLDER: str(folder)}
+
+
+def note(*events: Event) -> None:
+    """Write events of this process, in the folder that its environment names.
+
+    The file is opened each time: tasks close descriptors that are not theirs, and are forked.
+    """
+    data = b"".join([_encode(one) + b"\n" for one in events])
+    place = f"{os.environ[FOLDER]}/{os.getpid()}.events"
+    file = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
+
+
+class History:
+    """Events by kind, each kind in the order of its times."""
+
+    def __init__(self, events: list[Event]) -> None:
+        kinds: dict[type[Event], list[Event]] = defaultdict(list)
+        for one in sorted(events, key=lambda one: one.at):
+            kinds[type(one)].append(one)
+        self._kinds = dict(kinds)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """Return the events of one kind."""
+        return self._kinds.get(kind, [])  # type: ignore[return-value]
+
+
+def read(folder: Path, pids: list[int] | None = None) -> History:
+    """Return what was written into a folder, by all or some processes. A last line that was cut short is left out."""
+    events: list[Event] = []
+    for file in sorted(folder.glob("*.events")):
+        if pids is not None and int(file.stem) not in pids:
+            continue
+        lines = file.read_bytes().split(b"\n")
+        events += [_decoder.decode(line) for line in lines[:-1]]
+    return History(events)

@@ -1,0 +1,361 @@
+"""The judge: from a history alone, whether each promise was kept. Pure functions; nothing here runs or asks anything.
+
+Harm counts as excused only if a fault that may do it by the documented contract (`faults.Effect`) was there at the
+time. What is excused is counted, and reported.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from conveyor.torture.faults import Effect
+from conveyor.torture.history import (
+    Accepted,
+    CancelAsked,
+    Closed,
+    Depth,
+    End,
+    Fault,
+    History,
+    Outcome,
+    ProcessEnded,
+    Put,
+    Start,
+    Usage,
+)
+from conveyor.torture.load import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Seconds after the last fault within which everything must be settled: a lease, and the work that is left.
+BOUND = 90.0
+#: Bytes by which a supervisor or the server may be larger at the end than at the start.
+GROWTH = 48 << 20
+_FOREVER = float("inf")
+_CRASHES = 3  # deaths of workers under one job that make it dead
+_SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
+_RESIZED = 3.0  # seconds after which a smaller bound must be seen
+
+
+E = TypeVar("E", Start, End)
+
+
+class Verdict(NamedTuple):
+    """What came of one promise."""
+
+    promise: str
+    broken: list[str]
+    """A line for each time it was broken."""
+    excused: int
+    """How often a fault explained it."""
+    seen: int
+    """How many things were looked at; a promise about nothing proves nothing."""
+
+
+class Run(NamedTuple):
+    """One run of a task; `end` is when it ended, or when its process was last known to live."""
+
+    start: Start
+    end: float
+    how: str
+    """As in `End`; empty if the process ended under it."""
+
+
+class Case:
+    """All about one job."""
+
+    def __init__(self, put: Put) -> None:
+        self.put = put
+        self.id = ""
+        self.accepted = _FOREVER
+        self.held = False
+        self.outcomes: list[Outcome] = []
+        self.runs: list[Run] = []
+
+    @property
+    def is_item(self) -> bool:
+        """True if it was put as a plain item, of which nobody waits for an outcome."""
+        return self.put.kind == "item"
+
+    @property
+    def wants(self) -> str:
+        """The state that it must end in, unless somebody cancels it."""
+        return "done" if self.is_item else KINDS[self.put.kind].ends
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        return f"{self.put.key} ({self.put.lane}, {self.put.kind}, id {self.id or 'unknown'})"
+
+
+class Record:
+    """A history, arranged by job."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.faults = history.of(Fault)
+        self.cases = {one.key: Case(one) for one in history.of(Put)}
+        for one in history.of(Accepted):
+            case = self.cases[one.key]
+            case.id, case.accepted, case.held = one.id, one.at, one.held
+        for outcome in history.of(Outcome):
+            self.cases[outcome.key].outcomes.append(outcome)
+        self._add_runs()
+        self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
+
+    def _add_runs(self) -> None:
+        ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
+        life: dict[int, float] = {}  # when a process was last seen to do something
+        steps: list[Start | End] = [*self.history.of(Start), *self.history.of(End)]
+        for one in steps:
+            life[one.pid] = max(life.get(one.pid, 0.0), one.at)
+        for nth, start in _numbered(self.history.of(Start)):
+            end = ends.get((start.key, start.token, start.pid, nth))
+            run = Run(start, life[start.pid], "") if end is None else Run(start, end.at, end.how)
+            self.cases[start.key].runs.append(run)
+
+    def has(self, effect: Effect, case: Case, since: float, until: float, pid: int = 0) -> bool:
+        """Return True if a fault with this effect touched a job between two moments, or a process if one is named."""
+        return any(
+            effect in one.effects
+            and one.at <= until
+            and one.until >= since
+            and concerns(one, case.put.lane)
+            and (not pid or not one.pids or pid in one.pids)
+            for one in self.faults
+        )
+
+
+def concerns(fault: Fault, lane: str) -> bool:
+    """Return True if a fault was on the stage of this lane, or everywhere."""
+    return not fault.stage or f"-{fault.stage}-" in lane
+
+
+def _numbered(events: list[E]) -> Iterator[tuple[int, E]]:
+    """Number the events of the same job, token and process: items have no tokens."""
+    counts: dict[tuple[str, int, int], int] = defaultdict(int)
+    for one in events:
+        counts[one.key, one.token, one.pid] += 1
+        yield counts[one.key, one.token, one.pid], one
+
+
+Finding = tuple[str, bool]
+"""A line, and True if a fault excuses it."""
+
+
+def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
+    """Every job whose put returned has an outcome, or is an item that somebody processed."""
+    for case in record.cases.values():
+        if case.accepted == _FOREVER:
+            continue
+        known = [one for one in case.outcomes if one.state != "gone"]
+        if known:
+            yield None
+        else:
+            until = max([one.at for one in case.outcomes], default=_FOREVER)
+            yield (
+                f"{case.name}: accepted, and then nothing is known of it",
+                _was_given_up(record, case, until),
+            )
+
+
+def _was_given_up(record: Record, case: Case, until: float) -> bool:
+    """Return True if the server forgot a job while no producer held it: an item, or one whose producer had ended."""
+    for fault in record.faults:
+        if (
+            Effect.LOSS in fault.effects
+            and concerns(fault, case.put.lane)
+            and case.put.at <= fault.until
+            and fault.at <= until
+        ):
+            if case.is_item or not case.held or Effect.UNNOTICED in fault.effects:
+                return True
+            pid = int(case.put.key.split(".")[-2])
+            ended = [one.at for one in record.history.of(ProcessEnded) if one.pid == pid]
+            if ended and ended[0] <= until:
+                return True
+    return False
+
+
+def one_outcome_each(record: Record) -> Iterator[Finding | None]:
+    """No job has two different outcomes, and an item is processed once."""
+    for case in record.cases.values():
+        told = {(one.state, one.value) for one in case.outcomes if one.state != "gone"}
+        if len(told) > 1 or (case.is_item and len(case.outcomes) > 1):
+            since, until = case.put.at, case.outcomes[-1].at
+            excused = record.has(Effect.LOSS, case, since, until)
+            yield f"{case.name}: {len(case.outcomes)} outcomes: {sorted(told)}", excused
+        elif told:
+            yield None
+
+
+def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
+    """A job that is done has run to its end and has the value of its arguments; one that must fail has failed."""
+    for case in record.cases.values():
+        for one in case.outcomes[:1]:
+            if one.state == "done" and case.wants != "done":
+                yield f"{case.name}: done, though its task never returns", False
+            elif one.state == "done" and not one.value.startswith(case.put.key):
+                yield f"{case.name}: a wrong value: {one.value!r:.80}", False
+            elif one.state == "done" and not any(run.how == "done" for run in case.runs):
+                yield f"{case.name}: done, though no run of it came to its end", False
+            elif one.state == "failed" and case.wants not in {"failed", "lost"}:
+                yield f"{case.name}: failed: {one.value!r:.80}", False
+            else:
+                yield None
+
+
+def no_healthy_job_is_cancelled(record: Record) -> Iterator[Finding | None]:
+    """No job ends as cancelled unless somebody asked for that."""
+    for case in record.cases.values():
+        for one in case.outcomes[:1]:
+            if one.state == "cancelled" and case.id not in record.cancelled:
+                yield f"{case.name}: cancelled, though nobody asked", False
+            else:
+                yield None
+
+
+def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
+    """No job ends as lost unless it ends its workers, or three of them were killed under it."""
+    kills: dict[int, float] = {
+        pid: one.at for one in record.faults if Effect.KILL in one.effects for pid in one.pids
+    }
+    for case in record.cases.values():
+        for one in case.outcomes[:1]:
+            if one.state == "lost" and case.wants != "lost":
+                deaths = sum(
+                    run.start.pid in kills and run.start.at <= kills[run.start.pid] + _SETTLING
+                    for run in case.runs
+                )
+                yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", deaths >= _CRASHES
+            else:
+                yield None
+
+
+def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
+    """No two runs of a job overlap."""
+    for case in record.cases.values():
+        runs = sorted(case.runs, key=lambda run: run.start.at)
+        for first, second in itertools.pairwise(runs):
+            if second.start.at >= first.end:
+                yield None
+                continue
+            since, until = first.start.at, second.start.at
+            excused = record.has(Effect.LEASE, case, since, until, first.start.pid) or record.has(
+                Effect.LOSS, case, since, until
+            )
+            words = f"runs on {first.start.pid} and {second.start.pid} overlap by {first.end - second.start.at:.3f} s"
+            yield f"{case.name}: {words}", excused
+
+
+def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
+    """In a lane with one worker and one priority, jobs start for the first time in the order of their acceptance."""
+    lanes: dict[str, list[Case]] = defaultdict(list)
+    for case in record.cases.values():
+        if case.put.lane.endswith("order") and case.accepted != _FOREVER and case.runs:
+            lanes[case.put.lane].append(case)
+    for cases in lanes.values():
+        latest: Case | None = None
+        for case in sorted(cases, key=lambda case: (case.put.at, int(case.put.key.split(".")[-1]))):
+            began = case.runs[0].start.at
+            if latest is not None and began < latest.runs[0].start.at:
+                since, until = latest.put.at, latest.runs[0].start.at
+                excused = record.has(Effect.ORDER, case, since, until)
+                words = (
+                    f"started {latest.runs[0].start.at - began:.3f} s before {latest.put.key}, put before it"
+                )
+                yield f"{case.name}: {words}", excused
+            else:
+                latest = case
+                yield None
+
+
+def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
+    """After the last fault everything is settled within a bound."""
+    for one in record.history.of(Closed):
+        if one.seconds is None or one.live:
+            yield (
+                f"{one.lane}: {one.live} jobs left, or producers without an outcome, after {BOUND:.0f} s",
+                False,
+            )
+        else:
+            yield None
+
+
+def maxsize_holds(record: Record) -> Iterator[Finding | None]:
+    """No more items wait than the bound allows, but for those that came back from takers that ended."""
+    shrunk: dict[str, tuple[int, float]] = {}
+    for one in record.history.of(Depth):
+        if not one.lane.endswith("items"):
+            continue
+        bound, since = shrunk.get(one.lane, (one.maxsize, one.at))
+        if one.maxsize != bound:
+            since = one.at
+        shrunk[one.lane] = one.maxsize, since
+        back = sum(end.name.startswith("taker") for end in record.history.of(ProcessEnded))
+        if one.waiting > one.maxsize + back and one.at - since > _RESIZED:
+            yield f"{one.lane}: {one.waiting} waiting, and {one.maxsize} may", False
+        else:
+            yield None
+
+
+def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
+    """At the end accepted jobs are all accounted for, and no key lacks its other half."""
+    for one in record.history.of(Closed):
+        if one.imbalance or one.torn or one.orphans:
+            yield f"{one.lane}: imbalance {one.imbalance}, torn {one.torn}, orphans {one.orphans}", False
+        else:
+            yield None
+
+
+def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
+    """Consumers, producers and takers end only when somebody wants it."""
+    for one in record.history.of(ProcessEnded):
+        yield None if one.wanted else (f"{one.name} ended by itself with {one.status}", False)
+
+
+def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
+    """Supervisors and the server are about as large at the end as at the start, and no key is left for good."""
+    used: dict[str, list[Usage]] = defaultdict(list)
+    for one in record.history.of(Usage):
+        used[one.what].append(one)
+    for what, samples in used.items():
+        grown = samples[-1].memory - samples[0].memory
+        keys = samples[-1].keys - samples[0].keys
+        if grown > GROWTH:
+            yield f"{what}: {grown >> 20} MiB more than at the start", False
+        elif keys > 0:
+            yield f"{what}: {keys} keys more than at the start", False
+        else:
+            yield None
+
+
+PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
+    "no accepted job is lost": no_accepted_job_is_lost,
+    "one outcome each": one_outcome_each,
+    "outcomes are right": outcomes_are_right,
+    "no healthy job is cancelled": no_healthy_job_is_cancelled,
+    "no healthy job is blamed": no_healthy_job_is_blamed,
+    "no job runs twice at once": none_runs_twice_at_once,
+    "first starts are in order": first_starts_are_in_order,
+    "nothing is stuck": nothing_is_stuck,
+    "maxsize holds": maxsize_holds,
+    "the ledger balances": the_ledger_balances,
+    "memory and keys are flat": memory_and_keys_are_flat,
+    "no process ends by itself": no_process_ends_by_itself,
+}
+
+
+def judge(history: History) -> list[Verdict]:
+    """Return a verdict on each promise."""
+    record = Record(history)
+    verdicts = []
+    for promise, look in PROMISES.items():
+        findings = list(look(record))
+        broken = [one[0] for one in findings if one is not None and not one[1]]
+        excused = sum(one is not None and one[1] for one in findings)
+        verdicts.append(Verdict(promise, broken, excused, len(findings)))
+    return verdicts

@@ -1,0 +1,387 @@
+"""The load: what producers put, what the tasks do, and what must come of each.
+
+`python -m conveyor.torture.load SETTINGS` is one producer, or one taker of plain items.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from conveyor import Job, Queue, current_job, task
+from conveyor.errors import ConveyorError, Empty, JobCancelled, JobLost, LeaseLost, StoreError
+from conveyor.store import connect
+from conveyor.torture.history import Accepted, End, Outcome, Put, Start, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Seconds that outcomes are kept: longer than any producer is away.
+KEEP = 600.0
+#: Seconds after which a hanging task is ended by its time limit.
+TIME_LIMIT = 1.0
+#: The variable of the environment that names the folder of a small disk to fill.
+SCRATCH = "CONVEYOR_TORTURESCRATCH"
+_MIB = 1 << 20
+
+
+# --- what tasks do ------------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """What a job does to its worker, and how it must end."""
+
+    do: Callable[[], None]
+    ends: str = "done"
+    """The only state that it may end in, unless somebody cancels it."""
+
+
+class Spoiled(Exception):
+    """What tasks raise here on purpose."""
+
+
+def nothing() -> None:
+    """Do no harm."""
+
+
+def raise_error() -> None:
+    """Fail."""
+    raise Spoiled
+
+
+def raise_at_first() -> None:
+    """Fail twice; a job of this kind has retries."""
+    if current_job().attempt <= 2:  # noqa: PLR2004
+        raise Spoiled
+
+
+def crash() -> None:
+    """End the worker by a fault in C."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def exit_process() -> None:
+    """End the worker as C code may, past all of Python."""
+    os._exit(3)
+
+
+def hang_in_c() -> None:
+    """Sleep in C and keep the interpreter's lock; its time limit ends the worker."""
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def fork() -> None:
+    """Leave a child behind for a moment."""
+    if os.fork() == 0:
+        time.sleep(0.5)
+        os._exit(0)
+
+
+def change_signals() -> None:
+    """Ignore and block what a worker listens to."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+
+
+def close_files() -> None:
+    """Close every file but the standard streams."""
+    os.closerange(3, 1024)
+
+
+def fill_disk() -> None:
+    """Fill the server's small disk for a moment, where there is one."""
+    folder = os.environ.get(SCRATCH)
+    if not folder:
+        return
+    place = Path(folder, f"filled-by-task-{os.getpid()}")
+    try:
+        with contextlib.suppress(OSError), place.open("wb") as file:
+            while True:
+                file.write(bytes(_MIB))
+        time.sleep(0.1)
+    finally:
+        place.unlink(missing_ok=True)
+
+
+KINDS = {
+    "works": Kind(nothing),
+    "retried": Kind(raise_at_first),
+    "raises": Kind(raise_error, "failed"),
+    "crashes": Kind(crash, "lost"),
+    "exits": Kind(exit_process, "lost"),
+    "hangs": Kind(hang_in_c, "failed"),
+    "forks": Kind(fork),
+    "changes signals": Kind(change_signals),
+    "closes files": Kind(close_files),
+    "fills the disk": Kind(fill_disk),
+}
+HOSTILE = [name for name in KINDS if name not in {"works", "retried", "fills the disk"}]
+
+
+@task(name="torture", keep=KEEP)
+def work(key: str, kind: str, seconds: float, payload: bytes) -> str:
+    """Note the start, work for some seconds, do what the kind says, and note the end."""
+    with _noted(key):
+        if seconds:
+            time.sleep(seconds)
+        KINDS[kind].do()
+    return value_of(key, payload)
+
+
+def value_of(key: str, payload: bytes) -> str:
+    """Return what the task returns for these arguments."""
+    return f"{key}/{zlib.crc32(payload)}"
+
+
+@contextlib.contextmanager
+def _noted(key: str) -> Iterator[None]:
+    job, pid = current_job(), os.getpid()
+    note(Start(time.monotonic(), key, job.id, job.token, pid))
+    how = "done"
+    try:
+        yield
+    except BaseException as error:
+        how = type(error).__name__
+        raise
+    finally:
+        if os.getpid() == pid:
+            note(End(time.monotonic(), key, job.token, pid, how))
+
+
+# --- what producers put -------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Jobs that are put together, with what they have in common."""
+
+    calls: list[tuple[str, float, bytes]]
+    """Of each its kind, seconds and payload."""
+    options: dict[str, Any]
+
+
+def mixed(chance: random.Random) -> Batch:
+    """Return the next jobs of the mixed lane."""
+    recipes, weights = zip(*_RECIPES, strict=True)
+    batch: Batch = chance.choices(recipes, weights)[0](chance)
+    if chance.random() < 0.15:  # noqa: PLR2004
+        batch.options["priority"] = chance.choice((1, 7, 255))
+    return batch
+
+
+def _tiny(_: random.Random) -> Batch:
+    """A flood of nothing with a few jobs in it that are not: these are claimed in batches, which must be given up."""
+    return Batch([("works", 0.0, b"")] * 150 + [("works", 0.18, b"")] * 4, {})
+
+
+def _short(chance: random.Random) -> Batch:
+    return Batch([("works", chance.choice((0.0, 0.003, 0.02, 0.2)), b"") for _ in range(20)], {})
+
+
+def _long(chance: random.Random) -> Batch:
+    return Batch([("works", chance.uniform(2.0, 6.0), b"")], {})
+
+
+def _large(chance: random.Random) -> Batch:
+    return Batch(
+        [("works", 0.003, chance.randbytes(chance.choice((1_000, 30_000, 300_000)))) for _ in range(4)], {}
+    )
+
+
+def _delayed(chance: random.Random) -> Batch:
+    return Batch([("works", 0.003, b"")] * 5, {"delay": chance.uniform(0.05, 2.0)})
+
+
+def _retried(_: random.Random) -> Batch:
+    return Batch([("retried", 0.003, b"")] * 3, {"retries": 5, "first_delay": 0.05})
+
+
+def _hostile(chance: random.Random) -> Batch:
+    kind = chance.choice(HOSTILE)
+    return Batch([(kind, 0.0, b"")], {"timeout": TIME_LIMIT} if kind == "hangs" else {})
+
+
+def _filling(_: random.Random) -> Batch:
+    return Batch([("fills the disk", 0.0, b"")], {})
+
+
+_RECIPES = (
+    (_tiny, 10), (_short, 30), (_long, 4), (_large, 8), (_delayed, 10), (_retried, 6), (_hostile, 8), (_filling, 0.3),
+)  # fmt: skip
+
+
+def in_order(chance: random.Random) -> Batch:
+    """Return the next jobs of the lane in which the order of first starts is judged."""
+    lengths = [0.0, 0.003, 0.02] * 10
+    chance.shuffle(lengths)
+    return Batch([("works", one, b"") for one in lengths], {})
+
+
+def long_only(chance: random.Random) -> Batch:
+    """Return the next jobs of the lane whose consumer is rolled out all the time."""
+    return Batch([("works", chance.uniform(3.0, 4.0), b"")], {})
+
+
+RECIPES = {"mixed": mixed, "order": in_order, "long": long_only}
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+class LoadSettings(msgspec.Struct):
+    """What a producer or a taker has to know."""
+
+    name: str
+    """Stays the same when it is started again after its end."""
+    role: str
+    """A name of RECIPES: puts such jobs; items: puts plain items; taker: takes those."""
+    queue: str
+    maxsize: int
+    url: str
+    seed: str
+    rate: float
+    """Jobs per second, at most."""
+    most: int = 1_500
+    """Jobs without an outcome, at most."""
+    leaving: bool = False
+    """True if it is to put nothing, and only to wait for outcomes."""
+    before: list[tuple[str, str]] = []
+    """Key and id of jobs that a process of this name put before, and of whose outcome it has not heard."""
+
+
+class Producer:
+    """Puts jobs, keeps their handles, and notes what it is told, until it gets SIGTERM; then waits for the rest."""
+
+    def __init__(self, settings: LoadSettings) -> None:
+        self.settings = settings
+        self.queue = Queue(settings.queue, settings.maxsize, store=connect(settings.url))
+        self.chance = random.Random(f"{settings.seed} {settings.name} {os.getpid()}")
+        self.waiting: dict[str, Job[Any]] = {}
+        self.number = 0
+        self.leaving = settings.leaving
+        signal.signal(signal.SIGTERM, self._leave)
+
+    def _leave(self, *_: object) -> None:
+        self.leaving = True
+
+    def run(self) -> None:
+        """Produce until told to leave, then wait for all outcomes."""
+        for key, id_ in self.settings.before:
+            self._follow(key, Job(id_, self.settings.queue, client=self.queue.client))
+        recipe = RECIPES[self.settings.role]
+        while not self.leaving:
+            batch = recipe(self.chance)
+            began = time.monotonic()
+            self._put(batch)
+            self._pause(until=began + len(batch.calls) / self.settings.rate)
+        while self.waiting:
+            time.sleep(0.02)
+
+    def _pause(self, until: float) -> None:
+        while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.settings.most):
+            time.sleep(0.01)
+
+    def _put(self, batch: Batch) -> None:
+        keys = [self._key() for _ in batch.calls]
+        now = time.monotonic()
+        note(
+            *(
+                Put(now, key, self.settings.queue, kind, seconds, self.settings.name)
+                for key, (kind, seconds, _) in zip(keys, batch.calls, strict=True)
+            )
+        )
+        calls = [(key, *call) for key, call in zip(keys, batch.calls, strict=True)]
+        held = True
+        try:
+            jobs = self.queue.submit_many(work.options(**batch.options), calls)
+        except StoreError as error:  # those that were put are named; nothing is known of the others
+            held = False
+            jobs = [Job(one, self.settings.queue, client=self.queue.client) for one in error.ids]
+        now = time.monotonic()
+        accepted = list(zip(keys, jobs, strict=False))
+        note(*(Accepted(now, key, job.id, held) for key, job in accepted))
+        for key, job in accepted:
+            self._follow(key, job)
+
+    def _key(self) -> str:
+        self.number += 1
+        return f"{self.settings.name}.{os.getpid()}.{self.number}"
+
+    def _follow(self, key: str, job: Job[Any]) -> None:
+        self.waiting[key] = job
+        with contextlib.suppress(StoreError):  # it is asked again by itself
+            job.add_done_callback(lambda job: self._note_outcome(key, job))
+
+    def _note_outcome(self, key: str, job: Job[Any]) -> None:
+        try:
+            state, value = "done", str(job.result(0))
+        except JobCancelled:
+            state, value = "cancelled", ""
+        except JobLost as error:
+            state, value = "lost", str(error)
+        except ConveyorError as error:
+            state, value = ("gone" if type(error).__name__ == "JobGone" else "failed"), str(error)[:200]
+        note(Outcome(time.monotonic(), key, state, value))
+        self.waiting.pop(key, None)
+
+
+class ItemProducer(Producer):
+    """Puts plain items, one by one."""
+
+    def run(self) -> None:
+        """Put items until told to leave."""
+        while not self.leaving:
+            key, now = self._key(), time.monotonic()
+            note(Put(now, key, self.settings.queue, "item", 0.0, self.settings.name))
+            with contextlib.suppress(ConveyorError):
+                self.queue.put(key, timeout=2.0)
+                note(Accepted(time.monotonic(), key, ""))
+            self._pause(until=now + 1 / self.settings.rate)
+
+
+class Taker(Producer):
+    """Takes plain items, and marks each as processed."""
+
+    def run(self) -> None:
+        """Take items until told to leave."""
+        held: deque[str] = deque()
+        while not self.leaving:
+            with contextlib.suppress(Empty, StoreError):
+                held.append(self.queue.get(timeout=1.0))
+                self._process(held.popleft())
+
+    def _process(self, key: str) -> None:
+        note(Start(time.monotonic(), key, "", 0, os.getpid()))
+        time.sleep(self.chance.choice((0.0, 0.005, 0.05)))
+        note(End(time.monotonic(), key, 0, os.getpid(), "done"))
+        while True:
+            with contextlib.suppress(StoreError, LeaseLost):
+                self.queue.task_done()
+                note(Outcome(time.monotonic(), key, "done", key))
+            return
+
+
+ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}
+
+
+def main() -> None:
+    """Run as the settings of the command line say."""
+    settings = msgspec.json.decode(sys.argv[1], type=LoadSettings)
+    ROLES.get(settings.role, Producer)(settings).run()
+
+
+if __name__ == "__main__":
+    main()

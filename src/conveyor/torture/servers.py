@@ -1,0 +1,241 @@
+"""Servers of the bench's own: one with a file on a small disk, and a pair that a sentinel watches."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from conveyor.errors import StoreError
+from conveyor.store import Client
+from conveyor.store.command import Command
+from conveyor.torture.history import Usage, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+#: What the watched primary is called.
+SERVICE = "torture"
+_STARTING = 30.0  # seconds until a server answers
+_DISK = "192m"
+#: Keys that stay after all jobs have ended and all outcomes have expired.
+_OF_QUEUES = "meta|bell|dead|reasons|jobs|tries|priorities|groups|history|totals|inboxes"
+_LASTING = re.compile(
+    rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|consumers|audit|acts|operations|orders)"
+)
+#: Synced always: what it accepted survives its end.
+DURABLE = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-min-size", "16mb"]
+
+
+def wait_for(fact: Callable[[], object], seconds: float = _STARTING) -> None:
+    """Wait until something is true. Raises TimeoutError after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            message = f"not true within {seconds} s: {fact}"
+            raise TimeoutError(message)
+        time.sleep(0.02)
+
+
+class Server:
+    """A server process, on a unix socket or a port, in a folder of its own."""
+
+    def __init__(self, binary: str, folder: Path, settings: list[str], port: int = 0) -> None:
+        self.binary, self.folder, self.port, self.settings = binary, folder, port, settings
+        folder.mkdir(parents=True, exist_ok=True)
+        self.url = f"redis://127.0.0.1:{port}" if port else f"unix://{folder}/s"
+        self.admin = Client(self.url, patience=5.0)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        """Start it with what its folder holds, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            words = [*self._command(), *more]
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(lambda: self.answers() or self.has_ended())
+        if self.has_ended():
+            message = f"the server in {self.folder} did not start; its log says why"
+            raise RuntimeError(message)
+
+    def _command(self) -> list[str]:
+        where = (
+            ["--port", str(self.port)] if self.port else ["--port", "0", "--unixsocket", f"{self.folder}/s"]
+        )
+        return [self.binary, *where, "--dir", str(self.folder), "--save", "", *self.settings]
+
+    def answers(self) -> bool:
+        """Return True if it has loaded its data and answers."""
+        with contextlib.suppress(StoreError):
+            return bool(self.admin.run(Command(("PING",)), patience=0.0, within=1.0))
+        return False
+
+    def has_ended(self) -> bool:
+        """Return True if it does not run."""
+        return self.process is None or self.process.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return 0 if self.process is None else self.process.pid
+
+    def tell(self, *words: object) -> Any:
+        """Run an administrator's command, around the proxy. Raises StoreError."""
+        return self.admin.run(Command(words))
+
+    def facts(self, section: str) -> dict[str, str]:
+        """Return what INFO says. Raises StoreError."""
+        lines = self.tell("INFO", section).decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def note_leftovers(self) -> None:
+        """Let all that expires expire now; note the memory in use, and how many keys are there for good but unknown."""
+        names = self.tell("KEYS", "*")
+        for name in names:
+            if self.tell("PTTL", name) > 0:
+                self.tell("PEXPIRE", name, 1)
+        lasting = [name.decode() for name in names if self.tell("PTTL", name) == -1]
+        strange = [name for name in lasting if not _LASTING.fullmatch(name)]
+        memory = int(self.facts("memory")["used_memory"])
+        note(Usage(time.monotonic(), f"server {self.folder.parent.name}", memory, len(strange)))
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        """End it by a signal and wait for that."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            self.process.wait()
+        self.admin.close()
+
+    def forget(self) -> None:
+        """Remove what an ended server wrote."""
+        for one in self.folder.glob("appendonly*"):
+            shutil.rmtree(one, ignore_errors=True)
+
+
+class Sentinel(Server):
+    """A sentinel that lets the replica take over soon after the primary is gone."""
+
+    def __init__(self, binary: str, folder: Path, port: int) -> None:
+        super().__init__(binary, folder, [], port)
+        settings = [f"port {port}", "bind 127.0.0.1", f"dir {folder}"]
+        (folder / "sentinel.conf").write_text("\n".join(settings) + "\n")
+
+    def _command(self) -> list[str]:
+        return [self.binary, str(self.folder / "sentinel.conf"), "--sentinel"]
+
+    def watch(self, primary: Server) -> None:
+        """Watch this server from now on."""
+        with contextlib.suppress(StoreError):
+            self.tell("SENTINEL", "REMOVE", SERVICE)
+        self.tell("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", primary.port, 1)
+        for name, value in (("down-after-milliseconds", 2000), ("failover-timeout", 4000)):
+            self.tell("SENTINEL", "SET", SERVICE, name, value)
+
+    def primary_port(self) -> int:
+        """Return the port of the primary, as it knows. Raises StoreError."""
+        return int(self.tell("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+
+    def knows_a_replica(self) -> bool:
+        """Return True if it could fail over."""
+        found = self.tell("SENTINEL", "REPLICAS", SERVICE)
+        return any(
+            dict(zip(one[::2], one[1::2], strict=False)).get(b"master-link-status") == b"ok" for one in found
+        )
+
+
+class Pair:
+    """A primary and its replica, without files, and a sentinel."""
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        settings = ["--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0", "--repl-timeout", "5"]
+        self.primary = Server(binary, folder / "1", settings, free_port())
+        self.replica = Server(binary, folder / "2", settings, free_port())
+        self.sentinel = Sentinel(binary, folder / "3", free_port())
+
+    def start(self) -> None:
+        """Start all three, and wait until the sentinel could fail over."""
+        self.primary.start()
+        self.sentinel.start()
+        self.follow()
+
+    def follow(self) -> None:
+        """Start the replica, and have the sentinel watch both."""
+        if self.replica.has_ended():
+            self.replica.start()
+        self.replica.tell("REPLICAOF", "127.0.0.1", self.primary.port)
+        wait_for(self.is_in_step)
+        self.sentinel.watch(self.primary)
+        wait_for(self.sentinel.knows_a_replica)
+
+    def is_in_step(self) -> bool:
+        """Return True if the replica is connected and has all data."""
+        with contextlib.suppress(StoreError):
+            return (
+                "state=online" in self.primary.facts("replication").get("slave0", "")
+                and self.replica.facts("replication").get("master_link_status") == "up"
+            )
+        return False
+
+    def swap(self) -> None:
+        """Note that the replica is the primary now."""
+        self.primary, self.replica = self.replica, self.primary
+
+    def fail_over(self) -> None:
+        """Make the replica the primary, without losing a write. Raises StoreError or TimeoutError."""
+        wait_for(self.is_in_step)
+        self.primary.tell("FAILOVER", "TO", "127.0.0.1", self.replica.port)
+        wait_for(lambda: self.replica.facts("replication")["role"] == "master")
+        self.swap()
+        self.sentinel.watch(self.primary)
+
+    def kill_primary(self) -> int:
+        """Kill the primary and wait until the sentinel has promoted the replica; return the killed one's pid."""
+        wait_for(self.is_in_step)
+        wait_for(self.sentinel.knows_a_replica)
+        pid = self.primary.pid
+        self.primary.end()
+        wait_for(lambda: self.sentinel.primary_port() == self.replica.port)
+        self.swap()
+        return pid
+
+    def was_moved(self) -> bool:
+        """Return True if the sentinel has promoted the replica by itself, and take note of that."""
+        if self.sentinel.primary_port() != self.replica.port:
+            return False
+        self.swap()
+        return True
+
+    def end(self) -> None:
+        """End all three."""
+        for one in (self.sentinel, self.replica, self.primary):
+            one.end()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """Mount a small disk in memory on a folder, if this user may; None otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not mount or not umount:
+        yield None
+        return
+    words = [mount, "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder)]
+    mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run([umount, "-l", str(folder)], capture_output=True, check=False)

@@ -1,0 +1,404 @@
+"""What faults happen to: a server, the network in front of it, and the processes that use it. All are real processes.
+
+A stage keeps its processes: one that ends, for whatever reason, is noted and started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from conveyor import Queue
+from conveyor.consumer import command_line
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.errors import StoreError
+from conveyor.store import Client
+from conveyor.torture import history
+from conveyor.torture.faults import PROMOTED, Need
+from conveyor.torture.history import (
+    Accepted,
+    Closed,
+    Depth,
+    Fault,
+    Outcome,
+    ProcessEnded,
+    ProcessStarted,
+    Usage,
+    note,
+)
+from conveyor.torture.load import SCRATCH, LoadSettings
+from conveyor.torture.proxy import Proxy
+from conveyor.torture.servers import DURABLE, SERVICE, Pair, Server, small_disk, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LOOK = 0.1  # seconds between two looks at the processes
+_STARTING = 60.0  # seconds until all processes are up
+
+
+class Lane(NamedTuple):
+    """A queue, who puts into it and who takes from it."""
+
+    queue: str
+    role: str
+    """What its producers put: a name of `load.RECIPES`, or items."""
+    maxsize: int
+    producers: int
+    rate: float
+    """Jobs per second of each producer, at most."""
+    consumers: tuple[int, ...] = ()
+    """Workers of each consumer."""
+    takers: int = 0
+    """Processes that take plain items."""
+
+
+class Kept:
+    """A process that is started again whenever it ends, until the stage is closed."""
+
+    def __init__(
+        self, name: str, command: Callable[[], list[str]], environment: dict[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.role = name.partition(" ")[0]
+        self._command, self._environment, self._log = command, environment, log
+        self.wanted = False
+        self.pids: list[int] = []
+        self.status = 0  # of the one that ended last
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the current one, 0 if there is none."""
+        return 0 if self.process is None else self.process.pid
+
+    def start(self) -> None:
+        """Start it."""
+        self.wanted = False
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command(), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self.pids.append(self.pid)
+        note(ProcessStarted(time.monotonic(), self.name, self.pid))
+
+    def has_ended(self) -> bool:
+        """Return True if it has ended, and note that once."""
+        if self.process is None or self.process.poll() is None:
+            return self.process is None
+        self.status = self.process.returncode
+        note(ProcessEnded(time.monotonic(), self.name, self.pid, self.status, self.wanted))
+        self.process = None
+        return True
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still runs. From one that ends processes, its end is wanted."""
+        if number not in {signal.SIGSTOP, signal.SIGCONT}:
+            self.wanted = True
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def children(self) -> list[int]:
+        """Return the ids of its child processes: of a consumer, its workers."""
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+            return sorted(int(one) for one in text.split())
+        return []
+
+
+class Stage:
+    """Somebody's server with a proxy before it, and the processes of some lanes. `url` is what all of them use."""
+
+    #: What it has beyond lanes, for faults that need it.
+    has: frozenset[Need] = frozenset({Need.CONSUMERS, Need.PRODUCERS})
+    #: Where tasks fill the server's disk.
+    disk: Path | None = None
+
+    def __init__(self, folder: Path, url: str, lanes: list[Lane], seed: str) -> None:
+        self.name, self.folder, self.lanes, self.seed = folder.name, folder, lanes, seed
+        folder.mkdir(parents=True, exist_ok=True)
+        self.proxy = Proxy(url) if url.startswith(("redis:", "unix:")) else None
+        self.url = through(self.proxy, url) if self.proxy else url
+        if self.proxy:
+            self.has |= {Need.NETWORK}
+        self.client = Client(self.url)
+        self.kept: list[Kept] = []
+        self._closed = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name=f"{self.name} keeper")
+        self._watcher = threading.Thread(target=self._watch, name=f"{self.name} watcher")
+        self._draining = False
+
+    @property
+    def other_url(self) -> str:
+        """What all consumers of a lane but the first use."""
+        return self.url
+
+    # -- processes
+
+    def start(self) -> None:
+        """Start all processes, and keep them running."""
+        environment = {**os.environ, "CONVEYOR_URL": self.url, SCRATCH: str(self.disk or "")}
+        for lane in self.lanes:
+            for number, workers in enumerate(lane.consumers, 1):
+                url = self.other_url if number > 1 else self.url
+                own = {**environment, "CONVEYOR_URL": url}
+                self._add(f"consumer {lane.queue} {number}", self._consumer(lane, workers), own)
+            for number in range(1, lane.producers + 1):
+                self._add(f"producer {lane.queue} {number}", self._load(lane, lane.role, number), environment)
+            for number in range(1, lane.takers + 1):
+                self._add(f"taker {lane.queue} {number}", self._load(lane, "taker", number), environment)
+        for one in self.kept:
+            one.start()
+        wait_for(lambda: all(map(self._is_up, self.kept)), _STARTING)
+        self._keeper.start()
+        self._watcher.start()
+
+    def _is_up(self, one: Kept) -> bool:
+        """Return True if a consumer has workers, and if a producer has put something."""
+        if one.has_ended():
+            message = f"{one.name} did not start; its log is in {self.folder}"
+            raise RuntimeError(message)
+        if one.role == "producer":
+            return Path(os.environ[history.FOLDER], f"{one.pid}.events").exists()
+        return one.role == "taker" or bool(one.children())
+
+    def _add(self, name: str, command: Callable[[str], list[str]], environment: dict[str, str]) -> None:
+        log = self.folder / f"{name.replace(' ', '-')}.log"
+        self.kept.append(Kept(name, lambda: command(name), environment, log))
+
+    def _consumer(self, lane: Lane, workers: int) -> Callable[[str], list[str]]:
+        settings = ConsumerSettings(
+            queues=(lane.queue,), workers=workers, modules=("conveyor.torture.load",), path=tuple(sys.path)
+        )
+        return lambda _: command_line(settings)
+
+    def _load(self, lane: Lane, role: str, number: int) -> Callable[[str], list[str]]:
+        def command(name: str) -> list[str]:
+            pids = next(one.pids for one in self.kept if one.name == name)
+            settings = LoadSettings(
+                f"{lane.queue}.{role}{number}", role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate
+            )
+            settings.before, settings.leaving = unheard(pids), self._draining
+            return [sys.executable, "-m", "conveyor.torture.load", msgspec.json.encode(settings).decode()]
+
+        return command
+
+    def of_role(self, role: str) -> list[Kept]:
+        """Return the processes of a role that run: consumer, producer or taker."""
+        return [one for one in self.kept if one.role == role and one.pid and not one.wanted]
+
+    def _keep(self) -> None:
+        while not self._closed.wait(_LOOK):
+            for one in self.kept:
+                if one.has_ended() and not self._closed.is_set():
+                    one.start()
+            self.look_after()
+
+    def look_after(self) -> None:
+        """Put right what faults break by the way; called again and again."""
+
+    def _watch(self) -> None:
+        """Note now and then how many jobs wait in each queue, and what the server and its consumers use."""
+        while not self._closed.wait(0.25):
+            with contextlib.suppress(StoreError):
+                for lane in self.lanes:
+                    count = Queue(lane.queue, store=self.client).count()
+                    note(Depth(time.monotonic(), lane.queue, count.waiting, count.maxsize))
+            self.note_usage()
+
+    def note_usage(self) -> None:
+        """Note the memory of supervisors."""
+        for one in self.of_role("consumer"):
+            with contextlib.suppress(OSError, IndexError):
+                pages = int(Path(f"/proc/{one.pid}/statm").read_text().split()[1])
+                note(Usage(time.monotonic(), f"{one.name} {one.pid}", pages * os.sysconf("SC_PAGE_SIZE")))
+
+    # -- the end
+
+    def drain(self, bound: float) -> float | None:
+        """Have the producers put no more, and wait until all is settled; return the seconds, None if never."""
+        began = time.monotonic()
+        self._closed.set()
+        self._keeper.join()
+        self._watcher.join()
+        self._draining = True
+        producers = [one for one in self.kept if one.role == "producer"]
+        for one in producers:
+            one.signal(signal.SIGTERM)
+        while time.monotonic() - began < bound:
+            for one in self.kept:
+                if one.has_ended() and not (one.role == "producer" and one.wanted and one.status == 0):
+                    one.start()
+                    one.wanted = one.role == "producer"  # it ends when it has heard of all outcomes
+            if not any(one.pid for one in producers) and self._is_empty():
+                return time.monotonic() - began
+            time.sleep(_LOOK)
+        return None
+
+    def _is_empty(self) -> bool:
+        with contextlib.suppress(StoreError):
+            return not any(Queue(lane.queue, store=self.client).count().live for lane in self.lanes)
+        return False
+
+    def settle(self, bound: float) -> None:
+        """Have everything settled, and note how each queue stands then."""
+        seconds = self.drain(bound)
+        for lane in self.lanes:
+            count = Queue(lane.queue, store=self.client).count()
+            note(
+                Closed(
+                    time.monotonic(),
+                    lane.queue,
+                    count.live,
+                    count.imbalance,
+                    count.torn,
+                    count.orphans,
+                    seconds,
+                )
+            )
+
+    def close(self) -> None:
+        """End all processes."""
+        self._closed.set()
+        for thread in (self._keeper, self._watcher):
+            if thread.ident:
+                thread.join()
+        for one in self.kept:
+            one.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 15.0
+        for one in self.kept:
+            while not one.has_ended():
+                if time.monotonic() > deadline:
+                    one.signal(signal.SIGCONT)
+                    one.signal(signal.SIGKILL)
+                time.sleep(0.02)
+        self.client.close()
+        if self.proxy:
+            self.proxy.close()
+
+
+class OwnStage(Stage):
+    """A server of the bench's own, on a small disk if there can be one, whose file is synced always."""
+
+    def __init__(self, folder: Path, binary: str, lanes: list[Lane], seed: str) -> None:
+        self._ending = contextlib.ExitStack()
+        self.disk = self._ending.enter_context(small_disk(folder / "disk"))
+        self.server = Server(binary, folder / "disk", DURABLE)
+        self.server.start()
+        self.server.note_leftovers()
+        self._down = threading.RLock()
+        self.has = Stage.has | {Need.SERVER} | ({Need.DISK} if self.disk else set())
+        super().__init__(folder, self.server.url, lanes, seed)
+
+    @contextlib.contextmanager
+    def server_down(self) -> Iterator[Server]:
+        """Lend the server to a fault that ends it; start it after that, if it does not run."""
+        with self._down:
+            yield self.server
+            self._revive()
+
+    def look_after(self) -> None:
+        """Start the server again if it ended, as one does that finds its disk full."""
+        if self._down.acquire(blocking=False):
+            try:
+                self._revive()
+            finally:
+                self._down.release()
+
+    def _revive(self) -> None:
+        if self.server.has_ended():
+            for one in self.server.folder.glob("filled-by-task-*"):
+                one.unlink(missing_ok=True)
+            self.server.admin.close()
+            self.server.start()
+
+    def settle(self, bound: float) -> None:
+        """Have everything settled, and note what is left on the server once its time has come."""
+        super().settle(bound)
+        self.server.note_leftovers()
+
+    def close(self) -> None:
+        """End all processes, and the server."""
+        super().close()
+        self.server.end()
+        self._ending.close()
+
+
+#: What a failover without the bench is called in the history.
+MOVED = "primary moved by the sentinel itself"
+
+
+class WatchedStage(Stage):
+    """A primary and a replica that a sentinel watches. Some processes ask the sentinel, others a proxy that follows."""
+
+    has = Stage.has | {Need.REPLICA}
+
+    def __init__(self, folder: Path, binary: str, lanes: list[Lane], seed: str) -> None:
+        self.pair = Pair(binary, folder)
+        self.pair.start()
+        self._moving = threading.RLock()
+        super().__init__(folder, self.pair.primary.url, lanes, seed)
+
+    @property
+    def other_url(self) -> str:
+        """The sentinel's address."""
+        return f"sentinel://127.0.0.1:{self.pair.sentinel.port}/{SERVICE}"
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[Pair]:
+        """Lend the servers to a fault that moves the primary; the proxy's address follows for new connections."""
+        with self._moving:
+            try:
+                yield self.pair
+            finally:
+                self._follow()
+            self.pair.follow()
+
+    def _follow(self) -> None:
+        assert self.proxy is not None
+        self.proxy.target = self.pair.primary.url
+
+    def look_after(self) -> None:
+        """Follow the sentinel if it has moved the primary by itself, as it does if the machine stands still."""
+        if self._moving.acquire(blocking=False):
+            try:
+                began = time.monotonic()
+                if self.pair.was_moved():
+                    with self.moving():
+                        pass
+                    note(Fault(began, time.monotonic(), MOVED, [], sorted(PROMOTED), self.name))
+            except (StoreError, TimeoutError):  # the next look
+                pass
+            finally:
+                self._moving.release()
+
+    def close(self) -> None:
+        """End all processes and servers."""
+        super().close()
+        self.pair.end()
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """Return a server's URL with the proxy in its place, credentials and database kept."""
+    there, here = urlsplit(url), urlsplit(proxy.url)
+    if there.scheme == "unix":
+        return proxy.url
+    credentials = there.netloc.rpartition("@")[0]
+    return urlunsplit(there._replace(netloc=f"{credentials}@{here.netloc}" if credentials else here.netloc))
+
+
+def unheard(pids: list[int]) -> list[tuple[str, str]]:
+    """Return key and id of the jobs that these producers put and of whose outcome they were not told."""
+    seen = history.read(Path(os.environ[history.FOLDER]), pids)
+    told = {one.key for one in seen.of(Outcome)}
+    return [(one.key, one.id) for one in seen.of(Accepted) if one.key not in told]
