@@ -2,12 +2,17 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test check format torture bench screenshots clean
+.PHONY: help run setup test check format torture slow bench screenshots clean
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
 # Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
 JOBS ?= 3
+# Of the torture bench: how long, and what all chance comes from; a new one each time unless it is given.
+SECONDS ?= 60
+ifndef SEED
+SEED := $(shell date +%s)
+endif
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -18,8 +23,14 @@ run: .venv/installed ## install what is needed, then show it all at work (convey
 
 setup: .venv/installed-dev ## everything for working on it, in .venv
 
-test: check ## check, then run all tests but the long ones, JOBS=3 at a time
-	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+# Beside the tests, which take longer, the torture bench runs for a minute with a new seed each time. It is nicer than
+# they are, and most of the time it waits. Its report comes at the end, and a broken promise fails the target like a test.
+test: check ## check, then run all tests but the long ones, JOBS=3 at a time, with a minute of torture beside them
+	@echo "torture: seed $(SEED), a minute beside the tests"; \
+	nice $(PYTHON) -m conveyor.torture --seconds 60 --seed $(SEED) >.torture 2>&1 & torture=$$!; \
+	trap 'kill -INT $$torture' INT TERM; \
+	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile; tests=$$?; \
+	wait $$torture; tortured=$$?; cat .torture; exit $$((tests ? tests : tortured))
 
 check: setup ## style, types, layers, Lua
 	@$(PYTHON) -m ruff check
@@ -33,7 +44,10 @@ format: setup ## write the code the way check wants it
 	@$(PYTHON) -m ruff format
 	@$(PYTHON) -m ruff check --fix
 
-torture: setup ## the long tests: random faults for minutes
+torture: setup ## random faults at real load, and a verdict on each promise: SECONDS=60 SEED=… SERVER=redis-server
+	@$(PYTHON) -m conveyor.torture --seconds $(SECONDS) --seed $(SEED) $(if $(SERVER),--server $(SERVER))
+
+slow: setup ## the tests that take minutes
 	@$(PYTHON) -m pytest -m slow
 
 bench: setup ## measure the speed, the bare server's own rates beside it

@@ -12,6 +12,8 @@ from typing import Any
 import conveyor
 from conveyor.lifecycle import VERBS
 from conveyor.store import keys
+from conveyor.torture.faults import FAULTS
+from conveyor.torture.judge import PROMISES
 
 ROOT = Path(__file__).parents[2]
 LONGEST = {"README.md": 200, "ARCHITECTURE.md": 400}
@@ -71,6 +73,13 @@ def test_the_table_of_layers_is_the_contract(pages: dict[str, str]) -> None:
     assert told == [
         names for layer in layers if (names := {name for name in re.findall(r"\w+", layer) if there(name)})
     ]
+
+
+def test_table_of_faults_is_that_of_the_code(pages: dict[str, str]) -> None:
+    wanted = [[one.name, one.about, ", ".join(sorted(one.effects)) or "nothing"] for one in FAULTS.values()]
+    assert marked(pages["docs/torture.md"], "faults") == wanted
+    named = set(re.findall(r"^\| ([\w ]+) \|", pages["docs/torture.md"], re.MULTILINE))
+    assert set(PROMISES) <= named
 
 
 def test_the_life_of_a_job_has_every_verb(pages: dict[str, str]) -> None:

@@ -45,6 +45,7 @@ TABLE = (
     Entry("server start", act.ServerStart, "conveyor.cli.server:start", SERVER),
     Entry("server stop", act.ServerStop, "conveyor.cli.server:stop", SERVER),
     Entry("server status", act.ServerStatus, "conveyor.cli.server:show", SERVER),
+    Entry("torture", work.Torture, "conveyor.cli.torture:run", SERVER),
     Entry("doctor", look.Doctor, "conveyor.cli.doctor:examine", SERVER),
 )
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.consumer.settings import LEASE
 from conveyor.errors import ConveyorError
-from conveyor.torture import history
+from conveyor.store import Client, plain
+from conveyor.store.address import shown
+from conveyor.torture import history, report
 from conveyor.torture.faults import Effect, Fault, Missing, usable
 from conveyor.torture.history import note
-from conveyor.torture.judge import BOUND
-from conveyor.torture.stage import Lane, OwnStage, Stage, WatchedStage
+from conveyor.torture.judge import BOUND, judge
+from conveyor.torture.stage import Lane, OwnStage, Stage, WatchedStage, YourStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +35,6 @@ _PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
 _TICK, _STALL = 0.5, 3.0  # seconds between two looks at the clock, and what it may be late
 #: What a time in which the machine stood still is called in the history.
 STALLED = "the machine was too busy"
-#: Jobs per second that all producers of a run put, at most, if nothing holds them up.
-RATE = 260.0
 
 
 class Plan(NamedTuple):
@@ -41,12 +42,15 @@ class Plan(NamedTuple):
 
     seconds: float
     seed: str
-    folder: Path
     binary: str = ""
     """The server's program; empty if `url` names a server."""
     url: str = ""
+    rate: float = 300.0
+    """Jobs per second that all producers put together, at most."""
     only: tuple[str, ...] = ()
     """Names of faults; empty for all."""
+    keep: Path | None = None
+    """Where the history and all logs are copied to."""
 
 
 class Trouble(threading.Thread):
@@ -125,30 +129,60 @@ class Clock(threading.Thread):
         self.join()
 
 
-def stages_of(plan: Plan) -> Iterator[Stage]:
+def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Make the stages of a run, with their servers."""
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
-    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=RATE / 3, consumers=(4, 2))
-    order = Lane(f"{name}-order", "order", 300, producers=1, rate=RATE / 3, consumers=(1,))
+    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 4, consumers=(4, 2))
+    order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 4, consumers=(1,))
     items = Lane(f"{name}-items", "items", 10, producers=1, rate=20.0, takers=2)
     if plan.url:
-        yield Stage(plan.folder / "yours", plan.url, [mixed, order, items], plan.seed)
+        yield YourStage(folder / "yours", plan.url, [mixed, order, items], plan.seed)
         return
-    yield OwnStage(plan.folder / "own", plan.binary, [mixed, order, items], plan.seed)
-    fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, RATE / 6, consumers=(1, 1))
-    yield WatchedStage(plan.folder / "watched", plan.binary, [fewer], plan.seed)
+    yield OwnStage(folder / "own", plan.binary, [mixed, order, items], plan.seed)
+    fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 5, consumers=(1, 1))
+    yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 
-def run(plan: Plan) -> history.History:
-    """Run it all and return the history."""
-    notes = plan.folder / "history"
+def report_on(plan: Plan, again: str) -> int:
+    """Run it all and print the report, which ends with the command that does the same again.
+
+    Returns 1 if a promise was broken, else 0.
+    """
+    place = shown(plan.url) if plan.url else plan.binary
+    print(f"seed {plan.seed}, {plan.seconds:g} s of faults, {place}", flush=True)
+    with temporary_folder() as folder:
+        try:
+            seen = run(plan, folder)
+        finally:
+            if plan.keep:
+                shutil.copytree(
+                    folder, plan.keep, ignore=shutil.ignore_patterns("disk", "s"), dirs_exist_ok=True
+                )
+    verdicts = judge(seen)
+    for line in report.lines(seen, verdicts, version_of(plan), again):
+        print(line)
+    return int(any(one.broken for one in verdicts))
+
+
+def version_of(plan: Plan) -> str:
+    """Return name and version of the server."""
+    if plan.binary:
+        words = [plan.binary, "--version"]
+        return subprocess.run(words, capture_output=True, check=False, text=True).stdout.partition(" sha=")[0]
+    facts = Client(plan.url).run(plain.info("server"))
+    return f"{facts.get('server_name', 'redis')} {facts.get('valkey_version') or facts.get('redis_version')}"
+
+
+def run(plan: Plan, folder: Path) -> history.History:
+    """Run it all in an empty folder with a short name, since sockets lie in it, and return the history."""
+    notes = folder / "history"
     notes.mkdir(parents=True)
     os.environ[history.FOLDER] = str(notes)
     stages: list[Stage] = []
     clock = Clock()
     clock.start()
     try:
-        for stage in stages_of(plan):
+        for stage in stages_of(plan, folder):
             stages.append(stage)
             stage.start()
         _torment(stages, plan)

@@ -220,15 +220,16 @@ def no_healthy_job_is_cancelled(record: Record) -> Iterator[Finding | None]:
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
     """No job ends as lost unless it ends its workers, or three of them were killed under it."""
-    kills: dict[int, float] = {
-        pid: one.at for one in record.faults if Effect.KILL in one.effects for pid in one.pids
-    }
+    kills = [one for one in record.faults if Effect.KILL in one.effects]
     for case in record.cases.values():
         for one in case.outcomes[:1]:
             if one.state == "lost" and case.wants != "lost":
                 deaths = sum(
-                    run.start.pid in kills and run.start.at <= kills[run.start.pid] + _SETTLING
+                    run.start.pid in kill.pids
+                    and run.start.at <= kill.at + _SETTLING
+                    and concerns(kill, case.put.lane)
                     for run in case.runs
+                    for kill in kills
                 )
                 yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", deaths >= _CRASHES
             else:

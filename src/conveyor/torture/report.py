@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
 
 if TYPE_CHECKING:
@@ -15,24 +17,29 @@ if TYPE_CHECKING:
 _SHOWN = 5  # lines of each broken promise
 
 
-def lines(history: History, verdicts: list[Verdict], title: str, replay: str) -> Iterator[str]:
-    """Return the report, line by line."""
-    yield title
+def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -> Iterator[str]:
+    """Return the report, line by line; the last one is the command that does the same again."""
+    yield f"{server}, Python {platform.python_version()}, {platform.machine()}"
     faults = Counter(one.name for one in history.of(Fault))
-    yield f"{sum(faults.values())} faults of {len(faults)} kinds:"
+    done = Counter({name: count for name, count in faults.items() if name in FAULTS})
+    yield f"{done.total()} faults of {len(done)} kinds"
     yield from (f"  {count:5}  {name}" for name, count in sorted(faults.items()))
     kinds = Counter(one.kind for one in history.of(Put))
-    ends = Counter(one.state for one in history.of(Outcome))
-    yield f"{sum(kinds.values())} jobs put, {len(history.of(Accepted))} accepted, {len(history.of(Start))} runs:"
-    yield f"  {_listed(kinds)}"
-    yield f"  ended as {_listed(ends)}"
+    accepted, runs = len(history.of(Accepted)), len(history.of(Start))
+    yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"
+    yield f"  what they did: {_listed(kinds)}"
+    yield f"  how they ended: {_listed(Counter(one.state for one in history.of(Outcome)))}"
     for one in verdicts:
-        word = "BROKEN" if one.broken else "held" if one.seen else "not seen"
-        excused = f", {one.excused} explained by a fault" if one.excused else ""
-        count = f"{len(one.broken)} of {one.seen}" if one.broken else f"{one.seen} looked at"
-        yield f"{word:8}  {one.promise}  ({count}{excused})"
-        yield from (f"            {line}" for line in one.broken[:_SHOWN])
+        yield from _verdict(one)
     yield f"again: {replay}"
+
+
+def _verdict(one: Verdict) -> Iterator[str]:
+    word = "BROKEN" if one.broken else "held" if one.seen else "not seen"
+    count = f"{len(one.broken)} of {one.seen} times" if one.broken else f"{one.seen} looked at"
+    excused = f"; {one.excused} explained by a fault" if one.excused else ""
+    yield f"{word:8}  {one.promise} ({count}{excused})"
+    yield from (f"            {line}" for line in one.broken[:_SHOWN])
 
 
 def _listed(counts: Counter[str]) -> str:

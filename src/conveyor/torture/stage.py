@@ -127,6 +127,7 @@ class Stage:
     def __init__(self, folder: Path, url: str, lanes: list[Lane], seed: str) -> None:
         self.name, self.folder, self.lanes, self.seed = folder.name, folder, lanes, seed
         folder.mkdir(parents=True, exist_ok=True)
+        self.target = url
         self.proxy = Proxy(url) if url.startswith(("redis:", "unix:")) else None
         self.url = through(self.proxy, url) if self.proxy else url
         if self.proxy:
@@ -285,6 +286,18 @@ class Stage:
         self.client.close()
         if self.proxy:
             self.proxy.close()
+
+
+class YourStage(Stage):
+    """A server that somebody else uses as well: only the bench's own queues are touched, and are removed at the end."""
+
+    def close(self) -> None:
+        """End all processes, and remove the queues."""
+        super().close()
+        client = Client(self.target)
+        for lane in self.lanes:
+            Queue(lane.queue, store=client).delete(purge=True)
+        client.close()
 
 
 class OwnStage(Stage):

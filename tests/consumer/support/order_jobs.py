@@ -30,16 +30,6 @@ def whole(results: list[int], **_: object) -> int:
     return sum(results)
 
 
-@task(name="unsteady", queue="work", retries=5, first_delay=0.01)
-def unsteady(path: str, number: int) -> int:
-    """Take 20 ms, and fail now and then at first."""
-    mark(path, str(number))
-    time.sleep(0.02)
-    if number % 10 == 0 and current_job().attempt == 1:
-        raise OSError("not now")
-    return number
-
-
 @task(name="fragile", queue="work")
 def fragile(path: str, number: int) -> int:
     if number in {2, 4}:

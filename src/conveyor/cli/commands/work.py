@@ -163,3 +163,27 @@ class Dashboard:
         bool, typer.Option("--insecure-no-auth", metavar="", help="Listen elsewhere without any login.")
     ] = False
     open: Annotated[bool, typer.Option("--open", metavar="", help="Open it in a browser.")] = False
+
+
+@dataclass(frozen=True)
+class Torture:
+    """Try the server in use: real load, faults at random moments, and a verdict on every promise.
+
+    It uses queues of its own, which it removes at the end, and starts its own producers and consumers. The faults are
+    those of processes, operators and the network; the server itself is left alone. Exit with code 1 if a promise is
+    broken. The last line that it prints repeats the run.
+    """
+
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Seconds of faults.")] = 60.0
+    seed: Annotated[
+        str,
+        typer.Option(
+            metavar="SEED", help="What all chance comes from; default: a new one.", show_default=False
+        ),
+    ] = ""
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER", help="Folder for a copy of the history and all logs.", show_default=False
+        ),
+    ] = ""

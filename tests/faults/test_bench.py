@@ -1,0 +1,59 @@
+"""The torture bench as a whole, for some seconds: what `make torture` and `conveyor torture` do at length."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from conveyor.torture.faults import FAULTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: After these, jobs wait for the end of a lease, which a test has no time for.
+SLOW = {
+    "supervisor killed",
+    "supervisor stopped beyond its leases",
+    "roll-out",
+    "taker killed",
+    "worker killed by command",
+    "primary killed under sentinel",
+}
+
+
+def report_of(*words: object) -> list[str]:
+    """Run a command that tortures, and return its report; the promises are held, or the report is the failure."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def held(report: list[str]) -> dict[str, int]:
+    """Return the promises that were held, and how many things were looked at."""
+    found = re.findall(r"^held\s+(.+) \((\d+) looked at", "\n".join(report), re.MULTILINE)
+    return {promise: int(count) for promise, count in found}
+
+
+def test_bench_finds_each_promise_held_under_many_faults(tmp_path: Path) -> None:
+    only = [word for name in FAULTS if name not in SLOW for word in ("--only", name)]
+    report = report_of("conveyor.torture", "--seconds", 8, "--seed", 8, "--keep", tmp_path / "kept", *only)
+    kinds = int(re.findall(r"\d+ faults of (\d+) kinds", "\n".join(report))[0])
+    assert kinds >= 8
+    assert min(held(report).values()) > 0
+    assert held(report)["no accepted job is lost"] > 100
+    assert "--seed 8" in report[-1], "the last line repeats the run"
+    assert list((tmp_path / "kept" / "history").glob("*.events"))
+
+
+def test_command_leaves_nothing_on_the_server_of_a_user(one_server: Any) -> None:
+    one_server.raw.set("mine", "left alone")
+    report = report_of("conveyor", "--url", one_server.url, "torture", "--seconds", 2, "--seed", 9)
+    names = {name.decode() for name in one_server.raw.keys("*") if b"torture" in name}
+    assert {name.rpartition(":")[2] for name in names} <= {"deleted"}
+    assert one_server.raw.get("mine") == b"left alone"
+    assert report[-1] == f"again: conveyor torture --url {one_server.url} --seconds 2 --seed 9"
+    one_server.raw.delete("mine")

@@ -1,0 +1,192 @@
+"""The judge of the torture bench, on made-up histories: a quiet one breaks no promise, and each harm breaks its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conveyor.torture import history
+from conveyor.torture.history import (
+    Accepted,
+    CancelAsked,
+    Closed,
+    Depth,
+    End,
+    Event,
+    Fault,
+    History,
+    Outcome,
+    ProcessEnded,
+    Put,
+    Start,
+    Usage,
+)
+from conveyor.torture.judge import PROMISES, judge
+
+LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
+PRODUCER, WORKER, OTHER = 100, 200, 300
+
+
+def key(number: int) -> str:
+    return f"producer.{PRODUCER}.{number}"
+
+
+def put(number: int, at: float, lane: str = LANE, kind: str = "works") -> list[Event]:
+    return [Put(at, key(number), lane, kind), Accepted(at + 0.1, key(number), f"id{number}")]
+
+
+def run(
+    number: int, at: float, until: float, pid: int = WORKER, how: str = "done", token: int = 0
+) -> list[Event]:
+    """A run with its start and, if it says how, its end."""
+    token = token or int(at * 10)
+    start = Start(at, key(number), f"id{number}", token, pid)
+    return [start, *([End(until, key(number), token, pid, how)] if how else [])]
+
+
+def told(number: int, at: float, state: str = "done", value: str | None = None) -> Outcome:
+    return Outcome(at, key(number), state, f"{key(number)}/0" if value is None else value)
+
+
+def fault(name: str, at: float, until: float, *effects: str, pids: tuple[int, ...] = ()) -> Fault:
+    return Fault(at, until, name, list(pids), list(effects), "own")
+
+
+#: One of each: two jobs in order, an item, a job that is cancelled, one that ends its worker, and a quiet end.
+QUIET: list[Event] = [
+    *put(1, 1.0, ORDER), *run(1, 2.0, 3.0), told(1, 3.1),
+    *put(2, 1.5, ORDER), *run(2, 3.0, 4.0), told(2, 4.1),
+    *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
+    *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
+    *put(5, 1.0, kind="crashes"), *run(5, 2.0, 3.0, how=""), told(5, 3.0, "lost", "died"),
+    *put(6, 1.0, kind="raises"), *run(6, 3.0, 4.0, how="Spoiled"), *run(6, 5.0, 6.0, how="Spoiled"),
+    told(6, 6.1, "failed", "Spoiled"),
+    Depth(2.0, ITEMS, 10, 10), Usage(1.0, "server", 10 << 20), Usage(9.0, "server", 12 << 20),
+    ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, LANE, 0, 0, 0, 0, 3.0),
+]  # fmt: skip
+
+
+def broken(*events: Event) -> list[str]:
+    """Return the promises that a history breaks: the quiet one, with these events as well."""
+    return [one.promise for one in judge(History([*QUIET, *events])) if one.broken]
+
+
+def test_quiet_history_keeps_each_promise_and_shows_all() -> None:
+    verdicts = judge(History(QUIET))
+    assert [one.promise for one in verdicts] == list(PROMISES)
+    assert [(one.promise, one.broken, one.excused) for one in verdicts if one.broken or one.excused] == []
+    assert [one.promise for one in verdicts if not one.seen] == []
+
+
+HARMS: dict[str, tuple[str, list[Event]]] = {
+    "a job without an outcome": ("no accepted job is lost", [*put(9, 1.0), *run(9, 2.0, 3.0)]),
+    "an outcome that is gone": ("no accepted job is lost", [*put(9, 1.0), told(9, 4.0, "gone")]),
+    "an item that nobody processed": ("no accepted job is lost", put(9, 1.0, ITEMS, "item")),
+    "two outcomes": ("one outcome each", [told(1, 5.0, "failed", "late")]),
+    "an item processed twice": ("one outcome each", [told(3, 5.0)]),
+    "the value of another job": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 4.0, value="x")]),
+    "done without a run": ("outcomes are right", [*put(9, 1.0), told(9, 4.0)]),
+    "done after half a run": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0, how=""), told(9, 4.0)]),
+    "a healthy job that failed": ("outcomes are right", [*put(9, 1.0), told(9, 4.0, "failed", "no")]),
+    "a failing job that is done": (
+        "outcomes are right",
+        [*put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0), told(9, 4.0)],
+    ),
+    "cancelled by nobody": ("no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", "")]),
+    "blamed for nothing": ("no healthy job is blamed", [*put(9, 1.0), told(9, 4.0, "lost", "died")]),
+    "blamed for two kills": (
+        "no healthy job is blamed",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0, 201, how=""), *run(9, 4.0, 5.0, 202, how=""), told(9, 6.0, "lost", "died"),
+            *(fault("worker killed", at, at, "kill", pids=(pid,)) for at, pid in ((2.5, 201), (4.5, 202))),
+        ],
+    ),
+    "two runs at once": (
+        "no job runs twice at once",
+        [*put(9, 1.0), *run(9, 2.0, 4.0), *run(9, 3.0, 5.0, OTHER), told(9, 6.0)],
+    ),
+    "a start before an earlier job's": (
+        "first starts are in order",
+        [*put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0)],
+    ),
+    "jobs left at the end": ("nothing is stuck", [Closed(9.0, LANE, 3, 0, 0, 0, 3.0)]),
+    "no end within the bound": ("nothing is stuck", [Closed(9.0, LANE, 0, 0, 0, 0, None)]),
+    "more than may wait": ("maxsize holds", [Depth(5.5, ITEMS, 12, 10)]),
+    "more than may wait after a resize": ("maxsize holds", [Depth(3.0, ITEMS, 2, 2), Depth(8.0, ITEMS, 6, 2)]),
+    "jobs not accounted for": ("the ledger balances", [Closed(9.0, LANE, 0, 5, 0, 0, 3.0)]),
+    "entries without their other half": ("the ledger balances", [Closed(9.0, LANE, 0, 0, 1, 0, 3.0)]),
+    "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
+    "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, 4)]),
+    "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_harm_breaks_its_promise_and_no_other(harm: str) -> None:
+    promise, events = HARMS[harm]
+    assert broken(*events) == [promise]
+
+
+def test_each_promise_has_a_harm() -> None:
+    assert {promise for promise, _ in HARMS.values()} == set(PROMISES)
+
+
+LOSS = fault("server emptied", 2.0, 3.0, "loss")
+EXCUSES: dict[str, list[Event]] = {
+    "forgotten, and its producer had ended": [
+        *put(9, 1.0), LOSS, ProcessEnded(1.5, "producer", PRODUCER, -9, wanted=True), told(9, 4.0, "gone"),
+    ],
+    "an item that the server forgot": [*put(9, 1.0, ITEMS, "item"), LOSS],
+    "lost after three kills": [
+        *put(9, 1.0),
+        *(one for number in (1, 2, 3) for one in run(9, number * 2.0, 9.0, 200 + number, how="")),
+        *(fault("worker killed", number * 2.5, number * 2.5, "kill", pids=(200 + number,)) for number in (1, 2, 3)),
+        told(9, 9.0, "lost", "died"),
+    ],
+    "two runs, the first by a supervisor that stood still": [
+        *put(9, 1.0), *run(9, 2.0, 9.0), *run(9, 8.0, 8.5, OTHER), told(9, 9.0),
+        fault("supervisor stopped", 2.5, 8.5, "lease", pids=(WORKER,)),
+    ],
+    "out of order, and the scripts were forgotten": [
+        *put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0),
+        fault("scripts forgotten", 4.0, 4.0, "order"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", EXCUSES)
+def test_fault_explains_what_it_may_do(harm: str) -> None:
+    verdicts = judge(History([*QUIET, *EXCUSES[harm]]))
+    assert [one.promise for one in verdicts if one.broken] == []
+    assert sum(one.excused for one in verdicts) == 1
+
+
+@pytest.mark.parametrize("harm", EXCUSES)
+def test_fault_elsewhere_explains_nothing(harm: str) -> None:
+    """The same faults on another stage, on other processes, or over before."""
+    events = [
+        Fault(one.at, one.until, one.name, one.pids, one.effects, "watched")
+        if isinstance(one, Fault)
+        else one
+        for one in EXCUSES[harm]
+    ]
+    assert broken(*events) != []
+
+
+def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
+    events = [*put(9, 1.0), LOSS, told(9, 4.0, "gone")]
+    assert broken(*events) == ["no accepted job is lost"]
+
+
+def test_history_is_read_back_without_a_line_cut_short(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(history.FOLDER, str(tmp_path))
+    history.note(Put(2.0, key(1), LANE, "works"))
+    history.note(Accepted(3.0, key(1), "id1"), Put(1.0, key(2), LANE, "works"))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes() + b'["Put",4.0')
+    found = history.read(tmp_path)
+    assert [one.at for one in found.of(Put)] == [1.0, 2.0]
+    assert [one.id for one in found.of(Accepted)] == ["id1"]
