@@ -21,8 +21,14 @@ def main() -> int:
     parser.add_argument(
         "--server", default="", help="program of the server; default: that of the embedded one"
     )
+    parser.add_argument("--rate", type=float, default=300.0, help="jobs per second, at most")
     parser.add_argument(
-        "--only", action="append", default=[], choices=FAULTS, help="do this fault; repeatable"
+        "--only",
+        action="append",
+        default=[],
+        choices=FAULTS,
+        metavar="FAULT",
+        help="do this fault; repeatable",
     )
     parser.add_argument("--keep", type=Path, help="folder that the history and all logs are copied to")
     asked = parser.parse_args()

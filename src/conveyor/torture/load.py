@@ -231,8 +231,8 @@ def in_order(chance: random.Random) -> Batch:
 
 
 def long_only(chance: random.Random) -> Batch:
-    """Return the next jobs of the lane whose consumer is rolled out all the time."""
-    return Batch([("works", chance.uniform(3.0, 4.0), b"")], {})
+    """Return the next job of the lane of long jobs, which roll-outs hit again and again."""
+    return Batch([("works", chance.uniform(6.0, 8.0), b"")], {})
 
 
 RECIPES = {"mixed": mixed, "order": in_order, "long": long_only}

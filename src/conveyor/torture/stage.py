@@ -61,6 +61,8 @@ class Lane(NamedTuple):
     """Workers of each consumer."""
     takers: int = 0
     """Processes that take plain items."""
+    most: int = 1_500
+    """Jobs without an outcome of each producer, at most."""
 
 
 class Kept:
@@ -189,6 +191,7 @@ class Stage:
             settings = LoadSettings(
                 f"{lane.queue}.{role}{number}", role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate
             )
+            settings.most = lane.most
             settings.before, settings.leaving = unheard(pids), self._draining
             return [sys.executable, "-m", "conveyor.torture.load", msgspec.json.encode(settings).decode()]
 
