@@ -28,7 +28,7 @@ setup: .venv/installed-dev ## everything for working on it, in .venv
 test: check ## check, then run all tests but the long ones, JOBS=3 at a time, with a minute of torture beside them
 	@echo "torture: seed $(SEED), a minute beside the tests"; \
 	nice $(PYTHON) -m conveyor.torture --seconds 60 --seed $(SEED) >.torture 2>&1 & torture=$$!; \
-	trap 'kill -INT $$torture' INT TERM; \
+	trap 'kill $$torture' INT TERM; \
 	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile; tests=$$?; \
 	wait $$torture; tortured=$$?; cat .torture; exit $$((tests ? tests : tortured))
 

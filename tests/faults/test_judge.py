@@ -62,6 +62,7 @@ QUIET: list[Event] = [
     *put(5, 1.0, kind="crashes"), *run(5, 2.0, 3.0, how=""), told(5, 3.0, "lost", "died"),
     *put(6, 1.0, kind="raises"), *run(6, 3.0, 4.0, how="Spoiled"), *run(6, 5.0, 6.0, how="Spoiled"),
     told(6, 6.1, "failed", "Spoiled"),
+    Usage(1.0, "worker 8", 5 << 20), Usage(5.0, "worker 8", 60 << 20), Usage(9.0, "worker 8", 60 << 20),
     Depth(2.0, ITEMS, 10, 10), Usage(1.0, "server", 10 << 20), Usage(9.0, "server", 12 << 20),
     ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, LANE, 0, 0, 0, 0, 3.0),
 ]  # fmt: skip
@@ -116,6 +117,10 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "more than may wait after a resize": ("maxsize holds", [Depth(3.0, ITEMS, 2, 2), Depth(8.0, ITEMS, 6, 2)]),
     "jobs not accounted for": ("the ledger balances", [Closed(9.0, LANE, 0, 5, 0, 0, 3.0)]),
     "entries without their other half": ("the ledger balances", [Closed(9.0, LANE, 0, 0, 1, 0, 3.0)]),
+    "a larger worker": (
+        "memory and keys are flat",
+        [Usage(1.0, "worker 7", 5 << 20), Usage(5.0, "worker 7", 40 << 20), Usage(9.9, "worker 7", 100 << 20)],
+    ),
     "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
     "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, 4)]),
     "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),

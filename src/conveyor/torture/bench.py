@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -152,6 +153,7 @@ def report_on(plan: Plan, again: str) -> int:
 
     Returns 1 if a promise was broken, else 0.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended
     place = shown(plan.url) if plan.url else plan.binary
     print(f"seed {plan.seed}, {plan.seconds:g} s of faults, {place}", flush=True)
     with temporary_folder() as folder:
@@ -207,8 +209,10 @@ def _torment(stages: list[Stage], plan: Plan) -> None:
             troubles.append(Trouble(stage, list(group), f"{plan.seed} {stage.name} {name}"))
     for one in troubles:
         one.start()
-    time.sleep(plan.seconds)
-    _together([one.stop for one in troubles])
+    try:
+        time.sleep(plan.seconds)
+    finally:
+        _together([one.stop for one in troubles])
 
 
 def _together(calls: list[Callable[[], object]]) -> None:

@@ -7,6 +7,7 @@ time. What is excused is counted, and reported.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -37,6 +38,8 @@ GROWTH = 48 << 20
 _FOREVER = float("inf")
 _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
+_COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
+_STARTED = 3.0  # seconds after which a process has loaded what it needs
 _RESIZED = 3.0  # seconds after which a smaller bound must be seen
 
 
@@ -152,7 +155,10 @@ def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
         if case.accepted == _FOREVER:
             continue
         known = [one for one in case.outcomes if one.state != "gone"]
-        if known:
+        processed = case.is_item and any(
+            run.how == "done" for run in case.runs
+        )  # its taker may have ended since
+        if known or processed:
             yield None
         else:
             until = max([one.at for one in case.outcomes], default=_FOREVER)
@@ -289,6 +295,7 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
 def maxsize_holds(record: Record) -> Iterator[Finding | None]:
     """No more items wait than the bound allows, but for those that came back from takers that ended."""
     shrunk: dict[str, tuple[int, float]] = {}
+    ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
     for one in record.history.of(Depth):
         if not one.lane.endswith("items"):
             continue
@@ -296,7 +303,7 @@ def maxsize_holds(record: Record) -> Iterator[Finding | None]:
         if one.maxsize != bound:
             since = one.at
         shrunk[one.lane] = one.maxsize, since
-        back = sum(end.name.startswith("taker") for end in record.history.of(ProcessEnded))
+        back = bisect(ends, one.at) - bisect(ends, one.at - _COMING_BACK)
         if one.waiting > one.maxsize + back and one.at - since > _RESIZED:
             yield f"{one.lane}: {one.waiting} waiting, and {one.maxsize} may", False
         else:
@@ -319,10 +326,12 @@ def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
 
 
 def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
-    """Supervisors and the server are about as large at the end as at the start, and no key is left for good."""
+    """All processes and the server are about as large at the end as at the start, and no key is left for good."""
     used: dict[str, list[Usage]] = defaultdict(list)
+    first: dict[str, float] = {}
     for one in record.history.of(Usage):
-        used[one.what].append(one)
+        if one.at - first.setdefault(one.what, one.at) >= _STARTED or one.what.startswith("server"):
+            used[one.what].append(one)
     for what, samples in used.items():
         grown = samples[-1].memory - samples[0].memory
         keys = samples[-1].keys - samples[0].keys

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 import zlib
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -254,6 +253,8 @@ class LoadSettings(msgspec.Struct):
     seed: str
     rate: float
     """Jobs per second, at most."""
+    life: int = 0
+    """How often a process of this name was started before."""
     most: int = 1_500
     """Jobs without an outcome, at most."""
     leaving: bool = False
@@ -268,7 +269,7 @@ class Producer:
     def __init__(self, settings: LoadSettings) -> None:
         self.settings = settings
         self.queue = Queue(settings.queue, settings.maxsize, store=connect(settings.url))
-        self.chance = random.Random(f"{settings.seed} {settings.name} {os.getpid()}")
+        self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
         self.number = 0
         self.leaving = settings.leaving
@@ -357,21 +358,19 @@ class Taker(Producer):
 
     def run(self) -> None:
         """Take items until told to leave."""
-        held: deque[str] = deque()
         while not self.leaving:
-            with contextlib.suppress(Empty, StoreError):
-                held.append(self.queue.get(timeout=1.0))
-                self._process(held.popleft())
+            try:
+                self._process(self.queue.get(timeout=1.0))
+            except (Empty, StoreError):
+                continue
 
     def _process(self, key: str) -> None:
         note(Start(time.monotonic(), key, "", 0, os.getpid()))
         time.sleep(self.chance.choice((0.0, 0.005, 0.05)))
         note(End(time.monotonic(), key, 0, os.getpid(), "done"))
-        while True:
-            with contextlib.suppress(StoreError, LeaseLost):
-                self.queue.task_done()
-                note(Outcome(time.monotonic(), key, "done", key))
-            return
+        with contextlib.suppress(StoreError, LeaseLost):  # it comes back, or another taker has it
+            self.queue.task_done()
+            note(Outcome(time.monotonic(), key, "done", key))
 
 
 ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}

@@ -21,7 +21,7 @@ import msgspec
 from conveyor import Queue
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.errors import StoreError
+from conveyor.errors import NotEmpty, StoreError
 from conveyor.store import Client
 from conveyor.torture import history
 from conveyor.torture.faults import PROMOTED, Need
@@ -191,7 +191,7 @@ class Stage:
             settings = LoadSettings(
                 f"{lane.queue}.{role}{number}", role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate
             )
-            settings.most = lane.most
+            settings.most, settings.life = lane.most, len(pids)
             settings.before, settings.leaving = unheard(pids), self._draining
             return [sys.executable, "-m", "conveyor.torture.load", msgspec.json.encode(settings).decode()]
 
@@ -221,11 +221,14 @@ class Stage:
             self.note_usage()
 
     def note_usage(self) -> None:
-        """Note the memory of supervisors."""
-        for one in self.of_role("consumer"):
-            with contextlib.suppress(OSError, IndexError):
-                pages = int(Path(f"/proc/{one.pid}/statm").read_text().split()[1])
-                note(Usage(time.monotonic(), f"{one.name} {one.pid}", pages * os.sysconf("SC_PAGE_SIZE")))
+        """Note the memory of all processes, those of workers included."""
+        now = time.monotonic()
+        for one in self.kept:
+            for pid in (one.pid, *one.children()):
+                with contextlib.suppress(OSError, IndexError):
+                    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                    what = one.name if pid == one.pid else f"worker of {one.name}"
+                    note(Usage(now, f"{what} {pid}", pages * os.sysconf("SC_PAGE_SIZE")))
 
     # -- the end
 
@@ -299,7 +302,8 @@ class YourStage(Stage):
         super().close()
         client = Client(self.target)
         for lane in self.lanes:
-            Queue(lane.queue, store=client).delete(purge=True)
+            with contextlib.suppress(NotEmpty, StoreError):  # jobs that are left are in the report
+                Queue(lane.queue, store=client).delete(purge=True)
         client.close()
 
 
