@@ -22,7 +22,7 @@ from conveyor.torture.history import (
     Start,
     Usage,
 )
-from conveyor.torture.judge import PROMISES, judge
+from conveyor.torture.judge import PROMISES, judge, recovery_times
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
 PRODUCER, WORKER, OTHER = 100, 200, 300
@@ -182,6 +182,14 @@ def test_fault_elsewhere_explains_nothing(harm: str) -> None:
 def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
     events = [*put(9, 1.0), LOSS, told(9, 4.0, "gone")]
     assert broken(*events) == ["no accepted job is lost"]
+
+
+def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
+    runs = [*run(9, 2.0, 3.0, 201, how=""), *run(9, 4.5, 5.0, 202)]
+    found = recovery_times(
+        History([*put(9, 1.0), *runs, fault("worker killed", 2.5, 2.5, "kill", pids=(201,))])
+    )
+    assert found == {"worker killed": [2.0]}
 
 
 def test_history_is_read_back_without_a_line_cut_short(

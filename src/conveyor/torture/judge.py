@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 BOUND = 90.0
 #: Bytes by which a supervisor or the server may be larger at the end than at the start.
 GROWTH = 48 << 20
+#: Faults that end processes in which jobs run.
+ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
 _FOREVER = float("inf")
 _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
@@ -369,3 +371,16 @@ def judge(history: History) -> list[Verdict]:
         excused = sum(one is not None and one[1] for one in findings)
         verdicts.append(Verdict(promise, broken, excused, len(findings)))
     return verdicts
+
+
+def recovery_times(history: History) -> dict[str, list[float]]:
+    """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
+    record = Record(history)
+    found: dict[str, list[float]] = defaultdict(list)
+    faults = {pid: one for one in record.faults for pid in one.pids if one.name in ENDING}
+    for case in record.cases.values():
+        for first, second in itertools.pairwise(sorted(case.runs, key=lambda run: run.start.at)):
+            fault = faults.get(first.start.pid)
+            if not first.how and fault and first.start.at <= fault.until and concerns(fault, case.put.lane):
+                found[fault.name].append(second.start.at - fault.until)
+    return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
+from conveyor.torture.judge import recovery_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,9 @@ def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -
     yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"
     yield f"  what they did: {_listed(kinds)}"
     yield f"  how they ended: {_listed(Counter(one.state for one in history.of(Outcome)))}"
+    for name, seconds in recovery_times(history).items():
+        middle, longest = statistics.median(seconds), max(seconds)
+        yield f"after {name}, {len(seconds)} jobs started again in {middle:.2f} s (median), {longest:.2f} s at most"
     for one in verdicts:
         yield from _verdict(one)
     yield f"again: {replay}"
