@@ -47,7 +47,7 @@ class Effect(enum.StrEnum):
 
 
 class Need(enum.StrEnum):
-    """What a stage must have for a fault to be possible."""
+    """What a stage must have for a fault to be possible, beside its lanes."""
 
     SERVER = enum.auto()
     """A server of our own on this machine."""
@@ -57,8 +57,6 @@ class Need(enum.StrEnum):
     """A proxy between the processes and the server."""
     REPLICA = enum.auto()
     """A replica, and a sentinel that watches both."""
-    CONSUMERS = enum.auto()
-    PRODUCERS = enum.auto()
 
 
 class Fault(NamedTuple):
@@ -84,6 +82,7 @@ class Fault(NamedTuple):
         return (self.steps.__doc__ or "").partition("\n")[0]
 
 
+#: The table, by name.
 FAULTS: dict[str, Fault] = {}
 
 
@@ -133,7 +132,7 @@ def _send(pid: int, number: int) -> None:
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
-@_fault("worker killed", Need.CONSUMERS, effects=(Effect.KILL,), weight=3)
+@_fault("worker killed", effects=(Effect.KILL,), weight=3)
 def kill_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a worker; its supervisor replaces it."""
     pid = _worker(stage, chance)
@@ -141,7 +140,7 @@ def kill_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield [pid]
 
 
-@_fault("worker stopped", Need.CONSUMERS, lasts=(0.2, 3.0))
+@_fault("worker stopped", lasts=(0.2, 3.0))
 def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a worker, and SIGCONT after a while."""
     pid = _worker(stage, chance)
@@ -150,7 +149,7 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     _send(pid, signal.SIGCONT)
 
 
-@_fault("worker killed by command", Need.CONSUMERS)
+@_fault("worker killed by command")
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
     consumer = _one(stage.of_role("consumer"), chance)
@@ -167,7 +166,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
 # --- supervisors and whole consumers ------------------------------------------------------------------------------
 
 
-@_fault("supervisor killed", Need.CONSUMERS, effects=(Effect.ORDER,))
+@_fault("supervisor killed", effects=(Effect.ORDER,))
 def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a supervisor; its workers end with it, and another consumer is started."""
     consumer = _one(stage.of_role("consumer"), chance)
@@ -176,7 +175,7 @@ def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield pids
 
 
-@_fault("supervisor stopped", Need.CONSUMERS, lasts=(0.5, 5.0))
+@_fault("supervisor stopped", lasts=(0.5, 5.0))
 def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor, and SIGCONT before its leases end."""
     consumer = _one(stage.of_role("consumer"), chance)
@@ -188,7 +187,6 @@ def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault(
     "supervisor stopped beyond its leases",
-    Need.CONSUMERS,
     lasts=(16.0, 19.0),
     effects=(Effect.LEASE, Effect.ORDER),
     weight=0.3,
@@ -202,7 +200,7 @@ def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
     _send(pids[0], signal.SIGCONT)
 
 
-@_fault("roll-out", Need.CONSUMERS, effects=(Effect.ORDER,), weight=2)
+@_fault("roll-out", effects=(Effect.ORDER,), weight=2)
 def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer and SIGKILL after a grace, as platforms do; another one is started."""
     consumer = _one(stage.of_role("consumer"), chance)
@@ -216,7 +214,7 @@ def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield pids
 
 
-@_fault("consumer leaves in good order", Need.CONSUMERS)
+@_fault("consumer leaves in good order")
 def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer, which finishes what it runs; another one is started after that."""
     consumer = _one(stage.of_role("consumer"), chance)
@@ -228,7 +226,7 @@ def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
 # --- producers and takers -----------------------------------------------------------------------------------------
 
 
-@_fault("producer killed", Need.PRODUCERS)
+@_fault("producer killed")
 def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a producer; the next one waits for the outcomes of its jobs."""
     producer = _one(stage.of_role("producer"), chance)
@@ -237,7 +235,7 @@ def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield [pid]
 
 
-@_fault("producer stopped", Need.PRODUCERS, lasts=(0.5, 6.0))
+@_fault("producer stopped", lasts=(0.5, 6.0))
 def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a producer, and SIGCONT after a while."""
     pid = _one(stage.of_role("producer"), chance).pid
@@ -246,7 +244,7 @@ def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     _send(pid, signal.SIGCONT)
 
 
-@_fault("taker killed", Need.PRODUCERS)
+@_fault("taker killed")
 def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a process that takes items with `get`; what it held comes back."""
     taker = _one(stage.of_role("taker"), chance)

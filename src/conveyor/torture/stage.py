@@ -122,7 +122,7 @@ class Stage:
     """Somebody's server with a proxy before it, and the processes of some lanes. `url` is what all of them use."""
 
     #: What it has beyond lanes, for faults that need it.
-    has: frozenset[Need] = frozenset({Need.CONSUMERS, Need.PRODUCERS})
+    has: frozenset[Need] = frozenset()
     #: Where tasks fill the server's disk.
     disk: Path | None = None
 
@@ -317,7 +317,7 @@ class OwnStage(Stage):
         self.server.start()
         self.server.note_leftovers()
         self._down = threading.RLock()
-        self.has = Stage.has | {Need.SERVER} | ({Need.DISK} if self.disk else set())
+        self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
         super().__init__(folder, self.server.url, lanes, seed)
 
     @contextlib.contextmanager
@@ -361,7 +361,7 @@ MOVED = "primary moved by the sentinel itself"
 class WatchedStage(Stage):
     """A primary and a replica that a sentinel watches. Some processes ask the sentinel, others a proxy that follows."""
 
-    has = Stage.has | {Need.REPLICA}
+    has = frozenset({Need.REPLICA})
 
     def __init__(self, folder: Path, binary: str, lanes: list[Lane], seed: str) -> None:
         self.pair = Pair(binary, folder)
