@@ -152,7 +152,7 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("worker killed by command")
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
-    consumer = _one(stage.of_role("consumer"), chance)
+    consumer = _one(stage.at_work(), chance)
     report = next((one for one in Inspector(stage.client).consumers() if one.pid == consumer.pid), None)
     if report is None or not report.workers:
         raise Missing
@@ -169,7 +169,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("supervisor killed", effects=(Effect.ORDER,))
 def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a supervisor; its workers end with it, and another consumer is started."""
-    consumer = _one(stage.of_role("consumer"), chance)
+    consumer = _one(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGKILL)
     yield pids
@@ -203,7 +203,7 @@ def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("roll-out", effects=(Effect.ORDER,), weight=2)
 def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer and SIGKILL after a grace, as platforms do; another one is started."""
-    consumer = _one(stage.of_role("consumer"), chance)
+    consumer = _one(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGTERM)
     deadline = time.monotonic() + chance.uniform(0.3, 1.5)
@@ -217,7 +217,7 @@ def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("consumer leaves in good order")
 def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer, which finishes what it runs; another one is started after that."""
-    consumer = _one(stage.of_role("consumer"), chance)
+    consumer = _one(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGTERM)
     yield pids

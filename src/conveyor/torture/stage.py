@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOOK = 0.1  # seconds between two looks at the processes
+_AT_WORK = 4.0  # seconds after its start in which no fault ends a consumer
 _STARTING = 60.0  # seconds until all processes are up
 
 
@@ -77,6 +78,7 @@ class Kept:
         self.wanted = False
         self.pids: list[int] = []
         self.status = 0  # of the one that ended last
+        self.started = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,6 +93,7 @@ class Kept:
             self.process = subprocess.Popen(
                 self._command(), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        self.started = time.monotonic()
         self.pids.append(self.pid)
         note(ProcessStarted(time.monotonic(), self.name, self.pid))
 
@@ -200,6 +203,11 @@ class Stage:
     def of_role(self, role: str) -> list[Kept]:
         """Return the processes of a role that run: consumer, producer or taker."""
         return [one for one in self.kept if one.role == role and one.pid and not one.wanted]
+
+    def at_work(self) -> list[Kept]:
+        """Return the consumers that have run for a while: one that is ended again and again would do nothing."""
+        now = time.monotonic()
+        return [one for one in self.of_role("consumer") if now - one.started > _AT_WORK and one.children()]
 
     def _keep(self) -> None:
         while not self._closed.wait(_LOOK):
