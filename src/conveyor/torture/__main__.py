@@ -30,14 +30,16 @@ def main() -> int:
         metavar="FAULT",
         help="do this fault; repeatable",
     )
+    parser.add_argument(
+        "--lane", action="append", default=[], choices=bench.LANES, help="this lane; repeatable"
+    )
     parser.add_argument("--keep", type=Path, help="folder that the history and all logs are copied to")
     asked = parser.parse_args()
     binary = shutil.which(asked.server or str(find_binary()))
     if binary is None:
         parser.error(f"there is no server {asked.server}")
-    plan = bench.Plan(
-        asked.seconds, asked.seed, binary, rate=asked.rate, only=tuple(asked.only), keep=asked.keep
-    )
+    plan = bench.Plan(asked.seconds, asked.seed, binary, rate=asked.rate, keep=asked.keep)
+    plan = plan._replace(only=tuple(asked.only), lanes=tuple(asked.lane))
     return bench.report_on(plan, shlex.join(["python", "-m", "conveyor.torture", *sys.argv[1:]]))
 
 

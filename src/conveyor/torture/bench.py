@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PAUSE = (0.1, 0.9)  # seconds between two faults of a kind of trouble
 _PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
+#: Lanes of a run; the watched one is on a stage of its own.
+LANES = ("mixed", "order", "items", "long", "watched")
 _ROOM_FOR_LONG_JOBS = 30.0  # seconds of a run from which on there is a lane of them
 _TICK, _STALL = 0.5, 3.0  # seconds between two looks at the clock, and what it may be late
 #: What a time in which the machine stood still is called in the history.
@@ -51,6 +53,8 @@ class Plan(NamedTuple):
     """Jobs per second that all producers put together, at most."""
     only: tuple[str, ...] = ()
     """Names of faults; empty for all."""
+    lanes: tuple[str, ...] = ()
+    """Names of lanes, of LANES; empty for all."""
     keep: Path | None = None
     """Where the history and all logs are copied to."""
 
@@ -137,15 +141,17 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 4, consumers=(4, 2))
     order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 4, consumers=(1,))
     items = Lane(f"{name}-items", "items", 10, producers=1, rate=20.0, takers=2)
-    lanes = [mixed, order, items]
-    if plan.seconds >= _ROOM_FOR_LONG_JOBS:
-        lanes.append(Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3))
+    long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
+    wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
+    lanes = [one for one in (mixed, order, items, long) if one.role in wanted]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
         return
-    yield OwnStage(folder / "own", plan.binary, lanes, plan.seed)
-    fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 5, consumers=(1, 1))
-    yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
+    if lanes:
+        yield OwnStage(folder / "own", plan.binary, lanes, plan.seed)
+    if "watched" in wanted:
+        fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 5, consumers=(1, 1))
+        yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 
 def report_on(plan: Plan, again: str) -> int:
