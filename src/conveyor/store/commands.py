@@ -110,15 +110,15 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
         _, accepted, waiting, room, born, sequence = reply
         return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence))
 
-    rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
+    how = (place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest, place.nonce)
+    flat: list[Any] = []
     for job in jobs:
-        rest += job
+        flat += job
     first, again = ("check", "check") if place.own_ids else ("new", "again")
     if place.again:
         first = again = "again"
-    return Command(
-        words(queue, (first, *rest)), scripts.load("put"), read, again=words(queue, (again, *rest))
-    )
+    new, resent = words(queue, (first, *how, "new", *flat)), words(queue, (again, *how, "again", *flat))
+    return Command(new, scripts.load("put"), read, again=resent)
 
 
 def claim(

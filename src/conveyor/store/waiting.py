@@ -69,7 +69,8 @@ def put_jobs(
         while True:
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = len(jobs) - done - len(some)
-            put = commands.put(queue, some, place._replace(waiter=waiter, rest=rest))
+            nonce = ids.new_ids(1)[0]
+            put = commands.put(queue, some, place._replace(waiter=waiter, rest=rest, nonce=nonce))
             before = witness.knows(queue)
             answer: commands.PutAnswer = client.run(put, within=time_for(deadline))
             witness.heard(queue, before, answer.lineage)
