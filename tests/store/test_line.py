@@ -107,6 +107,13 @@ def test_a_producer_that_leaves_lets_the_next_one_in(full: Lane) -> None:
     assert full.put("b", waiter="bob").accepted == 1
 
 
+def test_line_is_not_woken_without_room(full: Lane) -> None:
+    for waiter in ("ann", "bob"):
+        full.put(f"of {waiter}", waiter=waiter)
+    full.run(commands.leave, "bob")
+    assert not is_woken(full, "ann")
+
+
 def test_leaving_twice_or_without_having_waited_changes_nothing(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.run(commands.leave, "ann")

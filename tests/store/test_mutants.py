@@ -1,0 +1,105 @@
+"""Each guard of the Lua scripts is taken out once, and the test named for it must fail.
+
+A guard that can be removed without a failing test is one that the next change may remove unnoticed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor.errors import ShutDown
+from conveyor.store import scripts
+
+from . import test_line, test_versions
+from .mutants import MUTANTS, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Lane, Server
+
+#: How a test fails; any other error may be one of the mutant itself, which is then no proof.
+FAILURES = (AssertionError, pytest.fail.Exception, ShutDown)
+READING = {"count", "rows", "series", "state"}
+ROWS = [(change, killer) for killer, changes in MUTANTS.items() for change in changes]
+
+#: What the fixtures of those tests make of a lane.
+FIXTURES = {"full": inspect.unwrap(test_line.full), "old": inspect.unwrap(test_versions.old)}
+
+
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """Run on one kind of server: the tests themselves run on all of them."""
+    return one_server
+
+
+@pytest.fixture
+def lane(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
+    """Return an empty queue, and load the real scripts again in the end."""
+    yield lane
+    lane.raw.flushall()
+    monkeypatch.undo()
+    forget_scripts()
+
+
+def forget_scripts() -> None:
+    scripts.load.cache_clear()
+    scripts.load_plain.cache_clear()
+
+
+def load_mutant(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process use the mutant in place of the script."""
+    script, text, replacement = change
+    file, read = f"{script}.lua", scripts._read
+    assert read(file).count(text) == 1, f"{file} has changed: adapt its row in mutants.py"
+    mutant = read(file).replace(text, replacement)
+    monkeypatch.setattr(scripts, "_read", lambda name: mutant if name == file else read(name))
+    forget_scripts()
+
+
+def runs(test: Callable[..., None]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of each run of a test, as its parameters say."""
+    choices = []
+    for mark in getattr(test, "pytestmark", []):
+        names, values = mark.args
+        names = names.split(",") if isinstance(names, str) else names
+        choices.append([dict(zip(names, one if len(names) > 1 else [one], strict=True)) for one in values])
+    for choice in itertools.product(*choices):
+        yield {name: value for arguments in choice for name, value in arguments.items()}
+
+
+def name_of(change: Change) -> str:
+    return f"{change[0]}: {change[1][:40].strip()}"
+
+
+@pytest.mark.parametrize(("change", "killer"), [pytest.param(*row, id=name_of(row[0])) for row in ROWS])
+def test_mutant_is_killed(
+    change: Change,
+    killer: Callable[..., None],
+    lane: Lane,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    load_mutant(change, monkeypatch)
+    for arguments in runs(killer):
+        lane.raw.flushall()
+        for name in inspect.signature(killer).parameters.keys() - arguments.keys():
+            make = FIXTURES.get(name)
+            arguments[name] = make(lane) if make else request.getfixturevalue(name)
+        try:
+            killer(**arguments)
+        except FAILURES:
+            return
+    pytest.fail(f"{killer.__name__} passes all the same")
+
+
+def test_mutants_cover_all_scripts_that_write() -> None:
+    folder = Path(scripts.__file__).parent
+    files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")}
+    missing = files - {change[0] for change, _ in ROWS} - READING
+    assert {name for name in missing if not name.startswith("plain/")} == set()
