@@ -45,7 +45,9 @@ class Node:
             self.port = free_port()
             file.write_text("\n".join([*settings, *listening(self.port, certificate)]) + "\n")
             with (self.folder / "log").open("w") as log:
-                self.process = subprocess.Popen([binary, file, *words], stdout=log, stderr=log)
+                # Signals as Python has them: a file that may not grow is an error then, and does not end the server.
+                command = [binary, file, *words]
+                self.process = subprocess.Popen(command, stdout=log, stderr=log, restore_signals=False)
             if self._listens():
                 return
 
