@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -41,6 +42,31 @@ def test_job_of_killed_worker_runs_again_before_lease_expires(
     assert int(token) > int(first_token)
     count = queue.count()
     assert (count.finished, count.live, count.dead, count.imbalance) == (1, 0, 0, 0)
+
+
+def test_job_of_killed_worker_starts_again_within_a_second(
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+    quickest: Callable[..., float],
+) -> None:
+    consume(workers=2)
+    numbers = itertools.count()
+
+    def seconds() -> float:
+        place = path.with_name(f"{path.name}{next(numbers)}")
+        job = queue.submit(jobs.hold, str(place), "it")
+        pid = int(eventually(lambda: lines(place))[0].split()[1])
+        began = time.monotonic()
+        psutil.Process(pid).kill()
+        eventually(lambda: len(lines(place)) == 2)
+        elapsed = time.monotonic() - began
+        go(place)
+        assert job.result(30) == "it"
+        return elapsed
+
+    assert quickest(seconds, 1.0) < 1.0
 
 
 def test_an_idle_worker_that_is_killed_is_replaced(

@@ -138,8 +138,9 @@ def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(
         bench.eventually(lambda: holder.thread is None)
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, MemoryError, OSError])
 def test_a_renewal_that_fails_is_tried_again(
-    bench: Bench, short_leases: None, monkeypatch: pytest.MonkeyPatch
+    error: type[Exception], bench: Bench, short_leases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.queue.put("item")
     bench.queue.get()
@@ -148,7 +149,7 @@ def test_a_renewal_that_fails_is_tried_again(
     def fail_twice(command: commands.Command, **options: Any) -> Any:
         if command.script and command.script.name == "renew" and len(failed) < 2:
             failed.append(command)
-            raise StoreUnavailable
+            raise error
         return run(command, **options)
 
     monkeypatch.setattr(bench.client, "run", fail_twice)
