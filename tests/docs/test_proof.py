@@ -1,0 +1,52 @@
+"""Each promise, and each fault, bug and attack that the pages list, names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Rows = Callable[[str, str], list[list[str]]]
+
+TESTS = Path(__file__).parents[1]
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+_TEST = re.compile(r"(?:tests/)?((?:\w+/)+test_\w+\.py)::(test_\w+)")
+
+
+def functions_of(file: Path) -> set[str]:
+    """Return the names of the functions in a file; none if there is no such file."""
+    if not file.is_file():
+        return set()
+    return {one.name for one in ast.walk(ast.parse(file.read_text())) if isinstance(one, FUNCTIONS)}
+
+
+def test_named_tests_exist(pages: dict[str, str]) -> None:
+    named = {name for text in pages.values() for name in _TEST.findall(text)}
+    functions = {file: functions_of(TESTS / file) for file, _ in named}
+    assert [f"{file}::{name}" for file, name in sorted(named) if name not in functions[file]] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "table", "place"), [("docs/guarantees.md", "promises", 2), ("docs/proof.md", "breaks", 1)]
+)
+def test_each_row_names_tests(page: str, table: str, place: int, rows: Rows) -> None:
+    found = rows(page, table)
+    assert found
+    assert [row[0] for row in found if not _TEST.search(row[place])] == []
+
+
+def test_each_promise_has_a_row(pages: dict[str, str], rows: Rows) -> None:
+    section = pages["docs/guarantees.md"].split("## The promises")[1].split("\n## ")[0]
+    promises = re.findall(r"^\*\*(.+)\.\*\*", section, re.MULTILINE)
+    assert [row[0] for row in rows("docs/guarantees.md", "promises")] == promises
+
+
+def test_each_break_has_a_row(rows: Rows) -> None:
+    promised = [row[0] for row in rows("docs/guarantees.md", "breaks")]
+    assert [row[0] for row in rows("docs/proof.md", "breaks")] == promised
