@@ -20,10 +20,26 @@ if TYPE_CHECKING:
 
 #: Oldest server that has what the scripts need.
 OLDEST = (7, 2)
-#: First release of each line without the known holes in Lua (CVE-2025-49844 and older); later lines never had them.
+#: First release without known security holes, for each line that has or had any: in scripts (CVE-2025-49844,
+#: CVE-2026-23631), in blocked clients (CVE-2026-23479 and its like) and in RESTORE, which any client with a password
+#: may try. Later lines never had them; a line that is no longer maintained has that of the next one.
 PATCHED = {
-    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
-    "Redis": {(7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
+    "Valkey": {
+        (7, 2): (7, 2, 13),
+        (8, 0): (8, 0, 8),
+        (8, 1): (8, 1, 7),
+        (9, 0): (9, 0, 5),
+        (9, 1): (9, 1, 1),
+    },
+    "Redis": {
+        (7, 2): (7, 2, 16),
+        (7, 4): (7, 4, 11),
+        (8, 0): (8, 2, 9),
+        (8, 2): (8, 2, 9),
+        (8, 4): (8, 4, 6),
+        (8, 6): (8, 6, 6),
+        (8, 8): (8, 8, 2),
+    },
 }
 OLDEST_CLIENT = (8,)
 #: Questions whose answers are timed; milliseconds that are slow, and very slow.
@@ -72,12 +88,10 @@ def _version(facts: dict[str, str]) -> Finding:
     version = _numbers(text)
     if version[:2] < OLDEST:
         return Finding("version", BAD, f"{kind} {text} is too old", "use Redis 7.2 or Valkey 7.2, or newer")
-    floor = PATCHED[kind].get((version[0], version[1]), 0)
-    if version[2] < floor:
-        hint = f"update to {version[0]}.{version[1]}.{floor} or newer"
-        return Finding(
-            "version", WARN, f"{kind} {text} has known holes in its Lua engine (CVE-2025-49844)", hint
-        )
+    floor = PATCHED[kind].get((version[0], version[1]), (0, 0, 0))
+    if version < floor:
+        hint = f"update to {kind} {'.'.join(map(str, floor))} or newer"
+        return Finding("version", WARN, f"{kind} {text} has known security holes (CVE-2026-23479)", hint)
     return Finding("version", OK, f"{kind} {text}")
 
 

@@ -1,0 +1,38 @@
+"""What the doctor says of a server's version: too old, with known security holes, or fine."""
+
+from __future__ import annotations
+
+import pytest
+
+from conveyor.cli.findings_server import _version
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "verdict", "hint"),
+    [
+        ("redis", "6.2.24", "bad", "use Redis 7.2"),
+        ("redis", "7.0.15", "bad", "use Redis 7.2"),
+        ("redis", "7.2.0", "warn", "update to Redis 7.2.16"),
+        ("redis", "7.2.15", "warn", "update to Redis 7.2.16"),
+        ("redis", "7.2.16", "ok", ""),
+        ("redis", "7.4.9", "warn", "update to Redis 7.4.11"),
+        ("redis", "8.0.6", "warn", "update to Redis 8.2.9"),
+        ("redis", "8.6.2", "warn", "update to Redis 8.6.6"),
+        ("redis", "8.8.2", "ok", ""),
+        ("redis", "8.10.1", "ok", ""),
+        ("valkey", "7.2.12", "warn", "update to Valkey 7.2.13"),
+        ("valkey", "8.1.7", "ok", ""),
+        ("valkey", "9.0.4", "warn", "update to Valkey 9.0.5"),
+        ("valkey", "9.1.2", "ok", ""),
+        ("valkey", "10.0.0", "ok", ""),
+        ("redis", "?", "bad", "use Redis 7.2"),
+    ],
+)
+def test_doctor_knows_the_patch_floor(kind: str, version: str, verdict: str, hint: str) -> None:
+    facts = {"redis_version": version if kind == "redis" else "7.2.4"}
+    if kind == "valkey":
+        facts["valkey_version"] = version
+    found = _version(facts)
+    assert found.verdict == verdict
+    assert found.hint.startswith(hint)
+    assert ("security holes" in found.text) == (verdict == "warn")
