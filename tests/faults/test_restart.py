@@ -92,6 +92,15 @@ def test_a_server_that_restarts_in_the_middle_of_an_order_changes_nothing(
     all_right(own_queue, order.jobs, list(range(60)))
 
 
+@pytest.mark.parametrize("fault", [restart, kill_server])
+def test_delayed_job_runs_when_due_after_a_restart(
+    fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    job = own_queue.submit(jobs.steady.options(delay=1.0), str(path), 0)
+    fault()
+    assert job.result(30) == 1
+
+
 def test_jobs_that_finish_while_the_server_is_away_are_settled_when_it_is_back(
     own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:

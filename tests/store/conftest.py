@@ -171,6 +171,12 @@ def names(batch: commands.Batch) -> list[str]:
 
 
 @pytest.fixture
+def lane_at() -> type[Lane]:
+    """Return a function that makes an empty queue on a server."""
+    return Lane
+
+
+@pytest.fixture
 def lane(server: Any) -> Iterator[Lane]:
     """Give an empty queue on each kind of server; its books are looked at once more in the end."""
     lane = Lane(server)

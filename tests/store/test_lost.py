@@ -206,6 +206,14 @@ def test_an_entry_without_a_lease_is_dropped_and_counted(lane: Lane) -> None:
     assert lane.dump()["leased"] == {"a": 1000}
 
 
+def test_entries_without_leases_do_not_starve_recovery(lane: Lane) -> None:
+    lane.take("a", "b")
+    lane.let_leases_run_out()
+    lane.raw.zadd(lane.key("leased"), {f"GHOST{number:03}": 1 for number in range(99)})  # they come first
+    assert [lane.run(commands.reap) for _ in range(5)] == [32, 32, 32, 5, 0]
+    assert (lane.count().orphans, lane.count().ready) == (99, 2)
+
+
 @pytest.mark.parametrize("how", ["reap", "renew", "claim"])
 def test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery(lane: Lane, how: str) -> None:
     token = lane.take("a")

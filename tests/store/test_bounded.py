@@ -1,0 +1,106 @@
+"""Every script does a bounded amount of work, however many jobs wait, come due at once or have lost their leases."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conveyor import lifecycle
+from conveyor.store import commands
+from conveyor.store.answers import PutPlace, RowsPlace, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Lane, Server
+
+WAITING, DUE, LAPSED = 70_000, 10_000, 3_000
+MOST = 500  # jobs of one command
+LONGEST = 0.01  # seconds of processor time; to go through all that waits takes longer
+LONG = 1000.0
+
+
+class Backlog:
+    """A queue with a great deal of everything, and a call of each verb with as many jobs as it may have."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.fill("first", WAITING + LAPSED)
+        self.fill("due", DUE, delay=LONG)
+        batches = [lane.claim(MOST) for _ in range(LAPSED // MOST)]
+        self.held = [(job.id, batches[0].token) for job in batches[0].jobs]
+        self.dead = [job.id for job in batches[1].jobs]
+        settlements = [Settlement(one, b"no", 60.0) for one in self.dead]
+        lane.client.run_all([commands.fail(lane.queue, batches[1].token, one) for one in settlements])
+        lane.let_leases_run_out(*[job.id for batch in batches[2:] for job in batch.jobs])
+        delayed = lane.key("delayed")
+        lane.raw.zadd(delayed, dict.fromkeys(lane.raw.zrange(delayed, 0, -1), 1))
+
+    def fill(self, name: str, count: int, **place: Any) -> None:
+        """Put so many jobs."""
+        ids = [f"{name}{number:06}" for number in range(count)]
+        for first in range(0, count, 3_000):
+            jobs = [(one, b"bytes") for one in ids[first : first + 3_000]]
+            self.lane.run(commands.put, jobs, PutPlace(**place))
+
+    def calls(self) -> dict[str, tuple[Any, ...]]:
+        """Return the arguments of a call of each verb."""
+        token = self.held[0][1]
+        mine = [one for one, _ in self.held]
+        one = Settlement(mine[0], b"no", 60.0)
+        return {
+            "put": ([(f"new{number}", b"bytes") for number in range(MOST)], PutPlace()),
+            "claim": ("bob", "nonce", MOST, LONG),
+            "renew": ([(*each, "S") for each in self.held], LONG),
+            "retry": (token, mine[1], 0.0, b""),
+            "fail": (token, Settlement(mine[2], b"no", 60.0)),
+            "lost": (token, one, b"cancelled"),
+            "release": (token, mine[3:200]),
+            "finish": (token, [Settlement(each, b"done", 60.0) for each in mine[200:]]),
+            "cancel": ("first020000", b"cancelled", 60.0),
+            "revive": (self.dead[:100],),
+            "discard": (self.dead[100:],),
+            "promote": (),
+            "reap": (),
+            "purge": ("ready", 200, b"cancelled", 60.0),
+            "count": (),
+            "rows": ("ready", RowsPlace(200, down=True)),
+            "state": ("first025000",),
+            "listen": ("inbox", 60.0, [f"first{number:06}" for number in range(10_000, 10_000 + MOST)]),
+            "join": ("joiner",),
+            "leave": ("joiner",),
+            "series": ("minute", 1, 180),
+            "tally": ("owner", 1, None, [("task", "s=1")]),
+            "bound": (100_000,),
+            "forget": (LONG,),
+            "pause": (),
+            "resume": (),
+            "shut": (),
+        }
+
+
+def processor_time(pid: int) -> float:
+    """Return the seconds that a process's first thread has had a processor; waiting for one does not count."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def test_no_script_works_longer_for_a_large_backlog(
+    one_server: Server, lane_at: Callable[[Server], Lane], quickest: Callable[..., float]
+) -> None:
+    lane = lane_at(one_server)
+    calls, numbers = Backlog(lane).calls(), itertools.count()
+    assert calls.keys() == lifecycle.VERBS
+
+    def seconds(verb: str) -> float:
+        words = [f"nonce.{next(numbers)}" if word == "nonce" else word for word in calls[verb]]
+        before = processor_time(one_server.pid)
+        lane.run(getattr(commands, verb), *words)
+        return processor_time(one_server.pid) - before
+
+    times = {verb: quickest(lambda verb=verb: seconds(verb), LONGEST) for verb in calls}
+    assert {verb: time for verb, time in times.items() if time >= LONGEST} == {}
+    count = lane.count()
+    assert (count.imbalance, count.torn) == (0, 0)
+    assert count.ready > WAITING - 2 * MOST
+    assert count.delayed > DUE // 2
