@@ -121,6 +121,13 @@ def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
     return _redacted(value, labels, 0)
 
 
+def printable(text: str) -> str:
+    """Return a text as one line, with an escape for each character that could forge a line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def redacted_text(text: str, *, cut: bool = False) -> str:
     """Give a text that people or programs wrote (a message, a traceback, a line of a log) without secrets.
 

@@ -196,10 +196,10 @@ def test_each_act_is_a_line_of_the_log(
     films: Films, actions: Actions, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "conveyor.audit"):
-        actions.bound_queue("films", 3, "two\nlines, token=s3cr3t")
+        actions.bound_queue("films", 3, "two\nlines\x9b\u202e, token=s3cr3t")
     (line,) = caplog.records
     assert line.getMessage() == (
-        'action="bound_queue" target="films" queue="films" reason="two\\nlines, token=•••" before={"maxsize":0} '
+        'action="bound_queue" target="films" queue="films" reason="two\\nlines\\x9b\\u202e, token=•••" before={"maxsize":0} '
         'after={"maxsize":3} outcome="done" who="ann" origin="cli@there"'
     )
     assert line.act.action == "bound_queue"

@@ -50,6 +50,19 @@ def test_each_event_has_one_line_that_tells_what_it_is_about(kind: type[events.E
             assert SAMPLES[name] in line
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("name", ["worker", "how", "job", "task", "reason", "error", "place", "became"])
+def test_hostile_text_forges_no_line(
+    kind: type[events.Event], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "\x1b[2J\r\nconveyor: forged\x9b31m\u202e\ud800\0" + "x" * 100_000
+    monkeypatch.setitem(SAMPLES, name, hostile)
+    line = logs.line_for(sample(kind))
+    assert line.isprintable()
+    assert len(line) <= logs.MAX_LENGTH
+    line.encode()
+
+
 def test_there_is_a_class_for_each_event_and_no_other() -> None:
     told = {
         one for one in vars(events).values() if isinstance(one, type) and one.__module__ == events.__name__

@@ -9,7 +9,7 @@ import msgspec
 
 from conveyor import acts
 from conveyor.errors import StoreError
-from conveyor.redaction import redacted_text
+from conveyor.redaction import printable, redacted_text
 from conveyor.store import acts as commands
 
 if TYPE_CHECKING:
@@ -43,4 +43,6 @@ def record(client: Client, act: Act) -> bool:
 def line_of(act: Act) -> str:
     """Give an act as one line of `name=value` pairs, texts as JSON; what is empty is left out."""
     known = {name: value for name, value in msgspec.structs.asdict(act).items() if value and name != "nonce"}
-    return " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in known.items())
+    return printable(
+        " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in known.items())
+    )

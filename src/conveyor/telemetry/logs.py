@@ -6,8 +6,10 @@ import contextlib
 import sys
 
 from conveyor import events
-from conveyor.redaction import redacted_text
+from conveyor.redaction import printable, redacted_text
 
+#: Characters of a line.
+MAX_LENGTH = 4000
 _LEAVING = {
     1: "leaves after the current jobs (again: cancel them and give them back; a third time: kill)",
     2: "cancels the current jobs and gives them back",
@@ -31,8 +33,13 @@ def to_standard_error(*, usual: bool = True) -> None:
     events.subscribe(write)
 
 
-def line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one return per event
-    """Give the line for one event."""
+def line_for(event: events.Event) -> str:
+    """Return the line for one event: printable whatever jobs and people called their things, and not too long."""
+    line = printable(_line_for(event))
+    return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 1] + "…"
+
+
+def _line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one return per event
     match event:
         case events.ConsumerStarted(consumer, queues, workers, _):
             many = "worker" if workers == 1 else "workers"
