@@ -199,8 +199,8 @@ def test_each_act_is_a_line_of_the_log(
         actions.bound_queue("films", 3, "two\nlines\x9b\u202e, token=s3cr3t")
     (line,) = caplog.records
     assert line.getMessage() == (
-        'action="bound_queue" target="films" queue="films" reason="two\\nlines\\x9b\\u202e, token=•••" before={"maxsize":0} '
-        'after={"maxsize":3} outcome="done" who="ann" origin="cli@there"'
+        'action="bound_queue" target="films" queue="films" reason="two\\nlines\\x9b\\u202e, token=•••" '
+        'before={"maxsize":0} after={"maxsize":3} outcome="done" who="ann" origin="cli@there"'
     )
     assert line.act.action == "bound_queue"
 

@@ -11,7 +11,7 @@ import pytest
 from conveyor.store import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,17 +21,6 @@ def pages() -> dict[str, str]:
     """Give every page for people: its path in the repository, and its text."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     return {str(page.relative_to(ROOT)): page.read_text() for page in sorted(found)}
-
-
-@pytest.fixture(scope="session")
-def rows(pages: dict[str, str]) -> Callable[[str, str], list[list[str]]]:
-    """Return a function for the rows of the table between `<!-- name -->` and `<!-- /name -->`, without its head."""
-
-    def rows(page: str, name: str) -> list[list[str]]:
-        part = pages[page].partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-        return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")][2:]
-
-    return rows
 
 
 @pytest.fixture

@@ -5,14 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Rows = Callable[[str, str], list[list[str]]]
+from .test_pages import marked
 
 TESTS = Path(__file__).parents[1]
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
@@ -35,18 +31,18 @@ def test_named_tests_exist(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("page", "table", "place"), [("docs/guarantees.md", "promises", 2), ("docs/proof.md", "breaks", 1)]
 )
-def test_each_row_names_tests(page: str, table: str, place: int, rows: Rows) -> None:
-    found = rows(page, table)
+def test_each_row_names_tests(page: str, table: str, place: int, pages: dict[str, str]) -> None:
+    found = marked(pages[page], table)
     assert found
     assert [row[0] for row in found if not _TEST.search(row[place])] == []
 
 
-def test_each_promise_has_a_row(pages: dict[str, str], rows: Rows) -> None:
+def test_each_promise_has_a_row(pages: dict[str, str]) -> None:
     section = pages["docs/guarantees.md"].split("## The promises")[1].split("\n## ")[0]
     promises = re.findall(r"^\*\*(.+)\.\*\*", section, re.MULTILINE)
-    assert [row[0] for row in rows("docs/guarantees.md", "promises")] == promises
+    assert [row[0] for row in marked(pages["docs/guarantees.md"], "promises")] == promises
 
 
-def test_each_break_has_a_row(rows: Rows) -> None:
-    promised = [row[0] for row in rows("docs/guarantees.md", "breaks")]
-    assert [row[0] for row in rows("docs/proof.md", "breaks")] == promised
+def test_each_break_has_a_row(pages: dict[str, str]) -> None:
+    promised = [row[0] for row in marked(pages["docs/guarantees.md"], "breaks")]
+    assert [row[0] for row in marked(pages["docs/proof.md"], "breaks")] == promised

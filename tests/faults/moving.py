@@ -108,12 +108,14 @@ def raw_client(port: int, secret: str, certificate: Path | None) -> redis.Redis:
     return redis.Redis(host="127.0.0.1", port=port, password=secret or None, **tls)
 
 
-def make_certificate(file: Path) -> Path:
-    """Write a certificate for this machine that signs itself, with its key, good for a day."""
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
+LOCALHOST = "DNS:localhost,IP:127.0.0.1,IP:::1"
+
+
+def make_certificate(file: Path, names: str = LOCALHOST, times: str = "-days 1") -> Path:
+    """Write a certificate that signs itself, with its key; for this machine and a day unless told otherwise."""
+    words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost {times}"
     key = file.with_suffix(".key")
-    told = ["openssl", *words.split(), "-addext", names, "-keyout", key, "-out", file]
+    told = ["openssl", *words.split(), "-addext", f"subjectAltName={names}", "-keyout", key, "-out", file]
     subprocess.run(told, check=True, capture_output=True)
     file.write_bytes(file.read_bytes() + key.read_bytes())
     return file

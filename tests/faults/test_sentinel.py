@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import Running
-from moving import Node, Sentinel, free_port, make_certificate
+from moving import LOCALHOST, Node, Sentinel, free_port, make_certificate
 
 from conveyor import Consumer, Job, JobGone, Queue
 from conveyor.errors import StoreRefused, StoreUnavailable
@@ -51,6 +51,13 @@ def certificate(tmp_path: Path) -> Path:
 def tls_binary(request: pytest.FixtureRequest, servers: Any) -> str:
     """Return the program of a server that knows TLS; the one that is embedded does not."""
     return servers[request.param].binary
+
+
+class Port(Node):
+    """A server whose certificate nobody accepts: that it listens is all that can be known."""
+
+    def answers(self) -> bool:
+        return self._listens()
 
 
 TLS = pytest.mark.parametrize("tls_binary", ["redis-server", "valkey-server"], indirect=True)
@@ -142,6 +149,24 @@ def test_untrusted_certificate_is_refused(
     other = make_certificate(certificate.with_name("other.pem"))
     with pytest.raises(StoreRefused, match="certificate is not trusted"):
         time_of(f"rediss://localhost:{port}?ssl_ca_certs={other}")
+
+
+@TLS
+@pytest.mark.parametrize(
+    ("names", "times", "why"),
+    [
+        ("DNS:other.example", "-days 1", "Hostname mismatch"),
+        (LOCALHOST, "-not_before 20200101000000Z -not_after 20200102000000Z", "certificate has expired"),
+    ],
+)
+@pytest.mark.usefixtures("certificate")
+def test_certificate_of_another_host_or_time_is_refused(
+    tls_binary: str, start: Callable[..., Any], tmp_path: Path, names: str, times: str, why: str
+) -> None:
+    flawed = make_certificate(tmp_path / "flawed.pem", names, times)
+    process = start(Port, tls_binary, certificate=flawed)
+    with pytest.raises(StoreRefused, match=f"certificate is not trusted: {why}"):
+        time_of(f"rediss://localhost:{process.port}?ssl_ca_certs={flawed}")
 
 
 @TLS

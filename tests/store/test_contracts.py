@@ -119,6 +119,18 @@ def test_the_header_numbers_the_arguments_that_the_function_sends(verb: str) -> 
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
+def test_no_verb_carries_the_time_of_its_client(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a client whose clock is wrong by a day does what the others do."""
+    sent = []
+    for shift in (0.0, 86_400.0, -86_400.0):
+        with monkeypatch.context() as shifted:
+            for name in ("time.time", "conveyor.clock.wall"):
+                shifted.setattr(name, lambda shift=shift: 1_700_000_000.0 + shift)
+            sent.append(getattr(commands, verb)("queue", *SAMPLES[verb]).words)
+    assert sent[0] == sent[1] == sent[2]
+
+
+@pytest.mark.parametrize("verb", sorted(SAMPLES))
 def test_the_flags_say_what_a_full_server_may_still_do(verb: str) -> None:
     shebang = scripts.load(verb).text.partition("\n")[0]
     flags = set(shebang.removeprefix("#!lua").removeprefix(" flags=").split(",")) - {""}

@@ -125,6 +125,19 @@ def test_what_makes_no_sense_is_answered_with_a_code(
     assert api.refusal(method, path) == (status, code)
 
 
+def test_every_number_of_a_query_is_bounded(api: Api) -> None:
+    """A billion rows or days are refused before the server is asked for any."""
+    asked = 0
+    for path, methods in api.get("/openapi.json")["paths"].items():
+        for one in methods.get("get", {}).get("parameters", []):
+            if one["in"] == "query" and one["schema"].get("type") in {"integer", "number"}:
+                for value in (10**9, -(10**9)):
+                    known = path.replace("{queue}", "alpha")
+                    assert api.refusal("GET", f"{known}?{one['name']}={value}") == (422, "bad-query"), path
+                asked += 1
+    assert asked >= 5
+
+
 def test_a_body_must_be_json_and_have_known_fields_alone(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     for content, expected in ((b"{", "bad-json"), (b"[]", "bad-body"), (b'{"reason": 1}', "bad-body")):
