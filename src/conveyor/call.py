@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from conveyor import clock, codec, redaction
+from conveyor.durability import read_durability
 from conveyor.errors import BadCall, TooLarge
 from conveyor.redaction import Labels
 from conveyor.retry import FIRST_DELAY
@@ -82,10 +83,14 @@ class PutOptions(msgspec.Struct, frozen=True):
     """Seconds before it may run."""
     id: str | None = None
     """The caller's own id: a second put with it is refused while the first is known."""
+    durability: str | None = None
+    """The level of durability; None for that of the `Queue` object."""
 
     def __post_init__(self) -> None:
         check_whole("priority", self.priority, HIGHEST_PRIORITY)
         check_seconds("delay", self.delay)
+        if self.durability is not None:
+            read_durability(self.durability)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -17,6 +17,7 @@ ConveyorError
 ├── LeaseLost                      the lease ran out or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
 └── StoreError
+    ├── DurabilityUnknown                    the jobs are put; their level of durability was not confirmed
     ├── StoreUnavailable (ConnectionError)   no answer from the server, or it says: not now
     ├── StoreRefused                         the server answers, and says no (rights, memory)
     │   ├── StoreFull                        it is out of memory
@@ -138,6 +139,16 @@ class StoreError(ConveyorError):
 
 class StoreUnavailable(StoreError, ConnectionError):
     """The server does not answer, or is not ready: it loads its data, is a replica, lacks replicas or a disk."""
+
+
+class DurabilityUnknown(StoreError):
+    """Jobs are in the queue, but the server has not confirmed their level of durability in time.
+
+    `ids` are those that are in the queue. The first `confirmed` of them have reached the level; of the others it is
+    not known. They run all the same, so do not put them again.
+    """
+
+    confirmed: int = 0
 
 
 class StoreRefused(StoreError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from conveyor import call, clock, ids, loading
 from conveyor.call import KEEP, PutOptions, RunOptions
 from conveyor.clock import Deadline
+from conveyor.durability import read_durability
 from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.holding import holder_of
 from conveyor.inbox import inbox_of
@@ -38,14 +39,23 @@ _noted: dict[tuple[Client, str], float] = {}
 class Queue:
     """A queue of this name on the server; every process that uses the name shares it.
 
-    `maxsize` bounds what waits in it, for all who put; 0 leaves the bound as it is (none at first). `store` is a
-    client or the address of a server; without it, CONVEYOR_URL or the embedded server. Nothing is sent until the
-    first call. Objects are cheap and may be shared between threads.
+    `maxsize` bounds what waits in it, for all who put; 0 leaves the bound as it is (none at first). `durability` is the
+    level that what this object puts must reach before its put returns: memory, written, fsync, or replicated:N for N
+    replicas. `store` is a client or the address of a server; without it, CONVEYOR_URL or the embedded server. Nothing
+    is sent until the first call. Objects are cheap and may be shared between threads.
     """
 
-    def __init__(self, name: str = "default", maxsize: int = 0, *, store: Client | str | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "default",
+        maxsize: int = 0,
+        *,
+        durability: str = "memory",
+        store: Client | str | None = None,
+    ) -> None:
         self.name = ids.checked_queue(name)
         self.maxsize = _checked_maxsize(maxsize)
+        self.durability = read_durability(durability)
         self._given = store
         self._bounded = self.maxsize == 0
 
@@ -64,8 +74,9 @@ class Queue:
         """Put an item; while the queue is full, wait for room, `timeout` seconds at most.
 
         Blocked producers get their places first come, first served. Raises Full if the time is over or `block` is
-        false, ShutDown, BadCall for what cannot be carried, ValueError on a negative timeout, and StoreUnavailable if
-        the server does not answer, after the timeout or 15 seconds.
+        false, ShutDown, BadCall for what cannot be carried, ValueError on a negative timeout, StoreUnavailable if the
+        server does not answer, after the timeout or 15 seconds, and DurabilityUnknown if the item is in the queue and
+        its level of durability was not confirmed in that time.
         """
         self._put(call.encode_items([item]), _deadline(block=block, timeout=timeout))
 
@@ -239,8 +250,13 @@ class Queue:
         return jobs_of(names, self.client, signature_of(function), covered, kept)
 
     def _place(self, options: PutOptions) -> commands.PutPlace:
-        own_ids = options.id is not None
-        return commands.PutPlace(self.maxsize, options.priority, options.delay, own_ids=own_ids)
+        return commands.PutPlace(
+            self.maxsize,
+            options.priority,
+            options.delay,
+            own_ids=options.id is not None,
+            durability=read_durability(options.durability) if options.durability else self.durability,
+        )
 
     def _put(
         self, data: list[bytes], deadline: Deadline | None, options: PutOptions = _PLAIN
@@ -253,11 +269,12 @@ class Queue:
             message = "one id cannot name several jobs"
             raise BadCall(message)
         jobs = list(zip(names, data, strict=True))
-        fitness.vet(self.client, deadline)
+        place = self._place(options)
+        fitness.vet(self.client, deadline, place.durability)
         self._set_bound(deadline)
         self._note(deadline)
         try:
-            put_jobs(self.client, self.name, jobs, self._place(options), deadline, inbox_of(self.client))
+            put_jobs(self.client, self.name, jobs, place, deadline, inbox_of(self.client))
         except ConveyorError as error:
             error.ids = names[: error.accepted]
             raise

@@ -17,6 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock, ids
+from conveyor.durability import MEMORY
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
 from conveyor.store import plain
 from conveyor.store.answers import Lineage
@@ -184,7 +185,8 @@ class Restorer:
                     places.append((kept, number))
         queue, put_at, place = alike[0].queue, alike[0].put_at, alike[0].place
         delay = max(0.0, place.delay + put_at - now)
-        again = place._replace(delay=delay, again=True, waiter=self.waiter)
+        # At the level memory: another one is waited for, and results arrive on this thread.
+        again = place._replace(delay=delay, again=True, waiter=self.waiter, durability=MEMORY)
         try:
             put_jobs(self.client, queue, jobs, again, None, self)
         except (ShutDown, DuplicateJob):  # what cannot come back is gone

@@ -62,7 +62,10 @@ class Task(Generic[P, R]):
         return Queue(self.put.queue).submit_many(self, calls)
 
     def options(self, **changes: Any) -> Task[P, R]:
-        """Give the same task with other options: queue, priority, delay, id, retries, first_delay, timeout, keep."""
+        """Return the same task with other options.
+
+        These are queue, priority, delay, id, durability, retries, first_delay, timeout and keep.
+        """
         known_put = {name: changes.pop(name) for name in PutOptions.__struct_fields__ if name in changes}
         known_run = {name: changes.pop(name) for name in RunOptions.__struct_fields__ if name in changes}
         if changes:
@@ -201,10 +204,11 @@ def task(
     queue: str = "default",
     priority: int = 0,
     retries: int = 0,
+    durability: str | None = None,
     redact: Iterable[str] = (),
     **run: float | None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(
+def task(  # noqa: PLR0913 - one for each option, all of them by name
     function: Callable[P, R] | None = None,
     /,
     *,
@@ -212,6 +216,7 @@ def task(
     queue: str = "default",
     priority: int = 0,
     retries: int = 0,
+    durability: str | None = None,
     redact: Iterable[str] = (),
     **run: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
@@ -219,6 +224,7 @@ def task(
 
     Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
     before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds,
+    `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue` object),
     `redact` names of parameters and mapping keys that are secret besides those that `conveyor.redaction` knows.
     The name is the module's and the function's, unless `name` is given.
     """
@@ -227,7 +233,7 @@ def task(
         made = Task(
             function,
             name or name_of(function),
-            PutOptions(queue=queue, priority=priority),
+            PutOptions(queue=queue, priority=priority, durability=durability),
             RunOptions(retries, **run),
         )
         made.redact = tuple(redact)

@@ -62,6 +62,15 @@ def test_options_travel_with_the_job(at_server: Any, conveyor: Any) -> None:
     assert [job["id"] for job in listed] == [early, late]
 
 
+def test_durability_is_demanded_of_the_server(at_server: Any, conveyor: Any) -> None:
+    refused = conveyor("produce", "shape", 1, "--durability", "written")
+    assert refused.code == 1
+    assert "cannot keep jobs at the level written: its append-only file is off" in refused.err
+    assert conveyor("produce", "shape", 1, "--durability", "disk").code == 2
+    assert at_server.raw.zcard("conveyor:{shapes}:ready") == 0
+    assert conveyor("produce", "shape", 1, "--durability", "memory").code == 0
+
+
 def test_many_are_put_in_one_go(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "shape", 1, "--count", 2500)
     assert len(set(done.out.split())) == 2500

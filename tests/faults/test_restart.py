@@ -13,10 +13,10 @@ import psutil
 import pytest
 from consumer_kit import Running, go, lines
 
-from conveyor import Consumer, Job, JobGone, Queue, store
+from conveyor import Consumer, DurabilityUnknown, Job, JobGone, Queue, store
 from conveyor.consumer.settings import LEASE
 from conveyor.order import Order
-from conveyor.store import embedded
+from conveyor.store import embedded, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,6 +158,23 @@ def test_idle_consumers_leave_at_once_although_the_server_is_away(
     eventually(running.has_left, LEASE - 2.0)
     assert running.status == 0
     embedded.start()
+
+
+def test_embedded_server_syncs_before_it_answers_once_that_is_demanded(
+    own_queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    def synced() -> str:
+        return str(own_queue.client.run(plain.setting("appendfsync")))
+
+    queue = Queue("work", durability="fsync", store=own_queue.client)
+    assert synced() == "everysec"
+    queue.put("first")
+    assert synced() == "always"
+    kill_server()
+    with pytest.raises(DurabilityUnknown):  # it was started as usual, and the put was sent to it again
+        queue.put("second")
+    queue.put("third")
+    assert (synced(), queue.qsize()) == ("always", 3)
 
 
 def lose_everything() -> None:

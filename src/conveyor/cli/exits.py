@@ -49,6 +49,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.WaitTimeout, TIMED_OUT),
     (errors.Full, TIMED_OUT),
     (errors.Empty, TIMED_OUT),
+    (errors.DurabilityUnknown, TIMED_OUT),
     (WrongState, WRONG_STATE),
     (errors.DuplicateJob, WRONG_STATE),
     (errors.NotEmpty, WRONG_STATE),

@@ -49,6 +49,7 @@ def with_options(task: Task[..., Any], asked: Produce) -> Task[..., Any]:
         "priority": asked.priority,
         "retries": asked.retries,
         "timeout": asked.timeout,
+        "durability": asked.durability or None,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     ids.checked_queue(asked.queue or task.put.queue)

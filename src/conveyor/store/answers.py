@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from conveyor.durability import MEMORY, Durability
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,6 +44,8 @@ class PutPlace(NamedTuple):
     """Jobs that were put before: those that the server knows, even if they have ended, are left as they are."""
     nonce: str = ""
     """A name that no other put has: if this one arrives behind the one sent again in its place, it does nothing."""
+    durability: Durability = MEMORY
+    """What the server has to confirm before the jobs count as put."""
 
 
 class PutAnswer(NamedTuple):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redis.connection import AbstractConnection
 
     from conveyor.clock import Deadline
+    from conveyor.durability import Durability
     from conveyor.store.address import SentinelAddress
     from conveyor.store.commands import Command
 
@@ -72,6 +73,10 @@ class Client:
         self.revive, self.name = revive, name
         #: Whether the server was looked at (`store/fitness.py`); the embedded one is as it must be.
         self.vetted = revive is not None
+        #: When the server was last able to give a level of durability.
+        self.levels: dict[Durability, float] = {}
+        #: Whether its WAITAOF waits for a sync that is not done before each answer (`store/fitness.py`).
+        self.waits_for_sync = False
         self._make = _maker(self.url, name)
         self._idle: list[AbstractConnection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
@@ -143,8 +148,8 @@ class Client:
             self._idle.append(connection)
         if refusals:
             replies = [rights.spared(*one) for one in zip(commands, replies, strict=True)]
-            for reply in replies:
-                if isinstance(reply, Exception):
+            for command, reply in zip(commands, replies, strict=True):
+                if isinstance(reply, Exception) and not (command.confirms and _is_final(reply)):
                     raise self.translated(reply) from reply
         return replies
 
@@ -200,6 +205,11 @@ class Client:
 def _word(error: Exception) -> str:
     """Return the first word of a server's refusal; the library takes those that it knows off the text."""
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
+
+
+def _is_final(refusal: Exception) -> bool:
+    """Return True if sending the command again would not help."""
+    return _word(refusal) not in NOT_HERE | NOT_NOW
 
 
 class Listener:
@@ -287,9 +297,13 @@ def receive(
 ) -> list[Any]:
     """Read the raw answers to what was sent; scripts that the server did not know are loaded and sent again."""
     replies = [_reply(connection, command.block, end) for command in commands]
+    was_taught = False
     for place, command in enumerate(commands):
         if isinstance(replies[place], foreign.NoScriptError):
-            replies[place] = _taught(connection, command, again=again, end=end)
+            replies[place], was_taught = _taught(connection, command, again=again, end=end), True
+        elif command.confirms and was_taught:  # it was done before the script, so it waited for nothing
+            connection.send_packed_command([_packed(command, again=again)], check_health=False)
+            replies[place] = _reply(connection, command.block, end)
     return replies
 
 

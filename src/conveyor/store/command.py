@@ -28,6 +28,8 @@ class Command:
     """The words to use when it is sent a second time, where they differ."""
     optional: bool = False
     """It need not be permitted: `read` then gets None, and the others of its round trip go on."""
+    confirms: bool = False
+    """It waits for the writes before it on its connection; if it is refused for good, `read` gets the error."""
 
     def resent(self) -> Command:
         """Return the command as it is sent once an answer to it may have been lost."""

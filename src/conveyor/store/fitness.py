@@ -1,26 +1,60 @@
-"""Whether a server is fit to keep jobs: looked at once by each process that puts jobs or takes them."""
+"""Fitness of a server to keep jobs, and the levels of durability that it can give; for producers, takers and people."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from conveyor.errors import StoreUnavailable
+from conveyor import clock
+from conveyor.durability import MEMORY, Durability
+from conveyor.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
 from conveyor.store import plain
 from conveyor.store.address import is_sentinel, shown
 from conveyor.store.limits import time_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
+    from conveyor.store.command import Command
+
+#: Seconds after which a producer checks again that the server can give a level of durability.
+CHECK_AGAIN = 10.0
+#: What to do about what a level lacks, by its first words.
+_REMEDIES = {
+    "its append-only file is off": "set appendonly yes, or choose the level memory",
+    "its append-only file cannot be written": "look at the server's disk and its log",
+    "it never syncs": "set appendfsync always",
+    "it syncs once": "set appendfsync always",
+    "its appendfsync": "grant it: ACL SETUSER … +config|get; docs/running.md has the whole line",
+    "only": "look at the server's replicas, or choose a level with fewer of them",
+}
+
+#: First version whose WAITAOF waits for the sync of every second: with others it returns before it (redis#13793), as
+#: with all of Valkey so far. A sync before each answer, `appendfsync always`, is waited for by all.
+_WAITS_FOR_SYNC = (8, 0)
 
 _log = logging.getLogger("conveyor")
 
 
-def vet(client: Client, deadline: Deadline | None = None) -> None:
-    """Look at the server, unless this process has done so; log what puts jobs at risk. Raises as `risk_of` does."""
+def vet(client: Client, deadline: Deadline | None = None, durability: Durability = MEMORY) -> None:
+    """Look at the server, unless this process has done so; log what puts jobs at risk.
+
+    Raises as `risk_of` does, and as `check_level` does if a level of durability is demanded.
+    """
     if not client.vetted and (risk := risk_of(client, deadline)):
         _log.warning("%s", risk)
+    if durability != MEMORY:
+        now = clock.monotonic()
+        if now - client.levels.get(durability, -CHECK_AGAIN) >= CHECK_AGAIN:
+            try:
+                check_level(client, durability, deadline)
+            except StoreUnavailable:
+                if durability not in client.levels:
+                    raise  # else a failover may be under way, and each put waits until it has its replicas
+            else:
+                client.levels[durability] = now
 
 
 def risk_of(client: Client, deadline: Deadline | None = None) -> str:
@@ -44,3 +78,92 @@ def risk_of(client: Client, deadline: Deadline | None = None) -> str:
         f"the server at {shown(client.url)} may throw {what} away when its memory is full: "
         f"set its maxmemory-policy to noeviction, now {policy}"
     )
+
+
+def levels_of(client: Client) -> list[Durability]:
+    """Return the levels of durability that a server can give now; none if its user may not know. One round trip."""
+    facts, synced = _answers(client.run_all(_questions()))
+    return levels(facts, synced) if "aof_enabled" in facts else []
+
+
+def _questions(*, optional: bool = True) -> list[Command]:
+    """Ask what levels depend on; `optional` if persistence need not be known."""
+    return [
+        plain.info("persistence", optional=optional),
+        plain.info("replication", optional=True),
+        plain.info("server", optional=True),
+        plain.setting("appendfsync", optional=True),
+    ]
+
+
+def _answers(replies: Sequence[Any]) -> tuple[dict[str, str], str]:
+    """Return what a server says of itself, and its appendfsync."""
+    persistence, replication, server, synced, *_ = replies
+    return {**persistence, **replication, **server}, synced
+
+
+def check_level(client: Client, durability: Durability, deadline: Deadline | None = None) -> None:
+    """Check that the server can give a level of durability; one round trip.
+
+    Raises StoreRefused if it cannot as it is set up, StoreDenied if its user lacks a right that the level needs, and
+    StoreUnavailable if too few replicas are connected now. The embedded server is set up for the level.
+    """
+    # Nothing but the persistence shows that the level `written` is given.
+    told = _questions(optional=durability.is_confirmed)
+    if durability.is_confirmed:
+        told.append(plain.may_confirm(durability))
+    facts, synced = _answers(client.run_all(told, within=time_for(deadline)))
+    if durability.level == "fsync":
+        client.waits_for_sync = waits_for_sync(facts)
+        if client.revive and synced != "always":
+            synced = "always"
+            client.run(plain.set_setting("appendfsync", synced), within=time_for(deadline))
+    if why := lacking(durability, facts, synced):
+        kind: type[StoreError] = StoreUnavailable if durability.replicas else StoreRefused
+        if why.startswith("its appendfsync"):
+            kind = StoreDenied
+        message = f"the server at {shown(client.url)} cannot keep jobs at the level {durability}: {why}"
+        raise kind(message, hint=next(hint for words, hint in _REMEDIES.items() if why.startswith(words)))
+
+
+def lacking(durability: Durability, facts: Mapping[str, str], synced: str) -> str:
+    """Return why a server cannot give a level of durability now, or "" if nothing speaks against it.
+
+    `facts` are its persistence, replication and version, `synced` its appendfsync; empty if its user may not know them.
+    """
+    if durability.needs_file:
+        if facts.get("aof_enabled", "1") == "0":
+            return "its append-only file is off"
+        if facts.get("aof_last_write_status", "ok") != "ok":
+            return "its append-only file cannot be written"
+    if durability.level == "fsync" and synced != "always" and (synced == "no" or not waits_for_sync(facts)):
+        return {
+            "no": "it never syncs its append-only file (appendfsync no)",
+            "": "its appendfsync is not known, and with another one than always its WAITAOF may not wait for a sync",
+        }.get(
+            synced, f"it syncs once a second (appendfsync {synced}), and its WAITAOF does not wait for that"
+        )
+    if durability.replicas and "connected_slaves" in facts:
+        there = replicas_of(facts)
+        if there < durability.replicas:
+            return f"only {there} of {durability.replicas} replicas are connected"
+    return ""
+
+
+def waits_for_sync(facts: Mapping[str, str]) -> bool:
+    """Return True if WAITAOF of a server of this version waits for a sync that is not done before each answer."""
+    version = facts.get("redis_version", "0.0").split(".")
+    return "valkey_version" not in facts and tuple(map(int, version[:2])) >= _WAITS_FOR_SYNC
+
+
+def replicas_of(facts: Mapping[str, str]) -> int:
+    """Return how many replicas follow a server."""
+    return sum("state=online" in value for name, value in facts.items() if name.startswith("slave"))
+
+
+def levels(facts: Mapping[str, str], synced: str) -> list[Durability]:
+    """Return the levels of durability that a server can give now, from what `lacking` takes; of replicas, the most."""
+    known = [MEMORY, Durability("written"), Durability("fsync")]
+    if most := replicas_of(facts):
+        known.append(Durability("replicated", most))
+    return [one for one in known if not lacking(one, facts, synced)]

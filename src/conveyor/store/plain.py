@@ -12,6 +12,8 @@ from conveyor.store.command import Command
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from conveyor.durability import Durability
+
 #: Seconds that a control command, and the answers to it, are kept for.
 CONTROL_KEEP = 60
 #: Seconds that the last word on each target of an order is kept, and of how many targets and orders.
@@ -281,9 +283,41 @@ def info(section: str, *, optional: bool = False) -> Command:
     return Command(("INFO", section), read=read, optional=optional)
 
 
-def setting(name: str) -> Command:
-    """Answer one of the server's settings, or an empty string."""
-    return Command(("CONFIG", "GET", name), read=lambda reply: reply[1].decode() if reply else "")
+def setting(name: str, *, optional: bool = False) -> Command:
+    """Answer one of the server's settings; an empty string if there is none, or it is `optional` and not permitted."""
+    return Command(
+        ("CONFIG", "GET", name), read=lambda reply: reply[1].decode() if reply else "", optional=optional
+    )
+
+
+def set_setting(name: str, value: str) -> Command:
+    """Change one of the server's settings."""
+    return Command(("CONFIG", "SET", name, value))
+
+
+def confirm(durability: Durability, seconds: float) -> Command:
+    """Wait until a level is reached for what was written before on the same connection. Reply: "", or what lacks.
+
+    It has to follow the write in one round trip. A write that is sent again must write something, even if the server
+    knows it already, so that this waits for the first one, too.
+    """
+    wait = max(1, int(seconds * 1000))  # 0 would be forever
+    replicas = durability.replicas
+    words = ("WAIT", replicas, wait) if replicas else ("WAITAOF", 1, 0, wait)
+
+    def read(reply: Any) -> str:
+        if isinstance(reply, Exception):
+            return str(reply).rstrip(".")
+        if replicas:
+            return "" if reply >= replicas else f"{reply} of {replicas} replicas have received it"
+        return "" if reply[0] else "the server has not synced its append-only file"
+
+    return Command(words, read=read, block=wait / 1000, confirms=True)
+
+
+def may_confirm(durability: Durability) -> Command:
+    """Find out whether the server's user may wait for a level; waits for nothing."""
+    return Command(("WAIT", 0, 1) if durability.replicas else ("WAITAOF", 0, 0, 1))
 
 
 def server_time() -> Command:

@@ -19,7 +19,16 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from conveyor import ids
-from conveyor.errors import ConveyorError, Empty, Full, ShutDown, StoreError, StoreUnavailable, WaitTimeout
+from conveyor.errors import (
+    ConveyorError,
+    DurabilityUnknown,
+    Empty,
+    Full,
+    ShutDown,
+    StoreError,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from conveyor.store import commands, plain
 from conveyor.store.limits import GRACE, time_for
 
@@ -27,12 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.clock import Deadline
+    from conveyor.durability import Durability
     from conveyor.store.client import Client
 
 #: No block is longer than this many seconds.
 LONGEST_BLOCK = 2.0
 #: Jobs and bytes that one put carries at most.
 MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
+#: Seconds that a level of durability is waited for at most, and then for the server's word that it was not reached.
+CONFIRM_WITHIN, CONFIRM_GRACE = 15.0, 1.0
 #: Seconds that noting the name of a new queue may take, after its first job was put.
 NOTE_WITHIN = 1.0
 
@@ -58,8 +70,9 @@ def put_jobs(
     """Put all jobs, in order; wait for room until the deadline, or not at all if it is None.
 
     With a `waiter` in the place it asks for room before it sends any job, and that waiter stays in line after Full, so
-    that the caller can come back in some seconds for the rest.
-    Raises Full and ShutDown. The `accepted` of each error is how many of the jobs were put.
+    that the caller can come back in some seconds for the rest. Each part of the jobs reaches the level of durability
+    in the place before the next one is sent.
+    Raises Full, ShutDown and DurabilityUnknown. The `accepted` of each error is how many of the jobs were put.
     """
     done = 0
     waiter = place.waiter
@@ -69,13 +82,14 @@ def put_jobs(
         while True:
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = len(jobs) - done - len(some)
-            nonce = ids.new_ids(1)[0]
-            put = commands.put(queue, some, place._replace(waiter=waiter, rest=rest, nonce=nonce))
             before = witness.knows(queue)
-            answer: commands.PutAnswer = client.run(put, within=time_for(deadline))
+            asked = place._replace(waiter=waiter, rest=rest, nonce=ids.new_ids(1)[0])
+            answer, lacking = _put_some(client, queue, some, asked, deadline)
             witness.heard(queue, before, answer.lineage)
             done += answer.accepted
             _list_new(client, queue, answer)
+            fresh = some[: answer.accepted]
+            _check_confirmed(queue, fresh, done - len(fresh), place.durability, lacking)
             if done == len(jobs):
                 return
             # Others may have taken the room that was seen: what is sent in vain stays a small part of what is accepted.
@@ -103,6 +117,46 @@ def put_jobs(
         _leave(client, queue, waiter)
     message = f"the queue {queue} is full"
     raise Full(message, accepted=done)
+
+
+def _put_some(
+    client: Client,
+    queue: str,
+    jobs: Sequence[tuple[str, bytes]],
+    place: commands.PutPlace,
+    deadline: Deadline | None,
+) -> tuple[commands.PutAnswer, str]:
+    """Put jobs; return the answer, and what their level of durability lacks, or "" if it was reached."""
+    put, durability = commands.put(queue, jobs, place), place.durability
+    if not jobs or not durability.is_confirmed:
+        return client.run(put, within=time_for(deadline)), ""
+    seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
+    within = None if deadline is None or deadline.at is None else seconds + CONFIRM_GRACE
+    told = [put, plain.confirm(durability, seconds)]
+    if is_proven := durability.replicas == 0 and not client.waits_for_sync:
+        told.append(plain.setting("appendfsync", optional=True))  # it may have changed
+    answer, lacking, *synced = client.run_all(told, within=within)
+    if is_proven and not lacking and synced != ["always"]:
+        client.levels.clear()  # look again before the next put
+        lacking = f"the server does not sync before it answers any more (appendfsync {synced[0]})"
+    return answer, lacking
+
+
+def _check_confirmed(
+    queue: str, jobs: Sequence[tuple[str, bytes]], confirmed: int, durability: Durability, lacking: str
+) -> None:
+    """Raise DurabilityUnknown if jobs, in the queue behind `confirmed` others, lack something for their level."""
+    if not jobs or not lacking:
+        return
+    first, last, is_one = jobs[0][0], jobs[-1][0], len(jobs) == 1
+    many = f"the job {last} is" if is_one else f"{len(jobs):,} jobs, {first} to {last}, are"
+    message = f"{many} on the queue {queue}, but the level {durability} is not confirmed: {lacking}"
+    hint = (
+        f"do not put {'it' if is_one else 'them'} again; `conveyor doctor` shows what the server can confirm"
+    )
+    error = DurabilityUnknown(message, hint=hint)
+    error.confirmed = confirmed
+    raise error
 
 
 def _list_new(client: Client, queue: str, answer: commands.PutAnswer) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from conveyor import Queue
 from conveyor.dashboard import known_tasks
-from conveyor.errors import StoreUnavailable
+from conveyor.dashboard.api.problems import PartlyPut, problem_of
+from conveyor.errors import DurabilityUnknown, StoreUnavailable
 from conveyor.parameters import bind
 
 if TYPE_CHECKING:
@@ -134,6 +135,14 @@ def test_a_put_that_was_lost_is_made_up_for_by_the_next_request_with_its_key(
 def lose(*_: object) -> None:
     message = "the server is away"
     raise StoreUnavailable(message)
+
+
+def test_unconfirmed_job_is_told_as_put() -> None:
+    cause = DurabilityUnknown("the job a is on the queue alpha, but", hint="do not put it again")
+    problem = problem_of(PartlyPut("alpha", ["a"], 1, cause))
+    assert (problem.status, problem.code) == (504, "durability-unknown")
+    assert problem.detail == "1 of 1 jobs are on alpha: the job a is on the queue alpha, but"
+    assert problem.hint == "do not put it again"
 
 
 def test_an_own_id_is_taken_once(api: Api) -> None:

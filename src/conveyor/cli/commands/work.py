@@ -54,6 +54,14 @@ class Produce:
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = (
         None
     )
+    durability: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL",
+            help="What the server confirms first: memory, written, fsync or replicated:N; default: the task's.",
+            show_default=False,
+        ),
+    ] = ""
     tasks: TaskModules = field(default_factory=list)
     json: Json = False
 

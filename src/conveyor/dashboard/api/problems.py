@@ -35,6 +35,7 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.JobFailed, 409, "job-failed"),
     (errors.JobCancelled, 409, "job-cancelled"),
     (errors.WaitTimeout, 504, "timeout"),
+    (errors.DurabilityUnknown, 504, "durability-unknown"),
     (errors.StoreUnavailable, 503, "server-away"),
     (errors.StoreMismatch, 502, "server-mismatch"),
     (errors.StoreFull, 507, "server-full"),
@@ -79,7 +80,10 @@ class PartlyPut(errors.ConveyorError):
 
     def __init__(self, queue: str, ids: list[str], wanted: int, cause: errors.ConveyorError) -> None:
         rest, told = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
-        if isinstance(cause, errors.StoreUnavailable):
+        if isinstance(cause, errors.DurabilityUnknown):
+            missing = f", but not {rest}" if len(ids) < wanted else ""
+            super().__init__(f"{told}{missing}: {cause}", hint=cause.hint)
+        elif isinstance(cause, errors.StoreUnavailable):
             super().__init__(f"{told}, of {rest} nobody knows: {cause}", hint=f"look at {queue} first")
         else:
             hint = f"put only {rest}, once what kept them out is over"

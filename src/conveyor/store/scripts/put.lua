@@ -94,6 +94,7 @@ if taken > 0 then
     local time = redis.call('TIME')
     born = exact(time[1] * 1000000 + time[2]) -- finer than server_time: a queue may be emptied and used at once
   end
+  -- Written even if all are known: WAITAOF behind a put that is sent again waits for a write of its own connection.
   redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh))
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end

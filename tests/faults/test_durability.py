@@ -1,0 +1,379 @@
+"""Levels of durability: put returns once the level is reached, and else says what is known of which jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from moving import Node, Pair
+
+from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, codec
+from conveyor.call import PutOptions, RunOptions
+from conveyor.durability import read_durability
+from conveyor.outcome import encode_settled
+from conveyor.store import commands, connect, fitness, plain, waiting
+from conveyor.store.answers import PutPlace
+from conveyor.store.client import Client
+from conveyor.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FSYNC = read_durability("fsync")
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def keep_file(server: Any, eventually: Callable[..., Any], synced: str = "always") -> None:
+    """Have a server keep an append-only file."""
+    server.raw.config_set("appendfsync", synced)
+    server.raw.config_set("appendonly", "yes")
+    eventually(lambda: not server.raw.info("persistence")["aof_rewrite_in_progress"])
+
+
+@pytest.fixture
+def filed(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
+    """Return a server of each kind that syncs its append-only file before it answers."""
+    keep_file(server, eventually)
+    yield server
+    server.raw.config_set("appendonly", "no")
+    server.raw.config_set("appendfsync", "everysec")
+
+
+@pytest.fixture
+def one_filed(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
+    """Return a server of the first kind that syncs its append-only file before it answers."""
+    keep_file(one_server, eventually)
+    yield one_server
+    one_server.raw.config_set("appendonly", "no")
+    one_server.raw.config_set("appendfsync", "everysec")
+
+
+def never_sync(server: Any) -> None:
+    """Hold the server's syncs: what it writes from now on is not known to be on the disk."""
+    server.raw.config_set("appendfsync", "no")
+
+
+def ready(server: Any, queue: str = "films") -> list[str]:
+    return [one.decode() for one in server.raw.zrange(f"conveyor:{{{queue}}}:ready", 0, -1)]
+
+
+@contextmanager
+def in_thread(call: Callable[[], object]) -> Iterator[list[object]]:
+    """Run a call beside the block and wait for it at the end; the list gets what it returned or raised."""
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield results
+    finally:
+        thread.join(30)
+
+
+def blocked(server: Any) -> int:
+    return int(server.raw.info("clients")["blocked_clients"])
+
+
+# --- fsync
+
+
+def test_fsync_put_returns_only_once_file_is_synced(filed: Any, eventually: Callable[..., Any]) -> None:
+    queue = Queue("films", durability="fsync", store=filed.client)
+    queue.put("synced")
+    never_sync(filed)
+    with in_thread(lambda: queue.put("held")) as results:
+        eventually(lambda: blocked(filed) == 1)
+        assert (len(ready(filed)), results) == (2, [])
+        filed.raw.config_set("appendfsync", "always")
+    assert results == [None]
+
+
+def test_fsync_needs_a_server_whose_waitaof_waits(server: Any, eventually: Callable[..., Any]) -> None:
+    """With `appendfsync everysec` Valkey and Redis 7.4 confirm what they have not synced yet (redis#13793)."""
+    keep_file(server, eventually)
+    try:
+        queue = Queue("films", durability="fsync", store=server.client)
+        queue.put("first")
+        server.raw.config_set("appendfsync", "everysec")
+        if server.kind == "redis-server":
+            queue.put("second")
+            return
+        with pytest.raises(DurabilityUnknown, match="does not sync before it answers any more") as error:
+            queue.put("second")
+        assert list(error.value.ids) == ready(server)[1:]
+        with pytest.raises(StoreRefused, match="its WAITAOF does not wait for that") as refusal:
+            queue.put("third")
+        assert refusal.value.hint == "set appendfsync always"
+        assert len(ready(server)) == 2
+    finally:
+        server.raw.config_set("appendonly", "no")
+
+
+@pytest.mark.parametrize("way", ["put", "put_nowait", "submit"])
+def test_unconfirmed_job_is_named_and_stays(
+    one_filed: Any, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
+    queue = Queue("films", durability="fsync", store=one_filed.client)
+    queue.put("before")
+    never_sync(one_filed)
+    call: Any = {
+        "put": lambda: queue.put("item", timeout=0.1),
+        "put_nowait": lambda: queue.put_nowait("item"),
+        "submit": lambda: queue.submit(double, 1),
+    }[way]
+    with pytest.raises(DurabilityUnknown, match="is on the queue films, but the level fsync is not") as error:
+        call()
+    assert (error.value.accepted, error.value.confirmed) == (1, 0)
+    assert list(error.value.ids) == ready(one_filed)[1:]
+    assert Job[int](error.value.ids[0], "films", client=one_filed.client).status() == "waiting"
+    assert "do not put it again" in error.value.hint
+
+
+def test_first_jobs_of_many_may_be_confirmed(one_filed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
+    monkeypatch.setattr(waiting, "MOST_JOBS", 2)
+    client = one_filed.client
+    run_all = client.run_all
+
+    def then_hold(*arguments: Any, **limits: Any) -> Any:
+        replies = run_all(*arguments, **limits)
+        if isinstance(replies[0], commands.PutAnswer):
+            never_sync(one_filed)
+        return replies
+
+    monkeypatch.setattr(client, "run_all", then_hold)
+    queue = Queue("films", durability="fsync", store=client)
+    with pytest.raises(DurabilityUnknown, match=r"^2 jobs, .* are on the queue films") as error:
+        queue.submit_many(double, [(number,) for number in range(10)])
+    assert (error.value.accepted, error.value.confirmed) == (4, 2)
+    assert list(error.value.ids) == ready(one_filed)
+
+
+def test_many_jobs_are_confirmed_once_per_round_trip(one_filed: Any) -> None:
+    one_filed.raw.config_resetstat()
+    queue = Queue("films", durability="fsync", store=one_filed.client)
+    assert len(queue.submit_many(double, [(number,) for number in range(1200)])) == 1200
+    waits = one_filed.raw.info("commandstats")["cmdstat_waitaof"]["calls"]
+    assert waits == 1 + 3, "one to see that it is permitted, and one for each 500 jobs"
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_resent_put_is_confirmed_for_its_first_send(filed: Any, own_ids: bool) -> None:  # noqa: FBT001
+    never_sync(filed)
+    put = commands.put("films", [("a", b"bytes")], PutPlace(own_ids=own_ids))
+    filed.another_client().run(put)  # and its answer is lost
+    answer, lacking = filed.another_client().run_all((put.resent(), plain.confirm(FSYNC, 0.05)))
+    assert (answer.accepted, ready(filed)) == (1, ["a"])
+    assert lacking == "the server has not synced its append-only file"
+
+
+def test_put_of_script_that_was_forgotten_is_confirmed(filed: Any) -> None:
+    queue = Queue("films", durability="fsync", store=filed.client)
+    queue.put("before")
+    never_sync(filed)
+    filed.raw.script_flush()
+    with pytest.raises(DurabilityUnknown):
+        queue.put("item", timeout=0.1)
+    assert len(ready(filed)) == 2
+
+
+def test_file_that_is_switched_off_meanwhile_leaves_level_unknown(filed: Any) -> None:
+    queue = Queue("films", durability="fsync", store=filed.client)
+    queue.put("before")
+    filed.raw.config_set("appendonly", "no")
+    with pytest.raises(DurabilityUnknown, match="appendonly is disabled") as error:
+        queue.put("item")
+    assert list(error.value.ids) == ready(filed)[1:]
+
+
+def test_killed_server_keeps_what_was_confirmed(
+    server: Any, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    more = ("appendonly yes", "appendfsync always")
+    node = Node(server.binary, tmp_path / "node", *more)
+    try:
+        eventually(node.answers)
+        queue = Queue("films", durability="fsync", store=Client(f"redis://127.0.0.1:{node.port}"))
+        queue.put_many(range(700))
+        queue.put("last")
+        before = ready(node)
+        node.end()
+        queue.client.close()
+        node = Node(server.binary, tmp_path / "node", *more)
+        eventually(node.answers)
+        assert ready(node) == before
+        assert len(before) == 701
+    finally:
+        node.end()
+
+
+# --- what the server cannot give
+
+
+@pytest.mark.parametrize(
+    ("level", "kind", "why"),
+    [
+        ("written", StoreRefused, "its append-only file is off"),
+        ("fsync", StoreRefused, "its append-only file is off"),
+        ("replicated:1", StoreUnavailable, "only 0 of 1 replicas are connected"),
+    ],
+)
+def test_level_that_server_cannot_give_is_refused(
+    server: Any, level: str, kind: type[Exception], why: str
+) -> None:
+    queue = Queue("films", store=server.client)
+    with pytest.raises(kind, match=f"cannot keep jobs at the level {level}: {why}") as error:
+        queue.submit(Task(double, "double", PutOptions(durability=level), RunOptions()), 1)
+    assert error.value.hint  # type: ignore[attr-defined]
+    assert ready(server) == []
+    queue.put("item")
+    assert len(ready(server)) == 1
+
+
+def test_fsync_is_refused_if_server_never_syncs(filed: Any) -> None:
+    never_sync(filed)
+    with pytest.raises(StoreRefused, match="appendfsync no"):
+        Queue("films", durability="fsync", store=filed.client).put("item")
+    Queue("films", durability="written", store=filed.client).put("item")
+    assert len(ready(filed)) == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "missing"),
+    [("written", "info"), ("fsync", "waitaof"), ("fsync", "config|get"), ("replicated:1", "wait")],
+)
+def test_level_without_its_right_is_denied(one_filed: Any, level: str, missing: str) -> None:
+    one_filed.raw.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "+@all", f"-{missing}", "~*", "&*")
+    client = Client(one_filed.url.replace("unix://", "unix://ann:any@"))
+    try:
+        with pytest.raises(StoreDenied) as error:
+            Queue("films", durability=level, store=client).put("item")
+        assert f"+{missing}" in error.value.hint
+        assert ready(one_filed) == []
+    finally:
+        client.close()
+        one_filed.raw.execute_command("ACL", "DELUSER", "ann")
+
+
+def test_level_is_checked_again(one_filed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue("films", durability="written", store=one_filed.client)
+    queue.put("item")
+    one_filed.raw.config_set("appendonly", "no")
+    queue.put("within the time")
+    monkeypatch.setattr(fitness, "CHECK_AGAIN", 0.0)
+    with pytest.raises(StoreRefused, match="append-only file is off"):
+        queue.put("later")
+    assert len(ready(one_filed)) == 2
+
+
+def test_level_of_a_task_counts_before_that_of_the_queue(one_server: Any) -> None:
+    queue = Queue("films", durability="written", store=one_server.client)
+    queue.submit(Task(double, "double", PutOptions(durability="memory"), RunOptions()), 1)
+    with pytest.raises(StoreRefused):
+        queue.submit(double, 1)
+    assert len(ready(one_server)) == 1
+
+
+# --- replicas
+
+
+@pytest.fixture
+def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
+    """Return a primary and a replica of each kind of server, behind one address."""
+    nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
+    try:
+        pair = Pair(nodes, eventually)
+        yield pair
+        pair.end()
+    finally:
+        for one in nodes:
+            one.process.send_signal(signal.SIGCONT)
+            one.end()
+
+
+def test_replicated_put_returns_once_replica_has_the_job(pair: Pair) -> None:
+    queue = Queue("films", durability="replicated:1", store=Client(pair.url))
+    for number in range(20):
+        queue.put(number)
+        assert len(ready(pair.replica)) == number + 1
+    os.kill(pair.replica.process.pid, signal.SIGSTOP)
+    with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
+        queue.put("item", timeout=0.1)
+    assert list(error.value.ids) == ready(pair.primary)[20:]
+    with in_thread(lambda: queue.put("held")) as results:
+        pair.eventually(lambda: blocked(pair.primary) == 1)
+        assert results == []
+        os.kill(pair.replica.process.pid, signal.SIGCONT)
+    assert results == [None]
+    assert len(ready(pair.replica)) == 22
+    queue.client.close()
+
+
+def test_level_is_reached_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -> None:
+    for node in (pair.primary, pair.replica):
+        keep_file(node, pair.eventually)
+    queue = Queue("films", durability="fsync", store=Client(pair.url))
+    queue.put("before")
+    never_sync(pair.primary)
+    with in_thread(lambda: queue.put("held")) as results:
+        pair.eventually(lambda: blocked(pair.primary) == 1)
+        pair.fail_over()
+    assert results == [None]
+    assert len(ready(pair.primary)) == 2, "put once"
+    queue.client.close()
+
+
+@pytest.mark.parametrize("server", ["valkey-server"], indirect=True)
+def test_lost_jobs_are_put_again_though_replica_is_away(pair: Pair) -> None:
+    queue = Queue("films", durability="replicated:1", store=connect(pair.url))
+    job = queue.submit(double, 1)
+    with in_thread(lambda: job.result(10)) as results:
+        pair.eventually(lambda: pair.primary.raw.exists("conveyor:{films}:meta"))
+        os.kill(pair.replica.process.pid, signal.SIGSTOP)
+        pair.primary.raw.flushall()
+        pair.eventually(lambda: ready(pair.primary) == [job.id], 8.0)
+        worker = Client(pair.url)
+        batch = worker.run(commands.claim("films", "ann", "nonce", 1, 15.0))
+        settlement = commands.Settlement(job.id, encode_settled("done", codec.encode(2)), 60.0)
+        assert worker.run(commands.finish("films", batch.token, [settlement])) == []
+        worker.close()
+    assert results == [2], "the thread that receives results waits for no replica"
+    queue.client.close()
+
+
+@pytest.mark.parametrize("server", ["valkey-server"], indirect=True)
+def test_stale_replica_keeps_what_was_confirmed_and_gets_the_rest_again(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = Queue("films", store=connect(pair.url))
+    confirmed = Queue("films", durability="replicated:1", store=queue.client).submit_many(
+        double, [(1,), (2,)]
+    )
+    pair.replica.raw.replicaof("NO", "ONE")  # it misses what comes now
+    late = queue.submit_many(double, [(3,), (4,)])
+    queue.put("an item, which nobody holds")
+    assert len(ready(pair.primary)) == 5
+    pair.primary.end()
+    pair.forwarder.target = pair.replica.port
+    assert ready(pair.replica) == [job.id for job in confirmed]
+    other = queue.submit(double, 5)  # whose answer shows the loss
+    pair.eventually(lambda: len(ready(pair.replica)) == 5)
+    assert set(ready(pair.replica)) == {job.id for job in (*confirmed, *late, other)}
+    assert ready(pair.replica)[:2] == [job.id for job in confirmed]
+    assert "has lost the queue films" in caplog.text
+    queue.client.close()
