@@ -137,6 +137,13 @@ class ServerUnfit:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLevels:
+    """The levels of durability that the server can give at the start of a consumer."""
+
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerAway:
     """The server does not answer; the consumer keeps trying."""
 
@@ -164,6 +171,7 @@ Event = (
     | LeaseLost
     | TasksUnloadable
     | ServerUnfit
+    | ServerLevels
     | ServerAway
     | ServerBack
 )

@@ -18,7 +18,9 @@ def test_a_signal_ends_it_in_good_order(
     process = start_consumer("shapes", "-n", 1)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    assert "has left, 0 jobs done" in (folder / "consumer-0.log").read_text()
+    told = (folder / "consumer-0.log").read_text()
+    assert "the server keeps jobs at the level memory; a restart of the server loses all jobs" in told
+    assert "has left, 0 jobs done" in told
     assert conveyor("workers", "--json").document["consumers"] == []
 
 

@@ -63,6 +63,7 @@ def test_the_doctor_finds_what_loses_jobs(at_server: Any, conveyor: Any) -> None
     assert (found["persistence"], found["eviction"], found["shapes"]) == ("warn", "bad", "warn")
     assert (found["version"], found["latency"], found["clock"], found["client"]) == ("ok", "ok", "ok", "ok")
     assert "Try: conveyor consume shapes" in text.out
+    assert "every queue: memory; not written or fsync: its append-only file is off" in text.out
 
 
 def test_the_doctor_finds_books_that_do_not_balance(at_server: Any, conveyor: Any) -> None:
@@ -121,15 +122,25 @@ def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, event
 
 
 @pytest.mark.parametrize(
-    ("fsync", "verdict", "means"),
+    ("fsync", "verdict", "means", "levels"),
     [
-        ("always", "ok", "no accepted job is lost"),
-        ("everysec", "ok", "a kill of the server while its disk is busy"),
-        ("no", "warn", "a power cut may lose half a minute"),
+        ("always", "ok", "no accepted job is lost", "memory, written, fsync"),
+        (
+            "everysec",
+            "ok",
+            "a kill of the server while its disk is busy",
+            "memory, written; not fsync: it syncs once a second",
+        ),
+        (
+            "no",
+            "warn",
+            "a power cut may lose half a minute",
+            "memory, written; not fsync: it never syncs its append-only file (appendfsync no)",
+        ),
     ],
 )
 def test_doctor_says_what_the_syncing_means(
-    at_server: Any, conveyor: Any, fsync: str, verdict: str, means: str
+    at_server: Any, conveyor: Any, fsync: str, verdict: str, means: str, levels: str
 ) -> None:
     at_server.raw.config_set("appendonly", "yes")
     at_server.raw.config_set("appendfsync", fsync)
@@ -137,9 +148,12 @@ def test_doctor_says_what_the_syncing_means(
         done = conveyor("doctor", "--json")
     finally:
         at_server.raw.config_set("appendonly", "no")
+        at_server.raw.config_set("appendfsync", "everysec")
     (found,) = (one for one in done.document["findings"] if one["about"] == "persistence")
     assert found["verdict"] == verdict
     assert means in found["message"]
+    (found,) = (one for one in done.document["findings"] if one["about"] == "durability")
+    assert found["message"].startswith(f"every queue: {levels}")
 
 
 def test_doctor_finds_a_replica(at_server: Any, conveyor: Any) -> None:

@@ -27,6 +27,7 @@ SAMPLES = {
     "place": "beat.py:7 beat",
     "became": "given back",
     "limit": 2.5,
+    "levels": ("memory", "written"),
 }
 CLASSES = typing.get_args(events.Event)
 
@@ -94,6 +95,6 @@ def test_all_is_told_or_only_what_is_unusual(
         events.emit(sample(kind))
     events.emit(events.WorkerStopped("host/1", "stop", ""))
     told = capsys.readouterr().err
-    assert told.count("conveyor: ") == len(CLASSES) - 3
+    assert told.count("conveyor: ") == len(CLASSES) - 4
     assert "host-1a2b/1 was killed: because" in told
     assert "host/1" not in told

@@ -24,6 +24,21 @@ def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: 
     assert "video 5 3 0 0 0 0 2" in words
 
 
+def test_system_page_states_the_levels_of_durability(server: Any) -> None:
+    def levels() -> str:
+        words = words_of(Visitor(server.url).see("/system"))
+        return words.partition("Levels of durability ")[2].partition(" Last snapshot")[0]
+
+    assert levels() == "memory"
+    server.raw.config_set("appendonly", "yes")
+    server.raw.config_set("appendfsync", "always")
+    try:
+        assert levels() == "memory, written, fsync"
+    finally:
+        server.raw.config_set("appendonly", "no")
+        server.raw.config_set("appendfsync", "everysec")
+
+
 def test_the_start_of_a_server_is_no_snapshot(server: Any) -> None:
     def told() -> bool:
         return "Last snapshot none since it started" in words_of(Visitor(server.url).see("/system"))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from conveyor import clock
 from conveyor.cli.findings import BAD, OK, WARN, Finding
 from conveyor.cli.output import count_of
+from conveyor.durability import Durability
 from conveyor.errors import StoreRefused
-from conveyor.store import plain
+from conveyor.store import fitness, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,7 @@ def server_findings(client: Client) -> Iterator[Finding]:
     yield _version(facts)
     yield _role(facts)
     yield _persistence(facts, client)
+    yield _durability(facts, client)
     yield _eviction(facts)
     yield _memory(facts)
     yield _latency(client)
@@ -128,6 +130,17 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
             )
         return Finding("persistence", WARN, text, "set appendonly yes")
     return Finding("persistence", WARN, "off: a restart of the server loses all jobs", "set appendonly yes")
+
+
+def _durability(facts: dict[str, str], client: Client) -> Finding:
+    """State which levels a put can demand now, for any queue: they are the server's."""
+    synced = _setting(client, "appendfsync")
+    given = fitness.levels(facts, synced)
+    missing = [one for one in (Durability("written"), Durability("fsync")) if one not in given]
+    text = f"every queue: {', '.join(map(str, given))}"
+    if missing:
+        text += f"; not {' or '.join(map(str, missing))}: {fitness.lacking(missing[-1], facts, synced)}"
+    return Finding("durability", OK, text)
 
 
 def _eviction(facts: dict[str, str]) -> Finding:

@@ -32,6 +32,8 @@ def main(arguments: list[str]) -> int:
         client = connect(settings.url or None)
         if risk := fitness.risk_of(client):
             events.emit(events.ServerUnfit(risk))
+        if levels := fitness.levels_of(client):
+            events.emit(events.ServerLevels(tuple(map(str, levels))))
         scripts.load_all()
         client.run_all(plain.load_scripts())
     except ConveyorError as error:

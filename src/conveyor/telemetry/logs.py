@@ -17,7 +17,7 @@ _LEAVING = {
 }
 
 _STOPPED = {"stop": "was stopped", "kill": "was killed", "release": "gave its job back and left"}
-_USUAL = (events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft)
+_USUAL = (events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft)
 
 
 def to_standard_error(*, usual: bool = True) -> None:
@@ -73,6 +73,9 @@ def _line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one
             return f"the tasks cannot be loaded: {reason}"
         case events.ServerUnfit(reason):
             return f"warning: {reason}"
+        case events.ServerLevels(levels):
+            lost = "; a restart of the server loses all jobs" if levels == ("memory",) else ""
+            return f"the server keeps jobs at the level {', '.join(levels)}{lost}"
         case events.ServerAway(reason):
             return f"{reason}; trying again"
         case events.ServerBack():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
-from conveyor.store import plain
+from conveyor.store import fitness, plain
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Sections of INFO; all that a user of Conveyor may ask by the rights in docs/running.md.
 SECTIONS = ("server", "memory", "clients", "persistence", "stats", "replication")
+#: The setting that says when the append-only file is synced.
+SYNCED = "appendfsync"
 #: Queues whose books are shown: those that do not balance first, then the largest.
 MOST_BOOKS = 30
 MOST_VERSIONS = 20
@@ -50,6 +52,8 @@ class Keeping(NamedTuple):
     log: bool
     """Whether there is an append-only file."""
     log_well: bool
+    levels: str
+    """The levels of durability that a put can demand now."""
     saved: float | None
     """When the last snapshot was written, seconds since 1970; None: none since the server started."""
     save_well: bool
@@ -119,10 +123,13 @@ class System(NamedTuple):
 
 
 def _question(_: Wanted, __: Snapshot) -> Query[dict[str, str]]:
-    def read(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-        return {name: value for section in answers for name, value in section.items()}
+    def read(answers: Sequence[Any]) -> dict[str, str]:
+        synced, *sections = answers
+        facts = {name: value for section in sections for name, value in section.items()}
+        return {**facts, SYNCED: synced} if facts else {}
 
-    return Query(tuple(plain.info(section, optional=True) for section in SECTIONS), read)
+    asked = [plain.info(section, optional=True) for section in SECTIONS]
+    return Query((plain.setting(SYNCED, optional=True), *asked), read)
 
 
 def _number(facts: Mapping[str, str], name: str) -> int:
@@ -150,6 +157,7 @@ def _server(facts: Mapping[str, str], at: float) -> ServerFacts:
         keeping=Keeping(
             log=facts.get("aof_enabled") == "1",
             log_well=facts.get("aof_last_write_status", "ok") == "ok",
+            levels=", ".join(map(str, fitness.levels(facts, facts.get(SYNCED, "")))),
             saved=_saved(facts),
             save_well=facts.get("rdb_last_bgsave_status", "ok") == "ok",
             changes=_number(facts, "rdb_changes_since_last_save"),
