@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import drain, idle, latency, memory, page, place, sharing
+from benchmarks import drain, durability, idle, latency, memory, page, place, sharing
 from conveyor.store import Client, plain
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[Client], list[Row]]] = {
     "sharing": sharing.measure,
     "latency": latency.measure,
     "page": page.measure,
+    "durability": durability.measure,
 }
 
 
