@@ -89,9 +89,11 @@ class Sentinel(Node):
         self._start(primary.binary, [*settings, *more], certificate, "--sentinel")
         self.raw = raw_client(self.port, secret, certificate)
 
-    def knows_the_replica(self) -> bool:
-        """Tell whether it could fail over."""
-        return [one["master-link-status"] for one in self.raw.sentinel_slaves("films")] == ["ok"]
+    def knows_the_replica(self, replicas: int = 1, others: int = 0) -> bool:
+        """Return True if it could fail over, with so many other sentinels."""
+        links = [one["master-link-status"] for one in self.raw.sentinel_slaves("films")]
+        known = self.raw.sentinel_master("films")["num-other-sentinels"]
+        return links == ["ok"] * replicas and int(known) == others
 
 
 def listening(port: int, certificate: Path | None) -> list[str]:

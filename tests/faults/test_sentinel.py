@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -191,6 +192,73 @@ def test_consumer_works_and_obeys_over_tls(
     finally:
         running.end()
         queue.client.close()
+
+
+def cluster(
+    binary: str,
+    start: Callable[..., Any],
+    eventually: Callable[..., Any],
+    secret: str,
+    certificate: Path | None,
+) -> tuple[list[Node], list[Sentinel]]:
+    """Start a primary, two replicas and three sentinels that know each other."""
+    options: dict[str, Any] = {"secret": secret, "certificate": certificate}
+    nodes = [start(Node, binary, **options) for _ in range(3)]
+    for one in nodes[1:]:
+        one.raw.replicaof("127.0.0.1", nodes[0].port)
+    eventually(lambda: [one.role() for one in nodes[1:]] == ["slave"] * 2)
+    more = [f"sentinel auth-pass films {secret}"] if secret else []
+    sentinels = [start(Sentinel, nodes[0], *more, **options) for _ in range(3)]
+    for one in sentinels:
+        one.raw.execute_command("SENTINEL", "SET", "films", "quorum", 2)
+    eventually(lambda: all(one.knows_the_replica(2, 2) for one in sentinels))
+    return nodes, sentinels
+
+
+@pytest.mark.parametrize(
+    ("tls_binary", "is_secret"), [("valkey-server", False), ("redis-server", True)], indirect=["tls_binary"]
+)
+def test_primary_killed_under_load_loses_no_job(
+    tls_binary: str,
+    is_secret: bool,  # noqa: FBT001
+    start: Callable[..., Any],
+    certificate: Path,
+    alone: None,
+    eventually: Callable[..., Any],
+) -> None:
+    """With three sentinels; with passwords and TLS, and without."""
+    secret, file = ("open", certificate) if is_secret else ("", None)
+    nodes, sentinels = cluster(tls_binary, start, eventually, secret, file)
+    places = ",".join(f"127.0.0.1:{one.port}" for one in sentinels)
+    url = (
+        f"sentinels://:open@{places}/films?ssl_ca_certs={file}" if is_secret else f"sentinel://{places}/films"
+    )
+    queue = Queue("work", durability="replicated:1", store=connect(url))
+    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=url)
+    consumer.start()
+    running = Running(consumer, queue.client, eventually)
+    handles: list[Job[int]] = []
+    enough = threading.Event()
+
+    def produce() -> None:
+        while not enough.is_set():
+            with contextlib.suppress(StoreUnavailable):  # the election took too long
+                handles.extend(queue.submit_many(jobs.add, [(n, 1) for n in range(20)]))
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    try:
+        eventually(lambda: len(handles) > 100)
+        nodes[0].process.kill()
+        count = len(handles)
+        eventually(lambda: len(handles) > count + 100)
+    finally:
+        enough.set()
+        producer.join()
+        results = [job.result(60) for job in handles]
+        running.end()
+        queue.client.close()
+    assert results == [place % 20 + 1 for place in range(len(handles))]
 
 
 @pytest.fixture
