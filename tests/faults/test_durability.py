@@ -281,6 +281,14 @@ def test_level_is_checked_again(one_filed: Any, monkeypatch: pytest.MonkeyPatch)
     assert len(ready(one_filed)) == 2
 
 
+def test_replica_that_was_there_before_is_waited_for(one_server: Any) -> None:
+    """A failover may be under way, which costs the new primary its replicas for a moment."""
+    one_server.client.levels[read_durability("replicated:1")] = float("-inf")
+    with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
+        Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
+    assert list(error.value.ids) == ready(one_server)
+
+
 def test_level_of_a_task_counts_before_that_of_the_queue(one_server: Any) -> None:
     queue = Queue("films", durability="written", store=one_server.client)
     queue.submit(Task(double, "double", PutOptions(durability="memory"), RunOptions()), 1)
