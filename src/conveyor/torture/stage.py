@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOOK = 0.1  # seconds between two looks at the processes
-_AT_WORK = 4.0  # seconds after its start in which no fault ends a consumer
+_FOREVER = float("inf")
+_AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
 _STARTING = 60.0  # seconds until all processes are up
 
 
@@ -78,7 +79,7 @@ class Kept:
         self.wanted = False
         self.pids: list[int] = []
         self.status = 0  # of the one that ended last
-        self.started = 0.0
+        self.working_since = _FOREVER  # when a consumer was first seen with workers
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,7 +94,7 @@ class Kept:
             self.process = subprocess.Popen(
                 self._command(), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.started = time.monotonic()
+        self.working_since = _FOREVER
         self.pids.append(self.pid)
         note(ProcessStarted(time.monotonic(), self.name, self.pid))
 
@@ -207,13 +208,15 @@ class Stage:
     def at_work(self) -> list[Kept]:
         """Return the consumers that have run for a while: one that is ended again and again would do nothing."""
         now = time.monotonic()
-        return [one for one in self.of_role("consumer") if now - one.started > _AT_WORK and one.children()]
+        return [one for one in self.of_role("consumer") if now - one.working_since > _AT_WORK]
 
     def _keep(self) -> None:
         while not self._closed.wait(_LOOK):
             for one in self.kept:
                 if one.has_ended() and not self._closed.is_set():
                     one.start()
+                elif one.working_since == _FOREVER and one.children():
+                    one.working_since = time.monotonic()
             self.look_after()
 
     def look_after(self) -> None:
