@@ -53,7 +53,13 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "if bytes and bytes ~= ARGV[place + 1] or over and mode == 'check' then", "if false then"),
         ("put", " or over and mode == 'check' then", " then"),
     ),
-    test_put.test_a_put_sent_twice_is_one_put: (("put", "if mode ~= 'new' then", "if mode == 'check' then"),),
+    test_put.test_a_put_sent_twice_is_one_put: (
+        ("put", "if mode ~= 'new' or count > 0 and is_any_known() then", "if mode == 'check' then"),
+    ),
+    test_put.test_put_that_arrives_behind_its_resend_changes_nothing: (
+        ("put", " or count > 0 and is_any_known() then", " then"),
+        ("put", "return redis.call('EXISTS', unpack(outcomes)) > 0", "return false"),
+    ),
     test_put.test_a_put_sent_twice_whose_jobs_moved_on_meanwhile_is_one_put: (
         ("put", "if bytes or over then", "if bytes then"),
     ),
@@ -96,12 +102,20 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("purge", "make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)", ""),
         ("bound", "make_room(tonumber(ARGV[1]))", ""),
     ),
+    test_line.test_forget_takes_the_dead_out_of_the_line: (
+        ("forget", "if is_gone(seen[place + 1], now) then", "if false then"),
+        ("forget", "redis.call('ZREM', LINE, seen[place])", ""),
+        ("forget", "redis.call('HDEL', SEEN, seen[place])", ""),
+        ("forget", "redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)", ""),
+        ("forget", "if tidied > 0 then make_room", "if false then make_room"),
+    ),
     test_line.test_line_is_not_woken_without_room: (("shared/wake", "if free <= 0 then return end", ""),),
     test_line.test_room_wakes_the_first_in_line_and_only_as_many_as_there_is_room_for: (
         ("shared/wake", "math.min(free, MOST_HINTS) - 1", "-1"),
     ),
     test_line.test_a_producer_that_leaves_lets_the_next_one_in: (
         ("leave", "make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)", ""),
+        ("leave", "redis.call('HDEL', SEEN, ARGV[1])", ""),
     ),
     test_line.test_shutting_the_queue_wakes_everyone_in_line: (
         ("shut", "for _, waiter in ipairs(redis.call('ZRANGE', LINE, 0, 255)) do wake(waiter) end", ""),
@@ -238,6 +252,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("revive", "redis.call('DEL', BASE .. 'outcome:' .. id)", ""),
     ),
     test_fail.test_revived_job_keeps_its_priority: (("revive", "(255 - priority) * LEVEL", "255 * LEVEL"),),
+    test_fail.test_discarded_job_leaves_no_priority_and_no_tries: (
+        ("discard", "redis.call('HDEL', TRIES, id)", ""),
+        ("discard", "redis.call('HDEL', PRIORITIES, id)", ""),
+    ),
     test_fail.test_discarding_twice_discards_once: (
         ("discard", "if redis.call('ZREM', DEAD, id) == 1 then", "if true then"),
     ),
@@ -329,6 +347,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("cancel", "if lease.how ~= 'H' then", "if false then"),
         ("cancel", "redis.call('HSET', LEASES, id, write_lease(lease))", ""),
     ),
+    test_cancel.test_first_note_of_a_cancellation_is_kept: (
+        ("cancel", "    note()\n    return", "    return"),
+        ("cancel", "  note()\n  settle", "  settle"),
+        ("cancel", "'NX', 'PX'", "'PX'"),
+    ),
     test_cancel.test_cancelling_twice_is_cancelling_once: (
         ("cancel", "if outcome == ARGV[2] then return {'cancelled'} end", ""),
     ),
@@ -356,6 +379,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("cancel", "tell_joiners()", ""),
         ("shared/wake", "if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end", ""),
     ),
+    test_join.test_joiner_leaves_no_trace_once_all_is_over: (
+        ("join", "redis.call('SREM', JOINERS, ARGV[1])", ""),
+        ("join", "redis.call('HDEL', SEEN, ARGV[1])", ""),
+    ),
     test_join.test_everything_that_is_not_over_is_waited_for: (
         ("join", " + redis.call('ZCARD', LEASED)", ""),
     ),
@@ -364,6 +391,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_listen.test_nobody_listens_so_nothing_is_pushed_and_the_outcome_is_only_kept: (
         ("shared/deliver", "until_when and tonumber(until_when) > now or false", "true"),
+    ),
+    test_listen.test_each_outcome_of_a_batch_is_pushed_to_its_watchers: (
+        ("finish", "outcomes[#ids] = ARGV[place + 1]", "outcomes[1] = ARGV[place + 1]"),
     ),
     test_listen.test_large_outcome_is_pushed_as_its_id_unless_first: (
         ("shared/deliver", " or #letter[place] > LETTER_BYTES and entries > 2", ""),

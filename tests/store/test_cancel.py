@@ -83,6 +83,16 @@ def test_cancelling_twice_is_cancelling_once(lane: Lane, place: str) -> None:
     assert lane.changes(before) == {}
 
 
+@pytest.mark.parametrize("place", ["ready", "running"])
+def test_first_note_of_a_cancellation_is_kept(lane: Lane, place: str) -> None:
+    lane.put("a")
+    if place == "running":
+        lane.claim()
+    for note in (b"ada", b"bob"):
+        lane.run(commands.cancel, "a", b"away", KEEP, note)
+    assert lane.dump().get("cancel:a") == "ada"
+
+
 def test_what_is_over_dead_or_unknown_is_told_and_left_alone(lane: Lane) -> None:
     token = lane.take("over", "dead")
     lane.run(commands.finish, token, [Settlement("over", b"done", KEEP)])

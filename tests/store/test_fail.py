@@ -153,12 +153,13 @@ def test_retried_job_keeps_its_priority_when_dead_and_revived(lane: Lane) -> Non
     assert [job.id for job in lane.claim(2).jobs] == ["a", "b"]
 
 
-def test_discarded_job_leaves_no_priority(lane: Lane) -> None:
+def test_discarded_job_leaves_no_priority_and_no_tries(lane: Lane) -> None:
     lane.put("a", priority=3)
-    die(lane, "fail")
-    assert lane.dump()["priorities"] == {"a": "3"}
+    die(lane, "lost")
+    state = lane.dump()
+    assert (state["priorities"], state["tries"]) == ({"a": "3"}, {"a": "0 3 2"})
     lane.run(commands.discard, ["a"])
-    assert "priorities" not in lane.dump()
+    assert {"priorities", "tries"} & lane.dump().keys() == set()
 
 
 def test_reviving_twice_revives_once(lane: Lane) -> None:

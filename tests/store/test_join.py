@@ -160,6 +160,16 @@ def test_control_of_an_empty_queue_is_fine_and_can_be_said_twice(lane: Lane, ver
     assert {name: value for name, value in lane.changes(before).items() if name != "bell"} == {}
 
 
+def test_joiner_leaves_no_trace_once_all_is_over(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.join, "joe")
+    lane.raw.delete(lane.key("ready"))
+    lane.raw.delete(lane.key("jobs"))
+    lane.sound = False
+    assert lane.run(commands.join, "joe") == 0
+    assert {"joiners", "seen"} & lane.dump().keys() == set()
+
+
 def test_joiners_that_died_are_forgotten(lane: Lane) -> None:
     """On the way of others that join, and by the hourly look."""
     lane.put("a")

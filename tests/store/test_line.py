@@ -103,6 +103,7 @@ def test_a_producer_that_leaves_lets_the_next_one_in(full: Lane) -> None:
     full.claim()
     assert not is_woken(full, "bob")
     full.run(commands.leave, "ann")
+    assert list(full.dump()["seen"]) == ["bob"]
     assert is_woken(full, "bob")
     assert full.put("b", waiter="bob").accepted == 1
 
@@ -221,6 +222,20 @@ def test_producer_that_asks_without_jobs_is_refused_if_shut_down(full: Lane) -> 
     with pytest.raises(ShutDown):
         full.put(waiter="ann", rest=1)
     assert "line" not in full.dump()
+
+
+def test_forget_takes_the_dead_out_of_the_line(full: Lane) -> None:
+    full.put("a", waiter="dead")
+    full.put("b", waiter="bob")
+    full.run(commands.listen, "producer01", 1000.0, [])
+    full.raw.zadd(full.key("inboxes"), {"producer01": 1})
+    full.claim()
+    full.raw.hset(full.key("seen"), "dead", full.raw.time()[0] * 1000 - 6_000)
+    full.run(commands.forget, 0.0)
+    state = full.dump()
+    assert list(state["line"]) == list(state["seen"]) == ["bob"]
+    assert "inboxes" not in state
+    assert is_woken(full, "bob")
 
 
 def test_lifted_bound_wakes_the_line(full: Lane) -> None:

@@ -114,6 +114,16 @@ def test_a_job_of_somebody_else_is_watched_and_its_outcome_pushed_to_all_who_wat
     assert "watchers" not in lane.dump()
 
 
+def test_each_outcome_of_a_batch_is_pushed_to_its_watchers(lane: Lane) -> None:
+    ids = [f"{OTHER}0001", f"{OTHER}0002"]
+    lane.put(*ids)
+    for one in ids:
+        listen(lane, one)
+    token = lane.claim(2).token
+    lane.run(commands.finish, token, [Settlement(one, f"of {one}".encode(), 600.0) for one in ids])
+    assert pushed(lane) == [ids[0], f"of {ids[0]}", ids[1], f"of {ids[1]}"]
+
+
 def test_watchers_of_dead_processes_are_forgotten(lane: Lane) -> None:
     job_id = f"{OTHER}0001"
     lane.put(job_id)
