@@ -257,7 +257,8 @@ def cancel_jobs(
     for job, (_, owner) in zip(ids, answers, strict=True):
         if owner:
             told = control.Control(id=order or job, verb="cancel", job=job, workers=[owner], reason=reason)
-            orders += plain.control(control.consumer_of(owner), control.encode(told))
+            # Without the right to command workers, the holder learns it from its next renewal, within 5 s.
+            orders += plain.control(control.consumer_of(owner), control.encode(told), optional=not order)
     if orders:
         client.run_all(orders)
     return [state for state, _ in answers]

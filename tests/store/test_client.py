@@ -334,6 +334,10 @@ def test_a_password_is_never_shown() -> None:
         ("TRYAGAIN Multiple keys request during rehashing of slot", StoreUnavailable),
         ("OOM command not allowed when used memory > 'maxmemory'.", StoreFull),
         ("NOPERM User ann has no permissions to run the 'evalsha' command", StoreDenied),
+        (
+            "ACL failure in script: User ann has no permissions to run the 'zadd' command script: on f:1.",
+            StoreDenied,
+        ),
         ("NOAUTH Authentication required.", StoreDenied),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreRefused),
         ("ERR DB index is out of range", StoreRefused),

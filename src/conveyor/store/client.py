@@ -178,7 +178,9 @@ class Client:
                 message, hint=_HINTS.get(word, "it may take a while; nothing has to be done")
             )
         # To the library a ConnectionError; waiting does not help.
-        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError):
+        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError) or rights.is_denial(
+            text
+        ):
             return self._refused(text, rights.to_grant(text), StoreDenied)
         if isinstance(error, _BROKEN):
             return self._unavailable(error)

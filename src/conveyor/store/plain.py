@@ -192,9 +192,9 @@ def reports(names: Sequence[str]) -> Command:
     return Command(("MGET", *(keys.consumer_key(name) for name in names)))
 
 
-def control(consumer: str, data: bytes) -> list[Command]:
-    """Send a command to a consumer's supervisor."""
-    return [_tell(keys.control_key(consumer), CONTROL_KEEP, data)]
+def control(consumer: str, data: bytes, *, optional: bool = False) -> list[Command]:
+    """Send a command to a consumer's supervisor; not at all if it is `optional` and not permitted."""
+    return [_tell(keys.control_key(consumer), CONTROL_KEEP, data, optional=optional)]
 
 
 def answer(command: str, data: bytes, target: str, last_word: str) -> list[Command]:
@@ -204,8 +204,8 @@ def answer(command: str, data: bytes, target: str, last_word: str) -> list[Comma
     return [Command((3, *names, data, CONTROL_KEEP, *kept), scripts.load_plain("answer"))]
 
 
-def _tell(key: str, keep: int, *messages: bytes | str) -> Command:
-    return Command((1, key, keep, *messages), scripts.load_plain("tell"))
+def _tell(key: str, keep: int, *messages: bytes | str, optional: bool = False) -> Command:
+    return Command((1, key, keep, *messages), scripts.load_plain("tell"), optional=optional)
 
 
 def keep_request(name: str, request: str) -> Command:

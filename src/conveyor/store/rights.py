@@ -15,14 +15,18 @@ _MANUAL = "docs/running.md has the whole line"
 
 def spared(command: Command, reply: Any) -> Any:
     """Give the answer to a command; None for one that need not be permitted, and is not."""
-    refused = isinstance(reply, Exception) and _FORBIDDEN in str(reply).lower()
-    return None if refused and command.optional else reply
+    return None if isinstance(reply, Exception) and is_denial(str(reply)) and command.optional else reply
+
+
+def is_denial(refusal: str) -> bool:
+    """Return True if the server refused for lack of rights, be it the command or one within its script."""
+    return _FORBIDDEN in refusal.lower()
 
 
 def to_grant(refusal: str) -> str:
     """Give a hint on what the user needs, by the words of the refusal."""
     if found := _COMMAND.search(refusal):
         return f"grant it: ACL SETUSER {found[1]} +{found[2]}; {_MANUAL}"
-    if _FORBIDDEN in refusal.lower():
+    if is_denial(refusal):
         return f"grant the user Conveyor's keys: ACL SETUSER … ~conveyor:*; {_MANUAL}"
     return "give user and password in the URL, and the user the rights named in docs/running.md"

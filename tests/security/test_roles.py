@@ -1,0 +1,246 @@
+"""Users of the server with the rights that docs/running.md names: each role can do its work, and no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+import redis
+from asking import OWN, ask
+from consumer_kit import Running, go, lines
+
+from conveyor import Consumer, Full, JobCancelled, JobFailed, JobLost, Queue
+from conveyor.cli.main import run as command
+from conveyor.dashboard import create_dashboard
+from conveyor.errors import StoreDenied
+from conveyor.store import Client, acts, plain, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Server
+
+PAGE = Path(__file__).parents[2] / "docs" / "running.md"
+ROLES = ("producer", "worker", "viewer", "operator")
+#: What no role may do, whatever it is made to send.
+FORBIDDEN = (
+    ("FLUSHALL",),
+    ("KEYS", "*"),
+    ("CONFIG", "SET", "maxmemory", "1"),
+    ("EVAL", "return 1", "0"),
+    ("SCRIPT", "FLUSH"),
+    ("REPLICAOF", "NO", "ONE"),
+    ("SHUTDOWN", "NOSAVE"),
+    ("ACL", "LIST"),
+    ("FUNCTION", "LIST"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("GET", "others"),
+    ("SET", "others", "x"),
+)
+
+
+def told_rights() -> dict[str, list[str]]:
+    """Return the words of `ACL SETUSER` of each role, as the page has them."""
+    found = re.findall(r"^ACL SETUSER (\w+) on >a-long-password (.+)$", PAGE.read_text(), re.MULTILINE)
+    return {name: rights.split() for name, rights in found if name in ROLES}
+
+
+#: The scripts that each role runs.
+VERBS = {
+    "producer": {"put", "listen", "leave", "join", "count", "state", "cancel"},
+    "worker": {
+        "claim",
+        "renew",
+        "finish",
+        "retry",
+        "fail",
+        "lost",
+        "release",
+        "count",
+        "state",
+        "tally",
+        "forget",
+    },
+    "viewer": {"count", "state", "rows", "series"},
+    "operator": {
+        "put",
+        "pause",
+        "resume",
+        "shut",
+        "purge",
+        "cancel",
+        "revive",
+        "discard",
+        "bound",
+        "forget",
+        "rows",
+    },
+}
+
+
+class People:
+    """The users of a server, one for each role, and what was denied to them."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.raw = server.raw
+        for name, rights in told_rights().items():
+            self.raw.execute_command("ACL", "SETUSER", name, "on", ">pw", *rights)
+        self.raw.execute_command("ACL", "LOG", "RESET")
+
+    def url(self, name: str) -> str:
+        return self.server.url.replace("unix://", f"unix://{name}:pw@")
+
+    def denied(self) -> list[str]:
+        """Return who was denied what since the last time."""
+        entries = self.raw.acl_log()
+        self.raw.execute_command("ACL", "LOG", "RESET")
+        return sorted({f"{one['username']}: {one['reason']} {one['object']}" for one in entries})
+
+
+@pytest.fixture
+def people(server: Server) -> Iterator[People]:
+    people = People(server)
+    assert told_rights().keys() == set(ROLES)
+    yield people
+    for name in ROLES:
+        people.raw.execute_command("ACL", "DELUSER", name)
+    people.raw.execute_command("ACL", "LOG", "RESET")
+
+
+@pytest.fixture
+def running(people: People, alone: None, eventually: Callable[..., Any]) -> Iterator[Running]:
+    """Run a consumer of two workers as the user for workers."""
+    consumer = Consumer("work", 2, tasks=["consumer_jobs"], store=people.url("worker"))
+    consumer.start()
+    running = Running(consumer, people.server.client, eventually)
+    yield running
+    running.end()
+
+
+def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
+    """Do what producers do: put, wait for room, for results and for the end, cancel, and look after jobs."""
+    assert [job.result(30) for job in queue.submit_many(jobs.add, [(n, 1) for n in range(60)])][-1] == 60
+    assert (
+        queue.submit(jobs.steady.options(delay=0.05, priority=3), str(path.with_name("steady")), 1).result(30)
+        == 2
+    )
+    held = queue.submit(jobs.hold, str(path), "held")
+    logged = queue.submit(jobs.log_and_hold, str(path.with_name("logged")))
+    eventually(lambda: lines(path) and lines(path.with_name("logged")))
+    assert held.status() == "running"
+    assert held.progress() is None
+    waiting = [queue.submit(jobs.add, n, n) for n in range(3)]
+    assert waiting[0].cancel()
+    assert (queue.qsize(), queue.full(), queue.empty()) == (2, False, False)
+    with pytest.raises(Full):
+        Queue("small", 1, store=queue.client).put_many(["a", "b"], timeout=0.1)
+    with pytest.raises(Exception, match="not"):
+        queue.join(0.1)
+    for place in (path, path.with_name("logged")):
+        go(place)
+    assert (held.result(30), logged.result(30)) == ("held", "logged")
+    with pytest.raises(JobFailed):
+        queue.submit(jobs.boom, "no").result(30)
+    with pytest.raises(JobLost):
+        queue.submit(jobs.end_process, str(path.with_name("end")), "exit3").result(30)
+    endless = queue.submit(jobs.sleep_for_ever, str(path.with_name("endless")))
+    eventually(lambda: lines(path.with_name("endless")))
+    assert endless.cancel()  # without the right to command workers: the renewal tells it
+    with pytest.raises(JobCancelled):
+        endless.result(30)
+    queue.join(20)
+
+
+def test_roles_can_do_their_work(
+    people: People, running: Running, path: Path, eventually: Callable[..., Any], capsys: Any
+) -> None:
+    producer = Client(people.url("producer"))
+    produce(Queue("work", store=producer), path, eventually)
+    producer.close()
+    assert [one for one in people.denied() if "conveyor:control:" not in one] == []
+
+    viewer = create_dashboard(people.url("viewer"), read_only=True)
+    pages = [
+        "/",
+        "/queues",
+        "/queues/work",
+        "/jobs",
+        "/jobs?state=dead",
+        "/workers",
+        "/failures",
+        "/audit",
+        "/system",
+    ]
+    pages += [
+        "/operations",
+        "/api/v1/queues",
+        "/api/v1/jobs?state=ended",
+        "/api/v1/workers",
+        "/metrics",
+        "/readyz",
+    ]
+    assert {page: ask(viewer, "GET", page).status_code for page in pages} == dict.fromkeys(pages, 200)
+    assert command(["--url", people.url("viewer"), "doctor"]) in {0, 1}
+    for words in (["status"], ["queues"], ["workers"], ["jobs", "work", "--state", "dead"], ["audit"]):
+        assert command(["--url", people.url("viewer"), *words]) == 0
+    assert people.denied() == []
+
+    operator = create_dashboard(people.url("operator"))
+    for act in ("pause", "resume"):
+        assert ask(operator, "POST", f"/api/v1/queues/work/{act}", json={}, headers=OWN).status_code == 200
+    for words in (
+        ["retry", "--all", "work"],
+        ["purge", "small", "--yes"],
+        ["pause", "small"],
+        ["resume", "small"],
+    ):
+        assert command(["--url", people.url("operator"), *words]) == 0
+    assert command(["--url", people.url("operator"), "kill", running.name]) == 0
+    assert people.denied() == []
+    eventually(running.has_left)
+    assert people.denied() == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_may_run_all_paths_of_its_scripts(role: str, one_server: Server) -> None:
+    """Those too that no scenario takes."""
+    known = {one.decode() for one in one_server.raw.execute_command("COMMAND LIST")}
+    granted = {word[1:] for word in told_rights()[role] if word.startswith("+")}
+    text = " ".join(scripts.load(verb).text for verb in VERBS[role])
+    called = {word.lower() for word in re.findall(r"'([A-Z]+)'", text)} & known
+    writing = (
+        {"hset", "time"} if role == "viewer" else {"time"}
+    )  # a part of all scripts that readers do not use
+    assert called - granted - writing == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_is_refused_what_it_must_not_do(role: str, people: People) -> None:
+    people.server.client  # noqa: B018 - connected before
+    Queue("work", store=people.server.client).put("item")
+    raw = redis.Redis(unix_socket_path=str(people.server.socket), username=role, password="pw")
+    for words in FORBIDDEN:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            raw.execute_command(*words)
+    raw.close()
+    client = Client(people.url(role))
+    queue = Queue("work", store=client)
+    if role in {"producer", "viewer"}:
+        with pytest.raises(StoreDenied):
+            queue.get_nowait()
+    if role == "viewer":
+        for act in (queue.pause, queue.clear, lambda: queue.put("more")):
+            with pytest.raises(StoreDenied):
+                act()
+    if role in {"producer", "worker"}:
+        with pytest.raises(StoreDenied):
+            client.run(acts.act_counts())
+    if role == "producer":
+        with pytest.raises(StoreDenied):
+            client.run_all(plain.control("host-1", b"kill"))
+    client.close()
+    assert Queue("work", store=people.server.client).qsize() == 1
