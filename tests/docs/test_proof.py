@@ -29,7 +29,8 @@ def test_named_tests_exist(pages: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "table", "place"), [("docs/guarantees.md", "promises", 2), ("docs/proof.md", "breaks", 1)]
+    ("page", "table", "place"),
+    [("docs/guarantees.md", "promises", 2), ("docs/proof.md", "breaks", 1), ("docs/proof.md", "bugs", 4)],
 )
 def test_each_row_names_tests(page: str, table: str, place: int, pages: dict[str, str]) -> None:
     found = marked(pages[page], table)
@@ -46,3 +47,17 @@ def test_each_promise_has_a_row(pages: dict[str, str]) -> None:
 def test_each_break_has_a_row(pages: dict[str, str]) -> None:
     promised = [row[0] for row in marked(pages["docs/guarantees.md"], "breaks")]
     assert [row[0] for row in marked(pages["docs/proof.md"], "breaks")] == promised
+
+
+@pytest.mark.parametrize(
+    ("table", "mark", "most"), [("bugs", "", 55), ("faults", "F", 45), ("attacks", "S", 22)]
+)
+def test_lists_have_no_gap(table: str, mark: str, most: int, pages: dict[str, str]) -> None:
+    found = marked(pages["docs/proof.md"], table)
+    assert [row[0] for row in found] == [f"{mark}{number}" for number in range(1, most + 1)]
+
+
+@pytest.mark.parametrize("table", ["faults", "attacks"])
+def test_row_without_a_test_has_a_reason(table: str, pages: dict[str, str]) -> None:
+    for name, _, tests in marked(pages["docs/proof.md"], table):
+        assert _TEST.search(tests) or len(tests) > 20, name
