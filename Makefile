@@ -23,14 +23,8 @@ run: .venv/installed ## install what is needed, then show it all at work (convey
 
 setup: .venv/installed-dev ## everything for working on it, in .venv
 
-# Beside the tests, which take longer, the torture bench runs for a minute with a new seed each time. It is nicer than
-# they are, and most of the time it waits. Its report comes at the end, and a broken promise fails the target like a test.
-test: check ## check, then run all tests but the long ones, JOBS=3 at a time, with a minute of torture beside them
-	@echo "torture: seed $(SEED), a minute beside the tests"; \
-	nice $(PYTHON) -m conveyor.torture --seconds 60 --seed $(SEED) >.torture 2>&1 & torture=$$!; \
-	trap 'kill $$torture' INT TERM; \
-	$(PYTHON) -m pytest -n $(JOBS) --dist loadfile; tests=$$?; \
-	wait $$torture; tortured=$$?; cat .torture; exit $$((tests ? tests : tortured))
+test: check ## check, then run all tests but the long ones, JOBS=3 at a time
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 check: setup ## style, types, layers, Lua
 	@$(PYTHON) -m ruff check

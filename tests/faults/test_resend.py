@@ -95,12 +95,12 @@ def nothing(_: Lane) -> None:
 #: Of each command: what is done before, which may return a token, and the arguments, made from the token.
 CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, ...]]], ...]] = {
     "put": (
-        (nothing, lambda _: (JOBS, PutPlace(nonce="n"))),
-        (nothing, lambda _: (JOBS, PutPlace(nonce="n", priority=3, delay=LONG))),
-        (nothing, lambda _: (JOBS, PutPlace(nonce="n", own_ids=True))),
-        (nothing, lambda _: (JOBS, PutPlace(nonce="n", maxsize=2))),
-        (full, lambda _: (JOBS, PutPlace(nonce="n", waiter="bob"))),
-        (full, lambda _: ([], PutPlace(nonce="n", waiter="bob", rest=3))),
+        (nothing, lambda _: (JOBS, PutPlace())),
+        (nothing, lambda _: (JOBS, PutPlace(priority=3, delay=LONG))),
+        (nothing, lambda _: (JOBS, PutPlace(own_ids=True))),
+        (nothing, lambda _: (JOBS, PutPlace(maxsize=2))),
+        (full, lambda _: (JOBS, PutPlace(waiter="bob"))),
+        (full, lambda _: ([], PutPlace(waiter="bob", rest=3))),
     ),
     "claim": (
         (put, lambda _: ("ann", "ann.1", 2, LONG)),
@@ -168,7 +168,6 @@ ROWS = [
 ]
 #: Why a command that was executed before may reply otherwise.
 OTHER_REPLIES = {
-    "put": "one that arrives behind its resend does nothing, and nobody reads its reply",
     "retry": "STALE: the job is not held any more, so the worker lets go of it, as it should",
     "lost": "STALE, for the same reason",
     "release": "it counts what it released",
@@ -198,11 +197,11 @@ def run(lane: Lane, client: Client, command: commands.Command) -> Any:
 
 
 def state_of(lane: Lane) -> dict[str, Any]:
-    """Return all that the server holds of a queue, but for moments, and notes of what was sent again."""
+    """Return all that the server holds of a queue, but for moments, and notes of claims that brought nothing."""
     state = {re.sub(r"^(minute|hour|day):\d+", r"\1", name): value for name, value in lane.dump().items()}
     if "meta.unused" in state:
         state["meta.unused"] = state["meta.unused"].rpartition(" ")[0]
-    return {name: value for name, value in state.items() if value != "ann.1 0" and name != "put:n"}
+    return {name: value for name, value in state.items() if value != "ann.1 0"}
 
 
 def test_resend_is_tried_for_every_command() -> None:

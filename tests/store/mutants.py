@@ -58,7 +58,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_put.test_put_that_arrives_behind_its_resend_changes_nothing: (
         ("put", " or count > 0 and is_any_known() then", " then"),
-        ("put", "return redis.call('EXISTS', unpack(outcomes)) > 0", "return false"),
+        (
+            "put",
+            "return bytes[1] or bytes[2] or redis.call('EXISTS', unpack(outcomes)) > 0",
+            "return bytes[1] or bytes[2]",
+        ),
     ),
     test_put.test_a_put_sent_twice_whose_jobs_moved_on_meanwhile_is_one_put: (
         ("put", "if bytes or over then", "if bytes then"),

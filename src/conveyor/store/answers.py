@@ -42,8 +42,6 @@ class PutPlace(NamedTuple):
     rest: int = 0
     again: bool = False
     """Jobs that were put before: those that the server knows, even if they have ended, are left as they are."""
-    nonce: str = ""
-    """A name that no other put has: if this one arrives behind the one sent again in its place, it does nothing."""
     durability: Durability = MEMORY
     """What the server has to confirm before the jobs count as put."""
 

@@ -110,15 +110,15 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
         _, accepted, waiting, room, born, sequence = reply
         return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence))
 
-    how = (place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest, place.nonce)
-    flat: list[Any] = []
+    rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
     for job in jobs:
-        flat += job
+        rest += job
     first, again = ("check", "check") if place.own_ids else ("new", "again")
     if place.again:
         first = again = "again"
-    new, resent = words(queue, (first, *how, "new", *flat)), words(queue, (again, *how, "again", *flat))
-    return Command(new, scripts.load("put"), read, again=resent)
+    return Command(
+        words(queue, (first, *rest)), scripts.load("put"), read, again=words(queue, (again, *rest))
+    )
 
 
 def claim(

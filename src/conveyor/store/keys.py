@@ -59,11 +59,6 @@ NAMED_KEYS = (
         "the last claim of a worker, so that a lost reply can be asked for again; a minute",
     ),
     (
-        "put:<nonce>",
-        "string",
-        "a put that was sent again: if it arrives once more as it was sent first, it does nothing; 10 minutes",
-    ),
-    (
         "attempts:<id>",
         "list",
         "runs of a job that went on or is dead, at most 20; a day after the last, a week for dead letters",

@@ -83,7 +83,7 @@ def put_jobs(
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = len(jobs) - done - len(some)
             before = witness.knows(queue)
-            asked = place._replace(waiter=waiter, rest=rest, nonce=ids.new_ids(1)[0])
+            asked = place._replace(waiter=waiter, rest=rest)
             answer, lacking = _put_some(client, queue, some, asked, deadline)
             witness.heard(queue, before, answer.lineage)
             done += answer.accepted

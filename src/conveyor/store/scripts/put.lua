@@ -1,37 +1,35 @@
 #!lua
 -- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
 -- use: wake, line, due
--- ARGV  1 mode: new; check (own ids: refuse those that are known); again (take those that are known for accepted, even
---       if they have ended meanwhile: sent twice, or put again since a server lost them)
+-- ARGV  1 mode: check (own ids: refuse those that are known); again (take those that are known for accepted, even if
+--       they have ended meanwhile: sent twice, or put again since a server lost them); new (as again, but none is
+--       expected to be known: a put that was held up may arrive behind the one sent again in its place)
 --       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
 --       empty if nobody does
 --       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
---       7 nonce, empty for none; 8 new, or again if an answer to this nonce may have been lost
---       9.. id, bytes of each job
+--       7.. id, bytes of each job
 -- gives OK, or FULL if not all of these were accepted, accepted, waiting, how many of the rest there is room for,
 --       when the queue came into being (0: no job was put yet), sequence
 --       | DUP, id | SHUT, how many of these were accepted before | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local rest = tonumber(ARGV[6])
-local nonce, FIRST = ARGV[7], 9
+local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born')
 if is_foreign(meta[1]) then return {'VERSION'} end
 
--- If it was held up on its way, and arrives behind the one sent again in its place, it does nothing: nobody would read
--- its answer, and its jobs may have been taken meanwhile, or have ended.
-if nonce ~= '' then
-  local mark = BASE .. 'put:' .. nonce
-  if ARGV[8] == 'again' then
-    redis.call('SET', mark, '', 'PX', 600000)
-  elseif redis.call('EXISTS', mark) == 1 then
-    return {'OK', 0, 0, 0, meta[5] or 0, tonumber(meta[4]) or 0}
-  end
+-- A new job is known only if this put arrives behind the one that was sent again in its place. That one accepted the
+-- first of them, or none; and of those it accepted, the last ended last. To look at all would cost a bulk put a tenth.
+local function is_any_known()
+  local first, last = ARGV[FIRST], ARGV[#ARGV - 1]
+  local bytes = redis.call('HMGET', JOBS, first, last)
+  local outcomes = {BASE .. 'outcome:' .. first, BASE .. 'outcome:' .. last}
+  return bytes[1] or bytes[2] or redis.call('EXISTS', unpack(outcomes)) > 0
 end
 
 local known, known_count = {}, 0
-if mode ~= 'new' then
+if mode ~= 'new' or count > 0 and is_any_known() then
   for place = FIRST, #ARGV, 2 do
     local id = ARGV[place]
     local bytes = redis.call('HGET', JOBS, id)
