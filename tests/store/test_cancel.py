@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,9 +198,11 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
 
 def test_purge_decodes_no_more_of_hostile_jobs(lane: Lane) -> None:
     """The bytes look like options at thousands of places; the server's own time for a slice tells."""
+    numbers = itertools.count()  # an id is never used again
 
     def time_of(data: bytes) -> float:
-        lane.run(commands.put, [(f"job{number}", data) for number in range(5)], commands.PutPlace())
+        jobs = [(f"job{next(numbers)}", data) for _ in range(5)]
+        lane.run(commands.put, jobs, commands.PutPlace())
         lane.raw.config_resetstat()
         assert lane.run(commands.purge, "ready", 9, b"away", KEEP) == 5
         return lane.raw.info("commandstats")["cmdstat_evalsha"]["usec"]
