@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from conveyor.torture.servers import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class Node:

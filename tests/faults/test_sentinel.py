@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import Running
-from moving import LOCALHOST, Node, Sentinel, free_port, make_certificate
+from moving import LOCALHOST, Node, Sentinel, make_certificate
 
 from conveyor import Consumer, Job, JobGone, Queue
 from conveyor.errors import StoreRefused, StoreUnavailable
 from conveyor.store import connect, plain
 from conveyor.store.client import Client
+from conveyor.torture.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random
@@ -162,7 +161,9 @@ def report_on(plan: Plan, again: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended
     place = shown(plan.url) if plan.url else plan.binary
     print(f"seed {plan.seed}, {plan.seconds:g} s of faults, {place}", flush=True)
-    with temporary_folder() as folder:
+    # A short name, since sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="torture", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
         try:
             seen = run(plan, folder)
         finally:
@@ -226,13 +227,3 @@ def _together(calls: list[Callable[[], object]]) -> None:
     with ThreadPoolExecutor(max(1, len(calls))) as pool:
         for one in [pool.submit(call) for call in calls]:
             one.result()
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Make a folder with a short name, since sockets lie in it; it is removed after the run."""
-    folder = Path(tempfile.mkdtemp(prefix="torture"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -35,9 +35,6 @@ class Put(Event):
     lane: str
     kind: str
     """What its task does: a name of `load.KINDS`."""
-    weight: float = 0.0
-    """Seconds it needs."""
-    producer: str = ""
 
 
 class Accepted(Event):
@@ -156,11 +153,6 @@ AnyEvent = (
 E = TypeVar("E", bound=Event)
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AnyEvent)
-
-
-def folder_in(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """Return the environment of a process that is to write into this folder."""
-    return {**environment, FOLDER: str(folder)}
 
 
 def note(*events: Event) -> None:

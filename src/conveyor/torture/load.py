@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import Job, Queue, current_job, task
-from conveyor.errors import ConveyorError, Empty, JobCancelled, JobLost, LeaseLost, StoreError
+from conveyor.errors import ConveyorError, Empty, JobCancelled, JobGone, JobLost, LeaseLost, StoreError
 from conveyor.store import connect
 from conveyor.torture.history import Accepted, End, Outcome, Put, Start, note
 
@@ -300,8 +300,8 @@ class Producer:
         now = time.monotonic()
         note(
             *(
-                Put(now, key, self.settings.queue, kind, seconds, self.settings.name)
-                for key, (kind, seconds, _) in zip(keys, batch.calls, strict=True)
+                Put(now, key, self.settings.queue, kind)
+                for key, (kind, _, _) in zip(keys, batch.calls, strict=True)
             )
         )
         calls = [(key, *call) for key, call in zip(keys, batch.calls, strict=True)]
@@ -334,7 +334,7 @@ class Producer:
         except JobLost as error:
             state, value = "lost", str(error)
         except ConveyorError as error:
-            state, value = ("gone" if type(error).__name__ == "JobGone" else "failed"), str(error)[:200]
+            state, value = "gone" if isinstance(error, JobGone) else "failed", str(error)[:200]
         note(Outcome(time.monotonic(), key, state, value))
         self.waiting.pop(key, None)
 
@@ -346,7 +346,7 @@ class ItemProducer(Producer):
         """Put items until told to leave."""
         while not self.leaving:
             key, now = self._key(), time.monotonic()
-            note(Put(now, key, self.settings.queue, "item", 0.0, self.settings.name))
+            note(Put(now, key, self.settings.queue, "item"))
             with contextlib.suppress(ConveyorError):
                 self.queue.put(key, timeout=2.0)
                 note(Accepted(time.monotonic(), key, ""))

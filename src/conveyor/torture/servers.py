@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import StoreError
-from conveyor.store import Client
+from conveyor.store import Client, plain
 from conveyor.store.command import Command
 from conveyor.torture.history import Usage, note
 
@@ -90,8 +90,8 @@ class Server:
 
     def facts(self, section: str) -> dict[str, str]:
         """Return what INFO says. Raises StoreError."""
-        lines = self.tell("INFO", section).decode().splitlines()
-        return dict(line.split(":", 1) for line in lines if ":" in line)
+        found: dict[str, str] = self.admin.run(plain.info(section))
+        return found
 
     def note_leftovers(self) -> None:
         """Let all that expires expire now; note the memory in use, and how many keys are there for good but unknown."""
