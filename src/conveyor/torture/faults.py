@@ -129,6 +129,20 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def _stopped(pid: int, *children: int) -> Iterator[list[int]]:
+    """Send SIGSTOP to a process, and SIGCONT after a while; its children are concerned, too."""
+    _send(pid, signal.SIGSTOP)
+    yield [pid, *children]
+    _send(pid, signal.SIGCONT)
+
+
+def _network(stage: Stage, mode: Mode) -> Iterator[list[int]]:
+    """Have the network do this for a while."""
+    _proxy(stage).mode = mode
+    yield []
+    _proxy(stage).mode = PASS
+
+
 # --- workers ------------------------------------------------------------------------------------------------------
 
 
@@ -143,10 +157,7 @@ def kill_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("worker stopped", lasts=(0.2, 3.0))
 def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a worker, and SIGCONT after a while."""
-    pid = _worker(stage, chance)
-    _send(pid, signal.SIGSTOP)
-    yield [pid]
-    _send(pid, signal.SIGCONT)
+    yield from _stopped(_worker(stage, chance))
 
 
 @_fault("worker killed by command")
@@ -178,11 +189,7 @@ def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("supervisor stopped", lasts=(0.5, 5.0))
 def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor, and SIGCONT before its leases end."""
-    consumer = _one(stage.of_role("consumer"), chance)
-    pid = consumer.pid
-    _send(pid, signal.SIGSTOP)
-    yield [pid]
-    _send(pid, signal.SIGCONT)
+    yield from _stopped(_one(stage.of_role("consumer"), chance).pid)
 
 
 @_fault(
@@ -194,10 +201,7 @@ def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor for longer than a lease, and SIGCONT: others have run its jobs."""
     consumer = _one(stage.of_role("consumer"), chance)
-    pids = [consumer.pid, *consumer.children()]
-    _send(pids[0], signal.SIGSTOP)
-    yield pids
-    _send(pids[0], signal.SIGCONT)
+    yield from _stopped(consumer.pid, *consumer.children())
 
 
 @_fault("roll-out", effects=(Effect.ORDER,), weight=2)
@@ -238,10 +242,7 @@ def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("producer stopped", lasts=(0.5, 6.0))
 def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a producer, and SIGCONT after a while."""
-    pid = _one(stage.of_role("producer"), chance).pid
-    _send(pid, signal.SIGSTOP)
-    yield [pid]
-    _send(pid, signal.SIGCONT)
+    yield from _stopped(_one(stage.of_role("producer"), chance).pid)
 
 
 @_fault("taker killed")
@@ -309,9 +310,7 @@ def _insist(heal: Callable[[], object]) -> None:
 @_fault("network slow", Need.NETWORK, lasts=(0.5, 3.0))
 def slow_network(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Delay each request and each reply."""
-    _proxy(stage).mode = Mode(delay=chance.choice((0.005, 0.05, 0.2)))
-    yield []
-    _proxy(stage).mode = PASS
+    yield from _network(stage, Mode(delay=chance.choice((0.005, 0.05, 0.2))))
 
 
 @_fault("connections cut", Need.NETWORK, weight=2)
@@ -324,17 +323,13 @@ def cut(stage: Stage, _: Random) -> Iterator[list[int]]:
 @_fault("replies lost", Need.NETWORK, lasts=(0.3, 1.0), weight=2)
 def lose_replies(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Have the server do some requests whose replies never arrive."""
-    _proxy(stage).mode = Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA")
-    yield []
-    _proxy(stage).mode = PASS
+    yield from _network(stage, Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA"))
 
 
 @_fault("requests sent twice", Need.NETWORK, lasts=(0.3, 2.0))
 def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Have each script arrive twice, the copy on a connection of its own."""
-    _proxy(stage).mode = Mode(times=2, matching=b"EVALSHA")
-    yield []
-    _proxy(stage).mode = PASS
+    yield from _network(stage, Mode(times=2, matching=b"EVALSHA"))
 
 
 @_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 4.0))
@@ -407,10 +402,7 @@ def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 @_fault("server stopped", Need.SERVER, lasts=(0.2, 5.0))
 def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to the server, and SIGCONT after a while."""
-    pid = stage.server.pid
-    _send(pid, signal.SIGSTOP)
-    yield [pid]
-    _send(pid, signal.SIGCONT)
+    yield from _stopped(stage.server.pid)
 
 
 @_fault("clients killed", Need.SERVER, weight=2)
