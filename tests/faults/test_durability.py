@@ -31,16 +31,15 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def keep_file(server: Any, eventually: Callable[..., Any], synced: str = "always") -> None:
-    """Have a server keep an append-only file."""
-    server.raw.config_set("appendfsync", synced)
+def keep_file(server: Any, eventually: Callable[..., Any]) -> None:
+    """Have a server keep an append-only file, synced before each answer."""
+    server.raw.config_set("appendfsync", "always")
     server.raw.config_set("appendonly", "yes")
     eventually(lambda: not server.raw.info("persistence")["aof_rewrite_in_progress"])
 
 
-@pytest.fixture
-def filed(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
-    """Return a server of each kind that syncs its append-only file before it answers."""
+def keeping_file(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
+    """Be a fixture that lends a server which keeps such a file until the end of the test."""
     keep_file(server, eventually)
     yield server
     server.raw.config_set("appendonly", "no")
@@ -48,12 +47,15 @@ def filed(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
 
 
 @pytest.fixture
+def filed(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
+    """Return a server of each kind that syncs its append-only file before it answers."""
+    yield from keeping_file(server, eventually)
+
+
+@pytest.fixture
 def one_filed(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
     """Return a server of the first kind that syncs its append-only file before it answers."""
-    keep_file(one_server, eventually)
-    yield one_server
-    one_server.raw.config_set("appendonly", "no")
-    one_server.raw.config_set("appendfsync", "everysec")
+    yield from keeping_file(one_server, eventually)
 
 
 def never_sync(server: Any) -> None:
@@ -102,25 +104,21 @@ def test_fsync_put_returns_only_once_file_is_synced(filed: Any, eventually: Call
     assert results == [None]
 
 
-def test_fsync_needs_a_server_whose_waitaof_waits(server: Any, eventually: Callable[..., Any]) -> None:
+def test_fsync_needs_a_server_whose_waitaof_waits(filed: Any) -> None:
     """With `appendfsync everysec` Valkey and Redis 7.4 confirm what they have not synced yet (redis#13793)."""
-    keep_file(server, eventually)
-    try:
-        queue = Queue("films", durability="fsync", store=server.client)
-        queue.put("first")
-        server.raw.config_set("appendfsync", "everysec")
-        if server.kind == "redis-server":
-            queue.put("second")
-            return
-        with pytest.raises(DurabilityUnknown, match="does not sync before it answers any more") as error:
-            queue.put("second")
-        assert list(error.value.ids) == ready(server)[1:]
-        with pytest.raises(StoreRefused, match="its WAITAOF does not wait for that") as refusal:
-            queue.put("third")
-        assert refusal.value.hint == "set appendfsync always"
-        assert len(ready(server)) == 2
-    finally:
-        server.raw.config_set("appendonly", "no")
+    queue = Queue("films", durability="fsync", store=filed.client)
+    queue.put("first")
+    filed.raw.config_set("appendfsync", "everysec")
+    if filed.kind == "redis-server":
+        queue.put("second")
+        return
+    with pytest.raises(DurabilityUnknown, match="does not sync before it answers any more") as error:
+        queue.put("second")
+    assert list(error.value.ids) == ready(filed)[1:]
+    with pytest.raises(StoreRefused, match="its WAITAOF does not wait for that") as refusal:
+        queue.put("third")
+    assert refusal.value.hint == "set appendfsync always"
+    assert len(ready(filed)) == 2
 
 
 @pytest.mark.parametrize("way", ["put", "put_nowait", "submit"])
@@ -298,20 +296,6 @@ def test_level_of_a_task_counts_before_that_of_the_queue(one_server: Any) -> Non
 
 
 # --- replicas
-
-
-@pytest.fixture
-def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
-    """Return a primary and a replica of each kind of server, behind one address."""
-    nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
-    try:
-        pair = Pair(nodes, eventually)
-        yield pair
-        pair.end()
-    finally:
-        for one in nodes:
-            one.process.send_signal(signal.SIGCONT)
-            one.end()
 
 
 def test_replicated_put_returns_once_replica_has_the_job(pair: Pair) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
-from moving import Node, Pair
 
 from conveyor import Queue, holding
 from conveyor.errors import StoreUnavailable
@@ -18,8 +17,10 @@ from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from moving import Pair
 
 
 def put(name: str) -> commands.Command:
@@ -30,19 +31,6 @@ def lease(pair: Pair, queue: str) -> float:
     """Return the end of the only lease that the primary knows; 0 if there is none."""
     found = pair.primary.raw.zrange(f"conveyor:{{{queue}}}:leased", 0, -1, withscores=True)
     return found[0][1] if found else 0.0
-
-
-@pytest.fixture
-def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
-    """Return a primary and a replica of each kind of server, behind one address."""
-    nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
-    try:
-        pair = Pair(nodes, eventually)
-        yield pair
-        pair.end()
-    finally:
-        for one in nodes:
-            one.end()
 
 
 @pytest.fixture
