@@ -46,7 +46,7 @@ class Signature:
         simple = all(one.kind in _POSITIONAL for one in parameters) and self._plain is not None
         self._required = sum(one.default is one.empty for one in parameters)
         self._most = len(self._positional) if simple else -1
-        self._tuples: dict[int, Any] = {}
+        self._tuple = functools.cache(self._make_tuple)
         self._labels: dict[tuple[str, ...], Labels] = {}
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -59,7 +59,7 @@ class Signature:
         try:
             if _FLAT.issuperset(map(type, args)):
                 data = codec.encode_flat(args)
-                codec.convert(args, self._tuples.get(len(args)) or self._tuple(len(args)))
+                codec.convert(args, self._tuple(len(args)))
             else:
                 data = codec.encode_flat(self._carried(args))
                 codec.convert(codec.decode(data), self._tuple(len(args)))
@@ -161,13 +161,9 @@ class Signature:
                 raise BadCall(message, hint=getattr(error, "hint", "")) from None
         return codec.encode_flat(tree)
 
-    def _tuple(self, count: int) -> Any:
-        """Give the tuple type of the first `count` positional parameters, made once."""
-        known = self._tuples.get(count)
-        if known is None:
-            known = tuple[tuple(self._hint_at(place) for place in range(count))] if count else tuple[()]  # type: ignore[misc]
-            self._tuples[count] = known
-        return known
+    def _make_tuple(self, count: int) -> Any:
+        """Return the tuple type of the first `count` positional parameters; `_tuple` makes each once."""
+        return tuple[tuple(self._hint_at(place) for place in range(count))] if count else tuple[()]  # type: ignore[misc]
 
     def _hint_at(self, place: int) -> Any:
         return self._hint(self._name_at(place))
