@@ -138,8 +138,8 @@ def _durability(facts: dict[str, str], client: Client) -> Finding:
     given = fitness.levels(facts, synced)
     missing = [one for one in (Durability("written"), Durability("fsync")) if one not in given]
     text = f"every queue: {', '.join(map(str, given))}"
-    if missing:
-        text += f"; not {' or '.join(map(str, missing))}: {fitness.lacking(missing[-1], facts, synced)}"
+    if missing and (lack := fitness.lack_of(missing[-1], facts, synced)):
+        text += f"; not {' or '.join(map(str, missing))}: {lack.why}"
     return Finding("durability", OK, text)
 
 

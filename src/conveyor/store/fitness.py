@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.durability import MEMORY, Durability
@@ -21,21 +21,19 @@ if TYPE_CHECKING:
 
 #: Seconds after which a producer checks again that the server can give a level of durability.
 CHECK_AGAIN = 10.0
-#: What to do about what a level lacks, by its first words.
-_REMEDIES = {
-    "its append-only file is off": "set appendonly yes, or choose the level memory",
-    "its append-only file cannot be written": "look at the server's disk and its log",
-    "it never syncs": "set appendfsync always",
-    "it syncs once": "set appendfsync always",
-    "its appendfsync": "grant it: ACL SETUSER … +config|get; docs/running.md has the whole line",
-    "only": "look at the server's replicas, or choose a level with fewer of them",
-}
-
 #: First version whose WAITAOF waits for the sync of every second: with others it returns before it (redis#13793), as
 #: with all of Valkey so far. A sync before each answer, `appendfsync always`, is waited for by all.
 _WAITS_FOR_SYNC = (8, 0)
 
 _log = logging.getLogger("conveyor")
+
+
+class Lack(NamedTuple):
+    """Why a server cannot give a level of durability now, what to do about it, and what is raised if it is demanded."""
+
+    why: str
+    hint: str
+    error: type[StoreError] = StoreRefused
 
 
 def vet(client: Client, deadline: Deadline | None = None, durability: Durability = MEMORY) -> None:
@@ -118,36 +116,43 @@ def check_level(client: Client, durability: Durability, deadline: Deadline | Non
         if client.revive and synced != "always":
             synced = "always"
             client.run(plain.set_setting("appendfsync", synced), within=time_for(deadline))
-    if why := lacking(durability, facts, synced):
-        kind: type[StoreError] = StoreUnavailable if durability.replicas else StoreRefused
-        if why.startswith("its appendfsync"):
-            kind = StoreDenied
-        message = f"the server at {shown(client.url)} cannot keep jobs at the level {durability}: {why}"
-        raise kind(message, hint=next(hint for words, hint in _REMEDIES.items() if why.startswith(words)))
+    if lack := lack_of(durability, facts, synced):
+        message = f"the server at {shown(client.url)} cannot keep jobs at the level {durability}: {lack.why}"
+        raise lack.error(message, hint=lack.hint)
 
 
-def lacking(durability: Durability, facts: Mapping[str, str], synced: str) -> str:
-    """Return why a server cannot give a level of durability now, or "" if nothing speaks against it.
+def lack_of(durability: Durability, facts: Mapping[str, str], synced: str) -> Lack | None:
+    """Return why a server cannot give a level of durability now, or None if nothing speaks against it.
 
     `facts` are its persistence, replication and version, `synced` its appendfsync; empty if its user may not know them.
     """
     if durability.needs_file:
         if facts.get("aof_enabled", "1") == "0":
-            return "its append-only file is off"
+            return Lack("its append-only file is off", "set appendonly yes, or choose the level memory")
         if facts.get("aof_last_write_status", "ok") != "ok":
-            return "its append-only file cannot be written"
+            return Lack("its append-only file cannot be written", "look at the server's disk and its log")
     if durability.level == "fsync" and synced != "always" and (synced == "no" or not waits_for_sync(facts)):
-        return {
-            "no": "it never syncs its append-only file (appendfsync no)",
-            "": "its appendfsync is not known, and with another one than always its WAITAOF may not wait for a sync",
-        }.get(
-            synced, f"it syncs once a second (appendfsync {synced}), and its WAITAOF does not wait for that"
-        )
+        return _lack_of_sync(synced)
     if durability.replicas and "connected_slaves" in facts:
         there = replicas_of(facts)
         if there < durability.replicas:
-            return f"only {there} of {durability.replicas} replicas are connected"
-    return ""
+            why = f"only {there} of {durability.replicas} replicas are connected"
+            hint = "look at the server's replicas, or choose a level with fewer of them"
+            return Lack(why, hint, StoreUnavailable)
+    return None
+
+
+def _lack_of_sync(synced: str) -> Lack:
+    if not synced:
+        why = "its appendfsync is not known, and with another one than always its WAITAOF may not wait for a sync"
+        return Lack(
+            why, "grant it: ACL SETUSER … +config|get; docs/running.md has the whole line", StoreDenied
+        )
+    if synced == "no":
+        why = "it never syncs its append-only file (appendfsync no)"
+    else:
+        why = f"it syncs once a second (appendfsync {synced}), and its WAITAOF does not wait for that"
+    return Lack(why, "set appendfsync always")
 
 
 def waits_for_sync(facts: Mapping[str, str]) -> bool:
@@ -162,8 +167,8 @@ def replicas_of(facts: Mapping[str, str]) -> int:
 
 
 def levels(facts: Mapping[str, str], synced: str) -> list[Durability]:
-    """Return the levels of durability that a server can give now, from what `lacking` takes; of replicas, the most."""
+    """Return the levels of durability that a server can give now, from what `lack_of` takes; of replicas, the most."""
     known = [MEMORY, Durability("written"), Durability("fsync")]
     if most := replicas_of(facts):
         known.append(Durability("replicated", most))
-    return [one for one in known if not lacking(one, facts, synced)]
+    return [one for one in known if not lack_of(one, facts, synced)]
