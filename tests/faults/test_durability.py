@@ -13,7 +13,7 @@ from moving import Node, Pair
 
 from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, codec
 from conveyor.call import PutOptions, RunOptions
-from conveyor.durability import read_durability
+from conveyor.durability import MEMORY, read_durability
 from conveyor.outcome import encode_settled
 from conveyor.store import commands, connect, fitness, plain, waiting
 from conveyor.store.answers import PutPlace
@@ -277,6 +277,18 @@ def test_level_is_checked_again(one_filed: Any, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StoreRefused, match="append-only file is off"):
         queue.put("later")
     assert len(ready(one_filed)) == 2
+
+
+def test_levels_are_known_of_a_server_without_config(
+    server: Any, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    """As hosted servers are; a consumer states the levels when it starts."""
+    node = Node(server.binary, tmp_path / "node", 'rename-command CONFIG ""')
+    try:
+        eventually(node.answers)
+        assert fitness.levels_of(Client(f"redis://127.0.0.1:{node.port}")) == [MEMORY]
+    finally:
+        node.end()
 
 
 def test_replica_that_was_there_before_is_waited_for(one_server: Any) -> None:

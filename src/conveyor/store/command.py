@@ -27,7 +27,7 @@ class Command:
     again: tuple[Any, ...] | None = None
     """The words to use when it is sent a second time, where they differ."""
     optional: bool = False
-    """It need not be permitted: `read` then gets None, and the others of its round trip go on."""
+    """The server may refuse or not know it: `read` then gets None, and the others of its round trip go on."""
     confirms: bool = False
     """It waits for the writes before it on its connection; if it is refused for good, `read` gets the error."""
 

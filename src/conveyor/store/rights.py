@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 _COMMAND = re.compile(r"User (\S+) has no permissions to run the '([\w|-]+)' command", re.IGNORECASE)
 _FORBIDDEN = "no permissions"
+_UNKNOWN = "unknown command"  # hosted servers take CONFIG away
 _MANUAL = "docs/running.md has the whole line"
 
 
 def spared(command: Command, reply: Any) -> Any:
-    """Give the answer to a command; None for one that need not be permitted, and is not."""
-    return None if isinstance(reply, Exception) and is_denial(str(reply)) and command.optional else reply
+    """Return the answer to a command; None for one that need not be permitted, and is not, or is not there."""
+    if not command.optional or not isinstance(reply, Exception):
+        return reply
+    refusal = str(reply)
+    return None if is_denial(refusal) or refusal.lower().startswith(_UNKNOWN) else reply
 
 
 def is_denial(refusal: str) -> bool:
