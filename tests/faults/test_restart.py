@@ -35,13 +35,25 @@ def own_queue(alone: None) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def running(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Running]:
+def start(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Callable[[int], Running]]:
+    """Give what starts a consumer on it, with so many workers."""
+    started = []
+
+    def start(workers: int) -> Running:
+        consumer = Consumer("work", workers, tasks=["consumer_jobs", "order_jobs"])
+        consumer.start()
+        started.append(Running(consumer, own_queue.client, eventually))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.end()
+
+
+@pytest.fixture
+def running(start: Callable[[int], Running]) -> Running:
     """Run a consumer of two workers on it."""
-    consumer = Consumer("work", 2, tasks=["consumer_jobs", "order_jobs"])
-    consumer.start()
-    running = Running(consumer, own_queue.client, eventually)
-    yield running
-    running.end()
+    return start(2)
 
 
 def kill_server() -> None:
@@ -141,12 +153,36 @@ def test_a_worker_that_dies_while_the_server_is_away_is_replaced_and_its_job_run
     pid = int(eventually(lambda: lines(path))[0].split()[1])
     embedded.stop()
     psutil.Process(pid).kill()
-    eventually(lambda: len(running.workers()) == 2 and pid not in {one.pid for one in running.workers()})
+    eventually(lambda: pid not in {one.pid for one in running.workers()})
     embedded.start()
+    eventually(lambda: len(running.workers()) == 2)
     eventually(lambda: len(lines(path)) == 2)
     go(path)
     assert job.result(30) == "again"
     assert own_queue.count().imbalance == 0
+
+
+def test_replacement_does_not_overtake_jobs_of_a_dead_worker(
+    own_queue: Queue, start: Callable[[int], Running], path: Path, eventually: Callable[..., Any]
+) -> None:
+    own_queue.submit_many(jobs.brief, [(0,)] * 100)
+    own_queue.submit(jobs.hold, str(path), "held")
+    marks = path.with_suffix(".marks")
+    rest = own_queue.submit_many(jobs.mark, [(str(marks), str(number)) for number in range(200)])
+    start(1)
+    (held,) = eventually(lambda: lines(path))
+    server = psutil.Process(embedded.status().pid)
+    server.suspend()
+    worker = psutil.Process(int(held.split()[1]))
+    worker.kill()
+    eventually(lambda: not worker.is_running())
+    until = time.monotonic() + 3.0  # for a claim of the next worker to stand before the server's door
+    eventually(lambda: time.monotonic() > until)
+    server.resume()
+    go(path)
+    for job in rest:
+        job.result(30)
+    assert marks.read_text().split() == [str(number) for number in range(200)]
 
 
 def test_idle_consumers_leave_at_once_although_the_server_is_away(

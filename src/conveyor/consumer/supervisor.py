@@ -343,8 +343,10 @@ class Supervisor:
         worker.slate.close()
 
     def _replace(self) -> None:
+        """Start workers that are due, but not before the jobs of the dead one went back, or they would be overtaken."""
+        unsettled = {worker.name for worker, _ in self.bereaved}
         for name, at in list(self.to_start.items()):
-            if clock.monotonic() >= at:
+            if clock.monotonic() >= at and name not in unsettled:
                 del self.to_start[name]
                 self._start(name)
 
