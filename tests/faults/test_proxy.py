@@ -27,6 +27,9 @@ class Client:
 
     def ask(self, *words: object) -> Any:
         self.socket.sendall(hiredis.pack_command(words))
+        return self.reply()
+
+    def reply(self) -> Any:
         while (reply := self.reader.gets()) is False:
             if not (data := self.socket.recv(1 << 16)):
                 raise ConnectionResetError
@@ -124,6 +127,14 @@ def test_each_request_arrives_twice(proxy: Proxy, client: Client) -> None:
 def test_large_request_arrives_twice_as_a_whole(proxy: Proxy, client: Client) -> None:
     proxy.mode = Mode(times=2)
     assert client.ask("APPEND", "a", b"x" * 1_000_000) == 2_000_000
+
+
+def test_request_in_pieces_arrives_twice_as_a_whole(proxy: Proxy, client: Client) -> None:
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    proxy.mode = Mode(times=2)
+    for byte in hiredis.pack_command(("APPEND", "a", "xy")):
+        client.socket.sendall(bytes([byte]))
+    assert client.reply() == 4
 
 
 def test_copies_carry_the_password(proxy: Proxy, connect: Callable[..., Client], one_server: Any) -> None:

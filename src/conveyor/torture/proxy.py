@@ -1,14 +1,13 @@
 """A TCP proxy that does what networks do to a server's connections: delay, cut, lose, hold and repeat.
 
-It passes bytes and knows no protocol. A request is what a client sends before the server replies; a connection of a
-queue carries one exchange at a time, so that is exact enough to lose one reply, or to send one request twice.
+It passes bytes, and knows no more of the protocol than where a request ends. A connection of a queue carries one
+exchange at a time, so that is exact enough to lose one reply, or to send one request twice.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import select
 import socket
 import threading
 import time
@@ -24,9 +23,9 @@ REQUESTS, REPLIES = "requests", "replies"
 #: As `Mode.lost_replies`: every reply, until the mode changes.
 ALL = float("inf")
 _PIECE = 1 << 16  # bytes that one read takes
-_GATHERING = 0.02  # seconds for the rest of a request that came in several pieces
 _CONNECTING = 5.0  # seconds
 _DEFAULT_PORT = 6379
+_END = b"\r\n"
 _GREETING = re.compile(rb"\*\d+\r\n\$[45]\r\n(?:AUTH|HELLO)\r\n", re.IGNORECASE)
 
 
@@ -140,15 +139,14 @@ class Proxy:
 
     def _pass_requests(self, link: _Link) -> None:
         while data := link.client.recv(_PIECE):
-            if len(data) == _PIECE and self._mode != PASS:
-                data += _rest(link.client, _GATHERING)
+            while self._mode != PASS and not _is_whole(data) and (piece := link.client.recv(_PIECE)):
+                data += piece
             if _GREETING.match(data):
                 link.greeting = data
             link.request = data
             self._late(link, REQUESTS)
             mode = self._mode
             if mode.times > 1 and mode.matching in data:
-                data += _rest(link.client, 0.0)  # a held one is there as a whole by now
                 for _ in range(mode.times - 1):
                     _send_apart(link, data)
                     self.copies_sent += 1
@@ -225,12 +223,27 @@ def _connection(target: str) -> socket.socket:
     return one
 
 
-def _rest(one: socket.socket, seconds: float) -> bytes:
-    """Return what else has arrived, or arrives within some seconds: a long request comes in several pieces."""
-    pieces = []
-    while select.select([one], [], [], seconds)[0] and (piece := one.recv(_PIECE)):
-        pieces.append(piece)
-    return b"".join(pieces)
+def _is_whole(data: bytes) -> bool:
+    """Return True if a request ends here: an array of strings, each behind its length, or several of them.
+
+    What begins in the middle of a request is taken as it is.
+    """
+    at = 0
+    try:
+        while data[at : at + 1] == b"*":
+            strings, at = _length(data, at)
+            for _ in range(strings):
+                size, at = _length(data, at)
+                at += size + len(_END)
+    except ValueError:  # a length has not arrived
+        return False
+    return at <= len(data)
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number in the line that begins here, and where the next one begins. Raises ValueError."""
+    end = data.index(_END, at)
+    return int(data[at + 1 : end]), end + len(_END)
 
 
 def _send_apart(link: _Link, request: bytes) -> None:
