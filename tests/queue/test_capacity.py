@@ -103,7 +103,10 @@ def test_blocked_put_many_sends_its_jobs_once(server: Any) -> None:
 
 @pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])
 def test_put_many_sends_little_in_vain(server: Any, maxsize: int, producers: int) -> None:
-    """What is sent stays near the size of the jobs, however little room there is at a time."""
+    """What is sent stays near the size of the jobs, however little room there is at a time.
+
+    For free places several producers may send at once; a put that sent all its jobs each time would send them 60 times.
+    """
     each, size = 120, 10_000
     queue = Queue("belt", maxsize, store=server.client)
     queue.put("teaches the server the script")
@@ -120,7 +123,7 @@ def test_put_many_sends_little_in_vain(server: Any, maxsize: int, producers: int
             queue.task_done()
         for one in told:
             one.result()
-    assert received(server) - before < 2.5 * producers * each * size + 300 * producers * each
+    assert received(server) - before < (1.5 + producers) * producers * each * size + 300 * producers * each
     assert queue.count().blocked == 0
 
 
