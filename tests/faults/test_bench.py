@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.torture.faults import FAULTS
+from conveyor.torture.judge import PROMISES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # Many processes start here, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(400)
-
-#: After these, jobs wait for the end of a lease, which a test has no time for.
-SLOW = {
-    "supervisor killed",
-    "supervisor stopped beyond its leases",
-    "roll-out",
-    "taker killed",
-    "worker killed by command",
-    "primary killed under sentinel",
-}
 
 
 def report_of(*words: object) -> list[str]:
@@ -43,16 +33,14 @@ def held(report: list[str]) -> dict[str, int]:
     return {promise: int(count) for promise, count in found}
 
 
-def test_bench_finds_each_promise_held_under_many_faults(tmp_path: Path) -> None:
-    only = [word for name in FAULTS if name not in SLOW for word in ("--only", name)]
-    lanes = [word for name in ("mixed", "order", "items") for word in ("--lane", name)]
-    seconds = ("--seconds", 8, "--seed", 8)
-    report = report_of("conveyor.torture", *seconds, "--keep", tmp_path / "kept", *only, *lanes)
+def test_each_promise_is_held_under_many_faults(tmp_path: Path, torture_seed: str) -> None:
+    words = ("--seconds", 60, "--seed", torture_seed, "--rate", 300)
+    report = report_of("conveyor.torture", *words, "--keep", tmp_path / "kept")
     kinds = int(re.findall(r"\d+ faults of (\d+) kinds", "\n".join(report))[0])
-    assert kinds >= 8
-    assert min(held(report).values()) > 0
-    assert held(report)["no accepted job is lost"] > 100
-    assert report[-1].startswith("again: python -m conveyor.torture --seconds 8 --seed 8")
+    assert kinds >= 20
+    assert set(held(report)) == set(PROMISES)
+    assert held(report)["no accepted job is lost"] > 1_000
+    assert report[-1].startswith(f"again: python -m conveyor.torture --seconds 60 --seed {torture_seed}")
     assert list((tmp_path / "kept" / "history").glob("*.events"))
 
 

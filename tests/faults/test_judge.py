@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from conveyor.torture import history
@@ -182,6 +183,14 @@ def test_fault_elsewhere_explains_nothing(harm: str) -> None:
 def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
     events = [*put(9, 1.0), LOSS, told(9, 4.0, "gone")]
     assert broken(*events) == ["no accepted job is lost"]
+
+
+def test_replicated_job_had_to_survive_a_takeover() -> None:
+    taken_over = fault("primary killed", 2.0, 3.0, "loss", "stale")
+    asked, accepted = put(9, 1.0)
+    replicated = msgspec.structs.replace(accepted, level="replicated:1")
+    assert broken(asked, accepted, taken_over) == []
+    assert broken(asked, replicated, taken_over) == ["no accepted job is lost"]
 
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:

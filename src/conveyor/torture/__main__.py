@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument(
         "--server", default="", help="program of the server; default: that of the embedded one"
     )
-    parser.add_argument("--rate", type=float, default=300.0, help="jobs per second, at most")
+    parser.add_argument("--rate", type=float, default=900.0, help="jobs per second, at most")
     parser.add_argument(
         "--only",
         action="append",

@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     binary: str = ""
     """The server's program; empty if `url` names a server."""
     url: str = ""
-    rate: float = 300.0
+    rate: float = 900.0
     """Jobs per second that all producers put together, at most."""
     only: tuple[str, ...] = ()
     """Names of faults; empty for all."""
@@ -137,20 +137,22 @@ class Clock(threading.Thread):
 def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Make the stages of a run, with their servers."""
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
-    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 4, consumers=(4, 2))
-    order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 4, consumers=(1,))
+    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(6, 4))
+    order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 6, consumers=(1,))
     items = Lane(f"{name}-items", "items", 10, producers=1, rate=20.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     lanes = [one for one in (mixed, order, items, long) if one.role in wanted]
+    durable = [one._replace(durability="fsync") for one in lanes]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
         return
     if lanes:
-        yield OwnStage(folder / "own", plan.binary, lanes, plan.seed)
+        yield OwnStage(folder / "own", plan.binary, durable, plan.seed)
     if "watched" in wanted:
-        fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 5, consumers=(1, 1))
-        yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
+        fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 6, consumers=(2, 2))
+        replicated = fewer._replace(durability="replicated:1")
+        yield WatchedStage(folder / "watched", plan.binary, [replicated], plan.seed)
 
 
 def report_on(plan: Plan, again: str) -> int:

@@ -42,8 +42,8 @@ class Effect(enum.StrEnum):
     """Leases of healthy runs may end, so that their jobs run elsewhere at the same time."""
     KILL = enum.auto()
     """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
-    UNNOTICED = enum.auto()
-    """A loss may go unnoticed, so that even what producers hold is not put again."""
+    STALE = enum.auto()
+    """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
 
 
 class Need(enum.StrEnum):
@@ -469,7 +469,7 @@ def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
 
 
 #: What the promotion of a replica that may lack the last writes can do.
-PROMOTED = frozenset({Effect.LOSS, Effect.UNNOTICED, Effect.ORDER, Effect.LEASE})
+PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE})
 
 
 @_fault("primary killed under sentinel", Need.REPLICA, lasts=(0.0, 0.5), effects=(*PROMOTED,))

@@ -44,6 +44,8 @@ class Accepted(Event):
     id: str
     held: bool = True
     """True if the producer has the handle from the put, with which it puts the job again if the server loses it."""
+    level: str = "memory"
+    """The level of durability that the put has reached."""
 
 
 class Outcome(Event):
@@ -92,13 +94,6 @@ class CancelAsked(Event):
     id: str
 
 
-class ProcessStarted(Event):
-    """A process of the bench began: a consumer, a producer or a taker."""
-
-    name: str
-    pid: int
-
-
 class ProcessEnded(Event):
     """A process of the bench ended; `wanted` if a fault or the end of the run asked for that."""
 
@@ -137,18 +132,7 @@ class Usage(Event):
 
 
 AnyEvent = (
-    Put
-    | Accepted
-    | Outcome
-    | Start
-    | End
-    | Fault
-    | CancelAsked
-    | ProcessStarted
-    | ProcessEnded
-    | Depth
-    | Closed
-    | Usage
+    Put | Accepted | Outcome | Start | End | Fault | CancelAsked | ProcessEnded | Depth | Closed | Usage
 )
 E = TypeVar("E", bound=Event)
 _encode = msgspec.json.Encoder().encode

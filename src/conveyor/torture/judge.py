@@ -77,6 +77,7 @@ class Case:
         self.id = ""
         self.accepted = _FOREVER
         self.held = False
+        self.level = "memory"
         self.outcomes: list[Outcome] = []
         self.runs: list[Run] = []
 
@@ -105,7 +106,7 @@ class Record:
         self.cases = {one.key: Case(one) for one in history.of(Put)}
         for one in history.of(Accepted):
             case = self.cases[one.key]
-            case.id, case.accepted, case.held = one.id, one.at, one.held
+            case.id, case.accepted, case.held, case.level = one.id, one.at, one.held, one.level
         for outcome in history.of(Outcome):
             self.cases[outcome.key].outcomes.append(outcome)
         self._add_runs()
@@ -171,21 +172,27 @@ def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
 
 
 def _was_given_up(record: Record, case: Case, until: float) -> bool:
-    """Return True if the server forgot a job while no producer held it: an item, or one whose producer had ended."""
+    """Return True if a fault explains that a job is lost: nobody held it, or it was lost unnoticed."""
     for fault in record.faults:
         if (
             Effect.LOSS in fault.effects
+            and not _survives(case.level, fault)
             and concerns(fault, case.put.lane)
             and case.put.at <= fault.until
             and fault.at <= until
         ):
-            if case.is_item or not case.held or Effect.UNNOTICED in fault.effects:
+            if case.is_item or not case.held or Effect.STALE in fault.effects:
                 return True
             pid = int(case.put.key.split(".")[-2])
             ended = [one.at for one in record.history.of(ProcessEnded) if one.pid == pid]
             if ended and ended[0] <= until:
                 return True
     return False
+
+
+def _survives(level: str, fault: Fault) -> bool:
+    """Return True if a job that has reached this level of durability must survive a fault that loses others."""
+    return Effect.STALE in fault.effects and level.startswith("replicated")
 
 
 def one_outcome_each(record: Record) -> Iterator[Finding | None]:

@@ -20,15 +20,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import Job, Queue, current_job, task
-from conveyor.errors import ConveyorError, Empty, JobCancelled, JobGone, JobLost, LeaseLost, StoreError
+from conveyor.errors import (
+    ConveyorError,
+    DurabilityUnknown,
+    Empty,
+    JobCancelled,
+    JobGone,
+    JobLost,
+    LeaseLost,
+    StoreError,
+)
 from conveyor.store import connect
 from conveyor.torture.history import Accepted, End, Outcome, Put, Start, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Seconds that outcomes are kept: longer than any producer is away.
-KEEP = 600.0
+#: Seconds that outcomes are kept: longer than any producer is away, and much shorter than a long run, whose server must
+#: not grow.
+KEEP = 180.0
 #: Seconds after which a hanging task is ended by its time limit.
 TIME_LIMIT = 1.0
 #: The variable of the environment that names the folder of a small disk to fill.
@@ -218,7 +228,7 @@ def _filling(_: random.Random) -> Batch:
 
 
 _RECIPES = (
-    (_tiny, 10), (_short, 30), (_long, 4), (_large, 8), (_delayed, 10), (_retried, 6), (_hostile, 8), (_filling, 0.3),
+    (_tiny, 20), (_short, 30), (_long, 4), (_large, 8), (_delayed, 10), (_retried, 6), (_hostile, 8), (_filling, 0.3),
 )  # fmt: skip
 
 
@@ -253,6 +263,7 @@ class LoadSettings(msgspec.Struct):
     seed: str
     rate: float
     """Jobs per second, at most."""
+    durability: str
     life: int = 0
     """How often a process of this name was started before."""
     most: int = 1_500
@@ -268,7 +279,9 @@ class Producer:
 
     def __init__(self, settings: LoadSettings) -> None:
         self.settings = settings
-        self.queue = Queue(settings.queue, settings.maxsize, store=connect(settings.url))
+        self.queue = Queue(
+            settings.queue, settings.maxsize, store=connect(settings.url), durability=settings.durability
+        )
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
         self.number = 0
@@ -282,12 +295,12 @@ class Producer:
         """Produce until told to leave, then wait for all outcomes."""
         for key, id_ in self.settings.before:
             self._follow(key, Job(id_, self.settings.queue, client=self.queue.client))
-        recipe = RECIPES[self.settings.role]
+        recipe, due = RECIPES[self.settings.role], time.monotonic()
         while not self.leaving:
             batch = recipe(self.chance)
-            began = time.monotonic()
             self._put(batch)
-            self._pause(until=began + len(batch.calls) / self.settings.rate)
+            due += len(batch.calls) / self.settings.rate  # what a fault held up is made up for
+            self._pause(until=due)
         while self.waiting:
             time.sleep(0.02)
 
@@ -305,15 +318,20 @@ class Producer:
             )
         )
         calls = [(key, *call) for key, call in zip(keys, batch.calls, strict=True)]
-        held = True
+        held, sure = True, len(calls)
         try:
             jobs = self.queue.submit_many(work.options(**batch.options), calls)
         except StoreError as error:  # those that were put are named; nothing is known of the others
-            held = False
+            held, sure = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, self.settings.queue, client=self.queue.client) for one in error.ids]
         now = time.monotonic()
         accepted = list(zip(keys, jobs, strict=False))
-        note(*(Accepted(now, key, job.id, held) for key, job in accepted))
+        note(
+            *(
+                Accepted(now, key, job.id, held, self.settings.durability if nth < sure else "memory")
+                for nth, (key, job) in enumerate(accepted)
+            )
+        )
         for key, job in accepted:
             self._follow(key, job)
 
@@ -349,7 +367,7 @@ class ItemProducer(Producer):
             note(Put(now, key, self.settings.queue, "item"))
             with contextlib.suppress(ConveyorError):
                 self.queue.put(key, timeout=2.0)
-                note(Accepted(time.monotonic(), key, ""))
+                note(Accepted(time.monotonic(), key, "", level=self.settings.durability))
             self._pause(until=now + 1 / self.settings.rate)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What the watched primary is called.
 SERVICE = "torture"
 _STARTING = 30.0  # seconds until a server answers
-_DISK = "192m"
+_DISK = "384m"
 #: Keys that stay after all jobs have ended and all outcomes have expired.
 _OF_QUEUES = "meta|bell|dead|reasons|jobs|tries|priorities|groups|history|totals|inboxes"
 _LASTING = re.compile(

@@ -32,7 +32,6 @@ from conveyor.torture.history import (
     Fault,
     Outcome,
     ProcessEnded,
-    ProcessStarted,
     Usage,
     note,
 )
@@ -65,6 +64,7 @@ class Lane(NamedTuple):
     """Processes that take plain items."""
     most: int = 1_500
     """Jobs without an outcome of each producer, at most."""
+    durability: str = "memory"
 
 
 class Kept:
@@ -96,7 +96,6 @@ class Kept:
             )
         self.working_since = _FOREVER
         self.pids.append(self.pid)
-        note(ProcessStarted(time.monotonic(), self.name, self.pid))
 
     def has_ended(self) -> bool:
         """Return True if it has ended, and note that once."""
@@ -192,8 +191,9 @@ class Stage:
     def _load(self, lane: Lane, role: str, number: int) -> Callable[[str], list[str]]:
         def command(name: str) -> list[str]:
             pids = next(one.pids for one in self.kept if one.name == name)
+            name_there = f"{lane.queue}.{role}{number}"
             settings = LoadSettings(
-                f"{lane.queue}.{role}{number}", role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate
+                name_there, role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate, lane.durability
             )
             settings.most, settings.life = lane.most, len(pids)
             settings.before, settings.leaving = unheard(pids), self._draining
