@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PAUSE = (0.1, 0.9)  # seconds between two faults of a kind of trouble
+_AIR = 1.0  # seconds more after one of server or network: time to renew a lease before the next
 _PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
 #: Lanes of a run; the watched one is on a stage of its own.
 LANES = ("mixed", "order", "items", "long", "watched")
 _ROOM_FOR_LONG_JOBS = 30.0  # seconds of a run from which on there is a lane of them
-_TICK, _STALL = 0.5, 3.0  # seconds between two looks at the clock, and what it may be late
+_TICK, _STALL = 0.5, 2.0  # seconds between two looks at the clock, and what it may be late
 #: What a time in which the machine stood still is called in the history.
 STALLED = "the machine was too busy"
 
@@ -81,6 +82,8 @@ class Trouble(threading.Thread):
                 self._under_way.append(thread)
                 thread.start()
                 thread.join(_PATIENCE)
+                if fault.is_outside:
+                    self._over.wait(_AIR)
         for thread in self._under_way:
             thread.join()
 

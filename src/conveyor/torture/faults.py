@@ -186,7 +186,7 @@ def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield pids
 
 
-@_fault("supervisor stopped", lasts=(0.5, 5.0))
+@_fault("supervisor stopped", lasts=(0.5, 3.0))
 def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor, and SIGCONT before its leases end."""
     yield from _stopped(_one(stage.of_role("consumer"), chance).pid)
@@ -332,7 +332,7 @@ def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
     yield from _network(stage, Mode(times=2, matching=b"EVALSHA"))
 
 
-@_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 4.0))
+@_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 3.0))
 def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Hold all requests, send each twice later, and cut some of the connections meanwhile."""
     _proxy(stage).mode = Mode(held=frozenset({REQUESTS}), matching=b"EVALSHA")
@@ -344,7 +344,7 @@ def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
         _proxy(stage).cut()
 
 
-@_fault("blackhole to the server", Need.NETWORK, lasts=(0.5, 4.0))
+@_fault("blackhole to the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Let nothing through to the server; then cut, as the system does that gave up."""
     _proxy(stage).mode = Mode(held=frozenset({REQUESTS}))
@@ -353,7 +353,7 @@ def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
     _proxy(stage).mode = PASS
 
 
-@_fault("blackhole from the server", Need.NETWORK, lasts=(0.5, 4.0))
+@_fault("blackhole from the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Let requests through and no replies; then cut."""
     _proxy(stage).mode = Mode(held=frozenset({REPLIES}))
@@ -399,7 +399,7 @@ def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
         yield [pid]
 
 
-@_fault("server stopped", Need.SERVER, lasts=(0.2, 5.0))
+@_fault("server stopped", Need.SERVER, lasts=(0.2, 3.0))
 def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to the server, and SIGCONT after a while."""
     yield from _stopped(stage.server.pid)
