@@ -336,20 +336,25 @@ def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
 
 def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
     """All processes and the server are about as large at the end as at the start, and no key is left for good."""
-    used: dict[str, list[Usage]] = defaultdict(list)
-    first: dict[str, float] = {}
-    for one in record.history.of(Usage):
-        if one.at - first.setdefault(one.what, one.at) >= _STARTED or one.what.startswith("server"):
-            used[one.what].append(one)
-    for what, samples in used.items():
-        grown = samples[-1].memory - samples[0].memory
-        keys = samples[-1].keys - samples[0].keys
-        if grown > GROWTH:
-            yield f"{what}: {grown >> 20} MiB more than at the start", False
+    for what, (memory, keys) in growth(record.history).items():
+        if memory > GROWTH:
+            yield f"{what}: {memory >> 20} MiB more than at the start", False
         elif keys > 0:
             yield f"{what}: {keys} keys more than at the start", False
         else:
             yield None
+
+
+def growth(history: History) -> dict[str, tuple[int, int]]:
+    """Return by how many bytes and keys each process and server grew, from when it had loaded what it needs."""
+    used: dict[str, list[Usage]] = defaultdict(list)
+    first: dict[str, float] = {}
+    for one in history.of(Usage):
+        if one.at - first.setdefault(one.what, one.at) >= _STARTED or one.what.startswith("server"):
+            used[one.what].append(one)
+    return {
+        what: (some[-1].memory - some[0].memory, some[-1].keys - some[0].keys) for what, some in used.items()
+    }
 
 
 PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
-from conveyor.torture.judge import recovery_times
+from conveyor.torture.judge import growth, recovery_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,19 @@ def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -
     for name, seconds in recovery_times(history).items():
         middle, longest = statistics.median(seconds), max(seconds)
         yield f"after {name}, {len(seconds)} jobs started again in {middle:.2f} s (median), {longest:.2f} s at most"
+    yield f"memory grew, at most: {', '.join(_growth(history))}"
     for one in verdicts:
         yield from _verdict(one)
     yield f"again: {replay}"
+
+
+def _growth(history: History) -> Iterator[str]:
+    """Return for each role by how much the one grew that grew most."""
+    most: dict[str, int] = {}
+    for what, (memory, _) in growth(history).items():
+        role = what.partition(" ")[0]
+        most[role] = max(most.get(role, memory), memory)
+    yield from (f"{role} {memory / (1 << 20):.1f} MiB" for role, memory in sorted(most.items()))
 
 
 def _verdict(one: Verdict) -> Iterator[str]:
