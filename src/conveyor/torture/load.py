@@ -88,7 +88,8 @@ def exit_process() -> None:
 
 
 def hang_in_c() -> None:
-    """Sleep in C and keep the interpreter's lock; its time limit ends the worker."""
+    """Sleep in C, keep the interpreter's lock, and let no signal end that; the time limit ends the worker."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ctypes.PyDLL(None).sleep(3600)
 
 
