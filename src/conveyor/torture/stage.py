@@ -65,6 +65,7 @@ class Lane(NamedTuple):
     most: int = 1_500
     """Jobs without an outcome of each producer, at most."""
     durability: str = "memory"
+    """Level at which its producers put."""
 
 
 class Kept:
