@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor.store import Client
 
 #: Seconds that a lease lasts, and after which it is renewed.
-LEASE, HEARTBEAT = 15.0, 5.0
+LEASE, HEARTBEAT = 15.0, 4.0
 #: Seconds after which an item is reported as received; most are processed by then.
 SOON = 0.01
 #: Seconds that the server remembers a claim.

@@ -7,6 +7,8 @@ from unittest.mock import ANY
 
 import pytest
 
+from conveyor import holding
+from conveyor.consumer import settings
 from conveyor.outcome import decode_attempt
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from conftest import Lane
 
 TOP = 255 * 2**45
+LONG = 1000.0  # seconds; a lease that does not end while a test runs
 LOST = b"its workers died"
 
 
@@ -262,6 +265,28 @@ def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
         lane.turn_clock(5_000)
         lane.run(commands.reap)
     assert lane.count().leased == 0
+
+
+@pytest.mark.parametrize(
+    ("lease", "gap"),
+    [
+        pytest.param(settings.LEASE, settings.HEARTBEAT + settings.TICK, id="consumers"),
+        pytest.param(holding.LEASE, holding.HEARTBEAT, id="takers"),
+    ],
+)
+def test_lease_ends_within_20_seconds_if_only_renewals_look(lane: Lane, lease: float, gap: float) -> None:
+    """The others are busy and renew; the first time at any moment after the last renewal of the one that died."""
+    lane.put("dead", "other")
+    for first in range(500, int(1000 * gap), 500):
+        assert lane.claim(lease=lease).jobs[0].id == "dead"
+        other = lane.claim().token
+        passed, step = 0, first
+        while lane.count().leased == 2:
+            lane.turn_clock(step)
+            lane.run(commands.renew, [("other", other, commands.STARTED)], LONG)
+            passed, step = passed + step, int(1000 * gap)
+        assert 15_000 <= passed < 20_000
+        lane.run(commands.release, other, ["other"])
 
 
 def test_looking_often_does_not_make_the_clock_run_faster(lane: Lane) -> None:
