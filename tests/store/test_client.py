@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis._parsers import BaseParser
 
-from conveyor import Queue
+from conveyor import Queue, clock
 from conveyor.cli.main import run
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
@@ -371,6 +371,16 @@ def test_put_waits_for_a_server_that_refuses_for_now(server: Server) -> None:
         assert len(server.client._idle) >= 1  # it is the right server, and its connections are good
     thread.join(10)
     assert server.client.run(commands.count("films")).ready == 1
+
+
+def test_client_tries_a_dead_server_at_least_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(clock, "monotonic", lambda: sum(pauses))
+    monkeypatch.setattr(clock, "sleep", pauses.append)
+    with pytest.raises(StoreUnavailable):
+        Client("unix:///nowhere/s", patience=60.0).run(plain.server_time())
+    assert max(pauses) <= 0.5
+    assert sum(pauses) > 59.0
 
 
 @pytest.mark.parametrize("verb", ["put", "get"])

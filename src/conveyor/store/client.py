@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
 #: Seconds to wait for a sentinel; there are others, and each new connection asks.
 SENTINEL_TIMEOUT = 1.0
-#: Seconds that a command is tried again for while the server does not answer.
-PATIENCE = 15.0
+#: Seconds that a command is tried again for while the server does not answer; seconds between two tries, at most: work
+#: goes on within a second of the server's return.
+PATIENCE, LONGEST_PAUSE = 15.0, 0.5
 #: How often a script is loaded that the server does not know, should others make it forget all at the same time.
 LOADS = 5
 #: What the first word of a refusal means. Not here: the server is a replica now, or not up yet, and another one may be
@@ -121,7 +122,7 @@ class Client:
                 return self._once(commands, again=attempt > 0, end=end)
             except StoreUnavailable:
                 attempt += 1
-                pause = min(1.0, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
+                pause = min(LONGEST_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
                 if deadline.left(pause) < pause or end.left(pause) < pause:
                     raise
                 if self.revive is not None:
