@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import drain, durability, idle, latency, memory, page, place, sharing
+from benchmarks import drain, durability, idle, latency, memory, page, place, recovery, sharing
 from conveyor.store import Client, plain
 
 if TYPE_CHECKING:
@@ -27,17 +27,19 @@ MEASUREMENTS: dict[str, Callable[[Client], list[Row]]] = {
     "latency": latency.measure,
     "page": page.measure,
     "durability": durability.measure,
+    "recovery": recovery.measure,
 }
 
 
 def main() -> int:
-    """Measure what is named, or all; every server that is here with --servers."""
+    """Measure what is named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"some of: {', '.join(MEASUREMENTS)}; none: all"
     )
+    parser.add_argument("--servers", action="store_true", help="on every server that is here")
     parser.add_argument(
-        "--servers", action="store_true", help="on every server that is here, not only the embedded"
+        "--server", choices=place.binaries(), default="embedded valkey", help="on this one (%(default)s)"
     )
     chosen = parser.parse_args()
     unknown = set(chosen.names) - set(MEASUREMENTS)
@@ -45,7 +47,7 @@ def main() -> int:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
     console = Console(width=max(110, Console().width))
     for label, binary in place.binaries().items():
-        if label != "embedded valkey" and not chosen.servers:
+        if not chosen.servers and label != chosen.server:
             continue
         console.print(_measured(label, binary, chosen.names or list(MEASUREMENTS)))
     return 0

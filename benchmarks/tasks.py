@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
+from pathlib import Path
 
 from conveyor import current_job
+from conveyor.torture import history
+from conveyor.torture.load import noted
 
 
 def echo(number: int) -> int:
@@ -38,3 +42,22 @@ def tell(seconds: float) -> None:
         job.check()
         job.log(f"line {number}")
         time.sleep(0.1)
+
+
+def hold(key: str, seconds: float, way: str) -> None:
+    """Run for some seconds and note start and end, or end at once if the job was told to.
+
+    `way` is sleep, which looks for that all the time, and the others only at their start: call, which is a call in C,
+    and lock, which is one that keeps the interpreter's lock.
+    """
+    over = Path(os.environ[history.FOLDER], f"{key}.over")
+    deadline = time.monotonic() + seconds
+    with noted(key):
+        if over.exists():
+            return
+        if way == "sleep":
+            while not over.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        else:
+            library = ctypes.PyDLL(None) if way == "lock" else ctypes.CDLL(None)
+            library.sleep(int(seconds))

@@ -145,7 +145,7 @@ HOSTILE = [name for name in KINDS if name not in {"works", "retried", "fills the
 @task(name="torture", keep=KEEP)
 def work(key: str, kind: str, seconds: float, payload: bytes) -> str:
     """Note the start, work for some seconds, do what the kind says, and note the end."""
-    with _noted(key):
+    with noted(key):
         if seconds:
             time.sleep(seconds)
         KINDS[kind].do()
@@ -158,7 +158,8 @@ def value_of(key: str, payload: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _noted(key: str) -> Iterator[None]:
+def noted(key: str) -> Iterator[None]:
+    """Note the start and the end of a job that has this name in the history."""
     job, pid = current_job(), os.getpid()
     note(Start(time.monotonic(), key, job.id, job.token, pid))
     how = "done"
