@@ -62,10 +62,11 @@ FILLING, NEARLY_FULL = 0.8, 0.95
 
 
 def server_findings(client: Client) -> Iterator[Finding]:
-    """Examine the server that a client talks to."""
+    """Examine the server that a client talks to. Raises StoreRefused for a node of a cluster."""
     facts = {
+    fitness.refuse_cluster(client, facts)
         name: value
-        for section in ("server", "replication", "persistence", "memory", "stats")
+        for section in ("server", "replication", "persistence", "memory", "stats", "cluster")
         for name, value in _info(client, section)
     }
     yield _version(facts)

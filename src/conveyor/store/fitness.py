@@ -59,10 +59,12 @@ def risk_of(client: Client, deadline: Deadline | None = None) -> str:
     """Return what puts jobs at risk, or "" if nothing is known to.
 
     One round trip; a user without the right to INFO learns nothing. Raises StoreUnavailable if the server is a replica,
-    which a failover that is under way does not explain: of sentinels' addresses that is left to the commands.
+    which a failover that is under way does not explain: of sentinels' addresses that is left to the commands. Raises
+    StoreRefused if it is a node of a cluster.
     """
-    told = [plain.info(section, optional=True) for section in ("replication", "memory")]
-    replication, memory = client.run_all(told, within=time_for(deadline))
+    told = [plain.info(section, optional=True) for section in ("replication", "memory", "cluster")]
+    replication, memory, cluster = client.run_all(told, within=time_for(deadline))
+    refuse_cluster(client, cluster)
     if replication.get("role") == "slave" and not is_sentinel(client.url):
         message = f"the server at {shown(client.url)} is a replica and takes no jobs"
         hint = "use the address of the primary, or those of its sentinels: sentinel://host,host/name"
@@ -76,6 +78,14 @@ def risk_of(client: Client, deadline: Deadline | None = None) -> str:
         f"the server at {shown(client.url)} may throw {what} away when its memory is full: "
         f"set its maxmemory-policy to noeviction, now {policy}"
     )
+
+
+def refuse_cluster(client: Client, facts: Mapping[str, str]) -> None:
+    """Raise StoreRefused if a server is a node of a cluster: the keys of a script have to lie on one node."""
+    if facts.get("cluster_enabled") == "1":
+        message = f"the server at {shown(client.url)} is a node of a Redis Cluster, which cannot keep queues"
+        hint = "use a server with cluster-enabled no; sentinels let a replica take over: sentinel://host,host/name"
+        raise StoreRefused(message, hint=hint)
 
 
 def levels_of(client: Client) -> list[Durability]:
