@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import Running
-from moving import LOCALHOST, Node, Sentinel, make_certificate
+from moving import LOCALHOST, Forwarder, Node, Sentinel, make_certificate
 
 from conveyor import Consumer, Job, JobGone, Queue
 from conveyor.errors import StoreRefused, StoreUnavailable
@@ -193,6 +193,43 @@ def test_consumer_works_and_obeys_over_tls(
     finally:
         running.end()
         queue.client.close()
+
+
+class Meddler(Forwarder):
+    """Somebody on the way who changes one bit of the next long message, to the server or from it."""
+
+    changes = ""
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> bool:
+        with contextlib.suppress(OSError):
+            if data := one.recv(1 << 16):
+                way = "request" if other.getpeername()[1] == self.target else "reply"
+                if way == self.changes and len(data) > 60:
+                    self.changes = ""
+                    data = data[:50] + bytes([data[50] ^ 1]) + data[51:]
+                other.sendall(data)
+                return True
+        return False
+
+
+@TLS
+@pytest.mark.parametrize("way", ["request", "reply"])
+def test_message_changed_on_its_way_changes_no_job(
+    tls_binary: str, start: Callable[..., Any], certificate: Path, way: str
+) -> None:
+    """The connection ends with it, and the command is sent again on another."""
+    meddler = Meddler(start(Node, tls_binary, certificate=certificate).port)
+    try:
+        port = meddler.url.rpartition(":")[2]
+        queue = Queue("films", store=connect(f"rediss://localhost:{port}?ssl_ca_certs={certificate}"))
+        queue.put("first")
+        meddler.changes = way
+        queue.put("x" * 100)
+        assert meddler.changes == ""
+        assert [queue.get_nowait() for _ in range(queue.qsize())] == ["first", "x" * 100]
+        queue.client.close()
+    finally:
+        meddler.end()
 
 
 def cluster(

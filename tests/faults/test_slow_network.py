@@ -1,0 +1,58 @@
+"""A slow network between the server and everybody else: it costs time, and no lease, no run and no result."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import go, lines
+
+from conveyor import Queue
+from conveyor.store import connect
+from conveyor.torture.proxy import Mode, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DELAY = 0.1  # seconds, each way
+JOBS = 200
+
+
+@pytest.fixture
+def queue(one_server: Any) -> Iterator[Queue]:
+    """Return the queue that `consume` takes from; producer and consumer reach it through a slow network."""
+    with Proxy(one_server.url) as proxy:
+        proxy.mode = Mode(delay=DELAY)
+        queue = Queue("far", store=connect(proxy.url))
+        yield queue
+        queue.client.close()
+
+
+def test_slow_network_costs_no_lease_and_no_run(
+    queue: Queue,
+    consume: Callable[..., Any],
+    one_server: Any,
+    path: Path,
+    short_lease: float,
+    eventually: Callable[..., Any],
+) -> None:
+    """Workers take many short jobs at a time, so the jobs do not wait for the network one by one."""
+    consume(workers=2)
+    held = queue.submit(jobs.hold, str(path), "held")
+    eventually(lambda: lines(path))
+    until = time.monotonic() + short_lease + 1.0
+    marks = path.with_name("short")
+    before = one_server.raw.info("commandstats")["cmdstat_evalsha"]["calls"]
+    handles = queue.submit_many(jobs.mark, [(str(marks), str(number)) for number in range(JOBS)])
+    assert sorted(job.result(60) for job in handles) == list(range(1, JOBS + 1))
+    assert one_server.raw.info("commandstats")["cmdstat_evalsha"]["calls"] - before < JOBS
+    assert lines(marks) == [str(number) for number in range(JOBS)], "in order, each once"
+    eventually(lambda: time.monotonic() > until)
+    go(path)
+    assert held.result(30) == "held"
+    count = queue.count()
+    assert (count.finished, count.live, count.lapsed, count.imbalance) == (JOBS + 1, 0, 0, 0)
+    assert len(lines(path)) == 1
