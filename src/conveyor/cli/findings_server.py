@@ -11,7 +11,6 @@ from conveyor import clock
 from conveyor.cli.findings import BAD, OK, WARN, Finding
 from conveyor.cli.output import count_of
 from conveyor.durability import Durability
-from conveyor.errors import StoreRefused
 from conveyor.store import fitness, plain
 
 if TYPE_CHECKING:
@@ -19,21 +18,18 @@ if TYPE_CHECKING:
 
     from conveyor.store import Client
 
-#: Oldest server that has what the scripts need.
-OLDEST = (7, 2)
+#: Oldest servers that the tests run against.
+OLDEST = {"Valkey": (8, 1), "Redis": (7, 4)}
 #: First release without known security holes, for each line that has or had any: in scripts (CVE-2025-49844,
 #: CVE-2026-23631), in blocked clients (CVE-2026-23479 and its like) and in RESTORE, which any client with a password
 #: may try. Later lines never had them; a line that is no longer maintained has that of the next one.
 PATCHED = {
     "Valkey": {
-        (7, 2): (7, 2, 13),
-        (8, 0): (8, 0, 8),
         (8, 1): (8, 1, 7),
         (9, 0): (9, 0, 5),
         (9, 1): (9, 1, 1),
     },
     "Redis": {
-        (7, 2): (7, 2, 16),
         (7, 4): (7, 4, 11),
         (8, 0): (8, 2, 9),
         (8, 2): (8, 2, 9),
@@ -64,11 +60,11 @@ FILLING, NEARLY_FULL = 0.8, 0.95
 def server_findings(client: Client) -> Iterator[Finding]:
     """Examine the server that a client talks to. Raises StoreRefused for a node of a cluster."""
     facts = {
-    fitness.refuse_cluster(client, facts)
         name: value
         for section in ("server", "replication", "persistence", "memory", "stats", "cluster")
         for name, value in _info(client, section)
     }
+    fitness.refuse_cluster(client, facts)
     yield _version(facts)
     yield _role(facts)
     yield _persistence(facts, client)
@@ -89,8 +85,8 @@ def _version(facts: dict[str, str]) -> Finding:
     kind = "Valkey" if "valkey_version" in facts else "Redis"
     text = facts.get("valkey_version") or facts.get("redis_version", "?")
     version = _numbers(text)
-    if version[:2] < OLDEST:
-        return Finding("version", BAD, f"{kind} {text} is too old", "use Redis 7.2 or Valkey 7.2, or newer")
+    if version[:2] < OLDEST[kind]:
+        return Finding("version", BAD, f"{kind} {text} is too old", "use Redis 7.4 or Valkey 8.1, or newer")
     floor = PATCHED[kind].get((version[0], version[1]), (0, 0, 0))
     if version < floor:
         hint = f"update to {kind} {'.'.join(map(str, floor))} or newer"
@@ -207,10 +203,7 @@ def _library() -> Finding:
 
 
 def _setting(client: Client, name: str) -> str:
-    try:
-        found: str = client.run(plain.setting(name))
-    except StoreRefused:  # hosted servers often forbid CONFIG
-        return ""
+    found: str = client.run(plain.setting(name, optional=True))  # hosted servers often forbid CONFIG
     return found
 
 
