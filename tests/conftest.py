@@ -3,6 +3,8 @@
 `server` runs a test once with each kind of server; `one_server` once, with the first there is. Both give a `Server`:
 its `url`, its `pid`, a `client` of Conveyor's and a `raw` one of the Redis library. After the test every key on it has
 been looked at: its name and type must be in the table of store/keys.py, and what must be bounded is.
+
+With `--limited`, all but `raw` talks to these servers as a user with the rights of docs/running.md and no others.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -26,8 +29,7 @@ from conveyor.store import embedded, keys, server_process
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
 # The machine may be busy; what is slow fails by pytest's own limit. In CI the same change gives the same verdict.
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -116,15 +118,37 @@ def no_server_by_accident(session_home: Path) -> Iterator[None]:
     )
 
 
-class Server:
-    """A server process of the tests' own, on a unix socket, without a file on the disk."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--limited", action="store_true", help="use the servers with the rights of docs/running.md only"
+    )
 
-    def __init__(self, kind: str, binary: str, folder: Path) -> None:
+
+def documented_rights() -> dict[str, list[str]]:
+    """Return the words of `ACL SETUSER` of each role, as the page has them."""
+    found = re.findall(r"^ACL SETUSER (\w+) on >a-long-password (.+)$", RUNNING.read_text(), re.MULTILINE)
+    return {name: rights.split() for name, rights in found if name != "conveyor"}
+
+
+def rights_of_all_roles() -> list[str]:
+    """Return what the roles may do together; what one of them may not do is not among it."""
+    words = [word for rights in documented_rights().values() for word in rights]
+    return ["resetchannels", "-@all", *sorted({word for word in words if word[0] in "~+"})]
+
+
+class Server:
+    """A server process of the tests' own, on a unix socket, without a file on the disk.
+
+    Whoever uses `url` or `client` has the given `rights`, or all if there are none; `raw` always has all.
+    """
+
+    def __init__(self, kind: str, binary: str, folder: Path, rights: Sequence[str] = ()) -> None:
         self.kind = kind
         self.binary = binary
         self.folder = folder
         self.socket = folder / "socket"
-        self.url = f"unix://{self.socket}"
+        self.rights = rights
+        self.url = self.url_of("limited") if rights else f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
         self.raw = redis.Redis(unix_socket_path=str(self.socket))
@@ -146,6 +170,10 @@ class Server:
             self.another_client()
         return self._clients[0]
 
+    def url_of(self, user: str, password: str = "pw") -> str:
+        """Return the URL for a user of the server."""
+        return f"unix://{user}:{password}@{self.socket}"
+
     def another_client(self) -> Client:
         """Give a client that shares nothing with the others, as another process would have."""
         self._clients.append(Client(self.url))
@@ -153,7 +181,9 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", "")
+        words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        if self.rights:
+            words += ["--user", "limited", "on", ">pw", *self.rights]
         self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL)
 
         def answers() -> bool:
@@ -162,6 +192,14 @@ class Server:
             return False
 
         wait_for(answers)
+
+    def denied(self) -> list[str]:
+        """Return what the limited user was denied since the last time."""
+        if not self.rights:
+            return []
+        entries = self.raw.acl_log()
+        self.raw.acl_log_reset()
+        return sorted({f"{one['reason']} {one['object']}" for one in entries if one["username"] == "limited"})
 
     def stop(self) -> None:
         """Kill it, with all it holds, and wait until it is gone."""
@@ -202,8 +240,9 @@ def binary_of(kind: str) -> str | None:
 class Servers:
     """All kinds of servers, each started when it is first asked for."""
 
-    def __init__(self, folders: pytest.TempPathFactory) -> None:
+    def __init__(self, folders: pytest.TempPathFactory, rights: Sequence[str] = ()) -> None:
         self._folders = folders
+        self._rights = rights
         self._running: dict[str, Server] = {}
 
     def __getitem__(self, kind: str) -> Server:
@@ -211,7 +250,7 @@ class Servers:
         if binary is None:
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind} is not installed")
         if kind not in self._running:
-            self._running[kind] = Server(kind, binary, self._folders.mktemp(kind))
+            self._running[kind] = Server(kind, binary, self._folders.mktemp(kind), self._rights)
         return self._running[kind]
 
     @contextmanager
@@ -220,7 +259,7 @@ class Servers:
         server = self[kind]
         server.reset()
         yield server
-        found = leaks(server.raw)
+        found = [*leaks(server.raw), *server.denied()]
         server.reset()
         assert found == []
 
@@ -231,9 +270,10 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Hold the servers of this run, and end them with it."""
-    servers = Servers(tmp_path_factory)
+    rights = rights_of_all_roles() if request.config.getoption("--limited") else ()
+    servers = Servers(tmp_path_factory, rights)
     yield servers
     servers.stop()
 

@@ -110,7 +110,7 @@ def test_the_rights_that_the_page_names_are_enough(
     """A user with just these rights can put, work, cancel and examine."""
     one_server.raw.execute_command(*_acl_line(pages))
     try:
-        url = one_server.url.replace("unix://", "unix://conveyor:a-long-password@")
+        url = one_server.url_of("conveyor", "a-long-password")
         script = tmp_path / "script.py"
         script.write_text(
             "import sys, time\n"

@@ -134,7 +134,7 @@ def test_deletion_is_known_to_a_user_of_one_queue(
     rights = "resetchannels +@read +@write +@connection -@dangerous +evalsha +script|load +time +info"
     keys = f"~conveyor:{{{name}}}:* ~conveyor:queues"
     server.raw.execute_command("ACL", "SETUSER", "one", "on", ">pw", *rights.split(), *keys.split())
-    queue = Queue(name, store=Client(server.url.replace("unix://", "unix://one:pw@")))
+    queue = Queue(name, store=Client(server.url_of("one")))
     ended = queue.submit(double, 1)
     bench.settle(value="done")
     bench.queue.delete()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -11,19 +10,21 @@ import pytest
 import redis
 from asking import OWN, ask
 from consumer_kit import Running, go, lines
+from tests.conftest import documented_rights
 
-from conveyor import Consumer, Full, JobCancelled, JobFailed, JobLost, Queue
+from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
+from conveyor.durability import read_durability
 from conveyor.errors import StoreDenied
-from conveyor.store import Client, acts, plain, scripts
+from conveyor.store import Client, acts, fitness, plain, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Server
 
-PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 ROLES = ("producer", "worker", "viewer", "operator")
 #: What no role may do, whatever it is made to send.
 FORBIDDEN = (
@@ -40,12 +41,6 @@ FORBIDDEN = (
     ("GET", "others"),
     ("SET", "others", "x"),
 )
-
-
-def told_rights() -> dict[str, list[str]]:
-    """Return the words of `ACL SETUSER` of each role, as the page has them."""
-    found = re.findall(r"^ACL SETUSER (\w+) on >a-long-password (.+)$", PAGE.read_text(), re.MULTILINE)
-    return {name: rights.split() for name, rights in found if name in ROLES}
 
 
 #: The scripts that each role runs.
@@ -91,12 +86,12 @@ class People:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.raw = server.raw
-        for name, rights in told_rights().items():
+        for name, rights in documented_rights().items():
             self.raw.execute_command("ACL", "SETUSER", name, "on", ">pw", *rights)
         self.raw.execute_command("ACL", "LOG", "RESET")
 
     def url(self, name: str) -> str:
-        return self.server.url.replace("unix://", f"unix://{name}:pw@")
+        return self.server.url_of(name)
 
     def denied(self) -> list[str]:
         """Return who was denied what since the last time, but the setting that a program asks for if it may."""
@@ -109,7 +104,7 @@ class People:
 @pytest.fixture
 def people(server: Server) -> Iterator[People]:
     people = People(server)
-    assert told_rights().keys() == set(ROLES)
+    assert documented_rights().keys() == set(ROLES)
     yield people
     for name in ROLES:
         people.raw.execute_command("ACL", "DELUSER", name)
@@ -210,11 +205,38 @@ def test_roles_can_do_their_work(
     assert people.denied() == []
 
 
+@pytest.mark.parametrize("role", ["producer", "worker", "operator"])
+def test_role_may_demand_a_level_of_durability(
+    role: str, people: People, eventually: Callable[..., Any]
+) -> None:
+    people.raw.config_set("appendfsync", "always")
+    people.raw.config_set("appendonly", "yes")
+    client = Client(people.url(role))
+    try:
+        eventually(lambda: not people.raw.info("persistence")["aof_rewrite_in_progress"])
+        client.levels[read_durability("replicated:1")] = float("-inf")  # it had a replica before
+        with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it"):
+            Queue("work", durability="replicated:1", store=client).put("item", timeout=0.1)
+        synced = Queue("work", durability="fsync", store=client)
+        waits = fitness.waits_for_sync(people.server.client.run(plain.info("server")))
+        if role != "operator" and not waits:
+            with pytest.raises(StoreDenied) as error:
+                synced.put("item")
+            assert f"+{OPTIONAL.partition(' ')[2]}" in error.value.hint
+            people.raw.execute_command("ACL", "SETUSER", role, "+config|get")
+        synced.put("item")
+        assert people.denied() == []
+    finally:
+        client.close()
+        people.raw.config_set("appendonly", "no")
+        people.raw.config_set("appendfsync", "everysec")
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_role_may_run_all_paths_of_its_scripts(role: str, one_server: Server) -> None:
     """Those too that no scenario takes."""
     known = {one.decode() for one in one_server.raw.execute_command("COMMAND LIST")}
-    granted = {word[1:] for word in told_rights()[role] if word.startswith("+")}
+    granted = {word[1:] for word in documented_rights()[role] if word.startswith("+")}
     text = " ".join(scripts.load(verb).text for verb in VERBS[role])
     called = {word.lower() for word in re.findall(r"'([A-Z]+)'", text)} & known
     writing = (

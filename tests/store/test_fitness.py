@@ -76,7 +76,7 @@ def test_server_that_keeps_its_keys_is_no_risk(server: Server) -> None:
 
 def test_nothing_is_known_without_the_right_to_info(one_server: Server) -> None:
     one_server.raw.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "+@all", "-info", "~*", "&*")
-    client = Client(one_server.url.replace("unix://", "unix://ann:any@"))
+    client = Client(one_server.url_of("ann"))
     try:
         with policy(one_server, "allkeys-lru"):
             assert fitness.risk_of(client) == ""

@@ -25,7 +25,7 @@ def user(one_server: Any) -> Iterator[Callable[..., str]]:
 
     def make(*words: str) -> str:
         one_server.raw.execute_command("ACL", "SETUSER", "carl", "on", ">pass", *RIGHTS.split(), *words)
-        return str(one_server.url.replace("unix://", "unix://carl:pass@"))
+        return str(one_server.url_of("carl", "pass"))
 
     Queue("mail", store=one_server.client).put("job")
     yield make
