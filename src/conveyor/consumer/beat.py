@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor import clock, control, events
-from conveyor.consumer.settings import HEARTBEAT, LEASE
+from conveyor.consumer.settings import HEARTBEAT, LEASE, QUIET
 from conveyor.consumer.tally import Tally
 from conveyor.errors import StoreError, StoreRefused
 from conveyor.store import commands, forgetting, heads, plain
@@ -59,12 +59,12 @@ class Notice(NamedTuple):
 
 
 class Beat:
-    """Sends only what has changed, except once every heartbeat."""
+    """Sends only what has changed, but for leases, and for a report now and then."""
 
     def __init__(self, client: Client, report: control.ConsumerReport) -> None:
         self.client = client
         self.report = report
-        self._last_full = float("-inf")
+        self._last_full = self._renewed = float("-inf")
         self._first = True
         self.notices: list[Notice] = []
         self._told: list[tuple[str, str, bool, str, bool]] = []
@@ -79,9 +79,10 @@ class Beat:
         """Report what is due; raises StoreError, but what was heard before that is in `notices`."""
         workers = list(workers)
         now = clock.monotonic()
-        full = now - self._last_full >= HEARTBEAT
-        if full:
+        full = now - self._last_full >= QUIET
+        if full or now - self._renewed >= HEARTBEAT:
             self._renew(workers)
+            self._renewed = now
         progress = self._progressed(workers)
         if progress:
             with contextlib.suppress(

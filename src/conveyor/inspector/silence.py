@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conveyor.control import ConsumerReport
     from conveyor.inspector.snapshot import Snapshot
 
-#: Seconds after its last report that a consumer is called silent: one is due every 4, and it had 4 more.
+#: Seconds after its last report that a consumer is called silent: one is due every 5, and it had 3 more.
 SILENT_AFTER = 8.0
 #: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.
 REPORT_KEEP = plain.REPORT_KEEP + 2.0

@@ -8,6 +8,7 @@ import sys
 from conveyor.consumer import settings
 
 settings.LEASE, settings.HEARTBEAT, settings.TICK = float(sys.argv[1]), float(sys.argv[1]) / 3, 0.1
+settings.QUIET = settings.HEARTBEAT
 
 from conveyor.consumer.__main__ import main  # noqa: E402 - the others take the constants from settings
 
