@@ -23,7 +23,7 @@ from conveyor.torture.history import (
     Start,
     Usage,
 )
-from conveyor.torture.judge import PROMISES, judge, recovery_times
+from conveyor.torture.judge import PROMISES, Record, judge, recovery_times
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
 PRODUCER, WORKER, OTHER = 100, 200, 300
@@ -89,13 +89,30 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "an item processed twice": ("one outcome each", [told(3, 5.0)]),
     "the value of another job": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 4.0, value="x")]),
     "done without a run": ("outcomes are right", [*put(9, 1.0), told(9, 4.0)]),
-    "done after half a run": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0, how=""), told(9, 4.0)]),
+    "done after half a run": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0, how="Spoiled"), told(9, 4.0)]),
     "a healthy job that failed": ("outcomes are right", [*put(9, 1.0), told(9, 4.0, "failed", "no")]),
     "a failing job that is done": (
         "outcomes are right",
         [*put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0), told(9, 4.0)],
     ),
     "cancelled by nobody": ("no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", "")]),
+    "cancelled before anybody asked": (
+        "no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", ""), CancelAsked(4.5, "id9")],
+    ),
+    "a run that vanished": (
+        "no healthy run is ended", [*put(9, 1.0), *run(9, 2.0, 3.0, 203, how=""), *run(9, 4.0, 5.0), told(9, 5.1)],
+    ),
+    "a run that was interrupted": (
+        "no healthy run is ended",
+        [*put(9, 1.0), *run(9, 2.0, 3.0, how="JobCancelled"), *run(9, 4.0, 5.0), told(9, 5.1)],
+    ),
+    "blamed for the kills of later runs": (
+        "no healthy job is blamed",
+        [
+            *put(9, 1.0), *run(9, 2.0, 2.5), *run(9, 3.0, 3.5), *run(9, 4.0, 4.5), told(9, 6.0, "lost", "died"),
+            *(fault("worker killed", 8.0, 8.0, "kill", pids=(WORKER,)) for _ in range(3)),
+        ],
+    ),
     "blamed for nothing": ("no healthy job is blamed", [*put(9, 1.0), told(9, 4.0, "lost", "died")]),
     "blamed for two kills": (
         "no healthy job is blamed",
@@ -108,9 +125,27 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         "no job runs twice at once",
         [*put(9, 1.0), *run(9, 2.0, 4.0), *run(9, 3.0, 5.0, OTHER), told(9, 6.0)],
     ),
+    "two runs at once, of which the first was killed": (
+        "no job runs twice at once",
+        [
+            *put(9, 1.0), *run(9, 2.0, 4.0, 203, how=""), *run(9, 3.0, 5.0, OTHER), told(9, 6.0),
+            Usage(3.5, "worker 203", 9), fault("worker killed", 3.6, 3.6, "kill", pids=(203,)),
+        ],
+    ),
+    "a token that did not grow": (
+        "no job runs twice at once",
+        [*put(9, 1.0), *run(9, 2.0, 3.0, token=8), *run(9, 4.0, 5.0, OTHER, token=7), told(9, 6.0)],
+    ),
     "a start before an earlier job's": (
         "first starts are in order",
         [*put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0)],
+    ),
+    "a killed job that started again late": (
+        "nothing is stuck",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0, how=""), *run(9, 99.0, 99.5, OTHER), told(9, 99.6),
+            fault("worker killed", 2.5, 2.5, "kill", pids=(WORKER,)),
+        ],
     ),
     "jobs left at the end": ("nothing is stuck", [Closed(9.0, LANE, 3, 0, 0, 0, 3.0)]),
     "no end within the bound": ("nothing is stuck", [Closed(9.0, LANE, 0, 0, 0, 0, None)]),
@@ -125,6 +160,16 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
     "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, 4)]),
     "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),
+    "a consumer that crashed as it left": (
+        "no process ends by itself", [ProcessEnded(5.0, "consumer", 1, -11, wanted=True)],
+    ),
+    "forgotten, and its producer lived on for long": (
+        "no accepted job is lost",
+        [
+            *put(9, 1.0), fault("server emptied", 2.0, 3.0, "loss"), told(9, 40.0, "gone"),
+            ProcessEnded(30.0, "producer", PRODUCER, -9, wanted=True),
+        ],
+    ),
 }  # fmt: skip
 
 
@@ -165,19 +210,25 @@ EXCUSES: dict[str, list[Event]] = {
 def test_fault_explains_what_it_may_do(harm: str) -> None:
     verdicts = judge(History([*QUIET, *EXCUSES[harm]]))
     assert [one.promise for one in verdicts if one.broken] == []
-    assert sum(one.excused for one in verdicts) == 1
+    assert any(one.excused for one in verdicts)
 
 
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "on another stage": {"stage": "watched"},
+    "on another lane": {"lane": "torture-1-own-long"},
+    "on other processes": {"pids": [1]},
+    "over before": {"at": 0.1, "until": 0.2},
+}
+
+
+@pytest.mark.parametrize("how", ELSEWHERE)
 @pytest.mark.parametrize("harm", EXCUSES)
-def test_fault_elsewhere_explains_nothing(harm: str) -> None:
-    """The same faults on another stage, on other processes, or over before."""
-    events = [
-        Fault(one.at, one.until, one.name, one.pids, one.effects, "watched")
-        if isinstance(one, Fault)
-        else one
-        for one in EXCUSES[harm]
-    ]
-    assert broken(*events) != []
+def test_fault_elsewhere_explains_nothing(harm: str, how: str) -> None:
+    faults = [one for one in EXCUSES[harm] if isinstance(one, Fault)]
+    if how == "on other processes" and not any(one.pids for one in faults):
+        return  # it is about the server
+    moved = [msgspec.structs.replace(one, **ELSEWHERE[how]) for one in faults]
+    assert broken(*moved, *(one for one in EXCUSES[harm] if not isinstance(one, Fault))) != []
 
 
 def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
@@ -195,9 +246,8 @@ def test_replicated_job_had_to_survive_a_takeover() -> None:
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
     runs = [*run(9, 2.0, 3.0, 201, how=""), *run(9, 4.5, 5.0, 202)]
-    found = recovery_times(
-        History([*put(9, 1.0), *runs, fault("worker killed", 2.5, 2.5, "kill", pids=(201,))])
-    )
+    events = [*put(9, 1.0), *runs, fault("worker killed", 2.5, 2.5, "kill", pids=(201,))]
+    found = recovery_times(Record(History(events)))
     assert found == {"worker killed": [2.0]}
 
 

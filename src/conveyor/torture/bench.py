@@ -37,6 +37,8 @@ _PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
 LANES = ("mixed", "order", "items", "long", "watched")
 _ROOM_FOR_LONG_JOBS = 30.0  # seconds of a run from which on there is a lane of them
 _TICK, _STALL = 0.5, 2.0  # seconds between two looks at the clock, and what it may be late
+#: What is added to the name of a fault that another one has hindered.
+CUT_SHORT = ", cut short"
 #: What a time in which the machine stood still is called in the history.
 STALLED = "the machine was too busy"
 
@@ -60,7 +62,7 @@ class Plan(NamedTuple):
 
 
 class Trouble(threading.Thread):
-    """Does one group of faults to a stage, one after the other, until told to stop; then all are healed."""
+    """Does one group of faults to a stage, one after the other, until `stop`; then all are healed."""
 
     def __init__(self, stage: Stage, table: list[Fault], seed: str) -> None:
         super().__init__(name=f"trouble {seed}")
@@ -68,6 +70,7 @@ class Trouble(threading.Thread):
         self._chance = random.Random(seed)
         self._over = threading.Event()
         self._under_way: list[threading.Thread] = []
+        self._errors: list[Exception] = []
 
     def run(self) -> None:
         """Deal faults from a deck in which each is as often as its weight says."""
@@ -78,7 +81,7 @@ class Trouble(threading.Thread):
                     break
                 number += 1
                 chance = random.Random(f"{self._seed} {number}")
-                thread = threading.Thread(target=self._do, args=(fault, chance), name=fault.name)
+                thread = threading.Thread(target=self._try, args=(fault, chance), name=fault.name)
                 self._under_way.append(thread)
                 thread.start()
                 thread.join(_PATIENCE)
@@ -96,23 +99,38 @@ class Trouble(threading.Thread):
         self._chance.shuffle(deck)
         return deck
 
-    def _do(self, fault: Fault, chance: random.Random) -> None:
+    def _try(self, fault: Fault, chance: random.Random) -> None:
         began = time.monotonic()
-        steps = fault.steps(self._stage, chance)
+        name, pids = fault.name, list[int]()
         try:
-            pids = next(steps)
-        except (Missing, ConveyorError, OSError):  # another fault has been faster
+            pids = self._do(fault, chance)
+        except Missing:
             return
+        except (
+            ConveyorError,
+            OSError,
+        ):  # another fault was faster, perhaps after a part of this one was done
+            name += CUT_SHORT
+        except Exception as error:  # noqa: BLE001
+            self._errors.append(error)
+        lane = next((one.queue for one in self._stage.kept if pids and pids[0] in one.pids), "")
+        now, stage = time.monotonic(), self._stage.name
+        note(history.Fault(began, now, name, pids, sorted(fault.effects), stage, lane))
+
+    def _do(self, fault: Fault, chance: random.Random) -> list[int]:
+        """Do a fault, heal it after a while, and return the ids of the processes concerned."""
+        steps = fault.steps(self._stage, chance)
+        pids = next(steps)
         self._over.wait(chance.uniform(*fault.lasts))
         next(steps, None)
-        note(
-            history.Fault(began, time.monotonic(), fault.name, pids, sorted(fault.effects), self._stage.name)
-        )
+        return pids
 
     def stop(self) -> None:
-        """Do no more, and heal what is under way."""
+        """Do no more, and heal what is under way. Raises what went wrong with the bench itself."""
         self._over.set()
         self.join()
+        for error in self._errors:
+            raise error
 
 
 class Clock(threading.Thread):
@@ -161,7 +179,7 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
 def report_on(plan: Plan, again: str) -> int:
     """Run it all and print the report, which ends with the command that does the same again.
 
-    Returns 1 if a promise was broken, else 0.
+    Returns 1 if a promise was broken, or if the server accepted nothing, else 0.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended
     place = shown(plan.url) if plan.url else plan.binary
@@ -179,7 +197,7 @@ def report_on(plan: Plan, again: str) -> int:
     verdicts = judge(seen)
     for line in report.lines(seen, verdicts, version_of(plan), again):
         print(line)
-    return int(any(one.broken for one in verdicts))
+    return int(any(one.broken for one in verdicts) or not seen.of(history.Accepted))
 
 
 def version_of(plan: Plan) -> str:

@@ -283,7 +283,7 @@ def pause(stage: Stage, chance: Random) -> Iterator[list[int]]:
     _insist(queue.resume)
 
 
-@_fault("queue resized", lasts=(0.2, 2.0))
+@_fault("queue resized", lasts=(0.5, 6.0))
 def resize(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Make a queue's bound a fifth, and what it was."""
     lane = chance.choice(stage.lanes)
@@ -334,7 +334,7 @@ def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
 
 @_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 3.0))
 def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Hold all requests, send each twice later, and cut some of the connections meanwhile."""
+    """Hold all requests, send each twice later, and then, every other time, cut all connections."""
     _proxy(stage).mode = Mode(held=frozenset({REQUESTS}), matching=b"EVALSHA")
     yield []
     _proxy(stage).mode = Mode(times=2, matching=b"EVALSHA")

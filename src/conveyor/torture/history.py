@@ -86,6 +86,8 @@ class Fault(Event):
     effects: list[str]
     """What it may do by the documented contract: names of `faults.Effect`."""
     stage: str
+    lane: str = ""
+    """The only queue whose processes it was about, if there is only one."""
 
 
 class CancelAsked(Event):

@@ -7,6 +7,7 @@ time. What is excused is counted, and reported.
 from __future__ import annotations
 
 import itertools
+import signal
 from bisect import bisect
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -26,7 +27,7 @@ from conveyor.torture.history import (
     Start,
     Usage,
 )
-from conveyor.torture.load import KINDS
+from conveyor.torture.load import KINDS, Spoiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,11 +39,19 @@ GROWTH = 48 << 20
 #: Faults that end processes in which jobs run.
 ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
 _FOREVER = float("inf")
+_ENDS = {
+    0,
+    -signal.SIGKILL,
+    -signal.SIGTERM,
+}  # exit codes of what somebody ended; by SIGTERM before it listened to it
 _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
 _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
 _STARTED = 3.0  # seconds after which a process has loaded what it needs
-_RESIZED = 3.0  # seconds after which a smaller bound must be seen
+_RESIZED = 2.0  # seconds after which a smaller bound must be seen
+_RESTORING = 5.0  # seconds within which a producer puts again what the server lost
+_AGAIN = 60.0  # seconds within which an interrupted job starts again, whatever else breaks meanwhile
+_GONE = 5.0  # seconds after which an ended process is no longer seen
 
 
 E = TypeVar("E", Start, End)
@@ -92,6 +101,12 @@ class Case:
         return "done" if self.is_item else KINDS[self.put.kind].ends
 
     @property
+    def is_lost(self) -> bool:
+        """True if nobody knows what became of it; the taker that processed an item may have ended since."""
+        known = any(one.state != "gone" for one in self.outcomes)
+        return not known and not (self.is_item and any(run.how == "done" for run in self.runs))
+
+    @property
     def name(self) -> str:
         """What to call it in a report."""
         return f"{self.put.key} ({self.put.lane}, {self.put.kind}, id {self.id or 'unknown'})"
@@ -103,6 +118,7 @@ class Record:
     def __init__(self, history: History) -> None:
         self.history = history
         self.faults = history.of(Fault)
+        self.ended = {one.pid: one.at for one in history.of(ProcessEnded)}
         self.cases = {one.key: Case(one) for one in history.of(Put)}
         for one in history.of(Accepted):
             case = self.cases[one.key]
@@ -114,14 +130,16 @@ class Record:
 
     def _add_runs(self) -> None:
         ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
-        life: dict[int, float] = {}  # when a process was last seen to do something
-        steps: list[Start | End] = [*self.history.of(Start), *self.history.of(End)]
-        for one in steps:
-            life[one.pid] = max(life.get(one.pid, 0.0), one.at)
+        alive = {start.pid: start.at for start in self.history.of(Start)}  # when a process was last seen
+        for one in self.history.of(Usage):
+            pid = one.what.rpartition(" ")[2]
+            if one.memory and pid.isdigit():
+                alive[int(pid)] = max(alive.get(int(pid), 0.0), one.at)
         for nth, start in _numbered(self.history.of(Start)):
             end = ends.get((start.key, start.token, start.pid, nth))
-            run = Run(start, life[start.pid], "") if end is None else Run(start, end.at, end.how)
-            self.cases[start.key].runs.append(run)
+            run = Run(start, alive[start.pid], "") if end is None else Run(start, end.at, end.how)
+            if start.key in self.cases:  # not one that an earlier run of the bench has left on the server
+                self.cases[start.key].runs.append(run)
 
     def has(self, effect: Effect, case: Case, since: float, until: float, pid: int = 0) -> bool:
         """Return True if a fault with this effect touched a job between two moments, or a process if one is named."""
@@ -136,8 +154,8 @@ class Record:
 
 
 def concerns(fault: Fault, lane: str) -> bool:
-    """Return True if a fault was on the stage of this lane, or everywhere."""
-    return not fault.stage or f"-{fault.stage}-" in lane
+    """Return True if a fault was on this lane, on its whole stage, or everywhere."""
+    return fault.lane in {"", lane} and (not fault.stage or f"-{fault.stage}-" in lane)
 
 
 def _numbered(events: list[E]) -> Iterator[tuple[int, E]]:
@@ -157,11 +175,7 @@ def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
     for case in record.cases.values():
         if case.accepted == _FOREVER:
             continue
-        known = [one for one in case.outcomes if one.state != "gone"]
-        processed = case.is_item and any(
-            run.how == "done" for run in case.runs
-        )  # its taker may have ended since
-        if known or processed:
+        if not case.is_lost:
             yield None
         else:
             until = max([one.at for one in case.outcomes], default=_FOREVER)
@@ -183,9 +197,8 @@ def _was_given_up(record: Record, case: Case, until: float) -> bool:
         ):
             if case.is_item or not case.held or Effect.STALE in fault.effects:
                 return True
-            pid = int(case.put.key.split(".")[-2])
-            ended = [one.at for one in record.history.of(ProcessEnded) if one.pid == pid]
-            if ended and ended[0] <= until:
+            producer = int(case.put.key.split(".")[-2])
+            if record.ended.get(producer, _FOREVER) <= min(until, fault.until + _RESTORING):
                 return True
     return False
 
@@ -227,10 +240,32 @@ def no_healthy_job_is_cancelled(record: Record) -> Iterator[Finding | None]:
     """No job ends as cancelled unless somebody asked for that."""
     for case in record.cases.values():
         for one in case.outcomes[:1]:
-            if one.state == "cancelled" and case.id not in record.cancelled:
+            if one.state == "cancelled" and one.at < record.cancelled.get(case.id, _FOREVER):
                 yield f"{case.name}: cancelled, though nobody asked", False
             else:
                 yield None
+
+
+def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
+    """Every run comes to the end that its task has, unless somebody cancels it or its process is killed."""
+    for case in record.cases.values():
+        for run in case.runs if case.is_item or not KINDS[case.put.kind].ends_worker else ():
+            if run.how in {"done", Spoiled.__name__}:
+                yield None
+                continue
+            since, until = run.start.at, run.end + _GONE
+            hit = any(
+                run.start.pid in one.pids and one.at <= until and one.until >= since
+                for one in record.faults
+                if concerns(one, case.put.lane)
+            )
+            excused = (
+                hit
+                or record.cancelled.get(case.id, _FOREVER) <= until
+                or any(record.has(one, case, since, until) for one in (Effect.LEASE, Effect.LOSS))
+            )
+            words = f"ended by {run.how}" if run.how else "vanished"
+            yield f"{case.name}: its run on {run.start.pid} {words} after {run.end - since:.3f} s", excused
 
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
@@ -242,6 +277,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                 deaths = sum(
                     run.start.pid in kill.pids
                     and run.start.at <= kill.at + _SETTLING
+                    and (not run.how or run.end >= kill.at - _SETTLING)
                     and concerns(kill, case.put.lane)
                     for run in case.runs
                     for kill in kills
@@ -252,19 +288,25 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
 
 
 def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
-    """No two runs of a job overlap."""
+    """No two runs of a job overlap, and each has a larger token than the one before it."""
     for case in record.cases.values():
         runs = sorted(case.runs, key=lambda run: run.start.at)
         for first, second in itertools.pairwise(runs):
-            if second.start.at >= first.end:
+            grows = second.start.token > first.start.token or case.is_item
+            if second.start.at >= first.end and grows:
                 yield None
                 continue
             since, until = first.start.at, second.start.at
             excused = record.has(Effect.LEASE, case, since, until, first.start.pid) or record.has(
                 Effect.LOSS, case, since, until
             )
-            words = f"runs on {first.start.pid} and {second.start.pid} overlap by {first.end - second.start.at:.3f} s"
-            yield f"{case.name}: {words}", excused
+            pids = f"{first.start.pid} and {second.start.pid}"
+            words = (
+                f"overlap by {first.end - second.start.at:.3f} s"
+                if grows
+                else "have tokens in the wrong order"
+            )
+            yield f"{case.name}: runs on {pids} {words}", excused
 
 
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
@@ -290,7 +332,10 @@ def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
-    """After the last fault everything is settled within a bound."""
+    """Interrupted jobs start again, and after the last fault everything is settled, each within a bound."""
+    for name, seconds in recovery_times(record).items():
+        for wait in seconds:
+            yield None if wait <= _AGAIN else (f"a job started again {wait:.1f} s after {name}", False)
     for one in record.history.of(Closed):
         if one.seconds is None or one.live:
             yield (
@@ -329,9 +374,12 @@ def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
 
 
 def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
-    """Consumers, producers and takers end only when somebody wants it."""
+    """Consumers, producers and takers end only when somebody wants it, and then as they should."""
     for one in record.history.of(ProcessEnded):
-        yield None if one.wanted else (f"{one.name} ended by itself with {one.status}", False)
+        if one.wanted and one.status in _ENDS:
+            yield None
+        else:
+            yield f"{one.name} ended with {one.status}, {'as' if one.wanted else 'though not'} asked", False
 
 
 def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
@@ -362,6 +410,7 @@ PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
     "one outcome each": one_outcome_each,
     "outcomes are right": outcomes_are_right,
     "no healthy job is cancelled": no_healthy_job_is_cancelled,
+    "no healthy run is ended": no_healthy_run_is_ended,
     "no healthy job is blamed": no_healthy_job_is_blamed,
     "no job runs twice at once": none_runs_twice_at_once,
     "first starts are in order": first_starts_are_in_order,
@@ -385,9 +434,18 @@ def judge(history: History) -> list[Verdict]:
     return verdicts
 
 
-def recovery_times(history: History) -> dict[str, list[float]]:
+def lost_by_level(record: Record) -> dict[str, tuple[int, int]]:
+    """Return, by level of durability, how many jobs were accepted, and of how many of them nothing is known."""
+    found: dict[str, tuple[int, int]] = {}
+    for case in record.cases.values():
+        if case.accepted != _FOREVER:
+            accepted, lost = found.get(case.level, (0, 0))
+            found[case.level] = accepted + 1, lost + case.is_lost
+    return found
+
+
+def recovery_times(record: Record) -> dict[str, list[float]]:
     """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
-    record = Record(history)
     found: dict[str, list[float]] = defaultdict(list)
     faults = {pid: one for one in record.faults for pid in one.pids if one.name in ENDING}
     for case in record.cases.values():

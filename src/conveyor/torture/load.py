@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import zlib
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +43,9 @@ KEEP = 180.0
 #: Seconds after which a hanging task is ended by its time limit.
 TIME_LIMIT = 1.0
 #: The variable of the environment that names the folder of a small disk to fill.
-SCRATCH = "CONVEYOR_TORTURESCRATCH"
+SCRATCH = "CONVEYOR_TORTURE_SCRATCH"
 _MIB = 1 << 20
+_ASKED_AGAIN = 1_000  # outcomes that a producer asks for once more at its end
 
 
 # --- what tasks do ------------------------------------------------------------------------------------------------
@@ -55,6 +57,8 @@ class Kind(NamedTuple):
     do: Callable[[], None]
     ends: str = "done"
     """The only state that it may end in, unless somebody cancels it."""
+    ends_worker: bool = False
+    """True if its worker does not survive it."""
 
 
 class Spoiled(Exception):
@@ -131,9 +135,9 @@ KINDS = {
     "works": Kind(nothing),
     "retried": Kind(raise_at_first),
     "raises": Kind(raise_error, "failed"),
-    "crashes": Kind(crash, "lost"),
-    "exits": Kind(exit_process, "lost"),
-    "hangs": Kind(hang_in_c, "failed"),
+    "crashes": Kind(crash, "lost", ends_worker=True),
+    "exits": Kind(exit_process, "lost", ends_worker=True),
+    "hangs": Kind(hang_in_c, "failed", ends_worker=True),
     "forks": Kind(fork),
     "changes signals": Kind(change_signals),
     "closes files": Kind(close_files),
@@ -286,6 +290,7 @@ class Producer:
         )
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
+        self.told: deque[tuple[str, str]] = deque(maxlen=_ASKED_AGAIN)
         self.number = 0
         self.leaving = settings.leaving
         signal.signal(signal.SIGTERM, self._leave)
@@ -305,6 +310,14 @@ class Producer:
             self._pause(until=due)
         while self.waiting:
             time.sleep(0.02)
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Note the latest outcomes as the server has them at the end: they must be those that it had told before."""
+        for key, id_ in list(self.told):
+            job = Job[Any](id_, self.settings.queue, client=self.queue.client)
+            if job.done():
+                self._note_outcome(key, job)
 
     def _pause(self, until: float) -> None:
         while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.settings.most):
@@ -356,6 +369,7 @@ class Producer:
         except ConveyorError as error:
             state, value = "gone" if isinstance(error, JobGone) else "failed", str(error)[:200]
         note(Outcome(time.monotonic(), key, state, value))
+        self.told.append((key, job.id))
         self.waiting.pop(key, None)
 
 

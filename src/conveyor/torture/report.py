@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
-from conveyor.torture.judge import growth, recovery_times
+from conveyor.torture.judge import Record, growth, lost_by_level, recovery_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,10 @@ def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -
     yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"
     yield f"  what they did: {_listed(kinds)}"
     yield f"  how they ended: {_listed(Counter(one.state for one in history.of(Outcome)))}"
-    for name, seconds in recovery_times(history).items():
+    record = Record(history)
+    for level, (accepted, lost) in sorted(lost_by_level(record).items()):
+        yield f"  {accepted} accepted at the level {level}, {lost} of them lost"
+    for name, seconds in recovery_times(record).items():
         middle, longest = statistics.median(seconds), max(seconds)
         yield f"after {name}, {len(seconds)} jobs started again in {middle:.2f} s (median), {longest:.2f} s at most"
     yield f"memory grew, at most: {', '.join(_growth(history))}"

@@ -75,7 +75,7 @@ class Kept:
         self, name: str, command: Callable[[], list[str]], environment: dict[str, str], log: Path
     ) -> None:
         self.name = name
-        self.role = name.partition(" ")[0]
+        self.role, self.queue = name.split()[:2]
         self._command, self._environment, self._log = command, environment, log
         self.wanted = False
         self.pids: list[int] = []
@@ -300,6 +300,7 @@ class Stage:
                 if time.monotonic() > deadline:
                     one.signal(signal.SIGCONT)
                     one.signal(signal.SIGKILL)
+                    one.wanted = False  # it was to leave long ago
                 time.sleep(0.02)
         self.client.close()
         if self.proxy:
@@ -378,6 +379,7 @@ class WatchedStage(Stage):
     def __init__(self, folder: Path, binary: str, lanes: list[Lane], seed: str) -> None:
         self.pair = Pair(binary, folder)
         self.pair.start()
+        self.pair.primary.note_leftovers()
         self._moving = threading.RLock()
         super().__init__(folder, self.pair.primary.url, lanes, seed)
 
@@ -405,6 +407,8 @@ class WatchedStage(Stage):
         if self._moving.acquire(blocking=False):
             try:
                 began = time.monotonic()
+                if self.pair.replica.has_ended():  # a fault was cut short
+                    self.pair.follow()
                 if self.pair.was_moved():
                     with self.moving():
                         pass
@@ -413,6 +417,11 @@ class WatchedStage(Stage):
                 pass
             finally:
                 self._moving.release()
+
+    def settle(self, bound: float) -> None:
+        """Have everything settled, and note what is left on the primary once its time has come."""
+        super().settle(bound)
+        self.pair.primary.note_leftovers()
 
     def close(self) -> None:
         """End all processes and servers."""
