@@ -139,7 +139,8 @@ def rights_of_all_roles() -> list[str]:
 class Server:
     """A server process of the tests' own, on a unix socket, without a file on the disk.
 
-    Whoever uses `url` or `client` has the given `rights`, or all if there are none; `raw` always has all.
+    Whoever uses `url` or `client` has the given `rights`, or all if there are none; `raw` always has all. `user` is
+    what the server calls them.
     """
 
     def __init__(self, kind: str, binary: str, folder: Path, rights: Sequence[str] = ()) -> None:
@@ -148,7 +149,8 @@ class Server:
         self.folder = folder
         self.socket = folder / "socket"
         self.rights = rights
-        self.url = self.url_of("limited") if rights else f"unix://{self.socket}"
+        self.user = "documented" if rights else "default"
+        self.url = self.url_of(self.user) if rights else f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
         self.raw = redis.Redis(unix_socket_path=str(self.socket))
@@ -183,7 +185,7 @@ class Server:
         """Start it, and wait until it answers."""
         words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         if self.rights:
-            words += ["--user", "limited", "on", ">pw", *self.rights]
+            words += ["--user", self.user, "on", ">pw", *self.rights]
         self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL)
 
         def answers() -> bool:
@@ -194,12 +196,12 @@ class Server:
         wait_for(answers)
 
     def denied(self) -> list[str]:
-        """Return what the limited user was denied since the last time."""
+        """Return what a user with limited rights was denied since the last time."""
         if not self.rights:
             return []
         entries = self.raw.acl_log()
         self.raw.acl_log_reset()
-        return sorted({f"{one['reason']} {one['object']}" for one in entries if one["username"] == "limited"})
+        return sorted({f"{one['reason']} {one['object']}" for one in entries if one["username"] == self.user})
 
     def stop(self) -> None:
         """Kill it, with all it holds, and wait until it is gone."""

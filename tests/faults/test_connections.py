@@ -185,15 +185,16 @@ def test_a_server_that_refuses_for_a_while_is_waited_for(
     told: Callable[[str], bool],
 ) -> None:
     job = queue.submit(jobs.add, 1, 1)
-    one_server.raw.execute_command("ACL", "SETUSER", "default", "-evalsha")
+    one_server.raw.execute_command("ACL", "SETUSER", one_server.user, "-evalsha")
     try:
         running = consume()
         before = running.workers()
         eventually(lambda: told("refused: "))
     finally:
-        one_server.raw.execute_command("ACL", "SETUSER", "default", "+@all")
+        one_server.raw.execute_command("ACL", "SETUSER", one_server.user, "+evalsha")
     assert job.result(30) == 2
     assert running.workers() == before
+    one_server.denied()  # as it should be
 
 
 @pytest.mark.parametrize("kind", ["redis-server", "valkey-server"])

@@ -38,15 +38,17 @@ def hung(server: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(server: Any) -> Iterator[None]:
-    """Make the server ask for a password for the block, and cut all connections."""
+    """Make the server ask for another password for the block, and cut all connections."""
     inside = redis.Redis(unix_socket_path=str(server.socket), password="secret")
-    server.raw.config_set("requirepass", "secret")
+    server.raw.execute_command("ACL", "SETUSER", server.user, "resetpass", ">secret")
     try:
         cut(inside)
         yield
     finally:
-        inside.config_set("requirepass", "")
+        usual = ">pw" if server.rights else "nopass"
+        inside.execute_command("ACL", "SETUSER", server.user, "resetpass", usual)
         inside.close()
+        server.denied()  # as it should be
 
 
 def cut(raw: redis.Redis) -> None:
@@ -128,13 +130,14 @@ def test_worker_outlasts_rights_that_are_missing(
     running = consume()
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     before = running.workers()
-    server.raw.execute_command("ACL", "SETUSER", "default", "-blpop")
+    server.raw.execute_command("ACL", "SETUSER", server.user, "-blpop")
     try:
         eventually(lambda: "no permissions" in capfd.readouterr().err)
         begun = server.raw.time()[0]
         eventually(lambda: server.raw.time()[0] > begun + 2 * short_lease)
     finally:
-        server.raw.execute_command("ACL", "SETUSER", "default", "+blpop")
+        server.raw.execute_command("ACL", "SETUSER", server.user, "+blpop")
     assert queue.submit(jobs.add, 1, 2).result(30) == 3
     assert running.workers() == before
+    server.denied()  # as it should be
     assert "Traceback" not in capfd.readouterr().err
