@@ -162,16 +162,19 @@ class Restorer:
         losses = self.knows(queue).losses
         self.due[queue] = clock.monotonic() + TRY_AGAIN
         with self.lock:
-            lost = [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
+            lost = self._lost(queue, losses)
         for alike in _alike(sorted(lost, key=lambda one: one.put_at)):
             if not self._put_again(alike, losses, awaited):
                 return False
             for kept in alike:
                 kept.losses, kept.restored_at = losses, clock.monotonic()
-        with self.lock:
-            if losses == self.knows(queue).losses:
+        with self.lock:  # a put that began before the loss may have ended meanwhile
+            if losses == self.knows(queue).losses and not self._lost(queue, losses):
                 self.due.pop(queue, None)
         return True
+
+    def _lost(self, queue: str, losses: int) -> list[Kept]:
+        return [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
 
     def _put_again(self, alike: list[Kept], losses: int, awaited: Container[str]) -> bool:
         """Put jobs again, as many as there is room for; the next call goes on behind them."""

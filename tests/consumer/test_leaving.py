@@ -208,6 +208,17 @@ def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
     assert retried.result(30) == 2, "a job that waits for its retry is not done"
 
 
+def test_worker_that_has_to_be_replaced_leaves_no_jobs_if_all_are_to_be_done(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    queue.submit(jobs.close_output)
+    handles = queue.submit_many(jobs.add, [(1, 1)] * 50)
+    running = consume(until_empty=True)
+    eventually(running.has_left)
+    assert queue.count().live == 0
+    assert [job.result(30) for job in handles] == [2] * 50
+
+
 def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)

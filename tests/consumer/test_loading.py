@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,28 @@ def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
     assert (
         told.count("the tasks cannot be loaded: ModuleNotFoundError: No module named 'not_there_at_all'") == 1
     )
+
+
+def test_module_that_is_broken_for_a_while_costs_no_worker(
+    folder: Path,
+    queue: Queue,
+    consume: Callable[..., Any],
+    eventually: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    module = folder / "tasks.py"
+    module.write_text(TASKS)
+    running = consume(modules=("tasks",), workers=2, path=(str(folder),))
+    module.write_text("import not_there_at_all\n")
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    dead, other = running.workers()
+    dead.kill()
+    told: list[str] = []
+    eventually(lambda: "not_there_at_all" in (told.append(capfd.readouterr().err) or "".join(told)))
+    module.write_text(TASKS)
+    eventually(lambda: len({one.pid for one in running.workers()} - {dead.pid}) == 2)
+    assert other.pid in {one.pid for one in running.workers()}
+    assert put(queue, "tasks.shout", "hey").result(30) == "HEY"
 
 
 def test_the_command_line_gives_up_on_such_a_module_with_exit_code_1(

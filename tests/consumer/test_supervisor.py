@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -14,12 +15,12 @@ import psutil
 import pytest
 from consumer_kit import lines, runs
 
-from conveyor import BadCall, Consumer, ConveyorError, clock, events
+from conveyor import BadCall, Consumer, ConveyorError, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.settings import LEASE, ConsumerSettings
 from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
@@ -115,6 +116,35 @@ def test_workers_that_die_young_again_and_again_are_replaced_ever_more_slowly(su
     pauses = [supervisor._pause(Worker("host/1"), useless=False) for _ in range(6)]
     assert pauses[: supervisors.PATIENT_WITH] == [0.0] * supervisors.PATIENT_WITH
     assert 0 < pauses[3] < pauses[4] < pauses[5]
+
+
+def test_replacement_waits_for_the_jobs_of_the_dead_but_a_lease(supervisor: Supervisor) -> None:
+    worker, now = Worker("host/1"), clock.monotonic()
+    supervisor.to_start = {"host/1": now, "host/2": now}
+    supervisor.bereaved = [(worker, "SIGKILL")]
+    worker.ended = now
+    assert supervisor._due() == {"host/1": now + LEASE, "host/2": now}
+    worker.ended = now - LEASE
+    assert supervisor._due() == {"host/1": now, "host/2": now}
+
+
+def test_supervisor_outlasts_that_it_cannot_revive_a_server(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    supervisor._revive = True
+    supervisor.note(StoreUnavailable("away"))
+    assert supervisor._reviving is None
+
+
+def test_failed_revival_is_noticed_without_workers(supervisor: Supervisor) -> None:
+    supervisor._reviving = subprocess.Popen(["false"])
+    os.waitid(os.P_PID, supervisor._reviving.pid, os.WEXITED | os.WNOWAIT)
+    supervisor._bury()
+    assert supervisor._reviving is None
 
 
 @pytest.mark.parametrize("how", ["closed", "broken"])

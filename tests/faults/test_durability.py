@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moving import Node, Pair
 
-from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, codec
+from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, clock, codec
 from conveyor.call import PutOptions, RunOptions
 from conveyor.durability import MEMORY, read_durability
 from conveyor.outcome import encode_settled
@@ -294,10 +294,17 @@ def test_levels_are_known_of_a_server_without_config(
 
 def test_replica_that_was_there_before_is_waited_for(one_server: Any) -> None:
     """A failover may be under way, which costs the new primary its replicas for a moment."""
-    one_server.client.levels[read_durability("replicated:1")] = float("-inf")
+    one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.CHECK_AGAIN
     with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
         Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
     assert list(error.value.ids) == ready(one_server)
+
+
+def test_level_that_is_lacking_for_long_is_refused_again(one_server: Any) -> None:
+    one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.FAILOVER - 1.0
+    with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas are connected"):
+        Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
+    assert ready(one_server) == []
 
 
 def test_level_of_a_task_counts_before_that_of_the_queue(one_server: Any) -> None:

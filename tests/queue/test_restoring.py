@@ -71,6 +71,25 @@ def test_jobs_are_put_again_if_the_server_was_restarted_empty(bench: Bench) -> N
     assert (job.result(timeout=5), other.result(timeout=5)) == ("both", "both")
 
 
+def test_put_that_ends_during_a_restoration_is_put_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs were put before the loss, and are kept once the earlier ones are being put again."""
+    first = bench.queue.submit(double, 0)
+    expect_all([first])
+    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
+    restorer, put_jobs = inbox_of(bench.queue.client).restorer, restoring.put_jobs
+
+    def put_jobs_meanwhile(*words: Any) -> None:
+        put_jobs(*words)
+        if not late.losses:
+            restorer.keep(late)
+
+    monkeypatch.setattr(restoring, "put_jobs", put_jobs_meanwhile)
+    bench.server.raw.flushall()
+    bench.eventually(lambda: ready(bench) == [first.id, "late"], 8.0)
+
+
 def test_older_state_of_a_server_is_noticed(
     server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

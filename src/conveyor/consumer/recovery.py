@@ -34,11 +34,12 @@ _BECAME = {
 }
 
 
-def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
+def recover(client: Client, worker: Worker, how: str, *, is_replaced: bool = False) -> tuple[str, str]:
     """Settle or give back all that a dead worker held; gives the job it ran (empty: none) and what became of it.
 
     May be called again if the server did not answer. Only the running job is suspected, and not even that one
-    where somebody wanted its worker killed.
+    where somebody wanted its worker killed. The server remembers the last claim by the worker's name: if that one has
+    been replaced, what it had claimed and not noted comes back by itself.
     """
     glance, held = worker.slate.glance(), worker.slate.held()
     told: list[Command] = []
@@ -55,7 +56,8 @@ def recover(client: Client, worker: Worker, how: str) -> tuple[str, str]:
         if rest:
             told.append(commands.release(held.queue, held.token, rest))
     answers = client.run_all(told, patience=0.0) if told else []
-    _give_back_unseen(client, worker, held.nonce if held is not None else "", how)
+    if not is_replaced:
+        _give_back_unseen(client, worker, held.nonce if held is not None else "", how)
     if not running or (answers[0] == "STALE" and not glance.runs):  # it had been settled before the end
         return "", ""
     script = told[0].script

@@ -219,7 +219,7 @@ class Supervisor:
         if self._lifeline:
             waiting.append(0)
         tick = TICK if self.announced and not self.ladder.hurried else SHORT_TICK
-        soon = [*self.to_start.values(), *([self.return_at] if self.leaving == 1 else [])]
+        soon = [*self._due().values(), *([self.return_at] if self.leaving == 1 else [])]
         until = min([tick, *(at - clock.monotonic() for at in soon)])
         readable, _, _ = select.select(waiting, [], [], max(0.0, until))
         if wakeup in readable:
@@ -247,6 +247,8 @@ class Supervisor:
 
     def _bury(self) -> None:
         """Take leave of workers that have ended, and see to their jobs."""
+        if self._reviving is not None and self._reviving.poll() is not None:
+            self._reviving = None
         while self.workers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -268,8 +270,8 @@ class Supervisor:
                 with self.isolation:
                     self._settle_for(worker, how)
             except StoreUnavailable as error:
-                self.note(error)
                 waiting.insert(0, (worker, how))
+                self.note(error)
             except StoreError as error:
                 self._unsettled = str(error)
                 if clock.monotonic() - worker.ended < LEASE:
@@ -282,7 +284,7 @@ class Supervisor:
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
-        if status == UNLOADABLE << 8:
+        if status == UNLOADABLE << 8 and not self.announced:
             self.unloadable = worker.slate.error()
             self.to_start.clear()
             for other in self.workers.values():
@@ -292,7 +294,8 @@ class Supervisor:
         was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if self.leaving and was_killed:
             worker.killed = True  # the platform did it: its patience with a leaving consumer is over
-        asked = bool(worker.verb or self.leaving or (status == 0 and self.settings.until_empty))
+        is_over = status == 0 and self.settings.until_empty and not worker.slate.error()
+        asked = bool(worker.verb or self.leaving or is_over)
         orderly = status == 0 and (asked or glance.state == slates.LEAVING)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         self._forget_group(worker)
@@ -335,7 +338,8 @@ class Supervisor:
         return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(steps, 10)) if steps > 0 else 0.0
 
     def _settle_for(self, worker: Worker, how: str) -> None:
-        job, became = recover(self.client, worker, how)
+        is_replaced = any(one.name == worker.name for one in self.workers.values())
+        job, became = recover(self.client, worker, how, is_replaced=is_replaced)
         if job:
             self.beat.recovered(worker, job, became)
         for order in worker.asked:
@@ -343,12 +347,19 @@ class Supervisor:
         worker.slate.close()
 
     def _replace(self) -> None:
-        """Start workers that are due, but not before the jobs of the dead one went back, or they would be overtaken."""
-        unsettled = {worker.name for worker, _ in self.bereaved}
-        for name, at in list(self.to_start.items()):
-            if clock.monotonic() >= at and name not in unsettled:
+        for name, at in self._due().items():
+            if clock.monotonic() >= at:
                 del self.to_start[name]
                 self._start(name)
+
+    def _due(self) -> dict[str, float]:
+        """Return when workers are to start.
+
+        Jobs of the dead one go back first, or the new one would overtake them; but it does not wait for longer than
+        their lease, since the server may only be slow, or refuse to take them back.
+        """
+        held = {worker.name: worker.ended + LEASE for worker, _ in self.bereaved}
+        return {name: max(at, held.get(name, at)) for name, at in self.to_start.items()}
 
     def _heed(self) -> None:
         """Obey what is ordered; a server that is silent is asked by the beat alone."""
@@ -443,7 +454,8 @@ class Supervisor:
             and not self.leaving
         ):
             self._revived_at = now  # by a process of its own, since a server may read its data for minutes
-            self._reviving = subprocess.Popen([sys.executable, "-c", _REVIVE], stdin=subprocess.DEVNULL)
+            with contextlib.suppress(OSError):  # no room for a process now
+                self._reviving = subprocess.Popen([sys.executable, "-c", _REVIVE], stdin=subprocess.DEVNULL)
 
     @property
     def is_silent(self) -> bool:

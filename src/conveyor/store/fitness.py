@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which a producer checks again that the server can give a level of durability.
 CHECK_AGAIN = 10.0
+#: Seconds since a server last gave a level in which a failover may be the reason that it does not.
+FAILOVER = 30.0
 #: First version whose WAITAOF waits for the sync of every second: with others it returns before it (redis#13793), as
 #: with all of Valkey so far. A sync before each answer, `appendfsync always`, is waited for by all.
 _WAITS_FOR_SYNC = (8, 0)
@@ -49,8 +51,8 @@ def vet(client: Client, deadline: Deadline | None = None, durability: Durability
             try:
                 check_level(client, durability, deadline)
             except StoreUnavailable:
-                if durability not in client.levels:
-                    raise  # else a failover may be under way, and each put waits until it has its replicas
+                if now - client.levels.get(durability, float("-inf")) > FAILOVER:
+                    raise  # before that, each put waits until the server has its replicas
             else:
                 client.levels[durability] = now
 
