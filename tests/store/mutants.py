@@ -68,7 +68,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "if bytes or over then", "if bytes then"),
     ),
     test_put.test_the_second_half_of_a_put_that_was_cut_short_is_added_when_it_is_sent_again: (
-        ("put", "known_count + math.max(0, ", "math.max(0, "),
+        ("put", "if not known[ARGV[place]] then", "if true then"),
+    ),
+    test_put.test_known_job_makes_no_room_for_those_before_it: (
+        ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
     ),
     test_put.test_a_put_notes_the_job_its_place_and_the_books_and_rings_once: (
         ("put", "redis.call('HINCRBY', META, 'accepted', fresh)", ""),

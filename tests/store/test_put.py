@@ -152,6 +152,15 @@ def test_the_second_half_of_a_put_that_was_cut_short_is_added_when_it_is_sent_ag
     assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]
 
 
+def test_known_job_makes_no_room_for_those_before_it(lane: Lane) -> None:
+    lane.put("old", maxsize=1)
+    assert lane.run_again(commands.put, jobs("new", "old"), PutPlace()) == PutAnswer(0, 1)
+    assert lane.run_again(commands.put, jobs("old", "new"), PutPlace()) == PutAnswer(1, 1)
+    lane.claim()
+    assert lane.run_again(commands.put, jobs("new", "old", "newer"), PutPlace()) == PutAnswer(2, 1)
+    assert sorted(lane.dump()["jobs"]) == ["new", "old"]
+
+
 @pytest.mark.parametrize("how", ["waits", "taken", "ended", "dead"])
 def test_an_own_id_that_is_known_is_refused_and_nothing_changes(lane: Lane, how: str) -> None:
     token = lane.take("mine") if how != "waits" else lane.put("mine")

@@ -41,6 +41,19 @@ if mode ~= 'new' or count > 0 and is_any_known() then
     end
   end
 end
+local function fitting(free) -- how many of the jobs and the rest, in order: what is known needs no room
+  if known_count == 0 then return free end
+  local fit = 0
+  for place = FIRST, #ARGV, 2 do
+    if not known[ARGV[place]] then
+      if free == 0 then return fit end
+      free = free - 1
+    end
+    fit = fit + 1
+  end
+  return fit + free
+end
+
 if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
 local maxsize = tonumber(meta[2]) or bound
@@ -58,7 +71,7 @@ if maxsize > 0 then
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
-  room = math.min(room, known_count + math.max(0, maxsize - waiting - ahead)) -- known ones come first, and are in
+  room = math.min(room, fitting(math.max(0, maxsize - waiting - ahead)))
   local is_blocked = room < count or room == count and rest > 0
   if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
     local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
