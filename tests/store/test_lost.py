@@ -270,7 +270,7 @@ def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
 @pytest.mark.parametrize(
     ("lease", "gap"),
     [
-        pytest.param(settings.LEASE, settings.HEARTBEAT + settings.TICK, id="consumers"),
+        pytest.param(settings.LEASE, settings.RENEWAL + settings.TICK, id="consumers"),
         pytest.param(holding.LEASE, holding.HEARTBEAT, id="takers"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor import clock, control, events
-from conveyor.consumer.settings import HEARTBEAT, LEASE, QUIET
+from conveyor.consumer.settings import HEARTBEAT, LEASE, RENEWAL
 from conveyor.consumer.tally import Tally
 from conveyor.errors import StoreError, StoreRefused
 from conveyor.store import commands, forgetting, heads, plain
@@ -79,8 +79,8 @@ class Beat:
         """Report what is due; raises StoreError, but what was heard before that is in `notices`."""
         workers = list(workers)
         now = clock.monotonic()
-        full = now - self._last_full >= QUIET
-        if full or now - self._renewed >= HEARTBEAT:
+        full = now - self._last_full >= HEARTBEAT
+        if full or now - self._renewed >= RENEWAL:
             self._renew(workers)
             self._renewed = now
         progress = self._progressed(workers)

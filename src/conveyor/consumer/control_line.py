@@ -7,7 +7,7 @@ import select
 from typing import TYPE_CHECKING
 
 from conveyor import clock
-from conveyor.consumer.settings import QUIET
+from conveyor.consumer.settings import HEARTBEAT
 from conveyor.errors import StoreError
 from conveyor.store import plain
 from conveyor.store.client import Listener
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conveyor.store import Client
 
 #: Seconds after which a question for control commands got no answer because the connection is dead.
-DEAF_AFTER = 3 * QUIET
+DEAF_AFTER = 3 * HEARTBEAT
 
 
 class ControlLine:
@@ -49,7 +49,7 @@ class ControlLine:
             return
         self._asked = clock.monotonic()
         with contextlib.suppress(StoreError):
-            self.listener.ask(plain.await_control(self.consumer, QUIET))
+            self.listener.ask(plain.await_control(self.consumer, HEARTBEAT))
 
     def close(self) -> None:
         """Hear no more."""

@@ -19,9 +19,9 @@ LEAVE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST_WORKERS = 1000
 #: Seconds that a lease lasts; seconds between renewals. If all workers are busy, only renewals look for ended leases:
 #: both and a TICK must be less than the 20 seconds that are promised.
-LEASE, HEARTBEAT = 15.0, 4.0
+LEASE, RENEWAL = 15.0, 4.0
 #: Seconds after which a consumer reports, and asks for commands anew, although nothing has changed.
-QUIET = 5.0
+HEARTBEAT = 5.0
 #: Seconds between two looks of the supervisor at its workers' slates.
 TICK = 0.5
 #: Seconds that a task has to react to a cancellation before its worker is killed.

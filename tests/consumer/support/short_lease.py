@@ -7,8 +7,8 @@ import sys
 
 from conveyor.consumer import settings
 
-settings.LEASE, settings.HEARTBEAT, settings.TICK = float(sys.argv[1]), float(sys.argv[1]) / 3, 0.1
-settings.QUIET = settings.HEARTBEAT
+settings.LEASE, settings.RENEWAL, settings.TICK = float(sys.argv[1]), float(sys.argv[1]) / 3, 0.1
+settings.HEARTBEAT = settings.RENEWAL
 
 from conveyor.consumer.__main__ import main  # noqa: E402 - the others take the constants from settings
 
