@@ -1,7 +1,7 @@
 """How soon work goes on after a death or a failover, and what becomes of the jobs that it hit.
 
 Starts and ends are those that tasks note in files, by the machine's monotonic clock. `measure` is at the end; each
-scenario before it returns rows, and all of them together take five to six minutes, most of it leases that must end.
+scenario before it returns rows, and all of them together take six minutes, most of it for leases that must end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 from benchmarks import tasks
 from benchmarks.place import Row
 from conveyor import Queue
+from conveyor.actions import Actions, Actor
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.errors import StoreError
@@ -180,34 +181,56 @@ def _workers_killed(url: str) -> list[Row]:
     return [_times("worker killed: its job started again", seconds, 1.0)]
 
 
+def _killed_by_order(url: str) -> list[Row]:
+    """Kill workers in a call in C by the order that all surfaces send."""
+
+    def kill(client: Client, name: str) -> None:
+        Actions(client, Actor("benchmarks", "cli")).tell_workers("kill", [name])
+
+    return _killed("the order to kill a worker now", kill, url)
+
+
 def _killed_by_command(url: str) -> list[Row]:
-    """Kill workers in a call in C by command, every other one while it keeps the interpreter's lock."""
+    """Kill workers in a call in C by the command line, whose own start is part of the time."""
+
+    def kill(_: Client, name: str) -> None:
+        command = [sys.executable, "-m", "conveyor", "kill", name, "--now", "--json"]
+        environment = {**os.environ, "CONVEYOR_URL": url}
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+    return _killed("the start of `conveyor kill --now`", kill, url)
+
+
+def _killed(since: str, kill: Callable[[Client, str], None], url: str) -> list[Row]:
+    """Kill workers one by one, every other one while it keeps the interpreter's lock."""
     gone, back, blamed = [], [], 0
-    with Scene("command", url) as scene:
+    with Scene("killed", url) as scene, ThreadPoolExecutor() as pool:
         scene.consumer(MANY + 1)
         jobs = {
             str(number): scene.hold(str(number), HOUR, ("call", "lock")[number % 2]) for number in range(MANY)
         }
-        names = {}
+        names: dict[int, str] = {}
         pids = {key: scene.start(key).pid for key in jobs}
         wait_for(lambda: names.update(_worker_names(scene.client)) or set(pids.values()) <= names.keys())
         for key, job in jobs.items():
             scene.let_end(key)
-            command = [sys.executable, "-m", "conveyor", "kill", names[pids[key]], "--now", "--json"]
-            environment = {**os.environ, "CONVEYOR_URL": url}
             at = time.monotonic()
-            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL):
-                wait_for(lambda pid=pids[key]: not Path(f"/proc/{pid}").exists(), NEVER)
-                gone.append(time.monotonic() - at)
-                back.append(scene.start(key, 2).at - at)
+            killing = pool.submit(kill, scene.client, names[pids[key]])
+            wait_for(partial(_is_gone, pids[key]), NEVER)
+            gone.append(time.monotonic() - at)
+            back.append(scene.start(key, 2).at - at)
             job.result(NEVER)
+            killing.result()
             blamed += scene.crashes(job)
-    what = "`kill --now` of a worker in a call in C"
     return [
-        _times(f"{what}: gone", gone, 2.0),
-        _times(f"{what}: its job started again", back, 2.0),
-        _counts(f"{what}: its job", MANY, {"crashes": blamed}),
+        _times(f"from {since}, in a call in C: gone", gone, 2.0),
+        _times("the same: its job started again", back, 2.0),
+        _counts("the same: its job", MANY, {"crashes": blamed}),
     ]
+
+
+def _is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 def _worker_names(client: Client) -> dict[int, str]:
@@ -417,7 +440,8 @@ def measure(client: Client) -> list[Row]:
         killed = pool.submit(_tried, _consumers_killed, client.url)
         rows = _tried(_failed_over, binary) + killed.result()
         rows += _tried(_workers_killed, client.url) + _tried(_server_restarted, binary)
-        rows += _tried(_killed_by_command, client.url) + _tried(_left, client.url)
+        rows += _tried(_killed_by_order, client.url) + _tried(_killed_by_command, client.url)
+        rows += _tried(_left, client.url)
         return rows + rolled.result()
 
 
