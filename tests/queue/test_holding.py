@@ -121,9 +121,8 @@ def test_items_are_finished_in_the_order_in_which_they_were_taken(bench: Bench) 
     order = [one.decode() for one in bench.server.raw.zrange(key(bench, "leased"), 0, -1)]
     for left in (2, 1, 0):
         bench.queue.task_done()
-        assert bench.server.raw.hkeys(key(bench, "leases")) == [
-            one.encode() for one in sorted(order)[3 - left :]
-        ]
+        held = sorted(one.decode() for one in bench.server.raw.hkeys(key(bench, "leases")))
+        assert held == sorted(order)[3 - left :]
 
 
 def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(

@@ -12,7 +12,7 @@ from asking import OWN, ask
 from consumer_kit import Running, go, lines
 from tests.conftest import documented_rights
 
-from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue
+from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue, clock
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
 from conveyor.durability import read_durability
@@ -214,7 +214,9 @@ def test_role_may_demand_a_level_of_durability(
     client = Client(people.url(role))
     try:
         eventually(lambda: not people.raw.info("persistence")["aof_rewrite_in_progress"])
-        client.levels[read_durability("replicated:1")] = float("-inf")  # it had a replica before
+        client.levels[read_durability("replicated:1")] = (
+            clock.monotonic() - fitness.CHECK_AGAIN
+        )  # it had a replica
         with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it"):
             Queue("work", durability="replicated:1", store=client).put("item", timeout=0.1)
         synced = Queue("work", durability="fsync", store=client)
