@@ -9,7 +9,9 @@ import psutil
 import pytest
 from consumer_kit import go, lines, runs
 
+from conveyor import control
 from conveyor.inspector import Inspector, stories
+from conveyor.store import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +100,18 @@ def test_a_command_to_a_worker_that_is_not_there_is_answered_so(consume: Callabl
     running = consume()
     assert running.answers(running.command("kill", 7), 1) == [("/7", "unknown")]
     assert len(running.workers()) == 1
+
+
+def test_order_that_arrives_twice_is_obeyed_once(consume: Callable[..., Any]) -> None:
+    """Its copy may come late, behind other orders: the reply to the first one was lost, and so it was sent again."""
+    running = consume()
+    pause = plain.control(running.name, control.encode(control.Control("first", "pause", [f"{running.name}/1"])))
+    running.client.run_all(pause)
+    assert running.answers("first", 2) == [("/1", "acknowledged"), ("/1", "done")]
+    running.answers(running.command("resume", 1), 2)
+    running.client.run_all(pause)
+    running.answers(running.command("stack", 7), 1)
+    assert running.client.run(plain.replies("first")) == []
 
 
 def test_a_command_that_cannot_be_read_is_no_command(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds between a claim and the begin of the run, at most, in which a cancellation may come.
 EARLY = 2.0
+#: Orders that are remembered, so that one that arrives twice is obeyed once.
+MOST_OBEYED = 1000
 #: Answers that are kept at most while the server is silent; the oldest go first.
 MOST_UNSENT = 1000
 
@@ -37,6 +39,7 @@ class Ladder:
         self.supervisor = supervisor
         self.early: dict[str, float] = {}
         """Jobs to cancel whose run has not begun here yet, and until when that is waited for."""
+        self._obeyed: deque[bytes] = deque(maxlen=MOST_OBEYED)
         self._unsent: deque[list[Command]] = deque(maxlen=MOST_UNSENT)
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
@@ -44,11 +47,15 @@ class Ladder:
         self._cancels: dict[str, control.Control] = {}  # by job: who waits for the end of a run
 
     def obey(self, data: bytes) -> None:
-        """Do what a control command says; what cannot be read is no command."""
+        """Do what a control command says, once; what cannot be read is no command."""
         try:
             order = control.decode_control(data)
         except (msgspec.MsgspecError, ValueError):
             return
+        if order.id != order.job:  # else a cancellation without an order: each is another, and they look alike
+            if data in self._obeyed:
+                return
+            self._obeyed.append(data)
         late = self._seconds_late(order)
         if late > 0:
             self._turn_down(order, f"it came {late:.1f} s too late; nothing was done")
