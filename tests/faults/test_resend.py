@@ -1,18 +1,19 @@
-"""Every command is executed again: sent twice, late, or since its reply was lost. It has the effect of one.
+"""Every script is executed again: sent twice, late, or since its reply was lost. It has the effect of one.
 
-The whole state of the server is compared, of all keys of the queue.
+The whole state of the server is compared: of a verb all keys of its queue, of a plain script all keys that there are.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.store.conftest import Lane
 
-from conveyor.store import commands
+from conveyor.store import acts, commands, keys, plain, records, scripts
 from conveyor.store.answers import Batch, PutPlace, RowsPlace, Settlement
 from conveyor.store.client import Client
 from conveyor.torture.proxy import Mode, Proxy
@@ -180,6 +181,33 @@ OTHER_REPLIES = {
     "listen": "the inbox is open now; its owner asks again every two seconds for what it may have missed",
 }
 
+#: Of each plain script: what is done before, and the command that runs it on a queue.
+PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]] = {
+    "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
+    "clear": (held, lambda queue: plain.clear(f"{queue}s", [keys.key(queue, "bell")])),
+    "groups": (dead, lambda queue: records.dead_groups(queue, 0)),
+    "keep": (nothing, lambda _: acts.keep_operation("operation", b"state", 9.0)),
+    "note": (nothing, plain.note_queue),
+    "progress": (held, lambda queue: plain.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
+    "record": (nothing, lambda _: acts.record(b"act", "pause", "done", "order")),
+    "report": (nothing, lambda _: plain.report("w", b"report", 9.0)[0]),
+    "tell": (nothing, lambda _: plain.control("w", b"stop")[0]),
+    "trail": (nothing, lambda _: acts.acts("", 9)),
+}
+#: Plain scripts that leave a message once for each time that they are executed, and why: the key of the list. Whether
+#: one was taken out meanwhile cannot be known, so it is the reader who does not mind.
+REPEATS = {
+    "answer": (
+        "reply",
+        "what a target has come to is set, not counted: cli/orders.py; the last word on it is kept once",
+    ),
+    "tell": (
+        "control",
+        "a supervisor obeys an order once: consumer/test_kill_ladder.py::test_order_that_arrives_twice_is_obeyed_once; "
+        "and a nudge only has a producer look",
+    ),
+}
+
 
 def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: Any) -> commands.Command:
     token = before(lane)
@@ -225,10 +253,60 @@ def test_command_executed_again_has_the_effect_of_one(
     assert state_of(other) == once
 
 
+def test_resend_is_tried_for_every_plain_script() -> None:
+    folder = Path(scripts.__file__).parent / "plain"
+    assert PLAIN.keys() == {file.stem for file in folder.glob("*.lua")}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_script_executed_again_has_the_effect_of_one(server: Server, name: str) -> None:
+    before, make = PLAIN[name]
+    lane = Lane(server)
+    before(lane)
+    was = everything(server, name)
+    command = make(lane.queue)
+    assert command.script == scripts.load_plain(name)
+    reply = lane.client.run(command)
+    once = changes(was, everything(server, name))
+    assert bool(once) == ("no-writes" not in command.script.text)
+    assert lane.client.run(command) == reply or name == "note"  # which counts what it added
+    assert changes(was, everything(server, name)) == once
+    server.raw.flushall()
+    before(lane)
+    was = everything(server, name)
+    run_without_first_reply(lane, command)
+    assert changes(was, everything(server, name)) == once
+
+
+def changes(before: dict[bytes, Any], after: dict[bytes, Any]) -> dict[bytes, Any]:
+    """Return the keys that are not as before, with what they hold now; None for what is gone."""
+    return {key: after.get(key) for key in {*before, *after} if before.get(key) != after.get(key)}
+
+
+def everything(server: Server, name: str) -> dict[bytes, Any]:
+    """Return all that a server holds, but for moments, and repeated messages of a plain script that may repeat them."""
+    state = {}
+    for key in server.raw.scan_iter(count=1000):
+        kind = server.raw.type(key)
+        value: Any = {
+            b"string": lambda key: server.raw.get(key),
+            b"list": lambda key: server.raw.lrange(key, 0, -1),
+            b"hash": lambda key: server.raw.hgetall(key),
+            b"set": lambda key: server.raw.smembers(key),
+            b"zset": lambda key: server.raw.zrange(key, 0, -1),
+            b"stream": lambda key: [fields for _, fields in server.raw.xrange(key)],
+        }[kind](key)
+        if name in REPEATS and key.startswith(f"conveyor:{REPEATS[name][0]}:".encode()):
+            assert len(value) <= 2
+            value = set(value)
+        state[key] = value
+    return state
+
+
 def run_without_first_reply(lane: Lane, command: commands.Command) -> None:
     with Proxy(lane.server.url) as proxy:
         client = Client(proxy.url)
-        client.run(commands.count(lane.queue))  # connected, and so only the reply to the command is lost
+        client.run(plain.queues())  # connected, and so only the reply to the command is lost
         proxy.mode = Mode(lost_replies=1)
         run(lane, client, command)
         client.close()
