@@ -203,8 +203,7 @@ REPEATS = {
     ),
     "tell": (
         "control",
-        "a supervisor obeys an order once: consumer/test_kill_ladder.py::test_order_that_arrives_twice_is_obeyed_once; "
-        "and a nudge only has a producer look",
+        "consumer/test_kill_ladder.py::test_order_that_arrives_twice_is_obeyed_once; a nudge only has a producer look",
     ),
 }
 
@@ -289,10 +288,10 @@ def everything(server: Server, name: str) -> dict[bytes, Any]:
     for key in server.raw.scan_iter(count=1000):
         kind = server.raw.type(key)
         value: Any = {
-            b"string": lambda key: server.raw.get(key),
+            b"string": server.raw.get,
             b"list": lambda key: server.raw.lrange(key, 0, -1),
-            b"hash": lambda key: server.raw.hgetall(key),
-            b"set": lambda key: server.raw.smembers(key),
+            b"hash": server.raw.hgetall,
+            b"set": server.raw.smembers,
             b"zset": lambda key: server.raw.zrange(key, 0, -1),
             b"stream": lambda key: [fields for _, fields in server.raw.xrange(key)],
         }[kind](key)

@@ -48,14 +48,9 @@ class Ladder:
 
     def obey(self, data: bytes) -> None:
         """Do what a control command says, once; what cannot be read is no command."""
-        try:
-            order = control.decode_control(data)
-        except (msgspec.MsgspecError, ValueError):
+        order = self._new_order(data)
+        if order is None:
             return
-        if order.id != order.job:  # else a cancellation without an order: each is another, and they look alike
-            if data in self._obeyed:
-                return
-            self._obeyed.append(data)
         late = self._seconds_late(order)
         if late > 0:
             self._turn_down(order, f"it came {late:.1f} s too late; nothing was done")
@@ -75,6 +70,18 @@ class Ladder:
             self.pauses.obey(order)
         elif order.verb == "stack":
             self.stacks.obey(order)
+
+    def _new_order(self, data: bytes) -> control.Control | None:
+        """Return what a control command says, or None if it cannot be read or was sent twice."""
+        try:
+            order = control.decode_control(data)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        if order.id == order.job:  # a cancellation without an order: all look alike, and each is another
+            return order
+        is_known = data in self._obeyed
+        self._obeyed.append(data)
+        return None if is_known else order
 
     @property
     def hurried(self) -> bool:
