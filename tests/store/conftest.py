@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.store import commands, keys
+from conveyor.store import commands, keys, scripts
 from conveyor.store.client import exchange
 
 if TYPE_CHECKING:
@@ -182,3 +182,15 @@ def lane(server: Any) -> Iterator[Lane]:
     lane = Lane(server)
     yield lane
     lane.dump()
+
+
+@pytest.fixture
+def few_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the scripts keep two dead letters of a queue instead of ten thousand."""
+    read, most = scripts._read, "MOST_DEAD = 10000"
+    assert most in read("shared/settle.lua")
+    monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(most, "MOST_DEAD = 2"))
+    scripts.load.cache_clear()
+    yield
+    monkeypatch.undo()
+    scripts.load.cache_clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.actions import test_audit
+
 from . import (
     test_cancel,
     test_claim,
@@ -14,6 +16,7 @@ from . import (
     test_line,
     test_listen,
     test_lost,
+    test_plain,
     test_put,
     test_release,
     test_retry,
@@ -83,6 +86,12 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
     ),
     test_put.test_a_queue_of_another_protocol_version_is_left_alone: (
+        ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("bound", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("forget", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("pause", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("shut", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("tally", "if is_foreign(version) then return {'VERSION'} end", ""),
         ("put", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("shared/queue", "version and version ~= PROTOCOL and version ~= BEFORE", "false"),
     ),
@@ -97,10 +106,13 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_line.test_asking_again_does_not_cost_the_place: (("put", "'NX', behind + 1", "behind + 1"),),
     test_line.test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_back: (
+        ("put", "        redis.call('ZREM', LINE, other)", ""),
+        ("put", "        redis.call('HDEL', SEEN, other)", ""),
         ("put", "if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then", "if false then"),
         ("shared/line", "math.abs(now - (tonumber(seen or 0) or 0))", "(now - (tonumber(seen or 0) or 0))"),
     ),
     test_line.test_who_was_served_has_left_the_line: (
+        ("put", "redis.call('HDEL', SEEN, waiter) end", "end"),
         ("put", "if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1", "if false"),
     ),
     test_line.test_everything_that_makes_room_wakes_the_line: (
@@ -121,6 +133,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/wake", "math.min(free, MOST_HINTS) - 1", "-1"),
     ),
     test_line.test_a_producer_that_leaves_lets_the_next_one_in: (
+        ("leave", "redis.call('ZREM', LINE, ARGV[1])", ""),
         ("leave", "make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)", ""),
         ("leave", "redis.call('HDEL', SEEN, ARGV[1])", ""),
     ),
@@ -177,14 +190,16 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "(is_suspect or size > most_bytes)", "is_suspect"),
     ),
     test_claim.test_entries_without_a_job_are_dropped_counted_and_hold_up_nobody: (
+        ("claim", "if orphans > 0 then redis.call('HINCRBY', META, 'orphans', orphans) end", ""),
         ("claim", "  if bytes[place] then", "  if true then"),
     ),
     test_claim.test_a_wake_up_is_passed_on_while_there_is_more: (
         ("claim", "if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end", ""),
     ),
     test_claim.test_pause_and_resume_leave_everything_as_it_was_and_ring_for_who_waits: (
+        ("resume", "ring(math.min(redis.call('ZCARD', READY), MOST_HINTS))", ""),
         ("pause", ", 'paused', 1", ""),
-        ("resume", "'paused', 'shutdown'", "'shutdown'"),
+        ("resume", "redis.call('HDEL', META, 'paused', 'shutdown')", ""),
     ),
     test_release.test_renewal_names_the_lost_lease_if_a_job_is_held_twice: (
         ("renew", "if is_holder(text, token) then", "if text then"),
@@ -212,6 +227,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("release", "tell_joiners()", ""),
     ),
     test_release.test_what_is_given_back_stands_where_it_stood_and_nobody_is_blamed: (
+        ("release", "redis.call('HDEL', LEASES, id)", ""),
+        ("release", "redis.call('HDEL', PROGRESS, id)", ""),
+        ("release", "  ring(released)", ""),
         ("release", "redis.call('ZREM', LEASED, id)", ""),
         ("release", "redis.call('ZADD', READY, lease.place, id)", "redis.call('ZADD', READY, 9, id)"),
     ),
@@ -232,6 +250,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("finish", "~= ARGV[FIRST + 4 * (number - 1) + 1] then", "~= nil then"),
     ),
     test_finish.test_a_finish_takes_every_trace_but_the_outcome: (
+        ("finish", "clear_traces(letters, ids, outcomes)", ""),
+        ("finish", "if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end", ""),
+        ("shared/deliver", "each_part('HDEL', PROGRESS, ids)", ""),
         ("finish", "each_part('ZREM', LEASED, ids)", ""),
         ("finish", "each_part('HDEL', LEASES, ids)", ""),
         ("finish", "each_part('HDEL', JOBS, ids)", ""),
@@ -255,10 +276,18 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("fail", "redis.call('HGET', REASONS, id) == ARGV[3] and", "redis.call('HGET', REASONS, id) and"),
     ),
     test_fail.test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait: (
+        ("revive", "redis.call('HDEL', REASONS, id)", ""),
+        ("revive", "redis.call('HDEL', GROUPS, id)", ""),
+        ("revive", "redis.call('HSET', META, 'sequence', exact(sequence + revived))", ""),
+        ("revive", "ring(revived)", ""),
         ("revive", "if redis.call('ZREM', DEAD, id) == 1 then", "if true then"),
         ("revive", "redis.call('DEL', BASE .. 'outcome:' .. id)", ""),
     ),
-    test_fail.test_revived_job_keeps_its_priority: (("revive", "(255 - priority) * LEVEL", "255 * LEVEL"),),
+    test_fail.test_revived_job_keeps_its_priority: (
+        ("revive", "(255 - priority) * LEVEL", "255 * LEVEL"),
+        ("revive", "redis.call('HDEL', PRIORITIES, id)", ""),
+        ("revive", "redis.call('HDEL', TRIES, id)", ""),
+    ),
     test_fail.test_discarded_job_leaves_no_priority_and_no_tries: (
         ("discard", "redis.call('HDEL', TRIES, id)", ""),
         ("discard", "redis.call('HDEL', PRIORITIES, id)", ""),
@@ -267,14 +296,33 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("discard", "if redis.call('ZREM', DEAD, id) == 1 then", "if true then"),
     ),
     test_fail.test_a_discarded_dead_letter_is_gone_for_good_and_counted: (
+        ("discard", "redis.call('HDEL', REASONS, id)", ""),
+        ("discard", "redis.call('HDEL', GROUPS, id)", ""),
+        ("discard", "redis.call('HDEL', JOBS, id)", ""),
         ("discard", "redis.call('HINCRBY', META, 'discarded', discarded)", ""),
     ),
     test_fail.test_a_failed_job_is_a_dead_letter_with_its_bytes_its_tries_and_the_reason: (
+        ("shared/settle", "redis.call('HDEL', LEASES, id)", ""),
+        ("shared/settle", "redis.call('HSET', GROUPS, id, reason.group)", ""),
+        ("shared/settle", "redis.call('HSET', REASONS, id, reason.lost)", ""),
+        ("shared/settle", "redis.call('ZADD', DEAD, now, id)", ""),
+        ("shared/settle", "add_attempt(id, reason.attempt, DEAD_KEEP)", ""),
+        ("fail", "remember('end', ARGV[5])", ""),
         ("shared/settle", "redis.call('ZREM', LEASED, id)", ""),
     ),
     test_fail.test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted: (
         ("shared/settle", "if redis.call('ZCARD', DEAD) > MOST_DEAD then", "if false then"),
+    ),
+    test_fail.test_oldest_dead_letter_goes_with_all_that_is_kept_of_it: (
+        ("shared/settle", "redis.call('HDEL', REASONS, oldest)", ""),
+        ("shared/settle", "redis.call('HDEL', GROUPS, oldest)", ""),
+        ("shared/settle", "redis.call('HDEL', JOBS, oldest)", ""),
+        ("shared/settle", "redis.call('HDEL', TRIES, oldest)", ""),
+        ("shared/settle", "redis.call('HDEL', PRIORITIES, oldest)", ""),
+        ("shared/settle", "redis.call('DEL', BASE .. 'attempts:' .. oldest)", ""),
+        ("shared/settle", "remember('discarded', oldest)", ""),
         ("shared/settle", "redis.call('HINCRBY', META, 'discarded', 1)", ""),
+        ("shared/settle", "redis.call('ZPOPMIN', DEAD)[1]", "redis.call('ZRANGE', DEAD, 0, 0)[1]"),
     ),
     test_retry.test_a_claim_takes_what_has_just_come_due: (("claim", "    promote(now)\n", ""),),
     test_retry.test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way: (
@@ -289,6 +337,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("retry", "if lease.how == 'C' then", "if false then"),
     ),
     test_retry.test_a_retried_job_waits_for_its_time_with_one_retry_used: (
+        ("retry", "redis.call('HDEL', PROGRESS, id)", ""),
+        ("retry", "ring(1)", ""),
+        ("retry", "remember('end', ARGV[4])", ""),
+        ("retry", "add_attempt(id, ARGV[5], ATTEMPT_KEEP)", ""),
         ("retry", "redis.call('ZREM', LEASED, id)", ""),
         ("retry", "redis.call('HDEL', LEASES, id)", ""),
         ("retry", "retries + 1", "retries"),
@@ -298,6 +350,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/recover", "(255 - priority) * LEVEL", "255 * LEVEL"),
     ),
     test_retry.test_what_is_due_is_promoted_in_order_of_time_and_priority_and_rings: (
+        ("shared/recover", "redis.call('HDEL', PRIORITIES, unpack(due))", ""),
         ("promote", "if moved > 0 then ring(moved) end", ""),
     ),
     test_retry.test_promoting_again_moves_nothing: (
@@ -324,6 +377,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("reap", "redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))", ""),
     ),
     test_lost.test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected: (
+        ("reap", "if moved > 0 then ring(moved) end", ""),
+        ("shared/recover", "redis.call('HINCRBY', META, 'lapsed', #lapsed)", ""),
         ("shared/recover", "redis.call('ZREM', LEASED, id)\n  redis", "redis"),
         ("shared/recover", "redis.call('HDEL', LEASES, id)", ""),
         ("shared/recover", "if lease.how == 'S' then", "if true then"),
@@ -336,9 +391,15 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/recover", "if reason.lapsed then", "if false then"),
     ),
     test_lost.test_the_job_that_ran_is_suspected_and_back_at_its_old_place: (
+        ("shared/recover", "redis.call('HDEL', PROGRESS, id)", ""),
+        ("shared/recover", "redis.call('ZADD', READY, lease.place, id)", ""),
+        ("shared/recover", "if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end", ""),
+        ("lost", "if state == 'ready' then ring(1) else tell_joiners() end", "tell_joiners()"),
+        ("lost", "remember('end', ARGV[6])", ""),
         ("shared/recover", "recoveries + 1", "recoveries"),
     ),
     test_lost.test_an_entry_without_a_lease_is_dropped_and_counted: (
+        ("shared/recover", "redis.call('HINCRBY', META, 'orphans', 1)", ""),
         ("shared/recover", "redis.call('ZREM', LEASED, id)\n      redis", "redis"),
     ),
     test_lost.test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery: (
@@ -375,12 +436,19 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "redis.call('HINCRBY', META, counter, 1)", ""),
     ),
     test_cancel.test_a_delayed_job_is_over_at_once_with_its_priority_and_tries: (
+        ("shared/settle", "redis.call('HDEL', PRIORITIES, id)", ""),
+        ("shared/settle", "redis.call('HDEL', TRIES, id)", ""),
         ("shared/settle", "redis.call('ZREM', DELAYED, id)", ""),
     ),
     test_cancel.test_outcome_of_a_cancelled_job_is_kept_as_it_says: (
         ("shared/settle", "own_keep(id) or keep_ms", "keep_ms"),
     ),
     test_join.test_the_end_of_the_last_job_wakes_all_who_wait_for_it_and_the_one_before_nobody: (
+        (
+            "lost",
+            "if state == 'ready' then ring(1) else tell_joiners() end",
+            "if state == 'ready' then ring(1) end",
+        ),
         ("finish", "tell_joiners()", ""),
         ("fail", "tell_joiners()", ""),
         ("cancel", "tell_joiners()", ""),
@@ -409,6 +477,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("listen", "redis.call('ZADD', INBOXES, now + hold, inbox)", "0"),
     ),
     test_listen.test_a_job_of_somebody_else_is_watched_and_its_outcome_pushed_to_all_who_watch: (
+        ("shared/deliver", "redis.call('HDEL', WATCHERS, id)", ""),
         ("listen", "    watch(id)", ""),
     ),
     test_listen.test_what_is_asked_for_is_told_if_it_is_over_dead_or_unknown_and_left_out_if_it_goes_on: (
@@ -431,5 +500,60 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_versions.test_count_of_lapses_takes_a_queue_over: (
         ("shared/queue", "if version == BEFORE then", "if false then"),
+    ),
+    test_release.test_a_run_that_is_given_back_is_kept_once_and_counts_for_nothing: (
+        ("release", "if ARGV[2] ~= '' then add_attempt(id, ARGV[2], ATTEMPT_KEEP) end", ""),
+    ),
+    test_join.test_joiners_that_died_are_forgotten: (
+        ("shared/wake", "    redis.call('HDEL', SEEN, waiter)", ""),
+    ),
+    test_claim.test_claim_does_not_suspect_what_its_taker_has_not_received: (
+        ("claim", ">= LAPSE_BUDGET then first_how = 'S' end", ">= 9999 then first_how = 'S' end"),
+    ),
+    test_listen.test_closing_takes_it_away_with_what_lay_in_it: (
+        ("listen", "redis.call('ZREM', INBOXES, inbox)", ""),
+        ("listen", "redis.call('DEL', BASE .. 'inbox:' .. inbox)", ""),
+    ),
+    test_join.test_who_leaves_is_not_woken: (("leave", "redis.call('SREM', JOINERS, ARGV[1])", ""),),
+    test_join.test_joiner_takes_away_those_that_died: (
+        ("join", "    redis.call('SREM', JOINERS, other)", ""),
+        ("join", "    redis.call('HDEL', SEEN, other)", ""),
+    ),
+    test_join.test_forget_takes_away_joiners_that_died: (
+        ("forget", "redis.call('SREM', JOINERS, seen[place])", ""),
+    ),
+    test_listen.test_inbox_that_lapsed_was_not_open: (
+        ("listen", "redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)", ""),
+    ),
+    test_forget.test_only_the_last_births_that_were_deleted_are_kept: (
+        ("forget", "redis.call('LTRIM', BASE .. 'deleted', 0, MOST_DELETED - 1)", ""),
+    ),
+    test_forget.test_deleted_queue_leaves_no_key_and_no_name: (
+        ("forget", "redis.call('UNLINK', unpack(KEYS))", ""),
+        ("plain/clear", "redis.call('UNLINK', unpack(KEYS, 2))", ""),
+    ),
+    test_forget.test_queues_of_others_are_left_alone: (
+        ("plain/note", "redis.call('SADD', KEYS[1], ARGV[1])", "0"),
+    ),
+    test_retry.test_the_last_twenty_attempts_are_kept_for_a_day: (
+        ("shared/settle", "redis.call('LTRIM', list, -MOST_ATTEMPTS, -1)", ""),
+    ),
+    test_plain.test_order_lies_for_a_minute_after_the_last: (
+        ("plain/tell", "redis.call('EXPIRE', KEYS[1], ARGV[1])", ""),
+    ),
+    test_plain.test_report_is_listed_and_gone_after_twenty_seconds: (
+        ("plain/report", "redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])", ""),
+        ("plain/report", ", 'EX', ARGV[2]", ""),
+    ),
+    test_plain.test_only_the_last_operations_are_listed: (
+        ("plain/keep", "redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[5]))", ""),
+    ),
+    test_audit.test_a_record_that_arrives_twice_is_one_and_two_alike_are_two: (
+        ("plain/record", "if entry[2][2] == ARGV[1] then return entry[1] end", ""),
+    ),
+    test_audit.test_what_is_kept_of_answers_is_bounded: (
+        ("plain/answer", "redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6])", "true"),
+        ("plain/answer", "redis.call('ZPOPMIN', KEYS[3], math.min(over, 10))", "{}"),
+        ("plain/answer", "redis.call('DEL', ARGV[9] .. popped[place])", "popped[place] = nil"),
     ),
 }

@@ -132,6 +132,20 @@ def die(lane: Lane, how: str) -> None:
             lane.run(commands.reap)
 
 
+def test_oldest_dead_letter_goes_with_all_that_is_kept_of_it(lane: Lane, few_dead: None) -> None:
+    lane.put("a", priority=3)
+    die(lane, "lost")
+    state = lane.dump()
+    assert {"attempts:a", "tries", "priorities"} <= state.keys()
+    dead(lane, "b", "c")
+    state = lane.dump()
+    assert {"attempts:a", "tries", "priorities"} & state.keys() == set()
+    for name in ("dead", "jobs", "reasons", "groups"):
+        assert state[name].keys() == {"b", "c"}
+    assert state["meta.discarded"] == "1"
+    assert "a" in state["history"]
+
+
 @pytest.mark.parametrize("how", ["fail", "lost", "reap"])
 def test_revived_job_keeps_its_priority(lane: Lane, how: str) -> None:
     lane.put("a", priority=7)
@@ -141,7 +155,7 @@ def test_revived_job_keeps_its_priority(lane: Lane, how: str) -> None:
     assert lane.dump()["dead"] == {"a": 0}
     assert lane.run(commands.revive, ["a"]) == 1
     assert [job.id for job in lane.claim(3).jobs][-1] == "b"
-    assert "priorities" not in lane.dump()
+    assert {"priorities", "tries"} & lane.dump().keys() == set()
 
 
 def test_retried_job_keeps_its_priority_when_dead_and_revived(lane: Lane) -> None:

@@ -170,6 +170,26 @@ def test_joiner_leaves_no_trace_once_all_is_over(lane: Lane) -> None:
     assert {"joiners", "seen"} & lane.dump().keys() == set()
 
 
+def dead_joiner(lane: Lane) -> None:
+    """Have a joiner wait for a job that was not heard of for six seconds."""
+    lane.put("a")
+    lane.run(commands.join, "dead")
+    lane.raw.hincrby(lane.key("seen"), "dead", -6_000)
+
+
+def test_joiner_takes_away_those_that_died(lane: Lane) -> None:
+    dead_joiner(lane)
+    lane.run(commands.join, "joe")
+    state = lane.dump()
+    assert (state["joiners"], state["seen"]) == ({"joe"}, {"joe": "now"})
+
+
+def test_forget_takes_away_joiners_that_died(lane: Lane) -> None:
+    dead_joiner(lane)
+    lane.run(commands.forget, 0.0)
+    assert {"joiners", "seen"} & lane.dump().keys() == set()
+
+
 def test_joiners_that_died_are_forgotten(lane: Lane) -> None:
     """On the way of others that join, and by the hourly look."""
     lane.put("a")

@@ -48,7 +48,6 @@ end
 
 if sizes[1] + sizes[2] + sizes[3] + sizes[4] > 0 then
   tidy()
-  redis.call('HDEL', META, 'unused')
   return answer('LIVE')
 end
 if unused > 0 and not is_unused() then

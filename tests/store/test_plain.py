@@ -1,0 +1,34 @@
+"""Plain scripts: what they keep is listed, bounded, and gone after a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conveyor.store import acts, keys, plain
+
+if TYPE_CHECKING:
+    import pytest
+
+    from conftest import Server
+
+
+def test_order_lies_for_a_minute_after_the_last(server: Server) -> None:
+    for data in (b"stop", b"kill"):
+        server.client.run_all(plain.control("w", data))
+    assert server.raw.lrange(keys.control_key("w"), 0, -1) == [b"stop", b"kill"]
+    assert 50 < server.raw.ttl(keys.control_key("w")) <= plain.CONTROL_KEEP
+
+
+def test_report_is_listed_and_gone_after_twenty_seconds(server: Server) -> None:
+    server.client.run_all(plain.report("w", b"busy", 9.0))
+    assert server.client.run(plain.consumers()) == ["w"]
+    assert server.client.run(plain.reports(["w"])) == [b"busy"]
+    assert 10 < server.raw.ttl(keys.consumer_key("w")) <= plain.REPORT_KEEP
+
+
+def test_only_the_last_operations_are_listed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acts, "MOST_OPERATIONS", 2)
+    for number in range(3):
+        server.client.run(acts.keep_operation(f"o{number}", b"state", number))
+    listed: Any = server.client.run(acts.operations(0, 9))
+    assert listed == ["o2", "o1"]
