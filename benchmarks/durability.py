@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from conveyor import Queue
 from conveyor.durability import read_durability
 from conveyor.store import plain
 from conveyor.store.command import Command
+from conveyor.torture.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +74,7 @@ def _bare(client: Client, level: str, jobs: int) -> Callable[[], object]:
 @contextlib.contextmanager
 def _replica(client: Client) -> Iterator[None]:
     """Run a replica of the server."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     client.run(Command(("CONFIG", "SET", "port", port)))
     binary: Any = client.run(plain.info("server"))["executable"]
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder:

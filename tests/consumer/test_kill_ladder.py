@@ -105,7 +105,9 @@ def test_a_command_to_a_worker_that_is_not_there_is_answered_so(consume: Callabl
 def test_order_that_arrives_twice_is_obeyed_once(consume: Callable[..., Any]) -> None:
     """Its copy may come late, behind other orders: the reply to the first one was lost, and so it was sent again."""
     running = consume()
-    pause = plain.control(running.name, control.encode(control.Control("first", "pause", [f"{running.name}/1"])))
+    pause = plain.control(
+        running.name, control.encode(control.Control("first", "pause", [f"{running.name}/1"]))
+    )
     running.client.run_all(pause)
     assert running.answers("first", 2) == [("/1", "acknowledged"), ("/1", "done")]
     running.answers(running.command("resume", 1), 2)

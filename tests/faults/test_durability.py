@@ -110,7 +110,7 @@ def test_fsync_needs_a_server_whose_waitaof_waits(filed: Any) -> None:
     queue.put("first")
     filed.raw.config_set("appendfsync", "everysec")
     facts = filed.raw.info("server")
-    if "valkey_version" not in facts and facts["redis_version"] >= "8":
+    if fitness.waits_for_sync(facts):
         queue.put("second")
         return
     with pytest.raises(DurabilityUnknown, match="does not sync before it answers any more") as error:
