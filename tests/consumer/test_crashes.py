@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import psutil
 import pytest
-import unruly_jobs
 from consumer_kit import go, lines, runs
 
 from conveyor import JobLost
@@ -149,7 +148,7 @@ def test_async_task_that_blocks_its_loop_keeps_its_lease(
     queue: Queue, consume: Callable[..., Any], path: Path, short_lease: float
 ) -> None:
     consume(workers=2)
-    job = queue.submit(unruly_jobs.block_loop, str(path), 1.5 * short_lease)
+    job = queue.submit(jobs.block_loop, str(path), 1.5 * short_lease)
     assert job.result(30) == 1
     assert len(lines(path)) == 1
     assert queue.count().lapsed == 0

@@ -245,6 +245,13 @@ def hold_gil(path: str, seconds: int) -> int:
     return current_job().attempt
 
 
+async def block_loop(path: str, seconds: float) -> int:
+    """Keep the event loop from running anything else."""
+    mark(path, str(os.getpid()))
+    time.sleep(seconds)  # noqa: ASYNC251 - the fault that is tried
+    return current_job().attempt
+
+
 def lock_with_gil(path: str, lock: str) -> int:
     """Wait for a lock in C, with the interpreter's lock."""
     mark(path, str(os.getpid()))

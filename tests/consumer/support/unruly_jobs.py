@@ -106,14 +106,6 @@ async def who() -> tuple[str, int]:
     return current_job().id, current_job().token
 
 
-async def block_loop(path: str, seconds: float) -> int:
-    """Keep the event loop from running anything else."""
-    with Path(path).open("a") as file:
-        file.write("started\n")
-    time.sleep(seconds)  # noqa: ASYNC251 - the fault that is tried
-    return current_job().attempt
-
-
 def turn_signals_off() -> None:
     """Take the signals that a worker obeys for itself."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
