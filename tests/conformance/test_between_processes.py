@@ -39,6 +39,21 @@ from conveyor import Queue
 Queue(sys.argv[2], store=sys.argv[1]).join()
 print("joined", flush=True)
 """
+SCHEDULE = """
+import sys
+from conveyor import DuplicateJob, Queue, task
+belt = Queue(sys.argv[2], store=sys.argv[1])
+@task(name="report", queue=sys.argv[2])
+def report(): pass
+print("ready", flush=True)
+sys.stdin.readline()
+for time in range(50):
+    try:
+        belt.submit(report.options(id=f"report-{time}"))
+    except DuplicateJob:
+        pass
+print("scheduled", flush=True)
+"""
 Start = Any
 
 
@@ -262,3 +277,17 @@ def test_a_bound_that_was_changed_or_lifted_stays_so_whoever_puts_next(shared: S
     other.resize(0)
     belt.put_many([3, 4, 5], block=False)
     assert (belt.qsize(), belt.count().maxsize) == (5, 0)
+
+
+def test_schedulers_that_agree_on_an_id_put_one_job(one_server: Any, start_python: Start) -> None:
+    """Each would put every job; whoever comes later finds it there."""
+    belt = Queue("reports", store=one_server.client)
+    schedulers = [start_python(SCHEDULE, one_server.url, belt.name) for _ in range(5)]
+    for one in schedulers:
+        assert one.stdout.readline() == "ready\n"
+    for one in schedulers:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    assert [words(one) for one in schedulers] == [["scheduled"]] * 5
+    count = belt.count()
+    assert (belt.qsize(), count.accepted, count.imbalance) == (50, 50, 0)

@@ -158,7 +158,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         [Usage(1.0, "worker 7", 5 << 20), Usage(5.0, "worker 7", 40 << 20), Usage(9.9, "worker 7", 100 << 20)],
     ),
     "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
-    "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, 4)]),
+    "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, ["strange"])]),
     "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),
     "a consumer that crashed as it left": (
         "no process ends by itself", [ProcessEnded(5.0, "consumer", 1, -11, wanted=True)],

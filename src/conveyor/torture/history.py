@@ -126,11 +126,11 @@ class Closed(Event):
 
 
 class Usage(Event):
-    """What something used at a moment: bytes of memory and, of a server, keys that never expire."""
+    """What something used at a moment: bytes of memory and, of a server, keys of no known kind that never expire."""
 
     what: str
     memory: int
-    keys: int = 0
+    keys: list[str] = []
 
 
 AnyEvent = (

@@ -387,21 +387,22 @@ def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
     for what, (memory, keys) in growth(record.history).items():
         if memory > GROWTH:
             yield f"{what}: {memory >> 20} MiB more than at the start", False
-        elif keys > 0:
-            yield f"{what}: {keys} keys more than at the start", False
+        elif keys:
+            yield f"{what}: {len(keys)} keys more than at the start: {', '.join(keys[:3])}", False
         else:
             yield None
 
 
-def growth(history: History) -> dict[str, tuple[int, int]]:
-    """Return by how many bytes and keys each process and server grew, from when it had loaded what it needs."""
+def growth(history: History) -> dict[str, tuple[int, list[str]]]:
+    """Return by how many bytes each process and server grew, from when it had loaded what it needs, and new keys."""
     used: dict[str, list[Usage]] = defaultdict(list)
     first: dict[str, float] = {}
     for one in history.of(Usage):
         if one.at - first.setdefault(one.what, one.at) >= _STARTED or one.what.startswith("server"):
             used[one.what].append(one)
     return {
-        what: (some[-1].memory - some[0].memory, some[-1].keys - some[0].keys) for what, some in used.items()
+        what: (some[-1].memory - some[0].memory, [one for one in some[-1].keys if one not in some[0].keys])
+        for what, some in used.items()
     }
 
 

@@ -102,7 +102,7 @@ class Server:
         lasting = [name.decode() for name in names if self.tell("PTTL", name) == -1]
         strange = [name for name in lasting if not _LASTING.fullmatch(name)]
         memory = int(self.facts("memory")["used_memory"])
-        note(Usage(time.monotonic(), f"server {self.folder.parent.name}", memory, len(strange)))
+        note(Usage(time.monotonic(), f"server {self.folder.parent.name}", memory, strange))
 
     def end(self, number: int = signal.SIGKILL) -> None:
         """End it by a signal and wait for that."""

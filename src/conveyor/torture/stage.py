@@ -22,7 +22,8 @@ from conveyor import Queue
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.errors import NotEmpty, StoreError
-from conveyor.store import Client
+from conveyor.store import Client, commands
+from conveyor.store.forgetting import UNUSED
 from conveyor.torture import history
 from conveyor.torture.faults import PROMOTED, Need
 from conveyor.torture.history import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _LOOK = 0.1  # seconds between two looks at the processes
 _FOREVER = float("inf")
 _AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
+_SILENT = 6.0  # seconds after which a waiter that says nothing counts as dead
 _STARTING = 60.0  # seconds until all processes are up
 
 
@@ -286,6 +288,12 @@ class Stage:
                 )
             )
 
+    def tidy(self) -> None:
+        """Have waiters forgotten that died, as a consumer does once an hour."""
+        time.sleep(_SILENT)
+        for lane in self.lanes:
+            self.client.run(commands.forget(lane.queue, UNUSED, remove=False))
+
     def close(self) -> None:
         """End all processes."""
         self._closed.set()
@@ -358,6 +366,7 @@ class OwnStage(Stage):
     def settle(self, bound: float) -> None:
         """Have everything settled, and note what is left on the server once its time has come."""
         super().settle(bound)
+        self.tidy()
         self.server.note_leftovers()
 
     def close(self) -> None:
@@ -421,6 +430,7 @@ class WatchedStage(Stage):
     def settle(self, bound: float) -> None:
         """Have everything settled, and note what is left on the primary once its time has come."""
         super().settle(bound)
+        self.tidy()
         self.pair.primary.note_leftovers()
 
     def close(self) -> None:

@@ -13,11 +13,11 @@ from conveyor.consumer.worker import Worker
 
 
 def breaking(usual: Any) -> Any:
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **settings: Any) -> Any:
         for one in arguments:
             if one.__class__ is Worker and one.name.endswith("/1"):
                 raise LookupError("an error of ours")
-        return usual(*arguments)
+        return usual(*arguments, **settings)
 
     return broken
 
