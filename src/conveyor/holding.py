@@ -8,11 +8,12 @@ import socket
 import threading
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from conveyor import clock, codec, ids
 from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
-from conveyor.outcome import encode_settled
+from conveyor.failure import fingerprint
+from conveyor.outcome import Run, attempt_of, describe_text, encode_settled, note_of
 from conveyor.store import commands, scripts
 from conveyor.store.waiting import Claimant, get_job
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store import Client
+
+T = TypeVar("T")
 
 #: Seconds that a lease lasts, and after which it is renewed.
 LEASE, HEARTBEAT = 15.0, 4.0
@@ -77,18 +80,28 @@ class Holder:
         for verb in ("claim", "renew", "finish", "release"):
             scripts.load(verb)  # later this process may be out of file descriptors
 
-    def take(self, queue: str, deadline: Deadline | None) -> bytes:
-        """Return the bytes of the next job; waits as `get_job` does."""
+    def take(self, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
+        """Return what `read` makes of the bytes of the next job; waits as `get_job` does.
+
+        A job that cannot be read is dead, and the next one is taken.
+        """
         # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
         # without an answer it takes another name, so the server still knows that claim.
         taker = threading.get_ident()
         claimant = Claimant(f"{self.owner}-{taker}-{self._interrupted}", LEASE, self._nonces)
         try:
-            batch = get_job(self.client, queue, claimant, deadline)
-            job = batch.jobs[0]
-            with self.lock:
-                self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
-                self._wake()
+            while True:
+                batch = get_job(self.client, queue, claimant, deadline)
+                job = batch.jobs[0]
+                try:
+                    item = read(job.data)
+                except Exception as error:  # noqa: BLE001 - whatever the bytes do, they are no job
+                    self._refuse(queue, batch.token, job.id, error)
+                    continue
+                with self.lock:
+                    self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
+                    self._wake()
+                return item
         except (Empty, ShutDown):
             raise
         except BaseException:
@@ -98,7 +111,20 @@ class Holder:
                 self._interrupted += 1
                 self._wake()
             raise
-        return job.data
+
+    def _refuse(self, queue: str, token: str, job_id: str, error: Exception) -> None:
+        """Make a job dead whose bytes cannot be read; they stay as they are."""
+        described = describe_text("Undecodable", f"the job's bytes are no job: {error}")
+        run = Run("?", "", clock.wall(), self.owner, 1)
+        settlement = commands.Settlement(
+            job_id,
+            encode_settled("failed", described, run=run),
+            KEEP,
+            note_of(job_id, "failed", run, 0.0),
+            attempt_of("failed", run, 0.0, described),
+            fingerprint(run.task, "Undecodable"),
+        )
+        self.client.run(commands.fail(queue, token, settlement))
 
     def settle(self, queue: str) -> None:
         """Say that an item is worked off: the first of those that this thread took, else the first of all.

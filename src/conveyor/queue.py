@@ -97,8 +97,7 @@ class Queue:
         deadline = _deadline(block=block, timeout=timeout)
         fitness.vet(self.client, deadline)
         self._set_bound(deadline)
-        taken = call.decode_call(holder_of(self.client).take(self.name, deadline))
-        return taken.item() if taken.task == call.ITEM else taken
+        return holder_of(self.client).take(self.name, deadline, _read_item)
 
     def get_nowait(self) -> Any:
         """Take an item, or raise Empty."""
@@ -292,6 +291,12 @@ class Queue:
             self._note(deadline)
             self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
+
+
+def _read_item(data: bytes) -> Any:
+    """Return the item that a job's bytes are, or the Call of one that was submitted. Raises what decoding raises."""
+    taken = call.decode_call(data)
+    return taken.item() if taken.task == call.ITEM else taken
 
 
 def _checked_maxsize(maxsize: int) -> int:

@@ -210,6 +210,18 @@ def test_threads_that_come_first_at_once_get_the_same_one(of: Callable[[Client],
         assert len({id(one) for one in by_four_threads_at_once(lambda client=client: of(client))}) == 1
 
 
+def test_bytes_that_are_no_job_are_dead_and_the_next_item_is_taken(bench: Bench) -> None:
+    bench.worker.run(commands.put(bench.queue.name, [("junk", b"\xc1")], commands.PutPlace()))
+    bench.queue.put("good")
+    assert bench.queue.get(timeout=10) == "good"
+    assert bench.server.raw.hget(key(bench, "jobs"), "junk") == b"\xc1"
+    bench.queue.task_done()
+    count = bench.queue.count()
+    assert (count.dead, count.finished, count.leased, count.imbalance) == (1, 1, 0, 0)
+    with pytest.raises(ValueError, match="too many times"):
+        bench.queue.task_done()
+
+
 def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -> None:
     bench.queue.put("item")
     bench.server.raw.zadd(key(bench, "ready"), {"ghost": 1})
