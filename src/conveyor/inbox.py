@@ -114,6 +114,11 @@ class Arrived:
             self.pop(*queue_and_id)
         return True
 
+    def forget(self, queue: str) -> None:
+        """Keep nothing of a queue."""
+        for queue_and_id in [one for one in self.kept if one[0] == queue]:
+            self.pop(*queue_and_id)
+
     def clear(self) -> None:
         """Keep nothing."""
         self.kept = {}
@@ -426,6 +431,8 @@ class Inbox:
         for queue, box in boxes:
             if box.unsure:
                 self._ask_unsure(queue, box)
+            elif self._let_go(queue, box, now):
+                continue
             elif (box.held is None and box.waiting) or (box.held is not None and now - box.held > HOLD_AGAIN):
                 self._look(queue, box)
         queues = self._open()
@@ -446,6 +453,16 @@ class Inbox:
             for queue, box in boxes:
                 self._look(queue, box)
 
+    def _let_go(self, queue: str, box: Box, now: float) -> bool:
+        """Return True if nobody waits in a box that would have to be held open again: the server then forgets it."""
+        with self.changed:
+            if box.held is None or now - box.held <= HOLD_AGAIN or box.waiting or box.unsure:
+                return False
+            box.held = None
+            self.arrived.forget(queue)
+            self.opening += 1
+            return True
+
     def _restore(self, now: float) -> None:
         """Put again what the server has lost, and then ask for all that is waited for: some may not come back."""
         for queue in [queue for queue, at in list(self.restorer.due.items()) if at <= now]:
@@ -458,7 +475,7 @@ class Inbox:
         """Ask for some of what is waited for, in case that a push got lost, and hold the inbox open."""
         with self.changed:
             doubtful = box.doubtful()
-        if doubtful or box.held is not None:
+        if doubtful:
             self._ask(queue, doubtful)
 
     def _close(self, queues: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, WaitTimeout, codec, ids, inbox
+from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, Queue, WaitTimeout, codec, ids, inbox
 from conveyor.call import PutOptions, RunOptions
 from conveyor.outcome import encode_settled
 from conveyor.store import Client, commands
@@ -45,6 +45,28 @@ def asking_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waiting(bench: Bench) -> int:
     return sum(len(box.waiting) for box in inbox.inbox_of(bench.client).boxes.values())
+
+
+def test_queue_that_nobody_waits_for_is_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that somebody waits for is looked at; others cost nothing, and are asked when they are wanted again."""
+    other = Queue("other", store=bench.client)
+    ended = other.submit(double, 1)
+    cancelled = threading.Thread(target=lambda: ended.exception(30))
+    cancelled.start()
+    waits = bench.queue.submit(double, 2)
+    threading.Thread(target=lambda: waits.exception(30), daemon=True).start()
+    boxes = inbox.inbox_of(bench.client).boxes
+    bench.eventually(lambda: waiting(bench) == 2)
+    ended.cancel()
+    cancelled.join()
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
+    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.05)
+    bench.eventually(lambda: boxes["other"].held is None)
+    assert boxes[bench.queue.name].held is not None
+    again = other.submit(double, 3)
+    again.cancel()
+    assert isinstance(again.exception(30), JobCancelled)
+    bench.settle()
 
 
 def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader: str = "") -> None:
