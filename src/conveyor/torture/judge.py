@@ -255,7 +255,7 @@ def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
                 continue
             since, until = run.start.at, run.end + _GONE
             hit = any(
-                run.start.pid in one.pids and one.at <= until and one.until >= since
+                run.start.pid in one.pids and one.at <= until and one.until + _SETTLING >= since
                 for one in record.faults
                 if concerns(one, case.put.lane)
             )
