@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from conveyor import clock, codec, ids
 from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
-from conveyor.failure import fingerprint
-from conveyor.outcome import Run, attempt_of, describe_text, encode_settled, note_of
+from conveyor.outcome import Run, describe_undecodable, encode_settled
 from conveyor.store import commands, scripts
+from conveyor.store.answers import settlement_of_failure
 from conveyor.store.waiting import Claimant, get_job
 
 if TYPE_CHECKING:
@@ -114,16 +114,9 @@ class Holder:
 
     def _refuse(self, queue: str, token: str, job_id: str, error: Exception) -> None:
         """Make a job dead whose bytes cannot be read; they stay as they are."""
-        described = describe_text("Undecodable", f"the job's bytes are no job: {error}")
         run = Run("?", "", clock.wall(), self.owner, 1)
-        settlement = commands.Settlement(
-            job_id,
-            encode_settled("failed", described, run=run),
-            KEEP,
-            note_of(job_id, "failed", run, 0.0),
-            attempt_of("failed", run, 0.0, described),
-            fingerprint(run.task, "Undecodable"),
-        )
+        described = describe_undecodable(error)
+        settlement = settlement_of_failure(job_id, "failed", described, run, 0.0, KEEP)
         self.client.run(commands.fail(queue, token, settlement))
 
     def settle(self, queue: str) -> None:

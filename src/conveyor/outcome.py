@@ -223,6 +223,11 @@ def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
         return describe_text(kind, message, without(text, secrets))
 
 
+def describe_undecodable(error: Exception) -> bytes:
+    """Return, in the same form, that a job's bytes could not be read."""
+    return describe_text("Undecodable", f"the job's bytes are no job: {error}")
+
+
 def describe_text(kind: str, message: str, traceback: str = "") -> bytes:
     """Give an error that was no exception in the same form."""
     texts = (kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])

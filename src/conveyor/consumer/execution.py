@@ -22,6 +22,7 @@ from conveyor.outcome import (
     Retry,
     describe_error,
     describe_text,
+    describe_undecodable,
     result_bytes,
 )
 from conveyor.redaction import Labels, preview, secret_texts
@@ -63,7 +64,7 @@ class Executor:
         try:
             return call.decode_call(data)
         except (msgspec.MsgspecError, ValueError) as error:
-            return Fail(describe_text("Undecodable", f"the job's bytes are no job: {error}"))
+            return Fail(describe_undecodable(error))
 
     def run(self, job: call.Call, current: CurrentJob, retries_used: int) -> Outcome:
         """Find the task, decode the arguments, run, and say what came of it; never raises what user code raises."""

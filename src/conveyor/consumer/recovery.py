@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from conveyor import call, clock, codec
+from conveyor import call, clock
 from conveyor.consumer.settings import LEASE
-from conveyor.failure import fingerprint
 from conveyor.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
 from conveyor.retry import delay_before
 from conveyor.store import commands
-from conveyor.store.answers import read_tries
+from conveyor.store.answers import read_tries, settlement_of_failure
 from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
@@ -82,17 +81,9 @@ class _Ended(NamedTuple):
     """Retries used before it."""
     options: call.RunOptions
 
-    def settlement(self, state: str, error: bytes, note: str) -> Settlement:
-        """Give what is kept if the job is dead now; `note` is the word for the history."""
-        kind, _, _ = codec.decode(error)
-        return Settlement(
-            self.job_id,
-            encode_settled(state, error, self.elapsed, self.run),
-            self.options.keep,
-            note_of(self.job_id, note, self.run, self.elapsed),
-            attempt_of(note, self.run, self.elapsed, error),
-            fingerprint(self.run.task, kind),
-        )
+    def settlement(self, word: str, error: bytes) -> Settlement:
+        """Return what is kept if the job is dead now; `word` is how the run ended, for people."""
+        return settlement_of_failure(self.job_id, word, error, self.run, self.elapsed, self.options.keep)
 
     def cancelled(self) -> bytes:
         """Give the outcome if somebody wanted it to end."""
@@ -139,7 +130,7 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     text = f"its worker ended by {how}"
     attempt = attempt_of("lost", ended.run, ended.elapsed, describe_text("WorkerDied", text))
     dead = describe_text("WorkerDied", f"{text} while it ran {ended.run.task}, once too often")
-    settlement = ended.settlement("lost", dead, "lost")._replace(attempt=attempt)
+    settlement = ended.settlement("lost", dead)._replace(attempt=attempt)
     return commands.lost(queue, token, settlement, ended.cancelled())
 
 
@@ -155,7 +146,7 @@ def _timed_out(ended: _Ended) -> Command:
     """A run over its time limit has failed: tried again if it has retries left."""
     options = ended.options
     text = f"it ran longer than {options.timeout:g} s" if options.timeout else "too long"
-    one = ended.settlement("failed", describe_text("TimeLimit", text), "timed out")
+    one = ended.settlement("timed out", describe_text("TimeLimit", text))
     if ended.retries >= options.retries:
         return commands.fail(ended.queue, ended.token, one)
     delay = delay_before(ended.retries + 1, options.first_delay)

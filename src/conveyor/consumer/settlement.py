@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, codec, events
+from conveyor import clock, events
 from conveyor.call import KEEP, Call
 from conveyor.consumer.tally import Tally
-from conveyor.failure import fingerprint
 from conveyor.outcome import (
     Cancel,
     Done,
@@ -23,6 +22,7 @@ from conveyor.outcome import (
     note_of,
 )
 from conveyor.store import commands
+from conveyor.store.answers import settlement_of_failure
 from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
@@ -131,16 +131,8 @@ class Settler:
         queue, token = self._queue, self._token
         match outcome:
             case Fail(error):
-                kind, _, traceback = codec.decode(error)
-                settlement = Settlement(
-                    job_id,
-                    encode_settled("failed", error, elapsed, run),
-                    keep,
-                    note_of(job_id, "failed", run, elapsed),
-                    attempt_of("failed", run, elapsed, error),
-                    fingerprint(run.task, kind, traceback),
-                )
-                return commands.fail(queue, token, settlement)
+                failed = settlement_of_failure(job_id, "failed", error, run, elapsed, keep)
+                return commands.fail(queue, token, failed)
             case Retry(error, delay):
                 note = note_of(job_id, "retried", run, elapsed)
                 attempt = attempt_of("retried", run, elapsed, error)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from conveyor import codec
 from conveyor.durability import MEMORY, Durability
+from conveyor.failure import fingerprint
+from conveyor.outcome import attempt_of, encode_settled, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from conveyor.outcome import Run
 
 
 def shown(item: bytes) -> str:
@@ -103,6 +108,21 @@ class Settlement(NamedTuple):
     note: bytes = b""
     attempt: bytes = b""
     group: str = ""
+
+
+def settlement_of_failure(
+    job_id: str, word: str, error: bytes, run: Run, elapsed: float, keep: float
+) -> Settlement:
+    """Return what is kept of a job that may be dead now; `word` is how its run ended, for people."""
+    kind, _, traceback = codec.decode(error)
+    return Settlement(
+        job_id,
+        encode_settled("lost" if word == "lost" else "failed", error, elapsed, run),
+        keep,
+        note_of(job_id, word, run, elapsed),
+        attempt_of(word, run, elapsed, error),
+        fingerprint(run.task, kind, traceback),
+    )
 
 
 class Letters(NamedTuple):
