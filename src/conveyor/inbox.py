@@ -454,7 +454,7 @@ class Inbox:
                 self._look(queue, box)
 
     def _let_go(self, queue: str, box: Box, now: float) -> bool:
-        """Return True if nobody waits in a box that would have to be held open again: the server then forgets it."""
+        """Let the server forget a box that would have to be held open again, and return True, if nobody waits in it."""
         with self.changed:
             if box.held is None or now - box.held <= HOLD_AGAIN or box.waiting or box.unsure:
                 return False

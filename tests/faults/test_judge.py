@@ -71,11 +71,11 @@ QUIET: list[Event] = [
 
 def broken(*events: Event) -> list[str]:
     """Return the promises that a history breaks: the quiet one, with these events as well."""
-    return [one.promise for one in judge(History([*QUIET, *events])) if one.broken]
+    return [one.promise for one in judge(Record(History([*QUIET, *events]))) if one.broken]
 
 
 def test_quiet_history_keeps_each_promise_and_shows_all() -> None:
-    verdicts = judge(History(QUIET))
+    verdicts = judge(Record(History(QUIET)))
     assert [one.promise for one in verdicts] == list(PROMISES)
     assert [(one.promise, one.broken, one.excused) for one in verdicts if one.broken or one.excused] == []
     assert [one.promise for one in verdicts if not one.seen] == []
@@ -208,7 +208,7 @@ EXCUSES: dict[str, list[Event]] = {
 
 @pytest.mark.parametrize("harm", EXCUSES)
 def test_fault_explains_what_it_may_do(harm: str) -> None:
-    verdicts = judge(History([*QUIET, *EXCUSES[harm]]))
+    verdicts = judge(Record(History([*QUIET, *EXCUSES[harm]])))
     assert [one.promise for one in verdicts if one.broken] == []
     assert any(one.excused for one in verdicts)
 

@@ -24,7 +24,7 @@ from conveyor.store.address import shown
 from conveyor.torture import history, report
 from conveyor.torture.faults import Effect, Fault, Missing, usable
 from conveyor.torture.history import note
-from conveyor.torture.judge import BOUND, judge
+from conveyor.torture.judge import BOUND, Record, judge
 from conveyor.torture.stage import Lane, OwnStage, Stage, WatchedStage, YourStage
 
 if TYPE_CHECKING:
@@ -106,12 +106,9 @@ class Trouble(threading.Thread):
             pids = self._do(fault, chance)
         except Missing:
             return
-        except (
-            ConveyorError,
-            OSError,
-        ):  # another fault was faster, perhaps after a part of this one was done
-            name += CUT_SHORT
-        except Exception as error:  # noqa: BLE001
+        except (ConveyorError, OSError):
+            name += CUT_SHORT  # by another fault, perhaps after a part of this one was done
+        except Exception as error:  # noqa: BLE001 - it ends the run, once all is healed
             self._errors.append(error)
         lane = next((one.queue for one in self._stage.kept if pids and pids[0] in one.pids), "")
         now, stage = time.monotonic(), self._stage.name
@@ -164,16 +161,16 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     lanes = [one for one in (mixed, order, items, long) if one.role in wanted]
-    durable = [one._replace(durability="fsync") for one in lanes]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
         return
     if lanes:
-        yield OwnStage(folder / "own", plan.binary, durable, plan.seed)
+        synced = [one._replace(durability="fsync") for one in lanes]
+        yield OwnStage(folder / "own", plan.binary, synced, plan.seed)
     if "watched" in wanted:
         fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 6, consumers=(2, 2))
-        replicated = fewer._replace(durability="replicated:1")
-        yield WatchedStage(folder / "watched", plan.binary, [replicated], plan.seed)
+        fewer = fewer._replace(durability="replicated:1")
+        yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 
 def report_on(plan: Plan, again: str) -> int:
@@ -194,8 +191,9 @@ def report_on(plan: Plan, again: str) -> int:
                 shutil.copytree(
                     folder, plan.keep, ignore=shutil.ignore_patterns("disk", "s"), dirs_exist_ok=True
                 )
-    verdicts = judge(seen)
-    for line in report.lines(seen, verdicts, version_of(plan), again):
+    record = Record(seen)
+    verdicts = judge(record)
+    for line in report.lines(record, verdicts, version_of(plan), again):
         print(line)
     return int(any(one.broken for one in verdicts) or not seen.of(history.Accepted))
 

@@ -39,11 +39,8 @@ GROWTH = 48 << 20
 #: Faults that end processes in which jobs run.
 ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
 _FOREVER = float("inf")
-_ENDS = {
-    0,
-    -signal.SIGKILL,
-    -signal.SIGTERM,
-}  # exit codes of what somebody ended; by SIGTERM before it listened to it
+#: Exit codes of what somebody ended; by SIGTERM before it listened to that.
+_ENDS = {0, -signal.SIGKILL, -signal.SIGTERM}
 _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
 _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
@@ -423,9 +420,8 @@ PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
 }
 
 
-def judge(history: History) -> list[Verdict]:
+def judge(record: Record) -> list[Verdict]:
     """Return a verdict on each promise."""
-    record = Record(history)
     verdicts = []
     for promise, look in PROMISES.items():
         findings = list(look(record))

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
-from conveyor.torture.judge import Record, growth, lost_by_level, recovery_times
+from conveyor.torture.judge import growth, lost_by_level, recovery_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conveyor.torture.judge import Verdict
+    from conveyor.torture.judge import Record, Verdict
 
 _SHOWN = 5  # lines of each broken promise
 
 
-def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -> Iterator[str]:
+def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> Iterator[str]:
     """Return the report, line by line; the last one is the command that does the same again."""
+    history = record.history
     yield f"{server}, Python {platform.python_version()}, {platform.machine()}"
     faults = Counter(one.name for one in history.of(Fault))
     done = Counter({name: count for name, count in faults.items() if name in FAULTS})
@@ -31,7 +32,6 @@ def lines(history: History, verdicts: list[Verdict], server: str, replay: str) -
     yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"
     yield f"  what they did: {_listed(kinds)}"
     yield f"  how they ended: {_listed(Counter(one.state for one in history.of(Outcome)))}"
-    record = Record(history)
     for level, (accepted, lost) in sorted(lost_by_level(record).items()):
         yield f"  {accepted} accepted at the level {level}, {lost} of them lost"
     for name, seconds in recovery_times(record).items():

@@ -194,9 +194,9 @@ class Stage:
     def _load(self, lane: Lane, role: str, number: int) -> Callable[[str], list[str]]:
         def command(name: str) -> list[str]:
             pids = next(one.pids for one in self.kept if one.name == name)
-            name_there = f"{lane.queue}.{role}{number}"
+            own = f"{lane.queue}.{role}{number}"
             settings = LoadSettings(
-                name_there, role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate, lane.durability
+                own, role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate, lane.durability
             )
             settings.most, settings.life = lane.most, len(pids)
             settings.before, settings.leaving = unheard(pids), self._draining
