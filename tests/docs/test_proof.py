@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -13,19 +14,29 @@ from .test_pages import marked
 TESTS = Path(__file__).parents[1]
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 _TEST = re.compile(r"(?:tests/)?((?:\w+/)+test_\w+\.py)::(test_\w+)")
+_MARKED_SLOW = re.compile(_TEST.pattern + r"` \(slow\)")
 
 
-def functions_of(file: Path) -> set[str]:
-    """Return the names of the functions in a file; none if there is no such file."""
+@functools.cache
+def functions_of(file: Path) -> dict[str, bool]:
+    """Return the functions in a file, and whether each is marked as slow; none if there is no such file."""
     if not file.is_file():
-        return set()
-    return {one.name for one in ast.walk(ast.parse(file.read_text())) if isinstance(one, FUNCTIONS)}
+        return {}
+    found = [one for one in ast.walk(ast.parse(file.read_text())) if isinstance(one, FUNCTIONS)]
+    return {one.name: "pytest.mark.slow" in map(ast.unparse, one.decorator_list) for one in found}
 
 
 def test_named_tests_exist(pages: dict[str, str]) -> None:
     named = {name for text in pages.values() for name in _TEST.findall(text)}
     functions = {file: functions_of(TESTS / file) for file, _ in named}
     assert [f"{file}::{name}" for file, name in sorted(named) if name not in functions[file]] == []
+
+
+@pytest.mark.parametrize("page", ["docs/guarantees.md", "docs/proof.md"])
+def test_slow_tests_are_marked(page: str, pages: dict[str, str]) -> None:
+    named = _TEST.findall(pages[page])
+    slow = [(file, name) for file, name in named if functions_of(TESTS / file)[name]]
+    assert _MARKED_SLOW.findall(pages[page]) == slow
 
 
 @pytest.mark.parametrize(
