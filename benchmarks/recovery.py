@@ -41,6 +41,7 @@ from conveyor.torture.stage import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from conveyor import Job
 
@@ -49,7 +50,7 @@ SCALE = float(os.environ.get("BENCH_RECOVERY_SCALE", "1"))
 MANY, SOME, LEAVES = max(2, round(20 * SCALE)), max(2, round(12 * SCALE)), max(4, round(200 * SCALE))
 HOUR, TEN_MINUTES = 3600.0, 600.0
 #: Seconds that healthy jobs keep the interpreter's lock: longer than it takes until all consumers were killed.
-LOCKED = 90.0
+LOCKED = 120.0
 #: Seconds that jobs of the load take: most of them none, which are claimed in batches.
 LENGTHS = (0.0,) * 100 + (0.0, 0.003, 0.02, 0.2) * 5
 #: Seconds after which a scenario is given up.
@@ -196,7 +197,8 @@ def _killed_by_command(url: str) -> list[Row]:
     def kill(_: Client, name: str) -> None:
         command = [sys.executable, "-m", "conveyor", "kill", name, "--now", "--json"]
         environment = {**os.environ, "CONVEYOR_URL": url}
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stdout + told.stderr
 
     return _killed("the start of `conveyor kill --now`", kill, url)
 
@@ -216,7 +218,7 @@ def _killed(since: str, kill: Callable[[Client, str], None], url: str) -> list[R
             scene.let_end(key)
             at = time.monotonic()
             killing = pool.submit(kill, scene.client, names[pids[key]])
-            wait_for(partial(_is_gone, pids[key]), NEVER)
+            wait_for(partial(_is_gone, pids[key], killing), NEVER)
             gone.append(time.monotonic() - at)
             back.append(scene.start(key, 2).at - at)
             job.result(NEVER)
@@ -229,7 +231,9 @@ def _killed(since: str, kill: Callable[[Client, str], None], url: str) -> list[R
     ]
 
 
-def _is_gone(pid: int) -> bool:
+def _is_gone(pid: int, killing: Future[None]) -> bool:
+    if killing.done():
+        killing.result()  # an order that was refused says so here
     return not Path(f"/proc/{pid}").exists()
 
 
@@ -244,6 +248,7 @@ def _consumers_killed(url: str) -> list[Row]:
     """Kill supervisors, and supervisors with all their workers, at random moments; others go on meanwhile."""
     waves = (
         ("consumer killed", "sleep", False),
+        ("consumer killed", "lock", False),
         ("host killed", "sleep", True),
         ("host killed", "lock", True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,7 +127,11 @@ def test_workers_and_consumers_are_told_once_each(actions: Actions, trail: Trail
         actions.tell_workers("sing", ["a-1"])
 
 
-def test_orders_expire_by_the_clock_of_the_server(actions: Actions, one_server: Any) -> None:
+def test_orders_expire_by_the_clock_of_the_server(
+    actions: Actions, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86_400)  # the caller's clock is a day ahead
     for verb, seconds in (("kill", 10), ("stack", 10), ("stop", 60), ("pause", 60), ("resume", 60)):
         actions.tell_workers(verb, [f"{verb}-1"])
         (order,) = told(one_server, f"{verb}-1")

@@ -151,11 +151,16 @@ def test_a_crash_leaves_nothing_behind_that_the_task_had_started(
     eventually(job.done)
 
 
+@pytest.mark.parametrize("task", [jobs.count_for_ever, jobs.block_signals_for_ever])
 def test_a_worker_is_killed_whatever_its_task_does(
-    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+    task: Callable[[str], Any],
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
 ) -> None:
     running = consume()
-    job = queue.submit(jobs.count_for_ever, str(path))
+    job = queue.submit(task, str(path))
     eventually(lambda: lines(path))
     assert running.answers(running.command("kill", 1), 2)[-1] == ("/1", "done")
     assert job.status() == "waiting"

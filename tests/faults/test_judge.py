@@ -17,6 +17,7 @@ from conveyor.torture.history import (
     Event,
     Fault,
     History,
+    LossSeen,
     Outcome,
     ProcessEnded,
     Put,
@@ -26,6 +27,7 @@ from conveyor.torture.history import (
 from conveyor.torture.judge import PROMISES, Record, judge, recovery_times
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
+EMPTY = "torture-1-own-long"
 PRODUCER, WORKER, OTHER = 100, 200, 300
 
 
@@ -34,7 +36,10 @@ def key(number: int) -> str:
 
 
 def put(number: int, at: float, lane: str = LANE, kind: str = "works") -> list[Event]:
-    return [Put(at, key(number), lane, kind), Accepted(at + 0.1, key(number), f"id{number}")]
+    return [
+        Put(at, key(number), lane, kind, f"{key(number)}/0"),
+        Accepted(at + 0.1, key(number), f"id{number}"),
+    ]
 
 
 def run(
@@ -60,12 +65,13 @@ QUIET: list[Event] = [
     *put(2, 1.5, ORDER), *run(2, 3.0, 4.0), told(2, 4.1),
     *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
-    *put(5, 1.0, kind="crashes"), *run(5, 2.0, 3.0, how=""), told(5, 3.0, "lost", "died"),
+    *put(5, 1.0, kind="crashes"), *(one for at in (2, 3, 4) for one in run(5, at, at, 290 + at, how="")),
+    told(5, 5.0, "lost", "died"),
     *put(6, 1.0, kind="raises"), *run(6, 3.0, 4.0, how="Spoiled"), *run(6, 5.0, 6.0, how="Spoiled"),
     told(6, 6.1, "failed", "Spoiled"),
     Usage(1.0, "worker 8", 5 << 20), Usage(5.0, "worker 8", 60 << 20), Usage(9.0, "worker 8", 60 << 20),
     Depth(2.0, ITEMS, 10, 10), Usage(1.0, "server", 10 << 20), Usage(9.0, "server", 12 << 20),
-    ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, LANE, 0, 0, 0, 0, 3.0),
+    ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 0),
 ]  # fmt: skip
 
 
@@ -88,6 +94,9 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "two outcomes": ("one outcome each", [told(1, 5.0, "failed", "late")]),
     "an item processed twice": ("one outcome each", [told(3, 5.0)]),
     "the value of another job": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 4.0, value="x")]),
+    "the value of a job of like name": (
+        "outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 4.0, value=f"{key(90)}/0")],
+    ),
     "done without a run": ("outcomes are right", [*put(9, 1.0), told(9, 4.0)]),
     "done after half a run": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0, how="Spoiled"), told(9, 4.0)]),
     "a healthy job that failed": ("outcomes are right", [*put(9, 1.0), told(9, 4.0, "failed", "no")]),
@@ -106,14 +115,33 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         "no healthy run is ended",
         [*put(9, 1.0), *run(9, 2.0, 3.0, how="JobCancelled"), *run(9, 4.0, 5.0), told(9, 5.1)],
     ),
+    "interrupted by a consumer that was to let it finish": (
+        "no healthy run is ended",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0, how="JobCancelled"), *run(9, 4.0, 5.0), told(9, 5.1),
+            fault("consumer leaves in good order", 2.5, 2.5, pids=(WORKER,)),
+        ],
+    ),
+    "killed after it was interrupted": (
+        "no healthy run is ended",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0, how="JobCancelled"), *run(9, 7.0, 8.0, OTHER), told(9, 8.1),
+            fault("worker killed", 5.0, 5.0, "kill", pids=(WORKER,)),
+        ],
+    ),
     "blamed for the kills of later runs": (
         "no healthy job is blamed",
         [
-            *put(9, 1.0), *run(9, 2.0, 2.5), *run(9, 3.0, 3.5), *run(9, 4.0, 4.5), told(9, 6.0, "lost", "died"),
+            *put(9, 1.0),
+            *(one for at in (2, 3, 4) for one in run(9, at, at + 0.5, how="Spoiled")), told(9, 6.0, "lost", "died"),
             *(fault("worker killed", 8.0, 8.0, "kill", pids=(WORKER,)) for _ in range(3)),
         ],
     ),
     "blamed for nothing": ("no healthy job is blamed", [*put(9, 1.0), told(9, 4.0, "lost", "died")]),
+    "dead after one crash": (
+        "no healthy job is blamed",
+        [*put(9, 1.0, kind="crashes"), *run(9, 2.0, 3.0, 209, how=""), told(9, 4.0, "lost", "died")],
+    ),
     "blamed for two kills": (
         "no healthy job is blamed",
         [
@@ -134,7 +162,17 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     ),
     "a token that did not grow": (
         "no job runs twice at once",
-        [*put(9, 1.0), *run(9, 2.0, 3.0, token=8), *run(9, 4.0, 5.0, OTHER, token=7), told(9, 6.0)],
+        [*put(9, 1.0), *run(9, 2.0, 3.0, how="Spoiled", token=8), *run(9, 4.0, 5.0, token=7), told(9, 6.0)],
+    ),
+    "done, and run again": (
+        "no finished job runs again", [*put(9, 1.0), *run(9, 2.0, 3.0), *run(9, 4.0, 5.0, OTHER), told(9, 6.0)],
+    ),
+    "done, and run again before its worker was killed": (
+        "no finished job runs again",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0), *run(9, 4.0, 5.0, OTHER), told(9, 6.0),
+            fault("worker killed", 5.5, 5.5, "kill", pids=(WORKER,)),
+        ],
     ),
     "a start before an earlier job's": (
         "first starts are in order",
@@ -147,12 +185,14 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
             fault("worker killed", 2.5, 2.5, "kill", pids=(WORKER,)),
         ],
     ),
-    "jobs left at the end": ("nothing is stuck", [Closed(9.0, LANE, 3, 0, 0, 0, 3.0)]),
-    "no end within the bound": ("nothing is stuck", [Closed(9.0, LANE, 0, 0, 0, 0, None)]),
-    "more than may wait": ("maxsize holds", [Depth(5.5, ITEMS, 12, 10)]),
+    "a job that started late": ("nothing is stuck", [*put(9, 1.0), *run(9, 62.0, 62.5), told(9, 62.6)]),
+    "jobs left at the end": ("nothing is stuck", [Closed(9.0, EMPTY, 3, 0, 0, 0, 3.0, 0)]),
+    "no end within the bound": ("nothing is stuck", [Closed(9.0, EMPTY, 0, 0, 0, 0, None, 0)]),
+    "more than may wait": ("maxsize holds", [Depth(5.5, ITEMS, 14, 10)]),
     "more than may wait after a resize": ("maxsize holds", [Depth(3.0, ITEMS, 2, 2), Depth(8.0, ITEMS, 6, 2)]),
-    "jobs not accounted for": ("the ledger balances", [Closed(9.0, LANE, 0, 5, 0, 0, 3.0)]),
-    "entries without their other half": ("the ledger balances", [Closed(9.0, LANE, 0, 0, 1, 0, 3.0)]),
+    "jobs not accounted for": ("the ledger balances", [Closed(9.0, EMPTY, 0, 5, 0, 0, 3.0, 0)]),
+    "entries without their other half": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 1, 0, 3.0, 0)]),
+    "a job accepted twice": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1)]),
     "a larger worker": (
         "memory and keys are flat",
         [Usage(1.0, "worker 7", 5 << 20), Usage(5.0, "worker 7", 40 << 20), Usage(9.9, "worker 7", 100 << 20)],
@@ -162,6 +202,10 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),
     "a consumer that crashed as it left": (
         "no process ends by itself", [ProcessEnded(5.0, "consumer", 1, -11, wanted=True)],
+    ),
+    "a loss that no fault explains": ("levels of durability are kept", [LossSeen(4.0, LANE)]),
+    "an item lost long before the server forgot": (
+        "no accepted job is lost", [*put(9, 1.0, ITEMS, "item"), fault("server emptied", 99.0, 99.0, "loss")],
     ),
     "forgotten, and its producer lived on for long": (
         "no accepted job is lost",
@@ -189,6 +233,11 @@ EXCUSES: dict[str, list[Event]] = {
         *put(9, 1.0), LOSS, ProcessEnded(1.5, "producer", PRODUCER, -9, wanted=True), told(9, 4.0, "gone"),
     ],
     "an item that the server forgot": [*put(9, 1.0, ITEMS, "item"), LOSS],
+    "a loss that a producer saw": [LossSeen(61.0, LANE), LOSS],
+    "done, and its worker killed before that was settled": [
+        *put(9, 1.0), *run(9, 2.0, 3.0, 203), *run(9, 4.0, 5.0, OTHER), told(9, 6.0),
+        fault("worker killed", 3.01, 3.01, "kill", pids=(203,)),
+    ],
     "lost after three kills": [
         *put(9, 1.0),
         *(one for number in (1, 2, 3) for one in run(9, number * 2.0, 9.0, 200 + number, how="")),

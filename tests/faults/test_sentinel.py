@@ -275,28 +275,28 @@ def test_primary_killed_under_load_loses_no_job(
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=url)
     consumer.start()
     running = Running(consumer, queue.client, eventually)
-    handles: list[Job[int]] = []
+    submitted: list[str] = []  # without their handles, so nobody puts again what is lost
     enough = threading.Event()
 
     def produce() -> None:
         while not enough.is_set():
             with contextlib.suppress(StoreUnavailable):  # the election took too long
-                handles.extend(queue.submit_many(jobs.add, [(n, 1) for n in range(20)]))
+                submitted.extend(job.id for job in queue.submit_many(jobs.add, [(n, 1) for n in range(20)]))
 
     producer = threading.Thread(target=produce)
     producer.start()
     try:
-        eventually(lambda: len(handles) > 100)
+        eventually(lambda: len(submitted) > 100)
         nodes[0].process.kill()
-        count = len(handles)
-        eventually(lambda: len(handles) > count + 100)
+        count = len(submitted)
+        eventually(lambda: len(submitted) > count + 100)
     finally:
         enough.set()
         producer.join()
-        results = [job.result(60) for job in handles]
+        results = [Job[int](one, queue.name, client=queue.client).result(60) for one in submitted]
         running.end()
         queue.client.close()
-    assert results == [place % 20 + 1 for place in range(len(handles))]
+    assert results == [place % 20 + 1 for place in range(len(submitted))]
 
 
 @pytest.fixture
@@ -339,12 +339,12 @@ def test_failover_under_load_holds_nobody_up(
     finally:
         enough.set()
         producer.join()
-    lost = 0
+    lost = []
     for place, job in enumerate(handles):
         try:
             assert job.result(30) == place % 20 + 1
         except JobGone:
-            lost += 1
-    assert lost < 200
+            lost.append(place)
+    assert not lost or lost[-1] - lost[0] < 200, "only what was put just before the failover"
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     queue.client.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.cli.desk import open_store
+from conveyor.durability import read_durability
 from conveyor.errors import BadCall
+from conveyor.store import fitness
 from conveyor.store.address import shown
 from conveyor.torture import bench
 
@@ -25,7 +28,10 @@ def run(asked: Torture) -> int:
         message = "torture needs Linux: it finds the processes of workers in /proc"
         raise BadCall(message, hint=f"run it on another machine, not on {sys.platform}")
     seed = asked.seed or str(secrets.randbelow(_SEEDS))
-    client = open_store()
-    plan = bench.Plan(asked.seconds, seed, url=client.url, keep=Path(asked.keep) if asked.keep else None)
-    again = f"conveyor torture --url {shown(client.url)} --seconds {asked.seconds:g} --seed {seed}"
-    return bench.report_on(plan, again)
+    client, durability = open_store(), read_durability(asked.durability)
+    fitness.vet(client, durability=durability)
+    keep = Path(asked.keep) if asked.keep else None
+    plan = bench.Plan(asked.seconds, seed, url=client.url, keep=keep, durability=str(durability))
+    again = ["conveyor", "torture", "--url", shown(client.url), "--seconds", f"{asked.seconds:g}"]
+    again += ["--seed", seed, "--durability", plan.durability]
+    return bench.report_on(plan, shlex.join(again))

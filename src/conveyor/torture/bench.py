@@ -59,6 +59,8 @@ class Plan(NamedTuple):
     """Names of lanes, of LANES; empty for all."""
     keep: Path | None = None
     """Where the history and all logs are copied to."""
+    durability: str = "memory"
+    """Level at which jobs are put to the server that `url` names."""
 
 
 class Trouble(threading.Thread):
@@ -157,12 +159,13 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
     mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(6, 4))
     order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 6, consumers=(1,))
-    items = Lane(f"{name}-items", "items", 10, producers=1, rate=20.0, takers=2)
+    items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     lanes = [one for one in (mixed, order, items, long) if one.role in wanted]
     if plan.url:
-        yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
+        asked = [one._replace(durability=plan.durability) for one in lanes]
+        yield YourStage(folder / "yours", plan.url, asked, plan.seed)
         return
     if lanes:
         synced = [one._replace(durability="fsync") for one in lanes]

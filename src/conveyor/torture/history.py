@@ -35,6 +35,8 @@ class Put(Event):
     lane: str
     kind: str
     """What its task does: a name of `load.KINDS`."""
+    value: str = ""
+    """What its task returns; the item itself if it is one."""
 
 
 class Accepted(Event):
@@ -96,6 +98,12 @@ class CancelAsked(Event):
     id: str
 
 
+class LossSeen(Event):
+    """A producer warned that the server had lost data of its queue."""
+
+    lane: str
+
+
 class ProcessEnded(Event):
     """A process of the bench ended; `wanted` if a fault or the end of the run asked for that."""
 
@@ -123,6 +131,8 @@ class Closed(Event):
     orphans: int
     seconds: float | None
     """From the last fault's end until all was settled; None if that took longer than the bound."""
+    accepted: int
+    """How many jobs the server says it has accepted."""
 
 
 class Usage(Event):
@@ -134,7 +144,18 @@ class Usage(Event):
 
 
 AnyEvent = (
-    Put | Accepted | Outcome | Start | End | Fault | CancelAsked | ProcessEnded | Depth | Closed | Usage
+    Put
+    | Accepted
+    | Outcome
+    | Start
+    | End
+    | Fault
+    | CancelAsked
+    | LossSeen
+    | ProcessEnded
+    | Depth
+    | Closed
+    | Usage
 )
 E = TypeVar("E", bound=Event)
 _encode = msgspec.json.Encoder().encode

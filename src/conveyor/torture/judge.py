@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import signal
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from conveyor.torture.faults import Effect
@@ -21,6 +21,7 @@ from conveyor.torture.history import (
     End,
     Fault,
     History,
+    LossSeen,
     Outcome,
     ProcessEnded,
     Put,
@@ -36,18 +37,22 @@ if TYPE_CHECKING:
 BOUND = 90.0
 #: Bytes by which a supervisor or the server may be larger at the end than at the start.
 GROWTH = 48 << 20
-#: Faults that end processes in which jobs run.
+#: Faults that end processes in which jobs run, "worker killed by command" among them; what was cut short began so, too.
 ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
 _FOREVER = float("inf")
 #: Exit codes of what somebody ended; by SIGTERM before it listened to that.
 _ENDS = {0, -signal.SIGKILL, -signal.SIGTERM}
+_TAKERS = 2  # processes that take items
 _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
 _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
 _STARTED = 3.0  # seconds after which a process has loaded what it needs
 _RESIZED = 2.0  # seconds after which a smaller bound must be seen
 _RESTORING = 5.0  # seconds within which a producer puts again what the server lost
-_AGAIN = 60.0  # seconds within which an interrupted job starts again, whatever else breaks meanwhile
+_START = (
+    60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks meanwhile
+)
+_FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
 
 
@@ -126,6 +131,8 @@ class Record:
         self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
 
     def _add_runs(self) -> None:
+        #: When jobs began that end their worker, by its process.
+        self.enders: dict[int, list[float]] = defaultdict(list)
         ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
         alive = {start.pid: start.at for start in self.history.of(Start)}  # when a process was last seen
         for one in self.history.of(Usage):
@@ -136,7 +143,10 @@ class Record:
             end = ends.get((start.key, start.token, start.pid, nth))
             run = Run(start, alive[start.pid], "") if end is None else Run(start, end.at, end.how)
             if start.key in self.cases:  # not one that an earlier run of the bench has left on the server
-                self.cases[start.key].runs.append(run)
+                case = self.cases[start.key]
+                case.runs.append(run)
+                if not case.is_item and KINDS[case.put.kind].ends_worker:
+                    self.enders[start.pid].append(start.at)
 
     def has(self, effect: Effect, case: Case, since: float, until: float, pid: int = 0) -> bool:
         """Return True if a fault with this effect touched a job between two moments, or a process if one is named."""
@@ -146,6 +156,18 @@ class Record:
             and one.until >= since
             and concerns(one, case.put.lane)
             and (not pid or not one.pids or pid in one.pids)
+            for one in self.faults
+        )
+
+    def ended_by_fault(self, run: Run, lane: str, until: float) -> bool:
+        """Return True if a fault ended the process of a run, or its next job did, from its start to a moment."""
+        pid, since = run.start.pid, run.start.at
+        return any(since <= at <= until for at in self.enders[pid]) or any(
+            one.name.startswith(ENDING)
+            and pid in one.pids
+            and one.at <= until
+            and one.until + _SETTLING >= since
+            and concerns(one, lane)
             for one in self.faults
         )
 
@@ -175,7 +197,8 @@ def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
         if not case.is_lost:
             yield None
         else:
-            until = max([one.at for one in case.outcomes], default=_FOREVER)
+            found = case.accepted + _FOUND if case.is_item else _FOREVER
+            until = max([one.at for one in case.outcomes], default=found)
             yield (
                 f"{case.name}: accepted, and then nothing is known of it",
                 _was_given_up(record, case, until),
@@ -205,6 +228,19 @@ def _survives(level: str, fault: Fault) -> bool:
     return Effect.STALE in fault.effects and level.startswith("replicated")
 
 
+def levels_are_kept(record: Record) -> Iterator[Finding | None]:
+    """No server loses data that a fault leaves it; what it loses all the same is put again, and so not lost above."""
+    for one in record.history.of(LossSeen):
+        excused = any(
+            Effect.LOSS in fault.effects
+            and concerns(fault, one.lane)
+            and fault.at <= one.at <= fault.until + _FOUND
+            for fault in record.faults
+        )
+        yield f"{one.lane}: a producer saw that the server had lost data", excused
+    yield from (None for case in record.cases.values() if case.accepted != _FOREVER)
+
+
 def one_outcome_each(record: Record) -> Iterator[Finding | None]:
     """No job has two different outcomes, and an item is processed once."""
     for case in record.cases.values():
@@ -223,7 +259,7 @@ def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
         for one in case.outcomes[:1]:
             if one.state == "done" and case.wants != "done":
                 yield f"{case.name}: done, though its task never returns", False
-            elif one.state == "done" and not one.value.startswith(case.put.key):
+            elif one.state == "done" and one.value != case.put.value:
                 yield f"{case.name}: a wrong value: {one.value!r:.80}", False
             elif one.state == "done" and not any(run.how == "done" for run in case.runs):
                 yield f"{case.name}: done, though no run of it came to its end", False
@@ -250,23 +286,19 @@ def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
             if run.how in {"done", Spoiled.__name__}:
                 yield None
                 continue
-            since, until = run.start.at, run.end + _GONE
-            hit = any(
-                run.start.pid in one.pids and one.at <= until and one.until + _SETTLING >= since
-                for one in record.faults
-                if concerns(one, case.put.lane)
-            )
+            since, until = run.start.at, run.end if run.how else run.end + _GONE
             excused = (
-                hit
+                record.ended_by_fault(run, case.put.lane, until)
                 or record.cancelled.get(case.id, _FOREVER) <= until
-                or any(record.has(one, case, since, until) for one in (Effect.LEASE, Effect.LOSS))
+                or record.has(Effect.LEASE, case, since, until, run.start.pid)
+                or record.has(Effect.LOSS, case, since, until)
             )
             words = f"ended by {run.how}" if run.how else "vanished"
             yield f"{case.name}: its run on {run.start.pid} {words} after {run.end - since:.3f} s", excused
 
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
-    """No job ends as lost unless it ends its workers, or three of them were killed under it."""
+    """No job ends as lost unless it has ended three workers, or three of them were killed under it."""
     kills = [one for one in record.faults if Effect.KILL in one.effects]
     for case in record.cases.values():
         for one in case.outcomes[:1]:
@@ -280,6 +312,8 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                     for kill in kills
                 )
                 yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", deaths >= _CRASHES
+            elif one.state == "lost" and len(case.runs) < _CRASHES:
+                yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", False
             else:
                 yield None
 
@@ -306,6 +340,26 @@ def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
             yield f"{case.name}: runs on {pids} {words}", excused
 
 
+def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
+    """A job that a run has done runs again only if its worker ended before that was settled, or lost its lease."""
+    for case in record.cases.values():
+        runs = [] if case.is_item else sorted(case.runs, key=lambda run: run.start.at)
+        for first, second in itertools.zip_longest(runs, runs[1:]):
+            if first.how != "done":
+                continue
+            if second is None or second.start.at < first.end:  # two at once are judged above
+                yield None
+                continue
+            since, until = first.start.at, second.start.at
+            excused = (
+                record.ended_by_fault(first, case.put.lane, until)
+                or record.has(Effect.LEASE, case, since, until, first.start.pid)
+                or record.has(Effect.LOSS, case, since, until)
+            )
+            after = second.start.at - first.end
+            yield f"{case.name}: done on {first.start.pid}, and run again {after:.3f} s later", excused
+
+
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
     """In a lane with one worker and one priority, jobs start for the first time in the order of their acceptance."""
     lanes: dict[str, list[Case]] = defaultdict(list)
@@ -329,10 +383,15 @@ def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
-    """Interrupted jobs start again, and after the last fault everything is settled, each within a bound."""
+    """Jobs start, interrupted ones again, and after the last fault everything is settled, each within a bound."""
+    for case in record.cases.values():
+        if case.accepted == _FOREVER or not case.runs:
+            continue
+        wait = case.runs[0].start.at - case.accepted
+        yield None if wait <= _START else (f"{case.name}: started {wait:.1f} s after its acceptance", False)
     for name, seconds in recovery_times(record).items():
         for wait in seconds:
-            yield None if wait <= _AGAIN else (f"a job started again {wait:.1f} s after {name}", False)
+            yield None if wait <= _START else (f"a job started again {wait:.1f} s after {name}", False)
     for one in record.history.of(Closed):
         if one.seconds is None or one.live:
             yield (
@@ -344,7 +403,7 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
 
 
 def maxsize_holds(record: Record) -> Iterator[Finding | None]:
-    """No more items wait than the bound allows, but for those that came back from takers that ended."""
+    """No more items wait than the bound allows, but for those that came back: one from each taker that is or was."""
     shrunk: dict[str, tuple[int, float]] = {}
     ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
     for one in record.history.of(Depth):
@@ -354,7 +413,8 @@ def maxsize_holds(record: Record) -> Iterator[Finding | None]:
         if one.maxsize != bound:
             since = one.at
         shrunk[one.lane] = one.maxsize, since
-        back = bisect(ends, one.at) - bisect(ends, one.at - _COMING_BACK)
+        # Each taker may give one back as well: a get whose answer was lost.
+        back = _TAKERS + bisect(ends, one.at) - bisect(ends, one.at - _COMING_BACK)
         if one.waiting > one.maxsize + back and one.at - since > _RESIZED:
             yield f"{one.lane}: {one.waiting} waiting, and {one.maxsize} may", False
         else:
@@ -363,8 +423,14 @@ def maxsize_holds(record: Record) -> Iterator[Finding | None]:
 
 def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
     """At the end accepted jobs are all accounted for, and no key lacks its other half."""
+    put = Counter(case.put.lane for case in record.cases.values())
+    accepted = Counter(case.put.lane for case in record.cases.values() if case.accepted != _FOREVER)
     for one in record.history.of(Closed):
-        if one.imbalance or one.torn or one.orphans:
+        forgot = any(Effect.LOSS in fault.effects and concerns(fault, one.lane) for fault in record.faults)
+        if not forgot and not accepted[one.lane] <= one.accepted <= put[one.lane]:
+            what = f"{put[one.lane]} put, {accepted[one.lane]} known as accepted"
+            yield f"{one.lane}: the server accepted {one.accepted}: {what}", False
+        elif one.imbalance or one.torn or one.orphans:
             yield f"{one.lane}: imbalance {one.imbalance}, torn {one.torn}, orphans {one.orphans}", False
         else:
             yield None
@@ -405,12 +471,14 @@ def growth(history: History) -> dict[str, tuple[int, list[str]]]:
 
 PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
     "no accepted job is lost": no_accepted_job_is_lost,
+    "levels of durability are kept": levels_are_kept,
     "one outcome each": one_outcome_each,
     "outcomes are right": outcomes_are_right,
     "no healthy job is cancelled": no_healthy_job_is_cancelled,
     "no healthy run is ended": no_healthy_run_is_ended,
     "no healthy job is blamed": no_healthy_job_is_blamed,
     "no job runs twice at once": none_runs_twice_at_once,
+    "no finished job runs again": no_finished_job_runs_again,
     "first starts are in order": first_starts_are_in_order,
     "nothing is stuck": nothing_is_stuck,
     "maxsize holds": maxsize_holds,
@@ -444,7 +512,7 @@ def lost_by_level(record: Record) -> dict[str, tuple[int, int]]:
 def recovery_times(record: Record) -> dict[str, list[float]]:
     """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
     found: dict[str, list[float]] = defaultdict(list)
-    faults = {pid: one for one in record.faults for pid in one.pids if one.name in ENDING}
+    faults = {pid: one for one in record.faults for pid in one.pids if one.name.startswith(ENDING)}
     for case in record.cases.values():
         for first, second in itertools.pairwise(sorted(case.runs, key=lambda run: run.start.at)):
             fault = faults.get(first.start.pid)

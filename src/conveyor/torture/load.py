@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import random
 import resource
@@ -32,7 +33,7 @@ from conveyor.errors import (
     StoreError,
 )
 from conveyor.store import connect
-from conveyor.torture.history import Accepted, End, Outcome, Put, Start, note
+from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Start, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,8 +329,8 @@ class Producer:
         now = time.monotonic()
         note(
             *(
-                Put(now, key, self.settings.queue, kind)
-                for key, (kind, _, _) in zip(keys, batch.calls, strict=True)
+                Put(now, key, self.settings.queue, kind, value_of(key, payload))
+                for key, (kind, _, payload) in zip(keys, batch.calls, strict=True)
             )
         )
         calls = [(key, *call) for key, call in zip(keys, batch.calls, strict=True)]
@@ -380,7 +381,7 @@ class ItemProducer(Producer):
         """Put items until told to leave."""
         while not self.leaving:
             key, now = self._key(), time.monotonic()
-            note(Put(now, key, self.settings.queue, "item"))
+            note(Put(now, key, self.settings.queue, "item", key))
             with contextlib.suppress(ConveyorError):
                 self.queue.put(key, timeout=2.0)
                 note(Accepted(time.monotonic(), key, "", level=self.settings.durability))
@@ -410,9 +411,24 @@ class Taker(Producer):
 ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}
 
 
+class LossNoter(logging.Handler):
+    """Notes what the library logs when it finds that the server has lost a queue."""
+
+    def __init__(self, lane: str) -> None:
+        super().__init__()
+        self._lane = lane
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note it, if it is that."""
+        if "has lost the queue" in record.msg:
+            note(LossSeen(time.monotonic(), self._lane))
+
+
 def main() -> None:
     """Run as the settings of the command line say."""
     settings = msgspec.json.decode(sys.argv[1], type=LoadSettings)
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger().addHandler(LossNoter(settings.queue))
     ROLES.get(settings.role, Producer)(settings).run()
 
 

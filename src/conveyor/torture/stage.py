@@ -285,6 +285,7 @@ class Stage:
                     count.torn,
                     count.orphans,
                     seconds,
+                    count.accepted,
                 )
             )
 

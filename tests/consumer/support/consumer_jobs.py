@@ -327,6 +327,13 @@ def count_for_ever(path: str) -> int:
             return sum(range(10**13))
 
 
+def block_signals_for_ever(path: str) -> None:
+    """Wait in C, with the interpreter's lock and all signals blocked."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mark(path, str(os.getpid()))
+    ctypes.PyDLL(None).sleep(int(ONE_DAY))
+
+
 def translate(path: str) -> None:
     """Raise something of its own when it is cancelled."""
     try:

@@ -189,6 +189,13 @@ class Torture:
             metavar="SEED", help="What all chance comes from; default: a new one.", show_default=False
         ),
     ] = ""
+    durability: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL",
+            help="Level of durability at which jobs are put: memory, written, fsync or replicated:N.",
+        ),
+    ] = "memory"
     keep: Annotated[
         str,
         typer.Option(
