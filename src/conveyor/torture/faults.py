@@ -200,7 +200,8 @@ def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 )
 def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor for longer than a lease, and SIGCONT: others have run its jobs."""
-    consumer = _one(stage.of_role("consumer"), chance)
+    # At work: one that starts gives up if it does not reach the server in 15 s.
+    consumer = _one(stage.at_work(), chance)
     yield from _stopped(consumer.pid, *consumer.children())
 
 
