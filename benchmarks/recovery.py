@@ -115,12 +115,17 @@ class Scene:
         wait_for(lambda: len(self.starts()[key]) >= number, NEVER)
         return self.starts()[key][number - 1]
 
-    def start_after(self, at: float) -> Start:
-        """Wait for the first start of any job after a time, and return it."""
+    def held(self) -> set[str]:
+        """Return the ids of the jobs that workers hold."""
+        return {job for job, _ in self.client.run(plain.page(self.name, "leased", 0, 500))}
+
+    def start_after(self, at: float, besides: set[str]) -> Start:
+        """Wait for the first start after a time of a job that was not held then, and return it."""
         found: list[Start] = []
 
         def has_come() -> bool:
-            found[:] = [one for one in history.read(self.folder).of(Start) if one.at > at]
+            starts = history.read(self.folder).of(Start)
+            found[:] = [one for one in starts if one.at > at and one.id not in besides]
             return bool(found)
 
         wait_for(has_come, NEVER)
@@ -397,11 +402,12 @@ def _server_restarted(binary: str) -> list[Row]:
                 load.start()
                 for number in range(SOME):
                     time.sleep(_chance.uniform(0.5, 1.0))
+                    held = scene.held()
                     server.end((signal.SIGKILL, signal.SIGTERM)[number % 2])
                     time.sleep(_chance.uniform(0.0, 2.5))
                     server.start()
                     at = time.monotonic()
-                    seconds.append(scene.start_after(at).at - at)
+                    seconds.append(scene.start_after(at, held).at - at)
                 load.stop()
         finally:
             server.end()
@@ -422,10 +428,11 @@ def _failed_over(binary: str) -> list[Row]:
                 load = Load(scene, (0.02,))
                 load.start()
                 for _ in range(SOME):
-                    scene.start_after(time.monotonic())
+                    scene.start_after(time.monotonic(), set())
+                    held = scene.held()
                     pair.kill_primary()
                     at = time.monotonic()
-                    seconds.append(scene.start_after(at).at - at)
+                    seconds.append(scene.start_after(at, held).at - at)
                     pair.follow()
                 load.stop()
         finally:
