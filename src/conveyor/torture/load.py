@@ -1,6 +1,6 @@
 """The load: what producers put, what the tasks do, and what must come of each.
 
-`python -m conveyor.torture.load SETTINGS` is one producer, or one taker of plain items.
+`python -m conveyor.torture.load FILE` is one producer, or one taker of plain items.
 """
 
 from __future__ import annotations
@@ -425,8 +425,8 @@ class LossNoter(logging.Handler):
 
 
 def main() -> None:
-    """Run as the settings of the command line say."""
-    settings = msgspec.json.decode(sys.argv[1], type=LoadSettings)
+    """Run as the settings in the file say that the command line names."""
+    settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadSettings)
     logging.basicConfig(level=logging.INFO)
     logging.getLogger().addHandler(LossNoter(settings.queue))
     ROLES.get(settings.role, Producer)(settings).run()

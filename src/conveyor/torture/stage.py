@@ -200,7 +200,9 @@ class Stage:
             )
             settings.most, settings.life = lane.most, len(pids)
             settings.before, settings.leaving = unheard(pids), self._draining
-            return [sys.executable, "-m", "conveyor.torture.load", msgspec.json.encode(settings).decode()]
+            file = self.folder / f"{own}.settings"  # one argument could not take all that may be unheard of
+            file.write_bytes(msgspec.json.encode(settings))
+            return [sys.executable, "-m", "conveyor.torture.load", str(file)]
 
         return command
 
