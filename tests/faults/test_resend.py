@@ -167,18 +167,20 @@ ROWS = [
     for verb, cases in CASES.items()
     for number, case in enumerate(cases)
 ]
-#: Why a command that was executed before may reply otherwise.
-OTHER_REPLIES = {
-    "retry": "STALE: the job is not held any more, so the worker lets go of it, as it should",
-    "lost": "STALE, for the same reason",
-    "release": "it counts what it released",
-    "promote": "it counts what it moved",
-    "reap": "it counts what it moved",
-    "revive": "it counts what it revived",
-    "discard": "it counts what it discarded",
-    "purge": "it counts what it cancelled",
-    "cancel": "the owner of a job that was only held is not named again: its next renewal reports the loss",
-    "listen": "the inbox is open now; its owner asks again every two seconds for what it may have missed",
+#: What a command may reply that was executed before, from its first reply, if not the same.
+OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
+    "retry": lambda _: "STALE",  # the job is not held any more, so the worker lets go of it, as it should
+    "lost": lambda _: "STALE",
+    "release": lambda _: 0,  # it counts what it released, as those below count what they did
+    "promote": lambda _: 0,
+    "reap": lambda _: 0,
+    "revive": lambda _: 0,
+    "discard": lambda _: 0,
+    "purge": lambda _: 0,
+    # The owner of a job that was only held is not named again: its next renewal reports the loss.
+    "cancel": lambda _: ("cancelled", ""),
+    # The inbox is open now; its owner asks again every two seconds for what it may have missed.
+    "listen": lambda reply: reply._replace(was_open=True),
 }
 
 #: Of each plain script: what is done before, and the command that runs it on a queue.
@@ -245,7 +247,7 @@ def test_command_executed_again_has_the_effect_of_one(
     reply = run(lane, lane.client, command)
     once = state_of(lane)
     for copy in (command.resent(), command) if command.again else (command,):
-        assert run(lane, lane.client, copy) == reply or verb in OTHER_REPLIES
+        assert run(lane, lane.client, copy) in (reply, OTHER_REPLIES.get(verb, lambda same: same)(reply))
         assert state_of(lane) == once
     other = Lane(server)
     run_without_first_reply(other, command_of(other, verb, before, arguments))
