@@ -402,3 +402,28 @@ def test_call_to_a_hung_server_ends_within_its_patience(
         elapsed = time.monotonic() - before
         os.kill(one_server.pid, signal.SIGCONT)
     assert 2.9 < elapsed < 3.7
+
+
+INTERRUPTED = """
+import signal
+from conveyor.store.client import send
+from conveyor.store.command import Command
+
+class Nowhere:
+    def send_packed_command(self, packed, check_health):
+        pass
+
+came = 0
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+while came < 5000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.00005)
+        for _ in range(500):
+            send(Nowhere(), [Command(("SET", 1, 2.5))])
+    except KeyboardInterrupt:
+        came += 1
+"""
+
+
+def test_interrupt_while_numbers_are_packed_crashes_nothing(start_python: Callable[..., Any]) -> None:
+    assert start_python(INTERRUPTED).wait(60) == 0

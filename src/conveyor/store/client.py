@@ -48,6 +48,8 @@ _HINTS = {
     "MISCONF": "look at the server's disk and its log",
 }
 
+_NUMBERS = frozenset({bool, int, float})
+
 #: What the library and the system raise if a connection cannot be used any more.
 _BROKEN = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
@@ -312,7 +314,9 @@ def receive(
 
 def _packed(command: Command, *, again: bool) -> bytes:
     script, words = command.script, command.again if again and command.again is not None else command.words
-    packed: bytes = hiredis.pack_command(words if script is None else ("EVALSHA", script.sha, *words))
+    # hiredis crashes if a signal handler, that of Ctrl-C say, raises while it makes text of a number.
+    texts = [str(one) if type(one) in _NUMBERS else one for one in words]
+    packed: bytes = hiredis.pack_command(tuple(texts) if script is None else ("EVALSHA", script.sha, *texts))
     return packed
 
 
