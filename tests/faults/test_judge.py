@@ -248,9 +248,9 @@ EXCUSES: dict[str, list[Event]] = {
         *put(9, 1.0), *run(9, 2.0, 9.0), *run(9, 8.0, 8.5, OTHER), told(9, 9.0),
         fault("supervisor stopped", 2.5, 8.5, "lease", pids=(WORKER,)),
     ],
-    "out of order, and the scripts were forgotten": [
+    "out of order, and the consumer was killed": [
         *put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0),
-        fault("scripts forgotten", 4.0, 4.0, "order"),
+        fault("supervisor killed", 4.0, 4.0, "order"),
     ],
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from conveyor import Queue, clock
 from conveyor.cli.main import run
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
-from conveyor.store import commands, connect, plain
+from conveyor.store import commands, connect, plain, scripts
 from conveyor.store.address import shown
 from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
@@ -223,6 +223,21 @@ def test_a_script_forgotten_right_after_it_was_loaded_is_loaded_again(
     monkeypatch.setattr(client_module, "_reply", skip_the_flush)
     assert server.client.run(put("job"))[:3] == (1, 1, 0)
     assert next(flushes, None) is None
+
+
+def test_claim_does_not_overtake_a_release_that_must_be_learned(server: Server) -> None:
+    client = server.client
+    client.run_all([put("first"), put("second")])
+    taken = client.run(commands.claim("films", "ann", "ann.1", 1, 9.0))
+    server.raw.script_flush()
+    server.raw.script_load(scripts.load("claim").text)
+    told = [
+        commands.release("films", taken.token, ["first"]),
+        commands.claim("films", "ann", "ann.2", 1, 9.0),
+    ]
+    released, batch = client.run_all(told)
+    assert released == 1
+    assert [job.id for job in batch.jobs] == ["first"]
 
 
 @pytest.mark.parametrize("url", ["http://x", "films", "", "://"])

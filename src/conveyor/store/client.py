@@ -17,6 +17,7 @@ from conveyor import clock
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import limits, rights
 from conveyor.store.address import fault_of, is_sentinel, normal, read_sentinel, shown
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from conveyor.clock import Deadline
     from conveyor.durability import Durability
     from conveyor.store.address import SentinelAddress
-    from conveyor.store.commands import Command
 
 #: Seconds to wait for a connection, and for an answer beyond what the command may block.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
@@ -134,8 +134,9 @@ class Client:
 
     def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline) -> list[Any]:
         connection = self._borrow(end)
+        ahead = _lessons(commands)
         try:
-            replies = exchange(connection, commands, again=again, end=end)
+            replies = exchange(connection, [*ahead, *commands], again=again, end=end)[len(ahead) :]
         except _BROKEN as error:
             connection.disconnect()
             self.close()  # the others were cut with it, and each would cost another try
@@ -271,6 +272,12 @@ class Listener:
             self._connection = None
 
 
+def _lessons(commands: Sequence[Command]) -> list[Command]:
+    """Return what loads the scripts of commands that nothing may overtake: an unknown script is else sent once more."""
+    texts = [one.script.text for one in commands[:-1] if one.leads and one.script]
+    return [Command(("SCRIPT", "LOAD", one)) for one in texts]
+
+
 def exchange(
     connection: AbstractConnection,
     commands: Sequence[Command],
@@ -315,7 +322,7 @@ def receive(
 def _packed(command: Command, *, again: bool) -> bytes:
     script, words = command.script, command.again if again and command.again is not None else command.words
     # hiredis crashes if a signal handler, that of Ctrl-C say, raises while it makes text of a number.
-    texts = [str(one) if type(one) in _NUMBERS else one for one in words]
+    texts: list[Any] = [str(one) if type(one) in _NUMBERS else one for one in words]
     packed: bytes = hiredis.pack_command(tuple(texts) if script is None else ("EVALSHA", script.sha, *texts))
     return packed
 

@@ -30,6 +30,8 @@ class Command:
     """The server may refuse or not know it: `read` then gets None, and the others of its round trip go on."""
     confirms: bool = False
     """It waits for the writes before it on its connection; if it is refused for good, `read` gets the error."""
+    leads: bool = False
+    """What follows it in a round trip must not be done before it, even if the server does not know its script yet."""
 
     def resent(self) -> Command:
         """Return the command as it is sent once an answer to it may have been lost."""

@@ -5,6 +5,7 @@ Only this module knows the order of KEYS and ARGV. Times are seconds in Python a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from conveyor.errors import DuplicateJob, ShutDown
@@ -184,8 +185,11 @@ def fail(queue: str, token: str, settlement: Settlement) -> Command:
 
 
 def release(queue: str, token: str, ids: Iterable[str], attempt: bytes = b"") -> Command:
-    """Leased -> ready at the old place, without blame; answers how many. `attempt`: the run that it ended."""
-    return script("release", queue, token, attempt, *ids, read=number)
+    """Leased -> ready at the old place, without blame; answers how many. `attempt`: the run that it ended.
+
+    A claim after it in a round trip brings what it released, since that was put first.
+    """
+    return replace(script("release", queue, token, attempt, *ids, read=number), leads=True)
 
 
 def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:

@@ -420,7 +420,7 @@ def pause_clients(stage: OwnStage, chance: Random) -> Iterator[list[int]]:
     yield []
 
 
-@_fault("scripts forgotten", Need.SERVER, effects=(Effect.ORDER,))
+@_fault("scripts forgotten", Need.SERVER)
 def flush_scripts(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """SCRIPT FLUSH: the server forgets the scripts."""
     stage.server.tell("SCRIPT", "FLUSH")
