@@ -200,6 +200,9 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
     "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, ["strange"])]),
     "a consumer that gave up": ("no process ends by itself", [ProcessEnded(5.0, "consumer", 1, 1, wanted=False)]),
+    "a consumer that found no server": (
+        "no process ends by itself", [ProcessEnded(5.0, f"consumer {LANE} 1", 1, 69, wanted=False)],
+    ),
     "a consumer that crashed as it left": (
         "no process ends by itself", [ProcessEnded(5.0, "consumer", 1, -11, wanted=True)],
     ),
@@ -231,6 +234,9 @@ LOSS = fault("server emptied", 2.0, 3.0, "loss")
 EXCUSES: dict[str, list[Event]] = {
     "forgotten, and its producer had ended": [
         *put(9, 1.0), LOSS, ProcessEnded(1.5, "producer", PRODUCER, -9, wanted=True), told(9, 4.0, "gone"),
+    ],
+    "a consumer that started during a failover": [
+        ProcessEnded(30.0, f"consumer {LANE} 1", 1, 69, wanted=False), fault("failover", 12.0, 12.0, "refusal"),
     ],
     "an item that the server forgot": [*put(9, 1.0, ITEMS, "item"), LOSS],
     "a loss that a producer saw": [LossSeen(61.0, LANE), LOSS],

@@ -44,6 +44,8 @@ class Effect(enum.StrEnum):
     """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
     STALE = enum.auto()
     """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
+    REFUSAL = enum.auto()
+    """A consumer that starts may give up, since it is led to a replica."""
 
 
 class Need(enum.StrEnum):
@@ -461,7 +463,7 @@ def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 # --- failover -----------------------------------------------------------------------------------------------------
 
 
-@_fault("failover in good order", Need.REPLICA, lasts=(0.5, 1.5), weight=3)
+@_fault("failover in good order", Need.REPLICA, lasts=(0.5, 1.5), effects=(Effect.REFUSAL,), weight=3)
 def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
     """Make the replica the primary and the primary its replica, no write lost; the address follows."""
     with stage.moving() as pair:
@@ -470,7 +472,7 @@ def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
 
 
 #: What the promotion of a replica that may lack the last writes can do.
-PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE})
+PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Effect.REFUSAL})
 
 
 @_fault("primary killed under sentinel", Need.REPLICA, lasts=(0.0, 0.5), effects=(*PROMOTED,))

@@ -7,6 +7,7 @@ time. What is excused is counted, and reported.
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from bisect import bisect
 from collections import Counter, defaultdict
@@ -54,6 +55,8 @@ _START = (
 )
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
+_ANOTHER = 60.0  # seconds without a process after which its id may be that of another one
+_STARTING = 20.0  # seconds within which a consumer that starts gives up on its server
 
 
 E = TypeVar("E", Start, End)
@@ -120,7 +123,9 @@ class Record:
     def __init__(self, history: History) -> None:
         self.history = history
         self.faults = history.of(Fault)
-        self.ended = {one.pid: one.at for one in history.of(ProcessEnded)}
+        self._ended: dict[int, list[float]] = defaultdict(list)
+        for ended in history.of(ProcessEnded):
+            self._ended[ended.pid].append(ended.at)
         self.cases = {one.key: Case(one) for one in history.of(Put)}
         for one in history.of(Accepted):
             case = self.cases[one.key]
@@ -134,16 +139,21 @@ class Record:
         #: When jobs began that end their worker, by its process.
         self.enders: dict[int, list[float]] = defaultdict(list)
         ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
-        alive = {start.pid: start.at for start in self.history.of(Start)}  # when a process was last seen
+        seen: dict[int, list[float]] = defaultdict(list)  # when each process was seen
         for one in self.history.of(Usage):
             pid = one.what.rpartition(" ")[2]
             if one.memory and pid.isdigit():
-                alive[int(pid)] = max(alive.get(int(pid), 0.0), one.at)
+                seen[int(pid)].append(one.at)
         for nth, start in _numbered(self.history.of(Start)):
             end = ends.get((start.key, start.token, start.pid, nth))
-            run = Run(start, alive[start.pid], "") if end is None else Run(start, end.at, end.how)
+            run = (
+                Run(start, last_of(seen[start.pid], start.at), "")
+                if end is None
+                else Run(start, end.at, end.how)
+            )
             if start.key in self.cases:  # not one that an earlier run of the bench has left on the server
                 case = self.cases[start.key]
+                case.id = case.id or start.id
                 case.runs.append(run)
                 if not case.is_item and KINDS[case.put.kind].ends_worker:
                     self.enders[start.pid].append(start.at)
@@ -159,6 +169,10 @@ class Record:
             for one in self.faults
         )
 
+    def ended_at(self, pid: int, since: float) -> float:
+        """Return when a process ended that there was at some time."""
+        return min((at for at in self._ended[pid] if at >= since), default=_FOREVER)
+
     def ended_by_fault(self, run: Run, lane: str, until: float) -> bool:
         """Return True if a fault ended the process of a run, or its next job did, from its start to a moment."""
         pid, since = run.start.pid, run.start.at
@@ -170,6 +184,16 @@ class Record:
             and concerns(one, lane)
             for one in self.faults
         )
+
+
+def last_of(seen: list[float], since: float) -> float:
+    """Return when a process was last seen that there was at some time: its id may be that of another one later."""
+    last = since
+    for at in seen[bisect(seen, since) :]:
+        if at - last > _ANOTHER:
+            break
+        last = at
+    return last
 
 
 def concerns(fault: Fault, lane: str) -> bool:
@@ -192,21 +216,15 @@ Finding = tuple[str, bool]
 def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
     """Every job whose put returned has an outcome, or is an item that somebody processed."""
     for case in record.cases.values():
-        if case.accepted == _FOREVER:
-            continue
-        if not case.is_lost:
-            yield None
-        else:
-            found = case.accepted + _FOUND if case.is_item else _FOREVER
-            until = max([one.at for one in case.outcomes], default=found)
-            yield (
-                f"{case.name}: accepted, and then nothing is known of it",
-                _was_given_up(record, case, until),
-            )
+        if case.accepted != _FOREVER:
+            line = f"{case.name}: accepted, and then nothing is known of it"
+            yield (line, _was_given_up(record, case)) if case.is_lost else None
 
 
-def _was_given_up(record: Record, case: Case, until: float) -> bool:
+def _was_given_up(record: Record, case: Case) -> bool:
     """Return True if a fault explains that a job is lost: nobody held it, or it was lost unnoticed."""
+    found = case.accepted + _FOUND if case.is_item else _FOREVER
+    until = max([one.at for one in case.outcomes], default=found)
     for fault in record.faults:
         if (
             Effect.LOSS in fault.effects
@@ -218,7 +236,7 @@ def _was_given_up(record: Record, case: Case, until: float) -> bool:
             if case.is_item or not case.held or Effect.STALE in fault.effects:
                 return True
             producer = int(case.put.key.split(".")[-2])
-            if record.ended.get(producer, _FOREVER) <= min(until, fault.until + _RESTORING):
+            if record.ended_at(producer, case.put.at) <= min(until, fault.until + _RESTORING):
                 return True
     return False
 
@@ -306,7 +324,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                 deaths = sum(
                     run.start.pid in kill.pids
                     and run.start.at <= kill.at + _SETTLING
-                    and (not run.how or run.end >= kill.at - _SETTLING)
+                    and run.end + (_SETTLING if run.how else _GONE) >= kill.at
                     and concerns(kill, case.put.lane)
                     for run in case.runs
                     for kill in kills
@@ -441,8 +459,14 @@ def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
     for one in record.history.of(ProcessEnded):
         if one.wanted and one.status in _ENDS:
             yield None
-        else:
-            yield f"{one.name} ended with {one.status}, {'as' if one.wanted else 'though not'} asked", False
+            continue
+        excused = one.status == os.EX_UNAVAILABLE and any(
+            Effect.REFUSAL in fault.effects
+            and concerns(fault, one.name.split()[1])
+            and fault.at <= one.at <= fault.until + _STARTING
+            for fault in record.faults
+        )
+        yield f"{one.name} ended with {one.status}, {'as' if one.wanted else 'though not'} asked", excused
 
 
 def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
@@ -499,23 +523,28 @@ def judge(record: Record) -> list[Verdict]:
     return verdicts
 
 
-def lost_by_level(record: Record) -> dict[str, tuple[int, int]]:
-    """Return, by level of durability, how many jobs were accepted, and of how many of them nothing is known."""
-    found: dict[str, tuple[int, int]] = {}
+def lost_by_level(record: Record) -> dict[str, Counter[str]]:
+    """Return, by level of durability, how many jobs were accepted, and lost to faults that may do that, or without."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for case in record.cases.values():
         if case.accepted != _FOREVER:
-            accepted, lost = found.get(case.level, (0, 0))
-            found[case.level] = accepted + 1, lost + case.is_lost
+            found[case.level]["accepted"] += 1
+            if case.is_lost:
+                found[case.level]["excused" if _was_given_up(record, case) else "lost"] += 1
     return found
 
 
 def recovery_times(record: Record) -> dict[str, list[float]]:
     """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
     found: dict[str, list[float]] = defaultdict(list)
-    faults = {pid: one for one in record.faults for pid in one.pids if one.name.startswith(ENDING)}
+    faults: dict[int, list[Fault]] = defaultdict(list)
+    for one in record.faults:
+        for pid in one.pids if one.name.startswith(ENDING) else ():
+            faults[pid].append(one)
     for case in record.cases.values():
         for first, second in itertools.pairwise(sorted(case.runs, key=lambda run: run.start.at)):
-            fault = faults.get(first.start.pid)
-            if not first.how and fault and first.start.at <= fault.until and concerns(fault, case.put.lane):
-                found[fault.name].append(second.start.at - fault.until)
+            for fault in faults[first.start.pid] if not first.how else ():
+                if first.start.at <= fault.until <= second.start.at and concerns(fault, case.put.lane):
+                    found[fault.name].append(second.start.at - fault.until)
+                    break
     return found

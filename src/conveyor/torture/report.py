@@ -32,8 +32,11 @@ def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> 
     yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"
     yield f"  what they did: {_listed(kinds)}"
     yield f"  how they ended: {_listed(Counter(one.state for one in history.of(Outcome)))}"
-    for level, (accepted, lost) in sorted(lost_by_level(record).items()):
-        yield f"  {accepted} accepted at the level {level}, {lost} of them lost"
+    for level, count in sorted(lost_by_level(record).items()):
+        yield (
+            f"  {count['accepted']} accepted at the level {level}: {count['excused']} lost to a fault that it does "
+            f"not survive, {count['lost']} to anything else"
+        )
     for name, seconds in recovery_times(record).items():
         middle, longest = statistics.median(seconds), max(seconds)
         yield f"after {name}, {len(seconds)} jobs started again in {middle:.2f} s (median), {longest:.2f} s at most"
