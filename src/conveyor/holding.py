@@ -42,8 +42,10 @@ class Held(NamedTuple):
     queue: str
     id: str
     token: str
-    thread: int
-    """Who took it."""
+    taker: object
+    """The `Queue` object that took it."""
+    thread: object
+    """The token of the thread that took it."""
     started: bool = False
     """Whether the server knows that it was received; until then its lease may end without blame."""
     lost: bool = False
@@ -58,6 +60,13 @@ class Unanswered(NamedTuple):
     nonce: str
     deadline: Deadline
     """When the server has forgotten it."""
+
+
+class _Thread(threading.local):
+    """A token for each thread: the system gives the number of an ended thread to a new one."""
+
+    def __init__(self) -> None:
+        self.token = object()
 
 
 class Holder:
@@ -80,15 +89,15 @@ class Holder:
         for verb in ("claim", "renew", "finish", "release"):
             scripts.load(verb)  # later this process may be out of file descriptors
 
-    def take(self, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
+    def take(self, taker: object, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
         """Return what `read` makes of the bytes of the next job; waits as `get_job` does.
 
-        A job that cannot be read is dead, and the next one is taken.
+        A job that cannot be read is dead, and the next one is taken. `taker` is the object that may settle the item.
         """
         # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
         # without an answer it takes another name, so the server still knows that claim.
-        taker = threading.get_ident()
-        claimant = Claimant(f"{self.owner}-{taker}-{self._interrupted}", LEASE, self._nonces)
+        owner = f"{self.owner}-{threading.get_ident()}-{self._interrupted}"
+        claimant = Claimant(owner, LEASE, self._nonces)
         try:
             while True:
                 batch = get_job(self.client, queue, claimant, deadline)
@@ -99,7 +108,7 @@ class Holder:
                     self._refuse(queue, batch.token, job.id, error)
                     continue
                 with self.lock:
-                    self.held[queue, job.id] = Held(queue, job.id, batch.token, taker)
+                    self.held[queue, job.id] = Held(queue, job.id, batch.token, taker, _thread.token)
                     self._wake()
                 return item
         except (Empty, ShutDown):
@@ -119,13 +128,14 @@ class Holder:
         settlement = settlement_of_failure(job_id, "failed", described, run, 0.0, KEEP)
         self.client.run(commands.fail(queue, token, settlement))
 
-    def settle(self, queue: str) -> None:
-        """Say that an item is worked off: the first of those that this thread took, else the first of all.
+    def settle(self, taker: object) -> None:
+        """Mark an item of this taker as processed: the oldest taken by this thread, or else the oldest.
 
-        Raises ValueError if none of this queue is held, and LeaseLost if the item went to another taker. If the server
-        does not answer, the item stays held and can be settled again.
+        Raises ValueError if the taker holds none, and LeaseLost if the item went to another taker. If the server does
+        not reply, the item stays held and can be settled again.
         """
-        held = self._next(queue)
+        held = self._next(taker)
+        queue = held.queue
         # The token makes it this taker's: the same outcome of another one would look like this very command sent twice.
         outcome = encode_settled("done", codec.encode(held.token))
         settlement = commands.Settlement(held.id, outcome, KEEP)
@@ -140,15 +150,14 @@ class Holder:
             message = f"item {held.id} of {queue} went to another taker"
             raise LeaseLost(message, hint="this process was not heard of for longer than the lease of 15 s")
 
-    def _next(self, queue: str) -> Held:
-        thread = threading.get_ident()
+    def _next(self, taker: object) -> Held:
         with self.lock:
-            mine = [one for one in self.held.values() if one.queue == queue]
+            mine = [one for one in self.held.values() if one.taker is taker]
             if not mine:
                 message = "task_done() called too many times"
                 raise ValueError(message)
-            chosen = next((one for one in mine if one.thread == thread), mine[0])
-            return self.held.pop((queue, chosen.id))
+            chosen = next((one for one in mine if one.thread is _thread.token), mine[0])
+            return self.held.pop((chosen.queue, chosen.id))
 
     def _wake(self) -> None:
         """Make the thread look; the caller has the lock."""
@@ -230,6 +239,7 @@ class Holder:
             self.unanswered.remove(one)
 
 
+_thread = _Thread()
 _holders: dict[tuple[Client, int], Holder] = {}
 
 

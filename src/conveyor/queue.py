@@ -97,19 +97,19 @@ class Queue:
         deadline = _deadline(block=block, timeout=timeout)
         fitness.vet(self.client, deadline)
         self._set_bound(deadline)
-        return holder_of(self.client).take(self.name, deadline, _read_item)
+        return holder_of(self.client).take(self, self.name, deadline, _read_item)
 
     def get_nowait(self) -> Any:
         """Take an item, or raise Empty."""
         return self.get(block=False)
 
     def task_done(self) -> None:
-        """Say that an item is worked off: of those this process holds, the first that this thread took, else the first.
+        """Mark an item of this object as processed: the oldest taken by this thread, or else the oldest.
 
-        Raises ValueError on one call too many, and LeaseLost if the item went to another taker meanwhile, since this
-        process had not been heard of.
+        Raises ValueError if called more often than `get` of this object returned an item, and LeaseLost if the item
+        went to another consumer because this process did not renew its lease.
         """
-        holder_of(self.client).settle(self.name)
+        holder_of(self.client).settle(self)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, holding
+from conveyor.call import decode_call
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
@@ -200,6 +201,46 @@ def by_four_threads_at_once(function: Callable[[], object]) -> list[object]:
     for thread in threads:
         thread.join()
     return got
+
+
+def held_items(bench: Bench) -> list[object]:
+    """Return the items that the process still holds, in the order of their claims."""
+    held = holding.holder_of(bench.client).held.values()
+    data = bench.server.raw.hmget(key(bench, "jobs"), [one.id for one in held])
+    return [decode_call(one).item() for one in data]
+
+
+def test_task_done_spares_item_of_ended_thread(bench: Bench) -> None:
+    """A new thread often has the number of an ended one."""
+    bench.queue.put_many(["a", "b"])
+    numbers = []
+
+    def take(*, is_done: bool) -> None:
+        numbers.append(threading.get_ident())
+        bench.queue.get()
+        if is_done:
+            bench.queue.task_done()
+
+    for is_done in (False, True):
+        thread = threading.Thread(target=take, kwargs={"is_done": is_done})
+        thread.start()
+        thread.join()
+    if len(set(numbers)) > 1:
+        pytest.skip("the system gave the second thread another number")
+    assert held_items(bench) == ["a"]
+    bench.queue.task_done()
+
+
+def test_task_done_settles_item_of_its_queue_object(bench: Bench) -> None:
+    first, second = (Queue(bench.queue.name, store=bench.client) for _ in range(2))
+    bench.queue.put_many(["a", "b"])
+    first.get()
+    second.get()
+    second.task_done()
+    assert held_items(bench) == ["a"]
+    with pytest.raises(ValueError, match="too many"):
+        second.task_done()
+    first.task_done()
 
 
 @pytest.mark.parametrize("of", [holding.holder_of, inbox_of, lambda client: connect(client.url)])
