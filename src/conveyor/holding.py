@@ -51,6 +51,11 @@ class Held(NamedTuple):
     lost: bool = False
     """Whether the server has said that the lease is gone."""
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The key in `Holder.held`: an item that this process took again is held twice, under two tokens."""
+        return self.queue, self.id, self.token
+
 
 class Unanswered(NamedTuple):
     """A claim that timed out or was interrupted: nobody has received what it brought, or may yet bring."""
@@ -78,7 +83,7 @@ class Holder:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{ids.unique(4)}"
-        self.held: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self.held: OrderedDict[tuple[str, str, str], Held] = OrderedDict()
         self.unanswered: list[Unanswered] = []
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
@@ -107,8 +112,9 @@ class Holder:
                 except Exception as error:  # noqa: BLE001 - whatever the bytes do, they are no job
                     self._refuse(queue, batch.token, job.id, error)
                     continue
+                held = Held(queue, job.id, batch.token, taker, _thread.token)
                 with self.lock:
-                    self.held[queue, job.id] = Held(queue, job.id, batch.token, taker, _thread.token)
+                    self.held[held.key] = held
                     self._wake()
                 return item
         except (Empty, ShutDown):
@@ -143,8 +149,8 @@ class Holder:
             refused = self.client.run(commands.finish(queue, held.token, [settlement]))
         except StoreError:
             with self.lock:
-                self.held[queue, held.id] = held
-                self.held.move_to_end((queue, held.id), last=False)
+                self.held[held.key] = held
+                self.held.move_to_end(held.key, last=False)
             raise
         if refused:
             message = f"item {held.id} of {queue} went to another taker"
@@ -157,7 +163,7 @@ class Holder:
                 message = "task_done() called too many times"
                 raise ValueError(message)
             chosen = next((one for one in mine if one.thread is _thread.token), mine[0])
-            return self.held.pop((chosen.queue, chosen.id))
+            return self.held.pop(chosen.key)
 
     def _wake(self) -> None:
         """Make the thread look; the caller has the lock."""
@@ -218,9 +224,8 @@ class Holder:
         lost = set(self.client.run(told, patience=HEARTBEAT).lost)
         with self.lock:
             for place, one in enumerate(held):
-                known = self.held.get((queue, one.id))
-                if known is not None and known.token == one.token:  # else this process has taken it again
-                    self.held[queue, one.id] = known._replace(started=True, lost=place in lost)
+                if one.key in self.held:
+                    self.held[one.key] = one._replace(started=True, lost=place in lost)
 
     def _give_back(self, one: Unanswered) -> None:
         """Release what a claim brought that nobody received; one that is still under way brings nothing any more."""
@@ -230,9 +235,7 @@ class Holder:
             names = [job.id for job in batch.jobs]
             with self.lock:  # what was interrupted at the very end is held, but was not received
                 for name in names:
-                    known = self.held.get((one.queue, name))
-                    if known is not None and known.token == batch.token:
-                        del self.held[one.queue, name]
+                    self.held.pop((one.queue, name, batch.token), None)
             if names:
                 self.client.run(commands.release(one.queue, batch.token, names), patience=HEARTBEAT)
         with self.lock:

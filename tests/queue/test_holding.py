@@ -243,6 +243,37 @@ def test_task_done_settles_item_of_its_queue_object(bench: Bench) -> None:
     first.task_done()
 
 
+def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "LEASE", 0.3)
+    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    bench.queue.put("item")
+    bench.queue.get()
+    is_taken, is_refused = threading.Event(), threading.Event()
+    errors = []
+
+    def take_over() -> None:
+        try:
+            assert bench.queue.get(timeout=30) == "item"
+            is_taken.set()
+            assert is_refused.wait(30)
+            bench.queue.task_done()
+        except Exception as error:  # noqa: BLE001 - the main thread raises it
+            errors.append(error)
+
+    thread = threading.Thread(target=take_over)
+    thread.start()
+    try:
+        assert is_taken.wait(30)
+        with pytest.raises(LeaseLost, match="another taker"):
+            bench.queue.task_done()
+    finally:
+        is_refused.set()
+        thread.join()
+    assert errors == []
+    count = bench.queue.count()
+    assert (count.finished, count.leased) == (1, 0)
+
+
 @pytest.mark.parametrize("of", [holding.holder_of, inbox_of, lambda client: connect(client.url)])
 def test_threads_that_come_first_at_once_get_the_same_one(of: Callable[[Client], object]) -> None:
     """Else one of them would hold an item that the other does not know of."""
