@@ -97,7 +97,8 @@ class Holder:
     def take(self, taker: object, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
         """Return what `read` makes of the bytes of the next job; waits as `get_job` does.
 
-        A job that cannot be read is dead, and the next one is taken. `taker` is the object that may settle the item.
+        A job that cannot be read is dead, and the next one is taken. It returns to the queue if this process lacks
+        memory, a module or files to read it. `taker` is the object that may settle the item.
         """
         # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
         # without an answer it takes another name, so the server still knows that claim.
@@ -110,6 +111,9 @@ class Holder:
                 try:
                     item = read(job.data)
                 except Exception as error:  # noqa: BLE001 - whatever the bytes do, they are no job
+                    cause = error.__cause__ or error
+                    if isinstance(cause, MemoryError | ImportError | OSError):  # not the fault of the bytes
+                        raise cause from None
                     self._refuse(queue, batch.token, job.id, error)
                     continue
                 held = Held(queue, job.id, batch.token, taker, _thread.token)

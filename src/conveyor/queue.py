@@ -91,8 +91,9 @@ class Queue:
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Take an item, under a lease that is renewed until `task_done`; if this process dies, the item comes back.
 
-        Raises Empty when the time is over or `block` is false, and ShutDown once a shut queue is empty. A job that was
-        put with `submit` is given as a `Call`.
+        Raises Empty when the time is over or `block` is false, and ShutDown once a shut queue is empty. Raises
+        ImportError, MemoryError or OSError if this process lacks what it takes to read the item, which then returns to
+        the queue. A job that was put with `submit` is given as a `Call`.
         """
         deadline = _deadline(block=block, timeout=timeout)
         fitness.vet(self.client, deadline)

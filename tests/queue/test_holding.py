@@ -6,11 +6,13 @@ import operator
 import os
 import signal
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, holding
+from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, codec, holding
 from conveyor.call import decode_call
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
@@ -292,6 +294,27 @@ def test_bytes_that_are_no_job_are_dead_and_the_next_item_is_taken(bench: Bench)
     assert (count.dead, count.finished, count.leased, count.imbalance) == (1, 1, 0, 0)
     with pytest.raises(ValueError, match="too many times"):
         bench.queue.task_done()
+
+
+@pytest.mark.parametrize("lack", [ImportError, MemoryError, OSError])
+def test_item_goes_back_unblamed_if_process_cannot_read_it(
+    lack: type[Exception], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs numpy, which cannot be loaded for a while."""
+
+    def fail(name: str) -> None:
+        raise lack(name)
+
+    bench.queue.put((np.arange(3),))
+    with monkeypatch.context() as away:
+        away.setattr(codec, "importlib", SimpleNamespace(import_module=fail))
+        with pytest.raises(lack, match="numpy"):
+            bench.queue.get(timeout=0)
+    bench.eventually(lambda: bench.queue.count().ready == 1)
+    bench.eventually(lambda: not holding.holder_of(bench.client).unanswered)
+    assert tries(bench) == {}
+    assert bench.queue.get(timeout=5)[0].tolist() == [0, 1, 2]
+    bench.queue.task_done()
 
 
 def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -> None:
