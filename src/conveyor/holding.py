@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -82,7 +81,7 @@ class Holder:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.owner = f"{socket.gethostname()}-{os.getpid()}-{ids.unique(4)}"
+        self.owner = f"{ids.host_name()}-{os.getpid()}-{ids.unique(4)}"
         self.held: OrderedDict[tuple[str, str, str], Held] = OrderedDict()
         self.unanswered: list[Unanswered] = []
         self.lock = threading.Lock()

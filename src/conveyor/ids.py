@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import secrets
+import socket
 import threading
 
 from conveyor.errors import BadCall
@@ -56,6 +57,11 @@ class Nonces:
     def next(self) -> str:
         """Return a new one."""
         return f"{self._stem}.{next(self._numbers)}"
+
+
+def host_name() -> str:
+    """Return this machine's name, with a hyphen for each character that the server's records cannot have."""
+    return "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
 
 
 def new_ids(count: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import signal
+import socket
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -444,3 +445,14 @@ def test_received_item_counts_as_started_soon(bench: Bench) -> None:
         lambda: b" S " in bench.server.raw.hvals(key(bench, "leases"))[0], 4.0
     )  # before the first renewal
     bench.queue.task_done()
+
+
+def test_lease_has_no_whitespace_of_host_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "my\thost name")
+    queue = Queue(bench.queue.name, store=bench.server.another_client())
+    queue.put("item")
+    queue.get()
+    (lease,) = bench.server.raw.hvals(key(bench, "leases"))
+    assert len(lease.split()) == 4
+    assert b" my-host-name-" in lease
+    queue.task_done()

@@ -57,6 +57,15 @@ def test_the_job_that_ran_is_suspected_and_back_at_its_old_place(lane: Lane) -> 
     }
 
 
+@pytest.mark.parametrize("owner", ["my host", "my\thost name"])
+def test_lease_of_any_owner_is_renewed_and_reaped(owner: str, lane: Lane) -> None:
+    lane.put("a")
+    token = lane.claim(owner=owner).token
+    assert lane.run(commands.renew, [("a", token, commands.STARTED)], LONG).lost == []
+    assert lapsed(lane, token, "a") == "ready"
+    assert lane.dump()["ready"] == {"a": TOP + 1}
+
+
 def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lane: Lane) -> None:
     lane.take("started", "held")
     lane.raw.hset(lane.key("progress"), "started", "half")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from conveyor import ids
 
 
@@ -14,5 +12,4 @@ def owner_name(consumer: str, number: int) -> str:
 
 def consumer_name() -> str:
     """Give a new consumer its name: where it runs, and four letters that tell it from the others there."""
-    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
-    return f"{host}-{ids.unique(4)}"
+    return f"{ids.host_name()}-{ids.unique(4)}"

@@ -1,9 +1,11 @@
 -- A lease as text: token, owner, how it is held, place in ready. How: H held, S started, C started and wished
 -- cancelled, L started by a consumer that is leaving, so that its end does not count against the job.
+-- An owner should have no whitespace. One with whitespace is read all the same, since a script that fails on one lease
+-- would stop the whole queue.
 local LEASE_STEP = 5000 -- ms that the lease clock may advance at once
 
 local function read_lease(text)
-  local token, owner, how, place = string.match(text, '^(%S+) (%S+) (%S) (%S+)$')
+  local token, owner, how, place = string.match(text, '^(%S+) (.*) (%S) (%S+)$')
   return {token = token, owner = owner, how = how, place = place}
 end
 
