@@ -154,6 +154,7 @@ class Holder:
             with self.lock:
                 self.held[held.key] = held
                 self.held.move_to_end(held.key, last=False)
+                self._wake()  # the thread may have ended meanwhile
             raise
         if refused:
             message = f"item {held.id} of {queue} went to another taker"
@@ -166,16 +167,22 @@ class Holder:
                 message = "task_done() called too many times"
                 raise ValueError(message)
             chosen = next((one for one in mine if one.thread is _thread.token), mine[0])
+            if len(self.held) > 1:
+                self._start()
             return self.held.pop(chosen.key)
 
     def _wake(self) -> None:
         """Make the thread look; the caller has the lock."""
         self._news.set()
-        if self.thread is None:
+        self._start()
+
+    def _start(self) -> None:
+        """Start the thread unless it is alive; the caller has the lock."""
+        if self.thread is None or not self.thread.is_alive():
             thread = threading.Thread(target=self._keep, name="conveyor-leases", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system allows no more threads; the next `take` tries again
+            except RuntimeError:  # the system allows no more threads; the next call tries again
                 _log.exception("the lease of an item is not renewed")
             else:
                 self.thread = thread
@@ -184,19 +191,22 @@ class Holder:
         """See to all that is held until nothing is. No error ends this thread before."""
         beat = clock.Deadline(HEARTBEAT)
         while True:
-            if self._news.wait(beat.left(HEARTBEAT)):
-                clock.sleep(min(SOON, HEARTBEAT))
-            self._news.clear()
-            due = beat.passed()
-            with self.lock:
-                if due and not self.held and not self.unanswered:
-                    self.thread = None
-                    return
-                held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
-                unanswered = list(self.unanswered)
-            if due:
-                beat = clock.Deadline(HEARTBEAT)
-            self._tell(held, unanswered)
+            try:
+                if self._news.wait(beat.left(HEARTBEAT)):
+                    clock.sleep(min(SOON, HEARTBEAT))
+                self._news.clear()
+                due = beat.passed()
+                with self.lock:
+                    if due and not self.held and not self.unanswered:
+                        self.thread = None
+                        return
+                    held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
+                    unanswered = list(self.unanswered)
+                if due:
+                    beat = clock.Deadline(HEARTBEAT)
+                self._tell(held, unanswered)
+            except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
+                clock.sleep(HEARTBEAT)
 
     def _tell(self, held: list[Held], unanswered: list[Unanswered]) -> None:
         """Renew and give back. What fails costs no other queue anything: the next beat tries again."""

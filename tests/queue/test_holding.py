@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 import signal
 import socket
+import sys
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,11 @@ sys.stdin.readline()
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "LEASE", 1.5)
+    monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
+
+
+@pytest.fixture
+def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
 
 
@@ -159,6 +166,101 @@ def test_a_renewal_that_fails_is_tried_again(
     bench.eventually(lambda: len(failed) == 2)
     first_end = end_of_lease(bench)
     bench.eventually(lambda: end_of_lease(bench) > first_end)
+    bench.queue.task_done()
+
+
+def ends_of_leases(bench: Bench) -> list[float]:
+    return [end for _, end in bench.server.raw.zrange(key(bench, "leased"), 0, -1, withscores=True)]
+
+
+def assert_leases_are_renewed(bench: Bench, count: int) -> None:
+    """Wait until all leases of the queue, of which there are `count`, end later than now."""
+    ends = ends_of_leases(bench)
+    assert len(ends) == count
+    bench.eventually(lambda: all(map(operator.gt, ends_of_leases(bench), ends)), 8.0)
+
+
+def test_logging_that_raises_does_not_end_renewals(
+    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, raised = bench.client.run, []
+
+    def fail_once(command: commands.Command, **options: Any) -> Any:
+        if command.script and command.script.name == "renew" and not raised:
+            raise OSError
+        return run(command, **options)
+
+    def raise_error(record: logging.LogRecord) -> bool:
+        raised.append(record)
+        raise MemoryError
+
+    monkeypatch.setattr(bench.client, "run", fail_once)
+    monkeypatch.setattr(logging.getLogger("conveyor"), "filters", [raise_error])
+    bench.queue.put("item")
+    bench.queue.get()
+    bench.eventually(lambda: raised)
+    assert_leases_are_renewed(bench, 1)
+    bench.queue.task_done()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("call", ["get", "task_done"])
+def test_ended_lease_thread_is_replaced_by_next_call(
+    call: str, bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = holding.holder_of(bench.client)
+    bench.queue.put_many(range(3))
+    with monkeypatch.context() as ending:
+        ending.setattr(holder, "_tell", lambda *_: sys.exit())
+        bench.queue.get()
+        thread = holder.thread
+        assert thread
+        thread.join(20)
+        bench.queue.get()
+        assert holder.thread
+        holder.thread.join(20)
+    getattr(bench.queue, call)()
+    assert_leases_are_renewed(bench, 3 if call == "get" else 1)
+    for _ in range(len(holder.held)):
+        bench.queue.task_done()
+
+
+def test_task_done_starts_lease_thread_if_get_was_unable_to(
+    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    bench.queue.put_many(["a", "b"])
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        for _ in range(2):
+            bench.queue.get()
+    bench.queue.task_done()
+    assert_leases_are_renewed(bench, 1)
+    bench.queue.task_done()
+
+
+def test_lease_is_renewed_after_task_done_without_reply(
+    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread ends while nothing is held but what is being settled."""
+    bench.queue.put("item")
+    bench.queue.get()
+    holder, run = holding.holder_of(bench.client), bench.client.run
+
+    def unavailable(command: commands.Command, **options: Any) -> Any:
+        if command.script and command.script.name == "finish":
+            bench.eventually(lambda: holder.thread is None)
+            raise StoreUnavailable
+        return run(command, **options)
+
+    with monkeypatch.context() as away:
+        away.setattr(bench.client, "run", unavailable)
+        with pytest.raises(StoreUnavailable):
+            bench.queue.task_done()
+    assert_leases_are_renewed(bench, 1)
     bench.queue.task_done()
 
 
