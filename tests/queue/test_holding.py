@@ -316,22 +316,29 @@ def held_items(bench: Bench) -> list[object]:
 
 
 def test_task_done_spares_item_of_ended_thread(bench: Bench) -> None:
-    """A new thread often has the number of an ended one."""
+    """The system gives the number of an ended thread to a new one."""
     bench.queue.put_many(["a", "b"])
-    numbers = []
+    ended = threading.Thread(target=bench.queue.get)
+    ended.start()
+    ended.join()
+    is_over = threading.Event()
 
-    def take(*, is_done: bool) -> None:
-        numbers.append(threading.get_ident())
-        bench.queue.get()
-        if is_done:
+    def process_one_if_number_is_reused() -> None:
+        if threading.get_ident() == ended.ident:
+            bench.queue.get()
             bench.queue.task_done()
+        else:
+            is_over.wait(30)  # keeps its number from the next thread
 
-    for is_done in (False, True):
-        thread = threading.Thread(target=take, kwargs={"is_done": is_done})
-        thread.start()
-        thread.join()
-    if len(set(numbers)) > 1:
-        pytest.skip("the system gave the second thread another number")
+    threads: list[threading.Thread] = []
+    while len(threads) < 100 and ended.ident not in [one.ident for one in threads]:
+        threads.append(threading.Thread(target=process_one_if_number_is_reused))
+        threads[-1].start()
+    is_over.set()
+    for one in threads:
+        one.join()
+    if ended.ident not in [one.ident for one in threads]:
+        pytest.skip("the system gave no thread the same number")
     assert held_items(bench) == ["a"]
     bench.queue.task_done()
 
