@@ -219,6 +219,19 @@ def test_worker_that_has_to_be_replaced_leaves_no_jobs_if_all_are_to_be_done(
     assert [job.result(30) for job in handles] == [2] * 50
 
 
+def test_until_empty_replaces_workers_that_exit_with_0(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    queue.submit(jobs.end_process, str(path), "exit0")
+    later = queue.submit(jobs.add, 1, 1)
+    running = consume(until_empty=True)
+    eventually(running.has_left)
+    assert running.status == 0
+    assert len(lines(path)) == 3
+    assert (queue.count().live, queue.count().dead) == (0, 1)
+    assert later.result(30) == 2
+
+
 def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)

@@ -294,9 +294,10 @@ class Supervisor:
         was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if self.leaving and was_killed:
             worker.killed = True  # the platform did it: its patience with a leaving consumer is over
-        is_over = status == 0 and self.settings.until_empty and not worker.slate.error()
+        has_left = status == 0 and glance.state == slates.LEAVING  # else a task may have ended it
+        is_over = has_left and self.settings.until_empty and not worker.slate.error()
         asked = bool(worker.verb or self.leaving or is_over)
-        orderly = status == 0 and (asked or glance.state == slates.LEAVING)
+        orderly = has_left or (status == 0 and asked)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         self._forget_group(worker)
         if worker.verb:
