@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -235,3 +236,21 @@ def test_the_settings_travel_through_the_command_line_as_they_are(queue: Queue) 
     words = command_line(settings)
     assert words[:3] == [sys.executable, "-m", "conveyor.consumer"]
     assert msgspec.json.decode(words[3], type=ConsumerSettings) == settings
+
+
+def test_long_settings_reach_the_supervisor(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume(script_arguments=("€" * 60_000,))  # more bytes than Linux takes in one argument
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
+
+
+def test_failed_start_does_not_leave_ctrl_c_blocked(queue: Queue, alone: None) -> None:
+    consumer = Consumer(queue.name, 1, store=queue.client)
+    consumer.settings = msgspec.structs.replace(consumer.settings, script_arguments=("x" * 7_000_000,))
+    try:
+        with pytest.raises(ConveyorError, match="cannot start the consumer: argument list") as caught:
+            consumer.start()
+        assert "fewer queues" in caught.value.hint
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    assert consumer.stop() == 0

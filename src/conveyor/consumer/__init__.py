@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -23,6 +24,9 @@ from conveyor.store import Client, connect
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
+
+#: Characters in one argument of the supervisor's command, of up to 4 bytes each; Linux takes 128 KiB.
+LONGEST_ARGUMENT = 30_000
 
 
 class Consumer:
@@ -90,12 +94,17 @@ class Consumer:
         with theirs, self._lifeline.makefile("rb") as told:
             # An early Ctrl-C waits until the supervisor can take it; else it would end in a traceback.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            self._process = subprocess.Popen(
-                command_line(msgspec.structs.replace(self.settings, url="")),
-                stdin=theirs.fileno(),
-                env=_environment(self.settings.url),
-            )
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                self._process = subprocess.Popen(
+                    command_line(msgspec.structs.replace(self.settings, url="")),
+                    stdin=theirs.fileno(),
+                    env=_environment(self.settings.url),
+                )
+            except OSError as error:
+                self._hang_up()
+                raise _unstartable(error) from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             is_ready = told.readline() == b"ready\n"
         if not is_ready:
@@ -161,14 +170,27 @@ class Consumer:
         assert self._process is not None
         status = self._process.wait()
         self._process = None
+        self._hang_up()
+        return status
+
+    def _hang_up(self) -> None:
         if self._lifeline is not None:
             self._lifeline.close()
-        return status
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:
-    """Give the command that supervises a consumer with these settings."""
-    return [sys.executable, "-m", "conveyor.consumer", msgspec.json.encode(settings).decode()]
+    """Return the command that supervises a consumer with these settings, split into arguments of limited length."""
+    text = msgspec.json.encode(settings).decode()
+    parts = [text[at : at + LONGEST_ARGUMENT] for at in range(0, len(text), LONGEST_ARGUMENT)]
+    return [sys.executable, "-m", "conveyor.consumer", *parts]
+
+
+def _unstartable(error: OSError) -> ConveyorError:
+    hint = "check this machine's limits on processes, memory and open files"
+    if error.errno == errno.E2BIG:
+        hint = "use fewer queues and shorter arguments of the script"
+    message = f"cannot start the consumer: {(error.strerror or str(error)).lower()}"
+    return ConveyorError(message, hint=hint)
 
 
 def _environment(url: str) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""The supervisor's process: `python -m conveyor.consumer SETTINGS`, started by Consumer and by the command line."""
+"""The supervisor's process: `python -m conveyor.consumer SETTINGS...`, started by Consumer and by the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Supervise until told to leave; gives the exit status."""
-    settings = msgspec.json.decode(arguments[0], type=ConsumerSettings)
+    settings = msgspec.json.decode("".join(arguments), type=ConsumerSettings)
     sys.path[:0] = [one for one in settings.path if one not in sys.path]
     logs.to_standard_error(usual=not settings.lifeline)
     try:
