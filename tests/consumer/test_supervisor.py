@@ -254,3 +254,13 @@ def test_failed_start_does_not_leave_ctrl_c_blocked(queue: Queue, alone: None) -
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     assert consumer.stop() == 0
+
+
+def test_ctrl_c_at_the_start_of_a_second_run_is_kept(
+    queue: Queue, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
+    assert consumer.run() == 0
+    monkeypatch.setattr("conveyor.consumer.connect", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        consumer.run()

@@ -116,10 +116,11 @@ class Consumer:
 
     def stop(self) -> int:
         """Have it leave after the current jobs, and wait for that; gives its exit code."""
-        if self._process is None or self._lifeline is None:
+        lifeline = self._lifeline
+        if self._process is None or lifeline is None:
             return 0
         with contextlib.suppress(OSError):
-            self._lifeline.shutdown(socket.SHUT_WR)
+            lifeline.shutdown(socket.SHUT_WR)
         return self._ended()
 
     def run(self) -> int:
@@ -152,10 +153,11 @@ class Consumer:
                 signal.signal(number, before)
 
     def _pass_on(self, number: int, _: object) -> None:
-        if self._lifeline is None:  # nothing has been started yet
+        lifeline = self._lifeline
+        if lifeline is None:  # nothing has been started yet, or it has left
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        with contextlib.suppress(OSError):  # it has just left
-            self._lifeline.send(b"!")  # no signal: one to the whole process group would count twice
+        with contextlib.suppress(OSError):  # it is just leaving
+            lifeline.send(b"!")  # no signal: one to the whole process group would count twice
 
     def __enter__(self) -> Self:
         self.start()
@@ -174,8 +176,9 @@ class Consumer:
         return status
 
     def _hang_up(self) -> None:
-        if self._lifeline is not None:
-            self._lifeline.close()
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            lifeline.close()
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:
