@@ -18,6 +18,7 @@ from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker
+from conveyor.errors import StoreUnavailable
 from conveyor.inspector import Inspector
 from conveyor.store import commands, keys, plain, scripts
 from conveyor.tasks import Registry
@@ -141,6 +142,42 @@ def test_next_claim_does_not_overtake_the_lookout(server: Any) -> None:
     assert done.done()
     assert running.done()
     assert worker.lookout.take_untold() == []
+    worker.lookout.rest()
+
+
+class AwayOnce:
+    """A client that gets no answer the first time that the lookout sends something."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.was_away = False
+
+    def run_all(self, told: Sequence[Any], **options: Any) -> list[Any]:
+        if current_thread().name == "conveyor-lookout" and not self.was_away:
+            self.was_away = True
+            raise StoreUnavailable
+        return self.client.run_all(told, **options)
+
+
+def test_lookout_sends_results_again_while_a_job_runs(
+    queue: Queue, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conveyor.consumer.lookout.LONGEST_BLOCK", 0.05)
+    registry = Registry()
+    long = jobs.task(name="long")(lambda: eventually(lambda: queue.count().finished, 20))
+    registry.add(long)
+    registry.add(jobs.task(name="consumer_jobs.nothing")(jobs.nothing))
+    client: Any = AwayOnce(queue.client)
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker.process_state = ProcessState()
+    queue.submit_many(jobs.nothing, [()])
+    running = queue.submit(long)
+    worker.pace.size = 2
+    worker._run_batch(*worker._claim())
+    assert client.was_away
+    eventually(lambda: worker.slate.is_relieved(worker.batch_number), 20)
+    worker._claim()
+    assert running.result(30) == 1
     worker.lookout.rest()
 
 

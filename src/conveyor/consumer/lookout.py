@@ -105,8 +105,7 @@ class Lookout:
             if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
                 return
             self._watched = None
-            told = self._collect(*watched)
-            self._untold = [*self._untold, *told] if self._untold else told
+            told = self._untold = [*self._untold, *self._collect(*watched)]
         self._note_arguments()
         if told:
             self._send(told, watched[2])
@@ -131,13 +130,16 @@ class Lookout:
         return told
 
     def _send(self, told: list[Command], number: int) -> None:
-        try:
-            answers = self.client.run_all(told, patience=LONGEST_BLOCK)
-        except StoreError:
-            return  # it goes out with the next claim
-        self._relieved(number)
-        with self._lock:
-            if self._untold is not told:
-                return  # the worker has taken it over, and looks at its answers
-            self._untold = []
-        self.settler.settled(told, answers)
+        """Send until the server replies, or until the worker takes over: the running job may last for hours."""
+        while self._untold is told:
+            try:
+                answers = self.client.run_all(told, patience=LONGEST_BLOCK)
+            except StoreError:
+                clock.sleep(LONGEST_BLOCK)
+                continue
+            with self._lock:
+                if self._untold is not told:
+                    return  # the worker has taken it over, and looks at its answers
+                self._untold = []
+            self._relieved(number)
+            self.settler.settled(told, answers)
