@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,26 @@ def test_terminated_worker_is_reported_as_left(
     told = capfd.readouterr().err
     assert "/1 has left and is replaced: it got a signal to leave" in told
     assert "died" not in told
+
+
+def test_worker_without_file_descriptors_is_replaced(
+    one_server: Any,
+    queue: Queue,
+    consume: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        consume(modules=("consumer_jobs", "unruly_jobs"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    queue.submit(unruly.leak_files).result(30)
+    one_server.raw.client_kill_filter(_type="normal")
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
+    told = capfd.readouterr().err
+    assert "/1 has left and is replaced: it cannot open a connection: too many open files" in told
+    assert queue.count().lapsed == 0
 
 
 def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections import deque
@@ -42,6 +43,9 @@ PAUSE_LOOK = 0.5
 LAST_WORDS = 0.5
 #: Seconds between two tries at a server that answers and refuses.
 REFUSED_PAUSE = 1.0
+#: Seconds for which a worker that lacks the file descriptors for a connection tries on, before it exits.
+STARVED_AFTER = 3.0
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Tasks that a worker remembers as harmless, at most: names of tasks that do not exist are among them.
 MOST_TRUSTED = 1000
 #: Seconds after a claim for which its jobs are certain to be ours, whatever became of their renewals.
@@ -200,10 +204,12 @@ class CrewWorker:
         """Run commands however long the server is away or refuses; a leaving worker tries for `patience` seconds.
 
         The slate holds the refusal meanwhile, and the supervisor reports it. A refusal that no operator can lift, such
-        as one of nonsense, is raised after the length of a lease.
+        as one of nonsense, is raised after the length of a lease. A worker that cannot open a connection, whatever the
+        server does, exits before its leases expire: a task may have left it without file descriptors.
         """
         until: clock.Deadline | None = None
         refused: clock.Deadline | None = None
+        starved: clock.Deadline | None = None
         while True:
             try:
                 answers = self.client.run_all(told, patience=LONGEST_BLOCK)
@@ -215,6 +221,12 @@ class CrewWorker:
                     raise
                 told = [one.resent() for one in told]
                 if isinstance(error, StoreUnavailable):
+                    lack = _lack()
+                    starved = (starved or clock.Deadline(STARVED_AFTER)) if lack else None
+                    if starved is not None and starved.passed():
+                        self._waiting = False
+                        self._be_replaced(f"it cannot open a connection: {lack}")
+                        raise
                     continue
                 refused = refused or clock.Deadline(LEASE)
                 self.slate.set_error(str(error))
@@ -286,9 +298,13 @@ class CrewWorker:
         if broken == FILES:
             self.client.close()  # its connections may be closed, and their numbers those of other files
         if broken:
-            self.slate.set_state(slates.LEAVING)
-            self.slate.set_error(broken)
-            self._leaving = True
+            self._be_replaced(broken)
+
+    def _be_replaced(self, reason: str) -> None:
+        """Exit in good order, to be replaced; the supervisor reports the reason."""
+        self.slate.set_state(slates.LEAVING)
+        self.slate.set_error(reason)
+        self._leaving = True
 
     def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
         """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.
@@ -369,3 +385,16 @@ class CrewWorker:
         if self.slate.wish(*run) != slates.NO_WISH and self._interrupted != run:
             self._interrupted = run  # once: the supervisor asks again, and the task may be cleaning up
             self.executor.interrupt()
+
+
+def _lack() -> str:
+    """Return why this process cannot open files, or an empty string if it can.
+
+    The error of a connection does not always tell: without file descriptors, names of hosts are only not found.
+    """
+    try:
+        for one in os.pipe():
+            os.close(one)
+    except OSError as error:
+        return os.strerror(error.errno).lower() if error.errno in _NO_ROOM else ""
+    return ""

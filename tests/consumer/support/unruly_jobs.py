@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import multiprocessing
@@ -271,6 +272,23 @@ def hold_lock_in_c(path: str) -> None:
     _note(path, "holds")
     while True:
         ctypes.PyDLL(None).sleep(100)
+
+
+def leak_files() -> None:
+    """Take all file descriptors, and in a thread each one that becomes free later."""
+
+    def leak() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                os.dup(0)
+
+    def leak_on() -> None:
+        while True:
+            leak()
+            time.sleep(0.001)
+
+    leak()
+    threading.Thread(target=leak_on, daemon=True).start()
 
 
 def take_stack_signal(path: str, how: str) -> None:
