@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock, control, loading
 from conveyor.clock import Deadline
+from conveyor.errors import StoreUnavailable
 from conveyor.queue import Queue
 from conveyor.store import plain
 
@@ -92,9 +94,10 @@ class Order:
         return sum(job.settled.elapsed for job in self.jobs if job.settled is not None)
 
     def watch(self) -> Iterator[OrderProgress]:
-        """Give the progress again and again, a few times a second, until all jobs are over."""
+        """Yield the progress a few times a second until all jobs are over. Goes on while the server is unavailable."""
         for job in self.jobs:
-            job.add_done_callback(self._over)
+            with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
+                job.add_done_callback(self._over)
         while True:
             all_over = not self._open
             yield self._progress()
@@ -151,7 +154,10 @@ class Order:
         over = len(self.jobs) - len(self._open)
         parts, message = 0.0, ""
         if waiting:
-            for data in self._client.run(plain.progress(self.jobs[0].queue_name, waiting)):
+            said: list[bytes | None] = []
+            with contextlib.suppress(StoreUnavailable):  # unknown progress counts as none
+                said = self._client.run(plain.progress(self.jobs[0].queue_name, waiting))
+            for data in said:
                 if data is not None:
                     step = control.decode_progress(data)
                     parts += step.fraction or 0.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -11,10 +14,11 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import BadInput, JobCancelled, JobFailed, task
+from conveyor.cli import follow
 from conveyor.order import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conveyor import Queue
@@ -117,6 +121,46 @@ def test_the_seconds_of_an_order_end_with_its_last_job(
     later = time.monotonic() + 0.1
     eventually(lambda: time.monotonic() > later)
     assert order.seconds == seconds
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_order_is_watched_through_an_outage(
+    queue: Queue, consume: Callable[..., Any], one_server: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    order = place(queue, alone_task, a=2, b=3)
+    steps = order.watch()
+    if when == "meanwhile":
+        next(steps)
+    with outage(one_server, queue, monkeypatch):
+        assert [next(steps) for _ in range(2)] == [(0.0, 0, 1, "")] * 2
+    consume()
+    assert list(steps)[-1].fraction == 1.0
+    assert order.result(30) == 5
+
+
+def test_outage_does_not_stop_the_search_for_workers(
+    queue: Queue, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    monkeypatch.setattr(follow, "LOOK_EVERY", 0.0)
+    step = next(place(queue, alone_task, a=2, b=3).watch())
+    note = follow._waiting_note(queue.name)
+    note(step)
+    with outage(one_server, queue, monkeypatch):
+        assert note(step) == ""
+    assert "No worker listens" in note(step)
+
+
+@contextmanager
+def outage(server: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the server hang, and this process's calls give up soon."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(queue.client, "within", 0.1)
+            yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[..., Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -11,7 +12,7 @@ from conveyor.cli import exits
 from conveyor.cli.job import error_document
 from conveyor.cli.output import clean, count_of, document, duration, is_lively, margin, note, screen
 from conveyor.cli.values import value_lines
-from conveyor.errors import ConveyorError, JobCancelled, JobFailed
+from conveyor.errors import ConveyorError, JobCancelled, JobFailed, StoreUnavailable
 from conveyor.inspector import Inspector
 from conveyor.redaction import redacted_text
 
@@ -107,12 +108,10 @@ def _waiting_note(queue: str) -> Callable[[OrderProgress], str]:
         if step.fraction != last:
             words, last, looked = "", step.fraction, now
         elif now - looked >= LOOK_EVERY:
-            looked = now
-            words = (
-                ""
-                if inspector.workers(queue)
-                else f"No worker listens on {queue} yet. Hint: conveyor consume {queue}"
-            )
+            looked, words = now, ""
+            with contextlib.suppress(StoreUnavailable):
+                if not inspector.workers(queue):
+                    words = f"No worker listens on {queue} yet. Hint: conveyor consume {queue}"
         return words
 
     return waiting_note
