@@ -139,6 +139,14 @@ def test_many_that_died_in_the_same_millisecond_are_all_taken(
     assert (films.count().dead, films.count().ready, films.count().imbalance) == (0, 125, 0)
 
 
+def test_jobs_are_retried_if_the_clock_was_set_back(films: Films, actions: Actions, one_server: Any) -> None:
+    names = films.dead(1)
+    later = one_server.raw.time()[0] * 1000 + 3_600_000
+    one_server.raw.zadd("conveyor:{films}:dead", {names[0]: later})
+    films.dead(1)
+    assert finished(actions, actions.begin("retry", "films")).done == 2
+
+
 def test_an_operation_is_stopped_in_the_middle_and_taken_up_again(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:

@@ -305,7 +305,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "redis.call('HDEL', LEASES, id)", ""),
         ("shared/settle", "redis.call('HSET', GROUPS, id, reason.group)", ""),
         ("shared/settle", "redis.call('HSET', REASONS, id, reason.lost)", ""),
-        ("shared/settle", "redis.call('ZADD', DEAD, now, id)", ""),
+        ("shared/settle", "redis.call('ZADD', DEAD, newest > now and newest + 1 or now, id)", ""),
         ("shared/settle", "add_attempt(id, reason.attempt, DEAD_KEEP)", ""),
         ("fail", "remember('end', ARGV[5])", ""),
         ("shared/settle", "redis.call('ZREM', LEASED, id)", ""),
@@ -323,6 +323,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "remember('discarded', oldest)", ""),
         ("shared/settle", "redis.call('HINCRBY', META, 'discarded', 1)", ""),
         ("shared/settle", "redis.call('ZPOPMIN', DEAD)[1]", "redis.call('ZRANGE', DEAD, 0, 0)[1]"),
+    ),
+    test_fail.test_newest_dead_job_stays_if_the_clock_was_set_back: (
+        ("shared/settle", "newest > now and newest + 1 or now", "now"),
     ),
     test_retry.test_a_claim_takes_what_has_just_come_due: (("claim", "    promote(now)\n", ""),),
     test_retry.test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way: (

@@ -146,6 +146,16 @@ def test_oldest_dead_letter_goes_with_all_that_is_kept_of_it(lane: Lane, few_dea
     assert "a" in state["history"]
 
 
+def test_newest_dead_job_stays_if_the_clock_was_set_back(lane: Lane, few_dead: None) -> None:
+    dead(lane, "first", "second")
+    later = lane.raw.time()[0] * 1000 + 3_600_000
+    lane.raw.zadd(lane.key("dead"), {"first": later, "second": later + 1})
+    dead(lane, "newest")
+    assert lane.dump()["dead"].keys() == {"second", "newest"}
+    dead(lane, "last")
+    assert lane.dump()["dead"].keys() == {"newest", "last"}
+
+
 @pytest.mark.parametrize("how", ["fail", "lost", "reap"])
 def test_revived_job_keeps_its_priority(lane: Lane, how: str) -> None:
     lane.put("a", priority=7)

@@ -36,7 +36,8 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
     """Give where an operation begins, and how many jobs there are to look at; `now` is the server's time."""
     queue, matching = operation.queue, operation.matching
     if operation.kind in {"retry", "discard"}:
-        upto = float(int(now * 1000))
+        newest = client.run_all([acts.highest(name, "dead") for name in operation.on])
+        upto = max(float(int(now * 1000)), *newest)  # later than now if the clock was set back
         if matching.before_score:
             upto = min(upto, matching.before_score - 1)
         total: int = sum(client.run_all([acts.count_upto(name, "dead", upto) for name in operation.on]))

@@ -30,7 +30,7 @@ QUEUE_KEYS = (
         "id -> retries used, crashes, recoveries, expired leases if any; only of jobs that have any",
     ),
     ("priorities", "hash", "id -> priority of delayed and dead jobs that have one"),
-    ("dead", "zset", "dead letters; score = time of death, ms"),
+    ("dead", "zset", "dead letters; score = time of death, ms; grows even if the clock is set back"),
     ("reasons", "hash", "id -> outcome bytes of a dead letter"),
     ("bell", "list", "wake-up hints for waiting consumers, at most 32"),
     ("line", "zset", "producers that wait for room, first come first; score = ticket"),

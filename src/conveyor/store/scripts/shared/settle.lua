@@ -58,7 +58,9 @@ local function bury(id, place, reason, now)
   local letters = {}
   forget_index(id)
   if priority_of(place) > 0 then redis.call('HSET', PRIORITIES, id, priority_of(place)) end
-  redis.call('ZADD', DEAD, now, id)
+  -- The newest stays the last: the first is dropped, and the clock may have been set back.
+  local newest = tonumber(redis.call('ZRANGE', DEAD, -1, -1, 'WITHSCORES')[2]) or 0
+  redis.call('ZADD', DEAD, newest > now and newest + 1 or now, id)
   redis.call('HSET', REASONS, id, reason.lost)
   redis.call('HSET', GROUPS, id, reason.group)
   add_attempt(id, reason.attempt, DEAD_KEEP)
