@@ -193,11 +193,18 @@ class Callbacks:
         self.start()
 
     def start(self) -> None:
-        """Start the thread if there is something to do; raises RuntimeError if the system allows no more threads."""
+        """Start the thread if a callback is due. If the system allows no more threads, the inbox's thread retries."""
         with self.changed:
-            if self.due and (self.thread is None or not self.thread.is_alive()):
+            if self.lacks_thread:
                 self.thread = threading.Thread(target=self._run, name="conveyor-callbacks", daemon=True)
-                self.thread.start()
+                with contextlib.suppress(RuntimeError):
+                    self.thread.start()
+
+    @property
+    def lacks_thread(self) -> bool:
+        """True if a callback is due and no thread runs."""
+        thread = self.thread
+        return bool(self.due) and (thread is None or not thread.is_alive())
 
     def _run(self) -> None:
         while True:
@@ -286,7 +293,9 @@ class Inbox:
             while job.settled is None:
                 if deadline.passed():
                     return False
-                self.changed.wait(deadline.left(60.0))
+                with contextlib.suppress(RuntimeError):  # no room for a thread now: tried again
+                    self._start()
+                self.changed.wait(deadline.left(LOOK_AGAIN))
         return True
 
     def take(self, queue: str, outcomes: dict[str, bytes], asked_at: float = 0.0) -> None:
@@ -381,7 +390,8 @@ class Inbox:
         return [queue for queue, box in list(self.boxes.items()) if box.held is not None]
 
     def _has_work(self) -> bool:
-        return bool(self.restorer.due) or any(box.waiting for box in self.boxes.values())
+        waits = bool(self.restorer.due) or any(box.waiting for box in self.boxes.values())
+        return waits or self.callbacks.lacks_thread
 
     def _start(self) -> None:
         with self.changed:
@@ -395,6 +405,7 @@ class Inbox:
         self.idle_since = None
         trouble = ""
         while (closing := self._to_close()) is None:
+            self.callbacks.start()
             try:
                 self._read_once()
                 trouble = ""

@@ -118,3 +118,24 @@ def test_callback_thread_ends_when_idle_and_starts_again(
         bench.settle(value=number)
         bench.eventually(lambda called=called, job=job: called == [job])
         bench.eventually(lambda: callbacks.thread is None)
+
+
+def test_callback_runs_although_its_thread_could_not_start(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name == "conveyor-callbacks" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    called: list[Job[int]] = []
+    job = bench.queue.submit(double, 1)
+    job.add_done_callback(called.append)
+    bench.settle(value=2)
+    bench.eventually(lambda: called == [job], 15.0)
+    assert refused
+    assert caplog.records == []

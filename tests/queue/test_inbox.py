@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -384,3 +385,23 @@ def test_stopped_producer_costs_the_server_no_second_copy(
     producer.stdin.write("go on\n")
     producer.stdin.flush()
     assert int(producer.stdout.readline()) - before < 40, "MB that the results made the producer take"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_waiting_caller_starts_a_dead_reader_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.1)
+    read_once, dead = inbox.Inbox._read_once, threading.Event()
+
+    def die_once(reader: inbox.Inbox) -> None:
+        if not dead.is_set():
+            dead.set()
+            raise SystemExit
+        read_once(reader)
+
+    monkeypatch.setattr(inbox.Inbox, "_read_once", die_once)
+    job = bench.queue.submit(double, 1)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(job.result, 10)
+        assert dead.wait(10)
+        bench.settle(value=2)
+        assert result.result() == 2
