@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ import redis
 from conveyor import store
 from conveyor.errors import StoreUnavailable
 from conveyor.store import embedded, plain, server_process
+from conveyor.store.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -333,6 +337,49 @@ def test_a_server_that_still_reads_its_data_is_waited_for(home: Path) -> None:
         assert embedded.ensure() == f"unix://{home}/server.sock"
         thread.join(timeout=5)
         assert not thread.is_alive(), "ensure came back before the server was ready"
+
+
+class Loading(socketserver.StreamRequestHandler):
+    """Replies as a server does that reads its data."""
+
+    def handle(self) -> None:
+        while self.rfile.readline():
+            with suppress(OSError):
+                self.wfile.write(b"-LOADING reading\r\n")
+
+
+def test_timeout_is_kept_while_the_server_reads_its_data(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    with socketserver.ThreadingUnixStreamServer(str(home / "server.sock"), Loading) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            assert seconds_of_a_call(home) < 5.0
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_timeout_is_kept_while_another_process_starts_the_server(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    with (home / "server.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert seconds_of_a_call(home) < 5.0
+
+
+def seconds_of_a_call(home: Path) -> float:
+    """Return how long a call takes that waits for 0.3 s, while the server cannot be used; at most 10."""
+    mine = Client(f"unix://{home}/server.sock", revive=partial(embedded.revive, home))
+    began = time.monotonic()
+
+    def call() -> None:
+        with pytest.raises(StoreUnavailable):
+            mine.run(plain.server_time(), within=0.3)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    return time.monotonic() - began
 
 
 def answer_in_turn(listener: socket.socket, answers: list[bytes]) -> None:

@@ -69,7 +69,7 @@ class Client:
         *,
         patience: float = PATIENCE,
         within: float | None = None,
-        revive: Callable[[], object] | None = None,
+        revive: Callable[[float], object] | None = None,
         name: str = "conveyor",
     ) -> None:
         self.url, self.patience, self.within = normal(url), patience, within
@@ -129,7 +129,7 @@ class Client:
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError, OSError):  # such as too many open files
-                        self.revive()
+                        self.revive(end.left(deadline.left(within)))
                 clock.sleep(pause)
 
     def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline) -> list[Any]:

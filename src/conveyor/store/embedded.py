@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from conveyor.clock import Deadline, sleep
 from conveyor.errors import StoreUnavailable
+from conveyor.store import limits
 from conveyor.store.server_process import failed, find_binary, spawn
 from conveyor.store.state_folder import is_private, make_private, new_socket, socket_in_use, state_folder
 
@@ -34,6 +35,7 @@ _START_PATIENCE = 30.0  # seconds for the first answer of a new one
 _TURN_PATIENCE = 60.0  # seconds until another process is done with starting or stopping it
 _STOPPED = "stopped"  # a file that says: it does not run because somebody wanted that
 _STEP = 0.01  # seconds between two looks at something that is about to happen
+_NEVER = Deadline(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +55,11 @@ def ensure() -> str:
 
     Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
     """
-    return _reach(state_folder()) or ""
-
-
-def revive(folder: Path | None = None) -> bool:
-    """Start the server again if it crashed, but not if it was stopped on purpose.
-
-    For processes that used it and get no answer any more; `folder` is where it keeps its data, by default the
-    user's state folder. Return True if it runs.
-    """
-    folder = folder or state_folder()
-    if (folder / _STOPPED).exists() and not _is_alive(folder):
-        return False
-    return _reach(folder, even_if_stopped=False) is not None
-
-
-def _reach(folder: Path, *, even_if_stopped: bool = True) -> str | None:
-    """Return the url of the folder's server once it has read its data, or None if it was stopped and is to stay so."""
+    folder = state_folder()
     place = socket_in_use(folder)
     answer = _answer(place)
     if answer is None:
-        started = _bring_up(folder, even_if_stopped=even_if_stopped)
-        if started is None:
-            return None
-        place = started
+        place = _bring_up(folder) or place
         answer = _answer(place)
     while answer is None or answer.startswith("-LOADING"):
         # No deadline: a large append-only file takes minutes to read, and if the server dies over it we see.
@@ -85,6 +68,22 @@ def _reach(folder: Path, *, even_if_stopped: bool = True) -> str | None:
         sleep(_STEP)
         answer = _answer(place)
     return _url(place)
+
+
+def revive(folder: Path | None = None, within: float | None = None) -> bool:
+    """Start the server again if it crashed, but not if it was stopped on purpose.
+
+    For processes that used it and get no answer any more; `folder` is where it keeps its data, by default the
+    user's state folder. Return True if it runs, maybe still reading its data. `within` bounds in seconds what may
+    take long: other processes that start or stop the server, and a server that hangs. Raises StoreUnavailable.
+    """
+    folder = folder or state_folder()
+    deadline = Deadline(within)
+    if (folder / _STOPPED).exists() and not _is_alive(folder):
+        return False
+    if _answer(socket_in_use(folder), deadline):
+        return True
+    return _bring_up(folder, deadline, even_if_stopped=False) is not None
 
 
 def start() -> ServerState:
@@ -135,19 +134,19 @@ def _url(place: Path) -> str:
 # --- starting it
 
 
-def _bring_up(folder: Path, *, even_if_stopped: bool) -> Path | None:
+def _bring_up(folder: Path, deadline: Deadline = _NEVER, *, even_if_stopped: bool = True) -> Path | None:
     """Start the server, unless another process does so first, and return its socket; None if it is to stay stopped.
 
     Whether it was stopped is known for sure only here: while it shuts down, it neither answers nor is gone.
     """
     try:
-        with _turn(folder):
+        with _turn(folder, deadline):
             place = socket_in_use(folder)
-            if _answer(place):
+            if _answer(place, deadline):
                 return place
             if (folder / _STOPPED).exists() and not even_if_stopped:
                 return None
-            place = _launch(folder)
+            place = _launch(folder, deadline)
             (folder / _STOPPED).unlink(missing_ok=True)
             return place
     except StoreUnavailable:
@@ -157,10 +156,10 @@ def _bring_up(folder: Path, *, even_if_stopped: bool) -> Path | None:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
+def _turn(folder: Path, deadline: Deadline = _NEVER) -> Iterator[None]:
     """Hold the right to start or stop the server: one process at a time."""
     make_private(folder.resolve())
-    deadline = Deadline(_TURN_PATIENCE)
+    deadline = Deadline(deadline.left(_TURN_PATIENCE))
     with (folder / "server.lock").open("a") as lock:
         while not _locked(lock.fileno(), fcntl.LOCK_EX):
             if deadline.passed():
@@ -170,16 +169,20 @@ def _turn(folder: Path) -> Iterator[None]:
         yield
 
 
-def _launch(folder: Path) -> Path:
-    """Start the server's process, wait until it takes connections, and give its socket."""
+def _launch(folder: Path, before: Deadline) -> Path:
+    """Start the server's process, wait until it takes connections, and return its socket.
+
+    The caller's deadline does not bound that moment: a server that is left before it listens looks like one whose
+    socket was removed, and the next caller would end it.
+    """
     if _is_alive(folder):  # yet it does not answer: somebody removed its socket
-        _end(folder, _START_PATIENCE)
+        _end(folder, before.left(_START_PATIENCE))
     place = new_socket(folder)
     with (folder / "server.alive").open("w") as mark:
         fcntl.flock(mark.fileno(), fcntl.LOCK_EX)
         spawn(folder, place, keep=mark.fileno())
     deadline = Deadline(_START_PATIENCE)
-    while _answer(place) is None:
+    while _answer(place, before) is None:
         if not _is_alive(folder):
             raise failed(folder, "it ended at once")
         if deadline.passed():
@@ -192,10 +195,10 @@ def _launch(folder: Path) -> Path:
 # --- talking to it, and ending it
 
 
-def _ask(place: Path, command: bytes) -> str:
+def _ask(place: Path, command: bytes, deadline: Deadline = _NEVER) -> str:
     """Send one inline command and give its reply as text; OSError when nobody answers."""
     with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(_ANSWER_PATIENCE)
+        line.settimeout(limits.left(deadline, _ANSWER_PATIENCE))
         line.connect(os.fspath(place))
         line.sendall(command + b"\r\n")
         with line.makefile("rb") as replies:
@@ -205,12 +208,12 @@ def _ask(place: Path, command: bytes) -> str:
             return replies.read(int(head[1:])).decode() if head.startswith("$") else head
 
 
-def _answer(place: Path) -> str | None:
+def _answer(place: Path, deadline: Deadline = _NEVER) -> str | None:
     """Give the reply to a PING, or None when no server of this user listens there."""
     if not is_private(place.parent):
         return None
     try:
-        return _ask(place, b"PING")
+        return _ask(place, b"PING", deadline)
     except TimeoutError as error:
         message = f"the embedded server at {place} does not answer"
         hint = "`conveyor server status` tells its process; end it, and the next command starts it again."
