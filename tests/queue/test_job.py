@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import BadCall, DuplicateJob, Job, JobCancelled, control
+from conveyor import BadCall, DuplicateJob, Job, JobCancelled, clock, control
 from conveyor.call import PutOptions, RunOptions
 from conveyor.outcome import encode_settled
 from conveyor.store import commands, plain
@@ -106,6 +107,18 @@ def test_an_id_of_one_s_own_is_accepted_once(bench: Bench) -> None:
     with pytest.raises(DuplicateJob):
         bench.queue.submit(own("invoice-7"), 1)
     assert job.result(timeout=20) == 2
+
+
+def test_same_call_with_a_known_id_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count(1000.0)
+    monkeypatch.setattr(clock, "wall", lambda: next(times))
+    bench.queue.submit(own("invoice-7"), 1)
+    with pytest.raises(DuplicateJob) as refusal:
+        bench.queue.submit(own("invoice-7"), 1)
+    assert "Job(id, queue)" in refusal.value.hint
+    bench.settle(value=2)
+    assert Job[int]("invoice-7", bench.queue.name, client=bench.client).result(timeout=20) == 2
+    assert bench.queue.count().accepted == 1
 
 
 @pytest.mark.parametrize("name", ["", "a b", "{a}", "a" * 65])

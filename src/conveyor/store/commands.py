@@ -102,7 +102,7 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
         word = checked(reply[0].decode())
         if word == "DUP":
             message = f"a job with the id {reply[1].decode()} is known already"
-            raise DuplicateJob(message, hint="use another id, or wait until its outcome is forgotten")
+            raise DuplicateJob(message, hint="use `Job(id, queue)` as its handle, or put with another id")
         if word == "SHUT":
             message = f"the queue {queue} was shut down"
             error = ShutDown(message, hint=f"conveyor resume {queue} opens it again")
