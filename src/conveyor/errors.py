@@ -73,7 +73,10 @@ class UnknownTask(ConveyorError, LookupError):
 
 
 class DuplicateJob(ConveyorError):
-    """A job with this id was accepted before and is still known."""
+    """A job with this id was accepted before and is still known.
+
+    It may be the caller's own: if the reply to the put was lost, and the job has ended before the client sent it again.
+    """
 
 
 class NotEmpty(ConveyorError):

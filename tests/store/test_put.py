@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,6 +172,18 @@ def test_an_own_id_that_is_known_is_refused_and_nothing_changes(lane: Lane, how:
     before = lane.dump()
     with pytest.raises(DuplicateJob, match="mine"):
         lane.run(commands.put, [("new", b""), ("mine", b"other bytes")], PutPlace(own_ids=True))
+    assert lane.changes(before) == {}
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["held", "ended"])
+def test_resent_put_with_an_own_id_is_refused_if_the_job_ended(lane: Lane, *, ended: bool) -> None:
+    """Its reply was lost. Nothing tells the ended job from one that another caller has put."""
+    token = lane.take("mine")
+    if ended:
+        lane.run(commands.finish, token, [commands.Settlement("mine", b"done", 60.0)])
+    before = lane.dump()
+    with pytest.raises(DuplicateJob) if ended else nullcontext():
+        assert lane.run_again(commands.put, jobs("mine"), PutPlace(own_ids=True)).accepted == 1
     assert lane.changes(before) == {}
 
 
