@@ -171,7 +171,8 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
         raise Missing
     order = Control(ids.unique(), "kill", [report.workers[-1].name])
     stage.client.run_all(plain.control(report.name, encode(order)))
-    yield [report.workers[-1].pid]
+    # The order names the worker, which may have been replaced since the report.
+    yield [report.workers[-1].pid, *consumer.children()]
     # A worker that was told to leave stays away: the consumer is replaced, in good order.
     consumer.signal(signal.SIGTERM)
 

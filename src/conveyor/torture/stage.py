@@ -259,6 +259,7 @@ class Stage:
         for one in producers:
             one.signal(signal.SIGTERM)
         while time.monotonic() - began < bound:
+            self.look_after()  # a task that fills the disk ends the server even now
             for one in self.kept:
                 if one.has_ended() and not (one.role == "producer" and one.wanted and one.status == 0):
                     one.start()
