@@ -109,14 +109,14 @@ def test_hints_that_are_lost_cost_two_seconds_at_most(
         began = time.monotonic()
         for number in range(3):
             assert queue.submit(jobs.add, number, 1).result(30) == number + 1
-            assert len(stolen) == number + 1
+            eventually(lambda count=number + 1: len(stolen) == count)
         assert time.monotonic() - began < 3 * 3.0
     finally:
         over.set()
-        for _ in thieves:
-            one_server.raw.rpush(f"conveyor:{{{queue.name}}}:bell", "over")
         for one in thieves:
-            one.join()
+            while one.is_alive():  # the worker takes some of these
+                one_server.raw.rpush(f"conveyor:{{{queue.name}}}:bell", "over")
+                one.join(0.05)
 
 
 def test_an_emptied_server_heals_by_itself(
