@@ -50,6 +50,11 @@ MOST_ASKED = 500
 ASK = b""
 #: Seconds in which a server's loss is a warning once: it may have had many queues.
 SAY_AGAIN = 60.0
+#: What is logged of it, with the server's address and the queue.
+LOST_QUEUE = (
+    "the server at %s has lost the queue %s: it was emptied or came back in an older state; jobs whose results this "
+    "process wants are put again and may run twice, but not items of `put`, nor jobs of processes that have ended"
+)
 #: Seconds that noting the name of a queue that was lost may take.
 NOTE_WITHIN = 1.0
 #: Seconds that the thread for callbacks lasts after the last one.
@@ -275,9 +280,7 @@ class Inbox:
         self.said_at = now
         _log.log(
             level,
-            "the server at %s has lost the queue %s: it was emptied or came back in an older state; jobs "
-            "whose results this process wants are put again and may run twice, but not items of `put`, nor jobs of "
-            "processes that have ended",
+            LOST_QUEUE,
             shown(self.client.url),
             queue,
         )

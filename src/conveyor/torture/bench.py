@@ -162,17 +162,16 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
-    lanes = [one for one in (mixed, order, items, long) if one.role in wanted]
+    level = plan.durability if plan.url else "fsync"
+    lanes = [one._replace(durability=level) for one in (mixed, order, items, long) if one.role in wanted]
     if plan.url:
-        asked = [one._replace(durability=plan.durability) for one in lanes]
-        yield YourStage(folder / "yours", plan.url, asked, plan.seed)
+        yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
         return
     if lanes:
-        synced = [one._replace(durability="fsync") for one in lanes]
-        yield OwnStage(folder / "own", plan.binary, synced, plan.seed)
+        yield OwnStage(folder / "own", plan.binary, lanes, plan.seed)
     if "watched" in wanted:
-        fewer = Lane(f"torture-{plan.seed}-watched-mixed", "mixed", 400, 1, plan.rate / 6, consumers=(2, 2))
-        fewer = fewer._replace(durability="replicated:1")
+        queue, level = f"torture-{plan.seed}-watched-mixed", "replicated:1"
+        fewer = Lane(queue, "mixed", 400, 1, plan.rate / 6, consumers=(2, 2), durability=level)
         yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 

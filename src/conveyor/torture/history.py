@@ -36,7 +36,7 @@ class Put(Event):
     kind: str
     """What its task does: a name of `load.KINDS`."""
     value: str = ""
-    """What its task returns; the item itself if it is one."""
+    """The value that its task must return; the item itself if it is one."""
 
 
 class Accepted(Event):
@@ -132,7 +132,7 @@ class Closed(Event):
     seconds: float | None
     """From the last fault's end until all was settled; None if that took longer than the bound."""
     accepted: int
-    """How many jobs the server says it has accepted."""
+    """Jobs that the server has accepted, by its own count."""
 
 
 class Usage(Event):

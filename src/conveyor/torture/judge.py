@@ -50,9 +50,7 @@ _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker e
 _STARTED = 3.0  # seconds after which a process has loaded what it needs
 _RESIZED = 2.0  # seconds after which a smaller bound must be seen
 _RESTORING = 5.0  # seconds within which a producer puts again what the server lost
-_START = (
-    60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks meanwhile
-)
+_START = 60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
 _ANOTHER = 60.0  # seconds without a process after which its id may be that of another one
@@ -158,15 +156,22 @@ class Record:
                 if not case.is_item and KINDS[case.put.kind].ends_worker:
                     self.enders[start.pid].append(start.at)
 
-    def has(self, effect: Effect, case: Case, since: float, until: float, pid: int = 0) -> bool:
-        """Return True if a fault with this effect touched a job between two moments, or a process if one is named."""
+    def has(self, effect: Effect, lane: str, since: float, until: float, pid: int = 0) -> bool:
+        """Return True if a fault with this effect touched a lane between two moments, or a process if one is named."""
         return any(
             effect in one.effects
             and one.at <= until
             and one.until >= since
-            and concerns(one, case.put.lane)
+            and concerns(one, lane)
             and (not pid or not one.pids or pid in one.pids)
             for one in self.faults
+        )
+
+    def lost_lease(self, run: Run, lane: str, until: float) -> bool:
+        """Return True if a fault from the start of a run to a moment may have ended its lease, or lost its job."""
+        since = run.start.at
+        return self.has(Effect.LEASE, lane, since, until, run.start.pid) or self.has(
+            Effect.LOSS, lane, since, until
         )
 
     def ended_at(self, pid: int, since: float) -> float:
@@ -249,12 +254,7 @@ def _survives(level: str, fault: Fault) -> bool:
 def levels_are_kept(record: Record) -> Iterator[Finding | None]:
     """No server loses data that a fault leaves it; what it loses all the same is put again, and so not lost above."""
     for one in record.history.of(LossSeen):
-        excused = any(
-            Effect.LOSS in fault.effects
-            and concerns(fault, one.lane)
-            and fault.at <= one.at <= fault.until + _FOUND
-            for fault in record.faults
-        )
+        excused = record.has(Effect.LOSS, one.lane, one.at - _FOUND, one.at)
         yield f"{one.lane}: a producer saw that the server had lost data", excused
     yield from (None for case in record.cases.values() if case.accepted != _FOREVER)
 
@@ -265,7 +265,7 @@ def one_outcome_each(record: Record) -> Iterator[Finding | None]:
         told = {(one.state, one.value) for one in case.outcomes if one.state != "gone"}
         if len(told) > 1 or (case.is_item and len(case.outcomes) > 1):
             since, until = case.put.at, case.outcomes[-1].at
-            excused = record.has(Effect.LOSS, case, since, until)
+            excused = record.has(Effect.LOSS, case.put.lane, since, until)
             yield f"{case.name}: {len(case.outcomes)} outcomes: {sorted(told)}", excused
         elif told:
             yield None
@@ -304,15 +304,17 @@ def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
             if run.how in {"done", Spoiled.__name__}:
                 yield None
                 continue
-            since, until = run.start.at, run.end if run.how else run.end + _GONE
+            until = run.end if run.how else run.end + _GONE
             excused = (
                 record.ended_by_fault(run, case.put.lane, until)
+                or record.lost_lease(run, case.put.lane, until)
                 or record.cancelled.get(case.id, _FOREVER) <= until
-                or record.has(Effect.LEASE, case, since, until, run.start.pid)
-                or record.has(Effect.LOSS, case, since, until)
             )
             words = f"ended by {run.how}" if run.how else "vanished"
-            yield f"{case.name}: its run on {run.start.pid} {words} after {run.end - since:.3f} s", excused
+            yield (
+                f"{case.name}: its run on {run.start.pid} {words} after {run.end - run.start.at:.3f} s",
+                excused,
+            )
 
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
@@ -345,10 +347,7 @@ def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
             if second.start.at >= first.end and grows:
                 yield None
                 continue
-            since, until = first.start.at, second.start.at
-            excused = record.has(Effect.LEASE, case, since, until, first.start.pid) or record.has(
-                Effect.LOSS, case, since, until
-            )
+            excused = record.lost_lease(first, case.put.lane, second.start.at)
             pids = f"{first.start.pid} and {second.start.pid}"
             words = (
                 f"overlap by {first.end - second.start.at:.3f} s"
@@ -368,12 +367,8 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
             if second is None or second.start.at < first.end:  # two at once are judged above
                 yield None
                 continue
-            since, until = first.start.at, second.start.at
-            excused = (
-                record.ended_by_fault(first, case.put.lane, until)
-                or record.has(Effect.LEASE, case, since, until, first.start.pid)
-                or record.has(Effect.LOSS, case, since, until)
-            )
+            lane, until = case.put.lane, second.start.at
+            excused = record.ended_by_fault(first, lane, until) or record.lost_lease(first, lane, until)
             after = second.start.at - first.end
             yield f"{case.name}: done on {first.start.pid}, and run again {after:.3f} s later", excused
 
@@ -390,7 +385,7 @@ def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
             began = case.runs[0].start.at
             if latest is not None and began < latest.runs[0].start.at:
                 since, until = latest.put.at, latest.runs[0].start.at
-                excused = record.has(Effect.ORDER, case, since, until)
+                excused = record.has(Effect.ORDER, case.put.lane, since, until)
                 words = (
                     f"started {latest.runs[0].start.at - began:.3f} s before {latest.put.key}, put before it"
                 )
@@ -444,7 +439,7 @@ def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
     put = Counter(case.put.lane for case in record.cases.values())
     accepted = Counter(case.put.lane for case in record.cases.values() if case.accepted != _FOREVER)
     for one in record.history.of(Closed):
-        forgot = any(Effect.LOSS in fault.effects and concerns(fault, one.lane) for fault in record.faults)
+        forgot = record.has(Effect.LOSS, one.lane, -_FOREVER, _FOREVER)
         if not forgot and not accepted[one.lane] <= one.accepted <= put[one.lane]:
             what = f"{put[one.lane]} put, {accepted[one.lane]} known as accepted"
             yield f"{one.lane}: the server accepted {one.accepted}: {what}", False
@@ -460,11 +455,8 @@ def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
         if one.wanted and one.status in _ENDS:
             yield None
             continue
-        excused = one.status == os.EX_UNAVAILABLE and any(
-            Effect.REFUSAL in fault.effects
-            and concerns(fault, one.name.split()[1])
-            and fault.at <= one.at <= fault.until + _STARTING
-            for fault in record.faults
+        excused = one.status == os.EX_UNAVAILABLE and record.has(
+            Effect.REFUSAL, one.name.split()[1], one.at - _STARTING, one.at
         )
         yield f"{one.name} ended with {one.status}, {'as' if one.wanted else 'though not'} asked", excused
 

@@ -32,6 +32,7 @@ from conveyor.errors import (
     LeaseLost,
     StoreError,
 )
+from conveyor.inbox import LOST_QUEUE
 from conveyor.store import connect
 from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Start, note
 
@@ -420,7 +421,7 @@ class LossNoter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note it, if it is that."""
-        if "has lost the queue" in record.msg:
+        if record.msg == LOST_QUEUE:
             note(LossSeen(time.monotonic(), self._lane))
 
 
