@@ -138,10 +138,14 @@ class Record:
         self.enders: dict[int, list[float]] = defaultdict(list)
         ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
         seen: dict[int, list[float]] = defaultdict(list)  # when each process was seen
+        for start in self.history.of(Start):
+            seen[start.pid].append(start.at)
         for one in self.history.of(Usage):
             pid = one.what.rpartition(" ")[2]
             if one.memory and pid.isdigit():
                 seen[int(pid)].append(one.at)
+        for times in seen.values():
+            times.sort()
         for nth, start in _numbered(self.history.of(Start)):
             end = ends.get((start.key, start.token, start.pid, nth))
             run = (
