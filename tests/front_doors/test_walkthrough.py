@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import pytest
 
 # pytest itself may have threads of earlier tests, which Python 3.12 and newer do not like to see in a fork.
@@ -119,11 +120,13 @@ def test_bad_input_is_told_and_the_parameters_are_asked_for_again(
 @pytest.mark.parametrize("script", ["producer_main.py", "consumer_main.py"])
 @pytest.mark.parametrize("way", ["interrupt", "end of input"])
 def test_leaving_at_a_prompt_does_nothing(
-    open_terminal: Any, exit_code: Any, one_server: Any, script: str, way: str
+    open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any, script: str, way: str
 ) -> None:
     child = open_terminal(script)
     child.expect(r"\]: ")
     if way == "interrupt":
+        # Between the prompt and its wait for a key, readline's loop in CPython sees no signal until a key comes.
+        eventually(lambda: psutil.Process(child.pid).status() == psutil.STATUS_SLEEPING)
         child.sendintr()
     else:
         child.sendeof()
