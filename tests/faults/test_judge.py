@@ -35,9 +35,11 @@ def key(number: int) -> str:
     return f"producer.{PRODUCER}.{number}"
 
 
-def put(number: int, at: float, lane: str = LANE, kind: str = "works") -> list[Event]:
+def put(
+    number: int, at: float, lane: str = LANE, kind: str = "works", delay: float = 0.0, priority: int = 0
+) -> list[Event]:
     return [
-        Put(at, key(number), lane, kind, f"{key(number)}/0"),
+        Put(at, key(number), lane, kind, f"{key(number)}/0", delay, priority),
         Accepted(at + 0.1, key(number), f"id{number}"),
     ]
 
@@ -62,7 +64,11 @@ def fault(name: str, at: float, until: float, *effects: str, pids: tuple[int, ..
 #: One of each: two jobs in order, an item, a job that is cancelled, one that ends its worker, and a quiet end.
 QUIET: list[Event] = [
     *put(1, 1.0, ORDER), *run(1, 2.0, 3.0), told(1, 3.1),
-    *put(2, 1.5, ORDER), *run(2, 3.0, 4.0), told(2, 4.1),
+    *put(2, 1.5, ORDER), *run(2, 3.0, 4.0), told(2, 4.1), told(2, 4.2),
+    *put(10, 1.7, ORDER, priority=7), *run(10, 2.5, 2.6), told(10, 2.7),
+    *put(11, 1.0, delay=2.0), *run(11, 3.0, 3.5), told(11, 3.6),
+    put(12, 1.0)[0], Accepted(1.1, key(12), "id12", level="fsync"), *run(12, 4.0, 4.5),
+    told(12, 4.6),
     *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
     *put(5, 1.0, kind="crashes"), *(one for at in (2, 3, 4) for one in run(5, at, at, 290 + at, how="")),
@@ -167,6 +173,28 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "done, and run again": (
         "no finished job runs again", [*put(9, 1.0), *run(9, 2.0, 3.0), *run(9, 4.0, 5.0, OTHER), told(9, 6.0)],
     ),
+    "done, and run again long after, when its worker was killed": (
+        "no finished job runs again",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0), *run(9, 45.0, 46.0, OTHER), told(9, 47.0),
+            fault("worker killed", 44.0, 44.0, "kill", pids=(WORKER,)),
+        ],
+    ),
+    "done, and run again long after, when its worker ended": (
+        "no finished job runs again",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0), *run(9, 45.0, 46.0, OTHER), told(9, 47.0),
+            *put(13, 40.0, kind="exits"), *run(13, 44.0, 44.0, how=""), told(13, 47.0, "lost", "died"),
+            *run(13, 45.0, 45.0, 281, how=""), *run(13, 46.0, 46.0, 282, how=""),
+        ],
+    ),
+    "a token that did not grow, of a run whose lease had ended": (
+        "no job runs twice at once",
+        [
+            *put(9, 1.0), *run(9, 2.0, 3.0, how="Spoiled", token=8), *run(9, 4.0, 5.0, token=7), told(9, 6.0),
+            fault("supervisor stopped", 2.5, 3.5, "lease", pids=(WORKER,)),
+        ],
+    ),
     "done, and run again before its worker was killed": (
         "no finished job runs again",
         [
@@ -177,6 +205,20 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a start before an earlier job's": (
         "first starts are in order",
         [*put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0)],
+    ),
+    "a start before an earlier job's of its priority": (
+        "first starts are in order",
+        [
+            *put(7, 1.6, ORDER, priority=3), *put(8, 1.7, ORDER, priority=3), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0),
+            told(7, 9.0), told(8, 9.0),
+        ],
+    ),
+    "a start before the delay is over": (
+        "none starts before it is due", [*put(9, 1.0, delay=2.0), *run(9, 2.9, 3.5), told(9, 3.6)],
+    ),
+    "a retry before the delay is over": (
+        "none starts before it is due",
+        [*put(9, 1.0, delay=2.0), *run(9, 2.0, 2.5, how="Spoiled"), *run(9, 3.1, 3.5), told(9, 3.6)],
     ),
     "a killed job that started again late": (
         "nothing is stuck",
@@ -190,6 +232,8 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "no end within the bound": ("nothing is stuck", [Closed(9.0, EMPTY, 0, 0, 0, 0, None, 0)]),
     "more than may wait": ("maxsize holds", [Depth(5.5, ITEMS, 14, 10)]),
     "more than may wait after a resize": ("maxsize holds", [Depth(3.0, ITEMS, 2, 2), Depth(8.0, ITEMS, 6, 2)]),
+    "more each time after a resize": ("maxsize holds", [Depth(3.0, ITEMS, 9, 2), Depth(8.0, ITEMS, 13, 2)]),
+    "more bulk jobs than may wait": ("maxsize holds", [Depth(3.0, ORDER, 300, 300), Depth(4.0, ORDER, 400, 300)]),
     "jobs not accounted for": ("the ledger balances", [Closed(9.0, EMPTY, 0, 5, 0, 0, 3.0, 0)]),
     "entries without their other half": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 1, 0, 3.0, 0)]),
     "a job accepted twice": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1)]),
@@ -232,6 +276,10 @@ def test_each_promise_has_a_harm() -> None:
 
 LOSS = fault("server emptied", 2.0, 3.0, "loss")
 EXCUSES: dict[str, list[Event]] = {
+    "forgotten, and its producer stood still until it was killed": [
+        *put(9, 1.0), LOSS, ProcessEnded(15.0, "producer", PRODUCER, -9, wanted=True), told(9, 16.0, "gone"),
+        fault("producer stopped", 2.5, 15.0, pids=(PRODUCER,)),
+    ],
     "forgotten, and its producer had ended": [
         *put(9, 1.0), LOSS, ProcessEnded(1.5, "producer", PRODUCER, -9, wanted=True), told(9, 4.0, "gone"),
     ],
@@ -289,6 +337,11 @@ def test_fault_elsewhere_explains_nothing(harm: str, how: str) -> None:
 def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
     events = [*put(9, 1.0), LOSS, told(9, 4.0, "gone")]
     assert broken(*events) == ["no accepted job is lost"]
+
+
+def test_count_of_accepted_jobs_is_excused_once_the_server_forgot() -> None:
+    verdicts = judge(Record(History([*QUIET, Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1), LOSS])))
+    assert [(one.promise, one.excused) for one in verdicts if one.excused] == [("the ledger balances", 1)]
 
 
 def test_replicated_job_had_to_survive_a_takeover() -> None:

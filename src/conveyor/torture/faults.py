@@ -172,7 +172,8 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     order = Control(ids.unique(), "kill", [report.workers[-1].name])
     stage.client.run_all(plain.control(report.name, encode(order)))
     # The order names the worker, which may have been replaced since the report.
-    yield [report.workers[-1].pid, *consumer.children()]
+    reported = {one.pid for one in report.workers}
+    yield [report.workers[-1].pid, *(one for one in consumer.children() if one not in reported)]
     # A worker that was told to leave stays away: the consumer is replaced, in good order.
     consumer.signal(signal.SIGTERM)
 
@@ -366,6 +367,25 @@ def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
     _proxy(stage).mode = PASS
 
 
+@_fault(
+    "consumers cut off for longer than a lease",
+    Need.NETWORK,
+    lasts=(16.0, 20.0),
+    effects=(Effect.LEASE, Effect.ORDER, Effect.REFUSAL),
+    weight=0.1,
+)
+def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
+    """Let nothing through to or from some consumers of a lane for longer than a lease; others run their jobs."""
+    behind = [one for one in stage.of_role("consumer") if one.url == stage.other_url]
+    if stage.branch is None or not behind:
+        raise Missing
+    pids = [pid for one in behind for pid in (one.pid, *one.children())]
+    stage.branch.mode = Mode(held=frozenset({REQUESTS, REPLIES}))
+    yield pids
+    stage.branch.cut()
+    stage.branch.mode = PASS
+
+
 # --- the server ---------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +426,18 @@ def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 @_fault("server stopped", Need.SERVER, lasts=(0.2, 3.0))
 def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to the server, and SIGCONT after a while."""
+    yield from _stopped(stage.server.pid)
+
+
+@_fault(
+    "server stopped for longer than a lease",
+    Need.SERVER,
+    lasts=(16.0, 20.0),
+    effects=(Effect.REFUSAL,),
+    weight=0.1,
+)
+def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:
+    """Send SIGSTOP to the server for longer than a lease, and SIGCONT: no lease ends by that."""
     yield from _stopped(stage.server.pid)
 
 

@@ -37,6 +37,8 @@ class Put(Event):
     """What its task does: a name of `load.KINDS`."""
     value: str = ""
     """The value that its task must return; the item itself if it is one."""
+    delay: float = 0.0
+    priority: int = 0
 
 
 class Accepted(Event):

@@ -47,7 +47,8 @@ TIME_LIMIT = 1.0
 #: The variable of the environment that names the folder of a small disk to fill.
 SCRATCH = "CONVEYOR_TORTURE_SCRATCH"
 _MIB = 1 << 20
-_ASKED_AGAIN = 1_000  # outcomes that a producer asks for once more at its end
+#: Outcomes that a producer asks for once more, the latest, and how often, in seconds: they must be as they were.
+_ASKED_AGAIN, _ASK_AGAIN = 500, 20.0
 
 
 # --- what tasks do ------------------------------------------------------------------------------------------------
@@ -241,10 +242,10 @@ _RECIPES = (
 
 
 def in_order(chance: random.Random) -> Batch:
-    """Return the next jobs of the lane in which the order of first starts is judged."""
+    """Return the next jobs of the lane in which the order of first starts is judged, one time in five urgent ones."""
     lengths = [0.0, 0.003, 0.02] * 10
     chance.shuffle(lengths)
-    return Batch([("works", one, b"") for one in lengths], {})
+    return Batch([("works", one, b"") for one in lengths], {"priority": chance.choice((0, 0, 0, 0, 7))})
 
 
 def long_only(chance: random.Random) -> Batch:
@@ -305,9 +306,13 @@ class Producer:
         for key, id_ in self.settings.before:
             self._follow(key, Job(id_, self.settings.queue, client=self.queue.client))
         recipe, due = RECIPES[self.settings.role], time.monotonic()
+        ask = due + _ASK_AGAIN
         while not self.leaving:
             batch = recipe(self.chance)
             self._put(batch)
+            if time.monotonic() > ask:
+                self._ask_again()
+                ask = time.monotonic() + _ASK_AGAIN
             due += len(batch.calls) / self.settings.rate  # what a fault held up is made up for
             self._pause(until=due)
         while self.waiting:
@@ -315,11 +320,15 @@ class Producer:
         self._ask_again()
 
     def _ask_again(self) -> None:
-        """Note the latest outcomes as the server has them at the end: they must be those that it had told before."""
-        for key, id_ in list(self.told):
-            job = Job[Any](id_, self.settings.queue, client=self.queue.client)
-            if job.done():
-                self._note_outcome(key, job)
+        """Note the latest outcomes as the server has them now: they must be those that it had told before."""
+        told, self.told = self.told, deque(maxlen=_ASKED_AGAIN)
+        for key, id_ in told:
+            if self.leaving and self.waiting:  # later, when all have been heard of
+                return
+            with contextlib.suppress(StoreError):
+                job = Job[Any](id_, self.settings.queue, client=self.queue.client)
+                if job.done():
+                    self._note_outcome(key, job, again=True)
 
     def _pause(self, until: float) -> None:
         while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.settings.most):
@@ -327,10 +336,14 @@ class Producer:
 
     def _put(self, batch: Batch) -> None:
         keys = [self._key() for _ in batch.calls]
-        now = time.monotonic()
+        now, delay, priority = (
+            time.monotonic(),
+            batch.options.get("delay", 0.0),
+            batch.options.get("priority", 0),
+        )
         note(
             *(
-                Put(now, key, self.settings.queue, kind, value_of(key, payload))
+                Put(now, key, self.settings.queue, kind, value_of(key, payload), delay, priority)
                 for key, (kind, _, payload) in zip(keys, batch.calls, strict=True)
             )
         )
@@ -361,7 +374,7 @@ class Producer:
         with contextlib.suppress(StoreError):  # it is asked again by itself
             job.add_done_callback(lambda job: self._note_outcome(key, job))
 
-    def _note_outcome(self, key: str, job: Job[Any]) -> None:
+    def _note_outcome(self, key: str, job: Job[Any], *, again: bool = False) -> None:
         try:
             state, value = "done", str(job.result(0))
         except JobCancelled:
@@ -371,8 +384,9 @@ class Producer:
         except ConveyorError as error:
             state, value = "gone" if isinstance(error, JobGone) else "failed", str(error)[:200]
         note(Outcome(time.monotonic(), key, state, value))
-        self.told.append((key, job.id))
-        self.waiting.pop(key, None)
+        if not again:
+            self.told.append((key, job.id))
+            self.waiting.pop(key, None)
 
 
 class ItemProducer(Producer):

@@ -27,6 +27,8 @@ def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> 
     done = Counter({name: count for name, count in faults.items() if name in FAULTS})
     yield f"{done.total()} faults of {len(done)} kinds"
     yield from (f"  {count:5}  {name}" for name, count in sorted(faults.items()))
+    if missing := [name for name in FAULTS if name not in done]:
+        yield f"  not done: {', '.join(missing)}"
     kinds = Counter(one.kind for one in history.of(Put))
     accepted, runs = len(history.of(Accepted)), len(history.of(Start))
     yield f"{kinds.total()} jobs put, {accepted} accepted, {runs} runs"

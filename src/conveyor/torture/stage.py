@@ -79,6 +79,7 @@ class Kept:
         self.name = name
         self.role, self.queue = name.split()[:2]
         self._command, self._environment, self._log = command, environment, log
+        self.url = environment["CONVEYOR_URL"]
         self.wanted = False
         self.pids: list[int] = []
         self.status = 0  # of the one that ended last
@@ -138,6 +139,8 @@ class Stage:
         self.target = url
         self.proxy = Proxy(url) if url.startswith(("redis:", "unix:")) else None
         self.url = through(self.proxy, url) if self.proxy else url
+        #: A second proxy, behind which all consumers of a lane are but the first.
+        self.branch = Proxy(self.url) if self.proxy and Need.REPLICA not in self.has else None
         if self.proxy:
             self.has |= {Need.NETWORK}
         self.client = Client(self.url)
@@ -150,7 +153,7 @@ class Stage:
     @property
     def other_url(self) -> str:
         """What all consumers of a lane but the first use."""
-        return self.url
+        return through(self.branch, self.url) if self.branch else self.url
 
     # -- processes
 
@@ -315,8 +318,9 @@ class Stage:
                     one.wanted = False  # it was to leave long ago
                 time.sleep(0.02)
         self.client.close()
-        if self.proxy:
-            self.proxy.close()
+        for proxy in (self.branch, self.proxy):
+            if proxy:
+                proxy.close()
 
 
 class YourStage(Stage):
