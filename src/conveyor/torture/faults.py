@@ -45,7 +45,7 @@ class Effect(enum.StrEnum):
     STALE = enum.auto()
     """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
     REFUSAL = enum.auto()
-    """A consumer that starts may give up, since it is led to a replica."""
+    """A consumer that starts may give up, since it is led to a replica, or does not reach the server."""
 
 
 class Need(enum.StrEnum):
@@ -372,7 +372,7 @@ def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
     Need.NETWORK,
     lasts=(16.0, 20.0),
     effects=(Effect.LEASE, Effect.ORDER, Effect.REFUSAL),
-    weight=0.1,
+    weight=0.15,
 )
 def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Let nothing through to or from some consumers of a lane for longer than a lease; others run their jobs."""
@@ -434,7 +434,7 @@ def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     Need.SERVER,
     lasts=(16.0, 20.0),
     effects=(Effect.REFUSAL,),
-    weight=0.1,
+    weight=0.15,
 )
 def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to the server for longer than a lease, and SIGCONT: no lease ends by that."""

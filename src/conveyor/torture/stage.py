@@ -366,10 +366,16 @@ class OwnStage(Stage):
 
     def _revive(self) -> None:
         if self.server.has_ended():
-            for one in self.server.folder.glob("filled-by-task-*"):
-                one.unlink(missing_ok=True)
             self.server.admin.close()
+            wait_for(self._starts)
+
+    def _starts(self) -> bool:
+        """Start the server; return False if it cannot, since a task fills its disk once more."""
+        for one in self.server.folder.glob("filled-by-task-*"):
+            one.unlink(missing_ok=True)
+        with contextlib.suppress(RuntimeError):
             self.server.start()
+        return not self.server.has_ended()
 
     def settle(self, bound: float) -> None:
         """Have everything settled, and note what is left on the server once its time has come."""

@@ -148,8 +148,9 @@ def consume(alone: None, queue: Queue, eventually: Callable[..., Any]) -> Iterat
     """Give the function that starts a consumer of the tests' tasks; keyword arguments change its settings."""
     started: list[Running] = []
 
-    def start(queues: Any = queue.name, workers: int = 1, **changes: Any) -> Running:
-        consumer = Consumer(queues, workers, tasks=["consumer_jobs", "order_jobs"], store=queue.client)
+    def start(queues: Any = queue.name, workers: int = 1, *, store: Any = None, **changes: Any) -> Running:
+        tasks = ["consumer_jobs", "order_jobs"]
+        consumer = Consumer(queues, workers, tasks=tasks, store=store or queue.client)
         changes = {"script": "", **changes}
         consumer.settings = msgspec.structs.replace(consumer.settings, **changes)
         consumer.start()
