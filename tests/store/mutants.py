@@ -107,7 +107,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_line.test_asking_again_does_not_cost_the_place: (("put", "'NX', behind + 1", "behind + 1"),),
     test_line.test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_back: (
         ("put", "        redis.call('ZREM', LINE, other)", ""),
-        ("put", "        redis.call('HDEL', SEEN, other)", ""),
+        ("put", "          redis.call('HDEL', SEEN, other)", ""),
         ("put", "if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then", "if false then"),
         ("shared/line", "math.abs(now - (tonumber(seen or 0) or 0))", "(now - (tonumber(seen or 0) or 0))"),
     ),

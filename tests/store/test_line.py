@@ -140,6 +140,17 @@ def test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_
     assert "seen" not in state
 
 
+def test_many_producers_that_died_in_line_hold_nobody_up(full: Lane) -> None:
+    dead = [f"dead{number}" for number in range(100)]
+    for one in dead:
+        full.put(one, waiter=one)
+    full.claim()
+    now = full.raw.time()[0] * 1000
+    full.raw.hset(full.key("seen"), mapping=dict.fromkeys(dead, now - 6_000))
+    assert full.put("b", waiter="bob").accepted == 1
+    assert "line" not in full.dump()
+
+
 def test_of_the_producers_in_line_those_count_as_blocked_that_were_heard_of_lately(full: Lane) -> None:
     for waiter in ("ann", "bob", "cid"):
         full.put(f"of {waiter}", waiter=waiter)

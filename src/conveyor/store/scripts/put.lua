@@ -63,11 +63,16 @@ if maxsize > 0 then
   local ahead = 0
   local now = server_time()
   if redis.call('EXISTS', LINE) == 1 then -- producers who died while they waited hold nobody up for longer than 5 s
-    for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
-      if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then
-        redis.call('ZREM', LINE, other)
-        redis.call('HDEL', SEEN, other)
+    for _ = 1, 64 do
+      local gone = 0
+      for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
+        if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then
+          redis.call('ZREM', LINE, other)
+          redis.call('HDEL', SEEN, other)
+          gone = gone + 1
+        end
       end
+      if gone < 16 then break end
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
