@@ -34,6 +34,8 @@ class Control(msgspec.Struct, frozen=True):
     """Seconds since 1970 by the server's clock after which it is not obeyed any more; 0: never."""
     who: str = ""
     """Who gave the order; empty where they did not say."""
+    queue: str = ""
+    """The queue of the job to cancel: an id is unique within one queue only. Empty in commands of older programs."""
 
 
 class Answer(msgspec.Struct, frozen=True):

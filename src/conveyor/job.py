@@ -256,7 +256,9 @@ def cancel_jobs(
     orders: list[commands.Command] = []
     for job, (_, owner) in zip(ids, answers, strict=True):
         if owner:
-            told = control.Control(id=order or job, verb="cancel", job=job, workers=[owner], reason=reason)
+            told = control.Control(
+                id=order or job, verb="cancel", job=job, workers=[owner], reason=reason, queue=queue
+            )
             # Without the right to command workers, the holder learns it from its next renewal, within 5 s.
             orders += plain.control(control.consumer_of(owner), control.encode(told), optional=not order)
     if orders:

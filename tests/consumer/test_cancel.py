@@ -149,6 +149,25 @@ def test_a_job_is_cancelled_by_its_id_from_another_process(
     assert is_cancelled(job)
 
 
+def test_cancel_spares_a_job_of_the_same_id_in_another_queue(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    other = Queue(f"{queue.name}-other", store=queue.client)
+    hold, paths = (
+        task(name="consumer_jobs.hold")(jobs.hold).options(id="photo-7"),
+        [path, path.with_name("b")],
+    )
+    consume((queue.name, other.name), workers=2)
+    job = queue.submit(hold, str(paths[0]))
+    eventually(lambda: lines(paths[0]))
+    namesake = other.submit(hold, str(paths[1]), "unharmed")
+    eventually(lambda: lines(paths[1]))
+    assert job.cancel()
+    assert is_cancelled(job)
+    go(paths[1])
+    assert namesake.result(30) == "unharmed"
+
+
 def test_a_job_that_is_over_cannot_be_cancelled(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     job = queue.submit(jobs.add, 1, 1)

@@ -72,6 +72,29 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ladder.early
 
 
+@pytest.mark.parametrize("running", [1, 0])
+def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyPatch, running: int) -> None:
+    supervisor = OneWorker(monkeypatch)
+    worker, signals = Worker("host/2"), []
+    monkeypatch.setattr(worker, "_signal", signals.append)
+    worker.slate.hold(HeldBatch("other", "8", "nonce", ["a"]))
+    supervisor.workers[2] = worker
+    ladder = Ladder(supervisor)
+    if running:
+        supervisor.slate.start(0, 0.0, 0.0)
+        worker.slate.start(0, 0.0, 0.0)
+    ladder.obey(control.encode(control.Control("order", "cancel", job="a", queue="work")))
+    worker.slate.start(0, 0.0, 0.0)
+    ladder.cancel_early()
+    assert signals == []
+    assert len(supervisor.signals) == running
+    supervisor.slate.start(0, 0.0, 0.0)
+    ladder.cancel_early()
+    assert len(supervisor.signals) == 1
+    assert supervisor.workers[1].cancelling == ("work", "a")
+    assert signals == []
+
+
 def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path) -> None:
     slate, registry = Slate(), Registry()
 

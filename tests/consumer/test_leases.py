@@ -144,7 +144,7 @@ def test_cancel_picks_the_run_with_the_newest_token(queue: Queue, monkeypatch: p
     both = TwoWorkers(queue, monkeypatch)
     both.start(1, 1)
     both.start(2, 0)
-    assert both.ladder.cancel(both.jobs[1])
+    assert both.ladder.cancel(queue.name, both.jobs[1])
     assert both.signals == ["host/2"]
     assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
 
@@ -162,7 +162,7 @@ def test_cancel_found_by_a_renewal_ends_the_holders_run(
     assert sorted(both.signals) == ["host/1", "host/2"]
     both.renew()
     assert len(both.signals) == 2, "told once"
-    assert (both.workers[1].cancelling, both.workers[2].cancelling) == ("", both.jobs[1])
+    assert (both.workers[1].cancelling, both.workers[2].cancelling) == (None, (queue.name, both.jobs[1]))
 
 
 def test_notice_is_void_if_the_worker_has_moved_on(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_is_remembered_with_who_did_it_and_is_no_try(queue
 def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.start(0, 0.0, 0.0)
-    scene.worker.killed, scene.worker.cancelling = True, scene.jobs[0].id
+    scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
     assert scene.recover() == (scene.jobs[0].id, "cancelled")
     assert scene.states()[1:] == [WAITING] * 2
     assert scene.jobs[0].cancelled()
@@ -141,7 +141,7 @@ def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue)
 
 def test_the_job_after_a_cancelled_one_is_not_cancelled_with_it(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.killed, scene.worker.cancelling = True, scene.jobs[0].id
+    scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
     scene.worker.slate.start(1, 0.0, 0.0)
     assert scene.recover() == (scene.jobs[1].id, "given back")
     assert scene.states() == [WAITING] * 3

@@ -113,8 +113,8 @@ def test_a_run_that_was_overtaken_while_one_looked_counts_for_nothing(
 ) -> None:
     worker.slate.hold(batch("a", "b"))
     worker.slate.start(0, 1.0, 0.0)
-    assert worker.run_of("a") == worker.slate.glance()
-    assert worker.run_of("b") is None
+    assert worker.run_of("", "a") == (worker.slate.glance(), worker.slate.held())
+    assert worker.run_of("", "b") is None
     held = worker.slate.held
 
     def slow_look() -> HeldBatch | None:
@@ -123,7 +123,7 @@ def test_a_run_that_was_overtaken_while_one_looked_counts_for_nothing(
         return found
 
     monkeypatch.setattr(worker.slate, "held", slow_look)
-    assert worker.run_of("a") is None
+    assert worker.run_of("", "a") is None
 
 
 def test_what_a_worker_has_not_begun_is_taken_from_it_once(worker: Worker) -> None:

@@ -46,6 +46,7 @@ class Holding(NamedTuple):
     token: str
     how: str
     """As `renew` takes it."""
+    queue: str
 
 
 class Notice(NamedTuple):
@@ -211,7 +212,7 @@ def _slices(workers: Iterable[Worker]) -> list[tuple[str, list[Holding]]]:
         )  # it may be killed before the run ends
         for place in range(first, last):
             how = started if place == glance.place else commands.HELD
-            one = Holding(worker, glance.number, place, batch.ids[place], batch.token, how)
+            one = Holding(worker, glance.number, place, batch.ids[place], batch.token, how, batch.queue)
             held.setdefault(batch.queue, []).append(one)
     step = commands.MOST_RENEWED
     return [

@@ -37,14 +37,15 @@ class Ladder:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
-        self.early: dict[str, float] = {}
-        """Jobs to cancel whose run has not begun here yet, and until when that is waited for."""
+        self.early: dict[tuple[str, str], float] = {}
+        """Jobs to cancel, by queue and id, whose run has not begun here yet, and until when that is waited for."""
         self._obeyed: deque[bytes] = deque(maxlen=MOST_OBEYED)
         self._unsent: deque[list[Command]] = deque(maxlen=MOST_UNSENT)
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
-        self._cancels: dict[str, control.Control] = {}  # by job: who waits for the end of a run
+        self._cancels: dict[tuple[str, str], control.Control] = {}
+        """Who waits for the end of a run, by queue and id."""
 
     def obey(self, data: bytes) -> None:
         """Do what a control command says, once; what cannot be read is no command."""
@@ -56,13 +57,14 @@ class Ladder:
             self._turn_down(order, f"it came {late:.1f} s too late; nothing was done")
         elif order.verb == "cancel":
             events.emit(events.CancelAsked(order.job, order.reason))
-            if not self.cancel(order.job):
-                self.early[order.job] = clock.monotonic() + EARLY
+            key = order.queue, order.job
+            if not self.cancel(*key):
+                self.early[key] = clock.monotonic() + EARLY
             if order.id != order.job and order.workers:
-                before = self._cancels.pop(order.job, None)
+                before = self._cancels.pop(key, None)
                 if before is not None:
                     self._answer_cancel(before, "repeated")
-                self._cancels[order.job] = order
+                self._cancels[key] = order
                 self._answer_cancel(order, "acknowledged", order.job)
         elif order.verb in {"stop", "kill"}:
             self._end_workers(order)
@@ -96,21 +98,18 @@ class Ladder:
         self.pauses.look()
         self.stacks.look()
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, queue: str, job_id: str) -> bool:
         """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
 
-        If two workers run the job, the one with the newest token has the valid lease; the other gets a notice.
+        Without a queue, the job may be of any. If two workers run it, the one with the newest token has the valid
+        lease; the other gets a notice.
         """
-        found = [(worker, worker.running()) for worker in self.supervisor.workers.values()]
-        runs = [
-            (int(one[1].token), worker, one[0])
-            for worker, one in found
-            if one is not None and one[1].ids[one[0].place] == job_id
-        ]
+        found = [(worker, worker.run_of(queue, job_id)) for worker in self.supervisor.workers.values()]
+        runs = [(worker, *run) for worker, run in found if run is not None]
         if not runs:
             return False
-        _, worker, glance = max(runs, key=lambda run: run[0])
-        self._end_run(worker, glance, job_id)
+        worker, glance, held = max(runs, key=lambda run: int(run[2].token))
+        self._end_run(worker, glance, (held.queue, job_id))
         return True
 
     def heed(self, notice: Notice) -> None:
@@ -121,29 +120,29 @@ class Ladder:
             return
         if notice.lost and worker.ending != (number, place):
             events.emit(events.LeaseLost(worker.name, job))
-        self._end_run(worker, glance, job, lost=notice.lost)
+        self._end_run(worker, glance, (notice.holding.queue, job), lost=notice.lost)
 
-    def _end_run(self, worker: Worker, glance: Glance, job_id: str, *, lost: bool = False) -> None:
+    def _end_run(self, worker: Worker, glance: Glance, job: tuple[str, str], *, lost: bool = False) -> None:
         """Raise in the task, once. A run whose lease is gone is not cancelled: its job waits, or runs elsewhere."""
         if worker.ending == (glance.number, glance.place):
             return
         worker.ending = (glance.number, glance.place)
-        worker.cancelling = "" if lost else job_id
+        worker.cancelling = None if lost else job
         worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
         worker.interrupt(slates.WISH_RETURN if lost else slates.WISH_CANCEL, glance)
 
     def cancel_early(self) -> None:
         """Cancel what was claimed, but did not run yet, when its cancellation was asked for."""
-        for job_id, until in list(self.early.items()):
-            if self.cancel(job_id) or clock.monotonic() > until:
-                del self.early[job_id]
+        for job, until in list(self.early.items()):
+            if self.cancel(*job) or clock.monotonic() > until:
+                del self.early[job]
 
     def _look_at_cancels(self) -> None:
         """Answer for runs that were to end, and have."""
-        for order in list(self._cancels.values()):
+        for job, order in list(self._cancels.items()):
             workers = self.supervisor.workers.values()
-            if order.job not in self.early and all(one.run_of(order.job) is None for one in workers):
-                del self._cancels[order.job]
+            if job not in self.early and all(one.run_of(*job) is None for one in workers):
+                del self._cancels[job]
                 self._answer_cancel(order, "done")
 
     def _answer_cancel(self, order: control.Control, state: str, detail: str = "") -> None:

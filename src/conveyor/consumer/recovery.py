@@ -115,12 +115,12 @@ def _ended(client: Client, worker: Worker, queue: str, token: str, job_id: str) 
 def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str, how: str) -> Command:
     glance = worker.slate.glance()
     over_time = worker.timed_out == (glance.number, glance.place)
-    if worker.killed and not over_time and worker.cancelling != job_id:
+    if worker.killed and not over_time and worker.cancelling != (queue, job_id):
         ended = _ended(client, worker, queue, token, job_id)
         error = describe_text("WorkerKilled", _killer(worker))
         return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
     ended = _ended(client, worker, queue, token, job_id)
-    if worker.cancelling == job_id:  # it did not react in time
+    if worker.cancelling == (queue, job_id):  # it did not react in time
         note = note_of(job_id, "cancelled", ended.run, ended.elapsed)
         outcome = encode_killed(ended.elapsed, ended.run) if worker.killed else ended.cancelled()
         settlement = Settlement(job_id, outcome, ended.options.keep, note)

@@ -391,7 +391,7 @@ class Supervisor:
             events.emit(events.TimeLimitReached(worker.job()[1], worker.slate.task(), glance.limit))
             worker.kill()
         elif worker.ending is not None and worker.ending != (glance.number, glance.place):  # it did react
-            worker.ending, worker.cancelling = None, ""
+            worker.ending = worker.cancelling = None
             if worker.verb != "kill":
                 worker.kill_at = float("inf")
         elif now > worker.kill_at:

@@ -43,8 +43,8 @@ class Worker:
         """Who is to be answered when it is gone."""
         self.verb = ""
         """stop or kill, once somebody asked for that."""
-        self.cancelling = ""
-        """The job whose run is to end because somebody cancelled it."""
+        self.cancelling: tuple[str, str] | None = None
+        """Queue and id of the job whose run is to end because somebody cancelled it."""
         self.ending: tuple[int, int] | None = None
         """Batch and place of the run that is to end: it was cancelled, or its lease is gone."""
         self._interrupted: tuple[int, int] | None = None
@@ -144,10 +144,15 @@ class Worker:
             return None
         return glance, held
 
-    def run_of(self, job_id: str) -> Glance | None:
-        """Return the run of this job, or None if it does not run or the worker moved on meanwhile."""
+    def run_of(self, queue: str, job_id: str) -> tuple[Glance, HeldBatch] | None:
+        """Return the run of this job and its batch, or None if it does not run or the worker moved on meanwhile.
+
+        Without a queue, the job may be of any.
+        """
         found = self.running()
-        return found[0] if found is not None and found[1].ids[found[0].place] == job_id else None
+        if found is None or found[1].ids[found[0].place] != job_id or queue not in {"", found[1].queue}:
+            return None
+        return found
 
     def job(self) -> tuple[str, str]:
         """Give queue and id of the job that runs, or empty strings."""
@@ -167,6 +172,7 @@ class Worker:
         if not job:
             return WorkerReport(self.name, self.pid, state, glance.jobs_done, paused=paused, busy=is_busy)
         _, done, total, message = self.slate.progress()
+        cancelling = self.cancelling == (queue, job)
         busy_for = clock.monotonic() - glance.since
         return WorkerReport(
             self.name,
@@ -182,8 +188,8 @@ class Worker:
             message,
             self.slate.attempt(),
             paused,
-            cancelling=job == self.cancelling,
-            kill_in=max(0.0, self.kill_at - clock.monotonic()) if job == self.cancelling else 0.0,
+            cancelling=cancelling,
+            kill_in=max(0.0, self.kill_at - clock.monotonic()) if cancelling else 0.0,
             busy=is_busy,
         )
 
