@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import Event, current_thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -10,9 +11,12 @@ import pytest
 from consumer_kit import lines
 
 from conveyor import Queue, clock, control, ids
+from conveyor.call import Call
+from conveyor.codec import Raw, encode
 from conveyor.consumer import ladder as ladders
 from conveyor.consumer import slate as slates
 from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.execution import Executor
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
@@ -20,6 +24,7 @@ from conveyor.consumer.slate import HeldBatch, Slate
 from conveyor.consumer.worker import Worker
 from conveyor.errors import StoreUnavailable
 from conveyor.inspector import Inspector
+from conveyor.outcome import Cancel
 from conveyor.store import commands, keys, plain, scripts
 from conveyor.tasks import Registry
 
@@ -93,6 +98,16 @@ def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyP
     assert len(supervisor.signals) == 1
     assert supervisor.workers[1].cancelling == ("work", "a")
     assert signals == []
+
+
+def test_cancellation_that_a_preview_swallows_is_kept() -> None:
+    registry, ran = Registry(), []
+    registry.add(jobs.task(name="note")(lambda: ran.append(1)))
+    job = Call("note", Raw(encode([])), Raw(encode({})), 0.0)
+    current: Any = SimpleNamespace(cancelled=False)
+    outcome = Executor(registry).run(job, current, 0, lambda: setattr(current, "cancelled", True))
+    assert type(outcome) is Cancel
+    assert ran == []
 
 
 def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
+from threading import Event, current_thread
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -14,8 +16,13 @@ import pytest
 
 from conveyor import Consumer, ConveyorError, JobFailed
 from conveyor.call import encode_calls
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.process_state import ProcessState
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import Slate
 from conveyor.inspector import Inspector
 from conveyor.store import commands
+from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,3 +178,86 @@ def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
     assert one_server.raw.hget(f"conveyor:{{{queue.name}}}:jobs", "strange") == data
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before
+
+
+def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> CrewWorker:
+    """Return a worker in this process that claims so many jobs."""
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker.process_state = ProcessState()
+    worker.pace.size = size
+    return worker
+
+
+def test_import_for_a_first_run_is_part_of_the_run(
+    folder: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "slow_to_load.py").write_text(
+        "from conveyor import task\n@task(name='slow')\ndef slow(text): return SEEN()\n"
+    )
+    slow = jobs.task(name="slow", timeout=60.0)(lambda text: text)
+    registry, seen = Registry(), []
+    monkeypatch.setattr("conveyor.tasks.registry", registry)
+    registry.promise({"slow": "slow_to_load"})
+    worker = crew_worker(queue, queue.client, registry, 1)
+    load = importlib.import_module
+
+    def look_and_load(name: str, *rest: Any) -> Any:
+        module: Any = load(name, *rest)
+        if name == "slow_to_load":
+            seen.append(worker.slate.glance())
+            module.SEEN = lambda: seen.append(worker.slate.glance()) or worker.slate.arguments(job.id)
+        return module
+
+    monkeypatch.setattr(importlib, "import_module", look_and_load)
+    job = queue.submit(slow, "hey")
+    try:
+        worker._run_batch(*worker._claim())
+    finally:
+        sys.modules.pop("slow_to_load", None)
+    queue.client.run_all(worker.settler.commands())
+    assert job.result(30) == "text='hey'"
+    assert [(one.place, one.limit) for one in seen] == [(0, 0.0), (0, 60.0)]
+    assert seen[0].since < seen[1].since, "the import takes none of its time"
+
+
+class Gate:
+    """A client that knows whether its lookout has sent something."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.sent = Event()
+
+    def run_all(self, told: Any, **options: Any) -> list[Any]:
+        if current_thread().name == "conveyor-lookout":
+            self.sent.set()
+        answers: list[Any] = self.client.run_all(told, **options)
+        return answers
+
+
+def test_lookout_does_not_read_the_script_of_a_running_job(
+    folder: Path, queue: Queue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, registry = Gate(queue.client), Registry()
+    monkeypatch.setattr(jobs, "gate", gate, raising=False)
+    script = folder / "a_script.py"
+    script.write_text(
+        "from consumer_jobs import gate, mark\n"
+        f"mark({str(path)!r}, 'read')\n"
+        "gate.sent.wait(1)\n"
+        "def shout(text): return text.upper()\n"
+    )
+    registry.load("consumer_jobs")
+    registry.promise_script(str(script), "a_script")
+    worker = crew_worker(queue, gate, registry, 3)
+    handles = [put(queue, "consumer_jobs.text_of", 1), put(queue, "a_script.shout", "hey")]
+    handles.append(put(queue, "consumer_jobs.text_of", 2))
+    try:
+        worker._run_batch(*worker._claim())
+        worker._run_batch(*worker._claim())
+    finally:
+        sys.modules.pop("a_script", None)
+        worker.lookout.rest()
+    queue.client.run_all([*worker.lookout.take_untold(), *worker.settler.commands()])
+    assert [job.result(30) for job in handles] == ["x", "HEY", "xx"]
+    assert path.read_text() == "read\n"
+    assert gate.sent.is_set()

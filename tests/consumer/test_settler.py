@@ -28,7 +28,7 @@ def names(told: Sequence[Any]) -> list[str]:
 
 @pytest.fixture
 def settler() -> Settler:
-    settler = Settler("host/1")
+    settler = Settler("host/1", lambda job: job.task)
     settler.begin("work", "7", sampled=True)
     return settler
 
@@ -151,15 +151,24 @@ def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
     assert settled.run.waited == note.waited == pytest.approx(waited, abs=0.5)
 
 
+def test_arguments_are_asked_for_again_once_the_task_is_known() -> None:
+    texts = iter(["", "text='hey'"])
+    settler = Settler("host/1", lambda _: next(texts))
+    assert [settler.preview(JOB) for _ in range(3)] == ["", "text='hey'", "text='hey'"]
+
+
 def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_the_one_that_turns_out_long(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
     noted: list[tuple[str, str]] = []
     lookout = Lookout(AwayClient(), settler, lambda *told: noted.append(told))
     lookout.begin("alone", JOB)
-    assert noted == [("alone", settler.preview(JOB))]
+    assert noted == [], "its task is not known yet"
+    lookout.found()
+    assert noted == [("alone", JOB.task)]
     lookout.watch("work", "7", 1, deque())
     for name in ("first", "long"):
         lookout.begin(name, JOB)
+        lookout.found()
     eventually(lambda: noted[-1][0] == "long")
     lookout.rest()

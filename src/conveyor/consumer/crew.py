@@ -332,14 +332,13 @@ class CrewWorker:
         self.slate.clear_progress()
         current = RunningJob(self, queue, token, place, job)
         self.lookout.begin(job.id, decoded)
-        began = self.lookout.since
         outcome = self._outcome(decoded, current, job.retries, place)
         if os.getpid() != self._process:
             os._exit(0)  # a task that forks and returns twice: there is only one worker here
         if outcome is None:
             self.slate.end(self.jobs_done)
             return False
-        elapsed = clock.monotonic() - began
+        elapsed = clock.monotonic() - self.lookout.since
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
         self.jobs_done += not isinstance(outcome, Release)
@@ -350,12 +349,22 @@ class CrewWorker:
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
+        limit, is_known = job.options.timeout or 0.0, self.executor.knows(job.task)
+
+        def found() -> None:
+            if (
+                not is_known
+            ):  # its time starts now: with a slow import, a short limit would end each first run
+                self.lookout.since = clock.monotonic()
+                self.slate.start(place, self.lookout.since, limit, current.attempt)
+            self.lookout.found()
+
         try:
             try:
                 self._place = place
-                self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
+                self.slate.start(place, self.lookout.since, limit if is_known else 0.0, current.attempt)
                 taken = place and self.slate.is_taken(self.batch_number)
-                outcome = None if taken else self.executor.run(job, current, retries)
+                outcome = None if taken else self.executor.run(job, current, retries, found)
             finally:
                 self._place = -1
         except JobCancelled:

@@ -66,10 +66,22 @@ class Executor:
         except (msgspec.MsgspecError, ValueError) as error:
             return Fail(describe_undecodable(error))
 
-    def run(self, job: call.Call, current: CurrentJob, retries_used: int) -> Outcome:
-        """Find the task, decode the arguments, run, and say what came of it; never raises what user code raises."""
+    def run(
+        self,
+        job: call.Call,
+        current: CurrentJob,
+        retries_used: int,
+        found: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """Find the task, decode the arguments, run, and return the outcome; never raises what user code raises.
+
+        Calls `found` when the task is known, which may take the import of its module.
+        """
         try:
             runnable = self._find(job.task)
+            found()
+            if current.cancelled:  # a preview may have swallowed the exception
+                return Cancel()
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
             mark = running.set(current)
             try:
@@ -87,12 +99,19 @@ class Executor:
         return _carried(value, runnable.signature)
 
     def preview(self, job: call.Call) -> str:
-        """Give the arguments as one line for people; empty for a task not found, whose secrets nobody can tell."""
+        """Return the arguments as one line for people; empty before the task is found, for its secrets are not known.
+
+        It imports nothing: any thread may call it, at any time, and an import belongs to the run.
+        """
+        known = self._known.get(job.task)
         try:
-            labels = self._find(job.task).labels
-            return preview(job, labels)
-        except BaseException:  # noqa: BLE001 - modules and formatters of users may raise anything; the run tells
+            return "" if known is None else preview(job, known.labels)
+        except BaseException:  # noqa: BLE001 - formatters of users may raise anything; the run reports it
             return ""
+
+    def knows(self, name: str) -> bool:
+        """Return True if the task has been found before."""
+        return name in self._known
 
     def secrets(self, job: call.Call) -> list[str]:
         """Return the texts of its arguments that must be readable in nothing that the task writes."""

@@ -70,11 +70,14 @@ class Lookout:
             self._busy.set()
 
     def begin(self, job_id: str, job: Call) -> None:
-        """A job begins. Its arguments are noted at once if it is alone; of a flood that would be the main cost."""
+        """A job begins."""
         self._running = (job_id, job)
+        self.since = clock.monotonic()
+
+    def found(self) -> None:
+        """Note the job's arguments, since its task is known now, if it is alone; in a flood that costs most."""
         if self._watched is None:
             self._note_arguments()
-        self.since = clock.monotonic()
 
     def rest(self) -> None:
         """The worker has nothing to do: stop looking."""
@@ -113,7 +116,9 @@ class Lookout:
     def _note_arguments(self) -> None:
         if self._running is not None:
             job_id, job = self._running
-            self._note(job_id, self.settler.preview(job))
+            text = self.settler.preview(job)
+            if text:  # else the task may be found, and the text noted, at this moment
+                self._note(job_id, text)
 
     def _collect(
         self, queue: str, token: str, _number: int, held: deque[tuple[int, Claimed]]

@@ -56,9 +56,12 @@ class Settler:
         self._lock = threading.Lock()  # the lookout tells what is done while the worker is in a long job
 
     def preview(self, job: Call) -> str:
-        """Give the arguments of a job as one line for people; made once for one that is asked about twice."""
+        """Return the arguments of a job as one line for people; made once for one that is asked about twice.
+
+        An empty line is made again, since the task may be known by then.
+        """
         known = self._previewed
-        if known is None or known[0] is not job:
+        if known is None or known[0] is not job or not known[1]:
             known = self._previewed = (job, self._preview(job))
         return known[1]
 
