@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from msgspec import structs
@@ -126,6 +127,7 @@ class Registry:
         self.lazy: dict[str, str] = {}
         self.modules: set[str] = set()
         self._script: tuple[str, str] | None = None
+        self._reading = threading.RLock()  # a script may look for a task of its own
 
     def add(self, task: Task[..., Any]) -> None:
         """Register a task under its name."""
@@ -149,11 +151,17 @@ class Registry:
         if name not in self.tasks:
             if name in self.lazy:
                 importlib.import_module(self.lazy[name])
-            elif self._script is not None and not self._is_own(name):
+            else:
+                self._read_script(name)
+        return self.tasks.get(name) or self._plain(name)
+
+    def _read_script(self, name: str) -> None:
+        """Read the script if it may hold this task. Threads that come meanwhile wait for that, and read it no more."""
+        with self._reading:
+            if self._script is not None and name not in self.tasks and not self._is_own(name):
                 load_script(*self._script)  # where it raises, that is what the next job is told as well
                 self.modules.add(self._script[1])
                 self._script = None
-        return self.tasks.get(name) or self._plain(name)
 
     def names(self) -> list[str]:
         """Give the names of all registered tasks, without importing anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,6 +115,28 @@ def test_a_script_is_read_when_a_name_is_not_known_otherwise(
     assert not read.exists()
     assert own.find("letters_script.job").function() == 7
     assert read.exists()
+
+
+def test_script_is_read_once_if_two_threads_need_it(
+    tmp_path: Path, module: Callable[[str, str], str], eventually: Callable[..., object]
+) -> None:
+    name = module("letters_twice", "")
+    file = tmp_path / f"{name}.py"
+    file.write_text(
+        "from pathlib import Path\nfrom conveyor import clock\n"
+        "with Path(__file__ + '.read').open('a') as file: file.write('x')\n"
+        "until = clock.Deadline(0.3)\n"
+        "while Path(__file__ + '.read').read_text() == 'x' and not until.passed(): clock.sleep(0.005)\n"
+        "def job(): return 7\n"
+    )
+    own, read = Registry(), tmp_path / f"{name}.py.read"
+    own.promise_script(str(file), name)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(own.find, f"{name}.job")
+        eventually(read.exists)
+        second = pool.submit(own.find, f"{name}.job")
+        assert [one.result(20).function() for one in (first, second)] == [7, 7]
+    assert read.read_text() == "x"
 
 
 def test_a_script_that_cannot_be_read_says_why_each_time(
