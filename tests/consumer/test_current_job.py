@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import pytest
 from consumer_kit import go, lines
 
+from conveyor import current_job
+from conveyor.consumer import slate as slates
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.process_state import ProcessState
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import Slate
 from conveyor.inspector import Inspector
+from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,3 +81,27 @@ def test_a_task_that_cannot_be_interrupted_can_ask_whether_it_is_cancelled(
     eventually(job.cancelled)
     assert lines(path)[1:] == ["noticed"]
     assert running.workers() == before
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+def test_current_job_stays_that_of_its_own_run(queue: Queue, cancelled: int) -> None:
+    slate, registry, runs = Slate(), Registry(), []
+
+    def run(number: int) -> tuple[bool, tuple[int, float, float, str]]:
+        runs.append(current_job())
+        if number == cancelled:
+            slate.want(number + 1, 0, slates.WISH_CANCEL)
+        runs[0].progress(number, 9.0)
+        return runs[0].cancelled, slate.progress()
+
+    noted = jobs.task(name="run")(run)
+    registry.add(noted)
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), slate, queue.client, registry)
+    worker.process_state = ProcessState()
+    handles = queue.submit_many(noted, [(0,), (1,)])
+    for _ in handles:
+        worker._run_batch(*worker._claim())
+    queue.client.run_all(worker.settler.commands())
+    own = cancelled == 0
+    assert [job.result(30) for job in handles] == [(own, (1, 0.0, 9.0, "")), (own, (0, 0.0, 0.0, ""))]
+    assert [one.cancelled for one in runs] == [own, not own]

@@ -369,6 +369,7 @@ class CrewWorker:
                 self._place = -1
         except JobCancelled:
             self._place = -1
+        current.end()
         if outcome is not None and self.slate.wish(self.batch_number, place) == slates.WISH_RETURN:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome

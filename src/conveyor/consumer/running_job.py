@@ -23,17 +23,28 @@ class RunningJob(CurrentJob):
         self.token = int(token)
         self._worker = worker
         self._queue = queue
+        self._number = worker.batch_number
         self._place = place
+        self._is_over = self._was_cancelled = False
         self._data = job.data
         self._secrets: list[str] | None = None
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked for this job to stop."""
-        return self._worker.slate.wish(self._worker.batch_number, self._place) != slates.NO_WISH
+        if self._is_over:
+            return self._was_cancelled
+        return self._worker.slate.wish(self._number, self._place) != slates.NO_WISH
+
+    def end(self) -> None:
+        """Keep whether it was to stop: a thread of the task may ask when the slate has a request for another run."""
+        self._was_cancelled = self.cancelled
+        self._is_over = True
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
-        """Say how far the work is."""
+        """Say how far the work is; does nothing when the run is over, since another one may be in its place."""
+        if self._is_over:
+            return
         self._worker.slate.set_progress(done, total, self._open(message) if message else "")
 
     def log(self, text: str) -> None:
