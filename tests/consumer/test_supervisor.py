@@ -14,7 +14,7 @@ import consumer_jobs as jobs
 import msgspec
 import psutil
 import pytest
-from consumer_kit import lines, runs
+from consumer_kit import fill, lines, runs
 
 from conveyor import BadCall, Consumer, ConveyorError, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
@@ -148,14 +148,17 @@ def test_failed_revival_is_noticed_without_workers(supervisor: Supervisor) -> No
     assert supervisor._reviving is None
 
 
-@pytest.mark.parametrize("how", ["closed", "broken"])
+@pytest.mark.parametrize("how", ["closed", "broken", "full"])
 def test_a_consumer_works_although_nobody_reads_its_messages(
     how: str, alone: None, queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
     settings = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client).settings
     words = command_line(msgspec.structs.replace(settings, script="", lifeline=False))
     reading, writing = os.pipe()
-    os.close(reading)
+    if how == "full":
+        fill(writing)
+    else:
+        os.close(reading)
     command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words] if how == "closed" else words
     with subprocess.Popen(command, stderr=writing, stdout=subprocess.DEVNULL) as process:
         os.close(writing)
@@ -167,6 +170,8 @@ def test_a_consumer_works_although_nobody_reads_its_messages(
             assert process.wait(20) == 0
         finally:
             process.kill()
+            if how == "full":
+                os.close(reading)
 
 
 def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(

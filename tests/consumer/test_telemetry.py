@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
 import typing
+from contextlib import suppress
 from dataclasses import fields, replace
+from threading import Thread
 
 import pytest
+from consumer_kit import fill
 
 from conveyor import events
 from conveyor.telemetry import logs
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SAMPLES = {
     "consumer": "host-1a2b",
@@ -98,3 +107,50 @@ def test_all_is_told_or_only_what_is_unusual(
     assert told.count("conveyor: ") == len(CLASSES) - 4
     assert "host-1a2b/1 was killed: because" in told
     assert "host/1" not in told
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, typing.TextIO]]:
+    """Return both ends of a pipe that takes nothing more."""
+    reading, writing = os.pipe()
+    fill(writing)
+    os.set_blocking(reading, False)
+    with os.fdopen(reading), os.fdopen(writing, "w") as stream:
+        yield reading, stream
+
+
+def test_full_standard_error_does_not_block_an_event(
+    quiet_subscribers: None, full_pipe: tuple[int, typing.TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, stream = full_pipe
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.to_standard_error()
+
+    def emit() -> None:
+        for reason in ("first", "second"):
+            events.emit(events.ServerAway(reason))
+
+    emitting = Thread(target=emit, daemon=True)
+    emitting.start()
+    emitting.join(5.0)
+    is_blocked = emitting.is_alive()
+    with suppress(BlockingIOError):
+        while os.read(reading, 65536):
+            pass
+    assert not is_blocked
+    events.emit(events.ServerAway("third"))
+    events.emit(events.ServerBack())
+    assert os.read(reading, 65536).decode().splitlines() == [
+        "conveyor: 2 lines were dropped, since nothing read them",
+        "conveyor: third; trying again",
+        "conveyor: the server answers again",
+    ]
+
+
+def test_long_line_fits_into_a_pipe(quiet_subscribers: None, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.to_standard_error()
+    events.emit(events.ServerAway("ä" * 3000))
+    told = capfd.readouterr().err
+    assert told.startswith("conveyor: ääää")
+    assert told.endswith("ä…\n")
+    assert select.PIPE_BUF - 1 <= len(told.encode()) <= select.PIPE_BUF

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 
 from conveyor import events
@@ -21,16 +22,42 @@ _USUAL = (events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, e
 
 
 def to_standard_error(*, usual: bool = True) -> None:
-    """Write a line for each event of this process; without `usual` only for what somebody should know of."""
+    """Write a line for each event of this process; without `usual` only for what somebody should know of.
+
+    Never blocks: the caller renews leases. Drops lines while nothing reads them, and counts them in the next.
+    """
+    dropped = 0
 
     def write(event: events.Event) -> None:
+        nonlocal dropped
         expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
         if usual or not expected:
             with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody is there to read it
-                sys.stderr.write(f"conveyor: {line_for(event)}\n")
-                sys.stderr.flush()
+                if dropped and _write(f"{dropped:,} lines were dropped, since nothing read them"):
+                    dropped = 0
+                dropped += not _write(line_for(event))
 
     events.subscribe(write)
+
+
+def _write(line: str) -> bool:
+    """Write a line to standard error. Return False if that would block, as a pipe that nothing reads does."""
+    with contextlib.suppress(OSError, ValueError):  # it has no file descriptor
+        if not select.select([], [sys.stderr.fileno()], [], 0)[1]:
+            return False
+    sys.stderr.write(f"conveyor: {_fitting(line)}\n")
+    sys.stderr.flush()
+    return True
+
+
+def _fitting(line: str) -> str:
+    """Return a line cut to the bytes that a pipe takes without blocking."""
+    encoding, room = sys.stderr.encoding or "utf-8", select.PIPE_BUF - len("conveyor: \n")
+    data = line.encode(encoding, "backslashreplace")
+    if len(data) <= room:
+        return line
+    end = "…".encode(encoding, "backslashreplace")
+    return (data[: room - len(end)] + end).decode(encoding, "ignore")
 
 
 def line_for(event: events.Event) -> str:

@@ -116,6 +116,16 @@ def go(path: Path) -> None:
     path.with_name(path.name + ".go").touch()
 
 
+def fill(pipe: int) -> None:
+    """Write to a pipe until it takes nothing more."""
+    os.set_blocking(pipe, False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b" " * size)
+    os.set_blocking(pipe, True)
+
+
 def marked(mark: str) -> list[psutil.Process]:
     """Give the processes that run and have this test's mark in their environment."""
     found = []
