@@ -19,13 +19,15 @@ from consumer_kit import fill, lines, runs
 from conveyor import BadCall, Consumer, ConveyorError, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
+from conveyor.consumer import slate as slates
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
 from conveyor.consumer.settings import LEASE, ConsumerSettings
 from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
-from conveyor.control import Control, decode_answer
+from conveyor.control import Control, decode_answer, encode
+from conveyor.errors import StoreRefused
 from conveyor.store import plain
 from conveyor.store.client import Client
 
@@ -98,6 +100,60 @@ def test_answers_wait_for_a_server_that_is_silent(supervisor: Supervisor) -> Non
     supervisor.ladder.look()
     replies = [supervisor.client.run(plain.await_reply("order", wait)) for wait in (5.0, 5.0, 0.1)]
     assert [one and decode_answer(one).state for one in replies] == ["acknowledged", "done", None]
+
+
+def test_answers_of_many_workers_are_sent_together(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.workers = {number: Worker(f"host/{number}") for number in range(240)}
+    for worker in supervisor.workers.values():
+        monkeypatch.setattr(worker, "_signal", lambda _: None)
+        worker.slate.set_state(slates.PAUSED)
+    trips: list[int] = []
+    monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
+    supervisor.ladder.obey(encode(Control("order", "pause")))
+    supervisor.ladder.look()
+    assert trips == [100, 100, 100, 100, 82], "both answers of each worker, and of the consumer"
+    supervisor.ladder.answer_all()
+    assert len(trips) == 5, "all were sent"
+
+
+def test_large_answers_are_sent_one_by_one(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    trips: list[int] = []
+    monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
+    for size in (1, 70_000, 70_000, 200_000, 1):
+        supervisor.ladder.answer(Control("order", "stack"), "host/1", "done", "x" * size)
+    supervisor.ladder.look()
+    assert trips == [2, 1, 1, 1]
+
+
+def test_answers_are_sent_at_the_end(supervisor: Supervisor) -> None:
+    supervisor.ladder.obey(encode(Control("order", "stop")))
+    supervisor.ladder.answer_all()
+    replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
+    assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
+
+
+def test_settling_for_many_workers_leaves_time_for_the_beat(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+
+    def settle_for(worker: Worker, _: str) -> None:
+        settled.append(worker.name)
+        if worker.name == "host/1":
+            raise StoreRefused("no")
+
+    monkeypatch.setattr(supervisor, "_settle_for", settle_for)
+    monkeypatch.setattr(supervisors, "SETTLING", 0.0)
+    for number in (1, 2, 3):
+        worker = Worker(f"host/{number}")
+        worker.ended = clock.monotonic()
+        supervisor.bereaved.append((worker, "SIGKILL"))
+    for rounds in (1, 2, 3, 4):
+        supervisor._settle()
+        assert len(settled) == rounds
+    assert settled == ["host/1", "host/2", "host/3", "host/1"], "a refused one does not hold up the others"
 
 
 def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ever(

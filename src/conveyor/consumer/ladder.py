@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 EARLY = 2.0
 #: Orders that are remembered, so that one that arrives twice is obeyed once.
 MOST_OBEYED = 1000
-#: Answers that are kept at most while the server is silent; the oldest go first.
-MOST_UNSENT = 1000
+#: Answers that are kept at most while the server is silent, for the oldest go first: two from each of 1,000 workers.
+MOST_UNSENT = 2500
+#: Answers, and bytes of them, that travel together.
+MOST_AT_ONCE, BYTES_AT_ONCE = 100, 128 * 1024
+#: Seconds after which the supervisor goes on although answers are left: usually, and before it exits.
+SENDING, LAST_SENDING = 1.0, 5.0
 
 
 class Ladder:
@@ -40,7 +44,7 @@ class Ladder:
         self.early: dict[tuple[str, str], float] = {}
         """Jobs to cancel, by queue and id, whose run has not begun here yet, and until when that is waited for."""
         self._obeyed: deque[bytes] = deque(maxlen=MOST_OBEYED)
-        self._unsent: deque[list[Command]] = deque(maxlen=MOST_UNSENT)
+        self._unsent: deque[Command] = deque(maxlen=MOST_UNSENT)
         self.pauses = Pauses(supervisor, self.answer)
         self.stacks = Stacks(supervisor, self.answer)
         self._whole: list[control.Control] = []  # who asked for the end of the whole consumer
@@ -88,15 +92,16 @@ class Ladder:
     @property
     def hurried(self) -> bool:
         """Whether something is about to happen that nothing else tells of."""
-        return bool(self.early) or self.pauses.hurried or self.stacks.hurried
+        is_behind = bool(self._unsent) and not self.supervisor.is_silent
+        return bool(self.early) or self.pauses.hurried or self.stacks.hurried or is_behind
 
     def look(self) -> None:
         """See to all that was ordered and could not be done at once."""
-        self._send_answers()
         self.cancel_early()
         self._look_at_cancels()
         self.pauses.look()
         self.stacks.look()
+        self._send_answers(SENDING)
 
     def cancel(self, queue: str, job_id: str) -> bool:
         """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
@@ -149,21 +154,34 @@ class Ladder:
         self.answer(order, order.workers[0], state, detail)
 
     def answer(self, order: control.Control, target: str, state: str, detail: str = "") -> None:
-        """Answer a command about one target."""
+        """Answer a command about one target. The answer is sent with others: a round trip for each would take long."""
         told = control.Answer(target, state, detail)
-        self._unsent.append(plain.answer(order.id, control.encode(told), target, told.last_word))
-        self._send_answers()
+        self._unsent += plain.answer(order.id, control.encode(told), target, told.last_word)
 
-    def _send_answers(self) -> None:
-        """Send the answers in order, as soon as the server takes them; what it refuses is dropped."""
-        while self._unsent and not self.supervisor.is_silent:
+    def _send_answers(self, seconds: float) -> None:
+        """Send the answers in order, as soon as the server takes them; drop what it refuses."""
+        until = clock.Deadline(seconds)
+        while self._unsent and not self.supervisor.is_silent and not until.passed():
+            some = self._next_answers()
             try:
-                self.supervisor.client.run_all(self._unsent[0], patience=0.0)
+                self.supervisor.client.run_all(some, patience=0.0)
             except StoreError as error:
                 self.supervisor.note(error)
                 if isinstance(error, StoreUnavailable):
                     return
-            self._unsent.popleft()
+            for _ in some:
+                self._unsent.popleft()
+
+    def _next_answers(self) -> list[Command]:
+        """Return the answers to send next: few enough for one round trip, even with stacks in them."""
+        some: list[Command] = []
+        size = 0
+        for one in self._unsent:
+            size += sum(len(word) for word in one.words if isinstance(word, bytes))
+            if some and (len(some) == MOST_AT_ONCE or size > BYTES_AT_ONCE):
+                break
+            some.append(one)
+        return some
 
     def answer_all(self) -> None:
         """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""
@@ -172,6 +190,7 @@ class Ladder:
         self.stacks.look()
         for order in self._whole:
             self.answer(order, self.supervisor.report.name, "done")
+        self._send_answers(LAST_SENDING)
 
     def _seconds_late(self, order: control.Control) -> float:
         """Give for how long an order has not been meant any more: we may have hung, and who gave it waits no longer."""

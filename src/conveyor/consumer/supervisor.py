@@ -47,6 +47,8 @@ YOUNG, PATIENT_WITH = 0.5, 3
 #: Seconds that one call to the server may take: usually, for a beat after the server was silent for so long that it may
 #: just be slow, and before the supervisor leaves.
 PROMPT, PATIENT, LAST_WORDS = 1.5, 5.0, 1.0
+#: Seconds after which settling for dead workers waits for the next round, so that no lease expires meanwhile.
+SETTLING = 1.0
 #: Seconds of silence after which a beat is patient.
 SLOW_AFTER = 8.0
 #: Steps of leaving: finish current, cancel and return, kill.
@@ -264,6 +266,7 @@ class Supervisor:
     def _settle(self) -> None:
         """Settle for dead workers if the server answers. What it refuses to settle is left to the end of its lease."""
         waiting, self.bereaved, self._unsettled = self.bereaved, [], ""
+        until = clock.Deadline(SETTLING)
         while waiting and not self.is_silent:
             worker, how = waiting.pop(0)
             try:
@@ -276,7 +279,9 @@ class Supervisor:
                 self._unsettled = str(error)
                 if clock.monotonic() - worker.ended < LEASE:
                     self.bereaved.append((worker, how))
-        self.bereaved += waiting
+            if until.passed():
+                break
+        self.bereaved = [*waiting, *self.bereaved]
 
     def _mourn(self, worker: Worker, status: int) -> None:
         how = how_it_ended(status)
