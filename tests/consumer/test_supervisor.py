@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -16,13 +17,13 @@ import psutil
 import pytest
 from consumer_kit import fill, lines, runs
 
-from conveyor import BadCall, Consumer, ConveyorError, StoreUnavailable, clock, events
+from conveyor import BadCall, Consumer, ConveyorError, JobCancelled, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
 from conveyor.consumer import slate as slates
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
-from conveyor.consumer.settings import LEASE, ConsumerSettings
+from conveyor.consumer.settings import LEASE, LEAVE, ConsumerSettings
 from conveyor.consumer.slate import HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
@@ -33,7 +34,6 @@ from conveyor.store.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conveyor import Queue
 
@@ -315,6 +315,34 @@ def test_failed_start_does_not_leave_ctrl_c_blocked(queue: Queue, alone: None) -
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     assert consumer.stop() == 0
+
+
+def blocked(process: psutil.Process) -> set[int]:
+    """Return the signals that a process has blocked."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    mask = int(status.split("SigBlk:")[1].split()[0], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+def test_signals_blocked_by_the_caller_reach_the_consumer(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        running = consume(grace=3.0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    (worker,) = running.workers()
+    job = queue.submit(jobs.sleep_for_ever, str(path))
+    eventually(lambda: lines(path))
+    assert job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(30)
+    assert running.workers() == [worker], "its task was interrupted, and the worker not killed"
+    assert not blocked(worker) & {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+    assert not blocked(psutil.Process(running.pid)) & {*LEAVE, signal.SIGCHLD}
+    running.signal(signal.SIGTERM)
+    eventually(running.has_left)
 
 
 def test_ctrl_c_at_the_start_of_a_second_run_is_kept(

@@ -205,7 +205,8 @@ class Supervisor:
         for number in (*LEAVE, signal.SIGCHLD):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # our caller may have held it back
+        # The caller may have blocked them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*LEAVE, signal.SIGCHLD})
         return reading
 
     def _on_signal(self, number: int, _: object) -> None:

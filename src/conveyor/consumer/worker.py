@@ -25,6 +25,8 @@ _PR_SET_PDEATHSIG = 1
 #: Seconds after which a run that goes on is asked to end again.
 REMIND_EVERY = 1.0
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, stack.SIGNAL)
+#: By which the supervisor reaches a worker, whatever signals the caller of the consumer had blocked.
+_NEEDED = {signal.SIGTERM, signal.SIGUSR1, stack.SIGNAL}
 
 
 class Worker:
@@ -79,7 +81,7 @@ class Worker:
         try:
             _become_child(parent)
             stack.take_signal(self.slate)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask - _NEEDED)
             status = live(self)
         except StoreError as error:  # the supervisor reports it
             self.slate.set_error(f"{error}; {error.hint}" if error.hint else str(error))
