@@ -24,7 +24,7 @@ from conveyor.consumer import slate as slates
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
 from conveyor.consumer.settings import LEASE, LEAVE, ConsumerSettings
-from conveyor.consumer.slate import HeldBatch
+from conveyor.consumer.slate import Glance, HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
 from conveyor.consumer.worker import Worker
 from conveyor.control import Control, decode_answer, encode
@@ -132,6 +132,30 @@ def test_answers_are_sent_at_the_end(supervisor: Supervisor) -> None:
     supervisor.ladder.answer_all()
     replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
     assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
+
+
+def test_time_limit_of_the_next_run_ends_no_worker(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, now = Worker("host/1"), clock.monotonic()
+    worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+    read = worker.slate.glance
+
+    def slow_look() -> Glance:
+        """Read the begin of one run, and the time limit of the next."""
+        monkeypatch.setattr(worker.slate, "glance", read)
+        early = read()
+        worker.slate.start(1, now, 1.0)
+        return early._replace(limit=read().limit)
+
+    worker.slate.start(0, now - 60.0, 0.0)
+    monkeypatch.setattr(worker, "kill", lambda: setattr(worker, "killed", True))
+    monkeypatch.setattr(worker.slate, "glance", slow_look)
+    supervisor._enforce_on(worker)
+    assert not worker.killed
+    worker.slate.start(1, now - 60.0, 1.0)
+    supervisor._enforce_on(worker)
+    assert worker.killed
 
 
 def test_settling_for_many_workers_leaves_time_for_the_beat(

@@ -390,7 +390,9 @@ class Supervisor:
 
     def _enforce_on(self, worker: Worker) -> None:
         now = clock.monotonic()
-        glance = worker.slate.glance()
+        glance, again = worker.slate.glance(), worker.slate.glance()
+        if (glance.number, glance.place, glance.since) != (again.number, again.place, again.since):
+            return  # it moved on meanwhile, and this may be the begin of one run with the time limit of the next
         worker.remind(glance)
         if glance.runs and glance.limit and now - glance.since > glance.limit and not worker.killed:
             worker.timed_out = (glance.number, glance.place)
