@@ -352,9 +352,8 @@ class CrewWorker:
         limit, is_known = job.options.timeout or 0.0, self.executor.knows(job.task)
 
         def found() -> None:
-            if (
-                not is_known
-            ):  # its time starts now: with a slow import, a short limit would end each first run
+            if not is_known:
+                # Its time starts now: with a slow import, a short limit would end each first run.
                 self.lookout.since = clock.monotonic()
                 self.slate.start(place, self.lookout.since, limit, current.attempt)
             self.lookout.found()
