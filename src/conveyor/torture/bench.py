@@ -104,6 +104,7 @@ class Trouble(threading.Thread):
     def _try(self, fault: Fault, chance: random.Random) -> None:
         began = time.monotonic()
         name, pids = fault.name, list[int]()
+        lanes = {one.pid: one.queue for one in self._stage.kept}  # now: an id may be that of another process later
         try:
             pids = self._do(fault, chance)
         except Missing:
@@ -112,7 +113,7 @@ class Trouble(threading.Thread):
             name += CUT_SHORT  # by another fault, perhaps after a part of this one was done
         except Exception as error:  # noqa: BLE001 - it ends the run, once all is healed
             self._errors.append(error)
-        lane = next((one.queue for one in self._stage.kept if pids and pids[0] in one.pids), "")
+        lane = lanes.get(pids[0], "") if pids else ""
         now, stage = time.monotonic(), self._stage.name
         note(history.Fault(began, now, name, pids, sorted(fault.effects), stage, lane))
 

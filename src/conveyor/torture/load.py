@@ -86,6 +86,7 @@ def raise_at_first() -> None:
 def crash() -> None:
     """End the worker by a fault in C."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGSEGV})  # nobody can block one that is a real fault
     signal.raise_signal(signal.SIGSEGV)  # to this thread; one to the process may come when the next job runs
 
 
