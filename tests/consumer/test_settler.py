@@ -163,12 +163,9 @@ def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_th
     noted: list[tuple[str, str]] = []
     lookout = Lookout(AwayClient(), settler, lambda *told: noted.append(told))
     lookout.begin("alone", JOB)
-    assert noted == [], "its task is not known yet"
-    lookout.found()
     assert noted == [("alone", JOB.task)]
     lookout.watch("work", "7", 1, deque())
     for name in ("first", "long"):
         lookout.begin(name, JOB)
-        lookout.found()
     eventually(lambda: noted[-1][0] == "long")
     lookout.rest()

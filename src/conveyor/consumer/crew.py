@@ -349,27 +349,29 @@ class CrewWorker:
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
-        limit, is_known = job.options.timeout or 0.0, self.executor.knows(job.task)
+        limit = job.options.timeout or 0.0
 
         def found() -> None:
-            if not is_known:
-                # Its time starts now: with a slow import, a short limit would end each first run.
-                self.lookout.since = clock.monotonic()
-                self.slate.start(place, self.lookout.since, limit, current.attempt)
-            self.lookout.found()
+            # Its time starts now: with a slow import, a short limit would end each first run.
+            self.lookout.begin(current.id, job)
+            self.slate.start(place, self.lookout.since, limit, current.attempt)
 
+        is_new = not self.executor.knows(job.task)
         try:
             try:
                 self._place = place
-                self.slate.start(place, self.lookout.since, limit if is_known else 0.0, current.attempt)
+                self.slate.start(place, self.lookout.since, 0.0 if is_new else limit, current.attempt)
                 taken = place and self.slate.is_taken(self.batch_number)
-                outcome = None if taken else self.executor.run(job, current, retries, found)
+                outcome = (
+                    None if taken else self.executor.run(job, current, retries, found if is_new else None)
+                )
             finally:
                 self._place = -1
         except JobCancelled:
             self._place = -1
-        current.end()
-        if outcome is not None and self.slate.wish(self.batch_number, place) == slates.WISH_RETURN:
+        wish = self.slate.wish(self.batch_number, place)
+        current.end(cancelled=wish != slates.NO_WISH)
+        if outcome is not None and wish == slates.WISH_RETURN:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome
 

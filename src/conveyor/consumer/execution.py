@@ -71,17 +71,18 @@ class Executor:
         job: call.Call,
         current: CurrentJob,
         retries_used: int,
-        found: Callable[[], None] = lambda: None,
+        found: Callable[[], None] | None = None,
     ) -> Outcome:
         """Find the task, decode the arguments, run, and return the outcome; never raises what user code raises.
 
-        Calls `found` when the task is known, which may take the import of its module.
+        Calls `found`, if it is given, when the task is known, which may take the import of its module.
         """
         try:
             runnable = self._find(job.task)
-            found()
-            if current.cancelled:  # a preview may have swallowed the exception
-                return Cancel()
+            if found is not None:
+                found()
+                if current.cancelled:  # a preview may have swallowed the exception
+                    return Cancel()
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
             mark = running.set(current)
             try:

@@ -70,14 +70,11 @@ class Lookout:
             self._busy.set()
 
     def begin(self, job_id: str, job: Call) -> None:
-        """A job begins."""
+        """A job begins, or its task is found only now. Its arguments are noted if it is alone; a flood's cost most."""
         self._running = (job_id, job)
-        self.since = clock.monotonic()
-
-    def found(self) -> None:
-        """Note the job's arguments, since its task is known now, if it is alone; in a flood that costs most."""
         if self._watched is None:
             self._note_arguments()
+        self.since = clock.monotonic()
 
     def rest(self) -> None:
         """The worker has nothing to do: stop looking."""

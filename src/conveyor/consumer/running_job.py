@@ -36,9 +36,9 @@ class RunningJob(CurrentJob):
             return self._was_cancelled
         return self._worker.slate.wish(self._number, self._place) != slates.NO_WISH
 
-    def end(self) -> None:
+    def end(self, *, cancelled: bool) -> None:
         """Keep whether it was to stop: a thread of the task may ask when the slate has a request for another run."""
-        self._was_cancelled = self.cancelled
+        self._was_cancelled = cancelled
         self._is_over = True
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:

@@ -104,7 +104,9 @@ class Trouble(threading.Thread):
     def _try(self, fault: Fault, chance: random.Random) -> None:
         began = time.monotonic()
         name, pids = fault.name, list[int]()
-        lanes = {one.pid: one.queue for one in self._stage.kept}  # now: an id may be that of another process later
+        lanes = {
+            one.pid: one.queue for one in self._stage.kept
+        }  # now: an id may be that of another process later
         try:
             pids = self._do(fault, chance)
         except Missing:
