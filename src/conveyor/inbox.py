@@ -152,15 +152,16 @@ class Box:
         first = self.waiting.get(job_id)
         return [] if first is None else [first, *self.twins.get(job_id, ())]
 
-    def take(self, job_id: str, outcome: bytes) -> list[Waiting]:
-        """Settle all who wait for this job and give them."""
-        first = self.waiting.pop(job_id, None)
-        if first is None:
-            return []
-        told = [first, *self.twins.pop(job_id, ())]
-        for job in told:
-            job.settle(outcome)
-        return told
+    def take(self, job_id: str, outcome: bytes) -> None:
+        """Settle all handles that wait for this job. After an error, those that are not settled still wait."""
+        told = self.all_of(job_id)
+        try:
+            for job in reversed(told):  # the first one last: until it is settled, the server is asked again
+                job.settle(outcome)
+        finally:
+            if told and told[0].settled is not None:
+                self.waiting.pop(job_id, None)
+                self.twins.pop(job_id, None)
 
     def doubtful(self) -> list[Waiting]:
         """Give some of those waited for; those given now come last next time."""
@@ -296,6 +297,7 @@ class Inbox:
             while job.settled is None:
                 if deadline.passed():
                     return False
+                self.boxes[job.queue_name].expect(job)  # an error in another thread may have lost it
                 with contextlib.suppress(RuntimeError):  # no room for a thread now: tried again
                     self._start()
                 self.changed.wait(deadline.left(LOOK_AGAIN))
@@ -303,21 +305,23 @@ class Inbox:
 
     def take(self, queue: str, outcomes: dict[str, bytes], asked_at: float = 0.0) -> None:
         """Hand outcomes to the jobs that wait for them, and keep the others for those who may ask."""
-        settled: list[Waiting] = []
-        with self.changed:
-            box = self.boxes[queue]
-            for job_id, outcome in outcomes.items():
-                if not outcome and any(
-                    self.restorer.may_return(*job.kept, asked_at) for job in box.all_of(job_id)
-                ):
-                    continue
-                told = box.take(job_id, outcome)
-                settled += told
-                if not told and self.arrived.add(queue, job_id, outcome):
-                    self.opening += 1
-            self.changed.notify_all()
-        if due := [job for job in settled if job.wake()]:
-            self.callbacks.add(due)
+        told: list[Waiting] = []
+        try:
+            with self.changed:
+                box = self.boxes[queue]
+                for job_id, outcome in outcomes.items():
+                    waiting = box.all_of(job_id)
+                    if not outcome and any(self.restorer.may_return(*job.kept, asked_at) for job in waiting):
+                        continue
+                    told += waiting
+                    box.take(job_id, outcome)
+                    if not waiting and self.arrived.add(queue, job_id, outcome):
+                        self.opening += 1
+        finally:  # an error in between costs none of those that are settled their wake-up
+            with self.changed:
+                self.changed.notify_all()
+            if due := [job for job in told if job.settled is not None and job.wake()]:
+                self.callbacks.add(due)
 
     def _sort(self, queue: str, pairs: Sequence[bytes]) -> None:
         """Take in what was pushed: outcomes, ids of outcomes that must be asked for, and that there are more."""

@@ -405,3 +405,54 @@ def test_waiting_caller_starts_a_dead_reader_again(bench: Bench, monkeypatch: py
         assert dead.wait(10)
         bench.settle(value=2)
         assert result.result() == 2
+
+
+def fail_to_settle(monkeypatch: pytest.MonkeyPatch, unlucky: Job[Any]) -> None:
+    """Have the memory run out as a handle is settled, once."""
+    settle, failed = Job.settle, threading.Event()
+
+    def settle_or_fail(job: Job[Any], outcome: bytes) -> None:
+        if job is unlucky and not failed.is_set():
+            failed.set()
+            raise MemoryError
+        settle(job, outcome)
+
+    monkeypatch.setattr(Job, "settle", settle_or_fail)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_result_arrives_after_an_error_in_settling(
+    place: int, bench: Bench, asking_often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = bench.queue.submit(double, 1)
+    handles = [job, Job(job.id, bench.queue.name, client=bench.client)]
+    ended: list[Job[Any]] = []
+    for handle in handles:
+        handle.add_done_callback(ended.append)
+    fail_to_settle(monkeypatch, handles[place])
+    bench.settle(value=2)
+    bench.eventually(lambda: len(ended) == 2, 10.0)
+    assert [handle.result(0) for handle in handles] == [2, 2]
+    assert waiting(bench) == 0
+
+
+def test_error_in_settling_spares_callbacks_of_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, unlucky = bench.queue.submit_many(double, [(1,), (2,)])
+    ended: list[Job[Any]] = []
+    for job in (first, unlucky):
+        job.add_done_callback(ended.append)
+    fail_to_settle(monkeypatch, unlucky)
+    outcome = encode_settled("done", codec.encode(2))
+    with pytest.raises(MemoryError):
+        inbox.inbox_of(bench.client).take(bench.queue.name, {first.id: outcome, unlucky.id: outcome})
+    bench.eventually(lambda: ended == [first], 10.0)
+
+
+def test_waiting_caller_is_expected_again(bench: Bench, asking_often: None) -> None:
+    job = bench.queue.submit(double, 1)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(job.result, 10)
+        bench.eventually(lambda: waiting(bench) == 1)
+        inbox.inbox_of(bench.client).boxes[bench.queue.name].waiting.clear()
+        bench.settle(value=2)
+        assert result.result() == 2
