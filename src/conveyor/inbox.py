@@ -239,6 +239,7 @@ class Inbox:
         self.opening = 1
         self.thread: threading.Thread | None = None
         self.idle_since: float | None = None
+        self.trouble = ""  # the last error that was logged
         scripts.load("listen")  # later this process may be out of file descriptors
 
     def open_for(self, queue: str) -> int:
@@ -410,21 +411,29 @@ class Inbox:
     def _read(self) -> None:
         """Take outcomes out as long as somebody waits; then close the inbox. No error ends this thread."""
         self.idle_since = None
-        trouble = ""
-        while (closing := self._to_close()) is None:
-            self.callbacks.start()
+        self.trouble = ""
+        while True:
             try:
-                self._read_once()
-                trouble = ""
-            except StoreError:
-                clock.sleep(0.5)  # the server is away; those who wait have deadlines of their own
-            except Exception as error:  # noqa: BLE001 - whatever it was, results must go on arriving
-                if trouble != repr(error):  # said once
-                    trouble = repr(error)
-                    _log.exception("an error while results were received; asking for them again")
-                self._doubt_all()
+                if (closing := self._to_close()) is not None:
+                    break
+                self.callbacks.start()
+                self._try_to_read()
+            except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
                 clock.sleep(0.5)
         self._close(closing)
+
+    def _try_to_read(self) -> None:
+        try:
+            self._read_once()
+            self.trouble = ""
+        except StoreError:
+            clock.sleep(0.5)  # the server is away; those who wait have deadlines of their own
+        except Exception as error:  # noqa: BLE001 - whatever it was, results must go on arriving
+            self._doubt_all()
+            if self.trouble != repr(error):  # said once
+                self.trouble = repr(error)
+                _log.exception("an error while results were received; asking for them again")
+            clock.sleep(0.5)
 
     def _to_close(self) -> list[str] | None:
         """Return the queues whose boxes are to be closed, if no one has waited for a while; None if it is to go on."""

@@ -190,7 +190,8 @@ class Job(Generic[R]):
             try:
                 function(self)
             except BaseException:  # noqa: BLE001 - the user's own code; not even SystemExit may end this thread
-                _log.exception("a callback of %r raised", self)
+                with contextlib.suppress(Exception):  # the program's own logging raised
+                    _log.exception("a callback of %r raised", self)
 
     def _call_later(self, function: Callable[[Job[R]], object]) -> None:
         if self._callbacks is None:

@@ -139,3 +139,24 @@ def test_callback_runs_although_its_thread_could_not_start(
     bench.eventually(lambda: called == [job], 15.0)
     assert refused
     assert caplog.records == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_callbacks_run_although_logging_raises(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[logging.LogRecord] = []
+
+    def raise_error(record: logging.LogRecord) -> bool:
+        logged.append(record)
+        raise ValueError
+
+    def fail(_: Job[int]) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(logging.getLogger("conveyor"), "filters", [raise_error])
+    job = bench.queue.submit(double, 1)
+    called: list[Job[int]] = []
+    job.add_done_callback(fail)
+    job.add_done_callback(called.append)
+    bench.settle(value=2)
+    bench.eventually(lambda: called == [job], 10.0)
+    assert logged

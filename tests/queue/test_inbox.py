@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -456,3 +457,36 @@ def test_waiting_caller_is_expected_again(bench: Bench, asking_often: None) -> N
         inbox.inbox_of(bench.client).boxes[bench.queue.name].waiting.clear()
         bench.settle(value=2)
         assert result.result() == 2
+
+
+@pytest.fixture
+def raising_logging(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
+    """Have the program's logging raise; returns what was logged."""
+    logged: list[logging.LogRecord] = []
+
+    def raise_error(record: logging.LogRecord) -> bool:
+        logged.append(record)
+        raise ValueError
+
+    monkeypatch.setattr(logging.getLogger("conveyor"), "filters", [raise_error])
+    return logged
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_results_arrive_although_logging_raises(
+    bench: Bench, raising_logging: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_once = inbox.Inbox._read_once
+
+    def fail_once(reader: inbox.Inbox) -> None:
+        if not raising_logging:
+            raise MemoryError
+        read_once(reader)
+
+    monkeypatch.setattr(inbox.Inbox, "_read_once", fail_once)
+    job = bench.queue.submit(double, 1)
+    ended: list[Job[Any]] = []
+    job.add_done_callback(ended.append)
+    bench.eventually(lambda: raising_logging)
+    bench.settle(value=2)
+    bench.eventually(lambda: ended == [job], 10.0)
