@@ -141,16 +141,16 @@ class Holder:
         """Mark an item of this taker as processed: the oldest taken by this thread, or else the oldest.
 
         Raises ValueError if the taker holds none, and LeaseLost if the item went to another taker. If the server does
-        not reply, the item stays held and can be settled again.
+        not reply, or the call is interrupted, the item stays held and can be settled again.
         """
         held = self._next(taker)
         queue = held.queue
-        # The token makes it this taker's: the same outcome of another one would look like this very command sent twice.
-        outcome = encode_settled("done", codec.encode(held.token))
-        settlement = commands.Settlement(held.id, outcome, KEEP)
         try:
+            # The token makes it this taker's: the same outcome of another would look like this very command sent twice.
+            outcome = encode_settled("done", codec.encode(held.token))
+            settlement = commands.Settlement(held.id, outcome, KEEP)
             refused = self.client.run(commands.finish(queue, held.token, [settlement]))
-        except StoreError:
+        except BaseException:  # Ctrl-C while the server hangs, too
             with self.lock:
                 self.held[held.key] = held
                 self.held.move_to_end(held.key, last=False)

@@ -264,19 +264,20 @@ def test_lease_is_renewed_after_task_done_without_reply(
     bench.queue.task_done()
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, KeyboardInterrupt, MemoryError])
 def test_an_item_whose_finish_got_no_answer_can_still_be_finished(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.queue.put_many(["a", "b"])
     bench.queue.get()
     bench.queue.get()
 
     def unavailable(command: commands.Command, **options: Any) -> Any:
-        raise StoreUnavailable
+        raise error
 
     with monkeypatch.context() as away:
         away.setattr(bench.client, "run", unavailable)
-        with pytest.raises(StoreError):
+        with pytest.raises(error):
             bench.queue.task_done()
     bench.queue.task_done()
     bench.queue.task_done()
