@@ -234,7 +234,7 @@ class Inbox:
         self.callbacks = Callbacks()
         self.restorer = Restorer(client)
         self.said_at = float("-inf")  # when a loss was last said
-        self.knows, self.keep = self.restorer.knows, self.restorer.keep
+        self.knows = self.restorer.knows
         # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = 1
         self.thread: threading.Thread | None = None
@@ -291,6 +291,13 @@ class Inbox:
             if open_ones := self._open():  # wake our own thread, which puts them again
                 self.client.run_all(plain.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
         self._start()
+
+    def keep(self, kept: Kept) -> None:
+        """Keep jobs that were put, in case that the server loses them, or has lost them during the put."""
+        self.restorer.keep(kept)
+        if self.restorer.due:
+            with contextlib.suppress(RuntimeError):  # no room for a thread now: the next call tries again
+                self._start()
 
     def wait(self, job: Waiting, deadline: Deadline) -> bool:
         """Wait until the job, which is expected, is settled; gives False if the deadline came first."""

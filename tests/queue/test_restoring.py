@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Job, JobGone, Queue, restoring
+from conveyor import Job, JobGone, Queue, inbox, restoring
 from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands
@@ -88,6 +88,20 @@ def test_put_that_ends_during_a_restoration_is_put_again(
     monkeypatch.setattr(restoring, "put_jobs", put_jobs_meanwhile)
     bench.server.raw.flushall()
     bench.eventually(lambda: ready(bench) == [first.id, "late"], 8.0)
+
+
+def test_put_that_outlasts_a_restoration_is_put_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that puts jobs again has ended by then, and no one waits for a result."""
+    first = bench.queue.submit(double, 0)
+    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
+    bench.server.raw.flushall()
+    second = bench.queue.submit(double, 1)  # which notices it
+    mine = inbox_of(bench.queue.client)
+    bench.eventually(lambda: mine.thread is None and not mine.restorer.due)
+    assert set(ready(bench)) == {first.id, second.id}
+    mine.keep(late)
+    bench.eventually(lambda: "late" in ready(bench), 8.0)
 
 
 def test_older_state_of_a_server_is_noticed(
