@@ -275,6 +275,10 @@ class Inbox:
 
     def heard(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
         """See in a reply whether the server has lost the queue. Then say it, and have jobs put again."""
+        with contextlib.suppress(StoreError):  # the next reply decides
+            self._hear(queue, before, lineage)
+
+    def _hear(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
         if not self.restorer.heard(queue, before, lineage):
             return
         now = clock.monotonic()
@@ -380,9 +384,10 @@ class Inbox:
             if was_open and not letters.was_open:  # it had lapsed, or the server was emptied
                 self._doubt(box)
             box.held = at
+        # Nothing is taken in if it is not known why jobs are gone.
+        self._hear(queue, before, letters.lineage)
         for job in asked[: letters.looked]:
             job.covered = opening
-        self.heard(queue, before, letters.lineage)
         self.take(queue, letters.outcomes, at)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well

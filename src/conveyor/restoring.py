@@ -107,7 +107,11 @@ class Restorer:
         return self.known.get(queue, Known())
 
     def heard(self, queue: str, before: Known, lineage: Lineage) -> bool:
-        """Process a reply. `before` was known when it was sent. Return True if it is news of a loss."""
+        """Process a reply. `before` was known when it was sent. Return True if it is news of a loss.
+
+        Raises StoreError if the server did not say whether it lost the queue or the queue was deleted: the next reply
+        decides.
+        """
         born = before.lineage.born
         deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born)
         with self.lock:
@@ -130,8 +134,6 @@ class Restorer:
             return bool(self.client.run(plain.was_deleted(queue, born), within=TRY_AGAIN))
         except StoreRefused:
             return True  # it cannot be known, and what ended must not run again
-        except StoreError:
-            return False
 
     def keep(self, kept: Kept) -> None:
         """Keep jobs that were put, the first ones if not all fit."""

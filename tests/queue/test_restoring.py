@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Job, JobGone, Queue, inbox, restoring
+from conveyor import Job, JobGone, Queue, StoreUnavailable, inbox, restoring
 from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
-from conveyor.store import Client, commands
+from conveyor.store import Client, commands, plain
 from conveyor.store.answers import PutPlace
 from conveyor.tasks import Task
 
@@ -139,6 +139,45 @@ def test_deleted_queue_is_not_taken_for_lost(bench: Bench, caplog: pytest.LogCap
     with pytest.raises(JobGone):
         ended.result(timeout=10)
     assert (ready(bench), losses(caplog)) == ([other.id], [])
+
+
+@pytest.fixture
+def failed_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have the server fail once as it is asked whether a queue was deleted; returns the queue then."""
+    was_deleted, failed = plain.was_deleted, []
+
+    def fail_once(queue: str, born: int) -> Any:
+        if not failed:
+            failed.append(queue)
+            raise StoreUnavailable
+        return was_deleted(queue, born)
+
+    monkeypatch.setattr(plain, "was_deleted", fail_once)
+    return failed
+
+
+def test_failed_check_makes_no_loss_of_a_deletion(
+    bench: Bench, caplog: pytest.LogCaptureFixture, failed_checks: list[str]
+) -> None:
+    ended = bench.queue.submit(double, 1)
+    bench.settle(value="done")
+    Queue(bench.queue.name, store=Client(bench.server.url)).delete()
+    others = [bench.queue.submit(double, number) for number in (2, 3)]
+    assert failed_checks
+    with pytest.raises(JobGone):
+        ended.result(timeout=10)
+    assert (ready(bench), losses(caplog)) == ([one.id for one in others], [])
+
+
+def test_failed_check_makes_no_deletion_of_a_loss(bench: Bench, failed_checks: list[str]) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.server.raw.flushall()
+    ended = expect_all([])
+    with pytest.raises(StoreUnavailable):
+        job.add_done_callback(ended.append)
+    assert failed_checks
+    bench.eventually(lambda: ready(bench) == [job.id], 8.0)
+    assert ended == []
 
 
 def test_loss_after_a_deletion_is_noticed(
