@@ -60,6 +60,8 @@ NOTE_WITHIN = 1.0
 #: Seconds that the thread for callbacks lasts after the last one.
 CALLBACKS_LAST = 10.0
 
+#: Numbers for openings. A forked child counts on from its parent's, since it has handles that carry them.
+_openings = itertools.count(1)
 _log = logging.getLogger("conveyor")
 
 
@@ -235,8 +237,8 @@ class Inbox:
         self.restorer = Restorer(client)
         self.said_at = float("-inf")  # when a loss was last said
         self.knows = self.restorer.knows
-        # Counts up whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
-        self.opening = 1
+        # Another one whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
+        self.opening = next(_openings)
         self.thread: threading.Thread | None = None
         self.idle_since: float | None = None
         self.trouble = ""  # the last error that was logged
@@ -328,7 +330,7 @@ class Inbox:
                     told += waiting
                     box.take(job_id, outcome)
                     if not waiting and self.arrived.add(queue, job_id, outcome):
-                        self.opening += 1
+                        self.opening = next(_openings)
         finally:  # an error in between costs none of those that are settled their wake-up
             with self.changed:
                 self.changed.notify_all()
@@ -355,13 +357,13 @@ class Inbox:
                 if job is not None:
                     box.unsure.append(job)
                 elif (queue, one) not in self.arrived.kept and self.arrived.add(queue, one, ASK):
-                    self.opening += 1
+                    self.opening = next(_openings)
             if more:
                 self._doubt(box)
 
     def _doubt(self, *boxes: Box) -> None:
         """Ask for everything that is waited for: pushes may have been missed."""
-        self.opening += 1
+        self.opening = next(_openings)
         for box in boxes:
             box.unsure = deque(box.waiting.values())
 
@@ -456,7 +458,7 @@ class Inbox:
                 self.idle_since = clock.monotonic()
             elif clock.monotonic() - self.idle_since > HOLD_AGAIN:
                 closing = self._open()
-                self.opening += 1
+                self.opening = next(_openings)
                 self.arrived.clear()
                 for queue in closing:
                     self.boxes[queue].held = None
@@ -499,7 +501,7 @@ class Inbox:
                 return False
             box.held = None
             self.arrived.forget(queue)
-            self.opening += 1
+            self.opening = next(_openings)
             return True
 
     def _restore(self, now: float) -> None:

@@ -155,7 +155,7 @@ class Restorer:
 
     def may_return(self, kept: Kept | None, number: int, asked_at: float) -> bool:
         """Return True if a job that the server did not know when it was asked is, or was since, put again."""
-        if kept is None or number not in kept:
+        if kept is None or number not in kept or kept not in self._kept:  # a forked child's parent keeps it
             return False
         return kept.losses < self.knows(kept.queue).losses or asked_at < kept.restored_at
 

@@ -318,9 +318,10 @@ def test_what_arrives_for_jobs_that_nobody_asks_about_takes_bounded_room_and_non
     bench.eventually(bench.inbox_is_open)
     bench.queue.submit_many(double, [(number,) for number in range(100)])
     box = inbox.inbox_of(bench.client)
+    opening = box.opening
     bench.claim()
     bench.settle(100, value="x" * 1_500)
-    bench.eventually(lambda: box.opening > 1)
+    bench.eventually(lambda: box.opening > opening)
     bench.eventually(
         lambda: bench.server.raw.exists(f"conveyor:{{{bench.queue.name}}}:inbox:{box.name}") == 0
     )
@@ -342,7 +343,7 @@ def test_an_outcome_that_was_dropped_is_asked_for_again(
     jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
     assert jobs[0].covered > 0  # their outcomes are pushed, so that nobody would ask
     bench.settle(101, value="x" * 1_500)
-    bench.eventually(lambda: inbox.inbox_of(bench.client).opening > 1)
+    bench.eventually(lambda: inbox.inbox_of(bench.client).opening > jobs[0].covered)
     assert {job.result(timeout=20) for job in [*reversed(jobs), first]} == {"x" * 1_500}
 
 
@@ -490,3 +491,18 @@ def test_results_arrive_although_logging_raises(
     bench.eventually(lambda: raising_logging)
     bench.settle(value=2)
     bench.eventually(lambda: ended == [job], 10.0)
+
+
+def test_forked_child_asks_for_results_pushed_to_its_parent(bench: Bench, forked: Any) -> None:
+    first = bench.queue.submit(double, 1)
+    first.add_done_callback(lambda _: None)
+    job = bench.queue.submit(double, 2)
+    assert job.covered > 0  # its result is pushed, so that nobody would ask
+    bench.settle(2, value=4)
+
+    def ask() -> str:
+        other = Queue(bench.queue.name, store=bench.client).submit(double, 3)
+        other.add_done_callback(lambda _: None)  # which opens the child's inbox
+        return str(job.done())
+
+    assert forked(ask) == "True"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Job, JobGone, Queue, StoreUnavailable, inbox, restoring
+from conveyor import Job, JobGone, Queue, StoreUnavailable, WaitTimeout, inbox, restoring
 from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, plain
@@ -235,6 +235,23 @@ def test_lost_jobs_of_other_producers_are_gone(bench: Bench) -> None:
     bench.server.raw.flushall()
     with pytest.raises(JobGone):
         handle.result(timeout=10)
+
+
+def test_forked_child_does_not_wait_for_jobs_it_cannot_restore(bench: Bench, forked: Any) -> None:
+    job = bench.queue.submit(double, 1)
+
+    def wait() -> str:
+        bench.queue.submit(double, 2)
+        bench.server.raw.connection_pool.reset()
+        bench.server.raw.flushall()
+        bench.queue.submit(double, 3)  # which notices it
+        try:
+            job.result(timeout=8)
+        except (JobGone, WaitTimeout) as error:
+            return type(error).__name__
+        return ""
+
+    assert forked(wait) == "JobGone"
 
 
 def test_job_that_may_have_ended_is_not_put_again_unless_awaited(bench: Bench) -> None:
