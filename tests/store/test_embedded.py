@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -28,6 +29,8 @@ from conveyor.store.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conveyor.clock import Deadline
 
 SOURCES = Path(embedded.__file__).parents[2]
 STARTER = """
@@ -219,6 +222,27 @@ def test_revive_does_not_undo_a_stop_in_progress(home: Path, monkeypatch: pytest
     thread.join(20)
     assert revived == [False]
     assert not embedded.status().running
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
+def test_healthy_server_outlasts_a_lack_of_means_to_reach_it(
+    number: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process has no file left, or the server no room in its line of connections."""
+    embedded.ensure()
+    ask = embedded._ask
+
+    def fail(place: Path, command: bytes, *rest: Deadline) -> str:
+        if command == b"PING":
+            raise OSError(number, os.strerror(number))
+        return ask(place, command, *rest)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(embedded, "_ask", fail)
+        pid = embedded.status().pid
+        with pytest.raises(StoreUnavailable, match="no way to the embedded server"):
+            embedded.revive()
+    assert embedded.status().pid == pid
 
 
 def test_a_client_revives_its_own_server_in_any_environment(

@@ -209,7 +209,10 @@ def _ask(place: Path, command: bytes, deadline: Deadline = _NEVER) -> str:
 
 
 def _answer(place: Path, deadline: Deadline = _NEVER) -> str | None:
-    """Give the reply to a PING, or None when no server of this user listens there."""
+    """Return the reply to a PING, or None if no server of this user listens there.
+
+    Raises StoreUnavailable if a server hangs, or may be there: this process lacks files, or that server's line is full.
+    """
     if not is_private(place.parent):
         return None
     try:
@@ -218,8 +221,13 @@ def _answer(place: Path, deadline: Deadline = _NEVER) -> str | None:
         message = f"the embedded server at {place} does not answer"
         hint = "`conveyor server status` tells its process; end it, and the next command starts it again."
         raise StoreUnavailable(message, hint=hint) from error
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, ConnectionError):
         return None
+    except OSError as error:
+        if error.errno is None:  # a path that is too long for a socket
+            return None
+        message = f"no way to the embedded server at {place}: {error}"
+        raise StoreUnavailable(message) from error
 
 
 def _end(folder: Path, timeout: float) -> None:
