@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,6 +243,79 @@ def test_healthy_server_outlasts_a_lack_of_means_to_reach_it(
         with pytest.raises(StoreUnavailable, match="no way to the embedded server"):
             embedded.revive()
     assert embedded.status().pid == pid
+
+
+@contextmanager
+def forked_child() -> Iterator[None]:
+    """Fork a child that lives until the end of the block, as a thread beside the caller's may do."""
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_fork_keeps_no_right_to_start_the_server(
+    moment: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, children = embedded._locked, ExitStack()
+
+    def fork_and_lock(file: int, kind: int) -> bool:
+        if kind == fcntl.LOCK_EX and moment == "before":
+            children.enter_context(forked_child())
+        return locked(file, kind)
+
+    with children:
+        with monkeypatch.context() as forking:
+            forking.setattr(embedded, "_locked", fork_and_lock)
+            with embedded._turn(home):
+                if moment == "after":
+                    children.enter_context(forked_child())
+        with (home / "server.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_fork_at_the_start_does_not_keep_the_server_alive(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = ExitStack()
+
+    def fork_and_spawn(folder: Path, place: Path, *, keep: int) -> None:
+        children.enter_context(forked_child())
+        server_process.spawn(folder, place, keep=keep)
+
+    with children:
+        with monkeypatch.context() as forking:
+            forking.setattr(embedded, "spawn", fork_and_spawn)
+            embedded.ensure()
+        pid = embedded.status().pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+        assert not embedded.status().running
+
+
+def test_fork_during_a_look_keeps_no_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    (home / "server.alive").touch()
+    locked, children = embedded._locked, ExitStack()
+
+    def lock_and_fork(file: int, kind: int) -> bool:
+        is_free = locked(file, kind)
+        children.enter_context(forked_child())
+        return is_free
+
+    with children:
+        with monkeypatch.context() as forking:
+            forking.setattr(embedded, "_locked", lock_and_fork)
+            assert not embedded.status().running
+        with (home / "server.alive").open() as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_client_revives_its_own_server_in_any_environment(

@@ -133,6 +133,28 @@ def _url(place: Path) -> str:
 
 # --- starting it
 
+#: Open files that this process locks. A lock belongs to all copies of its file, also those in forked children.
+_lock_files: set[int] = set()
+
+
+def _close_in_child() -> None:
+    while _lock_files:
+        os.close(_lock_files.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+@contextmanager
+def _not_in_forks(path: Path, mode: str) -> Iterator[int]:
+    """Open a file to lock it. Children that are forked meanwhile close it, or they would hold the lock."""
+    with path.open(mode) as file:
+        _lock_files.add(file.fileno())
+        try:
+            yield file.fileno()
+        finally:
+            _lock_files.discard(file.fileno())
+
 
 def _bring_up(folder: Path, deadline: Deadline = _NEVER, *, even_if_stopped: bool = True) -> Path | None:
     """Start the server, unless another process does so first, and return its socket; None if it is to stay stopped.
@@ -160,13 +182,16 @@ def _turn(folder: Path, deadline: Deadline = _NEVER) -> Iterator[None]:
     """Hold the right to start or stop the server: one process at a time."""
     make_private(folder.resolve())
     deadline = Deadline(deadline.left(_TURN_PATIENCE))
-    with (folder / "server.lock").open("a") as lock:
-        while not _locked(lock.fileno(), fcntl.LOCK_EX):
+    with _not_in_forks(folder / "server.lock", "a") as lock:
+        while not _locked(lock, fcntl.LOCK_EX):
             if deadline.passed():
                 message = f"another process has been starting or stopping the server in {folder} for too long"
                 raise StoreUnavailable(message, hint="Look for a hanging conveyor process and end it.")
             sleep(_STEP)
-        yield
+        try:
+            yield
+        finally:  # a child that was forked just before it was locked has a copy
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _launch(folder: Path, before: Deadline) -> Path:
@@ -178,9 +203,9 @@ def _launch(folder: Path, before: Deadline) -> Path:
     if _is_alive(folder):  # yet it does not answer: somebody removed its socket
         _end(folder, before.left(_START_PATIENCE))
     place = new_socket(folder)
-    with (folder / "server.alive").open("w") as mark:
-        fcntl.flock(mark.fileno(), fcntl.LOCK_EX)
-        spawn(folder, place, keep=mark.fileno())
+    with _not_in_forks(folder / "server.alive", "w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        spawn(folder, place, keep=mark)
     deadline = Deadline(_START_PATIENCE)
     while _answer(place, before) is None:
         if not _is_alive(folder):
@@ -249,7 +274,10 @@ def _end(folder: Path, timeout: float) -> None:
 def _is_alive(folder: Path) -> bool:
     """Tell whether a server process has the folder, be it starting, serving or ending."""
     with suppress(FileNotFoundError, PermissionError), (folder / "server.alive").open() as mark:
-        return not _locked(mark.fileno(), fcntl.LOCK_SH)
+        is_free = _locked(mark.fileno(), fcntl.LOCK_SH)
+        if is_free:  # a child that was forked in this moment has a copy
+            fcntl.flock(mark.fileno(), fcntl.LOCK_UN)
+        return not is_free
     return False
 
 
