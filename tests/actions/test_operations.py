@@ -184,6 +184,20 @@ def test_one_whose_process_died_shows_as_stalled_and_is_taken_up_where_it_was(
     assert shown(one_server, begun.id).state == "done"
 
 
+def test_stalled_operation_stays_stopped_if_its_process_goes_on(
+    films: Films, actions: Actions, one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films.dead(3)
+    steps = operation.run(actions.client, actions.begin("discard", "films"), chunk=1, pause=0)
+    begun = next(steps)
+    with monkeypatch.context() as late:
+        late.setattr("conveyor.acts.STALLED_AFTER", 0.0)
+        assert operation.stop(actions.client, begun.id).state == "stopped"
+    assert [one.state for one in steps] == ["stopped"]
+    assert shown(one_server, begun.id).state == "stopped"
+    assert films.count().dead == 2
+
+
 def test_leaving_the_loop_stops_the_operation(films: Films, actions: Actions, one_server: Any) -> None:
     films.dead(3)
     begun = actions.begin("discard", "films")

@@ -81,10 +81,12 @@ def stop(client: Client, operation_id: str) -> Operation:
     One that is stalled is stopped at once.
     """
     found = load(client, operation_id)
-    if found.stalled(client.run(plain.server_time())):
-        return _end(client, found, "stopped")
     if found.state == "running":
-        client.run(commands.stop_operation(operation_id))
+        client.run(
+            commands.stop_operation(operation_id)
+        )  # also if it is stalled: its process may only be slow
+        if found.stalled(client.run(plain.server_time())):
+            return _end(client, found, "stopped")
     return found
 
 
