@@ -93,6 +93,53 @@ def test_second_signal_to_the_script_returns_its_job(
     assert job.status() == "waiting"
 
 
+FORKING_RUNNER = """
+import os, signal, sys, threading
+from conveyor import Consumer
+
+consumer = Consumer(sys.argv[2], workers=1, tasks=["consumer_jobs"], store=sys.argv[1])
+
+def fork():
+    sys.stdin.readline()
+    child = os.fork()
+    if child == 0:
+        print("forked", flush=True)
+        signal.pause()
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+
+threading.Thread(target=fork).start()
+print(consumer.run(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_forked_child_and_not_the_consumer(
+    number: int, queue: Queue, alone: None, start_python: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    script = start_python(FORKING_RUNNER, queue.client.url, queue.name)
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2
+    script.stdin.write("go\n")
+    script.stdin.flush()
+    assert script.stdout.readline() == "forked\n"
+    (child,) = [one for one in psutil.Process(script.pid).children() if one.cmdline()[1] == "-c"]
+    child.send_signal(number)
+    assert script.stdout.readline() == f"{number:d}\n"
+    assert queue.submit(jobs.add, 1, 2).result(30) == 3
+    script.send_signal(signal.SIGTERM)
+    assert script.communicate(timeout=30)[0] == "0\n"
+
+
+def test_stop_in_a_forked_child_leaves_the_consumer_running(
+    queue: Queue, alone: None, forked: Callable[..., str]
+) -> None:
+    with Consumer(queue.name, workers=1, tasks=["consumer_jobs"], store=queue.client) as consumer:
+        assert forked(lambda: f"{consumer.stop()} {consumer.pid}") == "0 None"
+        assert queue.submit(jobs.add, 1, 1).result(20) == 2
+        assert states_of_workers(queue) == ["idle"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
     number: int, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+import weakref
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -70,6 +71,8 @@ class Consumer:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
+        self._passed: dict[int, Any] = {}  # the signals passed on, and what handled them before
+        _consumers.add(self)
 
     def __repr__(self) -> str:
         return f"Consumer({list(self.settings.queues)}, workers={self.settings.crew_size})"
@@ -137,20 +140,29 @@ class Consumer:
     @contextlib.contextmanager
     def _signals_passed_on(self) -> Iterator[None]:
         """Pass on to the supervisor each signal to leave, of those that would end this program."""
-        passed = {}
         if threading.current_thread() is threading.main_thread():
-            passed = {
+            self._passed = {
                 number: signal.getsignal(number)
                 for number in LEAVE
                 if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}
             }
         try:
-            for number in passed:
+            for number in self._passed:
                 signal.signal(number, self._pass_on)
             yield
         finally:
-            for number, before in passed.items():
-                signal.signal(number, before)
+            self._take_signals_back()
+
+    def _take_signals_back(self) -> None:
+        for number, before in self._passed.items():
+            signal.signal(number, before)
+        self._passed = {}
+
+    def _leave_to_parent(self) -> None:
+        """Forget the supervisor, in a forked child: it is its parent's."""
+        self._process = None
+        self._hang_up()
+        self._take_signals_back()
 
     def _pass_on(self, number: int, _: object) -> None:
         lifeline = self._lifeline
@@ -179,6 +191,17 @@ class Consumer:
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is not None:
             lifeline.close()
+
+
+_consumers: weakref.WeakSet[Consumer] = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for consumer in list(_consumers):
+        consumer._leave_to_parent()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:
