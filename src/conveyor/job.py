@@ -148,11 +148,15 @@ class Job(Generic[R]):
         """Wait in asyncio for what `result` gives."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
-        self._call_later(_Waker(loop, ready))
-        with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
-            yield from loop.run_in_executor(None, self.done).__await__()
-        if self.settled is None:
-            yield from ready.__await__()
+        waker = _Waker(loop, ready)
+        self._call_later(waker)
+        try:
+            with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
+                yield from loop.run_in_executor(None, self.done).__await__()
+            if self.settled is None:
+                yield from ready.__await__()
+        finally:
+            self._take_back(waker)
         return self.result()
 
     @property

@@ -97,6 +97,17 @@ async def _await(job: Job[Any]) -> Any:
     return await job
 
 
+def test_coroutine_that_no_longer_waits_leaves_nothing(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+
+    async def wait_in_vain() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_await(job), 0.01)
+
+    asyncio.run(wait_in_vain())
+    assert job._callbacks == []
+
+
 def test_callback_runs_in_the_callers_thread_if_the_job_is_over(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.settle(value=2)
