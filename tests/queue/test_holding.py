@@ -566,3 +566,19 @@ def test_lease_has_no_whitespace_of_host_name(bench: Bench, monkeypatch: pytest.
     assert len(lease.split()) == 4
     assert b" my-host-name-" in lease
     queue.task_done()
+
+
+def test_forked_child_holds_nothing_of_a_process_of_its_number(
+    bench: Bench, forked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system gives the number of a dead ancestor again."""
+    bench.queue.put("item")
+    bench.queue.get()
+    number = os.getpid()
+
+    def count_held() -> str:
+        monkeypatch.setattr(os, "getpid", lambda: number)
+        return str(len(holding.holder_of(bench.client).held))
+
+    assert forked(count_held) == "0"
+    bench.queue.task_done()
