@@ -26,6 +26,7 @@ from conveyor import store
 from conveyor.errors import StoreUnavailable
 from conveyor.store import embedded, plain, server_process
 from conveyor.store.client import Client
+from conveyor.store.state_folder import new_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -356,6 +357,44 @@ def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(
     finally:
         assert embedded.stop()
         place.parent.rmdir()
+
+
+def test_socket_stays_if_a_process_elsewhere_starts_the_server_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that live know the socket by its path."""
+    long = home / ("long" * 20) / ("path" * 20)
+    monkeypatch.setenv("CONVEYOR_HOME", str(long))
+    mine = Client(embedded.ensure(), revive=partial(embedded.revive, long))
+    try:
+        place, pid = embedded.status().url.removeprefix("unix://"), embedded.status().pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+        process = starter(TMPDIR=str(home), XDG_RUNTIME_DIR=str(home))
+        assert process.communicate("go\n", timeout=30)[0].split()[0] == f"unix://{place}"
+        assert mine.run(plain.server_time(), within=5.0)
+    finally:
+        mine.close()
+        assert embedded.stop()
+        Path(place).parent.rmdir()
+
+
+@pytest.mark.parametrize("reason", ["copied", "gone"])
+def test_socket_moves_if_the_last_place_cannot_be_used(
+    reason: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a copied state folder is another server's."""
+    long = home / ("long" * 20) / ("path" * 20)
+    long.mkdir(parents=True)
+    name = new_socket(long).parent.name if reason == "gone" else "conveyor-0-another"
+    (long / "server.sock").unlink(missing_ok=True)
+    last = home / ("gone" if reason == "gone" else ".") / name / "server.sock"
+    (long / "server.sock").symlink_to(last)
+    chosen = new_socket(long)
+    assert chosen != last
+    assert (long / "server.sock").readlink() == chosen
+    chosen.parent.rmdir()
 
 
 def test_a_folder_with_odd_characters_works(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

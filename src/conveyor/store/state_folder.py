@@ -63,12 +63,20 @@ def socket_in_use(folder: Path) -> Path:
 
 
 def new_socket(folder: Path) -> Path:
-    """Choose where a server that is about to start listens. Call it only while no server runs."""
-    link = folder / "server.sock"
+    """Choose where a server that is about to start listens. Call it only while no server runs.
+
+    If it can, it listens where the last one did, since clients go on looking there.
+    """
+    link, last = folder / "server.sock", socket_in_use(folder)
     link.unlink(missing_ok=True)
     if len(os.fsencode(link)) <= _LONGEST_SOCKET_PATH:
         return link
     name = f"conveyor-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    if last.parent.name == name and last.parent.parent.is_dir():
+        with suppress(StoreUnavailable):
+            make_private(last.parent)
+            link.symlink_to(last)
+            return last
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  (a private folder in it)
         place = Path(base, name, "server.sock")
         if base and Path(base).is_dir() and len(os.fsencode(place)) <= _LONGEST_SOCKET_PATH:
