@@ -65,9 +65,12 @@ class Queue:
     @property
     def client(self) -> Client:
         """The client that this queue's commands run on."""
+        return self._connect()
+
+    def _connect(self, deadline: Deadline | None = None) -> Client:
         loading.stop_script()
         if not isinstance(self._given, Client):
-            self._given = connect(self._given)
+            self._given = connect(self._given, deadline)
         return self._given
 
     def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
@@ -96,7 +99,7 @@ class Queue:
         the queue. A job that was put with `submit` is given as a `Call`.
         """
         deadline = _deadline(block=block, timeout=timeout)
-        fitness.vet(self.client, deadline)
+        fitness.vet(self._connect(deadline), deadline)
         self._set_bound(deadline)
         return holder_of(self.client).take(self, self.name, deadline, _read_item)
 
@@ -114,7 +117,8 @@ class Queue:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""
-        join_queue(self.client, self.name, _deadline(block=True, timeout=timeout) or Deadline(0))
+        deadline = _deadline(block=True, timeout=timeout) or Deadline(0)
+        join_queue(self._connect(deadline), self.name, deadline)
 
     def qsize(self) -> int:
         """Give how many jobs wait, due or not; what `maxsize` bounds."""
@@ -238,7 +242,7 @@ class Queue:
         if check is not None:
             for args, kwargs in calls:
                 check(*args, **kwargs)
-        inbox = inbox_of(self.client)
+        inbox = inbox_of(self._connect(deadline))
         covered = inbox.open_for(self.name)
         losses = inbox.knows(self.name).losses
         jobs = self._put(data, deadline or Deadline(None), put)
@@ -270,7 +274,7 @@ class Queue:
             raise BadCall(message)
         jobs = list(zip(names, data, strict=True))
         place = self._place(options)
-        fitness.vet(self.client, deadline, place.durability)
+        fitness.vet(self._connect(deadline), deadline, place.durability)
         self._set_bound(deadline)
         self._note(deadline)
         try:

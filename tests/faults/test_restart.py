@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def own_queue(alone: None) -> Iterator[Queue]:
     """Give a queue on an embedded server of the test's own, with its append-only file."""
-    store._embedded.cache_clear()
+    store._embedded_clients.clear()
     queue = Queue("work")
     yield queue
     queue.client.close()
     embedded.stop()
-    store._embedded.cache_clear()
+    store._embedded_clients.clear()
 
 
 @pytest.fixture

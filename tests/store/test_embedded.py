@@ -22,16 +22,15 @@ import psutil
 import pytest
 import redis
 
-from conveyor import store
+from conveyor import Queue, store
+from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.store import embedded, plain, server_process
 from conveyor.store.client import Client
 from conveyor.store.state_folder import new_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from conveyor.clock import Deadline
+    from collections.abc import Callable, Iterator
 
 SOURCES = Path(embedded.__file__).parents[2]
 STARTER = """
@@ -324,7 +323,7 @@ def test_a_client_revives_its_own_server_in_any_environment(
 ) -> None:
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setenv("CONVEYOR_ANNOUNCED", "")
-    store._embedded.cache_clear()
+    store._embedded_clients.clear()
     elsewhere = home.with_name("elsewhere")
     try:
         mine = store.connect()
@@ -338,7 +337,7 @@ def test_a_client_revives_its_own_server_in_any_environment(
         assert not elsewhere.exists()
     finally:
         embedded.stop()
-        store._embedded.cache_clear()
+        store._embedded_clients.clear()
 
 
 def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(
@@ -506,16 +505,69 @@ def test_timeout_is_kept_while_another_process_starts_the_server(home: Path) -> 
 def seconds_of_a_call(home: Path) -> float:
     """Return how long a call takes that waits for 0.3 s, while the server cannot be used; at most 10."""
     mine = Client(f"unix://{home}/server.sock", revive=partial(embedded.revive, home))
+    return seconds_until_unavailable(lambda: mine.run(plain.server_time(), within=0.3))
+
+
+def seconds_until_unavailable(function: Callable[[], object]) -> float:
+    """Return how long a call takes that raises StoreUnavailable; at most 10."""
     began = time.monotonic()
 
     def call() -> None:
         with pytest.raises(StoreUnavailable):
-            mine.run(plain.server_time(), within=0.3)
+            function()
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     thread.join(10)
     return time.monotonic() - began
+
+
+def shout(word: str) -> str:
+    return word.upper()
+
+
+@pytest.fixture
+def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make this process one that has not used its embedded server, while another process starts that."""
+    monkeypatch.delenv("CONVEYOR_URL", raising=False)
+    monkeypatch.setattr(store, "_embedded_clients", [])
+    monkeypatch.setattr(store._connecting, "lock", threading.Lock())
+    home.mkdir(mode=0o700)
+    with (home / "server.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Queue("q").put("item", timeout=0.3),
+        lambda: Queue("q").get(timeout=0.3),
+        lambda: Queue("q").join(timeout=0.3),
+        lambda: Queue("q").submit_parts(shout, [{"word": "a"}], timeout=0.3),
+    ],
+    ids=["put", "get", "join", "submit_parts"],
+)
+def test_first_call_keeps_its_timeout(call: Callable[[], object], first_use: None) -> None:
+    assert seconds_until_unavailable(call) < 5.0
+
+
+def test_first_call_beside_another_keeps_its_timeout(first_use: None) -> None:
+    with store._connecting.lock:
+        assert seconds_until_unavailable(lambda: store.connect(None, Deadline(0.1))) < 5.0
+
+
+def test_first_call_keeps_its_timeout_while_data_are_read(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    with socketserver.ThreadingUnixStreamServer(str(home / "server.sock"), Loading) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with pytest.raises(StoreUnavailable, match="still reads its data"):
+                embedded.ensure(Deadline(0.1))
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def answer_in_turn(listener: socket.socket, answers: list[bytes]) -> None:

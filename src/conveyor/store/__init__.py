@@ -7,10 +7,12 @@ import os
 import sys
 import threading
 
+from conveyor.clock import Deadline
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client
+from conveyor.store.limits import time_for
 from conveyor.store.state_folder import state_folder
 
 __all__ = ["Client", "announce", "connect", "server_line"]
@@ -19,20 +21,27 @@ __all__ = ["Client", "announce", "connect", "server_line"]
 _ANNOUNCED = "CONVEYOR_ANNOUNCED"
 
 
-def connect(url: str | None = None) -> Client:
+def connect(url: str | None = None, deadline: Deadline | None = None) -> Client:
     """Give the client of `url`, else of CONVEYOR_URL, else of the embedded server, which is started if need be.
 
-    One client per address and process. Raises StoreUnavailable where the embedded server cannot be started.
+    One client per address and process. Raises StoreUnavailable if the embedded server cannot be started, or not until
+    the deadline.
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
-    with _connecting.lock:  # two threads that come here first at once must get the same client
-        try:
-            return _client(normal(url)) if url else _embedded()
-        except StoreError:
-            raise
-        except OSError as error:  # such as too many open files
-            message = f"no way to {f'the server at {shown(url)}' if url else 'the embedded server'}: {error}"
-            raise StoreUnavailable(message) from error
+    end = Deadline(time_for(deadline))
+    lock = _connecting.lock  # two threads that come here first at once must get the same client
+    if not lock.acquire(timeout=end.left(threading.TIMEOUT_MAX)):
+        message = "another thread is still connecting to a server"
+        raise StoreUnavailable(message)
+    try:
+        return _client(normal(url)) if url else _embedded(end)
+    except StoreError:
+        raise
+    except OSError as error:  # such as too many open files
+        message = f"no way to {f'the server at {shown(url)}' if url else 'the embedded server'}: {error}"
+        raise StoreUnavailable(message) from error
+    finally:
+        lock.release()
 
 
 def server_line(client: Client) -> str:
@@ -68,10 +77,14 @@ def _client(url: str) -> Client:
     return Client(url)
 
 
-@functools.cache
-def _embedded() -> Client:
-    # The client's server stays that of this folder, however the environment changes.
-    folder = state_folder()
-    client = Client(embedded.ensure(), revive=functools.partial(embedded.revive, folder))
-    announce(client)
-    return client
+_embedded_clients: list[Client] = []  # one at most
+
+
+def _embedded(end: Deadline) -> Client:
+    if not _embedded_clients:
+        # The client's server stays that of this folder, however the environment changes.
+        folder = state_folder()
+        client = Client(embedded.ensure(end), revive=functools.partial(embedded.revive, folder))
+        announce(client)
+        _embedded_clients.append(client)
+    return _embedded_clients[0]

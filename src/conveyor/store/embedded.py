@@ -50,23 +50,27 @@ class ServerState:
     version: str
 
 
-def ensure() -> str:
-    """Give the url of the embedded server; start it if it does not run, and wait until it has read its data.
+def ensure(deadline: Deadline = _NEVER) -> str:
+    """Return the URL of the embedded server; start it if it does not run, and wait until it has read its data.
 
-    Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint.
+    Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint, also if the
+    deadline passes first; a server that was started goes on reading its data then.
     """
     folder = state_folder()
     place = socket_in_use(folder)
-    answer = _answer(place)
+    answer = _answer(place, deadline)
     if answer is None:
-        place = _bring_up(folder) or place
-        answer = _answer(place)
+        place = _bring_up(folder, deadline) or place
+        answer = _answer(place, Deadline(limits.time_for(deadline)))
     while answer is None or answer.startswith("-LOADING"):
-        # No deadline: a large append-only file takes minutes to read, and if the server dies over it we see.
+        # Without a deadline for minutes: a large append-only file takes them, and if the server dies over it we see.
         if answer is None and not _is_alive(folder):
             raise failed(folder, "it ended while it read its data")
+        if deadline.passed():
+            message = f"the embedded server at {place} still reads its data"
+            raise StoreUnavailable(message, hint="Try again in some seconds, or with a longer timeout.")
         sleep(_STEP)
-        answer = _answer(place)
+        answer = _answer(place, Deadline(limits.time_for(deadline)))
     return _url(place)
 
 
