@@ -1,6 +1,7 @@
 """Every script is executed again: sent twice, late, or since its reply was lost. It has the effect of one.
 
 The whole state of the server is compared: of a verb all keys of its queue, of a plain script all keys that there are.
+`LATE` has the commands of which this does not hold: a copy that finds something to do has an effect of its own.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from tests.conformance.test_model import SAFE_IF_LATE
 from tests.store.conftest import Lane
 
 from conveyor.store import acts, commands, keys, plain, records, scripts
@@ -91,6 +93,30 @@ def emptied(lane: Lane) -> None:
 
 def nothing(_: Lane) -> None:
     pass
+
+
+def fail_first(lane: Lane) -> None:
+    lane.run(commands.fail, lane.claim().token, settlement())
+
+
+def dead_once(lane: Lane) -> None:
+    put(lane)
+    fail_first(lane)
+
+
+def emptied_again(lane: Lane) -> None:
+    lane.run(commands.finish, lane.take("more"), [Settlement("more", b"done", 600.0)])
+
+
+def much_due(lane: Lane) -> None:
+    ids = [f"job{number}" for number in range(70)]
+    lane.put(*ids, delay=LONG)
+    lane.raw.zadd(lane.key("delayed"), dict.fromkeys(ids, 1))
+
+
+def much_lapsed(lane: Lane) -> None:
+    lane.take(*(f"job{number}" for number in range(40)))
+    lane.let_leases_run_out()
 
 
 #: Of each command: what is done before, which may return a token, and the arguments, made from the token.
@@ -183,6 +209,74 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "listen": lambda reply: reply._replace(was_open=True),
 }
 
+
+class Late(NamedTuple):
+    """A command whose copy has an effect of its own."""
+
+    before: Callable[[Lane], Any]
+    make: Callable[[str], commands.Command]
+    meanwhile: Callable[[Lane], Any]
+    """What is done between the command and its copy."""
+    effect: dict[str, int]
+    """What the copy adds to the figures of the queue."""
+
+
+#: What sets something, or acts on the jobs that it finds, does so once more.
+LATE = {
+    "pause": Late(nothing, commands.pause, lambda lane: lane.run(commands.resume), {"paused": 1}),
+    "resume": Late(nothing, commands.resume, lambda lane: lane.run(commands.pause), {"paused": -1}),
+    "shut": Late(nothing, commands.shut, lambda lane: lane.run(commands.resume), {"shutdown": 1}),
+    "bound": Late(
+        nothing,
+        lambda queue: commands.bound(queue, 2),
+        lambda lane: lane.run(commands.bound, 5),
+        {"maxsize": -3},
+    ),
+    "cancel": Late(
+        nothing,
+        lambda queue: commands.cancel(queue, FIRST, b"away", 600.0),
+        put,
+        {"ready": -1, "cancelled": 1},
+    ),
+    "revive": Late(
+        dead_once,
+        lambda queue: commands.revive(queue, [SECOND, FIRST]),
+        lambda lane: lane.run(commands.fail, lane.claim(3).token, settlement()),
+        {"dead": -1, "ready": 1},
+    ),
+    "discard": Late(
+        put, lambda queue: commands.discard(queue, [FIRST]), fail_first, {"dead": -1, "discarded": 1}
+    ),
+    "purge": Late(
+        put,
+        lambda queue: commands.purge(queue, "ready", 2, b"away", 600.0, 3.0),
+        nothing,
+        {"ready": -1, "cancelled": 1},
+    ),
+    "purge-delayed": Late(
+        due,
+        lambda queue: commands.purge(queue, "delayed", 2, b"away", 600.0),
+        lambda lane: lane.put("later", delay=LONG),
+        {"delayed": -2, "cancelled": 2},
+    ),
+    "promote": Late(much_due, commands.promote, nothing, {"delayed": -6, "ready": 6}),
+    "reap": Late(much_lapsed, commands.reap, nothing, {"leased": -8, "ready": 8, "lapsed": 8}),
+    "forget": Late(
+        emptied,
+        lambda queue: commands.forget(queue, 0.0, remove=True),
+        emptied_again,
+        {"accepted": -1, "finished": -1},
+    ),
+    "put-full": Late(
+        nothing,
+        lambda queue: commands.put(queue, JOBS, PutPlace(maxsize=2)),
+        lambda lane: lane.claim(2),
+        {"accepted": 1, "ready": 1},
+    ),
+}
+#: What only reads, or notes who waits until that one is silent for some time.
+NOTING = {"count", "series", "rows", "state", "listen", "join", "leave"}
+
 #: Of each plain script: what is done before, and the command that runs it on a queue.
 PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]] = {
     "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
@@ -252,6 +346,41 @@ def test_command_executed_again_has_the_effect_of_one(
     other = Lane(server)
     run_without_first_reply(other, command_of(other, verb, before, arguments))
     assert state_of(other) == once
+
+
+def test_late_copy_is_tried_for_every_command() -> None:
+    """Those of SAFE_IF_LATE arrive late in the model, and a tally in a test of its own."""
+    late = {name.partition("-")[0] for name in LATE}
+    assert late | SAFE_IF_LATE | NOTING | {"renew", "tally"} == CASES.keys()
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_late_copy_acts_on_what_it_finds(server: Server, name: str) -> None:
+    lane, (before, make, meanwhile, effect) = Lane(server), LATE[name]
+    before(lane)
+    command = make(lane.queue)
+    lane.client.run(command)
+    meanwhile(lane)
+    count = lane.count()
+    lane.client.run(command)
+    changes = {field: getattr(lane.count(), field) - value for field, value in count._asdict().items()}
+    assert {field: change for field, change in changes.items() if change} == effect
+    lane.dump()
+
+
+def test_late_renewal_extends_only_a_lease_that_holds(server: Server) -> None:
+    lane = Lane(server)
+    token = held(lane)
+    renewal = commands.renew(lane.queue, [(FIRST, token, "S")], LONG)
+    lane.client.run(renewal)
+    lane.let_leases_run_out(FIRST)
+    lane.client.run(renewal)
+    assert lane.dump()["leased"][FIRST] == LONG
+    lane.run(commands.release, token, [FIRST])
+    lane.claim()
+    before = lane.dump()
+    assert lane.client.run(renewal).lost == [0]
+    assert lane.changes(before) == {}
 
 
 def test_resend_is_tried_for_every_plain_script() -> None:
