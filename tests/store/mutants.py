@@ -85,16 +85,6 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_put.test_a_higher_priority_comes_first_and_equals_keep_their_order: (
         ("put", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
     ),
-    test_put.test_a_queue_of_another_protocol_version_is_left_alone: (
-        ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
-        ("bound", "if is_foreign(version) then return {'VERSION'} end", ""),
-        ("forget", "if is_foreign(version) then return {'VERSION'} end", ""),
-        ("pause", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
-        ("shut", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
-        ("tally", "if is_foreign(version) then return {'VERSION'} end", ""),
-        ("put", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
-        ("shared/queue", "version and version ~= PROTOCOL and version ~= BEFORE", "false"),
-    ),
     test_put.test_a_server_that_is_out_of_memory_refuses_puts_and_can_still_be_drained: (
         ("put", "#!lua\n", "#!lua flags=allow-oom\n"),
     ),
@@ -500,6 +490,31 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_tally.test_a_tally_sent_twice_counts_once_also_after_a_later_one: (
         ("tally", "if number > (tonumber(redis.call('GET', number_key)) or 0) then", "if true then"),
+    ),
+    test_versions.test_newer_queue_is_left_alone: (
+        ("put", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("discard", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("purge", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("bound", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("pause", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("resume", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("shut", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("forget", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("tally", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("promote", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("reap", "if is_foreign(meta[3]) then return {'VERSION'} end", ""),
+        ("shared/queue", "version and version ~= PROTOCOL and version ~= BEFORE", "false"),
+    ),
+    test_versions.test_lease_in_a_newer_queue_may_be_used: (
+        (
+            "shared/recover",
+            "== 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end\n  local",
+            "== 0 then return 0 end\n  local",
+        ),
+        ("shared/recover", "#lapsed == 0 or is_foreign(redis.call('HGET', META, 'version'))", "#lapsed == 0"),
     ),
     test_versions.test_count_of_lapses_takes_a_queue_over: (
         ("shared/queue", "if version == BEFORE then", "if false then"),

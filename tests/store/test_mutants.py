@@ -36,7 +36,11 @@ GUARD = re.compile(
 ROWS = [(change, killer) for killer, changes in MUTANTS.items() for change in changes]
 
 #: What the fixtures of those tests make of a lane.
-FIXTURES = {"full": inspect.unwrap(test_line.full), "old": inspect.unwrap(test_versions.old)}
+FIXTURES = {
+    "full": inspect.unwrap(test_line.full),
+    "old": inspect.unwrap(test_versions.old),
+    "newer": lambda lane: inspect.unwrap(test_versions.newer)(FIXTURES["old"](lane)),
+}
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""A queue of the version before: taken over as it is, and refused to that version before it could misread anything."""
+"""Queues of other versions: one of the version before is taken over, and to one of a later version nothing is done.
+
+Only what a client holds already it may settle, and renew until then.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.store import commands
-from conveyor.store.answers import PutPlace, Settlement
+from conveyor import lifecycle
+from conveyor.errors import StoreMismatch
+from conveyor.store import commands, scripts
+from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Lane
 
-OLD = "1"
+OLD, NEWER = "1", "3"
 INBOX = "producer01"
 
 
 @pytest.fixture
 def old(lane: Lane) -> Lane:
-    """A queue of version 1 with a job in each place: waiting, delayed, leased (tried before) and dead."""
+    """A queue of version 1 with a job in each place, and two leases, of which one was tried before."""
     lane.run(commands.fail, lane.take("dead"), Settlement("dead", b"no", 600.0))
     lane.take("leased")
     lane.raw.hset(lane.key("tries"), "leased", "1 1 1")
+    lane.take("other")
     lane.put("waiting")
     lane.put("delayed", delay=1000.0)
     lane.raw.hset(lane.key("meta"), "version", OLD)
@@ -93,3 +99,124 @@ def test_what_is_written_as_before_takes_nothing_over(
 ) -> None:
     old.run(verb, *args)
     assert version(old) == OLD
+
+
+@pytest.fixture
+def newer(old: Lane) -> Lane:
+    """A queue of a later version that is paused, with a job in each place, of which one is due and one is dead."""
+    old.run(commands.pause)
+    old.raw.zadd(old.key("delayed"), {"delayed": 1})
+    old.raw.hset(old.key("meta"), "version", NEWER)
+    return old
+
+
+def end(job: str) -> Settlement:
+    return Settlement(job, b"end", 600.0)
+
+
+#: What is refused, with arguments that would do something.
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "put": ([("new", b"bytes")], PutPlace()),
+    "claim": ("ann", "nonce.1", 1, 10.0),
+    "cancel": ("waiting", b"away", 600.0),
+    "revive": (["dead"],),
+    "discard": (["dead"],),
+    "purge": ("ready", 9, b"away", 600.0),
+    "bound": (3,),
+    "pause": (),
+    "resume": (),
+    "shut": (),
+    "forget": (0.0,),
+    "tally": ("ann", 1, None, [("task", "s=1")]),
+    "promote": (),
+    "reap": (),
+}
+#: What the holder of a lease may do with it.
+HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "renew": lambda token: ([("leased", token, "S")], 500.0),
+    "finish": lambda token: (token, [end("leased")]),
+    "retry": lambda token: (token, "leased", 0.0, b"note"),
+    "fail": lambda token: (token, end("leased")),
+    "release": lambda token: (token, ["leased"]),
+    "lost": lambda token: (token, end("leased"), b"cancelled"),
+}
+LOOKING: dict[str, tuple[Any, ...]] = {
+    "count": (),
+    "rows": ("dead", RowsPlace(9)),
+    "state": ("waiting",),
+    "series": ("minute", 1, 2),
+    "listen": (INBOX, 0.0),
+    "join": ("ann",),
+    "leave": ("ann",),
+}
+
+
+def test_each_verb_meets_a_newer_queue() -> None:
+    assert {*REFUSED, *HOLDING, *LOOKING} == lifecycle.VERBS
+
+
+@pytest.mark.parametrize("verb", REFUSED)
+def test_newer_queue_is_left_alone(newer: Lane, verb: str) -> None:
+    newer.let_leases_run_out()
+    before = newer.dump()
+    with pytest.raises(StoreMismatch):
+        newer.run(getattr(commands, verb), *REFUSED[verb])
+    assert newer.changes(before) == {}
+
+
+@pytest.mark.parametrize("verb", HOLDING)
+def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
+    newer.let_leases_run_out("other")
+    states = {"waiting": "ready", "delayed": "delayed", "dead": "dead", "other": "leased"}
+    newer.run(getattr(commands, verb), *HOLDING[verb](newer.tokens[1]))
+    assert {job: newer.run(commands.state, job).state for job in states} == states
+    left = newer.run(commands.state, "leased").state
+    assert (left == "leased") == (verb == "renew")
+    assert version(newer) == NEWER
+
+
+@pytest.mark.parametrize("verb", LOOKING)
+def test_looking_changes_no_job_of_a_newer_queue(newer: Lane, verb: str) -> None:
+    before = newer.dump()
+    newer.run(getattr(commands, verb), *LOOKING[verb])
+    assert newer.changes(before).keys() <= {"joiners", "seen"}
+
+
+@pytest.fixture
+def later(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs a verb as a client of the later version does."""
+    read = scripts._read
+    changes = {"PROTOCOL = '2'": f"PROTOCOL = '{NEWER}'", "BEFORE = '1'": "BEFORE = '2'"}
+
+    def read_later(file: str) -> str:
+        text = read(file)
+        for old, new in changes.items() if file == "shared/queue.lua" else ():
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+    def run(verb: Callable[..., commands.Command], *args: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(scripts, "_read", read_later)
+            scripts.load.cache_clear()
+            command = verb(lane.queue, *args)
+        scripts.load.cache_clear()
+        return lane.client.run(command)
+
+    return run
+
+
+def test_client_ends_what_it_holds_in_a_queue_taken_over(lane: Lane, later: Callable[..., Any]) -> None:
+    token = lane.take("held")
+    lane.put("waiting")
+    batch = later(commands.claim, "bob", "nonce.1", 2, 1000.0)
+    assert ([job.id for job in batch.jobs], version(lane)) == (["waiting"], NEWER)
+    with pytest.raises(StoreMismatch):
+        lane.put("new")
+    with pytest.raises(StoreMismatch):
+        lane.claim()
+    assert lane.run(commands.renew, [("held", token, "S")], 1000.0).lost == []
+    assert lane.run(commands.finish, token, [end("held")]) == []
+    assert later(commands.finish, batch.token, [end("waiting")]) == []
+    count = later(commands.count)
+    assert (count.finished, count.live, count.imbalance) == (2, 0, 0)

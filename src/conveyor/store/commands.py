@@ -206,7 +206,9 @@ def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b
     Reply: cancelled, running, dead, over or gone, and the owner of a running one.
     """
     told = (job_id, outcome, milliseconds(keep), *([note] if note else []))
-    return script("cancel", queue, *told, read=lambda reply: (*texts(reply), "")[:2])
+    return script(
+        "cancel", queue, *told, read=lambda reply: (checked(reply[0].decode()), *texts(reply[1:]), "")[:2]
+    )
 
 
 def revive(queue: str, ids: Iterable[str]) -> Command:

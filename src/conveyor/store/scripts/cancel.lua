@@ -2,7 +2,8 @@
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
 -- use: wake, deliver, settle, lease
 -- ARGV  1 id; 2 outcome; 3 keep, ms, of a job that does not say; 4 who cancels it and why, for people; may be missing
--- gives cancelled, owner of one that was held | running, owner | dead | over | gone
+-- gives cancelled, owner of one that was held | running, owner | dead | over | gone | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
 local text = redis.call('HGET', LEASES, id)

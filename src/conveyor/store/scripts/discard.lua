@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- discard: dead -> over, for good: the job's bytes go, its outcome is kept as long as it would have been.
 -- ARGV  1.. ids
--- gives OK, how many were discarded
+-- gives OK, how many were discarded | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local discarded = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZREM', DEAD, id) == 1 then

@@ -2,7 +2,8 @@
 -- promote: delayed -> ready, a slice of those that are due.
 -- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
--- gives OK, how many
+-- gives OK, how many | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local moved = promote(server_time())
 if moved > 0 then ring(moved) end
 return {'OK', moved}

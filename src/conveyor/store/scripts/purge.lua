@@ -4,7 +4,8 @@
 -- use: wake, deliver, settle
 -- ARGV  1 index: ready or delayed; 2 last place: in ready the number of acceptance, in delayed the due time, ms
 --       3 how many at most; 4 outcome; 5 keep, ms, of a job that does not say
--- gives OK, how many
+-- gives OK, how many | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local MOST_BYTES = 1048576 -- of jobs that are read in one slice, though always one job
 local index, upto, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 

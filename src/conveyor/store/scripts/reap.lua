@@ -2,9 +2,10 @@
 -- reap: leased -> ready, dead or cancelled, a slice of those whose lease ran out.
 -- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
--- gives OK, how many
+-- gives OK, how many | VERSION
 local now = server_time()
-local meta = redis.call('HMGET', META, 'clock', 'wall')
+local meta = redis.call('HMGET', META, 'clock', 'wall', 'version')
+if is_foreign(meta[3]) then return {'VERSION'} end
 local clock = lease_clock(meta[1], meta[2], now)
 local moved = 0
 if redis.call('EXISTS', LEASED) == 1 then

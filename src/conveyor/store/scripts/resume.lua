@@ -2,7 +2,8 @@
 -- resume: undo pause and shutdown.
 -- use: wake
 -- ARGV  none
--- gives OK
+-- gives OK | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 redis.call('HDEL', META, 'paused', 'shutdown')
 ring(math.min(redis.call('ZCARD', READY), MOST_HINTS))
 make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)

@@ -2,7 +2,8 @@
 -- revive: dead -> ready, as if never tried, with the priority that it had.
 -- use: wake
 -- ARGV  1.. ids
--- gives OK, how many were revived
+-- gives OK, how many were revived | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local sequence = tonumber(redis.call('HGET', META, 'sequence')) or 0
 local revived = 0
 for _, id in ipairs(ARGV) do

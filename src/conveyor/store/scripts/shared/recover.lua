@@ -1,4 +1,5 @@
--- Bounded slices of what anybody does for everybody: jobs that came due, leases that ran out.
+-- Bounded slices of what anybody does for everybody: jobs that came due, leases that ran out. Of a queue of a version
+-- that is not known here, nothing: a holder renews and settles its own jobs there, and leaves those of others alone.
 local MOST_DUE, MOST_LAPSED = 64, 32
 local CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
@@ -19,7 +20,7 @@ local function write_tries(id, retries, crashes, recoveries, lapses)
 end
 
 local function promote(now) -- delayed -> ready, at a new place; gives how many
-  if redis.call('EXISTS', DELAYED) == 0 then return 0 end
+  if redis.call('EXISTS', DELAYED) == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MOST_DUE)
   if #due == 0 then return 0 end
   local last = redis.call('HINCRBY', META, 'sequence', #due)
@@ -82,6 +83,7 @@ local LAPSED = {
 
 local function reap(clock, now) -- leases that ran out; gives how many
   local lapsed = redis.call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, MOST_LAPSED)
+  if #lapsed == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   for _, id in ipairs(lapsed) do
     local text = redis.call('HGET', LEASES, id)
     if text then
@@ -91,9 +93,7 @@ local function reap(clock, now) -- leases that ran out; gives how many
       redis.call('HINCRBY', META, 'orphans', 1)
     end
   end
-  if #lapsed > 0 then
-    redis.call('HINCRBY', META, 'lapsed', #lapsed)
-    tell_joiners() -- some may have ended here
-  end
+  redis.call('HINCRBY', META, 'lapsed', #lapsed)
+  tell_joiners() -- some may have ended here
   return #lapsed
 end
