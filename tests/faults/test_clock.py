@@ -1,22 +1,30 @@
-"""The clock of the server is turned while it runs, for an hour ahead and then to an hour back."""
+"""The clock of the server is turned an hour ahead and an hour back while it runs, or stands still.
+
+A server ends its blocking commands by that clock, so one that is under way then lasts for an hour, or forever.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import consumer_jobs as jobs
 import pytest
 from moving import Node
 
-from conveyor import Call, Empty, Queue, task
+from conveyor import Call, Empty, Queue, StoreUnavailable, task
 from conveyor.store import Client, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOUR = 3600
+BLOCKED = 6  # clients: four callers, a worker and its supervisor
+TIMEOUT = 1.0
 
 
 @task(name="double")
@@ -35,6 +43,25 @@ class Clock:
         """Set the server's clock so many seconds ahead of this machine's."""
         self._file.write_text(f"{seconds:+d}\n")
         self._eventually(lambda: abs(self.client.run(plain.server_time()) - time.time() - seconds) < 60)
+
+    def blocked(self) -> int:
+        """Return how many clients are in a blocking command."""
+        return int(self.client.run(plain.info("clients"))["blocked_clients"])
+
+    def turn_back(self) -> None:
+        """Set it an hour back."""
+        self.turn(-HOUR)
+
+    def stop(self) -> None:
+        """Have it stand still."""
+        self._file.write_text(f"{datetime.now():%Y-%m-%d %H:%M:%S}\n")  # noqa: DTZ005 - as the library reads it
+        self._eventually(lambda: abs(self.passed_in(0.05)) < 0.01)
+
+    def passed_in(self, seconds: float) -> float:
+        """Return by how much the server's clock goes on in some seconds; one that stands still jitters."""
+        before = self.client.run(plain.server_time())
+        time.sleep(seconds)
+        return self.client.run(plain.server_time()) - before
 
 
 @pytest.fixture
@@ -81,3 +108,65 @@ def test_turned_clock_ends_no_lease_and_delays_no_job(clock: Clock) -> None:
         queue.task_done()
     count = queue.count()
     assert (count.finished, count.live, count.lapsed, count.imbalance) == (3, 0, 0, 0)
+
+
+@pytest.fixture
+def queue(clock: Clock) -> Queue:
+    """Return the queue that `consume` takes from."""
+    return Queue("work", store=clock.client)
+
+
+def test_blocked_callers_outlast_a_clock_set_back_or_stopped(
+    clock: Clock, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    consume(workers=1)
+    for change in (clock.turn_back, clock.stop):
+        change_under_blocked_callers(clock, queue, change, eventually)
+
+
+def change_under_blocked_callers(
+    clock: Clock, queue: Queue, change: Callable[[], None], eventually: Callable[..., Any]
+) -> None:
+    """Block a caller of each kind, and a worker; change the clock; serve all but one, whose timeout ends its call."""
+    assert queue.submit(jobs.add, 1, 1).result(30) == 2  # and its worker waits again
+    sizes = {"items": 0, "full": 1, "held": 0, "none": 0}
+    items, full, held, none = (Queue(name, size, store=clock.client) for name, size in sizes.items())
+    for one in (full, held):
+        one.put("first")
+    held.get()
+    with ThreadPoolExecutor() as pool:
+        got = pool.submit(items.get, timeout=60)
+        put = pool.submit(full.put, "second", timeout=60)
+        joined = pool.submit(held.join, 60)
+        eventually(lambda: clock.blocked() >= BLOCKED - 1)
+        began = time.monotonic()
+        ends = pool.submit(none.get, timeout=TIMEOUT)
+        eventually(lambda: clock.blocked() >= BLOCKED or ends.done())
+        change()
+        items.put("item")
+        full.get()
+        held.task_done()
+        assert queue.submit(jobs.add, 2, 2).result(30) == 4
+        assert got.result(30) == "item"
+        put.result(30)
+        joined.result(30)
+        with pytest.raises((Empty, StoreUnavailable)):
+            ends.result(30)
+        assert time.monotonic() - began < TIMEOUT + 5
+    assert full.get() == "second"
+    for one in (items, full, full):
+        one.task_done()
+
+
+def test_blocked_get_returns_a_delayed_job_after_clock_is_set_back(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.3)
+    queue = Queue("films", store=clock.client)
+    queue.submit(double.options(delay=0.6), 1)
+    with ThreadPoolExecutor() as pool:
+        got = pool.submit(queue.get, timeout=60)
+        eventually(lambda: clock.blocked() or got.done())
+        clock.turn_back()
+        assert isinstance(got.result(30), Call)
+    queue.task_done()

@@ -1,4 +1,7 @@
-"""A slow network between the server and everybody else: it costs time, and no lease, no run and no result."""
+"""A slow network between the server and everybody else: it costs time, and no lease, no run and no result.
+
+On a thin line, though, what takes longer to send than a reply is waited for cannot be put.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import Queue
-from conveyor.store import connect
+from conveyor import Queue, StoreUnavailable
+from conveyor.store import Client, connect
 from conveyor.torture.proxy import Mode, Proxy
 
 if TYPE_CHECKING:
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
 
 DELAY = 0.1  # seconds, each way
 JOBS = 200
+PIECE, RATE = 4096, 400_000  # bytes that are passed on at once, and in a second
+
+
+class ThinLine(Proxy):
+    """A proxy that passes on few bytes a second to the server."""
+
+    def _pass_requests(self, link: Any) -> None:
+        while data := link.client.recv(PIECE):
+            time.sleep(len(data) / RATE)
+            link.server.sendall(data)
 
 
 @pytest.fixture
@@ -56,3 +69,16 @@ def test_slow_network_costs_no_lease_and_no_run(
     count = queue.count()
     assert (count.finished, count.live, count.lapsed, count.imbalance) == (JOBS + 1, 0, 0, 0)
     assert len(lines(path)) == 1
+
+
+def test_job_must_be_sent_while_its_reply_is_waited_for(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tenth of the time, on a line ten times as fast as the slowest that carries a job of a mebibyte."""
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 1.0)
+    with ThinLine(one_server.url) as line:
+        queue = Queue("far", store=Client(line.url, patience=0.0))
+        queue.put(bytes(RATE // 8))
+        with pytest.raises(StoreUnavailable):
+            queue.put(bytes(2 * RATE))
+        queue.client.close()

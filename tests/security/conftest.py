@@ -8,6 +8,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "consumer" / "support"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dashboard"))
 
-from consumer_kit import alone, path, short_lease
+from consumer_kit import alone, consume, path, queue, short_lease
 
-__all__ = ["alone", "path", "short_lease"]
+__all__ = ["alone", "consume", "path", "queue", "short_lease"]

@@ -10,14 +10,15 @@ import pytest
 import redis
 from asking import OWN, ask
 from consumer_kit import Running, go, lines
-from tests.conftest import documented_rights
+from tests.conftest import RUNNING, documented_rights
+from tests.store.test_versions import HOLDING, LOOKING, REFUSED
 
 from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue, clock
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
 from conveyor.durability import read_durability
 from conveyor.errors import StoreDenied
-from conveyor.store import Client, acts, fitness, plain, scripts
+from conveyor.store import Client, acts, commands, fitness, keys, plain, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,3 +274,58 @@ def test_role_is_refused_what_it_must_not_do(role: str, people: People) -> None:
             client.run_all(plain.control("host-1", b"kill"))
     client.close()
     assert Queue("work", store=people.server.client).qsize() == 1
+
+
+def rights_of_one_queue() -> dict[str, list[str]]:
+    """Return the rights of users who may use the queue `sums` alone, as the page has them."""
+    page = RUNNING.read_text()
+    everything = re.search(r"^ACL SETUSER conveyor on >a-long-password (.+)$", page, re.MULTILINE)
+    its_keys = re.search(r"^~conveyor:\{sums\}:\* .+$", page, re.MULTILINE)
+    assert everything
+    assert its_keys
+    of_all, of_one, figures = "~conveyor:{*}:*", "~conveyor:{sums}:*", "~conveyor:{\\*}:*"
+    for text in (f"put `{of_one}` in place of `{of_all}`", f"figures of all queues together, `{figures}`"):
+        assert text in page.replace("\n", " ")
+    rights = {"conveyor": everything[1].replace("~conveyor:*", its_keys[0]).split()}
+    for role, more in (("producer", []), ("worker", [figures])):
+        words = documented_rights()[role]
+        assert of_all in words
+        rights[role] = [of_one if word == of_all else word for word in words] + more
+    return rights
+
+
+@pytest.mark.parametrize("user", ["conveyor", "producer", "worker"])
+def test_user_of_one_queue_is_refused_another(user: str, server: Server) -> None:
+    films, sums = (Queue(name, store=server.client) for name in ("films", "sums"))
+    films.put_many(["held", "waits"])
+    sums.put("item")
+    token = server.client.run(commands.claim("films", "ann", "nonce.1", 1, 60.0)).token
+    names = [*server.raw.scan_iter("conveyor:{films}:*")]
+    before = {name: server.raw.dump(name) for name in names}
+    server.raw.execute_command("ACL", "SETUSER", user, "on", ">pw", *rights_of_one_queue()[user])
+    client = Client(server.url_of(user))
+    raw = redis.Redis(unix_socket_path=str(server.socket), username=user, password="pw")
+    try:
+        for verb, arguments in {**REFUSED, **LOOKING}.items():
+            with pytest.raises(StoreDenied):
+                client.run(getattr(commands, verb)("films", *arguments))
+        for verb, of_token in HOLDING.items():
+            with pytest.raises(StoreDenied):
+                client.run(getattr(commands, verb)("films", *of_token(token)))
+        hostile = raw.script_load("return redis.call('DEL', ARGV[1])")
+        for name in names:
+            for words in (("GET", name), ("DEL", name), ("RENAME", name, "conveyor:{sums}:jobs")):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    raw.execute_command(*words)
+            with pytest.raises(redis.exceptions.ResponseError, match="No permissions to access a key"):
+                raw.evalsha(hostile, 1, keys.key("sums", "jobs"), name)
+        assert {name: server.raw.dump(name) for name in names} == before
+        if user != "worker":
+            Queue("sums", store=client).put("another")
+        if user != "producer":
+            assert client.run(commands.claim("sums", "bob", "nonce.1", 1, 60.0)).jobs
+    finally:
+        client.close()
+        raw.close()
+        server.raw.execute_command("ACL", "DELUSER", user)
+        server.raw.execute_command("ACL", "LOG", "RESET")

@@ -51,6 +51,24 @@ def test_the_last_finish_leaves_nothing_but_outcomes_the_last_claim_and_the_book
     }
 
 
+def test_trimmed_history_costs_no_job(lane: Lane) -> None:
+    """All streams that a queue has are for people: nothing in them is needed to run a job, or to end it."""
+    lane.run(commands.finish, lane.take("done"), [settlement("done", note="it is done")])
+    lane.run(commands.fail, lane.take("dead"), settlement("dead", note="it is dead"))
+    token = lane.take("held")
+    lane.put("waits")
+    lane.put("delayed", delay=1000.0)
+    before = lane.dump()
+    streams = [key for key in lane.raw.scan_iter() if lane.raw.type(key) == b"stream"]
+    assert streams == [lane.key("history").encode()]
+    lane.raw.xtrim(streams[0], 0, approximate=False)
+    assert lane.changes(before) == {"history": []}
+    assert lane.run(commands.revive, ["dead"]) == 1
+    assert lane.run(commands.finish, token, [settlement("held", note="it is done")]) == []
+    assert [job.id for job in lane.claim(3).jobs] == ["waits", "dead"]
+    assert lane.count().imbalance == 0
+
+
 def test_a_finish_can_be_counted_as_a_cancellation(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.finish, token, [settlement("a")], "cancelled")

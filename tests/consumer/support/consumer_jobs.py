@@ -20,6 +20,7 @@ from conveyor import BadInput, current_job, task
 from conveyor.errors import JobCancelled
 
 ONE_DAY = 86_400.0
+MEBIBYTE = 1 << 20
 
 
 @dataclass
@@ -316,6 +317,24 @@ def start_sleeper(path: str) -> None:
     """Start another program and wait for it."""
     with subprocess.Popen(["sleep", str(ONE_DAY)]) as child:
         mark(path, str(child.pid))
+
+
+def hoard(most: int) -> int:
+    """Take memory until there is none, or `most` bytes were taken; return how many."""
+    kept = []
+    while len(kept) * MEBIBYTE < most:
+        kept.append(bytearray(MEBIBYTE))
+    return len(kept) * MEBIBYTE
+
+
+@task(name="breed", queue="work", timeout=0.5)
+def breed(path: str, most: int) -> None:
+    """Fork, as does each child, until there are `most` processes, and go on in all of them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while mark(path, str(os.getpid())) < most:
+        os.fork()
+    time.sleep(ONE_DAY)
+    os._exit(0)
 
 
 def count_for_ever(path: str) -> int:

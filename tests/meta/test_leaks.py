@@ -1,0 +1,28 @@
+"""What all tests share finds keys that should not be there: after each test the server is looked over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.conftest import leaks
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("XADD", "conveyor:{work}:jobs", "*", "id", "bytes"), "a stream, wanted hash"),
+        (("XADD", "conveyor:{work}:waiting", "*", "id", "bytes"), "a stream, wanted None"),
+        (("SET", "conveyor:{work}:outcome:job", "done"), "lives for ever"),
+        (("RPUSH", "conveyor:{work}:bell", *"1" * 33), "too long"),
+        (("SET", "other", "text"), "a string, wanted None"),
+    ],
+)
+def test_key_that_the_table_lacks_is_found(words: tuple[str, ...], fault: str, one_server: Server) -> None:
+    assert leaks(one_server.raw) == []
+    one_server.raw.execute_command(*words)
+    assert leaks(one_server.raw) == [f"{words[1]}: {fault}"]
+    one_server.raw.flushall()
