@@ -18,7 +18,7 @@ import pytest
 from conveyor.errors import ShutDown
 from conveyor.store import scripts
 
-from . import test_line, test_versions
+from . import test_line, test_tally, test_versions
 from .mutants import MUTANTS, Change
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ FIXTURES = {
     "old": inspect.unwrap(test_versions.old),
     "newer": lambda lane: inspect.unwrap(test_versions.newer)(FIXTURES["old"](lane)),
 }
+#: What is done before each test of a module, by a fixture of its own.
+PREPARED = {test_tally.__name__: inspect.unwrap(test_tally.made)}
 
 
 @pytest.fixture
@@ -90,6 +92,20 @@ def runs(test: Callable[..., None]) -> Iterator[dict[str, Any]]:
         yield {name: value for arguments in choice for name, value in arguments.items()}
 
 
+def run(killer: Callable[..., None], lane: Lane, request: pytest.FixtureRequest) -> None:
+    """Run a test with each of its parameters, on an empty queue each time; raises what it raises."""
+    prepare = PREPARED.get(killer.__module__)
+    for arguments in runs(killer):
+        lane.raw.flushall()
+        lane.tokens.clear()
+        if prepare:
+            prepare(lane)
+        for name in inspect.signature(killer).parameters.keys() - arguments.keys():
+            make = FIXTURES.get(name)
+            arguments[name] = make(lane) if make else request.getfixturevalue(name)
+        killer(**arguments)
+
+
 def name_of(change: Change) -> str:
     return f"{change[0]}: {change[1][:40].strip()}"
 
@@ -103,16 +119,19 @@ def test_mutant_is_killed(
     request: pytest.FixtureRequest,
 ) -> None:
     load_mutant(change, monkeypatch)
-    for arguments in runs(killer):
-        lane.raw.flushall()
-        for name in inspect.signature(killer).parameters.keys() - arguments.keys():
-            make = FIXTURES.get(name)
-            arguments[name] = make(lane) if make else request.getfixturevalue(name)
-        try:
-            killer(**arguments)
-        except FAILURES:
-            return
+    try:
+        run(killer, lane, request)
+    except FAILURES:
+        return
     pytest.fail(f"{killer.__name__} passes all the same")
+
+
+@pytest.mark.parametrize("killer", [pytest.param(killer, id=killer.__name__) for killer in MUTANTS])
+def test_killer_passes_without_a_mutant(
+    killer: Callable[..., None], lane: Lane, request: pytest.FixtureRequest
+) -> None:
+    """What fails here fails for another reason than a mutant."""
+    run(killer, lane, request)
 
 
 def test_mutants_cover_all_scripts_that_write() -> None:
