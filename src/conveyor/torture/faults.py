@@ -433,7 +433,7 @@ def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     "server stopped for longer than a lease",
     Need.SERVER,
     lasts=(16.0, 20.0),
-    effects=(Effect.REFUSAL,),
+    effects=(Effect.REFUSAL, Effect.ORDER),
     weight=0.15,
 )
 def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:

@@ -419,9 +419,16 @@ class Taker(Producer):
         note(Start(time.monotonic(), key, "", 0, os.getpid()))
         time.sleep(self.chance.choice((0.0, 0.005, 0.05)))
         note(End(time.monotonic(), key, 0, os.getpid(), "done"))
-        with contextlib.suppress(StoreError, LeaseLost):  # it comes back, or another taker has it
-            self.queue.task_done()
-            note(Outcome(time.monotonic(), key, "done", key))
+        while True:
+            try:
+                self.queue.task_done()
+            except StoreError:  # it stays held, and the next call would settle it in place of the next item
+                time.sleep(0.1)
+            except LeaseLost:  # another taker has it
+                return
+            else:
+                note(Outcome(time.monotonic(), key, "done", key))
+                return
 
 
 ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}
