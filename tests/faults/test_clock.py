@@ -158,7 +158,7 @@ def change_under_blocked_callers(
         one.task_done()
 
 
-def test_blocked_get_returns_a_delayed_job_after_clock_is_set_back(
+def test_blocked_get_gets_a_delayed_job_after_clock_is_set_back(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.3)
