@@ -39,9 +39,15 @@ class Clock:
         self._file, self._eventually = file, eventually
         self.client = Client(f"redis://127.0.0.1:{node.port}")
 
+    def _write(self, text: str) -> None:
+        """Have the library read this. It ends a server that meets a part of it."""
+        part = self._file.with_suffix(".part")
+        part.write_text(text)
+        part.replace(self._file)
+
     def turn(self, seconds: int) -> None:
         """Set the server's clock so many seconds ahead of this machine's."""
-        self._file.write_text(f"{seconds:+d}\n")
+        self._write(f"{seconds:+d}\n")
         self._eventually(lambda: abs(self.client.run(plain.server_time()) - time.time() - seconds) < 60)
 
     def blocked(self) -> int:
@@ -54,7 +60,7 @@ class Clock:
 
     def stop(self) -> None:
         """Have it stand still."""
-        self._file.write_text(f"{datetime.now():%Y-%m-%d %H:%M:%S}\n")  # noqa: DTZ005 - as the library reads it
+        self._write(f"{datetime.now():%Y-%m-%d %H:%M:%S}\n")  # noqa: DTZ005 - as the library reads it
         self._eventually(lambda: abs(self.passed_in(0.05)) < 0.01)
 
     def passed_in(self, seconds: float) -> float:
