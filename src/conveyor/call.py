@@ -46,7 +46,7 @@ def check_seconds(name: str, value: object) -> None:
 
 def check_whole(name: str, value: object, most: int) -> None:
     """Raise BadCall if an argument is not a whole number from 0 to `most`."""
-    if not (isinstance(value, int) and 0 <= value <= most):
+    if not (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most):
         message = f"{name} must be a whole number between 0 and {most}, got {value!r:.80}"
         raise BadCall(message)
 

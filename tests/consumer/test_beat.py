@@ -56,6 +56,16 @@ def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_so
     assert told(101.5, "a third", 101.4).job == "", "the one before is over"
 
 
+def test_progress_of_like_ids_on_two_queues_is_sent_once_each(one_server: Any) -> None:
+    acting: list[Any] = [Acting(), Acting()]
+    for counter, (queue, worker) in enumerate(zip(("pdf", "mail"), acting, strict=True), 1):
+        worker.job = lambda queue=queue: (queue, "invoice-17")
+        worker.slate = SimpleNamespace(progress=lambda counter=counter: (counter, 1.0, 2.0, ""))
+    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    assert len(beat._progressed(acting)) == 2
+    assert beat._progressed(acting) == []
+
+
 def test_how_long_a_job_runs_is_told_from_its_start_and_not_as_of_the_last_report(one_server: Any) -> None:
     Queue("work", store=one_server.client).put(1)
     busy = control.WorkerReport("host-1/1", 1, "busy", job="j", busy_for=2.0)

@@ -232,7 +232,7 @@ def test_hostile_bytes_are_a_decode_error(data: bytes) -> None:
         call.decode_call(data)
 
 
-@pytest.mark.parametrize("maxsize", [math.nan, math.inf, 1.5, 1 << 60])
+@pytest.mark.parametrize("maxsize", [math.nan, math.inf, 1.5, 1 << 60, True])
 def test_unusable_maxsize_is_refused_by_name(maxsize: Any) -> None:
     with pytest.raises(BadCall, match="maxsize"):
         Queue("work", maxsize)

@@ -74,6 +74,7 @@ def test_options_gives_another_task_and_leaves_this_one_alone() -> None:
         ({"priority": -1}, "priority must be a whole number"),
         ({"delay": -1.0}, "delay must be between 0 and 315360000 seconds, got -1.0"),
         ({"retries": -1}, "retries must be a whole number"),
+        ({"retries": True}, "retries must be a whole number"),
         ({"timeout": 0.0}, "timeout must be more than 0 seconds"),
         ({"keep": -1.0}, "keep must be between"),
     ],

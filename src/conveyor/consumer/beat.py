@@ -69,7 +69,7 @@ class Beat:
         self._first = True
         self.notices: list[Notice] = []
         self._told: list[tuple[str, str, bool, str, bool]] = []
-        self._progress: dict[str, int] = {}
+        self._progress: dict[tuple[str, str], int] = {}
         self._gauged = float("-inf")
         self._had_work = False
         self._sweep_at = clock.monotonic() + FIRST_SWEEP
@@ -181,14 +181,14 @@ class Beat:
 
     def _progressed(self, workers: Iterable[Worker]) -> list[Command]:
         items: dict[str, list[tuple[str, bytes]]] = {}
-        counters: dict[str, int] = {}
+        counters: dict[tuple[str, str], int] = {}
         for worker in workers:
             queue, job = worker.job()
             counter, done, total, message = worker.slate.progress()
             if not job or not counter:
                 continue
-            counters[job] = counter
-            if self._progress.get(job) != counter:
+            counters[queue, job] = counter
+            if self._progress.get((queue, job)) != counter:
                 items.setdefault(queue, []).append(
                     (job, control.encode(control.Progress(done, total, message)))
                 )
