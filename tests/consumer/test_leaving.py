@@ -266,6 +266,19 @@ def test_worker_that_has_to_be_replaced_leaves_no_jobs_if_all_are_to_be_done(
     assert [job.result(30) for job in handles] == [2] * 50
 
 
+def test_until_empty_replaces_a_worker_that_got_a_signal(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    jobs_put = [queue.submit(jobs.hold, str(path), "held"), queue.submit(jobs.add, 1, 1)]
+    running = consume(until_empty=True)
+    eventually(lambda: lines(path))
+    running.workers()[0].terminate()
+    go(path)
+    assert [job.result(30) for job in jobs_put] == ["held", 2]
+    eventually(running.has_left)
+    assert (running.status, queue.count().live) == (0, 0)
+
+
 def test_until_empty_replaces_workers_that_exit_with_0(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:

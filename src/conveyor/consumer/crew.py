@@ -377,6 +377,10 @@ class CrewWorker:
 
     def _on_leave(self, *_: Any) -> None:
         self._leaving = True
+        if (
+            self.settings.until_empty
+        ):  # else it would count as one that found no more work, and not be replaced
+            self.slate.set_error("it got a signal to leave")
         if self._waiting:
             self._waiting = False
             raise _LeaveNow
