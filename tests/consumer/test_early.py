@@ -80,6 +80,7 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("running", [1, 0])
 def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyPatch, running: int) -> None:
     supervisor = OneWorker(monkeypatch)
+    monkeypatch.setattr("conveyor.consumer.ladder.EARLY", 60.0)  # the machine may be busy
     worker, signals = Worker("host/2"), []
     monkeypatch.setattr(worker, "_signal", signals.append)
     worker.slate.hold(HeldBatch("other", "8", "nonce", ["a"]))
@@ -98,6 +99,21 @@ def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyP
     assert len(supervisor.signals) == 1
     assert supervisor.workers[1].cancelling == ("work", "a")
     assert signals == []
+
+
+def test_cancellation_cuts_no_import_short() -> None:
+    executor, current = Executor(Registry()), SimpleNamespace(cancelled=False)
+
+    def find(_: str) -> Any:
+        current.cancelled = True
+        executor.interrupt()
+        return jobs.task(name="note")(lambda: None)
+
+    executor.registry.find = find  # type: ignore[method-assign]
+    job: Any = Call("note", Raw(encode([])), Raw(encode({})), 0.0)
+    told: Any = current
+    assert type(executor.run(job, told, 0, lambda: None)) is Cancel
+    assert executor.knows("note"), "it was found all the same"
 
 
 def test_cancellation_that_a_preview_swallows_is_kept() -> None:

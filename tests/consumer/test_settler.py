@@ -152,9 +152,9 @@ def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
 
 
 def test_arguments_are_asked_for_again_once_the_task_is_known() -> None:
-    texts = iter(["", "text='hey'"])
+    texts = iter([None, "text='hey'"])
     settler = Settler("host/1", lambda _: next(texts))
-    assert [settler.preview(JOB) for _ in range(3)] == ["", "text='hey'", "text='hey'"]
+    assert [settler.preview(JOB) for _ in range(3)] == [None, "text='hey'", "text='hey'"]
 
 
 def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_the_one_that_turns_out_long(

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, ids
@@ -85,7 +86,7 @@ class CrewWorker:
         """Tasks that may have changed the process; it is checked after each of their runs."""
         self._place = -1
         self._interrupted: tuple[int, int] | None = None
-        self._leaving = False
+        self._leaving = self._signalled = False
         self._waiting = False
         self._resting = False
         self._process = os.getpid()
@@ -103,6 +104,10 @@ class CrewWorker:
         except StoreError:
             if not self._leaving:
                 raise
+        if self._signalled and self.settings.until_empty and not self.slate.error():
+            self.slate.set_error(
+                "it got a signal to leave"
+            )  # not one that found no more work: it is replaced
         self.executor.close()
 
     def _take_signals(self) -> None:
@@ -349,22 +354,15 @@ class CrewWorker:
     def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
-        limit = job.options.timeout or 0.0
-
-        def found() -> None:
-            # Its time starts now: with a slow import, a short limit would end each first run.
-            self.lookout.begin(current.id, job)
-            self.slate.start(place, self.lookout.since, limit, current.attempt)
-
-        is_new = not self.executor.knows(job.task)
+        limit, found = job.options.timeout or 0.0, None
+        if not self.executor.knows(job.task):
+            limit, found = 0.0, partial(self._found, job, current, place)
         try:
             try:
                 self._place = place
-                self.slate.start(place, self.lookout.since, 0.0 if is_new else limit, current.attempt)
+                self.slate.start(place, self.lookout.since, limit, current.attempt)
                 taken = place and self.slate.is_taken(self.batch_number)
-                outcome = (
-                    None if taken else self.executor.run(job, current, retries, found if is_new else None)
-                )
+                outcome = None if taken else self.executor.run(job, current, retries, found)
             finally:
                 self._place = -1
         except JobCancelled:
@@ -375,12 +373,13 @@ class CrewWorker:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome
 
+    def _found(self, job: Call, current: RunningJob, place: int) -> None:
+        """Begin the run anew, since its task is found only now: a slow import must not use up a short limit."""
+        self.lookout.begin(current.id, job)
+        self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
+
     def _on_leave(self, *_: Any) -> None:
-        self._leaving = True
-        if (
-            self.settings.until_empty
-        ):  # else it would count as one that found no more work, and not be replaced
-            self.slate.set_error("it got a signal to leave")
+        self._leaving = self._signalled = True
         if self._waiting:
             self._waiting = False
             raise _LeaveNow

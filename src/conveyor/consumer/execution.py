@@ -58,6 +58,7 @@ class Executor:
         self._awaited: asyncio.Task[Any] | None = None
         self._wakeup: tuple[int, int, int] | None = None  # the file by which the event loop wakes itself
         self._abandoned: list[asyncio.Runner] = []
+        self._is_finding = False
 
     def decode(self, data: bytes) -> call.Call | Fail:
         """Read a job's bytes; bytes that are no job are a failure, and stay as they are."""
@@ -78,11 +79,12 @@ class Executor:
         Calls `found`, if it is given, when the task is known, which may take the import of its module.
         """
         try:
-            runnable = self._find(job.task)
             if found is not None:
+                self._find_whole(job.task)
                 found()
-                if current.cancelled:  # a preview may have swallowed the exception
+                if current.cancelled:
                     return Cancel()
+            runnable = self._find(job.task)
             args, kwargs = runnable.signature.decode(job.args, job.kwargs)
             mark = running.set(current)
             try:
@@ -99,14 +101,14 @@ class Executor:
             return _judged(error, job.options, retries_used, self.secrets(job))
         return _carried(value, runnable.signature)
 
-    def preview(self, job: call.Call) -> str:
-        """Return the arguments as one line for people; empty before the task is found, for its secrets are not known.
+    def preview(self, job: call.Call) -> str | None:
+        """Return the arguments as one line for people; None before the task is found, for its secrets are not known.
 
         It imports nothing: any thread may call it, at any time, and an import belongs to the run.
         """
         known = self._known.get(job.task)
         try:
-            return "" if known is None else preview(job, known.labels)
+            return None if known is None else preview(job, known.labels)
         except BaseException:  # noqa: BLE001 - formatters of users may raise anything; the run reports it
             return ""
 
@@ -126,6 +128,8 @@ class Executor:
 
     def interrupt(self) -> None:
         """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
+        if self._is_finding:  # an import that is cut short would stay half done for the jobs after this one
+            return
         if self._awaited is not None:
             self._awaited.get_loop().call_soon_threadsafe(self._awaited.cancel)
             return
@@ -137,6 +141,14 @@ class Executor:
         if self._runner is not None:
             with contextlib.suppress(OSError):  # a task may have closed what it did not open
                 self._runner.close()
+
+    def _find_whole(self, name: str) -> None:
+        """Find a task, which may take the import of its module; an interruption waits for the end of that."""
+        self._is_finding = True
+        try:
+            self._find(name)
+        finally:
+            self._is_finding = False
 
     def _find(self, name: str) -> Runnable:
         known = self._known.get(name)

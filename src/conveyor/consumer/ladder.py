@@ -101,7 +101,6 @@ class Ladder:
         self._look_at_cancels()
         self.pauses.look()
         self.stacks.look()
-        self._send_answers(SENDING)
 
     def cancel(self, queue: str, job_id: str) -> bool:
         """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
@@ -158,7 +157,7 @@ class Ladder:
         told = control.Answer(target, state, detail)
         self._unsent += plain.answer(order.id, control.encode(told), target, told.last_word)
 
-    def _send_answers(self, seconds: float) -> None:
+    def send_answers(self, seconds: float = SENDING) -> None:
         """Send the answers in order, as soon as the server takes them; drop what it refuses."""
         until = clock.Deadline(seconds)
         while self._unsent and not self.supervisor.is_silent and not until.passed():
@@ -190,7 +189,6 @@ class Ladder:
         self.stacks.look()
         for order in self._whole:
             self.answer(order, self.supervisor.report.name, "done")
-        self._send_answers(LAST_SENDING)
 
     def _seconds_late(self, order: control.Control) -> float:
         """Give for how long an order has not been meant any more: we may have hung, and who gave it waits no longer."""

@@ -114,7 +114,7 @@ class Lookout:
         if self._running is not None:
             job_id, job = self._running
             text = self.settler.preview(job)
-            if text:  # else the task may be found, and the text noted, at this moment
+            if text is not None:  # else the task may be found, and the text noted, at this moment
                 self._note(job_id, text)
 
     def _collect(

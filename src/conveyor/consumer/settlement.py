@@ -42,10 +42,10 @@ class Settler:
     `preview` gives the arguments of a job as one line for people; it must not raise.
     """
 
-    def __init__(self, worker: str, preview: Callable[[Call], str] = lambda _: "") -> None:
+    def __init__(self, worker: str, preview: Callable[[Call], str | None] = lambda _: "") -> None:
         self.worker = worker
         self._preview = preview
-        self._previewed: tuple[Call, str] | None = None
+        self._previewed: tuple[Call, str | None] | None = None
         self.tally = Tally(worker)
         self._queue = ""
         self._token = ""
@@ -55,13 +55,13 @@ class Settler:
         self._notes = 0
         self._lock = threading.Lock()  # the lookout tells what is done while the worker is in a long job
 
-    def preview(self, job: Call) -> str:
-        """Return the arguments of a job as one line for people; made once for one that is asked about twice.
+    def preview(self, job: Call) -> str | None:
+        """Return the arguments of a job as one line for people, None before its task is known.
 
-        An empty line is made again, since the task may be known by then.
+        It is made once for one that is asked about twice.
         """
         known = self._previewed
-        if known is None or known[0] is not job or not known[1]:
+        if known is None or known[0] is not job or known[1] is None:
             known = self._previewed = (job, self._preview(job))
         return known[1]
 
@@ -156,7 +156,7 @@ class Settler:
         if job is None:
             return Run("?", "", started, self.worker, tries + 1)
         waited = 0.0 if tries else max(0.0, round(started - job.put_at, 3))
-        return Run(job.task, self.preview(job), started, self.worker, tries + 1, waited)
+        return Run(job.task, self.preview(job) or "", started, self.worker, tries + 1, waited)
 
 
 def is_tally(command: Command) -> bool:

@@ -23,7 +23,7 @@ from conveyor.consumer.beat import Beat
 from conveyor.consumer.control_line import ControlLine
 from conveyor.consumer.group_watcher import GroupWatcher
 from conveyor.consumer.isolation import Isolation
-from conveyor.consumer.ladder import Ladder
+from conveyor.consumer.ladder import LAST_SENDING, Ladder
 from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
@@ -127,6 +127,7 @@ class Supervisor:
             self._replace,
             self._heed,
             self.ladder.look,
+            self.ladder.send_answers,
             self._enforce,
             self._relieve,
             self._beat,
@@ -266,7 +267,7 @@ class Supervisor:
 
     def _settle(self) -> None:
         """Settle for dead workers if the server answers. What it refuses to settle is left to the end of its lease."""
-        waiting, self.bereaved, self._unsettled = self.bereaved, [], ""
+        waiting, self.bereaved, refused = self.bereaved, [], ""
         until = clock.Deadline(SETTLING)
         while waiting and not self.is_silent:
             worker, how = waiting.pop(0)
@@ -277,11 +278,13 @@ class Supervisor:
                 waiting.insert(0, (worker, how))
                 self.note(error)
             except StoreError as error:
-                self._unsettled = str(error)
+                self._unsettled = refused = str(error)
                 if clock.monotonic() - worker.ended < LEASE:
                     self.bereaved.append((worker, how))
             if until.passed():
                 break
+        if not waiting:
+            self._unsettled = refused
         self.bereaved = [*waiting, *self.bereaved]
 
     def _mourn(self, worker: Worker, status: int) -> None:
@@ -481,12 +484,13 @@ class Supervisor:
 
     def _end(self) -> int:
         """Settle for the dead, answer, and take the consumer off the list; but wait for no server that is silent."""
-        patience = clock.Deadline(HEARTBEAT if self.leaving < KILL else 0.0)
-        while self.bereaved and not patience.passed():
-            self._silent_since = float("inf")
+        patience = clock.Deadline(HEARTBEAT)
+        while self.bereaved and not patience.passed() and not (self.leaving >= KILL and self.is_silent):
+            if self.leaving < KILL:
+                self._silent_since = float("inf")
             self._do(self._bury)
             clock.sleep(TICK / 5 if self.bereaved else 0.0)
-        for step in (self.ladder.answer_all, self._retire):
+        for step in (self.ladder.answer_all, lambda: self.ladder.send_answers(LAST_SENDING), self._retire):
             if not self.is_silent:
                 self._do(step)
         self.line.close()
