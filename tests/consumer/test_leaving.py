@@ -132,12 +132,12 @@ def test_signal_ends_forked_child_and_not_the_consumer(
 
 
 def test_stop_in_a_forked_child_leaves_the_consumer_running(
-    queue: Queue, alone: None, forked: Callable[..., str]
+    queue: Queue, alone: None, forked: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
     with Consumer(queue.name, workers=1, tasks=["consumer_jobs"], store=queue.client) as consumer:
         assert forked(lambda: f"{consumer.stop()} {consumer.pid}") == "0 None"
         assert queue.submit(jobs.add, 1, 1).result(20) == 2
-        assert states_of_workers(queue) == ["idle"]
+        eventually(lambda: states_of_workers(queue) == ["idle"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -78,7 +78,7 @@ def test_job_must_be_sent_while_its_reply_is_waited_for(
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 1.0)
     with ThinLine(one_server.url) as line:
         queue = Queue("far", store=Client(line.url, patience=0.0))
-        queue.put(bytes(RATE // 8))
+        queue.put(bytes(RATE // 80))
         with pytest.raises(StoreUnavailable):
             queue.put(bytes(2 * RATE))
         queue.client.close()

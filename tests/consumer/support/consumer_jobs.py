@@ -327,7 +327,7 @@ def hoard(most: int) -> int:
     return len(kept) * MEBIBYTE
 
 
-@task(name="breed", queue="work", timeout=0.5)
+@task(name="breed", queue="work", timeout=3.0)
 def breed(path: str, most: int) -> None:
     """Fork, as does each child, until there are `most` processes, and go on in all of them."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
