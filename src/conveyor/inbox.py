@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.restoring import Restorer
+from conveyor.restoring import TRY_AGAIN, Restorer
 from conveyor.store import commands, plain, scripts
 from conveyor.store.address import shown
 from conveyor.store.limits import time_for
@@ -278,10 +278,10 @@ class Inbox:
     def heard(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
         """See in a reply whether the server has lost the queue. Then say it, and have jobs put again."""
         with contextlib.suppress(StoreError):  # the next reply decides
-            self._hear(queue, before, lineage)
+            self._hear(queue, before, lineage, TRY_AGAIN)
 
-    def _hear(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
-        if not self.restorer.heard(queue, before, lineage):
+    def _hear(self, queue: str, before: Known, lineage: commands.Lineage, within: float | None) -> None:
+        if not self.restorer.heard(queue, before, lineage, within):
             return
         now = clock.monotonic()
         level = logging.WARNING if now - self.said_at > SAY_AGAIN else logging.INFO
@@ -387,7 +387,7 @@ class Inbox:
                 self._doubt(box)
             box.held = at
         # Nothing is taken in if it is not known why jobs are gone.
-        self._hear(queue, before, letters.lineage)
+        self._hear(queue, before, letters.lineage, time_for(deadline))
         for job in asked[: letters.looked]:
             job.covered = opening
         self.take(queue, letters.outcomes, at)
@@ -469,13 +469,27 @@ class Inbox:
         boxes = list(self.boxes.items())
         now = clock.monotonic()
         self._restore(now)
+        failed: StoreError | None = None
         for queue, box in boxes:
-            if box.unsure:
-                self._ask_unsure(queue, box)
-            elif self._let_go(queue, box, now):
-                continue
-            elif (box.held is None and box.waiting) or (box.held is not None and now - box.held > HOLD_AGAIN):
-                self._look(queue, box)
+            try:
+                self._attend_to(queue, box, now)
+            except StoreError as error:  # it may be one queue's alone: results of the others arrive
+                failed = error
+        self._take_letters(boxes)
+        if failed is not None:
+            raise failed
+
+    def _attend_to(self, queue: str, box: Box, now: float) -> None:
+        """Ask for what may have ended, and hold the box open if its time has come."""
+        if box.unsure:
+            self._ask_unsure(queue, box)
+        elif self._let_go(queue, box, now):
+            return
+        elif (box.held is None and box.waiting) or (box.held is not None and now - box.held > HOLD_AGAIN):
+            self._look(queue, box)
+
+    def _take_letters(self, boxes: Sequence[tuple[str, Box]]) -> None:
+        """Take in what was pushed, and look once more if there was nothing."""
         queues = self._open()
         if not queues:
             clock.sleep(0.1)  # nothing was open, so nothing was waited for

@@ -43,6 +43,11 @@ class Known(NamedTuple):
     lineage: Lineage = Lineage()
     losses: int = 0
 
+    def is_older_than(self, now: Known) -> bool:
+        """Return True if a loss or a deletion was noticed since."""
+        born = self.lineage.born
+        return self.losses != now.losses or bool(born and born != now.lineage.born)
+
 
 class Kept:
     """Jobs that were put together, in order, each until it has ended."""
@@ -106,18 +111,20 @@ class Restorer:
         """Return what is known now; to be asked for before something is sent."""
         return self.known.get(queue, Known())
 
-    def heard(self, queue: str, before: Known, lineage: Lineage) -> bool:
+    def heard(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
         """Process a reply. `before` was known when it was sent. Return True if it is news of a loss.
 
-        Raises StoreError if the server did not say whether it lost the queue or the queue was deleted: the next reply
-        decides.
+        `within` bounds in seconds how long the server is asked whether the queue was deleted. Raises StoreError if it
+        did not say so: the next reply decides.
         """
         born = before.lineage.born
-        deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born)
+        if before.is_older_than(self.knows(queue)):
+            return False  # others have learned more meanwhile, and this reply may be older
+        deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born, within)
         with self.lock:
             now = self.known.get(queue, Known())
-            if before.losses != now.losses or (born and born != now.lineage.born):
-                return False  # others have learned more meanwhile, and this reply may be older
+            if before.is_older_than(now):
+                return False
             if deleted:
                 self.known[queue] = Known(lineage, now.losses)
                 return False
@@ -129,9 +136,9 @@ class Restorer:
             self.known[queue] = Known(Lineage(lineage.born or now.lineage.born, highest), now.losses)
             return False
 
-    def _was_deleted(self, queue: str, born: int) -> bool:
+    def _was_deleted(self, queue: str, born: int, within: float | None) -> bool:
         try:
-            return bool(self.client.run(plain.was_deleted(queue, born), within=TRY_AGAIN))
+            return bool(self.client.run(plain.was_deleted(queue, born), within=within))
         except StoreRefused:
             return True  # it cannot be known, and what ended must not run again
 

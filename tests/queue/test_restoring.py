@@ -180,6 +180,54 @@ def test_failed_check_makes_no_deletion_of_a_loss(bench: Bench, failed_checks: l
     assert ended == []
 
 
+def test_lasting_failure_of_a_check_keeps_no_results_of_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_queue, checks = bench.make(), []
+    other = other_queue.submit(double, 2)
+    ended = expect_all([bench.queue.submit(double, 1), other])
+
+    def fail(queue: str, _: int) -> Any:
+        checks.append(queue)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(plain, "was_deleted", fail)
+    bench.server.raw.delete(*bench.server.raw.keys(f"conveyor:{{{bench.queue.name}}}:*"))
+    bench.queue.submit(double, 4)
+    inbox_of(bench.client)._doubt_all()
+    bench.eventually(lambda: len(checks) > 2, 10.0)
+    bench.settle(value=4, queue=other_queue)
+    bench.eventually(lambda: ended == [other], 10.0)
+
+
+def test_caller_gives_a_check_the_time_of_its_question(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = bench.queue.submit(double, 1)
+    bench.settle(value="done")
+    Queue(bench.queue.name, store=Client(bench.server.url)).delete()
+    times: list[float | None] = []
+    was_deleted = restoring.Restorer._was_deleted
+
+    def note(restorer: Any, queue: str, born: int, within: float | None) -> bool:
+        times.append(within)
+        return was_deleted(restorer, queue, born, within)
+
+    monkeypatch.setattr(restoring.Restorer, "_was_deleted", note)
+    with pytest.raises(JobGone):
+        ended.result(timeout=30)
+    assert times[0] is None or times[0] > 20.0
+
+
+def test_deletion_that_is_known_is_not_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.queue.submit(double, 1)
+    bench.settle(value="done")
+    restorer = inbox_of(bench.client).restorer
+    before = restorer.knows(bench.queue.name)
+    Queue(bench.queue.name, store=Client(bench.server.url)).delete()
+    bench.queue.submit(double, 2)
+    monkeypatch.delattr(plain, "was_deleted")
+    assert not restorer.heard(bench.queue.name, before, restorer.knows(bench.queue.name).lineage)
+
+
 def test_loss_after_a_deletion_is_noticed(
     server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
