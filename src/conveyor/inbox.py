@@ -385,11 +385,12 @@ class Inbox:
         with self.changed:
             if was_open and not letters.was_open:  # it had lapsed, or the server was emptied
                 self._doubt(box)
-            box.held = at
         # Nothing is taken in if it is not known why jobs are gone.
         self._hear(queue, before, letters.lineage, time_for(deadline))
-        for job in asked[: letters.looked]:
-            job.covered = opening
+        with self.changed:
+            box.held = at
+            for job in asked[: letters.looked]:
+                job.covered = opening
         self.take(queue, letters.outcomes, at)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well

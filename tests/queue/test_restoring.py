@@ -6,6 +6,7 @@ import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -198,6 +199,17 @@ def test_lasting_failure_of_a_check_keeps_no_results_of_others(
     bench.eventually(lambda: len(checks) > 2, 10.0)
     bench.settle(value=4, queue=other_queue)
     bench.eventually(lambda: ended == [other], 10.0)
+
+
+def test_inbox_counts_as_open_only_after_a_check(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = bench.queue.submit(double, 1)
+    bench.server.raw.flushall()
+    with monkeypatch.context() as failing:
+        failing.setattr(restoring.Restorer, "_was_deleted", Mock(side_effect=StoreUnavailable))
+        with pytest.raises(StoreUnavailable):
+            job.add_done_callback(lambda _: None)
+        assert not inbox_of(bench.client).open_for(bench.queue.name)
+    bench.eventually(lambda: inbox_of(bench.client).open_for(bench.queue.name), 8.0)
 
 
 def test_caller_gives_a_check_the_time_of_its_question(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
