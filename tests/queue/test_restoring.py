@@ -15,6 +15,7 @@ from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, plain
 from conveyor.store.answers import PutPlace
+from conveyor.store.waiting import put_jobs
 from conveyor.tasks import Task
 
 if TYPE_CHECKING:
@@ -210,6 +211,18 @@ def test_inbox_counts_as_open_only_after_a_check(bench: Bench, monkeypatch: pyte
             job.add_done_callback(lambda _: None)
         assert not inbox_of(bench.client).open_for(bench.queue.name)
     bench.eventually(lambda: inbox_of(bench.client).open_for(bench.queue.name), 8.0)
+
+
+def test_put_whose_check_fails_counts_what_was_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.queue.put("before")
+    bench.server.raw.flushall()
+    monkeypatch.setattr(restoring.Restorer, "_was_deleted", Mock(side_effect=StoreUnavailable))
+    jobs = [(bench.queue.name + one, b"x") for one in "ab"]
+    with pytest.raises(StoreUnavailable) as failed:
+        put_jobs(bench.client, bench.queue.name, jobs, PutPlace(), None, inbox_of(bench.client).restorer)
+    assert (failed.value.accepted, bench.queue.qsize()) == (2, 2)
 
 
 def test_caller_gives_a_check_the_time_of_its_question(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

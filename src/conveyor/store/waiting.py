@@ -56,7 +56,7 @@ class Witness(Protocol):
         """Return what is known before something is sent."""
 
     def heard(self, queue: str, before: Any, lineage: commands.Lineage) -> object:
-        """Take in what the reply says."""
+        """Process the reply. May raise StoreError if the server has to be asked and does not reply."""
 
 
 def put_jobs(
@@ -85,8 +85,8 @@ def put_jobs(
             before = witness.knows(queue)
             asked = place._replace(waiter=waiter, rest=rest)
             answer, lacking = _put_some(client, queue, some, asked, deadline)
-            witness.heard(queue, before, answer.lineage)
             done += answer.accepted
+            witness.heard(queue, before, answer.lineage)
             _list_new(client, queue, answer)
             fresh = some[: answer.accepted]
             _check_confirmed(queue, fresh, done - len(fresh), place.durability, lacking)
