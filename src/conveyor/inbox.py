@@ -286,17 +286,20 @@ class Inbox:
         now = clock.monotonic()
         level = logging.WARNING if now - self.said_at > SAY_AGAIN else logging.INFO
         self.said_at = now
-        _log.log(
-            level,
-            LOST_QUEUE,
-            shown(self.client.url),
-            queue,
-        )
-        with contextlib.suppress(StoreError):
-            self.client.run(plain.note_queue(queue), within=NOTE_WITHIN)
-            if open_ones := self._open():  # wake our own thread, which puts them again
-                self.client.run_all(plain.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
-        self._start()
+        try:
+            _log.log(
+                level,
+                LOST_QUEUE,
+                shown(self.client.url),
+                queue,
+            )
+            with contextlib.suppress(StoreError):
+                self.client.run(plain.note_queue(queue), within=NOTE_WITHIN)
+                if open_ones := self._open():  # wake our own thread, which puts them again
+                    self.client.run_all(plain.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
+        finally:  # the program's logging may raise
+            with contextlib.suppress(RuntimeError):  # no room for a thread now: the next call tries again
+                self._start()
 
     def keep(self, kept: Kept) -> None:
         """Keep jobs that were put, in case that the server loses them, or has lost them during the put."""

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -491,6 +492,29 @@ def test_results_arrive_although_logging_raises(
     bench.eventually(lambda: raising_logging)
     bench.settle(value=2)
     bench.eventually(lambda: ended == [job], 10.0)
+
+
+def test_lost_jobs_return_although_logging_raises(
+    bench: Bench, raising_logging: list[logging.LogRecord]
+) -> None:
+    lost = bench.queue.submit(double, 1)
+    bench.server.raw.flushall()
+    with pytest.raises(ValueError, match=r"^$"):
+        bench.queue.put("item")
+    assert raising_logging
+    bench.eventually(lambda: lost.status() == "waiting", 8.0)
+
+
+def test_put_succeeds_although_a_loss_can_start_no_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = bench.queue.submit(double, 1)
+    bench.server.raw.flushall()
+    with monkeypatch.context() as failing:
+        failing.setattr(inbox.Inbox, "_start", Mock(side_effect=RuntimeError("can't start new thread")))
+        bench.queue.put("item")
+    bench.queue.submit(double, 2)
+    bench.eventually(lambda: lost.status() == "waiting", 8.0)
 
 
 def test_forked_child_asks_for_results_pushed_to_its_parent(bench: Bench, forked: Any) -> None:
