@@ -543,12 +543,12 @@ class Inbox:
         What somebody began to wait for meanwhile is asked for again, since it may have been closed with the rest.
         """
         for queue in queues:
-            with contextlib.suppress(StoreError, OSError):
+            with contextlib.suppress(Exception):
                 self.client.run(commands.listen(queue, self.name, 0.0), patience=0.0)
         with self.changed:
             self.thread = None
         for queue in self._open():
-            with contextlib.suppress(StoreError, OSError):
+            with contextlib.suppress(Exception):
                 self._ask(queue, self.boxes[queue].doubtful())
         self._start()
 

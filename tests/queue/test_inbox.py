@@ -517,6 +517,15 @@ def test_put_succeeds_although_a_loss_can_start_no_thread(
     bench.eventually(lambda: lost.status() == "waiting", 8.0)
 
 
+def test_closing_inbox_bears_any_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = inbox.Inbox(bench.client)
+    reader.boxes[bench.queue.name] = inbox.Box()
+    reader.boxes[bench.queue.name].held = 0.0
+    monkeypatch.setattr(inbox.Inbox, "_ask", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(commands, "listen", Mock(side_effect=MemoryError))
+    reader._close([bench.queue.name])
+
+
 def test_forked_child_asks_for_results_pushed_to_its_parent(bench: Bench, forked: Any) -> None:
     first = bench.queue.submit(double, 1)
     first.add_done_callback(lambda _: None)
