@@ -224,6 +224,43 @@ def test_revive_does_not_undo_a_stop_in_progress(home: Path, monkeypatch: pytest
     assert not embedded.status().running
 
 
+def test_server_of_a_call_that_gave_up_is_revived(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded.ensure()
+    assert embedded.stop()
+    answer = embedded._answer
+
+    def answer_late(place: Path, deadline: Deadline) -> str | None:
+        reply = answer(place, deadline)
+        if reply is not None:
+            raise StoreUnavailable
+        return reply
+
+    with monkeypatch.context() as slow:
+        slow.setattr(embedded, "_answer", answer_late)
+        with pytest.raises(StoreUnavailable):
+            embedded.ensure(Deadline(0.0))
+    pid = embedded.status().pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    assert embedded.revive()
+
+
+def test_new_server_has_time_to_answer_whatever_the_timeout(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, left = embedded._answer, []
+
+    def note(place: Path, deadline: Deadline) -> str | None:
+        left.append(deadline.left(60.0))
+        return answer(place, deadline)
+
+    monkeypatch.setattr(embedded, "_answer", note)
+    home.mkdir(mode=0o700)
+    embedded._launch(home, Deadline(0.0))
+    assert min(left) > 0.1
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
 def test_healthy_server_outlasts_a_lack_of_means_to_reach_it(
     number: int, home: Path, monkeypatch: pytest.MonkeyPatch

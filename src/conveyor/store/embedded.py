@@ -172,9 +172,7 @@ def _bring_up(folder: Path, deadline: Deadline = _NEVER, *, even_if_stopped: boo
                 return place
             if (folder / _STOPPED).exists() and not even_if_stopped:
                 return None
-            place = _launch(folder, deadline)
-            (folder / _STOPPED).unlink(missing_ok=True)
-            return place
+            return _launch(folder, deadline)
     except StoreUnavailable:
         raise
     except OSError as error:  # a full disk, a file system without locks
@@ -210,8 +208,9 @@ def _launch(folder: Path, before: Deadline) -> Path:
     with _not_in_forks(folder / "server.alive", "w") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         spawn(folder, place, keep=mark)
+    (folder / _STOPPED).unlink(missing_ok=True)  # now, since this call may end early and the server lasts
     deadline = Deadline(_START_PATIENCE)
-    while _answer(place, before) is None:
+    while _answer(place, Deadline(limits.time_for(before))) is None:
         if not _is_alive(folder):
             raise failed(folder, "it ended at once")
         if deadline.passed():
