@@ -337,6 +337,24 @@ def test_fork_at_the_start_does_not_keep_the_server_alive(
         assert not embedded.status().running
 
 
+class InterruptedSet(set[int]):
+    """A set at which Ctrl-C comes right after something was added."""
+
+    def add(self, element: int) -> None:
+        super().add(element)
+        raise KeyboardInterrupt
+
+
+def test_interrupted_lock_leaves_no_file_to_close(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir(mode=0o700)
+    files = InterruptedSet()
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(embedded, "_lock_files", files)
+        with pytest.raises(KeyboardInterrupt), embedded._turn(home):
+            pass
+    assert not files
+
+
 def test_fork_during_a_look_keeps_no_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "server.alive").touch()

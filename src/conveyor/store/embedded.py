@@ -153,8 +153,8 @@ os.register_at_fork(after_in_child=_close_in_child)
 def _not_in_forks(path: Path, mode: str) -> Iterator[int]:
     """Open a file to lock it. Children that are forked meanwhile close it, or they would hold the lock."""
     with path.open(mode) as file:
-        _lock_files.add(file.fileno())
         try:
+            _lock_files.add(file.fileno())
             yield file.fileno()
         finally:
             _lock_files.discard(file.fileno())
