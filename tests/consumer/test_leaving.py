@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -138,6 +139,35 @@ def test_stop_in_a_forked_child_leaves_the_consumer_running(
         assert forked(lambda: f"{consumer.stop()} {consumer.pid}") == "0 None"
         assert queue.submit(jobs.add, 1, 1).result(20) == 2
         eventually(lambda: states_of_workers(queue) == ["idle"])
+
+
+def open_files(*files: int) -> list[int]:
+    found = []
+    for file in files:
+        with suppress(OSError):
+            os.fstat(file)
+            found.append(file)
+    return found
+
+
+def test_child_forked_during_the_start_holds_no_lifeline(
+    queue: Queue, alone: None, forked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = Consumer(queue.name, workers=1, tasks=["consumer_jobs"], store=queue.client)
+    start_process, held = subprocess.Popen, []
+
+    def start_and_fork(command: list[str], *, stdin: int, **options: Any) -> subprocess.Popen[bytes]:
+        process = start_process(command, stdin=stdin, **options)
+        assert consumer._lifeline
+        lifeline = consumer._lifeline.fileno()
+        held.append(forked(lambda: f"{open_files(lifeline, stdin)}"))
+        return process
+
+    with monkeypatch.context() as forking:
+        forking.setattr(subprocess, "Popen", start_and_fork)
+        consumer.start()
+    assert consumer.stop() == 0
+    assert held == ["[]"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

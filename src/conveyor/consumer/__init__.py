@@ -71,6 +71,7 @@ class Consumer:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
+        self._theirs: socket.socket | None = None  # the supervisor's end, until that has it
         self._passed: dict[int, Any] = {}  # the signals passed on, and what handled them before
         _consumers.add(self)
 
@@ -93,8 +94,8 @@ class Consumer:
         connect(
             self.settings.url or None
         )  # the embedded server is started here, so that its line is told here
-        self._lifeline, theirs = socket.socketpair()
-        with theirs, self._lifeline.makefile("rb") as told:
+        self._lifeline, self._theirs = socket.socketpair()
+        with self._theirs as theirs, self._lifeline.makefile("rb") as told:
             # An early Ctrl-C waits until the supervisor can take it; else it would end in a traceback.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -109,6 +110,7 @@ class Consumer:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
+            self._theirs = None
             is_ready = told.readline() == b"ready\n"
         if not is_ready:
             status = self._ended()
@@ -161,7 +163,10 @@ class Consumer:
     def _leave_to_parent(self) -> None:
         """Forget the supervisor, in a forked child: it is its parent's."""
         self._process = None
-        self._hang_up()
+        for end in (self._lifeline, self._theirs):
+            if end is not None and end.fileno() >= 0:
+                os.close(end.detach())  # `close` would leave it open while `start` reads from it
+        self._lifeline = self._theirs = None
         self._take_signals_back()
 
     def _pass_on(self, number: int, _: object) -> None:
