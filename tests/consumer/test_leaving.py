@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -327,6 +328,19 @@ def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
     assert consumer.run() == 0
     assert [job.result(30) for job in handles] == [2] * 10
+
+
+def test_run_in_two_threads_leaves_signals_to_the_main_one(
+    alone: None, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(consumer, "start", lambda: None)
+    with consumer._signals_passed_on():
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(consumer.run).result() == 0
+        assert signal.getsignal(signal.SIGTERM) == consumer._pass_on
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_without_its_caller_a_consumer_leaves(

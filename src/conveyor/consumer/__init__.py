@@ -142,13 +142,15 @@ class Consumer:
     @contextlib.contextmanager
     def _signals_passed_on(self) -> Iterator[None]:
         """Pass on to the supervisor each signal to leave, of those that would end this program."""
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        try:
             self._passed = {
                 number: signal.getsignal(number)
                 for number in LEAVE
                 if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}
             }
-        try:
             for number in self._passed:
                 signal.signal(number, self._pass_on)
             yield
