@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor.store import commands
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from conftest import Lane
 
 TOP = 255 * 2**45
@@ -237,14 +240,23 @@ def test_claim_does_not_suspect_what_its_taker_has_not_received(lane: Lane) -> N
     assert " S " in lane.dump()["leases"]["a"], "it came back too often to be above suspicion"
 
 
-def test_claim_reads_only_the_jobs_it_takes(lane: Lane) -> None:
+@pytest.fixture
+def own_lane(server: Any, lane_at: type[Lane], tmp_path: Path) -> Iterator[Lane]:
+    """Return an empty queue on a server of its own, whose memory was never in use for anything else."""
+    own = type(server)(server.kind, server.binary, tmp_path)
+    try:
+        yield lane_at(own)
+    finally:
+        own.stop()
+
+
+def test_claim_reads_only_the_jobs_it_takes(own_lane: Lane) -> None:
     """What is read shows in the memory that scripts take: 60 jobs of 1 MB would need 60 MB."""
     large = b"x" * 1_000_000
     for number in range(60):
-        lane.run(commands.put, [(f"job{number:02}", large)], commands.PutPlace())
-    lane.raw.config_resetstat()
-    lane.raw.execute_command("MEMORY", "PURGE")
-    before = lane.raw.info("memory")["used_memory"]
-    assert taken(lane.claim(50)) == ["job00"]
-    highest = lane.raw.info("memory")["used_memory_peak"]
+        own_lane.run(commands.put, [(f"job{number:02}", large)], commands.PutPlace())
+    own_lane.raw.execute_command("MEMORY", "PURGE")
+    before = own_lane.raw.info("memory")["used_memory"]
+    assert taken(own_lane.claim(50)) == ["job00"]
+    highest = own_lane.raw.info("memory")["used_memory_peak"]
     assert highest - before < 20_000_000
