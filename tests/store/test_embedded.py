@@ -619,7 +619,7 @@ def test_first_call_keeps_its_timeout_while_data_are_read(home: Path) -> None:
         thread.start()
         try:
             with pytest.raises(StoreUnavailable, match="still reads its data"):
-                embedded.ensure(Deadline(0.1))
+                embedded.ensure(Deadline(1.0))
         finally:
             server.shutdown()
             thread.join()
