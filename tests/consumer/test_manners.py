@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -21,7 +22,6 @@ from conveyor.store.answers import PutPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conveyor import Queue
 
@@ -134,7 +134,10 @@ def test_worker_without_file_descriptors_is_replaced(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    own = len(
+        list(Path("/proc/self/fd").iterdir())
+    )  # of this process, which starts the consumer under the same limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(256, own + 64), before[1]))
     try:
         consume(modules=("consumer_jobs", "unruly_jobs"))
     finally:
