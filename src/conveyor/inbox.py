@@ -154,9 +154,8 @@ class Box:
         first = self.waiting.get(job_id)
         return [] if first is None else [first, *self.twins.get(job_id, ())]
 
-    def take(self, job_id: str, outcome: bytes) -> None:
-        """Settle all handles that wait for this job. After an error, those that are not settled still wait."""
-        told = self.all_of(job_id)
+    def take(self, job_id: str, outcome: bytes, told: Sequence[Waiting]) -> None:
+        """Settle `told`, all who wait for this job. After an error, those that are not settled still wait."""
         try:
             for job in reversed(told):  # the first one last: until it is settled, the server is asked again
                 job.settle(outcome)
@@ -287,12 +286,7 @@ class Inbox:
         level = logging.WARNING if now - self.said_at > SAY_AGAIN else logging.INFO
         self.said_at = now
         try:
-            _log.log(
-                level,
-                LOST_QUEUE,
-                shown(self.client.url),
-                queue,
-            )
+            _log.log(level, LOST_QUEUE, shown(self.client.url), queue)
             with contextlib.suppress(StoreError):
                 self.client.run(plain.note_queue(queue), within=NOTE_WITHIN)
                 if open_ones := self._open():  # wake our own thread, which puts them again
@@ -331,7 +325,7 @@ class Inbox:
                     if not outcome and any(self.restorer.may_return(*job.kept, asked_at) for job in waiting):
                         continue
                     told += waiting
-                    box.take(job_id, outcome)
+                    box.take(job_id, outcome, waiting)
                     if not waiting and self.arrived.add(queue, job_id, outcome):
                         self.opening = next(_openings)
         finally:  # an error in between costs none of those that are settled their wake-up

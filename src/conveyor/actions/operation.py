@@ -82,9 +82,8 @@ def stop(client: Client, operation_id: str) -> Operation:
     """
     found = load(client, operation_id)
     if found.state == "running":
-        client.run(
-            commands.stop_operation(operation_id)
-        )  # also if it is stalled: its process may only be slow
+        # Also if it is stalled: its process may only be slow.
+        client.run(commands.stop_operation(operation_id))
         if found.stalled(client.run(plain.server_time())):
             return _end(client, found, "stopped")
     return found

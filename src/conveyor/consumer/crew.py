@@ -105,9 +105,8 @@ class CrewWorker:
             if not self._leaving:
                 raise
         if self._signalled and self.settings.until_empty and not self.slate.error():
-            self.slate.set_error(
-                "it got a signal to leave"
-            )  # not one that found no more work: it is replaced
+            # Not one that found no more work: it is replaced.
+            self.slate.set_error("it got a signal to leave")
         self.executor.close()
 
     def _take_signals(self) -> None:

@@ -70,7 +70,10 @@ class Lookout:
             self._busy.set()
 
     def begin(self, job_id: str, job: Call) -> None:
-        """A job begins, or its task is found only now. Its arguments are noted if it is alone; a flood's cost most."""
+        """A job begins, or its task is found only now.
+
+        Its arguments are noted at once if it is alone; of a flood that would be the main cost.
+        """
         self._running = (job_id, job)
         if self._watched is None:
             self._note_arguments()

@@ -446,25 +446,25 @@ def maxsize_holds(record: Record) -> Iterator[Finding | None]:
     lanes: dict[str, list[Depth]] = defaultdict(list)
     for one in record.history.of(Depth):
         lanes[one.lane].append(one)
+    ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
     for lane, seen in lanes.items():
         bound, most = 0, 0
         for one in seen:
             if one.maxsize != bound:
                 bound, most = one.maxsize, one.waiting
             most = max(most, bound)
-            if one.waiting > most + _back(record, one):
+            if one.waiting > most + _back(one, ends):
                 yield f"{lane}: {one.waiting} waiting, and {bound} may", False
             else:
                 yield None
             most = min(most, one.waiting)
 
 
-def _back(record: Record, depth: Depth) -> int:
-    """Return how many jobs may have come back: of the items one from each taker that is or was."""
+def _back(depth: Depth, ends: list[float]) -> int:
+    """Return how many jobs may have come back: of the items one from each taker that is, or was until it ended."""
     if not depth.lane.endswith("items"):
         return _CAME_BACK.get(depth.lane.rpartition("-")[2], 0)
     # Each taker may give one back as well: a get whose answer was lost.
-    ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
     return _TAKERS + bisect(ends, depth.at) - bisect(ends, depth.at - _COMING_BACK)
 
 
