@@ -320,8 +320,9 @@ def leaks(raw: redis.Redis) -> list[str]:
     """Look at every key of the server, and tell what keys.py does not allow: name, type, size or lifetime."""
     found = []
     names = list(raw.scan_iter(count=1000))
-    for key, kind, life in zip(names, *(each_of(raw, verb, names) for verb in ("type", "pttl")), strict=True):
-        name, kind = key.decode(), kind.decode()
+    types, lives = each_of(raw, "type", names), each_of(raw, "pttl", names)
+    for key, of, life in zip(names, types, lives, strict=True):
+        name, kind = key.decode(), of.decode()
         if match := _OF_A_QUEUE.fullmatch(name):
             mortal = bool(match[3]) or match[2] == "deleted"
             wanted = (_NAMED_KEYS if mortal else _QUEUE_KEYS).get(match[2])

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from conveyor.torture import history
+from conveyor.torture import history, report
 from conveyor.torture.history import (
     Accepted,
     CancelAsked,
@@ -67,7 +67,7 @@ QUIET: list[Event] = [
     *put(2, 1.5, ORDER), *run(2, 3.0, 4.0), told(2, 4.1), told(2, 4.2),
     *put(10, 1.7, ORDER, priority=7), *run(10, 2.5, 2.6), told(10, 2.7),
     *put(11, 1.0, delay=2.0), *run(11, 3.0, 3.5), told(11, 3.6),
-    put(12, 1.0)[0], Accepted(1.1, key(12), "id12", level="fsync"), *run(12, 4.0, 4.5),
+    put(12, 1.0)[0], Accepted(1.1, key(12), "id12", held=False, level="fsync"), *run(12, 4.0, 4.5),
     told(12, 4.6),
     *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
@@ -109,6 +109,12 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a failing job that is done": (
         "outcomes are right",
         [*put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0), told(9, 4.0)],
+    ),
+    "a failing job that failed without a run": (
+        "outcomes are right", [*put(9, 1.0, kind="raises"), told(9, 4.0, "failed")],
+    ),
+    "a crashing job that failed": (
+        "outcomes are right", [*put(9, 1.0, kind="crashes"), *run(9, 2.0, 3.0, 209, how=""), told(9, 4.0, "failed")],
     ),
     "cancelled by nobody": ("no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", "")]),
     "cancelled before anybody asked": (
@@ -202,6 +208,25 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
             fault("worker killed", 5.5, 5.5, "kill", pids=(WORKER,)),
         ],
     ),
+    "failed, and run again": (
+        "no finished job runs again",
+        [
+            *put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0, how="Spoiled"), told(9, 3.1, "failed"),
+            *run(9, 5.0, 6.0, how="Spoiled"),
+        ],
+    ),
+    "cancelled, and run": (
+        "no finished job runs again",
+        [*put(9, 1.0), CancelAsked(1.5, "id9"), told(9, 2.0, "cancelled", ""), *run(9, 5.0, 6.0, how="Spoiled")],
+    ),
+    "urgent, and many others before it": (
+        "first starts are in order",
+        [
+            *put(7, 1.6, ORDER, priority=3), *run(7, 20.0, 21.0), told(7, 22.0),
+            *(one for nth in range(100, 170) for one in (*put(nth, 1.7, ORDER), *run(nth, nth / 10, nth / 10))),
+            *(told(nth, nth / 10) for nth in range(100, 170)),
+        ],
+    ),
     "a start before an earlier job's": (
         "first starts are in order",
         [*put(7, 1.6, ORDER), *put(8, 1.7, ORDER), *run(8, 5.0, 6.0), *run(7, 7.0, 8.0), told(7, 9.0), told(8, 9.0)],
@@ -227,6 +252,13 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
             fault("worker killed", 2.5, 2.5, "kill", pids=(WORKER,)),
         ],
     ),
+    "a retry that came late": (
+        "nothing is stuck",
+        [
+            *put(9, 1.0, kind="retried"), *run(9, 2.0, 3.0, how="Spoiled"), *run(9, 64.0, 64.5), told(9, 64.6),
+        ],
+    ),
+    "an outcome that was heard late": ("nothing is stuck", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 64.0)]),
     "a job that started late": ("nothing is stuck", [*put(9, 1.0), *run(9, 62.0, 62.5), told(9, 62.6)]),
     "jobs left at the end": ("nothing is stuck", [Closed(9.0, EMPTY, 3, 0, 0, 0, 3.0, 0)]),
     "no end within the bound": ("nothing is stuck", [Closed(9.0, EMPTY, 0, 0, 0, 0, None, 0)]),
@@ -236,6 +268,10 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "more bulk jobs than may wait": ("maxsize holds", [Depth(3.0, ORDER, 300, 300), Depth(4.0, ORDER, 400, 300)]),
     "jobs not accounted for": ("the ledger balances", [Closed(9.0, EMPTY, 0, 5, 0, 0, 3.0, 0)]),
     "entries without their other half": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 1, 0, 3.0, 0)]),
+    "jobs not accounted for, after the server forgot": (
+        "the ledger balances",
+        [Closed(9.0, EMPTY, 0, 5, 0, 0, 3.0, 0), fault("server emptied", 0.1, 0.2, "loss")],
+    ),
     "a job accepted twice": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1)]),
     "a larger worker": (
         "memory and keys are flat",
@@ -350,6 +386,12 @@ def test_replicated_job_had_to_survive_a_takeover() -> None:
     replicated = msgspec.structs.replace(accepted, level="replicated:1")
     assert broken(asked, accepted, taken_over) == []
     assert broken(asked, replicated, taken_over) == ["no accepted job is lost"]
+
+
+def test_promise_whose_every_harm_is_explained_was_not_seen() -> None:
+    record = Record(History([LossSeen(61.0, LANE), LOSS]))
+    said = [one for one in report.lines(record, judge(record), "", "") if "levels of durability" in one]
+    assert said == ["not seen  levels of durability are kept (1 looked at; 1 explained by a fault)"]
 
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:

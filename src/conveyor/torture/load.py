@@ -49,6 +49,8 @@ SCRATCH = "CONVEYOR_TORTURE_SCRATCH"
 _MIB = 1 << 20
 #: Outcomes that a producer asks for once more, the latest, and how often, in seconds: they must be as they were.
 _ASKED_AGAIN, _ASK_AGAIN = 500, 20.0
+#: How much of what replicas have received a producer lets go of: what it holds it would put again, and no loss be seen.
+_LET_GO = 0.5
 
 
 # --- what tasks do ------------------------------------------------------------------------------------------------
@@ -355,6 +357,8 @@ class Producer:
         except StoreError as error:  # those that were put are named; nothing is known of the others
             held, sure = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, self.settings.queue, client=self.queue.client) for one in error.ids]
+        if self.settings.durability.startswith("replicated") and self.chance.random() < _LET_GO:
+            held, jobs = False, [Job(one.id, self.settings.queue, client=self.queue.client) for one in jobs]
         now = time.monotonic()
         accepted = list(zip(keys, jobs, strict=False))
         note(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.history import Accepted, Fault, History, Outcome, Put, Start
-from conveyor.torture.judge import growth, lost_by_level, recovery_times
+from conveyor.torture.judge import growth, lost_by_level, recovery_times, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,15 +50,15 @@ def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> 
 
 def _growth(history: History) -> Iterator[str]:
     """Return for each role by how much the one grew that grew most."""
-    most: dict[str, int] = {}
+    most: dict[str, float] = {}
     for what, (memory, _) in growth(history).items():
-        role = what.partition(" ")[0]
+        role = role_of(what)
         most[role] = max(most.get(role, memory), memory)
     yield from (f"{role} {memory / (1 << 20):.1f} MiB" for role, memory in sorted(most.items()))
 
 
 def _verdict(one: Verdict) -> Iterator[str]:
-    word = "BROKEN" if one.broken else "held" if one.seen else "not seen"
+    word = "BROKEN" if one.broken else "held" if one.seen > one.excused else "not seen"
     count = f"{len(one.broken)} of {one.seen} times" if one.broken else f"{one.seen} looked at"
     excused = f"; {one.excused} explained by a fault" if one.excused else ""
     yield f"{word:8}  {one.promise} ({count}{excused})"

@@ -6,6 +6,7 @@ A stage keeps its processes: one that ends, for whatever reason, is noted and st
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -81,6 +82,7 @@ class Kept:
         self._command, self._environment, self._log = command, environment, log
         self.url = environment["CONVEYOR_URL"]
         self.wanted = False
+        self.stays = False  # no fault ends it, so that it is seen whether it grows
         self.pids: list[int] = []
         self.status = 0  # of the one that ended last
         self.working_since = _FOREVER  # when a consumer was first seen with workers
@@ -169,6 +171,9 @@ class Stage:
                 self._add(f"producer {lane.queue} {number}", self._load(lane, lane.role, number), environment)
             for number in range(1, lane.takers + 1):
                 self._add(f"taker {lane.queue} {number}", self._load(lane, "taker", number), environment)
+        for _, same in itertools.groupby(self.kept, lambda one: (one.role, one.queue)):
+            first, *others = same
+            first.stays = bool(others)
         for one in self.kept:
             one.start()
         wait_for(lambda: all(map(self._is_up, self.kept)), _STARTING)
