@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import place
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.durability import read_durability
+from conveyor.durability import MEMORY, read_durability
 from conveyor.store import plain
 from conveyor.store.command import Command
 from conveyor.torture.servers import free_port
@@ -67,7 +67,7 @@ def _bare(client: Client, level: str, jobs: int) -> Callable[[], object]:
     """Return a call that pushes so many elements and waits for the same as a put of that level."""
     push = Command(("RPUSH", "bench:bare", *["x" * 20] * jobs))
     durability = read_durability(level)
-    commands = (push, plain.confirm(durability, 10.0)) if durability.is_confirmed else (push,)
+    commands = (push, plain.confirm(durability, 10.0)) if durability != MEMORY else (push,)
     return lambda: client.run_all(commands)
 
 

@@ -23,11 +23,6 @@ class Durability(NamedTuple):
         return f"{self.level}:{self.replicas}" if self.replicas else self.level
 
     @property
-    def is_confirmed(self) -> bool:
-        """True if the server has to confirm the level of each put."""
-        return self.level in {"fsync", "replicated"}
-
-    @property
     def needs_file(self) -> bool:
         """True if the server needs an append-only file for it."""
         return self.level in {"written", "fsync"}

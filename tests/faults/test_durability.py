@@ -143,7 +143,10 @@ def test_unconfirmed_job_is_named_and_stays(
     assert "do not put it again" in error.value.hint
 
 
-def test_first_jobs_of_many_may_be_confirmed(one_filed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("level", ["written", "fsync"])
+def test_first_jobs_of_many_may_be_confirmed(
+    level: str, one_filed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
     monkeypatch.setattr(waiting, "MOST_JOBS", 2)
     client = one_filed.client
@@ -153,10 +156,11 @@ def test_first_jobs_of_many_may_be_confirmed(one_filed: Any, monkeypatch: pytest
         replies = run_all(*arguments, **limits)
         if isinstance(replies[0], commands.PutAnswer):
             never_sync(one_filed)
+            one_filed.raw.config_set("appendonly", "no" if level == "written" else "yes")
         return replies
 
     monkeypatch.setattr(client, "run_all", then_hold)
-    queue = Queue("films", durability="fsync", store=client)
+    queue = Queue("films", durability=level, store=client)
     with pytest.raises(DurabilityUnknown, match=r"^2 jobs, .* are on the queue films") as error:
         queue.submit_many(double, [(number,) for number in range(10)])
     assert (error.value.accepted, error.value.confirmed) == (4, 2)
@@ -191,13 +195,34 @@ def test_put_of_script_that_was_forgotten_is_confirmed(filed: Any) -> None:
     assert len(ready(filed)) == 2
 
 
-def test_file_that_is_switched_off_meanwhile_leaves_level_unknown(filed: Any) -> None:
-    queue = Queue("films", durability="fsync", store=filed.client)
+@pytest.mark.parametrize(
+    ("level", "why"), [("written", "append-only file is off"), ("fsync", "appendonly is disabled")]
+)
+def test_file_that_is_switched_off_meanwhile_leaves_level_unknown(level: str, why: str, filed: Any) -> None:
+    queue = Queue("films", durability=level, store=filed.client)
     queue.put("before")
     filed.raw.config_set("appendonly", "no")
-    with pytest.raises(DurabilityUnknown, match="appendonly is disabled") as error:
+    with pytest.raises(DurabilityUnknown, match=why) as error:
         queue.put("item")
     assert list(error.value.ids) == ready(filed)[1:]
+    with pytest.raises(StoreRefused, match="its append-only file is off"):
+        queue.put("later")
+    assert len(ready(filed)) == 2
+
+
+def test_right_lost_meanwhile_leaves_level_unknown(one_filed: Any) -> None:
+    one_filed.raw.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "+@all", "~*", "&*")
+    client = Client(one_filed.url_of("ann"))
+    try:
+        queue = Queue("films", durability="written", store=client)
+        queue.put("before")
+        one_filed.raw.execute_command("ACL", "SETUSER", "ann", "-info")
+        with pytest.raises(DurabilityUnknown, match="no permissions to run the 'info' command") as error:
+            queue.put("item")
+        assert list(error.value.ids) == ready(one_filed)[1:]
+    finally:
+        client.close()
+        one_filed.raw.execute_command("ACL", "DELUSER", "ann")
 
 
 def test_killed_server_keeps_what_was_confirmed(
@@ -273,11 +298,10 @@ def test_level_is_checked_again(one_filed: Any, monkeypatch: pytest.MonkeyPatch)
     queue = Queue("films", durability="written", store=one_filed.client)
     queue.put("item")
     one_filed.raw.config_set("appendonly", "no")
-    queue.put("within the time")
     monkeypatch.setattr(fitness, "CHECK_AGAIN", 0.0)
     with pytest.raises(StoreRefused, match="append-only file is off"):
         queue.put("later")
-    assert len(ready(one_filed)) == 2
+    assert len(ready(one_filed)) == 1
 
 
 def test_levels_are_known_of_a_server_without_config(
@@ -347,6 +371,17 @@ def test_level_is_reached_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -
         pair.fail_over()
     assert results == [None]
     assert len(ready(pair.primary)) == 2, "put once"
+    queue.client.close()
+
+
+def test_new_primary_without_a_file_leaves_level_unknown(pair: Pair) -> None:
+    keep_file(pair.primary, pair.eventually)
+    queue = Queue("films", durability="written", store=Client(pair.url))
+    queue.put("before")
+    pair.fail_over()
+    with pytest.raises(DurabilityUnknown, match="append-only file is off") as error:
+        queue.put("item")
+    assert list(error.value.ids) == ready(pair.primary)[1:]
     queue.client.close()
 
 

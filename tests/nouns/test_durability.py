@@ -18,14 +18,6 @@ def test_level_is_read_and_shown_alike(text: str) -> None:
 def test_level_has_its_parts() -> None:
     assert read_durability("memory") == MEMORY
     assert read_durability("replicated:2") == Durability("replicated", 2)
-    assert [
-        one.is_confirmed for one in map(read_durability, ("memory", "written", "fsync", "replicated:1"))
-    ] == [
-        False,
-        False,
-        True,
-        True,
-    ]
 
 
 UNKNOWN = ["", "disk", "Fsync", "fsync ", "replicated", "replicated:", "replicated:0", "replicated:-1"]

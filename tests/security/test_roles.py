@@ -220,6 +220,7 @@ def test_role_may_demand_a_level_of_durability(
         )  # it had a replica
         with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it"):
             Queue("work", durability="replicated:1", store=client).put("item", timeout=0.1)
+        Queue("work", durability="written", store=client).put("item")
         synced = Queue("work", durability="fsync", store=client)
         waits = fitness.waits_for_sync(people.server.client.run(plain.info("server")))
         if role != "operator" and not waits:

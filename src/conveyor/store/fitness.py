@@ -96,10 +96,10 @@ def levels_of(client: Client) -> list[Durability]:
     return levels(facts, synced) if "aof_enabled" in facts else []
 
 
-def _questions(*, optional: bool = True) -> list[Command]:
-    """Ask what levels depend on; `optional` if persistence need not be known."""
+def _questions() -> list[Command]:
+    """Ask what levels depend on, as far as the user may know it."""
     return [
-        plain.info("persistence", optional=optional),
+        plain.info("persistence", optional=True),
         plain.info("replication", optional=True),
         plain.info("server", optional=True),
         plain.setting("appendfsync", optional=True),
@@ -118,10 +118,7 @@ def check_level(client: Client, durability: Durability, deadline: Deadline | Non
     Raises StoreRefused if it cannot as it is set up, StoreDenied if its user lacks a right that the level needs, and
     StoreUnavailable if too few replicas are connected now. The embedded server is set up for the level.
     """
-    # Nothing but the persistence shows that the level `written` is given.
-    told = _questions(optional=durability.is_confirmed)
-    if durability.is_confirmed:
-        told.append(plain.may_confirm(durability))
+    told = [*_questions(), plain.may_confirm(durability)]
     facts, synced = _answers(client.run_all(told, within=time_for(deadline)))
     if durability.level == "fsync":
         client.waits_for_sync = waits_for_sync(facts)

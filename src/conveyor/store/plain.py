@@ -303,11 +303,15 @@ def confirm(durability: Durability, seconds: float) -> Command:
     """
     wait = max(1, int(seconds * 1000))  # 0 would be forever
     replicas = durability.replicas
-    words = ("WAIT", replicas, wait) if replicas else ("WAITAOF", 1, 0, wait)
+    words: tuple[Any, ...] = ("WAIT", replicas, wait) if replicas else ("WAITAOF", 1, 0, wait)
+    if is_written := durability.level == "written":
+        wait, words = 0, ("INFO", "persistence")
 
     def read(reply: Any) -> str:
         if isinstance(reply, Exception):
             return str(reply).rstrip(".")
+        if is_written:
+            return "" if b"aof_enabled:1" in reply else "the server's append-only file is off"
         if replicas:
             return "" if reply >= replicas else f"{reply} of {replicas} replicas have received it"
         return "" if reply[0] else "the server has not synced its append-only file"
@@ -316,7 +320,9 @@ def confirm(durability: Durability, seconds: float) -> Command:
 
 
 def may_confirm(durability: Durability) -> Command:
-    """Find out whether the server's user may wait for a level; waits for nothing."""
+    """Check that the server's user may have a level confirmed; waits for nothing."""
+    if durability.level == "written":
+        return info("persistence")
     return Command(("WAIT", 0, 1) if durability.replicas else ("WAITAOF", 0, 0, 1))
 
 

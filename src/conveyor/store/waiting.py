@@ -19,6 +19,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from conveyor import ids
+from conveyor.durability import MEMORY
 from conveyor.errors import (
     ConveyorError,
     DurabilityUnknown,
@@ -128,17 +129,18 @@ def _put_some(
 ) -> tuple[commands.PutAnswer, str]:
     """Put jobs; return the answer, and what their level of durability lacks, or "" if it was reached."""
     put, durability = commands.put(queue, jobs, place), place.durability
-    if not jobs or not durability.is_confirmed:
+    if not jobs or durability == MEMORY:
         return client.run(put, within=time_for(deadline)), ""
     seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
     within = None if deadline is None or deadline.at is None else seconds + CONFIRM_GRACE
     told = [put, plain.confirm(durability, seconds)]
-    if is_proven := durability.replicas == 0 and not client.waits_for_sync:
+    if is_proven := durability.level == "fsync" and not client.waits_for_sync:
         told.append(plain.setting("appendfsync", optional=True))  # it may have changed
     answer, lacking, *synced = client.run_all(told, within=within)
     if is_proven and not lacking and synced != ["always"]:
-        client.levels.clear()  # look again before the next put
         lacking = f"the server does not sync before it answers any more (appendfsync {synced[0]})"
+    if lacking and not durability.replicas:  # without replicas a failover may be under way
+        client.levels.pop(durability, None)  # check again before the next put
     return answer, lacking
 
 
