@@ -479,6 +479,23 @@ def test_a_ruined_file_is_reported_with_the_words_of_the_server(home: Path) -> N
     assert not embedded.status().running
 
 
+def test_garbage_at_the_end_of_the_file_is_reported(home: Path) -> None:
+    """As a machine that loses its power may leave it; the file stays as it is."""
+    with client(embedded.ensure()) as server:
+        server.set("kept", "value")
+    embedded.stop()
+    file = next(home.glob("appendonlydir/*.incr.aof"))
+    whole, garbage = file.read_bytes(), b"\0" * 100
+    file.write_bytes(whole + garbage)
+    with pytest.raises(StoreUnavailable, match=r"(?s)did not start: .*Bad file format") as caught:
+        embedded.ensure()
+    assert "server.log" in caught.value.hint
+    assert file.read_bytes() == whole + garbage
+    file.write_bytes(whole)
+    with client(embedded.ensure()) as server:
+        assert server.get("kept") == "value"
+
+
 def test_without_any_server_program_the_error_says_what_to_install(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
