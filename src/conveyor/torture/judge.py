@@ -437,7 +437,7 @@ def _each_after_the_one_before(record: Record, cases: list[Case]) -> Iterator[Fi
 
 
 def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | None]:
-    """From its acceptance until it starts, no more jobs of lower priority start than one claim may have taken before."""
+    """From its acceptance to its start, no more jobs of lower priority start than one claim may have taken before."""
     usual = sorted(case.runs[0].start.at for case in cases if not case.put.priority)
     for case in cases:
         if case.put.priority:
