@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import Job, Queue, ids
+from conveyor.actions import OBEYED_WITHIN
 from conveyor.control import Control, encode
 from conveyor.errors import StoreError
 from conveyor.inspector import Inspector
@@ -166,10 +167,17 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
     consumer = _one(stage.at_work(), chance)
-    report = next((one for one in Inspector(stage.client).consumers() if one.pid == consumer.pid), None)
-    if report is None or not report.workers:
+    # Consumers of others, on other machines, may have the same process id, but not the queue.
+    reports = [
+        one
+        for one in Inspector(stage.client).consumers()
+        if (one.pid, one.queues) == (consumer.pid, [consumer.queue]) and one.workers
+    ]
+    if not reports:
         raise Missing
-    order = Control(ids.unique(), "kill", [report.workers[-1].name])
+    report = reports[0]
+    expires = stage.client.run(plain.server_time()) + OBEYED_WITHIN["kill"]
+    order = Control(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
     stage.client.run_all(plain.control(report.name, encode(order)))
     # The order names the worker, which may have been replaced since the report.
     reported = {one.pid for one in report.workers}
