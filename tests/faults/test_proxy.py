@@ -150,6 +150,13 @@ def test_copies_carry_the_password(proxy: Proxy, connect: Callable[..., Client],
         one_server.raw.execute_command("ACL", "DELUSER", "ada")
 
 
+def test_copies_go_to_the_selected_database(proxy: Proxy, client: Client, one_server: Any) -> None:
+    assert client.ask("SELECT", 3) == b"OK"
+    proxy.mode = Mode(times=2, matching=b"INCR")
+    assert client.ask("INCR", "a") == 2
+    assert one_server.raw.get("a") is None
+
+
 def test_held_request_arrives_twice_though_its_client_left(
     proxy: Proxy, client: Client, one_server: Any, eventually: Callable[..., Any]
 ) -> None:

@@ -26,7 +26,7 @@ _PIECE = 1 << 16  # bytes that one read takes
 _CONNECTING = 5.0  # seconds
 _DEFAULT_PORT = 6379
 _END = b"\r\n"
-_GREETING = re.compile(rb"\*\d+\r\n\$[45]\r\n(?:AUTH|HELLO)\r\n", re.IGNORECASE)
+_GREETING = re.compile(rb"\*\d+\r\n\$\d\r\n(?:AUTH|HELLO|SELECT)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Proxy:
             while self._mode != PASS and not _is_whole(data) and (piece := link.client.recv(_PIECE)):
                 data += piece
             if _GREETING.match(data):
-                link.greeting = data
+                link.greeting += data
             link.request = data
             self._late(link, REQUESTS)
             mode = self._mode
@@ -249,7 +249,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 def _send_apart(link: _Link, request: bytes) -> None:
     """Have the server do a request on a connection of its own, and drop the replies.
 
-    The link's greeting goes ahead of it, since that is where a client sends its password.
+    The link's greeting goes ahead of it: the user, the password and the database.
     """
     with contextlib.suppress(OSError), _connection(link.target) as one:
         one.settimeout(_CONNECTING)

@@ -461,10 +461,10 @@ class WatchedStage(Stage):
 def through(proxy: Proxy, url: str) -> str:
     """Return a server's URL with the proxy in its place, credentials and database kept."""
     there, here = urlsplit(url), urlsplit(proxy.url)
-    if there.scheme == "unix":
-        return proxy.url
     credentials = there.netloc.rpartition("@")[0]
-    return urlunsplit(there._replace(netloc=f"{credentials}@{here.netloc}" if credentials else here.netloc))
+    path = "" if there.scheme == "unix" else there.path
+    netloc = f"{credentials}@{here.netloc}" if credentials else here.netloc
+    return urlunsplit(there._replace(scheme=here.scheme, netloc=netloc, path=path))
 
 
 def unheard(pids: list[int]) -> list[tuple[str, str]]:
