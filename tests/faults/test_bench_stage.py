@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conveyor import Queue
+import pytest
+
+from conveyor import BadCall, Queue
 from conveyor.store import Client
 from conveyor.torture.proxy import Mode, Proxy
-from conveyor.torture.stage import through
+from conveyor.torture.stage import Lane, YourStage, through
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_copied_put_stays_in_the_database_of_the_url(one_server: Any) -> None:
@@ -24,3 +29,9 @@ def test_copied_put_stays_in_the_database_of_the_url(one_server: Any) -> None:
     finally:
         direct.client.close()
         one_server.raw.execute_command("ACL", "DELUSER", "ada")
+
+
+def test_existing_queue_is_left_alone(one_server: Any, tmp_path: Path) -> None:
+    Queue("theirs", store=one_server.client).put("item")
+    with pytest.raises(BadCall, match="the queue 'theirs' exists"):
+        YourStage(tmp_path, one_server.url, [Lane("theirs", "items", 10, 1, 1.0)], "1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ import msgspec
 from conveyor import Queue
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.errors import NotEmpty, StoreError
-from conveyor.store import Client, commands
+from conveyor.errors import BadCall, NotEmpty, StoreError
+from conveyor.store import Client, commands, plain
+from conveyor.store.address import shown
 from conveyor.store.forgetting import UNUSED
 from conveyor.torture import history
 from conveyor.torture.faults import PROMOTED, Need
@@ -329,7 +331,20 @@ class Stage:
 
 
 class YourStage(Stage):
-    """A server that somebody else uses as well: only the bench's own queues are touched, and are removed at the end."""
+    """A server that somebody else uses as well: only the bench's own queues are touched, and are removed at the end.
+
+    Raises BadCall if one of these queues exists.
+    """
+
+    def __init__(self, folder: Path, url: str, lanes: list[Lane], seed: str) -> None:
+        client = Client(url)
+        for lane in lanes:
+            if client.run(plain.is_there(lane.queue)):
+                message = f"the queue {lane.queue!r} exists: a run with this seed uses it, or has left it"
+                hint = f"use another seed, or delete it: {removal_of(lane.queue, url)}"
+                raise BadCall(message, hint=hint)
+        client.close()
+        super().__init__(folder, url, lanes, seed)
 
     def close(self) -> None:
         """End all processes, and remove the queues."""
@@ -456,6 +471,11 @@ class WatchedStage(Stage):
         """End all processes and servers."""
         super().close()
         self.pair.end()
+
+
+def removal_of(queue: str, url: str) -> str:
+    """Return the command that removes a queue, without the server's password."""
+    return shlex.join(["conveyor", "delete", "--url", shown(url), queue, "--purge"])
 
 
 def through(proxy: Proxy, url: str) -> str:
