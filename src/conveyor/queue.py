@@ -179,9 +179,11 @@ class Queue:
     def delete(self, *, purge: bool = False) -> None:
         """Remove the queue with its settings, histories and the outcomes of its jobs; a later put creates it again.
 
-        With `purge`, waiting jobs are cancelled and dead ones discarded first. Raises NotEmpty if there are jobs, and
-        in any case if one is running.
+        With `purge`, waiting jobs are cancelled and dead ones discarded first; a job whose lease has expired counts as
+        waiting. Raises NotEmpty if there are jobs, and in any case if one is running.
         """
+        while purge and self.client.run(commands.reap(self.name)):  # no consumer may be there to do it
+            pass
         count = self.client.run(commands.count(self.name))
         if purge and not count.leased:
             self.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from conveyor import Full, NotEmpty, Queue
 from conveyor.call import PutOptions, encode_items
 from conveyor.clock import Deadline
+from conveyor.store import commands
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -163,6 +165,17 @@ def test_clear_of_delayed_jobs_ends_though_shorter_delays_come(
 
     monkeypatch.setattr(one_server.client, "run", put_and_run)
     assert queue.clear() == 800
+
+
+def test_deletion_purges_a_job_whose_lease_has_expired(one_server: Any) -> None:
+    queue = Queue("belt", store=one_server.client)
+    queue.put("item")
+    queue.client.run(commands.claim("belt", "ann", "nonce", 1, 0.01))
+    time.sleep(0.05)
+    with pytest.raises(NotEmpty, match="1 running"):
+        queue.delete()
+    queue.delete(purge=True)
+    assert one_server.raw.keys("conveyor:*") == [b"conveyor:{belt}:deleted"]
 
 
 def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:

@@ -80,16 +80,16 @@ def delete(asked: Delete) -> int:
     """Delete a queue."""
     actions, queue = _opened(open_inspector(quiet=asked.json), asked), asked.queue
     count = queues.counts([queue]).ask(actions.client)[queue]
-    jobs = count.waiting + count.dead
+    jobs = count.live + count.dead
     if asked.purge and jobs and not asked.yes:
         if not is_terminal():
             raise Usage(f"--purge drops every job of {queue}, so it needs --yes without a terminal")
-        question = f"Delete {queue} and its {count_of(jobs, 'waiting, delayed or dead job')}?"
+        question = f"Delete {queue} and its {count_of(jobs, 'job')}?"
         if not asker().agree(question, default=False):
             note("Nothing was deleted.")
             return exits.OK
     actions.delete_queue(queue, asked.reason, purge=asked.purge)
-    cancelled, discarded = (count.waiting, count.dead) if asked.purge else (0, 0)
+    cancelled, discarded = (count.live, count.dead) if asked.purge else (0, 0)
     if asked.json:
         document("delete/v1", queue=queue, cancelled=cancelled, discarded=discarded)
         return exits.OK
