@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor import BadCall, Queue
-from conveyor.store import Client
+from conveyor.store import Client, commands, plain
+from conveyor.store.address import shown
+from conveyor.torture import stage as stages
 from conveyor.torture.proxy import Mode, Proxy
 from conveyor.torture.stage import Lane, YourStage, through
 
@@ -35,3 +38,23 @@ def test_existing_queue_is_left_alone(one_server: Any, tmp_path: Path) -> None:
     Queue("theirs", store=one_server.client).put("item")
     with pytest.raises(BadCall, match="the queue 'theirs' exists"):
         YourStage(tmp_path, one_server.url, [Lane("theirs", "items", 10, 1, 1.0)], "1")
+
+
+def test_close_removes_a_queue_once_its_leases_end(one_server: Any, tmp_path: Path) -> None:
+    stage = YourStage(tmp_path, one_server.url, [Lane("bench", "items", 10, 1, 1.0)], "1")
+    Queue("bench", store=stage.client).put("item")
+    stage.client.run(commands.claim("bench", "killed", "nonce", 1, 0.5))
+    stage.close()
+    assert not one_server.client.run(plain.is_there("bench"))
+
+
+def test_close_prints_how_to_remove_what_is_left(
+    one_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "_EXPIRING", 0.2)
+    stage = YourStage(tmp_path, one_server.url, [Lane("bench", "items", 10, 1, 1.0)], "1")
+    Queue("bench", store=stage.client).put("item")
+    stage.client.run(commands.claim("bench", "running", "nonce", 1, 60.0))
+    stage.close()
+    command = shlex.join(["conveyor", "delete", "--url", shown(one_server.url), "bench", "--purge"])
+    assert f"the queue bench is left on the server; remove it: {command}" in capsys.readouterr().out

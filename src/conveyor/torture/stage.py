@@ -22,7 +22,7 @@ import msgspec
 
 from conveyor import Queue
 from conveyor.consumer import command_line
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.settings import LEASE, ConsumerSettings
 from conveyor.errors import BadCall, NotEmpty, StoreError
 from conveyor.store import Client, commands, plain
 from conveyor.store.address import shown
@@ -51,6 +51,7 @@ _FOREVER = float("inf")
 _AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
 _SILENT = 6.0  # seconds after which a waiter that says nothing counts as dead
 _STARTING = 60.0  # seconds until all processes are up
+_EXPIRING = LEASE + 5.0  # seconds until the leases of killed processes have expired
 
 
 class Lane(NamedTuple):
@@ -347,12 +348,14 @@ class YourStage(Stage):
         super().__init__(folder, url, lanes, seed)
 
     def close(self) -> None:
-        """End all processes, and remove the queues."""
+        """End all processes, and remove the queues. Print how to remove those that are left."""
         super().close()
-        client = Client(self.target)
-        for lane in self.lanes:
-            with contextlib.suppress(NotEmpty, StoreError):  # jobs that are left are in the report
-                Queue(lane.queue, store=client).delete(purge=True)
+        client, deadline = Client(self.target, patience=5.0), time.monotonic() + _EXPIRING
+        left = [lane.queue for lane in self.lanes]
+        while (left := [one for one in left if not _is_removed(client, one)]) and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+        for one in left:
+            print(f"the queue {one} is left on the server; remove it: {removal_of(one, self.target)}")
         client.close()
 
 
@@ -471,6 +474,14 @@ class WatchedStage(Stage):
         """End all processes and servers."""
         super().close()
         self.pair.end()
+
+
+def _is_removed(client: Client, queue: str) -> bool:
+    """Remove a queue, and return True if that succeeds: not while a lease holds."""
+    with contextlib.suppress(NotEmpty, StoreError):
+        Queue(queue, store=client).delete(purge=True)
+        return True
+    return False
 
 
 def removal_of(queue: str, url: str) -> str:
