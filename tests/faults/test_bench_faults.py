@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import control
-from conveyor.store import keys, plain
+from conveyor import Queue, StoreUnavailable, control
+from conveyor.store import Client, keys, plain, scripts
+from conveyor.store.command import Command
 from conveyor.torture import faults
+from conveyor.torture.proxy import Mode, Proxy
 
 if TYPE_CHECKING:
-    from conveyor.store import Client
+    from collections.abc import Iterator
 
 PID = 4242
 
@@ -30,7 +32,17 @@ def report(client: Client, name: str, queue: str) -> None:
 def stage(one_server: Any) -> Any:
     """Return a stage with one consumer and no processes."""
     consumer = SimpleNamespace(pid=PID, queue="bench", children=list, signal=lambda _: None)
-    return SimpleNamespace(client=one_server.client, at_work=lambda: [consumer])
+    lane = SimpleNamespace(queue="bench", maxsize=10)
+    return SimpleNamespace(client=one_server.client, at_work=lambda: [consumer], lanes=[lane])
+
+
+@pytest.fixture
+def impatient(stage: Any, one_server: Any) -> Iterator[Any]:
+    """Return a stage behind a proxy that loses replies, which are not waited for again."""
+    with Proxy(one_server.url) as stage.proxy:
+        client = stage.client = Client(stage.proxy.url, patience=0.0)
+        stage.server = SimpleNamespace(tell=lambda *words: client.run(Command(words)))
+        yield stage
 
 
 def test_command_kill_spares_consumers_of_others(stage: Any, one_server: Any) -> None:
@@ -47,3 +59,37 @@ def test_command_kill_expires(stage: Any, one_server: Any) -> None:
     command = control.decode_control(one_server.raw.lpop(keys.control_key("own-1a2b")))
     assert command.workers == ["own-1a2b/1"]
     assert 0 < command.expires - stage.client.run(plain.server_time()) <= 10.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "request_part"),
+    [
+        (faults.pause, scripts.load("pause").sha.encode()),
+        (faults.resize, scripts.load("bound").sha.encode()),
+        (faults.fill_memory, b"maxmemory"),
+        (faults.want_replicas, b"replicas"),
+    ],
+    ids=["pause", "resize", "memory", "replicas"],
+)
+def test_fault_whose_reply_is_lost_is_healed(
+    impatient: Any, one_server: Any, steps: faults.Steps, request_part: bytes
+) -> None:
+    queue = Queue("bench", 10, store=one_server.client)
+    for call in (queue.pause, queue.resume, lambda: queue.resize(10)):  # the server knows the scripts then
+        call()
+    impatient.proxy.mode = Mode(lost_replies=1, matching=request_part)
+    with pytest.raises(StoreUnavailable):
+        next(steps(impatient, Random(1)))
+    assert impatient.proxy.replies_lost == 1
+    assert (queue.count().state, queue.count().maxsize) == ("open", 10)
+    for name in ("maxmemory", "min-replicas-to-write"):
+        assert one_server.raw.config_get(name) == {name: "0"}
+
+
+def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_server: Any) -> None:
+    one_server.client.run_all(plain.control("other-1a2b", b""))  # the server knows the script then
+    report(one_server.client, "own-1a2b", "bench")
+    tell = scripts.load_plain("tell").sha.encode()
+    impatient.proxy.mode = Mode(lost_replies=1, matching=tell)
+    assert next(faults.command_kill(impatient, Random(1))) == [PID + 1]
+    assert one_server.raw.llen(keys.control_key("own-1a2b")) == 1

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor import Job, Queue, ids
 from conveyor.actions import OBEYED_WITHIN
 from conveyor.control import Control, encode
-from conveyor.errors import StoreError
+from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.inspector import Inspector
 from conveyor.store import plain
 from conveyor.torture.history import CancelAsked, note
@@ -178,7 +179,8 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     report = reports[0]
     expires = stage.client.run(plain.server_time()) + OBEYED_WITHIN["kill"]
     order = Control(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
-    stage.client.run_all(plain.control(report.name, encode(order)))
+    with contextlib.suppress(StoreUnavailable):  # it may arrive nevertheless
+        stage.client.run_all(plain.control(report.name, encode(order)))
     # The order names the worker, which may have been replaced since the report.
     reported = {one.pid for one in report.workers}
     yield [report.workers[-1].pid, *(one for one in consumer.children() if one not in reported)]
@@ -291,9 +293,7 @@ def cancel(stage: Stage, chance: Random) -> Iterator[list[int]]:
 def pause(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Pause a queue, and resume it."""
     queue = Queue(chance.choice(stage.lanes).queue, store=stage.client)
-    queue.pause()
-    yield []
-    _insist(queue.resume)
+    yield from _undone(queue.pause, queue.resume)
 
 
 @_fault("queue resized", lasts=(0.5, 6.0))
@@ -301,9 +301,16 @@ def resize(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Make a queue's bound a fifth, and what it was."""
     lane = chance.choice(stage.lanes)
     queue = Queue(lane.queue, store=stage.client)
-    queue.resize(max(1, lane.maxsize // 5))
-    yield []
-    _insist(lambda: queue.resize(lane.maxsize))
+    yield from _undone(lambda: queue.resize(max(1, lane.maxsize // 5)), lambda: queue.resize(lane.maxsize))
+
+
+def _undone(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[list[int]]:
+    """Do something on the server, and undo it after a while, even if the server has not confirmed it."""
+    try:
+        do()
+        yield []
+    finally:
+        _insist(undo)
 
 
 def _insist(heal: Callable[[], object]) -> None:
@@ -470,22 +477,22 @@ def flush_scripts(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     yield []
 
 
+def _configured(stage: OwnStage, name: str, value: str) -> Iterator[list[int]]:
+    """Change a setting of the server for a while; 0 is its default."""
+    tell = partial(stage.server.tell, "CONFIG", "SET", name)
+    yield from _undone(lambda: tell(value), lambda: tell("0"))
+
+
 @_fault("server out of memory", Need.SERVER, lasts=(0.3, 2.0))
 def fill_memory(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Set maxmemory below what is in use, and take it back."""
-    server = stage.server
-    server.tell("CONFIG", "SET", "maxmemory", "1mb")
-    yield []
-    _insist(lambda: server.tell("CONFIG", "SET", "maxmemory", "0"))
+    yield from _configured(stage, "maxmemory", "1mb")
 
 
 @_fault("too few replicas", Need.SERVER, lasts=(0.3, 3.0))
 def want_replicas(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Set min-replicas-to-write, so that writes are refused (NOREPLICAS), and take it back."""
-    server = stage.server
-    server.tell("CONFIG", "SET", "min-replicas-to-write", "3")
-    yield []
-    _insist(lambda: server.tell("CONFIG", "SET", "min-replicas-to-write", "0"))
+    yield from _configured(stage, "min-replicas-to-write", "3")
 
 
 @_fault("disk full", Need.SERVER, Need.DISK, lasts=(0.3, 2.0))
