@@ -93,3 +93,10 @@ def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_ser
     impatient.proxy.mode = Mode(lost_replies=1, matching=tell)
     assert next(faults.command_kill(impatient, Random(1))) == [PID + 1]
     assert one_server.raw.llen(keys.control_key("own-1a2b")) == 1
+
+
+def test_healing_ends_if_the_server_is_gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_HEALING", 0.3, raising=False)
+    gone = Client("redis://127.0.0.1:1", patience=0.0)
+    with pytest.raises(StoreUnavailable):
+        faults._insist(lambda: gone.run(plain.server_time()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +11,25 @@ import pytest
 from conveyor import BadCall, Queue
 from conveyor.store import Client, commands, plain
 from conveyor.store.address import shown
+from conveyor.torture import bench, history
 from conveyor.torture import stage as stages
+from conveyor.torture.judge import Record, judge
 from conveyor.torture.proxy import Mode, Proxy
-from conveyor.torture.stage import Lane, YourStage, through
+from conveyor.torture.servers import Server, free_port
+from conveyor.torture.stage import Lane, Stage, YourStage, through
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def mortal(one_server: Any, tmp_path: Path) -> Iterator[Server]:
+    """Return a server that the test may end."""
+    server = Server(one_server.binary, tmp_path / "server", [], free_port())
+    server.start()
+    yield server
+    server.end()
 
 
 def test_copied_put_stays_in_the_database_of_the_url(one_server: Any) -> None:
@@ -58,3 +72,26 @@ def test_close_prints_how_to_remove_what_is_left(
     stage.close()
     command = shlex.join(["conveyor", "delete", "--url", shown(one_server.url), "bench", "--purge"])
     assert f"the queue bench is left on the server; remove it: {command}" in capsys.readouterr().out
+
+
+def test_server_gone_for_good_breaks_a_promise(
+    mortal: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path / "own", mortal.url, [Lane("torture-1-own-items", "items", 10, 0, 1.0)], "1")
+    stage.client.patience = 0.2
+    monkeypatch.setenv(history.FOLDER, "")  # it is set below
+    monkeypatch.setattr(bench, "BOUND", 0.1)
+    monkeypatch.setattr(bench, "stages_of", lambda *_: [stage])
+    monkeypatch.setattr(bench, "_torment", lambda *_: mortal.end())
+    seen = bench.run(bench.Plan(0.0, "1"), tmp_path)
+    assert [one.name for one in seen.of(history.Fault)] == ["the server did not reply at the end"]
+    assert [one.promise for one in judge(Record(seen)) if one.broken] == ["nothing is stuck"]
+
+
+def test_report_needs_no_server_at_the_end(
+    mortal: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(bench, "run", lambda *_: mortal.end() or history.History([]))
+    assert bench.report_on(bench.Plan(1.0, "1", url=mortal.url), "command") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "again: command"

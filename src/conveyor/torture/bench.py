@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.consumer.settings import LEASE
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, StoreError
 from conveyor.store import Client, plain
 from conveyor.store.address import shown
 from conveyor.torture import history, report
@@ -41,6 +41,8 @@ _TICK, _STALL = 0.5, 2.0  # seconds between two looks at the clock, and what it 
 CUT_SHORT = ", cut short"
 #: What a time in which the machine stood still is called in the history.
 STALLED = "the machine was too busy"
+#: What it is called there that a server is gone for good.
+UNANSWERED = "the server did not reply at the end"
 
 
 class Plan(NamedTuple):
@@ -184,7 +186,7 @@ def report_on(plan: Plan, again: str) -> int:
     Returns 1 if a promise was broken, or if the server accepted nothing, else 0.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended
-    place = shown(plan.url) if plan.url else plan.binary
+    place, version = shown(plan.url) if plan.url else plan.binary, version_of(plan)
     print(f"seed {plan.seed}, {plan.seconds:g} s of faults, {place}", flush=True)
     # A short name, since sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="torture", ignore_cleanup_errors=True) as name:
@@ -198,7 +200,7 @@ def report_on(plan: Plan, again: str) -> int:
                 )
     record = Record(seen)
     verdicts = judge(record)
-    for line in report.lines(record, verdicts, version_of(plan), again):
+    for line in report.lines(record, verdicts, version, again):
         print(line)
     return int(any(one.broken for one in verdicts) or not seen.of(history.Accepted))
 
@@ -225,11 +227,21 @@ def run(plan: Plan, folder: Path) -> history.History:
             stages.append(stage)
             stage.start()
         _torment(stages, plan)
-        _together([partial(stage.settle, BOUND) for stage in stages])
+        _together([partial(_settle, stage) for stage in stages])
     finally:
         _together([stage.close for stage in stages])
         clock.stop()
     return history.read(notes)
+
+
+def _settle(stage: Stage) -> None:
+    """Have everything settled. If the server is gone for good, note that no queue is."""
+    try:
+        stage.settle(BOUND)
+    except (StoreError, TimeoutError):
+        now = time.monotonic()
+        note(history.Fault(now, now, UNANSWERED, [], [], stage.name))
+        note(*(history.Closed(now, one.queue, 0, 0, 0, 0, None, 0) for one in stage.lanes))
 
 
 def _torment(stages: list[Stage], plan: Plan) -> None:

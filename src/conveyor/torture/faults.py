@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage
 
 
+_HEALING = 60.0  # seconds within which a server that is not gone for good does what heals a fault
+
 #: Does a fault to a stage, yields the ids of the processes concerned, and heals it.
 Steps = Callable[[Any, Random], Iterator[list[int]]]
 
@@ -314,11 +316,14 @@ def _undone(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[li
 
 
 def _insist(heal: Callable[[], object]) -> None:
-    """Do it again until the server takes it: other faults go on meanwhile."""
+    """Do it again until the server takes it: other faults go on meanwhile. Raises StoreError if it never does."""
+    deadline = time.monotonic() + _HEALING
     while True:
         try:
             heal()
         except StoreError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(0.2)
         else:
             return
