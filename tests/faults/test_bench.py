@@ -35,10 +35,10 @@ def held(report: list[str]) -> dict[str, int]:
     return {promise: int(count) for promise, count in found}
 
 
-def test_each_promise_is_held_under_many_faults(tmp_path: Path, torture_seed: str) -> None:
-    words = ("--seconds", 60, "--seed", torture_seed, "--rate", 300)
-    if int(torture_seed) % 2:  # else the embedded one
-        words = (*words, "--server", "redis-server")
+def test_each_promise_is_held_under_many_faults(
+    tmp_path: Path, torture_seed: str, torture_server: str
+) -> None:
+    words = ("--seconds", 60, "--seed", torture_seed, "--rate", 300, "--server", torture_server)
     report = report_of("conveyor.torture", *words, "--keep", tmp_path / "kept")
     kinds = int(re.findall(r"\d+ faults of (\d+) kinds", "\n".join(report))[0])
     assert kinds >= 20
