@@ -6,15 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conveyor.store.address import shown
+from conveyor.torture import __main__
 from conveyor.torture.judge import PROMISES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Many processes start here, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(400)
@@ -44,8 +43,17 @@ def test_each_promise_is_held_under_many_faults(
     assert kinds >= 20
     assert set(held(report)) == set(PROMISES)
     assert held(report)["no accepted job is lost"] > 1_000
-    assert report[-1].startswith(f"again: python -m conveyor.torture --seconds 60 --seed {torture_seed}")
+    assert f" -m conveyor.torture --seconds 60 --seed {torture_seed}" in report[-1]
     assert list((tmp_path / "kept" / "history").glob("*.events"))
+
+
+def test_command_that_repeats_a_run_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    python = Path(sys.executable)
+    monkeypatch.chdir(python.parents[1])
+    monkeypatch.setattr(sys, "argv", ["torture", "--help"])
+    command = __main__.replay()
+    assert command == f"bin/{python.name} -m conveyor.torture --help"
+    assert subprocess.run(shlex.split(command), capture_output=True, check=False).returncode == 0
 
 
 def test_command_leaves_nothing_on_the_server_of_a_user(one_server: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import sys
@@ -40,7 +41,13 @@ def main() -> int:
         parser.error(f"there is no server {asked.server}")
     plan = bench.Plan(asked.seconds, asked.seed, binary, rate=asked.rate, keep=asked.keep)
     plan = plan._replace(only=tuple(asked.only), lanes=tuple(asked.lane))
-    return bench.report_on(plan, shlex.join(["python", "-m", "conveyor.torture", *sys.argv[1:]]))
+    return bench.report_on(plan, replay())
+
+
+def replay() -> str:
+    """Return the command that repeats this run in the current folder."""
+    python = min(os.path.relpath(sys.executable), sys.executable, key=len)
+    return shlex.join([python, "-m", "conveyor.torture", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
