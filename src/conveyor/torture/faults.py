@@ -118,6 +118,10 @@ def _one(found: list[Kept], chance: Random) -> Kept:
     return chance.choice(found)
 
 
+def _to_end(found: list[Kept], chance: Random) -> Kept:
+    return _one([one for one in found if not one.stays], chance)
+
+
 def _worker(stage: Stage, chance: Random) -> int:
     workers = [pid for one in stage.of_role("consumer") for pid in one.children()]
     if not workers:
@@ -169,7 +173,7 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("worker killed by command")
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
-    consumer = _one(stage.at_work(), chance)
+    consumer = _to_end(stage.at_work(), chance)
     # Consumers of others, on other machines, may have the same process id, but not the queue.
     reports = [
         one
@@ -196,7 +200,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("supervisor killed", effects=(Effect.ORDER,))
 def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a supervisor; its workers end with it, and another consumer is started."""
-    consumer = _one(stage.at_work(), chance)
+    consumer = _to_end(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGKILL)
     yield pids
@@ -224,7 +228,7 @@ def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("roll-out", effects=(Effect.ORDER,), weight=2)
 def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer and SIGKILL after a grace, as platforms do; another one is started."""
-    consumer = _one(stage.at_work(), chance)
+    consumer = _to_end(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGTERM)
     deadline = time.monotonic() + chance.uniform(0.3, 1.5)
@@ -238,7 +242,7 @@ def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("consumer leaves in good order")
 def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer, which finishes what it runs; another one is started after that."""
-    consumer = _one(stage.at_work(), chance)
+    consumer = _to_end(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGTERM)
     yield pids
@@ -250,7 +254,7 @@ def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("producer killed")
 def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a producer; the next one waits for the outcomes of its jobs."""
-    producer = _one(stage.of_role("producer"), chance)
+    producer = _to_end(stage.of_role("producer"), chance)
     pid = producer.pid
     producer.signal(signal.SIGKILL)
     yield [pid]
@@ -265,7 +269,7 @@ def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("taker killed")
 def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a process that takes items with `get`; what it held comes back."""
-    taker = _one(stage.of_role("taker"), chance)
+    taker = _to_end(stage.of_role("taker"), chance)
     pid = taker.pid
     taker.signal(signal.SIGKILL)
     yield [pid]
