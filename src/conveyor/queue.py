@@ -179,8 +179,9 @@ class Queue:
     def delete(self, *, purge: bool = False) -> None:
         """Remove the queue with its settings, histories and the outcomes of its jobs; a later put creates it again.
 
-        With `purge`, waiting jobs are cancelled and dead ones discarded first; a job whose lease has expired counts as
-        waiting. Raises NotEmpty if there are jobs, and in any case if one is running.
+        With `purge`, waiting jobs are cancelled and dead ones discarded first. Raises NotEmpty if there are jobs, and
+        in any case if one is running. One whose worker is gone counts as running until its lease ends: 15 seconds at
+        most from the first look at the queue, by a consumer or by this.
         """
         while purge and self.client.run(commands.reap(self.name)):  # no consumer may be there to do it
             pass
@@ -322,7 +323,7 @@ def _not_empty(queue: str, found: Looked) -> NotEmpty:
     }
     jobs = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
     hint = (
-        "running jobs must end first"
+        "running jobs must end first; one whose worker is gone does so within 15 s: try again then"
         if found.leased
         else f"delete it with purge to cancel and discard its jobs (`conveyor delete {queue} --purge`)"
     )

@@ -31,7 +31,7 @@ def report(client: Client, name: str, queue: str) -> None:
 @pytest.fixture
 def stage(one_server: Any) -> Any:
     """Return a stage with one consumer and no processes."""
-    consumer = SimpleNamespace(pid=PID, queue="bench", children=list, signal=lambda _: None)
+    consumer = SimpleNamespace(pid=PID, queue="bench", children=list, signal=print, stays=False)
     lane = SimpleNamespace(queue="bench", maxsize=10)
     return SimpleNamespace(client=one_server.client, at_work=lambda: [consumer], lanes=[lane])
 
@@ -96,7 +96,7 @@ def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_ser
 
 
 def test_healing_ends_if_the_server_is_gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "_HEALING", 0.3, raising=False)
+    monkeypatch.setattr(faults, "_HEALING", 0.3)
     gone = Client("redis://127.0.0.1:1", patience=0.0)
     with pytest.raises(StoreUnavailable):
         faults._insist(lambda: gone.run(plain.server_time()))

@@ -82,10 +82,14 @@ def test_server_gone_for_good_breaks_a_promise(
     monkeypatch.setenv(history.FOLDER, "")  # it is set below
     monkeypatch.setattr(bench, "BOUND", 0.1)
     monkeypatch.setattr(bench, "stages_of", lambda *_: [stage])
-    monkeypatch.setattr(bench, "_torment", lambda *_: mortal.end())
+    asked = history.Put(1.0, "a.1.1", "torture-1-own-items", "item"), history.Accepted(1.1, "a.1.1", "")
+    monkeypatch.setattr(bench, "_torment", lambda *_: history.note(*asked) or mortal.end())
     seen = bench.run(bench.Plan(0.0, "1"), tmp_path)
     assert [one.name for one in seen.of(history.Fault)] == ["the server did not reply at the end"]
-    assert [one.promise for one in judge(Record(seen)) if one.broken] == ["nothing is stuck"]
+    assert [one.promise for one in judge(Record(seen)) if one.broken] == [
+        "no accepted job is lost",
+        "nothing is stuck",
+    ]
 
 
 def test_report_needs_no_server_at_the_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -374,7 +375,8 @@ def test_level_is_reached_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -
     queue.client.close()
 
 
-def test_new_primary_without_a_file_leaves_level_unknown(pair: Pair) -> None:
+def test_new_primary_without_a_file_leaves_level_unknown(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "CHECK_AGAIN", math.inf)
     keep_file(pair.primary, pair.eventually)
     queue = Queue("films", durability="written", store=Client(pair.url))
     queue.put("before")

@@ -24,7 +24,7 @@ from conveyor.torture.history import (
     Start,
     Usage,
 )
-from conveyor.torture.judge import PROMISES, Record, judge, recovery_times
+from conveyor.torture.judge import PROMISES, Record, growth, judge, recovery_times
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
 EMPTY = "torture-1-own-long"
@@ -212,12 +212,12 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         "no finished job runs again",
         [
             *put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0, how="Spoiled"), told(9, 3.1, "failed"),
-            *run(9, 5.0, 6.0, how="Spoiled"),
+            *run(9, 9.0, 9.5, how="Spoiled"),
         ],
     ),
     "cancelled, and run": (
         "no finished job runs again",
-        [*put(9, 1.0), CancelAsked(1.5, "id9"), told(9, 2.0, "cancelled", ""), *run(9, 5.0, 6.0, how="Spoiled")],
+        [*put(9, 1.0), CancelAsked(1.5, "id9"), told(9, 2.0, "cancelled", ""), *run(9, 8.0, 9.0, how="Spoiled")],
     ),
     "urgent, and many others before it": (
         "first starts are in order",
@@ -334,6 +334,15 @@ EXCUSES: dict[str, list[Event]] = {
         *(fault("worker killed", number * 2.5, number * 2.5, "kill", pids=(200 + number,)) for number in (1, 2, 3)),
         told(9, 9.0, "lost", "died"),
     ],
+    "run again after its outcome was told, since the server forgot": [
+        *put(9, 1.0), *run(9, 1.5, 1.8, how="Spoiled"), LOSS, told(9, 2.0), *run(9, 8.0, 9.0),
+    ],
+    "urgent, and overtaken by what a killed consumer held": [
+        *put(7, 1.6, ORDER, priority=3), *run(7, 20.0, 21.0), told(7, 22.0),
+        *(one for nth in range(100, 170) for one in (*put(nth, 1.7, ORDER), *run(nth, nth / 10, nth / 10))),
+        *(told(nth, nth / 10) for nth in range(100, 170)),
+        fault("supervisor killed", 4.0, 4.0, "order"),
+    ],
     "two runs, the first by a supervisor that stood still": [
         *put(9, 1.0), *run(9, 2.0, 9.0), *run(9, 8.0, 8.5, OTHER), told(9, 9.0),
         fault("supervisor stopped", 2.5, 8.5, "lease", pids=(WORKER,)),
@@ -386,12 +395,27 @@ def test_replicated_job_had_to_survive_a_takeover() -> None:
     replicated = msgspec.structs.replace(accepted, level="replicated:1")
     assert broken(asked, accepted, taken_over) == []
     assert broken(asked, replicated, taken_over) == ["no accepted job is lost"]
+    let_go = msgspec.structs.replace(replicated, held=False)
+    assert broken(asked, let_go, taken_over) == ["no accepted job is lost", "levels of durability are kept"]
 
 
 def test_promise_whose_every_harm_is_explained_was_not_seen() -> None:
     record = Record(History([LossSeen(61.0, LANE), LOSS]))
     said = [one for one in report.lines(record, judge(record), "", "") if "levels of durability" in one]
     assert said == ["not seen  levels of durability are kept (1 looked at; 1 explained by a fault)"]
+
+
+def test_stop_of_a_producer_excuses_a_late_outcome() -> None:
+    events = [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 64.0)]
+    stop = fault("producer stopped", 3.0, 63.0, pids=(PRODUCER,))
+    assert broken(*events, stop) == []
+    assert broken(*events, msgspec.structs.replace(stop, stage="watched")) == ["nothing is stuck"]
+
+
+def test_growth_at_first_is_none() -> None:
+    sizes = [10, 10, 80, *[85] * 6]
+    events = [Usage(at, "worker 7", size << 20) for at, size in enumerate(sizes, 1)]
+    assert growth(History(events)) == {"worker 7": (0, [])}
 
 
 def test_recovery_is_measured_from_the_end_of_the_fault() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pytest
 from conveyor import Full, NotEmpty, Queue
 from conveyor.call import PutOptions, encode_items
 from conveyor.clock import Deadline
-from conveyor.store import commands
+from conveyor.store import commands, plain
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -167,14 +167,19 @@ def test_clear_of_delayed_jobs_ends_though_shorter_delays_come(
     assert queue.clear() == 800
 
 
-def test_deletion_purges_a_job_whose_lease_has_expired(one_server: Any) -> None:
+def test_deletion_purges_a_job_whose_lease_has_ended(one_server: Any, eventually: Any) -> None:
     queue = Queue("belt", store=one_server.client)
     queue.put("item")
-    queue.client.run(commands.claim("belt", "ann", "nonce", 1, 0.01))
-    time.sleep(0.05)
+    queue.client.run(commands.claim("belt", "ann", "nonce", 1, 0.5))
+
+    def is_deleted() -> bool:
+        with contextlib.suppress(NotEmpty):
+            queue.delete(purge=True)
+        return not queue.client.run(plain.is_there("belt"))
+
     with pytest.raises(NotEmpty, match="1 running"):
-        queue.delete()
-    queue.delete(purge=True)
+        queue.delete(purge=True)
+    eventually(is_deleted)
     assert one_server.raw.keys("conveyor:*") == [b"conveyor:{belt}:deleted"]
 
 

@@ -72,6 +72,7 @@ VERBS = {
         "discard",
         "bound",
         "forget",
+        "reap",
         "rows",
     },
 }

@@ -88,7 +88,7 @@ class Actions:
     def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueAnswer:
         """Remove an empty queue and all that is kept of it; with `purge`, what waits or is dead goes first.
 
-        Raises NotEmpty if it has jobs, or has running ones in any case.
+        Raises NotEmpty if it has jobs, or has running ones in any case; see `Queue.delete`.
         """
         before: Count = self.client.run(commands.count(ids.checked_queue(queue)))
         facts: Facts = {"waiting": before.waiting, "running": before.leased, "dead": before.dead}

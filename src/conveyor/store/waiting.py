@@ -132,14 +132,16 @@ def _put_some(
     if not jobs or durability == MEMORY:
         return client.run(put, within=time_for(deadline)), ""
     seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
-    within = None if deadline is None or deadline.at is None else seconds + CONFIRM_GRACE
+    within = time_for(deadline)
+    if within is not None and durability.level != "written":  # that is not waited for
+        within = seconds + CONFIRM_GRACE
     told = [put, plain.confirm(durability, seconds)]
     if is_proven := durability.level == "fsync" and not client.waits_for_sync:
         told.append(plain.setting("appendfsync", optional=True))  # it may have changed
     answer, lacking, *synced = client.run_all(told, within=within)
     if is_proven and not lacking and synced != ["always"]:
         lacking = f"the server does not sync before it answers any more (appendfsync {synced[0]})"
-    if lacking and not durability.replicas:  # without replicas a failover may be under way
+    if lacking and not durability.replicas:  # of replicas there may be too few for a moment, in a failover
         client.levels.pop(durability, None)  # check again before the next put
     return answer, lacking
 

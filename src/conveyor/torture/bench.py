@@ -241,7 +241,7 @@ def _settle(stage: Stage) -> None:
     except (StoreError, TimeoutError):
         now = time.monotonic()
         note(history.Fault(now, now, UNANSWERED, [], [], stage.name))
-        note(*(history.Closed(now, one.queue, 0, 0, 0, 0, None, 0) for one in stage.lanes))
+        note(*(history.Closed(now, one.queue, 0, 0, 0, 0, None, None) for one in stage.lanes))
 
 
 def _torment(stages: list[Stage], plan: Plan) -> None:

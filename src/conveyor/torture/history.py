@@ -133,8 +133,8 @@ class Closed(Event):
     orphans: int
     seconds: float | None
     """From the last fault's end until all was settled; None if that took longer than the bound."""
-    accepted: int
-    """Jobs that the server has accepted, by its own count."""
+    accepted: int | None
+    """Jobs that the server has accepted, by its own count; None if it does not reply."""
 
 
 class Usage(Event):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Seconds after the last fault within which everything must be settled: a lease, and the work that is left.
 BOUND = 90.0
-#: Bytes by which each may grow, as `growth` tells it, by role; a producer holds payloads of different size.
+#: Bytes by which each may grow, as `growth` counts, by role; a producer holds payloads of different size.
 GROWTH = {"consumer": 4 << 20, "worker": 4 << 20, "taker": 4 << 20, "producer": 12 << 20, "server": 20 << 20}
 #: Faults that end processes in which jobs run, "worker killed by command" among them; what was cut short began so, too.
 ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
@@ -51,13 +51,13 @@ _SETTLING = 1.0  # seconds after a task has ended in which its worker still sett
 _UNSETTLED = 30.0  # seconds after a task has ended in which its outcome may be held up by the longest outage
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
 _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
-#: Jobs that may have come back at once, beyond the bound: what the claims of dead workers held. By what is put.
+#: Jobs that workers hold and have not begun, at most: they may come back at once, beyond the bound. By what is put.
 _CAME_BACK = {"order": 64, "mixed": 1_000}
 _STARTED = 3.0  # seconds after which a process has loaded what it needs
 _RESTORING = 10.0  # seconds within which a producer that runs puts again what the server lost
 #: How a run may end whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_CLAIMED = 64  # jobs of the lane order that a worker claims at once, at most
+_HELD = 5.0  # seconds after a job was cancelled in which a worker may start it that holds it
 _START = 60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
@@ -278,7 +278,10 @@ def levels_are_kept(record: Record) -> Iterator[Finding | None]:
     for one in record.history.of(LossSeen):
         excused = record.has(Effect.LOSS, one.lane, one.at - _FOUND, one.at)
         yield f"{one.lane}: a producer saw that the server had lost data", excused
-    yield from (None for case in record.cases.values() if case.level != "memory" and not case.held)
+    for case in record.cases.values():
+        if case.level != "memory" and not case.held:  # nobody puts it again
+            lost = case.is_lost and not _was_given_up(record, case)
+            yield (f"{case.name}: accepted at the level {case.level}, and lost", False) if lost else None
 
 
 def one_outcome_each(record: Record) -> Iterator[Finding | None]:
@@ -390,7 +393,7 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
         runs = [] if case.is_item else sorted(case.runs, key=lambda run: run.start.at)
         told = min((one.at for one in case.outcomes if one.state != "gone"), default=_FOREVER)
         for run in runs:
-            if run.start.at > told + _SETTLING:
+            if run.start.at > told + _HELD:
                 excused = record.has(Effect.LOSS, case.put.lane, case.put.at, run.start.at)
                 yield f"{case.name}: started {run.start.at - told:.3f} s after its outcome", excused
         for first, second in itertools.zip_longest(runs, runs[1:]):
@@ -445,7 +448,7 @@ def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | 
             others = bisect(usual, began) - bisect(usual, case.accepted)
             words = f"{others} jobs of lower priority started after it was accepted and before it did"
             excused = record.has(Effect.ORDER, case.put.lane, case.put.at, began)
-            yield (f"{case.name}: {words}", excused) if others > _CLAIMED else None
+            yield (f"{case.name}: {words}", excused) if others > _CAME_BACK["order"] else None
 
 
 def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
@@ -519,6 +522,8 @@ def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
     put = Counter(case.put.lane for case in record.cases.values())
     accepted = Counter(case.put.lane for case in record.cases.values() if case.accepted != _FOREVER)
     for one in record.history.of(Closed):
+        if one.accepted is None:
+            continue
         forgot = record.has(Effect.LOSS, one.lane, -_FOREVER, _FOREVER)
         if not accepted[one.lane] <= one.accepted <= put[one.lane]:
             what = f"{put[one.lane]} put, {accepted[one.lane]} known as accepted"

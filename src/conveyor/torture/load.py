@@ -358,7 +358,11 @@ class Producer:
             held, sure = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, self.settings.queue, client=self.queue.client) for one in error.ids]
         if self.settings.durability.startswith("replicated") and self.chance.random() < _LET_GO:
-            held, jobs = False, [Job(one.id, self.settings.queue, client=self.queue.client) for one in jobs]
+            held = False
+            for job in jobs:
+                kept, place = job.kept
+                if kept is not None:
+                    kept.drop(place)
         now = time.monotonic()
         accepted = list(zip(keys, jobs, strict=False))
         note(

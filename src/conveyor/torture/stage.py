@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -174,9 +175,10 @@ class Stage:
                 self._add(f"producer {lane.queue} {number}", self._load(lane, lane.role, number), environment)
             for number in range(1, lane.takers + 1):
                 self._add(f"taker {lane.queue} {number}", self._load(lane, "taker", number), environment)
+        chance = random.Random(self.seed)
         for _, same in itertools.groupby(self.kept, lambda one: (one.role, one.queue)):
-            first, *others = same
-            first.stays = bool(others)
+            some = list(same)
+            chance.choice(some).stays = len(some) > 1
         for one in self.kept:
             one.start()
         wait_for(lambda: all(map(self._is_up, self.kept)), _STARTING)

@@ -46,19 +46,20 @@ def test_a_name_that_nobody_has_costs_the_same_work(users: Users, costs: list[An
 
 
 @pytest.fixture(scope="module")
-def one_user(tmp_path_factory: pytest.TempPathFactory) -> Users:
-    """Return a file with one user."""
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Users:
+    """Return a file with users of like names."""
     users = Users(tmp_path_factory.mktemp("users") / "users")
-    users.add("ada@corp.com", Role.ADMIN, PASSWORD)
-    assert users.verified("ada@corp.com", PASSWORD)
+    for name in ("ada", "ada@corp.com"):
+        users.add(name, Role.ADMIN, PASSWORD)
+        assert users.verified(name, PASSWORD)
     return users
 
 
 @pytest.mark.parametrize(
     "name", ["ad", "ada ", "ADA", "ada@corp.com.evil.com", ".*", "ad.", "ada\n", "a*", "ada\0", "^ada$", ""]
 )
-def test_names_are_matched_whole(one_user: Users, name: str) -> None:
-    assert one_user.verified(name, PASSWORD) is None
+def test_names_are_matched_whole(alike: Users, name: str) -> None:
+    assert alike.verified(name, PASSWORD) is None
 
 
 def test_equal_passwords_have_unequal_hashes() -> None:
