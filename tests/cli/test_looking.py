@@ -12,6 +12,7 @@ from conveyor import control
 from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.queue import Queue
 from conveyor.store import plain
+from conveyor.store.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ def test_one_line_on_standard_error_names_the_server(at_server: Any, conveyor: C
     done = conveyor("queues")
     assert done.out == ""
     assert done.err.splitlines() == [
-        f"conveyor: server at {at_server.url}",
+        f"conveyor: server at {shown(at_server.url)}",
         "No queues yet. `conveyor produce` puts the first jobs, `conveyor demo` shows it all at work.",
     ]
 
