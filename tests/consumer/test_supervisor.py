@@ -30,6 +30,7 @@ from conveyor.consumer.worker import Worker
 from conveyor.control import Control, decode_answer, encode
 from conveyor.errors import StoreRefused
 from conveyor.store import plain
+from conveyor.store.address import shown
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def test_consumer_at_a_replica_ends_at_once_and_says_so(
     finally:
         one_server.raw.replicaof("NO", "ONE")
     told = capfd.readouterr().err
-    assert f"the server at {one_server.url} is a replica and takes no jobs" in told
+    assert f"the server at {shown(one_server.url)} is a replica and takes no jobs" in told
     assert "address of the primary" in told
 
 
@@ -289,7 +290,7 @@ def test_consumer_warns_of_a_server_that_evicts_jobs(
     finally:
         one_server.raw.config_set("maxmemory-policy", "noeviction")
     (line,) = (one for one in capfd.readouterr().err.splitlines() if "allkeys-lfu" in one)
-    assert line.startswith(f"conveyor: warning: the server at {one_server.url} may throw jobs away")
+    assert line.startswith(f"conveyor: warning: the server at {shown(one_server.url)} may throw jobs away")
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])
