@@ -79,7 +79,7 @@ def limited(one_server: Any) -> Iterator[Api]:
         "ACL", "SETUSER", "limited", "on", ">word", *KEYS, "+@all", "-memory", "-info"
     )
     known_tasks.use(("api_tasks",))
-    made = Api(Client(one_server.url.replace("://", "://limited:word@")))
+    made = Api(Client(one_server.url_of("limited", "word")))
     yield made
     made.close()
     one_server.raw.execute_command("ACL", "DELUSER", "limited")
