@@ -75,7 +75,7 @@ QUIET: list[Event] = [
     told(5, 5.0, "lost", "died"),
     *put(6, 1.0, kind="raises"), *run(6, 3.0, 4.0, how="Spoiled"), *run(6, 5.0, 6.0, how="Spoiled"),
     told(6, 6.1, "failed", "Spoiled"),
-    Usage(1.0, "worker 8", 5 << 20), Usage(5.0, "worker 8", 60 << 20), Usage(9.0, "worker 8", 60 << 20),
+    Usage(-20.0, "worker 8", 5 << 20), Usage(5.0, "worker 8", 60 << 20), Usage(9.0, "worker 8", 60 << 20),
     Depth(2.0, ITEMS, 10, 10), Usage(1.0, "server", 10 << 20), Usage(9.0, "server", 12 << 20),
     ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 0),
 ]  # fmt: skip
@@ -275,7 +275,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a job accepted twice": ("the ledger balances", [Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1)]),
     "a larger worker": (
         "memory and keys are flat",
-        [Usage(1.0, "worker 7", 5 << 20), Usage(5.0, "worker 7", 40 << 20), Usage(9.9, "worker 7", 100 << 20)],
+        [Usage(-20.0, "worker 7", 5 << 20), Usage(5.0, "worker 7", 40 << 20), Usage(9.9, "worker 7", 100 << 20)],
     ),
     "a larger server": ("memory and keys are flat", [Usage(9.9, "server", 100 << 20)]),
     "keys left for good": ("memory and keys are flat", [Usage(9.9, "server", 10 << 20, ["strange"])]),
@@ -414,7 +414,7 @@ def test_stop_of_a_producer_excuses_a_late_outcome() -> None:
 
 def test_growth_at_first_is_none() -> None:
     sizes = [10, 10, 80, *[85] * 6]
-    events = [Usage(at, "worker 7", size << 20) for at, size in enumerate(sizes, 1)]
+    events = [Usage(10.0 * nth, "worker 7", size << 20) for nth, size in enumerate(sizes)]
     assert growth(History(events)) == {"worker 7": (0, [])}
 
 

@@ -163,7 +163,7 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Make the stages of a run, with their servers."""
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
     mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(6, 4))
-    order = Lane(f"{name}-order", "order", 300, producers=1, rate=plan.rate / 6, consumers=(1,))
+    order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(1,))
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))

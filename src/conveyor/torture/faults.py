@@ -24,6 +24,7 @@ from conveyor.inspector import Inspector
 from conveyor.store import plain
 from conveyor.torture.history import CancelAsked, note
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
+from conveyor.torture.servers import wait_for
 
 if TYPE_CHECKING:
     from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage
@@ -188,8 +189,10 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     with contextlib.suppress(StoreUnavailable):  # it may arrive nevertheless
         stage.client.run_all(plain.control(report.name, encode(order)))
     # The order names the worker, which may have been replaced since the report.
-    reported = {one.pid for one in report.workers}
-    yield [report.workers[-1].pid, *(one for one in consumer.children() if one not in reported)]
+    reported, killed = {one.pid for one in report.workers}, report.workers[-1].pid
+    yield [killed, *(one for one in consumer.children() if one not in reported)]
+    with contextlib.suppress(TimeoutError):  # it may be obeyed late
+        wait_for(lambda: killed not in consumer.children(), OBEYED_WITHIN["kill"])
     # A worker that was told to leave stays away: the consumer is replaced, in good order.
     consumer.signal(signal.SIGTERM)
 
@@ -413,7 +416,7 @@ def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
 # --- the server ---------------------------------------------------------------------------------------------------
 
 
-@_fault("server killed, restarted with its file", Need.SERVER, lasts=(0.0, 2.0))
+@_fault("server killed, restarted with its file", Need.SERVER, lasts=(0.0, 2.0), effects=(Effect.REFUSAL,))
 def kill_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGKILL to the server, and start it with its file, which is synced always."""
     with stage.server_down() as server:
@@ -422,7 +425,7 @@ def kill_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
         yield [pid]
 
 
-@_fault("server restarted in good order", Need.SERVER, lasts=(0.0, 2.0))
+@_fault("server restarted in good order", Need.SERVER, lasts=(0.0, 2.0), effects=(Effect.REFUSAL,))
 def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGTERM to the server, and start it again."""
     with stage.server_down() as server:
@@ -435,7 +438,7 @@ def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     "server restarted without its file",
     Need.SERVER,
     lasts=(0.0, 1.0),
-    effects=(Effect.LOSS, Effect.ORDER, Effect.LEASE),
+    effects=(Effect.LOSS, Effect.ORDER, Effect.LEASE, Effect.REFUSAL),
     weight=0.3,
 )
 def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
@@ -504,7 +507,7 @@ def want_replicas(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     yield from _configured(stage, "min-replicas-to-write", "3")
 
 
-@_fault("disk full", Need.SERVER, Need.DISK, lasts=(0.3, 2.0))
+@_fault("disk full", Need.SERVER, Need.DISK, lasts=(0.3, 2.0), effects=(Effect.REFUSAL,))
 def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Fill the small disk that the server writes to, and remove what fills it."""
     assert stage.disk is not None

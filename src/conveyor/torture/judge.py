@@ -53,7 +53,8 @@ _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may
 _COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
 #: Jobs that workers hold and have not begun, at most: they may come back at once, beyond the bound. By what is put.
 _CAME_BACK = {"order": 64, "mixed": 1_000}
-_STARTED = 3.0  # seconds after which a process has loaded what it needs
+_CLAIMED = 32  # jobs of the lane order that one claim takes at most
+_STARTED = 20.0  # seconds after which a process has loaded what it needs, on a busy machine as well
 _RESTORING = 10.0  # seconds within which a producer that runs puts again what the server lost
 #: How a run may end whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
@@ -448,7 +449,7 @@ def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | 
             others = bisect(usual, began) - bisect(usual, case.accepted)
             words = f"{others} jobs of lower priority started after it was accepted and before it did"
             excused = record.has(Effect.ORDER, case.put.lane, case.put.at, began)
-            yield (f"{case.name}: {words}", excused) if others > _CAME_BACK["order"] else None
+            yield (f"{case.name}: {words}", excused) if others > _CLAIMED else None
 
 
 def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:

@@ -154,6 +154,7 @@ class Stage:
         self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name=f"{self.name} keeper")
         self._watcher = threading.Thread(target=self._watch, name=f"{self.name} watcher")
+        self._meter = threading.Thread(target=self._measure, name=f"{self.name} meter")
         self._draining = False
 
     @property
@@ -184,6 +185,7 @@ class Stage:
         wait_for(lambda: all(map(self._is_up, self.kept)), _STARTING)
         self._keeper.start()
         self._watcher.start()
+        self._meter.start()
 
     def _is_up(self, one: Kept) -> bool:
         """Return True if a consumer has workers, and if a producer has put something."""
@@ -241,12 +243,16 @@ class Stage:
         """Put right what faults break by the way; called again and again."""
 
     def _watch(self) -> None:
-        """Note now and then how many jobs wait in each queue, and what the server and its consumers use."""
+        """Note now and then how many jobs wait in each queue."""
         while not self._closed.wait(0.25):
             with contextlib.suppress(StoreError):
                 for lane in self.lanes:
                     count = Queue(lane.queue, store=self.client).count()
                     note(Depth(time.monotonic(), lane.queue, count.waiting, count.maxsize))
+
+    def _measure(self) -> None:
+        """Note now and then what the processes use, and so which there are, whether the server answers or not."""
+        while not self._closed.wait(0.25):
             self.note_usage()
 
     def note_usage(self) -> None:
@@ -267,6 +273,7 @@ class Stage:
         self._closed.set()
         self._keeper.join()
         self._watcher.join()
+        self._meter.join()
         self._draining = True
         producers = [one for one in self.kept if one.role == "producer"]
         for one in producers:
@@ -314,7 +321,7 @@ class Stage:
     def close(self) -> None:
         """End all processes."""
         self._closed.set()
-        for thread in (self._keeper, self._watcher):
+        for thread in (self._keeper, self._watcher, self._meter):
             if thread.ident:
                 thread.join()
         for one in self.kept:
