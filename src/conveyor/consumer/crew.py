@@ -107,7 +107,6 @@ class CrewWorker:
         if self._signalled and self.settings.until_empty and not self.slate.error():
             # Not one that found no more work: it is replaced.
             self.slate.set_error("it got a signal to leave")
-        self.executor.close()
 
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_leave)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from conveyor.current import CurrentJob
     from conveyor.tasks import Registry
 
+#: Seconds in which what a coroutine has left in its event loop must end once it is cancelled.
+_ENDING = 1.0
 #: Errors that the same input gives again; trying once more would be a waste.
 _HOPELESS = (BadInput, BadCall, UnknownTask)
 
@@ -93,10 +95,10 @@ class Executor:
                     value = self._await(value)
             finally:
                 running.reset(mark)
-        except (JobCancelled, asyncio.CancelledError):
-            return Cancel()
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            if current.cancelled:
+            if (
+                current.cancelled
+            ):  # else even a cancellation is an error: of something that the task waited for
                 return Cancel()
             return _judged(error, job.options, retries_used, self.secrets(job))
         return _carried(value, runnable.signature)
@@ -136,12 +138,6 @@ class Executor:
         message = "the job was cancelled"
         raise JobCancelled(message)
 
-    def close(self) -> None:
-        """End the event loop, if a coroutine ever needed one."""
-        if self._runner is not None:
-            with contextlib.suppress(OSError):  # a task may have closed what it did not open
-                self._runner.close()
-
     def _find_whole(self, name: str) -> None:
         """Find a task, which may take the import of its module; an interruption waits for the end of that."""
         self._is_finding = True
@@ -172,15 +168,35 @@ class Executor:
             self._runner = asyncio.Runner()
             self._wakeup = _wakeup_of(self._runner)
 
+        is_over = False
+
         async def watched() -> Any:
+            nonlocal is_over
             self._awaited = asyncio.current_task()
             try:
                 return await coroutine
             finally:
-                self._awaited = None
+                is_over = await _end_others()
 
-        # A context of its own: the runner would go on with the one of the first job, and its current_job().
-        return self._runner.run(watched(), context=contextvars.copy_context())
+        try:
+            # A context of its own: the runner would go on with the one of the first job, and its current_job().
+            return self._runner.run(watched(), context=contextvars.copy_context())
+        finally:
+            self._awaited = None
+            if (
+                not is_over
+            ):  # the loop was stopped in the middle, or something in it does not end: not for other jobs
+                with contextlib.suppress(OSError, RuntimeError):
+                    self._runner.get_loop().close()
+                self._runner = None
+
+
+async def _end_others() -> bool:
+    """Cancel what else runs in the event loop, as `asyncio.run` does; return False if that does not end in a moment."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for one in others:
+        one.cancel()
+    return not others or not (await asyncio.wait(others, timeout=_ENDING))[1]
 
 
 def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
