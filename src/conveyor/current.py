@@ -33,6 +33,7 @@ class CurrentJob:
         """Keep a line of text with the job, for people who look at it.
 
         A round trip, and a second or so at most: where the server is away, 500 lines are kept and sent later.
+        Raises BadCall if a worker runs the job and `text` is not a str.
         """
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from conveyor.consumer import log_lines
 from conveyor.consumer.log_lines import LogLines
-from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
+from conveyor.errors import StoreRefused, StoreUnavailable
 from conveyor.inspector import Inspector
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class FlakyClient:
     """A server that raises `trouble` as long as there is some, and takes lines otherwise."""
 
     def __init__(self) -> None:
-        self.trouble: StoreError | None = None
+        self.trouble: Exception | None = None
         self.taken: list[str] = []
         self.tries = 0
 
@@ -81,6 +81,17 @@ def test_lines_that_are_refused_are_counted_by_job(client: FlakyClient) -> None:
     lines.add("work", "b", "comes")
     lines.flush()
     assert client.taken == ["comes", "1 line was lost: the server took none"]
+
+
+def test_unexpected_error_does_not_escape_flush(client: FlakyClient) -> None:
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = RuntimeError("ours")
+    with pytest.raises(RuntimeError):
+        lines.add("work", "a", "bad")
+    lines.flush()
+    client.trouble = None
+    lines.add("work", "b", "next")
+    assert client.taken == ["next", "1 line was lost: the server took none"]
 
 
 def test_what_a_job_logs_while_the_server_hangs_is_with_the_job_afterwards(

@@ -297,3 +297,21 @@ def test_coroutine_runs_in_a_batch_with_a_task_that_closes_files(queue: Queue, u
     for job in handles:
         job.result(30)
     assert queue.count().dead == 0
+
+
+def test_logged_bytes_fail_only_their_own_job(queue: Queue, consume: Callable[..., Any]) -> None:
+    bad, next_job = queue.submit(unruly.log_bytes), queue.submit(jobs.facts)
+    consume(modules=("consumer_jobs", "unruly_jobs"))
+    assert next_job.result(30)[1] == 1, "the attempt of a job that did not crash"
+    error = bad.exception(30)
+    assert isinstance(error, JobFailed)
+    assert error.kind == "BadCall"
+    assert error.reason.startswith("a log line or a progress message must be a str, got bytes")
+
+
+def test_str_subclass_is_logged_as_plain_text(queue: Queue, unruly_consumer: Any) -> None:
+    job = queue.submit(unruly.log_unruly_text)
+    job.result(30)
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details
+    assert details.lines == ["a line"]

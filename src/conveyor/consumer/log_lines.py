@@ -42,10 +42,13 @@ class LogLines:
                 self._send()
 
     def flush(self) -> None:
-        """Send what was kept; for a moment at which the server has just answered."""
+        """Send what was kept, just after a reply of the server. Never raises, since the worker may hold a batch."""
         if self._waiting or self._lost:
             with self._lock:
-                self._send()
+                try:
+                    self._send()
+                except Exception:  # noqa: BLE001 - the lines must harm neither the worker nor later jobs
+                    self._drop()
 
     def _send(self) -> None:
         told = [command for line in self._waiting for command in plain.log(*line)]
@@ -58,8 +61,13 @@ class LogLines:
             self._again_at = clock.monotonic() + PAUSE
             if isinstance(error, StoreUnavailable):
                 return
-            self._lost.update((queue, job_id) for queue, job_id, _ in self._waiting)  # it refuses them
+            self._drop()
         else:
             self._lost.clear()
             self._again_at = float("-inf")
+            self._waiting.clear()
+
+    def _drop(self) -> None:
+        """Count the lines instead of keeping them."""
+        self._lost.update((queue, job_id) for queue, job_id, _ in self._waiting)
         self._waiting.clear()

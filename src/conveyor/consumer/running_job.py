@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from conveyor.call import decode_call
 from conveyor.consumer import slate as slates
 from conveyor.current import CurrentJob
+from conveyor.errors import BadCall
 from conveyor.redaction import without
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ class RunningJob(CurrentJob):
         """Keep a line of text with the job; a job does not fail where the server cannot take the line."""
         self._worker.lines.add(self._queue, self.id, self._open(text))
 
-    def _open(self, text: str) -> str:
-        """Return a text without the secrets among the job's arguments."""
+    def _open(self, text: object) -> str:
+        """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
+        if not isinstance(text, str):
+            message = f"a log line or a progress message must be a str, got {type(text).__name__}"
+            raise BadCall(message, hint="decode bytes, and convert other values with str()")
         if self._secrets is None:
             job = decode_call(self._data)
             self._secrets = self._worker.executor.secrets(job)
-        return without(text, self._secrets)
+        return without(str.__str__(text), self._secrets)  # a subclass may override any method

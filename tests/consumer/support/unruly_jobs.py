@@ -360,3 +360,17 @@ def _hold(path: str, text: str) -> None:
     _note(path, text)
     while not Path(path + ".go").exists():
         time.sleep(0.005)
+
+
+def log_bytes() -> None:
+    current_job().log(b"a line")  # type: ignore[arg-type]
+
+
+def log_unruly_text() -> None:
+    """Log a text that has no characters to slice or encode."""
+
+    class Unruly(str):
+        __slots__ = ()
+        __getitem__ = encode = replace = None  # type: ignore[assignment]
+
+    current_job().log(Unruly("a line"))
