@@ -24,12 +24,15 @@ class FlakyClient:
 
     def __init__(self) -> None:
         self.trouble: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
         self.taken: list[str] = []
         self.tries = 0
 
     def run_all(self, commands: Sequence[Any], *, patience: float, within: float) -> None:
         self.tries += 1
         assert patience <= within <= 1.0, "a task stands still for so long"
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         if self.trouble is not None:
             raise self.trouble
         self.taken += [one.words[-1].decode() for one in commands if one.words[0] == "XADD"]
@@ -91,7 +94,22 @@ def test_unexpected_error_does_not_escape_flush(client: FlakyClient) -> None:
     lines.flush()
     client.trouble = None
     lines.add("work", "b", "next")
+    lines.flush()
     assert client.taken == ["next", "1 line was lost: the server took none"]
+
+
+@pytest.mark.parametrize("trouble", [None, StoreUnavailable("away"), StoreRefused("full")])
+def test_line_of_a_signal_handler_waits_for_the_one_sent(
+    client: FlakyClient, trouble: Exception | None
+) -> None:
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = trouble
+    client.meanwhile = lambda: lines.add("work", "a", "handler")
+    lines.add("work", "a", "line")
+    client.trouble = None
+    lines.flush()
+    lost = ["handler", "1 line was lost: the server took none"]
+    assert client.taken == (lost if isinstance(trouble, StoreRefused) else ["line", "handler"])
 
 
 def test_what_a_job_logs_while_the_server_hangs_is_with_the_job_afterwards(

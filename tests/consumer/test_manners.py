@@ -315,3 +315,11 @@ def test_str_subclass_is_logged_as_plain_text(queue: Queue, unruly_consumer: Any
     details = Inspector(queue.client).job(job.id, queue.name)
     assert details
     assert details.lines == ["a line"]
+
+
+def test_forked_child_logs_while_a_thread_of_its_parent_logs(queue: Queue, unruly_consumer: Any) -> None:
+    job = queue.submit(unruly.log_in_forks, 4)
+    assert job.result(60) == [0] * 4
+    details = Inspector(queue.client).job(job.id, queue.name)
+    assert details
+    assert details.lines.count("child") == 4

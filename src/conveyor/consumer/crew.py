@@ -95,6 +95,7 @@ class CrewWorker:
         """Claim and run until told to leave, or until the queues are empty if that was asked for."""
         self._take_signals()
         forks.watch()
+        os.register_at_fork(after_in_child=self.lines.begin)
         self.process_state = ProcessState()
         self.slate.set_state(slates.IDLE)
         try:

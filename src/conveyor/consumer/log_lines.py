@@ -26,10 +26,14 @@ class LogLines:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin without lines; a forked child does too, since its parent sends those that it has."""
         self._waiting: list[tuple[str, str, str]] = []  # queue, job, text
         self._lost: Counter[tuple[str, str]] = Counter()
         self._again_at = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log while its thread does
 
     def add(self, queue: str, job_id: str, text: str) -> None:
         """Send a line, or keep it where the server is away; never raises for the server's sake."""
@@ -48,26 +52,27 @@ class LogLines:
                 try:
                     self._send()
                 except Exception:  # noqa: BLE001 - the lines must harm neither the worker nor later jobs
-                    self._drop()
+                    self._drop(len(self._waiting))
 
     def _send(self) -> None:
-        told = [command for line in self._waiting for command in plain.log(*line)]
-        for (queue, job_id), count in self._lost.items():
+        self._again_at = clock.monotonic() + PAUSE  # a signal handler that logs meanwhile only keeps its line
+        count, lost = len(self._waiting), self._lost.copy()
+        told = [command for line in self._waiting[:count] for command in plain.log(*line)]
+        for (queue, job_id), count in lost.items():
             words = "1 line was" if count == 1 else f"{count} lines were"
             told += plain.log(queue, job_id, f"{words} lost: the server took none")
         try:
             self.client.run_all(told, patience=PATIENCE, within=WITHIN)
-        except StoreError as error:
-            self._again_at = clock.monotonic() + PAUSE
-            if isinstance(error, StoreUnavailable):
-                return
-            self._drop()
+        except StoreUnavailable:
+            return
+        except StoreError:
+            self._drop(count)
         else:
-            self._lost.clear()
+            self._lost -= lost
+            del self._waiting[:count]
             self._again_at = float("-inf")
-            self._waiting.clear()
 
-    def _drop(self) -> None:
-        """Count the lines instead of keeping them."""
-        self._lost.update((queue, job_id) for queue, job_id, _ in self._waiting)
-        self._waiting.clear()
+    def _drop(self, count: int) -> None:
+        """Count the first lines instead of keeping them."""
+        self._lost.update((queue, job_id) for queue, job_id, _ in self._waiting[:count])
+        del self._waiting[:count]

@@ -374,3 +374,26 @@ def log_unruly_text() -> None:
         __getitem__ = encode = replace = None  # type: ignore[assignment]
 
     current_job().log(Unruly("a line"))
+
+
+def log_in_forks(count: int) -> list[int]:
+    """Log in forked processes while a thread of this one logs; return their exit codes."""
+    job, stop = current_job(), threading.Event()
+
+    def log() -> None:
+        while not stop.is_set():
+            job.log("thread")
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    codes = []
+    for _ in range(count):
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            job.log("child")
+            os._exit(0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    stop.set()
+    thread.join()
+    return codes
