@@ -58,8 +58,8 @@ class LogLines:
         self._again_at = clock.monotonic() + PAUSE  # a signal handler that logs meanwhile only keeps its line
         count, lost = len(self._waiting), self._lost.copy()
         told = [command for line in self._waiting[:count] for command in plain.log(*line)]
-        for (queue, job_id), count in lost.items():
-            words = "1 line was" if count == 1 else f"{count} lines were"
+        for (queue, job_id), number in lost.items():
+            words = "1 line was" if number == 1 else f"{number} lines were"
             told += plain.log(queue, job_id, f"{words} lost: the server took none")
         try:
             self.client.run_all(told, patience=PATIENCE, within=WITHIN)
