@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import psutil
 import pytest
+import unruly_jobs as unruly
 from consumer_kit import go, lines, runs
 
 from conveyor import BadCall, Consumer, JobFailed
-from conveyor.inspector import Inspector
+from conveyor.inspector import Inspector, stories
 from conveyor.store import commands, keys
 
 if TYPE_CHECKING:
@@ -428,6 +429,41 @@ def test_worker_killed_while_leaving_is_no_crash(
     running.signal()
     eventually(lambda: running.report().workers[0].state == "leaving")
     running.workers()[0].kill()
+    eventually(running.has_left)
+    one = Inspector(queue.client).job(job.id, queue.name)
+    assert one
+    assert (one.state, one.crashes) == ("waiting", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_roll_out_never_blames_a_task_with_default_signals(
+    number: signal.Signals,
+    queue: Queue,
+    consume: Callable[..., Any],
+    path: Path,
+    eventually: Callable[..., Any],
+) -> None:
+    running = consume(modules=("unruly_jobs",))
+    job = queue.submit(unruly.hold_with_default, str(path), number)
+    eventually(lambda: lines(path))
+    running.signal()
+    if number == signal.SIGUSR1:
+        eventually(lambda: running.report().workers[0].state == "leaving")
+        running.signal()
+    eventually(running.has_left)
+    one = stories.story(queue.name, job.id).ask(queue.client)
+    assert one
+    assert (one.state, one.crashes, [run.state for run in one.attempts]) == ("waiting", 0, ["killed"])
+    assert f"ended by {number.name}" in one.attempts[0].message
+
+
+def test_stopped_worker_never_blames_a_task_with_default_signals(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(modules=("unruly_jobs",))
+    job = queue.submit(unruly.hold_with_default, str(path), signal.SIGTERM)
+    eventually(lambda: lines(path))
+    running.command("stop", 1)
     eventually(running.has_left)
     one = Inspector(queue.client).job(job.id, queue.name)
     assert one

@@ -117,7 +117,7 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     over_time = worker.timed_out == (glance.number, glance.place)
     if worker.killed and not over_time and worker.cancelling != (queue, job_id):
         ended = _ended(client, worker, queue, token, job_id)
-        error = describe_text("WorkerKilled", _killer(worker))
+        error = describe_text("WorkerKilled", _killer(worker, how))
         return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
     ended = _ended(client, worker, queue, token, job_id)
     if worker.cancelling == (queue, job_id):  # it did not react in time
@@ -134,11 +134,13 @@ def _verdict(client: Client, worker: Worker, queue: str, token: str, job_id: str
     return commands.lost(queue, token, settlement, ended.cancelled())
 
 
-def _killer(worker: Worker) -> str:
-    """Say who had a worker killed."""
+def _killer(worker: Worker, how: str) -> str:
+    """Return who had a worker killed, or how it ended when it was asked to leave."""
     for order in worker.asked:
         if order.verb == "kill":
             return f"by {order.who or 'somebody'}{order.reason and f': {order.reason}'}"
+    if how in {"SIGTERM", "SIGUSR1"}:
+        return f"its worker was told to leave and ended by {how}, which the task had set to its default"
     return "its consumer was told to leave at once"
 
 

@@ -28,7 +28,7 @@ from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
 from conveyor.consumer.settings import HEARTBEAT, LEASE, LEAVE, TICK
-from conveyor.consumer.worker import Worker, how_it_ended
+from conveyor.consumer.worker import ASKS_TO_LEAVE, Worker, how_it_ended
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import Client, plain
 from conveyor.store.address import shown
@@ -300,9 +300,12 @@ class Supervisor:
                 other.leave()
             self._forget_group(worker)
             return
-        was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if self.leaving and was_killed:
-            worker.killed = True  # the platform did it: its patience with a leaving consumer is over
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        # A signal of ours ends a worker whose task has put it back to its default.
+        ours = bool(worker.verb) and ended_by in ASKS_TO_LEAVE
+        was_killed = ours or ended_by == signal.SIGKILL
+        if ours or (self.leaving and was_killed):
+            worker.killed = True  # or the platform did it: its patience with a leaving consumer is over
         has_left = status == 0 and glance.state == slates.LEAVING  # else a task may have ended it
         is_over = has_left and self.settings.until_empty and not worker.slate.error()
         asked = bool(worker.verb or self.leaving or is_over)

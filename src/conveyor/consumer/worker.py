@@ -27,6 +27,8 @@ REMIND_EVERY = 1.0
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, stack.SIGNAL)
 #: By which the supervisor reaches a worker, whatever signals the caller of the consumer had blocked.
 _NEEDED = {signal.SIGTERM, signal.SIGUSR1, stack.SIGNAL}
+#: By which the supervisor asks a worker to leave, or to end a run.
+ASKS_TO_LEAVE = {signal.SIGTERM, signal.SIGUSR1}
 
 
 class Worker:

@@ -113,6 +113,12 @@ def turn_signals_off() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def hold_with_default(path: str, number: int) -> None:
+    """Put a signal back to its default, as libraries do, and hold."""
+    signal.signal(number, signal.SIG_DFL)
+    _hold(path, "held")
+
+
 def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
