@@ -264,6 +264,14 @@ def test_task_found_to_change_its_process_is_watched_from_then(
     assert facts_behind(queue, "folder")[1] == [many_claimed] * 60
 
 
+@pytest.mark.parametrize("how", ["alarm", "mask", "handler", "folder"])
+def test_trusted_task_that_changes_its_process_spoils_none(
+    how: str, queue: Queue, many_claimed: dict[str, Any]
+) -> None:
+    assert facts_behind(queue, "")[1] == [many_claimed] * 60  # it is trusted now
+    assert facts_behind(queue, how)[1] == [many_claimed] * 60
+
+
 def test_cancelling_works_after_a_task_that_blocks_signals(
     queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:

@@ -17,7 +17,7 @@ from conveyor.consumer.execution import Executor
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.lookout import Lookout
 from conveyor.consumer.pace import Pace
-from conveyor.consumer.process_state import FILES, ProcessState
+from conveyor.consumer.process_state import FILES, TINY, ProcessState
 from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
@@ -81,7 +81,7 @@ class CrewWorker:
         self._ran: set[str] = set()
         """Tasks that ran since the process was last put right."""
         self._trusted: set[str] = set()
-        """Tasks after whose run the process was found unchanged; it is checked again only after their batch."""
+        """Tasks after whose run nothing was found changed; after their tiny runs only the end of a batch is checked."""
         self._suspects: set[str] = set()
         """Tasks that may have changed the process; it is checked after each of their runs."""
         self._place = -1
@@ -263,7 +263,11 @@ class CrewWorker:
                 held.appendleft((place, job))
                 break
             done += 1
-            if not self._ran <= self._trusted:
+            if (
+                not self._ran <= self._trusted
+                or clock.monotonic() - self.lookout.since > TINY
+                or signal.getitimer(signal.ITIMER_REAL)[0]  # it would kill the next job
+            ):
                 self._recover_process()
         self.lookout.unwatch()
         if held:

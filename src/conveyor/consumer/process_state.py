@@ -13,6 +13,8 @@ from typing import TextIO
 #: Why a worker must be replaced.
 FILES = "a task has closed or replaced files that it did not open"
 LIMITS = "a task has lowered a limit of its process for good"
+#: Seconds of a job up to which a check after it would be felt.
+TINY = 0.001
 #: Signals whose handling is put right; the one for stacks is seen to where they are.
 _SIGNALS: tuple[int, ...] = (
     *(signal.SIGTERM, signal.SIGUSR1),

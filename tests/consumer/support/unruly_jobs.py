@@ -163,6 +163,7 @@ def process_facts() -> dict[str, object]:
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "timer": signal.getitimer(signal.ITIMER_REAL)[0],
         "child": str(signal.getsignal(signal.SIGCHLD)),
+        "cancel": str(signal.getsignal(signal.SIGUSR1)),
         "umask": umask,
         "folder": str(Path.cwd()),
         "collects": gc.isenabled(),
@@ -187,8 +188,16 @@ def change_process(how: str) -> int:
     elif how == "folder":
         os.chdir("/")
         os.umask(0o777)
+    elif how == "alarm":
+        signal.setitimer(signal.ITIMER_REAL, 10)
+    elif how == "mask":
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1,))
+    elif how == "handler":
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     elif how == "files":
         os.close(1)
+    if how in {"folder", "mask", "handler"}:
+        time.sleep(0.002)  # of a tiny job these are found at the end of the batch
     return os.getpid()
 
 
