@@ -191,10 +191,12 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     # The order names the worker, which may have been replaced since the report.
     reported, killed = {one.pid for one in report.workers}, report.workers[-1].pid
     yield [killed, *(one for one in consumer.children() if one not in reported)]
+    # A worker that was told to leave stays away, and one without others leaves: the consumer is replaced.
+    consumer.wanted, pid = True, consumer.pid
     with contextlib.suppress(TimeoutError):  # it may be obeyed late
         wait_for(lambda: killed not in consumer.children(), OBEYED_WITHIN["kill"])
-    # A worker that was told to leave stays away: the consumer is replaced, in good order.
-    consumer.signal(signal.SIGTERM)
+    if consumer.pid == pid:
+        consumer.signal(signal.SIGTERM)
 
 
 # --- supervisors and whole consumers ------------------------------------------------------------------------------
