@@ -134,9 +134,7 @@ def test_worker_without_file_descriptors_is_replaced(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    own = len(
-        list(Path("/proc/self/fd").iterdir())
-    )  # of this process, which starts the consumer under the same limit
+    own = len(list(Path("/proc/self/fd").iterdir()))  # this process starts the consumer under the same limit
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(256, own + 64), before[1]))
     try:
         consume(modules=("consumer_jobs", "unruly_jobs"))

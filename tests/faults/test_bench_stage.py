@@ -1,4 +1,4 @@
-"""What the torture bench does with a server of a user: it reaches it as the user does, and leaves nothing there."""
+"""The torture bench on a user's server: it connects as the user does, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -377,7 +377,7 @@ class CrewWorker:
         return outcome
 
     def _found(self, job: Call, current: RunningJob, place: int) -> None:
-        """Begin the run anew, since its task is found only now: a slow import must not use up a short limit."""
+        """Begin the run again, since its task is found only now: a slow import must not use up a short limit."""
         self.lookout.begin(current.id, job)
         self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
 

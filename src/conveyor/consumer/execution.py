@@ -183,9 +183,8 @@ class Executor:
             return self._runner.run(watched(), context=contextvars.copy_context())
         finally:
             self._awaited = None
-            if (
-                not is_over
-            ):  # the loop was stopped in the middle, or something in it does not end: not for other jobs
+            if not is_over:
+                # It was stopped in the middle, or something in it does not end: the next job gets another.
                 with contextlib.suppress(OSError, RuntimeError):
                     self._runner.get_loop().close()
                 self._runner = None

@@ -9,6 +9,7 @@ import msgspec
 
 from conveyor import call, clock
 from conveyor.consumer.settings import LEASE
+from conveyor.consumer.worker import ASKS_TO_LEAVE
 from conveyor.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
 from conveyor.retry import delay_before
 from conveyor.store import commands
@@ -139,7 +140,7 @@ def _killer(worker: Worker, how: str) -> str:
     for order in worker.asked:
         if order.verb == "kill":
             return f"by {order.who or 'somebody'}{order.reason and f': {order.reason}'}"
-    if how in {"SIGTERM", "SIGUSR1"}:
+    if how in {one.name for one in ASKS_TO_LEAVE}:
         return f"its worker was told to leave and ended by {how}, which the task had set to its default"
     return "its consumer was told to leave at once"
 

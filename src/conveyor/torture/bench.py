@@ -235,7 +235,7 @@ def run(plan: Plan, folder: Path) -> history.History:
 
 
 def _settle(stage: Stage) -> None:
-    """Have everything settled. If the server is gone for good, note that no queue is."""
+    """Wait until all queues are settled. If the server is gone for good, note that none is."""
     try:
         stage.settle(BOUND)
     except (StoreError, TimeoutError):

@@ -58,7 +58,7 @@ _STARTED = 20.0  # seconds after which a process has loaded what it needs, on a 
 _RESTORING = 10.0  # seconds within which a producer that runs puts again what the server lost
 #: How a run may end whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_HELD = 5.0  # seconds after a job was cancelled in which a worker may start it that holds it
+_HELD = 5.0  # seconds after a job's outcome in which a worker may start it that holds it: it may be cancelled
 _START = 60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
@@ -101,6 +101,7 @@ class Case:
         self.level = "memory"
         self.outcomes: list[Outcome] = []
         self.runs: list[Run] = []
+        """In the order of their starts."""
 
     @property
     def is_item(self) -> bool:
@@ -369,8 +370,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
 def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
     """No two runs of a job overlap, and each has a larger token than the one before it."""
     for case in record.cases.values():
-        runs = sorted(case.runs, key=lambda run: run.start.at)
-        for first, second in itertools.pairwise(runs):
+        for first, second in itertools.pairwise(case.runs):
             grows = second.start.token > first.start.token or case.is_item
             if second.start.at >= first.end and grows:
                 yield None
@@ -391,7 +391,7 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
     Once its outcome was told, whatever that is, it does not start.
     """
     for case in record.cases.values():
-        runs = [] if case.is_item else sorted(case.runs, key=lambda run: run.start.at)
+        runs = [] if case.is_item else case.runs
         told = min((one.at for one in case.outcomes if one.state != "gone"), default=_FOREVER)
         for run in runs:
             if run.start.at > told + _HELD:
@@ -413,16 +413,14 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
     """With one worker, jobs of one priority first start in the order of their acceptance, and urgent ones first."""
     lanes: dict[str, list[Case]] = defaultdict(list)
-    for case in sorted(
-        record.cases.values(), key=lambda case: (case.put.at, int(case.put.key.split(".")[-1]))
-    ):
+    cases = sorted(record.cases.values(), key=lambda case: (case.put.at, int(case.put.key.split(".")[-1])))
+    for case in cases:
         if case.put.lane.endswith("order") and case.accepted != _FOREVER and case.runs:
             lanes[case.put.lane].append(case)
     for cases in lanes.values():
         for priority in {case.put.priority for case in cases}:
-            yield from _each_after_the_one_before(
-                record, [case for case in cases if case.put.priority == priority]
-            )
+            alike = [case for case in cases if case.put.priority == priority]
+            yield from _each_after_the_one_before(record, alike)
         yield from _urgent_ones_first(record, cases)
 
 
@@ -461,7 +459,7 @@ def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
-    """Jobs start, start again and are told of, and after the last fault everything is settled, each within a bound."""
+    """Starts, second starts and outcomes come within a bound, and so does the end of all jobs after the last fault."""
     for case in record.cases.values():
         for wait, what in _waits(record, case):
             yield None if wait <= _START else (f"{case.name}: {wait:.1f} s until {what}", False)
@@ -477,18 +475,15 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
 
 def _waits(record: Record, case: Case) -> Iterator[tuple[float, str]]:
     """Return the seconds from acceptance to the first run, from each to the next, and from the last to the outcome."""
-    runs = sorted(case.runs, key=lambda run: run.start.at)
-    if runs and case.accepted != _FOREVER:
-        yield runs[0].start.at - case.accepted - case.put.delay, "it started"
-    for first, second in itertools.pairwise(runs):
+    if case.runs and case.accepted != _FOREVER:
+        yield case.runs[0].start.at - case.accepted - case.put.delay, "it started"
+    for first, second in itertools.pairwise(case.runs):
         yield second.start.at - first.end, "it started again after a run"
     told = min((one.at for one in case.outcomes), default=_FOREVER)
-    done = max((run.end for run in runs if run.how == "done" and run.end <= told), default=_FOREVER)
+    done = max((run.end for run in case.runs if run.how == "done" and run.end <= told), default=_FOREVER)
     if not case.is_item and done <= told < _FOREVER:
-        yield (
-            told - done - record.stopped(case.put.lane, done, told),
-            "its outcome was told after a run had done it",
-        )
+        wait = told - done - record.stopped(case.put.lane, done, told)
+        yield wait, "its outcome was reported after a run had done it"
 
 
 def maxsize_holds(record: Record) -> Iterator[Finding | None]:
@@ -578,10 +573,12 @@ def growth(history: History) -> dict[str, tuple[float, list[str]]]:
             used[one.what].append(one)
     found = {}
     for what, some in used.items():
-        third = 1 if role_of(what) == "server" else math.ceil(len(some) / 3)
-        before = some[:1] if role_of(what) == "server" else some[-2 * third : -third] or some[:1]
-        grown = _memory(some[-third:]) - _memory(before)
-        found[what] = grown, [one for one in some[-1].keys if one not in some[0].keys]
+        before, after = some[:1], some[-1:]
+        if role_of(what) != "server":
+            third = math.ceil(len(some) / 3)
+            before, after = some[-2 * third : -third] or before, some[-third:]
+        new = [one for one in some[-1].keys if one not in some[0].keys]
+        found[what] = _memory(after) - _memory(before), new
     return found
 
 
@@ -639,7 +636,7 @@ def recovery_times(record: Record) -> dict[str, list[float]]:
         for pid in one.pids if one.name.startswith(ENDING) else ():
             faults[pid].append(one)
     for case in record.cases.values():
-        for first, second in itertools.pairwise(sorted(case.runs, key=lambda run: run.start.at)):
+        for first, second in itertools.pairwise(case.runs):
             for fault in faults[first.start.pid] if not first.how else ():
                 if first.start.at <= fault.until <= second.start.at and concerns(fault, case.put.lane):
                     found[fault.name].append(second.start.at - fault.until)
