@@ -487,21 +487,24 @@ class Inbox:
             self._look(queue, box)
 
     def _take_letters(self, boxes: Sequence[tuple[str, Box]]) -> None:
-        """Take in what was pushed, and look once more if there was nothing."""
-        queues = self._open()
-        if not queues:
+        """Take in what was pushed, and look once more if there was nothing; lost jobs go on where there is room."""
+        queues, lined = self._open(), list(self.restorer.due)
+        if not queues and not lined:
             clock.sleep(0.1)  # nothing was open, so nothing was waited for
             return
         hurry = any(box.unsure for _, box in boxes)
-        await_letters = plain.await_letters(queues, self.name, 0.0 if hurry else LOOK_AGAIN)
+        seconds = 0.0 if hurry else TRY_AGAIN if lined else LOOK_AGAIN
+        await_letters = plain.await_letters(queues, self.name, seconds, lined, self.restorer.waiter)
         try:
             letters = self.client.run(await_letters, patience=0.0)
         except StoreUnavailable:  # what it would have answered is lost
             self._doubt_all()
             clock.sleep(0.05 if any(box.unsure for _, box in boxes) else 0.5)
             return
-        if letters is not None:
+        if letters is not None and letters[1]:
             self._sort(*letters)
+        elif letters is not None:
+            self.restorer.due[letters[0]] = clock.monotonic()
         elif not hurry:
             for queue, box in boxes:
                 self._look(queue, box)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_KEPT = 64 << 20
 #: What a kept job takes beyond its own bytes, roughly.
 ENTRY_BYTES = 100
-#: Seconds until jobs are put again that were refused: no room, or no server.
+#: Seconds until jobs are put again that were refused: no server, or no room and no hint that there is some.
 TRY_AGAIN = 1.0
 
 

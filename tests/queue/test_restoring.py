@@ -378,6 +378,23 @@ def test_lost_jobs_wait_for_room_in_a_bounded_queue(bench: Bench) -> None:
     bench.eventually(lambda: ended == jobs)
 
 
+def test_lost_jobs_are_woken_for_room(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = 600.0
+    monkeypatch.setattr(restoring, "TRY_AGAIN", never)
+    monkeypatch.setattr(inbox, "TRY_AGAIN", never)
+    Queue(bench.queue.name, 2, store=bench.client).put_many(["a", "b"])
+    ids, own = [f"job{number}" for number in range(4)], inbox_of(bench.client)
+    own.restorer.known[bench.queue.name] = restoring.Known(losses=1)
+    kept = restoring.Kept(bench.queue.name, [(one, one.encode()) for one in ids], PutPlace(), 0, 600.0)
+    own.keep(kept)
+    bench.eventually(lambda: bench.queue.count().blocked == 1)
+    bench.settle(2)
+    bench.eventually(lambda: ready(bench) == ids[:2])
+    bench.settle(2)
+    bench.eventually(lambda: ready(bench) == ids[2:])
+    bench.eventually(lambda: bench.queue.count().blocked == 0)
+
+
 def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
     server: Any, bench_at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,18 +70,30 @@ def _await(lists: Sequence[str], seconds: float) -> Command:
     return Command(("BLPOP", *lists, f"{seconds:.3f}"), read=_first, block=seconds)
 
 
-def await_letters(queues: Sequence[str], inbox: str, seconds: float, most: int = 1000) -> Command:
+def await_letters(
+    queues: Sequence[str],
+    inbox: str,
+    seconds: float,
+    lined: Sequence[str] = (),
+    waiter: str = "",
+    most: int = 1000,
+) -> Command:
     """Wait for outcomes pushed to an inbox; answers the queue and id, outcome, id, outcome, … or None.
 
     An id with an empty outcome has ended and must be asked for. An empty id with an outcome means that more were not
-    pushed; with none it only wakes the reader. With 0 seconds it does not wait. An answer is lost with its connection.
+    pushed; with none it only wakes the reader. A queue with nothing behind it is one of the `lined`, in whose lines the
+    `waiter` stands: it may have room. With 0 seconds it does not wait. An answer is lost with its connection.
     """
     queue_of = {keys.key(queue, f"inbox:{inbox}"): queue for queue in queues}
+    lined_of = {keys.key(queue, f"wake:{waiter}"): queue for queue in lined}
     verb = ("BLMPOP", f"{seconds:.3f}") if seconds > 0 else ("LMPOP",)
-    words = (*verb, len(queue_of), *queue_of, "LEFT", "COUNT", 2 * most)
+    words = (*verb, len(queue_of) + len(lined_of), *queue_of, *lined_of, "LEFT", "COUNT", 2 * most)
 
     def read(reply: Sequence[Any] | None) -> tuple[str, list[bytes]] | None:
-        return None if reply is None else (queue_of[reply[0].decode()], reply[1])
+        if reply is None:
+            return None
+        name = reply[0].decode()
+        return (lined_of[name], []) if name in lined_of else (queue_of[name], reply[1])
 
     return Command(words, read=read, block=seconds)
 
