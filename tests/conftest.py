@@ -227,6 +227,7 @@ def forget_losses() -> None:
             one.restorer.known.clear()
             one.restorer.due.clear()
             one.restorer._kept.clear()
+            one.restorer._left.clear()
             for box in one.boxes.values():
                 box.waiting.clear()
                 box.unsure.clear()

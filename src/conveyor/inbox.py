@@ -488,12 +488,12 @@ class Inbox:
 
     def _take_letters(self, boxes: Sequence[tuple[str, Box]]) -> None:
         """Take in what was pushed, and look once more if there was nothing; lost jobs go on where there is room."""
-        queues, lined = self._open(), list(self.restorer.due)
+        queues, lined = self._open(), list(self.restorer.lined)
         if not queues and not lined:
             clock.sleep(0.1)  # nothing was open, so nothing was waited for
             return
         hurry = any(box.unsure for _, box in boxes)
-        seconds = 0.0 if hurry else TRY_AGAIN if lined else LOOK_AGAIN
+        seconds = 0.0 if hurry else LOOK_AGAIN if queues else 0.1  # without any, nobody can wake this thread
         await_letters = plain.await_letters(queues, self.name, seconds, lined, self.restorer.waiter)
         try:
             letters = self.client.run(await_letters, patience=0.0)
@@ -523,7 +523,7 @@ class Inbox:
         """Put again what the server has lost, and then ask for all that is waited for: some may not come back."""
         for queue in [queue for queue, at in list(self.restorer.due.items()) if at <= now]:
             box = self.boxes.get(queue) or Box()
-            if self.restorer.restore(queue, box.waiting):
+            if self.restorer.restore(queue, box.waiting, self):
                 with self.changed:
                     self._doubt(box)
 

@@ -21,13 +21,14 @@ from conveyor.durability import MEMORY
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
 from conveyor.store import plain
 from conveyor.store.answers import Lineage
-from conveyor.store.waiting import put_jobs
+from conveyor.store.waiting import MOST_JOBS, leave, put_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from conveyor.store import Client
     from conveyor.store.commands import PutPlace
+    from conveyor.store.waiting import Witness
 
 #: Bytes of jobs that a process keeps at most; jobs beyond that are not put again.
 MOST_KEPT = 64 << 20
@@ -76,7 +77,7 @@ class Kept:
         """A loss, and how many of the jobs, from the first, were put again or left out after it."""
         self.freed: deque[int] = deque()  # takes no lock, so it is safe while garbage is collected
         self.put_at = clock.monotonic()
-        self.until = self.put_at + keep
+        self.until = self.put_at + place.delay + keep
         """Until then the server knows of each of them, or has lost it; later its outcome may have been forgotten."""
         self.restored_at = float("-inf")
 
@@ -103,6 +104,11 @@ class Restorer:
         self.waiter = ids.unique()  # who stands in line for room for lost jobs
         self.due: dict[str, float] = {}
         """Queues whose kept jobs are to be put again, and when at the earliest."""
+        self.lined: set[str] = set()
+        """Queues in whose lines it stands, since they are full."""
+        self._left: dict[
+            str, tuple[int, deque[weakref.ref[Kept]]]
+        ] = {}  # by queue: a loss, and what it left undone
         self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._size = 0
         self._freed: deque[int] = deque()
@@ -166,57 +172,93 @@ class Restorer:
             return False
         return kept.losses < self.knows(kept.queue).losses or asked_at < kept.restored_at
 
-    def restore(self, queue: str, awaited: Container[str]) -> bool:
+    def restore(self, queue: str, awaited: Container[str], witness: Witness) -> bool:
         """Put again what a queue lost; return False if some of it was refused for now and has to be tried again."""
         losses = self.knows(queue).losses
         self.due[queue] = clock.monotonic() + TRY_AGAIN
-        with self.lock:
-            lost = self._lost(queue, losses)
-        for alike in _alike(sorted(lost, key=lambda one: one.put_at)):
-            if not self._put_again(alike, losses, awaited):
+        puts = self._puts_left(queue, losses)
+        while puts:
+            alike = _take_alike(puts)
+            is_accepted = self._put_again(alike, losses, awaited, witness, is_last=not puts)
+            for kept in reversed(alike):
+                if kept.again == (losses, len(kept.jobs)):
+                    kept.losses, kept.restored_at = losses, clock.monotonic()
+                else:
+                    puts.appendleft(weakref.ref(kept))
+            if not is_accepted:
                 return False
-            for kept in alike:
-                kept.losses, kept.restored_at = losses, clock.monotonic()
+        if queue in self.lined:
+            leave(self.client, queue, self.waiter)
+            self.lined.discard(queue)
         with self.lock:  # a put that began before the loss may have ended meanwhile
+            del self._left[queue]
             if losses == self.knows(queue).losses and not self._lost(queue, losses):
                 self.due.pop(queue, None)
         return True
 
+    def _puts_left(self, queue: str, losses: int) -> deque[weakref.ref[Kept]]:
+        """Return what is to be put again, in order: made once after each loss, since much may be kept."""
+        if queue not in self._left or self._left[queue][0] != losses:
+            with self.lock:
+                lost = sorted(self._lost(queue, losses), key=lambda one: one.put_at)
+            self._left[queue] = losses, deque(map(weakref.ref, lost))
+        return self._left[queue][1]
+
     def _lost(self, queue: str, losses: int) -> list[Kept]:
         return [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
 
-    def _put_again(self, alike: list[Kept], losses: int, awaited: Container[str]) -> bool:
-        """Put jobs again, as many as there is room for; the next call goes on behind them."""
+    def _put_again(
+        self, alike: list[Kept], losses: int, awaited: Container[str], witness: Witness, *, is_last: bool
+    ) -> bool:
+        """Put the next MOST_JOBS of these again, as many as there is room for; False if some were refused for now."""
         now = clock.monotonic()
-        jobs, places = [], []
+        jobs: list[tuple[str, bytes]] = []
+        accepted, reached = [], []  # how far each put comes with each of the jobs, and with all of them
         for kept in alike:
-            first = kept.again[1] if kept.again[0] == losses else 0
-            for number, job in enumerate(kept.jobs[first:], first):
+            number = kept.again[1] if kept.again[0] == losses else 0
+            while number < len(kept.jobs) and len(jobs) < MOST_JOBS:
+                job = kept.jobs[number]
+                number += 1
                 if job is not None and (now < kept.until or job[0] in awaited):
                     jobs.append(job)
-                    places.append((kept, number))
-        queue, put_at, place = alike[0].queue, alike[0].put_at, alike[0].place
-        delay = max(0.0, place.delay + put_at - now)
-        # At the level memory: another one is waited for, and results arrive on this thread.
-        again = place._replace(delay=delay, again=True, waiter=self.waiter, durability=MEMORY)
+                    accepted.append((kept, number))
+            reached.append((kept, number))
+            is_last &= number == len(kept.jobs)
+        is_refused = False
         try:
-            put_jobs(self.client, queue, jobs, again, None, self)
+            if jobs:
+                self._put(jobs, alike[0], now, witness, rest=0 if is_last else 1)
         except (ShutDown, DuplicateJob):  # what cannot come back is gone
-            return True
+            pass
         except (Full, StoreError) as error:
-            for kept, number in places[: error.accepted]:
-                kept.again = (losses, number + 1)
-            return False
-        return True
+            is_refused = True
+            reached = accepted[: error.accepted]
+            if isinstance(error, Full):
+                self.lined.add(alike[0].queue)
+        for kept, number in reached:
+            kept.again = (losses, number)
+        return not is_refused
+
+    def _put(
+        self, jobs: list[tuple[str, bytes]], like: Kept, now: float, witness: Witness, *, rest: int
+    ) -> None:
+        """Put jobs again; with a `rest` keep the place in line for others."""
+        delay = max(0.0, like.place.delay + like.put_at - now)
+        # At the level memory: another one is waited for, and results arrive on this thread.
+        again = like.place._replace(delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY)
+        put_jobs(self.client, like.queue, jobs, again, None, witness)
 
 
-def _alike(puts: list[Kept]) -> list[list[Kept]]:
-    """Return puts in order, those together that can be put again as one."""
-    groups: list[list[Kept]] = []
-    for kept in puts:
-        last = groups[-1][-1].place if groups else None
-        if last == kept.place and not kept.place.own_ids and kept.place.delay == 0:
-            groups[-1].append(kept)
-        else:
-            groups.append([kept])
-    return groups
+def _take_alike(puts: deque[weakref.ref[Kept]]) -> list[Kept]:
+    """Take out the first of these puts, with those behind it that can be put again as one."""
+    alike: list[Kept] = []
+    size = 0
+    while puts and size < MOST_JOBS:
+        kept = puts[0]()
+        if kept is not None:
+            if alike and (kept.place != alike[0].place or kept.place.own_ids or kept.place.delay):
+                break
+            alike.append(kept)
+            size += len(kept.jobs)
+        puts.popleft()
+    return alike

@@ -395,6 +395,38 @@ def test_lost_jobs_are_woken_for_room(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.eventually(lambda: bench.queue.count().blocked == 0)
 
 
+def test_lost_jobs_of_several_puts_keep_their_place_in_line(bench: Bench) -> None:
+    name, restorer = bench.queue.name, restoring.Restorer(bench.client)
+    line = f"conveyor:{{{name}}}:line"
+    restorer.known[name] = restoring.Known(losses=1)
+    place, ids = PutPlace(own_ids=True), ("job0", "job1", "job2")
+    kept = [restoring.Kept(name, [(one, b"bytes")], place, 0, 600.0) for one in ids]
+    for number in range(3):
+        restorer.keep(kept[number])
+    Queue(name, 1, store=bench.client).put("first")
+    assert not restorer.restore(name, {}, restorer)
+    bench.worker.run(commands.put(name, [], PutPlace(waiter="rival", rest=9)))
+    in_line = [restorer.waiter.encode(), b"rival"]
+    for one in ids[:2]:
+        assert bench.server.raw.zrange(line, 0, -1) == in_line
+        bench.settle()
+        assert not restorer.restore(name, {}, restorer)
+        assert ready(bench) == [one]
+    kept.clear()
+    gc.collect()
+    assert restorer.restore(name, {}, restorer)
+    assert bench.server.raw.zrange(line, 0, -1) == in_line[1:]
+
+
+def test_delayed_lost_job_comes_back_while_its_outcome_would_be_kept(bench: Bench) -> None:
+    name, restorer = bench.queue.name, restoring.Restorer(bench.client)
+    restorer.known[name] = restoring.Known(losses=1)
+    kept = restoring.Kept(name, [("job0", b"bytes")], PutPlace(delay=600.0), 0, 0.0)
+    restorer.keep(kept)
+    assert restorer.restore(name, {}, restorer)
+    assert bench.queue.count().delayed == 1
+
+
 def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
     server: Any, bench_at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,7 +447,7 @@ def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
 
     monkeypatch.setattr(bench.client, "run", watch)
     drained: list[str] = []
-    while not restorer.restore(name, {}):
+    while not restorer.restore(name, {}, restorer):
         drained += ready(bench)
         bench.settle(5)
     assert drained + ready(bench) == ids

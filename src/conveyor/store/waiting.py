@@ -70,9 +70,9 @@ def put_jobs(
 ) -> None:
     """Put all jobs, in order; wait for room until the deadline, or not at all if it is None.
 
-    With a `waiter` in the place it asks for room before it sends any job, and that waiter stays in line after Full, so
-    that the caller can come back in some seconds for the rest. Each part of the jobs reaches the level of durability
-    in the place before the next one is sent.
+    With a `waiter` in the place it asks for room before it sends any job, and that waiter stays in line after Full, and
+    while the place has a `rest`, so that the caller can come back in some seconds for more. Each part of the jobs
+    reaches the level of durability in the place before the next one is sent.
     Raises Full, ShutDown and DurabilityUnknown. The `accepted` of each error is how many of the jobs were put.
     """
     done = 0
@@ -82,7 +82,7 @@ def put_jobs(
     try:
         while True:
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
-            rest = len(jobs) - done - len(some)
+            rest = place.rest + len(jobs) - done - len(some)
             before = witness.knows(queue)
             asked = place._replace(waiter=waiter, rest=rest)
             answer, lacking = _put_some(client, queue, some, asked, deadline)
@@ -110,14 +110,20 @@ def put_jobs(
     except BaseException as error:
         # The caller must get this error; a server that hangs forgets the waiter by itself.
         if waiter and not isinstance(error, StoreUnavailable):
-            _leave(client, queue, waiter)
+            leave(client, queue, waiter)
         if isinstance(error, ConveyorError):
             error.accepted += done
         raise
     if waiter and not place.waiter:
-        _leave(client, queue, waiter)
+        leave(client, queue, waiter)
     message = f"the queue {queue} is full"
     raise Full(message, accepted=done)
+
+
+def leave(client: Client, queue: str, waiter: str) -> None:
+    """Stand in line no longer; best effort, since the server forgets who does not come back."""
+    with contextlib.suppress(StoreError):
+        client.run(commands.leave(queue, waiter), patience=0.0, within=GRACE)
 
 
 def _put_some(
@@ -174,12 +180,6 @@ def _list_new(client: Client, queue: str, answer: commands.PutAnswer) -> None:
         client.run(plain.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
 
 
-def _leave(client: Client, queue: str, waiter: str) -> None:
-    """Stand in line no longer; best effort, since the server forgets who does not come back."""
-    with contextlib.suppress(StoreError):
-        client.run(commands.leave(queue, waiter), patience=0.0, within=GRACE)
-
-
 def _fitting(jobs: Sequence[tuple[str, bytes]], start: int, most: int) -> int:
     """Return how many of the jobs from `start` on one put can carry: `most`, and at least one unless that is 0."""
     size = 0
@@ -232,7 +232,7 @@ def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
         if live == 0:
             return
         if deadline.passed():
-            _leave(client, queue, joiner)
+            leave(client, queue, joiner)
             message = f"{live} jobs of {queue} are not over"
             raise WaitTimeout(message)
         seconds = deadline.left(LONGEST_BLOCK)
