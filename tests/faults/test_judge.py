@@ -73,8 +73,7 @@ QUIET: list[Event] = [
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
     *put(5, 1.0, kind="crashes"), *(one for at in (2, 3, 4) for one in run(5, at, at, 290 + at, how="")),
     told(5, 5.0, "lost", "died"),
-    *put(6, 1.0, kind="raises"), *run(6, 3.0, 4.0, how="Spoiled"), *run(6, 5.0, 6.0, how="Spoiled"),
-    told(6, 6.1, "failed", "Spoiled"),
+    *put(6, 1.0, kind="raises"), *run(6, 5.0, 6.0, how="Spoiled"), told(6, 6.1, "failed", "Spoiled"),
     Usage(-20.0, "worker 8", 5 << 20), Usage(5.0, "worker 8", 60 << 20), Usage(9.0, "worker 8", 60 << 20),
     Depth(2.0, ITEMS, 10, 10), Usage(1.0, "server", 10 << 20), Usage(9.0, "server", 12 << 20),
     ProcessEnded(5.0, "taker items 1", OTHER, -9, wanted=True), Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 0),
@@ -150,6 +149,13 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         ],
     ),
     "blamed for nothing": ("no healthy job is blamed", [*put(9, 1.0), told(9, 4.0, "lost", "died")]),
+    "blamed for a run that nobody began": (
+        "no healthy job is blamed",
+        [
+            *put(9, 1.0), Start(2.0, key(9), "id9", 20, WORKER, attempt=2), End(3.0, key(9), 20, WORKER, "done"),
+            told(9, 4.0),
+        ],
+    ),
     "dead after one crash": (
         "no healthy job is blamed",
         [*put(9, 1.0, kind="crashes"), *run(9, 2.0, 3.0, 209, how=""), told(9, 4.0, "lost", "died")],
@@ -212,7 +218,14 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         "no finished job runs again",
         [
             *put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0, how="Spoiled"), told(9, 3.1, "failed"),
-            *run(9, 9.0, 9.5, how="Spoiled"),
+            *run(9, 3.2, 3.3, how="Spoiled"),
+        ],
+    ),
+    "failed without retries, and run again": (
+        "no finished job runs again",
+        [
+            *put(9, 1.0, kind="raises"), *run(9, 2.0, 3.0, how="Spoiled"), *run(9, 3.2, 3.3, how="Spoiled"),
+            told(9, 3.4, "failed"),
         ],
     ),
     "cancelled, and run": (

@@ -69,6 +69,7 @@ class Start(Event):
     id: str
     token: int
     pid: int
+    attempt: int = 1
 
 
 class End(Event):

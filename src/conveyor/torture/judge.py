@@ -58,7 +58,7 @@ _STARTED = 20.0  # seconds after which a process has loaded what it needs, on a 
 _RESTORING = 10.0  # seconds within which a producer that runs puts again what the server lost
 #: How a run may end whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_HELD = 5.0  # seconds after a job's outcome in which a worker may start it that holds it: it may be cancelled
+_HELD = 5.0  # seconds after a job was cancelled in which a worker may start it that holds it
 _START = 60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
@@ -180,6 +180,10 @@ class Record:
             and (not pid or not one.pids or pid in one.pids)
             for one in self.faults
         )
+
+    def lost_since(self, put: Put, until: float) -> bool:
+        """Return True if a fault from the put of a job to a moment may have ended its lease, or lost it."""
+        return any(self.has(effect, put.lane, put.at, until) for effect in (Effect.LEASE, Effect.LOSS))
 
     def lost_lease(self, run: Run, lane: str, until: float) -> bool:
         """Return True if a fault from the start of a run to a moment may have ended its lease, or lost its job."""
@@ -347,9 +351,18 @@ def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
 
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
-    """No job ends as lost unless it has ended three workers, or three of them were killed under it."""
+    """No job ends as lost unless it has ended three workers, or three of them were killed under it.
+
+    No attempt counts that was not begun, unless its worker may have been killed in that moment.
+    """
     kills = [one for one in record.faults if Effect.KILL in one.effects]
     for case in record.cases.values():
+        for number, run in enumerate(case.runs, 1):
+            if run.start.attempt > number:
+                since, until = case.put.at, run.start.at
+                killed = record.has(Effect.KILL, case.put.lane, since, until)
+                excused = killed or record.lost_since(case.put, until)
+                yield f"{case.name}: its run {number} counts as attempt {run.start.attempt}", excused
         for one in case.outcomes[:1]:
             if one.state == "lost" and case.wants != "lost":
                 deaths = sum(
@@ -386,19 +399,21 @@ def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
 
 
 def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
-    """A job runs again after a run has done it only if its worker ended before that was settled, or lost its lease.
+    """A job runs again after its last run only if its worker ended before that was settled, or lost its lease.
 
-    Once its outcome was told, whatever that is, it does not start.
+    The last is one that has done it, or that failed if it has no retries. Once its outcome was told it does not start.
     """
     for case in record.cases.values():
         runs = [] if case.is_item else case.runs
-        told = min((one.at for one in case.outcomes if one.state != "gone"), default=_FOREVER)
+        told, state = min(
+            ((one.at, one.state) for one in case.outcomes if one.state != "gone"), default=(_FOREVER, "")
+        )
         for run in runs:
-            if run.start.at > told + _HELD:
-                excused = record.has(Effect.LOSS, case.put.lane, case.put.at, run.start.at)
+            if run.start.at > told + (_HELD if state == "cancelled" else 0.0):
+                excused = record.lost_since(case.put, run.start.at)
                 yield f"{case.name}: started {run.start.at - told:.3f} s after its outcome", excused
         for first, second in itertools.zip_longest(runs, runs[1:]):
-            if first.how != "done":
+            if first.how != "done" and (first.how, case.wants) != (Spoiled.__name__, "failed"):
                 continue
             if second is None or second.start.at < first.end:  # two at once are judged above
                 yield None
@@ -407,7 +422,7 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
             unsettled = min(until, first.end + _UNSETTLED)
             excused = record.ended_by_fault(first, lane, unsettled) or record.lost_lease(first, lane, until)
             after = second.start.at - first.end
-            yield f"{case.name}: done on {first.start.pid}, and run again {after:.3f} s later", excused
+            yield f"{case.name}: over on {first.start.pid}, and run again {after:.3f} s later", excused
 
 
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:

@@ -171,7 +171,7 @@ def value_of(key: str, payload: bytes) -> str:
 def noted(key: str) -> Iterator[None]:
     """Note the start and the end of a job that has this name in the history."""
     job, pid = current_job(), os.getpid()
-    note(Start(time.monotonic(), key, job.id, job.token, pid))
+    note(Start(time.monotonic(), key, job.id, job.token, pid, job.attempt))
     how = "done"
     try:
         yield

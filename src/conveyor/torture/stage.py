@@ -95,7 +95,8 @@ class Kept:
     @property
     def pid(self) -> int:
         """The process id of the current one, 0 if there is none."""
-        return 0 if self.process is None else self.process.pid
+        process = self.process  # another thread may find that it has ended
+        return 0 if process is None else process.pid
 
     def start(self) -> None:
         """Start it."""
@@ -120,8 +121,9 @@ class Kept:
         """Send a signal, if it still runs. From one that ends processes, its end is wanted."""
         if number not in {signal.SIGSTOP, signal.SIGCONT}:
             self.wanted = True
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
+        process = self.process
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
 
     def children(self) -> list[int]:
         """Return the ids of its child processes: of a consumer, its workers."""
