@@ -1,10 +1,10 @@
 """What this process put on a server, kept in case that the server loses it.
 
 A server can come back empty or in an older state. Each reply to a put, and to a look at an inbox, carries the birth of
-the queue and its sequence number, which only grows. A reply with another birth, or with a lower number than an earlier
-reply, proves a loss, unless somebody has deleted the queue. Then jobs whose handles live and have not ended are put
-again under their ids, so that a result comes. The bytes are those made for the put, kept until the job has ended here,
-at most MOST_KEPT bytes in all.
+the queue and its sequence number, which only grows. A reply with another birth, or with a lower number before its own
+command than an earlier reply, proves a loss, unless somebody has deleted the queue. Then jobs whose handles live and
+have not ended are put again under their ids, so that a result comes. The bytes are those made for the put, kept until
+the job has ended here, at most MOST_KEPT bytes in all.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Restorer:
             if deleted:
                 self.known[queue] = Known(lineage, now.losses)
                 return False
-            if (born and lineage.born != born) or lineage.sequence < before.lineage.sequence:
+            if (born and lineage.born != born) or lineage.prior < before.lineage.sequence:
                 self.known[queue] = Known(lineage, now.losses + 1)
                 self.due[queue] = clock.monotonic()
                 return True

@@ -26,11 +26,14 @@ def shown(item: bytes) -> str:
 class Lineage(NamedTuple):
     """Which data of a queue a server has: when they came into being, and the last number that orders its jobs.
 
-    A later reply of a server that has lost nothing has the same birth and no lower number. 0 if there are none.
+    A later reply of a server that has lost nothing has the same birth, and no lower number before its own command.
+    0 if there are none.
     """
 
     born: int = 0
     sequence: int = 0
+    prior: int = 0
+    """The last number before the command: lower than `sequence` if that has put jobs."""
 
 
 class PutPlace(NamedTuple):

@@ -108,8 +108,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Comma
             error = ShutDown(message, hint=f"conveyor resume {queue} opens it again")
             error.accepted = reply[1]
             raise error
-        _, accepted, waiting, room, born, sequence = reply
-        return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence))
+        _, accepted, waiting, room, born, sequence, fresh = reply
+        return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence, sequence - fresh))
 
     rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
     for job in jobs:
@@ -338,7 +338,7 @@ def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Comm
         *answered, looked, was_open, born, sequence = reply
         pairs = zip(answered[::2], answered[1::2], strict=True)
         outcomes = {job_id.decode(): outcome for job_id, outcome in pairs}
-        return Letters(outcomes, looked, bool(was_open), Lineage(int(born), int(sequence)))
+        return Letters(outcomes, looked, bool(was_open), Lineage(int(born), int(sequence), int(sequence)))
 
     return script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
 

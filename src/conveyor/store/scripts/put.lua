@@ -9,7 +9,7 @@
 --       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
 --       7.. id, bytes of each job
 -- gives OK, or FULL if not all of these were accepted, accepted, waiting, how many of the rest there is room for,
---       when the queue came into being (0: no job was put yet), sequence
+--       when the queue came into being (0: no job was put yet), sequence, how much of that is new
 --       | DUP, id | SHUT, how many of these were accepted before | VERSION
 -- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -120,6 +120,6 @@ if taken > 0 then
 elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
-if room < count then return {'FULL', room, waiting + fresh, 0, born or 0, sequence + fresh} end
+if room < count then return {'FULL', room, waiting + fresh, 0, born or 0, sequence + fresh, fresh} end
 if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
-return {'OK', taken, waiting + fresh, room - count, born or 0, sequence + fresh}
+return {'OK', taken, waiting + fresh, room - count, born or 0, sequence + fresh, fresh}
