@@ -8,6 +8,8 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
 # Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
 JOBS ?= 3
+# The tests start hundreds of processes: each would compile the package by itself.
+unexport PYTHONDONTWRITEBYTECODE
 # Of the torture bench: how long, and what all chance comes from; a new one each time unless it is given.
 SECONDS ?= 60
 ifndef SEED
