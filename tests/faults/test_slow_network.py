@@ -1,11 +1,13 @@
 """A slow network between the server and everybody else: it costs time, and no lease, no run and no result.
 
-On a thin line, though, what takes longer to send than a reply is waited for cannot be put.
+Neither does one that lets nothing through in one direction for a while. On a thin line, though, what takes longer to
+send than a reply is waited for cannot be put.
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -14,7 +16,7 @@ from consumer_kit import go, lines
 
 from conveyor import Queue, StoreUnavailable
 from conveyor.store import Client, connect
-from conveyor.torture.proxy import Mode, Proxy
+from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +71,34 @@ def test_slow_network_costs_no_lease_and_no_run(
     count = queue.count()
     assert (count.finished, count.live, count.lapsed, count.imbalance) == (JOBS + 1, 0, 0, 0)
     assert len(lines(path)) == 1
+
+
+@pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
+def test_direction_that_is_cut_for_a_while_costs_no_run(
+    direction: str,
+    consume: Callable[..., Any],
+    one_server: Any,
+    path: Path,
+    eventually: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was held up arrives late, behind what was sent again in its place, and has no second effect."""
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 1.0)
+    with Proxy(one_server.url) as proxy, ThreadPoolExecutor() as pool:
+        queue = Queue("far", store=Client(proxy.url))
+        consumer = consume(store=connect(proxy.url))
+        numbers = [str(number) for number in range(JOBS)]
+        assert queue.submit(jobs.mark, str(path), "first").result(30) == 1
+        proxy.mode, before = Mode(held=frozenset({direction})), proxy.connections_made
+        putting = pool.submit(queue.submit_many, jobs.mark, [(str(path), number) for number in numbers])
+        eventually(lambda: proxy.connections_made >= before + 3)
+        proxy.mode = PASS
+        assert sorted(job.result(30) for job in putting.result()) == list(range(2, JOBS + 2))
+        assert sorted(lines(path)) == sorted(["first", *numbers]), "each once"
+        count = queue.count()
+        assert (count.finished, count.live, count.imbalance) == (JOBS + 1, 0, 0)
+        consumer.end()
+        queue.client.close()
 
 
 def test_job_must_be_sent_while_its_reply_is_waited_for(
