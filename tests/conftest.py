@@ -385,10 +385,10 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def in_a_fork(function: Callable[[], str]) -> str:
-    """Run a function in a forked child and give the text it gave; empty if it raised. The child is gone afterwards."""
+def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) -> str:
+    """Run a function in a forked child and return its text; empty if it raised. The child is gone afterwards."""
     reading, writing = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             os.write(writing, function().encode())
@@ -405,6 +405,6 @@ def in_a_fork(function: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def forked() -> Callable[[Callable[[], str]], str]:
+def forked() -> Callable[..., str]:
     """Give a function that runs another one in a forked child: `forked(function)` gives its text."""
     return in_a_fork

@@ -256,11 +256,12 @@ class Holder:
 
 
 _thread = _Thread()
-_holders: dict[Client, Holder] = {}
+_holders: dict[tuple[Client, int], Holder] = {}
 os.register_at_fork(after_in_child=_holders.clear)
 
 
 def holder_of(client: Client) -> Holder:
     """Give what this process holds at one server; a forked child holds nothing yet."""
+    key = client, os.getpid()  # C code forks without hooks
     # setdefault, since two threads may come here first at once, and both must get the same one
-    return _holders.get(client) or _holders.setdefault(client, Holder(client))
+    return _holders.get(key) or _holders.setdefault(key, Holder(client))

@@ -35,7 +35,14 @@ class _Numbers:
 
     def begin(self) -> None:
         self.lock = threading.Lock()  # a forked child must not inherit one that a thread of its parent holds
+        self.process = os.getpid()
         self.renew()
+
+    def of_this_process(self) -> _Numbers:
+        """Return this, begun afresh in a child that C code has forked, as uWSGI does: no hook of Python's runs then."""
+        if self.process != os.getpid():
+            self.begin()
+        return self
 
     def renew(self) -> None:
         self.producer = unique(PRODUCER_LENGTH)
@@ -66,12 +73,15 @@ def host_name() -> str:
 
 def new_ids(count: int) -> list[str]:
     """Give `count` new job ids, in counting order; never the same twice, on any machine."""
-    with _numbers.lock:
-        if _numbers.next + count > _PER_PRODUCER:
-            _numbers.renew()
-        first = _numbers.next
-        _numbers.next += count
-        producer = _numbers.producer
+    if count > _PER_PRODUCER:
+        return [*new_ids(_PER_PRODUCER), *new_ids(count - _PER_PRODUCER)]
+    numbers = _numbers.of_this_process()
+    with numbers.lock:
+        if numbers.next + count > _PER_PRODUCER:
+            numbers.renew()
+        first = numbers.next
+        numbers.next += count
+        producer = numbers.producer
     base = len(_PAIRS)
     return [
         producer + _PAIRS[number // base] + _PAIRS[number % base] for number in range(first, first + count)
@@ -80,7 +90,7 @@ def new_ids(count: int) -> list[str]:
 
 def producer() -> str:
     """Give the part of the id that is this process's own: the name of its inbox."""
-    return _numbers.producer
+    return _numbers.of_this_process().producer
 
 
 def producer_of(job_id: str) -> str:

@@ -550,11 +550,12 @@ class Inbox:
         self._start()
 
 
-_inboxes: dict[Client, Inbox] = {}
+_inboxes: dict[tuple[Client, int], Inbox] = {}
 os.register_at_fork(after_in_child=_inboxes.clear)
 
 
 def inbox_of(client: Client) -> Inbox:
     """Give this process's inbox at one server; a forked child has one of its own."""
+    key = client, os.getpid()  # C code forks without hooks
     # setdefault, since two threads may come here first at once, and both must get the same one
-    return _inboxes.get(client) or _inboxes.setdefault(client, Inbox(client))
+    return _inboxes.get(key) or _inboxes.setdefault(key, Inbox(client))

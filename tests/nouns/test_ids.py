@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import Any
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 from conveyor import ids
 from conveyor.errors import BadCall
+from conveyor.holding import holder_of
+from conveyor.inbox import inbox_of
+from conveyor.store import Client
 
 
 def test_ids_are_unique_in_order_and_of_one_length() -> None:
@@ -43,6 +47,14 @@ def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch:
     assert ids.producer_of(one) == ids.producer() != first
 
 
+def test_more_ids_than_one_name_has_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "_numbers", ids._Numbers())
+    monkeypatch.setattr(ids, "_PER_PRODUCER", 4)
+    made = ids.new_ids(11)
+    assert len(set(made)) == 11
+    assert len({ids.producer_of(one) for one in made}) == 3
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
 def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(forked: Any) -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
@@ -50,6 +62,19 @@ def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(
         of_the_child = forked(lambda: ids.new_ids(1)[0])
     assert len(of_the_child) == 14
     assert ids.producer_of(of_the_child) != ids.producer()
+
+
+def test_child_that_c_code_forked_has_a_name_of_its_own(forked: Any) -> None:
+    """As uWSGI forks: no hook of Python's runs in the child."""
+    client = Client("redis://localhost")
+    mine = inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])
+
+    def names() -> str:
+        return " ".join([inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])])
+
+    child = forked(names, fork=ctypes.PyDLL(None).fork).split()
+    assert len(child) == 3
+    assert not set(child) & set(mine)
 
 
 @pytest.mark.parametrize("name", ["a", "A1._:-z", "9" * 64, "invoice-2024:7"])
