@@ -36,6 +36,8 @@ class Control(msgspec.Struct, frozen=True):
     """Who gave the order; empty where they did not say."""
     queue: str = ""
     """The queue of the job to cancel: an id is unique within one queue only. Empty in commands of older programs."""
+    token: str = ""
+    """The token of the run to cancel, for the command may come when the job runs again. Empty: any run."""
 
 
 class Answer(msgspec.Struct, frozen=True):

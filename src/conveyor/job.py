@@ -255,20 +255,28 @@ def cancel_jobs(
     supervisor answers to it.
     """
     note = encode(Cancellation(who, reason)) if who or reason else b""
-    answers: list[tuple[str, str]] = client.run_all(
+    answers: list[commands.Cancelled] = client.run_all(
         [commands.cancel(queue, job, _CANCELLED, KEEP, note) for job in ids]
     )
     orders: list[commands.Command] = []
-    for job, (_, owner) in zip(ids, answers, strict=True):
-        if owner:
+    for job, answer in zip(ids, answers, strict=True):
+        if answer.owner:
             told = control.Control(
-                id=order or job, verb="cancel", job=job, workers=[owner], reason=reason, queue=queue
+                id=order or job,
+                verb="cancel",
+                workers=[answer.owner],
+                job=job,
+                reason=reason,
+                queue=queue,
+                token=answer.token,
             )
             # Without the right to command workers, the holder learns it from its next renewal, within 5 s.
-            orders += plain.control(control.consumer_of(owner), control.encode(told), optional=not order)
+            orders += plain.control(
+                control.consumer_of(answer.owner), control.encode(told), optional=not order
+            )
     if orders:
         client.run_all(orders)
-    return [state for state, _ in answers]
+    return [answer.state for answer in answers]
 
 
 def jobs_of(

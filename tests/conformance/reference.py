@@ -412,21 +412,21 @@ class Model:
 
     # --- what people do to jobs and to queues
 
-    def cancel(self, job: Modelled | None, end: End) -> tuple[str, str]:
+    def cancel(self, job: Modelled | None, end: End) -> tuple[str, str, str]:
         if job is None:
-            return "gone", ""
+            return "gone", "", ""
         if job.state in {"dead", "over"}:
-            return job.state, ""
+            return job.state, "", ""
         if job.id not in self.notes and end.note:
             self.notes[job.id] = end.note
             self.lives[f"cancel:{job.id}"] = end.keep * 1000
-        owner = job.owner if job.state == "leased" else ""
+        owner, token = (job.owner, job.token) if job.state == "leased" else ("", "")
         if job.state == "leased" and job.how != "H":
             job.how = "C"
-            return "running", owner
+            return "running", owner, token
         self.settle(job, end.outcome, end.keep * 1000)
         self.make_room()
-        return "cancelled", owner
+        return "cancelled", owner, token
 
     def purge(self, index: str, upto: float, most: int, end: End) -> int:
         ids = self.waiting() if index == "ready" else self.timed("delayed")

@@ -291,3 +291,15 @@ def test_batch_costs_no_further_question_if_nothing_was_stopped(
     monkeypatch.setattr(worker, "_run", None)
     worker._run_batch(name, batch)
     assert lines(path) == ["x"] * 3
+
+
+def test_cancellation_of_an_earlier_run_ends_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have waited for a supervisor that stood still, while the job failed and was retried."""
+    supervisor = OneWorker(monkeypatch)
+    supervisor.slate.start(0, 0.0, 0.0)
+    ladder = Ladder(supervisor)
+    ladder.obey(control.encode(control.Control("late", "cancel", job="a", queue="work", token="6")))
+    ladder.cancel_early()
+    assert supervisor.signals == []
+    ladder.obey(control.encode(control.Control("order", "cancel", job="a", queue="work", token="7")))
+    assert len(supervisor.signals) == 1

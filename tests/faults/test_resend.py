@@ -195,6 +195,8 @@ ROWS = [
 ]
 #: What a command may reply that was executed before, from its first reply, if not the same.
 OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
+    # Its second execution has put nothing.
+    "put": lambda reply: reply._replace(lineage=reply.lineage._replace(prior=reply.lineage.sequence)),
     "retry": lambda _: "STALE",  # the job is not held any more, so the worker lets go of it, as it should
     "lost": lambda _: "STALE",
     "release": lambda _: 0,  # it counts what it released, as those below count what they did
@@ -204,7 +206,7 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "discard": lambda _: 0,
     "purge": lambda _: 0,
     # The owner of a job that was only held is not named again: its next renewal reports the loss.
-    "cancel": lambda _: ("cancelled", ""),
+    "cancel": lambda _: ("cancelled", "", ""),
     # The inbox is open now; its owner asks again every two seconds for what it may have missed.
     "listen": lambda reply: reply._replace(was_open=True),
 }

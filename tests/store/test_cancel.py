@@ -19,14 +19,14 @@ TOP = 255 * 2**45
 KEEP = 60.0
 
 
-def cancel(lane: Lane, job_id: str) -> tuple[str, str]:
+def cancel(lane: Lane, job_id: str) -> commands.Cancelled:
     return lane.run(commands.cancel, job_id, b"away", KEEP)
 
 
 def test_a_waiting_job_is_over_at_once(lane: Lane) -> None:
     lane.put("a", "b")
     before = lane.dump()
-    assert cancel(lane, "a") == ("cancelled", "")
+    assert cancel(lane, "a") == ("cancelled", "", "")
     assert lane.changes(before) == {
         "ready": {"b": TOP + 2},
         "jobs": {"b": "bytes of b"},
@@ -39,7 +39,7 @@ def test_a_delayed_job_is_over_at_once_with_its_priority_and_tries(lane: Lane) -
     lane.put("a", priority=3)
     lane.run(commands.retry, lane.claim().token, "a", 1000.0, b"note")
     before = lane.dump()
-    assert cancel(lane, "a") == ("cancelled", "")
+    assert cancel(lane, "a") == ("cancelled", "", "")
     assert lane.changes(before) == {
         "delayed": None,
         "priorities": None,
@@ -51,17 +51,15 @@ def test_a_delayed_job_is_over_at_once_with_its_priority_and_tries(lane: Lane) -
 
 
 def test_a_running_job_is_marked_and_its_owner_named_and_nothing_else(lane: Lane) -> None:
-    lane.take("a")
+    token = lane.take("a")
     before = lane.dump()
-    assert cancel(lane, "a") == ("running", "ann")
+    assert cancel(lane, "a") == ("running", "ann", token)
     assert lane.changes(before) == {"leases": {"a": f"#1 ann C {TOP + 1}"}}
 
 
 def test_a_job_held_but_not_started_is_taken_away_from_its_holder(lane: Lane) -> None:
     token = lane.take("running", "held")
-    state, owner = cancel(lane, "held")
-    assert state == "cancelled"
-    assert owner, "its consumer must be told, since it may have begun"
+    assert cancel(lane, "held") == ("cancelled", "ann", token), "its consumer is told: it may have begun"
     assert lane.run(commands.finish, token, [Settlement("held", b"done", KEEP)]) == ["held"]
     assert lane.run(commands.state, "held").detail == b"away"
 
@@ -181,7 +179,7 @@ def test_outcome_of_a_cancelled_job_is_kept_as_it_says(
 )
 def test_bytes_that_are_no_job_can_be_cancelled(lane: Lane, data: bytes) -> None:
     lane.run(commands.put, [("a", data)], commands.PutPlace())
-    assert cancel(lane, "a") == ("cancelled", "")
+    assert cancel(lane, "a") == ("cancelled", "", "")
     assert KEEP - 5 < lane.raw.ttl(lane.key("outcome:a")) <= KEEP
 
 
@@ -192,7 +190,7 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
     data = call.encode_calls(login, "login", [(("ada", "x" * 100), {})], RunOptions(keep=86400.0))[0]
     assert call.decode_call(data).labels.may_hide
     lane.run(commands.put, [("a", data)], commands.PutPlace())
-    assert cancel(lane, "a") == ("cancelled", "")
+    assert cancel(lane, "a") == ("cancelled", "", "")
     assert 86300 < lane.raw.ttl(lane.key("outcome:a")) <= 86400
 
 

@@ -78,7 +78,7 @@ def test_a_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
 
 def test_a_retry_of_a_job_that_somebody_wants_cancelled_cancels_it(lane: Lane) -> None:
     token = lane.take("a")
-    assert lane.run(commands.cancel, "a", b"cancelled", 60.0) == ("running", "ann")
+    assert lane.run(commands.cancel, "a", b"cancelled", 60.0) == ("running", "ann", token)
     assert lane.run(commands.retry, token, "a", 1000.0, b"", b"attempt") == "cancelled"
     assert "attempts:a" not in lane.dump()
     count = lane.count()

@@ -41,8 +41,8 @@ class Ladder:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
-        self.early: dict[tuple[str, str], float] = {}
-        """Jobs to cancel, by queue and id, whose run has not begun here yet, and until when that is waited for."""
+        self.early: dict[tuple[str, str], tuple[str, float]] = {}
+        """Jobs to cancel, by queue and id, whose run has not begun here yet: its token, and until when to wait."""
         self._obeyed: deque[bytes] = deque(maxlen=MOST_OBEYED)
         self._unsent: deque[Command] = deque(maxlen=MOST_UNSENT)
         self.pauses = Pauses(supervisor, self.answer)
@@ -62,8 +62,8 @@ class Ladder:
         elif order.verb == "cancel":
             events.emit(events.CancelAsked(order.job, order.reason))
             key = order.queue, order.job
-            if not self.cancel(*key):
-                self.early[key] = clock.monotonic() + EARLY
+            if not self.cancel(*key, order.token):
+                self.early[key] = order.token, clock.monotonic() + EARLY
             if order.id != order.job and order.workers:
                 before = self._cancels.pop(key, None)
                 if before is not None:
@@ -102,14 +102,14 @@ class Ladder:
         self.pauses.look()
         self.stacks.look()
 
-    def cancel(self, queue: str, job_id: str) -> bool:
-        """End one run: raise in the task, and kill its worker if it does not react in time; gives whether it runs.
+    def cancel(self, queue: str, job_id: str, token: str = "") -> bool:
+        """End one run: raise in the task, and kill its worker if it does not react in time; return whether it runs.
 
-        Without a queue, the job may be of any. If two workers run it, the one with the newest token has the valid
-        lease; the other gets a notice.
+        Without a queue, the job may be of any; without a token, the run. If two workers run it, the one with the newest
+        token has the valid lease; the other gets a notice.
         """
         found = [(worker, worker.run_of(queue, job_id)) for worker in self.supervisor.workers.values()]
-        runs = [(worker, *run) for worker, run in found if run is not None]
+        runs = [(worker, *run) for worker, run in found if run is not None and token in {"", run[1].token}]
         if not runs:
             return False
         worker, glance, held = max(runs, key=lambda run: int(run[2].token))
@@ -137,8 +137,8 @@ class Ladder:
 
     def cancel_early(self) -> None:
         """Cancel what was claimed, but did not run yet, when its cancellation was asked for."""
-        for job, until in list(self.early.items()):
-            if self.cancel(*job) or clock.monotonic() > until:
+        for job, (token, until) in list(self.early.items()):
+            if self.cancel(*job, token) or clock.monotonic() > until:
                 del self.early[job]
 
     def _look_at_cancels(self) -> None:

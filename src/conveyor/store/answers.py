@@ -63,6 +63,14 @@ class PutAnswer(NamedTuple):
     lineage: Lineage = Lineage()
 
 
+class Cancelled(NamedTuple):
+    """What a cancellation came to: cancelled, running, dead, over or gone; of a job that was taken, who has it."""
+
+    state: str
+    owner: str = ""
+    token: str = ""
+
+
 def read_tries(text: str) -> tuple[int, int]:
     """Return the retries used, and the runs that ended with a worker that died or vanished."""
     retries, crashes, _, lapses = (*map(int, text.split()), 0, 0, 0, 0)[:4]

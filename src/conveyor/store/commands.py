@@ -13,6 +13,7 @@ from conveyor.store import keys, scripts
 from conveyor.store.answers import (
     Batch,
     Bucket,
+    Cancelled,
     Claimed,
     Count,
     Letters,
@@ -39,6 +40,7 @@ __all__ = [  # noqa: RUF022 - in the order of a job's life
     "PROTOCOL",
     "Batch",
     "Bucket",
+    "Cancelled",
     "Claimed",
     "Command",
     "Count",
@@ -203,11 +205,11 @@ def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b
     """Cancel a waiting job, or mark a running one. `keep` is for a job that does not say it itself.
 
     `note` says who cancels it and why, for people; empty for none.
-    Reply: cancelled, running, dead, over or gone, and the owner of a running one.
+    Reply: Cancelled. The owner of a job that was only held is named as well, for it may have begun a moment ago.
     """
     told = (job_id, outcome, milliseconds(keep), *([note] if note else []))
     return script(
-        "cancel", queue, *told, read=lambda reply: (checked(reply[0].decode()), *texts(reply[1:]), "")[:2]
+        "cancel", queue, *told, read=lambda reply: Cancelled(checked(reply[0].decode()), *texts(reply[1:]))
     )
 
 

@@ -2,12 +2,12 @@
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
 -- use: wake, deliver, settle, lease
 -- ARGV  1 id; 2 outcome; 3 keep, ms, of a job that does not say; 4 who cancels it and why, for people; may be missing
--- gives cancelled, owner of one that was held | running, owner | dead | over | gone | VERSION
+-- gives cancelled, owner and token of one that was held | running, owner, token | dead | over | gone | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
 local text = redis.call('HGET', LEASES, id)
-local owner
+local owner, token
 
 local function note() -- the first one stays
   if ARGV[4] then redis.call('SET', BASE .. 'cancel:' .. id, ARGV[4], 'NX', 'PX', ARGV[3]) end
@@ -19,16 +19,16 @@ if text then
     lease.how = 'C'
     redis.call('HSET', LEASES, id, write_lease(lease))
     note()
-    return {'running', lease.owner}
+    return {'running', lease.owner, lease.token}
   end
-  owner = lease.owner -- it may have begun a moment ago, so its consumer is told all the same
+  owner, token = lease.owner, lease.token -- it may have begun a moment ago, so its consumer is told all the same
 end
 if waiting or text then
   note()
   settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', server_time())
   make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
   tell_joiners()
-  return {'cancelled', owner}
+  return {'cancelled', owner, token}
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end
 local outcome = redis.call('GET', BASE .. 'outcome:' .. id)
