@@ -143,12 +143,14 @@ class Queue:
 
         `resume` opens the queue again.
         """
+        self._note()
         self.client.run(commands.shut(self.name))
         if immediate:
             self.clear()
 
     def pause(self) -> None:
         """Give out nothing until `resume`; running jobs go on, puts are accepted."""
+        self._note()
         self.client.run(commands.pause(self.name))
 
     def resume(self) -> None:

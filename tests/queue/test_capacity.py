@@ -200,3 +200,10 @@ def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
     queue.task_done()
     queue.delete()
     assert server.raw.keys("conveyor:*") == [b"conveyor:{belt}:deleted"]
+
+
+@pytest.mark.parametrize("verb", ["pause", "shutdown"])
+def test_queue_that_has_only_a_setting_is_listed(bench: Bench, verb: str) -> None:
+    """Else nobody would find it, nor ever remove it."""
+    getattr(bench.queue, verb)()
+    assert bench.client.run(plain.queues()) == [bench.queue.name]
