@@ -15,7 +15,7 @@ import itertools
 import logging
 import os
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Protocol
 
 from conveyor import clock, ids
@@ -230,7 +230,7 @@ class Inbox:
         self.client = client
         self.name = ids.producer()
         self.changed = threading.Condition()
-        self.boxes: dict[str, Box] = {}
+        self.boxes: dict[str, Box] = defaultdict(Box)  # of queues that are waited for, or were a moment ago
         self.arrived = Arrived()
         self.callbacks = Callbacks()
         self.restorer = Restorer(client)
@@ -258,9 +258,7 @@ class Inbox:
         """
         queue = job.queue_name
         with self.changed:
-            box = self.boxes.get(queue)
-            if box is None:
-                box = self.boxes[queue] = Box()
+            box = self.boxes[queue]
             outcome = self.arrived.pop(queue, job.id)
             if outcome:
                 job.settle(outcome)
@@ -371,9 +369,9 @@ class Inbox:
     def _ask(self, queue: str, jobs: Sequence[Waiting], deadline: Deadline | None = None) -> int:
         """Ask for outcomes and hold the inbox open; return how many of the jobs were looked at, or more."""
         asked = [job for job in jobs if job.settled is None][:MOST_ASKED]
-        box = self.boxes[queue]
         at = clock.monotonic()
         with self.changed:
+            box = self.boxes[queue]
             was_open = box.held is not None
             opening = self.opening  # what is dropped while we ask may have been theirs
         before = self.restorer.knows(queue)
@@ -385,7 +383,7 @@ class Inbox:
         # Nothing is taken in if it is not known why jobs are gone.
         self._hear(queue, before, letters.lineage, time_for(deadline))
         with self.changed:
-            box.held = at
+            self.boxes[queue].held = at
             for job in asked[: letters.looked]:
                 job.covered = opening
         self.take(queue, letters.outcomes, at)
@@ -458,8 +456,7 @@ class Inbox:
                 closing = self._open()
                 self.opening = next(_openings)
                 self.arrived.clear()
-                for queue in closing:
-                    self.boxes[queue].held = None
+                self.boxes.clear()
                 return closing
         return None
 
@@ -478,8 +475,12 @@ class Inbox:
             raise failed
 
     def _attend_to(self, queue: str, box: Box, now: float) -> None:
-        """Ask for what may have ended, and hold the box open if its time has come."""
-        if box.unsure:
+        """Ask for what may have ended, and hold the box open if its time has come; drop one that is of no more use."""
+        if box.held is None and not box.waiting and not box.unsure:
+            with self.changed:
+                if box.held is None and not box.waiting:
+                    self.boxes.pop(queue, None)
+        elif box.unsure:
             self._ask_unsure(queue, box)
         elif self._let_go(queue, box, now):
             return
@@ -503,6 +504,8 @@ class Inbox:
             return
         if letters is not None and letters[1]:
             self._sort(*letters)
+            with self.changed:  # the first one with letters gave them: the others come first now
+                self.boxes[letters[0]] = self.boxes.pop(letters[0])
         elif letters is not None:
             self.restorer.due[letters[0]] = clock.monotonic()
         elif not hurry:
