@@ -25,7 +25,8 @@ SERVICE = "torture"
 _STARTING = 30.0  # seconds until a server answers
 _DISK = "384m"
 #: Keys that stay after all jobs have ended and all outcomes have expired.
-_OF_QUEUES = "meta|bell|dead|reasons|jobs|tries|priorities|groups|history|totals|inboxes"
+_OF_DEAD = "reasons|jobs|tries|priorities|groups"
+_OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes"
 _LASTING = re.compile(
     rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|consumers|audit|acts|operations|orders)"
 )
@@ -94,13 +95,17 @@ class Server:
         return found
 
     def note_leftovers(self) -> None:
-        """Let all that expires expire now; note the memory in use, and how many keys are there for good but unknown."""
+        """Let all that expires expire now; note the memory in use, and keys that should not be there, or so large."""
         names = self.tell("KEYS", "*")
         for name in names:
             if self.tell("PTTL", name) > 0:
                 self.tell("PEXPIRE", name, 1)
         lasting = [name.decode() for name in names if self.tell("PTTL", name) == -1]
         strange = [name for name in lasting if not _LASTING.fullmatch(name)]
+        for name in lasting:
+            queue, _, what = name.rpartition(":")
+            if what in _OF_DEAD.split("|") and self.tell("HLEN", name) > self.tell("ZCARD", f"{queue}:dead"):
+                strange.append(f"{name} of jobs that are over")
         memory = int(self.facts("memory")["used_memory"])
         note(Usage(time.monotonic(), f"server {self.folder.parent.name}", memory, strange))
 
