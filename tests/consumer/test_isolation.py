@@ -24,16 +24,34 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
+@pytest.fixture
+def break_supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that breaks the supervisors of the test in one way."""
+
+    def start(how: str) -> None:
+        def command_line(settings: Any) -> list[str]:
+            script = Path(jobs.__file__).with_name("broken_supervisor.py")
+            return [sys.executable, str(script), how, msgspec.json.encode(settings).decode()]
+
+        monkeypatch.setattr("conveyor.consumer.command_line", command_line)
+
+    return start
+
+
 @pytest.fixture(params=["recover", "report", "relieve", "obey"])
-def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make the supervisors of the test raise in one step; gives which."""
-
-    def command_line(settings: Any) -> list[str]:
-        script = Path(jobs.__file__).with_name("broken_supervisor.py")
-        return [sys.executable, str(script), request.param, msgspec.json.encode(settings).decode()]
-
-    monkeypatch.setattr("conveyor.consumer.command_line", command_line)
+def broken(request: pytest.FixtureRequest, break_supervisor: Callable[[str], None]) -> str:
+    """Make the supervisors of the test raise in one step, and return which."""
+    break_supervisor(request.param)
     return str(request.param)
+
+
+def test_leases_are_renewed_between_slow_forks(
+    break_supervisor: Callable[[str], None], consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    break_supervisor("slow")
+    assert len(consume(workers=2).workers()) == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line in {"fork", "beat"}]
+    assert told[:4] == ["fork", "beat"] * 2
 
 
 def test_error_about_one_worker_ends_no_supervisor(

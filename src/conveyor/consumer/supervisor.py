@@ -49,6 +49,8 @@ YOUNG, PATIENT_WITH = 0.5, 3
 PROMPT, PATIENT, LAST_WORDS = 1.5, 5.0, 1.0
 #: Seconds after which settling for dead workers waits for the next round, so that no lease expires meanwhile.
 SETTLING = 1.0
+#: Seconds after which starting further workers waits for the next round, so that those that run keep their leases.
+STARTING = 0.25
 #: Seconds of silence after which a beat is patient.
 SLOW_AFTER = 8.0
 #: Steps of leaving: finish current, cancel and return, kill.
@@ -113,12 +115,10 @@ class Supervisor:
         with contextlib.suppress(OSError):  # without room for a process, workers say so
             self.watcher = GroupWatcher()
         wakeup = self._prepare_signals()
-        for number in range(1, self.settings.crew_size + 1):
-            self._start(owner_name(self.report.name, number))
+        names = [owner_name(self.report.name, number) for number in range(1, self.settings.crew_size + 1)]
+        self.to_start = dict.fromkeys(names, clock.monotonic())
         events.emit(
-            events.ConsumerStarted(
-                self.report.name, self.settings.queues, len(self.workers), shown(self.client.url)
-            )
+            events.ConsumerStarted(self.report.name, self.settings.queues, len(names), shown(self.client.url))
         )
         steps = (
             lambda: self._sleep(wakeup),
@@ -360,10 +360,14 @@ class Supervisor:
         worker.slate.close()
 
     def _replace(self) -> None:
+        """Start workers that are due; with many of them or on a busy machine, some in each round."""
+        until = clock.Deadline(STARTING)
         for name, at in self._due().items():
             if clock.monotonic() >= at:
                 del self.to_start[name]
                 self._start(name)
+            if until.passed():
+                break
 
     def _due(self) -> dict[str, float]:
         """Return when workers are to start.
@@ -478,8 +482,8 @@ class Supervisor:
         return self._silent_since < float("inf")
 
     def _announce(self, ready: Callable[[], None]) -> None:
-        """Say so, once, when all workers have loaded their tasks."""
-        if self.announced or self.unloadable:
+        """Say so, once, when all workers that could be started have loaded their tasks."""
+        if self.announced or self.unloadable or any(at <= clock.monotonic() for at in self._due().values()):
             return
         if all(one.slate.glance().state != slates.STARTING for one in self.workers.values()):
             self.announced = True

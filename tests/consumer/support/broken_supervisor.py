@@ -1,13 +1,15 @@
-"""A supervisor as `python -m conveyor.consumer` is one, with an error in its own code about worker 1."""
+"""A supervisor as `python -m conveyor.consumer` is one, but worker 1 makes its code fail, or its forks are slow."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from conveyor.consumer import recovery, relief, supervisor
 from conveyor.consumer.__main__ import main
+from conveyor.consumer.beat import Beat
 from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.worker import Worker
 
@@ -20,6 +22,27 @@ def breaking(usual: Any) -> Any:
         return usual(*arguments, **settings)
 
     return broken
+
+
+def slow(usual: Any) -> Any:
+    def fork(worker: Worker, live: Any) -> None:
+        mark("fork")
+        time.sleep(supervisor.STARTING)
+        usual(worker, live)
+
+    return fork
+
+
+def marking(usual: Any) -> Any:
+    def beat(*arguments: Any) -> None:
+        mark("beat")
+        usual(*arguments)
+
+    return beat
+
+
+def mark(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def never(*_: Any) -> None:
@@ -35,5 +58,7 @@ match sys.argv[1]:
         relief._give_back = breaking(relief._give_back)
     case "obey":
         Ladder.obey = never
+    case "slow":
+        Worker.start, Beat.beat = slow(Worker.start), marking(Beat.beat)
 
 os._exit(main(sys.argv[2:]))
