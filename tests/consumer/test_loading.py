@@ -98,6 +98,43 @@ def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
     )
 
 
+def test_start_fails_if_a_module_kills_its_process(
+    folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tasks.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    with pytest.raises(ConveyorError, match=r"did not start \(exit code 1\)"):
+        consume(modules=("tasks",), workers=3, path=(str(folder),))
+    assert "cannot be loaded: 3 workers died while they loaded them (SIGKILL)" in capfd.readouterr().err
+
+
+CRASHING = """
+import itertools, os, time
+for number in itertools.count():
+    try:
+        os.mkdir(f"import{number}")
+        break
+    except FileExistsError:
+        pass
+while number == 1 and not os.path.exists("import2"):
+    time.sleep(0.005)
+def crash():
+    if not os.path.exists("import2"):
+        os._exit(78)
+"""
+
+
+def test_exit_code_of_a_task_costs_no_worker_at_the_start(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    """The second worker loads its tasks until the first has died in one and is replaced."""
+    (folder / "tasks.py").write_text(CRASHING)
+    put(queue, "tasks.crash")
+    running = consume(modules=("tasks",), workers=2, path=(str(folder),))
+    queue.join(30)
+    assert queue.count().finished == 1
+    assert len(running.workers()) == 2
+
+
 def test_module_that_is_broken_for_a_while_costs_no_worker(
     folder: Path,
     queue: Queue,

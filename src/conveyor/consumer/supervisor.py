@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 UNLOADABLE = 78
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-#: Seconds of life after which a worker's death is no sign of trouble at the start; deaths that are borne with.
+#: Seconds of life after which a worker's death is no sign of trouble at the start; deaths that are borne with, by a
+#: name later on, by all together before any has loaded its tasks.
 YOUNG, PATIENT_WITH = 0.5, 3
 #: Seconds that one call to the server may take: usually, for a beat after the server was silent for so long that it may
 #: just be slow, and before the supervisor leaves.
@@ -100,6 +101,8 @@ class Supervisor:
         self.unloadable = ""
         self.jobs_done = 0
         self.announced = False
+        self._loadable = False  # whether a worker that is gone had loaded its tasks
+        self._stillborn = 0  # workers that died while they loaded them
         self._reason = ""  # why the server does not serve us; said once
         self._unsettled = ""  # why it does not take what became of dead workers' jobs
         self._silent_since = float("inf")  # since when it does not answer
@@ -293,8 +296,8 @@ class Supervisor:
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
-        if status == UNLOADABLE << 8 and not self.announced:
-            self.unloadable = worker.slate.error()
+        self.unloadable = self.unloadable or self._why_unloadable(worker, glance, status)
+        if self.unloadable:
             self.to_start.clear()
             for other in self.workers.values():
                 other.leave()
@@ -327,6 +330,20 @@ class Supervisor:
         if not asked:
             self.to_start[worker.name] = clock.monotonic() + self._pause(worker, useless=glance.number == 0)
         self.beat.hurry()
+
+    def _why_unloadable(self, worker: Worker, glance: slates.Glance, status: int) -> str:
+        """Return why no worker can load the tasks, or "" if this one's end does not show that."""
+        if glance.state != slates.STARTING:
+            self._loadable = True
+        elif self.announced:
+            pass  # the modules are being replaced
+        elif status == UNLOADABLE << 8:
+            return worker.slate.error() or how_it_ended(status)
+        elif not (self._loadable or worker.verb or self.leaving):
+            self._stillborn += 1
+            if self._stillborn >= PATIENT_WITH and not self.workers:
+                return f"{self._stillborn} workers died while they loaded them ({how_it_ended(status)})"
+        return ""
 
     def _why_killed(self, worker: Worker) -> str:
         """Return for which job the supervisor killed a worker, and why."""
@@ -483,7 +500,9 @@ class Supervisor:
 
     def _announce(self, ready: Callable[[], None]) -> None:
         """Say so, once, when all workers that could be started have loaded their tasks."""
-        if self.announced or self.unloadable or any(at <= clock.monotonic() for at in self._due().values()):
+        if self.announced or self.unloadable or not self.workers:
+            return
+        if any(at <= clock.monotonic() for at in self._due().values()):
             return
         if all(one.slate.glance().state != slates.STARTING for one in self.workers.values()):
             self.announced = True
