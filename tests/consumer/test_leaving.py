@@ -47,12 +47,16 @@ print(consumer.run(), signal.getsignal(signal.SIGTERM) == before, flush=True)
 
 
 @pytest.fixture
-def runner(queue: Queue, alone: None, path: Path) -> Iterator[subprocess.Popen[str]]:
+def runner(
+    request: pytest.FixtureRequest, queue: Queue, alone: None, path: Path
+) -> Iterator[subprocess.Popen[str]]:
     """Return a script that runs a consumer, in a process group of its own."""
-    command = [sys.executable, "-c", RUNNER, queue.client.url, queue.name]
+    code = getattr(request, "param", RUNNER)
+    command = [sys.executable, "-c", code, queue.client.url, queue.name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=path.parent, start_new_session=True
+        command, **pipes, text=True, env=environment, cwd=path.parent, start_new_session=True
     ) as process:
         yield process
         process.kill()
@@ -93,6 +97,25 @@ def test_second_signal_to_the_script_returns_its_job(
     eventually(lambda: states_of_workers(queue) == ["leaving"])
     os.kill(runner.pid, signal.SIGTERM)
     assert runner.communicate(timeout=30)[0] == "0 True\n"
+    assert job.status() == "waiting"
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["script", "group"])
+@pytest.mark.parametrize("runner", [PRODUCER], indirect=True, ids=["with"])
+def test_ctrl_c_at_the_end_of_the_block_returns_its_job(
+    send: Any, runner: subprocess.Popen[str], queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    supervisor = psutil.Process(int(runner.stdout.readline()))
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    runner.stdin.close()
+    eventually(lambda: states_of_workers(queue) == ["leaving"])
+    send(runner.pid, signal.SIGINT)
+    try:
+        assert runner.wait(20) == -signal.SIGINT, "the script has it as well"
+        assert not runs(supervisor)
+    finally:
+        go(path)
     assert job.status() == "waiting"
 
 

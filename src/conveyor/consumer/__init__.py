@@ -72,7 +72,9 @@ class Consumer:
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
         self._theirs: socket.socket | None = None  # the supervisor's end, until that has it
+        self._asked = 0  # how often the supervisor was asked to leave, each time a step further
         self._passed: dict[int, Any] = {}  # the signals passed on, and what handled them before
+        self._came: list[int] = []  # those that were passed on meanwhile
         _consumers.add(self)
 
     def __repr__(self) -> str:
@@ -94,6 +96,7 @@ class Consumer:
         connect(
             self.settings.url or None
         )  # the embedded server is started here, so that its line is told here
+        self._asked = 0
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as told:
             # An early Ctrl-C waits until the supervisor can take it; else it would end in a traceback.
@@ -120,13 +123,20 @@ class Consumer:
             raise ConveyorError(message, hint="its own messages on standard error say why")
 
     def stop(self) -> int:
-        """Have it leave after the current jobs, and wait for that; gives its exit code."""
-        lifeline = self._lifeline
-        if self._process is None or lifeline is None:
+        """Stop the consumer after its current jobs, wait for it, and return its exit code.
+
+        A signal during the wait, such as Ctrl-C, is the next step, as in `run`. When the consumer has left, the signal
+        does what it does otherwise.
+        """
+        if self._process is None or self._lifeline is None:
             return 0
-        with contextlib.suppress(OSError):
-            lifeline.shutdown(socket.SHUT_WR)
-        return self._ended()
+        with self._signals_passed_on() as came:
+            if not self._asked:
+                self._ask()
+            status = self._ended()
+        if came:
+            signal.raise_signal(came[0])
+        return status
 
     def run(self) -> int:
         """Work until told to stop, or until the queues are empty with `until_empty`; gives the exit code.
@@ -140,11 +150,12 @@ class Consumer:
             return self._ended() if self._process is not None else 0
 
     @contextlib.contextmanager
-    def _signals_passed_on(self) -> Iterator[None]:
-        """Pass on to the supervisor each signal to leave, of those that would end this program."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
+    def _signals_passed_on(self) -> Iterator[list[int]]:
+        """Pass on to the supervisor each signal to leave, of those that would end this program, and list them."""
+        if threading.current_thread() is not threading.main_thread() or self._passed:
+            yield []
             return
+        came = self._came = []
         try:
             self._passed = {
                 number: signal.getsignal(number)
@@ -153,7 +164,7 @@ class Consumer:
             }
             for number in self._passed:
                 signal.signal(number, self._pass_on)
-            yield
+            yield came
         finally:
             self._take_signals_back()
 
@@ -172,11 +183,17 @@ class Consumer:
         self._take_signals_back()
 
     def _pass_on(self, number: int, _: object) -> None:
-        lifeline = self._lifeline
-        if lifeline is None:  # nothing has been started yet, or it has left
+        if self._lifeline is None:  # nothing has been started yet, or it has left
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        with contextlib.suppress(OSError):  # it is just leaving
-            lifeline.send(b"!")  # no signal: one to the whole process group would count twice
+        self._came.append(number)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask the supervisor to take the next step of leaving."""
+        self._asked += 1
+        if self._lifeline is not None:
+            with contextlib.suppress(OSError):  # it is just leaving
+                self._lifeline.send(b"!")  # no signal: one to the whole process group would count twice
 
     def __enter__(self) -> Self:
         self.start()
