@@ -64,6 +64,14 @@ class WorkerUnstarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadRefused:
+    """The system allows a worker no further thread. The worker claims one job at a time until it has one."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepFailed:
     """An error in the own code of a supervisor or worker; `place` says where. The consumer goes on."""
 
@@ -162,6 +170,7 @@ Event = (
     | WorkerDied
     | WorkerLeft
     | WorkerUnstarted
+    | ThreadRefused
     | StepFailed
     | WorkerStopped
     | JobRecovered

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import time
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
-from consumer_kit import go, lines
+from consumer_kit import crew_worker, go, lines
 
+from conveyor import events
 from conveyor.store.waiting import LONGEST_BLOCK
+from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
     from conveyor import Queue
 
@@ -100,3 +105,35 @@ def test_a_job_behind_one_that_holds_the_interpreters_lock_is_given_to_another(
     queue.join(10)
     count = queue.count()
     assert (count.finished, count.imbalance, len(lines(path))) == (402, 0, 2)
+
+
+def loaded() -> Registry:
+    registry = Registry()
+    registry.load("consumer_jobs")
+    return registry
+
+
+def test_worker_without_a_thread_claims_one_job_at_a_time(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[events.Event] = []
+    monkeypatch.setattr(events, "_subscribers", [told.append])
+
+    def refuse(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    handles = queue.submit_many(jobs.nothing, [()] * 10)
+    worker = crew_worker(queue, queue.client, loaded(), 1)
+    sizes = []
+    for start in (refuse, refuse, Thread.start):
+        worker.pace.size = 4
+        with monkeypatch.context() as threads:
+            threads.setattr(Thread, "start", start)
+            name, batch = worker._claim()
+            sizes.append(len(batch.jobs))
+            worker._run_batch(name, batch)
+    worker.lookout.rest()
+    worker._let_go()
+    assert sizes == [1, 1, 4]
+    assert [job.result(30) for job in handles[:6]] == [None] * 6
+    assert told == [events.ThreadRefused("host/1", "can't start new thread")]

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import msgspec
 import pytest
+from consumer_kit import crew_worker
 
 from conveyor import Consumer, ConveyorError, JobFailed
 from conveyor.call import encode_calls
-from conveyor.consumer.crew import CrewWorker
-from conveyor.consumer.process_state import ProcessState
-from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import Slate
 from conveyor.inspector import Inspector
 from conveyor.store import commands
 from conveyor.tasks import Registry
@@ -215,14 +212,6 @@ def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
     assert one_server.raw.hget(f"conveyor:{{{queue.name}}}:jobs", "strange") == data
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before
-
-
-def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> CrewWorker:
-    """Return a worker in this process that claims so many jobs."""
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
-    worker.process_state = ProcessState()
-    worker.pace.size = size
-    return worker
 
 
 def test_import_for_a_first_run_is_part_of_the_run(

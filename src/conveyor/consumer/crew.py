@@ -166,7 +166,8 @@ class CrewWorker:
             self.slate.claiming(queue, nonce)
             self._sure_until = clock.boottime() + SURE
             settling = [*self.lookout.take_untold(), *self.settler.commands()]
-            claim = commands.claim(queue, self.name, nonce, self.pace.size, LEASE)
+            size = self.pace.size if self.pace.size == 1 or self.lookout.can_watch() else 1
+            claim = commands.claim(queue, self.name, nonce, size, LEASE)
             owed = not all(map(is_tally, settling))
             *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, answers)

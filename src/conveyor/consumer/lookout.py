@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from conveyor import clock
+from conveyor import clock, events
 from conveyor.consumer.isolation import Isolation
 from conveyor.consumer.pace import BATCH_SECONDS
 from conveyor.errors import StoreError
@@ -58,16 +58,31 @@ class Lookout:
         self._untold: list[Command] = []  # sent, and not answered yet
         self._isolation = Isolation()
         self._thread: threading.Thread | None = None
+        self._refused = False
 
     def watch(self, queue: str, token: str, number: int, held: deque[tuple[int, Claimed]]) -> None:
         """Watch over a batch that begins now; `number` is the one on the slate."""
         self.since = clock.monotonic()
         self._watched = (queue, token, number, held)
-        if not self._busy.is_set():
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="conveyor-lookout", daemon=True)
-                self._thread.start()
+        if not self._busy.is_set() and self.can_watch():
             self._busy.set()
+
+    def can_watch(self) -> bool:
+        """Return True if the thread runs; start it if need be.
+
+        If the system allows no more threads, this is reported once, and the next call tries again.
+        """
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="conveyor-lookout", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._refused:
+                    events.emit(events.ThreadRefused(self.settler.worker, str(error)))
+                self._refused = True
+                return False
+            self._thread = thread
+        return True
 
     def begin(self, job_id: str, job: Call) -> None:
         """A job begins, or its task is found only now.

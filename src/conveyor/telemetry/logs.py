@@ -82,6 +82,8 @@ def _line_for(event: events.Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one
             return f"worker {worker} has left and is replaced: {reason}"
         case events.WorkerUnstarted(worker, reason):
             return f"worker {worker} cannot be started: {reason}; trying again"
+        case events.ThreadRefused(worker, reason):
+            return f"worker {worker} claims one job at a time until it can start a thread: {reason}"
         case events.StepFailed(error, place):
             return f"error in Conveyor itself, at {place}: {error}. The consumer goes on; please report it"
         case events.WorkerStopped(worker, verb, reason):

@@ -17,11 +17,17 @@ import psutil
 import pytest
 
 from conveyor import Consumer, Queue, control, ids
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.process_state import ProcessState
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import Slate
 from conveyor.inspector import Inspector
 from conveyor.store import connect, embedded, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from conveyor.tasks import Registry
 
 __all__ = ["alone", "consume", "path", "queue", "short_lease"]
 
@@ -134,6 +140,14 @@ def marked(mark: str) -> list[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 found.append(process)
     return found
+
+
+def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> CrewWorker:
+    """Return a worker in this process that claims `size` jobs at once."""
+    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker.process_state = ProcessState()
+    worker.pace.size = size
+    return worker
 
 
 @pytest.fixture
