@@ -372,6 +372,31 @@ def test_signals_blocked_by_the_caller_reach_the_consumer(
     eventually(running.has_left)
 
 
+@pytest.fixture
+def ignored_children() -> Iterator[None]:
+    """Ignore SIGCHLD, so that no child can be waited for."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def test_failed_start_is_noticed_if_sigchld_is_ignored(
+    ignored_children: None, consume: Callable[..., Any]
+) -> None:
+    with pytest.raises(ConveyorError, match="did not start"):
+        consume(modules=("not_there_at_all",))
+
+
+def test_end_of_the_supervisor_is_seen_if_sigchld_is_ignored(
+    consume: Callable[..., Any], ignored_children: None, queue: Queue, path: Path, eventually: Any
+) -> None:
+    running = consume()
+    queue.submit(jobs.start_sleeper, str(path))
+    program = psutil.Process(int(eventually(lambda: lines(path))[0]))
+    running.signal(signal.SIGKILL)
+    eventually(lambda: not runs(program), 10.0)
+
+
 def test_ctrl_c_at_the_start_of_a_second_run_is_kept(
     queue: Queue, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,12 +114,15 @@ class Consumer:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             self._theirs = None
-            is_ready = told.readline() == b"ready\n"
-        if not is_ready:
+            word = told.readline()
+        if word != b"ready\n":
             status = self._ended()
-            if status == 0:  # it was told to leave, or there was nothing to do
+            if word == b"left\n":  # it was asked to leave, or there was nothing to do
                 return
-            message = f"the consumer on {', '.join(self.settings.queues)} did not start (exit code {status})"
+            how = (
+                f" (exit code {status})" if status else ""
+            )  # 0: it is unknown, as the caller ignores SIGCHLD
+            message = f"the consumer on {', '.join(self.settings.queues)} did not start{how}"
             raise ConveyorError(message, hint="its own messages on standard error say why")
 
     def stop(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Supervise until told to leave; gives the exit status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and no child could be waited for
     settings = msgspec.json.decode("".join(arguments), type=ConsumerSettings)
     sys.path[:0] = [one for one in settings.path if one not in sys.path]
     logs.to_standard_error(usual=not settings.lifeline)
@@ -50,12 +52,15 @@ def main(arguments: list[str]) -> int:
         CrewWorker(worker.name, settings, worker.slate, client, registry).work()
         return 0
 
-    def announce() -> None:
+    def tell_caller(what: bytes) -> None:
         if settings.lifeline:
             with contextlib.suppress(OSError):  # the caller is gone; reading will tell
-                os.write(0, b"ready\n")
+                os.write(0, what)
 
-    return Supervisor(consumer_name(), settings, client, live).run(announce)
+    status = Supervisor(consumer_name(), settings, client, live).run(lambda: tell_caller(b"ready\n"))
+    if status == 0:
+        tell_caller(b"left\n")  # the caller may not get to know the exit code
+    return status
 
 
 if __name__ == "__main__":
