@@ -137,3 +137,15 @@ def test_worker_without_a_thread_claims_one_job_at_a_time(
     assert sizes == [1, 1, 4]
     assert [job.result(30) for job in handles[:6]] == [None] * 6
     assert told == [events.ThreadRefused("host/1", "can't start new thread")]
+
+
+def test_rest_of_a_batch_of_brief_jobs_goes_back(queue: Queue) -> None:
+    handles = queue.submit_many(jobs.brief, [(1,)] * 300)
+    worker = crew_worker(queue, queue.client, loaded(), 300)
+    worker._run_batch(*worker._claim())
+    worker._let_go()
+    worker.lookout.rest()
+    done = worker.jobs_done
+    assert 0 < done < 300
+    assert (queue.count().waiting, queue.count().leased) == (300 - done, 0)
+    assert [job.result(30) for job in handles[:done]] == [1] * done

@@ -1,4 +1,4 @@
-"""Looks after the other jobs of a batch when one of them turns out long: results go out, unstarted jobs go back.
+"""Looks after a batch that turns out long, by one of its jobs or by all: results go out, unstarted jobs go back.
 
 It also has the arguments of the long one noted, for those who must tell of its run if its worker does not live to.
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.commands import Claimed, Command
 
+#: Seconds after which a batch is long although none of its jobs is.
+LONGEST_BATCH = 10 * BATCH_SECONDS
+
 Held = tuple[str, str, int, "deque[tuple[int, Claimed]]"]
 
 
@@ -52,6 +55,7 @@ class Lookout:
         self._relieved = relieved
         self._running: tuple[str, Call] | None = None
         self.since = 0.0  # when the running job began
+        self._began = 0.0  # when the batch began
         self._busy = threading.Event()
         self._lock = threading.Lock()  # never held while something is sent
         self._watched: Held | None = None
@@ -62,7 +66,7 @@ class Lookout:
 
     def watch(self, queue: str, token: str, number: int, held: deque[tuple[int, Claimed]]) -> None:
         """Watch over a batch that begins now; `number` is the one on the slate."""
-        self.since = clock.monotonic()
+        self.since = self._began = clock.monotonic()
         self._watched = (queue, token, number, held)
         if not self._busy.is_set() and self.can_watch():
             self._busy.set()
@@ -119,8 +123,10 @@ class Lookout:
 
     def _look(self) -> None:
         with self._lock:
-            watched = self._watched
-            if watched is None or clock.monotonic() - self.since <= BATCH_SECONDS:
+            watched, now = self._watched, clock.monotonic()
+            if watched is None:
+                return
+            if now - self.since <= BATCH_SECONDS and now - self._began <= LONGEST_BATCH:
                 return
             self._watched = None
             told = self._untold = [*self._untold, *self._collect(*watched)]
