@@ -48,7 +48,7 @@ class Answer(msgspec.Struct, frozen=True):
     """acknowledged, done; unknown: there is no such worker; gone: it left before it could follow.
 
     expired: the order came too late, or the worker runs another job than the one that was meant; nothing was done.
-    repeated: the cancellation of the job was ordered again, and that order is answered.
+    repeated: the same was ordered again for this worker or job, and that order is answered.
     """
     detail: str = ""
     """The job that still runs (stop, kill, pause), or the stacks as text (stack), or why nothing came of it."""

@@ -121,6 +121,30 @@ def test_answers_of_many_workers_are_sent_together(
     assert len(trips) == 5, "all were sent"
 
 
+@pytest.mark.parametrize("workers", [["host/1"], []], ids=["worker", "all"])
+@pytest.mark.parametrize("verb", ["pause", "resume", "stop"])
+def test_order_replaces_earlier_ones_to_a_busy_worker(
+    verb: str, workers: list[str], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = supervisor.workers[1] = Worker("host/1")
+    monkeypatch.setattr(worker, "_signal", lambda _: None)
+    worker.slate.set_state(slates.PAUSED if verb == "resume" else slates.BUSY)
+    for number in range(3):
+        supervisor.ladder.obey(encode(Control(f"order{number}", verb, workers)))
+    supervisor.ladder.look()
+    supervisor.ladder.send_answers(60.0)
+    targets = 1 if workers else 2
+
+    def states(order: str, count: int) -> set[str]:
+        told = [supervisor.client.run(plain.await_reply(order, 5.0)) for _ in range(count)]
+        return {decode_answer(one).state for one in told}
+
+    for order in ("order0", "order1"):
+        assert states(order, 2 * targets) == {"acknowledged", "repeated"}
+    assert states("order2", targets) == {"acknowledged"}
+    assert len(worker.asked) == (verb == "stop")
+
+
 def test_large_answers_are_sent_one_by_one(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))

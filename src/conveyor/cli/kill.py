@@ -103,6 +103,8 @@ def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:
         )
     if late := sum(1 for one in workers if one.came_to_nothing):
         parts.append(f"too late for {count_of(late, 'worker')}, and nothing was done there")
+    if again := sum(one.state == "repeated" for one in workers):
+        parts.append(f"ordered again since for {count_of(again, 'worker')}")
     if silent:
         parts.append(
             f"{count_of(len(silent), 'target')} did not answer: probably dead, "

@@ -110,6 +110,8 @@ def _sum_up(plan: Plan, verb: str, name: str) -> None:
         parts.append(f"{count_of(pending, 'worker follows', 'workers follow')} after the current job")
     if nothing := sum(1 for one in workers if one.came_to_nothing):
         parts.append(f"nothing came of it for {count_of(nothing, 'worker')}")
+    if again := sum(one.state == "repeated" for one in workers):
+        parts.append(f"ordered again since for {count_of(again, 'worker')}")
     if silent:
         parts.append(f"{count_of(silent, 'target')} did not answer")
     note("; ".join(parts) + (f". `conveyor resume {name}` lets them go on." if verb == "pause" else "."))

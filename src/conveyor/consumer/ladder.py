@@ -213,19 +213,26 @@ class Ladder:
             for name in set(order.workers) - {one.name for one in targets}:
                 self.answer(order, name, "unknown", "no such worker")
         else:
-            self._whole.append(order)
+            self._replace(self._whole, order, supervisor.report.name)
             self.answer(order, supervisor.report.name, "acknowledged")
             supervisor.to_start.clear()
         for worker in targets:
             self._end(worker, order)
         supervisor.beat.hurry()
 
+    def _replace(self, orders: list[control.Control], order: control.Control, target: str) -> None:
+        """Add an order in place of an equal one to this target, so that no repetition makes the list longer."""
+        for before in [one for one in orders if one.verb == order.verb]:
+            orders.remove(before)
+            self.answer(before, target, "repeated")
+        orders.append(order)
+
     def _end(self, worker: Worker, order: control.Control) -> None:
         runs = worker.job()[1]
         if order.verb == "kill" and order.workers and order.job and runs not in {"", order.job}:
             self.answer(order, worker.name, "expired", f"it runs job {runs} now")
             return
-        worker.asked.append(order)
+        self._replace(worker.asked, order, worker.name)
         self.supervisor.to_start.pop(worker.name, None)
         self.answer(order, worker.name, "acknowledged", runs)
         if order.verb == "kill":
