@@ -104,7 +104,7 @@ def test_start_fails_if_a_module_kills_its_process(
     assert "cannot be loaded: 3 workers died while they loaded them (SIGKILL)" in capfd.readouterr().err
 
 
-CRASHING = """
+COUNTING = """
 import itertools, os, time
 for number in itertools.count():
     try:
@@ -112,12 +112,37 @@ for number in itertools.count():
         break
     except FileExistsError:
         pass
+"""
+CRASHING = (
+    COUNTING
+    + """
 while number == 1 and not os.path.exists("import2"):
     time.sleep(0.005)
 def crash():
     if not os.path.exists("import2"):
         os._exit(78)
 """
+)
+FAILING = (
+    COUNTING
+    + """
+while number == 1 and not os.path.exists("ran"):
+    time.sleep(0.005)
+assert number != 1
+def run():
+    open("ran", "w").close()
+"""
+)
+
+
+def test_no_worker_is_replaced_if_another_cannot_load(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "tasks.py").write_text(FAILING)
+    put(queue, "tasks.run")
+    with pytest.raises(ConveyorError, match="did not start"):
+        consume(modules=("tasks",), workers=2, path=(str(folder),))
+    assert not (folder / "import2").exists()
 
 
 def test_exit_code_of_a_task_costs_no_worker_at_the_start(

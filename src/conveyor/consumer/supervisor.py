@@ -296,8 +296,9 @@ class Supervisor:
         glance = worker.slate.glance()
         self.jobs_done += glance.jobs_done
         self.bereaved.append((worker, how))
-        self.unloadable = self.unloadable or self._why_unloadable(worker, glance, status)
-        if self.unloadable:
+        unloadable = self._why_unloadable(worker, glance, status)
+        if unloadable:
+            self.unloadable = self.unloadable or unloadable
             self.to_start.clear()
             for other in self.workers.values():
                 other.leave()
@@ -311,7 +312,7 @@ class Supervisor:
             worker.killed = True  # or the platform did it: its patience with a leaving consumer is over
         has_left = status == 0 and glance.state == slates.LEAVING  # else a task may have ended it
         is_over = has_left and self.settings.until_empty and not worker.slate.error()
-        asked = bool(worker.verb or self.leaving or is_over)
+        asked = bool(worker.verb or self.leaving or self.unloadable or is_over)
         orderly = has_left or (status == 0 and asked)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         self._forget_group(worker)
