@@ -6,6 +6,7 @@ send than a reply is waited for cannot be put.
 
 from __future__ import annotations
 
+import select
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,12 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import Queue, StoreUnavailable
+from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer.process_state import ProcessState
+from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.slate import Slate
 from conveyor.store import Client, connect
+from conveyor.tasks import Registry
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 
 if TYPE_CHECKING:
@@ -24,15 +30,21 @@ if TYPE_CHECKING:
 
 DELAY = 0.1  # seconds, each way
 JOBS = 200
-PIECE, RATE = 4096, 400_000  # bytes that are passed on at once, and in a second
+RATE = 400_000  # bytes that are passed on in a second
 
 
 class ThinLine(Proxy):
-    """A proxy that passes on few bytes a second to the server."""
+    """A proxy that passes on few bytes a second to the server, and nothing more once the client has left."""
+
+    rate = RATE
 
     def _pass_requests(self, link: Any) -> None:
-        while data := link.client.recv(PIECE):
-            time.sleep(len(data) / RATE)
+        leaving = select.poll()
+        leaving.register(link.client, select.POLLRDHUP)
+        while data := link.client.recv(self.rate // 100):
+            time.sleep(len(data) / self.rate)
+            if leaving.poll(0):
+                break
             link.server.sendall(data)
 
 
@@ -112,3 +124,25 @@ def test_job_must_be_sent_while_its_reply_is_waited_for(
         with pytest.raises(StoreUnavailable):
             queue.put(bytes(2 * RATE))
         queue.client.close()
+
+
+def test_large_results_of_a_batch_pass_a_thin_line(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they take longer than a reply is waited for. Each of them takes less."""
+    registry = Registry()
+    registry.add(jobs.task(name="consumer_jobs.text_of")(jobs.text_of))
+    near = Queue("large", store=one_server.url)
+    near.submit_many(jobs.text_of, [(700_000,)] * 10)
+    monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.6)
+    with ThinLine(one_server.url) as line:
+        line.rate = 8_000_000
+        settings = ConsumerSettings((near.name,))
+        worker = CrewWorker("host/1", settings, Slate(), Client(line.url), registry)
+        worker.process_state = ProcessState()
+        worker.pace.size = 10
+        monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would give most of them back
+        worker._run_batch(*worker._claim())
+        worker._leaving = True  # so it does not try forever
+        worker._let_go()
+        worker.client.close()
+    count = near.count()
+    assert (count.finished, count.live, count.lapsed, count.imbalance) == (10, 0, 0, 0)
