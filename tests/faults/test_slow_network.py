@@ -9,18 +9,19 @@ from __future__ import annotations
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import Queue, StoreUnavailable
+from conveyor import Empty, Queue, StoreUnavailable
 from conveyor.consumer.crew import CrewWorker
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.slate import Slate
-from conveyor.store import Client, connect
+from conveyor.store import Client, connect, plain
 from conveyor.tasks import Registry
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 
@@ -146,3 +147,26 @@ def test_large_results_of_a_batch_pass_a_thin_line(one_server: Any, monkeypatch:
         worker.client.close()
     count = near.count()
     assert (count.finished, count.live, count.lapsed, count.imbalance) == (10, 0, 0, 0)
+
+
+def test_get_with_a_short_timeout_reaches_a_far_server(one_server: Any) -> None:
+    """Its time is not enough for a connection and a reply, so the next call uses the connection."""
+    one_server.client.run_all(plain.load_scripts())
+    with Proxy(one_server.url) as proxy, suppress(Empty):
+        proxy.mode = Mode(delay=DELAY)
+        for _ in range(30):  # on a busy machine; three do otherwise
+            with suppress(StoreUnavailable):
+                Queue("far", store=proxy.url).get(timeout=0.2)
+        pytest.fail("no call had a reply")
+
+
+def test_connection_that_took_the_time_of_its_call_is_kept(one_server: Any) -> None:
+    with Proxy(one_server.url) as proxy:
+        proxy.mode = Mode(delay=DELAY)
+        for within in (DELAY, 3 * DELAY):  # over before the greeting is answered; before a reply could follow
+            client, before = Client(proxy.url, patience=0.0), proxy.connections_made
+            with pytest.raises(StoreUnavailable):
+                client.run(plain.server_time(), within=within)
+            assert client.run(plain.server_time(), within=100 * DELAY) > 0
+            assert proxy.connections_made == before + 1
+            client.close()

@@ -48,6 +48,9 @@ _HINTS = {
     "MISCONF": "look at the server's disk and its log",
 }
 
+#: Seconds from which on a reply was waited for, and was not there already.
+WAITED = 0.001
+
 _NUMBERS = frozenset({bool, int, float})
 
 #: What the library and the system raise if a connection cannot be used any more.
@@ -59,8 +62,8 @@ class Client:
 
     Every command may be sent twice without harm, so one that got no answer, or was refused only for the moment, is sent
     again for `patience` seconds. A connection with an answer still to come is never reused, and none of them after the
-    server has turned out not to be the primary: each new one looks the address up again. `name` is what the server's
-    list of clients calls them.
+    server has turned out not to be the primary: each new one looks the address up again. A new connection that took the
+    time of its call is kept for the next one. `name` is what the server's list of clients calls them.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Client:
         self.waits_for_sync = False
         self._make = _maker(self.url, name)
         self._idle: list[AbstractConnection] = []
+        self._greetings: list[_Greeting] = []
+        self._trip = 0.0  # seconds until the reply to the last greeting
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
     def __repr__(self) -> str:
@@ -106,6 +111,8 @@ class Client:
         with contextlib.suppress(IndexError):  # another thread may take the last one
             while self._idle:
                 self._idle.pop().disconnect()
+            while self._greetings:
+                self._greetings.pop().connection.disconnect()
 
     def _replies(
         self, commands: Sequence[Command], patience: float | None, within: float | None
@@ -125,7 +132,7 @@ class Client:
             except StoreUnavailable:
                 attempt += 1
                 pause = min(LONGEST_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
-                if deadline.left(pause) < pause or end.left(pause) < pause:
+                if deadline.left(pause) < pause or end.left(pause + self._trip) < pause + self._trip:
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError, OSError):  # such as too many open files
@@ -161,17 +168,39 @@ class Client:
         if self._process != os.getpid():  # after a fork the parent goes on using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
-                    self._idle, self._process = [], os.getpid()
+                    self._idle, self._greetings, self._process = [], [], os.getpid()
         with contextlib.suppress(IndexError):
             return self._idle.pop()
-        return self.connection(end)
+        connection = self.connection(end)
+        if end is not None and (end.passed() or end.left(self._trip) < self._trip):
+            self._idle.append(connection)
+            message = f"no answer from the server at {shown(self.url)} in time: it took long to connect"
+            raise StoreUnavailable(message, hint="try again: the connection is kept, or allow more time")
+        return connection
 
     def connection(self, end: Deadline | None = None) -> AbstractConnection:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
-            return self._make(end)
+            return self._greeted(self._begun() or _Greeting(self._make(end)), end)
         except (foreign.RedisError, OSError) as error:
             raise self.translated(error) from error
+
+    def _begun(self) -> _Greeting | None:
+        with contextlib.suppress(IndexError):
+            return self._greetings.pop()
+        return None
+
+    def _greeted(self, greeting: _Greeting, end: Deadline | None) -> AbstractConnection:
+        """Return the connection once the server has replied to its greeting, or keep it for the next call."""
+        try:
+            self._trip = greeting.finish(end)
+        except BaseException as error:
+            if isinstance(error, foreign.TimeoutError) and not greeting.until.passed():
+                self._greetings.append(greeting)
+            else:
+                greeting.connection.disconnect()
+            raise
+        return greeting.connection
 
     def translated(self, error: Exception) -> StoreError:
         """Give the library's error as ours."""
@@ -216,6 +245,54 @@ def _word(error: Exception) -> str:
 def _is_final(refusal: Exception) -> bool:
     """Return True if sending the command again would not help."""
     return _word(refusal) not in NOT_HERE | NOT_NOW
+
+
+class _Greeting:
+    """A new connection whose greeting was sent, and the replies that are still to come."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.connection = connection
+        self.until = clock.Deadline(CONNECT_TIMEOUT)
+        """When it is given up if the time of its first call does not suffice."""
+        self._sent, self._replies = clock.monotonic(), len(_greeting_words(connection))
+        self._is_resumed = False
+
+    def finish(self, end: Deadline | None) -> float:
+        """Wait for the replies, and return the seconds of this round trip, or 0 if it has ended before.
+
+        After a TimeoutError it can be called again.
+        """
+        most = self.until.left(CONNECT_TIMEOUT) if self._is_resumed else ANSWER_TIMEOUT
+        self._is_resumed = True
+        began = clock.monotonic()
+        deadline = clock.Deadline(most if end is None else end.left(most))
+        while self._replies:
+            seconds = limits.left(deadline, most)
+            self.connection.read_response(disable_decoding=True, timeout=seconds, disconnect_on_error=False)
+            self._replies -= 1
+        now = clock.monotonic()
+        return now - self._sent if now - began > WAITED else 0.0
+
+
+def _greet(connection: Any) -> None:
+    """Send all that a new connection begins with, in one round trip; `_Greeting` reads the replies."""
+    connection._parser.on_connect(connection)  # noqa: SLF001 - as the library's own greeting begins
+    packed = [hiredis.pack_command(cast("Any", words)) for words in _greeting_words(connection)]
+    connection.send_packed_command([b"".join(packed)], check_health=False)
+
+
+def _greeting_words(connection: Any) -> list[tuple[str, ...]]:
+    """Return the commands of the greeting: the user and the password, the database, the name."""
+    found: list[tuple[str, ...]] = []
+    if connection.username:
+        found.append(("AUTH", connection.username, connection.password or ""))
+    elif connection.password:
+        found.append(("AUTH", connection.password))
+    if connection.db:
+        found.append(("SELECT", str(connection.db)))
+    if connection.client_name:
+        found.append(("CLIENT", "SETNAME", connection.client_name))
+    return found
 
 
 class Listener:
@@ -412,6 +489,7 @@ def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnectio
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_timeout": ANSWER_TIMEOUT,
         "client_name": name,
+        "redis_connect_func": _greet,
     }
     try:
         place = read_sentinel(url) if is_sentinel(url) else None
