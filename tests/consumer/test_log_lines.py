@@ -27,10 +27,12 @@ class FlakyClient:
         self.meanwhile: Callable[[], None] = lambda: None
         self.taken: list[str] = []
         self.tries = 0
+        self.sent: list[int] = []  # bytes of each try
 
     def run_all(self, commands: Sequence[Any], *, patience: float, within: float) -> None:
         self.tries += 1
         assert patience <= within <= 1.0, "a task stands still for so long"
+        self.sent.append(sum(len(one.words[-1]) for one in commands if one.words[0] == "XADD"))
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
         meanwhile()
         if self.trouble is not None:
@@ -83,8 +85,51 @@ def test_lines_that_are_refused_are_counted_by_job(client: FlakyClient) -> None:
     lines.add("work", "a", "gone")
     client.trouble = None
     lines.add("work", "b", "comes")
-    lines.flush()
+    lines.flush(leaving=True)
     assert client.taken == ["comes", "1 line was lost: the server took none"]
+
+
+def test_full_server_is_asked_seldom_and_by_bounded_counts(
+    client: FlakyClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = StoreRefused("full")
+    jobs = log_lines.MOST_COUNTED + 20
+    for number in range(jobs):
+        lines.add("work", str(number), "line")
+        lines.flush()  # after each claim
+        now += log_lines.PAUSE / 10
+    assert client.tries <= jobs / 9
+    client.trouble = None
+    now += log_lines.PAUSE
+    lines.flush()
+    apart = [text for text in client.taken if text == "1 line was lost: the server took none"]
+    assert len(apart) == log_lines.MOST_COUNTED
+    (others,) = [text for text in client.taken if "of other jobs" in text]
+    rest = len([text for text in client.taken if text == "line"])
+    assert int(others.split()[0]) == jobs - log_lines.MOST_COUNTED - rest
+    lines.flush()
+    assert len(client.taken) == log_lines.MOST_COUNTED + rest + 1, "each is reported once"
+
+
+def test_kept_lines_are_sent_in_parts_and_each_once(client: FlakyClient) -> None:
+    lines = LogLines(client)  # type: ignore[arg-type]
+    client.trouble = StoreUnavailable("away")
+    for number in range(50):
+        lines.add("work", "a", f"{number} " + "é" * 4000)
+    client.trouble, client.sent = None, []
+
+    def fail_later() -> None:
+        client.meanwhile = lambda: setattr(client, "trouble", StoreUnavailable("away"))
+
+    client.meanwhile = fail_later  # the second part does not arrive
+    lines.flush()
+    client.trouble = None
+    lines.flush()
+    assert [int(text.split()[0]) for text in client.taken] == list(range(50))
+    assert max(client.sent) <= log_lines.MOST_SENT
 
 
 def test_unexpected_error_does_not_escape_flush(client: FlakyClient) -> None:
@@ -108,7 +153,7 @@ def test_line_of_a_signal_handler_waits_for_the_one_sent(
     client.meanwhile = lambda: lines.add("work", "a", "handler")
     lines.add("work", "a", "line")
     client.trouble = None
-    lines.flush()
+    lines.flush(leaving=True)
     lost = ["handler", "1 line was lost: the server took none"]
     assert client.taken == (lost if isinstance(trouble, StoreRefused) else ["line", "handler"])
 

@@ -120,7 +120,7 @@ class CrewWorker:
         if settling:
             self._settle(in_parts(settling))
         self.slate.hold_nothing()
-        self.lines.flush()
+        self.lines.flush(leaving=True)
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_WORDS)
 
