@@ -152,3 +152,45 @@ def test_failing_sweep_does_not_disturb_a_beat(one_server: Any, monkeypatch: pyt
     beat._sweep_at = 0.0
     beat.beat([])
     assert beat._sweep_at > clock.monotonic() + 3000.0
+
+
+def test_gauges_of_many_queues_are_asked_some_at_a_time(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"work{number}" for number in range(50)]
+    for name in names:
+        Queue(name, store=one_server.client).put(1)
+    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, names, "process", 0.0, []))
+    run_all, asked = one_server.client.run_all, []
+
+    def watch(told: Any, **limits: Any) -> Any:
+        asked.append(sum(one.script is not None and one.script.name == "rows" for one in told))
+        return run_all(told, **limits)
+
+    monkeypatch.setattr(one_server.client, "run_all", watch)
+    for _ in range(4):
+        beat.beat([])
+    assert max(asked) <= 16
+    assert len(one_server.raw.keys("conveyor:{work*}:minute:*")) == len(names)
+    asked.clear()
+    beat.beat([])
+    assert not any(asked), "for some seconds"
+
+
+def test_gauges_without_a_reply_do_not_make_the_server_silent(
+    one_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
+    Queue("work", store=one_server.client).put(1)
+    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, []))
+    tries: list[float] = []
+
+    def fail(_: Any) -> Any:
+        tries.append(now)
+        raise StoreUnavailable
+
+    monkeypatch.setattr("conveyor.store.heads.oldest", fail)
+    for now in (100.0, 101.0, 109.0, 110.0):  # noqa: B007 - the clock
+        beat.beat([])
+    assert tries == [100.0, 110.0]

@@ -28,6 +28,8 @@ WORTH_TELLING = 0.4
 PATIENCE = 0.25
 #: Seconds between two notes of how many jobs wait and run.
 GAUGING = 10.0
+#: Queues that one beat notes this of. Of each, the bytes of a job are read: a mebibyte together at most.
+MOST_GAUGED = 16
 #: Seconds after its start, and between two times, that a consumer looks for queues that can be forgotten.
 FIRST_SWEEP, SWEEPING = 60.0, 3600.0
 #: What the end of a worker is counted as, by what became of its job; nothing where the job went back.
@@ -70,8 +72,9 @@ class Beat:
         self.notices: list[Notice] = []
         self._told: list[tuple[str, str, bool, str, bool]] = []
         self._progress: dict[tuple[str, str], int] = {}
-        self._gauged = float("-inf")
-        self._had_work = False
+        self._gauged = self._gauge_at = float("-inf")
+        self._to_gauge: list[str] = []
+        self._busy: set[str] = set()  # the first of those queues, noted together, that had jobs the last time
         self._sweep_at = clock.monotonic() + FIRST_SWEEP
         self._swept: str | None = None  # how far a look at all queues is, if one has begun
         self._tally = Tally(report.name)
@@ -97,9 +100,10 @@ class Beat:
             self._told = doing
         if full:
             self._last_full = now
-        self._count(now)
+        self._count()
         if now >= self._sweep_at:
             self._sweep(now)
+        self._gauge(now)
 
     def recovered(self, worker: Worker, job: str, became: str) -> None:
         """Count, and make known, what became of the job of a worker that ended."""
@@ -117,25 +121,43 @@ class Beat:
         """Give what was counted and is not told yet; the supervisor is about to leave."""
         return self._tally.commands(resting=True)
 
-    def _count(self, now: float) -> None:
+    def _count(self) -> None:
         told = self._tally.commands()
-        if now - self._gauged >= GAUGING:
-            told += self._gauges()
-            self._gauged = now
         if told:
             self.client.run_all(told, patience=PATIENCE)
             for one in told:
                 self._tally.confirm(one)
 
-    def _gauges(self) -> list[Command]:
-        """Give what notes how many jobs wait and run; nothing where there are none and were none before."""
-        queues = self.report.queues
-        had_work, self._had_work = self._had_work, self.client.run(plain.any_work(queues), patience=PATIENCE)
-        if not (had_work or self._had_work):
-            return []
+    def _gauge(self, now: float) -> None:
+        """Note how many jobs of some queues wait and run; the other queues have their turns with the next beats.
+
+        A failure is no sign that the server is silent, since the replies may be large. The next turn is later then.
+        """
+        if now < self._gauge_at:
+            return
+        if not self._to_gauge:
+            self._gauged, self._to_gauge = now, list(self.report.queues)
+        queues, self._to_gauge = self._to_gauge[:MOST_GAUGED], self._to_gauge[MOST_GAUGED:]
+        self._gauge_at = now + GAUGING
+        with contextlib.suppress(StoreError):
+            self._note_gauges(queues)
+            self._gauge_at = now if self._to_gauge else self._gauged + GAUGING
+
+    def _note_gauges(self, queues: list[str]) -> None:
+        """Note them, unless these queues have no jobs and had none before."""
+        has_work, had_work = (
+            self.client.run(plain.any_work(queues), patience=PATIENCE),
+            queues[0] in self._busy,
+        )
+        if not (has_work or had_work):
+            return
+        self._busy.add(queues[0])
         query = heads.oldest(queues)
         oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
-        return [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+        told = [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+        self.client.run_all(told, patience=PATIENCE)
+        if not has_work:
+            self._busy.discard(queues[0])
 
     def _sweep(self, now: float) -> None:
         """Forget queues that nobody has used for long, some at a time; one consumer does it, once an hour."""
