@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import hiredis
 import redis
@@ -48,6 +49,8 @@ _HINTS = {
     "MISCONF": "look at the server's disk and its log",
 }
 
+#: Addresses that are remembered as dead, at most.
+MOST_FAILED = 100
 #: Seconds from which on a reply was waited for, and was not there already.
 WAITED = 0.001
 
@@ -423,6 +426,48 @@ def _taught(connection: AbstractConnection, command: Command, *, again: bool, en
     return loaded if isinstance(loaded, Exception) else reply
 
 
+class _Tcp(redis.Connection):
+    """A connection whose time limit is for all addresses of its host together. A dead one comes last the next time."""
+
+    _failed_at: ClassVar[dict[str, float]] = {}
+
+    def _connect(self) -> Any:
+        """Return a socket that is connected to one of the addresses, with the time that is left for TLS."""
+        name, limit = self.host, self.socket_connect_timeout
+        began, until = clock.monotonic(), clock.Deadline(limit)
+        found = socket.getaddrinfo(name, self.port, self.socket_type, socket.SOCK_STREAM)
+        addresses = sorted(dict.fromkeys(str(one[4][0]) for one in found), key=self._failed_since)
+        try:
+            for address in addresses:
+                self.host, self.socket_connect_timeout = address, limits.left(until, limit or CONNECT_TIMEOUT)
+                try:
+                    connected = super()._connect()  # type: ignore[no-untyped-call]
+                except OSError:
+                    self._note_failure(address)
+                    if address == addresses[-1] or until.passed():
+                        raise
+                else:
+                    self._failed_at.pop(address, None)
+                    break
+        finally:
+            self.host, self.socket_connect_timeout = name, limit
+        if self.socket_timeout is not None:
+            connected.settimeout(max(0.001, self.socket_timeout - (clock.monotonic() - began)))
+        return connected
+
+    def _failed_since(self, address: str) -> float:
+        return self._failed_at.get(address, 0.0)
+
+    def _note_failure(self, address: str) -> None:
+        if len(self._failed_at) >= MOST_FAILED:
+            self._failed_at.clear()
+        self._failed_at[address] = clock.monotonic()
+
+
+class _Tls(redis.SSLConnection, _Tcp):
+    """The same with TLS, which `redis.SSLConnection` begins on the socket of `_Tcp`."""
+
+
 class Sentinels:
     """Asks one sentinel after the other where the primary is; the next time those first that did not fail."""
 
@@ -476,6 +521,8 @@ def _pool(url: str, **options: Any) -> redis.ConnectionPool:
     pool = redis.ConnectionPool.from_url(
         url, retry_on_timeout=False, protocol=2, max_connections=1 << 31, **options
     )
+    own: dict[Any, Any] = {redis.Connection: _Tcp, redis.SSLConnection: _Tls}
+    pool.connection_class = own.get(pool.connection_class, pool.connection_class)
     try:
         pool.make_connection()  # connects to nothing; it looks at the options
     except TypeError as error:
