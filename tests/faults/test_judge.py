@@ -347,6 +347,10 @@ EXCUSES: dict[str, list[Event]] = {
         *(fault("worker killed", number * 2.5, number * 2.5, "kill", pids=(200 + number,)) for number in (1, 2, 3)),
         told(9, 9.0, "lost", "died"),
     ],
+    "an attempt that a roll-out ended before its start was noted": [
+        *put(9, 1.0), Start(20.0, key(9), "id9", 200, WORKER, attempt=2), End(21.0, key(9), 200, WORKER, "done"),
+        told(9, 21.1), fault("roll-out", 3.0, 4.0, "order"),
+    ],
     "run again after its outcome was told, since the server forgot": [
         *put(9, 1.0), *run(9, 1.5, 1.8, how="Spoiled"), LOSS, told(9, 2.0), *run(9, 8.0, 9.0),
     ],
@@ -400,6 +404,13 @@ def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
 def test_count_of_accepted_jobs_is_excused_once_the_server_forgot() -> None:
     verdicts = judge(Record(History([*QUIET, Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1), LOSS])))
     assert [(one.promise, one.excused) for one in verdicts if one.excused] == [("the ledger balances", 1)]
+
+
+def test_bound_may_have_been_larger_between_two_looks() -> None:
+    looks = Depth(7.5, ITEMS, 10, 10), Depth(8.0, ITEMS, 40, 10)
+    resized = fault("queue resized", 1.0, 7.8), fault("queue resized", 7.9, 12.0)
+    assert broken(*looks) == ["maxsize holds"]
+    assert broken(*looks, *resized) == []
 
 
 def test_replicated_job_had_to_survive_a_takeover() -> None:

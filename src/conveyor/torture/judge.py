@@ -63,6 +63,7 @@ _START = 60.0  # seconds within which a job starts, and an interrupted one again
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
 _GONE = 5.0  # seconds after which an ended process is no longer seen
 _ANOTHER = 60.0  # seconds without a process after which its id may be that of another one
+_RESIZING = 1.0  # seconds that a change of a bound may be away from where it was noted
 _STARTING = 20.0  # seconds within which a consumer that starts gives up on its server
 
 
@@ -356,11 +357,12 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
     No attempt counts that was not begun, unless its worker may have been killed in that moment.
     """
     kills = [one for one in record.faults if Effect.KILL in one.effects]
+    endings = [one for one in record.faults if one.name.startswith(ENDING)]
     for case in record.cases.values():
         for number, run in enumerate(case.runs, 1):
             if run.start.attempt > number:
                 since, until = case.put.at, run.start.at
-                killed = record.has(Effect.KILL, case.put.lane, since, until)
+                killed = any(since <= one.until <= until and concerns(one, case.put.lane) for one in endings)
                 excused = killed or record.lost_since(case.put, until)
                 yield f"{case.name}: its run {number} counts as attempt {run.start.attempt}", excused
         for one in case.outcomes[:1]:
@@ -507,10 +509,13 @@ def maxsize_holds(record: Record) -> Iterator[Finding | None]:
     for one in record.history.of(Depth):
         lanes[one.lane].append(one)
     ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
+    resizes = [one for one in record.faults if one.name == "queue resized"]
     for lane, seen in lanes.items():
         bound, most = 0, 0
-        for one in seen:
-            if one.maxsize != bound:
+        changed = sorted(at for one in resizes if concerns(one, lane) for at in (one.at, one.until))
+        for before, one in itertools.pairwise([seen[0], *seen]):
+            unseen = bisect(changed, one.at + _RESIZING) > bisect(changed, before.at - _RESIZING)
+            if one.maxsize != bound or unseen:  # the bound may have been another one for a moment
                 bound, most = one.maxsize, one.waiting
             most = max(most, bound)
             if one.waiting > most + _back(one, ends):
