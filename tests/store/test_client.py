@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -22,7 +21,6 @@ from conveyor.store import commands, connect, plain, scripts
 from conveyor.store.address import shown
 from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
-from conveyor.torture.proxy import Mode, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -444,28 +442,3 @@ while came < 5000:
 
 def test_interrupt_while_numbers_are_packed_crashes_nothing(start_python: Callable[..., Any]) -> None:
     assert start_python(INTERRUPTED).wait(60) == 0
-
-
-def test_dead_address_of_a_host_comes_last_the_next_time(
-    one_server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that does not even refuse, ahead of the one where the server is."""
-    with Proxy(one_server.url) as proxy, socket.socket() as deaf, socket.socket() as first:
-        port = int(proxy.url.rpartition(":")[2])
-        deaf.bind(("127.0.0.2", port))
-        deaf.listen(0)
-        first.connect(("127.0.0.2", port))  # there is room for no other
-        usual = socket.getaddrinfo
-
-        def look_up(host: str, *args: Any) -> Any:
-            return (
-                usual("127.0.0.2", *args) + usual("127.0.0.1", *args) if host == "two" else usual(host, *args)
-            )
-
-        monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        proxy.mode = Mode(delay=0.02)
-        client = Client(f"redis://two:{port}", patience=0.0)
-        with pytest.raises(StoreUnavailable):
-            client.run(plain.server_time(), within=0.2)
-        assert client.run(plain.server_time(), within=2.5) > 0, "in less than the dead one would take"
-        client.close()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 import redis
@@ -49,15 +48,14 @@ _HINTS = {
     "MISCONF": "look at the server's disk and its log",
 }
 
-#: Addresses that are remembered as dead, at most.
-MOST_FAILED = 100
-#: Seconds from which on a reply was waited for, and was not there already.
-WAITED = 0.001
-
 _NUMBERS = frozenset({bool, int, float})
 
 #: What the library and the system raise if a connection cannot be used any more.
 _BROKEN = (foreign.ConnectionError, foreign.TimeoutError, OSError)
+
+
+class _TookLongError(Exception):
+    """A connection was made, and is kept, but took more time than its call has left."""
 
 
 class Client:
@@ -65,8 +63,8 @@ class Client:
 
     Every command may be sent twice without harm, so one that got no answer, or was refused only for the moment, is sent
     again for `patience` seconds. A connection with an answer still to come is never reused, and none of them after the
-    server has turned out not to be the primary: each new one looks the address up again. A new connection that took the
-    time of its call is kept for the next one. `name` is what the server's list of clients calls them.
+    server has turned out not to be the primary: each new one looks the address up again. `name` is what the server's
+    list of clients calls them.
     """
 
     def __init__(
@@ -88,8 +86,6 @@ class Client:
         self.waits_for_sync = False
         self._make = _maker(self.url, name)
         self._idle: list[AbstractConnection] = []
-        self._greetings: list[_Greeting] = []
-        self._trip = 0.0  # seconds until the reply to the last greeting
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
     def __repr__(self) -> str:
@@ -114,8 +110,6 @@ class Client:
         with contextlib.suppress(IndexError):  # another thread may take the last one
             while self._idle:
                 self._idle.pop().disconnect()
-            while self._greetings:
-                self._greetings.pop().connection.disconnect()
 
     def _replies(
         self, commands: Sequence[Command], patience: float | None, within: float | None
@@ -132,10 +126,14 @@ class Client:
         while True:
             try:
                 return self._once(commands, again=attempt > 0, end=end)
+            except _TookLongError:
+                message = f"no time was left after the connection to the server at {shown(self.url)} was made"
+                hint = "allow more time, or try again: the next call uses this connection"
+                raise StoreUnavailable(message, hint=hint) from None
             except StoreUnavailable:
                 attempt += 1
                 pause = min(LONGEST_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
-                if deadline.left(pause) < pause or end.left(pause + self._trip) < pause + self._trip:
+                if deadline.left(pause) < pause or end.left(pause) < pause:
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError, OSError):  # such as too many open files
@@ -171,39 +169,23 @@ class Client:
         if self._process != os.getpid():  # after a fork the parent goes on using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
-                    self._idle, self._greetings, self._process = [], [], os.getpid()
+                    self._idle, self._process = [], os.getpid()
         with contextlib.suppress(IndexError):
             return self._idle.pop()
+        began = clock.monotonic()
         connection = self.connection(end)
-        if end is not None and (end.passed() or end.left(self._trip) < self._trip):
+        took = clock.monotonic() - began
+        if end is not None and end.left(took) < took:  # for the reply may take as long
             self._idle.append(connection)
-            message = f"no answer from the server at {shown(self.url)} in time: it took long to connect"
-            raise StoreUnavailable(message, hint="try again: the connection is kept, or allow more time")
+            raise _TookLongError
         return connection
 
     def connection(self, end: Deadline | None = None) -> AbstractConnection:
         """Make a connection for the caller alone; raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
-            return self._greeted(self._begun() or _Greeting(self._make(end)), end)
+            return self._make(end)
         except (foreign.RedisError, OSError) as error:
             raise self.translated(error) from error
-
-    def _begun(self) -> _Greeting | None:
-        with contextlib.suppress(IndexError):
-            return self._greetings.pop()
-        return None
-
-    def _greeted(self, greeting: _Greeting, end: Deadline | None) -> AbstractConnection:
-        """Return the connection once the server has replied to its greeting, or keep it for the next call."""
-        try:
-            self._trip = greeting.finish(end)
-        except BaseException as error:
-            if isinstance(error, foreign.TimeoutError) and not greeting.until.passed():
-                self._greetings.append(greeting)
-            else:
-                greeting.connection.disconnect()
-            raise
-        return greeting.connection
 
     def translated(self, error: Exception) -> StoreError:
         """Give the library's error as ours."""
@@ -250,52 +232,21 @@ def _is_final(refusal: Exception) -> bool:
     return _word(refusal) not in NOT_HERE | NOT_NOW
 
 
-class _Greeting:
-    """A new connection whose greeting was sent, and the replies that are still to come."""
-
-    def __init__(self, connection: AbstractConnection) -> None:
-        self.connection = connection
-        self.until = clock.Deadline(CONNECT_TIMEOUT)
-        """When it is given up if the time of its first call does not suffice."""
-        self._sent, self._replies = clock.monotonic(), len(_greeting_words(connection))
-        self._is_resumed = False
-
-    def finish(self, end: Deadline | None) -> float:
-        """Wait for the replies, and return the seconds of this round trip, or 0 if it has ended before.
-
-        After a TimeoutError it can be called again.
-        """
-        most = self.until.left(CONNECT_TIMEOUT) if self._is_resumed else ANSWER_TIMEOUT
-        self._is_resumed = True
-        began = clock.monotonic()
-        deadline = clock.Deadline(most if end is None else end.left(most))
-        while self._replies:
-            seconds = limits.left(deadline, most)
-            self.connection.read_response(disable_decoding=True, timeout=seconds, disconnect_on_error=False)
-            self._replies -= 1
-        now = clock.monotonic()
-        return now - self._sent if now - began > WAITED else 0.0
-
-
 def _greet(connection: Any) -> None:
-    """Send all that a new connection begins with, in one round trip; `_Greeting` reads the replies."""
+    """Begin a connection with the user, the database and the name in one round trip; the library takes five."""
     connection._parser.on_connect(connection)  # noqa: SLF001 - as the library's own greeting begins
-    packed = [hiredis.pack_command(cast("Any", words)) for words in _greeting_words(connection)]
-    connection.send_packed_command([b"".join(packed)], check_health=False)
-
-
-def _greeting_words(connection: Any) -> list[tuple[str, ...]]:
-    """Return the commands of the greeting: the user and the password, the database, the name."""
-    found: list[tuple[str, ...]] = []
-    if connection.username:
-        found.append(("AUTH", connection.username, connection.password or ""))
-    elif connection.password:
-        found.append(("AUTH", connection.password))
+    password, name = connection.password or "", connection.client_name
+    told: list[tuple[str, ...]] = []
+    if connection.username or password:
+        told.append(("AUTH", *([connection.username] if connection.username else []), password))
     if connection.db:
-        found.append(("SELECT", str(connection.db)))
-    if connection.client_name:
-        found.append(("CLIENT", "SETNAME", connection.client_name))
-    return found
+        told.append(("SELECT", str(connection.db)))
+    if name:
+        told.append(("CLIENT", "SETNAME", name))
+    packed = b"".join([hiredis.pack_command(cast("Any", words)) for words in told])
+    connection.send_packed_command([packed], check_health=False)
+    for _ in told:
+        connection.read_response()
 
 
 class Listener:
@@ -426,48 +377,6 @@ def _taught(connection: AbstractConnection, command: Command, *, again: bool, en
     return loaded if isinstance(loaded, Exception) else reply
 
 
-class _Tcp(redis.Connection):
-    """A connection whose time limit is for all addresses of its host together. A dead one comes last the next time."""
-
-    _failed_at: ClassVar[dict[str, float]] = {}
-
-    def _connect(self) -> Any:
-        """Return a socket that is connected to one of the addresses, with the time that is left for TLS."""
-        name, limit = self.host, self.socket_connect_timeout
-        began, until = clock.monotonic(), clock.Deadline(limit)
-        found = socket.getaddrinfo(name, self.port, self.socket_type, socket.SOCK_STREAM)
-        addresses = sorted(dict.fromkeys(str(one[4][0]) for one in found), key=self._failed_since)
-        try:
-            for address in addresses:
-                self.host, self.socket_connect_timeout = address, limits.left(until, limit or CONNECT_TIMEOUT)
-                try:
-                    connected = super()._connect()  # type: ignore[no-untyped-call]
-                except OSError:
-                    self._note_failure(address)
-                    if address == addresses[-1] or until.passed():
-                        raise
-                else:
-                    self._failed_at.pop(address, None)
-                    break
-        finally:
-            self.host, self.socket_connect_timeout = name, limit
-        if self.socket_timeout is not None:
-            connected.settimeout(max(0.001, self.socket_timeout - (clock.monotonic() - began)))
-        return connected
-
-    def _failed_since(self, address: str) -> float:
-        return self._failed_at.get(address, 0.0)
-
-    def _note_failure(self, address: str) -> None:
-        if len(self._failed_at) >= MOST_FAILED:
-            self._failed_at.clear()
-        self._failed_at[address] = clock.monotonic()
-
-
-class _Tls(redis.SSLConnection, _Tcp):
-    """The same with TLS, which `redis.SSLConnection` begins on the socket of `_Tcp`."""
-
-
 class Sentinels:
     """Asks one sentinel after the other where the primary is; the next time those first that did not fail."""
 
@@ -521,8 +430,6 @@ def _pool(url: str, **options: Any) -> redis.ConnectionPool:
     pool = redis.ConnectionPool.from_url(
         url, retry_on_timeout=False, protocol=2, max_connections=1 << 31, **options
     )
-    own: dict[Any, Any] = {redis.Connection: _Tcp, redis.SSLConnection: _Tls}
-    pool.connection_class = own.get(pool.connection_class, pool.connection_class)
     try:
         pool.make_connection()  # connects to nothing; it looks at the options
     except TypeError as error:
