@@ -11,7 +11,7 @@ from conveyor import clock, events
 from conveyor.call import Call, RunOptions
 from conveyor.codec import Raw, encode
 from conveyor.consumer.lookout import Lookout
-from conveyor.consumer.settlement import MOST_BYTES, Settler, in_parts
+from conveyor.consumer.settlement import ENOUGH, Settler
 from conveyor.errors import StoreUnavailable
 from conveyor.outcome import Cancel, Done, Fail, Release, Retry, decode_note, decode_settled, describe_text
 
@@ -72,16 +72,13 @@ def test_a_result_that_came_too_late_is_an_event(settler: Settler, monkeypatch: 
     assert seen == [events.FinishedLate("host/1", "late")]
 
 
-def test_large_results_travel_apart_under_renewed_leases(settler: Settler) -> None:
-    for name in "abc":
-        settler.add(name, JOB, Done(bytes(MOST_BYTES * 2 // 5)), 0.1, 0)
-    assert settler.is_full
-    settler.add("d", JOB, Fail(ERROR), 0.1, 0)
-    told = settler.commands()
-    assert [names(part) for part in in_parts(told)] == [["fail", "renew", "finish", "renew"], ["finish"]]
-    renewed = [[one for one in command.words if one in {*"abcd"}] for command in told[1::2]]
-    assert renewed == [["a", "b", "c"], ["c"]]
-    assert not settler.is_full
+def test_batch_with_large_outcomes_does_not_gather_more(settler: Settler) -> None:
+    settler.add("a", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)
+    assert not settler.has_enough
+    settler.add("b", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)
+    assert settler.has_enough
+    settler.commands()
+    assert not settler.has_enough
 
 
 class AwayClient:

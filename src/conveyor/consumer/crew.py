@@ -20,7 +20,7 @@ from conveyor.consumer.pace import Pace
 from conveyor.consumer.process_state import FILES, TINY, ProcessState
 from conveyor.consumer.running_job import RunningJob
 from conveyor.consumer.settings import LEASE
-from conveyor.consumer.settlement import Settler, in_parts, is_tally
+from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.outcome import Cancel, Done, Fail, Release, describe_error
 from conveyor.store import commands, plain
@@ -118,7 +118,7 @@ class CrewWorker:
         """Tell all that is to be told, so that nothing is held any more."""
         settling = [*self.lookout.take_untold(), *self.settler.commands(counted=False)]
         if settling:
-            self._settle(in_parts(settling))
+            self.settler.settled(settling, self._run(settling, patience=LEASE))
         self.slate.hold_nothing()
         self.lines.flush(leaving=True)
         with contextlib.suppress(StoreError):  # not worth waiting for
@@ -159,14 +159,13 @@ class CrewWorker:
         self.slate.set_state(slates.IDLE)
 
     def _claim(self) -> tuple[str, Batch | None]:
-        """Settle what is done and claim from the first queue that has something, if possible in one round trip."""
+        """Settle what is done and claim from the first queue that has something; both in one round trip."""
         soonest: Batch | None = None
         for queue in self.settings.queues:
-            *parts, settling = in_parts([*self.lookout.take_untold(), *self.settler.commands()])
-            self._settle(parts)
             nonce = self.nonces.next()
             self.slate.claiming(queue, nonce)
             self._sure_until = clock.boottime() + SURE
+            settling = [*self.lookout.take_untold(), *self.settler.commands()]
             size = self.pace.size if self.pace.size == 1 or self.lookout.can_watch() else 1
             claim = commands.claim(queue, self.name, nonce, size, LEASE)
             owed = not all(map(is_tally, settling))
@@ -179,11 +178,6 @@ class CrewWorker:
                 soonest = batch
         self.slate.claiming("", "")  # the last one brought nothing
         return "", soonest
-
-    def _settle(self, parts: list[list[Command]]) -> None:
-        """Settle what is done, one part after the other, so that a slow line has to carry only one of them in time."""
-        for part in parts:
-            self.settler.settled(part, self._run(part, patience=LEASE))
 
     def _wait(self, batch: Batch | None) -> bool:
         """Wait for a hint, at most two seconds; gives False if there is nothing left to wait for."""
@@ -270,8 +264,9 @@ class CrewWorker:
                 held.appendleft((place, job))
                 break
             done += 1
-            if self.settler.is_full:
-                self._settle(in_parts(self.settler.commands(counted=False)))
+            if held and self.settler.has_enough:
+                settling = self.settler.commands(counted=False)
+                self.settler.settled(settling, self._run(settling, patience=LEASE))
             if (
                 not self._ran <= self._trusted
                 or clock.monotonic() - self.lookout.since > TINY

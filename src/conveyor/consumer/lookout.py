@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from conveyor import clock, events
 from conveyor.consumer.isolation import Isolation
 from conveyor.consumer.pace import BATCH_SECONDS
-from conveyor.consumer.settlement import in_parts
 from conveyor.errors import StoreError
 from conveyor.store import commands
 from conveyor.store.waiting import LONGEST_BLOCK
@@ -159,18 +158,14 @@ class Lookout:
     def _send(self, told: list[Command], number: int) -> None:
         """Send until the server replies, or until the worker takes over: the running job may last for hours."""
         while self._untold is told:
-            part = in_parts(told)[0]
             try:
-                answers = self.client.run_all(part, patience=LONGEST_BLOCK)
+                answers = self.client.run_all(told, patience=LONGEST_BLOCK)
             except StoreError:
                 clock.sleep(LONGEST_BLOCK)
                 continue
             with self._lock:
                 if self._untold is not told:
                     return  # the worker has taken it over, and looks at its answers
-                told = self._untold = told[len(part) :]
-            if not told:
-                self._relieved(number)
-            self.settler.settled(part, answers)
-            if not told:
-                return
+                self._untold = []
+            self._relieved(number)
+            self.settler.settled(told, answers)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events
 from conveyor.call import KEEP, Call
-from conveyor.consumer.settings import LEASE
 from conveyor.consumer.tally import Tally
 from conveyor.outcome import (
     Cancel,
@@ -27,15 +26,15 @@ from conveyor.store.answers import settlement_of_failure
 from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from conveyor.store.commands import Command
 
+#: Bytes of outcomes after which a batch settles what it has done: with one more, of a mebibyte at most, they must pass
+#: a thin line while their reply is waited for.
+ENOUGH = 1 << 17
 #: Finishes of a batch of which more is kept than the result; in a flood of tiny jobs it would be the main cost.
 SAMPLED = 1
-#: Bytes of outcomes that travel together at most, unless one alone has more: all must arrive before the client gives up
-#: waiting for the reply.
-MOST_BYTES = 1 << 20
 #: What a run is counted as, by its outcome; one that is given back is none.
 _COUNTED = {Done: "succeeded", Fail: "failed", Retry: "retried", Cancel: "cancelled"}
 
@@ -96,7 +95,7 @@ class Settler:
         command = self._command(job_id, outcome, self._run(job, elapsed, tries), elapsed, keep)
         with self._lock:
             self._others.append(command)
-            self._size += _size(command)
+            self._size += sum(len(word) for word in command.words if isinstance(word, bytes))
             self._count(job, outcome, elapsed, tries)
 
     def release(self, ids: Sequence[str]) -> None:
@@ -105,9 +104,9 @@ class Settler:
             self._others.append(commands.release(self._queue, self._token, ids))
 
     @property
-    def is_full(self) -> bool:
-        """True if as many bytes have gathered as travel together."""
-        return self._size >= MOST_BYTES
+    def has_enough(self) -> bool:
+        """True if so many bytes have gathered that they are better told before the batch is over."""
+        return self._size >= ENOUGH
 
     def commands(self, *, counted: bool = True) -> list[Command]:
         """Give what must be told, and forget it; without `counted` only what settles jobs."""
@@ -115,23 +114,9 @@ class Settler:
             self._lock
         ):  # queue and token are those of what is done: the next batch begins only after it was taken
             done, others = self._done, self._others
-            is_large = self._size > MOST_BYTES
             self._done, self._others, self._size = [], [], 0
             others += self.tally.commands() if counted else []
-            if is_large:
-                return [*others, *self._finishes(done)]
             return [commands.finish(self._queue, self._token, done), *others] if done else others
-
-    def _finishes(self, done: list[Settlement]) -> Iterator[Command]:
-        """Yield the commands that settle large results, with those before them renewing the leases of what follows."""
-        while done:
-            size, count = 0, 0
-            while count < len(done) and (not count or size + len(done[count].outcome) <= MOST_BYTES):
-                size += len(done[count].outcome)
-                count += 1
-            yield commands.renew(self._queue, [(one.id, self._token, commands.HELD) for one in done], LEASE)
-            yield commands.finish(self._queue, self._token, done[:count])
-            done = done[count:]
 
     def tallies(self) -> list[Command]:
         """Give what was counted, before a rest; it is given again until it was answered."""
@@ -183,27 +168,6 @@ class Settler:
             return Run("?", "", started, self.worker, tries + 1)
         waited = 0.0 if tries else max(0.0, round(started - job.put_at, 3))
         return Run(job.task, self.preview(job) or "", started, self.worker, tries + 1, waited)
-
-
-def in_parts(told: Sequence[Command]) -> list[list[Command]]:
-    """Return commands in parts of MOST_BYTES at most, each for a round trip of its own; at least one, however empty.
-
-    A command that is larger is a part of its own.
-    """
-    parts: list[list[Command]] = [[]]
-    room = MOST_BYTES
-    for command in told:
-        size = _size(command)
-        if size > room and parts[-1]:
-            parts.append([])
-            room = MOST_BYTES
-        parts[-1].append(command)
-        room -= size
-    return parts
-
-
-def _size(command: Command) -> int:
-    return sum([len(one) for one in command.words if type(one) is bytes])
 
 
 def is_tally(command: Command) -> bool:
