@@ -131,6 +131,8 @@ while number == 1 and not os.path.exists("ran"):
 assert number != 1
 def run():
     open("ran", "w").close()
+    while True:
+        time.sleep(0.005)
 """
 )
 
@@ -138,11 +140,14 @@ def run():
 def test_no_worker_is_replaced_if_another_cannot_load(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
+    """Nor waited for: the job that it runs already goes back."""
     (folder / "tasks.py").write_text(FAILING)
     put(queue, "tasks.run")
     with pytest.raises(ConveyorError, match="did not start"):
         consume(modules=("tasks",), workers=2, path=(str(folder),))
     assert not (folder / "import2").exists()
+    count = queue.count()
+    assert (count.waiting, count.live) == (1, 1)
 
 
 def test_exit_code_of_a_task_costs_no_worker_at_the_start(

@@ -298,10 +298,11 @@ class Supervisor:
         self.bereaved.append((worker, how))
         unloadable = self._why_unloadable(worker, glance, status)
         if unloadable:
-            self.unloadable = self.unloadable or unloadable
-            self.to_start.clear()
-            for other in self.workers.values():
-                other.leave()
+            if not self.unloadable:
+                self.unloadable = unloadable
+                events.emit(events.TasksUnloadable(unloadable))
+            while self.leaving < CANCEL:  # what others run already goes back, for the caller waits
+                self.leave()
             self._forget_group(worker)
             return
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -312,7 +313,7 @@ class Supervisor:
             worker.killed = True  # or the platform did it: its patience with a leaving consumer is over
         has_left = status == 0 and glance.state == slates.LEAVING  # else a task may have ended it
         is_over = has_left and self.settings.until_empty and not worker.slate.error()
-        asked = bool(worker.verb or self.leaving or self.unloadable or is_over)
+        asked = bool(worker.verb or self.leaving or is_over)
         orderly = has_left or (status == 0 and asked)
         worker.end_left_behind(signal.SIGTERM if orderly else signal.SIGKILL)
         self._forget_group(worker)
@@ -333,7 +334,7 @@ class Supervisor:
         self.beat.hurry()
 
     def _why_unloadable(self, worker: Worker, glance: slates.Glance, status: int) -> str:
-        """Return why no worker can load the tasks, or "" if this one's end does not show that."""
+        """Return why the tasks cannot be loaded, or "" if this worker's end has another cause."""
         if glance.state != slates.STARTING:
             self._loadable = True
         elif self.announced:
@@ -522,7 +523,6 @@ class Supervisor:
                 self._do(step)
         self.line.close()
         if self.unloadable:
-            events.emit(events.TasksUnloadable(self.unloadable))
             return 1
         events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))
         return 0
