@@ -228,6 +228,7 @@ def forget_losses() -> None:
             one.restorer.due.clear()
             one.restorer._kept.clear()
             one.restorer._left.clear()
+            one.restorer.lined.clear()
             for box in one.boxes.values():
                 box.waiting.clear()
                 box.unsure.clear()

@@ -31,18 +31,8 @@ class _Numbers:
     """The producer's part of the id, and how many were made with it."""
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        self.lock = threading.Lock()  # a forked child must not inherit one that a thread of its parent holds
-        self.process = os.getpid()
+        self.lock = threading.Lock()
         self.renew()
-
-    def of_this_process(self) -> _Numbers:
-        """Return this, begun afresh in a child that C code has forked, as uWSGI does: no hook of Python's runs then."""
-        if self.process != os.getpid():
-            self.begin()
-        return self
 
     def renew(self) -> None:
         self.producer = unique(PRODUCER_LENGTH)
@@ -75,7 +65,7 @@ def new_ids(count: int) -> list[str]:
     """Give `count` new job ids, in counting order; never the same twice, on any machine."""
     if count > _PER_PRODUCER:
         return [*new_ids(_PER_PRODUCER), *new_ids(count - _PER_PRODUCER)]
-    numbers = _numbers.of_this_process()
+    numbers = _own_numbers()
     with numbers.lock:
         if numbers.next + count > _PER_PRODUCER:
             numbers.renew()
@@ -90,7 +80,7 @@ def new_ids(count: int) -> list[str]:
 
 def producer() -> str:
     """Give the part of the id that is this process's own: the name of its inbox."""
-    return _numbers.of_this_process().producer
+    return _own_numbers().producer
 
 
 def producer_of(job_id: str) -> str:
@@ -119,5 +109,11 @@ def checked_queue(name: str) -> str:
     return name
 
 
-_numbers = _Numbers()
-os.register_at_fork(after_in_child=_numbers.begin)
+_numbers: dict[int, _Numbers] = {}
+os.register_at_fork(after_in_child=_numbers.clear)
+
+
+def _own_numbers() -> _Numbers:
+    process = os.getpid()  # C code forks without hooks, as uWSGI does
+    # setdefault, since two threads may come here first at once, and both must get the same one
+    return _numbers.get(process) or _numbers.setdefault(process, _Numbers())

@@ -143,15 +143,13 @@ class Queue:
 
         `resume` opens the queue again.
         """
-        self._note()
-        self.client.run(commands.shut(self.name))
+        self.client.run_all([commands.shut(self.name), plain.note_queue(self.name)])
         if immediate:
             self.clear()
 
     def pause(self) -> None:
         """Give out nothing until `resume`; running jobs go on, puts are accepted."""
-        self._note()
-        self.client.run(commands.pause(self.name))
+        self.client.run_all([commands.pause(self.name), plain.note_queue(self.name)])
 
     def resume(self) -> None:
         """Undo `pause` and `shutdown`."""

@@ -227,6 +227,8 @@ class Restorer:
         is_refused = False
         try:
             if jobs:
+                if not is_last:
+                    self.lined.add(alike[0].queue)
                 self._put(jobs, alike[0], now, witness, rest=0 if is_last else 1)
         except (ShutDown, DuplicateJob):  # what cannot come back is gone
             pass

@@ -145,6 +145,16 @@ def test_order_replaces_earlier_ones_to_a_busy_worker(
     assert len(worker.asked) == (verb == "stop")
 
 
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_worker_that_is_to_be_replaced_can_be_ended(verb: str, supervisor: Supervisor) -> None:
+    supervisor.to_start = {"host/1": 0.0, "host/2": 0.0}
+    supervisor.ladder.obey(encode(Control("order", verb, ["host/1"])))
+    supervisor.ladder.send_answers(60.0)
+    replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
+    assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
+    assert [*supervisor.to_start] == ["host/2"]
+
+
 def test_large_answers_are_sent_one_by_one(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))

@@ -39,16 +39,16 @@ def test_threads_never_get_the_same_id() -> None:
 
 
 def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "_numbers", ids._Numbers())
+    monkeypatch.setattr(ids, "_numbers", {})
     first = ids.producer()
-    ids._numbers.next = ids._PER_PRODUCER - 2
+    ids._own_numbers().next = ids._PER_PRODUCER - 2
     assert {ids.producer_of(one) for one in ids.new_ids(2)} == {first}
     (one,) = ids.new_ids(1)
     assert ids.producer_of(one) == ids.producer() != first
 
 
 def test_more_ids_than_one_name_has_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids, "_numbers", ids._Numbers())
+    monkeypatch.setattr(ids, "_numbers", {})
     monkeypatch.setattr(ids, "_PER_PRODUCER", 4)
     made = ids.new_ids(11)
     assert len(set(made)) == 11
@@ -58,7 +58,7 @@ def test_more_ids_than_one_name_has_are_made(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
 def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(forked: Any) -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
-    with ids._numbers.lock:
+    with ids._own_numbers().lock:
         of_the_child = forked(lambda: ids.new_ids(1)[0])
     assert len(of_the_child) == 14
     assert ids.producer_of(of_the_child) != ids.producer()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -61,6 +63,14 @@ class Notice(NamedTuple):
     lost: bool
 
 
+@dataclass
+class _Gauge:
+    """Queues whose jobs are noted together, and whether there were any the last time."""
+
+    queues: list[str]
+    had_work: bool = False
+
+
 class Beat:
     """Sends only what has changed, but for leases, and for a report now and then."""
 
@@ -72,9 +82,11 @@ class Beat:
         self.notices: list[Notice] = []
         self._told: list[tuple[str, str, bool, str, bool]] = []
         self._progress: dict[tuple[str, str], int] = {}
-        self._gauged = self._gauge_at = float("-inf")
-        self._to_gauge: list[str] = []
-        self._busy: set[str] = set()  # the first of those queues, noted together, that had jobs the last time
+        names = report.queues
+        self._gauges = deque(
+            _Gauge(names[first : first + MOST_GAUGED]) for first in range(0, len(names), MOST_GAUGED)
+        )
+        self._gauge_at = float("-inf")
         self._sweep_at = clock.monotonic() + FIRST_SWEEP
         self._swept: str | None = None  # how far a look at all queues is, if one has begun
         self._tally = Tally(report.name)
@@ -129,35 +141,26 @@ class Beat:
                 self._tally.confirm(one)
 
     def _gauge(self, now: float) -> None:
-        """Note how many jobs of some queues wait and run; the other queues have their turns with the next beats.
+        """Note how many jobs of some queues wait and run; the others have their turns with later beats.
 
-        A failure is no sign that the server is silent, since the replies may be large. The next turn is later then.
+        A failure is no sign that the server is silent, since the replies may be large.
         """
         if now < self._gauge_at:
             return
-        if not self._to_gauge:
-            self._gauged, self._to_gauge = now, list(self.report.queues)
-        queues, self._to_gauge = self._to_gauge[:MOST_GAUGED], self._to_gauge[MOST_GAUGED:]
-        self._gauge_at = now + GAUGING
+        self._gauge_at = now + GAUGING / len(self._gauges)
+        self._gauges.rotate(-1)
         with contextlib.suppress(StoreError):
-            self._note_gauges(queues)
-            self._gauge_at = now if self._to_gauge else self._gauged + GAUGING
+            self._note_gauge(self._gauges[-1])
 
-    def _note_gauges(self, queues: list[str]) -> None:
-        """Note them, unless these queues have no jobs and had none before."""
-        has_work, had_work = (
-            self.client.run(plain.any_work(queues), patience=PATIENCE),
-            queues[0] in self._busy,
-        )
-        if not (has_work or had_work):
-            return
-        self._busy.add(queues[0])
-        query = heads.oldest(queues)
-        oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
-        told = [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
-        self.client.run_all(told, patience=PATIENCE)
-        if not has_work:
-            self._busy.discard(queues[0])
+    def _note_gauge(self, gauge: _Gauge) -> None:
+        """Note it, unless these queues have no jobs and had none before."""
+        has_work = self.client.run(plain.any_work(gauge.queues), patience=PATIENCE)
+        if has_work or gauge.had_work:
+            query = heads.oldest(gauge.queues)
+            oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
+            told = [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
+            self.client.run_all(told, patience=PATIENCE)
+            gauge.had_work = has_work
 
     def _sweep(self, now: float) -> None:
         """Forget queues that nobody has used for long, some at a time; one consumer does it, once an hour."""

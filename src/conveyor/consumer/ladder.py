@@ -211,7 +211,11 @@ class Ladder:
         if order.workers:
             targets = [one for one in targets if one.name in order.workers]
             for name in set(order.workers) - {one.name for one in targets}:
-                self.answer(order, name, "unknown", "no such worker")
+                if supervisor.to_start.pop(name, None) is None:
+                    self.answer(order, name, "unknown", "no such worker")
+                else:  # its replacement is not there yet, and does not come
+                    self.answer(order, name, "acknowledged")
+                    self.answer(order, name, "done")
         else:
             self._replace(self._whole, order, supervisor.report.name)
             self.answer(order, supervisor.report.name, "acknowledged")

@@ -64,7 +64,7 @@ class PutAnswer(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """What a cancellation came to: cancelled, running, dead, over or gone; of a job that was taken, who has it."""
+    """The result of a cancellation: cancelled, running, dead, over or gone; of a job that was taken, who has it."""
 
     state: str
     owner: str = ""
