@@ -351,6 +351,9 @@ EXCUSES: dict[str, list[Event]] = {
         *put(9, 1.0), Start(20.0, key(9), "id9", 200, WORKER, attempt=2), End(21.0, key(9), 200, WORKER, "done"),
         told(9, 21.1), fault("roll-out", 3.0, 4.0, "order"),
     ],
+    "run by a worker that stood still while the server forgot its job": [
+        *put(9, 1.0), *run(9, 4.0, 4.5, token=8), told(9, 4.6), *run(9, 6.0, 6.5, OTHER, token=7), LOSS,
+    ],
     "run again after its outcome was told, since the server forgot": [
         *put(9, 1.0), *run(9, 1.5, 1.8, how="Spoiled"), LOSS, told(9, 2.0), *run(9, 8.0, 9.0),
     ],

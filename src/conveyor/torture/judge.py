@@ -193,6 +193,12 @@ class Record:
             Effect.LOSS, lane, since, until
         )
 
+    def was_claimed_before_a_loss(self, put: Put, first: Run, second: Run) -> bool:
+        """Return True if the second run's worker may have had the job before the server lost it, and began it later."""
+        return second.start.token <= first.start.token and self.has(
+            Effect.LOSS, put.lane, put.at, second.start.at
+        )
+
     def ended_at(self, pid: int, since: float) -> float:
         """Return when a process ended that there was at some time."""
         return min((at for at in self._ended[pid] if at >= since), default=_FOREVER)
@@ -396,7 +402,7 @@ def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
                 excused = record.lost_lease(first, lane, until)
             else:
                 words = "have tokens in the wrong order"
-                excused = record.has(Effect.LOSS, lane, first.start.at, until)
+                excused = record.was_claimed_before_a_loss(case.put, first, second)
             yield f"{case.name}: runs on {pids} {words}", excused
 
 
@@ -422,7 +428,11 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
                 continue
             lane, until = case.put.lane, second.start.at
             unsettled = min(until, first.end + _UNSETTLED)
-            excused = record.ended_by_fault(first, lane, unsettled) or record.lost_lease(first, lane, until)
+            excused = (
+                record.ended_by_fault(first, lane, unsettled)
+                or record.lost_lease(first, lane, until)
+                or record.was_claimed_before_a_loss(case.put, first, second)
+            )
             after = second.start.at - first.end
             yield f"{case.name}: over on {first.start.pid}, and run again {after:.3f} s later", excused
 
