@@ -106,9 +106,8 @@ class Restorer:
         """Queues whose kept jobs are to be put again, and when at the earliest."""
         self.lined: set[str] = set()
         """Queues in whose lines it stands, since they are full."""
-        self._left: dict[
-            str, tuple[int, deque[weakref.ref[Kept]]]
-        ] = {}  # by queue: a loss, and what it left undone
+        self._left: dict[str, tuple[int, deque[weakref.ref[Kept]]]] = {}
+        """By queue: a loss, and the puts that are still to be put again after it."""
         self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._size = 0
         self._freed: deque[int] = deque()

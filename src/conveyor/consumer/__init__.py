@@ -119,9 +119,8 @@ class Consumer:
             status = self._ended()
             if word == b"left\n":  # it was asked to leave, or there was nothing to do
                 return
-            how = (
-                f" (exit code {status})" if status else ""
-            )  # 0: it is unknown, as the caller ignores SIGCHLD
+            # Unknown if the caller ignores SIGCHLD.
+            how = f" (exit code {status})" if status else ""
             message = f"the consumer on {', '.join(self.settings.queues)} did not start{how}"
             raise ConveyorError(message, hint="its own messages on standard error say why")
 

@@ -54,7 +54,7 @@ class Pauses:
         return any(clock.monotonic() < one.soon for one in self._open.values())
 
     def obey(self, order: Control) -> None:
-        """Pause or resume the workers that are named, all of the consumer where none is; `look` tells the rest.
+        """Pause or resume the workers that are named, all of the consumer if none is; `look` answers for the rest.
 
         An earlier order to a worker that has not followed it yet is over.
         """

@@ -501,7 +501,7 @@ class Supervisor:
         return self._silent_since < float("inf")
 
     def _announce(self, ready: Callable[[], None]) -> None:
-        """Say so, once, when all workers that could be started have loaded their tasks, or have left."""
+        """Call `ready`, once, when all workers that could be started have loaded their tasks, or have left."""
         if self.announced or self.unloadable or (self.to_start and not self.workers):
             return
         if any(at <= clock.monotonic() for at in self._due().values()):

@@ -95,7 +95,7 @@ class Server:
         return found
 
     def note_leftovers(self) -> None:
-        """Let all that expires expire now; note the memory in use, and keys that should not be there, or so large."""
+        """Expire all that can expire; note the memory in use, and keys that should not be there, or not so large."""
         names = self.tell("KEYS", "*")
         for name in names:
             if self.tell("PTTL", name) > 0:
