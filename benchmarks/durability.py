@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import place
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.durability import MEMORY, read_durability
 from conveyor.store import plain
 from conveyor.store.command import Command
 from conveyor.torture.servers import free_port
+from conveyor.wire.durability import MEMORY, read_durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

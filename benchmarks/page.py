@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import place, tasks, turns
 from benchmarks.place import Row
 from benchmarks.viewers import watching
-from conveyor import Queue, clock, control
-from conveyor.control import ConsumerReport, WorkerReport
+from conveyor import Queue, clock
 from conveyor.store import plain
 from conveyor.store.command import Command
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,7 +146,7 @@ def _report(number: int, done: int) -> list[Command]:
     crew = ConsumerReport(
         name, f"host{number % 5}", 99, ["full"], "process", clock.wall() - 60, workers, "0.1.0"
     )
-    return plain.report(name, control.encode(crew), clock.wall())
+    return plain.report(name, control_messages.encode(crew), clock.wall())
 
 
 @contextlib.contextmanager

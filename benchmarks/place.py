@@ -14,7 +14,7 @@ import msgspec
 
 from conveyor import Consumer
 from conveyor.store import Client, plain
-from conveyor.store.server_process import find_binary
+from conveyor.store.embedded.server_process import find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

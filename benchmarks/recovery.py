@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Self
 from benchmarks import tasks
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.actions import Actions, Actor
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.errors import StoreError
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import Client, plain
 from conveyor.torture import history
 from conveyor.torture.history import End, Start

@@ -26,8 +26,9 @@ import redis
 from hypothesis import settings
 
 from conveyor import inbox
-from conveyor.store import embedded, keys, server_process
+from conveyor.store import embedded, keys
 from conveyor.store.client import Client
+from conveyor.store.embedded import server_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,9 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conveyor.call import Call
     from conveyor.consumer import Consumer
-    from conveyor.current import CurrentJob, current_job
+    from conveyor.context import CurrentJob, current_job
     from conveyor.errors import (
         BadCall,
         BadInput,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from conveyor.job import Job
     from conveyor.queue import Queue
     from conveyor.tasks import Task, task
+    from conveyor.wire.call import Call
 
 __version__ = "0.1.0"
 
@@ -87,9 +87,9 @@ _MODULES = {
     "task": "tasks",
     "Task": "tasks",
     "Job": "job",
-    "Call": "call",
-    "current_job": "current",
-    "CurrentJob": "current",
+    "Call": "wire.call",
+    "current_job": "context",
+    "CurrentJob": "context",
 }
 
 

@@ -18,20 +18,21 @@ import threading
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Protocol
 
-from conveyor import clock, ids
+from conveyor import clock
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.restoring import TRY_AGAIN, Restorer
 from conveyor.store import commands, plain, scripts
 from conveyor.store.address import shown
-from conveyor.store.limits import time_for
+from conveyor.store.timeouts import time_for
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.clock import Deadline
-    from conveyor.outcome import Settled
     from conveyor.restoring import Kept, Known
     from conveyor.store import Client
+    from conveyor.wire.outcome import Settled
 
 #: Seconds that the server keeps an inbox open after it was last asked to.
 HOLD = 30.0

@@ -7,21 +7,21 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
-from conveyor import control
-from conveyor.call import KEEP
 from conveyor.clock import Deadline
 from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 from conveyor.store import commands, connect, plain
+from conveyor.wire import control_messages
+from conveyor.wire.call import KEEP
+from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
-    from conveyor.signature import Signature
     from conveyor.store import Client
+    from conveyor.wire.signature import Signature
 
 R = TypeVar("R")
 
@@ -139,10 +139,10 @@ class Job(Generic[R]):
             return decode_settled(cast("bytes", state.detail)).state
         return _BY_INDEX[state.state]
 
-    def progress(self) -> control.Progress | None:
+    def progress(self) -> control_messages.Progress | None:
         """Give how far the job is, as it last said; None if it has said nothing."""
         data = self._together.client.run(plain.progress(self.queue_name, [self.id]))[0]
-        return None if data is None else control.decode_progress(data)
+        return None if data is None else control_messages.decode_progress(data)
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait in asyncio for what `result` gives."""
@@ -261,7 +261,7 @@ def cancel_jobs(
     orders: list[commands.Command] = []
     for job, answer in zip(ids, answers, strict=True):
         if answer.owner:
-            told = control.Control(
+            told = control_messages.Control(
                 id=order or job,
                 verb="cancel",
                 workers=[answer.owner],
@@ -272,7 +272,7 @@ def cancel_jobs(
             )
             # Without the right to command workers, the holder learns it from its next renewal, within 5 s.
             orders += plain.control(
-                control.consumer_of(answer.owner), control.encode(told), optional=not order
+                control_messages.consumer_of(answer.owner), control_messages.encode(told), optional=not order
             )
     if orders:
         client.run_all(orders)

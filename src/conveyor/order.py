@@ -6,11 +6,12 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor import clock, control, loading
+from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.queue import Queue
 from conveyor.store import plain
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,7 +70,7 @@ class Order:
         With `count` the same is ordered so many times. `on_put` is called with the number of jobs put since it was
         called last. The split checks the input: BadInput or BadCall is raised before anything is put.
         """
-        loading.stop_script()
+        task_loading.stop_script()
         split = task.split
         orders = [split(**arguments) if split is not None else [dict(arguments)] for _ in range(count)]
         target = Queue(queue or task.put.queue, store=store)
@@ -159,7 +160,7 @@ class Order:
                 said = self._client.run(plain.progress(self.jobs[0].queue_name, waiting))
             for data in said:
                 if data is not None:
-                    step = control.decode_progress(data)
+                    step = control_messages.decode_progress(data)
                     parts += step.fraction or 0.0
                     message = step.message or message
         fraction = (over + parts) / len(self.jobs) if self.jobs else 1.0

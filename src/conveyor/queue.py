@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from conveyor import call, clock, ids, loading
-from conveyor.call import KEEP, PutOptions, RunOptions
+from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.durability import read_durability
 from conveyor.errors import BadCall, ConveyorError, NotEmpty
-from conveyor.holding import holder_of
+from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
-from conveyor.outcome import encode_settled
 from conveyor.restoring import Kept
-from conveyor.signature import name_of, signature_of
-from conveyor.store import Client, acts, commands, connect, fitness, forgetting, plain
-from conveyor.store.limits import time_for
+from conveyor.store import Client, audit_log, commands, connect, fitness, forgetting, plain
+from conveyor.store.timeouts import time_for
 from conveyor.store.waiting import join_queue, put_jobs
+from conveyor.wire import call, ids
+from conveyor.wire.call import KEEP, PutOptions, RunOptions
+from conveyor.wire.durability import read_durability
+from conveyor.wire.outcome import encode_settled
+from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,7 +69,7 @@ class Queue:
         return self._connect()
 
     def _connect(self, deadline: Deadline | None = None) -> Client:
-        loading.stop_script()
+        task_loading.stop_script()
         if not isinstance(self._given, Client):
             self._given = connect(self._given, deadline)
         return self._given
@@ -162,7 +163,11 @@ class Queue:
         than the last of them; a job that comes due while this runs may stay.
         """
         last, due, count = self.client.run_all(
-            [acts.sequence(self.name), acts.highest(self.name, "delayed"), commands.count(self.name)]
+            [
+                audit_log.sequence(self.name),
+                audit_log.highest(self.name, "delayed"),
+                commands.count(self.name),
+            ]
         )
         return self._clear("delayed", due, count.delayed) + self._clear("ready", last)
 

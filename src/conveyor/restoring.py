@@ -16,12 +16,13 @@ from collections import deque
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor import clock, ids
-from conveyor.durability import MEMORY
+from conveyor import clock
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
 from conveyor.store import plain
 from conveyor.store.answers import Lineage
 from conveyor.store.waiting import MOST_JOBS, leave, put_jobs
+from conveyor.wire import ids
+from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

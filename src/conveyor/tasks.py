@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from msgspec import structs
 
-from conveyor.call import PutOptions, RunOptions
 from conveyor.errors import BadCall, UnknownTask
-from conveyor.loading import load_script
 from conveyor.queue import Queue
-from conveyor.redaction import Labels
-from conveyor.signature import main_name, name_of, signature_of
+from conveyor.task_loading import load_script
+from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.redaction import Labels
+from conveyor.wire.signature import main_name, name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -233,7 +233,7 @@ def task(  # noqa: PLR0913 - one for each option, all of them by name
     Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
     before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds,
     `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue` object),
-    `redact` names of parameters and mapping keys that are secret besides those that `conveyor.redaction` knows.
+    `redact` names of parameters and mapping keys that are secret besides those that `conveyor.wire.redaction` knows.
     The name is the module's and the function's, unless `name` is given.
     """
 

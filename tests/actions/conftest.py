@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import call, ids
-from conveyor.actions import Actions, Actor
-from conveyor.inspector import audit
+from conveyor.monitor import audit
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands
 from conveyor.store.answers import Batch, PutPlace, Settlement
+from conveyor.wire import call, ids
 
 if TYPE_CHECKING:
-    from conveyor.acts import Act
     from conveyor.store import Client
+    from conveyor.wire.audit_entry import Act
 
 ANN = Actor("ann", "cli@there")
 KEEP = 600.0

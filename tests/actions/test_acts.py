@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import control
-from conveyor.actions import Act, Actions, Actor
 from conveyor.errors import BadCall, StoreRefused
+from conveyor.monitor.actions import Act, Actions, Actor
 from conveyor.store import commands, keys
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,10 @@ def facts(act: Act) -> tuple[Any, ...]:
     )
 
 
-def told(server: Any, consumer: str) -> list[control.Control]:
-    return [control.decode_control(data) for data in server.raw.lrange(keys.control_key(consumer), 0, -1)]
+def told(server: Any, consumer: str) -> list[control_messages.Control]:
+    return [
+        control_messages.decode_control(data) for data in server.raw.lrange(keys.control_key(consumer), 0, -1)
+    ]
 
 
 def test_a_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Trail) -> None:

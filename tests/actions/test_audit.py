@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from conveyor.actions import Act, Actions, audit
-from conveyor.acts import encode
-from conveyor.inspector.audit import acts, counts
-from conveyor.store import acts as commands
+from conveyor.monitor import recording
+from conveyor.monitor.actions import Act, Actions
+from conveyor.monitor.audit import acts, counts
+from conveyor.store import audit_log as commands
 from conveyor.store import keys, plain
+from conveyor.wire.audit_entry import encode
 
 
 def test_the_trail_stays_bounded(one_server: Any) -> None:
@@ -20,7 +21,9 @@ def test_the_trail_stays_bounded(one_server: Any) -> None:
 
 
 def test_no_record_is_large(one_server: Any) -> None:
-    audit.record(one_server.client, Act("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999}))
+    recording.record(
+        one_server.client, Act("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999})
+    )
     ((_, fields),) = one_server.raw.xrange(keys.AUDIT)
     assert len(fields[b"act"]) < 2500
     (found,) = acts().ask(one_server.client)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.actions import Actions, Matching, Operation, operation
 from conveyor.errors import BadCall, StoreRefused
-from conveyor.inspector import operations
+from conveyor.monitor import bulk, operations
+from conveyor.monitor.actions import Actions, Matching, Operation
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Films
-    from conveyor.actions import Act
+    from conveyor.monitor.actions import Act
 
     Trail = Callable[..., list[Act]]
 
 FAILED = b"\x93\xa6failed\xc0\x00"
 RUNNER = """
 import sys
-from conveyor.actions import operation
+from conveyor.monitor import bulk
 from conveyor.store import connect
 client = connect(sys.argv[1])
-for step in operation.run(client, operation.load(client, sys.argv[2]), chunk=100, pause=0.05):
+for step in bulk.run(client, bulk.load(client, sys.argv[2]), chunk=100, pause=0.05):
     print(step.done, flush=True)
     if step.done >= 300:
         sys.stdin.read()
@@ -35,7 +35,7 @@ for step in operation.run(client, operation.load(client, sys.argv[2]), chunk=100
 
 
 def finished(actions: Actions, begun: Operation, chunk: int = 500) -> Operation:
-    return list(operation.run(actions.client, begun, chunk, pause=0))[-1]
+    return list(bulk.run(actions.client, begun, chunk, pause=0))[-1]
 
 
 def shown(server: Any, operation_id: str) -> Operation:
@@ -51,7 +51,7 @@ def test_1200_dead_jobs_are_put_back_in_slices_that_another_client_sees(
     begun = actions.begin("retry", "films", reason="fixed")
     assert (begun.total, shown(one_server, begun.id).state) == (1200, "running")
     seen = []
-    for step in operation.run(actions.client, begun, pause=0):
+    for step in bulk.run(actions.client, begun, pause=0):
         other = shown(one_server, begun.id)
         assert other == step
         seen.append((other.done, other.state, films.count().dead))
@@ -99,7 +99,7 @@ def test_group_is_worked_on_in_several_queues(
     spared = dead_in(films, "films-9", 2, "aaaaaaaa")
     begun = actions.begin(kind, [one.name for one in queues], Matching(group="aaaaaaaa"), "fixed")
     assert (begun.queue, begun.total, len(begun.on)) == ("", 4 + 3 + 4 + 5 + 6, 4)
-    steps = operation.run(actions.client, begun, chunk=4, pause=0)
+    steps = bulk.run(actions.client, begun, chunk=4, pause=0)
     half = [next(steps) for _ in range(3)][-1]
     actions.stop_operation(begun.id)
     assert list(steps)[-1].state == "stopped"
@@ -118,7 +118,7 @@ def test_group_is_worked_on_in_several_queues(
 def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions: Actions) -> None:
     films.dead(250)
     done = 0
-    for step in operation.run(actions.client, actions.begin("retry", "films"), chunk=100, pause=0):
+    for step in bulk.run(actions.client, actions.begin("retry", "films"), chunk=100, pause=0):
         assert len(films.kill_waiting()) == step.done - done
         done = step.done
     assert done == 250
@@ -152,7 +152,7 @@ def test_an_operation_is_stopped_in_the_middle_and_taken_up_again(
 ) -> None:
     films.dead(400)
     begun = actions.begin("retry", "films")
-    steps = operation.run(actions.client, begun, chunk=100, pause=0)
+    steps = bulk.run(actions.client, begun, chunk=100, pause=0)
     next(steps)
     Actions(one_server.another_client(), actions.actor).stop_operation(begun.id, "too fast")
     assert [(step.state, step.done) for step in steps] == [("stopped", 100)]
@@ -176,9 +176,9 @@ def test_one_whose_process_died_shows_as_stalled_and_is_taken_up_where_it_was(
     with pytest.raises(BadCall, match="being worked on"):
         actions.take_up(begun.id)
     films.kill_waiting()  # what was put back dies again: it must not be put back twice
-    monkeypatch.setattr("conveyor.acts.STALLED_AFTER", 0.0)
+    monkeypatch.setattr("conveyor.wire.audit_entry.STALLED_AFTER", 0.0)
     assert shown(one_server, begun.id).state == "stalled"
-    again = operation.take_up(actions.client, begun.id, stalled_after=0.0)
+    again = bulk.take_up(actions.client, begun.id, stalled_after=0.0)
     assert finished(actions, again).done == 700
     assert (films.count().ready, films.count().dead, films.count().imbalance) == (400, 300, 0)
     assert shown(one_server, begun.id).state == "done"
@@ -188,11 +188,11 @@ def test_stalled_operation_stays_stopped_if_its_process_goes_on(
     films: Films, actions: Actions, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films.dead(3)
-    steps = operation.run(actions.client, actions.begin("discard", "films"), chunk=1, pause=0)
+    steps = bulk.run(actions.client, actions.begin("discard", "films"), chunk=1, pause=0)
     begun = next(steps)
     with monkeypatch.context() as late:
-        late.setattr("conveyor.acts.STALLED_AFTER", 0.0)
-        assert operation.stop(actions.client, begun.id).state == "stopped"
+        late.setattr("conveyor.wire.audit_entry.STALLED_AFTER", 0.0)
+        assert bulk.stop(actions.client, begun.id).state == "stopped"
     assert [one.state for one in steps] == ["stopped"]
     assert shown(one_server, begun.id).state == "stopped"
     assert films.count().dead == 2
@@ -201,7 +201,7 @@ def test_stalled_operation_stays_stopped_if_its_process_goes_on(
 def test_leaving_the_loop_stops_the_operation(films: Films, actions: Actions, one_server: Any) -> None:
     films.dead(3)
     begun = actions.begin("discard", "films")
-    steps = operation.run(actions.client, begun, chunk=1, pause=0)
+    steps = bulk.run(actions.client, begun, chunk=1, pause=0)
     next(steps)
     steps.close()
     assert shown(one_server, begun.id).state == "stopped"
@@ -270,7 +270,7 @@ def test_cancelling_takes_all_priorities_and_delays_and_nothing_that_is_put_mean
         films.put(10, priority=priority)
     begun = actions.begin("cancel", "films")
     done = 0
-    for step in operation.run(actions.client, begun, chunk=7, pause=0):
+    for step in bulk.run(actions.client, begun, chunk=7, pause=0):
         done = step.done
         for priority in (0, 3, 200, 255):
             films.put(9, priority=priority)
@@ -290,14 +290,14 @@ def test_delayed_jobs_that_come_due_meanwhile_are_cancelled_too(
     begun = actions.begin("cancel", "films")
     for name in names[5:]:
         one_server.raw.zadd("conveyor:{films}:delayed", {name: 1})
-    steps = operation.run(actions.client, begun, chunk=4, pause=0)
+    steps = bulk.run(actions.client, begun, chunk=4, pause=0)
     assert actions.client.run(commands.promote("films")) == 5
     assert list(steps)[-1].done == 10
 
 
 def test_a_purge_ends_though_producers_go_on(films: Films, actions: Actions) -> None:
     films.put(25)
-    for step in operation.run(actions.client, actions.begin("purge", "films"), chunk=10, pause=0):
+    for step in bulk.run(actions.client, actions.begin("purge", "films"), chunk=10, pause=0):
         assert step.done <= 25
         films.put(10)
     assert (step.state, step.done, films.count().ready) == ("done", 25, 30)
@@ -307,7 +307,7 @@ def test_purge_spares_jobs_put_meanwhile(films: Films, actions: Actions) -> None
     old = films.put(20) + films.put(20, delay=1000.0)
     begun = actions.begin("purge", "films")
     fresh: list[str] = []
-    for _ in operation.run(actions.client, begun, chunk=7, pause=0):
+    for _ in bulk.run(actions.client, begun, chunk=7, pause=0):
         fresh += films.put(3, priority=9) + films.put(2, delay=2000.0)
     states = actions.client.run_all([commands.state("films", one) for one in old + fresh])
     assert [one.state for one in states[:40]] == ["over"] * 40
@@ -316,7 +316,7 @@ def test_purge_spares_jobs_put_meanwhile(films: Films, actions: Actions) -> None
 
 def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
     for kind in ("retry", "discard", "cancel", "purge"):
-        (step,) = operation.run(actions.client, actions.begin(kind, "nothing"), pause=0)
+        (step,) = bulk.run(actions.client, actions.begin(kind, "nothing"), pause=0)
         assert (step.state, step.total, step.done, step.skipped) == ("done", 0, 0, 0)
 
 
@@ -365,9 +365,7 @@ def test_the_list_is_newest_first_and_bounded_and_survives_what_cannot_be_read(
     actions: Actions, one_server: Any
 ) -> None:
     for number in range(1005):
-        operation.keep(
-            actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done")
-        )
+        bulk.keep(actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done"))
     assert one_server.raw.zcard("conveyor:operations") == 1000
     names = operations.names(0, 3).ask(one_server.client)
     assert names == ["n1004", "n1003", "n1002"]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.actions import Actions, Operation, OperationRunner
-from conveyor.inspector import operations
+from conveyor.monitor import operations
+from conveyor.monitor.actions import Actions, Operation, OperationRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def test_those_that_wait_for_their_turn_do_not_show_as_stalled(
     eventually: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("conveyor.actions.runner.STALLED_AFTER", 0.0)
+    monkeypatch.setattr("conveyor.monitor.runner.STALLED_AFTER", 0.0)
     films.dead(500)
     first, second = actions.begin("retry", "films"), actions.begin("discard", "films")
     runner = start(chunk=1, pause=0.02)

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from conveyor.call import PutOptions, RunOptions
 from conveyor.cli.values import in_one_line, value_lines
 from conveyor.errors import BadCall
-from conveyor.parameters import as_words, bind, parameters_of, type_words, usage
+from conveyor.monitor.typed_input import as_words, bind, parameters_of, type_words, usage
 from conveyor.tasks import Task
+from conveyor.wire.call import PutOptions, RunOptions
 
 
 def order(

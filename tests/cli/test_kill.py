@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from conveyor import actions, control
 from conveyor.cli import kill, orders
 from conveyor.cli.commands.act import Kill
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector, actions
 from conveyor.store import Client
+from conveyor.wire import control_messages
 
 
 @pytest.fixture
@@ -99,7 +99,9 @@ def test_a_kill_is_about_the_job_that_the_worker_was_listed_with(
             _type="normal", skipme=True
         )  # its connection takes no order meanwhile
         assert conveyor("kill", busy, "--now", "--timeout", "0.1").code == 1
-        (order,) = map(control.decode_control, at_server.raw.lrange(f"conveyor:control:{name}", 0, -1))
+        (order,) = map(
+            control_messages.decode_control, at_server.raw.lrange(f"conveyor:control:{name}", 0, -1)
+        )
     finally:
         process.send_signal(signal.SIGCONT)
     assert (order.workers, order.job) == ([busy], job)

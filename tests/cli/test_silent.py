@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from conveyor import control
-from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.store import commands, keys, plain
 from conveyor.store.commands import Command
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 OWNER = "host-ab12/3"
 #: Seconds since the last report of a silent worker: as few as can be, since a report is kept for twenty.
@@ -23,7 +23,7 @@ def running(client: Any, job: str, ago: float) -> None:
     now = time.time()
     lease = f"{int((now - 100) * 1e6)} {OWNER} S 1"
     client.run(Command(("HSET", keys.key("shapes", "leases"), job, lease)))
-    step = control.encode(control.Progress(1, 2, "half of it"))
+    step = control_messages.encode(control_messages.Progress(1, 2, "half of it"))
     client.run(Command(("HSET", keys.key("shapes", "progress"), job, step)))
     report(client, job, ago, now)
 
@@ -32,7 +32,7 @@ def report(client: Any, job: str, ago: float, now: float) -> None:
     """Make the worker's consumer report it some seconds ago."""
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shape", "shapes", 100 - ago)
     told = ConsumerReport("host-ab12", "far", 99, ["shapes"], "process", 1.0, [worker], at=now - ago)
-    client.run_all(plain.report(told.name, control.encode(told), told.at))
+    client.run_all(plain.report(told.name, control_messages.encode(told), told.at))
     if ago > plain.REPORT_KEEP:
         client.run(Command(("DEL", keys.consumer_key(told.name))))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Empty, Full, Queue, ShutDown, WaitTimeout
-from conveyor.call import decode_call
+from conveyor.wire.call import decode_call
 
 if TYPE_CHECKING:
     from conftest import Background, SharedBelts

@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 from tests.store.test_mutants import FAILURES, forget_scripts, load_mutant, name_of
 
 from conveyor.errors import DuplicateJob, ShutDown
-from conveyor.lifecycle import JobState, may_move
 from conveyor.store import commands, keys
 from conveyor.store.answers import Batch, PutPlace, RowsPlace, Settlement
+from conveyor.store.lifecycle import JobState, may_move
 
 from .reference import LAPSE_BUDGET, End, Model, Modelled, job_that_says, number_of
 from .snapshot import Snapshot

@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from conveyor import Queue, clock, control
-from conveyor.consumer.beat import Beat
+from conveyor import Queue, clock
+from conveyor.consumer.heartbeat import Beat
 from conveyor.errors import StoreUnavailable
-from conveyor.inspector import Inspector, workers
+from conveyor.monitor import Inspector, workers
 from conveyor.store import plain
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     import pytest
@@ -30,9 +31,11 @@ class Acting:
     def job(self) -> tuple[str, str]:
         return "work", self.job_id
 
-    def report(self) -> control.WorkerReport:
+    def report(self) -> control_messages.WorkerReport:
         busy_for = self.now - self.began
-        return control.WorkerReport("host-1/1", 1, "busy", 7, self.job_id, "cut", "work", busy_for, attempt=1)
+        return control_messages.WorkerReport(
+            "host-1/1", 1, "busy", 7, self.job_id, "cut", "work", busy_for, attempt=1
+        )
 
 
 def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_soon(
@@ -40,9 +43,11 @@ def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_so
 ) -> None:
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
-    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
+    )
 
-    def told(at: float, job: str, began: float) -> control.WorkerReport:
+    def told(at: float, job: str, began: float) -> control_messages.WorkerReport:
         worker.now, worker.job_id, worker.began = at, job, began
         beat.beat([worker])
         (report,) = workers.reports(["host-1"]).ask(one_server.client)
@@ -61,24 +66,30 @@ def test_progress_of_like_ids_on_two_queues_is_sent_once_each(one_server: Any) -
     for counter, (queue, worker) in enumerate(zip(("pdf", "mail"), acting, strict=True), 1):
         worker.job = lambda queue=queue: (queue, "invoice-17")
         worker.slate = SimpleNamespace(progress=lambda counter=counter: (counter, 1.0, 2.0, ""))
-    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
+    )
     assert len(beat._progressed(acting)) == 2
     assert beat._progressed(acting) == []
 
 
 def test_how_long_a_job_runs_is_told_from_its_start_and_not_as_of_the_last_report(one_server: Any) -> None:
     Queue("work", store=one_server.client).put(1)
-    busy = control.WorkerReport("host-1/1", 1, "busy", job="j", busy_for=2.0)
-    idle = control.WorkerReport("host-1/2", 2, "idle")
-    report = control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [busy, idle], at=100.0)
+    busy = control_messages.WorkerReport("host-1/1", 1, "busy", job="j", busy_for=2.0)
+    idle = control_messages.WorkerReport("host-1/2", 2, "idle")
+    report = control_messages.ConsumerReport(
+        "host-1", "host", 1, ["work"], "process", 0.0, [busy, idle], at=100.0
+    )
     assert [one.busy_for for one in workers.aged(report, 104.0).workers] == [6.0, 0.0]
     assert workers.aged(report, 90.0) == report, "the clock of its machine is ahead"
     assert workers.aged(report, 9000.0).workers[0].busy_for == 22.0, (
         "it would be gone by then: its clock is wrong"
     )
     now = one_server.raw.time()[0]
-    told = control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [busy], at=now - 5.0)
-    one_server.client.run_all(plain.report("host-1", control.encode(told), now))
+    told = control_messages.ConsumerReport(
+        "host-1", "host", 1, ["work"], "process", 0.0, [busy], at=now - 5.0
+    )
+    one_server.client.run_all(plain.report("host-1", control_messages.encode(told), now))
     (found,) = Inspector(one_server.client).workers("work")
     assert 7.0 <= found.busy_for < 22.1
 
@@ -87,7 +98,9 @@ def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch:
     """More queues than one look takes; the one in use stays."""
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
-    beat = Beat(server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
+    )
 
     def sweep(at: float) -> None:
         for step in range(20):
@@ -120,7 +133,8 @@ def test_one_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch
     monkeypatch.setattr("conveyor.store.forgetting.FORGET_WITHIN", 30.0)  # the machine may be busy
     client, trips = server.client, []
     beats = [
-        Beat(client, control.ConsumerReport(name, "host", 1, ["work"], "process", 0.0, [])) for name in "ab"
+        Beat(client, control_messages.ConsumerReport(name, "host", 1, ["work"], "process", 0.0, []))
+        for name in "ab"
     ]
     long_ago = server.raw.time()[0] * 1000 - 31 * 86_400_000
     for number in range(300):
@@ -143,7 +157,9 @@ def test_one_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch
 
 
 def test_failing_sweep_does_not_disturb_a_beat(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        one_server.client, control_messages.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, [])
+    )
 
     def fail(*_: Any, **__: Any) -> None:
         raise StoreUnavailable
@@ -160,7 +176,7 @@ def test_gauges_of_many_queues_are_asked_some_at_a_time(
     names = [f"work{number}" for number in range(50)]
     for name in names:
         Queue(name, store=one_server.client).put(1)
-    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, names, "process", 0.0, []))
+    beat = Beat(one_server.client, control_messages.ConsumerReport("a", "host", 1, names, "process", 0.0, []))
     run_all, asked = one_server.client.run_all, []
 
     def watch(told: Any, **limits: Any) -> Any:
@@ -181,7 +197,9 @@ def test_gauges_without_a_reply_do_not_make_the_server_silent(
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
     Queue("work", store=one_server.client).put(1)
-    beat = Beat(one_server.client, control.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        one_server.client, control_messages.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, [])
+    )
     tries: list[float] = []
 
     def fail(_: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import JobCancelled, Queue, task
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 nothing = task(name="consumer_jobs.nothing")(jobs.nothing)
 CANCEL = """
 import sys
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.store import connect
 print(Inspector(connect(sys.argv[1])).handle(sys.argv[2]).cancel("from elsewhere"))
 """

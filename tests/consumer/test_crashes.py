@@ -17,7 +17,7 @@ from consumer_kit import go, lines, runs
 from conveyor import JobLost
 from conveyor.consumer.group_watcher import GroupWatcher
 from conveyor.consumer.settings import LEASE
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable

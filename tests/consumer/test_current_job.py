@@ -9,12 +9,12 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import current_job
-from conveyor.consumer import slate as slates
-from conveyor.consumer.crew import CrewWorker
+from conveyor.consumer import shared_status as slates
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import Slate
-from conveyor.inspector import Inspector
+from conveyor.consumer.shared_status import Slate
+from conveyor.consumer.worker_process import CrewWorker
+from conveyor.monitor import Inspector
 from conveyor.tasks import Registry
 
 if TYPE_CHECKING:

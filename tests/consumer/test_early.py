@@ -10,23 +10,24 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import lines
 
-from conveyor import Queue, clock, control, ids
-from conveyor.call import Call
-from conveyor.codec import Raw, encode
-from conveyor.consumer import ladder as ladders
-from conveyor.consumer import slate as slates
-from conveyor.consumer.crew import CrewWorker
+from conveyor import Queue, clock
+from conveyor.consumer import control as ladders
+from conveyor.consumer import shared_status as slates
+from conveyor.consumer.control import Ladder
 from conveyor.consumer.execution import Executor
-from conveyor.consumer.ladder import Ladder
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import HeldBatch, Slate
-from conveyor.consumer.worker import Worker
+from conveyor.consumer.shared_status import HeldBatch, Slate
+from conveyor.consumer.worker_handle import Worker
+from conveyor.consumer.worker_process import CrewWorker
 from conveyor.errors import StoreUnavailable
-from conveyor.inspector import Inspector
-from conveyor.outcome import Cancel
+from conveyor.monitor import Inspector
 from conveyor.store import commands, keys, plain, scripts
 from conveyor.tasks import Registry
+from conveyor.wire import control_messages, ids
+from conveyor.wire.call import Call
+from conveyor.wire.codec import Raw, encode
+from conveyor.wire.outcome import Cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ class OneWorker:
         self.slate = worker.slate
 
 
-CANCEL_A = control.encode(control.Control("order", "cancel", job="a"))
+CANCEL_A = control_messages.encode(control_messages.Control("order", "cancel", job="a"))
 
 
 def test_a_cancellation_that_comes_before_the_run_begins_waits_for_it(
@@ -80,7 +81,7 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("running", [1, 0])
 def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyPatch, running: int) -> None:
     supervisor = OneWorker(monkeypatch)
-    monkeypatch.setattr("conveyor.consumer.ladder.EARLY", 60.0)  # the machine may be busy
+    monkeypatch.setattr("conveyor.consumer.control.EARLY", 60.0)  # the machine may be busy
     worker, signals = Worker("host/2"), []
     monkeypatch.setattr(worker, "_signal", signals.append)
     worker.slate.hold(HeldBatch("other", "8", "nonce", ["a"]))
@@ -89,7 +90,7 @@ def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyP
     if running:
         supervisor.slate.start(0, 0.0, 0.0)
         worker.slate.start(0, 0.0, 0.0)
-    ladder.obey(control.encode(control.Control("order", "cancel", job="a", queue="work")))
+    ladder.obey(control_messages.encode(control_messages.Control("order", "cancel", job="a", queue="work")))
     worker.slate.start(0, 0.0, 0.0)
     ladder.cancel_early()
     assert signals == []
@@ -216,7 +217,7 @@ class AwayOnce:
 def test_lookout_sends_results_again_while_a_job_runs(
     queue: Queue, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.consumer.lookout.LONGEST_BLOCK", 0.05)
+    monkeypatch.setattr("conveyor.consumer.batching.LONGEST_BLOCK", 0.05)
     registry = Registry()
     long = jobs.task(name="long")(lambda: eventually(lambda: queue.count().finished, 20))
     registry.add(long)
@@ -298,8 +299,12 @@ def test_cancellation_of_an_earlier_run_ends_no_later_one(monkeypatch: pytest.Mo
     supervisor = OneWorker(monkeypatch)
     supervisor.slate.start(0, 0.0, 0.0)
     ladder = Ladder(supervisor)
-    ladder.obey(control.encode(control.Control("late", "cancel", job="a", queue="work", token="6")))
+    ladder.obey(
+        control_messages.encode(control_messages.Control("late", "cancel", job="a", queue="work", token="6"))
+    )
     ladder.cancel_early()
     assert supervisor.signals == []
-    ladder.obey(control.encode(control.Control("order", "cancel", job="a", queue="work", token="7")))
+    ladder.obey(
+        control_messages.encode(control_messages.Control("order", "cancel", job="a", queue="work", token="7"))
+    )
     assert len(supervisor.signals) == 1

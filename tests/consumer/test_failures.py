@@ -11,8 +11,8 @@ import pytest
 from consumer_kit import lines
 
 from conveyor import JobFailed, StoreUnavailable
-from conveyor.retry import delay_before
 from conveyor.store import Client, plain
+from conveyor.wire.retry import delay_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable

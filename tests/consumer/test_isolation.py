@@ -108,7 +108,7 @@ def test_worker_that_cannot_be_forked_is_tried_again(
     def no_room(*_: Any) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("conveyor.consumer.worker.Worker.start", no_room)
+    monkeypatch.setattr("conveyor.consumer.worker_handle.Worker.start", no_room)
     supervisor = Supervisor("host", ConsumerSettings(workers=1), Client(one_server.url), lambda _: 0)
     supervisor._start("host/1")
     assert "host/1" in supervisor.to_start

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from consumer_kit import go, lines, runs
 
-from conveyor import control
-from conveyor.inspector import Inspector, stories
+from conveyor.monitor import Inspector, job_record
 from conveyor.store import plain
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_a_killed_worker_is_gone_at_once_and_its_job_goes_back_without_blame(
     assert job.result(30) == "it"
     assert len(running.workers()) == 1
     assert lines(path)[1].split()[2] == "1", "the attempt that was killed does not count"
-    told = stories.story(queue.name, job.id).ask(queue.client)
+    told = job_record.story(queue.name, job.id).ask(queue.client)
     assert told
     assert [(one.attempt, one.state) for one in told.attempts] == [(1, "killed"), (1, "done")]
     assert (told.retries, told.crashes, told.attempt) == (0, 0, 1)
@@ -106,7 +106,8 @@ def test_order_that_arrives_twice_is_obeyed_once(consume: Callable[..., Any]) ->
     """Its copy may come late, behind other orders: the reply to the first one was lost, and so it was sent again."""
     running = consume()
     pause = plain.control(
-        running.name, control.encode(control.Control("first", "pause", [f"{running.name}/1"]))
+        running.name,
+        control_messages.encode(control_messages.Control("first", "pause", [f"{running.name}/1"])),
     )
     running.client.run_all(pause)
     assert running.answers("first", 2) == [("/1", "acknowledged"), ("/1", "done")]

@@ -9,8 +9,8 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import actions
-from conveyor.actions import Actions, Actor
+from conveyor.monitor import actions
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import plain
 
 if TYPE_CHECKING:

@@ -11,14 +11,15 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import Queue, control
-from conveyor.consumer import slate as slates
-from conveyor.consumer.beat import Beat
-from conveyor.consumer.ladder import Ladder
+from conveyor import Queue
+from conveyor.consumer import shared_status as slates
+from conveyor.consumer.control import Ladder
+from conveyor.consumer.heartbeat import Beat
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import HeldBatch
-from conveyor.consumer.worker import Worker
+from conveyor.consumer.shared_status import HeldBatch
+from conveyor.consumer.worker_handle import Worker
 from conveyor.store import commands, connect, keys
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +126,7 @@ class TwoWorkers:
             if number == 1:
                 queue.client.run(commands.release(queue.name, batch.token, self.jobs[1:]))
         self.beat = Beat(
-            queue.client, control.ConsumerReport("host", "host", 1, [queue.name], "process", 0.0, [])
+            queue.client, control_messages.ConsumerReport("host", "host", 1, [queue.name], "process", 0.0, [])
         )
         self.ladder = Ladder(self)
 

@@ -18,7 +18,7 @@ import unruly_jobs as unruly
 from consumer_kit import go, lines, runs
 
 from conveyor import BadCall, Consumer, JobFailed
-from conveyor.inspector import Inspector, stories
+from conveyor.monitor import Inspector, job_record
 from conveyor.store import commands, keys
 
 if TYPE_CHECKING:
@@ -474,7 +474,7 @@ def test_roll_out_never_blames_a_task_with_default_signals(
         eventually(lambda: running.report().workers[0].state == "leaving")
         running.signal()
     eventually(running.has_left)
-    one = stories.story(queue.name, job.id).ask(queue.client)
+    one = job_record.story(queue.name, job.id).ask(queue.client)
     assert one
     assert (one.state, one.crashes, [run.state for run in one.attempts]) == ("waiting", 0, ["killed"])
     assert f"ended by {number.name}" in one.attempts[0].message

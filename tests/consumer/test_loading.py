@@ -16,10 +16,10 @@ import pytest
 from consumer_kit import crew_worker
 
 from conveyor import Consumer, ConveyorError, JobFailed
-from conveyor.call import encode_calls
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.tasks import Registry
+from conveyor.wire.call import encode_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from conveyor.consumer import log_lines
 from conveyor.consumer.log_lines import LogLines
 from conveyor.errors import StoreRefused, StoreUnavailable
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

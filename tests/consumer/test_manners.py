@@ -16,7 +16,7 @@ import unruly_jobs as unruly
 from consumer_kit import lines, runs
 
 from conveyor import JobCancelled, JobFailed
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.store.answers import PutPlace
 

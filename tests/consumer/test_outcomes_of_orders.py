@@ -8,8 +8,8 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor.actions import Actions, Actor
-from conveyor.inspector import audit
+from conveyor.monitor import audit
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import keys
 from conveyor.store.command import Command
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor import Queue
-    from conveyor.inspector.audit import ActRecord
+    from conveyor.monitor.audit import ActRecord
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 import secret_jobs
 
 from conveyor import JobFailed, JobLost, clock
-from conveyor.inspector import failures, history, stories
-from conveyor.outcome import Settled, decode_settled
+from conveyor.monitor import failures, history, job_record
 from conveyor.store import commands, keys
 from conveyor.store.answers import PutPlace
+from conveyor.wire.outcome import Settled, decode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
-def told(queue: Queue, job_id: str) -> stories.JobStory:
-    found = stories.story(queue.name, job_id).ask(queue.client)
+def told(queue: Queue, job_id: str) -> job_record.JobStory:
+    found = job_record.story(queue.name, job_id).ask(queue.client)
     assert found
     return found
 

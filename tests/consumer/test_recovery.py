@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import consumer_jobs as jobs
 import pytest
 
-from conveyor import clock, ids
+from conveyor import clock
 from conveyor.consumer.recovery import ORDERLY, recover
-from conveyor.consumer.slate import HeldBatch
-from conveyor.consumer.worker import Worker
-from conveyor.control import Control
-from conveyor.inspector import Inspector, stories
+from conveyor.consumer.shared_status import HeldBatch
+from conveyor.consumer.worker_handle import Worker
+from conveyor.monitor import Inspector, job_record
 from conveyor.store import commands
+from conveyor.wire import ids
+from conveyor.wire.control_messages import Control
 
 if TYPE_CHECKING:
     from conveyor import Queue
@@ -117,7 +118,7 @@ def test_a_run_that_was_killed_is_remembered_with_who_did_it_and_is_no_try(queue
         scene.worker.killed = True
         scene.worker.asked = [order] if order else []
         scene.recover()
-        one = stories.story(queue.name, scene.jobs[0].id).ask(queue.client)
+        one = job_record.story(queue.name, scene.jobs[0].id).ask(queue.client)
         assert one
         assert (one.retries, one.crashes, one.attempt) == (0, 0, 1)
         (run,) = one.attempts

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import clock, events
-from conveyor.call import Call, RunOptions
-from conveyor.codec import Raw, encode
-from conveyor.consumer.lookout import Lookout
+from conveyor.consumer.batching import Lookout
 from conveyor.consumer.settlement import ENOUGH, Settler
 from conveyor.errors import StoreUnavailable
-from conveyor.outcome import Cancel, Done, Fail, Release, Retry, decode_note, decode_settled, describe_text
+from conveyor.wire.call import Call, RunOptions
+from conveyor.wire.codec import Raw, encode
+from conveyor.wire.outcome import (
+    Cancel,
+    Done,
+    Fail,
+    Release,
+    Retry,
+    decode_note,
+    decode_settled,
+    describe_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,10 +7,10 @@ from collections import deque
 import pytest
 
 from conveyor.consumer import relief
-from conveyor.consumer import slate as slates
+from conveyor.consumer import shared_status as slates
 from conveyor.consumer.pace import BATCH_SECONDS, MOST_JOBS, Pace
-from conveyor.consumer.slate import HeldBatch, Slate
-from conveyor.consumer.worker import Worker, how_it_ended
+from conveyor.consumer.shared_status import HeldBatch, Slate
+from conveyor.consumer.worker_handle import Worker, how_it_ended
 
 
 def batch(*ids: str, token: str = "7") -> HeldBatch:

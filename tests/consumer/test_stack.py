@@ -10,10 +10,10 @@ import pytest
 import unruly_jobs
 from consumer_kit import lines
 
-from conveyor import control, ids
 from conveyor.consumer import stack
-from conveyor.inspector import workers as questions
+from conveyor.monitor import workers as questions
 from conveyor.store import plain
+from conveyor.wire import control_messages, ids
 
 MODULES = ("consumer_jobs", "unruly_jobs")
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control.Answer]:
+def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.Answer]:
     """Return the function that requests the stacks of a consumer's first worker and waits for them."""
 
-    def ask(running: Any, job: str = "") -> control.Answer:
-        order = control.Control(ids.unique(), "stack", [f"{running.name}/1"], job=job)
-        running.client.run_all(plain.control(running.name, control.encode(order)))
+    def ask(running: Any, job: str = "") -> control_messages.Answer:
+        order = control_messages.Control(ids.unique(), "stack", [f"{running.name}/1"], job=job)
+        running.client.run_all(plain.control(running.name, control_messages.encode(order)))
         (answer,) = eventually(lambda: questions.answers(order.id).ask(running.client))
         return answer
 
@@ -45,7 +45,7 @@ def test_a_stack_names_the_line_that_runs(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control.Answer],
+    ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -63,7 +63,7 @@ def test_a_stack_names_the_line_that_runs(
 
 def test_the_stack_of_an_idle_worker_shows_that_it_waits(
     consume: Callable[..., Any],
-    ask_stack: Callable[..., control.Answer],
+    ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -79,7 +79,7 @@ def test_all_workers_of_a_consumer_write_theirs(
 
 
 def test_a_stack_of_another_job_than_the_one_that_runs_is_refused(
-    consume: Callable[..., Any], ask_stack: Callable[..., control.Answer]
+    consume: Callable[..., Any], ask_stack: Callable[..., control_messages.Answer]
 ) -> None:
     answer = ask_stack(consume(modules=MODULES), "another")
     assert (answer.state, answer.detail) == ("unknown", "it does not run that job now")
@@ -91,7 +91,7 @@ def test_a_task_that_turns_the_signal_off_is_not_hurt_and_the_next_has_it_again(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control.Answer],
+    ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -108,7 +108,7 @@ def test_a_task_that_closes_all_files_never_has_stacks_written_into_its_own(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control.Answer],
+    ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -125,7 +125,7 @@ def test_stacks_are_cut_at_their_beginning(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control.Answer],
+    ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)

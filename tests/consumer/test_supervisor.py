@@ -20,18 +20,18 @@ from consumer_kit import fill, lines, runs
 from conveyor import BadCall, Consumer, ConveyorError, JobCancelled, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
 from conveyor.consumer import command_line
-from conveyor.consumer import slate as slates
+from conveyor.consumer import shared_status as slates
 from conveyor.consumer import supervisor as supervisors
 from conveyor.consumer.control_line import DEAF_AFTER
 from conveyor.consumer.settings import LEASE, LEAVE, ConsumerSettings
-from conveyor.consumer.slate import Glance, HeldBatch
+from conveyor.consumer.shared_status import Glance, HeldBatch
 from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
-from conveyor.consumer.worker import Worker
-from conveyor.control import Control, decode_answer, encode
+from conveyor.consumer.worker_handle import Worker
 from conveyor.errors import StoreRefused
 from conveyor.store import plain
 from conveyor.store.address import shown
 from conveyor.store.client import Client
+from conveyor.wire.control_messages import Control, decode_answer, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

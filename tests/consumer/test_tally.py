@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 
-from conveyor import Queue, control, statistics
-from conveyor.call import Call
-from conveyor.codec import Raw, encode
-from conveyor.consumer.beat import Beat
+from conveyor import Queue
+from conveyor.consumer.heartbeat import Beat
 from conveyor.consumer.settlement import Settler
 from conveyor.consumer.tally import MOST_AT_ONCE, MOST_TASKS, Tally
-from conveyor.inspector import statistics as figures
-from conveyor.outcome import Cancel, Done, Fail, Release, Retry, describe_text
+from conveyor.monitor import charts as figures
 from conveyor.store import commands, keys, plain
+from conveyor.wire import control_messages, statistics
+from conveyor.wire.call import Call
+from conveyor.wire.codec import Raw, encode
+from conveyor.wire.outcome import Cancel, Done, Fail, Release, Retry, describe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +187,9 @@ def test_gauges_are_noted_every_ten_seconds_while_there_is_work_and_once_after(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
-    beat = Beat(one_server.client, control.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, []))
+    beat = Beat(
+        one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
+    )
     queue = Queue("work", store=one_server.client)
     queue.put("something")
 

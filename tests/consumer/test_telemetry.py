@@ -13,8 +13,7 @@ from threading import Thread
 import pytest
 from consumer_kit import fill
 
-from conveyor import events
-from conveyor.telemetry import logs
+from conveyor import events, logs
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,10 @@ import unruly_jobs
 from consumer_kit import go, lines
 
 import conveyor
-from conveyor import control
+from conveyor.consumer.process_usage import Reading, Vitals
 from conveyor.consumer.settings import cores
-from conveyor.consumer.vitals import Reading, Vitals
-from conveyor.inspector import workers as questions
+from conveyor.monitor import workers as questions
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,16 +107,18 @@ def test_the_attempt_counts_the_crashes(
 def test_a_report_of_an_older_version_still_reads() -> None:
     old = {"name": "h-1/1", "pid": 5, "state": "idle"}
     report = {"name": "h-1", "host": "h", "pid": 4, "queues": [], "kind": "process", "started": 1.0}
-    found = control.decode_report(control.encode({**report, "workers": [old]}))
-    assert found.workers == [control.WorkerReport("h-1/1", 5, "idle")]
+    found = control_messages.decode_report(control_messages.encode({**report, "workers": [old]}))
+    assert found.workers == [control_messages.WorkerReport("h-1/1", 5, "idle")]
     assert (found.cores, found.python, found.at) == (0, "", 0.0)
 
 
 def test_workers_are_found_by_name_by_job_and_by_host() -> None:
-    def consumer(name: str, host: str, *workers: control.WorkerReport) -> control.ConsumerReport:
-        return control.ConsumerReport(name, host, 1, [], "process", 0.0, list(workers))
+    def consumer(
+        name: str, host: str, *workers: control_messages.WorkerReport
+    ) -> control_messages.ConsumerReport:
+        return control_messages.ConsumerReport(name, host, 1, [], "process", 0.0, list(workers))
 
-    busy = control.WorkerReport("b-1/2", 7, "busy", job="j")
+    busy = control_messages.WorkerReport("b-1/2", 7, "busy", job="j")
     b, a, other = consumer("b-1", "b", busy), consumer("a-2", "a"), consumer("b-0", "b")
     reports = [b, a, other]
     assert questions.by_host(reports) == {"a": [a], "b": [other, b]}

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from asking import ask
 
-from conveyor import Queue, control
-from conveyor.control import ConsumerReport, WorkerReport
+from conveyor import Queue
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.app import application
 from conveyor.dashboard.guard import Guard
 from conveyor.store import Client, plain
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 if TYPE_CHECKING:
     import httpx
@@ -89,7 +90,7 @@ def report(name: str = "rack-0001", workers: int | list[WorkerReport] = 2, **fac
 
 def tell(server: Any, *reports: ConsumerReport) -> None:
     for one in reports:
-        server.client.run_all(plain.report(one.name, control.encode(one), time.time()))
+        server.client.run_all(plain.report(one.name, control_messages.encode(one), time.time()))
 
 
 def put(server: Any, name: str = "video", jobs: int = 1, maxsize: int = 0) -> None:

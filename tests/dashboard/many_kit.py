@@ -7,13 +7,13 @@ from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor import control, ids
-from conveyor.call import decode_call, encode_calls
 from conveyor.consumer.settlement import Settler
-from conveyor.control import ConsumerReport, WorkerReport
-from conveyor.outcome import Done, Fail, describe_text
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace
+from conveyor.wire import control_messages, ids
+from conveyor.wire.call import decode_call, encode_calls
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+from conveyor.wire.outcome import Done, Fail, describe_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ def fill(client: Client, ended: int) -> Filled:
 def report(client: Client, filled: Filled) -> None:
     """Have all consumers report, as of later than now: nobody is silent for as long as the reports are kept."""
     for one in filled.reports:
-        client.run_all(plain.report(one.name, control.encode(one), one.at))
+        client.run_all(plain.report(one.name, control_messages.encode(one), one.at))
 
 
 def _spread(queues: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -161,7 +161,7 @@ def counted(server: redis.Redis) -> Counted:
         minutes[int(key.rpartition(b":")[2])] += int(figures.get("s", 0)) + int(figures.get("f", 0))
     workers = []
     for consumer in server.zrange("conveyor:consumers", 0, -1):
-        workers += control.decode_report(server.get(b"conveyor:consumer:" + consumer)).workers
+        workers += control_messages.decode_report(server.get(b"conveyor:consumer:" + consumer)).workers
     return Counted(
         len(names),
         *(sizes[index] for index in ("ready", "delayed", "leased", "dead")),

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from conveyor import Queue, ids
-from conveyor.actions import Actor
-from conveyor.call import encode_items
-from conveyor.control import WorkerReport
-from conveyor.inspector import snapshot as snapshots
+from conveyor import Queue
+from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.actions import Actor
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace
 from conveyor.top import panes
 from conveyor.top.app import Top
 from conveyor.top.watch import Sight
+from conveyor.wire import ids
+from conveyor.wire.call import encode_items
+from conveyor.wire.control_messages import WorkerReport
 
 from .crew_kit import Visitor, report, tell, words_of, worker
 

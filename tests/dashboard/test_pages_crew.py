@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from conveyor import Queue
-from conveyor.actions import Actions, Actor, Matching
-from conveyor.call import encode_items
 from conveyor.consumer.tally import Tally
-from conveyor.control import WorkerReport
 from conveyor.dashboard.page import Wanted
 from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of
-from conveyor.outcome import Note, encode
+from conveyor.monitor.actions import Actions, Actor, Matching
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace, Settlement
+from conveyor.wire.call import encode_items
+from conveyor.wire.control_messages import WorkerReport
+from conveyor.wire.outcome import Note, encode
 
 from .crew_kit import LARGEST, Visitor, put, report, tell, words_of, worker
 

@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from conveyor import Queue
-from conveyor.actions import Actions, Actor, Matching
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.outcome import Note, encode
+from conveyor.monitor.actions import Actions, Actor, Matching
 from conveyor.store import commands, plain
 from conveyor.store.commands import PutPlace, Settlement
+from conveyor.wire.outcome import Note, encode
 
 from .crew_kit import LARGEST, Visitor, put, report, tell, worker
 

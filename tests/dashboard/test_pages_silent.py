@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from conveyor import control
 from conveyor.dashboard.pulse import pulse_of
-from conveyor.inspector import snapshot as snapshots
+from conveyor.monitor import snapshot as snapshots
 from conveyor.store import plain
+from conveyor.wire import control_messages
 
 from .crew_kit import Visitor, put, report, words_of
 
@@ -26,7 +26,7 @@ def visitor(one_server: Any) -> Visitor:
 def told(server: Any, ago: float) -> None:
     """Have a consumer with one busy worker report so long ago; its job had run for 75 seconds then."""
     at = time.time() - ago
-    server.client.run_all(plain.report("rack-0001", control.encode(report(workers=1, at=at)), at))
+    server.client.run_all(plain.report("rack-0001", control_messages.encode(report(workers=1, at=at)), at))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,9 +18,9 @@ from conveyor.cli.table import LOOK, TABLE
 from conveyor.dashboard import Policy, create_dashboard, pages
 from conveyor.dashboard.api.table import ENDPOINTS
 from conveyor.dashboard.app import application
-from conveyor.inspector import Inspector
-from conveyor.redaction import Labels
+from conveyor.monitor import Inspector
 from conveyor.tasks import registry
+from conveyor.wire.redaction import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,8 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from conveyor import BadInput, Queue, current_job, redaction, task
+from conveyor import BadInput, Queue, current_job, task
+from conveyor.wire import redaction
 
 MARK = "-hunter2"
 redaction.register(lambda name, value: f"…{value[-4:]}" if name == "iban" else value)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import conveyor
-from conveyor.lifecycle import VERBS
 from conveyor.store import keys
+from conveyor.store.lifecycle import VERBS
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.judge import PROMISES
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Queue, StoreUnavailable, control
+from conveyor import Queue, StoreUnavailable
 from conveyor.store import Client, keys, plain, scripts
 from conveyor.store.command import Command
 from conveyor.torture import faults
 from conveyor.torture.proxy import Mode, Proxy
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,10 @@ PID = 4242
 
 def report(client: Client, name: str, queue: str) -> None:
     """Report a consumer with one worker, whose process id is that of the bench's consumer."""
-    worker = control.WorkerReport(f"{name}/1", PID + 1, "idle")
-    found = control.ConsumerReport(name, "host", PID, [queue], "process", 0.0, [worker])
+    worker = control_messages.WorkerReport(f"{name}/1", PID + 1, "idle")
+    found = control_messages.ConsumerReport(name, "host", PID, [queue], "process", 0.0, [worker])
     now = client.run(plain.server_time())
-    client.run_all(plain.report(name, control.encode(found), now))
+    client.run_all(plain.report(name, control_messages.encode(found), now))
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_command_kill_expires(stage: Any, one_server: Any) -> None:
     report(stage.client, "stranger-1a2b", "theirs")
     report(stage.client, "own-1a2b", "bench")
     assert next(faults.command_kill(stage, Random(1))) == [PID + 1]
-    command = control.decode_control(one_server.raw.lpop(keys.control_key("own-1a2b")))
+    command = control_messages.decode_control(one_server.raw.lpop(keys.control_key("own-1a2b")))
     assert command.workers == ["own-1a2b/1"]
     assert 0 < command.expires - stage.client.run(plain.server_time()) <= 10.0
 

@@ -12,7 +12,7 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import Queue
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

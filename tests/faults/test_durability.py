@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moving import Node, Pair
 
-from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, clock, codec
-from conveyor.call import PutOptions, RunOptions
-from conveyor.durability import MEMORY, read_durability
-from conveyor.outcome import encode_settled
+from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, clock
 from conveyor.store import commands, connect, fitness, plain, waiting
 from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client
 from conveyor.tasks import Task
+from conveyor.wire import codec
+from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.durability import MEMORY, read_durability
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import Queue, holding
+from conveyor import Queue, held_items
 from conveyor.errors import StoreUnavailable
 from conveyor.store import commands, connect, plain
 from conveyor.store.answers import PutPlace
@@ -93,8 +93,8 @@ def test_listener_moves_to_the_new_primary(pair: Pair) -> None:
 
 
 def test_held_item_keeps_its_lease_through_a_failover(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LEASE", 2.0)
-    monkeypatch.setattr(holding, "HEARTBEAT", 0.2)
+    monkeypatch.setattr(held_items, "LEASE", 2.0)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 0.2)
     queue = Queue("held", store=Client(pair.url))
     queue.put("item")
     assert queue.get() == "item"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Job, LeaseLost, NotEmpty, Queue, StoreUnavailable
-from conveyor.actions import Actions, Actor, operation
+from conveyor.monitor import bulk
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import Client, commands, keys, plain, scripts
 from conveyor.store.answers import Settlement
 from conveyor.torture.proxy import PASS, REPLIES, Mode, Proxy
@@ -98,7 +99,7 @@ def test_operation_counts_jobs_as_skipped(lossy: Lossy, kind: str, verb: str) ->
     lossy.bury("one", "two")
     begun = Actions(lossy.client, Actor("ada", "test")).begin(kind, "work")
     lossy.lose_next(verb)
-    *_, ended = operation.run(lossy.client, begun, pause=0)
+    *_, ended = bulk.run(lossy.client, begun, pause=0)
     assert (ended.state, ended.done, ended.skipped) == ("done", 0, 2)
     assert lossy.direct.count().dead == 0
 

@@ -15,7 +15,7 @@ import pytest
 from tests.conformance.test_model import SAFE_IF_LATE
 from tests.store.conftest import Lane
 
-from conveyor.store import acts, commands, keys, plain, records, scripts
+from conveyor.store import audit_log, commands, keys, plain, records, scripts
 from conveyor.store.answers import Batch, PutPlace, RowsPlace, Settlement
 from conveyor.store.client import Client
 from conveyor.torture.proxy import Mode, Proxy
@@ -284,13 +284,13 @@ PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]
     "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
     "clear": (held, lambda queue: plain.clear(f"{queue}s", [keys.key(queue, "bell")])),
     "groups": (dead, lambda queue: records.dead_groups(queue, 0)),
-    "keep": (nothing, lambda _: acts.keep_operation("operation", b"state", 9.0)),
+    "keep": (nothing, lambda _: audit_log.keep_operation("operation", b"state", 9.0)),
     "note": (nothing, plain.note_queue),
     "progress": (held, lambda queue: plain.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
-    "record": (nothing, lambda _: acts.record(b"act", "pause", "done", "order")),
+    "record": (nothing, lambda _: audit_log.record(b"act", "pause", "done", "order")),
     "report": (nothing, lambda _: plain.report("w", b"report", 9.0)[0]),
     "tell": (nothing, lambda _: plain.control("w", b"stop")[0]),
-    "trail": (nothing, lambda _: acts.acts("", 9)),
+    "trail": (nothing, lambda _: audit_log.acts("", 9)),
 }
 #: Plain scripts that leave a message once for each time that they are executed, and why: the key of the list. Whether
 #: one was taken out meanwhile cannot be known, so it is the reader who does not mind.

@@ -17,10 +17,10 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import Empty, Queue, StoreUnavailable
-from conveyor.consumer.crew import CrewWorker
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import Slate
+from conveyor.consumer.shared_status import Slate
+from conveyor.consumer.worker_process import CrewWorker
 from conveyor.store import Client, connect, plain
 from conveyor.tasks import Registry
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Queue, ids
+from conveyor import Queue
 from conveyor.consumer.settlement import Settler
-from conveyor.inspector.jobs import read_call
-from conveyor.redaction import preview
+from conveyor.monitor.jobs import read_call
 from conveyor.store import commands, connect, keys, plain
+from conveyor.wire import ids
+from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
-    from conveyor.outcome import Outcome
+    from conveyor.wire.outcome import Outcome
 
 _numbers = itertools.count(1)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor import Queue
-from conveyor.inspector import failures
-from conveyor.outcome import Fail, describe_text
+from conveyor.monitor import failures
 from conveyor.store import commands, keys
 from conveyor.store.commands import Command
 from conveyor.store.query import Query, together
+from conveyor.wire.outcome import Fail, describe_text
 
 if TYPE_CHECKING:
     from conftest import Hand

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.inspector import history
-from conveyor.inspector.history import Matching
-from conveyor.outcome import Done, Fail, Note, describe_text, encode
+from conveyor.monitor import history
+from conveyor.monitor.history import Matching
 from conveyor.store import keys
 from conveyor.store.commands import Command
+from conveyor.wire import codec
+from conveyor.wire.outcome import Done, Fail, Note, describe_text, encode
 
 if TYPE_CHECKING:
     from conftest import Hand
     from conveyor import Queue
-    from conveyor.inspector.history import HistoryPage
+    from conveyor.monitor.history import HistoryPage
 
 
 def shout(text: str) -> None: ...

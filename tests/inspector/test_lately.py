@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.inspector import snapshot as snapshots
-from conveyor.inspector.lately import Lately
-from conveyor.inspector.snapshot import NOTHING, Sample, Snapshot
+from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.rolling_count import Lately
+from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
 from conveyor.store.answers import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))

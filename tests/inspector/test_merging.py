@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.inspector import merging
-from conveyor.inspector.history import Matching
-from conveyor.inspector.merging import Limits
-from conveyor.inspector.rows import Wanted
-from conveyor.outcome import Run, note_of
+from conveyor.monitor import merging
+from conveyor.monitor.history import Matching
+from conveyor.monitor.merging import Limits
+from conveyor.monitor.rows import Wanted
 from conveyor.store import keys
 from conveyor.store.commands import Command
+from conveyor.wire import codec
+from conveyor.wire.outcome import Run, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

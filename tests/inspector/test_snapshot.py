@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from conveyor import Queue
 from conveyor.dashboard.pulse import pulse_of
-from conveyor.inspector import snapshot as snapshots
-from conveyor.inspector.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
-from conveyor.inspector.snapshot import NOTHING, Sample, Snapshot
+from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
+from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
 from conveyor.store.answers import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))

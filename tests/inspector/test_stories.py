@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.inspector import listing, stories
-from conveyor.outcome import Cancel, Done, Fail, Retry, describe_text
-from conveyor.redaction import MASK, Labels
+from conveyor.monitor import job_list, job_record
 from conveyor.store import commands
 from conveyor.store.answers import PutPlace
+from conveyor.wire import codec
+from conveyor.wire.outcome import Cancel, Done, Fail, Retry, describe_text
+from conveyor.wire.redaction import MASK, Labels
 
 if TYPE_CHECKING:
     from conftest import Hand
@@ -24,8 +24,8 @@ ERROR = describe_text("OSError", "no way", 'Traceback …:\n  File "/app/a.py", 
 def fetch(url: str, depth: int = 1, **rest: Any) -> None: ...
 
 
-def told(queue: Queue, job_id: str, **options: Any) -> stories.JobStory:
-    found = stories.story(queue.name, job_id, **options).ask(queue.client)
+def told(queue: Queue, job_id: str, **options: Any) -> job_record.JobStory:
+    found = job_record.story(queue.name, job_id, **options).ask(queue.client)
     assert found
     return found
 
@@ -83,7 +83,7 @@ def test_a_failed_job_has_one_attempt_and_not_two(queue: Queue, hand: Hand) -> N
     assert one.arguments == [("", "x")]
 
 
-def tries(one: stories.JobStory) -> tuple[int, int, int]:
+def tries(one: job_record.JobStory) -> tuple[int, int, int]:
     """Give retries, crashes, attempt."""
     return one.retries, one.crashes, one.attempt
 
@@ -106,7 +106,7 @@ def test_job_that_lost_ten_leases_died_of_its_tenth_attempt(queue: Queue, hand: 
         hand.lose()
     one = told(queue, job.id)
     assert (one.state, *tries(one)) == ("dead", 0, 10, 10)
-    (row,) = listing.page(queue.name, "dead").ask(queue.client).rows
+    (row,) = job_list.page(queue.name, "dead").ask(queue.client).rows
     assert (row.retries, row.crashes, row.attempt) == (0, 10, 10)
 
 
@@ -173,30 +173,30 @@ def test_a_cancelled_job_says_how_long_it_had_run(queue: Queue, hand: Hand) -> N
 
 
 def test_of_a_job_that_nothing_is_known_of_there_is_no_story(queue: Queue) -> None:
-    assert stories.story(queue.name, "never").ask(queue.client) is None
+    assert job_record.story(queue.name, "never").ask(queue.client) is None
 
 
 def test_a_job_is_located_in_the_queue_that_has_it(queue: Queue, hand: Hand) -> None:
     waiting = queue.submit(fetch, "x")
     names = ["elsewhere", queue.name, "nowhere"]
-    assert stories.locate(waiting.id, names).ask(queue.client) == queue.name
+    assert job_record.locate(waiting.id, names).ask(queue.client) == queue.name
     hand.end(Done(codec.encode(None)))
-    assert stories.locate(waiting.id, names).ask(queue.client) == queue.name
-    assert stories.locate("never", names).ask(queue.client) == ""
-    assert stories.locate("never", []).ask(queue.client) == ""
+    assert job_record.locate(waiting.id, names).ask(queue.client) == queue.name
+    assert job_record.locate("never", names).ask(queue.client) == ""
+    assert job_record.locate("never", []).ask(queue.client) == ""
 
 
 def test_new_lines_are_asked_for_with_the_last_one_seen(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.log(job.id, *map(str, range(5)))
-    first = stories.log_after(queue.name, job.id, count=2).ask(queue.client)
+    first = job_record.log_after(queue.name, job.id, count=2).ask(queue.client)
     assert [line.text for line in first] == ["0", "1"]
-    rest = stories.log_after(queue.name, job.id, first[-1].id).ask(queue.client)
+    rest = job_record.log_after(queue.name, job.id, first[-1].id).ask(queue.client)
     assert [line.text for line in rest] == ["2", "3", "4"]
-    assert stories.log_after(queue.name, job.id, rest[-1].id).ask(queue.client) == []
+    assert job_record.log_after(queue.name, job.id, rest[-1].id).ask(queue.client) == []
     assert [line.id for line in told(queue, job.id).lines] == [line.id for line in (*first, *rest)]
     with pytest.raises(BadCall):
-        stories.log_after(queue.name, job.id, "5 or so")
+        job_record.log_after(queue.name, job.id, "5 or so")
 
 
 def test_a_long_line_is_cut_and_any_text_is_taken(queue: Queue, hand: Hand) -> None:

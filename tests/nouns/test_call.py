@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import Queue, call, clock, codec, redaction, task
+from conveyor import Queue, clock, task
 from conveyor.errors import BadCall, TooLarge
-from conveyor.inspector import previews
-from conveyor.redaction import Labels
+from conveyor.monitor import previews
+from conveyor.wire import call, codec, redaction
+from conveyor.wire.redaction import Labels
 
 #: Numbers that are no duration a job may have.
 UNUSABLE_SECONDS = (math.nan, math.inf, -math.inf, -0.1, 1e12)

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import codec
 from conveyor.errors import BadCall
+from conveyor.wire import codec
 
 HOSTILE_PATH = pathlib.Path("caught.txt")
 zones = st.one_of(

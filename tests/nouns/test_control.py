@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.control import Progress, WorkerReport, fraction_of
+from conveyor.wire.control_messages import Progress, WorkerReport, fraction_of
 
 
 @given(done=st.floats(), total=st.floats())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conveyor import BadCall, Queue, task
-from conveyor.durability import MEMORY, Durability, read_durability
+from conveyor.wire.durability import MEMORY, Durability, read_durability
 
 
 @pytest.mark.parametrize("text", ["memory", "written", "fsync", "replicated:1", "replicated:999"])

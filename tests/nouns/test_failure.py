@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import conveyor
-from conveyor import codec, failure, outcome
+from conveyor.wire import codec, failure, outcome
 
 EXECUTION = f'{Path(conveyor.__file__).parent}/consumer/execution.py", line 71, in run'
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import ids
 from conveyor.errors import BadCall
-from conveyor.holding import holder_of
+from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.store import Client
+from conveyor.wire import ids
 
 
 def test_ids_are_unique_in_order_and_of_one_length() -> None:

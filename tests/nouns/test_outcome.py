@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import codec, outcome
 from conveyor.errors import JobCancelled, JobFailed, JobLost
+from conveyor.wire import codec, outcome
 
 
 def settled(state: str, value: object = None, elapsed: float = 0.0) -> outcome.Settled:

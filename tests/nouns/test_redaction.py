@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conveyor import call, codec, redaction
-from conveyor.redaction import Labels
+from conveyor.wire import call, codec, redaction
+from conveyor.wire.redaction import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

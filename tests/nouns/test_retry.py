@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.retry import FIRST_DELAY, LONGEST_DELAY, delay_before
+from conveyor.wire.retry import FIRST_DELAY, LONGEST_DELAY, delay_before
 
 
 @pytest.mark.parametrize(

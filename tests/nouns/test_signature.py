@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from conveyor import codec
 from conveyor.errors import BadCall
-from conveyor.signature import Signature, describe, name_of, signature_of
 from conveyor.tasks import task
+from conveyor.wire import codec
+from conveyor.wire.signature import Signature, describe, name_of, signature_of
 
 
 class Color(enum.Enum):

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.statistics import (
+from conveyor.wire.statistics import (
     BOUNDS,
     LETTERS,
     NO_COUNTS,

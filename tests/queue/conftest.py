@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Queue, codec, inbox
-from conveyor.outcome import encode_settled
+from conveyor import Queue, inbox
 from conveyor.store import commands
+from conveyor.wire import codec
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

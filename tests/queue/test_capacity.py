@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Full, NotEmpty, Queue
-from conveyor.call import PutOptions, encode_items
 from conveyor.clock import Deadline
 from conveyor.store import commands, plain
+from conveyor.wire.call import PutOptions, encode_items
 
 if TYPE_CHECKING:
     from conftest import Bench

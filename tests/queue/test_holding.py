@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, codec, holding
-from conveyor.call import decode_call
+from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, held_items
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
+from conveyor.wire import codec
+from conveyor.wire.call import decode_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 TAKE_AND_HOLD = """
 import sys
-from conveyor import Queue, holding
-holding.LEASE, holding.HEARTBEAT = 2.0, 0.2
+from conveyor import Queue, held_items
+held_items.LEASE, held_items.HEARTBEAT = 2.0, 0.2
 item = Queue(sys.argv[2], store=sys.argv[1]).get()
 print(item, flush=True)
 sys.stdin.readline()
@@ -38,13 +39,13 @@ sys.stdin.readline()
 
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LEASE", 1.5)
-    monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(held_items, "LEASE", 1.5)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 0.05)
 
 
 @pytest.fixture
 def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 0.05)
 
 
 def key(bench: Bench, name: str) -> str:
@@ -78,8 +79,8 @@ def test_an_item_is_held_for_longer_than_its_lease_while_its_taker_lives(
 def test_what_nobody_renews_goes_to_the_next_taker_and_the_first_may_not_finish_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "LEASE", 0.1)
-    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "LEASE", 0.1)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
     bench.queue.put("item")
     assert bench.queue.get() == "item"
     batch = bench.eventually(lambda: found if (found := bench.claim()).jobs else None)
@@ -105,8 +106,8 @@ def test_when_its_taker_is_killed_the_item_comes_back(bench: Bench, start_python
 def test_late_task_done_is_refused_if_another_has_settled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "LEASE", 0.3)
-    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "LEASE", 0.3)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
     bench.queue.put("item")
     bench.queue.get()
     other = Queue(bench.queue.name, store=bench.worker)
@@ -139,7 +140,7 @@ def test_items_are_finished_in_the_order_in_which_they_were_taken(bench: Bench) 
 def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(
     bench: Bench, short_leases: None
 ) -> None:
-    holder = holding.holder_of(bench.client)
+    holder = held_items.holder_of(bench.client)
     for _ in range(2):
         bench.queue.put("item")
         bench.queue.get()
@@ -208,7 +209,7 @@ def test_logging_that_raises_does_not_end_renewals(
 def test_ended_lease_thread_is_replaced_by_next_call(
     call: str, bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder = holding.holder_of(bench.client)
+    holder = held_items.holder_of(bench.client)
     bench.queue.put_many(range(3))
     with monkeypatch.context() as ending:
         ending.setattr(holder, "_tell", lambda *_: sys.exit())
@@ -248,7 +249,7 @@ def test_lease_is_renewed_after_task_done_without_reply(
     """The thread ends while nothing is held but what is being settled."""
     bench.queue.put("item")
     bench.queue.get()
-    holder, run = holding.holder_of(bench.client), bench.client.run
+    holder, run = held_items.holder_of(bench.client), bench.client.run
 
     def unavailable(command: commands.Command, **options: Any) -> Any:
         if command.script and command.script.name == "finish":
@@ -309,9 +310,9 @@ def by_four_threads_at_once(function: Callable[[], object]) -> list[object]:
     return got
 
 
-def held_items(bench: Bench) -> list[object]:
+def items_held(bench: Bench) -> list[object]:
     """Return the items that the process still holds, in the order of their claims."""
-    held = holding.holder_of(bench.client).held.values()
+    held = held_items.holder_of(bench.client).held.values()
     data = bench.server.raw.hmget(key(bench, "jobs"), [one.id for one in held])
     return [decode_call(one).item() for one in data]
 
@@ -340,7 +341,7 @@ def test_task_done_spares_item_of_ended_thread(bench: Bench) -> None:
         one.join()
     if ended.ident not in [one.ident for one in threads]:
         pytest.skip("the system gave no thread the same number")
-    assert held_items(bench) == ["a"]
+    assert items_held(bench) == ["a"]
     bench.queue.task_done()
 
 
@@ -350,15 +351,15 @@ def test_task_done_settles_item_of_its_queue_object(bench: Bench) -> None:
     first.get()
     second.get()
     second.task_done()
-    assert held_items(bench) == ["a"]
+    assert items_held(bench) == ["a"]
     with pytest.raises(ValueError, match="too many"):
         second.task_done()
     first.task_done()
 
 
 def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LEASE", 0.3)
-    monkeypatch.setattr(holding, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "LEASE", 0.3)
+    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
     bench.queue.put("item")
     bench.queue.get()
     is_taken, is_refused = threading.Event(), threading.Event()
@@ -387,7 +388,7 @@ def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytes
     assert (count.finished, count.leased) == (1, 0)
 
 
-@pytest.mark.parametrize("of", [holding.holder_of, inbox_of, lambda client: connect(client.url)])
+@pytest.mark.parametrize("of", [held_items.holder_of, inbox_of, lambda client: connect(client.url)])
 def test_threads_that_come_first_at_once_get_the_same_one(of: Callable[[Client], object]) -> None:
     """Else one of them would hold an item that the other does not know of."""
     for number in range(200):
@@ -422,7 +423,7 @@ def test_item_goes_back_unblamed_if_process_cannot_read_it(
         with pytest.raises(lack, match="numpy"):
             bench.queue.get(timeout=0)
     bench.eventually(lambda: bench.queue.count().ready == 1)
-    bench.eventually(lambda: not holding.holder_of(bench.client).unanswered)
+    bench.eventually(lambda: not held_items.holder_of(bench.client).unanswered)
     assert tries(bench) == {}
     assert bench.queue.get(timeout=5)[0].tolist() == [0, 1, 2]
     bench.queue.task_done()
@@ -445,7 +446,7 @@ class Broken:
     def __init__(self, bench: Bench) -> None:
         self.raw = bench.server.raw
         self.client = bench.server.another_client()
-        self.holder = holding.holder_of(self.client)
+        self.holder = held_items.holder_of(self.client)
         self.queues = [Queue(f"{bench.queue.name}-{number}", store=self.client) for number in range(9)]
         self.whole = [one for one in self.queues if one is not self.queues[4]]
         for one in self.queues:
@@ -494,7 +495,7 @@ def test_broken_queue_keeps_no_unanswered_claims_of_others(bench: Bench, broken:
     with broken.holder.lock:
         until = clock.Deadline(60.0)
         broken.holder.unanswered += [
-            holding.Unanswered(one.name, "owner", "1", until) for one in broken.queues
+            held_items.Unanswered(one.name, "owner", "1", until) for one in broken.queues
         ]
         broken.holder._wake()
     bench.eventually(lambda: all(one.count().ready == 1 for one in broken.whole), 8.0)
@@ -513,7 +514,7 @@ def test_item_that_nobody_received_goes_back_unblamed(bench: Bench) -> None:
         finally:
             os.kill(bench.server.pid, signal.SIGCONT)
         bench.eventually(lambda: bench.queue.count().ready == 1)
-        bench.eventually(lambda: not holding.holder_of(bench.client).unanswered)
+        bench.eventually(lambda: not held_items.holder_of(bench.client).unanswered)
         count = bench.queue.count()
         assert (count.ready, count.leased) == (1, 0)
     assert tries(bench) == {}
@@ -527,7 +528,7 @@ def test_interrupted_get_gives_its_item_back(
 ) -> None:
     """Ctrl-C comes while the answer is awaited, or when the item has just been noted."""
     bench.queue.put("item")
-    holder = holding.holder_of(bench.client)
+    holder = held_items.holder_of(bench.client)
     place, name = (holder, "_wake") if late else (bench.client, "run")
     usual = getattr(place, name)
     with monkeypatch.context() as ctrl_c:
@@ -578,7 +579,7 @@ def test_forked_child_holds_nothing_of_a_process_of_its_number(
 
     def count_held() -> str:
         monkeypatch.setattr(os, "getpid", lambda: number)
-        return str(len(holding.holder_of(bench.client).held))
+        return str(len(held_items.holder_of(bench.client).held))
 
     assert forked(count_held) == "0"
     bench.queue.task_done()

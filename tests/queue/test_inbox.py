@@ -13,11 +13,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, Queue, WaitTimeout, codec, ids, inbox
-from conveyor.call import PutOptions, RunOptions
-from conveyor.outcome import encode_settled
+from conveyor import Job, JobCancelled, JobFailed, JobGone, JobLost, Queue, WaitTimeout, inbox
 from conveyor.store import Client, commands
 from conveyor.tasks import Task
+from conveyor.wire import codec, ids
+from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import BadCall, DuplicateJob, Job, JobCancelled, clock, control
-from conveyor.call import PutOptions, RunOptions
-from conveyor.outcome import encode_settled
+from conveyor import BadCall, DuplicateJob, Job, JobCancelled, clock
 from conveyor.store import commands, plain
 from conveyor.tasks import Task
+from conveyor.wire import control_messages
+from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -80,7 +81,7 @@ def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.claim()
     assert job.cancel("no longer needed")
-    order = control.decode_control(bench.client.run(plain.await_control("worker", 5.0)))
+    order = control_messages.decode_control(bench.client.run(plain.await_control("worker", 5.0)))
     assert (order.verb, order.job, order.workers, order.reason) == (
         "cancel",
         job.id,
@@ -93,8 +94,8 @@ def test_progress_is_what_the_job_last_said(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     assert job.progress() is None
     bench.claim()
-    said = control.Progress(3, 4, "nearly")
-    bench.worker.run(plain.set_progress(bench.queue.name, [(job.id, control.encode(said))]))
+    said = control_messages.Progress(3, 4, "nearly")
+    bench.worker.run(plain.set_progress(bench.queue.name, [(job.id, control_messages.encode(said))]))
     assert job.progress() == said
 
 

@@ -11,12 +11,12 @@ from unittest.mock import Mock
 import pytest
 
 from conveyor import Job, JobGone, Queue, StoreUnavailable, WaitTimeout, inbox, restoring
-from conveyor.call import PutOptions, RunOptions
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, plain
 from conveyor.store.answers import PutPlace
 from conveyor.store.waiting import put_jobs
 from conveyor.tasks import Task
+from conveyor.wire.call import PutOptions, RunOptions
 
 if TYPE_CHECKING:
     from conftest import Bench

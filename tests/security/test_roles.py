@@ -16,9 +16,9 @@ from tests.store.test_versions import HOLDING, LOOKING, REFUSED
 from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue, clock
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
-from conveyor.durability import read_durability
 from conveyor.errors import StoreDenied
-from conveyor.store import Client, acts, commands, fitness, keys, plain, scripts
+from conveyor.store import Client, audit_log, commands, fitness, keys, plain, scripts
+from conveyor.wire.durability import read_durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,7 +270,7 @@ def test_role_is_refused_what_it_must_not_do(role: str, people: People) -> None:
                 act()
     if role in {"producer", "worker"}:
         with pytest.raises(StoreDenied):
-            client.run(acts.act_counts())
+            client.run(audit_log.act_counts())
     if role == "producer":
         with pytest.raises(StoreDenied):
             client.run_all(plain.control("host-1", b"kill"))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import lifecycle
-from conveyor.store import commands
+from conveyor.store import commands, lifecycle
 from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 
 if TYPE_CHECKING:

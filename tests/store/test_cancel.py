@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import call
-from conveyor.call import RunOptions
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
+from conveyor.wire import call
+from conveyor.wire.call import RunOptions
 
 if TYPE_CHECKING:
     from conftest import Lane

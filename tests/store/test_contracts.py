@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import lifecycle
-from conveyor.store import commands, keys, scripts
+from conveyor.store import commands, keys, lifecycle, scripts
 from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 from conveyor.store.client import Listener
 

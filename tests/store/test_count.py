@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.inspector import queues
+from conveyor.monitor import queues
 from conveyor.queue import Queue
 from conveyor.store import commands
 from conveyor.store.answers import Settlement

@@ -25,14 +25,15 @@ import redis
 from conveyor import Queue, store
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
-from conveyor.store import embedded, plain, server_process
+from conveyor.store import embedded, plain
 from conveyor.store.client import Client
-from conveyor.store.state_folder import new_socket
+from conveyor.store.embedded import server_process
+from conveyor.store.embedded.state_folder import new_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SOURCES = Path(embedded.__file__).parents[2]
+SOURCES = Path(embedded.__file__).parents[3]
 STARTER = """
 import sys
 from conveyor.store import embedded

@@ -7,11 +7,11 @@ from unittest.mock import ANY
 
 import pytest
 
-from conveyor import holding
+from conveyor import held_items
 from conveyor.consumer import settings
-from conveyor.outcome import decode_attempt
 from conveyor.store import commands
 from conveyor.store.answers import Settlement
+from conveyor.wire.outcome import decode_attempt
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -280,7 +280,7 @@ def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
     ("lease", "gap"),
     [
         pytest.param(settings.LEASE, settings.RENEWAL + settings.TICK, id="consumers"),
-        pytest.param(holding.LEASE, holding.HEARTBEAT, id="takers"),
+        pytest.param(held_items.LEASE, held_items.HEARTBEAT, id="takers"),
     ],
 )
 def test_lease_ends_within_20_seconds_if_only_renewals_look(lane: Lane, lease: float, gap: float) -> None:

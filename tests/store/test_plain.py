@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.store import acts, keys, plain
+from conveyor.store import audit_log, keys, plain
 
 if TYPE_CHECKING:
     import pytest
@@ -27,8 +27,8 @@ def test_report_is_listed_and_gone_after_twenty_seconds(server: Server) -> None:
 
 
 def test_only_the_last_operations_are_listed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts, "MOST_OPERATIONS", 2)
+    monkeypatch.setattr(audit_log, "MOST_OPERATIONS", 2)
     for number in range(3):
-        server.client.run(acts.keep_operation(f"o{number}", b"state", number))
-    listed: Any = server.client.run(acts.operations(0, 9))
+        server.client.run(audit_log.keep_operation(f"o{number}", b"state", number))
+    listed: Any = server.client.run(audit_log.operations(0, 9))
     assert listed == ["o2", "o1"]

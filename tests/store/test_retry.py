@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.store.answers import RowsPlace
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.codec import encode
 from conveyor.errors import BadCall
-from conveyor.inspector import listing, previews
-from conveyor.outcome import describe_text, encode_settled
+from conveyor.monitor import job_list, previews
 from conveyor.store import commands, heads
 from conveyor.store.answers import RowsPlace, Settlement
+from conveyor.wire.codec import encode
+from conveyor.wire.outcome import describe_text, encode_settled
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -38,12 +38,12 @@ def walk(lane: Lane, state: str, count: int, *, backwards: bool = False) -> list
     found: list[str] = []
     cursor, before = "", []
     while True:
-        page = listing.page(lane.queue, state, cursor, count, backwards=backwards).ask(lane.client)
+        page = job_list.page(lane.queue, state, cursor, count, backwards=backwards).ask(lane.client)
         ids = [row.id for row in page.rows]
         assert page.first == len(found)
         assert bool(page.previous) == bool(found)
         if page.previous:
-            again = listing.page(lane.queue, state, page.previous, count, backwards=backwards).ask(
+            again = job_list.page(lane.queue, state, page.previous, count, backwards=backwards).ask(
                 lane.client
             )
             assert [row.id for row in again.rows] == before
@@ -62,12 +62,12 @@ def test_ties_are_neither_repeated_nor_skipped_in_either_order(lane: Lane, count
 
 def test_a_page_goes_on_behind_a_job_that_has_gone_meanwhile(lane: Lane) -> None:
     delay_alike(lane)
-    page = listing.page(lane.queue, "delayed", count=10).ask(lane.client)
+    page = job_list.page(lane.queue, "delayed", count=10).ask(lane.client)
     for gone in (TIED[9], TIED[11]):
         lane.run(commands.cancel, gone, b"cancelled", 60.0)
-    after = listing.page(lane.queue, "delayed", page.next, 3).ask(lane.client)
+    after = job_list.page(lane.queue, "delayed", page.next, 3).ask(lane.client)
     assert [row.id for row in after.rows] == [TIED[10], TIED[12], TIED[13]]
-    before = listing.page(lane.queue, "delayed", after.previous, 3).ask(lane.client)
+    before = job_list.page(lane.queue, "delayed", after.previous, 3).ask(lane.client)
     assert [row.id for row in before.rows] == [TIED[6], TIED[7], TIED[8]]
     assert after.total == 58
 
@@ -81,7 +81,7 @@ def test_waiting_jobs_come_in_the_order_in_which_they_will_run(lane: Lane) -> No
 
 def test_an_empty_index_is_an_empty_page(lane: Lane) -> None:
     for state in ("waiting", "delayed", "running", "dead"):
-        assert listing.page(lane.queue, state).ask(lane.client) == listing.JobPage([], "", "", 0, 0)
+        assert job_list.page(lane.queue, state).ask(lane.client) == job_list.JobPage([], "", "", 0, 0)
 
 
 def test_a_row_says_what_is_known_of_a_running_job(lane: Lane) -> None:
@@ -89,7 +89,7 @@ def test_a_row_says_what_is_known_of_a_running_job(lane: Lane) -> None:
     lane.raw.hset(lane.key("tries"), "a", "2 1 1")
     lane.claim(owner="host-1/7")
     lane.raw.hset(lane.key("progress"), "a", b"\x93\x01\x04\xa4half")
-    (row,) = listing.page(lane.queue, "running").ask(lane.client).rows
+    (row,) = job_list.page(lane.queue, "running").ask(lane.client).rows
     assert (row.task, row.arguments, row.put_at) == ("tasks.cut", "'film.mp4'", 1000.5)
     assert (row.worker, row.retries, row.crashes, row.size) == (
         "host-1/7",
@@ -113,7 +113,7 @@ def bury(lane: Lane, *ids: str, text: str = "no such file") -> None:
 def test_the_dead_come_newest_first_with_their_error_although_its_traceback_is_cut(lane: Lane) -> None:
     bury(lane, "first", "second")
     lane.raw.zadd(lane.key("dead"), {"first": 1_000.0, "second": 2_000.0})
-    rows = listing.page(lane.queue, "dead").ask(lane.client).rows
+    rows = job_list.page(lane.queue, "dead").ask(lane.client).rows
     assert [(row.id, row.kind, row.message, row.since) for row in rows] == [
         ("second", "OSError", "no such file", 2.0),
         ("first", "OSError", "no such file", 1.0),
@@ -125,7 +125,7 @@ def test_of_a_large_job_only_the_first_bytes_travel_and_it_still_has_its_task(la
     put(lane, {f"large{number}": data for number in range(3)})
     answer = lane.run(commands.rows, "ready", RowsPlace(3))
     assert [(len(row.data), row.size) for row in answer.rows] == [(2048, len(data))] * 3
-    row = listing.page(lane.queue, "waiting").ask(lane.client).rows[0]
+    row = job_list.page(lane.queue, "waiting").ask(lane.client).rows[0]
     assert (row.task, row.put_at) == ("tasks.cut", None)
     assert row.arguments.endswith(f"x… ({len(data):,} bytes)")
     assert len(row.arguments) < 110
@@ -135,7 +135,7 @@ def test_a_page_of_many_large_jobs_has_all_rows_the_last_without_a_preview(lane:
     data = job("tasks.cut", "x" * ((1 << 20) - 100))
     for number in range(20):
         put(lane, {f"large{number:02}": data})
-    rows = listing.page(lane.queue, "waiting").ask(lane.client).rows
+    rows = job_list.page(lane.queue, "waiting").ask(lane.client).rows
     assert len(rows) == 20
     assert (rows[-1].task, rows[-1].arguments) == ("?", f"… ({len(data):,} bytes)")
 
@@ -145,7 +145,7 @@ def test_a_page_of_many_large_jobs_has_all_rows_the_last_without_a_preview(lane:
 )
 def test_bytes_that_are_no_job_give_a_row(lane: Lane, data: bytes) -> None:
     put(lane, {"odd": data})
-    (row,) = listing.page(lane.queue, "waiting").ask(lane.client).rows
+    (row,) = job_list.page(lane.queue, "waiting").ask(lane.client).rows
     assert (row.task, row.arguments) == ("?", f"undecodable, {len(data):,} bytes")
 
 
@@ -160,19 +160,19 @@ def test_a_job_cut_anywhere_gives_a_row(size: int) -> None:
 )
 def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
     with pytest.raises(BadCall):
-        listing.page("work", "waiting", cursor)
+        job_list.page("work", "waiting", cursor)
     with pytest.raises(BadCall):
-        listing.search("work", "waiting", listing.Wanted(), cursor)
+        job_list.search("work", "waiting", job_list.Wanted(), cursor)
 
 
 def test_a_state_that_is_none_is_refused() -> None:
     with pytest.raises(BadCall):
-        listing.page("work", "meta")
+        job_list.page("work", "meta")
 
 
-def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> listing.Found:
+def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> job_list.Found:
     limits = {name: how.pop(name) for name in ("budget", "most") if name in how}
-    return listing.search(lane.queue, state, listing.Wanted(**how), cursor, listing.Limits(**limits)).ask(
+    return job_list.search(lane.queue, state, job_list.Wanted(**how), cursor, job_list.Limits(**limits)).ask(
         lane.client
     )
 
@@ -231,6 +231,6 @@ def test_looking_changes_nothing(lane: Lane) -> None:
     lane.claim()
     before = lane.dump()
     for state in ("waiting", "delayed", "running", "dead"):
-        listing.page(lane.queue, state).ask(lane.client)
+        job_list.page(lane.queue, state).ask(lane.client)
         search(lane, state=state)
     assert lane.changes(before) == {}

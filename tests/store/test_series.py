@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import BadCall
-from conveyor.inspector import statistics as questions
+from conveyor.monitor import charts as questions
 from conveyor.store import commands
 from conveyor.store.answers import Bucket
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import statistics
 from conveyor.store import commands, keys, scripts
+from conveyor.wire import statistics
 
 if TYPE_CHECKING:
     from conftest import Lane

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import lifecycle
 from conveyor.errors import StoreMismatch
-from conveyor.store import commands, scripts
+from conveyor.store import commands, lifecycle, scripts
 from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.current import CurrentJob, running
+from conveyor.context import CurrentJob, running
 from conveyor.task_def import web_scrape
 
 if TYPE_CHECKING:

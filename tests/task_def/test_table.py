@@ -10,9 +10,9 @@ from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 
-from conveyor.call import encode_calls
 from conveyor.task_def import TASKS
 from conveyor.tasks import registry
+from conveyor.wire.call import encode_calls
 
 QUEUES = {
     "sleep": "queue_zero",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import loading
-from conveyor.loading import found_modules, load_script, stop_script
+from conveyor import task_loading
+from conveyor.task_loading import found_modules, load_script, stop_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,8 @@ def test_what_a_script_raises_comes_out_and_queues_work_afterwards(tmp_path: Pat
 
 def test_only_a_script_that_is_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     stop_script()
-    monkeypatch.setattr(loading._Loading, "active", True)
-    with pytest.raises(loading.ScriptStops):
+    monkeypatch.setattr(task_loading._Loading, "active", True)
+    with pytest.raises(task_loading.ScriptStops):
         stop_script()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from conveyor import task
-from conveyor.call import PutOptions, RunOptions
 from conveyor.errors import BadCall
-from conveyor.parameters import as_words, bind, convert_value, parameters_of, usage
+from conveyor.monitor.typed_input import as_words, bind, convert_value, parameters_of, usage
 from conveyor.tasks import Task
+from conveyor.wire.call import PutOptions, RunOptions
 
 
 class Colour(enum.Enum):

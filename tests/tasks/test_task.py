@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import BadCall, Queue, Task, task
-from conveyor.call import PutOptions, RunOptions, decode_call
-from conveyor.inspector import Inspector
-from conveyor.redaction import Labels
+from conveyor.monitor import Inspector
 from conveyor.store import connect, plain
 from conveyor.tasks import registry
+from conveyor.wire.call import PutOptions, RunOptions, decode_call
+from conveyor.wire.redaction import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.actions import Actor
+from conveyor.monitor.actions import Actor
 from conveyor.top.app import Top
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "consumer" / "support"))

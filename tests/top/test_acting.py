@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 from consumer_kit import go
 
-from conveyor.inspector import audit
+from conveyor.monitor import audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,13 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import go
 
-from conveyor import clock, control
-from conveyor.inspector import pace
+from conveyor import clock
+from conveyor.monitor import poll_interval
 from conveyor.store import plain
 from conveyor.store.client import Client
 from conveyor.top.app import Top
 from conveyor.top.watch import Watch
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +50,9 @@ def test_the_view_heals_when_the_server_is_back(
 
 
 def test_two_workers_of_one_name_are_two_rows(seated: Seated, queue: Queue) -> None:
-    twin = control.WorkerReport("host-ab12/1", 1, "idle")
-    report = control.ConsumerReport("host-ab12", "host", 1, [queue.name], "all", 0.0, [twin, twin])
-    queue.client.run_all(plain.report(report.name, control.encode(report), clock.wall()))
+    twin = control_messages.WorkerReport("host-ab12/1", 1, "idle")
+    report = control_messages.ConsumerReport("host-ab12", "host", 1, [queue.name], "all", 0.0, [twin, twin])
+    queue.client.run_all(plain.report(report.name, control_messages.encode(report), clock.wall()))
 
     async def story(seat: Any) -> None:
         await seat.press("3")
@@ -142,9 +143,9 @@ def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
     watch = Watch(queue.client, lambda _: None)
     watch._pace.took(0.9)
     watch._pace.took(0.9)
-    assert watch._look().interval == pace.STEPS[2]
+    assert watch._look().interval == poll_interval.STEPS[2]
     watch._pace.took(0.001)
-    assert watch._look().interval == pace.STEPS[1]
+    assert watch._look().interval == poll_interval.STEPS[1]
     app = Top(Client(queue.client.url), Any)  # type: ignore[arg-type]
     app.sight = watch._look()
     assert "every 2 s: the server is slow" in app.channel().plain

@@ -19,7 +19,7 @@ SECRET = "sk-9f3e7711"
 #: The terminal view with a fault, while a variable holds a secret.
 BROKEN = f"""
 import sys
-from conveyor.actions import Actor
+from conveyor.monitor.actions import Actor
 from conveyor.store import connect
 from conveyor.top.app import Top
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from conveyor.control import ConsumerReport, WorkerReport
-from conveyor.inspector.listing import JobRow
-from conveyor.inspector.silence import marked
-from conveyor.inspector.snapshot import Snapshot
+from conveyor.monitor.job_list import JobRow
+from conveyor.monitor.silence import marked
+from conveyor.monitor.snapshot import Snapshot
 from conveyor.top import jobs_pane, panes
 from conveyor.top.questions import Wish
 from conveyor.top.watch import Sight
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 AT, OWNER = 10_000.0, "host-ab12/3"
 JOB = JobRow(

@@ -11,11 +11,11 @@ from conveyor.cli import exits
 from conveyor.cli.desk import open_store
 from conveyor.cli.exits import Usage
 from conveyor.cli.output import Column, document, moment, note, table
-from conveyor.inspector import audit
+from conveyor.monitor import audit
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.look import Audit
-    from conveyor.inspector.audit import ActRecord
+    from conveyor.monitor.audit import ActRecord
 
 _COLUMNS = (
     Column("WHEN"),

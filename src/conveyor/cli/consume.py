@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from conveyor import loading
+from conveyor import task_loading
 from conveyor.cli import talk_consumer
 from conveyor.cli.ask import asker, terminal_or
 from conveyor.cli.desk import open_store
@@ -37,7 +37,7 @@ def settings_for(asked: Consume) -> ConsumerSettings:
         queues=tuple(asked.queues) or ("default",),
         workers=asked.workers or 0,
         kind=asked.kind,
-        modules=tuple(asked.tasks) or tuple(loading.found_modules()),
+        modules=tuple(asked.tasks) or tuple(task_loading.found_modules()),
         path=tuple(sys.path),
         until_empty=asked.until_empty,
         leave_grace=asked.grace,

@@ -8,9 +8,9 @@ import io
 import os
 import socket
 
-from conveyor.actions import Actions, Actor
 from conveyor.cli.exits import NotFound, closest
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import Client, announce, connect, plain
 
 #: Seconds that a command waits for the first answer before it says that there is none.

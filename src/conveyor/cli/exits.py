@@ -13,7 +13,7 @@ import typer
 
 from conveyor import errors
 from conveyor.errors import ConveyorError
-from conveyor.redaction import redacted
+from conveyor.wire.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

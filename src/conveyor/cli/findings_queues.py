@@ -11,7 +11,7 @@ from conveyor.cli.queues import QueueLine, queue_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
 
 
 def queue_findings(inspector: Inspector) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from conveyor import clock
 from conveyor.cli.findings import BAD, OK, WARN, Finding
 from conveyor.cli.output import count_of
-from conveyor.durability import Durability
 from conveyor.store import fitness, plain
+from conveyor.wire.durability import Durability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

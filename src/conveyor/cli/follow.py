@@ -13,8 +13,8 @@ from conveyor.cli.job import error_document
 from conveyor.cli.output import clean, count_of, document, duration, is_lively, margin, note, screen
 from conveyor.cli.values import value_lines
 from conveyor.errors import ConveyorError, JobCancelled, JobFailed, StoreUnavailable
-from conveyor.inspector import Inspector
-from conveyor.redaction import redacted_text
+from conveyor.monitor import Inspector
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

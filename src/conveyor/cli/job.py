@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from conveyor import codec
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.exits import NotFound
@@ -16,15 +15,16 @@ from conveyor.cli.tasks import labels_of
 from conveyor.cli.values import value_lines
 from conveyor.cli.worker_control import stack_of
 from conveyor.errors import JobFailed
-from conveyor.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
+from conveyor.wire import codec
+from conveyor.wire.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conveyor.call import Call
     from conveyor.cli.commands.look import JobShown
-    from conveyor.inspector import Inspector, JobDetails
-    from conveyor.outcome import Settled
+    from conveyor.monitor import Inspector, JobDetails
+    from conveyor.wire.call import Call
+    from conveyor.wire.outcome import Settled
 
 _COLOURS = {"running": "green", "done": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}
 

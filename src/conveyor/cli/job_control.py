@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.actions import operation
 from conveyor.cli import exits
 from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import NotFound, Usage, WrongState
 from conveyor.cli.job import known_job
 from conveyor.cli.long_work import long_work
 from conveyor.cli.output import count_of, document, note
+from conveyor.monitor import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.actions import Actions
     from conveyor.cli.commands.act import Cancel, Retry
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.actions import Actions
 
 _OVER = {"done", "failed", "lost", "cancelled"}
 
@@ -101,7 +101,7 @@ def _retry_all(actions: Actions, queue: str, asked: Retry) -> int:
     begun = actions.begin("retry", queue, reason=asked.reason)
     revived = 0
     with long_work(f"retrying in {queue}", begun.total) as advance:
-        for step in operation.run(actions.client, begun, pause=0):
+        for step in bulk.run(actions.client, begun, pause=0):
             advance(step.done - revived)
             revived = step.done
     if asked.json:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor import clock, control
-from conveyor.call import ITEM_WORD
+from conveyor import clock
 from conveyor.cli import exits
 from conveyor.cli.desk import existing_queue, open_inspector
 from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.workers import progress_text
-from conveyor.control import SILENT
-from conveyor.inspector import silence
-from conveyor.redaction import redacted_text
+from conveyor.monitor import silence
 from conveyor.store import commands, plain
+from conveyor.wire import control_messages
+from conveyor.wire.call import ITEM_WORD
+from conveyor.wire.control_messages import SILENT
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from conveyor.cli.commands.look import Jobs
-    from conveyor.inspector import Inspector, JobLine
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor import Inspector, JobLine
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count, State
 
     Row = dict[str, Any]
@@ -138,7 +139,7 @@ def _of_lease(seen: Snapshot, now: State) -> tuple[str | None, float | None, str
     begun = int(token) / 1e6  # a token is the time of its claim in microseconds
     heard = silence.of_job(seen, worker, begun)
     running_for = round(max(0.0, (seen.at if heard is None else heard) - begun), 3)
-    progress = progress_text(control.decode_progress(now.progress)) if now.progress else ""
+    progress = progress_text(control_messages.decode_progress(now.progress)) if now.progress else ""
     return worker, running_for, progress, None if heard is None else moment(heard)
 
 

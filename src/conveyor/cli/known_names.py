@@ -6,7 +6,7 @@ import os
 import sys
 
 from conveyor.consumer import loading_tasks
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.store import Client, embedded
 
 #: Jobs offered per queue and state.

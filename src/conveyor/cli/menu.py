@@ -8,7 +8,7 @@ from conveyor.cli.output import count_of
 from conveyor.cli.queues import queue_lines
 
 if TYPE_CHECKING:
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
 
 
 class Family(NamedTuple):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conveyor import control
 from conveyor.cli.exits import NotFound, Usage
 from conveyor.cli.output import clean
 from conveyor.clock import Deadline
 from conveyor.store import plain
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from conveyor.control import ConsumerReport
     from conveyor.store import Client
+    from conveyor.wire.control_messages import ConsumerReport
 
 #: Seconds between two looks at the clock while answers are awaited.
 STEP = 1.0
@@ -50,7 +50,7 @@ class Target:
 
     def words(self) -> str:
         """Give how far it is as people read it."""
-        words = control.WORDS.get(self.state, self.state)
+        words = control_messages.WORDS.get(self.state, self.state)
         return f"{words}: {clean(self.detail)}" if self.came_to_nothing and self.detail else words
 
 
@@ -91,7 +91,7 @@ def plan_for(consumers: Sequence[ConsumerReport], names: Sequence[str]) -> Plan:
             plan.add_consumer(report)
     for name in names:
         found = _found(consumers, name)
-        report = next(one for one in consumers if one.name == control.consumer_of(found))
+        report = next(one for one in consumers if one.name == control_messages.consumer_of(found))
         if "/" in found:
             plan.add_worker(report, found)
         else:
@@ -108,9 +108,9 @@ def hear(
         data = client.run(plain.await_reply(order_id, STEP / 4 if deadline.passed() else deadline.left(STEP)))
         if data is None:
             continue
-        answer = control.decode_answer(data)
+        answer = control_messages.decode_answer(data)
         target = plan.targets.setdefault(
-            answer.target, Target(answer.target, control.consumer_of(answer.target))
+            answer.target, Target(answer.target, control_messages.consumer_of(answer.target))
         )
         target.state, target.detail = answer.state, answer.detail
         if words is not None:

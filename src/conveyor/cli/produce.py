@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor import ids
 from conveyor.cli import exits, talk_producer
 from conveyor.cli.ask import asker, terminal_or
 from conveyor.cli.desk import open_store
@@ -12,7 +11,8 @@ from conveyor.cli.follow import follow
 from conveyor.cli.output import count_of, document, note
 from conveyor.cli.placing import place
 from conveyor.cli.tasks import find_task, known_tasks
-from conveyor.parameters import bind
+from conveyor.monitor.typed_input import bind
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.work import Produce

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.actions import operation
 from conveyor.cli import exits, worker_control
 from conveyor.cli.ask import asker
 from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import Usage
 from conveyor.cli.long_work import long_work
 from conveyor.cli.output import count_of, document, is_terminal, note
-from conveyor.inspector import queues
+from conveyor.monitor import bulk, queues
 
 if TYPE_CHECKING:
-    from conveyor.actions import Actions
     from conveyor.cli.commands.act import Delete, Pause, Purge, Resume
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.actions import Actions
 
 
 def pause(asked: Pause) -> int:
@@ -108,7 +107,7 @@ def _cancel_all(actions: Actions, asked: Purge) -> int:
     begun = actions.begin("purge", asked.queue, reason=asked.reason)
     cancelled = 0
     with long_work(f"cancelling in {asked.queue}", begun.total) as advance:
-        for step in operation.run(actions.client, begun, pause=0):
+        for step in bulk.run(actions.client, begun, pause=0):
             advance(step.done - cancelled)
             cancelled = step.done
     return cancelled

@@ -10,11 +10,11 @@ from rich.text import Text
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.output import Column, document, note, table
-from conveyor.inspector.snapshot import EMPTY as EMPTY_COUNT
+from conveyor.monitor.snapshot import EMPTY as EMPTY_COUNT
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.look import Queues
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
     from conveyor.store.commands import Count
 
 _COLUMNS = (

@@ -12,13 +12,13 @@ from conveyor.cli.output import Column, count_of, document, note, screen, table
 from conveyor.cli.queues import EMPTY, QueueLine, queue_lines, state_text
 from conveyor.cli.workers import EMPTY as NO_WORKERS
 from conveyor.cli.workers import consumer_document, worker_table
-from conveyor.inspector import workers
+from conveyor.monitor import workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.cli.commands.look import Status
-    from conveyor.control import ConsumerReport
+    from conveyor.wire.control_messages import ConsumerReport
 
 _COLUMNS = (
     Column("QUEUE"),

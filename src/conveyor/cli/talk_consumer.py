@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from conveyor import ids, loading
+from conveyor import task_loading
 from conveyor.cli.ask import Choice
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.exits import Usage
 from conveyor.cli.menu import FAMILIES, crowds, listeners
 from conveyor.cli.output import note
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from conveyor.cli.ask import Asker
@@ -40,7 +41,7 @@ def talk(ask: Asker, settings: ConsumerSettings) -> ConsumerSettings:
     if queue not in crowd:
         note(f"Nothing was ever put on {queue}: the workers wait until something is.")
     words = ["conveyor", "consume", queue, "-n", str(workers)]
-    if list(settings.modules) != loading.found_modules():
+    if list(settings.modules) != task_loading.found_modules():
         words += [word for module in settings.modules for word in ("--tasks", module)]
     note(f"Same again: {shlex.join(words)}")
     return structs.replace(settings, queues=(queue,), workers=workers)

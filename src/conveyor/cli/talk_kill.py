@@ -16,7 +16,7 @@ from conveyor.cli.workers import EMPTY
 if TYPE_CHECKING:
     from conveyor.cli.ask import Asker
     from conveyor.cli.commands.act import Kill
-    from conveyor.control import ConsumerReport, WorkerReport
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 
 def talk(ask: Asker, asked: Kill) -> int:

@@ -14,14 +14,14 @@ from conveyor.cli.output import count_of, note
 from conveyor.cli.placing import place
 from conveyor.cli.tasks import find_task
 from conveyor.errors import BadCall, BadInput
-from conveyor.inspector import workers
-from conveyor.parameters import as_words, convert, parameters_of
+from conveyor.monitor import workers
+from conveyor.monitor.typed_input import as_words, convert, parameters_of
 
 if TYPE_CHECKING:
     from conveyor.cli.ask import Asker
-    from conveyor.inspector import Inspector
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.typed_input import Parameter
     from conveyor.order import Order
-    from conveyor.parameters import Parameter
     from conveyor.tasks import Registry, Task
 
 #: Consumers that are named one by one.

@@ -11,16 +11,16 @@ from conveyor.cli.exits import NotFound, closest
 from conveyor.cli.output import Column, document, note, screen, table
 from conveyor.consumer import loading_tasks
 from conveyor.errors import ConveyorError, UnknownTask
-from conveyor.parameters import parameters_of, usage
-from conveyor.redaction import no_labels
+from conveyor.monitor.typed_input import parameters_of, usage
+from conveyor.wire.redaction import no_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.cli.commands.look import Tasks
-    from conveyor.parameters import Parameter
-    from conveyor.redaction import LabelsOf
+    from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Registry, Task
+    from conveyor.wire.redaction import LabelsOf
 
 _COLUMNS = (
     Column("TASK"),

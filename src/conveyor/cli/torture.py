@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conveyor.cli.desk import open_store
-from conveyor.durability import read_durability
 from conveyor.errors import BadCall
 from conveyor.store import fitness
 from conveyor.store.address import shown
 from conveyor.torture import bench
+from conveyor.wire.durability import read_durability
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.work import Torture

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor import control
 from conveyor.cli import exits, orders
 from conveyor.cli.desk import open_actions
 from conveyor.cli.exits import NotFound, WrongState
 from conveyor.cli.orders import plan_for
 from conveyor.cli.output import clean, count_of, document, note
 from conveyor.errors import ConveyorError
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.act import Pause, Resume
     from conveyor.cli.orders import Plan, Target
-    from conveyor.inspector import Inspector, JobDetails
+    from conveyor.monitor import Inspector, JobDetails
 
 #: Seconds that a stack is waited for; a supervisor gives one within a second.
 STACK_PATIENCE = 3.0
@@ -51,7 +51,7 @@ def stack_of(inspector: Inspector, details: JobDetails) -> str:
         message = f"job {details.id} does not run, it is {details.state}: there is no stack"
         raise WrongState(message, hint=f"`conveyor job {details.id}` shows it")
     consumers = {one.name for one in inspector.consumers()}
-    consumer = control.consumer_of(details.worker)
+    consumer = control_messages.consumer_of(details.worker)
     if consumer not in consumers:
         message = f"job {details.id} is held by {details.worker}, which is no consumer that can be asked"
         raise NotFound(message, hint="`conveyor workers` lists those that can")

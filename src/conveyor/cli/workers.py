@@ -9,13 +9,13 @@ from rich.text import Text
 from conveyor.cli import exits
 from conveyor.cli.desk import open_inspector
 from conveyor.cli.output import Column, document, duration, moment, note, screen, table
-from conveyor.redaction import redacted_text
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.cli.commands.look import Workers
-    from conveyor.control import ConsumerReport, Progress, WorkerReport
+    from conveyor.wire.control_messages import ConsumerReport, Progress, WorkerReport
 
 _COLUMNS = (
     Column("WORKER"),

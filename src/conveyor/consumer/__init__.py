@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from conveyor import loading
+from conveyor import task_loading
 from conveyor.consumer.settings import LEAVE, ConsumerSettings, Kind
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.signature import main_name
 from conveyor.store import Client, connect
+from conveyor.wire.signature import main_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ class Consumer:
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
             workers=_checked_workers(workers),
             kind=kind,
-            modules=tuple(tasks) or tuple(loading.found_modules()),
+            modules=tuple(tasks) or tuple(task_loading.found_modules()),
             script=script,
             script_name=script_name,
             script_arguments=tuple(sys.argv) if script else (),
@@ -90,7 +90,7 @@ class Consumer:
 
         Raises ConveyorError if they do not come up.
         """
-        loading.stop_script()
+        task_loading.stop_script()
         if self._process is not None:
             return
         connect(

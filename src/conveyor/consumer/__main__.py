@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor import events
+from conveyor import events, logs
 from conveyor.consumer import loading_tasks
-from conveyor.consumer.crew import CrewWorker
 from conveyor.consumer.names import consumer_name
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
+from conveyor.consumer.worker_process import CrewWorker
 from conveyor.errors import ConveyorError
 from conveyor.store import connect, fitness, plain, scripts
-from conveyor.telemetry import logs
 
 if TYPE_CHECKING:
-    from conveyor.consumer.worker import Worker
+    from conveyor.consumer.worker_handle import Worker
 
 
 def main(arguments: list[str]) -> int:

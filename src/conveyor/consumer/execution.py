@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import call, codec
-from conveyor.current import running
+from conveyor.context import running
 from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
-from conveyor.outcome import (
+from conveyor.wire import call, codec
+from conveyor.wire.outcome import (
     Cancel,
     Fail,
     Outcome,
@@ -25,14 +25,14 @@ from conveyor.outcome import (
     describe_undecodable,
     result_bytes,
 )
-from conveyor.redaction import Labels, preview, secret_texts
-from conveyor.retry import delay_before
-from conveyor.signature import Signature, signature_of
+from conveyor.wire.redaction import Labels, preview, secret_texts
+from conveyor.wire.retry import delay_before
+from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.current import CurrentJob
+    from conveyor.context import CurrentJob
     from conveyor.tasks import Registry
 
 #: Seconds in which what a coroutine has left in its event loop must end once it is cancelled.

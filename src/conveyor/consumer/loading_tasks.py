@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from conveyor import loading, task_def
+from conveyor import task_def, task_loading
 from conveyor.errors import ConveyorError
 from conveyor.tasks import registry
 
@@ -36,7 +36,7 @@ def known_here(modules: tuple[str, ...] = ()) -> Registry:
     if here not in sys.path:
         sys.path.insert(0, here)
     registry.promise(task_def.TASKS)
-    names = modules or tuple(loading.found_modules())
+    names = modules or tuple(task_loading.found_modules())
     try:
         for module in names:
             registry.load(module)

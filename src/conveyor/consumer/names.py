@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conveyor import ids
+from conveyor.wire import ids
 
 
 def owner_name(consumer: str, number: int) -> str:

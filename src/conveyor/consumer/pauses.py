@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conveyor import clock
-from conveyor.consumer import slate as slates
+from conveyor.consumer import shared_status as slates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.consumer.supervisor import Supervisor
-    from conveyor.consumer.worker import Worker
-    from conveyor.control import Control
+    from conveyor.consumer.worker_handle import Worker
+    from conveyor.wire.control_messages import Control
 
     Answer = Callable[[Control, str, str, str], None]
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from conveyor import call, clock
+from conveyor import clock
 from conveyor.consumer.settings import LEASE
-from conveyor.consumer.worker import ASKS_TO_LEAVE
-from conveyor.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
-from conveyor.retry import delay_before
+from conveyor.consumer.worker_handle import ASKS_TO_LEAVE
 from conveyor.store import commands
 from conveyor.store.answers import read_tries, settlement_of_failure
 from conveyor.store.commands import Settlement
+from conveyor.wire import call
+from conveyor.wire.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
+from conveyor.wire.retry import delay_before
 
 if TYPE_CHECKING:
-    from conveyor.consumer.worker import Worker
+    from conveyor.consumer.worker_handle import Worker
     from conveyor.store import Client
     from conveyor.store.commands import Batch, Command, State
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.consumer.isolation import Isolation
-    from conveyor.consumer.worker import Worker
+    from conveyor.consumer.worker_handle import Worker
     from conveyor.store import Client
     from conveyor.store.commands import Command
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.call import decode_call
-from conveyor.consumer import slate as slates
-from conveyor.current import CurrentJob
+from conveyor.consumer import shared_status as slates
+from conveyor.context import CurrentJob
 from conveyor.errors import BadCall
-from conveyor.redaction import without
+from conveyor.wire.call import decode_call
+from conveyor.wire.redaction import without
 
 if TYPE_CHECKING:
-    from conveyor.consumer.crew import CrewWorker
+    from conveyor.consumer.worker_process import CrewWorker
     from conveyor.store.commands import Claimed
 
 

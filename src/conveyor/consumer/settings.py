@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from conveyor import ids
 from conveyor.errors import BadCall
+from conveyor.wire import ids
 
 Kind = Literal["process", "thread", "coroutine"]
 

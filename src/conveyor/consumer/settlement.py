@@ -6,9 +6,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events
-from conveyor.call import KEEP, Call
 from conveyor.consumer.tally import Tally
-from conveyor.outcome import (
+from conveyor.store import commands
+from conveyor.store.answers import settlement_of_failure
+from conveyor.store.commands import Settlement
+from conveyor.wire.call import KEEP, Call
+from conveyor.wire.outcome import (
     Cancel,
     Done,
     Fail,
@@ -21,9 +24,6 @@ from conveyor.outcome import (
     encode_settled,
     note_of,
 )
-from conveyor.store import commands
-from conveyor.store.answers import settlement_of_failure
-from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

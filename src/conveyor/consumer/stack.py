@@ -23,10 +23,10 @@ from conveyor import clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.consumer.slate import Slate
+    from conveyor.consumer.shared_status import Slate
     from conveyor.consumer.supervisor import Supervisor
-    from conveyor.consumer.worker import Worker
-    from conveyor.control import Control
+    from conveyor.consumer.worker_handle import Worker
+    from conveyor.wire.control_messages import Control
 
     Answer = Callable[[Control, str, str, str], None]
 

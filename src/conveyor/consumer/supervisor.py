@@ -17,18 +17,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events
-from conveyor.consumer import slate as slates
-from conveyor.consumer import vitals
-from conveyor.consumer.beat import Beat
+from conveyor.consumer import process_usage
+from conveyor.consumer import shared_status as slates
+from conveyor.consumer.control import LAST_SENDING, Ladder
 from conveyor.consumer.control_line import ControlLine
 from conveyor.consumer.group_watcher import GroupWatcher
+from conveyor.consumer.heartbeat import Beat
 from conveyor.consumer.isolation import Isolation
-from conveyor.consumer.ladder import LAST_SENDING, Ladder
 from conveyor.consumer.names import owner_name
 from conveyor.consumer.recovery import recover
 from conveyor.consumer.relief import relieve
 from conveyor.consumer.settings import HEARTBEAT, LEASE, LEAVE, TICK
-from conveyor.consumer.worker import ASKS_TO_LEAVE, Worker, how_it_ended
+from conveyor.consumer.worker_handle import ASKS_TO_LEAVE, Worker, how_it_ended
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import Client, plain
 from conveyor.store.address import shown
@@ -85,7 +85,7 @@ class Supervisor:
         self._revived_at = float("-inf")
         self.live = live
         self.isolation = Isolation()
-        self.report = vitals.first_report(name, settings)
+        self.report = process_usage.first_report(name, settings)
         self.beat = Beat(self.client, self.report)
         self.workers: dict[int, Worker] = {}
         self.bereaved: list[

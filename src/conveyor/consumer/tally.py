@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from conveyor import clock, ids
-from conveyor.statistics import BOUNDS, LETTERS, OTHER, write_figures
+from conveyor import clock
 from conveyor.store import commands, keys
+from conveyor.wire import ids
+from conveyor.wire.statistics import BOUNDS, LETTERS, OTHER, write_figures
 
 if TYPE_CHECKING:
     from conveyor.store.commands import Command

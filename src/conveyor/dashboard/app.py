@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import conveyor
-from conveyor.actions import OperationRunner
 from conveyor.dashboard import api, assets, known_tasks, metrics, pages
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import ApiDesk
@@ -19,6 +18,7 @@ from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
 from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
+from conveyor.monitor.actions import OperationRunner
 from conveyor.store import Client
 
 if TYPE_CHECKING:

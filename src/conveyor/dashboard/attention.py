@@ -6,17 +6,17 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from conveyor.inspector.silence import REPORT_KEEP, SILENT_AFTER
-from conveyor.inspector.workers import MOST_WORKERS
+from conveyor.monitor.silence import REPORT_KEEP, SILENT_AFTER
+from conveyor.monitor.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from conveyor.control import ConsumerReport, WorkerReport
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.statistics import Point
+    from conveyor.monitor.charts import Point
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
-    from conveyor.store.presence import Heard
+    from conveyor.store.last_seen import Heard
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Queues of which the same is so that have a line each; more share one.
 MOST_ALONE = 3

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.control import SILENT
+from conveyor.wire.control_messages import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.control import WorkerReport
     from conveyor.store.commands import Count
+    from conveyor.wire.control_messages import WorkerReport
 
 #: Slots that are drawn; a larger queue has several jobs to a slot.
 MOST_SLOTS = 40

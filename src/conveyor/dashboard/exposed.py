@@ -9,14 +9,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from conveyor.dashboard.exposition import Labels, Metric, Value, histogram
-from conveyor.statistics import BOUNDS, OTHER, sum_figures, sum_histograms
+from conveyor.wire.statistics import BOUNDS, OTHER, sum_figures, sum_histograms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.statistics import Totals
-    from conveyor.statistics import Figures, Histogram
+    from conveyor.monitor.charts import Totals
+    from conveyor.monitor.snapshot import Snapshot
+    from conveyor.wire.statistics import Figures, Histogram
 
 #: What is told under each name: one queue of that name, or under `_other` several.
 Groups: TypeAlias = "Mapping[str, Mapping[str, Totals]]"

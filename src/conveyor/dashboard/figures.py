@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.rendering import duration, number
-from conveyor.inspector import statistics
-from conveyor.statistics import bucket
+from conveyor.monitor import charts
 from conveyor.store.query import Query, together
+from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.inspector.snapshot import Head
-    from conveyor.inspector.statistics import Point
+    from conveyor.monitor.charts import Point
+    from conveyor.monitor.snapshot import Head
 
 
 class Span(NamedTuple):
@@ -112,11 +112,11 @@ def figures_of_all(
     """Ask for the history of all queues together, the busiest first; their gauges are those of the first 40."""
     last = bucket(span.tier, now)
     some = figures(queues, now, span, heads)
-    asked = together([some, statistics.series_of_all(span.tier, last - span.steps + 1, last)])
+    asked = together([some, charts.series_of_all(span.tier, last - span.steps + 1, last)])
 
     def read(answers: Sequence[Any]) -> Figures:
         summed, of_all = asked.read(answers)
-        points = statistics.with_all(summed.points, of_all)
+        points = charts.with_all(summed.points, of_all)
         return Figures(points, span, len(queues), len(queues))
 
     return Query(asked.commands, read)
@@ -135,11 +135,11 @@ def figures(
     since = {name: late if head.put_at is None else head.put_at for name, head in heads.items()}
     since = {name: at for name, at in since.items() if at <= late}
     others = min((at for name, at in since.items() if name not in chosen), default=None)
-    asked = together([statistics.series(queue, span.tier, last - span.steps + 1, last) for queue in chosen])
+    asked = together([charts.series(queue, span.tier, last - span.steps + 1, last) for queue in chosen])
 
     def read(answers: Sequence[Any]) -> Figures:
         histories: list[list[Point]] = asked.read(answers)
-        points = statistics.sum_of(histories, [since.get(name) for name in chosen], others)
+        points = charts.sum_of(histories, [since.get(name) for name in chosen], others)
         return Figures(points, span, len(chosen), len(queues))
 
     return Query(asked.commands, read)

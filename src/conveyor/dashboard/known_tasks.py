@@ -11,8 +11,8 @@ from conveyor.consumer import loading_tasks
 from conveyor.errors import ConveyorError, UnknownTask
 
 if TYPE_CHECKING:
-    from conveyor.redaction import Labels
     from conveyor.tasks import Registry, Task
+    from conveyor.wire.redaction import Labels
 
 #: What to try where a task is not known here, though a consumer may have it.
 UNKNOWN = "start this page with --tasks MODULE (conveyor dashboard; `tasks=` of create_dashboard), or correct the name"

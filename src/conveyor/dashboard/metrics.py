@@ -20,12 +20,12 @@ from conveyor.dashboard.guard import allowed
 from conveyor.dashboard.timings import BOUNDS as TIMES
 from conveyor.dashboard.timings import Timing
 from conveyor.errors import StoreError, StoreRefused
-from conveyor.inspector import audit, queues, server, statistics
-from conveyor.inspector.snapshot import NOTHING
-from conveyor.inspector.statistics import Totals
-from conveyor.statistics import OTHER, Figures, subtract_figures, sum_figures
+from conveyor.monitor import audit, charts, queues, server
+from conveyor.monitor.charts import Totals
+from conveyor.monitor.snapshot import NOTHING
 from conveyor.store.heads import oldest
 from conveyor.store.query import together
+from conveyor.wire.statistics import OTHER, Figures, subtract_figures, sum_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.rights import Access
     from conveyor.dashboard.exposed import Groups
     from conveyor.dashboard.sampler import Sampler
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
     from conveyor.store.query import Query
 
@@ -74,7 +74,7 @@ class Gatherer:
         every = sorted(snapshot.queues, key=taken.__getitem__)
         names, rest = every[:MOST_ASKED], every[MOST_ASKED:]
         told = sorted(names[:MOST_LABELLED])
-        asked = together([statistics.totals(names), statistics.totals_of_all(), oldest(told)])
+        asked = together([charts.totals(names), charts.totals_of_all(), oldest(told)])
         totals, of_all, heads = self.sampler.ask(asked)
         more = self._more(told[:MOST_MEASURED], whole=not access.is_limited)
         self.backend = more.get("backend", self.backend)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from conveyor.inspector.snapshot import NOTHING
+from conveyor.monitor.snapshot import NOTHING
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Limits
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Kinds of people for whom the last snapshot is remembered as they may see it.
 MOST_REMEMBERED = 100

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from conveyor import ids
 from conveyor.errors import ConveyorError
 from conveyor.store.query import Query
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.dashboard.access.rights import Access, Right
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Characters of an address that may be watched.
 LONGEST_ADDRESS = 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.redaction import MORE
+from conveyor.wire.redaction import MORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

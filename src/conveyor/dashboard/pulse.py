@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor.dashboard.belt import Belt, belt_of, taken
-from conveyor.inspector.busiest import by_rank
-from conveyor.inspector.snapshot import Rate, ended, load_of
+from conveyor.monitor.busiest import by_rank
+from conveyor.monitor.snapshot import Rate, ended, load_of
 
 if TYPE_CHECKING:
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Queues that are told of, those with the most to do first.
 MOST_PULSED = 100

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from conveyor import clock, control
+from conveyor import clock
 from conveyor.dashboard.svg import gantt, steps
+from conveyor.wire import control_messages
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -198,7 +199,7 @@ def environment() -> jinja2.Environment:
         "prose": prose,
         "sentences": sentences,
         "short": short,
-        "worker_short": control.short_name,
+        "worker_short": control_messages.short_name,
     }
     env.globals |= {
         "icon": icon,

@@ -23,8 +23,8 @@ from conveyor.dashboard.trips import Trips
 from conveyor.dashboard.turns import MOST_COSTLY, Turns
 from conveyor.dashboard.watcher import watched_by
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
-from conveyor.inspector import pace
-from conveyor.inspector import snapshot as snapshots
+from conveyor.monitor import poll_interval
+from conveyor.monitor import snapshot as snapshots
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Book, Limits, Page, Wanted
     from conveyor.dashboard.watcher import Watched, Watcher
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
 
 #: Seconds of age up to which a snapshot is believed when what a page is about is not in it.
@@ -51,7 +51,7 @@ class Sampler:
         self.client = client
         self.book = book
         self.snapshot = snapshots.NOTHING
-        self.pace = pace.Pace()
+        self.pace = poll_interval.Pace()
         self.trouble = ""
         """Why the last sample failed; empty when it did not."""
         self.took = 0.0
@@ -105,7 +105,7 @@ class Sampler:
 
     def seen(self, page: Page, wanted: Wanted) -> Sight | None:
         """Give a page as it was last seen, where that is as good as a look now; asks nobody."""
-        good_for = pace.STEPS[0]
+        good_for = poll_interval.STEPS[0]
         if wanted.key in self._watched:
             good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
         return self._sights.last(wanted.key, good_for)

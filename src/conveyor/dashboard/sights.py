@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import Page, Wanted
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
 
 #: Seconds that the answer to a page's slow question is good for.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Limits, Page, Wanted
     from conveyor.dashboard.sights import Sights
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Seconds that a refused page is left out.
 LEFT_OUT = 60.0

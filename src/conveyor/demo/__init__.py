@@ -14,7 +14,7 @@ from conveyor import clock
 from conveyor.consumer import Consumer
 from conveyor.demo.page import page_beside, stay
 from conveyor.errors import ConveyorError
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
 from conveyor.order import Order
 from conveyor.queue import Queue
 from conveyor.store import announce, connect, plain

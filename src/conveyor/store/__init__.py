@@ -12,8 +12,8 @@ from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client
-from conveyor.store.limits import time_for
-from conveyor.store.state_folder import state_folder
+from conveyor.store.embedded.state_folder import state_folder
+from conveyor.store.timeouts import time_for
 
 __all__ = ["Client", "announce", "connect", "server_line"]
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from conveyor.redaction import MASK
+from conveyor.wire.redaction import MASK
 
 #: A scheme, however it is mistyped.
 _SCHEME = re.compile(r"[^:/@?]*:/+")

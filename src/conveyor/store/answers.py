@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor import codec
-from conveyor.durability import MEMORY, Durability
-from conveyor.failure import fingerprint
-from conveyor.outcome import attempt_of, encode_settled, note_of
+from conveyor.wire import codec
+from conveyor.wire.durability import MEMORY, Durability
+from conveyor.wire.failure import fingerprint
+from conveyor.wire.outcome import attempt_of, encode_settled, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.outcome import Run
+    from conveyor.wire.outcome import Run
 
 
 def shown(item: bytes) -> str:

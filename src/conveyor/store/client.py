@@ -15,7 +15,7 @@ from redis import exceptions as foreign
 
 from conveyor import clock
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from conveyor.store import limits, rights
+from conveyor.store import acl, timeouts
 from conveyor.store.address import fault_of, is_sentinel, normal, read_sentinel, shown
 from conveyor.store.command import Command
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from redis.connection import AbstractConnection
 
     from conveyor.clock import Deadline
-    from conveyor.durability import Durability
     from conveyor.store.address import SentinelAddress
+    from conveyor.wire.durability import Durability
 
 #: Seconds to wait for a connection, and for an answer beyond what the command may block.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
@@ -119,7 +119,7 @@ class Client:
         within = self.within if within is None else within
         if within is None:
             within = max(
-                patience, ANSWER_TIMEOUT + limits.GRACE + max([one.block for one in commands], default=0.0)
+                patience, ANSWER_TIMEOUT + timeouts.GRACE + max([one.block for one in commands], default=0.0)
             )
         deadline, end = clock.Deadline(patience), clock.Deadline(within)
         attempt = 0
@@ -159,7 +159,7 @@ class Client:
         else:
             self._idle.append(connection)
         if refusals:
-            replies = [rights.spared(*one) for one in zip(commands, replies, strict=True)]
+            replies = [acl.spared(*one) for one in zip(commands, replies, strict=True)]
             for command, reply in zip(commands, replies, strict=True):
                 if isinstance(reply, Exception) and not (command.confirms and _is_final(reply)):
                     raise self.translated(reply) from reply
@@ -196,10 +196,8 @@ class Client:
                 message, hint=_HINTS.get(word, "it may take a while; nothing has to be done")
             )
         # To the library a ConnectionError; waiting does not help.
-        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError) or rights.is_denial(
-            text
-        ):
-            return self._refused(text, rights.to_grant(text), StoreDenied)
+        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError) or acl.is_denial(text):
+            return self._refused(text, acl.to_grant(text), StoreDenied)
         if isinstance(error, _BROKEN):
             return self._unavailable(error)
         if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
@@ -320,7 +318,7 @@ def exchange(
     if end is None or end.left(ANSWER_TIMEOUT) == ANSWER_TIMEOUT:
         send(connection, commands, again=again)
     else:
-        with limits.sending(connection, end, ANSWER_TIMEOUT):  # a server that hangs stops reading, too
+        with timeouts.sending(connection, end, ANSWER_TIMEOUT):  # a server that hangs stops reading, too
             send(connection, commands, again=again)
     return receive(connection, commands, again=again, end=end)
 
@@ -359,7 +357,7 @@ def _packed(command: Command, *, again: bool) -> bytes:
 
 
 def _reply(connection: AbstractConnection, block: float, end: Deadline | None) -> Any:
-    timeout = block + ANSWER_TIMEOUT if end is None else limits.left(end, block + ANSWER_TIMEOUT)
+    timeout = block + ANSWER_TIMEOUT if end is None else timeouts.left(end, block + ANSWER_TIMEOUT)
     try:
         return connection.read_response(disable_decoding=True, timeout=timeout)
     except foreign.ResponseError as error:
@@ -382,8 +380,8 @@ class Sentinels:
 
     def __init__(self, place: SentinelAddress) -> None:
         self.service = place.service
-        timeouts = {"socket_connect_timeout": SENTINEL_TIMEOUT, "socket_timeout": SENTINEL_TIMEOUT}
-        self._pools = [_pool(url, **timeouts) for url in place.sentinels]
+        options = {"socket_connect_timeout": SENTINEL_TIMEOUT, "socket_timeout": SENTINEL_TIMEOUT}
+        self._pools = [_pool(url, **options) for url in place.sentinels]
 
     def primary(self, end: Deadline | None) -> tuple[str, int]:
         """Return host and port of the primary; raises the library's ConnectionError."""
@@ -410,7 +408,7 @@ class Sentinels:
     def _ask(self, pool: redis.ConnectionPool, end: Deadline | None) -> Any:
         connection = cast("AbstractConnection", pool.make_connection())
         try:
-            with limits.greeting(connection, end, SENTINEL_TIMEOUT, SENTINEL_TIMEOUT):
+            with timeouts.greeting(connection, end, SENTINEL_TIMEOUT, SENTINEL_TIMEOUT):
                 connection.connect()
             connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
             return connection.read_response(disable_decoding=True)
@@ -458,7 +456,7 @@ def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnectio
         connection: Any = pool.make_connection()
         if sentinels is not None:
             connection.host, connection.port = sentinels.primary(end)
-        with limits.greeting(connection, end, CONNECT_TIMEOUT, ANSWER_TIMEOUT):
+        with timeouts.greeting(connection, end, CONNECT_TIMEOUT, ANSWER_TIMEOUT):
             connection.connect()
         return cast("AbstractConnection", connection)
 

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
-from conveyor.durability import MEMORY, Durability
 from conveyor.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
 from conveyor.store import plain
 from conveyor.store.address import is_sentinel, shown
-from conveyor.store.limits import time_for
+from conveyor.store.timeouts import time_for
+from conveyor.wire.durability import MEMORY, Durability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

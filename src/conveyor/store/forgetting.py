@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from conveyor.clock import Deadline
 from conveyor.errors import StoreMismatch, StoreRefused
-from conveyor.statistics import bucket
 from conveyor.store import commands, keys, plain
+from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conveyor.call import decode_call
 from conveyor.store import commands
 from conveyor.store.answers import RowsPlace
 from conveyor.store.query import Query
+from conveyor.wire.call import decode_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

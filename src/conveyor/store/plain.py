@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor import ids
 from conveyor.store import keys, scripts
 from conveyor.store.answers import shown
 from conveyor.store.command import Command
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conveyor.durability import Durability
+    from conveyor.wire.durability import Durability
 
 #: Seconds that a control command, and the answers to it, are kept for.
 CONTROL_KEEP = 60

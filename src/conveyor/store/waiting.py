@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from conveyor import ids
-from conveyor.durability import MEMORY
 from conveyor.errors import (
     ConveyorError,
     DurabilityUnknown,
@@ -31,14 +29,16 @@ from conveyor.errors import (
     WaitTimeout,
 )
 from conveyor.store import commands, plain
-from conveyor.store.limits import GRACE, time_for
+from conveyor.store.timeouts import GRACE, time_for
+from conveyor.wire import ids
+from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.clock import Deadline
-    from conveyor.durability import Durability
     from conveyor.store.client import Client
+    from conveyor.wire.durability import Durability
 
 #: No block is longer than this many seconds.
 LONGEST_BLOCK = 2.0

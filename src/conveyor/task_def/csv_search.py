@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TextIO
 
-from conveyor.current import current_job
+from conveyor.context import current_job
 from conveyor.errors import BadInput, ConveyorError
 from conveyor.task_def.csv_rows import CsvFile, Word
 from conveyor.task_def.places import exists, output_file, path_of, sample_folder, unfinished

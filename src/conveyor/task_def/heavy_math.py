@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from conveyor.current import current_job
+from conveyor.context import current_job
 from conveyor.errors import BadInput, ConveyorError
 from conveyor.task_def import fractal, matrix, pi, primes
 from conveyor.task_def.places import output_file, unfinished

@@ -2,7 +2,7 @@
 
 import time
 
-from conveyor.current import current_job
+from conveyor.context import current_job
 
 #: Seconds between two looks at whether the job was cancelled.
 STEP = 0.05

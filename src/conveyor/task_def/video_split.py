@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-from conveyor.current import current_job
+from conveyor.context import current_job
 from conveyor.errors import BadInput, ConveyorError
 from conveyor.task_def.ffmpeg import FfmpegError, Reel, file_address, output_lines, read_reel
 from conveyor.task_def.places import output_folder, path_of, sample_folder, unfinished

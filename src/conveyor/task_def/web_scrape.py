@@ -13,7 +13,7 @@ from typing import Annotated
 
 from protego import Protego
 
-from conveyor.current import current_job
+from conveyor.context import current_job
 from conveyor.errors import BadInput
 from conveyor.task_def.pausing import pause
 from conveyor.task_def.places import output_file, sample_folder, unfinished

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from conveyor import control
-from conveyor.actions import Matching
-from conveyor.actions import operation as operations
 from conveyor.clock import Deadline, sleep
 from conveyor.errors import ConveyorError, StoreUnavailable
+from conveyor.monitor import bulk as operations
+from conveyor.monitor.actions import Matching
 from conveyor.store import commands, plain
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from conveyor.actions import Actions
+    from conveyor.monitor.actions import Actions
 
 #: Seconds that a worker's consumer is given for its first word, and that an act is followed at all.
 FIRST_WORD, FOLLOWED = 10.0, 55.0
@@ -80,14 +80,14 @@ def tell_worker(verb: str, worker: str, job: str = "") -> Doing:
             data = actions.client.run(plain.await_reply(order.id, STEP))
             if data is None:
                 continue
-            answer = control.decode_answer(data)
+            answer = control_messages.decode_answer(data)
             if answer.target != worker:  # its consumer, which leaves with its last worker
                 continue
             state = answer.state if answer.state in {ACKNOWLEDGED, DONE} else REFUSED
             words = f"with job {answer.detail}" if answer.detail and state == ACKNOWLEDGED else ""
             if state == REFUSED:
                 words = ": ".join(
-                    filter(None, (control.WORDS.get(answer.state, answer.state), answer.detail))
+                    filter(None, (control_messages.WORDS.get(answer.state, answer.state), answer.detail))
                 )
             yield News(state, words)
             if state != ACKNOWLEDGED:

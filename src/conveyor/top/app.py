@@ -12,9 +12,9 @@ from textual.binding import Binding
 from textual.css.query import NoMatches
 from textual.message import Message
 
-from conveyor.actions import Actions
-from conveyor.inspector import pace
-from conveyor.inspector.snapshot import Rate
+from conveyor.monitor import poll_interval
+from conveyor.monitor.actions import Actions
+from conveyor.monitor.snapshot import Rate
 from conveyor.store.address import shown as shown_address
 from conveyor.top import acting
 from conveyor.top.details import Details
@@ -27,7 +27,7 @@ from conveyor.top.words import clean
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from conveyor.actions import Actor
+    from conveyor.monitor.actions import Actor
     from conveyor.store import Client
     from conveyor.top.acting import Intent, News
 
@@ -177,7 +177,7 @@ class Top(App[None]):
             text.append("● no answer, trying again", "bold red")
         elif not sight.seen_at:
             text.append("◌ asking", "yellow")
-        elif sight.interval > pace.STEPS[0]:
+        elif sight.interval > poll_interval.STEPS[0]:
             text.append(f"● live, every {sight.interval:.0f} s: the server is slow", "yellow")
         else:
             text.append("● live", "green")

@@ -11,8 +11,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.control import WorkerReport
     from conveyor.store.commands import Count
+    from conveyor.wire.control_messages import WorkerReport
 
 #: Sign and colour of a worker by what it does; in the order in which they stand behind the slots.
 SIGNS = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from conveyor.inspector.stories import JobStory
+    from conveyor.monitor.job_record import JobStory
     from conveyor.top.acting import Intent
     from conveyor.top.watch import Sight
 

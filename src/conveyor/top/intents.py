@@ -8,8 +8,8 @@ from conveyor.top import acting
 from conveyor.top.acting import Intent
 
 if TYPE_CHECKING:
-    from conveyor.control import WorkerReport
     from conveyor.top.watch import Sight
+    from conveyor.wire.control_messages import WorkerReport
 
 
 def about_worker(key: str, sight: Sight, name: str) -> Intent | str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.inspector import silence
-from conveyor.inspector.snapshot import ended
+from conveyor.monitor import silence
+from conveyor.monitor.snapshot import ended
 from conveyor.top.panes import Pane
 from conveyor.top.questions import SEARCHED, STATES
 from conveyor.top.table import Column, Row
@@ -17,11 +17,11 @@ from conveyor.top.words import COLOURS, clean, elapsed, progress, right, took
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.control import WorkerReport
-    from conveyor.inspector.history import Finish
-    from conveyor.inspector.listing import JobRow
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.job_list import JobRow
     from conveyor.store.commands import Count
     from conveyor.top.watch import Sight
+    from conveyor.wire.control_messages import WorkerReport
 
 _JOB = Column("job", 14)
 _TASK = Column("task", 12, grows=1, end=True)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.control import SILENT
-from conveyor.inspector.snapshot import Rate
+from conveyor.monitor.snapshot import Rate
 from conveyor.top.belt import belt, state_of
 from conveyor.top.table import Column, Row
 from conveyor.top.words import COLOURS, clean, elapsed, memory, number, progress, rate, right
+from conveyor.wire.control_messages import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.store.commands import Count
     from conveyor.top.watch import Sight
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 
 class Pane(NamedTuple):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor.inspector import INDEXES, failures, history, listing
+from conveyor.monitor import INDEXES, failures, history, job_list
 from conveyor.store.query import Query
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conveyor.inspector.listing import JobRow
+    from conveyor.monitor.job_list import JobRow
 
 #: Jobs that are listed, and those that are looked at for a filter.
 MOST_ROWS, SEARCHED = 100, 1000
@@ -40,11 +40,11 @@ def jobs(wish: Wish) -> Query[list[JobRow]]:
     if not wish.queue or wish.state not in INDEXES:
         return Query((), lambda _: [])
     if wish.text:
-        wanted = listing.Wanted(text=wish.text)
-        limits = listing.Limits(SEARCHED, MOST_ROWS)
-        found = listing.search(wish.queue, wish.state, wanted, "", limits, registry.labels)
+        wanted = job_list.Wanted(text=wish.text)
+        limits = job_list.Limits(SEARCHED, MOST_ROWS)
+        found = job_list.search(wish.queue, wish.state, wanted, "", limits, registry.labels)
         return Query(found.commands, lambda answers: found.read(answers).rows)
-    page = listing.page(wish.queue, wish.state, count=MOST_ROWS, labels_of=registry.labels)
+    page = job_list.page(wish.queue, wish.state, count=MOST_ROWS, labels_of=registry.labels)
     return Query(page.commands, lambda answers: page.read(answers).rows)
 
 

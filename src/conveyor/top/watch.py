@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import ConveyorError
-from conveyor.inspector import failures, pace, stories, workers
-from conveyor.inspector import snapshot as snapshots
+from conveyor.monitor import failures, job_record, poll_interval, workers
+from conveyor.monitor import snapshot as snapshots
 from conveyor.store.query import Query, together
 from conveyor.tasks import registry
 from conveyor.top import questions
@@ -17,10 +17,10 @@ from conveyor.top import questions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.inspector.history import Finish
-    from conveyor.inspector.listing import JobRow
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.stories import JobStory
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.job_list import JobRow
+    from conveyor.monitor.job_record import JobStory
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
     from conveyor.top.questions import Wish
 
@@ -44,7 +44,7 @@ class Sight:
     """By worker: when its job began, on this machine's `clock.monotonic`."""
     seen_at: float = 0.0
     """When, on `clock.monotonic`."""
-    interval: float = pace.STEPS[0]
+    interval: float = poll_interval.STEPS[0]
     trouble: str = ""
     hint: str = ""
 
@@ -67,7 +67,7 @@ class Watch:
         """While it is, only what was not looked at yet is asked for."""
         self._tell = tell
         self._wish = questions.NO_WISH
-        self._pace = pace.Pace()
+        self._pace = poll_interval.Pace()
         self._sight = Sight()
         self._begun: dict[str, _Begun] = {}
         self._groups: list[failures.GroupCount] = []
@@ -129,7 +129,7 @@ class Watch:
             questions.ended(wish),
             questions.groups(wish, dead),
             failures.samples(self._groups),
-            stories.story(*wish.story, registry.labels) if wish.story[1] else Query((), lambda _: None),
+            job_record.story(*wish.story, registry.labels) if wish.story[1] else Query((), lambda _: None),
         ]
         asked = together(parts)
         sample, jobs, ended, groups, samples, story = asked.ask(self.client, patience=PATIENCE, within=WITHIN)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from conveyor.control import fraction_of
-from conveyor.redaction import redacted_text
+from conveyor.wire.control_messages import fraction_of
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from rich.style import StyleType

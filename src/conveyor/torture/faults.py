@@ -16,15 +16,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor import Job, Queue, ids
-from conveyor.actions import OBEYED_WITHIN
-from conveyor.control import Control, encode
+from conveyor import Job, Queue
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.inspector import Inspector
+from conveyor.monitor import Inspector
+from conveyor.monitor.actions import OBEYED_WITHIN
 from conveyor.store import plain
 from conveyor.torture.history import CancelAsked, note
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 from conveyor.torture.servers import wait_for
+from conveyor.wire import ids
+from conveyor.wire.control_messages import Control, encode
 
 if TYPE_CHECKING:
     from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage

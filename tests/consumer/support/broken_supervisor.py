@@ -9,9 +9,9 @@ from typing import Any
 
 from conveyor.consumer import recovery, relief, supervisor
 from conveyor.consumer.__main__ import main
-from conveyor.consumer.beat import Beat
-from conveyor.consumer.ladder import Ladder
-from conveyor.consumer.worker import Worker
+from conveyor.consumer.control import Ladder
+from conveyor.consumer.heartbeat import Beat
+from conveyor.consumer.worker_handle import Worker
 
 
 def breaking(usual: Any) -> Any:

@@ -16,13 +16,14 @@ import msgspec
 import psutil
 import pytest
 
-from conveyor import Consumer, Queue, control, ids
-from conveyor.consumer.crew import CrewWorker
+from conveyor import Consumer, Queue
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.slate import Slate
-from conveyor.inspector import Inspector
+from conveyor.consumer.shared_status import Slate
+from conveyor.consumer.worker_process import CrewWorker
+from conveyor.monitor import Inspector
 from conveyor.store import connect, embedded, plain
+from conveyor.wire import control_messages, ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ class Running:
             return sorted(psutil.Process(self.pid).children(), key=lambda one: one.pid)
         return []
 
-    def report(self) -> control.ConsumerReport | None:
+    def report(self) -> control_messages.ConsumerReport | None:
         """Give what the consumer last told about itself."""
         return next((one for one in Inspector(self.client).consumers() if one.pid == self.pid), None)
 
@@ -65,20 +66,20 @@ class Running:
     def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0) -> str:
         """Send a control command to some of its workers (none: to all of it); gives the command's id."""
         names = [f"{self.name}/{number}" for number in numbers]
-        order = control.Control(ids.unique(), verb, names, job, expires=expires)
-        self.client.run_all(plain.control(self.name, control.encode(order)))
+        order = control_messages.Control(ids.unique(), verb, names, job, expires=expires)
+        self.client.run_all(plain.control(self.name, control_messages.encode(order)))
         return order.id
 
     def answers(self, command: str, until: int) -> list[tuple[str, str]]:
         """Give the answers to a command, (target, state), as soon as there are so many; targets without the host."""
         return [(one.target.removeprefix(self.name), one.state) for one in self.details(command, until)]
 
-    def details(self, command: str, until: int) -> list[control.Answer]:
+    def details(self, command: str, until: int) -> list[control_messages.Answer]:
         """Give the same answers as they are."""
         found = []
         while len(found) < until:
             data = self.eventually(lambda: self.client.run(plain.await_reply(command, 1.0)))
-            found.append(control.decode_answer(data))
+            found.append(control_messages.decode_answer(data))
         return found
 
     def signal(self, number: int = signal.SIGTERM) -> None:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from conveyor import current_job, redaction
+from conveyor import current_job
 from conveyor.errors import ConveyorError
+from conveyor.wire import redaction
 
 
 def same(value: int) -> int:

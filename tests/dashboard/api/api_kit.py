@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from asking import OWN, ask
 from starlette.applications import Starlette
 
-from conveyor.actions import OperationRunner
 from conveyor.dashboard import api, metrics, pages
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.guard import Guard
 from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
+from conveyor.monitor.actions import OperationRunner
 
 if TYPE_CHECKING:
     import httpx

@@ -11,7 +11,7 @@ from conveyor import Queue
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.problems import PartlyPut, problem_of
 from conveyor.errors import DurabilityUnknown, StoreUnavailable
-from conveyor.parameters import bind
+from conveyor.monitor.typed_input import bind
 
 if TYPE_CHECKING:
     from api_kit import Api

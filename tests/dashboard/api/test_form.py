@@ -14,7 +14,7 @@ from conveyor.dashboard import create_dashboard, known_tasks
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.page import Wanted
 from conveyor.dashboard.pages.enqueue import ENQUEUE
-from conveyor.inspector.snapshot import NOTHING
+from conveyor.monitor.snapshot import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor import Queue
-from conveyor.inspector.merging import MOST_QUEUES
-from conveyor.outcome import Run, note_of
+from conveyor.monitor.merging import MOST_QUEUES
 from conveyor.store import keys
 from conveyor.store.commands import Command
+from conveyor.wire.outcome import Run, note_of
 
 if TYPE_CHECKING:
     from api_kit import Api

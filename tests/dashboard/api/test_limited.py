@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from crew_kit import report, tell, worker
 
-from conveyor import control
-from conveyor.control import Answer
 from conveyor.store import plain
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import Answer
 
 if TYPE_CHECKING:
     from api_kit import Api
@@ -27,7 +27,7 @@ def crew(one_server: Any, queue: str, job: str = "job1") -> str:
 def answer(one_server: Any, order: str, target: str) -> None:
     """Answer as a supervisor would that was asked for a stack."""
     told = Answer(target, "done", STACK)
-    one_server.client.run_all(plain.answer(order, control.encode(told), target, told.last_word))
+    one_server.client.run_all(plain.answer(order, control_messages.encode(told), target, told.last_word))
 
 
 @pytest.mark.parametrize("verb", ["kill", "stop", "pause", "resume", "stack"])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_kit import number, numbers
 
-from conveyor.statistics import OTHER
 from conveyor.store import commands, keys, plain
 from conveyor.store.answers import PutPlace
+from conveyor.wire.statistics import OTHER
 
 if TYPE_CHECKING:
     import pytest

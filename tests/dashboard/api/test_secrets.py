@@ -11,8 +11,8 @@ from crew_kit import report, tell, worker
 
 from conveyor.dashboard.page import Wanted
 from conveyor.dashboard.pages.enqueue import ENQUEUE
-from conveyor.inspector.snapshot import NOTHING
-from conveyor.redaction import MASK
+from conveyor.monitor.snapshot import NOTHING
+from conveyor.wire.redaction import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

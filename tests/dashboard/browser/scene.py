@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from browser_tasks import double, fail, hold, report
 
-from conveyor import Queue, control
-from conveyor.actions import Actions, Actor, operation
-from conveyor.acts import Matching
-from conveyor.control import ConsumerReport, WorkerReport
+from conveyor import Queue
+from conveyor.monitor import bulk
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import plain
+from conveyor.wire import control_messages
+from conveyor.wire.audit_entry import Matching
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +60,14 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
     report = ConsumerReport(
         name, host, 3999, queues, "process", now - 86_000, crew, "0.1.0", 8, "3.13.1", now
     )
-    client.run_all(plain.report(name, control.encode(report), now))
+    client.run_all(plain.report(name, control_messages.encode(report), now))
 
 
 def _somebody_acted(client: Client, queue: str) -> None:
     """Have somebody pause a queue and work on many of its jobs at once: one operation is done, one was stopped."""
     actions = Actions(client, Actor("ann", "cli@build-3"))
     actions.pause_queue(queue, "the database moves to another host")
-    for _ in operation.run(client, actions.begin("cancel", queue, Matching(task="report"), "put twice")):
+    for _ in bulk.run(client, actions.begin("cancel", queue, Matching(task="report"), "put twice")):
         pass
     actions.stop_operation(actions.begin("purge", queue).id, "too early")
 

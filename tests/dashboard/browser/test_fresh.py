@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from conveyor.outcome import Run, note_of
 from conveyor.store import keys
 from conveyor.store.commands import Command
+from conveyor.wire.outcome import Run, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

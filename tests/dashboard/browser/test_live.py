@@ -10,10 +10,10 @@ import pytest
 from browser_tasks import double, fail, hold
 from playwright.sync_api import expect
 
-from conveyor import ids
-from conveyor.call import encode_items
 from conveyor.store import commands
 from conveyor.store.answers import PutPlace
+from conveyor.wire import ids
+from conveyor.wire.call import encode_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable

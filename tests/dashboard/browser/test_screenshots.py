@@ -17,8 +17,8 @@ from playwright.sync_api import expect
 
 from conveyor import Queue
 from conveyor.errors import ConveyorError
-from conveyor.statistics import BOUNDS
 from conveyor.store import connect
+from conveyor.wire.statistics import BOUNDS
 
 from .scene import Scene, build, far_away
 

@@ -10,10 +10,11 @@ import pytest
 from browser_tasks import echo, fail, linger
 from playwright.sync_api import expect
 
-from conveyor import Queue, call, ids
-from conveyor.inspector import Inspector
+from conveyor import Queue
+from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.store.commands import PutPlace
+from conveyor.wire import call, ids
 
 from .corpus import TEXTS
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from conveyor.dashboard.pulse import Pulse
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Command
 
 

@@ -9,11 +9,11 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import lines
 
-from conveyor.control import ConsumerReport, WorkerReport
 from conveyor.dashboard.attention import KINDS, MOST_ALONE, MOST_NAMED, Told, concerns
-from conveyor.inspector.snapshot import Rate, Snapshot
-from conveyor.inspector.statistics import Point
-from conveyor.store.presence import Heard
+from conveyor.monitor.charts import Point
+from conveyor.monitor.snapshot import Rate, Snapshot
+from conveyor.store.last_seen import Heard
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 from ..crew_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
 from .core_kit import counts

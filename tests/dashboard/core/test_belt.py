@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.control import WorkerReport
 from conveyor.dashboard.belt import MOST_SIGNS, MOST_SLOTS, belt_of, letter_of
 from conveyor.dashboard.pulse import MOST_PULSED, pulse_of
-from conveyor.inspector.snapshot import Rate, Snapshot
+from conveyor.monitor.snapshot import Rate, Snapshot
+from conveyor.wire.control_messages import WorkerReport
 
 from ..crew_kit import report  # noqa: TID252 - test folders are no packages
 from .core_kit import counts

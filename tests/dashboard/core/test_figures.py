@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.dashboard.figures import Figures
-from conveyor.inspector.statistics import Point
+from conveyor.monitor.charts import Point
 
 
 @pytest.mark.parametrize(("now", "ended"), [(120.0, 13), (150.0, 8), (179.0, 3), (500.0, 3), (90.0, 13)])

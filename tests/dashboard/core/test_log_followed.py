@@ -9,7 +9,7 @@ import pytest
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.app import application
 from conveyor.dashboard.guard import Guard
-from conveyor.inspector.stories import MOST_LINES
+from conveyor.monitor.job_record import MOST_LINES
 from conveyor.store import plain
 
 from ..asking import ask, ask_all  # noqa: TID252 - test folders are no packages
@@ -28,7 +28,7 @@ LOG = f"/api/v1/jobs/{JOB}/log?queue=mail"
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second last 300 ms: long enough for ten to fetch what they were told of."""
-    monkeypatch.setattr("conveyor.inspector.pace.STEPS", (0.3, 0.3, 0.3, 0.3))
+    monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (0.3, 0.3, 0.3, 0.3))
 
 
 class Follower:
@@ -131,7 +131,7 @@ def test_who_may_not_inspect_gets_no_line_of_a_log_that_somebody_else_follows(
 def test_those_who_poll_are_answered_from_what_was_just_seen(
     site: Any, client: CountingClient, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.inspector.pace.STEPS", (60.0, 60.0, 60.0, 60.0))
+    monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (60.0, 60.0, 60.0, 60.0))
     put(one_server, "mail")
     log(one_server, "one", "two")
     ask(site, "GET", f"/api/v1/snapshot?watch={PAGE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.dashboard.figures import MOST_SUMMED, figures, figures_of_all
-from conveyor.inspector.snapshot import Head
+from conveyor.monitor.snapshot import Head
 from conveyor.store.answers import Bucket
 
 NOW = 60.0 * 1000 + 30.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.dashboard.pulse import Pulse, pulse_of
 from conveyor.dashboard.stream import Viewer, message
-from conveyor.inspector.snapshot import Snapshot
+from conveyor.monitor.snapshot import Snapshot
 
 from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import counts

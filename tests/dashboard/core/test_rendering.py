@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor import clock, control
+from conveyor import clock
 from conveyor.dashboard import assets, rendering, svg
+from conveyor.wire import control_messages
 
 from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
 
@@ -169,7 +170,7 @@ def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
     assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
     assert rendering.short("abcdef", 6) == "abcdef"
     assert rendering.short("abcdefg", 6) == "abcde…"
-    assert control.short_name("my-host-1a2b/3") == "1a2b/3"
+    assert control_messages.short_name("my-host-1a2b/3") == "1a2b/3"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from conveyor import clock
 from conveyor.dashboard.page import Wanted
 from conveyor.dashboard.sights import MOST_REMEMBERED
-from conveyor.inspector import pace
-from conveyor.inspector import snapshot as snapshots
-from conveyor.inspector.snapshot import Rate
+from conveyor.monitor import poll_interval
+from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.snapshot import Rate
 from conveyor.store import plain
 from conveyor.store.query import Query
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("quick_steps")
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 
 def threads() -> list[threading.Thread]:
@@ -144,7 +144,7 @@ def test_slow_answers_lengthen_the_step_and_quick_ones_shorten_it(
     told = [pulse.interval for pulse in listener.pulses]
     longest = told.index(0.6)
     assert told[: longest + 1] == [0.08, 0.2, 0.6]
-    places = [pace.STEPS.index(interval) for interval in told[longest:]]
+    places = [poll_interval.STEPS.index(interval) for interval in told[longest:]]
     assert all(abs(later - earlier) <= 1 for earlier, later in pairwise(places)), "back step by step"
 
 
@@ -198,7 +198,7 @@ def test_rates_are_those_of_the_last_few_seconds() -> None:
 def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(
     client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
+    monkeypatch.setattr(poll_interval, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
     sampler = sampler_of(page("a"), page("b"))
     listener = Listener("/a")
     sampler.watch(listener)

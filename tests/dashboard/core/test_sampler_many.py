@@ -11,7 +11,7 @@ from conveyor import clock
 from conveyor.dashboard.sights import MOST_REMEMBERED
 from conveyor.dashboard.turns import MOST_COSTLY, MOST_PAGES
 from conveyor.errors import StoreUnavailable
-from conveyor.inspector import pace
+from conveyor.monitor import poll_interval
 from conveyor.store import plain
 from conveyor.store.query import Query
 
@@ -61,7 +61,7 @@ def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     def slow_answer(answers: Any) -> Any:
-        clock.sleep(pace.STEPS[0])  # alone it would lengthen the step
+        clock.sleep(poll_interval.STEPS[0])  # alone it would lengthen the step
         return answers[0]
 
     def asks_much(_: Wanted, __: Any) -> Query[Any]:
@@ -76,7 +76,7 @@ def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
     eventually(lambda: all(listener.versions(address) for address in addresses))
     assert max(client.trips) <= alone + 1 + MOST_COSTLY
     steps = [pulse.interval for pulse in listener.pulses]
-    assert steps.count(pace.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
+    assert steps.count(poll_interval.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
     assert len(listener.versions("/a")) == len(listener.pulses)
 
 

@@ -15,7 +15,7 @@ from conveyor.dashboard import live, stream
 from conveyor.dashboard.access.rights import LOCAL, RIGHTS, Access, Role
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.stream import EventStream, Viewer, events
-from conveyor.inspector.snapshot import NOTHING
+from conveyor.monitor.snapshot import NOTHING
 
 from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import page

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 from asking import ask
 from selectolax.lexbor import LexborHTMLParser
 
-from conveyor import codec, ids
-from conveyor.call import decode_call
 from conveyor.consumer.settlement import Settler
-from conveyor.control import Progress, encode
 from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.outcome import Done, Fail, Retry, describe_text, encode_settled
-from conveyor.redaction import preview
 from conveyor.store import commands, keys, plain
 from conveyor.store.answers import PutPlace, Settlement
 from conveyor.tasks import registry
+from conveyor.wire import codec, ids
+from conveyor.wire.call import decode_call
+from conveyor.wire.control_messages import Progress, encode
+from conveyor.wire.outcome import Done, Fail, Retry, describe_text, encode_settled
+from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
     import httpx
     from selectolax.lexbor import LexborNode
 
-    from conveyor.call import Call
     from conveyor.store import Client
+    from conveyor.wire.call import Call
 
 _numbers = itertools.count(1)
 TRACEBACK = """Traceback (most recent call last):

@@ -8,8 +8,8 @@ import pytest
 from pages_kit import Line, Role, Visitor, call
 
 from conveyor.dashboard.access.rights import Access
-from conveyor.inspector import stories
-from conveyor.inspector.merging import MOST_QUEUES
+from conveyor.monitor import job_record
+from conveyor.monitor.merging import MOST_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +203,7 @@ def test_fifty_full_rows_of_all_queues_are_no_more_than_60_kb(line: Line, visit:
 def test_a_job_is_looked_for_in_so_many_queues_and_more_are_told_of(
     line: Line, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stories, "MOST_LOOKED_IN", 2)
+    monkeypatch.setattr(job_record, "MOST_LOOKED_IN", 2)
     names = [f"{line.name}.{number}" for number in range(2)]
     first, last = (Line(line.client, name).put(call("shop.prices")) for name in (line.name, names[1]))
     Line(line.client, names[0])

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pages_kit import Line, Role, Visitor, call
 
-from conveyor import JobCancelled, control
-from conveyor.actions import Actions, Actor, Matching, operation
-from conveyor.control import ConsumerReport, WorkerReport
+from conveyor import JobCancelled
 from conveyor.dashboard.rendering import duration
-from conveyor.inspector import Inspector
-from conveyor.outcome import Cancellation, Run, encode_killed, encode_settled
+from conveyor.monitor import Inspector, bulk
+from conveyor.monitor.actions import Actions, Actor, Matching
 from conveyor.store import commands, keys, plain
 from conveyor.store.commands import Command, Settlement
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+from conveyor.wire.outcome import Cancellation, Run, encode_killed, encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,16 +52,16 @@ def cancel(line: Line, job: str) -> None:
 def report(line: Line, job: str, ago: float, **more: Any) -> None:
     """Have its consumer report it, some seconds ago."""
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shop.prices", line.name, 60.0, **more)
-    name, at = control.consumer_of(OWNER), time.time() - ago
+    name, at = control_messages.consumer_of(OWNER), time.time() - ago
     told = ConsumerReport(name, "far-away", 99, [line.name], "process", 1.0, [worker], at=at)
-    line.client.run_all(plain.report(name, control.encode(told), at))
+    line.client.run_all(plain.report(name, control_messages.encode(told), at))
 
 
 @pytest.fixture(autouse=True)
 def nobody_stays(line: Line) -> Any:
     """Forget the consumer in the end."""
     yield
-    line.client.run_all(plain.retire(control.consumer_of(OWNER)))
+    line.client.run_all(plain.retire(control_messages.consumer_of(OWNER)))
 
 
 def test_what_its_process_takes_is_told(line: Line, visit: Visit) -> None:
@@ -97,7 +98,7 @@ def test_while_its_worker_is_silent_nothing_runs_on(line: Line, visit: Visit, ag
     job = running(line, 100.0)
     report(line, job, ago, cpu=0.83, memory=1024)
     if ago > plain.REPORT_KEEP:
-        line.client.run(Command(("DEL", keys.consumer_key(control.consumer_of(OWNER)))))
+        line.client.run(Command(("DEL", keys.consumer_key(control_messages.consumer_of(OWNER)))))
     seen = page_of(visit(), line, job)
     assert "its worker is silent since" in seen.text
     assert f"At least {ran} on" in seen.text
@@ -115,7 +116,7 @@ def test_in_lists_too_nothing_of_a_silent_worker_runs_on(
     job = running(line, 100.0)
     report(line, job, ago)
     if ago > plain.REPORT_KEEP:
-        line.client.run(Command(("DEL", keys.consumer_key(control.consumer_of(OWNER)))))
+        line.client.run(Command(("DEL", keys.consumer_key(control_messages.consumer_of(OWNER)))))
     filters = {} if whose else {"queue": line.name}
     seen = visit().see("/jobs", state="running", **filters)
     (row,) = seen.words("tbody tr")
@@ -197,7 +198,7 @@ def test_cancelled_job_says_by_whom_why_and_that_it_was_killed(line: Line, visit
 
     job = running(line, 60.0)
     begun = actions.begin("cancel", line.name, Matching(ids=(job,)), "no")
-    assert [one.done for one in operation.run(line.client, begun, pause=0)] == [0], "it does not wait"
+    assert [one.done for one in bulk.run(line.client, begun, pause=0)] == [0], "it does not wait"
     actions.cancel_job(line.name, job, "too slow")
     Actions(line.client, Actor("bob", "page")).cancel_job(line.name, job, "me too")
     assert page_of(visit(), line, job).words("#cancelled") == ["Cancelled by ada: too slow."]

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from conveyor.acts import Facts  # noqa: TC001 - msgspec reads the annotations
-from conveyor.control import Answer as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
-from conveyor.control import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.audit_entry import Facts  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.control_messages import Answer as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.control_messages import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
 
 S = TypeVar("S", bound=Struct)
 

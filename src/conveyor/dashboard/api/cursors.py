@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conveyor.inspector.cursors import after, cursor_of, none
+from conveyor.monitor.cursors import after, cursor_of, none
 
 __all__ = ["after", "cursor_of", "place_after"]
 

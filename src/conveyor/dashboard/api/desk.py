@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.timings import TimedClient
-from conveyor.inspector.snapshot import EMPTY
+from conveyor.monitor.snapshot import EMPTY
 
 if TYPE_CHECKING:
-    from conveyor.actions import OperationRunner
     from conveyor.dashboard.sampler import Sampler
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.actions import OperationRunner
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
     from conveyor.store.query import Query
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import ids
-from conveyor.actions import Actions, Actor
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.guard import access_of, allowed
 from conveyor.dashboard.page import limits_of
 from conveyor.errors import BadCall
+from conveyor.monitor.actions import Actions, Actor
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.asgi import Scope
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.desk import ApiDesk
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Characters of an Idempotency-Key.
 LONGEST_KEY = 200

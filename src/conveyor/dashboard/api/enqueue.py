@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from conveyor.acts import Act
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.endpoint import Endpoint, Reply
 from conveyor.dashboard.api.problems import PartlyPut
 from conveyor.errors import ConveyorError, DuplicateJob
-from conveyor.inspector import stories
+from conveyor.monitor import job_record
 from conveyor.queue import Queue
 from conveyor.store import plain
+from conveyor.wire.audit_entry import Act
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
@@ -104,7 +104,7 @@ def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) ->
 
 def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> job_answers.Put:
     """Answer as the first time; a key older than what is kept of it may have been for another task."""
-    story = asked.desk.ask(stories.story(queue, job))
+    story = asked.desk.ask(job_record.story(queue, job))
     if story is not None and story.task not in {"", task.name}:
         raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")
     return _answer([job], queue, recorded=True)

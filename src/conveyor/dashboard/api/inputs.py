@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from conveyor import ids
-from conveyor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
-from conveyor.actions.operation import MOST_IDS, MOST_QUEUES
-from conveyor.acts import KINDS  # noqa: TC001 - msgspec reads the annotations
-from conveyor.call import HIGHEST_PRIORITY
+from conveyor.monitor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
+from conveyor.monitor.bulk import MOST_IDS, MOST_QUEUES
+from conveyor.wire import ids
+from conveyor.wire.audit_entry import KINDS  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.call import HIGHEST_PRIORITY
 
 #: Rows of one page at most, and those without `count`.
 MOST_ROWS, ROWS = 200, 50

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from conveyor.dashboard.api.answers import made
-from conveyor.redaction import redacted_text
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from conveyor import control
+    from conveyor.wire import control_messages
 
 
 class Progress(Struct, frozen=True):
@@ -234,7 +234,7 @@ class PreviewAnswer(Struct, frozen=True):
     """What is wrong with single arguments, by name; the empty name means all of them together, or an option."""
 
 
-def progress_of(given: control.Progress | None) -> Progress | None:
+def progress_of(given: control_messages.Progress | None) -> Progress | None:
     """Give a job's progress for an answer."""
     return None if given is None else made(Progress, given, message=redacted_text(given.message))
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from conveyor.call import ITEM_WORD
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import failures, history, listing, merging, silence, snapshot
+from conveyor.monitor import failures, history, job_list, merging, silence, snapshot
+from conveyor.wire.call import ITEM_WORD
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.inspector.history import Finish
-    from conveyor.inspector.listing import JobRow
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.job_list import JobRow
 
 #: Jobs that one search looks at.
 SEARCHED = 2000
@@ -58,7 +58,7 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
     hidden = [name for name in names if not asked.may("inspect", name)]
     found: merging.Merged[Any]
     if is_live:
-        wanted = listing.Wanted(query.task, query.worker, query.text)
+        wanted = job_list.Wanted(query.task, query.worker, query.text)
         found = asked.desk.ask(
             merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels),
             costly=any(wanted),
@@ -74,14 +74,14 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
 
 def _live(asked: Asked) -> job_answers.Jobs:
     query, shown = asked.query, asked.may("inspect", asked.query.queue)
-    wanted = listing.Wanted(query.task, query.worker, query.text)
+    wanted = job_list.Wanted(query.task, query.worker, query.text)
     place = (query.queue, query.state)
     found = asked.desk.ask(
-        listing.search(
-            *place, wanted, query.cursor, listing.Limits(SEARCHED, query.count), known_tasks.labels
+        job_list.search(
+            *place, wanted, query.cursor, job_list.Limits(SEARCHED, query.count), known_tasks.labels
         )
         if any(wanted)
-        else listing.page(*place, query.cursor, query.count, labels_of=known_tasks.labels),
+        else job_list.page(*place, query.cursor, query.count, labels_of=known_tasks.labels),
         costly=any(wanted),
     )
     rows = [_row(asked, one, shown=shown) for one in found.rows]

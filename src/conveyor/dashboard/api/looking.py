@@ -9,11 +9,11 @@ from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import audit, statistics
-from conveyor.statistics import bucket
+from conveyor.monitor import audit, charts
 from conveyor.store import keys, plain, records
 from conveyor.store.address import shown
 from conveyor.store.query import Query, together
+from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked
@@ -68,9 +68,7 @@ def _series(asked: Asked) -> answers.Series:
         if asked.allowed("look").is_limited:
             raise refused(403, "forbidden", "You may not look at all queues.", "Name one of yours.")
     last = bucket(query.tier, snapshot.at)
-    series = statistics.series(
-        query.queue or keys.ALL_QUEUES, query.tier, max(0, last - query.count + 1), last
-    )
+    series = charts.series(query.queue or keys.ALL_QUEUES, query.tier, max(0, last - query.count + 1), last)
     points = asked.desk.ask(series)
     return answers.Series(query.queue, query.tier, [answers.made(answers.Point, one) for one in points])
 

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conveyor import ids
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.pages.asked import job_path
 from conveyor.errors import BadCall
-from conveyor.inspector import stories, workers
-from conveyor.redaction import redacted, redacted_text
+from conveyor.monitor import job_record, workers
 from conveyor.store import records
+from conveyor.wire import ids
+from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.actions import Actions
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.inspector.stories import JobStory, LogLine
-    from conveyor.outcome import Settled
+    from conveyor.monitor.actions import Actions
+    from conveyor.monitor.job_record import JobStory, LogLine
+    from conveyor.wire.outcome import Settled
 
 
 def _unknown(job: str, elsewhere: str = "") -> Exception:
@@ -41,16 +41,16 @@ def _found(asked: Asked, right: Right) -> tuple[str, str]:
     queue = asked.queue
     if not queue:
         known = [name for name in sorted(asked.desk.snapshot().queues) if asked.may("look", name)]
-        queue = asked.desk.ask(stories.locate(job, known))
+        queue = asked.desk.ask(job_record.locate(job, known))
         if not queue:
-            raise _unknown(job, stories.not_everywhere(len(known)))
+            raise _unknown(job, job_record.not_everywhere(len(known)))
     asked.allowed(right, queue)
     return queue, job
 
 
 def _one(asked: Asked) -> job_answers.Job:
     queue, job = _found(asked, "look")
-    story: JobStory | None = asked.desk.ask(stories.story(queue, job, known_tasks.labels))
+    story: JobStory | None = asked.desk.ask(job_record.story(queue, job, known_tasks.labels))
     if story is None:
         raise _unknown(job)
     shown = asked.may("inspect", queue)
@@ -101,7 +101,7 @@ def _log(asked: Asked) -> job_answers.Log:
         return job_answers.Log(None, after, hidden=True)
     lines = _seen_lines(asked, queue, job)
     if lines is None:
-        lines = asked.desk.ask(stories.log_after(queue, job, after, asked.query.count))
+        lines = asked.desk.ask(job_record.log_after(queue, job, after, asked.query.count))
     shown = [job_answers.LogLine(one.id, one.at, redacted_text(one.text)) for one in lines]
     return job_answers.Log(shown, shown[-1].id if shown else after, hidden=False)
 
@@ -120,7 +120,7 @@ def _seen_lines(asked: Asked, queue: str, job: str) -> list[LogLine] | None:
         return None
     known = sight.view.job.lines
     wanted = [line for line in known if records.place_of(line.id) > after]
-    is_whole = len(known) < stories.MOST_LINES or len(wanted) < len(known)
+    is_whole = len(known) < job_record.MOST_LINES or len(wanted) < len(known)
     return wanted[: asked.query.count] if is_whole else None
 
 
@@ -145,7 +145,7 @@ def _stack(asked: Asked) -> answers.Order:
     queue, job = _found(asked, "act")
     access = asked.allowed("inspect", queue)
     running = workers.running_job(asked.desk.snapshot().consumers, job)
-    story: JobStory | None = asked.desk.ask(stories.story(queue, job))
+    story: JobStory | None = asked.desk.ask(job_record.story(queue, job))
     if story is None:
         raise _unknown(job)
     name = running.name if running is not None else story.worker

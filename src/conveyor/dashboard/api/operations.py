@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.actions.operation import MOST_QUEUES
-from conveyor.acts import Matching
-from conveyor.acts import Operation as Kept
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import operations as questions
+from conveyor.monitor import operations as questions
+from conveyor.monitor.bulk import MOST_QUEUES
+from conveyor.wire.audit_entry import Matching
+from conveyor.wire.audit_entry import Operation as Kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,15 +11,15 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.inputs import Options
 from conveyor.dashboard.api.problems import Faults
 from conveyor.errors import BadCall, BadInput, ConveyorError
-from conveyor.parameters import as_words, convert_value, parameters_of
-from conveyor.redaction import MORE, redacted
-from conveyor.signature import signature_of
+from conveyor.monitor.typed_input import as_words, convert_value, parameters_of
+from conveyor.wire.redaction import MORE, redacted
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from conveyor.dashboard.api.inputs import Enqueue, Preview
-    from conveyor.parameters import Parameter
+    from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Task
 
 #: Jobs that one request puts at most, after splitting.

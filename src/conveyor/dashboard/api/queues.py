@@ -9,15 +9,15 @@ from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.operations import begin
-from conveyor.inspector import queues as questions
-from conveyor.inspector.snapshot import Rate
+from conveyor.monitor import queues as questions
+from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.actions import Actions, QueueAnswer
     from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.actions import Actions, QueueAnswer
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 

@@ -12,7 +12,7 @@ from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.api.problems import Faults
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
-from conveyor.parameters import parameters_of
+from conveyor.monitor.typed_input import parameters_of
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Asked

@@ -10,16 +10,16 @@ from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.inspector import audit
-from conveyor.inspector import workers as questions
-from conveyor.redaction import redacted_text
+from conveyor.monitor import audit
+from conveyor.monitor import workers as questions
 from conveyor.store.query import together
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from conveyor import control
-    from conveyor.control import ConsumerReport
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.wire import control_messages
+    from conveyor.wire.control_messages import ConsumerReport
 
 #: What a verb needs; a stack is an order to a worker, and shows what its code is at.
 _RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect", "act")}
@@ -68,11 +68,11 @@ def _order(asked: Asked) -> answers.Answers:
     if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
         raise refused(404, "unknown-order", "That is no id of an order.")
     asked.allowed("look")
-    told: list[control.Answer]
+    told: list[control_messages.Answer]
     told, acts = asked.desk.ask(together([questions.answers(order), audit.acts("", audit.MOST_ACTS_ON_PAGE)]))
     about = {record.act.queue for record in acts if record.act.order == order} - {""}
     shown = asked.may("inspect") or any(asked.may("inspect", queue) for queue in about)
-    latest: dict[str, control.Answer] = {}
+    latest: dict[str, control_messages.Answer] = {}
     for one in told:
         latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
     return answers.Answers(list(latest.values()), not shown)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from conveyor import ids
 from conveyor.dashboard import known_tasks
 from conveyor.errors import BadCall
-from conveyor.inspector import stories
+from conveyor.monitor import job_record
 from conveyor.store.query import Query, together
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.inspector.stories import JobStory
+    from conveyor.monitor.job_record import JobStory
 
 
 def careful(make: Callable[[], Query[Any]]) -> Query[Any]:
@@ -31,7 +31,7 @@ def careful(make: Callable[[], Query[Any]]) -> Query[Any]:
 
 def story(queue: str, job_id: str) -> Query[JobStory | None]:
     """What is known of a job of one queue. Raises BadCall."""
-    return stories.story(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
+    return job_record.story(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
 
 
 def story_anywhere(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:
@@ -40,7 +40,7 @@ def story_anywhere(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]
     It is looked for in as many as `stories.MOST_LOOKED_IN`, which is much work.
     """
     ids.checked_id(job_id)
-    asked = together([story(queue, job_id) for queue in queues[: stories.MOST_LOOKED_IN]])
+    asked = together([story(queue, job_id) for queue in queues[: job_record.MOST_LOOKED_IN]])
 
     def read(answers: Sequence[Any]) -> JobStory | None:
         found: list[JobStory] = [one for one in asked.read(answers) if one is not None]

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import address
 from conveyor.errors import BadCall
-from conveyor.inspector import audit
+from conveyor.monitor import audit
 from conveyor.store import records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.acts import Act
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.audit import ActRecord
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.audit import ActRecord
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
+    from conveyor.wire.audit_entry import Act
 
 #: Acts of one page; acts that are looked at for it where there is a filter.
 ON_PAGE, SEARCHED = 40, 200

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import ids
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.fields import Field, field_of
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.inspector.jobs import read_call
-from conveyor.parameters import as_words, parameters_of
-from conveyor.redaction import MASK, redacted_arguments
-from conveyor.signature import signature_of
+from conveyor.monitor.jobs import read_call
+from conveyor.monitor.typed_input import as_words, parameters_of
 from conveyor.store import commands
 from conveyor.store.query import Query
+from conveyor.wire import ids
+from conveyor.wire.redaction import MASK, redacted_arguments
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.call import Call
     from conveyor.dashboard.api.job_answers import TaskLine
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.parameters import Parameter
+    from conveyor.monitor.snapshot import Snapshot
+    from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Task
+    from conveyor.wire.call import Call
 
 #: Queues in which a job that is named without its queue is looked for, and that are suggested.
 MOST_OFFERED = 100

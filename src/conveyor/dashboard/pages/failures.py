@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.asked import href, job_path
 from conveyor.dashboard.rendering import short
-from conveyor.failure import LOST
-from conveyor.inspector import failures
+from conveyor.monitor import failures
+from conveyor.wire.failure import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.failures import Overview, Sample
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.failures import Overview, Sample
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
 
 #: Queues of a group that are named; the others are counted.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from conveyor.parameters import item_of
+from conveyor.monitor.typed_input import item_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conveyor.parameters import Parameter
+    from conveyor.monitor.typed_input import Parameter
 
 #: Characters of a default from which on a field has several lines.
 LONG = 60

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import codec, failure
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, job_path, story, story_anywhere
@@ -15,19 +14,20 @@ from conveyor.dashboard.pages.job_worker import runner_of
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.svg import Bar
 from conveyor.errors import ConveyorError
-from conveyor.inspector import stories
-from conveyor.redaction import redacted, redacted_text
+from conveyor.monitor import job_record
+from conveyor.wire import codec, failure
+from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.control import Progress
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.job_worker import Runner
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.stories import JobStory, LogLine
-    from conveyor.outcome import Attempt, Settled
+    from conveyor.monitor.job_record import JobStory, LogLine
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
+    from conveyor.wire.control_messages import Progress
+    from conveyor.wire.outcome import Attempt, Settled
 
 #: Log lines that the page begins with, characters of all of them, and of one.
 LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
@@ -129,7 +129,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | No
         raise job
     if job is None:
         message = f"Nothing is known of the job {wanted.parts['id']}"
-        elsewhere = "" if _queue(wanted) else stories.not_everywhere(len(snapshot.queues))
+        elsewhere = "" if _queue(wanted) else job_record.not_everywhere(len(snapshot.queues))
         hint = elsewhere or "Outcomes are kept for an hour unless the job says otherwise."
         raise NoSuchThing(message, hint=hint)
     lines, cut = _log(job.lines)

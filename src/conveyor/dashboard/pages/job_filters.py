@@ -10,7 +10,7 @@ from conveyor.errors import BadCall
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 STATES = (*LIVE, "ended")
 #: Characters of a filter.

@@ -8,13 +8,13 @@ import msgspec
 
 from conveyor.dashboard.pages.asked import job_path
 from conveyor.dashboard.rendering import short
-from conveyor.redaction import redacted_text
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from conveyor import control
-    from conveyor.inspector.history import Finish
-    from conveyor.inspector.listing import JobRow
-    from conveyor.inspector.stories import JobStory
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.job_list import JobRow
+    from conveyor.monitor.job_record import JobStory
+    from conveyor.wire import control_messages
 
 #: Characters of arguments and of a message in a row.
 ROOM = 80
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     took: float | None = None
     worker: str = ""
     attempt: int = 1
-    progress: control.Progress | None = None
+    progress: control_messages.Progress | None = None
     kind: str = ""
     message: str = ""
     run: str = ""
@@ -100,7 +100,7 @@ def of_story(story: JobStory) -> Row:
     )
 
 
-def shown(progress: control.Progress | None) -> control.Progress | None:
+def shown(progress: control_messages.Progress | None) -> control_messages.Progress | None:
     """Give how far a job is without secrets in what it says."""
     if progress is None or not progress.message:
         return progress

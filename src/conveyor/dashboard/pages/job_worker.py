@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor import control
-from conveyor.inspector import silence, workers
+from conveyor.monitor import silence, workers
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.stories import JobStory
+    from conveyor.monitor.job_record import JobStory
+    from conveyor.monitor.snapshot import Snapshot
 
 
 class Taken(NamedTuple):
@@ -45,7 +45,7 @@ def runner_of(job: JobStory, snapshot: Snapshot) -> Runner:
     """Give what is known of who runs a job; nothing of one that nobody runs, or that a program took by `Queue.get`."""
     if job.state != "running" or not job.worker or not job.task:
         return Runner()
-    consumer = control.consumer_of(job.worker)
+    consumer = control_messages.consumer_of(job.worker)
     if silence.of_job(snapshot, job.worker, job.since) is not None:
         return Runner(silent=True, heard=silence.since(snapshot, consumer))
     report = next((one for one in snapshot.consumers if one.name == consumer), None)

@@ -10,9 +10,9 @@ from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, story_anywhere
 from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of
 from conveyor.errors import ConveyorError
-from conveyor.inspector import history, listing, merging, silence, stories
-from conveyor.inspector.history import Matching
-from conveyor.inspector.snapshot import fullest, in_state
+from conveyor.monitor import history, job_list, job_record, merging, silence
+from conveyor.monitor.history import Matching
+from conveyor.monitor.snapshot import fullest, in_state
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.job_rows import Row
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Rows of a page, jobs that one search looks at, and runs that one of all queues looks at.
 ROWS, BUDGET, RUNS = 50, 1000, 2000
@@ -118,7 +118,7 @@ def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
 
 
 def _paged(filters: Filters) -> Query[Listed]:
-    asked = listing.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=known_tasks.labels)
+    asked = job_list.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=known_tasks.labels)
 
     def read(answers: Any) -> Listed:
         page = asked.read(answers)
@@ -130,8 +130,8 @@ def _paged(filters: Filters) -> Query[Listed]:
 
 def _searched(filters: Filters) -> Query[Listed]:
     place = (filters.queue, filters.state)
-    limits = listing.Limits(BUDGET, ROWS)
-    asked = listing.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels)
+    limits = job_list.Limits(BUDGET, ROWS)
+    asked = job_list.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels)
 
     def read(answers: Any) -> Listed:
         found = asked.read(answers)
@@ -180,8 +180,8 @@ def _of_ended(one: merging.Ended) -> Row:
     return job_rows.of_finish(one.queue, one.finish)
 
 
-def _wanted(filters: Filters) -> listing.Wanted:
-    return listing.Wanted(filters.task, filters.worker, filters.text)
+def _wanted(filters: Filters) -> job_list.Wanted:
+    return job_list.Wanted(filters.task, filters.worker, filters.text)
 
 
 def _matching(filters: Filters) -> Matching:
@@ -218,7 +218,7 @@ def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> Jobs
         workers=sum(len(one.workers) for one in consumers),
         paused=bool(filters.queue and counts[0].paused),
         waiting=sum(count.ready for count in counts),
-        elsewhere=stories.not_everywhere(len(snapshot.queues)),
+        elsewhere=job_record.not_everywhere(len(snapshot.queues)),
     )
 
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import address
-from conveyor.inspector import operations
+from conveyor.monitor import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.acts import Matching, Operation
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
+    from conveyor.wire.audit_entry import Matching, Operation
 
 #: Operations of one page.
 ON_PAGE = 25

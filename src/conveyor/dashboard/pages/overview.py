@@ -10,7 +10,7 @@ from conveyor.dashboard.figures import figures as figures_of_some
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.queues import row_of
 from conveyor.dashboard.pulse import Pulse, pulse_of
-from conveyor.inspector import statistics, workers
+from conveyor.monitor import charts, workers
 from conveyor.store import plain
 from conveyor.store.query import Query, together
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.queues import QueueRow
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
 
 
 class Overview(NamedTuple):
@@ -57,7 +57,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     figures = figures_of_all if wanted.limits is None else figures_of_some
     asked: list[Query[Any]] = [
         figures(busiest, snapshot.at, span, snapshot.heads),
-        statistics.sparkline(snapshot.busiest.many, snapshot.at),
+        charts.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
         asked.append(figures(busiest, snapshot.at))

@@ -10,18 +10,18 @@ from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
 from conveyor.dashboard.pulse import MOST_PULSED, QueuePulse, queue_pulse
-from conveyor.inspector import listing, statistics
-from conveyor.statistics import bucket
+from conveyor.monitor import charts, job_list
 from conveyor.store.query import Query, together
+from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.workers import WorkerRow
-    from conveyor.inspector.listing import JobRow
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.statistics import TaskFigures
+    from conveyor.monitor.charts import TaskFigures
+    from conveyor.monitor.job_list import JobRow
+    from conveyor.monitor.snapshot import Snapshot
 
 #: Workers that are listed, those at work on this queue first; the workers page has all.
 MOST_WORKERS = 12
@@ -60,7 +60,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
     queue = wanted.parts["queue"]
     if queue not in snapshot.queues:
         return Query((), lambda _: ())
-    asked = listing.page(queue, "waiting", count=MOST_JOBS, labels_of=known_tasks.labels)
+    asked = job_list.page(queue, "waiting", count=MOST_JOBS, labels_of=known_tasks.labels)
     return Query(asked.commands, lambda answers: asked.read(answers).rows)
 
 
@@ -69,7 +69,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[list[Any]]:
     if queue not in snapshot.queues:
         return Query((), lambda _: [Figures(), []])
     hour = bucket("hour", snapshot.at)
-    tasks = statistics.by_task(queue, "hour", hour - HOURS + 1, hour)
+    tasks = charts.by_task(queue, "hour", hour - HOURS + 1, hour)
     return together([figures([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
 
 

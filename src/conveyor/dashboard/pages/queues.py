@@ -8,14 +8,14 @@ from conveyor.dashboard.attention import KINDS, kinds_of
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.dashboard.pulse import MOST_PULSED
-from conveyor.inspector import statistics
-from conveyor.inspector.snapshot import Rate
+from conveyor.monitor import charts
+from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
     from conveyor.store.query import Query
 
@@ -91,7 +91,7 @@ def _needs(wanted: Wanted) -> str:
 
 
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
-    return statistics.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
+    return charts.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
 
 
 def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]) -> Queues:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.snapshot import Snapshot
+    from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 #: Sections of INFO; all that a user of Conveyor may ask by the rights in docs/running.md.

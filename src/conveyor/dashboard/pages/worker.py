@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.workers import Crew, WorkerRow, crew_of, row_of
-from conveyor.inspector import history
-from conveyor.inspector.workers import find
+from conveyor.monitor import history
+from conveyor.monitor.workers import find
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
-    from conveyor.inspector.history import Finish, HistoryPage
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.workers import Found
+    from conveyor.monitor.history import Finish, HistoryPage
+    from conveyor.monitor.snapshot import Snapshot
+    from conveyor.monitor.workers import Found
 
 #: Runs that are shown.
 MOST_RUNS = 10

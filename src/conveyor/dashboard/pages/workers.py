@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.control import SILENT
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
-from conveyor.inspector import workers as questions
-from conveyor.redaction import redacted_text
+from conveyor.monitor import workers as questions
+from conveyor.wire.control_messages import SILENT
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.control import ConsumerReport, WorkerReport
     from conveyor.dashboard.page import Wanted
     from conveyor.dashboard.pages.paging import Slice
-    from conveyor.inspector.snapshot import Snapshot
-    from conveyor.inspector.workers import Place
+    from conveyor.monitor.snapshot import Snapshot
+    from conveyor.monitor.workers import Place
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
 ROOM = 46

@@ -1,0 +1,71 @@
+"""How much of its machine a worker takes, and what that machine is, for reports. Elsewhere than on Linux it is 0."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+from typing import TYPE_CHECKING, NamedTuple
+
+import conveyor
+from conveyor import clock
+from conveyor.consumer.settings import cores
+from conveyor.wire.control_messages import ConsumerReport
+
+if TYPE_CHECKING:
+    from conveyor.consumer.settings import ConsumerSettings
+
+#: Seconds over which processor time is measured at least: the kernel counts in hundredths.
+SHORTEST = 0.5
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+#: Places in /proc/<pid>/stat, counted after the program's name: time in user code, time in the kernel, pages.
+_USER, _KERNEL, _PAGES = 11, 12, 21
+
+
+class Reading(NamedTuple):
+    """What one process takes."""
+
+    cpu: float
+    """Share of one core, 1.0 for a whole one."""
+    memory: int
+    """Resident bytes."""
+
+
+class Vitals:
+    """Measures one process from its start on."""
+
+    def __init__(self) -> None:
+        self._since = clock.monotonic()
+        self._ticks = 0
+        self._cpu = 0.0
+
+    def take(self, pid: int) -> Reading:
+        """Read what the process takes: now, and of the processor since the last reading; zeros where it is gone."""
+        try:
+            text = pathlib.Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return Reading(0.0, 0)
+        fields = text[text.rindex(b")") + 2 :].split()  # the name before it may hold anything
+        now, ticks = clock.monotonic(), int(fields[_USER]) + int(fields[_KERNEL])
+        passed = now - self._since
+        if passed >= SHORTEST:
+            self._cpu = max(0.0, (ticks - self._ticks) / _TICKS / passed)
+            self._since, self._ticks = now, ticks
+        return Reading(round(self._cpu, 3), int(fields[_PAGES]) * _PAGE)
+
+
+def first_report(name: str, settings: ConsumerSettings) -> ConsumerReport:
+    """Give what a consumer tells of itself and this machine, as yet without workers."""
+    return ConsumerReport(
+        name,
+        name.rpartition("-")[0],
+        os.getpid(),
+        list(settings.queues),
+        settings.kind,
+        clock.wall(),
+        [],
+        version=conveyor.__version__,
+        cores=cores(),
+        python=platform.python_version(),
+    )

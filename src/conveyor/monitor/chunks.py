@@ -1,0 +1,185 @@
+"""One slice of an operation: which jobs are next, which of them match, and what is done to them.
+
+The walk through an index goes by score and id, not by place, so jobs that come and go meanwhile shift nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from conveyor.job import cancel_jobs
+from conveyor.monitor.jobs import read_call
+from conveyor.store import audit_log, commands, plain
+from conveyor.wire.audit_entry import Cursor
+from conveyor.wire.call import KEEP
+from conveyor.wire.outcome import encode_settled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conveyor.store import Client
+    from conveyor.wire.audit_entry import Matching, Operation
+
+    Rows = list[tuple[str, float]]
+
+#: Jobs whose bytes are read at once: each may have a megabyte.
+READ_AT_ONCE = 50
+#: In `ready` a score is (255 - priority) of these, and the number of acceptance.
+LEVEL = 1 << 45
+_INF = float("inf")
+_CANCELLED = encode_settled("cancelled")
+
+
+def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Cursor, int]:
+    """Give where an operation begins, and how many jobs there are to look at; `now` is the server's time."""
+    queue, matching = operation.queue, operation.matching
+    if operation.kind in {"retry", "discard"}:
+        newest = client.run_all([audit_log.highest(name, "dead") for name in operation.on])
+        upto = max(float(int(now * 1000)), *newest)  # later than now if the clock was set back
+        if matching.before_score:
+            upto = min(upto, matching.before_score - 1)
+        total: int = sum(client.run_all([audit_log.count_upto(name, "dead", upto) for name in operation.on]))
+        cursor = Cursor("dead", upto)
+    elif operation.kind == "purge":
+        told = [audit_log.sequence(queue), audit_log.highest(queue, "delayed"), commands.count(queue)]
+        last, due, count = client.run_all(told)
+        cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.waiting
+        if not count.delayed:
+            cursor = Cursor("ready", float(last))
+    else:
+        last, count = client.run_all([audit_log.highest(queue, "delayed"), commands.count(queue)])
+        cursor, total = Cursor("delayed", last), count.waiting
+        if not count.delayed:
+            cursor = _ready_cursor(client, queue, cursor.place)
+    return cursor, len(matching.ids) or total
+
+
+def work(client: Client, operation: Operation, chunk: int) -> Operation:
+    """Do the next slice; gives the operation further on, done if that was the last."""
+    if not operation.queues:
+        return _work(client, operation, chunk)
+    cursor = operation.cursor
+    of_one = replace(operation, queue=operation.queues[cursor.queue], queues=())
+    worked = _work(client, of_one, chunk)
+    following = cursor.queue + 1
+    if worked.state == "done" and following < len(operation.queues):
+        worked = replace(worked, state="running", cursor=Cursor("dead", cursor.upto, queue=following))
+    return replace(worked, queue=operation.queue, queues=operation.queues)
+
+
+def _work(client: Client, operation: Operation, chunk: int) -> Operation:
+    if operation.kind == "purge":
+        return _purge(client, operation, chunk)
+    if operation.matching.ids:
+        rows, cursor = _named(client, operation, chunk)
+        looked_at = cursor.place - operation.cursor.place
+    else:
+        rows, cursor = _next(client, operation, chunk)
+        looked_at = len(rows)
+    names = _matching(client, operation.queue, operation.matching, [job for job, _ in rows])
+    done = _act(client, operation, names) if names else 0
+    return replace(
+        operation,
+        cursor=cursor,
+        done=operation.done + done,
+        skipped=operation.skipped + looked_at - done,
+        state="running" if cursor.index else "done",
+    )
+
+
+def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
+    """Cancel jobs that waited when the operation began, or producers that go on could keep it from ending.
+
+    Delayed jobs come first, before they come due: `place` counts them down, `score` is where the ready ones end.
+    """
+    cursor = operation.cursor
+    most = min(chunk, cursor.place) if cursor.index == "delayed" else chunk
+    moved = client.run(commands.purge(operation.queue, cursor.index, most, _CANCELLED, KEEP, cursor.upto))
+    done = operation.done + moved
+    if cursor.index == "delayed":
+        cursor = replace(cursor, place=cursor.place - moved)
+        if moved == 0 or cursor.place == 0:
+            cursor = Cursor("ready", cursor.score)
+    elif moved == 0 or done >= operation.total:
+        cursor = Cursor()
+    return replace(operation, done=done, cursor=cursor, state="running" if cursor.index else "done")
+
+
+def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:
+    """Give those of the next named jobs that are where the operation looks for jobs."""
+    cursor, wanted = operation.cursor, operation.matching.ids
+    ids = wanted[cursor.place : cursor.place + chunk]
+    indexes = ("dead",) if cursor.index == "dead" else ("ready", "delayed")
+    found = client.run_all([audit_log.scores(operation.queue, index, ids) for index in indexes])
+    rows = []
+    for place, job in enumerate(ids):
+        scores = [column[place] for column in found if column[place] is not None]
+        if scores and (cursor.index != "dead" or scores[0] <= cursor.upto):
+            rows.append((job, scores[0]))
+    place = cursor.place + len(ids)
+    return rows, replace(cursor, place=place, index=cursor.index if place < len(wanted) else "")
+
+
+def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:
+    """Give the next jobs of the index that the operation is in, and where it is after them."""
+    queue, cursor = operation.queue, operation.cursor
+    high = 255 * LEVEL + cursor.upto if cursor.index == "ready" else cursor.upto
+    rows, more = _after(client, queue, cursor, high, chunk)
+    if cursor.index == "ready":
+        old = [place for place, (_, score) in enumerate(rows) if score % LEVEL > cursor.upto]
+        if old:  # the rest of this priority came later: on with the next one
+            level = rows[old[0]][1] // LEVEL + 1
+            return rows[: old[0]], replace(cursor, score=level * LEVEL, last="")
+    if more:
+        return rows, replace(cursor, last=rows[-1][0], score=rows[-1][1])
+    if cursor.index == "delayed":
+        return rows, _ready_cursor(client, queue, cursor.place)
+    return rows, replace(cursor, index="")
+
+
+def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) -> tuple[Rows, bool]:
+    """Give the jobs after the cursor, and whether there may be more; many may have the very score of the last."""
+    first = 0
+    while True:
+        rows: Rows = client.run(audit_log.span(queue, cursor.index, (cursor.score, high), first, chunk))
+        fresh = [row for row in rows if (row[1], row[0]) > (cursor.score, cursor.last)]
+        if fresh or len(rows) < chunk:
+            return fresh, len(rows) == chunk
+        first += chunk
+
+
+def _ready_cursor(client: Client, queue: str, place: int) -> Cursor:
+    """Begin with the waiting jobs, as far as they are accepted now.
+
+    Only now, after the delayed ones: those of them that came due meanwhile were accepted into `ready` again.
+    """
+    return Cursor("ready", float(client.run(audit_log.sequence(queue))), place=place)
+
+
+def _matching(client: Client, queue: str, matching: Matching, names: Sequence[str]) -> list[str]:
+    if matching.group and names:
+        groups = client.run(plain.fields(queue, "groups", names))
+        wanted = matching.group.encode()
+        names = [name for name, group in zip(names, groups, strict=True) if group == wanted]
+    if not matching.task:
+        return list(names)
+    found = []
+    for first in range(0, len(names), READ_AT_ONCE):
+        some = names[first : first + READ_AT_ONCE]
+        for job, data in zip(some, client.run(plain.fields(queue, "jobs", some)), strict=True):
+            call = read_call(data or b"")
+            if call is not None and call.task == matching.task:
+                found.append(job)
+    return found
+
+
+def _act(client: Client, operation: Operation, names: Sequence[str]) -> int:
+    """Do it to the jobs, and give to how many it was done."""
+    if operation.kind == "cancel":
+        states = cancel_jobs(client, operation.queue, names, operation.reason, who=operation.who)
+        return sum(state in {"cancelled", "running"} for state in states)
+    verb = commands.revive if operation.kind == "retry" else commands.discard
+    done: int = client.run(verb(operation.queue, names))
+    return done

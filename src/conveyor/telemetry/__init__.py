@@ -1,1 +1,0 @@
-"""What is told about events: to people as lines of a log."""

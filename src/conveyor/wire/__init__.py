@@ -1,0 +1,1 @@
+"""Values and bytes that travel between processes: calls, outcomes, ids, control messages."""

@@ -1,0 +1,234 @@
+"""What a run amounts to, as values (Done, Retry, Fail, Release), and what is kept of it (Settled and the rest)."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
+from conveyor.wire import codec
+from conveyor.wire.call import SIZE_LIMIT
+from conveyor.wire.redaction import redacted, without
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Characters of a message and of a traceback that are kept.
+MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
+#: Characters of a message that are kept of an attempt.
+ATTEMPT_LIMIT = 200
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """The task returned; `value` is its encoded result."""
+
+    value: bytes
+
+
+class Fail(msgspec.Struct, frozen=True, gc=False):
+    """The task raised for the last time; `error` tells of it."""
+
+    error: bytes
+
+
+class Retry(msgspec.Struct, frozen=True, gc=False):
+    """The task raised and is tried again in `delay` seconds."""
+
+    error: bytes
+    delay: float
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """The run ended because somebody asked for it."""
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """The run did not count: the job goes back to its old place."""
+
+
+Outcome = Done | Fail | Retry | Cancel | Release
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The run that a job ended with, for people; kept with the outcome. It ended `Settled.elapsed` after `started`."""
+
+    task: str
+    arguments: str
+    """The beginning of its arguments as text, without secrets; empty where nobody who knew them told."""
+    started: float
+    """Seconds since 1970, by the worker's clock."""
+    worker: str
+    attempt: int
+    """1 for the first, one more for each retry and each lost worker."""
+    waited: float = 0.0
+    """Seconds from the put to the start of a first attempt, by the clocks of producer and worker; else 0."""
+
+
+class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The kept outcome of a job that has ended."""
+
+    state: str
+    """done, failed, cancelled or lost; gone where nothing is known of the job."""
+    value: Raw
+    elapsed: float = 0.0
+    """Seconds the last run took."""
+    run: Run | None = None
+    """Who ran it, and how; None where the server ended it, and for most jobs of a flood."""
+
+    @property
+    def was_killed(self) -> bool:
+        """True if it was cancelled and its worker was killed, since it did not end the run in time."""
+        return self.state == "cancelled" and bytes(self.value) == _KILLED
+
+    def result(self) -> Any:
+        """Give the task's result, or raise what the outcome says: JobFailed, JobLost or JobCancelled."""
+        error = self.error()
+        if error is not None:
+            raise error
+        return codec.decode(self.value)
+
+    def error(self) -> JobFailed | JobCancelled | None:
+        """Give the outcome as an exception; None where the task returned."""
+        if self.state == "done":
+            return None
+        if self.state == "cancelled":
+            return JobCancelled("the job was cancelled")
+        kind, message, traceback = codec.decode(self.value)
+        return (JobLost if self.state == "lost" else JobFailed)(kind, message, traceback)
+
+
+class Cancellation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who cancelled a job, and why, as far as they said; for people."""
+
+    who: str = ""
+    reason: str = ""
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A finish as the history keeps it, for people."""
+
+    id: str
+    task: str
+    state: str
+    elapsed: float
+    worker: str
+    attempt: int
+    at: float
+    """Seconds since 1970, by the worker's clock."""
+    waited: float = 0.0
+    """As in Run."""
+    arguments: str = ""
+    """As in Run."""
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run after which the job went on or was dead, as it is kept with the job."""
+
+    attempt: int
+    started: float
+    """Seconds since 1970, by the worker's clock; 0 where nobody who knew it told."""
+    elapsed: float
+    worker: str
+    state: str
+    """retried, failed, lost, timed out; killed or given back, where it does not count as an attempt."""
+    kind: str = ""
+    """Type of the error."""
+    message: str = ""
+    """What it says: at most 200 characters, without passwords of addresses."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_note = msgspec.msgpack.Decoder(Note).decode
+decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
+decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
+_decoder = msgspec.msgpack.Decoder(Settled)
+#: States of runs that nobody is to blame for: the next one has the same number.
+UNCOUNTED = frozenset({"killed", "given back"})
+_STATES = ("done", "failed", "cancelled", "lost", "gone")
+_HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
+_HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}
+_NOTHING = codec.encode(None)
+_KILLED = codec.encode("killed")
+
+
+def decode_settled(data: bytes) -> Settled:
+    """Give the kept outcome of its bytes; raises msgspec.DecodeError on bytes that are none."""
+    try:
+        return _decoder.decode(data)
+    except RecursionError as error:
+        message = "nested too deep"
+        raise msgspec.DecodeError(message) from error
+
+
+def encode_settled(
+    state: str, value: bytes = _NOTHING, elapsed: float = 0.0, run: Run | None = None
+) -> bytes:
+    """Give the bytes that are kept of an outcome; `value` is already encoded."""
+    if run is not None:
+        return _HEADS_WITH_RUN[state] + value + encode(elapsed) + encode(run)
+    return _HEADS[state] + value + encode(elapsed)
+
+
+def encode_killed(elapsed: float, run: Run) -> bytes:
+    """Return the bytes that are kept of a cancelled job whose worker had to be killed."""
+    return encode_settled("cancelled", _KILLED, elapsed, run)
+
+
+def note_of(job_id: str, state: str, run: Run, elapsed: float) -> bytes:
+    """Give the bytes of the history's note on a run that has ended."""
+    ended = round(run.started + elapsed, 3)
+    return encode(
+        Note(job_id, run.task, state, elapsed, run.worker, run.attempt, ended, run.waited, run.arguments)
+    )
+
+
+def attempt_of(state: str, run: Run, elapsed: float, error: bytes) -> bytes:
+    """Give the bytes of the attempt that a run was; `error` as `describe_error` gives it."""
+    kind, message, _ = codec.decode(error)
+    message = str(redacted(message))[:ATTEMPT_LIMIT]
+    return encode(Attempt(run.attempt, run.started, elapsed, run.worker, state, kind, message))
+
+
+def result_bytes(value: object, *, typed: bool) -> Done | Fail:
+    """Give Done with the encoded result, or Fail where it cannot be carried."""
+    try:
+        data = codec.encode(value, typed=typed)
+    except BadCall as error:
+        return Fail(describe_text("BadCall", f"the result cannot be carried: {error}"))
+    if len(data) > SIZE_LIMIT:
+        return Fail(
+            describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}")
+        )
+    return Done(data)
+
+
+def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
+    """Give an exception as data: its type's name, message and traceback, all text and of bounded length.
+
+    None of `secrets`, as `redaction.secret_texts` returns them, can be read in it.
+    """
+    kind = type(error).__qualname__
+    try:
+        message = str(error)
+        if isinstance(error, ConveyorError) and error.hint:
+            message = f"{message} ({error.hint})"
+        text = "".join(tracebacks.format_exception(error))
+        return describe_text(kind, without(message, secrets), without(text, secrets))
+    except BaseException as unable:  # noqa: BLE001 - the error's own methods may raise anything
+        message = f"(its text could not be made: {type(unable).__qualname__})"
+        text = "".join(tracebacks.format_tb(error.__traceback__))
+        return describe_text(kind, message, without(text, secrets))
+
+
+def describe_undecodable(error: Exception) -> bytes:
+    """Return, in the same form, that a job's bytes could not be read."""
+    return describe_text("Undecodable", f"the job's bytes are no job: {error}")
+
+
+def describe_text(kind: str, message: str, traceback: str = "") -> bytes:
+    """Give an error that was no exception in the same form."""
+    texts = (kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
+    return codec.encode([text.encode(errors="backslashreplace").decode() for text in texts])

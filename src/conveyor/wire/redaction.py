@@ -1,0 +1,414 @@
+"""What people may see of a job's arguments: values without secrets, and one line that sums them up.
+
+A value is hidden if the name it is known by (a parameter's, or the key of a mapping at any depth) speaks of a secret,
+and so is the password of a web address in any text. This is for what is shown and what is kept for people; the job
+itself travels as it was put. The producer knows the names of the parameters, so a call with anything to hide carries
+them (`Call.labels`), and what is hidden does not depend on the process that shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from conveyor.wire.call import Call
+
+    Formatter = Callable[[str, Any], Any]
+
+
+class Labels(NamedTuple):
+    """The names that tell which arguments of a task are secret; as an array, a part of a call."""
+
+    names: tuple[str, ...] = ()
+    """Positional parameters, as in `Signature.names`."""
+    hidden: tuple[str, ...] = ()
+    """Parameters and mapping keys that are secret, whatever they are called."""
+    formatted: tuple[str, ...] = ()
+    """Parameters and mapping keys that a formatter of the producer shows otherwise; secret to those without it."""
+
+    @property
+    def may_hide(self) -> bool:
+        """True if arguments with these names may have to be hidden."""
+        return bool(self.hidden or self.formatted) or any(map(is_secret, self.names))
+
+    def over(self, other: Labels) -> Labels:
+        """Return these labels with what only `other` knows."""
+        if not any(other):
+            return self
+        return Labels(self.names or other.names, self.hidden + other.hidden, self.formatted + other.formatted)
+
+
+#: Says what is known of a task by its name, as `conveyor.tasks.registry.labels` does.
+LabelsOf: TypeAlias = "Callable[[str], Labels]"
+
+#: What stands in the place of a hidden value.
+MASK = "•••"
+#: Nesting that is shown; deeper values are replaced by a sign that there is more.
+MOST_DEEP = 100
+MORE = "…"
+
+_SECRET = re.compile(r"passw(?:or)?d|secret|token|authorization|cookie|credential", re.IGNORECASE)
+_JOINED_KEY = re.compile(r"(?:api|access|auth|private|secret|signing|ssh|encryption)keys?", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_KEY_WORDS = frozenset({"key", "keys"})
+# From `://` on, so that the time it takes grows with the text and not with its square.
+_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]*)@")
+_CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
+# A value that is hidden already, before the end of a word or sentence.
+_HIDDEN = rf"""{MASK}[:,.;]?(?:[\s"'<>)\]}}]|\Z)"""
+_QUERY = re.compile(rf"""(?<=[?&])([\w.-]{{1,64}}+)=(?!{_HIDDEN})([^\s&#"'<>]+)""")
+_ADDRESS_BYTES, _CUT_ADDRESS_BYTES, _QUERY_BYTES = (
+    re.compile(one.pattern.encode()) for one in (_ADDRESS, _CUT_ADDRESS, _QUERY)
+)
+_MASK_BYTES = MASK.encode()
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+#: Characters of one text that are looked at beyond those that are shown: its password may end there.
+_BEYOND = 4096
+#: Characters that a secret has at least to be looked for in other texts, and how many of one call are looked for.
+SHORTEST_SECRET, MOST_SECRETS = 4, 100
+_NOTHING = Labels()
+_formatters: list[Formatter] = []
+# In free text: a name, perhaps in quotes that are perhaps escaped, and what stands between it and its value. All is
+# bounded, and a word is looked at from its beginning alone, so the time it takes grows with the text.
+_NAMED = re.compile(r"""(?<![\w-])([\w-]{1,64}+)\\{0,3}["']?\]?[ \t]{0,4}(?:=>|={1,2}|:(?!//))[ \t]{0,4}""")
+_QUOTE = re.compile(r"""[bBfFrRuU]{0,2}(\\{0,3}["'])""")
+_SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|Token)[ \t]{1,4}", re.IGNORECASE)
+_MASKED = re.compile(_HIDDEN)
+_WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
+_HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
+# Colours and other orders to a terminal.
+_COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_TYPES = re.compile(r"(?:Error|Exception|Warning|Exit|Interrupt)\Z")
+
+
+def register(formatter: Formatter) -> None:
+    """Have `formatter(name, value)` asked what is shown of each named value; it gives that, or the value itself.
+
+    The name is a parameter's or a mapping key. It is asked before the rules of this module, and what it gives is
+    still subject to them. Where it raises, the value is hidden. It holds for this process: register it in a module that
+    producers and workers load. A process without it hides the values that it changed in the producer.
+    """
+    _formatters.append(formatter)
+
+
+def no_labels(_: str) -> Labels:
+    """Know nothing of any task."""
+    return _NOTHING
+
+
+@functools.lru_cache(maxsize=4096)
+def is_secret(name: str) -> bool:
+    """Tell whether a name speaks of a secret: `password`, `apiKey`, `X-Auth-Token`, but not `monkey`."""
+    if _SECRET.search(name) or _JOINED_KEY.search(name):
+        return True
+    return not _KEY_WORDS.isdisjoint(word.lower() for word in _WORDS.findall(name))
+
+
+def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
+    """Return a copy of a decoded value in which secrets are replaced; `labels` names further keys to hide."""
+    return _redacted(value, labels, 0)
+
+
+def printable(text: str) -> str:
+    """Return a text as one line, with an escape for each character that could forge a line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def redacted_text(text: str, *, cut: bool = False) -> str:
+    """Give a text that people or programs wrote (a message, a traceback, a line of a log) without secrets.
+
+    Hidden is what follows a name that speaks of one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and the
+    password of a web address. A secret without its name beside it cannot be told. It takes linear time.
+    Colours for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
+    may be the beginning of a password.
+    """
+    # Colours may part a name from its value; and what looks like one may have the first letter of a name in it.
+    plain = _COLOURS.sub("", text)
+    if plain != text:
+        plain = _COLOURS.sub("", _without_named(text))
+    shown = str(_redacted(_without_named(plain), _NOTHING, 0))
+    return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
+
+
+def _without_named(text: str) -> str:
+    """Give a text without the values that follow names which speak of secrets."""
+    pieces: list[str] = []
+    done = 0
+    for found in _NAMED.finditer(text):
+        name = found[1]
+        if found.start() < done or not is_secret(name) or _TYPES.search(name):
+            continue
+        header = ":" in found[0] and _HEADERS.search(name) is not None
+        if not header and _MASKED.match(text, found.end()):
+            continue
+        end = _value_end(text, found.end(), header=header)
+        if end > found.end():
+            pieces += text[done : found.end()], MASK
+            done = end
+    return "".join((*pieces, text[done:]))
+
+
+def _value_end(text: str, start: int, *, header: bool) -> int:
+    """Tell where the value that begins at `start` ends; one whose end cannot be told goes on to the end of its line."""
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    quoted = _QUOTE.match(text, start)
+    if quoted:
+        quote, at = quoted[1], quoted.end()
+        while (at := text.find(quote, at, line_end)) >= 0:
+            if text[at - 1] != "\\":
+                return at + len(quote)
+            at += 1
+        return line_end
+    if text[start : start + 1] in {"{", "[", "("}:
+        return line_end
+    value = _HEADER_VALUE.match(text, start) if header else None
+    if value:
+        return value.end()
+    scheme = _SCHEME.match(text, start)
+    word = _WORD.match(text, scheme.end() if scheme else start)
+    return word.end() if word else start
+
+
+def redacted_arguments(call: Call, labels: Labels = _NOTHING) -> list[tuple[str, Any]]:
+    """Give name and redacted value of each argument of a call; an empty name where it is not known.
+
+    `labels` is what this process knows of the task, in addition to what the call carries. Raises ValueError or
+    msgspec.MsgspecError on arguments that are none.
+    """
+    labels = call.labels.over(labels)
+    return [
+        (name, redacted(_shown(key, value, labels), labels)) for name, key, value in _arguments(call, labels)
+    ]
+
+
+def preview(call: Call, labels: Labels = _NOTHING, room: int = 120) -> str:
+    """Give the arguments of a call as one line of at most `room` characters, without secrets; never raises.
+
+    It looks like a call's: `url='https://example.org', depth=2`. `labels` as in `redacted_arguments`.
+    """
+    try:
+        return _joined(_previewed(call, call.labels.over(labels), room), room)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return _joined(iter([f"undecodable: {error}"]), room)
+
+
+def secret_texts(call: Call, labels: Labels = _NOTHING) -> list[str]:
+    """Return the hidden values of a call as texts, so that they can be hidden in what its task writes; never raises.
+
+    The longest come first. Values of less than four characters are left out: they are in any text.
+    """
+    labels = call.labels.over(labels)
+    found: dict[str, None] = {}
+
+    def look(value: Any, depth: int, *, hidden: bool) -> None:
+        kind = type(value)
+        if depth > MOST_DEEP or len(found) >= MOST_SECRETS or kind is bool:
+            return
+        if kind is dict:
+            for key, item in value.items():
+                look(item, depth + 1, hidden=hidden or _shown(key, item, labels) is not item)
+        elif kind in _BRACKETS:
+            for item in value:
+                look(item, depth + 1, hidden=hidden)
+        elif kind is str and not hidden:
+            found.update((one, None) for _, one in _ADDRESS.findall(value))
+            found.update((one, None) for name, one in _QUERY.findall(value) if is_secret(name))
+        elif hidden and kind in {str, bytes, int, float}:
+            text = (
+                value.decode(errors="replace")
+                if kind is bytes
+                else _plain(value)
+                if kind is not str
+                else value
+            )
+            found.update(((text, None), (repr(text)[1:-1], None)))
+
+    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+        for _, name, value in _arguments(call, labels):
+            look(value, 0, hidden=_shown(name, value, labels) is not value)
+    return sorted((one for one in found if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return a text in which none of these secrets, as `secret_texts` returns them, can be read."""
+    for one in secrets:
+        text = text.replace(one, MASK)
+    return text
+
+
+def formatted_names(call: Call, labels: Labels) -> tuple[str, ...]:
+    """Return the names, at any depth, of the values that formatters of this process change or cannot read."""
+    found: dict[str, None] = {}
+
+    def look(key: Any, value: Any, depth: int) -> None:
+        if depth > MOST_DEEP:
+            return
+        name = _name(key)
+        if isinstance(name, str) and _formatted(name, value) is not value:
+            found[name] = None
+        if type(value) is dict:
+            for inner, item in value.items():
+                look(inner, item, depth + 1)
+        elif type(value) in _BRACKETS:
+            for item in value:
+                look(None, item, depth + 1)
+
+    if _formatters:
+        for _, name, value in _arguments(call, labels):
+            look(name, value, 0)
+    return tuple(found)
+
+
+def has_formatters() -> bool:
+    """Return True if formatters have a say in what is shown."""
+    return bool(_formatters)
+
+
+def _previewed(call: Call, labels: Labels, room: int) -> Iterator[str]:
+    comma = ""
+    for label, name, value in _arguments(call, labels):
+        yield comma
+        if label:
+            yield f"{label if label.isidentifier() else repr(label)}="
+        yield from _pieces(_shown(name, value, labels), room, labels, 0)
+        comma = ", "
+
+
+def _arguments(call: Call, labels: Labels) -> Iterator[tuple[str, Any, Any]]:
+    """Yield of each argument its label, the name that tells whether it is secret, and its value."""
+    if not call.task:
+        yield "", None, call.item()
+        return
+    names = labels.names
+    rest = names[-1][1:] if names and names[-1].startswith("*") else ""
+    known = len(names) - bool(rest)
+    for place, value in enumerate(call.positional()):
+        name = names[place] if place < known else ""
+        yield name, name or rest, value
+    for name, value in call.named().items():
+        yield str(name), name, value
+
+
+def _name(key: Any) -> Any:
+    return key.decode(errors="replace") if isinstance(key, bytes) else key
+
+
+def _shown(key: Any, value: Any, labels: Labels) -> Any:
+    """Give what may be seen of a value that is known by this name."""
+    name = _name(key)
+    if not isinstance(name, str):
+        return value
+    if name in labels.hidden or is_secret(name):
+        return MASK
+    shown = _formatted(name, value)
+    return MASK if shown is value and name in labels.formatted else shown
+
+
+def _formatted(name: str, value: Any) -> Any:
+    for formatter in _formatters:
+        try:
+            value = formatter(name, value)
+        except Exception:  # noqa: BLE001 - somebody else's code; rather too little is shown than too much
+            return MASK
+    return value
+
+
+def _redacted(value: Any, labels: Labels, depth: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        if "://" in value:
+            value = _ADDRESS.sub(rf"\1:{MASK}@", value)
+        return _QUERY.sub(_queried, value) if "=" in value else value
+    if kind is bytes:
+        value = _ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES + b"@", value)
+        return _QUERY_BYTES.sub(_queried, value) if b"=" in value else value
+    if depth > MOST_DEEP:
+        return MORE
+    if kind is dict:
+        return {
+            _redacted(key, labels, depth + 1): _redacted(_shown(key, item, labels), labels, depth + 1)
+            for key, item in value.items()
+        }
+    if kind in _BRACKETS:
+        return kind(_redacted(item, labels, depth + 1) for item in value)
+    return value
+
+
+def _queried(found: re.Match[Any]) -> Any:
+    """Return a parameter of a web address, without its value if its name speaks of a secret."""
+    if not is_secret(_name(found[1])):
+        return found[0]
+    return found[1] + (f"={MASK}" if isinstance(found[1], str) else b"=" + _MASK_BYTES)
+
+
+def _pieces(value: Any, room: int, labels: Labels, depth: int) -> Iterator[str]:
+    """Give the text of a value piece by piece, so that of a long one only the beginning need be made."""
+    kind = type(value)
+    if value is MASK or depth > MOST_DEEP:
+        yield MASK if value is MASK else MORE
+    elif kind is str:
+        yield repr(_beginning(value, room))
+    elif kind is bytes:
+        yield repr(_beginning(value, room)).replace(repr(_MASK_BYTES)[2:-1], MASK)
+    elif kind is dict:
+        yield "{"
+        for place, (key, item) in enumerate(value.items()):
+            yield ", " if place else ""
+            yield from _pieces(key, room, labels, depth + 1)
+            yield ": "
+            yield from _pieces(_shown(key, item, labels), room, labels, depth + 1)
+        yield "}"
+    elif kind in _BRACKETS:
+        first, last = _BRACKETS[kind]
+        yield first
+        for place, item in enumerate(value):
+            yield ", " if place else ""
+            yield from _pieces(item, room, labels, depth + 1)
+        yield ",)" if kind is tuple and len(value) == 1 else last
+    else:
+        yield _plain(value)
+
+
+def _beginning(value: Any, room: int) -> Any:
+    """Give the beginning of a text or of bytes, a little more than there is room for, without passwords."""
+    looked_at = value[: room + _BEYOND]
+    if len(looked_at) < len(value):
+        if isinstance(value, str):
+            looked_at = _CUT_ADDRESS.sub(rf"\1:{MASK}", looked_at)
+        else:
+            looked_at = _CUT_ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES, looked_at)
+    return _redacted(looked_at, _NOTHING, 0)[: room + 1]
+
+
+def _plain(value: Any) -> str:
+    """Give the text of anything else; an array by its kind and shape alone."""
+    if hasattr(value, "dtype") and getattr(value, "shape", None):
+        return f"array({value.dtype}, {'x'.join(map(str, value.shape))})"
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a whole number of thousands of digits, or what a formatter made
+        return f"<{type(value).__name__}>"
+
+
+def _joined(pieces: Iterator[str], room: int) -> str:
+    text = ""
+    for piece in pieces:
+        text += piece
+        if len(text) > room:
+            return text[: room - 1] + MORE
+    return text

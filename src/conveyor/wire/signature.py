@@ -1,0 +1,269 @@
+"""What a task takes and gives, read from its type hints once, so that a wrong call fails at the caller's line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pathlib
+import re
+import sys
+import typing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from conveyor.errors import BadCall
+from conveyor.wire import codec
+from conveyor.wire.redaction import Labels, is_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_PLACE = re.compile(r"at `\$\[(\d+)\]")
+#: Types that travel as they are.
+_FLAT = frozenset({int, str, float, bool, bytes, type(None)})
+#: What named tuples, dataclasses and structs have.
+_FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
+_EMPTY_MAP = codec.encode({})
+
+
+class Signature:
+    """The parameters of one function and how their values travel."""
+
+    def __init__(self, function: Any) -> None:
+        self.name: str = getattr(function, "__qualname__", repr(function))
+        try:
+            self._plain: inspect.Signature | None = inspect.signature(function)
+        except (TypeError, ValueError):  # some functions written in C do not say what they take
+            self._plain = None
+        hints = _hints(function)
+        parameters = list(self._plain.parameters.values()) if self._plain else []
+        self.parameters = parameters
+        self.hints = {one.name: _usable(hints.get(one.name, Any)) for one in parameters}
+        self.result_hint = _usable(hints.get("return", Any))
+        self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
+        simple = all(one.kind in _POSITIONAL for one in parameters) and self._plain is not None
+        self._required = sum(one.default is one.empty for one in parameters)
+        self._most = len(self._positional) if simple else -1
+        self._tuple = functools.cache(self._make_tuple)
+        self._labels: dict[tuple[str, ...], Labels] = {}
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Check the arguments of a call and give their bytes, `[[positional …], {name: value}]` without the brackets.
+
+        Raises BadCall that names the argument which is missing, superfluous, of a wrong type or cannot be carried.
+        """
+        if kwargs or not self._required <= len(args) <= self._most:
+            args, kwargs = self._bound(args, kwargs)
+        try:
+            if _FLAT.issuperset(map(type, args)):
+                data = codec.encode_flat(args)
+                codec.convert(args, self._tuple(len(args)))
+            else:
+                data = codec.encode_flat(self._carried(args))
+                codec.convert(codec.decode(data), self._tuple(len(args)))
+        except msgspec.ValidationError as error:
+            raise self._wrong(error) from None
+        except UnicodeEncodeError as error:
+            raise self._no_text(args, error) from None
+        if not kwargs:
+            return data + _EMPTY_MAP
+        return data + self._encode_named(kwargs)
+
+    def decode(self, args: codec.Raw, kwargs: codec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Give the arguments of a call with the types the function asks for; raises BadCall where they do not fit."""
+        positional, named = codec.decode(args), codec.decode(kwargs)
+        try:
+            return (
+                codec.convert(positional, self._tuple(len(positional))),
+                {name: codec.convert(value, self._hint(name)) for name, value in named.items()}
+                if named
+                else named,
+            )
+        except msgspec.ValidationError as error:
+            raise self._wrong(error) from None
+
+    def result(self, value: Any) -> Any:
+        """Give a decoded result the type that the function says it returns, as far as it fits."""
+        if self.result_hint is Any:
+            return value
+        try:
+            return codec.convert(value, self.result_hint)
+        except msgspec.ValidationError:
+            return value
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the positional parameters in their order; one that takes all the rest comes last, with a star."""
+        rest = [f"*{one.name}" for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
+        return (*self._positional, *rest)
+
+    def labels(self, redact: tuple[str, ...] = ()) -> Labels:
+        """Return the names that tell which arguments of a call are secret, those in `redact` among them.
+
+        A named tuple travels without the names of its fields, so a parameter that takes one with a secret in it is
+        secret as a whole.
+        """
+        known = self._labels.get(redact)
+        if known is None:
+            tuples = [name for name, hint in self.hints.items() if _has_secret_field(hint, redact, set())]
+            known = self._labels[redact] = Labels(self.names, (*redact, *tuples))
+        return known
+
+    @property
+    def gives_objects(self) -> bool:
+        """Tell whether a return hint lets the caller rebuild objects of own classes."""
+        return self.result_hint is not Any
+
+    def convert_text(self, name: str, text: str) -> Any:
+        """Give what a person typed for parameter `name` its type; raises BadCall where it does not fit."""
+        hint = self._hint(name)
+        try:
+            return codec.convert(text, hint, strict=False)
+        except msgspec.ValidationError:
+            pass
+        try:
+            return codec.convert(msgspec.json.decode(text), hint, strict=False)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            message = f"{self.name}: {name}={text!r} does not fit {describe(hint)}"
+            raise BadCall(message) from error
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self._plain is None:
+            return args, kwargs
+        try:
+            bound = self._plain.bind(*args, **kwargs)
+        except TypeError as error:
+            message = f"{self.name}() {error}"
+            raise BadCall(message, hint=f"it takes {self._plain}") from None
+        return bound.args, bound.kwargs
+
+    def _carried(self, args: tuple[Any, ...]) -> Any:
+        tree = []
+        for place, value in enumerate(args):
+            try:
+                tree.append(codec.carry(value, typed=self._hint_at(place) is not Any))
+            except BadCall as error:
+                message = f"{self.name}(): argument {self._name_at(place)!r}: {error}"
+                raise BadCall(message, hint=error.hint) from None
+        return tree
+
+    def _encode_named(self, kwargs: dict[str, Any]) -> bytes:
+        tree = {}
+        for name, value in kwargs.items():
+            hint = self._hint(name)
+            try:
+                tree[name] = codec.carry(value, typed=hint is not Any)
+                codec.convert(codec.decode(codec.encode_flat(tree[name])), hint)
+            except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
+                message = f"{self.name}(): argument {name!r}: {error}"
+                raise BadCall(message, hint=getattr(error, "hint", "")) from None
+        return codec.encode_flat(tree)
+
+    def _make_tuple(self, count: int) -> Any:
+        """Return the tuple type of the first `count` positional parameters; `_tuple` makes each once."""
+        return tuple[tuple(self._hint_at(place) for place in range(count))] if count else tuple[()]  # type: ignore[misc]
+
+    def _hint_at(self, place: int) -> Any:
+        return self._hint(self._name_at(place))
+
+    def _hint(self, name: str) -> Any:
+        if name in self.hints:
+            return self.hints[name]
+        rest = [one for one in self.parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+        return self.hints[rest[0].name] if rest else Any
+
+    def _name_at(self, place: int) -> str:
+        if place < len(self._positional):
+            return self._positional[place]
+        rest = [one for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
+        return rest[0].name if rest else str(place)
+
+    def _no_text(self, args: tuple[Any, ...], error: UnicodeEncodeError) -> BadCall:
+        """Name the argument in which there is a character that no text has."""
+        for place, value in enumerate(args):
+            try:
+                codec.encode(value, typed=True)
+            except BadCall:
+                return BadCall(f"{self.name}(): argument {self._name_at(place)!r}: {error}")
+        return BadCall(f"{self.name}(): {error}")
+
+    def _wrong(self, error: msgspec.ValidationError) -> BadCall:
+        text = str(error)
+        place = _PLACE.search(text)
+        if place is None:
+            return BadCall(f"{self.name}(): {text}")
+        name = self._name_at(int(place[1]))
+        return BadCall(f"{self.name}(): argument {name!r}: {text.split(' - at', maxsplit=1)[0]}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(function: Any) -> Signature:
+    return Signature(function)
+
+
+def signature_of(function: Any) -> Signature:
+    """Give the signature of a function or a task, read once."""
+    return _read(getattr(function, "function", function))
+
+
+def describe(hint: Any) -> str:
+    """Give a type hint in the words a person would use for it."""
+    if hint is Any:
+        return "any value"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # hints that only a type checker can resolve
+        return {}
+
+
+def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bool:
+    """Return True if a named tuple with a secret field is, or may be in, a value of this type."""
+    inner = list(typing.get_args(hint))
+    if isinstance(hint, type) and hint not in seen and any(hasattr(hint, mark) for mark in _FIELD_MARKS):
+        seen.add(hint)
+        if any(name in redact or is_secret(name) for name in getattr(hint, "_fields", ())):
+            return True
+        inner += _hints(hint).values()
+    return any(_has_secret_field(one, redact, seen) for one in inner)
+
+
+def _usable(hint: Any) -> Any:
+    """Give the hint if values can be checked against it, else Any."""
+    try:
+        codec.convert(None, hint)
+    except msgspec.ValidationError:
+        return hint
+    except TypeError:
+        return Any
+    return hint
+
+
+def name_of(function: Any) -> str:
+    """Give the name a function has on every machine: its module's and its own; a task's is its registered one."""
+    if hasattr(function, "function"):
+        return str(function.name)
+    try:
+        module, name = function.__module__, function.__qualname__
+    except AttributeError:
+        message = f"{function!r:.80} is no function with a name"
+        raise BadCall(message, hint="define it with def at the top of a module") from None
+    if "<" in name or module is None:
+        message = f"{name} is not at the top of a module, so no worker can find it"
+        raise BadCall(message, hint="define it with def at the top of a module")
+    return f"{main_name() if module == '__main__' else module}.{name}"
+
+
+def main_name() -> str:
+    """Give the name under which other processes can import the script that this process was started with."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return pathlib.Path(file).stem if file else "__main__"
