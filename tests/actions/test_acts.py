@@ -41,7 +41,7 @@ def told(server: Any, consumer: str) -> list[control_messages.Control]:
     ]
 
 
-def test_a_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Trail) -> None:
+def test_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Trail) -> None:
     films.put(2)
     answer = actions.pause_queue("films", "too hot")
     assert (answer.before.paused, answer.after.paused, answer.after.waiting, answer.recorded) == (
@@ -60,7 +60,7 @@ def test_a_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Tr
     assert facts(resumed)[:7] == ("resume_queue", "films", "films", "", shut, open_, "done")
 
 
-def test_a_queue_gets_another_bound(films: Films, actions: Actions, trail: Trail) -> None:
+def test_queue_limit_is_changed(films: Films, actions: Actions, trail: Trail) -> None:
     assert actions.bound_queue("films", 7, "small").after.maxsize == 7
     (act,) = trail()
     assert facts(act)[:7] == (
@@ -70,7 +70,7 @@ def test_a_queue_gets_another_bound(films: Films, actions: Actions, trail: Trail
         actions.bound_queue("films", -1)
 
 
-def test_a_waiting_job_is_cancelled_once(films: Films, actions: Actions, trail: Trail) -> None:
+def test_waiting_job_is_cancelled_once(films: Films, actions: Actions, trail: Trail) -> None:
     (job,) = films.put()
     assert actions.cancel_job("films", job, "wrong").state == "cancelled"
     (act,) = trail()
@@ -79,7 +79,7 @@ def test_a_waiting_job_is_cancelled_once(films: Films, actions: Actions, trail: 
     assert films.count().cancelled == 1
 
 
-def test_the_worker_of_a_running_job_is_told_to_cancel_it(
+def test_cancel_of_a_running_job_is_sent_to_its_worker(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     (job,) = films.put()
@@ -90,16 +90,14 @@ def test_the_worker_of_a_running_job_is_told_to_cancel_it(
     assert trail()[0].outcome == "running"
 
 
-def test_what_cannot_be_cancelled_is_answered_and_written_down(
-    films: Films, actions: Actions, trail: Trail
-) -> None:
+def test_impossible_cancel_is_reported_and_recorded(films: Films, actions: Actions, trail: Trail) -> None:
     (job,) = films.dead()
     assert actions.cancel_job("films", job).state == "dead"
     assert actions.cancel_job("films", "never-put").state == "gone"
     assert [act.outcome for act in trail()] == ["not done: gone", "not done: dead"]
 
 
-def test_a_dead_job_is_put_back_or_discarded(films: Films, actions: Actions, trail: Trail) -> None:
+def test_dead_job_is_put_back_or_discarded(films: Films, actions: Actions, trail: Trail) -> None:
     first, second = films.dead(2)
     assert actions.retry_job("films", first, "again")[:2] == ("waiting", True)
     assert actions.retry_job("films", first)[:2] == ("waiting", False)
@@ -113,7 +111,9 @@ def test_a_dead_job_is_put_back_or_discarded(films: Films, actions: Actions, tra
     assert (films.count().discarded, films.count().imbalance) == (1, 0)
 
 
-def test_workers_and_consumers_are_told_once_each(actions: Actions, trail: Trail, one_server: Any) -> None:
+def test_each_worker_and_consumer_gets_one_stop_command(
+    actions: Actions, trail: Trail, one_server: Any
+) -> None:
     order = actions.tell_workers("stop", ["a-1/1", "a-1/2", "b-1/1", "b-1"], "holiday")
     (to_a,), (to_b,) = told(one_server, "a-1"), told(one_server, "b-1")
     assert (to_a.id, to_a.verb, to_a.workers, to_a.reason) == (
@@ -129,7 +129,7 @@ def test_workers_and_consumers_are_told_once_each(actions: Actions, trail: Trail
         actions.tell_workers("sing", ["a-1"])
 
 
-def test_orders_expire_by_the_clock_of_the_server(
+def test_control_commands_expire_by_the_clock_of_the_server(
     actions: Actions, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = time.time
@@ -141,7 +141,7 @@ def test_orders_expire_by_the_clock_of_the_server(
         assert seconds - 5 < order.expires - (second + micros / 1e6) <= seconds
 
 
-def test_a_kill_tells_each_worker_which_job_is_meant(actions: Actions, one_server: Any) -> None:
+def test_kill_command_names_the_job_of_each_worker(actions: Actions, one_server: Any) -> None:
     jobs = {"a-1/1": "x", "a-1/3": "y", "b-1": "z"}
     order = actions.tell_workers("kill", ["a-1/1", "a-1/2", "a-1/3", "b-1"], jobs=jobs)
     assert sorted((one.workers, one.job, one.id) for one in told(one_server, "a-1")) == [
@@ -155,7 +155,7 @@ def test_a_kill_tells_each_worker_which_job_is_meant(actions: Actions, one_serve
     assert [one.job for one in told(one_server, "c-1")] == [""], "what it runs is finished, whatever it is"
 
 
-def test_others_can_have_their_own_acts_written_down(actions: Actions, trail: Trail) -> None:
+def test_callers_can_record_their_own_actions(actions: Actions, trail: Trail) -> None:
     assert actions.record(Act("enqueue_job", "x", "films", after={"jobs": 1}, outcome="done"))
     assert actions.record(Act("enqueue_job", "y", "films", who="bob", origin="page"))
     assert [(act.target, act.who, act.origin) for act in trail()] == [
@@ -163,7 +163,7 @@ def test_others_can_have_their_own_acts_written_down(actions: Actions, trail: Tr
     ]
 
 
-def test_an_act_on_a_full_server_still_happens_and_is_written_down(
+def test_action_on_a_full_server_happens_and_is_recorded(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     (waits,) = films.put()
@@ -174,7 +174,7 @@ def test_an_act_on_a_full_server_still_happens_and_is_written_down(
     assert [act.action for act in trail()] == ["cancel_job", "pause_queue"]
 
 
-def test_what_the_server_refuses_is_written_down_as_refused(
+def test_action_that_the_server_refuses_is_recorded_as_refused(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     (job,) = films.dead()
@@ -187,7 +187,7 @@ def test_what_the_server_refuses_is_written_down_as_refused(
     assert films.state(job) == "dead"
 
 
-def test_an_act_that_cannot_be_written_down_happens_and_says_so(
+def test_action_happens_and_reports_if_it_cannot_be_recorded(
     films: Films, actions: Actions, one_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     one_server.raw.set(keys.AUDIT, "no stream")
@@ -199,7 +199,7 @@ def test_an_act_that_cannot_be_written_down_happens_and_says_so(
     assert 'reason="why not"' in caplog.text
 
 
-def test_each_act_is_a_line_of_the_log(
+def test_each_action_is_a_line_of_the_log(
     films: Films, actions: Actions, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "conveyor.audit"):
@@ -213,7 +213,7 @@ def test_each_act_is_a_line_of_the_log(
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "{x}"])
-def test_senseless_names_of_queues_are_refused(actions: Actions, name: str) -> None:
+def test_invalid_queue_names_are_refused(actions: Actions, name: str) -> None:
     for act in (actions.pause_queue, actions.resume_queue):
         with pytest.raises(BadCall):
             act(name)
@@ -222,7 +222,7 @@ def test_senseless_names_of_queues_are_refused(actions: Actions, name: str) -> N
             act(name, "id")
 
 
-def test_the_acts_work_on_every_server(server: Any) -> None:
+def test_actions_work_on_every_server(server: Any) -> None:
     actions = Actions(server.client, Actor("ann", "here"))
     assert actions.pause_queue("films").recorded
     assert actions.cancel_job("films", "x").recorded

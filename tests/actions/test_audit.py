@@ -12,7 +12,7 @@ from conveyor.store import keys, plain
 from conveyor.wire.audit_entry import encode
 
 
-def test_the_trail_stays_bounded(one_server: Any) -> None:
+def test_audit_trail_stays_bounded(one_server: Any) -> None:
     for first in range(0, 11_000, 1000):
         made = [Act("sing", f"song {number}") for number in range(first, first + 1000)]
         one_server.client.run_all([commands.record(encode(act), "sing", "done") for act in made])
@@ -20,7 +20,7 @@ def test_the_trail_stays_bounded(one_server: Any) -> None:
     assert acts(count=1).ask(one_server.client)[0].act.target == "song 10999"
 
 
-def test_no_record_is_large(one_server: Any) -> None:
+def test_large_record_is_abbreviated(one_server: Any) -> None:
     recording.record(
         one_server.client, Act("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999})
     )
@@ -30,7 +30,7 @@ def test_no_record_is_large(one_server: Any) -> None:
     assert found.act.reason == "y" * 499 + "…"
 
 
-def test_a_record_that_arrives_twice_is_one_and_two_alike_are_two(one_server: Any) -> None:
+def test_record_that_arrives_twice_is_kept_once(one_server: Any) -> None:
     data = encode(Act("sing", "song"))
     first = one_server.client.run(commands.record(data, "sing", "done"))
     one_server.client.run(commands.record(encode(Act("sing", "song")), "sing", "done"))
@@ -50,13 +50,13 @@ def test_pages_follow_each_other_newest_first(actions: Actions, one_server: Any)
     assert found == ["6", "5", "4", "3", "2", "1", "0"]
 
 
-def test_a_page_has_200_records_at_most(one_server: Any) -> None:
+def test_page_of_results_has_200_records_at_most(one_server: Any) -> None:
     made = [encode(Act("sing", str(number))) for number in range(250)]
     one_server.client.run_all([commands.record(data, "sing", "done") for data in made])
     assert len(acts(count=10_000).ask(one_server.client)) == 200
 
 
-def test_records_that_cannot_be_read_hide_no_others(actions: Actions, one_server: Any) -> None:
+def test_unreadable_records_do_not_hide_others(actions: Actions, one_server: Any) -> None:
     actions.record(Act("sing", "before"))
     for rubbish in (b"", b"\xc1", b"\x80", encode({"action": 3}), encode(["act"]), b"\x81\xa6action\xa1\xff"):
         one_server.raw.xadd(keys.AUDIT, {"act": rubbish})
@@ -67,7 +67,7 @@ def test_records_that_cannot_be_read_hide_no_others(actions: Actions, one_server
     assert found[1].act.outcome == "undecodable"
 
 
-def test_an_act_has_the_last_word_of_each_target_of_its_order(actions: Actions, one_server: Any) -> None:
+def test_audit_entry_has_the_last_reply_of_each_target(actions: Actions, one_server: Any) -> None:
     for order, words in (("one", ("acknowledged", "done")), ("two", ("expired: too late",))):
         actions.record(Act("stop_workers", "a/1", after={"order": order}, outcome="told"))
         for word in words:
@@ -79,7 +79,7 @@ def test_an_act_has_the_last_word_of_each_target_of_its_order(actions: Actions, 
     assert [dict(one.answers) for one in found] == [{}, {"a/1": "expired: too late"}, {"a/1": "done"}]
 
 
-def test_words_beyond_what_a_page_reads_are_counted(
+def test_replies_beyond_the_limit_of_a_page_are_counted(
     actions: Actions, one_server: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(commands, "MOST_WORDS", 5)
@@ -93,7 +93,7 @@ def test_words_beyond_what_a_page_reads_are_counted(
     assert not found[1].came_to_nothing
 
 
-def test_of_answers_that_were_kept_when_more_were_the_oldest_go(one_server: Any, monkeypatch: Any) -> None:
+def test_oldest_replies_are_dropped_beyond_the_limit(one_server: Any, monkeypatch: Any) -> None:
     for most in (10_000, 5):
         monkeypatch.setattr(plain, "MOST_ORDERS", most)
         for order in range(12):
@@ -101,7 +101,7 @@ def test_of_answers_that_were_kept_when_more_were_the_oldest_go(one_server: Any,
     assert one_server.raw.zcard(keys.ORDERS) == len(one_server.raw.keys("conveyor:answers:*")) == 5
 
 
-def test_what_is_kept_of_answers_is_bounded(one_server: Any, monkeypatch: Any) -> None:
+def test_kept_replies_are_bounded(one_server: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(plain, "MOST_TARGETS", 3)
     monkeypatch.setattr(plain, "MOST_ORDERS", 5)
     for order in range(8):
@@ -114,13 +114,13 @@ def test_what_is_kept_of_answers_is_bounded(one_server: Any, monkeypatch: Any) -
     assert one_server.raw.zcard(keys.ORDERS) == 5
 
 
-def test_an_act_of_a_newer_version_can_be_read(one_server: Any) -> None:
+def test_entry_of_a_newer_version_can_be_read(one_server: Any) -> None:
     one_server.raw.xadd(keys.AUDIT, {"act": encode({"action": "sing", "target": "x", "later": 1})})
     (found,) = acts().ask(one_server.client)
     assert (found.act.action, found.act.target) == ("sing", "x")
 
 
-def test_acts_are_counted_by_what_they_came_to(actions: Actions, one_server: Any) -> None:
+def test_actions_are_counted_by_outcome(actions: Actions, one_server: Any) -> None:
     for outcome in ("done", "told", "not dead: waiting", "refused: no answer", "begun", "failed: no memory"):
         actions.record(Act("sing", "song", outcome=outcome))
     data = encode(Act("sing", "song"))
@@ -136,7 +136,7 @@ def test_acts_are_counted_by_what_they_came_to(actions: Actions, one_server: Any
     }
 
 
-def test_acts_of_ever_new_names_are_counted_as_others(actions: Actions, one_server: Any) -> None:
+def test_actions_beyond_the_name_limit_are_counted_as_others(actions: Actions, one_server: Any) -> None:
     for number in range(commands.MOST_COUNTED + 5):
         actions.record(Act(f"sing {number}", "song", outcome="done"))
     found = counts().ask(one_server.client)

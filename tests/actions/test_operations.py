@@ -44,7 +44,7 @@ def shown(server: Any, operation_id: str) -> Operation:
     return found
 
 
-def test_1200_dead_jobs_are_put_back_in_slices_that_another_client_sees(
+def test_retry_in_chunks_is_seen_by_another_client(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     names = films.dead(1200)
@@ -65,7 +65,7 @@ def test_1200_dead_jobs_are_put_back_in_slices_that_another_client_sees(
     assert (ended.outcome, ended.after["done"], ended.who, ended.origin) == ("done", 1200, "ann", "cli@there")
 
 
-def test_a_group_is_retried_and_nothing_beside_it(films: Films, actions: Actions) -> None:
+def test_retry_of_a_group_leaves_other_jobs_alone(films: Films, actions: Actions) -> None:
     for group in ("aaaaaaaa", "bbbbbbbb"):
         films.put(3)
         batch = films.claim()
@@ -92,7 +92,7 @@ def dead_in(films: Films, name: str, jobs: int, group: str) -> Films:
 
 
 @pytest.mark.parametrize("kind", ["retry", "discard"])
-def test_group_is_worked_on_in_several_queues(
+def test_group_is_processed_in_several_queues(
     films: Films, actions: Actions, trail: Trail, one_server: Any, kind: str
 ) -> None:
     queues = [dead_in(films, f"films-{number}", 3 + number, "aaaaaaaa") for number in range(4)]
@@ -115,7 +115,7 @@ def test_group_is_worked_on_in_several_queues(
     assert (act.target, act.before["queues"]) == ("4 queues", "films-0, films-1, films-2, films-3")
 
 
-def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions: Actions) -> None:
+def test_jobs_that_die_again_are_retried_only_once(films: Films, actions: Actions) -> None:
     films.dead(250)
     done = 0
     for step in bulk.run(actions.client, actions.begin("retry", "films"), chunk=100, pause=0):
@@ -125,7 +125,7 @@ def test_jobs_that_die_again_meanwhile_are_not_taken_twice(films: Films, actions
     assert (films.count().dead, films.count().ready, films.count().imbalance) == (250, 0, 0)
 
 
-def test_many_that_died_in_the_same_millisecond_are_all_taken(
+def test_jobs_that_died_in_the_same_millisecond_are_all_retried(
     films: Films, actions: Actions, one_server: Any
 ) -> None:
     names = films.dead(250)
@@ -147,7 +147,7 @@ def test_jobs_are_retried_if_the_clock_was_set_back(films: Films, actions: Actio
     assert finished(actions, actions.begin("retry", "films")).done == 2
 
 
-def test_an_operation_is_stopped_in_the_middle_and_taken_up_again(
+def test_stopped_operation_can_be_resumed(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     films.dead(400)
@@ -164,7 +164,7 @@ def test_an_operation_is_stopped_in_the_middle_and_taken_up_again(
     assert (films.count().ready, films.count().imbalance) == (400, 0)
 
 
-def test_one_whose_process_died_shows_as_stalled_and_is_taken_up_where_it_was(
+def test_operation_of_a_killed_process_is_stalled_and_resumable(
     films: Films, actions: Actions, start_python: Any, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films.dead(700)
@@ -198,7 +198,7 @@ def test_stalled_operation_stays_stopped_if_its_process_goes_on(
     assert films.count().dead == 2
 
 
-def test_leaving_the_loop_stops_the_operation(films: Films, actions: Actions, one_server: Any) -> None:
+def test_closing_the_loop_stops_the_operation(films: Films, actions: Actions, one_server: Any) -> None:
     films.dead(3)
     begun = actions.begin("discard", "films")
     steps = bulk.run(actions.client, begun, chunk=1, pause=0)
@@ -208,7 +208,7 @@ def test_leaving_the_loop_stops_the_operation(films: Films, actions: Actions, on
     assert films.count().discarded == 1
 
 
-def test_what_the_server_refuses_makes_it_fail_and_it_can_be_taken_up(
+def test_operation_fails_and_is_resumable_if_the_server_refuses(
     films: Films, actions: Actions, trail: Trail, one_server: Any
 ) -> None:
     films.dead(5)
@@ -224,7 +224,7 @@ def test_what_the_server_refuses_makes_it_fail_and_it_can_be_taken_up(
     assert finished(actions, actions.take_up(begun.id)).done == 5
 
 
-def test_a_full_server_can_be_drained_by_operations(films: Films, actions: Actions, one_server: Any) -> None:
+def test_full_server_can_be_drained_by_operations(films: Films, actions: Actions, one_server: Any) -> None:
     films.dead(20)
     films.put(30)
     one_server.raw.config_set("maxmemory", "1mb")
@@ -233,7 +233,7 @@ def test_a_full_server_can_be_drained_by_operations(films: Films, actions: Actio
     assert (films.count().live, films.count().imbalance) == (0, 0)
 
 
-def test_only_those_of_a_task_are_taken(films: Films, actions: Actions) -> None:
+def test_only_jobs_of_the_given_task_are_retried(films: Films, actions: Actions) -> None:
     films.put(120, "cut")
     films.put(130, "paste")
     films.kill_waiting()
@@ -242,7 +242,7 @@ def test_only_those_of_a_task_are_taken(films: Films, actions: Actions) -> None:
     assert films.count().ready == 130
 
 
-def test_only_those_that_died_before_a_time_are_taken(
+def test_only_jobs_dead_before_the_given_time_are_discarded(
     films: Films, actions: Actions, one_server: Any
 ) -> None:
     first, second = films.dead(2)
@@ -251,9 +251,7 @@ def test_only_those_that_died_before_a_time_are_taken(
     assert (ended.done, films.state(first), films.state(second)) == (1, "over", "dead")
 
 
-def test_named_jobs_are_cancelled_where_they_wait_and_those_elsewhere_left_alone(
-    films: Films, actions: Actions
-) -> None:
+def test_only_waiting_and_delayed_named_jobs_are_cancelled(films: Films, actions: Actions) -> None:
     (runs,) = films.put()
     films.claim()
     (waits,), (delayed,) = films.put(), films.put(delay=1000.0)
@@ -263,9 +261,7 @@ def test_named_jobs_are_cancelled_where_they_wait_and_those_elsewhere_left_alone
     assert [films.state(one) for one in (waits, runs, delayed)] == ["over", "leased", "over"]
 
 
-def test_cancelling_takes_all_priorities_and_delays_and_nothing_that_is_put_meanwhile(
-    films: Films, actions: Actions
-) -> None:
+def test_cancel_covers_all_priorities_but_no_jobs_put_meanwhile(films: Films, actions: Actions) -> None:
     for priority in (0, 3, 255):
         films.put(10, priority=priority)
     begun = actions.begin("cancel", "films")
@@ -283,7 +279,7 @@ def test_cancelling_takes_all_priorities_and_delays_and_nothing_that_is_put_mean
     assert (films.count().waiting, films.count().imbalance) == (0, 0)
 
 
-def test_delayed_jobs_that_come_due_meanwhile_are_cancelled_too(
+def test_delayed_jobs_that_become_due_meanwhile_are_cancelled(
     films: Films, actions: Actions, one_server: Any
 ) -> None:
     names = films.put(10, delay=1000.0)
@@ -295,7 +291,7 @@ def test_delayed_jobs_that_come_due_meanwhile_are_cancelled_too(
     assert list(steps)[-1].done == 10
 
 
-def test_a_purge_ends_though_producers_go_on(films: Films, actions: Actions) -> None:
+def test_purge_ends_while_producers_continue(films: Films, actions: Actions) -> None:
     films.put(25)
     for step in bulk.run(actions.client, actions.begin("purge", "films"), chunk=10, pause=0):
         assert step.done <= 25
@@ -314,7 +310,7 @@ def test_purge_spares_jobs_put_meanwhile(films: Films, actions: Actions) -> None
     assert {one.state for one in states[40:]} == {"ready", "delayed"}
 
 
-def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
+def test_operation_on_an_empty_queue_finishes_immediately(actions: Actions) -> None:
     for kind in ("retry", "discard", "cancel", "purge"):
         (step,) = bulk.run(actions.client, actions.begin(kind, "nothing"), pause=0)
         assert (step.state, step.total, step.done, step.skipped) == ("done", 0, 0, 0)
@@ -329,7 +325,7 @@ def test_an_empty_queue_is_done_at_once(actions: Actions) -> None:
         ("retry", Matching(ids=("x",) * 1001)),
     ],
 )
-def test_senseless_operations_are_refused(actions: Actions, wished: tuple[str, Matching]) -> None:
+def test_invalid_operations_are_refused(actions: Actions, wished: tuple[str, Matching]) -> None:
     with pytest.raises(BadCall):
         actions.begin(wished[0], "films", wished[1])
 
@@ -351,7 +347,7 @@ def test_operation_on_several_queues_is_refused(
         actions.begin(kind, queues, matching)
 
 
-def test_those_that_are_not_known_or_done_cannot_be_taken_up(films: Films, actions: Actions) -> None:
+def test_unknown_or_finished_operations_cannot_be_resumed(films: Films, actions: Actions) -> None:
     begun = actions.begin("purge", "films")
     finished(actions, begun)
     for name in (begun.id, "unknown"):
@@ -361,9 +357,7 @@ def test_those_that_are_not_known_or_done_cannot_be_taken_up(films: Films, actio
         actions.stop_operation("unknown")
 
 
-def test_the_list_is_newest_first_and_bounded_and_survives_what_cannot_be_read(
-    actions: Actions, one_server: Any
-) -> None:
+def test_operation_list_is_newest_first_and_bounded(actions: Actions, one_server: Any) -> None:
     for number in range(1005):
         bulk.keep(actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done"))
     assert one_server.raw.zcard("conveyor:operations") == 1000

@@ -35,7 +35,7 @@ def shown(server: Any, *begun: Operation) -> list[Operation]:
     return operations.operations([one.id for one in begun]).ask(server.client)
 
 
-def test_operations_run_one_after_the_other(
+def test_operations_run_in_sequence(
     films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
 ) -> None:
     films.dead(30)
@@ -47,7 +47,7 @@ def test_operations_run_one_after_the_other(
     assert [one.done for one in shown(one_server, first, second, third)] == [30, 0, 0]
 
 
-def test_one_that_fails_does_not_keep_the_next(
+def test_failed_operation_does_not_block_next(
     films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
 ) -> None:
     films.dead(3)
@@ -60,7 +60,7 @@ def test_one_that_fails_does_not_keep_the_next(
     assert films.count().discarded == 3
 
 
-def test_closing_stops_it_after_the_slice_and_others_can_take_it_up(
+def test_close_stops_after_the_chunk_and_another_runner_resumes(
     films: Films, actions: Actions, start: Start, one_server: Any, eventually: Any
 ) -> None:
     films.dead(40)
@@ -78,7 +78,7 @@ def test_closing_stops_it_after_the_slice_and_others_can_take_it_up(
     assert (films.count().ready, films.count().imbalance) == (40, 0)
 
 
-def test_those_that_wait_for_their_turn_do_not_show_as_stalled(
+def test_queued_operations_do_not_show_as_stalled(
     films: Films,
     actions: Actions,
     start: Start,

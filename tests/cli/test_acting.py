@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def test_a_queue_is_paused_and_resumed(at_server: Any, conveyor: Any) -> None:
+def test_queue_is_paused_and_resumed(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
     assert conveyor("pause", "shapes").out == "shapes is paused: 1 waiting, 0 running.\n"
     assert conveyor("pause", "shapes", "--json").document == {
@@ -18,7 +18,7 @@ def test_a_queue_is_paused_and_resumed(at_server: Any, conveyor: Any) -> None:
     assert conveyor("resume", "shapes", "--json").document["was_paused"] is False
 
 
-def test_a_queue_is_purged(at_server: Any, conveyor: Any) -> None:
+def test_queue_is_purged(at_server: Any, conveyor: Any) -> None:
     job = conveyor("produce", "shape", 1, "--count", 3).out.split()[0]
     done = conveyor("purge", "shapes", "--yes", "--json")
     assert done.document == {"schema": "conveyor.purge/v1", "queue": "shapes", "cancelled": 3, "running": 0}
@@ -73,7 +73,7 @@ def test_queue_with_jobs_is_deleted_with_purge(
     assert "running jobs must end first" in busy.err
 
 
-def test_a_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
+def test_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
     first, second = conveyor("produce", "shape", 1, "--count", 2).out.split()
     assert conveyor("cancel", first).out == f"{first}: cancelled\n"
     assert conveyor("cancel", first).code == 5
@@ -82,7 +82,7 @@ def test_a_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:
     assert [one["state"] for one in both.document["jobs"]] == ["error", "cancelled"]
 
 
-def test_exit_code_of_cancel_if_some_of_the_jobs_are_over(at_server: Any, conveyor: Any) -> None:
+def test_cancel_exit_code_if_some_jobs_have_finished(at_server: Any, conveyor: Any) -> None:
     over, waiting = conveyor("produce", "shape", 1, "--count", 2).out.split()
     conveyor("cancel", over)
     some = conveyor("cancel", over, waiting)
@@ -92,7 +92,7 @@ def test_exit_code_of_cancel_if_some_of_the_jobs_are_over(at_server: Any, convey
     assert conveyor("cancel", over, "nosuchjob").code == 3
 
 
-def test_a_running_job_is_cancelled(
+def test_running_job_is_cancelled(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
 ) -> None:
     start_consumer("held", "-n", 1)

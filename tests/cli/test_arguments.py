@@ -39,19 +39,19 @@ TASK: Task[..., Any] = Task(order, "order", PutOptions(), RunOptions())
         (["x", "loud=off", 'tags=["a", "b"]'], {"url": "x", "loud": False, "tags": ["a", "b"]}),
     ],
 )
-def test_words_are_bound(words: list[str], arguments: dict[str, Any]) -> None:
+def test_arguments_are_bound_to_parameters(words: list[str], arguments: dict[str, Any]) -> None:
     assert bind(TASK, words) == arguments
 
 
 @pytest.mark.parametrize(
     "words", [[], ["x", "odd"], ["x", "plain", "1.5"], ["x", "plain", "1", "2"], ["x", "loud=loud"]]
 )
-def test_what_does_not_fit_is_refused(words: list[str]) -> None:
+def test_unfitting_arguments_are_refused(words: list[str]) -> None:
     with pytest.raises(BadCall):
         bind(TASK, words)
 
 
-def test_a_person_can_read_what_is_taken() -> None:
+def test_usage_shows_parameters_in_plain_language() -> None:
     assert usage(TASK) == "url [kind=plain] [size=] [share=0.5] [loud=no] [tags=[]]"
     kinds = [one.type_text for one in parameters_of(TASK)[:5]]
     assert kinds == ["text", "one of plain, rich", "a whole number or nothing", "a number", "yes or no"]
@@ -59,7 +59,7 @@ def test_a_person_can_read_what_is_taken() -> None:
     assert type_words(bytes) == "bytes"
 
 
-def test_the_same_again_leaves_out_what_is_usual() -> None:
+def test_repeat_command_omits_default_values() -> None:
     given = {"url": "a b", "kind": "plain", "share": 1.0, "loud": True}
     assert as_words(given, parameters_of(TASK)) == ["url=a b", "share=1", "loud=yes"]
 

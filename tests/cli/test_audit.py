@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 
-def test_what_people_did_is_listed_with_its_reason(at_server: Any, conveyor: Any) -> None:
+def test_audit_lists_actions_with_their_reasons(at_server: Any, conveyor: Any) -> None:
     first, _ = conveyor("produce", "shape", 1, "--count", 2).out.split()
     assert conveyor("pause", "shapes", "--reason", "too hot").code == 0
     assert conveyor("resume", "shapes", "--reason", "cool").code == 0
@@ -48,7 +48,7 @@ def test_audit_shows_no_secret_of_a_reason(at_server: Any, conveyor: Any) -> Non
     assert act["reason"] == "hot, password=•••"
 
 
-def test_stopping_workers_is_written_down(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_stop_of_workers_is_recorded(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     process = start_consumer("held", "-n", 1)
     assert conveyor("kill", "--all", "--reason", "holiday").code == 0
     process.wait(20)
@@ -56,7 +56,7 @@ def test_stopping_workers_is_written_down(at_server: Any, conveyor: Any, start_c
     assert (act["action"], act["reason"], act["outcome"]) == ("stop_workers", "holiday", "told")
 
 
-def test_where_nobody_did_anything_it_says_so(at_server: Any, conveyor: Any) -> None:
+def test_empty_audit_trail_is_reported(at_server: Any, conveyor: Any) -> None:
     assert conveyor("audit").err.endswith("Nobody has done anything yet.\n")
     assert conveyor("audit", "--json").document["acts"] == []
     assert conveyor("audit", "--before", "yesterday").code == 2

@@ -44,7 +44,7 @@ def test_tasks_and_states_are_completed_without_a_server(
     assert complete("conveyor re") == ["resume", "retry"]
 
 
-def test_nothing_is_said_when_no_server_answers(complete: Any, folder: Any) -> None:
+def test_completion_is_silent_if_the_server_is_unavailable(complete: Any, folder: Any) -> None:
     assert complete("conveyor --url redis://127.0.0.1:1 pause ") == []
     assert complete("conveyor pause ") == []
     assert not (folder / "home").exists(), "completion must not start a server"

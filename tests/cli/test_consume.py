@@ -6,13 +6,15 @@ import signal
 from typing import Any
 
 
-def test_it_works_until_nothing_is_left(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_until_empty_consumer_exits_once_the_queue_is_empty(
+    at_server: Any, conveyor: Any, start_consumer: Any
+) -> None:
     conveyor("produce", "shape", 1, "--count", 5)
     assert start_consumer("shapes", "-n", 2, "--until-empty").wait(20) == 0
     assert conveyor("queues", "--json").document["queues"][0]["finished"] == 5
 
 
-def test_a_signal_ends_it_in_good_order(
+def test_consumer_exits_cleanly_on_a_signal(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any
 ) -> None:
     process = start_consumer("shapes", "-n", 1)
@@ -24,7 +26,7 @@ def test_a_signal_ends_it_in_good_order(
     assert conveyor("workers", "--json").document["consumers"] == []
 
 
-def test_log_tells_killed_workers_from_those_that_left(
+def test_log_distinguishes_killed_workers_from_exited_ones(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
 ) -> None:
     for number, ending in enumerate(("kill", "grace")):
@@ -43,7 +45,7 @@ def test_log_tells_killed_workers_from_those_that_left(
         assert conveyor("cancel", job).code == 0
 
 
-def test_tasks_come_from_the_modules_that_are_named(
+def test_tasks_are_loaded_from_the_named_modules(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any
 ) -> None:
     (folder / "more.py").write_text("def double(number: int) -> int:\n    return 2 * number\n")
@@ -55,5 +57,5 @@ def test_tasks_come_from_the_modules_that_are_named(
     assert "python -c 'import nonesuch'" in done.err
 
 
-def test_a_kind_that_is_not_known_is_refused(at_server: Any, conveyor: Any) -> None:
+def test_unknown_kind_is_refused(at_server: Any, conveyor: Any) -> None:
     assert conveyor("consume", "shapes", "--kind", "steam").code == 2

@@ -56,7 +56,7 @@ def start_demo(
         process.communicate()
 
 
-def test_what_waits_elsewhere_does_not_hold_it_up(at_server: Any, conveyor: Any, start_demo: Any) -> None:
+def test_demo_is_not_blocked_by_jobs_in_other_queues(at_server: Any, conveyor: Any, start_demo: Any) -> None:
     conveyor("produce", "sleep", 60, "-q", "queue_zero")
     for name in ("queue_one", "demo"):
         Queue(name, store=at_server.url).pause()
@@ -69,9 +69,7 @@ def test_what_waits_elsewhere_does_not_hold_it_up(at_server: Any, conveyor: Any,
     assert Queue("queue_zero", store=at_server.url).qsize() == 5
 
 
-def test_workers_that_were_killed_are_noticed(
-    at_server: Any, conveyor: Any, start_demo: Any, eventually: Any
-) -> None:
+def test_killed_workers_are_noticed(at_server: Any, conveyor: Any, start_demo: Any, eventually: Any) -> None:
     process = start_demo(60)
     eventually(lambda: Queue("demo", store=at_server.url).count().leased)
     conveyor("kill", "--all", "--now")
@@ -82,7 +80,7 @@ def test_workers_that_were_killed_are_noticed(
     assert Queue("demo", store=at_server.url).qsize() == 0
 
 
-def test_an_interrupt_clears_what_was_not_begun(at_server: Any, start_demo: Any, eventually: Any) -> None:
+def test_interrupt_clears_waiting_demo_jobs(at_server: Any, start_demo: Any, eventually: Any) -> None:
     process = start_demo(1)
     eventually(lambda: Queue("demo", store=at_server.url).count().leased)
     process.send_signal(signal.SIGINT)
@@ -92,7 +90,7 @@ def test_an_interrupt_clears_what_was_not_begun(at_server: Any, start_demo: Any,
     assert Queue("demo", store=at_server.url).qsize() == 0
 
 
-def test_on_a_terminal_the_page_stays_up_until_ctrl_c(
+def test_dashboard_stays_up_until_ctrl_c_on_a_terminal(
     at_server: Any, folder: Path, environment: dict[str, str]
 ) -> None:
     words = ["-c", SMALL, "0.01"]
@@ -114,5 +112,5 @@ def test_on_a_terminal_the_page_stays_up_until_ctrl_c(
         child.close(force=True)
 
 
-def test_69_at_once_when_no_server_answers(conveyor: Any) -> None:
+def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Any) -> None:
     assert conveyor("demo", "--url", "redis://127.0.0.1:1").code == 69

@@ -23,7 +23,7 @@ LOOKING = [
 ]
 
 
-def test_69_when_no_server_answers(conveyor: Callable[..., Any]) -> None:
+def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Callable[..., Any]) -> None:
     with ThreadPoolExecutor() as threads:  # each of them waits a second before it gives up
         ran = list(threads.map(lambda words: conveyor(*words, "--url", "redis://127.0.0.1:1"), LOOKING))
     assert [(words[0], done.code, done.out) for words, done in zip(LOOKING, ran, strict=True)] == [
@@ -58,7 +58,7 @@ def test_69_when_no_server_answers(conveyor: Callable[..., Any]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_2_when_it_was_called_wrongly(
+def test_exit_code_is_2_if_the_arguments_are_invalid(
     at_server: Any, conveyor: Any, words: tuple[str, ...], message: str
 ) -> None:
     done = conveyor(*words)
@@ -76,20 +76,20 @@ def test_2_when_it_was_called_wrongly(
         ("redis://127.0.0.1:x", "redis://127.0.0.1:•••"),
     ],
 )
-def test_2_when_the_address_is_none(conveyor: Any, address: str, shown: str) -> None:
+def test_exit_code_is_2_if_the_server_url_is_invalid(conveyor: Any, address: str, shown: str) -> None:
     done = conveyor("queues", CONVEYOR_URL=address)
     assert (done.code, done.out) == (2, "")
     assert f"'{shown}' is not the address of a server" in done.err
 
 
 @pytest.mark.parametrize("query", ["?password=s3cr3t", "?passwrd=s3cr3t"])
-def test_address_in_an_error_has_one_kind_of_mask(conveyor: Any, query: str) -> None:
+def test_urls_in_errors_use_a_single_mask(conveyor: Any, query: str) -> None:
     done = conveyor("queues", CONVEYOR_URL=f"redis://:pw@127.0.0.1:1{query}")
     assert "redis://:•••@127.0.0.1:1" in done.err
     assert not any(one in done.err for one in ("s3cr3t", "pw", "***"))
 
 
-def test_3_when_it_does_not_exist(at_server: Any, conveyor: Any) -> None:
+def test_exit_code_is_3_if_the_target_does_not_exist(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
     assert conveyor("purge", "shape").code == 3
     assert "needs --yes" in conveyor("purge", "shapes").err
@@ -112,13 +112,13 @@ def test_errors_are_objects_in_json_mode(at_server: Any, conveyor: Any) -> None:
     assert conveyor("queues", "--json", "--url", "redis://127.0.0.1:1").error["code"] == 69
 
 
-def test_tasks_that_cannot_be_imported_are_told(at_server: Any, conveyor: Any, folder: Any) -> None:
+def test_import_error_of_tasks_is_reported(at_server: Any, conveyor: Any, folder: Any) -> None:
     (folder / "tasks.py").write_text("1 / 0\n")
     done = conveyor("produce", "shape", 1)
     assert (done.code, done.out) == (1, "")
     assert "the tasks cannot be imported: ZeroDivisionError" in done.err
 
 
-def test_nothing_in_an_error_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_text_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     exits.write("ValueError: \x1b[31mred\nand \u202eback", "try \x07", 1, as_json=False)
     assert capsys.readouterr().err == "conveyor: ValueError: ·[31mred\nand ·back\n  Hint: try ·\n"

@@ -41,7 +41,7 @@ json.dump([code, sorted(set(sys.modules) - before)], sys.stderr)
 @pytest.mark.parametrize(
     "words", [["--help"], ["produce", "--help"], ["kill", "-h"], ["server", "status", "--help"]]
 )
-def test_help_loads_nothing_heavy(words: list[str]) -> None:
+def test_help_loads_no_heavy_modules(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True)
     code, loaded = json.loads(done.stderr)
     assert code == 0
@@ -54,7 +54,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     ]
 
 
-def test_the_listing_names_every_command(conveyor: Callable[..., object]) -> None:
+def test_help_lists_every_command(conveyor: Callable[..., object]) -> None:
     listing = conveyor("--help").out
     assert [name for name in COMMANDS if name.split()[0] not in listing] == []
     assert conveyor().out == listing
@@ -68,10 +68,10 @@ def test_every_command_names_an_existing_function(name: str) -> None:
     assert inspect.getdoc(entry.asks)
 
 
-def test_the_version_is_told(conveyor: Callable[..., object]) -> None:
+def test_version_is_printed(conveyor: Callable[..., object]) -> None:
     assert conveyor("--version").out.startswith("conveyor 0.")
 
 
-def test_a_completion_script_is_printed(conveyor: Callable[..., object]) -> None:
+def test_completion_script_is_printed(conveyor: Callable[..., object]) -> None:
     shown = conveyor("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "complete -o default -F _conveyor_completion conveyor" in shown.out

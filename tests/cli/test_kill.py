@@ -32,7 +32,7 @@ def states(done: Any) -> dict[str, str]:
     return {one["name"]: one["state"] for one in done.document["targets"]}
 
 
-def test_one_worker_leaves_and_stays_away(conveyor: Any, consumer: Any) -> None:
+def test_killed_worker_exits_and_is_not_replaced(conveyor: Any, consumer: Any) -> None:
     _, name = consumer
     done = conveyor("kill", f"{name}/2")
     assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
@@ -40,7 +40,7 @@ def test_one_worker_leaves_and_stays_away(conveyor: Any, consumer: Any) -> None:
     assert [one["name"] for one in left["workers"]] == [f"{name}/1"]
 
 
-def test_a_whole_consumer_leaves_by_the_beginning_of_its_name(conveyor: Any, consumer: Any) -> None:
+def test_whole_consumer_stops_by_its_name_prefix(conveyor: Any, consumer: Any) -> None:
     process, name = consumer
     done = conveyor("kill", name[:-1], "--json")
     assert states(done) == {name: "done", f"{name}/1": "done", f"{name}/2": "done"}
@@ -48,7 +48,7 @@ def test_a_whole_consumer_leaves_by_the_beginning_of_its_name(conveyor: Any, con
 
 
 @pytest.mark.parametrize("whom", [("--all",), ("-q", "held")])
-def test_all_leave(conveyor: Any, consumer: Any, whom: tuple[str, ...]) -> None:
+def test_all_workers_stop(conveyor: Any, consumer: Any, whom: tuple[str, ...]) -> None:
     process, _ = consumer
     done = conveyor("kill", *whom, "--reason", "a test")
     assert done.code == 0
@@ -56,14 +56,14 @@ def test_all_leave(conveyor: Any, consumer: Any, whom: tuple[str, ...]) -> None:
     assert process.wait(20) == 0
 
 
-def test_a_name_must_be_clear(conveyor: Any, consumer: Any) -> None:
+def test_ambiguous_name_is_refused(conveyor: Any, consumer: Any) -> None:
     _, name = consumer
     done = conveyor("kill", f"{name}/")
     assert done.code == 2
     assert f"it may be {name}/1 or {name}/2" in done.err
 
 
-def test_a_long_job_is_finished_first_or_given_back_with_now(
+def test_long_job_finishes_first_or_is_released_with_now(
     at_server: Any, conveyor: Any, consumer: Any, folder: Any, eventually: Any
 ) -> None:
     process, name = consumer
@@ -80,7 +80,7 @@ def test_a_long_job_is_finished_first_or_given_back_with_now(
     assert conveyor("job", job, "--json").document["state"] == "waiting"
 
 
-def test_a_kill_is_about_the_job_that_the_worker_was_listed_with(
+def test_kill_targets_the_job_the_worker_was_listed_with(
     at_server: Any, conveyor: Any, consumer: Any, folder: Any, eventually: Any
 ) -> None:
     process, name = consumer
@@ -108,7 +108,7 @@ def test_a_kill_is_about_the_job_that_the_worker_was_listed_with(
     (folder / "go").touch()
 
 
-def test_a_consumer_that_hangs_gives_no_answer(conveyor: Any, consumer: Any) -> None:
+def test_suspended_consumer_sends_no_reply(conveyor: Any, consumer: Any) -> None:
     process, name = consumer
     process.send_signal(signal.SIGSTOP)
     try:
@@ -121,7 +121,7 @@ def test_a_consumer_that_hangs_gives_no_answer(conveyor: Any, consumer: Any) -> 
     assert process.wait(20) == 0, "it obeys once it can"
 
 
-def test_what_came_too_late_is_told_so(
+def test_late_kill_is_reported_as_too_late(
     at_server: Any, conveyor: Any, consumer: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     _, name = consumer

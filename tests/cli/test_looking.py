@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_one_line_on_standard_error_names_the_server(at_server: Any, conveyor: Callable[..., Any]) -> None:
+def test_standard_error_names_the_server_in_a_line(at_server: Any, conveyor: Callable[..., Any]) -> None:
     done = conveyor("queues")
     assert done.out == ""
     assert done.err.splitlines() == [
@@ -36,7 +36,7 @@ def test_one_line_on_standard_error_names_the_server(at_server: Any, conveyor: C
         (("kill", "--all"), "kill", "targets"),
     ],
 )
-def test_an_empty_list_is_a_document_too(
+def test_empty_list_is_a_json_document(
     at_server: Any, conveyor: Any, words: tuple[str, ...], schema: str, key: str
 ) -> None:
     done = conveyor(*words, "--json")
@@ -103,7 +103,7 @@ def test_jobs_are_paged(at_server: Any, conveyor: Any) -> None:
     assert "No dead jobs in shapes." in conveyor("jobs", "shapes", "--state", "dead").err
 
 
-def test_delayed_jobs_tell_when_they_are_due(at_server: Any, conveyor: Any) -> None:
+def test_delayed_jobs_show_their_due_time(at_server: Any, conveyor: Any) -> None:
     job = conveyor("produce", "shape", 7, "--delay", 600).out.strip()
     listed = conveyor("jobs", "shapes", "--state", "delayed", "--json").document["jobs"]
     assert [(one["id"], 590 < one["due_in"] <= 600) for one in listed] == [(job, True)]
@@ -113,9 +113,7 @@ def test_delayed_jobs_tell_when_they_are_due(at_server: Any, conveyor: Any) -> N
     )
 
 
-def test_a_job_is_shown_from_waiting_to_its_result(
-    at_server: Any, conveyor: Any, start_consumer: Any
-) -> None:
+def test_job_is_shown_from_waiting_to_its_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     job = conveyor("produce", "shape", 7).out.strip()
     before = conveyor("job", job, "--json").document
     assert (before["state"], before["place"], before["task"], before["result"]) == (
@@ -134,7 +132,7 @@ def test_a_job_is_shown_from_waiting_to_its_result(
     assert "size 7" in shown
 
 
-def test_dead_jobs_tell_why(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_dead_jobs_show_their_error(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     job = conveyor("produce", "fail", "stay\x1bcalm").out.strip()
     assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
     (listed,) = conveyor("jobs", "failures", "--state", "dead", "--json").document["jobs"]
@@ -145,7 +143,7 @@ def test_dead_jobs_tell_why(at_server: Any, conveyor: Any, start_consumer: Any) 
     assert "in fail" in shown["error"]["traceback"]
 
 
-def test_workers_tell_what_they_do(
+def test_workers_show_their_current_job(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
 ) -> None:
     process = start_consumer("held", "-n", 2)
@@ -170,7 +168,7 @@ def test_workers_tell_what_they_do(
     (folder / "go").touch()
 
 
-def test_tasks_are_listed_with_what_they_take(conveyor: Any) -> None:
+def test_tasks_are_listed_with_their_parameters(conveyor: Any) -> None:
     found = {one["name"]: one for one in conveyor("tasks", "--json").document["tasks"]}
     assert {"sleep", "csv_search", "video_split", "web_scrape", "heavy_math", "shape", "fail"} <= set(found)
     assert (found["sleep"]["queue"], found["sleep"]["splits"]) == ("queue_zero", True)

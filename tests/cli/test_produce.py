@@ -9,16 +9,14 @@ import sys
 from typing import Any
 
 
-def test_ids_are_the_output_when_nobody_waits(at_server: Any, conveyor: Any) -> None:
+def test_output_is_the_ids_without_wait(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "sleep", 0, 3)
     assert len(done.out.split()) == 3
     assert "3 jobs put on queue_zero" in done.err
     assert conveyor("produce", "shape", 1, "-q", "other", "--json").document["queue"] == "other"
 
 
-def test_an_order_is_followed_to_its_joined_result(
-    at_server: Any, conveyor: Any, start_consumer: Any
-) -> None:
+def test_order_is_followed_to_its_joined_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     start_consumer("queue_zero", "-n", 2)
     done = conveyor("produce", "sleep", "seconds=0.01", "times=4", "--wait")
     assert done.code == 0
@@ -29,7 +27,7 @@ def test_an_order_is_followed_to_its_joined_result(
     assert "4 of 4 jobs done, 100%" in done.err
 
 
-def test_the_result_is_a_document(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_result_is_a_json_document(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     start_consumer("shapes", "-n", 1)
     found = conveyor("produce", "shape", 3, "named=yes", "--count", 2, "--wait", "--json").document
     assert found["schema"] == "conveyor.order/v1"
@@ -44,7 +42,7 @@ def test_the_result_is_a_document(at_server: Any, conveyor: Any, start_consumer:
     assert found["wall_seconds"] >= 0 <= found["job_seconds"]
 
 
-def test_a_failed_order_gives_1_and_says_why(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_exit_code_is_1_if_the_order_fails(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     start_consumer("failures", "-n", 1)
     done = conveyor("produce", "fail", "bad luck", "--wait")
     assert done.code == 1
@@ -71,7 +69,7 @@ def test_durability_is_demanded_of_the_server(at_server: Any, conveyor: Any) -> 
     assert conveyor("produce", "shape", 1, "--durability", "memory").code == 0
 
 
-def test_many_are_put_in_one_go(at_server: Any, conveyor: Any) -> None:
+def test_count_option_puts_many_jobs(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "shape", 1, "--count", 2500)
     assert len(set(done.out.split())) == 2500
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 2500

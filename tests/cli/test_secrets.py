@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 SECRET = "sk-9f3e7711"
 
 
-def test_a_secret_that_was_given_by_position_is_in_no_list_and_no_story(
+def test_positional_secret_is_in_no_list_and_no_job_record(
     conveyor: Callable[..., Any], at_server: Any, start_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
     start_consumer("held", "-n", "1")
@@ -29,7 +29,7 @@ def test_a_secret_that_was_given_by_position_is_in_no_list_and_no_story(
     assert not any(SECRET in one.out + one.err for one in said)
 
 
-def test_a_module_of_tasks_that_cannot_be_imported_is_told_of_and_hides_no_job(
+def test_broken_task_module_is_reported_and_hides_no_job(
     conveyor: Callable[..., Any], at_server: Any, folder: Any
 ) -> None:
     assert conveyor("produce", "shape", 5).code == 0

@@ -26,7 +26,7 @@ def embedded(conveyor: Any) -> Iterator[Any]:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_it_is_started_stopped_and_keeps_what_waits(embedded: Any, folder: Any) -> None:
+def test_embedded_server_starts_stops_and_keeps_waiting_jobs(embedded: Any, folder: Any) -> None:
     assert embedded("server", "status").out.startswith("The embedded server does not run.")
     assert not (folder / "home").exists(), "looking makes nothing"
     started = embedded("server", "start", "--json").document
@@ -38,7 +38,7 @@ def test_it_is_started_stopped_and_keeps_what_waits(embedded: Any, folder: Any) 
     assert embedded("job", job.out.strip(), "--json").document["state"] == "waiting"
 
 
-def test_the_doctor_finds_a_healthy_server_well(embedded: Any) -> None:
+def test_doctor_reports_a_healthy_server_as_ok(embedded: Any) -> None:
     done = embedded("doctor")
     assert done.code == 0
     assert "append-only file" in done.out
@@ -49,7 +49,7 @@ def verdicts(done: Any) -> dict[str, str]:
     return {one["about"]: one["verdict"] for one in done.document["findings"]}
 
 
-def test_the_doctor_finds_what_loses_jobs(at_server: Any, conveyor: Any) -> None:
+def test_doctor_finds_settings_that_lose_jobs(at_server: Any, conveyor: Any) -> None:
     at_server.raw.config_set("maxmemory", "100mb")
     at_server.raw.config_set("maxmemory-policy", "allkeys-lru")
     conveyor("produce", "shape", 1)
@@ -66,7 +66,7 @@ def test_the_doctor_finds_what_loses_jobs(at_server: Any, conveyor: Any) -> None
     assert "every queue: memory; not written or fsync: its append-only file is off" in text.out
 
 
-def test_the_doctor_finds_books_that_do_not_balance(at_server: Any, conveyor: Any) -> None:
+def test_doctor_finds_an_unbalanced_ledger(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
     at_server.raw.hincrby("conveyor:{shapes}:meta", "accepted", 3)
     done = conveyor("doctor")
@@ -100,7 +100,7 @@ def test_doctor_finds_jobs_whose_bytes_were_evicted(at_server: Any, conveyor: An
     at_server.raw.flushall()
 
 
-def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, eventually: Any) -> None:
+def test_doctor_counts_evicted_keys(at_server: Any, conveyor: Any, eventually: Any) -> None:
     raw = at_server.raw
     raw.config_set("maxmemory-policy", "allkeys-random")
     raw.config_set("maxmemory", int(raw.info("memory")["used_memory"]) + (1 << 20))
@@ -139,7 +139,7 @@ def test_doctor_counts_the_keys_thrown_away(at_server: Any, conveyor: Any, event
         ),
     ],
 )
-def test_doctor_says_what_the_syncing_means(
+def test_doctor_explains_the_fsync_policy(
     at_server: Any, conveyor: Any, fsync: str, verdict: str, means: str, levels: str
 ) -> None:
     at_server.raw.config_set("appendonly", "yes")

@@ -38,9 +38,7 @@ def report(client: Any, job: str, ago: float, now: float) -> None:
 
 
 @pytest.mark.parametrize("ago", [AGO, 40.0])
-def test_a_job_whose_worker_is_silent_says_so_and_does_not_run_on(
-    at_server: Any, conveyor: Any, ago: float
-) -> None:
+def test_job_of_a_silent_worker_is_shown_as_silent(at_server: Any, conveyor: Any, ago: float) -> None:
     running(at_server.client, job := conveyor("produce", "shape", 1).out.strip(), ago)
     (row,) = conveyor("jobs", "shapes", "--state", "running", "--json").document["jobs"]
     assert row["worker"] == OWNER
@@ -53,7 +51,7 @@ def test_a_job_whose_worker_is_silent_says_so_and_does_not_run_on(
     assert "at least" in told
 
 
-def test_a_job_whose_worker_reports_is_not_called_silent(at_server: Any, conveyor: Any) -> None:
+def test_job_of_a_reporting_worker_is_not_shown_as_silent(at_server: Any, conveyor: Any) -> None:
     running(at_server.client, job := conveyor("produce", "shape", 1).out.strip(), 0.0)
     (row,) = conveyor("jobs", "shapes", "--state", "running", "--json").document["jobs"]
     assert (row["worker"], row["silent_since"]) == (OWNER, None)

@@ -44,7 +44,7 @@ def in_shell(folder: Path, environment: dict[str, str]) -> Any:
         ("nonesuch 2>/dev/full", 2, ""),
     ],
 )
-def test_missing_or_full_streams_are_no_fault(in_shell: Any, words: str, code: int, said: str) -> None:
+def test_missing_or_full_streams_cause_no_crash(in_shell: Any, words: str, code: int, said: str) -> None:
     if "/dev/full" in words and not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     done = in_shell(f"-m conveyor {words}")
@@ -53,7 +53,7 @@ def test_missing_or_full_streams_are_no_fault(in_shell: Any, words: str, code: i
     assert all(word not in done.stderr for word in ("a fault in", "Traceback", "ignored"))
 
 
-def test_the_end_of_input_without_a_terminal_is_a_usage_error(at_server: Any, in_shell: Any) -> None:
+def test_end_of_input_without_a_terminal_is_a_usage_error(at_server: Any, in_shell: Any) -> None:
     done = in_shell(f"{ROOT / 'consumer_main.py'} </dev/null")
     assert done.returncode == 2, done.stderr
     assert "no answer to “How many workers?" in done.stderr

@@ -23,7 +23,7 @@ def states(done: Any) -> dict[str, str]:
     return {one["name"]: one["state"] for one in done.document["targets"]}
 
 
-def test_one_worker_is_paused_and_resumed_by_its_name(conveyor: Any, name: str, eventually: Any) -> None:
+def test_worker_is_paused_and_resumed_by_its_name(conveyor: Any, name: str, eventually: Any) -> None:
     done = conveyor("pause", f"{name}/2")
     assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
     assert f"1 worker paused. `conveyor resume {name}/2` lets them go on." in done.err
@@ -39,14 +39,14 @@ def test_one_worker_is_paused_and_resumed_by_its_name(conveyor: Any, name: str, 
     eventually(lambda: ("paused", True) not in workers().values())
 
 
-def test_a_whole_consumer_is_paused_by_the_beginning_of_its_name(conveyor: Any, name: str) -> None:
+def test_whole_consumer_is_paused_by_its_name_prefix(conveyor: Any, name: str) -> None:
     for verb in ("pause", "resume"):
         done = conveyor(verb, name[:-1], "--json")
         assert done.document["schema"] == f"conveyor.{verb}-workers/v1"
         assert states(done) == {name: "done", f"{name}/1": "done", f"{name}/2": "done"}
 
 
-def test_a_busy_worker_is_said_to_follow_later(
+def test_pause_of_a_busy_worker_takes_effect_later(
     conveyor: Any, name: str, folder: Any, eventually: Any
 ) -> None:
     job = conveyor("produce", "hold", folder / "go").out.strip()
@@ -62,7 +62,7 @@ def test_a_busy_worker_is_said_to_follow_later(
     (folder / "go").touch()
 
 
-def test_a_queue_comes_before_a_consumer_and_a_wrong_name_is_no_worker(conveyor: Any, name: str) -> None:
+def test_queue_name_takes_precedence_over_a_consumer_name(conveyor: Any, name: str) -> None:
     assert conveyor("pause", "held").out.startswith("held is paused")
     assert "held goes on" in conveyor("resume", "held").out
     assert conveyor("pause", f"{name}/7").code == 3
@@ -71,7 +71,7 @@ def test_a_queue_comes_before_a_consumer_and_a_wrong_name_is_no_worker(conveyor:
     assert conveyor("pause", "").code != 0
 
 
-def test_the_stack_of_a_running_job_names_its_line(
+def test_stack_of_a_running_job_names_its_line(
     conveyor: Any, name: str, folder: Any, eventually: Any
 ) -> None:
     job = conveyor("produce", "hold", folder / "go").out.strip()
@@ -87,7 +87,7 @@ def test_the_stack_of_a_running_job_names_its_line(
     assert (over.code, "it is done: there is no stack" in over.err) == (5, True)
 
 
-def test_workers_show_what_they_take_where_there_is_room(conveyor: Any, name: str) -> None:
+def test_workers_show_cpu_and_memory_if_there_is_room(conveyor: Any, name: str) -> None:
     (consumer,) = conveyor("workers", "--json").document["consumers"]
     assert consumer["cores"] >= 1
     assert all(one["memory"] > 1_000_000 and one["cpu"] >= 0 for one in consumer["workers"])

@@ -64,7 +64,7 @@ def words(process: Any) -> list[str]:
     return written.split()
 
 
-def test_what_one_process_puts_another_gets_in_order(shared: SharedBelts, start_python: Start) -> None:
+def test_items_of_another_process_arrive_in_order(shared: SharedBelts, start_python: Start) -> None:
     belt = shared.make(3)
     putting = start_python(PUT, shared.server.url, belt.name, 3, 0, 20)
     taking = start_python(TAKE, shared.server.url, belt.name, 20)
@@ -73,9 +73,7 @@ def test_what_one_process_puts_another_gets_in_order(shared: SharedBelts, start_
     assert belt.count().imbalance == 0
 
 
-def test_a_process_that_finds_no_room_waits_until_another_makes_some(
-    shared: SharedBelts, start_python: Start
-) -> None:
+def test_put_blocks_until_another_process_makes_room(shared: SharedBelts, start_python: Start) -> None:
     belt = shared.make(2)
     putting = start_python(PUT, shared.server.url, belt.name, 2, 0, 3)
     shared.eventually(lambda: belt.count().blocked == 1)
@@ -85,7 +83,7 @@ def test_a_process_that_finds_no_room_waits_until_another_makes_some(
     assert [belt.get(), belt.get()] == [1, 2]
 
 
-def test_join_waits_for_what_another_process_has_taken(shared: SharedBelts, start_python: Start) -> None:
+def test_join_waits_for_items_another_process_holds(shared: SharedBelts, start_python: Start) -> None:
     belt = shared.make()
     belt.put(1)
     belt.get()
@@ -96,7 +94,7 @@ def test_join_waits_for_what_another_process_has_taken(shared: SharedBelts, star
     assert words(joining) == ["joined"]
 
 
-def test_shutting_in_one_process_wakes_another(shared: SharedBelts, start_python: Start) -> None:
+def test_shutdown_in_another_process_wakes_blocked_puts(shared: SharedBelts, start_python: Start) -> None:
     belt = shared.make(1)
     putting = start_python(PUT, shared.server.url, belt.name, 1, 0, 5)
     shared.eventually(lambda: belt.count().blocked == 1)
@@ -108,7 +106,7 @@ def test_shutting_in_one_process_wakes_another(shared: SharedBelts, start_python
         belt.get()
 
 
-def test_a_producer_killed_in_line_holds_the_next_one_up_for_seconds_only(
+def test_killed_producer_delays_the_next_in_line_by_seconds_only(
     shared: SharedBelts, start_python: Start, background: type[Background]
 ) -> None:
     belt = shared.make(1)
@@ -127,7 +125,7 @@ def test_a_producer_killed_in_line_holds_the_next_one_up_for_seconds_only(
     assert belt.get(timeout=5) == "next"
 
 
-def test_those_who_wait_for_room_are_served_in_the_order_in_which_they_came(
+def test_blocked_producers_are_served_in_order_of_arrival(
     shared: SharedBelts, background: type[Background]
 ) -> None:
     belt = shared.make(1)
@@ -141,7 +139,7 @@ def test_those_who_wait_for_room_are_served_in_the_order_in_which_they_came(
         one.result()
 
 
-def test_who_only_tries_does_not_overtake_who_waits(
+def test_nonblocking_put_does_not_overtake_a_blocked_put(
     shared: SharedBelts, background: type[Background]
 ) -> None:
     belt = shared.make(1)
@@ -156,7 +154,7 @@ def test_who_only_tries_does_not_overtake_who_waits(
     assert belt.get() == 3
 
 
-def test_putting_many_puts_the_first_that_fit_and_says_how_many(shared: SharedBelts) -> None:
+def test_put_many_puts_the_first_that_fit_and_reports_the_number(shared: SharedBelts) -> None:
     belt = shared.make(700)
     with pytest.raises(Full) as full:
         belt.put_many(range(1200), block=False)
@@ -167,16 +165,14 @@ def test_putting_many_puts_the_first_that_fit_and_says_how_many(shared: SharedBe
     assert [belt.get() for _ in range(700)] == [*range(700)]
 
 
-def test_putting_many_waits_for_room_as_often_as_it_takes(
-    shared: SharedBelts, background: type[Background]
-) -> None:
+def test_put_many_waits_for_room_repeatedly(shared: SharedBelts, background: type[Background]) -> None:
     belt = shared.make(10)
     putting = background(belt.put_many, range(95))
     assert [belt.get() for _ in range(95)] == [*range(95)]
     putting.result()
 
 
-def test_a_bound_set_by_one_holds_for_another_that_names_none(shared: SharedBelts) -> None:
+def test_limit_applies_to_a_queue_object_without_a_limit(shared: SharedBelts) -> None:
     belt = shared.make(1)
     belt.put(1)
     other = Queue(belt.name, store=shared.server.another_client())
@@ -185,12 +181,12 @@ def test_a_bound_set_by_one_holds_for_another_that_names_none(shared: SharedBelt
         other.put(2, block=False)
 
 
-def test_looking_at_a_queue_with_a_bound_sets_it(shared: SharedBelts) -> None:
+def test_count_on_a_queue_with_maxsize_sets_it(shared: SharedBelts) -> None:
     belt = shared.make(1)
     assert belt.count().maxsize == 1
 
 
-def test_joining_with_a_timeout_gives_up_and_leaves_no_trace(shared: SharedBelts) -> None:
+def test_join_timeout_leaves_no_joiner_behind(shared: SharedBelts) -> None:
     belt = shared.make()
     belt.put(1)
     with pytest.raises(WaitTimeout, match="1 jobs"):
@@ -200,7 +196,7 @@ def test_joining_with_a_timeout_gives_up_and_leaves_no_trace(shared: SharedBelts
     assert shared.who_joins(belt) == 0
 
 
-def test_a_paused_queue_gives_out_nothing_and_takes_more(
+def test_paused_queue_returns_no_items_and_accepts_more(
     shared: SharedBelts, background: type[Background]
 ) -> None:
     belt = shared.make()
@@ -215,7 +211,7 @@ def test_a_paused_queue_gives_out_nothing_and_takes_more(
     assert waiting.result() == 1
 
 
-def test_clearing_takes_out_all_that_waits_however_much(shared: SharedBelts) -> None:
+def test_clear_removes_any_number_of_waiting_jobs(shared: SharedBelts) -> None:
     belt = shared.make()
     belt.put_many(range(1_234))
     belt.get()
@@ -234,7 +230,7 @@ def test_task_done_is_refused_by_another_object_of_the_queue(shared: SharedBelts
     assert belt.count().finished == 1
 
 
-def test_a_thread_finishes_what_it_took_itself_even_if_another_took_before_it(shared: SharedBelts) -> None:
+def test_task_done_settles_the_item_the_same_thread_took(shared: SharedBelts) -> None:
     belt = shared.make()
     belt.put_many(["first", "second"])
     assert belt.get() == "first"
@@ -252,7 +248,7 @@ def test_a_thread_finishes_what_it_took_itself_even_if_another_took_before_it(sh
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts, forked: Any) -> None:
+def test_forked_child_cannot_finish_items_of_its_parent(shared: SharedBelts, forked: Any) -> None:
     belt = shared.make()
     belt.put(1)
     belt.get()
@@ -266,7 +262,7 @@ def test_a_forked_child_cannot_finish_what_its_parent_took(shared: SharedBelts, 
     belt.task_done()
 
 
-def test_a_bound_that_was_changed_or_lifted_stays_so_whoever_puts_next(shared: SharedBelts) -> None:
+def test_resized_limit_applies_to_later_puts(shared: SharedBelts) -> None:
     belt = shared.make(maxsize=1)
     belt.put(1)
     other = Queue(belt.name, store=shared.server.client)
@@ -279,7 +275,7 @@ def test_a_bound_that_was_changed_or_lifted_stays_so_whoever_puts_next(shared: S
     assert (belt.qsize(), belt.count().maxsize) == (5, 0)
 
 
-def test_schedulers_that_agree_on_an_id_put_one_job(one_server: Any, start_python: Start) -> None:
+def test_schedulers_that_share_an_id_put_one_job(one_server: Any, start_python: Start) -> None:
     """Each would put every job; whoever comes later finds it there."""
     belt = Queue("reports", store=one_server.client)
     schedulers = [start_python(SCHEDULE, one_server.url, belt.name) for _ in range(5)]

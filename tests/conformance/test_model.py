@@ -606,13 +606,13 @@ def compare(server: Server, how: settings) -> None:
     return run_state_machine_as_test(lambda: Machine(server), settings=how)
 
 
-def test_any_commands_in_any_order_leave_server_and_model_alike(server: Server) -> None:
+def test_any_command_sequence_leaves_server_and_model_equal(server: Server) -> None:
     compare(server, settings(USUAL, max_examples=60))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_great_many_commands_leave_server_and_model_alike(server: Server) -> None:
+def test_long_command_sequences_leave_server_and_model_equal(server: Server) -> None:
     compare(server, settings(USUAL, max_examples=2_000, stateful_step_count=80))
 
 

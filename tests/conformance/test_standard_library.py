@@ -25,7 +25,7 @@ def needs_shutdown(belt: Any) -> Any:
     return belt
 
 
-def test_what_is_put_first_is_got_first(belts: Belts) -> None:
+def test_first_item_put_is_got_first(belts: Belts) -> None:
     belt = belts.make()
     for item in range(20):
         belt.put(item)
@@ -33,7 +33,7 @@ def test_what_is_put_first_is_got_first(belts: Belts) -> None:
 
 
 @pytest.mark.parametrize("item", [None, 0, "", False, [], {"a": (1, {2})}, b"\xff", 2**80])
-def test_any_item_is_got_as_it_was_put(belts: Belts, item: Any) -> None:
+def test_item_of_any_type_is_returned_unchanged(belts: Belts, item: Any) -> None:
     belt = belts.make()
     belt.put(item)
     got = belt.get()
@@ -41,7 +41,7 @@ def test_any_item_is_got_as_it_was_put(belts: Belts, item: Any) -> None:
     assert type(got) is type(item)
 
 
-def test_size_empty_and_full_say_how_things_are(belts: Belts) -> None:
+def test_qsize_empty_and_full_report_the_state(belts: Belts) -> None:
     belt = belts.make(2)
     assert (belt.qsize(), belt.empty(), belt.full()) == (0, True, False)
     belt.put(1)
@@ -53,21 +53,21 @@ def test_size_empty_and_full_say_how_things_are(belts: Belts) -> None:
 
 
 @pytest.mark.parametrize("maxsize", [0, -1])
-def test_a_size_below_one_means_no_bound(belts: Belts, maxsize: int) -> None:
+def test_maxsize_below_one_means_no_limit(belts: Belts, maxsize: int) -> None:
     belt = belts.make(maxsize)
     for item in range(100):
         belt.put(item, block=False)
     assert not belt.full()
 
 
-def test_without_blocking_an_empty_queue_raises_empty_at_once(belts: Belts) -> None:
+def test_nonblocking_get_raises_empty_if_the_queue_is_empty(belts: Belts) -> None:
     belt = belts.make()
     for get in (belt.get_nowait, lambda: belt.get(block=False), lambda: belt.get(block=False, timeout=5)):
         with pytest.raises(queue.Empty):
             get()
 
 
-def test_without_blocking_a_full_queue_raises_full_at_once(belts: Belts) -> None:
+def test_nonblocking_put_raises_full_if_the_queue_is_full(belts: Belts) -> None:
     belt = belts.make(1)
     belt.put(0)
     for put in (
@@ -81,7 +81,7 @@ def test_without_blocking_a_full_queue_raises_full_at_once(belts: Belts) -> None
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05, 0.3])
-def test_get_waits_as_long_as_it_may_and_raises_empty(
+def test_get_waits_for_the_timeout_and_raises_empty(
     belts: Belts, timeout: float, quickest: Callable[..., float]
 ) -> None:
     belt = belts.make()
@@ -96,7 +96,7 @@ def test_get_waits_as_long_as_it_may_and_raises_empty(
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05, 0.3])
-def test_put_waits_as_long_as_it_may_and_raises_full(
+def test_put_waits_for_the_timeout_and_raises_full(
     belts: Belts, timeout: float, quickest: Callable[..., float]
 ) -> None:
     belt = belts.make(1)
@@ -112,7 +112,7 @@ def test_put_waits_as_long_as_it_may_and_raises_full(
     assert belts.who_puts(belt) == 0
 
 
-def test_a_negative_timeout_is_a_value_error(belts: Belts) -> None:
+def test_negative_timeout_is_a_value_error(belts: Belts) -> None:
     belt = belts.make(1)
     with pytest.raises(ValueError, match="non-negative"):
         belt.get(timeout=-1)
@@ -121,7 +121,7 @@ def test_a_negative_timeout_is_a_value_error(belts: Belts) -> None:
     assert belt.empty()
 
 
-def test_a_negative_timeout_does_not_matter_to_who_does_not_block(belts: Belts) -> None:
+def test_negative_timeout_is_ignored_without_blocking(belts: Belts) -> None:
     belt = belts.make(1)
     with pytest.raises(queue.Empty):
         belt.get(block=False, timeout=-1)
@@ -130,7 +130,7 @@ def test_a_negative_timeout_does_not_matter_to_who_does_not_block(belts: Belts) 
         belt.put(2, block=False, timeout=-1)
 
 
-def test_who_waits_for_an_item_gets_it_when_it_is_put(
+def test_blocked_get_returns_once_an_item_is_put(
     belts: Belts, background: type[Background], quickest: Callable[..., float]
 ) -> None:
     belt = belts.make()
@@ -146,7 +146,7 @@ def test_who_waits_for_an_item_gets_it_when_it_is_put(
     assert quickest(seconds, 1.0) < 1.0
 
 
-def test_who_waits_for_room_gets_in_when_there_is_some(belts: Belts, background: type[Background]) -> None:
+def test_blocked_put_returns_once_there_is_room(belts: Belts, background: type[Background]) -> None:
     belt = belts.make(1)
     belt.put("first")
     waiting = background(belt.put, "second")
@@ -157,7 +157,7 @@ def test_who_waits_for_room_gets_in_when_there_is_some(belts: Belts, background:
     assert belt.get() == "second"
 
 
-def test_every_item_goes_to_exactly_one_of_many_takers(belts: Belts, background: type[Background]) -> None:
+def test_every_item_goes_to_exactly_one_consumer(belts: Belts, background: type[Background]) -> None:
     belt = belts.make(5)
 
     def take_all() -> list[int]:
@@ -182,16 +182,14 @@ def test_every_item_goes_to_exactly_one_of_many_takers(belts: Belts, background:
     assert sorted(item for part in parts for item in part) == [*range(300)]
 
 
-def test_one_producer_s_items_arrive_at_one_taker_in_order(
-    belts: Belts, background: type[Background]
-) -> None:
+def test_items_of_one_producer_arrive_in_order(belts: Belts, background: type[Background]) -> None:
     belt = belts.make(3)
     putter = background(lambda: [belt.put(item) for item in range(100)])
     assert [belt.get() for _ in range(100)] == [*range(100)]
     putter.result()
 
 
-def test_task_done_may_be_called_once_for_each_item_and_no_more(belts: Belts) -> None:
+def test_task_done_is_refused_beyond_the_number_of_items(belts: Belts) -> None:
     belt = belts.make()
     with pytest.raises(ValueError, match=r"task_done\(\) called too many times"):
         belt.task_done()
@@ -202,11 +200,11 @@ def test_task_done_may_be_called_once_for_each_item_and_no_more(belts: Belts) ->
         belt.task_done()
 
 
-def test_join_of_a_queue_that_nothing_was_put_to_returns_at_once(belts: Belts) -> None:
+def test_join_of_an_unused_queue_returns_immediately(belts: Belts) -> None:
     belts.make().join()
 
 
-def test_join_waits_until_everything_that_was_got_is_done(belts: Belts, background: type[Background]) -> None:
+def test_join_waits_until_every_item_is_done(belts: Belts, background: type[Background]) -> None:
     belt = belts.make()
     belt.put(1)
     belt.put(2)
@@ -222,7 +220,7 @@ def test_join_waits_until_everything_that_was_got_is_done(belts: Belts, backgrou
     belt.join()
 
 
-def test_any_thread_may_say_that_a_task_is_done(belts: Belts, background: type[Background]) -> None:
+def test_task_done_is_accepted_from_any_thread(belts: Belts, background: type[Background]) -> None:
     belt = belts.make()
     belt.put(1)
     belt.get()
@@ -230,7 +228,7 @@ def test_any_thread_may_say_that_a_task_is_done(belts: Belts, background: type[B
     belt.join()
 
 
-def test_a_queue_that_was_shut_takes_nothing_and_gives_out_the_rest(belts: Belts) -> None:
+def test_queue_after_shutdown_refuses_puts_and_returns_the_rest(belts: Belts) -> None:
     belt = needs_shutdown(belts.make(1))
     belt.put("rest")
     belt.shutdown()
@@ -249,7 +247,7 @@ def test_a_queue_that_was_shut_takes_nothing_and_gives_out_the_rest(belts: Belts
     belt.join()
 
 
-def test_shutting_at_once_drops_what_waits_and_lets_those_who_join_go(
+def test_immediate_shutdown_drops_waiting_items_and_ends_joins(
     belts: Belts, background: type[Background]
 ) -> None:
     belt = needs_shutdown(belts.make())
@@ -266,7 +264,7 @@ def test_shutting_at_once_drops_what_waits_and_lets_those_who_join_go(
     joining.result()
 
 
-def test_shutting_wakes_all_who_wait(belts: Belts, background: type[Background]) -> None:
+def test_shutdown_wakes_all_blocked_callers(belts: Belts, background: type[Background]) -> None:
     full, empty = needs_shutdown(belts.make(1)), belts.make()
     full.put(0)
     waiting = [background(full.put, 1), background(full.put, 2), background(empty.get), background(empty.get)]
@@ -280,7 +278,7 @@ def test_shutting_wakes_all_who_wait(belts: Belts, background: type[Background])
             one.result()
 
 
-def test_shutting_twice_is_shutting_once(belts: Belts) -> None:
+def test_second_shutdown_has_no_effect(belts: Belts) -> None:
     belt = needs_shutdown(belts.make())
     belt.shutdown()
     belt.shutdown(immediate=True)
@@ -288,7 +286,7 @@ def test_shutting_twice_is_shutting_once(belts: Belts) -> None:
         belt.put(1)
 
 
-def test_a_queue_may_be_used_from_many_threads_at_once(belts: Belts) -> None:
+def test_queue_is_safe_to_use_from_many_threads(belts: Belts) -> None:
     belt = belts.make()
     threads = [threading.Thread(target=lambda: [belt.put(1) for _ in range(50)]) for _ in range(4)]
     for thread in threads:

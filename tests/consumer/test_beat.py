@@ -38,7 +38,7 @@ class Acting:
         )
 
 
-def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_soon(
+def test_heartbeat_reports_long_jobs_but_not_new_ones(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker: Any = Acting()
@@ -61,7 +61,7 @@ def test_a_job_that_has_only_just_begun_is_not_reported_and_one_that_lasts_is_so
     assert told(101.5, "a third", 101.4).job == "", "the one before is over"
 
 
-def test_progress_of_like_ids_on_two_queues_is_sent_once_each(one_server: Any) -> None:
+def test_progress_of_equal_ids_on_two_queues_is_sent_once_each(one_server: Any) -> None:
     acting: list[Any] = [Acting(), Acting()]
     for counter, (queue, worker) in enumerate(zip(("pdf", "mail"), acting, strict=True), 1):
         worker.job = lambda queue=queue: (queue, "invoice-17")
@@ -73,7 +73,7 @@ def test_progress_of_like_ids_on_two_queues_is_sent_once_each(one_server: Any) -
     assert beat._progressed(acting) == []
 
 
-def test_how_long_a_job_runs_is_told_from_its_start_and_not_as_of_the_last_report(one_server: Any) -> None:
+def test_run_time_is_measured_from_the_start_of_the_job(one_server: Any) -> None:
     Queue("work", store=one_server.client).put(1)
     busy = control_messages.WorkerReport("host-1/1", 1, "busy", job="j", busy_for=2.0)
     idle = control_messages.WorkerReport("host-1/2", 2, "idle")
@@ -127,7 +127,7 @@ def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch:
     assert server.raw.smembers("conveyor:queues") == {b"work"}
 
 
-def test_one_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
     monkeypatch.setattr("conveyor.store.forgetting.FORGET_WITHIN", 30.0)  # the machine may be busy
@@ -156,7 +156,7 @@ def test_one_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch
     assert server.raw.scard("conveyor:queues") == 0
 
 
-def test_failing_sweep_does_not_disturb_a_beat(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_sweep_does_not_disturb_a_heartbeat(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     beat = Beat(
         one_server.client, control_messages.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, [])
     )
@@ -170,7 +170,7 @@ def test_failing_sweep_does_not_disturb_a_beat(one_server: Any, monkeypatch: pyt
     assert beat._sweep_at > clock.monotonic() + 3000.0
 
 
-def test_gauges_of_many_queues_are_asked_some_at_a_time(
+def test_gauges_of_many_queues_are_queried_in_batches(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"work{number}" for number in range(50)]

@@ -36,7 +36,7 @@ def balanced(queue: Queue) -> bool:
     return (count.live, count.dead, count.imbalance) == (0, 0, 0)
 
 
-def test_a_waiting_and_a_delayed_job_are_cancelled_at_once_and_never_run(
+def test_waiting_and_delayed_jobs_are_cancelled_without_running(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     waiting = queue.submit(jobs.mark, str(path), "ran")
@@ -63,7 +63,7 @@ def test_cancelled_job_that_returns_a_result_keeps_it(
 
 
 @pytest.mark.parametrize("name", ["hold", "sleep_for_ever", "wait_for_ever"])
-def test_a_running_job_ends_by_an_exception_and_its_worker_goes_on(
+def test_running_job_is_cancelled_by_exception_and_worker_stays(
     name: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -95,7 +95,7 @@ def test_cancel_is_repeated_if_its_signal_is_missed(
 
 
 @pytest.mark.parametrize("name", ["ignore_for_ever", "count_for_ever"])
-def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all_the_same(
+def test_task_that_ignores_cancellation_is_killed_and_cancelled(
     name: str,
     queue: Queue,
     consume: Callable[..., Any],
@@ -123,7 +123,7 @@ def test_a_task_that_does_not_react_is_killed_after_a_grace_and_is_cancelled_all
     assert "died" not in told
 
 
-def test_a_task_that_raises_something_else_when_it_is_cancelled_is_cancelled(
+def test_task_that_translates_the_cancellation_is_cancelled(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume()
@@ -134,7 +134,7 @@ def test_a_task_that_raises_something_else_when_it_is_cancelled_is_cancelled(
     assert balanced(queue)
 
 
-def test_a_job_is_cancelled_by_its_id_from_another_process(
+def test_job_is_cancelled_by_its_id_from_another_process(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
@@ -168,7 +168,7 @@ def test_cancel_spares_a_job_of_the_same_id_in_another_queue(
     assert namesake.result(30) == "unharmed"
 
 
-def test_a_job_that_is_over_cannot_be_cancelled(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_finished_job_cannot_be_cancelled(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     job = queue.submit(jobs.add, 1, 1)
     assert job.result(30) == 2
@@ -176,7 +176,7 @@ def test_a_job_that_is_over_cannot_be_cancelled(queue: Queue, consume: Callable[
     assert job.status() == "done"
 
 
-def test_a_cancelled_job_behind_short_ones_in_a_batch_does_not_go_on_unheard(
+def test_job_behind_short_ones_in_a_batch_is_cancelled(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
 ) -> None:
     handles = queue.submit_many(jobs.brief, [(0,)] * 100)
@@ -191,7 +191,7 @@ def test_a_cancelled_job_behind_short_ones_in_a_batch_does_not_go_on_unheard(
     assert balanced(queue)
 
 
-def test_a_wish_is_for_one_run_and_not_for_the_next_job_of_the_worker(
+def test_cancel_request_does_not_affect_the_next_job(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(grace=0.3)

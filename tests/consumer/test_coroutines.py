@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_cancellation_that_nobody_asked_for_is_a_failure(
-    queue: Queue, consume: Callable[..., Any], path: Path
-) -> None:
+def test_unrequested_cancellation_is_a_failure(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume(modules=("consumer_jobs", "coroutine_jobs"))
     waits = task(coroutine_jobs.wait_for_a_cancelled_task).options(retries=1, first_delay=0.01)
     job = queue.submit(waits, str(path))
@@ -51,7 +49,7 @@ def test_job_after_a_stopped_loop_can_be_cancelled(
 
 
 @pytest.mark.parametrize("name", ["leave_what_does_not_end", "leave_a_thread"])
-def test_consumer_leaves_although_something_is_left_in_the_loop(
+def test_consumer_exits_if_something_is_left_in_the_loop(
     name: str, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(modules=("consumer_jobs", "coroutine_jobs"))

@@ -69,7 +69,7 @@ def test_job_of_killed_worker_starts_again_within_a_second(
     assert quickest(seconds, 1.0) < 1.0
 
 
-def test_an_idle_worker_that_is_killed_is_replaced(
+def test_idle_worker_that_is_killed_is_replaced(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -84,7 +84,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(
     ("how", "told"),
     [("exit3", "exit code 3"), ("exit0", "exit code 0"), ("SIGKILL",) * 2, ("segfault", "SIGSEGV")],
 )
-def test_a_job_that_takes_three_workers_along_is_lost_and_says_how(
+def test_job_that_crashes_three_workers_is_lost_with_a_reason(
     how: str,
     told: str,
     queue: Queue,
@@ -105,7 +105,7 @@ def test_a_job_that_takes_three_workers_along_is_lost_and_says_how(
     assert f"died ({told}) while it ran consumer_jobs.end_process {job.id}" in capfd.readouterr().err
 
 
-def test_jobs_that_were_only_held_when_a_worker_died_are_not_blamed(
+def test_prefetched_jobs_are_not_blamed_for_a_crash(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     handles = queue.submit_many(jobs.brief, [(0,)] * 50)
@@ -118,7 +118,7 @@ def test_jobs_that_were_only_held_when_a_worker_died_are_not_blamed(
     assert queue.count().imbalance == 0
 
 
-def test_a_stopped_worker_keeps_its_lease_and_finishes_when_it_goes_on(
+def test_suspended_worker_keeps_its_lease_and_finishes_later(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
 ) -> None:
     consume(workers=2)
@@ -134,7 +134,7 @@ def test_a_stopped_worker_keeps_its_lease_and_finishes_when_it_goes_on(
     assert queue.count().lapsed == 0
 
 
-def test_a_task_that_holds_the_interpreters_lock_keeps_its_lease(
+def test_task_that_holds_the_gil_keeps_its_lease(
     queue: Queue, consume: Callable[..., Any], path: Path, short_lease: float
 ) -> None:
     consume(workers=2)
@@ -154,7 +154,7 @@ def test_async_task_that_blocks_its_loop_keeps_its_lease(
     assert queue.count().lapsed == 0
 
 
-def test_a_killed_supervisor_takes_its_workers_along_and_another_consumer_runs_the_job(
+def test_killed_supervisor_ends_its_workers_and_job_runs_again(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
 ) -> None:
     first = consume()
@@ -171,7 +171,7 @@ def test_a_killed_supervisor_takes_its_workers_along_and_another_consumer_runs_t
     assert queue.count().lapsed == 1
 
 
-def test_a_run_whose_lease_is_gone_is_ended(
+def test_run_with_a_lost_lease_is_ended(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], short_lease: float
 ) -> None:
     first = consume()
@@ -189,7 +189,7 @@ def test_a_run_whose_lease_is_gone_is_ended(
 
 
 @pytest.mark.slow
-def test_with_the_usual_lease_another_consumer_takes_over_within_20_seconds(
+def test_consumer_takes_over_within_20_s_with_the_default_lease(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     first = consume()
@@ -202,7 +202,7 @@ def test_with_the_usual_lease_another_consumer_takes_over_within_20_seconds(
     assert job.result(30) == "it"
 
 
-def test_killed_supervisor_takes_programs_of_tasks_along(
+def test_killed_supervisor_ends_programs_of_tasks(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -228,7 +228,7 @@ def test_killed_supervisor_takes_programs_of_tasks_along(
         bystander.wait()
 
 
-def test_group_watcher_kills_only_what_is_noted(eventually: Callable[..., Any]) -> None:
+def test_group_watcher_kills_only_noted_groups(eventually: Callable[..., Any]) -> None:
     kept, ended = (subprocess.Popen(["sleep", "60"], process_group=0) for _ in range(2))
     try:
         watched = GroupWatcher()

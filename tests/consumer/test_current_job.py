@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_a_task_knows_its_id_its_attempt_and_its_token(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_task_knows_its_id_attempt_and_token(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     first, second = queue.submit(jobs.facts), queue.submit(jobs.facts)
     (name, attempt, token), (other, _, later) = first.result(30), second.result(30)
@@ -53,7 +53,7 @@ def test_progress_and_log_lines_are_seen_while_the_job_runs(
     eventually(lambda: running.report().workers[0].state == "idle")
 
 
-def test_progress_of_a_job_is_not_that_of_the_one_before(
+def test_progress_does_not_carry_over_to_the_next_job(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -70,7 +70,7 @@ def test_progress_of_a_job_is_not_that_of_the_one_before(
     second.result(30)
 
 
-def test_a_task_that_cannot_be_interrupted_can_ask_whether_it_is_cancelled(
+def test_uninterruptible_task_can_poll_for_cancellation(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -84,7 +84,7 @@ def test_a_task_that_cannot_be_interrupted_can_ask_whether_it_is_cancelled(
 
 
 @pytest.mark.parametrize("cancelled", [0, 1])
-def test_current_job_stays_that_of_its_own_run(queue: Queue, cancelled: int) -> None:
+def test_current_job_belongs_to_its_own_run(queue: Queue, cancelled: int) -> None:
     slate, registry, runs = Slate(), Registry(), []
 
     def run(number: int) -> tuple[bool, tuple[int, float, float, str]]:

@@ -52,7 +52,7 @@ class OneWorker:
 CANCEL_A = control_messages.encode(control_messages.Control("order", "cancel", job="a"))
 
 
-def test_a_cancellation_that_comes_before_the_run_begins_waits_for_it(
+def test_early_cancellation_is_kept_until_the_run_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     supervisor = OneWorker(monkeypatch)
@@ -69,7 +69,7 @@ def test_a_cancellation_that_comes_before_the_run_begins_waits_for_it(
     assert len(supervisor.signals) == 1, "asked twice, told once"
 
 
-def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_cancellation_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = OneWorker(monkeypatch)
     ladder = Ladder(supervisor)
     monkeypatch.setattr(ladders, "EARLY", -1.0)
@@ -79,7 +79,9 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("running", [1, 0])
-def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyPatch, running: int) -> None:
+def test_cancellation_applies_to_a_job_of_its_queue_only(
+    monkeypatch: pytest.MonkeyPatch, running: int
+) -> None:
     supervisor = OneWorker(monkeypatch)
     monkeypatch.setattr("conveyor.consumer.control.EARLY", 60.0)  # the machine may be busy
     worker, signals = Worker("host/2"), []
@@ -102,7 +104,7 @@ def test_cancellation_is_for_a_job_of_its_queue_only(monkeypatch: pytest.MonkeyP
     assert signals == []
 
 
-def test_cancellation_cuts_no_import_short() -> None:
+def test_cancellation_does_not_interrupt_an_import() -> None:
     executor, current = Executor(Registry()), SimpleNamespace(cancelled=False)
 
     def find(_: str) -> Any:
@@ -127,7 +129,7 @@ def test_cancellation_that_a_preview_swallows_is_kept() -> None:
     assert ran == []
 
 
-def test_what_was_taken_from_a_worker_is_not_run_by_it(queue: Queue, path: Path) -> None:
+def test_released_jobs_are_not_run_by_their_worker(queue: Queue, path: Path) -> None:
     slate, registry = Slate(), Registry()
 
     def first(path: str) -> None:
@@ -168,7 +170,7 @@ class Gate:
         return answers
 
 
-def test_next_claim_does_not_overtake_the_lookout(server: Any) -> None:
+def test_next_claim_does_not_overtake_the_monitor(server: Any) -> None:
     queue = Queue("gated", store=server.url)
     queue.client.run_all(plain.load_scripts())  # as every consumer does
     gate, registry = Gate(queue.client), Registry()
@@ -214,7 +216,7 @@ class AwayOnce:
         return self.client.run_all(told, **options)
 
 
-def test_lookout_sends_results_again_while_a_job_runs(
+def test_monitor_resends_results_while_a_job_runs(
     queue: Queue, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conveyor.consumer.batching.LONGEST_BLOCK", 0.05)
@@ -252,7 +254,7 @@ def stopped(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("lost", [(0,), (1, 2), (0, 1, 2), ()])
-def test_worker_stopped_before_the_start_runs_only_its_own(
+def test_worker_stopped_before_the_start_runs_only_its_own_jobs(
     server: Any, path: Path, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...]
 ) -> None:
     queue, registry = Queue("stopped", store=server.url), Registry()
@@ -277,7 +279,7 @@ def test_worker_stopped_before_the_start_runs_only_its_own(
     assert (count.finished, count.leased, count.imbalance) == (3 - len(lost), len(lost), 0)
 
 
-def test_batch_costs_no_further_question_if_nothing_was_stopped(
+def test_batch_costs_no_extra_query_if_no_job_was_stopped(
     server: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, registry = Queue("brisk", store=server.url), Registry()
@@ -294,7 +296,7 @@ def test_batch_costs_no_further_question_if_nothing_was_stopped(
     assert lines(path) == ["x"] * 3
 
 
-def test_cancellation_of_an_earlier_run_ends_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancellation_of_an_earlier_run_spares_a_later_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have waited for a supervisor that stood still, while the job failed and was retried."""
     supervisor = OneWorker(monkeypatch)
     supervisor.slate.start(0, 0.0, 0.0)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_an_exception_arrives_as_type_message_and_traceback(
-    queue: Queue, consume: Callable[..., Any]
-) -> None:
+def test_exception_arrives_as_type_message_and_traceback(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"^ValueError: no good$") as caught:
         queue.submit(jobs.boom, "no good").result(30)
@@ -32,7 +30,7 @@ def test_an_exception_arrives_as_type_message_and_traceback(
     assert queue.count().dead == 1
 
 
-def test_whatever_a_task_raises_costs_no_worker(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_exceptions_of_any_type_cost_no_worker(queue: Queue, consume: Callable[..., Any]) -> None:
     running = consume()
     before = running.workers()
     for task, args, kind in (
@@ -48,7 +46,7 @@ def test_whatever_a_task_raises_costs_no_worker(queue: Queue, consume: Callable[
     assert running.workers() == before
 
 
-def test_a_failed_job_is_tried_again_with_growing_pauses(
+def test_failed_job_is_retried_with_growing_pauses(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume()
@@ -60,9 +58,7 @@ def test_a_failed_job_is_tried_again_with_growing_pauses(
     assert queue.count().dead == 0
 
 
-def test_a_job_that_fails_once_too_often_is_a_dead_letter(
-    queue: Queue, consume: Callable[..., Any], path: Path
-) -> None:
+def test_job_without_retries_left_is_dead(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume()
     with pytest.raises(JobFailed, match="OSError: try 3"):
         queue.submit(jobs.steady, str(path), 5).result(30)
@@ -71,7 +67,7 @@ def test_a_job_that_fails_once_too_often_is_a_dead_letter(
     assert (count.dead, count.live, count.imbalance) == (1, 0, 0)
 
 
-def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
+def test_idle_worker_waits_exactly_until_the_retry_is_due(
     queue: Queue, consume: Callable[..., Any], path: Path, quickest: Callable[..., float]
 ) -> None:
     consume(workers=3)
@@ -86,7 +82,7 @@ def test_an_idle_worker_waits_for_the_retry_of_a_job_and_not_longer(
     assert 0.5 <= quickest(pause, 1.2) < 1.2
 
 
-def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
+def test_bad_input_is_not_retried(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"^BadInput: it will never fit$"):
         queue.submit(jobs.stubborn, str(path)).result(30)
@@ -94,9 +90,7 @@ def test_bad_input_is_not_tried_again(queue: Queue, consume: Callable[..., Any],
     assert queue.count().dead == 1
 
 
-def test_the_attempt_counts_up_and_the_token_grows(
-    queue: Queue, consume: Callable[..., Any], path: Path
-) -> None:
+def test_attempt_and_token_grow_with_each_run(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume()
     with pytest.raises(JobFailed):
         queue.submit(jobs.tell_tries, str(path)).result(30)
@@ -113,7 +107,7 @@ def test_pauses_double_with_at_most_a_quarter_added(retry: int) -> None:
     assert delay_before(500) <= 3600 * 1.25
 
 
-def test_waiting_leaves_the_programs_random_numbers_alone(tmp_path: Path) -> None:
+def test_retry_jitter_leaves_the_random_state_of_programs_alone(tmp_path: Path) -> None:
     before = random.getstate()
     delay_before(1)
     with pytest.raises(StoreUnavailable):

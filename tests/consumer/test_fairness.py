@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_ten_idle_workers_and_ten_long_jobs_are_ten_running_jobs(
+def test_ten_idle_workers_run_ten_long_jobs(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume(workers=10)
@@ -34,7 +34,7 @@ def test_ten_idle_workers_and_ten_long_jobs_are_ten_running_jobs(
     assert [job.result(30) for job in handles] == [str(number) for number in range(10)]
 
 
-def test_no_long_job_waits_behind_another_after_a_flood_of_short_ones(
+def test_no_long_job_waits_behind_another_after_a_burst(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     short = queue.submit_many(jobs.brief, [(1,)] * 200)
@@ -47,7 +47,7 @@ def test_no_long_job_waits_behind_another_after_a_flood_of_short_ones(
     assert len(lines(path)) == 10, "each ran once"
 
 
-def test_long_jobs_right_behind_tiny_ones_are_given_to_others(
+def test_long_jobs_behind_tiny_ones_are_passed_to_other_workers(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     queue.pause()
@@ -63,7 +63,7 @@ def test_long_jobs_right_behind_tiny_ones_are_given_to_others(
     assert (count.finished, count.imbalance) == (1203, 0)
 
 
-def test_results_in_front_of_a_long_job_of_the_same_batch_do_not_wait_for_it(
+def test_results_are_sent_before_a_long_job_of_the_batch_ends(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     short = queue.submit_many(jobs.add, [(n, 1) for n in range(100)])
@@ -76,7 +76,7 @@ def test_results_in_front_of_a_long_job_of_the_same_batch_do_not_wait_for_it(
     assert long.result(30) == "it"
 
 
-def test_an_idle_worker_takes_a_job_at_once(
+def test_idle_worker_takes_a_job_immediately(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -90,7 +90,7 @@ def test_an_idle_worker_takes_a_job_at_once(
     assert sorted(times)[len(times) // 2] < LONGEST_BLOCK / 4, "a hint wakes it"
 
 
-def test_a_job_behind_one_that_holds_the_interpreters_lock_is_given_to_another(
+def test_job_behind_a_gil_holder_is_passed_to_another_worker(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     queue.submit_many(jobs.nothing, [()] * 400)
@@ -139,7 +139,7 @@ def test_worker_without_a_thread_claims_one_job_at_a_time(
     assert told == [events.ThreadRefused("host/1", "can't start new thread")]
 
 
-def test_rest_of_a_batch_of_brief_jobs_goes_back(queue: Queue) -> None:
+def test_rest_of_a_batch_of_brief_jobs_is_released(queue: Queue) -> None:
     handles = queue.submit_many(jobs.brief, [(1,)] * 300)
     worker = crew_worker(queue, queue.client, loaded(), 300)
     worker._run_batch(*worker._claim())

@@ -107,11 +107,11 @@ def test_hello_world_prints_five(folder: Path) -> None:
     assert "server.sock" in done.stderr
 
 
-def test_a_script_with_a_main_guard_works_and_its_prints_are_not_repeated(folder: Path) -> None:
+def test_script_with_a_main_guard_prints_only_once(folder: Path) -> None:
     assert run_script(folder, GUARDED).stdout == "once\n42\n"
 
 
-def test_a_script_that_puts_before_it_consumes_puts_once(folder: Path) -> None:
+def test_script_that_puts_before_it_consumes_puts_once(folder: Path) -> None:
     path = folder / "letters"
     done = run_script(folder, PUTS_FIRST, str(path), "its caller")
     assert done.stdout == "put by its caller\n"
@@ -119,19 +119,19 @@ def test_a_script_that_puts_before_it_consumes_puts_once(folder: Path) -> None:
     assert lines(folder / "letters.puts") == ["put"]
 
 
-def test_a_script_that_places_an_order_before_it_consumes_splits_once(folder: Path) -> None:
+def test_script_that_orders_before_it_consumes_splits_once(folder: Path) -> None:
     path = folder / "splits"
     assert run_script(folder, ORDERS_FIRST, str(path)).stdout == "[0, 1, 2]\n"
     assert lines(path) == ["split"]
 
 
-def test_what_tasks_print_comes_out_where_the_script_prints(folder: Path) -> None:
+def test_task_output_appears_where_the_script_prints(folder: Path) -> None:
     loud = HELLO.replace("    return a", "    print('x' * 200_000)\n    return a")
     done = run_script(folder, loud)
     assert done.stdout == "x" * 200_000 + "\n5\n"
 
 
-def test_a_script_whose_output_nobody_reads_any_more_still_ends(folder: Path) -> None:
+def test_script_with_closed_output_still_ends(folder: Path) -> None:
     (folder / "hello.py").write_text(HELLO.replace("    return a", "    print('lost')\n    return a"))
     reading, writing = os.pipe()
     os.close(reading)

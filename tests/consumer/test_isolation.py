@@ -54,7 +54,7 @@ def test_leases_are_renewed_between_slow_forks(
     assert told[:4] == ["fork", "beat"] * 2
 
 
-def test_error_about_one_worker_ends_no_supervisor(
+def test_error_about_a_worker_does_not_end_the_supervisor(
     broken: str,
     queue: Queue,
     consume: Callable[..., Any],
@@ -99,9 +99,7 @@ def test_isolation_reports_errors_once_but_raises_store_errors(
         raise KeyboardInterrupt
 
 
-def test_worker_that_cannot_be_forked_is_tried_again(
-    one_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_is_forked_again_after_a_failed_fork(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[events.Event] = []
     monkeypatch.setattr(events, "_subscribers", [told.append])
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_a_stopped_worker_finishes_its_job_leaves_and_stays_gone(
+def test_stopped_worker_finishes_its_job_and_is_not_replaced(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)
@@ -37,7 +37,7 @@ def test_a_stopped_worker_finishes_its_job_leaves_and_stays_gone(
     assert running.status == 0
 
 
-def test_a_killed_worker_is_gone_at_once_and_its_job_goes_back_without_blame(
+def test_killed_worker_exits_and_its_job_returns_without_blame(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -63,7 +63,7 @@ def test_a_killed_worker_is_gone_at_once_and_its_job_goes_back_without_blame(
     assert (told.retries, told.crashes, told.attempt) == (0, 0, 1)
 
 
-def test_a_worker_that_crashed_is_replaced_where_a_killed_one_is_not(
+def test_crashed_worker_is_replaced_but_a_killed_one_is_not(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -75,7 +75,7 @@ def test_a_worker_that_crashed_is_replaced_where_a_killed_one_is_not(
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-def test_a_whole_consumer_answers_for_itself_and_for_each_worker(
+def test_whole_consumer_replies_for_itself_and_each_worker(
     verb: str, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -96,13 +96,13 @@ def test_a_whole_consumer_answers_for_itself_and_for_each_worker(
     assert queue.count().imbalance == 0
 
 
-def test_a_command_to_a_worker_that_is_not_there_is_answered_so(consume: Callable[..., Any]) -> None:
+def test_command_to_an_absent_worker_is_reported_as_unknown(consume: Callable[..., Any]) -> None:
     running = consume()
     assert running.answers(running.command("kill", 7), 1) == [("/7", "unknown")]
     assert len(running.workers()) == 1
 
 
-def test_order_that_arrives_twice_is_obeyed_once(consume: Callable[..., Any]) -> None:
+def test_command_that_arrives_twice_is_handled_once(consume: Callable[..., Any]) -> None:
     """Its copy may come late, behind other orders: the reply to the first one was lost, and so it was sent again."""
     running = consume()
     pause = plain.control(
@@ -117,7 +117,7 @@ def test_order_that_arrives_twice_is_obeyed_once(consume: Callable[..., Any]) ->
     assert running.client.run(plain.replies("first")) == []
 
 
-def test_a_command_that_cannot_be_read_is_no_command(
+def test_unreadable_command_is_ignored(
     queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -128,7 +128,7 @@ def test_a_command_that_cannot_be_read_is_no_command(
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
-def test_a_kill_reaches_what_the_task_has_started(
+def test_kill_ends_programs_started_by_the_task(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -139,7 +139,7 @@ def test_a_kill_reaches_what_the_task_has_started(
     eventually(lambda: not runs(child))
 
 
-def test_a_crash_leaves_nothing_behind_that_the_task_had_started(
+def test_crash_ends_programs_started_by_the_task(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -153,7 +153,7 @@ def test_a_crash_leaves_nothing_behind_that_the_task_had_started(
 
 
 @pytest.mark.parametrize("task", [jobs.count_for_ever, jobs.block_signals_for_ever])
-def test_a_worker_is_killed_whatever_its_task_does(
+def test_kill_ends_a_worker_of_any_task(
     task: Callable[[str], Any],
     queue: Queue,
     consume: Callable[..., Any],

@@ -37,7 +37,7 @@ def now(queue: Queue) -> float:
 
 
 @pytest.mark.parametrize("verb", ["kill", "stop", "pause", "stack"])
-def test_an_order_that_expired_is_not_obeyed(queue: Queue, held: Any, path: Path, verb: str) -> None:
+def test_expired_command_is_not_handled(queue: Queue, held: Any, path: Path, verb: str) -> None:
     running, job = held
     order = running.command(verb, 1, expires=now(queue) - 5.0)
     (answer,) = running.details(order, 1)
@@ -52,13 +52,13 @@ def test_an_order_that_expired_is_not_obeyed(queue: Queue, held: Any, path: Path
     assert len(lines(path)) == 1, "it ran once"
 
 
-def test_an_order_in_time_is_obeyed(queue: Queue, held: Any) -> None:
+def test_command_in_time_is_handled(queue: Queue, held: Any) -> None:
     running, _ = held
     order = running.command("kill", 1, expires=now(queue) + 60.0)
     assert running.answers(order, 2) == [("/1", "acknowledged"), ("/1", "done")]
 
 
-def test_a_kill_that_a_hanging_consumer_hears_late_does_not_end_the_next_job(
+def test_late_kill_to_a_hung_consumer_spares_the_next_job(
     queue: Queue,
     held: Any,
     path: Path,
@@ -84,7 +84,7 @@ def test_a_kill_that_a_hanging_consumer_hears_late_does_not_end_the_next_job(
     assert len(lines(other)) == 1, "it was not disturbed"
 
 
-def test_a_kill_about_a_job_does_not_end_another(queue: Queue, held: Any, path: Path) -> None:
+def test_kill_of_a_named_job_spares_another(queue: Queue, held: Any, path: Path) -> None:
     running, job = held
     (answer,) = running.details(running.command("kill", 1, job="another"), 1)
     assert (answer.state, answer.detail) == ("expired", f"it runs job {job.id} now")
@@ -95,7 +95,7 @@ def test_a_kill_about_a_job_does_not_end_another(queue: Queue, held: Any, path: 
     assert running.answers(order, 2) == [("/1", "acknowledged"), ("/1", "done")]
 
 
-def test_a_kill_about_the_job_that_runs_ends_it(held: Any) -> None:
+def test_kill_of_the_running_job_ends_it(held: Any) -> None:
     running, job = held
     order = running.command("kill", 1, job=job.id)
     assert running.answers(order, 2) == [("/1", "acknowledged"), ("/1", "done")]

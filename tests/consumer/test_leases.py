@@ -52,7 +52,7 @@ def renewals(server: Any, queue: Queue, eventually: Callable[..., Any], times: i
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_jobs_given_back_run_elsewhere_undisturbed(
+def test_released_jobs_run_elsewhere_undisturbed(
     server: Any,
     queue: Queue,
     consume: Callable[..., Any],
@@ -79,7 +79,7 @@ def test_jobs_given_back_run_elsewhere_undisturbed(
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_lost_lease_ends_its_own_run_only(
+def test_lost_lease_ends_only_its_own_run(
     server: Any,
     queue: Queue,
     consume: Callable[..., Any],
@@ -141,7 +141,7 @@ class TwoWorkers:
             self.ladder.heed(notice)
 
 
-def test_cancel_picks_the_run_with_the_newest_token(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_selects_the_run_with_the_newest_token(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     both = TwoWorkers(queue, monkeypatch)
     both.start(1, 1)
     both.start(2, 0)
@@ -150,7 +150,7 @@ def test_cancel_picks_the_run_with_the_newest_token(queue: Queue, monkeypatch: p
     assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
 
 
-def test_cancel_found_by_a_renewal_ends_the_holders_run(
+def test_cancel_found_by_a_renewal_ends_the_run_of_the_holder(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = TwoWorkers(queue, monkeypatch)
@@ -179,7 +179,7 @@ def test_notice_is_void_if_the_worker_has_moved_on(queue: Queue, monkeypatch: py
     assert both.signals == []
 
 
-def test_renewals_are_sent_in_slices(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renewals_are_sent_in_chunks(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     both = TwoWorkers(queue, monkeypatch)
     names = [f"job{number:04}" for number in range(1200)]
     both.workers[1].slate.hold(HeldBatch(queue.name, "1", "n", names))

@@ -68,7 +68,7 @@ def states_of_workers(queue: Queue) -> list[str]:
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["script", "group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_script_of_run_goes_on_after_the_current_job(
+def test_script_of_run_continues_after_the_current_job(
     send: Any,
     number: int,
     runner: subprocess.Popen[str],
@@ -196,7 +196,7 @@ def test_child_forked_during_the_start_holds_no_lifeline(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
+def test_first_signal_finishes_the_current_job_and_starts_none(
     number: int, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -214,7 +214,7 @@ def test_the_first_signal_lets_the_current_job_finish_and_nothing_else_begin(
     assert Inspector(queue.client).consumers() == []
 
 
-def test_the_second_signal_gives_the_current_job_back_without_blame(
+def test_second_signal_releases_the_current_job_without_blame(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -248,7 +248,7 @@ def test_second_signal_returns_a_job_that_cleans_up_and_returns(
     assert (details.state, details.crashes, details.retries) == ("waiting", 0, 0)
 
 
-def test_the_third_signal_kills_what_does_not_listen(
+def test_third_signal_kills_an_unresponsive_task(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(grace=60.0)
@@ -265,7 +265,7 @@ def test_the_third_signal_kills_what_does_not_listen(
     assert (details.state, details.crashes) == ("waiting", 0)
 
 
-def test_after_the_second_signal_the_grace_counts_although_another_job_was_cancelled_before(
+def test_grace_after_second_signal_holds_despite_earlier_cancel(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(grace=0.5)
@@ -280,7 +280,7 @@ def test_after_the_second_signal_the_grace_counts_although_another_job_was_cance
     assert job.status() == "waiting"
 
 
-def test_jobs_of_a_batch_that_were_not_begun_go_back_to_their_old_place(
+def test_prefetched_jobs_return_to_their_old_position(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     queue.submit_many(jobs.brief, [(0,)] * 100)
@@ -298,7 +298,7 @@ def test_jobs_of_a_batch_that_were_not_begun_go_back_to_their_old_place(
     assert queue.count().imbalance == 0
 
 
-def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
+def test_until_empty_consumer_exits_once_all_jobs_have_finished(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     handles = queue.submit_many(jobs.brief, [(1,)] * 100)
@@ -310,7 +310,7 @@ def test_a_consumer_that_is_to_leave_when_all_is_done_ends_by_itself(
     assert retried.result(30) == 2, "a job that waits for its retry is not done"
 
 
-def test_worker_that_has_to_be_replaced_leaves_no_jobs_if_all_are_to_be_done(
+def test_replaced_worker_leaves_no_jobs_behind_until_empty(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     queue.submit(jobs.close_output)
@@ -347,14 +347,14 @@ def test_until_empty_replaces_workers_that_exit_with_0(
     assert later.result(30) == 2
 
 
-def test_run_gives_the_exit_code_and_says_when_nothing_can_be_loaded(alone: None, queue: Queue) -> None:
+def test_run_returns_0_once_the_queue_is_empty(alone: None, queue: Queue) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
     assert consumer.run() == 0
     assert [job.result(30) for job in handles] == [2] * 10
 
 
-def test_run_in_two_threads_leaves_signals_to_the_main_one(
+def test_run_in_two_threads_leaves_signals_to_the_main_thread(
     alone: None, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client)
@@ -367,7 +367,7 @@ def test_run_in_two_threads_leaves_signals_to_the_main_one(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_without_its_caller_a_consumer_leaves(
+def test_consumer_exits_if_its_caller_died(
     queue: Queue, alone: None, path: Path, eventually: Callable[..., Any]
 ) -> None:
     support = str(path.parent)
@@ -388,7 +388,7 @@ def test_without_its_caller_a_consumer_leaves(
     eventually(lambda: not runs(supervisor))
 
 
-def test_leaving_does_not_wait_for_idle_workers(
+def test_exit_does_not_wait_for_idle_workers(
     consume: Callable[..., Any], eventually: Callable[..., Any], quickest: Callable[..., float]
 ) -> None:
     def seconds() -> float:
@@ -403,7 +403,7 @@ def test_leaving_does_not_wait_for_idle_workers(
     assert quickest(seconds, 1.0) < 1.0
 
 
-def test_many_leave_in_the_middle_of_work_and_nothing_is_lost_or_blamed(
+def test_exit_of_many_consumers_loses_and_blames_no_job(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     handles = queue.submit_many(jobs.tell_attempt, [()] * 3000)
@@ -443,7 +443,7 @@ def test_roll_outs_never_blame_a_long_job(
     assert job.result(30) == "it"
 
 
-def test_worker_killed_while_leaving_is_no_crash(
+def test_worker_killed_during_exit_is_no_crash(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -493,7 +493,7 @@ def test_stopped_worker_never_blames_a_task_with_default_signals(
     assert (one.state, one.crashes) == ("waiting", 0)
 
 
-def test_running_job_goes_back_after_the_grace(
+def test_running_job_is_released_after_the_grace(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(leave_grace=0.3)

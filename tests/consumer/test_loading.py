@@ -63,7 +63,7 @@ def test_tasks_py_of_the_working_folder_is_found(
     assert put(queue, "tasks.shout", "hey").result(30) == "HEY"
 
 
-def test_a_task_def_package_of_the_working_folder_is_found(
+def test_task_def_package_of_the_working_folder_is_found(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
     (folder / "task_def").mkdir()
@@ -72,7 +72,7 @@ def test_a_task_def_package_of_the_working_folder_is_found(
     assert put(queue, "task_def.shout", "hey").result(30) == "HEY"
 
 
-def test_modules_that_are_named_are_loaded_and_found_ones_are_not(
+def test_named_modules_are_loaded_instead_of_found_ones(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
     (folder / "tasks.py").write_text(TASKS)
@@ -83,7 +83,7 @@ def test_modules_that_are_named_are_loaded_and_found_ones_are_not(
         put(queue, "tasks.shout", "hey").result(30)
 
 
-def test_a_module_that_cannot_be_imported_ends_the_consumer_with_the_reason(
+def test_module_import_error_ends_the_consumer_with_the_reason(
     folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "tasks.py").write_text("import not_there_at_all\n")
@@ -137,7 +137,7 @@ def run():
 )
 
 
-def test_no_worker_is_replaced_if_another_cannot_load(
+def test_worker_is_not_replaced_if_another_cannot_load(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
     """Nor waited for: the job that it runs already goes back."""
@@ -162,7 +162,7 @@ def test_exit_code_of_a_task_costs_no_worker_at_the_start(
     assert len(running.workers()) == 2
 
 
-def test_module_that_is_broken_for_a_while_costs_no_worker(
+def test_temporarily_broken_module_costs_no_worker(
     folder: Path,
     queue: Queue,
     consume: Callable[..., Any],
@@ -184,7 +184,7 @@ def test_module_that_is_broken_for_a_while_costs_no_worker(
     assert put(queue, "tasks.shout", "hey").result(30) == "HEY"
 
 
-def test_the_command_line_gives_up_on_such_a_module_with_exit_code_1(
+def test_command_exits_with_1_if_a_module_cannot_be_loaded(
     folder: Path, alone: None, one_server: Any
 ) -> None:
     (folder / "tasks.py").write_text("1 / 0\n")
@@ -194,9 +194,7 @@ def test_the_command_line_gives_up_on_such_a_module_with_exit_code_1(
     assert re.search("division by zero", done.stderr)
 
 
-def test_a_task_that_nobody_knows_fails_and_is_a_dead_letter(
-    queue: Queue, consume: Callable[..., Any]
-) -> None:
+def test_job_of_an_unknown_task_fails_and_is_dead(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     with pytest.raises(JobFailed, match=r"no task is called 'consumer_jobs\.gone' here") as caught:
         put(queue, "consumer_jobs.gone").result(30)
@@ -205,7 +203,7 @@ def test_a_task_that_nobody_knows_fails_and_is_a_dead_letter(
 
 
 @pytest.mark.parametrize("name", ["system", "os.system", "Path", "np.save", "__loader__.load_module"])
-def test_what_a_module_merely_imported_cannot_be_run_by_name(
+def test_imported_names_of_a_module_cannot_be_run_as_tasks(
     name: str, folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
     (folder / "tasks.py").write_text("import os\nfrom os import system\nfrom pathlib import Path\n")
@@ -217,7 +215,7 @@ def test_what_a_module_merely_imported_cannot_be_run_by_name(
     assert not evidence.exists()
 
 
-def test_a_plain_item_on_a_queue_of_consumers_fails_and_says_why(
+def test_plain_item_fails_with_a_reason(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     queue.put({"any": "value"})
@@ -232,7 +230,7 @@ def test_a_plain_item_on_a_queue_of_consumers_fails_and_says_why(
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"not msgpack", msgspec.msgpack.encode(["a"])])
-def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
+def test_undecodable_jobs_are_dead_and_stay_unchanged(
     data: bytes, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], one_server: Any
 ) -> None:
     running = consume()
@@ -244,7 +242,7 @@ def test_bytes_that_are_no_job_are_dead_letters_and_stay_as_they_are(
     assert running.workers() == before
 
 
-def test_import_for_a_first_run_is_part_of_the_run(
+def test_import_at_the_first_run_is_part_of_the_run(
     folder: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "slow_to_load.py").write_text(
@@ -290,7 +288,7 @@ class Gate:
         return answers
 
 
-def test_lookout_does_not_read_the_script_of_a_running_job(
+def test_monitor_does_not_read_the_script_of_a_running_job(
     folder: Path, queue: Queue, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, registry = Gate(queue.client), Registry()

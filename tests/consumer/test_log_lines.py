@@ -45,7 +45,7 @@ def client() -> FlakyClient:
     return FlakyClient()
 
 
-def test_lines_are_kept_while_the_server_is_away_and_sent_in_order_when_it_is_back(
+def test_lines_are_kept_during_an_outage_and_sent_in_order(
     client: FlakyClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
@@ -67,7 +67,7 @@ def test_lines_are_kept_while_the_server_is_away_and_sent_in_order_when_it_is_ba
 
 
 @pytest.mark.parametrize(("more", "words"), [(1, "1 line was"), (4, "4 lines were")])
-def test_more_lines_than_are_kept_are_counted(client: FlakyClient, more: int, words: str) -> None:
+def test_lines_beyond_the_limit_are_counted(client: FlakyClient, more: int, words: str) -> None:
     lines = LogLines(client)  # type: ignore[arg-type]
     client.trouble = StoreUnavailable("away")
     for number in range(log_lines.MOST_WAITING + more):
@@ -79,7 +79,7 @@ def test_more_lines_than_are_kept_are_counted(client: FlakyClient, more: int, wo
     assert len(client.taken) == log_lines.MOST_WAITING + 1, "each is sent once"
 
 
-def test_lines_that_are_refused_are_counted_by_job(client: FlakyClient) -> None:
+def test_refused_lines_are_counted_by_job(client: FlakyClient) -> None:
     lines = LogLines(client)  # type: ignore[arg-type]
     client.trouble = StoreRefused("full")
     lines.add("work", "a", "gone")
@@ -89,7 +89,7 @@ def test_lines_that_are_refused_are_counted_by_job(client: FlakyClient) -> None:
     assert client.taken == ["comes", "1 line was lost: the server took none"]
 
 
-def test_full_server_is_asked_seldom_and_by_bounded_counts(
+def test_full_server_is_queried_rarely_and_with_bounded_counts(
     client: FlakyClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
@@ -114,7 +114,7 @@ def test_full_server_is_asked_seldom_and_by_bounded_counts(
     assert len(client.taken) == log_lines.MOST_COUNTED + rest + 1, "each is reported once"
 
 
-def test_kept_lines_are_sent_in_parts_and_each_once(client: FlakyClient) -> None:
+def test_kept_lines_are_sent_in_chunks_and_only_once(client: FlakyClient) -> None:
     lines = LogLines(client)  # type: ignore[arg-type]
     client.trouble = StoreUnavailable("away")
     for number in range(50):
@@ -145,7 +145,7 @@ def test_unexpected_error_does_not_escape_flush(client: FlakyClient) -> None:
 
 
 @pytest.mark.parametrize("trouble", [None, StoreUnavailable("away"), StoreRefused("full")])
-def test_line_of_a_signal_handler_waits_for_the_one_sent(
+def test_line_of_a_signal_handler_waits_for_the_line_being_sent(
     client: FlakyClient, trouble: Exception | None
 ) -> None:
     lines = LogLines(client)  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ def test_line_of_a_signal_handler_waits_for_the_one_sent(
     assert client.taken == (lost if isinstance(trouble, StoreRefused) else ["line", "handler"])
 
 
-def test_what_a_job_logs_while_the_server_hangs_is_with_the_job_afterwards(
+def test_lines_logged_while_the_server_hangs_reach_the_job(
     queue: Queue,
     consume: Callable[..., Any],
     one_server: Any,

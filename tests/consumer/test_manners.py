@@ -31,7 +31,7 @@ def unruly_consumer(consume: Callable[..., Any]) -> Any:
     return consume(modules=("consumer_jobs", "unruly_jobs"))
 
 
-def test_a_task_may_use_threads_processes_and_programs(queue: Queue, unruly_consumer: Any) -> None:
+def test_task_may_use_threads_processes_and_programs(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     assert queue.submit(unruly.in_threads, 8).result(30) == 28
     assert queue.submit(unruly.in_processes, 8).result(30) == 28
@@ -40,7 +40,7 @@ def test_a_task_may_use_threads_processes_and_programs(queue: Queue, unruly_cons
     assert unruly_consumer.workers() == before
 
 
-def test_a_task_that_forks_and_returns_twice_does_not_make_two_workers(
+def test_task_that_forks_and_returns_twice_makes_no_new_worker(
     queue: Queue, unruly_consumer: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
     (pid,) = queue.submit(unruly.fork_and_return, str(path)).result(30)
@@ -51,11 +51,11 @@ def test_a_task_that_forks_and_returns_twice_does_not_make_two_workers(
     eventually(lambda: not any(runs(child) for child in worker.children()))
 
 
-def test_what_a_task_forks_can_be_terminated(queue: Queue, unruly_consumer: Any) -> None:
+def test_forked_child_of_a_task_can_be_terminated(queue: Queue, unruly_consumer: Any) -> None:
     assert queue.submit(unruly.terminate_a_fork).result(30) == -signal.SIGTERM
 
 
-def test_a_task_that_changes_the_folder_does_not_move_those_after_it(
+def test_task_that_changes_the_folder_does_not_affect_the_next(
     queue: Queue, unruly_consumer: Any, path: Path
 ) -> None:
     before = queue.submit(unruly.folder).result(30)
@@ -63,7 +63,7 @@ def test_a_task_that_changes_the_folder_does_not_move_those_after_it(
     assert queue.submit(unruly.folder).result(30) == before
 
 
-def test_a_task_may_print_a_lot(
+def test_task_may_print_large_output(
     capfd: pytest.CaptureFixture[str],
     queue: Queue,
     consume: Callable[..., Any],
@@ -76,7 +76,7 @@ def test_a_task_may_print_a_lot(
 
 
 @pytest.mark.parametrize("how", ["close", "replace", "none"])
-def test_a_task_may_do_what_it_likes_with_standard_output(
+def test_task_that_breaks_standard_output_costs_no_worker(
     how: str, queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
     before = unruly_consumer.workers()
@@ -88,25 +88,21 @@ def test_a_task_may_do_what_it_likes_with_standard_output(
     assert unruly_consumer.status == 0
 
 
-def test_a_task_sees_no_files_and_connections_of_the_consumer_in_what_it_starts(
-    queue: Queue, unruly_consumer: Any
-) -> None:
+def test_programs_of_a_task_inherit_no_files_of_the_consumer(queue: Queue, unruly_consumer: Any) -> None:
     assert queue.submit(unruly.files_of_a_child).result(30) == ["0", "1", "2"]
 
 
-def test_a_worker_reads_nothing_from_the_terminal_of_its_caller(queue: Queue, unruly_consumer: Any) -> None:
+def test_worker_reads_no_input_from_the_terminal_of_its_caller(queue: Queue, unruly_consumer: Any) -> None:
     assert queue.submit(unruly.read_input).result(30) == ""
 
 
-def test_settings_with_a_password_are_not_seen_in_the_list_of_processes(
-    queue: Queue, unruly_consumer: Any
-) -> None:
+def test_password_in_the_settings_is_not_in_the_process_list(queue: Queue, unruly_consumer: Any) -> None:
     words = " ".join(psutil.Process(unruly_consumer.pid).cmdline())
     assert "unix://" not in words
     assert queue.client.url not in words
 
 
-def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
+def test_terminated_worker_process_exits_cleanly_and_is_replaced(
     queue: Queue, unruly_consumer: Any, eventually: Callable[..., Any]
 ) -> None:
     before = unruly_consumer.workers()[0]
@@ -115,7 +111,7 @@ def test_a_terminated_worker_process_leaves_in_order_and_is_replaced(
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
-def test_terminated_worker_is_reported_as_left(
+def test_terminated_worker_is_reported_as_exited(
     consume: Callable[..., Any], eventually: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     running = consume()
@@ -157,15 +153,13 @@ def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> 
     assert len({token for _, token in seen}) == 3
 
 
-def test_a_task_that_turns_signals_off_does_not_keep_its_worker_from_leaving(
-    queue: Queue, unruly_consumer: Any
-) -> None:
+def test_task_that_blocks_signals_does_not_block_worker_exit(queue: Queue, unruly_consumer: Any) -> None:
     queue.submit(unruly.turn_signals_off).result(30)
     unruly_consumer.consumer.stop()
     assert queue.submit(unruly.same, 1).status() == "waiting"
 
 
-def test_a_job_that_kills_its_worker_after_it_has_returned_is_dead_after_three_times(
+def test_job_is_dead_if_it_kills_three_workers_after_its_return(
     queue: Queue, unruly_consumer: Any, path: Path
 ) -> None:
     job = queue.submit(unruly.die_after_return, str(path))
@@ -180,7 +174,7 @@ def test_job_whose_preview_raises_runs_and_costs_no_worker(queue: Queue, unruly_
     assert unruly_consumer.workers() == before
 
 
-def test_array_of_foreign_dtype_fails_its_job_alone(queue: Queue, unruly_consumer: Any) -> None:
+def test_array_of_foreign_dtype_fails_only_its_own_job(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     head = msgspec.msgpack.encode(["(,i4", [2]])
     array = msgspec.msgpack.Ext(13, len(head).to_bytes(2, "big") + head + bytes(8))
@@ -198,7 +192,9 @@ def test_array_of_foreign_dtype_fails_its_job_alone(queue: Queue, unruly_consume
     [(unruly.raise_evil, "EvilError"), (unruly.return_evil, "BadCall")],
     ids=["error", "result"],
 )
-def test_evil_outcome_fails_its_job_alone(task: Any, kind: str, queue: Queue, unruly_consumer: Any) -> None:
+def test_malicious_outcome_fails_only_its_own_job(
+    task: Any, kind: str, queue: Queue, unruly_consumer: Any
+) -> None:
     before = unruly_consumer.workers()
     with pytest.raises(JobFailed) as caught:
         queue.submit(task).result(30)
@@ -207,7 +203,7 @@ def test_evil_outcome_fails_its_job_alone(task: Any, kind: str, queue: Queue, un
     assert unruly_consumer.workers() == before
 
 
-def test_error_in_worker_code_fails_the_job_at_hand_alone(queue: Queue, unruly_consumer: Any) -> None:
+def test_error_in_worker_code_fails_only_the_current_job(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     queue.submit(unruly.break_next_decode).result(30)
     with pytest.raises(JobFailed, match="LookupError: a fault of ours"):
@@ -217,7 +213,7 @@ def test_error_in_worker_code_fails_the_job_at_hand_alone(queue: Queue, unruly_c
     assert queue.count().imbalance == 0
 
 
-def test_state_of_the_process_is_put_right_between_jobs(queue: Queue, unruly_consumer: Any) -> None:
+def test_process_state_is_restored_between_jobs(queue: Queue, unruly_consumer: Any) -> None:
     before = queue.submit(unruly.process_facts).result(30)
     queue.submit(unruly.leave_things_behind).result(30)
     assert queue.submit(unruly.process_facts).result(30) == before
@@ -240,13 +236,13 @@ def facts_behind(queue: Queue, how: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("how", ["output", "folder"])
-def test_task_that_changes_its_process_spoils_no_job_behind(
+def test_task_that_changes_its_process_affects_no_later_job(
     how: str, queue: Queue, many_claimed: dict[str, Any]
 ) -> None:
     assert facts_behind(queue, how)[1] == [many_claimed] * 60
 
 
-def test_task_that_closes_files_fails_no_job_behind(queue: Queue, many_claimed: dict[str, Any]) -> None:
+def test_task_that_closes_files_fails_no_later_job(queue: Queue, many_claimed: dict[str, Any]) -> None:
     pid, facts = facts_behind(queue, "files")
     assert pid == many_claimed["pid"]
     assert len({one["pid"] for one in facts} | {pid}) == 2  # the next worker ran them all
@@ -254,16 +250,14 @@ def test_task_that_closes_files_fails_no_job_behind(queue: Queue, many_claimed: 
     assert (count.dead, count.lapsed, count.imbalance) == (0, 0, 0)
 
 
-def test_task_found_to_change_its_process_is_watched_from_then(
-    queue: Queue, many_claimed: dict[str, Any]
-) -> None:
+def test_task_caught_changing_its_process_is_watched(queue: Queue, many_claimed: dict[str, Any]) -> None:
     assert facts_behind(queue, "")[1] == [many_claimed] * 60  # it is trusted now
     facts_behind(queue, "folder")  # found out at the end of the batch
     assert facts_behind(queue, "folder")[1] == [many_claimed] * 60
 
 
 @pytest.mark.parametrize("how", ["alarm", "mask", "handler", "folder"])
-def test_trusted_task_that_changes_its_process_spoils_none(
+def test_trusted_task_that_changes_its_process_affects_no_job(
     how: str, queue: Queue, many_claimed: dict[str, Any]
 ) -> None:
     assert facts_behind(queue, "")[1] == [many_claimed] * 60  # it is trusted now

@@ -41,7 +41,7 @@ def comes_to(queue: Queue, words: str, eventually: Callable[..., Any]) -> ActRec
     return newest(queue)
 
 
-def test_a_kill_is_told_and_then_done(
+def test_kill_is_reported_as_sent_and_then_as_done(
     queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)
@@ -56,7 +56,7 @@ def test_a_kill_is_told_and_then_done(
     go(path)
 
 
-def test_a_worker_that_was_told_to_stop_is_done_when_its_job_is(
+def test_stop_of_a_worker_is_done_once_its_job_has_finished(
     queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)
@@ -69,7 +69,7 @@ def test_a_worker_that_was_told_to_stop_is_done_when_its_job_is(
     comes_to(queue, "told: 2 done", eventually)
 
 
-def test_a_job_that_was_told_to_end_is_done_when_it_has(
+def test_cancel_of_a_job_is_done_once_the_job_has_ended(
     queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)
@@ -80,7 +80,7 @@ def test_a_job_that_was_told_to_end_is_done_when_it_has(
     assert act.answers == {f"{running.name}/1": "done"}
 
 
-def test_of_two_cancellations_of_a_job_the_later_is_followed_and_the_earlier_is_told_so(
+def test_second_cancel_of_a_job_supersedes_the_first(
     queue: Queue, consume: Callable[..., Any], path: Path, actions: Actions, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1, grace=60.0)
@@ -96,7 +96,7 @@ def test_of_two_cancellations_of_a_job_the_later_is_followed_and_the_earlier_is_
     comes_to(queue, "running: done", eventually)
 
 
-def test_why_nothing_came_of_it_is_kept(
+def test_reason_for_a_command_without_effect_is_kept(
     queue: Queue, consume: Callable[..., Any], actions: Actions, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)
@@ -107,7 +107,7 @@ def test_why_nothing_came_of_it_is_kept(
     assert act.came_to_nothing
 
 
-def test_a_job_that_its_own_program_cancels_leaves_nothing_in_the_trail(
+def test_cancel_by_the_program_itself_is_not_in_the_audit_trail(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume(workers=1)

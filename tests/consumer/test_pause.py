@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_an_idle_worker_that_is_paused_takes_nothing_until_it_is_resumed(
+def test_paused_idle_worker_takes_no_jobs_until_resumed(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -33,7 +33,7 @@ def test_an_idle_worker_that_is_paused_takes_nothing_until_it_is_resumed(
     eventually(lambda: running.report().workers[0].state == "idle" and not running.report().workers[0].paused)
 
 
-def test_a_busy_worker_finishes_its_job_before_it_pauses(
+def test_busy_worker_finishes_its_job_before_it_pauses(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -53,7 +53,7 @@ def test_a_busy_worker_finishes_its_job_before_it_pauses(
     assert queue.count().imbalance == 0
 
 
-def test_a_worker_in_a_flood_gives_back_what_it_merely_holds(
+def test_paused_worker_releases_prefetched_jobs_during_a_burst(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -68,9 +68,7 @@ def test_a_worker_in_a_flood_gives_back_what_it_merely_holds(
     assert queue.count().imbalance == 0
 
 
-def test_a_whole_consumer_pauses_and_resumes_and_says_so_for_itself(
-    queue: Queue, consume: Callable[..., Any]
-) -> None:
+def test_whole_consumer_reports_its_pause_and_resume(queue: Queue, consume: Callable[..., Any]) -> None:
     running = consume(workers=2)
     for verb in ("pause", "resume"):
         answers = running.answers(running.command(verb), 6)
@@ -81,7 +79,7 @@ def test_a_whole_consumer_pauses_and_resumes_and_says_so_for_itself(
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
-def test_one_paused_worker_leaves_the_work_to_the_others(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_paused_worker_leaves_jobs_to_the_other_workers(queue: Queue, consume: Callable[..., Any]) -> None:
     running = consume(workers=2, modules=("unruly_jobs",))
     running.answers(running.command("pause", 1), 2)
     pids = {one.name: one.pid for one in running.report().workers}
@@ -89,7 +87,7 @@ def test_one_paused_worker_leaves_the_work_to_the_others(queue: Queue, consume: 
     assert found == {pids[f"{running.name}/2"]}
 
 
-def test_who_replaces_a_worker_that_crashed_is_paused_as_well(
+def test_replacement_of_a_crashed_paused_worker_is_paused(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -107,7 +105,7 @@ def test_who_replaces_a_worker_that_crashed_is_paused_as_well(
     assert job.result(30) == 2
 
 
-def test_a_paused_worker_can_be_stopped(consume: Callable[..., Any], eventually: Callable[..., Any]) -> None:
+def test_paused_worker_can_be_stopped(consume: Callable[..., Any], eventually: Callable[..., Any]) -> None:
     running = consume()
     running.answers(running.command("pause", 1), 2)
     assert running.answers(running.command("stop", 1), 2) == [("/1", "acknowledged"), ("/1", "done")]
@@ -115,7 +113,7 @@ def test_a_paused_worker_can_be_stopped(consume: Callable[..., Any], eventually:
     assert running.status == 0
 
 
-def test_a_resume_before_the_pause_took_effect_answers_both(
+def test_resume_before_the_pause_takes_effect_completes_both(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -130,7 +128,7 @@ def test_a_resume_before_the_pause_took_effect_answers_both(
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
 
 
-def test_a_worker_that_is_killed_before_it_pauses_has_not_paused(
+def test_pause_of_a_worker_killed_before_it_reports_gone(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -145,7 +143,7 @@ def test_a_worker_that_is_killed_before_it_pauses_has_not_paused(
     go(path)
 
 
-def test_a_crash_before_a_pause_leaves_it_to_the_replacement(
+def test_crash_before_a_pause_leaves_it_to_the_replacement(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -161,7 +159,7 @@ def test_a_crash_before_a_pause_leaves_it_to_the_replacement(
     running.answers(running.command("resume", 1), 2)
 
 
-def test_a_whole_consumer_that_is_killed_before_it_pauses_says_that_it_is_gone(
+def test_pause_of_a_consumer_killed_before_it_reports_gone(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -174,12 +172,12 @@ def test_a_whole_consumer_that_is_killed_before_it_pauses_says_that_it_is_gone(
     eventually(running.has_left)
 
 
-def test_a_pause_of_a_worker_that_is_not_there_is_answered_so(consume: Callable[..., Any]) -> None:
+def test_pause_of_an_absent_worker_is_reported_as_unknown(consume: Callable[..., Any]) -> None:
     running = consume()
     assert running.answers(running.command("pause", 7), 1) == [("/7", "unknown")]
 
 
-def test_a_consumer_that_runs_until_all_is_done_does_not_wait_for_its_paused_workers(
+def test_until_empty_consumer_does_not_wait_for_paused_workers(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     first = queue.submit(jobs.hold, str(path))

@@ -43,7 +43,7 @@ def everything(raw: Any, queue: Queue) -> dict[str, str]:
     return {key.decode().partition("}:")[2]: str(reads[raw.type(key)](key)) for key in found}
 
 
-def test_a_job_that_fails_twice_and_then_succeeds_has_two_attempts_and_a_run(
+def test_job_that_succeeds_after_two_failures_has_two_attempts(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     running = consume()
@@ -67,7 +67,7 @@ def test_a_job_that_fails_twice_and_then_succeeds_has_two_attempts_and_a_run(
     assert before - 0.1 <= starts[0] < starts[1] < starts[2] <= clock.wall()
 
 
-def test_a_job_done_at_once_leaves_no_attempts(
+def test_job_that_succeeds_on_the_first_run_keeps_no_attempts(
     queue: Queue, consume: Callable[..., Any], one_server: Any
 ) -> None:
     consume()
@@ -82,7 +82,7 @@ def test_a_job_done_at_once_leaves_no_attempts(
     assert (finish.note.arguments, finish.note.waited) == (one.run.arguments, one.run.waited)
 
 
-def test_in_a_flood_few_outcomes_carry_their_run_and_all_carry_their_result(
+def test_burst_keeps_all_results_but_few_runs(
     queue: Queue, consume: Callable[..., Any], one_server: Any
 ) -> None:
     handles = queue.submit_many(jobs.add, [(number, 0) for number in range(3000)])
@@ -95,7 +95,7 @@ def test_in_a_flood_few_outcomes_carry_their_run_and_all_carry_their_result(
     assert len(with_run) == one_server.raw.xlen(keys.key(queue.name, "history"))
 
 
-def test_a_failing_job_is_in_a_group_that_says_where(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_failing_job_is_in_a_group_with_its_location(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     for text in ("one", "two"):
         with pytest.raises(JobFailed):
@@ -114,7 +114,7 @@ def test_a_failing_job_is_in_a_group_that_says_where(queue: Queue, consume: Call
     assert samples[1].task == "consumer_jobs.boom"
 
 
-def test_a_secret_argument_is_in_the_job_alone(
+def test_secret_argument_is_stored_in_the_job_only(
     queue: Queue, consume: Callable[..., Any], one_server: Any
 ) -> None:
     consume(modules=("secret_jobs",))
@@ -139,7 +139,7 @@ def test_a_secret_argument_is_in_the_job_alone(
     assert [name for name, text in found.items() if SECRET in text] == ["jobs"]
 
 
-def test_a_run_over_its_time_is_an_attempt_that_timed_out(
+def test_run_over_its_time_limit_is_a_timed_out_attempt(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume()
@@ -151,7 +151,7 @@ def test_a_run_over_its_time_is_an_attempt_that_timed_out(
     assert (last.attempt, last.state) == (2, "done")
 
 
-def test_a_job_whose_cancellation_took_its_worker_keeps_its_arguments_without_secrets(
+def test_killed_cancelled_job_keeps_arguments_without_secrets(
     queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume(modules=("secret_jobs",), grace=0.2)
@@ -166,7 +166,7 @@ def test_a_job_whose_cancellation_took_its_worker_keeps_its_arguments_without_se
     assert [name for name, text in everything(one_server.raw, queue).items() if SECRET in text] == []
 
 
-def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
+def test_job_that_kills_its_workers_has_an_attempt_for_each(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     running = consume()
@@ -187,7 +187,7 @@ def test_a_job_that_kills_its_workers_has_an_attempt_for_each(
     assert (sample.kind, sample.where, sample.task) == ("WorkerDied", "", "consumer_jobs.end_process")
 
 
-def test_a_job_that_cannot_be_read_has_a_story_before_and_after_it_is_dead(
+def test_unreadable_job_has_a_record_before_and_after_it_is_dead(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     queue.client.run(commands.put(queue.name, [("odd", b"\xc1 no job")], PutPlace()))

@@ -51,7 +51,7 @@ def claimed(queue: Queue, function: Any, *args: Any, noted: bool = True, count: 
 WAITING = ("waiting", 0, 0)
 
 
-def test_a_worker_that_died_between_the_claim_and_its_note_of_it_gives_all_back_in_order(
+def test_worker_that_died_before_noting_a_claim_releases_jobs(
     queue: Queue,
 ) -> None:
     scene = claimed(queue, jobs.nothing, noted=False)
@@ -62,20 +62,20 @@ def test_a_worker_that_died_between_the_claim_and_its_note_of_it_gives_all_back_
     assert [line.id for line in waiting] == [job.id for job in scene.jobs]
 
 
-def test_a_worker_that_died_before_it_began_is_nobodys_fault(queue: Queue) -> None:
+def test_worker_that_died_before_it_started_a_job_blames_none(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     assert scene.recover() == ("", "")
     assert scene.states() == [WAITING] * 3
 
 
-def test_job_at_hand_is_suspected_before_it_runs(queue: Queue) -> None:
+def test_job_at_hand_counts_as_crashed_before_it_runs(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.take(0)
     assert scene.recover("SIGSEGV") == (scene.jobs[0].id, "given back")
     assert scene.states() == [("waiting", 1, 0), WAITING, WAITING]
 
 
-def test_no_job_is_suspected_if_its_worker_is_killed_after_it(queue: Queue) -> None:
+def test_no_job_counts_as_crashed_if_its_worker_dies_after_it(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.start(1, 0.0, 0.0)
     scene.worker.slate.end(1)
@@ -86,14 +86,14 @@ def test_no_job_is_suspected_if_its_worker_is_killed_after_it(queue: Queue) -> N
 @pytest.mark.parametrize(
     ("how", "crashes"), [("SIGSEGV", 1), ("exit code 1", 1), ("SIGKILL", 0), (ORDERLY, 0)]
 )
-def test_lone_unseen_job_is_suspected_if_reading_it_may_kill(how: str, crashes: int, queue: Queue) -> None:
+def test_lone_unseen_job_counts_as_crashed_if_reading_may_kill(how: str, crashes: int, queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing, noted=False, count=1)
     scene.recover(how)
     assert scene.states() == [("waiting", crashes, 0)]
     assert queue.count().imbalance == 0
 
 
-def test_only_the_job_that_ran_is_suspected(queue: Queue) -> None:
+def test_only_the_running_job_counts_as_crashed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.start(1, 0.0, 0.0)
     assert scene.recover() == (scene.jobs[1].id, "given back")
@@ -103,7 +103,7 @@ def test_only_the_job_that_ran_is_suspected(queue: Queue) -> None:
     assert queue.count().imbalance == 0
 
 
-def test_a_worker_that_was_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
+def test_job_of_a_worker_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.start(1, 0.0, 0.0)
     scene.worker.killed = True
@@ -111,7 +111,7 @@ def test_a_worker_that_was_killed_on_purpose_is_not_blamed(queue: Queue) -> None
     assert scene.states() == [WAITING] * 3
 
 
-def test_a_run_that_was_killed_is_remembered_with_who_did_it_and_is_no_try(queue: Queue) -> None:
+def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> None:
     for order in (Control("1", "kill", who="ann", reason="too slow"), Control("2", "stop"), None):
         scene = claimed(queue, jobs.nothing)
         scene.worker.slate.start(0, clock.monotonic() - 2.0, 0.0)
@@ -131,7 +131,7 @@ def test_a_run_that_was_killed_is_remembered_with_who_did_it_and_is_no_try(queue
             job.cancel()
 
 
-def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue) -> None:
+def test_job_that_ignores_its_cancellation_is_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.slate.start(0, 0.0, 0.0)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
@@ -140,7 +140,7 @@ def test_a_job_that_did_not_react_to_its_cancellation_is_cancelled(queue: Queue)
     assert scene.jobs[0].cancelled()
 
 
-def test_the_job_after_a_cancelled_one_is_not_cancelled_with_it(queue: Queue) -> None:
+def test_job_after_a_cancelled_job_is_not_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
     scene.worker.slate.start(1, 0.0, 0.0)
@@ -149,7 +149,7 @@ def test_the_job_after_a_cancelled_one_is_not_cancelled_with_it(queue: Queue) ->
 
 
 @pytest.mark.parametrize(("place", "state"), [(1, ("failed", 0, 0)), (2, WAITING)])
-def test_a_time_limit_is_for_the_run_that_reached_it(
+def test_time_limit_applies_only_to_the_run_that_reached_it(
     place: int, state: tuple[str, int, int], queue: Queue
 ) -> None:
     scene = claimed(queue, jobs.nothing)
@@ -160,7 +160,7 @@ def test_a_time_limit_is_for_the_run_that_reached_it(
     assert queue.count().imbalance == 0
 
 
-def test_a_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
+def test_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
     scene = claimed(queue, jobs.limited_twice, "somewhere")
     scene.worker.killed, scene.worker.timed_out = True, (1, 0)
     scene.worker.slate.start(0, 0.0, 0.2)
@@ -169,7 +169,7 @@ def test_a_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
     assert queue.count().dead == 0
 
 
-def test_a_worker_that_left_nothing_needs_no_server(queue: Queue) -> None:
+def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None:
     class NoServer:
         """Fails whoever asks it."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_what_tasks_return_arrives_with_its_type(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_task_result_arrives_with_its_type(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     assert queue.submit(jobs.add, 2, 3).result(30) == 5
     assert queue.submit(jobs.nothing).result(30) is None
@@ -27,12 +27,12 @@ def test_what_tasks_return_arrives_with_its_type(queue: Queue, consume: Callable
     assert stripes.tolist() == [0, 1, 0, 1, 0]
 
 
-def test_a_coroutine_function_is_a_task_like_any_other(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_coroutine_function_can_be_a_task(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     assert list(queue.map(jobs.later, range(20), timeout=10)) == list(range(20))
 
 
-def test_a_job_can_be_awaited(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_job_can_be_awaited(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
 
     async def both() -> list[int]:
@@ -41,16 +41,14 @@ def test_a_job_can_be_awaited(queue: Queue, consume: Callable[..., Any]) -> None
     assert asyncio.run(asyncio.wait_for(both(), 10)) == [2, 4]
 
 
-def test_map_and_submit_many_give_results_in_the_order_of_the_calls(
-    queue: Queue, consume: Callable[..., Any]
-) -> None:
+def test_map_and_submit_many_return_results_in_call_order(queue: Queue, consume: Callable[..., Any]) -> None:
     consume(workers=3)
     assert list(queue.map(jobs.add, range(300), range(300), timeout=20)) == [2 * n for n in range(300)]
     many = queue.submit_many(jobs.brief, [(n % 7,) for n in range(50)])
     assert [job.result(30) for job in many] == [n % 7 for n in range(50)]
 
 
-def test_a_result_over_one_mebibyte_fails_and_says_so(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_result_over_one_mebibyte_fails_with_a_reason(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     assert len(queue.submit(jobs.text_of, 1_000_000).result(30)) == 1_000_000
     with pytest.raises(JobFailed, match=r"1,100,005 bytes, the limit is 1,048,576") as caught:
@@ -59,9 +57,7 @@ def test_a_result_over_one_mebibyte_fails_and_says_so(queue: Queue, consume: Cal
     assert queue.count().dead == 1
 
 
-def test_a_result_that_cannot_be_carried_fails_and_costs_no_worker(
-    queue: Queue, consume: Callable[..., Any]
-) -> None:
+def test_unserializable_result_fails_and_costs_no_worker(queue: Queue, consume: Callable[..., Any]) -> None:
     running = consume()
     before = running.workers()
     for task in (jobs.unfit, jobs.treacherous, jobs.endless):
@@ -70,7 +66,7 @@ def test_a_result_that_cannot_be_carried_fails_and_costs_no_worker(
     assert running.workers() == before
 
 
-def test_outcomes_are_kept_as_long_as_the_task_says(
+def test_outcomes_are_kept_for_the_time_set_by_the_task(
     queue: Queue, consume: Callable[..., Any], one_server: Any
 ) -> None:
     consume()

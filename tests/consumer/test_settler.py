@@ -42,7 +42,7 @@ def settler() -> Settler:
     return settler
 
 
-def test_done_jobs_travel_together_and_every_other_outcome_has_its_verb(settler: Settler) -> None:
+def test_done_jobs_share_a_command_unlike_other_outcomes(settler: Settler) -> None:
     for outcome in (Done(b"\x01"), Done(b"\x02"), Fail(ERROR), Retry(ERROR, 1.0), Cancel(), Release()):
         settler.add("id", JOB, outcome, 0.1, 0)
     told = settler.commands()
@@ -50,7 +50,7 @@ def test_done_jobs_travel_together_and_every_other_outcome_has_its_verb(settler:
     assert settler.commands() == []
 
 
-def test_what_is_done_is_told_under_the_token_of_its_own_batch(
+def test_done_job_is_settled_under_the_token_of_its_own_batch(
     settler: Settler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Overtaken:
@@ -73,7 +73,7 @@ def test_what_is_done_is_told_under_the_token_of_its_own_batch(
     assert "8" not in command.words
 
 
-def test_a_result_that_came_too_late_is_an_event(settler: Settler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_result_is_an_event(settler: Settler, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[events.Event] = []
     monkeypatch.setattr(events, "_subscribers", [seen.append])
     settler.add("late", JOB, Done(b"\x01"), 0.1, 0)
@@ -97,7 +97,7 @@ class AwayClient:
         raise StoreUnavailable("away")
 
 
-def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
+def test_monitor_that_cannot_send_leaves_commands_to_the_worker(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
     lookout = Lookout(AwayClient(), settler)
@@ -112,7 +112,7 @@ def test_a_lookout_that_cannot_send_leaves_it_to_the_worker(
     lookout.rest()
 
 
-def test_lookout_outlasts_an_unforeseen_error(
+def test_monitor_survives_an_unexpected_error(
     settler: Settler, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[events.Event] = []
@@ -138,7 +138,7 @@ def noted(told: Sequence[Any]) -> tuple[Any, Any]:
     return decode_settled(outcome), note and decode_note(note)
 
 
-def test_a_run_is_kept_with_its_outcome_and_noted(settler: Settler) -> None:
+def test_run_is_kept_and_noted_with_its_outcome(settler: Settler) -> None:
     settler.add("id", JOB, Done(b"\x01"), 0.25, 2)
     settled, note = noted(settler.commands())
     assert settled.result() == 1
@@ -146,7 +146,7 @@ def test_a_run_is_kept_with_its_outcome_and_noted(settler: Settler) -> None:
     assert (note.at, note.attempt) == (round(settled.run.started + 0.25, 3), 3)
 
 
-def test_in_a_flood_one_run_of_a_batch_is_kept_and_the_others_cost_nothing(settler: Settler) -> None:
+def test_only_a_sampled_run_of_a_batch_is_kept(settler: Settler) -> None:
     previews: list[Call] = []
     settler._preview = lambda job: previews.append(job) or "…"
     for number in range(5):
@@ -160,7 +160,7 @@ def test_in_a_flood_one_run_of_a_batch_is_kept_and_the_others_cost_nothing(settl
 
 
 @pytest.mark.parametrize(("put", "tries", "waited"), [(5.0, 0, 5.0), (-5.0, 0, 0.0), (5.0, 1, 0.0)])
-def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
+def test_wait_is_recorded_for_the_first_attempt_and_not_negative(
     settler: Settler, put: float, tries: int, waited: float
 ) -> None:
     job = Call("tasks.shout", JOB.args, JOB.kwargs, clock.wall() - put)
@@ -169,13 +169,13 @@ def test_the_wait_is_that_of_a_first_attempt_and_never_negative(
     assert settled.run.waited == note.waited == pytest.approx(waited, abs=0.5)
 
 
-def test_arguments_are_asked_for_again_once_the_task_is_known() -> None:
+def test_arguments_are_queried_again_once_the_task_is_known() -> None:
     texts = iter([None, "text='hey'"])
     settler = Settler("host/1", lambda _: next(texts))
     assert [settler.preview(JOB) for _ in range(3)] == [None, "text='hey'", "text='hey'"]
 
 
-def test_arguments_are_noted_of_a_job_that_is_alone_at_once_and_in_a_batch_of_the_one_that_turns_out_long(
+def test_arguments_are_noted_for_single_and_for_long_jobs(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
     noted: list[tuple[str, str]] = []

@@ -22,7 +22,7 @@ def worker() -> Worker:
     return Worker("host/1")
 
 
-def test_a_new_slate_holds_nothing_and_runs_nothing() -> None:
+def test_new_status_has_no_batch_and_no_run() -> None:
     slate = Slate()
     assert slate.held() is None
     assert not slate.glance().runs
@@ -30,7 +30,7 @@ def test_a_new_slate_holds_nothing_and_runs_nothing() -> None:
     assert slate.claim() == ("", "")
 
 
-def test_what_is_held_is_read_back_and_the_batch_before_is_not_disturbed() -> None:
+def test_batch_is_read_back_and_the_previous_one_is_intact() -> None:
     slate = Slate()
     assert slate.hold(batch("a", "b")) == 1
     assert slate.held() == batch("a", "b")
@@ -41,7 +41,7 @@ def test_what_is_held_is_read_back_and_the_batch_before_is_not_disturbed() -> No
     assert slate.held() == batch("a", "b")
 
 
-def test_the_largest_batch_fits() -> None:
+def test_largest_batch_fits() -> None:
     slate = Slate()
     largest = HeldBatch("q" * 100, "9" * 20, "n" * 8, ["i" * 64] * MOST_JOBS)
     for _ in range(2):
@@ -49,7 +49,7 @@ def test_the_largest_batch_fits() -> None:
         assert slate.held() == largest
 
 
-def test_a_run_is_seen_with_its_own_times() -> None:
+def test_run_is_read_with_its_own_times() -> None:
     slate = Slate()
     slate.hold(batch("a", "b"))
     slate.start(0, 100.0, 5.0)
@@ -60,7 +60,7 @@ def test_a_run_is_seen_with_its_own_times() -> None:
     assert (glance.place, glance.since, glance.limit, glance.jobs_done) == (1, 200.0, 0.0, 1)
 
 
-def test_the_times_are_there_before_the_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_times_are_written_before_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     slate = Slate()
     slate.hold(batch("a"))
     seen: list[tuple[bool, float, float]] = []
@@ -87,7 +87,7 @@ def test_the_times_are_there_before_the_place_is(monkeypatch: pytest.MonkeyPatch
     assert seen[-1][1:] == (100.0, 5.0)
 
 
-def test_a_wish_is_for_one_place_of_one_batch() -> None:
+def test_request_applies_to_a_single_position_of_its_batch() -> None:
     slate = Slate()
     number = slate.hold(batch("a", "b"))
     slate.want(number, 1, slates.WISH_CANCEL)
@@ -96,7 +96,7 @@ def test_a_wish_is_for_one_place_of_one_batch() -> None:
     assert slate.wish(number + 1, 1) == slates.NO_WISH
 
 
-def test_texts_that_are_too_long_are_cut_and_strange_ones_survive() -> None:
+def test_long_strings_are_cut_and_odd_strings_survive() -> None:
     slate = Slate()
     slate.set_task("ä" * 1000)
     assert slate.task().startswith("ää")
@@ -108,9 +108,7 @@ def test_texts_that_are_too_long_are_cut_and_strange_ones_survive() -> None:
     assert slate.progress() == (0, 0, 0, "")
 
 
-def test_a_run_that_was_overtaken_while_one_looked_counts_for_nothing(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_that_changed_during_the_read_is_ignored(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.slate.hold(batch("a", "b"))
     worker.slate.start(0, 1.0, 0.0)
     assert worker.run_of("", "a") == (worker.slate.glance(), worker.slate.held())
@@ -126,7 +124,7 @@ def test_a_run_that_was_overtaken_while_one_looked_counts_for_nothing(
     assert worker.run_of("", "a") is None
 
 
-def test_what_a_worker_has_not_begun_is_taken_from_it_once(worker: Worker) -> None:
+def test_prefetched_jobs_are_taken_from_a_worker_only_once(worker: Worker) -> None:
     worker.slate.hold(batch("a", "b", "c"))
     assert relief._give_back(worker) == [], "nothing runs"
     worker.slate.start(0, 0.0, 0.0)
@@ -137,9 +135,7 @@ def test_what_a_worker_has_not_begun_is_taken_from_it_once(worker: Worker) -> No
     assert relief._give_back(worker) == []
 
 
-def test_nothing_is_taken_from_a_worker_that_goes_on_at_that_moment(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_job_is_taken_from_a_worker_that_moves_on(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.slate.hold(batch("a", "b", "c"))
     worker.slate.start(0, 0.0, 0.0)
     take = worker.slate.take_rest
@@ -157,11 +153,11 @@ def test_nothing_is_taken_from_a_worker_that_goes_on_at_that_moment(
     ("status", "told"),
     [(9, "SIGKILL"), (11, "SIGSEGV"), (3 << 8, "exit code 3"), (0, "exit code 0"), (60, "signal 60")],
 )
-def test_how_a_worker_ended_is_told_in_words(status: int, told: str) -> None:
+def test_worker_exit_status_is_described(status: int, told: str) -> None:
     assert how_it_ended(status) == told
 
 
-def test_batches_grow_slowly_while_jobs_are_tiny_and_shrink_at_once() -> None:
+def test_batches_grow_slowly_and_shrink_immediately() -> None:
     pace = Pace()
     sizes = deque([pace.size], maxlen=20)
     for _ in range(8):
@@ -182,7 +178,7 @@ def test_batches_grow_slowly_while_jobs_are_tiny_and_shrink_at_once() -> None:
     assert pace.size == 1
 
 
-def test_arguments_are_those_of_the_job_they_were_noted_for() -> None:
+def test_arguments_belong_to_the_job_they_were_noted_for() -> None:
     slate = Slate()
     slate.hold(batch("a"))
     assert slate.arguments("a") == ""

@@ -40,7 +40,7 @@ def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.
 @pytest.mark.parametrize(
     "task", [unruly_jobs.spin, jobs.sleep_for_ever, jobs.count_for_ever, unruly_jobs.hold_lock_in_c]
 )
-def test_a_stack_names_the_line_that_runs(
+def test_stack_names_the_running_line(
     task: Any,
     queue: Queue,
     consume: Callable[..., Any],
@@ -61,7 +61,7 @@ def test_a_stack_names_the_line_that_runs(
     running.answers(running.command("kill"), 4)
 
 
-def test_the_stack_of_an_idle_worker_shows_that_it_waits(
+def test_stack_of_an_idle_worker_shows_that_it_waits(
     consume: Callable[..., Any],
     ask_stack: Callable[..., control_messages.Answer],
     eventually: Callable[..., Any],
@@ -70,7 +70,7 @@ def test_the_stack_of_an_idle_worker_shows_that_it_waits(
     eventually(lambda: "in _wait" in ask_stack(running).detail)  # it claims and counts between two waits
 
 
-def test_all_workers_of_a_consumer_write_theirs(
+def test_all_workers_of_a_consumer_write_their_stacks(
     consume: Callable[..., Any],
 ) -> None:
     running = consume(workers=3)
@@ -78,7 +78,7 @@ def test_all_workers_of_a_consumer_write_theirs(
     assert sorted(running.answers(command, 3)) == [("/1", "done"), ("/2", "done"), ("/3", "done")]
 
 
-def test_a_stack_of_another_job_than_the_one_that_runs_is_refused(
+def test_stack_of_a_job_that_is_not_running_is_refused(
     consume: Callable[..., Any], ask_stack: Callable[..., control_messages.Answer]
 ) -> None:
     answer = ask_stack(consume(modules=MODULES), "another")
@@ -86,7 +86,7 @@ def test_a_stack_of_another_job_than_the_one_that_runs_is_refused(
 
 
 @pytest.mark.parametrize("how", ["default", "ignore"])
-def test_a_task_that_turns_the_signal_off_is_not_hurt_and_the_next_has_it_again(
+def test_task_that_disables_the_stack_signal_is_unharmed(
     how: str,
     queue: Queue,
     consume: Callable[..., Any],
@@ -104,7 +104,7 @@ def test_a_task_that_turns_the_signal_off_is_not_hurt_and_the_next_has_it_again(
     assert running.report().workers[0].jobs_done == 1
 
 
-def test_a_task_that_closes_all_files_never_has_stacks_written_into_its_own(
+def test_stack_is_never_written_into_a_file_of_a_task(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
@@ -121,7 +121,7 @@ def test_a_task_that_closes_all_files_never_has_stacks_written_into_its_own(
     eventually(lambda: "in _wait" in ask_stack(running).detail)
 
 
-def test_stacks_are_cut_at_their_beginning(
+def test_stacks_are_abbreviated_at_the_top(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
@@ -137,7 +137,7 @@ def test_stacks_are_cut_at_their_beginning(
     running.answers(running.command("kill"), 4)
 
 
-def test_a_process_that_a_task_forks_treats_the_signal_as_any_does(
+def test_forked_child_of_a_task_has_the_default_stack_signal(
     queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume(modules=MODULES)

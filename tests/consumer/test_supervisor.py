@@ -67,9 +67,7 @@ def mute_listener(supervisor: Supervisor) -> Iterator[MuteListener]:
     listener.theirs.close()
 
 
-def test_a_connection_for_commands_that_is_dead_is_made_anew(
-    supervisor: Supervisor, mute_listener: MuteListener
-) -> None:
+def test_dead_control_connection_is_replaced(supervisor: Supervisor, mute_listener: MuteListener) -> None:
     supervisor.line._asked = clock.monotonic()
     supervisor.line.heed(supervisor.ladder.obey, 0.0)
     assert not mute_listener.closed, "an answer takes some seconds"
@@ -78,7 +76,7 @@ def test_a_connection_for_commands_that_is_dead_is_made_anew(
     assert mute_listener.closed
 
 
-def test_all_workers_are_relieved_in_one_round_trip(
+def test_all_workers_are_released_in_a_single_round_trip(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
@@ -92,7 +90,7 @@ def test_all_workers_are_relieved_in_one_round_trip(
     assert trips == [3]
 
 
-def test_answers_wait_for_a_server_that_is_silent(supervisor: Supervisor) -> None:
+def test_replies_wait_for_a_silent_server(supervisor: Supervisor) -> None:
     supervisor._silent_since = clock.monotonic()
     for state in ("acknowledged", "done"):
         supervisor.ladder.answer(Control("order", "stop"), "host/1", state)
@@ -103,7 +101,7 @@ def test_answers_wait_for_a_server_that_is_silent(supervisor: Supervisor) -> Non
     assert [one and decode_answer(one).state for one in replies] == ["acknowledged", "done", None]
 
 
-def test_answers_of_many_workers_are_sent_together(
+def test_replies_of_many_workers_are_sent_together(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor.workers = {number: Worker(f"host/{number}") for number in range(240)}
@@ -123,7 +121,7 @@ def test_answers_of_many_workers_are_sent_together(
 
 @pytest.mark.parametrize("workers", [["host/1"], []], ids=["worker", "all"])
 @pytest.mark.parametrize("verb", ["pause", "resume", "stop"])
-def test_order_replaces_earlier_ones_to_a_busy_worker(
+def test_command_replaces_earlier_ones_to_a_busy_worker(
     verb: str, workers: list[str], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = supervisor.workers[1] = Worker("host/1")
@@ -146,7 +144,7 @@ def test_order_replaces_earlier_ones_to_a_busy_worker(
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-def test_worker_that_is_to_be_replaced_can_be_ended(verb: str, supervisor: Supervisor) -> None:
+def test_worker_awaiting_replacement_can_be_ended(verb: str, supervisor: Supervisor) -> None:
     supervisor.to_start = {"host/1": 0.0, "host/2": 0.0}
     supervisor.ladder.obey(encode(Control("order", verb, ["host/1"])))
     supervisor.ladder.send_answers(60.0)
@@ -155,7 +153,7 @@ def test_worker_that_is_to_be_replaced_can_be_ended(verb: str, supervisor: Super
     assert [*supervisor.to_start] == ["host/2"]
 
 
-def test_large_answers_are_sent_one_by_one(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_replies_are_sent_separately(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
     for size in (1, 70_000, 70_000, 200_000, 1):
@@ -164,7 +162,7 @@ def test_large_answers_are_sent_one_by_one(supervisor: Supervisor, monkeypatch: 
     assert trips == [2, 1, 1, 1]
 
 
-def test_answers_are_sent_at_the_end(supervisor: Supervisor) -> None:
+def test_pending_replies_are_sent_at_the_end(supervisor: Supervisor) -> None:
     supervisor.ladder.obey(encode(Control("order", "stop")))
     supervisor._end()
     replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
@@ -195,7 +193,7 @@ def test_time_limit_of_the_next_run_ends_no_worker(
     assert worker.killed
 
 
-def test_settling_for_many_workers_leaves_time_for_the_beat(
+def test_settling_for_many_workers_leaves_time_for_the_heartbeat(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[str] = []
@@ -217,7 +215,7 @@ def test_settling_for_many_workers_leaves_time_for_the_beat(
     assert settled == ["host/1", "host/2", "host/3", "host/1"], "a refused one does not hold up the others"
 
 
-def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ever(
+def test_replacements_are_delayed_if_a_worker_dies_at_its_start(
     supervisor: Supervisor,
 ) -> None:
     worker = Worker("host/1")
@@ -230,7 +228,7 @@ def test_a_worker_that_dies_at_its_start_is_replaced_ever_more_slowly_but_for_ev
     assert supervisor._pause(worker, useless=True) == pauses[0]
 
 
-def test_workers_that_die_young_again_and_again_are_replaced_ever_more_slowly(supervisor: Supervisor) -> None:
+def test_replacements_are_delayed_if_workers_keep_dying_young(supervisor: Supervisor) -> None:
     pauses = [supervisor._pause(Worker("host/1"), useless=False) for _ in range(6)]
     assert pauses[: supervisors.PATIENT_WITH] == [0.0] * supervisors.PATIENT_WITH
     assert 0 < pauses[3] < pauses[4] < pauses[5]
@@ -246,7 +244,7 @@ def test_replacement_waits_for_the_jobs_of_the_dead_but_a_lease(supervisor: Supe
     assert supervisor._due() == {"host/1": now, "host/2": now}
 
 
-def test_supervisor_outlasts_that_it_cannot_revive_a_server(
+def test_supervisor_survives_a_failed_server_restart(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
@@ -258,7 +256,7 @@ def test_supervisor_outlasts_that_it_cannot_revive_a_server(
     assert supervisor._reviving is None
 
 
-def test_failed_revival_is_noticed_without_workers(supervisor: Supervisor) -> None:
+def test_failed_server_restart_is_noticed_without_workers(supervisor: Supervisor) -> None:
     supervisor._reviving = subprocess.Popen(["false"])
     os.waitid(os.P_PID, supervisor._reviving.pid, os.WEXITED | os.WNOWAIT)
     supervisor._bury()
@@ -266,7 +264,7 @@ def test_failed_revival_is_noticed_without_workers(supervisor: Supervisor) -> No
 
 
 @pytest.mark.parametrize("how", ["closed", "broken", "full"])
-def test_a_consumer_works_although_nobody_reads_its_messages(
+def test_consumer_processes_jobs_if_its_output_is_not_read(
     how: str, alone: None, queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
     settings = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client).settings
@@ -291,7 +289,7 @@ def test_a_consumer_works_although_nobody_reads_its_messages(
                 os.close(reading)
 
 
-def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(
+def test_consumer_without_a_server_reports_the_error_and_exits(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_subscribers", [])
@@ -301,7 +299,7 @@ def test_a_consumer_that_cannot_reach_its_server_says_so_and_ends(
     assert "no answer from the server" in capfd.readouterr().err
 
 
-def test_consumer_at_a_replica_ends_at_once_and_says_so(
+def test_consumer_at_a_replica_reports_the_error_and_exits(
     queue: Queue, consume: Callable[..., Any], one_server: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one_server.raw.replicaof("127.0.0.1", 1)
@@ -328,18 +326,18 @@ def test_consumer_warns_of_a_server_that_evicts_jobs(
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])
-def test_a_number_of_workers_that_makes_no_sense_is_refused_before_anything_starts(workers: int) -> None:
+def test_invalid_number_of_workers_is_refused_before_the_start(workers: int) -> None:
     with pytest.raises(BadCall, match=f"workers={workers}"):
         Consumer("work", workers)
 
 
 @pytest.mark.parametrize("queues", ["", "two words", "a{b}", ("fine", "not fine")])
-def test_a_name_that_no_queue_can_have_is_refused_before_anything_starts(queues: Any) -> None:
+def test_invalid_queue_name_is_refused_before_the_start(queues: Any) -> None:
     with pytest.raises(BadCall, match="cannot be the name of a queue"):
         Consumer(queues)
 
 
-def test_a_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) -> None:
+def test_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) -> None:
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client)
     assert consumer.stop() == 0, "it does not run yet"
     for number in range(2):
@@ -353,7 +351,7 @@ def test_a_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) 
         assert not runs(supervisor)
 
 
-def test_the_settings_travel_through_the_command_line_as_they_are(queue: Queue) -> None:
+def test_settings_pass_through_the_command_line_unchanged(queue: Queue) -> None:
     settings = Consumer((queue.name, "two"), 3, tasks=["a.b"], store=queue.client, until_empty=True).settings
     words = command_line(settings)
     assert words[:3] == [sys.executable, "-m", "conveyor.consumer"]

@@ -62,7 +62,7 @@ def test_jobs_of_mixed_outcomes_are_all_counted(
     assert 0 < point.waits.longest < 20
 
 
-def test_a_flood_of_tiny_jobs_is_counted_exactly(
+def test_burst_of_tiny_jobs_is_counted_exactly(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     queue.submit_many(jobs.nothing, [()] * 20_000)
@@ -74,13 +74,13 @@ def test_a_flood_of_tiny_jobs_is_counted_exactly(
     assert list(found.tasks) == ["consumer_jobs.nothing"]
 
 
-def test_a_worker_that_leaves_tells_first(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_exiting_worker_sends_its_tally_first(queue: Queue, consume: Callable[..., Any]) -> None:
     queue.submit_many(jobs.nothing, [()] * 500)
     consume(workers=2, until_empty=True).popen.wait(20)
     assert totals(queue).queue.succeeded == 500
 
 
-def test_what_killed_its_worker_is_counted_by_the_supervisor(
+def test_outcomes_that_killed_the_worker_are_counted(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], path: Path
 ) -> None:
     consume(workers=1)
@@ -99,7 +99,7 @@ def test_what_killed_its_worker_is_counted_by_the_supervisor(
     assert points(queue).failed == 1
 
 
-def test_the_supervisor_notes_how_many_wait_and_since_when(
+def test_supervisor_records_the_queue_length_and_the_oldest_wait(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], path: Path
 ) -> None:
     queue.submit_many(jobs.hold, [(str(path),)] * 3)
@@ -110,7 +110,7 @@ def test_the_supervisor_notes_how_many_wait_and_since_when(
     path.with_name(path.name + ".go").touch()
 
 
-def test_a_beat_that_had_no_answer_is_told_again_and_counts_once(one_server: Any) -> None:
+def test_unacknowledged_tally_is_resent_and_counted_once(one_server: Any) -> None:
     client = one_server.client
     client.run(commands.bound("work", 0))
     tally = Tally("ann/1")
@@ -129,7 +129,7 @@ def test_a_beat_that_had_no_answer_is_told_again_and_counts_once(one_server: Any
         assert (found.succeeded, found.lost, found.runs.total, found.waits.seconds) == (1, 1, 2, 0.0)
 
 
-def test_a_busy_worker_tells_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_worker_sends_its_tally_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
     tally = Tally("ann/1")
@@ -145,7 +145,7 @@ def test_a_busy_worker_tells_once_a_second(monkeypatch: pytest.MonkeyPatch) -> N
     assert [keys.ALL_QUEUES in one.words[1] for one in tally.commands(resting=True)] == [False, True]
 
 
-def test_many_tasks_travel_in_several_commands_and_the_rest_as_others() -> None:
+def test_many_tasks_are_sent_in_several_commands_and_as_others() -> None:
     tally = Tally("ann/1")
     for number in range(2 * MOST_TASKS):
         tally.add("work", f"task{number}" * 100, "succeeded", 0.2)
@@ -166,7 +166,7 @@ def test_many_tasks_travel_in_several_commands_and_the_rest_as_others() -> None:
         (Release(), ""),
     ],
 )
-def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> None:
+def test_each_outcome_is_counted_under_its_kind(outcome: Any, letter: str) -> None:
     settler = Settler("host/1")
     settler.begin("work", "7", sampled=True)
     job = Call("tasks.cut", Raw(encode([])), Raw(encode({})), 0.0)
@@ -175,14 +175,14 @@ def test_every_outcome_is_counted_as_what_it_is(outcome: Any, letter: str) -> No
     assert told == ([f"b=1 {letter}=1 R=100000 R1=1 M=100000"] * 2 if letter else [])
 
 
-def test_bytes_that_are_no_job_are_counted_without_a_task() -> None:
+def test_undecodable_job_is_counted_without_a_task() -> None:
     settler = Settler("host/1")
     settler.begin("work", "7", sampled=True)
     settler.add("id", None, Fail(describe_text("ValueError", "no")), 0.0, 0)
     assert settler.tallies()[0].words[-2:] == ("?", "b=1 f=1 R0=1")
 
 
-def test_gauges_are_noted_every_ten_seconds_while_there_is_work_and_once_after(
+def test_gauges_are_recorded_every_10_s_while_busy_then_once(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0

@@ -50,7 +50,7 @@ def quiet_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_each_event_has_one_line_that_tells_what_it_is_about(kind: type[events.Event]) -> None:
+def test_each_event_has_a_line_with_its_facts(kind: type[events.Event]) -> None:
     line = logs.line_for(sample(kind))
     assert line.strip()
     assert "\n" not in line
@@ -72,7 +72,7 @@ def test_hostile_text_forges_no_line(
     line.encode()
 
 
-def test_there_is_a_class_for_each_event_and_no_other() -> None:
+def test_each_event_has_a_class_and_a_sample() -> None:
     told = {
         one for one in vars(events).values() if isinstance(one, type) and one.__module__ == events.__name__
     }
@@ -86,11 +86,11 @@ def test_reason_in_a_line_shows_no_secret(kind: type[events.Event]) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_each_step_of_leaving_says_what_it_does(step: int) -> None:
+def test_each_step_of_an_exit_is_described(step: int) -> None:
     assert logs.line_for(events.ConsumerLeaving("host", step)).removeprefix("host ")
 
 
-def test_all_is_told_or_only_what_is_unusual(
+def test_all_events_or_only_unusual_ones_are_logged(
     quiet_subscribers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.to_standard_error()

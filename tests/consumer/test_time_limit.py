@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_a_run_over_its_time_limit_is_killed_and_fails(
+def test_run_over_its_time_limit_is_killed_and_fails(
     queue: Queue, consume: Callable[..., Any], path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     running = consume()
@@ -33,7 +33,7 @@ def test_a_run_over_its_time_limit_is_killed_and_fails(
     assert (count.dead, count.live, count.imbalance) == (1, 0, 0)
 
 
-def test_it_is_tried_again_where_the_task_has_retries(
+def test_run_over_its_time_limit_is_retried_if_retries_remain(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume()
@@ -42,7 +42,9 @@ def test_it_is_tried_again_where_the_task_has_retries(
     assert queue.count().dead == 0
 
 
-def test_the_limit_is_for_each_run_and_not_for_the_worker(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_time_limit_applies_to_each_run_and_not_to_the_worker(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
     running = consume()
     before = running.workers()
     handles = queue.submit_many(jobs.limited_brief, [(20,)] * 40)

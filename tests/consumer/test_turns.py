@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 mark = task(name="consumer_jobs.mark")(jobs.mark)
 
 
-def test_one_worker_takes_jobs_by_priority_and_within_one_in_the_order_of_their_put(
+def test_worker_takes_jobs_by_priority_and_then_in_put_order(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     handles = [
@@ -32,7 +32,7 @@ def test_one_worker_takes_jobs_by_priority_and_within_one_in_the_order_of_their_
     assert lines(path) == [f"{priority}-{number}" for priority in (255, 9, 0) for number in range(3)]
 
 
-def test_a_delayed_job_runs_when_it_is_due(
+def test_delayed_job_runs_when_it_is_due(
     queue: Queue, consume: Callable[..., Any], quickest: Callable[..., float]
 ) -> None:
     consume()
@@ -47,7 +47,7 @@ def test_a_delayed_job_runs_when_it_is_due(
     assert 0.39 <= quickest(seconds, 1.5) < 1.5
 
 
-def test_of_several_queues_the_first_that_has_a_job_gives_it(
+def test_first_queue_with_a_job_is_served_first(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     first, second = (Queue(f"{queue.name}-{name}", store=queue.client) for name in ("first", "second"))
@@ -62,7 +62,7 @@ def test_of_several_queues_the_first_that_has_a_job_gives_it(
     assert lines(path) == ["first0", "first1", "first2", "second0", "second1", "second2"]
 
 
-def test_a_worker_of_several_queues_hears_of_each(
+def test_worker_of_several_queues_is_woken_by_each(
     queue: Queue, consume: Callable[..., Any], quickest: Callable[..., float]
 ) -> None:
     names = [f"{queue.name}-{number}" for number in range(3)]
@@ -78,7 +78,7 @@ def test_a_worker_of_several_queues_hears_of_each(
         assert quickest(seconds, 1.0) < 1.0
 
 
-def test_a_paused_queue_gives_nothing_until_it_is_resumed_while_what_runs_goes_on(
+def test_paused_queue_starts_no_job_but_running_jobs_continue(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume(workers=2)

@@ -29,7 +29,7 @@ MEBIBYTE = 1024 * 1024
 AT_ONCE = 4.0
 
 
-def test_a_worker_that_computes_takes_a_core_and_the_memory_it_fills(
+def test_usage_of_a_busy_worker_shows_its_cpu_and_memory(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2, modules=("unruly_jobs",))
@@ -45,7 +45,7 @@ def test_a_worker_that_computes_takes_a_core_and_the_memory_it_fills(
     running.answers(running.command("kill"), 6)
 
 
-def test_a_reading_right_after_another_gives_the_same_share(eventually: Callable[..., Any]) -> None:
+def test_immediate_second_reading_returns_the_same_share(eventually: Callable[..., Any]) -> None:
     vitals = Vitals()
     until = time.process_time() + 0.3
     while time.process_time() < until or vitals.take(os.getpid()).cpu == 0.0:
@@ -54,11 +54,11 @@ def test_a_reading_right_after_another_gives_the_same_share(eventually: Callable
     eventually(lambda: vitals.take(os.getpid()).cpu == vitals.take(os.getpid()).cpu)
 
 
-def test_a_process_that_is_gone_takes_nothing() -> None:
+def test_usage_of_an_exited_process_is_zero() -> None:
     assert Vitals().take(2**22 + 1) == Reading(0.0, 0)
 
 
-def test_a_report_says_on_what_the_consumer_runs(consume: Callable[..., Any]) -> None:
+def test_report_has_the_versions_and_cores_of_the_consumer(consume: Callable[..., Any]) -> None:
     report = consume().report()
     assert (report.version, report.python, report.cores) == (
         conveyor.__version__,
@@ -68,7 +68,7 @@ def test_a_report_says_on_what_the_consumer_runs(consume: Callable[..., Any]) ->
     assert abs(report.at - time.time()) < 60
 
 
-def test_begin_progress_and_end_of_a_job_are_told_at_once(
+def test_start_progress_and_end_of_a_job_are_reported_promptly(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -81,7 +81,7 @@ def test_begin_progress_and_end_of_a_job_are_told_at_once(
     eventually(lambda: running.report().workers[0].job == "", AT_ONCE)
 
 
-def test_a_long_job_behind_short_ones_is_told_at_once(
+def test_long_job_behind_short_ones_is_reported_promptly(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -92,7 +92,7 @@ def test_a_long_job_behind_short_ones_is_told_at_once(
     go(path)
 
 
-def test_the_attempt_counts_the_crashes(
+def test_attempt_includes_the_crashes(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -104,7 +104,7 @@ def test_the_attempt_counts_the_crashes(
     go(path)
 
 
-def test_a_report_of_an_older_version_still_reads() -> None:
+def test_report_of_an_older_version_is_readable() -> None:
     old = {"name": "h-1/1", "pid": 5, "state": "idle"}
     report = {"name": "h-1", "host": "h", "pid": 4, "queues": [], "kind": "process", "started": 1.0}
     found = control_messages.decode_report(control_messages.encode({**report, "workers": [old]}))
@@ -112,7 +112,7 @@ def test_a_report_of_an_older_version_still_reads() -> None:
     assert (found.cores, found.python, found.at) == (0, "", 0.0)
 
 
-def test_workers_are_found_by_name_by_job_and_by_host() -> None:
+def test_workers_are_found_by_name_job_and_host() -> None:
     def consumer(
         name: str, host: str, *workers: control_messages.WorkerReport
     ) -> control_messages.ConsumerReport:

@@ -301,7 +301,7 @@ REPEATS = {
     ),
     "tell": (
         "control",
-        "consumer/test_kill_ladder.py::test_order_that_arrives_twice_is_obeyed_once; a nudge only has a producer look",
+        "consumer/test_kill_ladder.py::test_command_that_arrives_twice_is_handled_once; a nudge only makes a producer poll",
     ),
 }
 

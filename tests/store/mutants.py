@@ -566,10 +566,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_plain.test_only_the_last_operations_are_listed: (
         ("plain/keep", "redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[5]))", ""),
     ),
-    test_audit.test_a_record_that_arrives_twice_is_one_and_two_alike_are_two: (
+    test_audit.test_record_that_arrives_twice_is_kept_once: (
         ("plain/record", "if entry[2][2] == ARGV[1] then return entry[1] end", ""),
     ),
-    test_audit.test_what_is_kept_of_answers_is_bounded: (
+    test_audit.test_kept_replies_are_bounded: (
         ("plain/answer", "redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6])", "true"),
         ("plain/answer", "redis.call('ZPOPMIN', KEYS[3], math.min(over, 10))", "{}"),
         ("plain/answer", "redis.call('DEL', ARGV[9] .. popped[place])", "popped[place] = nil"),
