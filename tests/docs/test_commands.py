@@ -50,7 +50,7 @@ def command_of(line: str) -> tuple[str, list[str]]:
     return " ".join(plain[:2] if plain[0] in GROUPS else plain[:1]), used
 
 
-def test_every_command_that_a_page_shows_exists(pages: dict[str, str], options: dict[str, set[str]]) -> None:
+def test_commands_shown_on_pages_exist(pages: dict[str, str], options: dict[str, set[str]]) -> None:
     wrong = []
     for page, text in pages.items():
         for line in shown_commands(text):
@@ -61,30 +61,30 @@ def test_every_command_that_a_page_shows_exists(pages: dict[str, str], options: 
     assert wrong == []
 
 
-def test_the_reference_has_a_section_for_every_command(pages: dict[str, str]) -> None:
+def test_reference_has_a_section_for_every_command(pages: dict[str, str]) -> None:
     assert sorted(sections(pages)) == sorted(NAMES)
 
 
-def test_the_reference_has_every_option(pages: dict[str, str], options: dict[str, set[str]]) -> None:
+def test_reference_has_every_option(pages: dict[str, str], options: dict[str, set[str]]) -> None:
     told = sections(pages)
     untold = {name: some - set(_OPTION.findall(told[name])) for name, some in options.items()}
     assert {name: some for name, some in untold.items() if some} == {}
     assert "--wait" in options["produce"]
 
 
-def test_the_reference_has_every_exit_code(pages: dict[str, str]) -> None:
+def test_reference_has_every_exit_code(pages: dict[str, str]) -> None:
     codes = re.findall(r"^\| (\d+) \|", pages["docs/command-line.md"], re.MULTILINE)
     assert codes == ["0", "1", "2", "3", "4", "5", "69", "130"]
 
 
-def test_every_target_of_make_that_a_page_shows_exists(pages: dict[str, str]) -> None:
+def test_make_targets_shown_on_pages_exist(pages: dict[str, str]) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     shown = re.findall(r"(?:^|`)make ([a-z]+)", "\n".join(pages.values()), re.MULTILINE)
     assert shown
     assert set(shown) - set(targets) == set()
 
 
-def test_every_file_that_a_page_has_people_start_exists(pages: dict[str, str]) -> None:
+def test_scripts_shown_on_pages_exist(pages: dict[str, str]) -> None:
     shown = re.findall(r"python3? ([\w/]+\.py)", "\n".join(pages.values()))
     assert [file for file in shown if not (ROOT / file).is_file()] == []
 

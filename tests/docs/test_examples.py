@@ -54,7 +54,7 @@ WITH_FILES = [page for page in PAGES if files_of(page)]
 
 
 @pytest.mark.parametrize("page", WITH_FILES, ids=lambda page: page.name)
-def test_examples_print_what_the_page_says(
+def test_examples_print_the_documented_output(
     page: Path, tmp_path: Path, private_environment: dict[str, str]
 ) -> None:
     files = files_of(page)
@@ -82,7 +82,7 @@ def test_hello_has_six_lines_at_most() -> None:
     assert len(lines) <= 6
 
 
-def test_the_pages_have_examples() -> None:
+def test_pages_have_examples() -> None:
     assert {page.name for page in WITH_FILES} >= {"README.md", "tasks.md"}
 
 

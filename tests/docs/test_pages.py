@@ -34,7 +34,7 @@ def marked(text: str, name: str) -> list[list[str]]:
     return rows[2:]
 
 
-def test_links_lead_somewhere(pages: dict[str, str]) -> None:
+def test_links_have_targets(pages: dict[str, str]) -> None:
     broken = []
     for page, text in pages.items():
         for link in _LINK.findall(_CODE.sub("", text)):
@@ -55,13 +55,13 @@ def test_every_page_is_linked_from_the_readme(pages: dict[str, str]) -> None:
     assert set(pages) - linked - {"README.md"} == set()
 
 
-def test_the_table_of_keys_is_that_of_the_code(pages: dict[str, str]) -> None:
+def test_table_of_keys_matches_the_code(pages: dict[str, str]) -> None:
     told = [tuple(row) for row in marked(pages["docs/keys.md"], "keys")]
     wanted = [(f"`{name}`", kind, holds) for name, kind, holds in (*keys.QUEUE_KEYS, *keys.NAMED_KEYS)]
     assert told == wanted
 
 
-def test_the_table_of_layers_is_the_contract(pages: dict[str, str]) -> None:
+def test_table_of_layers_matches_the_contract(pages: dict[str, str]) -> None:
     told = [set(re.findall(r"`(\w+)`", modules)) for modules, _ in marked(pages["ARCHITECTURE.md"], "layers")]
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(one["layers"] for one in contracts if one["type"] == "layers")
@@ -75,26 +75,26 @@ def test_the_table_of_layers_is_the_contract(pages: dict[str, str]) -> None:
     ]
 
 
-def test_table_of_faults_is_that_of_the_code(pages: dict[str, str]) -> None:
+def test_table_of_faults_matches_the_code(pages: dict[str, str]) -> None:
     wanted = [[one.name, one.about, ", ".join(sorted(one.effects)) or "nothing"] for one in FAULTS.values()]
     assert marked(pages["docs/torture.md"], "faults") == wanted
     named = set(re.findall(r"^\| ([\w ]+) \|", pages["docs/torture.md"], re.MULTILINE))
     assert set(PROMISES) <= named
 
 
-def test_the_life_of_a_job_has_every_verb(pages: dict[str, str]) -> None:
+def test_life_of_a_job_has_every_verb(pages: dict[str, str]) -> None:
     section = pages["ARCHITECTURE.md"].split("## The life of a job")[1].split("\n## ")[0]
     assert VERBS - set(re.findall(r"\w+", section)) == set()
 
 
-def test_the_files_that_the_architecture_names_exist(pages: dict[str, str]) -> None:
+def test_files_named_by_the_architecture_page_exist(pages: dict[str, str]) -> None:
     named = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|lua))`", pages["ARCHITECTURE.md"]))
     package = ROOT / "src" / "conveyor"
     places = (package, package / "store", package / "consumer")
     assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []
 
 
-def test_the_changelog_begins_with_this_version(pages: dict[str, str]) -> None:
+def test_changelog_begins_with_this_version(pages: dict[str, str]) -> None:
     versions = re.findall(r"^## \[([^\]]+)\]", pages["CHANGELOG.md"], re.MULTILINE)
     assert versions[0] == conveyor.__version__
 
@@ -104,9 +104,7 @@ def test_pages_stay_short(pages: dict[str, str]) -> None:
     assert {page: lines for page, lines in lengths.items() if lines > LONGEST[page]} == {}
 
 
-def test_the_rights_that_the_page_names_are_enough(
-    pages: dict[str, str], one_server: Any, tmp_path: Path
-) -> None:
+def test_documented_rights_are_sufficient(pages: dict[str, str], one_server: Any, tmp_path: Path) -> None:
     """A user with just these rights can put, work, cancel and examine."""
     one_server.raw.execute_command(*_acl_line(pages))
     try:

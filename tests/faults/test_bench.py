@@ -47,7 +47,7 @@ def test_each_promise_is_held_under_many_faults(
     assert list((tmp_path / "kept" / "history").glob("*.events"))
 
 
-def test_command_that_repeats_a_run_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_command_repeats_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     python = Path(sys.executable)
     monkeypatch.chdir(python.parents[1])
     monkeypatch.setattr(sys, "argv", ["torture", "--help"])
@@ -56,7 +56,7 @@ def test_command_that_repeats_a_run_works_as_printed(monkeypatch: pytest.MonkeyP
     assert subprocess.run(shlex.split(command), capture_output=True, check=False).returncode == 0
 
 
-def test_command_leaves_nothing_on_the_server_of_a_user(one_server: Any) -> None:
+def test_torture_command_leaves_no_keys_on_the_server_of_a_user(one_server: Any) -> None:
     one_server.raw.set("mine", "left alone")
     report = report_of("conveyor", "--url", one_server.url, "torture", "--seconds", 2, "--seed", 9)
     names = {name.decode() for name in one_server.raw.keys("*") if b"torture" in name}

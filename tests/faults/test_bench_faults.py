@@ -46,7 +46,7 @@ def impatient(stage: Any, one_server: Any) -> Iterator[Any]:
         yield stage
 
 
-def test_command_kill_spares_consumers_of_others(stage: Any, one_server: Any) -> None:
+def test_command_kill_spares_consumers_of_other_queues(stage: Any, one_server: Any) -> None:
     report(stage.client, "stranger-1a2b", "theirs")
     with pytest.raises(faults.Missing):
         next(faults.command_kill(stage, Random(1)))
@@ -72,7 +72,7 @@ def test_command_kill_expires(stage: Any, one_server: Any) -> None:
     ],
     ids=["pause", "resize", "memory", "replicas"],
 )
-def test_fault_whose_reply_is_lost_is_healed(
+def test_fault_with_a_lost_reply_is_undone(
     impatient: Any, one_server: Any, steps: faults.Steps, request_part: bytes
 ) -> None:
     queue = Queue("bench", 10, store=one_server.client)
@@ -96,7 +96,7 @@ def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_ser
     assert one_server.raw.llen(keys.control_key("own-1a2b")) == 1
 
 
-def test_healing_ends_if_the_server_is_gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undo_ends_if_the_server_stays_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "_HEALING", 0.3)
     gone = Client("redis://127.0.0.1:1", patience=0.0)
     with pytest.raises(StoreUnavailable):

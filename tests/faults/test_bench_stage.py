@@ -62,7 +62,7 @@ def test_close_removes_a_queue_once_its_leases_end(one_server: Any, tmp_path: Pa
     assert not one_server.client.run(plain.is_there("bench"))
 
 
-def test_close_prints_how_to_remove_what_is_left(
+def test_close_prints_how_to_remove_a_remaining_queue(
     one_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stages, "_EXPIRING", 0.2)
@@ -74,7 +74,7 @@ def test_close_prints_how_to_remove_what_is_left(
     assert f"the queue bench is left on the server; remove it: {command}" in capsys.readouterr().out
 
 
-def test_server_gone_for_good_breaks_a_promise(
+def test_permanent_server_loss_breaks_a_promise(
     mortal: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = Stage(tmp_path / "own", mortal.url, [Lane("torture-1-own-items", "items", 10, 0, 1.0)], "1")

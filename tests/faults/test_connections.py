@@ -44,7 +44,7 @@ def all_right(queue: Queue, handles: list[Any], wanted: list[Any]) -> None:
     assert (count.finished, count.live, count.dead, count.imbalance) == (len(wanted), 0, 0, 0)
 
 
-def test_a_server_that_forgets_its_scripts_all_the_time_loses_nothing(
+def test_server_that_keeps_forgetting_its_scripts_loses_no_job(
     queue: Queue, consume: Callable[..., Any], one_server: Any
 ) -> None:
     consume(workers=2)
@@ -55,7 +55,7 @@ def test_a_server_that_forgets_its_scripts_all_the_time_loses_nothing(
     assert len(flushed) > 5
 
 
-def test_a_server_that_hangs_up_all_the_time_loses_nothing(
+def test_server_that_keeps_disconnecting_loses_no_job(
     queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -73,7 +73,7 @@ def test_a_server_that_hangs_up_all_the_time_loses_nothing(
     assert queue.count().lapsed == 0
 
 
-def test_waiting_workers_whose_wait_is_broken_off_go_on(
+def test_workers_continue_if_their_blocking_wait_is_broken_off(
     queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -90,7 +90,7 @@ def test_waiting_workers_whose_wait_is_broken_off_go_on(
     running.answers(running.command("stop", 1), 2)
 
 
-def test_hints_that_are_lost_cost_two_seconds_at_most(
+def test_lost_wake_ups_cost_two_seconds_at_most(
     queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     """A client that was there before the workers takes each hint."""
@@ -119,7 +119,7 @@ def test_hints_that_are_lost_cost_two_seconds_at_most(
                 one.join(0.05)
 
 
-def test_an_emptied_server_heals_by_itself(
+def test_emptied_server_is_usable_again(
     queue: Queue,
     consume: Callable[..., Any],
     one_server: Any,
@@ -136,7 +136,7 @@ def test_an_emptied_server_heals_by_itself(
     assert queue.count().imbalance == 0
 
 
-def test_a_run_that_an_emptied_server_knows_nothing_of_is_ended_and_its_worker_goes_on(
+def test_run_unknown_to_an_emptied_server_is_ended(
     queue: Queue,
     consume: Callable[..., Any],
     one_server: Any,
@@ -166,7 +166,7 @@ def told(capfd: pytest.CaptureFixture[str]) -> Callable[[str], bool]:
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_a_full_server_is_drained_and_its_consumer_stays(
+def test_full_server_is_drained_and_its_consumer_stays(
     queue: Queue,
     consume: Callable[..., Any],
     one_server: Any,
@@ -194,7 +194,7 @@ def test_a_full_server_is_drained_and_its_consumer_stays(
     assert running.status == 0
 
 
-def test_a_server_that_refuses_for_a_while_is_waited_for(
+def test_clients_wait_for_a_server_that_refuses_for_a_while(
     queue: Queue,
     consume: Callable[..., Any],
     one_server: Any,

@@ -106,7 +106,7 @@ def test_fsync_put_returns_only_once_file_is_synced(filed: Any, eventually: Call
     assert results == [None]
 
 
-def test_fsync_needs_a_server_whose_waitaof_waits(filed: Any) -> None:
+def test_fsync_requires_a_server_with_a_working_waitaof(filed: Any) -> None:
     """With `appendfsync everysec` Valkey and Redis 7.4 confirm what they have not synced yet (redis#13793)."""
     queue = Queue("films", durability="fsync", store=filed.client)
     queue.put("first")
@@ -200,7 +200,7 @@ def test_put_of_script_that_was_forgotten_is_confirmed(filed: Any) -> None:
 @pytest.mark.parametrize(
     ("level", "why"), [("written", "append-only file is off"), ("fsync", "appendonly is disabled")]
 )
-def test_file_that_is_switched_off_meanwhile_leaves_level_unknown(level: str, why: str, filed: Any) -> None:
+def test_level_is_unknown_if_the_file_is_switched_off_meanwhile(level: str, why: str, filed: Any) -> None:
     queue = Queue("films", durability=level, store=filed.client)
     queue.put("before")
     filed.raw.config_set("appendonly", "no")
@@ -212,7 +212,7 @@ def test_file_that_is_switched_off_meanwhile_leaves_level_unknown(level: str, wh
     assert len(ready(filed)) == 2
 
 
-def test_right_lost_meanwhile_leaves_level_unknown(one_filed: Any) -> None:
+def test_level_is_unknown_if_the_right_is_lost_meanwhile(one_filed: Any) -> None:
     one_filed.raw.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "+@all", "~*", "&*")
     client = Client(one_filed.url_of("ann"))
     try:
@@ -259,9 +259,7 @@ def test_killed_server_keeps_what_was_confirmed(
         ("replicated:1", StoreUnavailable, "only 0 of 1 replicas are connected"),
     ],
 )
-def test_level_that_server_cannot_give_is_refused(
-    server: Any, level: str, kind: type[Exception], why: str
-) -> None:
+def test_unsupported_level_is_refused(server: Any, level: str, kind: type[Exception], why: str) -> None:
     queue = Queue("films", store=server.client)
     with pytest.raises(kind, match=f"cannot keep jobs at the level {level}: {why}") as error:
         queue.submit(Task(double, "double", PutOptions(durability=level), RunOptions()), 1)
@@ -318,7 +316,7 @@ def test_levels_are_known_of_a_server_without_config(
         node.end()
 
 
-def test_replica_that_was_there_before_is_waited_for(one_server: Any) -> None:
+def test_existing_replica_is_waited_for(one_server: Any) -> None:
     """A failover may be under way, which costs the new primary its replicas for a moment."""
     one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.CHECK_AGAIN
     with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
@@ -326,14 +324,14 @@ def test_replica_that_was_there_before_is_waited_for(one_server: Any) -> None:
     assert list(error.value.ids) == ready(one_server)
 
 
-def test_level_that_is_lacking_for_long_is_refused_again(one_server: Any) -> None:
+def test_level_is_refused_again_if_lacking_for_long(one_server: Any) -> None:
     one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.FAILOVER - 1.0
     with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas are connected"):
         Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
     assert ready(one_server) == []
 
 
-def test_level_of_a_task_counts_before_that_of_the_queue(one_server: Any) -> None:
+def test_level_of_a_task_overrides_that_of_the_queue(one_server: Any) -> None:
     queue = Queue("films", durability="written", store=one_server.client)
     queue.submit(Task(double, "double", PutOptions(durability="memory"), RunOptions()), 1)
     with pytest.raises(StoreRefused):
@@ -362,7 +360,7 @@ def test_replicated_put_returns_once_replica_has_the_job(pair: Pair) -> None:
     queue.client.close()
 
 
-def test_level_is_reached_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -> None:
+def test_level_holds_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -> None:
     for node in (pair.primary, pair.replica):
         keep_file(node, pair.eventually)
     queue = Queue("films", durability="fsync", store=Client(pair.url))
@@ -407,7 +405,7 @@ def test_lost_jobs_are_put_again_though_replica_is_away(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("server", ["valkey-server"], indirect=True)
-def test_stale_replica_keeps_what_was_confirmed_and_gets_the_rest_again(
+def test_stale_replica_keeps_confirmed_jobs_and_gets_the_rest(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = Queue("films", store=connect(pair.url))

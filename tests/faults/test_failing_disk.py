@@ -101,7 +101,7 @@ def test_jobs_lost_by_a_slow_disk_are_put_again(disk: Disk, caplog: pytest.LogCa
     queue.client.close()
 
 
-def test_nothing_is_accepted_that_the_disk_refused_to_sync(disk: Disk) -> None:
+def test_job_that_the_disk_refused_to_sync_is_not_accepted(disk: Disk) -> None:
     node = disk.start("always", "error=EIO:when=8")
     queue = Queue("films", durability="fsync", store=connect(disk.proxy.url))
     accepted: list[int] = []

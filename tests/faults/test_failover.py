@@ -52,7 +52,7 @@ def test_put_moves_to_the_new_primary_with_all_connections(pair: Pair) -> None:
     client.close()
 
 
-def test_pipeline_is_sent_again_if_one_answer_is_readonly(pair: Pair) -> None:
+def test_pipeline_is_resent_if_a_reply_is_readonly(pair: Pair) -> None:
     client = Client(pair.url)
     client.run(put("a"))
     pair.fail_over()

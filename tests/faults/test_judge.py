@@ -314,7 +314,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_harm_breaks_its_promise_and_no_other(harm: str) -> None:
+def test_harm_breaks_exactly_its_promise(harm: str) -> None:
     promise, events = HARMS[harm]
     assert broken(*events) == [promise]
 
@@ -375,7 +375,7 @@ EXCUSES: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("harm", EXCUSES)
-def test_fault_explains_what_it_may_do(harm: str) -> None:
+def test_fault_excuses_the_harm_it_may_cause(harm: str) -> None:
     verdicts = judge(Record(History([*QUIET, *EXCUSES[harm]])))
     assert [one.promise for one in verdicts if one.broken] == []
     assert any(one.excused for one in verdicts)
@@ -391,7 +391,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("how", ELSEWHERE)
 @pytest.mark.parametrize("harm", EXCUSES)
-def test_fault_elsewhere_explains_nothing(harm: str, how: str) -> None:
+def test_fault_elsewhere_excuses_no_harm(harm: str, how: str) -> None:
     faults = [one for one in EXCUSES[harm] if isinstance(one, Fault)]
     if how == "on other processes" and not any(one.pids for one in faults):
         return  # it is about the server
@@ -399,17 +399,17 @@ def test_fault_elsewhere_explains_nothing(harm: str, how: str) -> None:
     assert broken(*moved, *(one for one in EXCUSES[harm] if not isinstance(one, Fault))) != []
 
 
-def test_producer_that_held_a_forgotten_job_had_to_put_it_again() -> None:
+def test_producer_with_a_forgotten_job_had_to_put_it_again() -> None:
     events = [*put(9, 1.0), LOSS, told(9, 4.0, "gone")]
     assert broken(*events) == ["no accepted job is lost"]
 
 
-def test_count_of_accepted_jobs_is_excused_once_the_server_forgot() -> None:
+def test_accepted_count_is_excused_if_the_server_forgot_jobs() -> None:
     verdicts = judge(Record(History([*QUIET, Closed(9.0, EMPTY, 0, 0, 0, 0, 3.0, 1), LOSS])))
     assert [(one.promise, one.excused) for one in verdicts if one.excused] == [("the ledger balances", 1)]
 
 
-def test_bound_may_have_been_larger_between_two_looks() -> None:
+def test_limit_may_have_been_larger_between_two_polls() -> None:
     looks = Depth(7.5, ITEMS, 10, 10), Depth(8.0, ITEMS, 40, 10)
     resized = fault("queue resized", 1.0, 7.8), fault("queue resized", 7.9, 12.0)
     assert broken(*looks) == ["maxsize holds"]
@@ -426,7 +426,7 @@ def test_replicated_job_had_to_survive_a_takeover() -> None:
     assert broken(asked, let_go, taken_over) == ["no accepted job is lost", "levels of durability are kept"]
 
 
-def test_promise_whose_every_harm_is_explained_was_not_seen() -> None:
+def test_promise_with_only_excused_harms_was_not_tested() -> None:
     record = Record(History([LossSeen(61.0, LANE), LOSS]))
     said = [one for one in report.lines(record, judge(record), "", "") if "levels of durability" in one]
     assert said == ["not seen  levels of durability are kept (1 looked at; 1 explained by a fault)"]
@@ -439,7 +439,7 @@ def test_stop_of_a_producer_excuses_a_late_outcome() -> None:
     assert broken(*events, msgspec.structs.replace(stop, stage="watched")) == ["nothing is stuck"]
 
 
-def test_growth_at_first_is_none() -> None:
+def test_early_growth_is_not_reported() -> None:
     sizes = [10, 10, 80, *[85] * 6]
     events = [Usage(10.0 * nth, "worker 7", size << 20) for nth, size in enumerate(sizes)]
     assert growth(History(events)) == {"worker 7": (0, [])}
@@ -452,9 +452,7 @@ def test_recovery_is_measured_from_the_end_of_the_fault() -> None:
     assert found == {"worker killed": [2.0]}
 
 
-def test_history_is_read_back_without_a_line_cut_short(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_truncated_line_of_a_history_is_skipped(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(history.FOLDER, str(tmp_path))
     history.note(Put(2.0, key(1), LANE, "works"))
     history.note(Accepted(3.0, key(1), "id1"), Put(1.0, key(2), LANE, "works"))

@@ -82,7 +82,7 @@ def queue(slow: Slow) -> Iterator[Queue]:
     queue.client.close()
 
 
-def test_server_that_is_loading_is_waited_for(
+def test_loading_server_is_waited_for(
     slow: Slow,
     queue: Queue,
     consume: Callable[..., Any],

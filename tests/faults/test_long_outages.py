@@ -25,7 +25,7 @@ OUTAGE = LEASE + 3.0  # seconds
 
 
 @pytest.mark.slow
-def test_server_that_stands_still_ends_no_lease(
+def test_suspended_server_ends_no_lease(
     queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
     """A job that runs goes on, others start afterwards, and who idles beside it does not take it."""
@@ -49,7 +49,7 @@ def test_server_that_stands_still_ends_no_lease(
 
 
 @pytest.mark.slow
-def test_job_of_a_consumer_that_is_cut_off_runs_elsewhere(
+def test_job_of_a_disconnected_consumer_runs_elsewhere(
     queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
     """Within 20 s; the result of the consumer that comes back is refused, and it works on."""

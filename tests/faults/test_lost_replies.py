@@ -75,7 +75,7 @@ def lossy(one_server: Server, eventually: Callable[..., Any]) -> Iterator[Lossy]
         lossy.client.close()
 
 
-def test_clear_counts_too_few(lossy: Lossy) -> None:
+def test_clear_counts_too_few_if_a_reply_is_lost(lossy: Lossy) -> None:
     lossy.direct.put_many(range(600))
     lossy.lose_next("purge")
     assert lossy.queue.clear() == 100
@@ -95,7 +95,7 @@ def test_clear_may_cancel_delayed_jobs_put_meanwhile(lossy: Lossy) -> None:
 
 
 @pytest.mark.parametrize(("kind", "verb"), [("retry", "revive"), ("discard", "discard")])
-def test_operation_counts_jobs_as_skipped(lossy: Lossy, kind: str, verb: str) -> None:
+def test_operation_counts_jobs_as_skipped_if_a_reply_is_lost(lossy: Lossy, kind: str, verb: str) -> None:
     lossy.bury("one", "two")
     begun = Actions(lossy.client, Actor("ada", "test")).begin(kind, "work")
     lossy.lose_next(verb)
@@ -105,7 +105,7 @@ def test_operation_counts_jobs_as_skipped(lossy: Lossy, kind: str, verb: str) ->
 
 
 @pytest.mark.parametrize(("act", "verb"), [("retry_job", "revive"), ("discard_job", "discard")])
-def test_dead_job_is_reported_as_unchanged(lossy: Lossy, act: str, verb: str) -> None:
+def test_dead_job_is_reported_as_unchanged_if_a_reply_is_lost(lossy: Lossy, act: str, verb: str) -> None:
     lossy.bury("one")
     actions = Actions(lossy.client, Actor("ada", "test"))
     lossy.lose_next(verb)

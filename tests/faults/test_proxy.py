@@ -170,7 +170,7 @@ def test_held_request_arrives_twice_though_its_client_left(
     eventually(lambda: one_server.raw.get("a") == b"2")
 
 
-def test_held_reply_comes_when_mode_changes(proxy: Proxy, client: Client, one_server: Any) -> None:
+def test_held_reply_arrives_once_the_mode_changes(proxy: Proxy, client: Client, one_server: Any) -> None:
     proxy.mode = Mode(held=frozenset({REPLIES}))
     client.socket.settimeout(0.1)
     with pytest.raises(TimeoutError):
@@ -181,7 +181,7 @@ def test_held_reply_comes_when_mode_changes(proxy: Proxy, client: Client, one_se
     assert client.socket.recv(100) == b":1\r\n"
 
 
-def test_cut_drops_what_is_held(proxy: Proxy, client: Client, one_server: Any) -> None:
+def test_cut_drops_held_traffic(proxy: Proxy, client: Client, one_server: Any) -> None:
     proxy.mode = Mode(held=frozenset({REQUESTS, REPLIES}))
     client.socket.settimeout(0.1)
     with pytest.raises(TimeoutError):

@@ -60,7 +60,7 @@ def cut(raw: redis.Redis) -> None:
 
 
 @alike
-def test_third_signal_ends_a_consumer_although_the_server_hangs(
+def test_third_signal_ends_a_consumer_if_the_server_hangs(
     server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(grace=60.0)
@@ -76,7 +76,7 @@ def test_third_signal_ends_a_consumer_although_the_server_hangs(
 
 
 @alike
-def test_time_limit_holds_although_the_server_hangs(
+def test_time_limit_holds_if_the_server_hangs(
     server: Any, consume: Callable[..., Any], queue: Queue, path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -89,7 +89,7 @@ def test_time_limit_holds_although_the_server_hangs(
 
 
 @alike
-def test_idle_consumer_leaves_at_once_although_the_server_hangs(
+def test_idle_consumer_exits_promptly_if_the_server_hangs(
     server: Any, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
@@ -100,7 +100,7 @@ def test_idle_consumer_leaves_at_once_although_the_server_hangs(
     assert running.status == 0
 
 
-def test_consumer_heals_when_a_password_is_lifted_again(
+def test_consumer_recovers_once_the_password_is_lifted(
     server: Any,
     consume: Callable[..., Any],
     queue: Queue,
@@ -127,7 +127,7 @@ def test_consumer_heals_when_a_password_is_lifted_again(
 
 
 @alike
-def test_worker_outlasts_rights_that_are_missing(
+def test_worker_survives_missing_rights(
     server: Any,
     consume: Callable[..., Any],
     short_lease: float,

@@ -84,7 +84,7 @@ def refusal(request: pytest.FixtureRequest, node: Node, queue: Queue) -> Refusal
     return Refusal(request.param, node, queue)
 
 
-def test_results_are_kept_while_the_server_takes_no_writes(
+def test_results_are_kept_while_the_server_refuses_writes(
     refusal: Refusal, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Any, capfd: Any
 ) -> None:
     running = consume()

@@ -301,7 +301,7 @@ REPEATS = {
     ),
     "tell": (
         "control",
-        "consumer/test_kill_ladder.py::test_command_that_arrives_twice_is_handled_once; a nudge only makes a producer poll",
+        "consumer/test_kill_ladder.py::test_command_that_arrives_twice_is_handled_once; a nudge only causes a poll",
     ),
 }
 
@@ -329,13 +329,13 @@ def state_of(lane: Lane) -> dict[str, Any]:
     return {name: value for name, value in state.items() if value != "ann.1 0"}
 
 
-def test_resend_is_tried_for_every_command() -> None:
+def test_each_command_has_a_resend_case() -> None:
     functions = {name for name in commands.__all__ if inspect.isfunction(getattr(commands, name))}
     assert CASES.keys() == functions
 
 
 @pytest.mark.parametrize(("verb", "before", "arguments"), ROWS)
-def test_command_executed_again_has_the_effect_of_one(
+def test_command_executed_again_has_no_second_effect(
     server: Server, verb: str, before: Callable[[Lane], Any], arguments: Any
 ) -> None:
     lane = Lane(server)
@@ -350,14 +350,14 @@ def test_command_executed_again_has_the_effect_of_one(
     assert state_of(other) == once
 
 
-def test_late_copy_is_tried_for_every_command() -> None:
+def test_each_command_has_a_late_copy_case() -> None:
     """Those of SAFE_IF_LATE arrive late in the model, and a tally in a test of its own."""
     late = {name.partition("-")[0] for name in LATE}
     assert late | SAFE_IF_LATE | NOTING | {"renew", "tally"} == CASES.keys()
 
 
 @pytest.mark.parametrize("name", LATE)
-def test_late_copy_acts_on_what_it_finds(server: Server, name: str) -> None:
+def test_late_copy_acts_on_the_current_state(server: Server, name: str) -> None:
     lane, (before, make, meanwhile, effect) = Lane(server), LATE[name]
     before(lane)
     command = make(lane.queue)
@@ -370,7 +370,7 @@ def test_late_copy_acts_on_what_it_finds(server: Server, name: str) -> None:
     lane.dump()
 
 
-def test_late_renewal_extends_only_a_lease_that_holds(server: Server) -> None:
+def test_late_renewal_extends_only_a_current_lease(server: Server) -> None:
     lane = Lane(server)
     token = held(lane)
     renewal = commands.renew(lane.queue, [(FIRST, token, "S")], LONG)
@@ -385,13 +385,13 @@ def test_late_renewal_extends_only_a_lease_that_holds(server: Server) -> None:
     assert lane.changes(before) == {}
 
 
-def test_resend_is_tried_for_every_plain_script() -> None:
+def test_each_plain_script_has_a_resend_case() -> None:
     folder = Path(scripts.__file__).parent / "plain"
     assert PLAIN.keys() == {file.stem for file in folder.glob("*.lua")}
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_plain_script_executed_again_has_the_effect_of_one(server: Server, name: str) -> None:
+def test_plain_script_executed_again_has_no_second_effect(server: Server, name: str) -> None:
     before, make = PLAIN[name]
     lane = Lane(server)
     before(lane)

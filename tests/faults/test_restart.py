@@ -76,7 +76,7 @@ def all_right(queue: Queue, handles: list[Any], wanted: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("fault", [restart, kill_server])
-def test_a_server_that_restarts_in_the_middle_of_work_loses_nothing(
+def test_server_restart_during_processing_loses_no_job(
     fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     before = running.workers()
@@ -91,7 +91,7 @@ def test_a_server_that_restarts_in_the_middle_of_work_loses_nothing(
 
 
 @pytest.mark.parametrize("fault", [restart, kill_server])
-def test_a_server_that_restarts_in_the_middle_of_an_order_changes_nothing(
+def test_server_restart_during_an_order_loses_no_part(
     fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     order = Order.place(order_jobs.piece, {"path": str(path), "count": 60})
@@ -113,7 +113,7 @@ def test_delayed_job_runs_when_due_after_a_restart(
     assert job.result(30) == 1
 
 
-def test_jobs_that_finish_while_the_server_is_away_are_settled_when_it_is_back(
+def test_jobs_finished_during_an_outage_are_settled_afterwards(
     own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     handles = [own_queue.submit(jobs.hold, str(path), name) for name in ("a", "b")]
@@ -129,7 +129,7 @@ def test_jobs_that_finish_while_the_server_is_away_are_settled_when_it_is_back(
     eventually(lambda: running.workers() == before)  # a process that was to revive the server has ended
 
 
-def test_a_consumer_that_is_to_leave_while_the_server_is_away_keeps_its_results_for_a_while(
+def test_exiting_consumer_keeps_its_results_during_an_outage(
     own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     job = own_queue.submit(jobs.hold, str(path), "kept")
@@ -146,7 +146,7 @@ def test_a_consumer_that_is_to_leave_while_the_server_is_away_keeps_its_results_
     assert len(lines(path)) == 1
 
 
-def test_a_worker_that_dies_while_the_server_is_away_is_replaced_and_its_job_runs_again(
+def test_job_of_a_worker_that_died_in_an_outage_runs_again(
     own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     job = own_queue.submit(jobs.hold, str(path), "again")
@@ -185,7 +185,7 @@ def test_replacement_does_not_overtake_jobs_of_a_dead_worker(
     assert marks.read_text().split() == [str(number) for number in range(200)]
 
 
-def test_idle_consumers_leave_at_once_although_the_server_is_away(
+def test_idle_consumers_exit_promptly_during_an_outage(
     own_queue: Queue, running: Running, eventually: Callable[..., Any]
 ) -> None:
     own_queue.submit(jobs.add, 1, 1).result(30)
@@ -196,7 +196,7 @@ def test_idle_consumers_leave_at_once_although_the_server_is_away(
     embedded.start()
 
 
-def test_embedded_server_syncs_before_it_answers_once_that_is_demanded(
+def test_embedded_server_syncs_before_its_reply_if_fsync_is_set(
     own_queue: Queue, eventually: Callable[..., Any]
 ) -> None:
     def synced() -> str:
@@ -220,16 +220,14 @@ def lose_everything() -> None:
     embedded.start()
 
 
-def test_a_job_that_nobody_knows_any_more_is_gone_and_nobody_waits_for_it(own_queue: Queue) -> None:
+def test_wait_for_a_job_unknown_to_the_server_raises_job_gone(own_queue: Queue) -> None:
     name = own_queue.submit(jobs.nothing).id  # without its handle it is not put again
     lose_everything()
     with pytest.raises(JobGone):
         Job[None](name, "work").result(30)
 
 
-def test_job_is_run_although_the_server_lost_its_file(
-    own_queue: Queue, eventually: Callable[..., Any]
-) -> None:
+def test_job_runs_although_the_server_lost_its_file(own_queue: Queue, eventually: Callable[..., Any]) -> None:
     job = own_queue.submit(jobs.add, 1, 2)
     lose_everything()
     assert not job.done()

@@ -107,7 +107,7 @@ def test_sentinel_is_found_by_an_ipv6_address(server: Any, start: Callable[..., 
     assert time_of(f"sentinel://[::1]:{sentinel.port}/films") > 0
 
 
-def test_hung_sentinel_is_asked_last_the_next_time(one_server: Any, start: Callable[..., Any]) -> None:
+def test_hung_sentinel_is_queried_last_the_next_time(one_server: Any, start: Callable[..., Any]) -> None:
     sentinel = start(Sentinel, start(Node, one_server.binary))
     with socket.create_server(("127.0.0.1", 0)) as hung:  # it takes connections and never answers
         place = f"127.0.0.1:{hung.getsockname()[1]}"
@@ -118,7 +118,7 @@ def test_hung_sentinel_is_asked_last_the_next_time(one_server: Any, start: Calla
         client.close()
 
 
-def test_what_sentinels_refuse_or_do_not_know_is_told(one_server: Any, start: Callable[..., Any]) -> None:
+def test_sentinel_refusals_and_unknown_names_are_reported(one_server: Any, start: Callable[..., Any]) -> None:
     sentinel = start(Sentinel, start(Node, one_server.binary), secret="sesame")
     place = f"127.0.0.1:{sentinel.port}"
     for url in (f"sentinel://{place}/films", f"sentinel://{place}/films?sentinel_password=wrong"):
@@ -172,7 +172,7 @@ def test_certificate_of_another_host_or_time_is_refused(
 
 
 @TLS
-def test_consumer_works_and_obeys_over_tls(
+def test_consumer_works_over_tls(
     tls_binary: str, start: Callable[..., Any], certificate: Path, alone: None, eventually: Callable[..., Any]
 ) -> None:
     port = start(Node, tls_binary, secret="open", certificate=certificate).port
@@ -214,7 +214,7 @@ class Meddler(Forwarder):
 
 @TLS
 @pytest.mark.parametrize("way", ["request", "reply"])
-def test_message_changed_on_its_way_changes_no_job(
+def test_message_altered_in_transit_changes_no_job(
     tls_binary: str, start: Callable[..., Any], certificate: Path, way: str
 ) -> None:
     """The connection ends with it, and the command is sent again on another."""
@@ -314,7 +314,7 @@ def queue(watched: Sentinel) -> Queue:
     return Queue("work", store=connect(f"sentinel://127.0.0.1:{watched.port}/films"))
 
 
-def test_failover_under_load_holds_nobody_up(
+def test_failover_under_load_blocks_no_caller(
     watched: Sentinel, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     """Jobs that the replica had not received are put again by their producer."""

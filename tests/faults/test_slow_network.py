@@ -87,7 +87,7 @@ def test_slow_network_costs_no_lease_and_no_run(
 
 
 @pytest.mark.parametrize("direction", [REQUESTS, REPLIES])
-def test_direction_that_is_cut_for_a_while_costs_no_run(
+def test_cut_direction_of_a_connection_costs_no_run(
     direction: str,
     consume: Callable[..., Any],
     one_server: Any,
@@ -114,9 +114,7 @@ def test_direction_that_is_cut_for_a_while_costs_no_run(
         queue.client.close()
 
 
-def test_job_must_be_sent_while_its_reply_is_waited_for(
-    one_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_must_be_sent_within_the_reply_timeout(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tenth of the time, on a line ten times as fast as the slowest that carries a job of a mebibyte."""
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 1.0)
     with ThinLine(one_server.url) as line:
@@ -160,7 +158,7 @@ def test_get_with_a_short_timeout_reaches_a_far_server(one_server: Any) -> None:
         pytest.fail("no call had a reply")
 
 
-def test_connection_that_took_the_time_of_its_call_is_kept(one_server: Any) -> None:
+def test_connection_is_kept_after_a_call_timed_out(one_server: Any) -> None:
     with Proxy(one_server.url) as proxy:
         proxy.mode = Mode(delay=DELAY)
         client = Client(proxy.url, patience=0.0)

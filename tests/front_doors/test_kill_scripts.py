@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
-def test_one_worker_is_chosen_and_stopped(
+def test_selected_worker_is_stopped(
     consumer: Any, open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any
 ) -> None:
     eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
@@ -53,7 +53,7 @@ def test_all_workers_are_stopped(
 
 
 @pytest.mark.parametrize("whom", [("--all",), ("-q", "queue_zero")])
-def test_kill_of_all_asks_first_on_a_terminal(
+def test_kill_of_all_asks_for_confirmation_on_a_terminal(
     consumer: Any, open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any, whom: tuple[str, ...]
 ) -> None:
     eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
@@ -74,7 +74,7 @@ def test_kill_of_all_asks_first_on_a_terminal(
     assert exit_code(consumer) == 0
 
 
-def test_interrupt_leaves_top(one_server: Any, open_terminal: Any, exit_code: Any) -> None:
+def test_interrupt_exits_top(one_server: Any, open_terminal: Any, exit_code: Any) -> None:
     child = open_terminal("conveyor", "top", terminal="xterm-256color")
     child.expect("[Qq]ueues")
     child.send("\x03")
@@ -82,7 +82,7 @@ def test_interrupt_leaves_top(one_server: Any, open_terminal: Any, exit_code: An
 
 
 @pytest.mark.parametrize("script", ["kill_thread.py", "kill_all_threads.py"])
-def test_nobody_to_stop_is_no_error(open_terminal: Any, exit_code: Any, script: str) -> None:
+def test_kill_without_workers_is_no_error(open_terminal: Any, exit_code: Any, script: str) -> None:
     child = open_terminal(f"kill_thread/{script}")
     child.expect_exact("No workers")
     assert exit_code(child) == 0
@@ -98,7 +98,7 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--no", 2), ("now", 2)])
-def test_words_that_are_no_order_do_nothing(script: str, word: str, code: int) -> None:
+def test_invalid_arguments_of_kill_scripts_have_no_effect(script: str, word: str, code: int) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / script), word],
         env={**os.environ, "CONVEYOR_URL": "redis://127.0.0.1:1"},  # whoever asks it anything fails with 69

@@ -41,7 +41,7 @@ def test_five_workers_sleep_five_seconds_in_one(
     assert exit_code(consumer) == 0
 
 
-def test_the_consumer_refuses_with_a_reason_and_asks_again(open_terminal: Any, exit_code: Any) -> None:
+def test_consumer_rejects_invalid_answers_and_asks_again(open_terminal: Any, exit_code: Any) -> None:
     child = open_terminal("consumer_main.py")
     prompt = "How many workers? 1 to 10"
     for text, reason in {
@@ -67,7 +67,7 @@ def test_the_consumer_refuses_with_a_reason_and_asks_again(open_terminal: Any, e
     assert exit_code(child) == 0
 
 
-def test_without_workers_the_producer_says_so_and_may_stop(
+def test_producer_reports_missing_workers_and_may_stop(
     open_terminal: Any, exit_code: Any, one_server: Any
 ) -> None:
     child = open_terminal("producer_main.py")
@@ -83,7 +83,7 @@ def test_without_workers_the_producer_says_so_and_may_stop(
     assert one_server.raw.exists("conveyor:{queue_four}:jobs") == 0
 
 
-def test_jobs_put_anyway_wait_and_can_be_left_alone(
+def test_jobs_put_without_workers_wait_and_can_be_left(
     open_terminal: Any, exit_code: Any, one_server: Any
 ) -> None:
     child = open_terminal("producer_main.py")
@@ -99,7 +99,7 @@ def test_jobs_put_anyway_wait_and_can_be_left_alone(
     assert one_server.raw.zcard("conveyor:{queue_zero}:ready") == 2
 
 
-def test_bad_input_is_told_and_the_parameters_are_asked_for_again(
+def test_producer_reports_invalid_input_and_asks_again(
     consumer: Any, open_terminal: Any, exit_code: Any, one_server: Any
 ) -> None:
     child = open_terminal("producer_main.py")
@@ -119,7 +119,7 @@ def test_bad_input_is_told_and_the_parameters_are_asked_for_again(
 
 @pytest.mark.parametrize("script", ["producer_main.py", "consumer_main.py"])
 @pytest.mark.parametrize("way", ["interrupt", "end of input"])
-def test_leaving_at_a_prompt_does_nothing(
+def test_exit_at_a_prompt_has_no_effect(
     open_terminal: Any, exit_code: Any, eventually: Any, one_server: Any, script: str, way: str
 ) -> None:
     child = open_terminal(script)
@@ -135,9 +135,7 @@ def test_leaving_at_a_prompt_does_nothing(
     assert one_server.raw.keys("*") == []
 
 
-def test_menus_to_move_in_are_offered_where_the_terminal_can(
-    consumer: Any, open_terminal: Any, exit_code: Any
-) -> None:
+def test_menus_are_offered_on_capable_terminals(consumer: Any, open_terminal: Any, exit_code: Any) -> None:
     child = open_terminal("conveyor", "produce", terminal="xterm")
     child.expect_exact("What task do you want to enqueue?")
     child.send("sle\r")
@@ -150,7 +148,7 @@ def test_menus_to_move_in_are_offered_where_the_terminal_can(
     assert exit_code(child) == 0
 
 
-def test_a_lively_terminal_gets_a_bar(consumer: Any, open_terminal: Any, exit_code: Any) -> None:
+def test_capable_terminal_shows_a_progress_bar(consumer: Any, open_terminal: Any, exit_code: Any) -> None:
     child = open_terminal("conveyor", "produce", "sleep", "0.5", "5", "--wait", terminal="xterm")
     child.expect_exact("━")
     child.expect_exact("5/5 jobs")

@@ -31,7 +31,7 @@ def die(queue: Queue, hand: Hand, *outcomes: Fail) -> list[str]:
     return [hand.end(outcome) for outcome in outcomes]
 
 
-def test_failures_alike_are_counted_together_whatever_they_say(queue: Queue, hand: Hand) -> None:
+def test_similar_failures_are_grouped_regardless_of_the_message(queue: Queue, hand: Hand) -> None:
     names = die(queue, hand, failed("ValueError", "one"), failed("KeyError"), failed("ValueError", "two"))
     newest, other = sorted(
         failures.groups({queue.name: 10_000}).ask(queue.client), key=lambda one: -one.count
@@ -41,7 +41,7 @@ def test_failures_alike_are_counted_together_whatever_they_say(queue: Queue, han
     assert (other.count, other.newest) == (1, names[1])
 
 
-def test_a_group_s_sample_is_its_last_death(queue: Queue, hand: Hand) -> None:
+def test_sample_of_a_group_is_its_latest_failure(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("ValueError", "one"), failed("ValueError", "at https://ann:hunter2@example.org"))
     found = failures.groups({queue.name: 10_000}).ask(queue.client)
     (sample,) = failures.samples(found).ask(queue.client)
@@ -50,7 +50,7 @@ def test_a_group_s_sample_is_its_last_death(queue: Queue, hand: Hand) -> None:
     assert sample.group == found[0]
 
 
-def test_what_was_revived_is_counted_no_more(queue: Queue, hand: Hand) -> None:
+def test_revived_job_is_no_longer_counted(queue: Queue, hand: Hand) -> None:
     (name,) = die(queue, hand, failed("ValueError"))
     found = failures.groups({queue.name: 10_000}).ask(queue.client)
     queue.client.run(commands.revive(queue.name, [name]))
@@ -58,7 +58,7 @@ def test_what_was_revived_is_counted_no_more(queue: Queue, hand: Hand) -> None:
     assert failures.samples(found).ask(queue.client) == []
 
 
-def test_failures_alike_in_several_queues_are_one_group(queue: Queue, hand: Hand) -> None:
+def test_similar_failures_in_several_queues_form_a_single_group(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("ValueError", "one"), failed("KeyError"))
     other = Queue(f"{queue.name}-b", store=queue.client)
     names = die(other, type(hand)(other), *[failed("ValueError", f"{number}") for number in range(2)])
@@ -74,7 +74,7 @@ def test_failures_alike_in_several_queues_are_one_group(queue: Queue, hand: Hand
     assert failures.samples([]).ask(queue.client) == []
 
 
-def test_ten_thousand_are_counted_to_the_last_a_thousand_at_a_time(queue: Queue) -> None:
+def test_ten_thousand_dead_jobs_are_counted_in_chunks(queue: Queue) -> None:
     dead, groups = (keys.key(queue.name, name) for name in ("dead", "groups"))
     told: list[Command] = []
     for first in range(0, 10_000, 1000):
@@ -92,7 +92,7 @@ def test_ten_thousand_are_counted_to_the_last_a_thousand_at_a_time(queue: Queue)
     assert sum(one.count for one in failures.groups({queue.name: 1500}).ask(queue.client)) == 1500
 
 
-def test_samples_are_of_fifty_groups_at_most_and_in_their_order(queue: Queue, hand: Hand) -> None:
+def test_samples_are_for_the_first_fifty_groups_in_order(queue: Queue, hand: Hand) -> None:
     die(queue, hand, *(failed("ValueError", function=f"f{number}") for number in range(55)))
     found = failures.groups({queue.name: 10_000}).ask(queue.client)
     samples = failures.samples(found).ask(queue.client)
@@ -101,14 +101,14 @@ def test_samples_are_of_fifty_groups_at_most_and_in_their_order(queue: Queue, ha
 
 
 @pytest.mark.parametrize("reason", [b"\xc1", b""])
-def test_a_reason_that_cannot_be_read_is_said_to_be_so(queue: Queue, hand: Hand, reason: bytes) -> None:
+def test_unreadable_reason_is_reported(queue: Queue, hand: Hand, reason: bytes) -> None:
     (name,) = die(queue, hand, failed("ValueError"))
     queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
     (sample,) = failures.samples(failures.groups({queue.name: 10_000}).ask(queue.client)).ask(queue.client)
     assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")
 
 
-def test_overview_shows_what_groups_and_samples_do(queue: Queue, hand: Hand) -> None:
+def test_overview_matches_groups_and_samples(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("KeyError"), failed("ValueError", "one"), failed("KeyError", "two"))
     shown = failures.overview({queue.name: 2000}).ask(queue.client)
     counted = failures.groups({queue.name: 2000}).ask(queue.client)
@@ -156,7 +156,7 @@ def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
     assert failures.overview({queue.name: 1000}, "nonsense").ask(queue.client).samples == found[:50]
 
 
-def test_dead_jobs_looked_at_are_bounded() -> None:
+def test_number_of_inspected_dead_jobs_is_bounded() -> None:
     assert failures.looked_at({"a": 3, "b": 1500, "c": 0}) == {"b": 2000, "a": 1000}
     many = failures.looked_at({f"q{number:03}": 9_000 for number in range(300)})
     assert many == {"q000": 9000, "q001": 9000, "q002": 2000}

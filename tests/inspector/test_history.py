@@ -39,7 +39,7 @@ def ids(page: HistoryPage) -> list[str]:
     return [one.note.id for one in page.finishes]
 
 
-def test_what_ended_last_comes_first_with_what_is_known_of_the_run(queue: Queue, hand: Hand) -> None:
+def test_latest_run_comes_first_with_its_details(queue: Queue, hand: Hand) -> None:
     jobs = [queue.submit(shout, text) for text in ("one", "two")]
     hand.end(Done(codec.encode(None)))
     hand.end(Fail(describe_text("ValueError", "no")))
@@ -50,7 +50,7 @@ def test_what_ended_last_comes_first_with_what_is_known_of_the_run(queue: Queue,
     assert (page.searched, page.unreadable, page.next) == (2, 0, "")
 
 
-def test_pages_follow_each_other_without_a_gap_while_others_end(queue: Queue) -> None:
+def test_history_pages_have_no_gap_if_runs_are_added_meanwhile(queue: Queue) -> None:
     written(queue, *map(note, range(7)))
     first = history.finishes(queue.name, count=3).ask(queue.client)
     written(queue, note(99))
@@ -75,7 +75,7 @@ def test_pages_follow_each_other_without_a_gap_while_others_end(queue: Queue) ->
         Matching(text="whisp", state="failed"),
     ],
 )
-def test_what_matches_is_found_and_nothing_else(queue: Queue, matching: Matching) -> None:
+def test_filter_finds_only_matching_runs(queue: Queue, matching: Matching) -> None:
     wanted = note(5, task="whisper", state="failed", worker="host/2", arguments="text='a needle'")
     written(queue, note(1), wanted, *map(note, range(10, 20)))
     page = history.finishes(queue.name, matching=matching).ask(queue.client)
@@ -83,7 +83,7 @@ def test_what_matches_is_found_and_nothing_else(queue: Queue, matching: Matching
     assert (page.searched, page.next) == (12, "")
 
 
-def test_one_question_looks_at_a_thousand_entries_and_says_where_to_go_on(queue: Queue) -> None:
+def test_query_searches_a_thousand_entries_and_returns_a_cursor(queue: Queue) -> None:
     written(queue, note(1, state="failed"), *map(note, range(10, 1210)))
     page = history.finishes(queue.name, matching=Matching(state="failed")).ask(queue.client)
     assert (ids(page), page.searched) == ([], 1000)
@@ -91,7 +91,7 @@ def test_one_question_looks_at_a_thousand_entries_and_says_where_to_go_on(queue:
     assert (ids(page), page.searched, page.next) == (["job1"], 201, "")
 
 
-def test_a_full_page_goes_on_right_behind_its_last_entry(queue: Queue) -> None:
+def test_full_page_continues_right_after_its_last_entry(queue: Queue) -> None:
     written(queue, *(note(number, state="failed" if number % 2 else "done") for number in range(8)))
     found, before = [], ""
     while True:
@@ -103,7 +103,7 @@ def test_a_full_page_goes_on_right_behind_its_last_entry(queue: Queue) -> None:
     assert found == ["job7", "job5", "job3", "job1"]
 
 
-def test_what_cannot_be_read_is_skipped_and_counted(queue: Queue) -> None:
+def test_unreadable_entries_are_skipped_and_counted(queue: Queue) -> None:
     written(queue, note(1), b"\xc1", b"", note(2))
     written(queue, b"job0", field="discarded")
     page = history.finishes(queue.name).ask(queue.client)
@@ -111,16 +111,16 @@ def test_what_cannot_be_read_is_skipped_and_counted(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("before", ["x", "1", "1-", "-", "+", "1-1 COUNT", "1" * 40 + "-1"])
-def test_a_cursor_that_is_none_is_refused(before: str) -> None:
+def test_invalid_cursor_is_refused(before: str) -> None:
     with pytest.raises(BadCall):
         history.finishes("films", before)
 
 
-def test_an_empty_history_has_an_empty_page(queue: Queue) -> None:
+def test_empty_history_has_an_empty_page(queue: Queue) -> None:
     assert history.finishes(queue.name).ask(queue.client) == ([], 0, 0, "")
 
 
-def test_task_and_worker_may_be_the_beginning_of_the_name_unless_they_must_be_whole() -> None:
+def test_task_and_worker_match_by_prefix_unless_exact() -> None:
     note = Note("job1", "quick_test", "done", 0.1, "host-ab12/10", 1, 1.0)
     for matching in (Matching(task="quick"), Matching(worker="host-ab12/1"), Matching(worker="ab12/1")):
         assert matching.fits(note)

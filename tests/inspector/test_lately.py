@@ -25,13 +25,13 @@ def watched(before: Snapshot, first: int, last: int, step: int = 1, finished: in
     return before
 
 
-def test_nothing_is_told_until_a_whole_minute_was_looked_at() -> None:
+def test_rate_is_unknown_until_polled_for_a_minute() -> None:
     almost = watched(NOTHING, 1000, 1059)
     assert almost.per_minute is None
     assert look(almost, 1060.0, mail=3).per_minute == 3
 
 
-def test_a_burst_counts_for_a_minute_and_no_longer() -> None:
+def test_burst_counts_for_exactly_a_minute() -> None:
     before = watched(NOTHING, 1000, 1060)
     burst = look(before, 1061.0, mail=16)
     assert burst.per_minute == 16
@@ -41,7 +41,7 @@ def test_a_burst_counts_for_a_minute_and_no_longer() -> None:
     assert look(burst, 1121.0, mail=16).per_minute == 0
 
 
-def test_what_ended_before_anybody_looked_does_not_count_and_nothing_counts_twice() -> None:
+def test_runs_before_the_first_poll_are_not_counted() -> None:
     seen = watched(NOTHING, 1000, 1060, finished=5000)
     assert seen.per_minute == 0
     assert look(seen, 1061.0, mail=5001, video=70).per_minute == 1, "of a queue that is new"
@@ -50,14 +50,14 @@ def test_what_ended_before_anybody_looked_does_not_count_and_nothing_counts_twic
 
 
 @pytest.mark.parametrize("step", [2, 5, 15])
-def test_who_looks_less_often_is_told_the_same(step: int) -> None:
+def test_rate_does_not_depend_on_the_poll_interval(step: int) -> None:
     seen = NOTHING
     for at in range(1000, 1300, step):
         seen = look(seen, float(at), mail=at)
     assert seen.per_minute == 60
 
 
-def test_after_nobody_looked_for_long_it_is_not_told_until_a_minute_was_looked_at() -> None:
+def test_rate_is_unknown_for_a_minute_after_a_long_pause() -> None:
     seen = watched(NOTHING, 1000, 1100)
     later = look(seen, 5000.0, mail=900)
     assert later.per_minute is None
@@ -65,14 +65,14 @@ def test_after_nobody_looked_for_long_it_is_not_told_until_a_minute_was_looked_a
     assert watched(later, 5001, 5060, finished=900).per_minute == 0
 
 
-def test_a_clock_that_is_put_back_begins_anew() -> None:
+def test_count_restarts_if_the_clock_is_set_back() -> None:
     lately = Lately()
     for at in (*range(1000, 1100), *range(500, 561)):
         lately = lately.later(float(at), 1)
     assert lately.in_the_last_minute(560.0) == 60
 
 
-def test_many_looks_in_one_moment_are_noted_once() -> None:
+def test_frequent_polls_are_merged() -> None:
     lately = Lately()
     for tenth in range(2000):
         lately = lately.later(1000.0 + tenth / 10, 1)

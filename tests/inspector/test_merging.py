@@ -109,7 +109,7 @@ places = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(jobs=places, most=st.integers(1, 5), state=st.sampled_from(["delayed", "running", "dead"]))
-def test_jobs_come_by_their_time_and_each_once_though_many_have_the_same(
+def test_jobs_come_once_in_time_order_even_if_times_are_equal(
     one_server: Any, jobs: list[Placed], most: int, state: str
 ) -> None:
     hall = Hall(one_server.client)
@@ -126,7 +126,7 @@ def test_jobs_come_by_their_time_and_each_once_though_many_have_the_same(
     entries=st.sets(st.tuples(st.integers(1, 3), st.integers(0, 1), st.sampled_from("xyz")), max_size=18),
     most=st.integers(1, 5),
 )
-def test_runs_that_ended_come_newest_first_and_each_once(
+def test_finished_runs_come_once_newest_first(
     one_server: Any, entries: set[tuple[int, int, str]], most: int
 ) -> None:
     hall = Hall(one_server.client)
@@ -144,9 +144,7 @@ def wait(hall: Hall, queue: str, *put_at: float) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 50])
-def test_of_jobs_that_wait_those_put_first_come_first_but_each_queue_keeps_its_order(
-    hall: Hall, most: int
-) -> None:
+def test_waiting_jobs_merge_by_put_time_in_queue_order(hall: Hall, most: int) -> None:
     x = wait(hall, "x", 10, 40, 41)
     y = wait(hall, "y", 90, 20, 30)  # the first has a higher priority
     z = wait(hall, "z", 50)
@@ -154,7 +152,7 @@ def test_of_jobs_that_wait_those_put_first_come_first_but_each_queue_keeps_its_o
     assert found == [x[0], x[1], x[2], z[0], y[0], y[1], y[2]]
 
 
-def test_a_job_too_long_to_tell_when_it_was_put_comes_behind_the_one_before_it(hall: Hall) -> None:
+def test_job_with_unknown_put_time_follows_its_predecessor(hall: Hall) -> None:
     hall.add("x", "waiting", "x0", 0, call(30))
     hall.add("x", "waiting", "x1", 1, call(30, "long " * 1000))
     y = wait(hall, "y", 10, 20, 40)
@@ -162,7 +160,7 @@ def test_a_job_too_long_to_tell_when_it_was_put_comes_behind_the_one_before_it(h
     assert found == [[y[0], y[1], ("x", "x0"), ("x", "x1"), y[2]]]
 
 
-def test_what_leaves_between_two_pages_hides_nothing(hall: Hall) -> None:
+def test_jobs_that_leave_between_two_pages_hide_no_others(hall: Hall) -> None:
     x, y = wait(hall, "x", *range(0, 20, 2)), wait(hall, "y", *range(1, 20, 2))
     named = [hall.queue("x"), hall.queue("y")]
     first = merging.jobs(named, "waiting", limits=Limits(6)).ask(hall.client)
@@ -174,7 +172,7 @@ def test_what_leaves_between_two_pages_hides_nothing(hall: Hall) -> None:
 
 
 @pytest.mark.parametrize("state", ["waiting", "delayed", "running", "dead"])
-def test_a_search_looks_at_its_share_of_each_queue_and_goes_on(hall: Hall, state: str) -> None:
+def test_search_covers_its_share_of_each_queue_and_continues(hall: Hall, state: str) -> None:
     for queue in "xyz":
         for place in range(60):
             data = call(place, "green" if place % 20 == 7 else "red")
@@ -185,7 +183,7 @@ def test_a_search_looks_at_its_share_of_each_queue_and_goes_on(hall: Hall, state
     assert sorted(found) == sorted((queue, f"{queue}{place}") for queue in "xyz" for place in (7, 27, 47))
 
 
-def test_a_search_among_ended_runs_goes_on_as_well(hall: Hall) -> None:
+def test_search_of_finished_runs_continues_on_later_pages(hall: Hall) -> None:
     for queue in "xy":
         for place in range(1, 40):
             hall.end(queue, f"{place}-0", f"{queue}{place}", "failed" if place % 10 == 0 else "done")
@@ -196,7 +194,7 @@ def test_a_search_among_ended_runs_goes_on_as_well(hall: Hall) -> None:
     ]
 
 
-def test_many_queues_cost_one_round_trip_of_bounded_questions(hall: Hall) -> None:
+def test_many_queues_cost_a_round_trip_of_bounded_queries(hall: Hall) -> None:
     names = [f"q{number:02}" for number in range(30)]
     for name in names:
         hall.add(name, "waiting", f"{name}-job", 1)
@@ -206,13 +204,13 @@ def test_many_queues_cost_one_round_trip_of_bounded_questions(hall: Hall) -> Non
     assert all(len(page) == 1 for page in hall.pages(names, "waiting", 1))
 
 
-def test_no_queues_have_no_jobs(hall: Hall) -> None:
+def test_empty_list_of_queues_has_no_jobs(hall: Hall) -> None:
     assert hall.pages([], "dead", 5) == [[]]
     assert hall.pages("x", "ended", 5) == [[]]
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "\x00ÿ", "x" * 2000, "MSB4", "MSB4IA", "YTpiIGM6ZA", "MSA"])
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+def test_invalid_cursor_is_refused(cursor: str) -> None:
     for state in ("waiting", "delayed", "dead"):
         with pytest.raises(BadCall, match="is no cursor"):
             merging.jobs(["work"], state, cursor)

@@ -27,7 +27,7 @@ def look(at: float, before: Snapshot, heads: dict[str, float | None] | None = No
     return snapshots.snapshot_of(Sample(at, list(counts), counts, [], [], [], heads or {}), before)
 
 
-def test_the_oldest_of_all_queues_is_told_until_it_waits_no_more() -> None:
+def test_oldest_wait_is_reported_until_the_job_has_left() -> None:
     first = look(100.0, NOTHING, {"mail": 90.0, "video": 70.0, "odd": None}, mail=1, video=2, odd=1)
     assert first.oldest == 70.0
     second = look(101.0, first, {"mail": 90.0}, mail=1, video=2, odd=1)
@@ -37,7 +37,7 @@ def test_the_oldest_of_all_queues_is_told_until_it_waits_no_more() -> None:
     assert look(104.0, second, mail=0, odd=1).oldest is None
 
 
-def test_many_queues_are_asked_in_turn_since_when_their_heads_wait(server: Any) -> None:
+def test_heads_of_many_queues_are_queried_in_turn(server: Any) -> None:
     queues = [Queue(f"turn{number}", store=server.client) for number in range(snapshots.MOST_HEADS + 5)]
     for queue in queues:
         queue.put(1)
@@ -62,14 +62,14 @@ def chosen(live: dict[str, float], before: Busiest, work: float = 0.0) -> Busies
 
 
 @given(LIVE)
-def test_at_first_the_busiest_are_those_with_most_jobs(live: dict[str, float]) -> None:
+def test_busiest_queues_are_initially_those_with_the_most_jobs(live: dict[str, float]) -> None:
     few, many = chosen(live, NOBODY)
     assert few == sorted(sorted(live, key=lambda name: (-live[name], name))[:FEW])
     assert len(many) == min(MANY, len(live))
 
 
 @given(LIVE, LIVE)
-def test_who_stays_among_the_busiest_is_not_far_behind_any_that_is_not(
+def test_busiest_queues_are_never_far_behind_the_others(
     one: dict[str, float], other: dict[str, float]
 ) -> None:
     before = chosen(one, NOBODY)
@@ -81,7 +81,7 @@ def test_who_stays_among_the_busiest_is_not_far_behind_any_that_is_not(
             assert other[outside] <= (2 * other[name] + 5 if other[name] else 0)
 
 
-def test_queues_that_are_about_as_busy_do_not_take_turns() -> None:
+def test_queues_with_similar_load_do_not_alternate() -> None:
     live = dict.fromkeys("abcdefgh", 20.0)
     found = chosen(live, NOBODY)
     assert found.few == [*"abcdef"]
@@ -91,7 +91,7 @@ def test_queues_that_are_about_as_busy_do_not_take_turns() -> None:
     assert chosen({**live, "c": 0.0}, found).few == [*"abdefg"]
 
 
-def test_a_queue_that_is_only_between_two_jobs_is_not_idle() -> None:
+def test_queue_between_two_jobs_is_not_idle() -> None:
     names = "abcdefg"
     counts = {name: NO_COUNT._replace(ready=1, accepted=9, finished=8) for name in names}
     first = snapshots.snapshot_of(Sample(100.0, [*names], counts, [], [], []), NOTHING)
@@ -104,7 +104,7 @@ def test_a_queue_that_is_only_between_two_jobs_is_not_idle() -> None:
     assert second.busiest.few == [*"abdefg"]
 
 
-def test_queue_that_works_is_busier_than_any_backlog() -> None:
+def test_working_queue_is_busier_than_any_backlog() -> None:
     counts = {f"q{number:03}": NO_COUNT._replace(ready=10_000, accepted=10_000) for number in range(299)}
     counts["works"] = NO_COUNT._replace(leased=40, accepted=40)
     counts["ends"] = NO_COUNT._replace(accepted=9)

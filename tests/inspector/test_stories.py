@@ -30,7 +30,7 @@ def told(queue: Queue, job_id: str, **options: Any) -> job_record.JobStory:
     return found
 
 
-def test_a_waiting_job_is_told_without_its_secrets(queue: Queue) -> None:
+def test_waiting_job_is_shown_without_its_secrets(queue: Queue) -> None:
     queue.submit(fetch, "https://ann:hunter2@example.org")
     job = queue.submit(fetch, "second", 3, password="hunter2")
     one = told(queue, job.id)
@@ -42,7 +42,7 @@ def test_a_waiting_job_is_told_without_its_secrets(queue: Queue) -> None:
     assert one.put_at == one.call.put_at
 
 
-def test_where_the_task_is_known_a_secret_given_by_position_is_hidden_too(queue: Queue) -> None:
+def test_positional_secret_is_hidden_if_the_task_is_known(queue: Queue) -> None:
     job = queue.submit(fetch, "x", 3)
     labels = {f"{__name__}.fetch": Labels(("url", "depth"), ("depth",))}
     one = told(queue, job.id, labels_of=labels.__getitem__)
@@ -50,7 +50,7 @@ def test_where_the_task_is_known_a_secret_given_by_position_is_hidden_too(queue:
     assert one.preview == "url='x', depth=•••"
 
 
-def test_a_job_that_was_tried_again_has_its_attempts_and_the_run_it_ended_with(
+def test_retried_job_has_its_attempts_and_its_last_run(
     queue: Queue, hand: Hand
 ) -> None:
     job = queue.submit(fetch, "x")
@@ -74,7 +74,7 @@ def test_a_job_that_was_tried_again_has_its_attempts_and_the_run_it_ended_with(
     assert [line.text for line in one.lines] == ["first line", "second line"]
 
 
-def test_a_failed_job_has_one_attempt_and_not_two(queue: Queue, hand: Hand) -> None:
+def test_failed_job_has_a_single_attempt(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.end(Fail(ERROR))
     one = told(queue, job.id)
@@ -89,7 +89,7 @@ def tries(one: job_record.JobStory) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("outcome", [Fail(ERROR), Done(codec.encode(5)), Cancel()])
-def test_a_job_that_ended_tells_how_often_it_was_tried(queue: Queue, hand: Hand, outcome: Any) -> None:
+def test_finished_job_has_its_retries_crashes_and_attempt(queue: Queue, hand: Hand, outcome: Any) -> None:
     job = queue.submit(fetch, "x")
     assert tries(told(queue, job.id)) == (0, 0, 1)
     hand.end(Retry(ERROR, 0.0))
@@ -110,7 +110,7 @@ def test_job_that_lost_ten_leases_died_of_its_tenth_attempt(queue: Queue, hand: 
     assert (row.retries, row.crashes, row.attempt) == (0, 10, 10)
 
 
-def test_a_job_that_was_revived_is_as_if_never_tried_to_its_end(queue: Queue, hand: Hand) -> None:
+def test_revived_job_has_no_earlier_attempts(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.end(Retry(ERROR, 0.0))
     hand.end(Fail(ERROR))
@@ -120,20 +120,20 @@ def test_a_job_that_was_revived_is_as_if_never_tried_to_its_end(queue: Queue, ha
     assert tries(told(queue, job.id)) == (0, 0, 1)
 
 
-def test_a_dead_job_that_is_discarded_is_what_it_ended_with(queue: Queue, hand: Hand) -> None:
+def test_discarded_dead_job_keeps_its_outcome(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.end(Fail(ERROR))
     queue.client.run(commands.discard(queue.name, [job.id]))
     assert told(queue, job.id).state == "failed"
 
 
-def test_a_running_job_tells_who_runs_it(queue: Queue, hand: Hand) -> None:
+def test_running_job_has_its_worker(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.take()
     assert (told(queue, job.id).state, told(queue, job.id).worker) == ("running", "host/1")
 
 
-def test_a_delayed_job_tells_when_it_is_due(queue: Queue) -> None:
+def test_delayed_job_has_its_due_time(queue: Queue) -> None:
     queue.client.run(commands.put(queue.name, [("later", b"\xc1")], PutPlace(delay=100.0)))
     one = told(queue, "later")
     assert one.state == "delayed"
@@ -141,13 +141,13 @@ def test_a_delayed_job_tells_when_it_is_due(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"no job", b"\x94\xa1t\x05\x05\x00"])
-def test_a_job_that_cannot_be_read_has_a_story(queue: Queue, data: bytes) -> None:
+def test_unreadable_job_has_a_record(queue: Queue, data: bytes) -> None:
     queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
     one = told(queue, "odd")
     assert (one.state, one.undecodable, one.arguments) == ("waiting", len(data), [])
 
 
-def test_an_outcome_attempt_or_progress_that_cannot_be_read_hides_nothing_else(
+def test_unreadable_outcome_attempt_or_progress_hides_no_more(
     queue: Queue, hand: Hand
 ) -> None:
     job = queue.submit(fetch, "x")
@@ -164,7 +164,7 @@ def test_an_outcome_attempt_or_progress_that_cannot_be_read_hides_nothing_else(
     assert (one.state, one.settled, one.run) == ("over", None, None)
 
 
-def test_a_cancelled_job_says_how_long_it_had_run(queue: Queue, hand: Hand) -> None:
+def test_cancelled_job_has_its_run_time(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.end(Cancel(), elapsed=2.0)
     one = told(queue, job.id)
@@ -172,11 +172,11 @@ def test_a_cancelled_job_says_how_long_it_had_run(queue: Queue, hand: Hand) -> N
     assert (one.state, one.settled.elapsed, one.attempts[-1].state) == ("cancelled", 2.0, "cancelled")
 
 
-def test_of_a_job_that_nothing_is_known_of_there_is_no_story(queue: Queue) -> None:
+def test_unknown_job_has_no_record(queue: Queue) -> None:
     assert job_record.story(queue.name, "never").ask(queue.client) is None
 
 
-def test_a_job_is_located_in_the_queue_that_has_it(queue: Queue, hand: Hand) -> None:
+def test_job_is_located_in_its_queue(queue: Queue, hand: Hand) -> None:
     waiting = queue.submit(fetch, "x")
     names = ["elsewhere", queue.name, "nowhere"]
     assert job_record.locate(waiting.id, names).ask(queue.client) == queue.name
@@ -186,7 +186,7 @@ def test_a_job_is_located_in_the_queue_that_has_it(queue: Queue, hand: Hand) -> 
     assert job_record.locate("never", []).ask(queue.client) == ""
 
 
-def test_new_lines_are_asked_for_with_the_last_one_seen(queue: Queue, hand: Hand) -> None:
+def test_new_lines_are_queried_after_the_last_known_line(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.log(job.id, *map(str, range(5)))
     first = job_record.log_after(queue.name, job.id, count=2).ask(queue.client)
@@ -199,7 +199,7 @@ def test_new_lines_are_asked_for_with_the_last_one_seen(queue: Queue, hand: Hand
         job_record.log_after(queue.name, job.id, "5 or so")
 
 
-def test_a_long_line_is_cut_and_any_text_is_taken(queue: Queue, hand: Hand) -> None:
+def test_long_line_is_cut_and_any_text_is_accepted(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.log(job.id, "é" * 10_000, "x" * 8192, "caf\udce9")
     long, whole, odd = (line.text for line in told(queue, job.id).lines)
@@ -209,7 +209,7 @@ def test_a_long_line_is_cut_and_any_text_is_taken(queue: Queue, hand: Hand) -> N
     assert odd == "caf\\udce9"
 
 
-def test_a_story_has_the_last_five_hundred_lines(queue: Queue, hand: Hand) -> None:
+def test_record_has_the_last_five_hundred_lines(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.log(job.id, *map(str, range(510)))
     assert [line.text for line in told(queue, job.id).lines] == [str(number) for number in range(10, 510)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         (("SET", "other", "text"), "a string, wanted None"),
     ],
 )
-def test_key_that_the_table_lacks_is_found(words: tuple[str, ...], fault: str, one_server: Server) -> None:
+def test_key_missing_from_the_table_is_found(words: tuple[str, ...], fault: str, one_server: Server) -> None:
     assert leaks(one_server.raw) == []
     one_server.raw.execute_command(*words)
     assert leaks(one_server.raw) == [f"{words[1]}: {fault}"]

@@ -23,12 +23,12 @@ def sources(*kinds: str) -> Iterator[Path]:
                 yield path
 
 
-def test_no_module_or_folder_is_a_bucket() -> None:
+def test_no_module_or_folder_has_a_vague_name() -> None:
     assert [
         str(path) for path in sources(*SOURCE_KINDS) if NAMES_THAT_SAY_NOTHING & {path.stem, path.parent.name}
     ] == []
 
 
-def test_the_rules_look_at_something() -> None:
+def test_rule_covers_sources() -> None:
     """A moved folder must not make the rule above pass for lack of files."""
     assert {path.name for path in sources(*SOURCE_KINDS)} >= {"errors.py", Path(__file__).name}

@@ -38,7 +38,7 @@ def test_versions_of_all_packages_are_exact() -> None:
     assert [one for one in [*required(), *extras["dev"]] if not _EXACT.fullmatch(one)] == []
 
 
-def test_installation_runs_no_code_of_ours() -> None:
+def test_installation_runs_no_project_code() -> None:
     assert not (ROOT / "setup.py").exists()
     assert PROJECT["build-system"]["build-backend"] == "hatchling.build"
     assert names(PROJECT["build-system"]["requires"]) == {"hatchling"}
@@ -50,7 +50,7 @@ def test_installation_runs_no_code_of_ours() -> None:
     )
 
 
-def test_wheel_is_the_same_each_time(tmp_path: Path) -> None:
+def test_repeated_builds_make_identical_wheels(tmp_path: Path) -> None:
     if find_spec("hatchling") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("hatchling is not installed")
     wheels = []

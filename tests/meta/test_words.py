@@ -48,7 +48,7 @@ def findings(rule: str, texts: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("what", RULES)
-def test_no_file_contains(what: str) -> None:
+def test_no_file_has_forbidden_text(what: str) -> None:
     assert findings(RULES[what], tracked_texts()) == []
 
 
@@ -61,12 +61,12 @@ def test_no_file_contains(what: str) -> None:
         "# TO" + "DO later",
     ],
 )
-def test_the_rules_find_what_they_are_for(line: str) -> None:
+def test_rules_find_forbidden_text(line: str) -> None:
     assert any(findings(rule, {"a.py": line}) for rule in RULES.values())
 
 
 @pytest.mark.parametrize(
     "line", ["https://example.org/home/page", "~/.local/state/conveyor", "# TO" + "DO(#12) later"]
 )
-def test_the_rules_leave_what_is_fine(line: str) -> None:
+def test_rules_accept_allowed_text(line: str) -> None:
     assert not any(findings(rule, {"a.py": line}) for rule in RULES.values())

@@ -34,7 +34,7 @@ def item_of(size: int) -> bytes:
     return b"x" * (size - len(empty) + 100_000)
 
 
-def test_a_call_carries_task_arguments_and_time_and_the_usual_options_cost_nothing() -> None:
+def test_call_without_options_is_compact_and_complete() -> None:
     (data,) = call.encode_calls(work, "work", [((b"abc",), {"times": 2})], call.RunOptions())
     job = call.decode_call(data)
     assert (job.task, job.positional(), job.named()) == ("work", [b"abc"], {"times": 2})
@@ -43,7 +43,7 @@ def test_a_call_carries_task_arguments_and_time_and_the_usual_options_cost_nothi
     assert len(data) < 40
 
 
-def test_options_of_its_own_travel_with_the_call() -> None:
+def test_call_carries_its_own_options() -> None:
     options = call.RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
     (data,) = call.encode_calls(work, "work", [((b"",), {})], options)
     assert call.decode_call(data).options == options
@@ -84,14 +84,14 @@ def test_call_carries_parameter_names_if_one_is_secret(args: Any, kwargs: Any) -
 
 
 @pytest.mark.parametrize(("function", "args"), [(work, (b"a",)), (log_in, ("ada", "hunter2"))])
-def test_job_ends_with_the_keep_it_wants(function: Any, args: Any) -> None:
+def test_job_ends_with_its_keep_time(function: Any, args: Any) -> None:
     (data,) = call.encode_calls(function, "task", [(args, {})], call.RunOptions(keep=60))
     assert data[-9:] == msgspec.msgpack.encode(60.0)
     assert call.decode_call(data).options.keep == 60.0
 
 
 @pytest.mark.parametrize("keep", [3600.0, 60.0])
-def test_cut_job_with_secrets_shows_no_arguments(keep: float) -> None:
+def test_abbreviated_job_with_secrets_shows_no_arguments(keep: float) -> None:
     @task(name="pay.cut", redact=["card"])
     def pay(card: str) -> None: ...
 
@@ -106,7 +106,7 @@ def test_call_without_secrets_carries_no_names() -> None:
     assert call.decode_call(data).labels == Labels()
 
 
-def test_names_that_a_task_redacts_travel_with_its_calls() -> None:
+def test_names_redacted_by_a_task_are_sent_with_its_calls() -> None:
     @task(name="pay.nouns", redact=["card"])
     def pay(card: str, more: dict[str, Any]) -> None: ...
 
@@ -132,7 +132,7 @@ def test_named_tuple_with_a_secret_field_is_hidden() -> None:
     assert redaction.preview(call.decode_call(data)) == "account=•••, owner=•••"
 
 
-def test_what_a_formatter_changes_is_hidden_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_changed_by_a_formatter_is_hidden_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_formatters", [])
     redaction.register(lambda name, value: f"…{value[-2:]!r}" if name in {"iban", "data"} else value)
     calls = call.encode_calls(work, "work", [((b"DE12",), {})]) + call.encode_items([{"iban": "DE34"}])
@@ -144,14 +144,14 @@ def test_what_a_formatter_changes_is_hidden_without_it(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("item", [None, 5, "x", {"any": ("value", {1})}, [1, [2]]])
-def test_an_item_is_a_call_of_no_task(item: Any) -> None:
+def test_item_is_a_call_without_a_task(item: Any) -> None:
     (data,) = call.encode_items([item])
     job = call.decode_call(data)
     assert job.task == call.ITEM
     assert job.item() == item
 
 
-def test_a_job_of_a_mebibyte_travels_and_one_byte_more_does_not() -> None:
+def test_job_of_a_mebibyte_is_accepted_and_a_larger_one_refused() -> None:
     (data,) = call.encode_items([item_of(1 << 20)])
     assert len(data) == 1 << 20
     with pytest.raises(TooLarge, match="1,048,577 bytes") as refusal:
@@ -160,12 +160,12 @@ def test_a_job_of_a_mebibyte_travels_and_one_byte_more_does_not() -> None:
     assert "file" in refusal.value.hint
 
 
-def test_a_call_that_is_too_large_is_refused_too() -> None:
+def test_oversized_call_is_refused() -> None:
     with pytest.raises(TooLarge):
         call.encode_calls(work, "work", [((b"x" * (1 << 20),), {})])
 
 
-def test_one_bad_call_of_many_is_found_before_any_is_put() -> None:
+def test_invalid_call_among_many_is_found_before_any_is_put() -> None:
     with pytest.raises(BadCall, match="data"):
         call.encode_calls(work, "work", [((b"",), {}), (("no bytes",), {})])
 
@@ -205,7 +205,7 @@ def test_unusable_put_options_are_refused_by_name(wrong: dict[str, Any]) -> None
 
 
 @given(st.binary())
-def test_any_other_bytes_are_a_decode_error(data: bytes) -> None:
+def test_arbitrary_bytes_are_a_decode_error(data: bytes) -> None:
     try:
         job = call.decode_call(data)
     except msgspec.DecodeError:
@@ -239,6 +239,6 @@ def test_unusable_maxsize_is_refused_by_name(maxsize: Any) -> None:
         Queue("work", maxsize)
 
 
-def test_nan_is_no_timeout() -> None:
+def test_nan_timeout_is_refused() -> None:
     with pytest.raises(ValueError, match="nan"):
         clock.Deadline(math.nan)

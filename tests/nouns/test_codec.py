@@ -72,23 +72,23 @@ def same(left: Any, right: Any) -> bool:
 
 
 @given(values)
-def test_a_value_comes_back_as_it_was_in_value_and_type(value: Any) -> None:
+def test_value_is_decoded_with_its_type(value: Any) -> None:
     assert same(codec.decode(codec.encode(value)), value)
 
 
 @given(values)
-def test_a_typed_value_of_plain_types_travels_alike(value: Any) -> None:
+def test_typed_value_of_plain_types_is_encoded_identically(value: Any) -> None:
     assert codec.encode(value, typed=True) == codec.encode(value)
 
 
 @given(st.binary())
-def test_bytes_of_any_kind_give_a_value_or_a_value_error(data: bytes) -> None:
+def test_arbitrary_bytes_return_a_value_or_raise_value_error(data: bytes) -> None:
     with suppress(ValueError):
         codec.decode(data)
 
 
 @given(st.integers(0, 127), st.one_of(st.binary(), values.map(codec.encode)))
-def test_every_extension_with_anything_in_it_gives_a_value_or_a_value_error(code: int, data: bytes) -> None:
+def test_any_extension_returns_a_value_or_raises_value_error(code: int, data: bytes) -> None:
     with suppress(ValueError):
         codec.decode(msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data)))
 
@@ -101,7 +101,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("code", range(128))
-def test_a_pickle_is_never_opened(code: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickle_is_never_loaded(code: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps(Trap())
     for wrapped in (data, msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data))):
@@ -138,7 +138,7 @@ def nested(levels: int) -> bytes:
     ],
     ids=["deep lists", "deep extensions", "a list of billions", "a map of billions", "gigabytes"],
 )
-def test_bytes_made_to_exhaust_us_are_a_value_error(data: bytes) -> None:
+def test_resource_exhausting_bytes_are_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         codec.decode(data)
 
@@ -146,12 +146,12 @@ def test_bytes_made_to_exhaust_us_are_a_value_error(data: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [math.nan, decimal.Decimal("NaN"), decimal.Decimal("sNaN"), complex("nan+infj")]
 )
-def test_what_is_unequal_to_itself_still_comes_back(value: Any) -> None:
+def test_value_unequal_to_itself_is_decoded(value: Any) -> None:
     assert str(codec.decode(codec.encode(value))) == str(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**500])
-def test_integers_of_any_size_are_carried_as_values_and_as_keys(value: int) -> None:
+def test_integers_of_any_size_are_encoded_as_values_and_keys(value: int) -> None:
     assert codec.decode(codec.encode([value, {value: value}])) == [value, {value: value}]
     assert codec.decode(codec.encode_flat((value,))) == [value]
 
@@ -195,7 +195,7 @@ class Record(msgspec.Struct):
     ],
     ids=repr,
 )
-def test_objects_travel_where_a_hint_names_their_class(value: Any, hint: Any) -> None:
+def test_objects_are_encoded_if_a_hint_names_their_class(value: Any, hint: Any) -> None:
     back = codec.convert(codec.decode(codec.encode(value, typed=True)), hint)
     assert back == value
     assert hint is float or isinstance(back, type(value) if not isinstance(value, np.generic) else hint)
@@ -204,26 +204,26 @@ def test_objects_travel_where_a_hint_names_their_class(value: Any, hint: Any) ->
 @pytest.mark.parametrize(
     "value", [Color.RED, Point(1, 2.0), Pair(1, Point(1, 1.0)), object(), len, {1: [Point]}]
 )
-def test_without_a_hint_an_object_is_refused_with_a_way_out(value: Any) -> None:
+def test_object_without_a_hint_is_refused_with_advice(value: Any) -> None:
     with pytest.raises(BadCall) as refusal:
         codec.encode(value)
     assert refusal.value.hint
 
 
 @pytest.mark.parametrize("value", [object(), len, lambda: None, range(3), iter([]), ValueError("x")])
-def test_what_is_no_data_is_refused_even_with_a_hint(value: Any) -> None:
+def test_non_data_value_is_refused_even_with_a_hint(value: Any) -> None:
     with pytest.raises(BadCall):
         codec.encode(value, typed=True)
 
 
-def test_a_loop_is_refused_instead_of_followed() -> None:
+def test_cyclic_value_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
     with pytest.raises(BadCall, match="nested"):
         codec.encode(loop)
 
 
-def test_a_text_that_is_none_is_refused() -> None:
+def test_invalid_unicode_text_is_refused() -> None:
     with pytest.raises(BadCall, match="surrogates"):
         codec.encode(["\udcff"])
 
@@ -243,7 +243,7 @@ def test_a_text_that_is_none_is_refused() -> None:
     ],
     ids=lambda array: f"{array.dtype.str}{array.shape}",
 )
-def test_numpy_arrays_come_back_with_dtype_and_shape_and_can_be_written_to(array: np.ndarray) -> None:
+def test_numpy_array_keeps_dtype_and_shape_and_is_writable(array: np.ndarray) -> None:
     back = codec.decode(codec.encode({"array": array}))["array"]
     assert back.dtype == array.dtype
     assert back.shape == array.shape
@@ -252,21 +252,21 @@ def test_numpy_arrays_come_back_with_dtype_and_shape_and_can_be_written_to(array
 
 
 @pytest.mark.parametrize("scalar", [np.int64(3), np.float64(2.5), np.bool_(1), np.datetime64("2020-01-01")])
-def test_numpy_scalars_come_back_as_such(scalar: Any) -> None:
+def test_numpy_scalars_are_decoded_as_numpy_scalars(scalar: Any) -> None:
     assert same(codec.decode(codec.encode(scalar)), scalar)
 
 
 @pytest.mark.parametrize("array", [np.array([object()]), np.zeros(2, dtype=[("a", "i4"), ("b", "f8")])])
-def test_numpy_arrays_that_would_lose_something_are_refused(array: np.ndarray) -> None:
+def test_numpy_arrays_that_would_lose_data_are_refused(array: np.ndarray) -> None:
     with pytest.raises(BadCall):
         codec.encode(array)
 
 
-def test_a_number_wider_than_python_s_travels_as_numpy_s_own() -> None:
+def test_wide_numpy_numbers_stay_numpy_numbers() -> None:
     for typed in (False, True):
         assert same(codec.decode(codec.encode(np.longdouble(2.5), typed=typed)), np.longdouble(2.5))
 
 
-def test_an_array_is_joined_from_parts_without_looking_into_them() -> None:
+def test_array_is_joined_from_encoded_parts() -> None:
     parts = [codec.encode(value) for value in ("a", 1, [2, 3])]
     assert codec.decode(codec.join_array(*parts)) == ["a", 1, [2, 3]]

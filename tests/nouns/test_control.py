@@ -12,7 +12,7 @@ from conveyor.wire.control_messages import Progress, WorkerReport, fraction_of
 
 
 @given(done=st.floats(), total=st.floats())
-def test_whatever_a_program_tells_is_a_share_between_none_and_all(done: float, total: float) -> None:
+def test_fraction_of_any_numbers_is_none_or_between_0_and_1(done: float, total: float) -> None:
     fraction = fraction_of(done, total)
     assert fraction is None or 0 <= fraction <= 1
     assert (fraction is None) == (not (math.isfinite(done) and math.isfinite(total) and total > 0))
@@ -22,7 +22,7 @@ def test_whatever_a_program_tells_is_a_share_between_none_and_all(done: float, t
     ("done", "total", "fraction"),
     [(1, 4, 0.25), (5, 4, 1.0), (-1, 4, 0.0), (1e308, 1e-308, 1.0), (3, 0, None), (3, -1, None)],
 )
-def test_a_share_is_clamped_for_reports_and_progress_alike(
+def test_fraction_is_clamped_for_reports_and_progress(
     done: float, total: float, fraction: float | None
 ) -> None:
     assert Progress(done, total).fraction == fraction

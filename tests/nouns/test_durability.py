@@ -11,7 +11,7 @@ from conveyor.wire.durability import MEMORY, Durability, read_durability
 
 
 @pytest.mark.parametrize("text", ["memory", "written", "fsync", "replicated:1", "replicated:999"])
-def test_level_is_read_and_shown_alike(text: str) -> None:
+def test_level_is_parsed_and_formatted_symmetrically(text: str) -> None:
     assert str(read_durability(text)) == text
 
 
@@ -34,7 +34,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def test_unknown_level_is_refused_wherever_it_is_chosen() -> None:
+def test_unknown_level_is_refused_by_queue_and_task() -> None:
     with pytest.raises(BadCall, match="durability"):
         Queue("films", durability="disk")
     with pytest.raises(BadCall, match="durability"):

@@ -36,11 +36,11 @@ OWN = traceback(
         OWN.replace("/usr/lib/python3.11/json", "/srv/.venv/lib/python3.12/site-packages/fast"),
     ],
 )
-def test_message_line_and_folder_make_no_difference(other: str) -> None:
+def test_fingerprint_ignores_message_line_and_folder(other: str) -> None:
     assert failure.fingerprint("cut", "ValueError", other) == failure.fingerprint("cut", "ValueError", OWN)
 
 
-def test_task_type_file_and_function_do() -> None:
+def test_fingerprint_depends_on_task_type_file_and_function() -> None:
     prints = {
         failure.fingerprint("cut", "ValueError", OWN),
         failure.fingerprint("join", "ValueError", OWN),
@@ -52,7 +52,7 @@ def test_task_type_file_and_function_do() -> None:
     assert len(prints) == 6
 
 
-def test_the_place_is_the_innermost_in_the_user_s_own_code() -> None:
+def test_location_is_the_innermost_in_the_code_of_the_user() -> None:
     assert str(failure.innermost(OWN)) == "films.py:12 cut"
     windows = traceback(r'C:\app\films.py", line 3, in cut', r'C:\Py\lib\site-packages\x.py", line 4, in y')
     assert str(failure.innermost(windows)) == "films.py:3 cut"
@@ -60,24 +60,24 @@ def test_the_place_is_the_innermost_in_the_user_s_own_code() -> None:
     assert str(failure.innermost(traceback(ours))) == "csv_search.py:40 search"
 
 
-def test_where_there_is_no_code_of_the_user_s_it_is_the_innermost_of_all() -> None:
+def test_location_is_the_innermost_if_no_code_of_the_user_ran() -> None:
     assert str(failure.innermost(traceback())) == "execution.py:71 run"
     assert failure.innermost("") is None
     assert failure.innermost("ValueError: no good\n") is None
 
 
-def test_of_a_chain_the_exception_that_was_raised_counts() -> None:
+def test_raised_exception_of_a_chain_determines_the_location() -> None:
     link = "\nDuring handling of the above exception, another exception occurred:\n\n"
     cause = traceback('/srv/app/cause.py", line 1, in first')
     assert str(failure.innermost(cause + link + OWN)) == "films.py:12 cut"
 
 
-def test_a_message_cannot_pretend_to_be_a_place() -> None:
+def test_message_cannot_imitate_a_location() -> None:
     told = OWN + '  File "/srv/app/fake.py", line 1, in fake\n    x\n'
     assert str(failure.innermost(told)) == "films.py:12 cut"
 
 
-def test_a_real_exception_is_traced_to_this_file() -> None:
+def test_real_exception_is_traced_to_this_file() -> None:
     def raising() -> None:
         raise ValueError("no good")
 
@@ -91,22 +91,20 @@ def test_a_real_exception_is_traced_to_this_file() -> None:
 
 
 @given(st.text(st.characters()), st.text(st.characters()), st.text(st.characters()))
-def test_any_texts_have_a_fingerprint_of_eight_digits_always_the_same(
-    task: str, kind: str, text: str
-) -> None:
+def test_fingerprint_of_any_text_is_eight_stable_digits(task: str, kind: str, text: str) -> None:
     one = failure.fingerprint(task, kind, text)
     assert re.fullmatch(r"[0-9a-f]{8}", one)
     assert failure.fingerprint(task, kind, text) == one
 
 
 @given(st.text(), st.integers(1, 10**6))
-def test_whatever_the_message_says_the_group_stays(message: str, line: int) -> None:
+def test_fingerprint_is_independent_of_any_message(message: str, line: int) -> None:
     told = traceback(f'/srv/app/films.py", line {line}, in cut', end=f"ValueError: {message}")
     expected = failure.fingerprint("cut", "ValueError", traceback('/app/films.py", line 1, in cut'))
     assert failure.fingerprint("cut", "ValueError", told) == expected
 
 
-def test_own_code_stands_apart_from_that_of_libraries() -> None:
+def test_user_code_is_separated_from_library_code() -> None:
     found = failure.pieces(OWN)
     own = [one for one in found if one.of == "own"]
     assert [(one.text, one.places) for one in own] == [
@@ -116,7 +114,7 @@ def test_own_code_stands_apart_from_that_of_libraries() -> None:
     assert "\n".join(one.text for one in found) == OWN.rstrip()
 
 
-def test_what_comes_after_the_exception_is_nobody_s_code() -> None:
+def test_text_after_the_exception_belongs_to_no_code() -> None:
     last = failure.pieces(f"{OWN}\nmore words")[-1]
     assert (last.of, last.text.split("\n")[-1]) == ("", "more words")
     assert [one.of for one in failure.pieces("no traceback at all")] == [""]

@@ -17,14 +17,14 @@ from conveyor.store import Client
 from conveyor.wire import ids
 
 
-def test_ids_are_unique_in_order_and_of_one_length() -> None:
+def test_ids_are_unique_ordered_and_of_equal_length() -> None:
     made = ids.new_ids(10_000) + ids.new_ids(3)
     assert len(set(made)) == 10_003
     assert made == sorted(made)
     assert {len(one) for one in made} == {14}
 
 
-def test_an_id_names_the_inbox_of_its_producer() -> None:
+def test_id_names_the_inbox_of_its_producer() -> None:
     assert {ids.producer_of(one) for one in ids.new_ids(100)} == {ids.producer()}
 
 
@@ -38,7 +38,7 @@ def test_threads_never_get_the_same_id() -> None:
     assert len(set(made)) == 4_000
 
 
-def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_producer_name_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids, "_numbers", {})
     first = ids.producer()
     ids._own_numbers().next = ids._PER_PRODUCER - 2
@@ -47,7 +47,7 @@ def test_a_producer_that_has_used_up_its_numbers_takes_another_name(monkeypatch:
     assert ids.producer_of(one) == ids.producer() != first
 
 
-def test_more_ids_than_one_name_has_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_ids_than_a_name_allows_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids, "_numbers", {})
     monkeypatch.setattr(ids, "_PER_PRODUCER", 4)
     made = ids.new_ids(11)
@@ -56,7 +56,7 @@ def test_more_ids_than_one_name_has_are_made(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
-def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(forked: Any) -> None:
+def test_forked_child_gets_a_new_name_if_the_parent_makes_ids(forked: Any) -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
     with ids._own_numbers().lock:
         of_the_child = forked(lambda: ids.new_ids(1)[0])
@@ -64,7 +64,7 @@ def test_a_forked_child_has_a_name_of_its_own_even_if_the_parent_was_making_ids(
     assert ids.producer_of(of_the_child) != ids.producer()
 
 
-def test_child_that_c_code_forked_has_a_name_of_its_own(forked: Any) -> None:
+def test_child_forked_by_c_code_gets_a_new_name(forked: Any) -> None:
     """As uWSGI forks: no hook of Python's runs in the child."""
     client = Client("redis://localhost")
     mine = inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])
@@ -78,29 +78,29 @@ def test_child_that_c_code_forked_has_a_name_of_its_own(forked: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A1._:-z", "9" * 64, "invoice-2024:7"])
-def test_an_id_that_a_person_may_choose(name: str) -> None:
+def test_valid_job_id_is_accepted(name: str) -> None:
     assert ids.checked_id(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "ä", "a" * 65, "{a}", "a/b", "a\0"])
-def test_an_id_that_nobody_may_choose(name: str) -> None:
+def test_invalid_job_id_is_refused(name: str) -> None:
     with pytest.raises(BadCall, match="cannot be a job id"):
         ids.checked_id(name)
 
 
 @pytest.mark.parametrize("name", ["default", "queue_zero", "_", "films.2024-x", "a" * 100])
-def test_a_name_that_a_queue_may_have(name: str) -> None:
+def test_valid_queue_name_is_accepted(name: str) -> None:
     assert ids.checked_queue(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "ü", "a" * 101, "{a}", "a:b", None, 5, b"a"])
-def test_a_name_that_no_queue_may_have(name: object) -> None:
+def test_invalid_queue_name_is_refused(name: object) -> None:
     with pytest.raises(BadCall, match="cannot be the name of a queue"):
         ids.checked_queue(name)  # type: ignore[arg-type]
 
 
 @given(st.text())
-def test_no_name_can_break_out_of_the_keys(name: str) -> None:
+def test_accepted_names_cannot_alter_keys(name: str) -> None:
     """Braces, colons, spaces and line ends would change whose key it is."""
     for check in (ids.checked_id, ids.checked_queue):
         try:

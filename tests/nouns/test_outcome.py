@@ -18,7 +18,7 @@ def settled(state: str, value: object = None, elapsed: float = 0.0) -> outcome.S
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [1, (2, {3})], b"x" * 1000])
-def test_a_result_is_given_as_it_was(value: object) -> None:
+def test_result_is_returned_unchanged(value: object) -> None:
     one = settled("done", value, 1.5)
     assert one.result() == value
     assert one.error() is None
@@ -26,9 +26,7 @@ def test_a_result_is_given_as_it_was(value: object) -> None:
 
 
 @pytest.mark.parametrize(("state", "kind"), [("failed", JobFailed), ("lost", JobLost)])
-def test_a_failure_is_raised_with_type_message_and_traceback_as_text(
-    state: str, kind: type[JobFailed]
-) -> None:
+def test_failure_is_raised_with_type_message_and_traceback(state: str, kind: type[JobFailed]) -> None:
     one = settled(state, ["ValueError", "no such film", "Traceback …"])
     with pytest.raises(kind) as error:
         one.result()
@@ -42,18 +40,18 @@ def test_a_failure_is_raised_with_type_message_and_traceback_as_text(
     assert str(one.error()) == str(error.value)
 
 
-def test_a_cancellation_is_raised_as_the_standard_library_s() -> None:
+def test_cancellation_is_raised_as_cancelled_error() -> None:
     with pytest.raises(JobCancelled):
         settled("cancelled").result()
 
 
-def test_an_exception_is_described_with_where_it_came_from() -> None:
+def test_exception_is_described_with_its_traceback() -> None:
     try:
         {}["film"]
     except KeyError as error:
         kind, message, traceback = codec.decode(outcome.describe_error(error))
     assert (kind, message) == ("KeyError", "'film'")
-    assert "in test_an_exception_is_described" in traceback
+    assert "in test_exception_is_described" in traceback
     assert traceback.rstrip().endswith("KeyError: 'film'")
 
 
@@ -74,7 +72,7 @@ class Unspeakable(Exception):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_any_exception_can_be_described_in_bounded_length(error: BaseException) -> None:
+def test_any_exception_is_described_in_bounded_length(error: BaseException) -> None:
     kind, message, traceback = codec.decode(outcome.describe_error(error))
     assert kind == type(error).__qualname__
     assert len(message) <= outcome.MESSAGE_LIMIT
@@ -82,7 +80,7 @@ def test_any_exception_can_be_described_in_bounded_length(error: BaseException) 
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
-def test_any_text_can_be_kept_of_an_error(kind: str, message: str) -> None:
+def test_any_error_text_can_be_stored(kind: str, message: str) -> None:
     assert len(codec.decode(outcome.describe_text(kind, message))) == 3
 
 
@@ -90,7 +88,7 @@ class Color(enum.Enum):
     RED = "red"
 
 
-def test_a_result_that_cannot_travel_is_a_failure_that_says_why() -> None:
+def test_unserializable_result_is_a_failure_with_a_reason() -> None:
     for value, kind in ((object(), "BadCall"), (Color.RED, "BadCall"), (b"x" * (1 << 20), "TooLarge")):
         failed = outcome.result_bytes(value, typed=False)
         assert isinstance(failed, outcome.Fail)
@@ -103,7 +101,7 @@ def test_a_result_that_cannot_travel_is_a_failure_that_says_why() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\x93", b"\xc1", b"no", b"\x93\xa4done" + b"\x91" * 400_000 + b"\x01"]
 )
-def test_bytes_that_are_no_outcome_are_a_decode_error(data: bytes) -> None:
+def test_invalid_outcome_bytes_are_a_decode_error(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         outcome.decode_settled(data)
 
@@ -111,21 +109,21 @@ def test_bytes_that_are_no_outcome_are_a_decode_error(data: bytes) -> None:
 RUN = outcome.Run("films.cut", "name='it'", 1700.0, "host/1", 2, 0.5)
 
 
-def test_the_run_is_kept_with_an_outcome_and_does_not_change_it() -> None:
+def test_outcome_keeps_its_run_and_is_unchanged_by_it() -> None:
     plain = outcome.decode_settled(outcome.encode_settled("done", codec.encode(5), 1.5))
     known = outcome.decode_settled(outcome.encode_settled("done", codec.encode(5), 1.5, RUN))
     assert (plain.run, known.run) == (None, RUN)
     assert (plain.result(), plain.elapsed) == (known.result(), known.elapsed) == (5, 1.5)
 
 
-def test_a_note_tells_of_the_run_and_those_from_before_it_did_still_can_be_read() -> None:
+def test_note_has_the_run_and_older_notes_are_readable() -> None:
     note = outcome.decode_note(outcome.note_of("id", "done", RUN, 2.0))
     assert note == outcome.Note("id", "films.cut", "done", 2.0, "host/1", 2, 1702.0, 0.5, "name='it'")
     old = outcome.decode_note(outcome.encode(["id", "films.cut", "done", 2.0, "host/1", 2, 1702.0]))
     assert (old.at, old.waited, old.arguments) == (1702.0, 0.0, "")
 
 
-def test_an_attempt_keeps_the_beginning_of_the_message_without_passwords() -> None:
+def test_attempt_keeps_the_message_start_without_passwords() -> None:
     error = outcome.describe_text("OSError", "cannot reach https://ann:hunter2@example.org" + "!" * 500)
     attempt = outcome.decode_attempt(outcome.attempt_of("retried", RUN, 2.0, error))
     assert (attempt.attempt, attempt.started, attempt.elapsed, attempt.worker) == (2, 1700.0, 2.0, "host/1")

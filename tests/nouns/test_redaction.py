@@ -52,7 +52,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", SECRET_NAMES)
-def test_a_name_that_speaks_of_a_secret_hides_its_value(name: str) -> None:
+def test_secret_name_hides_its_value(name: str) -> None:
     assert redaction.redacted({name: SECRET}) == {name: redaction.MASK}
     assert redaction.redacted({name: [SECRET]}) == {name: redaction.MASK}
     assert redaction.redacted({name.encode(): SECRET}) == {name.encode(): redaction.MASK}
@@ -62,7 +62,7 @@ def test_a_name_that_speaks_of_a_secret_hides_its_value(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHER_NAMES)
-def test_other_names_hide_nothing(name: str) -> None:
+def test_ordinary_name_hides_no_value(name: str) -> None:
     assert redaction.redacted({name: "seen"}) == {name: "seen"}
 
 
@@ -80,7 +80,7 @@ def test_other_names_hide_nothing(name: str) -> None:
         ("12:30@noon", "12:30@noon"),
     ],
 )
-def test_the_password_of_an_address_is_hidden_wherever_it_stands(text: str, shown: str) -> None:
+def test_password_in_a_url_is_hidden_anywhere(text: str, shown: str) -> None:
     assert redaction.redacted(text) == shown
     assert redaction.redacted([{"url": text}]) == [{"url": shown}]
     assert redaction.redacted(text.encode()) == shown.encode()
@@ -89,13 +89,13 @@ def test_the_password_of_an_address_is_hidden_wherever_it_stands(text: str, show
 
 @pytest.mark.parametrize("before", [0, 80, 110, 119, 4000])
 @pytest.mark.parametrize("length", [8, 100, 5000, 100_000])
-def test_a_password_does_not_show_where_the_text_is_cut(before: int, length: int) -> None:
+def test_password_is_hidden_at_a_cut(before: int, length: int) -> None:
     text = "x" * before + " https://ann:" + "S" * length + "@example.org"
     assert "S" not in redaction.preview(call_of(text))
     assert "S" not in redaction.preview(call_of(text.encode()))
 
 
-def test_a_preview_looks_like_a_call() -> None:
+def test_preview_resembles_a_call() -> None:
     one = call_of("https://example.org", 2, deep=True)
     assert redaction.preview(one, Labels(("url", "depth"))) == "url='https://example.org', depth=2, deep=True"
     assert redaction.preview(one) == "'https://example.org', 2, deep=True"
@@ -106,18 +106,18 @@ def test_a_preview_looks_like_a_call() -> None:
     assert redaction.preview(call_of()) == ""
 
 
-def test_what_takes_all_the_rest_hides_all_the_rest_if_it_is_secret() -> None:
+def test_secret_variadic_parameter_hides_all_its_values() -> None:
     one = call_of("a", "b", "c")
     assert redaction.preview(one, Labels(("first", "*tokens"))) == "first='a', •••, •••"
     assert redaction.preview(one, Labels(("first", "*others"))) == "first='a', 'b', 'c'"
 
 
-def test_an_item_is_shown_as_it_is() -> None:
+def test_item_is_shown_unchanged_except_for_secrets() -> None:
     (data,) = call.encode_items([{"password": SECRET, "size": 5}])
     assert redaction.preview(call.decode_call(data)) == "{'password': •••, 'size': 5}"
 
 
-def test_a_task_can_name_more_secrets() -> None:
+def test_task_can_name_more_secrets() -> None:
     one = call_of("4000 1234", {"card": "4000 1234"}, pin=1)
     labels = Labels(("card",), ("card", "pin"))
     assert redaction.preview(one, labels) == "card=•••, {'card': •••}, pin=•••"
@@ -128,7 +128,7 @@ def test_a_task_can_name_more_secrets() -> None:
     ]
 
 
-def test_a_registered_formatter_decides_what_is_shown_and_hides_what_it_cannot_read(
+def test_registered_formatter_decides_and_hides_rejected_values(
     registered: None,
 ) -> None:
     redaction.register(lambda name, value: f"…{value[-2:]}" if name == "iban" else value)
@@ -138,7 +138,7 @@ def test_a_registered_formatter_decides_what_is_shown_and_hides_what_it_cannot_r
     assert redaction.preview(call_of(password="x")) == "password=•••"
 
 
-def test_secret_values_are_found_for_other_texts() -> None:
+def test_secret_values_are_found_in_other_texts() -> None:
     one = call_of(
         "ada", "it's hunter2", {"nested": [{"token": b"hunter3"}, "https://me:hunter4@x/?key=hunter5"]}, "pin"
     )
@@ -148,7 +148,7 @@ def test_secret_values_are_found_for_other_texts() -> None:
     assert redaction.without(said, found) == 'no ada, •••, "•••", ••• and pin'
 
 
-def test_arguments_that_cannot_be_read_are_said_to_be_so() -> None:
+def test_unreadable_arguments_are_reported() -> None:
     broken = call.Call("task", codec.Raw(b"\xc1"), codec.Raw(b"\x80"), 0.0)
     assert redaction.preview(broken).startswith("undecodable: ")
     assert len(redaction.preview(call.Call("task", codec.Raw(b"\x05"), codec.Raw(b"\x05"), 0.0))) < 120
@@ -175,32 +175,32 @@ MARKED = st.recursive(
 
 
 @given(st.lists(VALUES, max_size=4), st.integers(1, 200))
-def test_a_preview_is_one_printable_line_within_its_room(args: list[Any], room: int) -> None:
+def test_preview_is_a_bounded_printable_line(args: list[Any], room: int) -> None:
     text = redaction.preview(call_of(*args), room=room)
     assert len(text) <= room
     assert text.isprintable()
 
 
 @given(VALUES)
-def test_redacting_twice_changes_nothing_more(value: Any) -> None:
+def test_redaction_is_idempotent(value: Any) -> None:
     once = redaction.redacted(value)
     assert repr(redaction.redacted(once)) == repr(once)
 
 
 @given(VALUES)
-def test_secret_values_of_any_arguments_are_texts(value: Any) -> None:
+def test_secret_values_of_any_arguments_are_strings(value: Any) -> None:
     found = redaction.secret_texts(call_of(value, {"password": value}))
     assert all(isinstance(one, str) for one in found)
     assert found == sorted(found, key=len, reverse=True)
 
 
 @given(MARKED, st.integers(10, 300))
-def test_a_secret_shows_at_no_depth(value: Any, room: int) -> None:
+def test_secret_is_hidden_at_any_depth(value: Any, room: int) -> None:
     assert SECRET not in repr(redaction.redacted(value))
     assert not re.search(r"hunt", redaction.preview(call_of(value, more=value), room=room))
 
 
-def test_a_loop_of_brackets_is_cut() -> None:
+def test_cyclic_brackets_are_cut() -> None:
     deep: Any = "end"
     for _ in range(300):
         deep = [deep]
@@ -231,7 +231,7 @@ def test_a_loop_of_brackets_is_cut() -> None:
         ("message='password=hunter2'", "message='password=•••'"),
     ],
 )
-def test_what_stands_beside_the_name_of_a_secret_is_hidden_in_free_text(text: str, shown: str) -> None:
+def test_value_next_to_a_secret_name_is_hidden_in_free_text(text: str, shown: str) -> None:
     assert redaction.redacted_text(text) == shown
     assert redaction.redacted_text(shown) == shown
 
@@ -247,7 +247,7 @@ def test_what_stands_beside_the_name_of_a_secret_is_hidden_in_free_text(text: st
         ("https:\x1b[4m//me:x@example.org", f"https://me:{redaction.MASK}@example.org"),
     ],
 )
-def test_colours_of_a_terminal_hide_no_name_and_are_left_out(text: str, shown: str) -> None:
+def test_terminal_colors_hide_no_name_and_are_removed(text: str, shown: str) -> None:
     assert redaction.redacted_text(text) == shown
 
 
@@ -258,7 +258,7 @@ def test_colours_of_a_terminal_hide_no_name_and_are_left_out(text: str, shown: s
 )
 @example("password", "{}={}", "\x9b")  # the start of an order to a terminal that would end with the p
 @example("password", "{}={}", "\x1b[31")
-def test_a_named_secret_shows_in_no_text(name: str, form: str, before: str) -> None:
+def test_named_secret_is_hidden_in_any_text(name: str, form: str, before: str) -> None:
     assert SECRET not in redaction.redacted_text(f"{before} {form.format(name, SECRET)}")
 
 
@@ -275,7 +275,7 @@ def seconds_for(text: str) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(UNITS, min_size=1, max_size=3).map("".join))
-def test_free_text_is_looked_through_in_linear_time(unit: str) -> None:
+def test_free_text_is_redacted_in_linear_time(unit: str) -> None:
     """20 KB of anything are a matter of milliseconds; a square would be some hundred times as much."""
     text = (unit * 20_000)[:20_000]
     assert min(seconds_for(text) for _ in range(3)) < 0.1
@@ -289,7 +289,7 @@ def test_free_text_is_looked_through_in_linear_time(unit: str) -> None:
         "token=•••: no",
     ],
 )
-def test_hidden_values_keep_what_follows_them(text: str) -> None:
+def test_hidden_values_keep_the_text_after_them(text: str) -> None:
     assert redaction.redacted(text) == text
     assert redaction.redacted_text(text) == text
 
@@ -297,5 +297,5 @@ def test_hidden_values_keep_what_follows_them(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["password=•••/x9", "password=•••x9", "Cookie: •••; id=x9", "http://h?token=•••x9"]
 )
-def test_value_that_only_begins_like_a_mask_is_hidden(text: str) -> None:
+def test_value_that_only_starts_like_a_mask_is_hidden(text: str) -> None:
     assert "x9" not in redaction.redacted_text(text)

@@ -68,9 +68,7 @@ def bound(function: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         ((1,), {"third": 2}),
     ],
 )
-def test_a_call_arrives_as_it_would_have_been_made_here(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
+def test_call_arrives_as_a_local_call_would(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     back_args, back_kwargs = travelled(plain, *args, **kwargs)
     assert bound(plain, *back_args, **back_kwargs) == bound(plain, *args, **kwargs)
 
@@ -101,7 +99,7 @@ def test_any_number_of_arguments_arrives() -> None:
         (untyped, (Point(1),), {}, ["untyped", "first", "Point"]),
     ],
 )
-def test_a_wrong_call_is_a_type_error_that_names_what_is_wrong(
+def test_invalid_call_is_a_type_error_with_the_reason(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(TypeError) as refusal:
@@ -149,7 +147,7 @@ CARRIED = [
 
 @pytest.mark.parametrize(("hint", "value"), CARRIED, ids=repr)
 @pytest.mark.parametrize("named", [False, True])
-def test_a_value_arrives_with_the_type_that_the_hint_names(hint: Any, value: Any, *, named: bool) -> None:
+def test_value_arrives_with_the_type_of_its_hint(hint: Any, value: Any, *, named: bool) -> None:
     def function(value: Any) -> None: ...
 
     function.__annotations__ = {"value": hint}
@@ -159,14 +157,14 @@ def test_a_value_arrives_with_the_type_that_the_hint_names(hint: Any, value: Any
     assert type(back) is type(value)
 
 
-def test_what_a_caller_may_write_for_short_is_converted() -> None:
+def test_abbreviated_argument_is_converted() -> None:
     def function(path: pathlib.Path, color: Color, amount: float) -> None: ...
 
     function.__annotations__ = {"path": pathlib.Path, "color": Color, "amount": float}
     assert travelled(function, "a/b", "red", 3) == ((pathlib.Path("a/b"), Color.RED, 3.0), {})
 
 
-def test_numpy_values_travel_with_and_without_a_hint() -> None:
+def test_numpy_values_are_sent_with_and_without_a_hint() -> None:
     def function(numbers: Any, count: Any) -> None: ...
 
     for hint in (np.ndarray, Any):
@@ -176,24 +174,24 @@ def test_numpy_values_travel_with_and_without_a_hint() -> None:
         assert (count, type(count)) == (2, int)
 
 
-def test_the_callers_objects_are_not_changed_or_kept() -> None:
+def test_objects_of_the_caller_are_not_changed_or_kept() -> None:
     argument = [1, 2]
     (back,), _ = travelled(untyped, argument)
     assert back == argument
     assert back is not argument
 
 
-def test_hints_that_cannot_be_resolved_mean_any_value() -> None:
+def test_unresolvable_hints_mean_any_value() -> None:
     def function(value: NoSuchName) -> AlsoMissing: ...  # noqa: F821
 
     assert travelled(function, {"a": (1,)}) == (({"a": (1,)},), {})
 
 
-def test_a_function_that_does_not_say_what_it_takes_takes_anything() -> None:
+def test_function_without_a_signature_accepts_any_arguments() -> None:
     assert travelled(max, 1, 2) == ((1, 2), {})
 
 
-def test_a_result_gets_the_type_of_the_return_hint_as_far_as_it_fits() -> None:
+def test_result_gets_the_type_of_the_return_hint_if_possible() -> None:
     def function() -> list[Point]: ...
 
     function.__annotations__ = {"return": list[Point]}
@@ -208,11 +206,11 @@ def test_a_result_gets_the_type_of_the_return_hint_as_far_as_it_fits() -> None:
     ("name", "text", "value"),
     [("first", "12", 12), ("second", "12", "12"), ("third", "1e3", 1000.0)],
 )
-def test_what_a_person_typed_gets_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
+def test_typed_text_gets_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
     assert signature_of(plain).convert_text(name, text) == value
 
 
-def test_what_a_person_typed_may_be_json_where_text_does_not_do() -> None:
+def test_typed_text_may_be_json_if_plain_text_is_insufficient() -> None:
     assert signature_of(many).convert_text("named", "2.5") == 2.5
 
     def function(points: list[Point]) -> None: ...
@@ -221,7 +219,7 @@ def test_what_a_person_typed_may_be_json_where_text_does_not_do() -> None:
     assert Signature(function).convert_text("points", '[{"x": 1}]') == [Point(1)]
 
 
-def test_what_a_person_mistyped_is_named_with_what_would_fit() -> None:
+def test_invalid_typed_text_is_refused_with_the_expected_type() -> None:
     with pytest.raises(BadCall, match=r"plain: first='x' does not fit int"):
         signature_of(plain).convert_text("first", "x")
 
@@ -231,23 +229,23 @@ def registered(count: int) -> int:
     return count
 
 
-def test_a_function_is_named_by_its_module_and_a_task_by_its_registered_name() -> None:
+def test_function_is_named_by_module_and_task_by_registered_name() -> None:
     assert name_of(plain) == f"{__name__}.plain"
     assert name_of(registered) == "the.registered.name"
 
 
 @pytest.mark.parametrize("function", [lambda: None, functools.partial(plain, 1), Point(1)])
-def test_what_no_worker_could_find_is_refused(function: Any) -> None:
+def test_function_that_workers_cannot_find_is_refused(function: Any) -> None:
     with pytest.raises(BadCall) as refusal:
         name_of(function)
     assert "def" in refusal.value.hint
 
 
-def test_a_signature_is_read_once() -> None:
+def test_signature_is_read_once() -> None:
     assert signature_of(plain) is signature_of(plain)
     assert signature_of(registered) is signature_of(registered.function)
 
 
 @pytest.mark.parametrize(("hint", "words"), [(int, "int"), (Any, "any value"), (list[int], "list[int]")])
-def test_a_hint_is_described_in_a_person_s_words(hint: Any, words: str) -> None:
+def test_hint_is_described_in_plain_words(hint: Any, words: str) -> None:
     assert describe(hint) == words

@@ -41,7 +41,7 @@ def counted(times: list[float], *, known: bool = True) -> Histogram:
 
 
 @given(times=st.lists(SECONDS, min_size=1), part=st.floats(0.0, 1.0), known=st.booleans())
-def test_a_percentile_is_in_the_bucket_of_the_true_one(
+def test_percentile_is_in_the_bucket_of_the_true_value(
     *, times: list[float], part: float, known: bool
 ) -> None:
     found = counted(times, known=known).percentile(part)
@@ -60,7 +60,7 @@ def test_a_percentile_is_in_the_bucket_of_the_true_one(
     parts=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
     known=st.booleans(),
 )
-def test_a_higher_percentile_is_no_smaller(
+def test_higher_percentile_is_no_smaller(
     *, times: list[float], parts: tuple[float, float], known: bool
 ) -> None:
     found = counted(times, known=known)
@@ -70,12 +70,12 @@ def test_a_higher_percentile_is_no_smaller(
     assert low <= high
 
 
-def test_of_nothing_there_is_no_percentile_and_no_mean() -> None:
+def test_percentile_and_mean_of_an_empty_histogram_are_none() -> None:
     assert Histogram().percentile(0.5) is None
     assert Histogram().mean is None
 
 
-def test_within_a_bucket_it_is_interpolated_up_to_the_longest() -> None:
+def test_percentile_is_interpolated_up_to_the_longest_time() -> None:
     times = [0.2] * 10  # between 0.1 and 0.25
     assert counted(times, known=False).percentile(0.5) == 0.1 + 0.15 * 0.5
     assert counted(times, known=False).percentile(1.0) == 0.25
@@ -85,7 +85,7 @@ def test_within_a_bucket_it_is_interpolated_up_to_the_longest() -> None:
 @given(
     times=st.lists(st.floats(0.0001, BOUNDS[0]), min_size=1), part=st.floats(0.0, 0.99), known=st.booleans()
 )
-def test_of_short_times_a_percentile_is_never_less_than_the_true_one(
+def test_percentile_of_short_times_is_never_below_the_true_one(
     *, times: list[float], part: float, known: bool
 ) -> None:
     true = sorted(times)[max(0, math.ceil(part * len(times)) - 1)]
@@ -94,7 +94,7 @@ def test_of_short_times_a_percentile_is_never_less_than_the_true_one(
     assert found >= true or math.isclose(found, true)
 
 
-def test_jobs_of_a_millisecond_take_a_millisecond_and_one_that_took_longer_does_not_hide_it() -> None:
+def test_millisecond_jobs_have_millisecond_percentiles() -> None:
     assert counted([0.001] * 100).percentile(0.95) == 0.001
     found = counted([0.001] * 99 + [0.04]).percentile(0.5)
     assert found is not None
@@ -102,13 +102,13 @@ def test_jobs_of_a_millisecond_take_a_millisecond_and_one_that_took_longer_does_
     assert counted([0.02] * 100, known=False).percentile(0.95) == BOUNDS[0]
 
 
-def test_what_took_longer_than_the_last_bound_is_bounded_by_the_longest() -> None:
+def test_time_beyond_the_last_bucket_is_bounded_by_the_longest() -> None:
     days = [3 * 86400.0] * 4
     assert counted(days).percentile(1.0) == days[0]
     assert counted(days, known=False).percentile(1.0) == BOUNDS[-1]
 
 
-def test_of_several_the_longest_is_the_longest() -> None:
+def test_sum_of_histograms_keeps_the_longest_time() -> None:
     both = sum_figures([read_figures("R0=1 M=700 X=5"), read_figures("R0=1 M=900"), read_figures("R0=3")])
     assert (both.runs.total, both.runs.longest, both.waits.longest) == (5, 0.0009, 5e-06)
     counts: dict[str, int] = {}
@@ -118,7 +118,7 @@ def test_of_several_the_longest_is_the_longest() -> None:
 
 
 @given(COUNTS)
-def test_figures_survive_their_text(counts: dict[str, int]) -> None:
+def test_figures_survive_serialization(counts: dict[str, int]) -> None:
     figures = read_figures(write_figures(counts))
     assert figures.started == counts.get("b", 0)
     for outcome, letter in LETTERS.items():
@@ -135,16 +135,16 @@ def test_figures_add_up(several: list[dict[str, int]]) -> None:
 
 
 @given(st.text())
-def test_any_text_can_be_read_as_figures(text: str) -> None:
+def test_any_text_can_be_parsed_as_figures(text: str) -> None:
     assert isinstance(read_figures(text), Figures)
 
 
-def test_what_ended_badly_is_no_success() -> None:
+def test_failed_outcomes_do_not_count_as_succeeded() -> None:
     figures = read_figures("s=1 f=2 t=4 l=8 e=16 c=32 r=64")
     assert (figures.failures, figures.finished) == (30, 63)
 
 
 @given(st.sampled_from(["minute", "hour", "day"]), st.floats(0, 1e11))
-def test_a_time_lies_in_its_bucket(tier: str, at: float) -> None:
+def test_time_is_within_its_bucket(tier: str, at: float) -> None:
     number = bucket(tier, at)
     assert begin(tier, number) <= at < begin(tier, number + 1)

@@ -31,7 +31,7 @@ def place(queue: Queue, name: Any, **arguments: Any) -> Order:
     return Order.place(name, arguments, queue=queue.name, store=queue.client)
 
 
-def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
+def test_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume(workers=2)
     order = place(queue, order_jobs.piece, path=str(path), count=20)
     assert len(order.jobs) == 20
@@ -40,14 +40,14 @@ def test_an_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., A
     assert order.failed() == []
 
 
-def test_a_task_without_a_split_is_one_job_and_its_result(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_order_of_a_task_without_a_split_is_a_single_job(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     order = place(queue, alone_task, a=2, b=3)
     assert order.result(30) == 5
     assert len(order.jobs) == 1
 
 
-def test_bad_input_is_refused_before_anything_is_put(queue: Queue, path: Path) -> None:
+def test_bad_input_is_refused_before_any_job_is_put(queue: Queue, path: Path) -> None:
     with pytest.raises(BadInput, match="at least one piece"):
         place(queue, order_jobs.piece, path=str(path), count=0)
     with pytest.raises(TypeError):
@@ -55,7 +55,7 @@ def test_bad_input_is_refused_before_anything_is_put(queue: Queue, path: Path) -
     assert queue.count().accepted == 0
 
 
-def test_a_failed_part_fails_the_order_and_the_others_are_done(
+def test_failed_part_fails_the_order_but_other_parts_finish(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(workers=2)
@@ -67,7 +67,7 @@ def test_a_failed_part_fails_the_order_and_the_others_are_done(
     assert queue.count().finished == 4
 
 
-def test_the_progress_of_an_order_grows_to_one_and_counts_running_parts(
+def test_progress_of_an_order_grows_and_includes_running_parts(
     queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume()
@@ -84,14 +84,14 @@ def test_the_progress_of_an_order_grows_to_one_and_counts_running_parts(
     assert seen[-1] == (1.0, 4, 4, seen[-1].message)
 
 
-def test_an_order_can_be_watched_again_when_it_is_over(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_finished_order_can_be_watched_again(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
     order = place(queue, alone_task, a=1, b=1)
     order.wait()
     assert [step.fraction for step in order.watch()] == [1.0]
 
 
-def test_a_cancelled_order_ends_what_waits_and_what_runs(
+def test_cancelled_order_ends_waiting_and_running_jobs(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume()
@@ -106,7 +106,7 @@ def test_a_cancelled_order_ends_what_waits_and_what_runs(
     assert queue.count().imbalance == 0
 
 
-def test_the_seconds_of_an_order_end_with_its_last_job(
+def test_seconds_of_an_order_end_with_its_last_job(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume(workers=2)
@@ -163,7 +163,7 @@ def outage(server: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterat
         os.kill(server.pid, signal.SIGCONT)
 
 
-def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
+def test_order_can_be_repeated_with_count(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
     consume(workers=2)
     put: list[int] = []
     arguments = {"path": str(path), "count": 5}
@@ -174,7 +174,7 @@ def test_the_same_can_be_ordered_several_times(queue: Queue, consume: Callable[.
     assert order.result(30) == [10, 10, 10]
 
 
-def test_an_order_of_nothing_is_over_at_once(queue: Queue) -> None:
+def test_empty_order_finishes_immediately(queue: Queue) -> None:
     order = place(queue, order_jobs.piece_of_time, seconds=0.0, count=0)
     assert [step.fraction for step in order.watch()] == [1.0]
     assert order.result(30) == []
