@@ -127,7 +127,9 @@ def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch:
     assert server.raw.smembers("conveyor:queues") == {b"work"}
 
 
-def test_single_consumer_an_hour_sweeps_in_few_round_trips(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_consumer_an_hour_sweeps_in_few_round_trips(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
     monkeypatch.setattr("conveyor.store.forgetting.FORGET_WITHIN", 30.0)  # the machine may be busy

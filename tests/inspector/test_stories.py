@@ -50,9 +50,7 @@ def test_positional_secret_is_hidden_if_the_task_is_known(queue: Queue) -> None:
     assert one.preview == "url='x', depth=•••"
 
 
-def test_retried_job_has_its_attempts_and_its_last_run(
-    queue: Queue, hand: Hand
-) -> None:
+def test_retried_job_has_its_attempts_and_its_last_run(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     hand.end(Retry(ERROR, 0.0))
     hand.log(job.id, "first line", "second line")
@@ -147,9 +145,7 @@ def test_unreadable_job_has_a_record(queue: Queue, data: bytes) -> None:
     assert (one.state, one.undecodable, one.arguments) == ("waiting", len(data), [])
 
 
-def test_unreadable_outcome_attempt_or_progress_hides_no_more(
-    queue: Queue, hand: Hand
-) -> None:
+def test_unreadable_outcome_attempt_or_progress_hides_no_more(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     raw = queue.client
     raw.run(commands.Command(("RPUSH", f"conveyor:{{{queue.name}}}:attempts:{job.id}", b"\xc1")))

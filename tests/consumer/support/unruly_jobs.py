@@ -397,7 +397,9 @@ def log_in_forks(count: int) -> list[int]:
     job, stop = current_job(), threading.Event()
 
     def log() -> None:
-        while not stop.wait(0.005):  # only the last thousand lines are kept, so a busy machine would lose the children's
+        while not stop.wait(
+            0.005
+        ):  # a flood would push the children's lines out of the thousand that are kept
             job.log("thread")
 
     thread = threading.Thread(target=log)
