@@ -97,7 +97,7 @@ async def _await(job: Job[Any]) -> Any:
     return await job
 
 
-def test_coroutine_that_no_longer_waits_leaves_nothing(bench: Bench) -> None:
+def test_cancelled_await_leaves_no_callback(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
 
     async def wait_in_vain() -> None:
@@ -108,7 +108,7 @@ def test_coroutine_that_no_longer_waits_leaves_nothing(bench: Bench) -> None:
     assert job._callbacks == []
 
 
-def test_callback_runs_in_the_callers_thread_if_the_job_is_over(bench: Bench) -> None:
+def test_callback_runs_in_the_calling_thread_if_the_job_is_done(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.settle(value=2)
     assert job.result(timeout=5) == 2
@@ -131,7 +131,7 @@ def test_callback_thread_ends_when_idle_and_starts_again(
         bench.eventually(lambda: callbacks.thread is None)
 
 
-def test_callback_runs_although_its_thread_could_not_start(
+def test_callback_runs_after_its_thread_failed_to_start(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start, refused = threading.Thread.start, []

@@ -61,9 +61,7 @@ class Observer:
         self._thread.join()
 
 
-def test_nothing_is_lost_or_doubled_and_the_bound_holds_while_producers_block(
-    bench: Bench, start_python: Any
-) -> None:
+def test_no_job_is_lost_or_duplicated_and_maxsize_holds(bench: Bench, start_python: Any) -> None:
     name = bench.queue.name
     producers = [
         start_python(PRODUCE, bench.server.url, name, MAXSIZE, number * EACH, EACH)
@@ -104,7 +102,7 @@ def test_blocked_put_many_sends_its_jobs_once(server: Any) -> None:
 
 
 @pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])
-def test_put_many_sends_little_in_vain(server: Any, maxsize: int, producers: int) -> None:
+def test_put_many_sends_few_bytes_without_success(server: Any, maxsize: int, producers: int) -> None:
     """What is sent stays near the size of the jobs, however little room there is at a time.
 
     For free places several producers may send at once; a put that sent all its jobs each time would send them 60 times.
@@ -151,7 +149,7 @@ def test_clear_spares_jobs_put_meanwhile(server: Any, monkeypatch: pytest.Monkey
     assert count.accepted < 20_000
 
 
-def test_clear_of_delayed_jobs_ends_though_shorter_delays_come(
+def test_clear_of_delayed_jobs_ends_if_shorter_delays_arrive(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, other = Queue("belt", store=one_server.client), Queue("belt", store=one_server.another_client())
@@ -183,7 +181,7 @@ def test_deletion_purges_a_job_whose_lease_has_ended(one_server: Any, eventually
     assert one_server.raw.keys("conveyor:*") == [b"conveyor:{belt}:deleted"]
 
 
-def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
+def test_deleted_queue_is_new_when_used_again(server: Any) -> None:
     queue = Queue("belt", 2, store=server.client)
     queue.put_many(range(2))
     queue.pause()
@@ -203,7 +201,7 @@ def test_deleted_queue_is_a_new_one_when_it_is_used_again(server: Any) -> None:
 
 
 @pytest.mark.parametrize("verb", ["pause", "shutdown"])
-def test_queue_that_has_only_a_setting_is_listed(bench: Bench, verb: str) -> None:
+def test_queue_with_only_a_setting_is_listed(bench: Bench, verb: str) -> None:
     """Else nobody would find it, nor ever remove it."""
     getattr(bench.queue, verb)()
     assert bench.client.run(plain.queues()) == [bench.queue.name]

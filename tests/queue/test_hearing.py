@@ -16,7 +16,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def test_jobs_are_awaited_in_asyncio_many_at_once(bench: Bench, never_asking: None) -> None:
+def test_many_jobs_are_awaited_in_asyncio_at_the_same_time(bench: Bench, never_asking: None) -> None:
     jobs = bench.queue.submit_many(double, [(number,) for number in range(50)])
 
     async def all_results() -> list[int]:
@@ -32,7 +32,7 @@ async def all_results_again(jobs: list[Job[int]]) -> list[int]:
     return [await job for job in jobs]
 
 
-def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
+def test_cancelled_await_does_not_disturb_other_waiters(
     bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
@@ -51,7 +51,7 @@ def test_who_awaited_and_left_with_its_loop_stops_nobody_else(
     assert caplog.text == ""
 
 
-def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) -> None:
+def test_callback_runs_immediately_and_once_if_the_job_has_ended(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     heard: list[str] = []
     job.add_done_callback(lambda job: heard.append("early"))
@@ -61,7 +61,7 @@ def test_a_callback_runs_once_and_at_once_where_the_job_is_over(bench: Bench) ->
     assert heard == ["early", "late"]
 
 
-def test_a_callback_that_raises_is_logged_and_stops_nobody(
+def test_callback_that_raises_is_logged_and_stops_no_other(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)

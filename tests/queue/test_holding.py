@@ -63,7 +63,7 @@ def end_of_lease(bench: Bench) -> int:
     return int(end)
 
 
-def test_an_item_is_held_for_longer_than_its_lease_while_its_taker_lives(
+def test_item_is_held_beyond_its_lease_while_its_consumer_lives(
     bench: Bench, short_leases: None
 ) -> None:
     bench.queue.put("item")
@@ -76,7 +76,7 @@ def test_an_item_is_held_for_longer_than_its_lease_while_its_taker_lives(
     bench.queue.join(timeout=20)
 
 
-def test_what_nobody_renews_goes_to_the_next_taker_and_the_first_may_not_finish_it(
+def test_unrenewed_item_goes_to_the_next_consumer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held_items, "LEASE", 0.1)
@@ -91,7 +91,7 @@ def test_what_nobody_renews_goes_to_the_next_taker_and_the_first_may_not_finish_
     assert bench.worker.run(commands.release(bench.queue.name, batch.token, [batch.jobs[0].id])) == 1
 
 
-def test_when_its_taker_is_killed_the_item_comes_back(bench: Bench, start_python: Any) -> None:
+def test_item_returns_if_its_consumer_is_killed(bench: Bench, start_python: Any) -> None:
     bench.queue.put("item")
     taker = start_python(TAKE_AND_HOLD, bench.server.url, bench.queue.name)
     assert taker.stdout.readline().strip() == "item"
@@ -117,7 +117,7 @@ def test_late_task_done_is_refused_if_another_has_settled(
         bench.queue.task_done()
 
 
-def test_a_taker_that_lives_and_does_nothing_keeps_its_item(bench: Bench, start_python: Any) -> None:
+def test_idle_live_consumer_keeps_its_item(bench: Bench, start_python: Any) -> None:
     bench.queue.put("item")
     taker = start_python(TAKE_AND_HOLD, bench.server.url, bench.queue.name)
     assert taker.stdout.readline().strip() == "item"
@@ -126,7 +126,7 @@ def test_a_taker_that_lives_and_does_nothing_keeps_its_item(bench: Bench, start_
     assert bench.queue.count().leased == 1
 
 
-def test_items_are_finished_in_the_order_in_which_they_were_taken(bench: Bench) -> None:
+def test_items_are_settled_in_the_order_of_get(bench: Bench) -> None:
     bench.queue.put_many(["a", "b", "c"])
     for _ in range(3):
         bench.queue.get()
@@ -137,7 +137,7 @@ def test_items_are_finished_in_the_order_in_which_they_were_taken(bench: Bench) 
         assert held == sorted(order)[3 - left :]
 
 
-def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(
+def test_renewal_thread_ends_without_items_and_starts_again(
     bench: Bench, short_leases: None
 ) -> None:
     holder = held_items.holder_of(bench.client)
@@ -150,7 +150,7 @@ def test_the_thread_that_renews_ends_when_nothing_is_held_and_begins_again(
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable, MemoryError, OSError])
-def test_a_renewal_that_fails_is_tried_again(
+def test_failed_renewal_is_retried(
     error: type[Exception], bench: Bench, short_leases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.queue.put("item")
@@ -266,7 +266,7 @@ def test_lease_is_renewed_after_task_done_without_reply(
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable, KeyboardInterrupt, MemoryError])
-def test_an_item_whose_finish_got_no_answer_can_still_be_finished(
+def test_item_can_be_settled_after_a_finish_without_reply(
     error: type[BaseException], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.queue.put_many(["a", "b"])
@@ -285,7 +285,7 @@ def test_an_item_whose_finish_got_no_answer_can_still_be_finished(
     bench.queue.join(timeout=20)
 
 
-def test_a_job_taken_with_get_is_given_as_a_call(bench: Bench) -> None:
+def test_job_taken_with_get_is_returned_as_a_call(bench: Bench) -> None:
     bench.queue.submit(pow, 2, 10)
     taken = bench.queue.get()
     assert isinstance(taken, Call)
@@ -389,14 +389,14 @@ def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("of", [held_items.holder_of, inbox_of, lambda client: connect(client.url)])
-def test_threads_that_come_first_at_once_get_the_same_one(of: Callable[[Client], object]) -> None:
+def test_threads_that_race_for_the_first_use_get_the_same_object(of: Callable[[Client], object]) -> None:
     """Else one of them would hold an item that the other does not know of."""
     for number in range(200):
         client = Client(f"unix:///nowhere/{number}")
         assert len({id(one) for one in by_four_threads_at_once(lambda client=client: of(client))}) == 1
 
 
-def test_bytes_that_are_no_job_are_dead_and_the_next_item_is_taken(bench: Bench) -> None:
+def test_undecodable_job_is_dead_and_get_returns_the_next_item(bench: Bench) -> None:
     bench.worker.run(commands.put(bench.queue.name, [("junk", b"\xc1")], commands.PutPlace()))
     bench.queue.put("good")
     assert bench.queue.get(timeout=10) == "good"
@@ -409,7 +409,7 @@ def test_bytes_that_are_no_job_are_dead_and_the_next_item_is_taken(bench: Bench)
 
 
 @pytest.mark.parametrize("lack", [ImportError, MemoryError, OSError])
-def test_item_goes_back_unblamed_if_process_cannot_read_it(
+def test_item_returns_without_blame_if_it_cannot_be_read(
     lack: type[Exception], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs numpy, which cannot be loaded for a while."""
@@ -429,7 +429,7 @@ def test_item_goes_back_unblamed_if_process_cannot_read_it(
     bench.queue.task_done()
 
 
-def test_an_entry_without_a_job_does_not_hide_the_jobs_behind_it(bench: Bench) -> None:
+def test_entry_without_a_job_does_not_hide_later_jobs(bench: Bench) -> None:
     bench.queue.put("item")
     bench.server.raw.zadd(key(bench, "ready"), {"ghost": 1})
     assert bench.queue.get_nowait() == "item"
@@ -477,7 +477,7 @@ def broken(bench: Bench, short_leases: None) -> Iterator[Broken]:
     queues.repair()
 
 
-def test_broken_queue_costs_no_other_its_leases(bench: Bench, broken: Broken) -> None:
+def test_corrupt_queue_costs_no_other_queue_its_leases(bench: Bench, broken: Broken) -> None:
     for one in broken.queues:
         one.get()
     broken.break_one()
@@ -488,7 +488,7 @@ def test_broken_queue_costs_no_other_its_leases(bench: Bench, broken: Broken) ->
         one.task_done()
 
 
-def test_broken_queue_keeps_no_unanswered_claims_of_others(bench: Bench, broken: Broken) -> None:
+def test_corrupt_queue_does_not_block_other_unanswered_claims(bench: Bench, broken: Broken) -> None:
     for one in broken.queues:
         bench.worker.run(commands.claim(one.name, "owner", "1", 1, 15.0))
     broken.break_one()
@@ -501,7 +501,7 @@ def test_broken_queue_keeps_no_unanswered_claims_of_others(bench: Bench, broken:
     bench.eventually(lambda: all(one.count().ready == 1 for one in broken.whole), 8.0)
 
 
-def test_item_that_nobody_received_goes_back_unblamed(bench: Bench) -> None:
+def test_unreceived_item_returns_without_blame(bench: Bench) -> None:
     """The server stalls for longer than `get` waits, time after time."""
     bench.queue.put_many(["first", "item"])
     bench.queue.get()  # now the server knows the script
@@ -523,7 +523,7 @@ def test_item_that_nobody_received_goes_back_unblamed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_interrupted_get_gives_its_item_back(
+def test_interrupted_get_returns_its_item_to_the_queue(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, *, late: bool
 ) -> None:
     """Ctrl-C comes while the answer is awaited, or when the item has just been noted."""
@@ -549,7 +549,7 @@ def test_interrupted_get_gives_its_item_back(
     assert not holder.held
 
 
-def test_received_item_counts_as_started_soon(bench: Bench) -> None:
+def test_received_item_soon_counts_as_started(bench: Bench) -> None:
     bench.queue.put("item")
     bench.queue.get()
     bench.eventually(
@@ -569,7 +569,7 @@ def test_lease_has_no_whitespace_of_host_name(bench: Bench, monkeypatch: pytest.
     queue.task_done()
 
 
-def test_forked_child_holds_nothing_of_a_process_of_its_number(
+def test_forked_child_with_the_same_pid_holds_no_items(
     bench: Bench, forked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system gives the number of a dead ancestor again."""

@@ -51,7 +51,7 @@ def waiting(bench: Bench) -> int:
     return sum(len(box.waiting) for box in inbox.inbox_of(bench.client).boxes.values())
 
 
-def test_queue_that_nobody_waits_for_is_let_go(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that somebody waits for is looked at; others cost nothing, and are asked when they are wanted again."""
     other = Queue("other", store=bench.client)
     ended = other.submit(double, 1)
@@ -98,7 +98,7 @@ def reader_of(bench: Bench, name: str) -> str:
     return found[0] if found else ""
 
 
-def test_a_result_comes_by_push_while_somebody_waits(bench: Bench, never_asking: None) -> None:
+def test_result_arrives_by_push_while_a_caller_waits(bench: Bench, never_asking: None) -> None:
     job = bench.queue.submit(double, 4)
     timer = threading.Thread(target=lambda: (bench.eventually(bench.inbox_is_open), bench.settle(value=8)))
     timer.start()
@@ -108,14 +108,14 @@ def test_a_result_comes_by_push_while_somebody_waits(bench: Bench, never_asking:
     timer.join()
 
 
-def test_a_result_that_came_before_anybody_asked_is_found(bench: Bench, never_asking: None) -> None:
+def test_earlier_result_is_found_by_a_later_call(bench: Bench, never_asking: None) -> None:
     job = bench.queue.submit(double, 4)
     bench.settle(value=8)
     assert job.result(timeout=20) == 8
     assert job.result(timeout=0) == 8
 
 
-def test_ten_thousand_jobs_are_waited_for_over_one_connection(bench: Bench, never_asking: None) -> None:
+def test_ten_thousand_jobs_are_awaited_over_a_single_connection(bench: Bench, never_asking: None) -> None:
     before = {client["id"] for client in bench.server.raw.client_list()}
     jobs = bench.queue.submit_many(double, [(number,) for number in range(10_000)])
     heard: list[str] = []
@@ -130,14 +130,14 @@ def test_ten_thousand_jobs_are_waited_for_over_one_connection(bench: Bench, neve
     assert {job.result(timeout=0) for job in jobs} == {1}
 
 
-def test_a_push_that_got_lost_is_found_by_asking(bench: Bench, asking_often: None) -> None:
+def test_lost_push_is_found_by_polling(bench: Bench, asking_often: None) -> None:
     job = bench.queue.submit(double, 4)
     job.add_done_callback(lambda job: None)
     settle_unheard(bench, [job], 8)
     assert job.result(timeout=10) == 8
 
 
-def test_a_lost_push_is_found_however_many_others_are_waited_for(bench: Bench, asking_often: None) -> None:
+def test_lost_push_is_found_among_many_awaited_jobs(bench: Bench, asking_often: None) -> None:
     lucky = bench.queue.submit(double, 0)
     others = bench.queue.submit_many(double, [(number,) for number in range(1_200)])
     for job in [*others, lucky]:
@@ -147,7 +147,7 @@ def test_a_lost_push_is_found_however_many_others_are_waited_for(bench: Bench, a
     assert waiting(bench) == 1_200
 
 
-def test_results_lost_with_a_connection_are_asked_for_soon(server: Any, bench_at: Any) -> None:
+def test_results_lost_with_a_connection_are_queried_soon(server: Any, bench_at: Any) -> None:
     bench: Bench = bench_at(server)
     bench.client = Client(server.url, name="mine")
     bench.queue = bench.make()
@@ -163,7 +163,7 @@ def test_results_lost_with_a_connection_are_asked_for_soon(server: Any, bench_at
 
 
 @pytest.mark.parametrize("way", ["lapsed", "full"])
-def test_results_not_pushed_to_the_inbox_are_asked_for_soon(bench: Bench, way: str) -> None:
+def test_results_missing_from_the_inbox_are_queried_soon(bench: Bench, way: str) -> None:
     jobs = bench.queue.submit_many(double, [(number,) for number in range(5_000)])
     ended: list[Job[int]] = []
     for job in jobs:
@@ -178,7 +178,7 @@ def test_results_not_pushed_to_the_inbox_are_asked_for_soon(bench: Bench, way: s
     bench.eventually(lambda: len(ended) == len(jobs), 6.0)
 
 
-def test_results_of_several_queues_arrive_at_one_inbox(bench: Bench, never_asking: None) -> None:
+def test_results_of_several_queues_arrive_in_the_same_inbox(bench: Bench, never_asking: None) -> None:
     other = bench.make()
     first, second = bench.queue.submit(double, 1), other.submit(double, 2)
     for job in (first, second):
@@ -189,7 +189,7 @@ def test_results_of_several_queues_arrive_at_one_inbox(bench: Bench, never_askin
     assert first.result(timeout=20) == "first"
 
 
-def test_the_same_id_on_two_queues_is_two_jobs(bench: Bench) -> None:
+def test_equal_ids_on_two_queues_are_two_jobs(bench: Bench) -> None:
     other = bench.make()
     first, second = bench.queue.submit(with_id("mine"), 1), other.submit(with_id("mine"), 2)
     for job in (first, second):
@@ -201,9 +201,7 @@ def test_the_same_id_on_two_queues_is_two_jobs(bench: Bench) -> None:
     assert first.result(timeout=10) == "first"
 
 
-def test_a_job_with_an_id_of_its_own_is_pushed_too_although_the_id_names_no_inbox(
-    bench: Bench, never_asking: None
-) -> None:
+def test_result_of_a_job_with_a_custom_id_is_pushed(bench: Bench, never_asking: None) -> None:
     bench.queue.submit(double, 1).add_done_callback(lambda job: None)
     bench.eventually(bench.inbox_is_open)
     bench.claim()
@@ -213,7 +211,7 @@ def test_a_job_with_an_id_of_its_own_is_pushed_too_although_the_id_names_no_inbo
     assert job.result(timeout=20) == 2
 
 
-def test_two_handles_of_one_job_both_hear_of_its_end(bench: Bench, never_asking: None) -> None:
+def test_two_handles_of_a_job_are_both_notified(bench: Bench, never_asking: None) -> None:
     job = bench.queue.submit(double, 4)
     twin = Job[int](job.id, bench.queue.name, client=bench.client)
     heard: list[Job[int]] = []
@@ -224,9 +222,7 @@ def test_two_handles_of_one_job_both_hear_of_its_end(bench: Bench, never_asking:
     assert job.result(timeout=0) == twin.result(timeout=0) == 8
 
 
-def test_another_process_s_job_is_waited_for_as_well(
-    bench: Bench, never_asking: None, start_python: Any
-) -> None:
+def test_job_of_another_process_can_be_awaited(bench: Bench, never_asking: None, start_python: Any) -> None:
     other = start_python(SUBMIT, bench.server.url, bench.queue.name)
     job = Job[int](other.stdout.readline().strip(), bench.queue.name, client=bench.client)
     heard: list[Job[int]] = []
@@ -236,7 +232,7 @@ def test_another_process_s_job_is_waited_for_as_well(
     assert job.result(timeout=0) == 3
 
 
-def test_nothing_is_known_of_a_job_that_was_never_put_or_is_forgotten(bench: Bench) -> None:
+def test_unknown_or_forgotten_job_raises_job_gone(bench: Bench) -> None:
     with pytest.raises(JobGone, match="never-put"):
         Job[int]("never-put", bench.queue.name, client=bench.client).result(timeout=20)
     job = bench.queue.submit(double, 1)
@@ -247,7 +243,7 @@ def test_nothing_is_known_of_a_job_that_was_never_put_or_is_forgotten(bench: Ben
 
 
 @pytest.mark.parametrize("timeout", [0, 0.1])
-def test_who_waits_no_longer_leaves_the_job_alone(bench: Bench, timeout: float) -> None:
+def test_result_timeout_does_not_affect_the_job(bench: Bench, timeout: float) -> None:
     job = bench.queue.submit(double, 1)
     with pytest.raises(WaitTimeout, match=job.id):
         job.result(timeout=timeout)
@@ -258,7 +254,7 @@ def test_who_waits_no_longer_leaves_the_job_alone(bench: Bench, timeout: float) 
 @pytest.mark.parametrize(
     ("state", "error"), [("failed", JobFailed), ("lost", JobLost), ("cancelled", JobCancelled)]
 )
-def test_what_did_not_go_well_is_raised_or_given_as_an_object(
+def test_failed_outcome_is_raised_and_returned_as_exception(
     bench: Bench, state: str, error: type[Exception]
 ) -> None:
     job = bench.queue.submit(double, 1)
@@ -268,7 +264,7 @@ def test_what_did_not_go_well_is_raised_or_given_as_an_object(
     assert type(job.exception(timeout=0)) is error
 
 
-def test_an_outcome_that_cannot_be_read_is_a_failure_and_stops_nobody(bench: Bench) -> None:
+def test_unreadable_outcome_is_a_failure_and_stops_no_other(bench: Bench) -> None:
     bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
     for job in (bad, good):
         job.add_done_callback(lambda job: None)
@@ -281,7 +277,7 @@ def test_an_outcome_that_cannot_be_read_is_a_failure_and_stops_nobody(bench: Ben
     assert good.result(timeout=20) == 4
 
 
-def test_an_inbox_that_nobody_needs_is_closed_and_opened_again(
+def test_unused_inbox_is_closed_and_reopened(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, asking_often: None
 ) -> None:
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
@@ -294,7 +290,7 @@ def test_an_inbox_that_nobody_needs_is_closed_and_opened_again(
         bench.eventually(lambda: inbox.inbox_of(bench.client).thread is None)
 
 
-def test_a_server_that_comes_back_empty_is_noticed_and_used_again(bench: Bench) -> None:
+def test_emptied_server_is_noticed_and_used_again(bench: Bench) -> None:
     lost = bench.queue.submit(double, 1)
     lost.add_done_callback(lambda job: None)
     bench.server.stop()
@@ -312,7 +308,7 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "MOST_ARRIVED", 100_000)
 
 
-def test_what_arrives_for_jobs_that_nobody_asks_about_takes_bounded_room_and_none_in_the_end(
+def test_unrequested_results_take_bounded_memory(
     bench: Bench, little_room: None, monkeypatch: pytest.MonkeyPatch, asking_often: None
 ) -> None:
     first = bench.queue.submit(double, 1)
@@ -336,9 +332,7 @@ def test_what_arrives_for_jobs_that_nobody_asks_about_takes_bounded_room_and_non
     assert (box.arrived.size, box.arrived.kept) == (0, {})
 
 
-def test_an_outcome_that_was_dropped_is_asked_for_again(
-    bench: Bench, little_room: None, never_asking: None
-) -> None:
+def test_dropped_outcome_is_queried_again(bench: Bench, little_room: None, never_asking: None) -> None:
     first = bench.queue.submit(double, 1)
     first.add_done_callback(lambda job: None)
     bench.eventually(bench.inbox_is_open)
@@ -452,7 +446,7 @@ def test_error_in_settling_spares_callbacks_of_others(bench: Bench, monkeypatch:
     bench.eventually(lambda: ended == [first], 10.0)
 
 
-def test_waiting_caller_is_expected_again(bench: Bench, asking_often: None) -> None:
+def test_waiting_caller_is_registered_again(bench: Bench, asking_often: None) -> None:
     job = bench.queue.submit(double, 1)
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(job.result, 10)
@@ -518,7 +512,7 @@ def test_put_succeeds_although_a_loss_can_start_no_thread(
     bench.eventually(lambda: lost.status() == "waiting", 8.0)
 
 
-def test_closing_inbox_bears_any_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_inbox_survives_any_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = inbox.Inbox(bench.client)
     reader.boxes[bench.queue.name] = inbox.Box()
     reader.boxes[bench.queue.name].held = 0.0
@@ -527,7 +521,7 @@ def test_closing_inbox_bears_any_error(bench: Bench, monkeypatch: pytest.MonkeyP
     reader._close([bench.queue.name])
 
 
-def test_forked_child_asks_for_results_pushed_to_its_parent(bench: Bench, forked: Any) -> None:
+def test_forked_child_queries_results_pushed_to_its_parent(bench: Bench, forked: Any) -> None:
     first = bench.queue.submit(double, 1)
     first.add_done_callback(lambda _: None)
     job = bench.queue.submit(double, 2)

@@ -26,7 +26,7 @@ def own(name: str, **put: object) -> Task[..., int]:
     return Task(double, "double", PutOptions(id=name, **put), RunOptions())  # type: ignore[arg-type]
 
 
-def test_a_handle_tells_where_the_job_is_all_its_life(bench: Bench) -> None:
+def test_handle_reports_the_state_throughout_the_life_of_a_job(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     assert (job.status(), job.running(), job.done()) == ("waiting", False, False)
     batch = bench.claim()
@@ -39,7 +39,7 @@ def test_a_handle_tells_where_the_job_is_all_its_life(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "lost", "cancelled"])
-def test_the_status_of_a_job_that_is_over_is_how_it_ended(bench: Bench, state: str) -> None:
+def test_status_of_a_finished_job_is_its_outcome(bench: Bench, state: str) -> None:
     job = bench.queue.submit(double, 1)
     bench.settle(state=state)
     assert job.status() == state
@@ -47,7 +47,7 @@ def test_the_status_of_a_job_that_is_over_is_how_it_ended(bench: Bench, state: s
     assert job.status() == state
 
 
-def test_the_status_of_a_dead_letter_is_failed_even_when_its_outcome_is_forgotten(bench: Bench) -> None:
+def test_status_of_a_dead_job_is_failed_without_its_outcome(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     settlement = commands.Settlement(job.id, encode_settled("failed"), 60.0)
     bench.worker.run(commands.fail(bench.queue.name, bench.claim().token, settlement))
@@ -55,13 +55,13 @@ def test_the_status_of_a_dead_letter_is_failed_even_when_its_outcome_is_forgotte
     assert job.status() == "failed"
 
 
-def test_of_an_unknown_job_the_status_is_gone_and_it_cannot_be_cancelled(bench: Bench) -> None:
+def test_unknown_job_is_gone_and_cannot_be_cancelled(bench: Bench) -> None:
     job = Job[int]("never-put", bench.queue.name, client=bench.client)
     assert job.status() == "gone"
     assert not job.cancel()
 
 
-def test_a_waiting_job_is_cancelled_at_once_and_twice_is_once(bench: Bench) -> None:
+def test_waiting_job_is_cancelled_immediately_and_only_once(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     assert job.cancel()
     assert job.cancel()
@@ -70,14 +70,14 @@ def test_a_waiting_job_is_cancelled_at_once_and_twice_is_once(bench: Bench) -> N
     assert bench.queue.count().cancelled == 1
 
 
-def test_a_job_that_is_over_cannot_be_cancelled(bench: Bench) -> None:
+def test_finished_job_cannot_be_cancelled(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.settle(value=2)
     assert not job.cancel()
     assert job.result(timeout=20) == 2
 
 
-def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
+def test_cancel_of_a_running_job_is_sent_to_its_consumer(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.claim()
     assert job.cancel("no longer needed")
@@ -90,7 +90,7 @@ def test_cancelling_a_running_job_tells_its_consumer(bench: Bench) -> None:
     )
 
 
-def test_progress_is_what_the_job_last_said(bench: Bench) -> None:
+def test_progress_is_the_latest_report_of_the_job(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     assert job.progress() is None
     bench.claim()
@@ -99,7 +99,7 @@ def test_progress_is_what_the_job_last_said(bench: Bench) -> None:
     assert job.progress() == said
 
 
-def test_an_id_of_one_s_own_is_accepted_once(bench: Bench) -> None:
+def test_custom_id_is_accepted_once(bench: Bench) -> None:
     job = bench.queue.submit(own("invoice-7"), 1)
     assert job.id == "invoice-7"
     with pytest.raises(DuplicateJob, match="invoice-7"):
@@ -123,18 +123,18 @@ def test_same_call_with_a_known_id_is_refused(bench: Bench, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["", "a b", "{a}", "a" * 65])
-def test_an_id_that_would_break_a_key_is_refused(bench: Bench, name: str) -> None:
+def test_invalid_job_id_is_refused(bench: Bench, name: str) -> None:
     with pytest.raises(BadCall):
         bench.queue.submit(own(name), 1)
     assert bench.queue.qsize() == 0
 
 
-def test_one_id_cannot_name_two_jobs(bench: Bench) -> None:
+def test_submit_many_with_a_custom_id_is_refused(bench: Bench) -> None:
     with pytest.raises(BadCall, match="several"):
         bench.queue.submit_many(own("mine"), [(1,), (2,)])
 
 
-def test_a_wrong_argument_is_refused_before_anything_is_put(bench: Bench) -> None:
+def test_invalid_argument_is_refused_before_any_job_is_put(bench: Bench) -> None:
     with pytest.raises(BadCall, match="number"):
         bench.queue.submit_many(double, [(1,), ("two",)])
     assert bench.queue.count().accepted == 0
@@ -147,7 +147,7 @@ def test_priority_and_delay_decide_when_a_job_is_taken(bench: Bench) -> None:
     assert Job[int]("later", bench.queue.name, client=bench.client).status() == "delayed"
 
 
-def test_map_gives_the_results_in_the_order_of_the_items(bench: Bench) -> None:
+def test_map_returns_the_results_in_the_order_of_the_items(bench: Bench) -> None:
     results = bench.queue.map(double, range(5))
     batch = bench.claim(5)
     for job in reversed(batch.jobs):
@@ -157,13 +157,13 @@ def test_map_gives_the_results_in_the_order_of_the_items(bench: Bench) -> None:
     assert list(results) == [int(job.id[-1], 36) for job in batch.jobs]
 
 
-def test_submitting_nothing_is_fine(bench: Bench) -> None:
+def test_empty_submission_is_accepted(bench: Bench) -> None:
     assert bench.queue.submit_many(double, []) == []
     assert list(bench.queue.map(double, [])) == []
 
 
 @pytest.mark.parametrize("way", ["clear", "cancel"])
-def test_outcome_of_a_cancelled_job_is_kept_as_the_task_says(bench: Bench, way: str) -> None:
+def test_outcome_of_a_cancelled_job_is_kept_as_its_task_demands(bench: Bench, way: str) -> None:
     job = bench.queue.submit(Task(double, "double", PutOptions(), RunOptions(keep=86400.0)), 2)
     if way == "clear":
         assert bench.queue.clear() == 1

@@ -60,7 +60,7 @@ def cut_connections(raw: redis.Redis) -> None:
                 raw.client_kill_filter(_id=one["id"])
 
 
-def test_threads_survive_that_no_file_can_be_opened(
+def test_threads_survive_a_lack_of_file_descriptors(
     server: Any, bench_at: Any, start_python: Any, eventually: Callable[..., Any]
 ) -> None:
     bench = bench_at(server)

@@ -134,7 +134,7 @@ def test_emptied_server_is_noticed_by_a_producer_of_items(
     assert len(losses(caplog)) == 1
 
 
-def test_deleted_queue_is_not_taken_for_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_deleted_queue_does_not_count_as_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     ended = bench.queue.submit(double, 1)
     bench.settle(value="done")
     Queue(bench.queue.name, store=Client(bench.server.url)).delete()
@@ -159,7 +159,7 @@ def failed_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return failed
 
 
-def test_failed_check_makes_no_loss_of_a_deletion(
+def test_failed_check_does_not_turn_a_deletion_into_a_loss(
     bench: Bench, caplog: pytest.LogCaptureFixture, failed_checks: list[str]
 ) -> None:
     ended = bench.queue.submit(double, 1)
@@ -172,7 +172,7 @@ def test_failed_check_makes_no_loss_of_a_deletion(
     assert (ready(bench), losses(caplog)) == ([one.id for one in others], [])
 
 
-def test_failed_check_makes_no_deletion_of_a_loss(bench: Bench, failed_checks: list[str]) -> None:
+def test_failed_check_does_not_turn_a_loss_into_a_deletion(bench: Bench, failed_checks: list[str]) -> None:
     job = bench.queue.submit(double, 1)
     bench.server.raw.flushall()
     ended = expect_all([])
@@ -183,7 +183,7 @@ def test_failed_check_makes_no_deletion_of_a_loss(bench: Bench, failed_checks: l
     assert ended == []
 
 
-def test_lasting_failure_of_a_check_keeps_no_results_of_others(
+def test_lasting_check_failure_does_not_block_other_results(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other_queue, checks = bench.make(), []
@@ -214,7 +214,7 @@ def test_inbox_counts_as_open_only_after_a_check(bench: Bench, monkeypatch: pyte
     bench.eventually(lambda: inbox_of(bench.client).open_for(bench.queue.name), 8.0)
 
 
-def test_put_whose_check_fails_counts_what_was_accepted(
+def test_put_with_a_failed_check_counts_the_accepted_jobs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.queue.put("before")
@@ -226,7 +226,7 @@ def test_put_whose_check_fails_counts_what_was_accepted(
     assert (failed.value.accepted, bench.queue.qsize()) == (2, 2)
 
 
-def test_caller_gives_a_check_the_time_of_its_question(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_gets_the_time_limit_of_the_query(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = bench.queue.submit(double, 1)
     bench.settle(value="done")
     Queue(bench.queue.name, store=Client(bench.server.url)).delete()
@@ -243,7 +243,7 @@ def test_caller_gives_a_check_the_time_of_its_question(bench: Bench, monkeypatch
     assert times[0] is None or times[0] > 20.0
 
 
-def test_deletion_that_is_known_is_not_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_deletion_is_not_queried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.queue.submit(double, 1)
     bench.settle(value="done")
     restorer = inbox_of(bench.client).restorer
@@ -271,7 +271,7 @@ def test_loss_after_a_deletion_is_noticed(
     bench.eventually(lambda: ended == jobs)
 
 
-def test_deletion_is_known_to_a_user_of_one_queue(
+def test_deletion_is_known_to_a_user_with_rights_on_that_queue(
     server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the keys that docs/running.md names."""
@@ -292,9 +292,7 @@ def test_deletion_is_known_to_a_user_of_one_queue(
     bench.settle(value=6)
 
 
-def test_nothing_is_lost_in_the_view_of_many_threads_that_put(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_concurrent_puts_are_not_mistaken_for_a_loss(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(bench.queue.put, range(400)))
     assert losses(caplog) == []
@@ -328,7 +326,7 @@ def test_forked_child_does_not_wait_for_jobs_it_cannot_restore(bench: Bench, for
     assert forked(wait) == "JobGone"
 
 
-def test_job_that_may_have_ended_is_not_put_again_unless_awaited(bench: Bench) -> None:
+def test_possibly_finished_job_is_not_put_again_unless_awaited(bench: Bench) -> None:
     short = Task(double, "double", PutOptions(), RunOptions(keep=0.0))
     unwatched, awaited = bench.queue.submit(short, 1), bench.queue.submit(short, 2)
     expect_all([awaited])
@@ -340,7 +338,7 @@ def test_job_that_may_have_ended_is_not_put_again_unless_awaited(bench: Bench) -
     assert awaited.result(timeout=5) == 4
 
 
-def test_finished_jobs_and_those_without_handles_are_not_kept(bench: Bench) -> None:
+def test_finished_jobs_and_jobs_without_handles_are_not_kept(bench: Bench) -> None:
     restorer, entry = inbox_of(bench.client).restorer, restoring.ENTRY_BYTES
     jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
     dropped = bench.queue.submit(double, 1)
@@ -354,7 +352,7 @@ def test_finished_jobs_and_those_without_handles_are_not_kept(bench: Bench) -> N
     assert [kept.jobs[0][0] for kept in restorer._kept if any(kept.jobs)] == [last.id]
 
 
-def test_only_so_many_bytes_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_bytes_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "MOST_KEPT", 100_000)
     jobs = bench.queue.submit_many(len, [("x" * 10_000,) for _ in range(30)])
     expect_all(jobs)
@@ -419,7 +417,7 @@ def test_lost_jobs_of_several_puts_keep_their_place_in_line(bench: Bench) -> Non
     assert bench.server.raw.zrange(line, 0, -1) == in_line[1:]
 
 
-def test_delayed_lost_job_comes_back_while_its_outcome_would_be_kept(bench: Bench) -> None:
+def test_delayed_lost_job_returns_before_its_outcome_expires(bench: Bench) -> None:
     name, restorer = bench.queue.name, restoring.Restorer(bench.client)
     restorer.known[name] = restoring.Known(losses=1)
     kept = restoring.Kept(name, [("job0", b"bytes")], PutPlace(delay=600.0), 0, 0.0)

@@ -56,7 +56,7 @@ def seconds_of(call: Callable[[], object], error: type[Exception]) -> float:
 
 @pytest.mark.parametrize("what", CALLS)
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "new connection"])
-def test_a_timeout_is_kept_while_the_server_hangs(
+def test_timeout_is_honored_while_the_server_hangs(
     bench: Bench, hanging: Hanging, what: str, *, connected: bool
 ) -> None:
     call, error = CALLS[what]
@@ -71,7 +71,7 @@ def test_a_timeout_is_kept_while_the_server_hangs(
 
 
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "new connection"])
-def test_who_waits_for_a_result_hears_that_the_time_is_over(
+def test_result_timeout_is_honored_while_the_server_hangs(
     bench: Bench, hanging: Hanging, *, connected: bool
 ) -> None:
     job = bench.queue.submit(len, "abc")
@@ -85,7 +85,7 @@ def test_who_waits_for_a_result_hears_that_the_time_is_over(
     assert job.result(timeout=20) == 3  # it was expected all the same
 
 
-def test_a_server_that_begins_to_hang_while_it_is_waited_for(
+def test_get_timeout_is_honored_if_the_server_starts_to_hang(
     bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = plain.await_bell
@@ -100,7 +100,7 @@ def test_a_server_that_begins_to_hang_while_it_is_waited_for(
     assert 0.25 < seconds_of(lambda: bench.queue.get(timeout=0.3), StoreUnavailable) < 5.0
 
 
-def test_a_queue_that_was_full_to_the_end_is_full_although_nobody_can_leave_the_line(
+def test_put_to_a_full_queue_raises_full_if_the_server_hangs(
     bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = commands.leave
@@ -115,7 +115,7 @@ def test_a_queue_that_was_full_to_the_end_is_full_although_nobody_can_leave_the_
     assert 0.25 < seconds_of(lambda: queue.put("second", timeout=0.3), Full) < 5.0
 
 
-def test_who_interrupts_a_put_is_heard_although_the_server_is_away(
+def test_interrupted_put_raises_if_the_server_is_unavailable(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> commands.Command:
@@ -132,7 +132,7 @@ def test_who_interrupts_a_put_is_heard_although_the_server_is_away(
         bench.server.start()
 
 
-def test_a_connection_made_in_a_hurry_has_the_usual_time_later(bench: Bench) -> None:
+def test_connection_made_under_a_timeout_has_the_default_later(bench: Bench) -> None:
     bench.queue.put("noted")
     bench.client.close()
     bench.queue.get(timeout=0.1)
@@ -146,7 +146,7 @@ async def awaited(job: Job[int]) -> int:
 
 
 @pytest.mark.parametrize("wait", [Job.result, lambda job: asyncio.run(awaited(job))], ids=["result", "await"])
-def test_result_comes_if_the_server_hung_as_it_was_asked(
+def test_result_arrives_if_the_server_hung_during_the_query(
     bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Job[int]], int]
 ) -> None:
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)

@@ -36,7 +36,7 @@ def test_task_that_takes_all_memory_fails_alone(queue: Queue, consume: Callable[
     assert (count.dead, count.live, count.imbalance) == (1, 0, 0)
 
 
-def test_processes_of_a_task_are_ended_with_it(
+def test_child_processes_of_a_task_end_with_it(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     consume()

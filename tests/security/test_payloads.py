@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "kind", ["os.system", "posix.system", "builtins.eval", "SystemExit", "__import__('os').abort"]
 )
-def test_error_of_a_result_is_never_looked_up(
+def test_error_type_of_a_result_is_never_imported(
     kind: str, one_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "system", lambda *_: pytest.fail("it was run"))

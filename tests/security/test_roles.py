@@ -157,7 +157,7 @@ def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
     queue.join(20)
 
 
-def test_roles_can_do_their_work(
+def test_roles_have_sufficient_rights(
     people: People, running: Running, path: Path, eventually: Callable[..., Any], capsys: Any
 ) -> None:
     producer = Client(people.url("producer"))
@@ -251,7 +251,7 @@ def test_role_may_run_all_paths_of_its_scripts(role: str, one_server: Server) ->
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_role_is_refused_what_it_must_not_do(role: str, people: People) -> None:
+def test_role_is_denied_forbidden_commands(role: str, people: People) -> None:
     people.server.client  # noqa: B018 - connected before
     Queue("work", store=people.server.client).put("item")
     raw = redis.Redis(unix_socket_path=str(people.server.socket), username=role, password="pw")
@@ -297,7 +297,7 @@ def rights_of_one_queue() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("user", ["conveyor", "producer", "worker"])
-def test_user_of_one_queue_is_refused_another(user: str, server: Server) -> None:
+def test_user_of_a_queue_is_denied_other_queues(user: str, server: Server) -> None:
     films, sums = (Queue(name, store=server.client) for name in ("films", "sums"))
     films.put_many(["held", "waits"])
     sums.put("item")

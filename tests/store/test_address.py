@@ -52,7 +52,7 @@ from conveyor.store.client import Client
         ),
     ],
 )
-def test_sentinel_address_names_server_and_sentinels(
+def test_sentinel_url_names_the_primary_and_sentinels(
     url: str, service: str, server: str, sentinels: list[str]
 ) -> None:
     assert read_sentinel(url) == (service, server, sentinels)
@@ -70,7 +70,7 @@ def test_sentinel_address_names_server_and_sentinels(
         "redis://a?x=1",
     ],
 )
-def test_invalid_address_is_refused(url: str) -> None:
+def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(StoreRefused, match="is not the address of a server"):
         Client(url)
 
@@ -86,7 +86,7 @@ def test_invalid_address_is_refused(url: str) -> None:
         "unix:///run/valkey.sock?db=1&password=secret",
     ],
 )
-def test_secret_of_an_address_is_not_shown(url: str) -> None:
+def test_secret_in_a_url_is_not_shown(url: str) -> None:
     assert "secret" not in shown(url)
     assert "secret" not in repr(Client(url))
 
@@ -112,7 +112,7 @@ def test_values_of_unknown_options_are_not_shown(url: str, told: str) -> None:
         ("redis://a:99999", ": Port out of range 0-65535", "sentinels://"),
     ],
 )
-def test_invalid_address_names_its_fault(url: str, fault: str, hint: str) -> None:
+def test_invalid_url_is_refused_with_the_reason(url: str, fault: str, hint: str) -> None:
     with pytest.raises(StoreRefused) as caught:
         Client(url)
     assert str(caught.value).endswith(fault)

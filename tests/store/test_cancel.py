@@ -23,7 +23,7 @@ def cancel(lane: Lane, job_id: str) -> commands.Cancelled:
     return lane.run(commands.cancel, job_id, b"away", KEEP)
 
 
-def test_a_waiting_job_is_over_at_once(lane: Lane) -> None:
+def test_waiting_job_is_cancelled_immediately(lane: Lane) -> None:
     lane.put("a", "b")
     before = lane.dump()
     assert cancel(lane, "a") == ("cancelled", "", "")
@@ -35,7 +35,7 @@ def test_a_waiting_job_is_over_at_once(lane: Lane) -> None:
     }
 
 
-def test_a_delayed_job_is_over_at_once_with_its_priority_and_tries(lane: Lane) -> None:
+def test_delayed_job_is_cancelled_with_its_priority_and_tries(lane: Lane) -> None:
     lane.put("a", priority=3)
     lane.run(commands.retry, lane.claim().token, "a", 1000.0, b"note")
     before = lane.dump()
@@ -50,21 +50,21 @@ def test_a_delayed_job_is_over_at_once_with_its_priority_and_tries(lane: Lane) -
     }
 
 
-def test_a_running_job_is_marked_and_its_owner_named_and_nothing_else(lane: Lane) -> None:
+def test_cancel_of_a_running_job_marks_it_and_names_its_owner(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     assert cancel(lane, "a") == ("running", "ann", token)
     assert lane.changes(before) == {"leases": {"a": f"#1 ann C {TOP + 1}"}}
 
 
-def test_a_job_held_but_not_started_is_taken_away_from_its_holder(lane: Lane) -> None:
+def test_prefetched_job_is_cancelled_and_taken_from_its_holder(lane: Lane) -> None:
     token = lane.take("running", "held")
     assert cancel(lane, "held") == ("cancelled", "ann", token), "its consumer is told: it may have begun"
     assert lane.run(commands.finish, token, [Settlement("held", b"done", KEEP)]) == ["held"]
     assert lane.run(commands.state, "held").detail == b"away"
 
 
-def test_a_running_job_that_ends_well_before_it_hears_of_it_is_done(lane: Lane) -> None:
+def test_running_job_that_succeeds_before_the_cancel_is_done(lane: Lane) -> None:
     token = lane.take("a")
     cancel(lane, "a")
     assert lane.run(commands.finish, token, [Settlement("a", b"done", KEEP)]) == []
@@ -72,7 +72,7 @@ def test_a_running_job_that_ends_well_before_it_hears_of_it_is_done(lane: Lane) 
 
 
 @pytest.mark.parametrize("place", ["ready", "delayed", "running"])
-def test_cancelling_twice_is_cancelling_once(lane: Lane, place: str) -> None:
+def test_second_cancel_has_no_effect(lane: Lane, place: str) -> None:
     lane.put("a", delay=1000.0 if place == "delayed" else 0.0)
     if place == "running":
         lane.claim()
@@ -92,7 +92,7 @@ def test_first_note_of_a_cancellation_is_kept(lane: Lane, place: str) -> None:
     assert lane.dump().get("cancel:a") == "ada"
 
 
-def test_what_is_over_dead_or_unknown_is_told_and_left_alone(lane: Lane) -> None:
+def test_cancel_of_a_finished_dead_or_unknown_job_has_no_effect(lane: Lane) -> None:
     token = lane.take("over", "dead")
     lane.run(commands.finish, token, [Settlement("over", b"done", KEEP)])
     lane.run(commands.fail, token, Settlement("dead", b"failed", KEEP))
@@ -101,7 +101,7 @@ def test_what_is_over_dead_or_unknown_is_told_and_left_alone(lane: Lane) -> None
     assert lane.changes(before) == {}
 
 
-def test_a_purge_ends_what_waits_in_order_a_slice_at_a_time_and_leaves_the_running_alone(lane: Lane) -> None:
+def test_purge_ends_waiting_jobs_in_chunks_but_no_running_job(lane: Lane) -> None:
     lane.take("runs")
     lane.put("a", "b", "c")
     lane.put("later", delay=1000.0, priority=2)
@@ -121,14 +121,14 @@ def test_a_purge_ends_what_waits_in_order_a_slice_at_a_time_and_leaves_the_runni
     assert {"ready", "delayed", "priorities"} & state.keys() == set()
 
 
-def test_a_purge_tells_who_waits_for_the_end(lane: Lane) -> None:
+def test_purge_wakes_joiners(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.join, "joe")
     lane.run(commands.purge, "ready", 9, b"away", KEEP)
     assert lane.raw.exists(lane.key("wake:joe"))
 
 
-def test_purge_spares_jobs_accepted_after_the_given_one(lane: Lane) -> None:
+def test_purge_spares_jobs_accepted_after_the_given_job(lane: Lane) -> None:
     lane.put("a", "b", priority=9)
     lane.put("c", "d")
     lane.put("top", priority=255)
@@ -140,7 +140,7 @@ def test_purge_spares_jobs_accepted_after_the_given_one(lane: Lane) -> None:
     assert sorted(lane.dump()["jobs"]) == ["e", "f", "top"]
 
 
-def test_purge_cuts_its_slices_at_a_megabyte(lane: Lane) -> None:
+def test_purge_limits_its_chunks_to_a_megabyte(lane: Lane) -> None:
     lane.run(commands.put, [(one, bytes(600_000)) for one in "abc"], commands.PutPlace())
     assert [lane.run(commands.purge, "ready", 9, b"away", KEEP) for _ in range(4)] == [1, 1, 1, 0]
 
@@ -157,7 +157,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("options", "seconds"), OPTIONS)
 @pytest.mark.parametrize("way", ["purge", "cancel", "release"])
-def test_outcome_of_a_cancelled_job_is_kept_as_it_says(
+def test_outcome_of_a_cancelled_job_is_kept_for_its_own_time(
     lane: Lane, way: str, options: RunOptions, seconds: int
 ) -> None:
     data = call.encode_calls(len, "builtins:len", [(([b"\x94\x01\x02\x03\x04" * 20],), {})], options)[0]
@@ -177,7 +177,7 @@ def test_outcome_of_a_cancelled_job_is_kept_as_it_says(
 @pytest.mark.parametrize(
     "data", [b"\x95", b"\x95" + b"\xcb12345678\x94" * 9, b"\x95\xcb12345678\x94\x01\x01\xc0\xa1a"]
 )
-def test_bytes_that_are_no_job_can_be_cancelled(lane: Lane, data: bytes) -> None:
+def test_undecodable_job_can_be_cancelled(lane: Lane, data: bytes) -> None:
     lane.run(commands.put, [("a", data)], commands.PutPlace())
     assert cancel(lane, "a") == ("cancelled", "", "")
     assert KEEP - 5 < lane.raw.ttl(lane.key("outcome:a")) <= KEEP
@@ -194,7 +194,7 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
     assert 86300 < lane.raw.ttl(lane.key("outcome:a")) <= 86400
 
 
-def test_purge_decodes_no_more_of_hostile_jobs(lane: Lane) -> None:
+def test_purge_decodes_hostile_jobs_only_partly(lane: Lane) -> None:
     """The bytes look like options at thousands of places; the server's own time for a slice tells."""
     numbers = itertools.count()  # an id is never used again
 

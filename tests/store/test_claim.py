@@ -22,7 +22,7 @@ def taken(batch: commands.Batch) -> list[str]:
     return [job.id for job in batch.jobs]
 
 
-def test_a_claim_moves_the_first_jobs_under_one_token_and_only_the_first_counts_as_started(
+def test_claim_moves_the_first_jobs_under_a_token_and_starts_one(
     lane: Lane,
 ) -> None:
     lane.put("a", "b", "c")
@@ -44,7 +44,7 @@ def test_tokens_only_grow(lane: Lane) -> None:
     assert tokens == sorted(set(tokens))
 
 
-def test_tokens_grow_even_when_the_clock_goes_back(lane: Lane) -> None:
+def test_tokens_grow_if_the_clock_is_set_back(lane: Lane) -> None:
     lane.put("a", "b")
     first = int(lane.claim().token)
     lane.raw.hset(lane.key("meta"), "token", first + 10**12)
@@ -52,9 +52,7 @@ def test_tokens_grow_even_when_the_clock_goes_back(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("moved", [(), ("a",), ("a", "b")])
-def test_a_claim_sent_twice_gives_what_is_still_held_of_the_same_batch(
-    lane: Lane, moved: tuple[str, ...]
-) -> None:
+def test_claim_sent_twice_returns_the_jobs_still_held(lane: Lane, moved: tuple[str, ...]) -> None:
     lane.put("a", "b", "c")
     batch = lane.claim(2, nonce="once")
     lane.run(commands.release, batch.token, list(moved))
@@ -66,19 +64,19 @@ def test_a_claim_sent_twice_gives_what_is_still_held_of_the_same_batch(
     assert lane.changes(before) == {}
 
 
-def test_a_nonce_that_begins_like_another_is_another(lane: Lane) -> None:
+def test_nonce_with_the_same_prefix_is_different(lane: Lane) -> None:
     lane.put("a", "b")
     lane.claim(nonce="once")
     assert taken(lane.claim(nonce="on")) == ["b"]
 
 
-def test_another_owner_with_the_same_nonce_is_another(lane: Lane) -> None:
+def test_same_nonce_of_another_owner_is_different(lane: Lane) -> None:
     lane.put("a", "b")
     lane.claim(nonce="once", owner="ann")
     assert taken(lane.claim(nonce="once", owner="bob")) == ["b"]
 
 
-def test_a_job_that_went_to_another_taker_is_not_given_again(lane: Lane) -> None:
+def test_job_taken_by_another_owner_is_not_returned_again(lane: Lane) -> None:
     lane.put("a")
     batch = lane.claim(nonce="once", owner="ann")
     lane.run(commands.release, batch.token, ["a"])
@@ -89,9 +87,7 @@ def test_a_job_that_went_to_another_taker_is_not_given_again(lane: Lane) -> None
 @pytest.mark.parametrize(
     ("prepare", "state"), [((), "EMPTY"), ((commands.pause,), "PAUSED"), ((commands.shut,), "SHUT")]
 )
-def test_a_claim_that_brings_nothing_says_why_and_moves_nothing(
-    lane: Lane, prepare: tuple, state: str
-) -> None:
+def test_claim_without_jobs_has_a_reason_and_changes_nothing(lane: Lane, prepare: tuple, state: str) -> None:
     if state == "PAUSED":
         lane.put("a")
     for verb in prepare:
@@ -101,7 +97,7 @@ def test_a_claim_that_brings_nothing_says_why_and_moves_nothing(
     assert lane.changes(before) == {}
 
 
-def test_a_queue_that_was_shut_still_gives_out_what_is_in_it_and_waits_for_what_is_due_later(
+def test_queue_after_shutdown_still_returns_waiting_jobs(
     lane: Lane,
 ) -> None:
     lane.put("a")
@@ -113,7 +109,7 @@ def test_a_queue_that_was_shut_still_gives_out_what_is_in_it_and_waits_for_what_
     assert lane.claim().state == "SHUT"
 
 
-def test_pause_and_resume_leave_everything_as_it_was_and_ring_for_who_waits(lane: Lane) -> None:
+def test_pause_and_resume_change_no_job_and_wake_waiters(lane: Lane) -> None:
     lane.put("a", "b")
     lane.raw.delete(lane.key("bell"))
     before = lane.dump()
@@ -125,18 +121,18 @@ def test_pause_and_resume_leave_everything_as_it_was_and_ring_for_who_waits(lane
 
 
 @pytest.mark.parametrize(("delay", "most"), [(5.0, 5.0), (1000.0, 60.0)])
-def test_an_empty_claim_says_when_looking_again_pays(lane: Lane, delay: float, most: float) -> None:
+def test_empty_claim_says_when_to_poll_again(lane: Lane, delay: float, most: float) -> None:
     lane.put("later", delay=delay)
     assert most - 2 < lane.claim().wait <= most
 
 
-def test_an_empty_claim_also_waits_for_the_next_lease_that_may_run_out(lane: Lane) -> None:
+def test_empty_claim_waits_for_the_next_lease_to_expire(lane: Lane) -> None:
     lane.put("a")
     lane.claim(lease=7.0)
     assert 5.0 < lane.claim().wait <= 7.0
 
 
-def test_a_claim_brings_no_more_than_a_mebibyte_but_always_one_job(lane: Lane) -> None:
+def test_claim_returns_at_most_a_mebibyte_but_at_least_a_job(lane: Lane) -> None:
     big = b"x" * 600_000
     lane.run(commands.put, [(one, big) for one in "abc"], commands.PutPlace())
     lane.run(commands.put, [("huge", b"x" * (1 << 20) + b"y")], commands.PutPlace(priority=1))
@@ -144,7 +140,7 @@ def test_a_claim_brings_no_more_than_a_mebibyte_but_always_one_job(lane: Lane) -
     assert taken(lane.claim(10)) == ["a"]
 
 
-def test_a_wake_up_is_passed_on_while_there_is_more(lane: Lane) -> None:
+def test_wake_up_is_passed_on_while_jobs_remain(lane: Lane) -> None:
     lane.put("a", "b")
     lane.raw.delete(lane.key("bell"))
     lane.claim()
@@ -154,7 +150,7 @@ def test_a_wake_up_is_passed_on_while_there_is_more(lane: Lane) -> None:
     assert lane.raw.llen(lane.key("bell")) == 0
 
 
-def test_a_job_that_was_recovered_is_taken_alone(lane: Lane) -> None:
+def test_recovered_job_is_claimed_separately(lane: Lane) -> None:
     """So that, if it is what kills workers, no other job is blamed with it."""
     lane.put("a", "b", "bad", "c", "d")
     token = lane.claim(5).token
@@ -163,7 +159,7 @@ def test_a_job_that_was_recovered_is_taken_alone(lane: Lane) -> None:
     assert [taken(lane.claim(9)) for _ in range(3)] == [["a", "b"], ["bad"], ["c", "d"]]
 
 
-def test_a_job_that_was_only_retried_is_not_taken_alone(lane: Lane) -> None:
+def test_retried_job_is_not_claimed_separately(lane: Lane) -> None:
     token = lane.take("a")
     lane.put("b")
     lane.run(commands.retry, token, "a", 0.0, b"")
@@ -172,7 +168,7 @@ def test_a_job_that_was_only_retried_is_not_taken_alone(lane: Lane) -> None:
     assert batch.jobs[1].retries == 1
 
 
-def test_entries_without_a_job_are_dropped_counted_and_hold_up_nobody(lane: Lane) -> None:
+def test_entries_without_a_job_are_dropped_and_counted(lane: Lane) -> None:
     lane.put("a")
     lane.raw.zadd(lane.key("ready"), {"ghost1": 1, "ghost2": 2})
     lane.sound = False
@@ -182,7 +178,7 @@ def test_entries_without_a_job_are_dropped_counted_and_hold_up_nobody(lane: Lane
     assert lane.count().orphans == 2
 
 
-def test_five_hundred_jobs_are_taken_at_once(lane: Lane) -> None:
+def test_five_hundred_jobs_are_claimed_together(lane: Lane) -> None:
     ids = [f"job{number:03}" for number in range(500)]
     lane.put(*ids)
     batch = lane.claim(500)
@@ -190,7 +186,7 @@ def test_five_hundred_jobs_are_taken_at_once(lane: Lane) -> None:
     assert len(lane.dump()["leased"]) == 500
 
 
-def test_duplicate_of_an_old_claim_brings_nothing(lane: Lane) -> None:
+def test_duplicate_of_an_old_claim_returns_no_jobs(lane: Lane) -> None:
     assert lane.claim(nonce="ann.9").state == "EMPTY"
     lane.put("a", "b")
     assert taken(lane.claim(nonce="ann.10")) == ["a"]
@@ -201,7 +197,7 @@ def test_duplicate_of_an_old_claim_brings_nothing(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("state", ["EMPTY", "PAUSED", "SHUT"])
-def test_claim_sent_again_for_nothing_brings_nothing_later(lane: Lane, state: str) -> None:
+def test_repeated_empty_claim_returns_no_jobs_later(lane: Lane, state: str) -> None:
     if state != "EMPTY":
         lane.run(commands.pause if state == "PAUSED" else commands.shut)
     assert lane.run_again(commands.claim, "ann", "ann.1", 1, LONG).state == state
@@ -211,7 +207,7 @@ def test_claim_sent_again_for_nothing_brings_nothing_later(lane: Lane, state: st
     assert taken(lane.claim(nonce="ann.2")) == ["a"]
 
 
-def test_claim_for_none_gives_what_its_nonce_brought(lane: Lane) -> None:
+def test_claim_for_0_jobs_returns_the_jobs_of_its_nonce(lane: Lane) -> None:
     lane.put("a", "b", "c")
     batch = lane.claim(2, nonce="ann.1")
     before = lane.dump()
@@ -220,14 +216,14 @@ def test_claim_for_none_gives_what_its_nonce_brought(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_claim_for_none_voids_one_that_is_under_way(lane: Lane) -> None:
+def test_claim_for_0_jobs_voids_a_claim_under_way(lane: Lane) -> None:
     lane.put("a")
     assert lane.claim(0, nonce="ann.1").jobs == ()
     assert lane.claim(1, nonce="ann.1").jobs == []
     assert taken(lane.claim(1, nonce="ann.2")) == ["a"]
 
 
-def test_claim_does_not_suspect_what_its_taker_has_not_received(lane: Lane) -> None:
+def test_unreceived_jobs_do_not_count_as_crashed(lane: Lane) -> None:
     lane.put("a", "b")
     for number in range(1, 11):
         batch = lane.run(commands.claim, "ann", f"ann.{number}", 1, LONG, commands.HELD)
@@ -250,7 +246,7 @@ def own_lane(server: Any, lane_at: type[Lane], tmp_path: Path) -> Iterator[Lane]
         own.stop()
 
 
-def test_claim_reads_only_the_jobs_it_takes(own_lane: Lane) -> None:
+def test_claim_reads_only_the_claimed_jobs(own_lane: Lane) -> None:
     """What is read shows in the memory that scripts take: 60 jobs of 1 MB would need 60 MB."""
     large = b"x" * 1_000_000
     for number in range(60):

@@ -37,7 +37,7 @@ def cut_off(server: Server) -> None:
     server.raw.client_kill_filter(_type="normal", skipme=True)
 
 
-def test_a_command_whose_connection_was_cut_is_sent_again_and_done_once(one_server: Server) -> None:
+def test_command_on_a_cut_connection_is_resent_and_applied_once(one_server: Server) -> None:
     client = one_server.client
     for number in range(20):
         assert client.run(put(f"job{number}")).accepted == 1
@@ -46,7 +46,7 @@ def test_a_command_whose_connection_was_cut_is_sent_again_and_done_once(one_serv
     assert (count.ready, count.accepted, count.imbalance) == (20, 20, 0)
 
 
-def test_a_put_executed_without_an_answer_is_not_put_twice(
+def test_put_executed_without_a_reply_is_not_put_twice(
     one_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection breaks after the server did it and before the answer came; meanwhile the job even ends."""
@@ -70,7 +70,7 @@ def test_a_put_executed_without_an_answer_is_not_put_twice(
     assert (count.accepted, count.finished, count.live) == (1, 1, 0)
 
 
-def test_a_server_that_is_killed_and_comes_back_is_waited_for(
+def test_killed_server_that_restarts_is_waited_for(
     one_server: Server, eventually: Callable[..., Any]
 ) -> None:
     one_server.stop()
@@ -82,7 +82,7 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(
     assert [answer[:3] for answer in answers] == [(1, 1, 0)]
 
 
-def test_patience_comes_to_an_end(one_server: Server) -> None:
+def test_patience_ends(one_server: Server) -> None:
     one_server.stop()
     try:
         with pytest.raises(StoreUnavailable, match="no answer") as error:
@@ -93,7 +93,7 @@ def test_patience_comes_to_an_end(one_server: Server) -> None:
         one_server.start()
 
 
-def test_a_client_may_reconnect_any_number_of_times(one_server: Server) -> None:
+def test_client_may_reconnect_any_number_of_times(one_server: Server) -> None:
     """More often than the library's pool would allow."""
     for _ in range(150):
         connection = one_server.client.connection()
@@ -114,7 +114,7 @@ def test_many_threads_share_a_client(one_server: Server) -> None:
     assert client.run(commands.count("films")).ready == 150 * 25
 
 
-def test_however_many_connections_a_server_took_with_it_the_next_command_gets_through_at_once(
+def test_next_command_succeeds_after_many_broken_connections(
     one_server: Server,
 ) -> None:
     client = one_server.client
@@ -123,7 +123,7 @@ def test_however_many_connections_a_server_took_with_it_the_next_command_gets_th
     assert client.run(put("job"), patience=1.0)[:3] == (1, 1, 0)
 
 
-def test_an_answer_still_to_come_never_goes_to_the_next_who_asks(one_server: Server) -> None:
+def test_late_reply_never_reaches_the_next_caller(one_server: Server) -> None:
     """A server that hangs while it has our command: the connection is given up, not used again."""
     client = one_server.client
     client.run(put("job"))
@@ -146,7 +146,7 @@ def _interrupted(client: Client, connection: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_uses_connections_of_its_own(one_server: Server, forked: Any) -> None:
+def test_forked_child_uses_separate_connections(one_server: Server, forked: Any) -> None:
     client = one_server.client
     client.run(put("job"))
     before = client._idle[:]
@@ -159,20 +159,20 @@ def test_a_forked_child_uses_connections_of_its_own(one_server: Server, forked: 
     assert client.run(commands.count("films")).ready == 2
 
 
-def test_a_refusal_is_told_with_the_address_and_not_tried_again(one_server: Server) -> None:
+def test_refusal_names_the_server_and_is_not_retried(one_server: Server) -> None:
     wrong = commands.Command(("SET", "conveyor:queues"))
     with pytest.raises(StoreRefused, match="wrong number of arguments") as error:
         one_server.client.run(wrong)
     assert one_server.url in str(error.value)
 
 
-def test_in_a_pipeline_the_others_run_although_one_is_refused(one_server: Server) -> None:
+def test_pipeline_runs_other_commands_if_a_command_is_refused(one_server: Server) -> None:
     with pytest.raises(StoreRefused):
         one_server.client.run_all([put("a"), commands.Command(("NOSUCHCOMMAND",)), put("b")])
     assert one_server.client.run(commands.count("films")).ready == 2
 
 
-def test_a_listener_can_be_waited_on_and_hangs_up_when_the_server_does(
+def test_listener_can_be_polled_and_closes_with_the_server(
     one_server: Server, eventually: Callable[..., Any]
 ) -> None:
     listener = Listener(one_server.client)
@@ -188,9 +188,7 @@ def test_a_listener_can_be_waited_on_and_hangs_up_when_the_server_does(
     assert listener.fileno() == -1
 
 
-def test_a_server_that_stands_still_is_taken_for_gone(
-    one_server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_suspended_server_counts_as_unavailable(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     client = one_server.client
     client.run(plain.server_time())
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)
@@ -203,7 +201,7 @@ def test_a_server_that_stands_still_is_taken_for_gone(
     assert client.run(plain.server_time()) > 0
 
 
-def test_a_script_forgotten_right_after_it_was_loaded_is_loaded_again(
+def test_script_forgotten_right_after_its_load_is_loaded_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes = iter(range(4))
@@ -241,7 +239,7 @@ def test_claim_does_not_overtake_a_release_that_must_be_learned(server: Server) 
 
 
 @pytest.mark.parametrize("url", ["http://x", "films", "", "://"])
-def test_what_is_no_address_is_refused_with_examples(url: str) -> None:
+def test_invalid_url_is_refused_with_examples(url: str) -> None:
     with pytest.raises(StoreRefused, match="not the address of a server") as error:
         Client(url)
     assert "unix://" in error.value.hint
@@ -284,7 +282,7 @@ MISTYPED = [
 
 
 @pytest.mark.parametrize("url", MISTYPED)
-def test_password_of_a_mistyped_address_is_not_shown(
+def test_password_of_an_invalid_url_is_not_shown(
     url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -316,7 +314,7 @@ def test_password_of_a_mistyped_address_is_not_shown(
         "films",
     ],
 )
-def test_address_without_a_password_is_shown_whole(url: str) -> None:
+def test_url_without_a_password_is_shown_whole(url: str) -> None:
     assert shown(url) == url
 
 
@@ -326,7 +324,7 @@ def test_scheme_may_be_in_capitals(one_server: Server) -> None:
     assert connect(url) is connect(one_server.url)
 
 
-def test_a_password_is_never_shown() -> None:
+def test_password_is_never_shown() -> None:
     assert shown("redis://ann:secret@host:6379/0") == "redis://ann:•••@host:6379/0"
     assert shown("redis://host") == "redis://host"
     assert "secret" not in repr(Client("redis://:secret@127.0.0.1:1/0"))
@@ -358,7 +356,7 @@ def test_a_password_is_never_shown() -> None:
         ("ERR DB index is out of range", StoreRefused),
     ],
 )
-def test_refusal_is_for_now_or_for_good(refusal: str, kind: type[StoreError]) -> None:
+def test_refusal_is_temporary_or_permanent(refusal: str, kind: type[StoreError]) -> None:
     error = Client("redis://127.0.0.1:1").translated(BaseParser.parse_error(refusal))
     assert type(error) is kind
     assert error.hint
@@ -374,7 +372,7 @@ def no_replicas(server: Server) -> Iterator[str]:
         server.raw.config_set("min-replicas-to-write", 0)
 
 
-def test_put_waits_for_a_server_that_refuses_for_now(server: Server) -> None:
+def test_put_waits_for_a_server_that_refuses_temporarily(server: Server) -> None:
     with no_replicas(server) as words:
         with pytest.raises(StoreUnavailable, match=words) as error:
             server.client.run(put("job"), patience=0.1)
@@ -388,7 +386,7 @@ def test_put_waits_for_a_server_that_refuses_for_now(server: Server) -> None:
     assert server.client.run(commands.count("films")).ready == 1
 
 
-def test_client_tries_a_dead_server_at_least_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_retries_a_dead_server_at_least_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(clock, "monotonic", lambda: sum(pauses))
     monkeypatch.setattr(clock, "sleep", pauses.append)
@@ -440,5 +438,5 @@ while came < 5000:
 """
 
 
-def test_interrupt_while_numbers_are_packed_crashes_nothing(start_python: Callable[..., Any]) -> None:
+def test_interrupt_while_numbers_are_packed_causes_no_crash(start_python: Callable[..., Any]) -> None:
     assert start_python(INTERRUPTED).wait(60) == 0

@@ -75,7 +75,7 @@ def entry(verb: str, word: str) -> str:
     return found[0].removeprefix(word).strip()
 
 
-def test_every_verb_is_a_script_a_function_and_a_move_or_named_as_none() -> None:
+def test_each_verb_has_a_script_and_function_and_a_known_effect() -> None:
     moves = {move.verb for move in lifecycle.TRANSITIONS}
     assert moves & lifecycle.NOT_MOVES.keys() == set()
     assert set(scripts.names()) == moves | lifecycle.NOT_MOVES.keys() == lifecycle.VERBS
@@ -84,7 +84,7 @@ def test_every_verb_is_a_script_a_function_and_a_move_or_named_as_none() -> None
     assert SAMPLES.keys() == lifecycle.VERBS
 
 
-def test_every_move_is_listed_once_and_leads_elsewhere() -> None:
+def test_each_move_is_listed_once_and_changes_the_state() -> None:
     assert len(set(lifecycle.TRANSITIONS)) == len(lifecycle.TRANSITIONS)
     assert [move for move in lifecycle.TRANSITIONS if move.source == move.target] == []
     assert lifecycle.may_move("claim", "ready", "leased")
@@ -93,14 +93,14 @@ def test_every_move_is_listed_once_and_leads_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_a_script_opens_with_its_contract(verb: str) -> None:
+def test_script_starts_with_its_contract(verb: str) -> None:
     assert header(verb)[0].startswith(f"{verb}: ")
     assert entry(verb, "ARGV")
     assert entry(verb, "gives")
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_the_header_numbers_the_arguments_that_the_function_sends(verb: str) -> None:
+def test_script_header_numbers_the_arguments_of_its_function(verb: str) -> None:
     command = getattr(commands, verb)("queue", *SAMPLES[verb])
     documented = entry(verb, "ARGV")
     numbers = [int(number) for number in re.findall(r"(?:^|; ?| )(\d+)(?:\.\.)? [a-z]", f"; {documented}")]
@@ -118,7 +118,7 @@ def test_the_header_numbers_the_arguments_that_the_function_sends(verb: str) -> 
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_no_verb_carries_the_time_of_its_client(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbs_do_not_contain_the_time_of_the_client(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a client whose clock is wrong by a day does what the others do."""
     sent = []
     for shift in (0.0, 86_400.0, -86_400.0):
@@ -130,7 +130,7 @@ def test_no_verb_carries_the_time_of_its_client(verb: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_the_flags_say_what_a_full_server_may_still_do(verb: str) -> None:
+def test_script_flags_match_its_use_on_a_full_server(verb: str) -> None:
     shebang = scripts.load(verb).text.partition("\n")[0]
     flags = set(shebang.removeprefix("#!lua").removeprefix(" flags=").split(",")) - {""}
     if verb in READING:
@@ -140,7 +140,7 @@ def test_the_flags_say_what_a_full_server_may_still_do(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_the_parts_a_script_uses_exist_and_each_function_comes_before_its_use(verb: str) -> None:
+def test_shared_parts_of_a_script_exist_and_precede_their_use(verb: str) -> None:
     text = scripts.load(verb).text
     for part in FOLDER.joinpath("shared").glob("*.lua"):
         for name in re.findall(r"^local function (\w+)", part.read_text(), re.MULTILINE):
@@ -152,31 +152,31 @@ def test_the_parts_a_script_uses_exist_and_each_function_comes_before_its_use(ve
                 assert text.index(f"local function {name}(") <= uses[0]
 
 
-def test_the_scripts_name_their_keys_in_the_order_of_the_table() -> None:
+def test_scripts_name_their_keys_in_table_order() -> None:
     text = FOLDER.joinpath("shared", "queue.lua").read_text()
     named = re.search(r"^local (META.*?) = unpack\(KEYS\)", text, re.MULTILINE | re.DOTALL)
     assert named
     assert re.findall(r"\w+", named[1].lower()) == [name for name, _, _ in keys.QUEUE_KEYS]
 
 
-def test_all_keys_of_a_queue_lie_in_one_slot() -> None:
+def test_all_keys_of_a_queue_are_in_the_same_slot() -> None:
     names = [*keys.queue_keys("films"), keys.key("films", "outcome:1")]
     assert {re.search(r"\{(.*?)\}", name)[1] for name in names} == {"films"}
 
 
-def test_the_protocol_version_is_the_same_on_both_sides() -> None:
+def test_protocol_version_is_equal_in_lua_and_python() -> None:
     assert f"local PROTOCOL = '{commands.PROTOCOL}'" in FOLDER.joinpath("shared", "queue.lua").read_text()
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
-def test_a_server_that_knows_no_script_is_taught_it_on_the_way(server: Server, verb: str) -> None:
+def test_unknown_script_is_loaded_automatically(server: Server, verb: str) -> None:
     server.raw.script_flush()
     command = getattr(commands, verb)("films", *SAMPLES[verb])
     server.client.run(command)
     assert server.raw.script_exists(command.script.sha) == [True]
 
 
-def test_scripts_forgotten_between_two_calls_are_loaded_again_in_a_pipeline_too(server: Server) -> None:
+def test_forgotten_scripts_are_loaded_again_in_a_pipeline(server: Server) -> None:
     place = PutPlace()
     server.client.run(commands.put("films", [("a", b"")], place))
     server.raw.script_flush()
@@ -191,7 +191,7 @@ def test_scripts_forgotten_between_two_calls_are_loaded_again_in_a_pipeline_too(
     assert server.client.run(commands.count("films")).accepted == 3
 
 
-def test_a_listener_teaches_the_server_too(server: Server) -> None:
+def test_listener_loads_unknown_scripts(server: Server) -> None:
     server.raw.script_flush()
     listener = Listener(server.client)
     listener.ask(commands.count("films"))

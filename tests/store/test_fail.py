@@ -25,7 +25,7 @@ def dead(lane: Lane, *ids: str) -> None:
         lane.run(commands.fail, token, failure(one))
 
 
-def test_a_failed_job_is_a_dead_letter_with_its_bytes_its_tries_and_the_reason(lane: Lane) -> None:
+def test_failed_job_is_dead_with_its_bytes_tries_and_reason(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.raw.hset(lane.key("tries"), "a", "2 1 1")
     lane.raw.hset(lane.key("progress"), "a", "half")
@@ -44,7 +44,7 @@ def test_a_failed_job_is_a_dead_letter_with_its_bytes_its_tries_and_the_reason(l
     }
 
 
-def test_attempts_of_a_dead_letter_are_kept_for_a_week_whether_or_not_it_adds_one(lane: Lane) -> None:
+def test_attempts_of_a_dead_job_are_kept_for_a_week(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.retry, lane.claim().token, "a", 0.0, b"", b"first")
     lane.run(commands.fail, lane.claim().token, Settlement("a", b"failed", 600.0))
@@ -52,7 +52,7 @@ def test_attempts_of_a_dead_letter_are_kept_for_a_week_whether_or_not_it_adds_on
     assert 604_000_000 < lane.raw.pttl(lane.key("attempts:a")) <= 604_800_000
 
 
-def test_a_failure_sent_twice_is_one_failure(lane: Lane) -> None:
+def test_second_fail_command_has_no_effect(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.fail, token, failure("a"))
     before = lane.dump()
@@ -60,7 +60,7 @@ def test_a_failure_sent_twice_is_one_failure(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_a_failure_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
+def test_fail_with_another_token_is_stale_and_has_no_effect(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     for wrong in ("1", token[:-1], token + "0"):
@@ -69,7 +69,7 @@ def test_a_failure_with_another_token_is_stale_and_changes_nothing(lane: Lane) -
     assert lane.changes(before) == {}
 
 
-def test_a_failure_of_what_another_has_failed_is_stale(lane: Lane) -> None:
+def test_fail_of_a_job_that_was_failed_differently_is_stale(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.fail, token, failure("a", "one reason"))
     before = lane.dump()
@@ -77,7 +77,7 @@ def test_a_failure_of_what_another_has_failed_is_stale(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: Lane) -> None:
+def test_oldest_dead_job_beyond_ten_thousand_is_dropped(lane: Lane) -> None:
     """The ten thousand are written straight into the keys, as fail would have."""
     ids = [f"old{number:05}" for number in range(10_000)]
     lane.raw.zadd(lane.key("dead"), {one: place + 1 for place, one in enumerate(ids)})
@@ -98,7 +98,7 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_goes_and_is_counted(lane: La
     assert [entry for entry in state["history"] if entry.startswith("old")] == ["old00000", "old00001"]
 
 
-def test_a_revived_job_is_as_if_it_had_never_been_tried_behind_those_that_wait(lane: Lane) -> None:
+def test_revived_job_has_no_tries_and_waits_behind_the_others(lane: Lane) -> None:
     dead(lane, "a", "b")
     lane.put("c")
     before = lane.dump()
@@ -132,7 +132,7 @@ def die(lane: Lane, how: str) -> None:
             lane.run(commands.reap)
 
 
-def test_oldest_dead_letter_goes_with_all_that_is_kept_of_it(lane: Lane, few_dead: None) -> None:
+def test_oldest_dead_job_is_dropped_with_all_its_records(lane: Lane, few_dead: None) -> None:
     lane.put("a", priority=3)
     die(lane, "lost")
     state = lane.dump()
@@ -186,7 +186,7 @@ def test_discarded_job_leaves_no_priority_and_no_tries(lane: Lane) -> None:
     assert {"priorities", "tries"} & lane.dump().keys() == set()
 
 
-def test_reviving_twice_revives_once(lane: Lane) -> None:
+def test_second_revive_has_no_effect(lane: Lane) -> None:
     dead(lane, "a")
     lane.run(commands.revive, ["a"])
     before = lane.dump()
@@ -194,7 +194,7 @@ def test_reviving_twice_revives_once(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_a_discarded_dead_letter_is_gone_for_good_and_counted(lane: Lane) -> None:
+def test_discarded_dead_job_is_removed_and_counted(lane: Lane) -> None:
     dead(lane, "a", "b")
     lane.put("c")
     before = lane.dump()
@@ -209,7 +209,7 @@ def test_a_discarded_dead_letter_is_gone_for_good_and_counted(lane: Lane) -> Non
     assert lane.run(commands.state, "a").detail == b"failed", "its outcome is kept"
 
 
-def test_discarding_twice_discards_once(lane: Lane) -> None:
+def test_second_discard_has_no_effect(lane: Lane) -> None:
     dead(lane, "a")
     lane.run(commands.discard, ["a"])
     before = lane.dump()

@@ -20,7 +20,7 @@ def settlement(job_id: str, outcome: str = "done", keep: float = KEEP, note: str
     return Settlement(job_id, outcome.encode(), keep, note.encode())
 
 
-def test_a_finish_takes_every_trace_but_the_outcome(lane: Lane) -> None:
+def test_finish_removes_all_records_but_the_outcome(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.raw.hset(lane.key("progress"), "a", "half")
     lane.raw.hset(lane.key("tries"), "a", "1 0 0")
@@ -39,7 +39,7 @@ def test_a_finish_takes_every_trace_but_the_outcome(lane: Lane) -> None:
     assert 590_000 < lane.raw.pttl(lane.key("outcome:a")) <= 600_000
 
 
-def test_the_last_finish_leaves_nothing_but_outcomes_the_last_claim_and_the_books(lane: Lane) -> None:
+def test_last_finish_leaves_only_outcomes_last_claim_and_ledger(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.finish, token, [settlement("a"), settlement("b")])
     state = lane.dump()
@@ -69,14 +69,14 @@ def test_trimmed_history_costs_no_job(lane: Lane) -> None:
     assert lane.count().imbalance == 0
 
 
-def test_a_finish_can_be_counted_as_a_cancellation(lane: Lane) -> None:
+def test_finish_can_be_counted_as_a_cancellation(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.finish, token, [settlement("a")], "cancelled")
     count = lane.count()
     assert (count.finished, count.cancelled) == (0, 1)
 
 
-def test_a_finish_sent_twice_is_one_finish(lane: Lane) -> None:
+def test_finish_sent_twice_has_no_second_effect(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.finish, token, [settlement("a"), settlement("b")])
     before = lane.dump()
@@ -85,7 +85,7 @@ def test_a_finish_sent_twice_is_one_finish(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("token", ["1", "", "#", "{}0", " {}"])
-def test_a_finish_with_a_token_that_is_not_the_lease_s_changes_nothing(lane: Lane, token: str) -> None:
+def test_finish_with_a_wrong_token_changes_nothing(lane: Lane, token: str) -> None:
     mine = lane.take("a", "b")
     wrong = token.format(mine)
     before = lane.dump()
@@ -93,14 +93,14 @@ def test_a_finish_with_a_token_that_is_not_the_lease_s_changes_nothing(lane: Lan
     assert lane.changes(before) == {}
 
 
-def test_a_token_that_begins_like_the_lease_s_is_another(lane: Lane) -> None:
+def test_token_with_the_same_prefix_is_wrong(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     assert lane.run(commands.finish, token[:-1], [settlement("a")]) == ["a"]
     assert lane.changes(before) == {}
 
 
-def test_of_a_batch_only_what_is_held_is_settled(lane: Lane) -> None:
+def test_finish_settles_only_the_held_jobs_of_a_batch(lane: Lane) -> None:
     token = lane.take("a", "b", "c")
     lane.run(commands.release, token, ["b"])
     answer = lane.run(
@@ -111,7 +111,7 @@ def test_of_a_batch_only_what_is_held_is_settled(lane: Lane) -> None:
     assert lane.run(commands.state, "b").state == "ready"
 
 
-def test_the_one_whose_lease_ran_out_may_not_settle_what_another_took(lane: Lane) -> None:
+def test_holder_of_an_expired_lease_cannot_settle_a_retaken_job(lane: Lane) -> None:
     late = lane.take("a")
     lane.let_leases_run_out()
     lane.run(commands.reap)
@@ -122,7 +122,7 @@ def test_the_one_whose_lease_ran_out_may_not_settle_what_another_took(lane: Lane
     assert lane.run(commands.state, "a").detail == b"of the holder"
 
 
-def test_on_a_server_that_was_emptied_nothing_is_settled_and_nothing_is_made_up(lane: Lane) -> None:
+def test_finish_on_an_emptied_server_settles_and_adds_nothing(lane: Lane) -> None:
     token = lane.take("a")
     lane.raw.flushall()
     assert lane.run(commands.finish, token, [settlement("a")]) == ["a"]
@@ -131,14 +131,14 @@ def test_on_a_server_that_was_emptied_nothing_is_settled_and_nothing_is_made_up(
     assert [job.id for job in lane.claim().jobs] == ["b"]
 
 
-def test_an_outcome_is_kept_long_enough_for_a_command_sent_again_even_if_nobody_wants_it(lane: Lane) -> None:
+def test_outcome_without_keep_time_is_kept_for_resent_commands(lane: Lane) -> None:
     """Longer than a client tries: else a put whose answer was lost would run a second time."""
     token = lane.take("a")
     lane.run(commands.finish, token, [settlement("a", keep=0.0)])
     assert 15_000 < lane.raw.pttl(lane.key("outcome:a")) <= 20_000
 
 
-def test_five_hundred_jobs_are_settled_at_once(lane: Lane) -> None:
+def test_five_hundred_jobs_are_settled_together(lane: Lane) -> None:
     ids = [f"job{number:03}" for number in range(500)]
     token = lane.take(*ids)
     assert lane.run(commands.finish, token, [settlement(one) for one in ids]) == []
@@ -146,7 +146,7 @@ def test_five_hundred_jobs_are_settled_at_once(lane: Lane) -> None:
     assert (count.live, count.finished) == (0, 500)
 
 
-def test_the_history_keeps_about_the_last_five_thousand(lane: Lane) -> None:
+def test_history_keeps_about_the_last_five_thousand_entries(lane: Lane) -> None:
     for _ in range(11):
         ids = [f"job{number:03}" for number in range(500)]
         token = lane.take(*ids)
@@ -157,7 +157,7 @@ def test_the_history_keeps_about_the_last_five_thousand(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "release", "retry", "lost", "cancel", "reap"])
-def test_progress_told_after_the_end_is_not_kept(lane: Lane, end: str) -> None:
+def test_progress_after_the_end_is_not_kept(lane: Lane, end: str) -> None:
     token = lane.take("a", "b")
     lane.client.run(plain.set_progress(lane.queue, [("a", b"half"), ("never put", b"half"), ("b", b"more")]))
     assert lane.dump()["progress"] == {"a": "half", "b": "more"}

@@ -41,7 +41,7 @@ def replica(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("verb", ["put", "get"])
-def test_replica_is_refused_at_once(server: Server, verb: str) -> None:
+def test_replica_is_refused(server: Server, verb: str) -> None:
     queue = Queue("films", store=server.client)
     call: Any = {"put": lambda: queue.put("item"), "get": lambda: queue.get(timeout=5)}[verb]
     with replica(server):
@@ -70,11 +70,11 @@ def test_eviction_policy_is_logged_once(
     assert name in record.getMessage()
 
 
-def test_server_that_keeps_its_keys_is_no_risk(server: Server) -> None:
+def test_server_without_eviction_has_no_risk(server: Server) -> None:
     assert fitness.risk_of(server.client) == ""
 
 
-def test_nothing_is_known_without_the_right_to_info(one_server: Server) -> None:
+def test_risk_is_unknown_without_the_right_to_info(one_server: Server) -> None:
     one_server.raw.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "+@all", "-info", "~*", "&*")
     client = Client(one_server.url_of("ann"))
     try:

@@ -90,7 +90,7 @@ def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyP
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
-def test_name_stays_if_the_server_goes_while_a_queue_is_deleted(
+def test_name_stays_if_the_server_fails_during_a_deletion(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = Queue(lane.queue, store=lane.client)
@@ -109,7 +109,7 @@ def test_name_stays_if_the_server_goes_while_a_queue_is_deleted(
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
-def test_only_the_last_births_that_were_deleted_are_kept(lane: Lane) -> None:
+def test_only_the_last_deleted_births_are_kept(lane: Lane) -> None:
     born = []
     for _ in range(25):
         use(lane)
@@ -121,7 +121,7 @@ def test_only_the_last_births_that_were_deleted_are_kept(lane: Lane) -> None:
     assert 0 < lane.raw.ttl(lane.key("deleted")) <= LONG
 
 
-def test_tally_told_late_does_not_bring_a_deleted_queue_back(lane: Lane) -> None:
+def test_late_tally_does_not_recreate_a_deleted_queue(lane: Lane) -> None:
     use(lane)
     forgetting.delete(lane.client, lane.queue)
     lane.run(commands.tally, "ann", 2, 1.0, [("cut", "b=1 s=1")])
@@ -167,7 +167,7 @@ def test_queue_in_use_is_not_forgotten(lane: Lane, how: str) -> None:
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
-def test_put_between_look_and_removal_keeps_queue_and_name(
+def test_put_between_query_and_removal_keeps_queue_and_name(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane.client.run(plain.note_queue(lane.queue))
@@ -187,7 +187,7 @@ def test_put_between_look_and_removal_keeps_queue_and_name(
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
-def test_queues_of_others_are_left_alone(lane: Lane) -> None:
+def test_queues_of_other_programs_are_left_alone(lane: Lane) -> None:
     """One is of another protocol version, one has keys that somebody else wrote; the next one is forgotten."""
     for name in ("other-version", "spoiled", lane.queue):
         lane.client.run(plain.note_queue(name))
@@ -205,7 +205,7 @@ def test_queues_of_others_are_left_alone(lane: Lane) -> None:
     lane.raw.delete("conveyor:{spoiled}:ready")
 
 
-def test_thousand_queues_are_looked_at_in_slices(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousand_queues_are_inspected_in_chunks(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forgetting, "FORGET_WITHIN", 30.0)  # the machine may be busy
     for number in range(1000):
         lane.raw.sadd("conveyor:queues", f"once{number}")

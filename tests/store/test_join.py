@@ -17,12 +17,12 @@ def is_woken(lane: Lane, joiner: str = "joe") -> bool:
     return lane.raw.exists(lane.key(f"wake:{joiner}")) == 1
 
 
-def test_with_nothing_live_nobody_waits(lane: Lane) -> None:
+def test_join_returns_0_without_live_jobs(lane: Lane) -> None:
     assert lane.run(commands.join, "joe") == 0
     assert lane.dump() == {}
 
 
-def test_everything_that_is_not_over_is_waited_for(lane: Lane) -> None:
+def test_join_waits_for_all_unfinished_jobs(lane: Lane) -> None:
     lane.take("taken")
     lane.put("waits")
     lane.put("later", delay=1000.0)
@@ -33,9 +33,7 @@ def test_everything_that_is_not_over_is_waited_for(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "lost", "cancel", "purge"])
-def test_the_end_of_the_last_job_wakes_all_who_wait_for_it_and_the_one_before_nobody(
-    lane: Lane, end: str
-) -> None:
+def test_only_the_end_of_the_last_job_wakes_joiners(lane: Lane, end: str) -> None:
     lane.put("first", "last")
     lane.run(commands.join, "joe")
     lane.run(commands.join, "jim")
@@ -61,14 +59,14 @@ def test_the_end_of_the_last_job_wakes_all_who_wait_for_it_and_the_one_before_no
     assert lane.run(commands.join, "joe") == 0
 
 
-def test_a_retried_job_is_not_the_end(lane: Lane) -> None:
+def test_retry_does_not_wake_joiners(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.join, "joe")
     lane.run(commands.retry, token, "a", 1000.0, b"")
     assert not is_woken(lane)
 
 
-def test_who_leaves_is_not_woken(lane: Lane) -> None:
+def test_departed_joiner_is_not_woken(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.join, "joe")
     lane.run(commands.leave, "joe")
@@ -76,7 +74,7 @@ def test_who_leaves_is_not_woken(lane: Lane) -> None:
     assert not is_woken(lane)
 
 
-def test_the_state_of_a_job_is_where_it_is_a_member(lane: Lane) -> None:
+def test_state_of_a_job_is_the_set_it_is_a_member_of(lane: Lane) -> None:
     def state(job_id: str) -> tuple[str, object, bytes]:
         answer = lane.run(commands.state, job_id)
         return answer.state, answer.detail, answer.data
@@ -96,7 +94,7 @@ def test_the_state_of_a_job_is_where_it_is_a_member(lane: Lane) -> None:
     assert state("never put") == ("gone", b"", b"")
 
 
-def test_looking_changes_nothing(lane: Lane) -> None:
+def test_queries_change_nothing(lane: Lane) -> None:
     lane.take("a")
     before = lane.dump()
     lane.run(commands.state, "a")
@@ -104,7 +102,7 @@ def test_looking_changes_nothing(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_the_count_is_the_whole_ledger(lane: Lane) -> None:
+def test_count_is_the_whole_ledger(lane: Lane) -> None:
     lane.put("finished", "failed", "cancelled", "taken", "waits", maxsize=9)
     lane.put("later", delay=1000.0)
     token = lane.claim(4).token
@@ -133,14 +131,14 @@ def test_the_count_is_the_whole_ledger(lane: Lane) -> None:
     assert (count.waiting, count.live, count.imbalance) == (2, 3, 0)
 
 
-def test_a_job_that_vanished_shows_in_the_ledger(lane: Lane) -> None:
+def test_vanished_job_shows_in_the_ledger(lane: Lane) -> None:
     lane.put("a", "b")
     lane.raw.zrem(lane.key("ready"), "a")
     assert lane.count().imbalance == 1
     lane.raw.zadd(lane.key("ready"), {"a": 1})
 
 
-def test_a_bound_can_be_set_ahead_and_again_and_lowered_below_what_waits(lane: Lane) -> None:
+def test_limit_can_be_set_early_repeatedly_and_below_the_backlog(lane: Lane) -> None:
     for _ in range(2):
         lane.run(commands.bound, 3)
         assert lane.dump() == {"meta.version": commands.PROTOCOL, "meta.maxsize": "3"}
@@ -153,14 +151,14 @@ def test_a_bound_can_be_set_ahead_and_again_and_lowered_below_what_waits(lane: L
 
 
 @pytest.mark.parametrize("verb", [commands.pause, commands.shut, commands.resume])
-def test_control_of_an_empty_queue_is_fine_and_can_be_said_twice(lane: Lane, verb: object) -> None:
+def test_control_of_an_empty_queue_can_be_repeated(lane: Lane, verb: object) -> None:
     lane.run(verb)
     before = lane.dump()
     lane.run(verb)
     assert {name: value for name, value in lane.changes(before).items() if name != "bell"} == {}
 
 
-def test_joiner_leaves_no_trace_once_all_is_over(lane: Lane) -> None:
+def test_joiner_leaves_no_trace_after_the_last_job(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.join, "joe")
     lane.raw.delete(lane.key("ready"))
@@ -177,20 +175,20 @@ def dead_joiner(lane: Lane) -> None:
     lane.raw.hincrby(lane.key("seen"), "dead", -6_000)
 
 
-def test_joiner_takes_away_those_that_died(lane: Lane) -> None:
+def test_joiner_removes_dead_joiners(lane: Lane) -> None:
     dead_joiner(lane)
     lane.run(commands.join, "joe")
     state = lane.dump()
     assert (state["joiners"], state["seen"]) == ({"joe"}, {"joe": "now"})
 
 
-def test_forget_takes_away_joiners_that_died(lane: Lane) -> None:
+def test_forget_removes_dead_joiners(lane: Lane) -> None:
     dead_joiner(lane)
     lane.run(commands.forget, 0.0)
     assert {"joiners", "seen"} & lane.dump().keys() == set()
 
 
-def test_joiners_that_died_are_forgotten(lane: Lane) -> None:
+def test_dead_joiners_are_forgotten(lane: Lane) -> None:
     """On the way of others that join, and by the hourly look."""
     lane.put("a")
     old = lane.raw.time()[0] * 1000 - 6_000

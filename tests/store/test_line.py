@@ -27,7 +27,7 @@ def is_woken(lane: Lane, waiter: str) -> bool:
     return lane.raw.exists(lane.key(f"wake:{waiter}")) == 1
 
 
-def test_who_finds_no_room_and_waits_is_noted_and_who_does_not_wait_is_not(full: Lane) -> None:
+def test_only_blocked_producers_are_added_to_the_line(full: Lane) -> None:
     before = full.dump()
     assert full.put("x") == FULL
     assert full.changes(before) == {}
@@ -37,9 +37,7 @@ def test_who_finds_no_room_and_waits_is_noted_and_who_does_not_wait_is_not(full:
 
 
 @pytest.mark.parametrize("order", [("zoe", "bob", "ann"), ("ann", "zoe", "bob")])
-def test_the_line_keeps_the_order_of_arrival_whatever_the_names_are(
-    full: Lane, order: tuple[str, ...]
-) -> None:
+def test_line_keeps_the_order_of_arrival_for_any_names(full: Lane, order: tuple[str, ...]) -> None:
     for waiter in order:
         full.put(f"of {waiter}", waiter=waiter)
     assert [name.decode() for name in full.raw.zrange(full.key("line"), 0, -1)] == [*order]
@@ -52,7 +50,7 @@ def test_the_line_keeps_the_order_of_arrival_whatever_the_names_are(
         order = tuple(name for name in order if name != waiter)
 
 
-def test_asking_again_does_not_cost_the_place(full: Lane) -> None:
+def test_repeated_put_keeps_the_place_in_line(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.put("b", waiter="bob")
     before = full.dump()
@@ -60,7 +58,7 @@ def test_asking_again_does_not_cost_the_place(full: Lane) -> None:
     assert full.changes(before) == {}
 
 
-def test_room_wakes_the_first_in_line_and_only_as_many_as_there_is_room_for(full: Lane) -> None:
+def test_room_wakes_only_as_many_producers_as_fit(full: Lane) -> None:
     for waiter in ("ann", "bob", "cid"):
         full.put(f"of {waiter}", waiter=waiter)
     full.claim()
@@ -69,7 +67,7 @@ def test_room_wakes_the_first_in_line_and_only_as_many_as_there_is_room_for(full
     assert [is_woken(full, waiter) for waiter in ("ann", "bob", "cid")] == [True, True, False]
 
 
-def test_who_does_not_stand_in_line_gets_only_what_the_line_leaves_over(full: Lane) -> None:
+def test_producer_outside_the_line_gets_only_leftover_room(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.claim()
     assert full.put("pushed in").accepted == 0
@@ -78,7 +76,7 @@ def test_who_does_not_stand_in_line_gets_only_what_the_line_leaves_over(full: La
     assert full.put("now there is room").accepted == 1
 
 
-def test_who_was_served_has_left_the_line(full: Lane) -> None:
+def test_served_producer_leaves_the_line(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.claim()
     full.put("a", waiter="ann")
@@ -87,7 +85,7 @@ def test_who_was_served_has_left_the_line(full: Lane) -> None:
     assert "seen" not in state
 
 
-def test_who_got_a_part_keeps_its_place_for_the_rest(full: Lane) -> None:
+def test_partly_served_producer_keeps_its_place_for_the_rest(full: Lane) -> None:
     full.put("a1", "a2", waiter="ann")
     full.put("b", waiter="bob")
     full.claim()
@@ -97,7 +95,7 @@ def test_who_got_a_part_keeps_its_place_for_the_rest(full: Lane) -> None:
     assert full.put("a2", waiter="ann") == PutAnswer(1, 1)
 
 
-def test_a_producer_that_leaves_lets_the_next_one_in(full: Lane) -> None:
+def test_producer_that_leaves_admits_the_next(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.put("b", waiter="bob")
     full.claim()
@@ -115,7 +113,7 @@ def test_line_is_not_woken_without_room(full: Lane) -> None:
     assert not is_woken(full, "ann")
 
 
-def test_leaving_twice_or_without_having_waited_changes_nothing(full: Lane) -> None:
+def test_repeated_or_unneeded_leave_changes_nothing(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.run(commands.leave, "ann")
     before = full.dump()
@@ -125,9 +123,7 @@ def test_leaving_twice_or_without_having_waited_changes_nothing(full: Lane) -> N
 
 
 @pytest.mark.parametrize("ago", [6_000, -3_600_000])
-def test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_back(
-    full: Lane, ago: int
-) -> None:
+def test_dead_producer_in_line_blocks_no_other_despite_the_clock(full: Lane, ago: int) -> None:
     full.put("a", waiter="dead")
     full.put("b", waiter="bob")
     full.claim()
@@ -140,7 +136,7 @@ def test_a_producer_that_died_in_line_holds_nobody_up_even_if_the_clock_was_set_
     assert "seen" not in state
 
 
-def test_many_producers_that_died_in_line_hold_nobody_up(full: Lane) -> None:
+def test_many_dead_producers_in_line_block_no_other(full: Lane) -> None:
     dead = [f"dead{number}" for number in range(100)]
     for one in dead:
         full.put(one, waiter=one)
@@ -151,7 +147,7 @@ def test_many_producers_that_died_in_line_hold_nobody_up(full: Lane) -> None:
     assert "line" not in full.dump()
 
 
-def test_of_the_producers_in_line_those_count_as_blocked_that_were_heard_of_lately(full: Lane) -> None:
+def test_only_recently_seen_producers_count_as_blocked(full: Lane) -> None:
     for waiter in ("ann", "bob", "cid"):
         full.put(f"of {waiter}", waiter=waiter)
     assert full.count().blocked == 3
@@ -165,14 +161,14 @@ def test_of_the_producers_in_line_those_count_as_blocked_that_were_heard_of_late
     assert set(full.changes(before)) <= {"seen"}
 
 
-def test_a_producer_heard_of_lately_is_not_taken_for_dead(full: Lane) -> None:
+def test_recently_seen_producer_does_not_count_as_dead(full: Lane) -> None:
     full.put("a", waiter="slow")
     full.raw.hset(full.key("seen"), "slow", full.raw.time()[0] * 1000 - 3_000)
     full.claim()
     assert full.put("b", waiter="bob").accepted == 0
 
 
-def test_shutting_the_queue_wakes_everyone_in_line(full: Lane) -> None:
+def test_shutdown_wakes_every_producer_in_line(full: Lane) -> None:
     for waiter in ("ann", "bob"):
         full.put(f"of {waiter}", waiter=waiter)
     full.run(commands.shut)
@@ -183,7 +179,7 @@ def test_shutting_the_queue_wakes_everyone_in_line(full: Lane) -> None:
 
 
 @pytest.mark.parametrize("way", ["claim", "cancel", "purge", "bound", "leave", "resume"])
-def test_everything_that_makes_room_wakes_the_line(full: Lane, way: str) -> None:
+def test_any_release_of_room_wakes_the_line(full: Lane, way: str) -> None:
     full.put("a", waiter="ann")
     if way == "leave":
         full.put("b", waiter="bob")
@@ -216,7 +212,7 @@ def test_rest_of_a_put_keeps_its_place_in_line(full: Lane) -> None:
     assert "line" not in full.dump()
 
 
-def test_answer_and_hint_say_for_how_many_there_is_room(full: Lane) -> None:
+def test_reply_and_wake_up_have_the_number_of_free_places(full: Lane) -> None:
     for waiter in ("ann", "bob"):
         full.put(waiter=waiter, rest=9)
     full.run(commands.bound, 5)
@@ -228,14 +224,14 @@ def test_answer_and_hint_say_for_how_many_there_is_room(full: Lane) -> None:
     assert full.put("a3", waiter="ann") == PutAnswer(1, 5)
 
 
-def test_producer_that_asks_without_jobs_is_refused_if_shut_down(full: Lane) -> None:
+def test_put_without_jobs_is_refused_after_shutdown(full: Lane) -> None:
     full.run(commands.shut)
     with pytest.raises(ShutDown):
         full.put(waiter="ann", rest=1)
     assert "line" not in full.dump()
 
 
-def test_forget_takes_the_dead_out_of_the_line(full: Lane) -> None:
+def test_forget_removes_dead_producers_from_the_line(full: Lane) -> None:
     full.put("a", waiter="dead")
     full.put("b", waiter="bob")
     full.run(commands.listen, "producer01", 1000.0, [])
@@ -249,7 +245,7 @@ def test_forget_takes_the_dead_out_of_the_line(full: Lane) -> None:
     assert is_woken(full, "bob")
 
 
-def test_lifted_bound_wakes_the_line(full: Lane) -> None:
+def test_lifted_limit_wakes_the_line(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.run(commands.bound, 0)
     assert is_woken(full, "ann")

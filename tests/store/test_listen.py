@@ -30,13 +30,13 @@ def end(lane: Lane, *ids: str) -> None:
     lane.run(commands.finish, token, [Settlement(one, f"of {one}".encode(), 600.0) for one in ids])
 
 
-def test_holding_an_inbox_open_notes_until_when_and_nothing_else(lane: Lane) -> None:
+def test_open_inbox_is_recorded_with_its_end_only(lane: Lane) -> None:
     for was_open in (False, True):
         assert listen(lane) == commands.Letters({}, 0, was_open)
         assert lane.dump() == {"inboxes": {MINE: 1000}}
 
 
-def test_closing_takes_it_away_with_what_lay_in_it(lane: Lane) -> None:
+def test_closed_inbox_is_removed_with_its_content(lane: Lane) -> None:
     listen(lane)
     end(lane, f"{MINE}0001")
     for _ in range(2):
@@ -47,7 +47,7 @@ def test_closing_takes_it_away_with_what_lay_in_it(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("way", ["finish", "fail", "cancel", "purge", "lost"])
-def test_whatever_ends_a_job_its_outcome_is_pushed_to_its_own_producer(lane: Lane, way: str) -> None:
+def test_outcome_of_any_ending_is_pushed_to_the_producer(lane: Lane, way: str) -> None:
     listen(lane)
     job_id = f"{MINE}0001"
     lane.put(job_id)
@@ -64,7 +64,7 @@ def test_whatever_ends_a_job_its_outcome_is_pushed_to_its_own_producer(lane: Lan
     assert 100_000 < lane.raw.pttl(lane.key(f"inbox:{MINE}")) <= 120_000
 
 
-def test_a_batch_arrives_in_pairs_each_at_its_own_producer(lane: Lane) -> None:
+def test_outcomes_of_a_batch_are_pushed_to_their_producers(lane: Lane) -> None:
     listen(lane)
     listen(lane, inbox=OTHER)
     end(lane, f"{MINE}0001", f"{OTHER}0001", f"{MINE}0002")
@@ -74,13 +74,13 @@ def test_a_batch_arrives_in_pairs_each_at_its_own_producer(lane: Lane) -> None:
     assert (queue, pairs) == (lane.queue, [f"{OTHER}0001".encode(), f"of {OTHER}0001".encode()])
 
 
-def test_nobody_listens_so_nothing_is_pushed_and_the_outcome_is_only_kept(lane: Lane) -> None:
+def test_outcome_is_kept_without_a_push_if_no_inbox_is_open(lane: Lane) -> None:
     end(lane, f"{MINE}0001")
     assert pushed(lane) == []
     assert listen(lane, f"{MINE}0001").outcomes == {f"{MINE}0001": f"of {MINE}0001".encode()}
 
 
-def test_an_inbox_that_nobody_held_open_any_longer_is_closed(lane: Lane) -> None:
+def test_expired_inbox_is_closed(lane: Lane) -> None:
     listen(lane)
     lane.raw.zadd(lane.key("inboxes"), {MINE: 1})
     end(lane, f"{MINE}0001")
@@ -89,7 +89,7 @@ def test_an_inbox_that_nobody_held_open_any_longer_is_closed(lane: Lane) -> None
     assert lane.dump()["inboxes"] == {OTHER: 1000}
 
 
-def test_what_is_asked_for_is_told_if_it_is_over_dead_or_unknown_and_left_out_if_it_goes_on(
+def test_listen_returns_the_outcomes_of_jobs_that_have_ended(
     lane: Lane,
 ) -> None:
     end(lane, "over")
@@ -102,7 +102,7 @@ def test_what_is_asked_for_is_told_if_it_is_over_dead_or_unknown_and_left_out_if
     assert letters.looked == 5
 
 
-def test_a_job_of_somebody_else_is_watched_and_its_outcome_pushed_to_all_who_watch(lane: Lane) -> None:
+def test_outcome_of_a_watched_job_is_pushed_to_all_watchers(lane: Lane) -> None:
     job_id = f"{OTHER}0001"
     lane.put(job_id)
     for inbox in (MINE, "producer03", MINE):
@@ -139,13 +139,13 @@ def test_watchers_of_dead_processes_are_forgotten(lane: Lane) -> None:
     assert [pushed(lane, inbox) for inbox in ("producer03", *dead)] == [[]] * 21
 
 
-def test_a_job_of_ones_own_needs_no_watcher(lane: Lane) -> None:
+def test_own_job_needs_no_watcher(lane: Lane) -> None:
     lane.put(f"{MINE}0001")
     listen(lane, f"{MINE}0001")
     assert "watchers" not in lane.dump()
 
 
-def test_a_reply_is_bounded_and_says_how_far_it_got(lane: Lane) -> None:
+def test_bounded_reply_says_how_far_it_got(lane: Lane) -> None:
     ids = [f"job{number}" for number in range(5)]
     token = lane.take(*ids)
     big = b"x" * 600_000
@@ -155,12 +155,12 @@ def test_a_reply_is_bounded_and_says_how_far_it_got(lane: Lane) -> None:
     assert [*letters.outcomes] == ids[:2]
 
 
-def test_an_empty_push_wakes_the_reader_without_an_outcome(lane: Lane) -> None:
+def test_empty_push_wakes_the_reader_without_an_outcome(lane: Lane) -> None:
     lane.client.run_all(plain.nudge(lane.queue, MINE))
     assert lane.client.run(plain.await_letters([lane.queue], MINE, 0.1)) == (lane.queue, [b"", b""])
 
 
-def test_inbox_that_lapsed_was_not_open(lane: Lane) -> None:
+def test_expired_inbox_was_not_open(lane: Lane) -> None:
     listen(lane)
     lane.raw.zadd(lane.key("inboxes"), {MINE: 1})
     assert [listen(lane).was_open, listen(lane).was_open] == [False, True]

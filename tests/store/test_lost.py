@@ -39,7 +39,7 @@ def lapsed(lane: Lane, token: str, job_id: str) -> str:
     return state.state
 
 
-def test_the_job_that_ran_is_suspected_and_back_at_its_old_place(lane: Lane) -> None:
+def test_lost_running_job_counts_a_crash_and_keeps_its_position(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.put("c")
     lane.raw.hset(lane.key("progress"), "a", "half")
@@ -66,7 +66,7 @@ def test_lease_of_any_owner_is_renewed_and_reaped(owner: str, lane: Lane) -> Non
     assert lane.dump()["ready"] == {"a": TOP + 1}
 
 
-def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lane: Lane) -> None:
+def test_only_the_started_job_of_an_expired_lease_is_blamed(lane: Lane) -> None:
     lane.take("started", "held")
     lane.raw.hset(lane.key("progress"), "started", "half")
     lane.let_leases_run_out()
@@ -86,7 +86,7 @@ def test_a_lease_that_ran_out_is_counted_and_only_a_started_job_is_suspected(lan
     }
 
 
-def test_a_held_job_that_its_supervisor_knows_to_have_run_is_suspected(lane: Lane) -> None:
+def test_held_job_reported_as_running_counts_a_crash(lane: Lane) -> None:
     token = lane.take("first", "second")
     assert lost(lane, token, "second") == "ready"
     assert lane.dump()["tries"] == {"second": "0 1 1"}
@@ -115,7 +115,7 @@ def test_job_is_dead_after_three_crashes_or_ten_lapses(
     assert reason == LOST if ending is died else b"ten leases" in reason
 
 
-def test_lapses_and_crashes_are_counted_apart(lane: Lane) -> None:
+def test_lapses_and_crashes_are_counted_separately(lane: Lane) -> None:
     lane.put("a")
     for _ in range(2):
         assert lost(lane, lane.claim().token, "a") == "ready"
@@ -126,7 +126,7 @@ def test_lapses_and_crashes_are_counted_apart(lane: Lane) -> None:
     assert lane.claim().jobs[0][2:] == (1, 11)
 
 
-def test_job_of_a_leaving_consumer_is_never_blamed(lane: Lane) -> None:
+def test_job_of_an_exiting_consumer_is_never_blamed(lane: Lane) -> None:
     lane.put("long")
     for number in range(1, 21):
         batch = lane.claim()
@@ -139,14 +139,14 @@ def test_job_of_a_leaving_consumer_is_never_blamed(lane: Lane) -> None:
     assert "leaving" in attempt.message
 
 
-def test_leaving_does_not_excuse_a_crash_that_was_seen(lane: Lane) -> None:
+def test_exit_does_not_excuse_an_observed_crash(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.renew, [("a", token, commands.LEAVING)], 100.0)
     assert lost(lane, token, "a") == "ready"
     assert lane.dump()["tries"] == {"a": "0 1 1"}
 
 
-def test_a_job_that_is_never_to_blame_is_recovered_any_number_of_times(lane: Lane) -> None:
+def test_blameless_job_is_recovered_any_number_of_times(lane: Lane) -> None:
     lane.put("first", "held")
     for _ in range(5):
         batch = lane.claim(9)
@@ -158,7 +158,7 @@ def test_a_job_that_is_never_to_blame_is_recovered_any_number_of_times(lane: Lan
     assert lane.count().dead == 0
 
 
-def test_retries_and_crashes_are_counted_apart(lane: Lane) -> None:
+def test_retries_and_crashes_are_counted_separately(lane: Lane) -> None:
     lane.put("a")
     lost(lane, lane.claim().token, "a")
     lane.run(commands.retry, lane.claim().token, "a", 0.0, b"")
@@ -167,9 +167,7 @@ def test_retries_and_crashes_are_counted_apart(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("ending", [died, lapsed])
-def test_a_job_that_somebody_wants_cancelled_is_cancelled_when_its_worker_dies(
-    lane: Lane, ending: Any
-) -> None:
+def test_job_marked_as_cancelled_is_cancelled_if_its_worker_dies(lane: Lane, ending: Any) -> None:
     token = lane.take("a")
     lane.run(commands.cancel, "a", b"", 60.0)
     assert ending(lane, token, "a") in {"cancelled", "over"}
@@ -177,7 +175,7 @@ def test_a_job_that_somebody_wants_cancelled_is_cancelled_when_its_worker_dies(
     assert (count.live, count.cancelled) == (0, 1)
 
 
-def test_a_loss_told_twice_or_with_another_token_changes_nothing(lane: Lane) -> None:
+def test_second_or_foreign_loss_report_changes_nothing(lane: Lane) -> None:
     token = lane.take("a", "b")
     lost(lane, token, "a")
     before = lane.dump()
@@ -187,7 +185,7 @@ def test_a_loss_told_twice_or_with_another_token_changes_nothing(lane: Lane) -> 
     assert lane.changes(before) == {}
 
 
-def test_reaping_again_takes_nothing_back(lane: Lane) -> None:
+def test_second_reap_recovers_no_job(lane: Lane) -> None:
     lane.take("a")
     lane.let_leases_run_out()
     lane.run(commands.reap)
@@ -196,21 +194,21 @@ def test_reaping_again_takes_nothing_back(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_one_slice_is_32_leases_and_every_slice_gets_further(lane: Lane) -> None:
+def test_reap_covers_32_leases_and_every_reap_makes_progress(lane: Lane) -> None:
     ids = [f"job{number:03}" for number in range(100)]
     lane.take(*ids)
     lane.let_leases_run_out()
     assert [lane.run(commands.reap) for _ in range(5)] == [32, 32, 32, 4, 0]
 
 
-def test_a_claim_recovers_what_is_abandoned_and_takes_it(lane: Lane) -> None:
+def test_claim_recovers_an_abandoned_job_and_takes_it(lane: Lane) -> None:
     lane.take("abandoned")
     lane.let_leases_run_out()
     batch = lane.claim(owner="bob")
     assert [(job.id, job.crashes) for job in batch.jobs] == [("abandoned", 1)]
 
 
-def test_an_entry_without_a_lease_is_dropped_and_counted(lane: Lane) -> None:
+def test_entry_without_a_lease_is_dropped_and_counted(lane: Lane) -> None:
     lane.take("a")
     lane.raw.zadd(lane.key("leased"), {"ghost": 1})
     lane.run(commands.reap)
@@ -227,7 +225,7 @@ def test_entries_without_leases_do_not_starve_recovery(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("how", ["reap", "renew", "claim"])
-def test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery(lane: Lane, how: str) -> None:
+def test_joiners_are_woken_if_recovery_ends_the_last_job(lane: Lane, how: str) -> None:
     token = lane.take("a")
     lane.run(commands.cancel, "a", b"", 60.0)
     lane.run(commands.join, "joe")
@@ -245,7 +243,7 @@ def test_who_waits_for_the_end_is_told_when_the_last_job_ends_by_recovery(lane: 
 # --- the clock that leases run on: it must follow the server's, but not where that one jumps
 
 
-def test_a_clock_that_jumps_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
+def test_clock_set_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
     lane.put("a")
     token = lane.claim(lease=15.0).token
     lane.turn_clock(3_600_000)
@@ -254,7 +252,7 @@ def test_a_clock_that_jumps_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
     assert lane.run(commands.renew, [("a", token, "S")], 15.0).lost == []
 
 
-def test_after_a_jump_an_abandoned_lease_still_ends_within_its_length(lane: Lane) -> None:
+def test_abandoned_lease_ends_in_time_after_a_clock_jump(lane: Lane) -> None:
     """A step is at most five seconds, so three looks more than five seconds apart end a lease of fifteen."""
     lane.put("a")
     lane.claim(lease=15.0)
@@ -265,7 +263,7 @@ def test_after_a_jump_an_abandoned_lease_still_ends_within_its_length(lane: Lane
     assert moved == 1
 
 
-def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
+def test_clock_set_back_does_not_freeze_leases(lane: Lane) -> None:
     lane.put("a")
     lane.claim(lease=9.0)
     lane.turn_clock(-3_600_000)
@@ -283,7 +281,7 @@ def test_a_clock_that_is_set_back_freezes_nothing(lane: Lane) -> None:
         pytest.param(held_items.LEASE, held_items.HEARTBEAT, id="takers"),
     ],
 )
-def test_lease_ends_within_20_seconds_if_only_renewals_look(lane: Lane, lease: float, gap: float) -> None:
+def test_lease_ends_within_20_seconds_if_workers_only_renew(lane: Lane, lease: float, gap: float) -> None:
     """The others are busy and renew; the first time at any moment after the last renewal of the one that died."""
     lane.put("dead", "other")
     for first in range(500, int(1000 * gap), 500):
@@ -298,7 +296,7 @@ def test_lease_ends_within_20_seconds_if_only_renewals_look(lane: Lane, lease: f
         lane.run(commands.release, other, ["other"])
 
 
-def test_looking_often_does_not_make_the_clock_run_faster(lane: Lane) -> None:
+def test_frequent_polls_do_not_speed_up_the_lease_clock(lane: Lane) -> None:
     lane.put("a")
     lane.claim(lease=15.0)
     for _ in range(200):

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from conftest import Server
 
 
-def test_order_lies_for_a_minute_after_the_last(server: Server) -> None:
+def test_control_command_is_kept_for_a_minute_after_the_last(server: Server) -> None:
     for data in (b"stop", b"kill"):
         server.client.run_all(plain.control("w", data))
     assert server.raw.lrange(keys.control_key("w"), 0, -1) == [b"stop", b"kill"]
     assert 50 < server.raw.ttl(keys.control_key("w")) <= plain.CONTROL_KEEP
 
 
-def test_report_is_listed_and_gone_after_twenty_seconds(server: Server) -> None:
+def test_report_is_listed_and_expires_after_twenty_seconds(server: Server) -> None:
     server.client.run_all(plain.report("w", b"busy", 9.0))
     assert server.client.run(plain.consumers()) == ["w"]
     assert server.client.run(plain.reports(["w"])) == [b"busy"]

@@ -21,7 +21,7 @@ def jobs(*ids: str) -> list[tuple[str, bytes]]:
     return [(one, f"bytes of {one}".encode()) for one in ids]
 
 
-def test_a_put_notes_the_job_its_place_and_the_books_and_rings_once(lane: Lane) -> None:
+def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
     assert lane.put("a") == PutAnswer(1, 1)
     assert lane.dump() == {
         "jobs": {"a": "bytes of a"},
@@ -33,7 +33,7 @@ def test_a_put_notes_the_job_its_place_and_the_books_and_rings_once(lane: Lane) 
     }
 
 
-def test_jobs_put_together_keep_their_order_and_ring_for_each(lane: Lane) -> None:
+def test_jobs_put_together_keep_their_order_and_wake_for_each(lane: Lane) -> None:
     lane.put("z")
     before = lane.dump()
     assert lane.put("y", "x", "w") == PutAnswer(3, 4)
@@ -46,7 +46,7 @@ def test_jobs_put_together_keep_their_order_and_ring_for_each(lane: Lane) -> Non
     }
 
 
-def test_a_delayed_job_waits_apart_and_its_priority_is_remembered(lane: Lane) -> None:
+def test_delayed_job_is_kept_separately_with_its_priority(lane: Lane) -> None:
     lane.put("a", delay=1000.0)
     lane.put("b", delay=2000.0, priority=7)
     state = lane.dump()
@@ -55,19 +55,19 @@ def test_a_delayed_job_waits_apart_and_its_priority_is_remembered(lane: Lane) ->
     assert "ready" not in state
 
 
-def test_a_higher_priority_comes_first_and_equals_keep_their_order(lane: Lane) -> None:
+def test_higher_priority_comes_first_and_equals_keep_their_order(lane: Lane) -> None:
     for one, priority in (("low", 0), ("high", 9), ("low2", 0), ("high2", 9), ("top", 255)):
         lane.put(one, priority=priority)
     assert [job.id for job in lane.claim(9).jobs] == ["top", "high", "high2", "low", "low2"]
 
 
-def test_the_bell_holds_no_more_than_32_hints(lane: Lane) -> None:
+def test_wake_up_list_has_at_most_32_entries(lane: Lane) -> None:
     lane.put(*(f"job{number}" for number in range(100)))
     assert lane.raw.llen(lane.key("bell")) == 32
 
 
 @pytest.mark.parametrize(("waiting", "wanted", "accepted"), [(0, 3, 3), (1, 3, 2), (3, 1, 0), (0, 5, 3)])
-def test_a_full_queue_takes_the_first_jobs_that_fit_and_says_how_many(
+def test_full_queue_accepts_the_first_that_fit_and_says_how_many(
     lane: Lane, waiting: int, wanted: int, accepted: int
 ) -> None:
     lane.put(*(f"old{number}" for number in range(waiting)), maxsize=3)
@@ -76,7 +76,7 @@ def test_a_full_queue_takes_the_first_jobs_that_fit_and_says_how_many(
     assert [one for one in fresh if one in lane.dump().get("jobs", {})] == fresh[:accepted]
 
 
-def test_delayed_jobs_take_room_and_taken_ones_do_not(lane: Lane) -> None:
+def test_delayed_jobs_take_room_and_taken_jobs_do_not(lane: Lane) -> None:
     lane.put("a", maxsize=2, delay=1000.0)
     lane.put("b")
     assert lane.put("c").accepted == 0
@@ -84,7 +84,7 @@ def test_delayed_jobs_take_room_and_taken_ones_do_not(lane: Lane) -> None:
     assert lane.put("c").accepted == 1
 
 
-def test_a_bound_set_by_one_holds_for_all_and_no_bound_leaves_it_alone(lane: Lane) -> None:
+def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
     lane.put("a", maxsize=1)
     before = lane.dump()
     assert lane.put("b") == PutAnswer(0, 1)
@@ -96,14 +96,14 @@ def test_a_bound_set_by_one_holds_for_all_and_no_bound_leaves_it_alone(lane: Lan
 
 
 @pytest.mark.parametrize("place", [{}, {"delay": 1000.0, "priority": 3}, {"maxsize": 5}])
-def test_a_put_sent_twice_is_one_put(lane: Lane, place: dict[str, Any]) -> None:
+def test_put_sent_twice_has_no_second_effect(lane: Lane, place: dict[str, Any]) -> None:
     lane.put("a", "b", **place)
     before = lane.dump()
     assert lane.run_again(commands.put, jobs("a", "b"), PutPlace(**place)) == PutAnswer(2, 2)
     assert lane.changes(before) == {}
 
 
-def test_a_put_sent_twice_whose_jobs_moved_on_meanwhile_is_one_put(lane: Lane) -> None:
+def test_put_sent_twice_has_no_second_effect_if_jobs_moved_on(lane: Lane) -> None:
     """One job is taken, one has ended, one is dead, one waits: all four were accepted."""
     lane.put("taken", "ended", "dead", "waits")
     batch = lane.claim(3)
@@ -115,7 +115,7 @@ def test_a_put_sent_twice_whose_jobs_moved_on_meanwhile_is_one_put(lane: Lane) -
     assert lane.changes(before) == {}
 
 
-def test_a_delayed_put_sent_twice_leaves_nothing_behind_once_the_job_was_taken(lane: Lane) -> None:
+def test_delayed_put_sent_twice_leaves_no_trace_of_a_taken_job(lane: Lane) -> None:
     lane.put("a", delay=0.001, priority=5)
     while not (batch := lane.claim()).jobs:
         pass
@@ -126,7 +126,7 @@ def test_a_delayed_put_sent_twice_leaves_nothing_behind_once_the_job_was_taken(l
 
 
 @pytest.mark.parametrize("moved", ["waits", "taken", "ended"])
-def test_put_that_arrives_behind_its_resend_changes_nothing(lane: Lane, moved: str) -> None:
+def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: str) -> None:
     """The first one was held up, its client sent it again on another connection, and now it arrives."""
     assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
     batch = lane.claim() if moved != "waits" else None
@@ -137,7 +137,7 @@ def test_put_that_arrives_behind_its_resend_changes_nothing(lane: Lane, moved: s
     assert lane.changes(before) == {}
 
 
-def test_a_put_sent_twice_to_a_queue_shut_in_between_was_accepted(lane: Lane) -> None:
+def test_resent_put_is_accepted_if_its_queue_was_shut_meanwhile(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.shut)
     assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
@@ -146,14 +146,14 @@ def test_a_put_sent_twice_to_a_queue_shut_in_between_was_accepted(lane: Lane) ->
     assert refusal.value.accepted == 1
 
 
-def test_the_second_half_of_a_put_that_was_cut_short_is_added_when_it_is_sent_again(lane: Lane) -> None:
+def test_resent_put_adds_the_rest_of_a_partial_put(lane: Lane) -> None:
     assert lane.put("a", "b", "c", maxsize=2) == PutAnswer(2, 2)
     lane.claim()
     assert lane.run_again(commands.put, jobs("a", "b", "c"), PutPlace(maxsize=2)) == PutAnswer(3, 2)
     assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]
 
 
-def test_known_job_makes_no_room_for_those_before_it(lane: Lane) -> None:
+def test_known_job_makes_no_room_for_jobs_before_it(lane: Lane) -> None:
     lane.put("old", maxsize=1)
     assert lane.run_again(commands.put, jobs("new", "old"), PutPlace()) == PutAnswer(0, 1)
     assert lane.run_again(commands.put, jobs("old", "new"), PutPlace()) == PutAnswer(1, 1)
@@ -163,7 +163,7 @@ def test_known_job_makes_no_room_for_those_before_it(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("how", ["waits", "taken", "ended", "dead"])
-def test_an_own_id_that_is_known_is_refused_and_nothing_changes(lane: Lane, how: str) -> None:
+def test_known_custom_id_is_refused_without_effect(lane: Lane, how: str) -> None:
     token = lane.take("mine") if how != "waits" else lane.put("mine")
     if how == "ended":
         lane.run(commands.finish, token, [commands.Settlement("mine", b"done", 60.0)])
@@ -176,7 +176,7 @@ def test_an_own_id_that_is_known_is_refused_and_nothing_changes(lane: Lane, how:
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["held", "ended"])
-def test_resent_put_with_an_own_id_is_refused_if_the_job_ended(lane: Lane, *, ended: bool) -> None:
+def test_resent_put_with_a_custom_id_is_refused_if_the_job_ended(lane: Lane, *, ended: bool) -> None:
     """Its reply was lost. Nothing tells the ended job from one that another caller has put."""
     token = lane.take("mine")
     if ended:
@@ -187,7 +187,7 @@ def test_resent_put_with_an_own_id_is_refused_if_the_job_ended(lane: Lane, *, en
     assert lane.changes(before) == {}
 
 
-def test_a_queue_that_was_shut_refuses_and_nothing_changes(lane: Lane) -> None:
+def test_put_after_shutdown_is_refused_without_effect(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.shut)
     before = lane.dump()
@@ -196,7 +196,7 @@ def test_a_queue_that_was_shut_refuses_and_nothing_changes(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_a_server_that_is_out_of_memory_refuses_puts_and_can_still_be_drained(lane: Lane) -> None:
+def test_full_server_refuses_puts_and_can_be_drained(lane: Lane) -> None:
     token = lane.take("retried", "failed", "released", "finished")
     lane.put("waits")
     lane.raw.config_set("maxmemory", "1mb")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TOP = 255 * 2**45
 
 
-def test_what_is_given_back_stands_where_it_stood_and_nobody_is_blamed(lane: Lane) -> None:
+def test_released_jobs_return_to_their_position_without_blame(lane: Lane) -> None:
     token = lane.take("a", "b", "c")
     lane.put("d")
     lane.raw.hset(lane.key("progress"), "b", "half")
@@ -27,7 +27,7 @@ def test_what_is_given_back_stands_where_it_stood_and_nobody_is_blamed(lane: Lan
     }
 
 
-def test_a_run_that_is_given_back_is_kept_once_and_counts_for_nothing(lane: Lane) -> None:
+def test_released_run_is_recorded_once_and_uses_no_attempt(lane: Lane) -> None:
     token = lane.take("a")
     assert lane.run(commands.release, token, ["a"], b"killed") == 1
     assert lane.run_again(commands.release, token, ["a"], b"killed") == 0
@@ -36,7 +36,7 @@ def test_a_run_that_is_given_back_is_kept_once_and_counts_for_nothing(lane: Lane
     assert lane.raw.hget(lane.key("tries"), "a") is None
 
 
-def test_giving_back_twice_or_with_another_token_changes_nothing(lane: Lane) -> None:
+def test_second_or_foreign_release_changes_nothing(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.release, token, ["a"])
     before = lane.dump()
@@ -47,7 +47,7 @@ def test_giving_back_twice_or_with_another_token_changes_nothing(lane: Lane) -> 
     assert lane.changes(before) == {}
 
 
-def test_what_somebody_wants_cancelled_is_not_given_back_but_ends(lane: Lane) -> None:
+def test_release_of_a_job_marked_as_cancelled_cancels_it(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.cancel, "a", b"cancelled", 60.0)
     lane.run(commands.join, "joe")
@@ -57,7 +57,7 @@ def test_what_somebody_wants_cancelled_is_not_given_back_but_ends(lane: Lane) ->
     assert lane.raw.exists(lane.key("wake:joe"))
 
 
-def test_a_renewal_lengthens_the_leases_named_and_says_which_of_them_have_started(lane: Lane) -> None:
+def test_renewal_extends_the_named_leases_and_their_start_flags(lane: Lane) -> None:
     lane.put("a", "b", "c")
     token = lane.claim(3, lease=200.0).token
     before = lane.dump()
@@ -69,7 +69,7 @@ def test_a_renewal_lengthens_the_leases_named_and_says_which_of_them_have_starte
     }
 
 
-def test_a_renewal_sent_twice_is_one_renewal(lane: Lane) -> None:
+def test_renewal_sent_twice_has_no_second_effect(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     for _ in range(2):
@@ -77,7 +77,7 @@ def test_a_renewal_sent_twice_is_one_renewal(lane: Lane) -> None:
         assert lane.changes(before) == {}
 
 
-def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> None:
+def test_renewal_reports_lost_leases_and_restores_none(lane: Lane) -> None:
     token = lane.take("a", "finished", "given back")
     lane.run(commands.finish, token, [commands.Settlement("finished", b"", 60.0)])
     lane.run(commands.release, token, ["given back"])
@@ -92,7 +92,7 @@ def test_a_renewal_names_what_is_lost_and_brings_nothing_back(lane: Lane) -> Non
     assert lane.changes(before) == {}
 
 
-def test_a_renewal_tells_which_jobs_somebody_wants_cancelled_until_they_end(lane: Lane) -> None:
+def test_renewal_reports_cancel_requests_until_the_jobs_end(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.run(commands.cancel, "a", b"cancelled", 60.0)
     for started in ("S", "H"):
@@ -110,7 +110,7 @@ def test_renewal_names_the_lost_lease_if_a_job_is_held_twice(lane: Lane) -> None
     assert lane.dump()["leases"]["a"] == f"#2 bob S {TOP + 1}"
 
 
-def test_a_renewal_recovers_what_others_let_run_out(lane: Lane) -> None:
+def test_renewal_recovers_expired_leases_of_others(lane: Lane) -> None:
     token = lane.take("mine", "abandoned")
     lane.let_leases_run_out("abandoned")
     lane.run(commands.renew, [("mine", token, "S")], 1000.0)
@@ -119,7 +119,7 @@ def test_a_renewal_recovers_what_others_let_run_out(lane: Lane) -> None:
     assert state["tries"] == {"abandoned": "0 0 1"}
 
 
-def test_the_one_who_renews_in_time_keeps_even_a_lease_that_had_run_out(lane: Lane) -> None:
+def test_timely_renewal_keeps_even_an_expired_lease(lane: Lane) -> None:
     """Nobody has taken the job since, so there is nothing to protect it from."""
     token = lane.take("a")
     lane.let_leases_run_out()
@@ -127,7 +127,7 @@ def test_the_one_who_renews_in_time_keeps_even_a_lease_that_had_run_out(lane: La
     assert lane.dump()["leased"] == {"a": 1000}
 
 
-def test_a_renewal_on_a_server_that_was_emptied_says_that_all_is_lost(lane: Lane) -> None:
+def test_renewal_on_an_emptied_server_reports_all_leases_lost(lane: Lane) -> None:
     token = lane.take("a")
     lane.raw.flushall()
     assert lane.run(commands.renew, [("a", token, "S")], 1000.0).lost == [0]

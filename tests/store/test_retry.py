@@ -25,7 +25,7 @@ def make_due(lane: Lane, *ids: str) -> None:
         lane.raw.zadd(lane.key("delayed"), {one: 1 + place})
 
 
-def test_a_retried_job_waits_for_its_time_with_one_retry_used(lane: Lane) -> None:
+def test_retried_job_is_delayed_with_a_retry_used(lane: Lane) -> None:
     token = lane.take("a", "b")
     lane.raw.hset(lane.key("progress"), "a", "half")
     before = lane.dump()
@@ -42,7 +42,7 @@ def test_a_retried_job_waits_for_its_time_with_one_retry_used(lane: Lane) -> Non
     }
 
 
-def test_a_retry_sent_twice_uses_one_retry(lane: Lane) -> None:
+def test_retry_sent_twice_uses_up_a_single_retry(lane: Lane) -> None:
     token = lane.take("a")
     lane.run(commands.retry, token, "a", 1000.0, b"note", b"attempt")
     before = lane.dump()
@@ -50,7 +50,7 @@ def test_a_retry_sent_twice_uses_one_retry(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_a_retry_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
+def test_retry_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
     token = lane.take("a")
     before = lane.dump()
     for wrong in ("1", token[:-1], token + "0"):
@@ -58,7 +58,7 @@ def test_a_retry_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> 
     assert lane.changes(before) == {}
 
 
-def test_without_a_delay_it_is_back_at_once_behind_the_others(lane: Lane) -> None:
+def test_retry_without_delay_queues_the_job_behind_the_others(lane: Lane) -> None:
     token = lane.take("a")
     lane.put("b")
     lane.run(commands.retry, token, "a", 0.0, b"")
@@ -66,7 +66,7 @@ def test_without_a_delay_it_is_back_at_once_behind_the_others(lane: Lane) -> Non
 
 
 @pytest.mark.parametrize("priority", [0, 1, 7, 255])
-def test_a_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
+def test_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
     lane.put("a", priority=priority)
     token = lane.claim().token
     lane.run(commands.retry, token, "a", 1000.0, b"")
@@ -76,7 +76,7 @@ def test_a_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
     assert lane.dump()["ready"] == {"a": (255 - priority) * 2**45 + 2}
 
 
-def test_a_retry_of_a_job_that_somebody_wants_cancelled_cancels_it(lane: Lane) -> None:
+def test_retry_of_a_job_marked_as_cancelled_cancels_it(lane: Lane) -> None:
     token = lane.take("a")
     assert lane.run(commands.cancel, "a", b"cancelled", 60.0) == ("running", "ann", token)
     assert lane.run(commands.retry, token, "a", 1000.0, b"", b"attempt") == "cancelled"
@@ -85,7 +85,7 @@ def test_a_retry_of_a_job_that_somebody_wants_cancelled_cancels_it(lane: Lane) -
     assert (count.live, count.cancelled) == (0, 1)
 
 
-def test_what_is_due_is_promoted_in_order_of_time_and_priority_and_rings(lane: Lane) -> None:
+def test_due_jobs_are_promoted_by_time_and_priority_and_wake(lane: Lane) -> None:
     lane.put("low", delay=1000.0)
     lane.put("high", delay=1000.0, priority=3)
     lane.put("not yet", delay=1000.0)
@@ -102,7 +102,7 @@ def test_what_is_due_is_promoted_in_order_of_time_and_priority_and_rings(lane: L
     }
 
 
-def test_promoting_again_moves_nothing(lane: Lane) -> None:
+def test_second_promotion_moves_no_job(lane: Lane) -> None:
     lane.put("a", delay=1000.0)
     make_due(lane, "a")
     lane.run(commands.promote)
@@ -111,7 +111,7 @@ def test_promoting_again_moves_nothing(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way(lane: Lane) -> None:
+def test_promotion_moves_64_jobs_and_runs_on_claims_and_renewals(lane: Lane) -> None:
     ids = [f"job{number:03}" for number in range(200)]
     lane.put(*ids, delay=1000.0)
     make_due(lane, *ids)
@@ -123,14 +123,14 @@ def test_one_slice_is_64_jobs_and_claims_and_renewals_do_one_on_their_way(lane: 
     assert [job.id for job in lane.claim(500).jobs] == ids[1:]
 
 
-def test_a_claim_takes_what_has_just_come_due(lane: Lane) -> None:
+def test_claim_takes_a_job_that_has_just_become_due(lane: Lane) -> None:
     lane.put("a", delay=1000.0)
     assert lane.claim().state == "EMPTY"
     make_due(lane, "a")
     assert [job.id for job in lane.claim().jobs] == ["a"]
 
 
-def test_the_last_twenty_attempts_are_kept_for_a_day(lane: Lane) -> None:
+def test_last_twenty_attempts_are_kept_for_a_day(lane: Lane) -> None:
     lane.put("a")
     for number in range(25):
         lane.run(commands.retry, lane.claim().token, "a", 0.0, b"", b"%d" % number)
@@ -168,7 +168,7 @@ def test_clock_set_back_delays_no_job(lane: Lane, eventually: Callable[..., Any]
     assert 995_000 < lane.run(commands.state, "later").detail <= 1_000_000
 
 
-def test_delays_begun_after_a_clock_was_set_back_are_exact(lane: Lane) -> None:
+def test_delays_started_after_a_clock_was_set_back_are_exact(lane: Lane) -> None:
     lane.put("first", delay=1000.0)
     set_back(lane)
     lane.put("second", delay=500.0)

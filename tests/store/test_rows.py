@@ -60,7 +60,7 @@ def test_ties_are_neither_repeated_nor_skipped_in_either_order(lane: Lane, count
     assert walk(lane, "delayed", count, backwards=True) == TIED[::-1]
 
 
-def test_a_page_goes_on_behind_a_job_that_has_gone_meanwhile(lane: Lane) -> None:
+def test_page_continues_after_a_removed_job(lane: Lane) -> None:
     delay_alike(lane)
     page = job_list.page(lane.queue, "delayed", count=10).ask(lane.client)
     for gone in (TIED[9], TIED[11]):
@@ -72,19 +72,19 @@ def test_a_page_goes_on_behind_a_job_that_has_gone_meanwhile(lane: Lane) -> None
     assert after.total == 58
 
 
-def test_waiting_jobs_come_in_the_order_in_which_they_will_run(lane: Lane) -> None:
+def test_waiting_jobs_are_listed_in_run_order(lane: Lane) -> None:
     put(lane, {"low1": job(), "low2": job()})
     put(lane, {"high": job()}, priority=255)
     assert walk(lane, "waiting", 1) == ["high", "low1", "low2"]
     assert walk(lane, "ready", 2, backwards=True) == ["low2", "low1", "high"]
 
 
-def test_an_empty_index_is_an_empty_page(lane: Lane) -> None:
+def test_empty_index_is_an_empty_page(lane: Lane) -> None:
     for state in ("waiting", "delayed", "running", "dead"):
         assert job_list.page(lane.queue, state).ask(lane.client) == job_list.JobPage([], "", "", 0, 0)
 
 
-def test_a_row_says_what_is_known_of_a_running_job(lane: Lane) -> None:
+def test_row_of_a_running_job_has_its_known_facts(lane: Lane) -> None:
     put(lane, {"a": job("tasks.cut", "film.mp4")})
     lane.raw.hset(lane.key("tries"), "a", "2 1 1")
     lane.claim(owner="host-1/7")
@@ -110,7 +110,7 @@ def bury(lane: Lane, *ids: str, text: str = "no such file") -> None:
         lane.run(commands.fail, lane.claim().token, Settlement(one, reason, 60.0, b"note"))
 
 
-def test_the_dead_come_newest_first_with_their_error_although_its_traceback_is_cut(lane: Lane) -> None:
+def test_dead_jobs_come_newest_first_with_their_error(lane: Lane) -> None:
     bury(lane, "first", "second")
     lane.raw.zadd(lane.key("dead"), {"first": 1_000.0, "second": 2_000.0})
     rows = job_list.page(lane.queue, "dead").ask(lane.client).rows
@@ -120,7 +120,7 @@ def test_the_dead_come_newest_first_with_their_error_although_its_traceback_is_c
     ]
 
 
-def test_of_a_large_job_only_the_first_bytes_travel_and_it_still_has_its_task(lane: Lane) -> None:
+def test_row_of_a_large_job_has_its_task_and_the_first_bytes(lane: Lane) -> None:
     data = job("tasks.cut", "x" * ((1 << 20) - 100))
     put(lane, {f"large{number}": data for number in range(3)})
     answer = lane.run(commands.rows, "ready", RowsPlace(3))
@@ -131,7 +131,7 @@ def test_of_a_large_job_only_the_first_bytes_travel_and_it_still_has_its_task(la
     assert len(row.arguments) < 110
 
 
-def test_a_page_of_many_large_jobs_has_all_rows_the_last_without_a_preview(lane: Lane) -> None:
+def test_page_of_many_large_jobs_has_all_rows(lane: Lane) -> None:
     data = job("tasks.cut", "x" * ((1 << 20) - 100))
     for number in range(20):
         put(lane, {f"large{number:02}": data})
@@ -143,14 +143,14 @@ def test_a_page_of_many_large_jobs_has_all_rows_the_last_without_a_preview(lane:
 @pytest.mark.parametrize(
     "data", [b"\xff", b"\x94", b"no job at all", b"\x94\xa3", b"\xc1" * 3000, b"\x94\xc1" * 3000]
 )
-def test_bytes_that_are_no_job_give_a_row(lane: Lane, data: bytes) -> None:
+def test_undecodable_job_has_a_row(lane: Lane, data: bytes) -> None:
     put(lane, {"odd": data})
     (row,) = job_list.page(lane.queue, "waiting").ask(lane.client).rows
     assert (row.task, row.arguments) == ("?", f"undecodable, {len(data):,} bytes")
 
 
 @pytest.mark.parametrize("size", range(0, 60, 3))
-def test_a_job_cut_anywhere_gives_a_row(size: int) -> None:
+def test_job_cut_anywhere_has_a_row(size: int) -> None:
     data = job("tasks.cut", "some film")
     assert previews.preview(data[:size], 99_999).arguments.endswith("(99,999 bytes)") or size < 3
 
@@ -158,14 +158,14 @@ def test_a_job_cut_anywhere_gives_a_row(size: int) -> None:
 @pytest.mark.parametrize(
     "cursor", ["?", "x" * 300, "YSAxIA", "YyAxIGE", "YSBuYW4gYQ", "YSAoMSBh", "é", "YSAx=IGE", " "]
 )
-def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
+def test_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(BadCall):
         job_list.page("work", "waiting", cursor)
     with pytest.raises(BadCall):
         job_list.search("work", "waiting", job_list.Wanted(), cursor)
 
 
-def test_a_state_that_is_none_is_refused() -> None:
+def test_invalid_state_is_refused() -> None:
     with pytest.raises(BadCall):
         job_list.page("work", "meta")
 
@@ -177,7 +177,7 @@ def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> 
     )
 
 
-def test_a_search_looks_at_so_many_and_says_where_to_go_on(lane: Lane) -> None:
+def test_search_covers_its_budget_and_returns_a_cursor(lane: Lane) -> None:
     put(lane, {f"job{number:04}": job(f"tasks.t{number % 250}") for number in range(700)})
     found = search(lane, task="tasks.t7", budget=450)
     assert [row.id for row in found.rows if row.task == "tasks.t7"] == ["job0007", "job0257"]
@@ -187,7 +187,7 @@ def test_a_search_looks_at_so_many_and_says_where_to_go_on(lane: Lane) -> None:
     assert (more.searched, more.next) == (250, "")
 
 
-def test_a_search_goes_on_behind_the_last_that_it_gave(lane: Lane) -> None:
+def test_search_continues_after_its_last_result(lane: Lane) -> None:
     put(lane, {f"job{number:04}": job() for number in range(300)})
     ids, cursor = [], ""
     while True:
@@ -199,7 +199,7 @@ def test_a_search_goes_on_behind_the_last_that_it_gave(lane: Lane) -> None:
     assert ids == [f"job{number:04}" for number in range(300)]
 
 
-def test_a_search_looks_for_text_and_workers(lane: Lane) -> None:
+def test_search_covers_text_and_workers(lane: Lane) -> None:
     bury(lane, "three", text="disk on fire")
     bury(lane, "four", text="disk full")
     assert [row.id for row in search(lane, state="dead", text="FIRE").rows] == ["three"]
@@ -210,7 +210,7 @@ def test_a_search_looks_for_text_and_workers(lane: Lane) -> None:
     assert search(lane, state="running", worker="host-2/").rows == []
 
 
-def test_the_oldest_is_when_the_job_at_the_head_was_put(lane: Lane) -> None:
+def test_oldest_wait_is_the_put_time_of_the_head(lane: Lane) -> None:
     def oldest() -> float | None:
         return heads.oldest([lane.queue]).ask(lane.client)[lane.queue]
 
@@ -226,7 +226,7 @@ def test_the_oldest_is_when_the_job_at_the_head_was_put(lane: Lane) -> None:
     assert seen == [1234.5, None, None, 5.0]
 
 
-def test_looking_changes_nothing(lane: Lane) -> None:
+def test_listing_and_search_change_nothing(lane: Lane) -> None:
     put(lane, {"a": job(), "b": job()})
     lane.claim()
     before = lane.dump()

@@ -25,7 +25,7 @@ def keep(lane: Lane, name: str, **fields: str) -> None:
     lane.raw.expire(lane.key(name), LONG)
 
 
-def test_buckets_come_in_order_and_those_that_are_not_there_are_left_out(lane: Lane) -> None:
+def test_buckets_come_in_order_without_missing_ones(lane: Lane) -> None:
     keep(lane, "minute:100", all="s=1", depth="3")
     keep(lane, "minute:102", all="s=2")
     keep(lane, "minute:103", depth="4")
@@ -37,33 +37,33 @@ def test_buckets_come_in_order_and_those_that_are_not_there_are_left_out(lane: L
     ]
 
 
-def test_without_fields_all_are_given(lane: Lane) -> None:
+def test_series_without_fields_returns_all_fields(lane: Lane) -> None:
     keep(lane, "hour:7", all="s=1", running="2")
     assert lane.run(commands.series, "hour", 0, 20) == [Bucket(7, {"*": "s=1", "running": "2"})]
 
 
-def test_totals_are_one_bucket(lane: Lane) -> None:
+def test_totals_are_a_single_bucket(lane: Lane) -> None:
     assert lane.run(commands.series, "totals", 0, 0) == []
     lane.run(commands.bound, 0)
     lane.run(commands.tally, "ann", 1, None, [("cut", "s=1")])
     assert lane.run(commands.series, "totals", 0, 0) == [Bucket(0, {"*": "s=1", ":cut": "s=1"})]
 
 
-def test_no_more_than_180_are_read(lane: Lane) -> None:
+def test_at_most_180_buckets_are_read(lane: Lane) -> None:
     for number in (1000, 1179, 1180):
         keep(lane, f"day:{number}", all="s=1")
     found = lane.run(commands.series, "day", 1000, 1 << 39, ("*",))
     assert [one.number for one in found] == [1000, 1179]
 
 
-def test_asking_changes_nothing(lane: Lane) -> None:
+def test_series_changes_nothing(lane: Lane) -> None:
     lane.run(commands.tally, "ann", 1, None, [("cut", "s=1")])
     before = lane.dump()
     lane.run(commands.series, "minute", 0, 179)
     assert lane.changes(before) == {}
 
 
-def test_since_when_the_oldest_waits_is_not_known_where_nobody_noted_it(lane: Lane) -> None:
+def test_oldest_wait_is_unknown_if_not_recorded(lane: Lane) -> None:
     keep(lane, "minute:7", all="s=1", oldest="0")
     keep(lane, "minute:8", all="s=1")
     points = questions.series(lane.queue, "minute", 7, 9).ask(lane.client)
@@ -72,7 +72,7 @@ def test_since_when_the_oldest_waits_is_not_known_where_nobody_noted_it(lane: La
     assert [point.oldest for point in both] == [3.0, 2.0, None]
 
 
-def test_together_it_is_not_known_while_jobs_of_one_queue_wait_and_nobody_notes_it() -> None:
+def test_combined_oldest_wait_is_unknown_if_a_queue_lacks_it() -> None:
     def minutes(*oldest: float | None, depth: int = 0) -> list[questions.Point]:
         return [questions.Point(60.0 * at, depth=depth, oldest=one) for at, one in enumerate(oldest)]
 
@@ -96,7 +96,7 @@ def test_together_it_is_not_known_while_jobs_of_one_queue_wait_and_nobody_notes_
     )
 
 
-def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(lane: Lane) -> None:
+def test_series_has_a_point_for_each_minute_with_zeros_in_gaps(lane: Lane) -> None:
     keep(
         lane,
         "minute:101",
@@ -116,7 +116,7 @@ def test_a_series_has_a_point_for_every_minute_and_zeros_where_nothing_is_known(
     assert found.wait_p95 == 86400.0
 
 
-def test_several_queues_make_one_series(lane: Lane) -> None:
+def test_several_queues_are_combined_into_a_series(lane: Lane) -> None:
     keep(lane, "hour:9", all="s=1 R0=1", depth="2", oldest="1000")
     keep(lane, "hour:10", all="s=2 R19=3", depth="3", oldest="5000")
     both = questions.series(lane.queue, "hour", 9, 10).ask(lane.client)
@@ -127,14 +127,14 @@ def test_several_queues_make_one_series(lane: Lane) -> None:
     assert questions.sum_of([]) == []
 
 
-def test_a_sparkline_ends_with_the_minute_that_goes_on(lane: Lane) -> None:
+def test_sparkline_ends_with_the_current_minute(lane: Lane) -> None:
     keep(lane, "minute:100", all="s=3 c=1 r=9")
     keep(lane, "minute:98", all="l=2")
     found = questions.sparkline([lane.queue, "other"], 100 * 60 + 59.9, 4).ask(lane.client)
     assert found == {lane.queue: [0, 2, 0, 4], "other": [0, 0, 0, 0]}
 
 
-def test_tasks_are_summed_over_all_buckets_the_busiest_first(lane: Lane) -> None:
+def test_tasks_are_summed_over_all_buckets_busiest_first(lane: Lane) -> None:
     for number in (100, 150, 279):
         lane.raw.hset(
             lane.key(f"minute:{number}"),
@@ -157,12 +157,12 @@ def test_tasks_are_summed_over_all_buckets_the_busiest_first(lane: Lane) -> None
     ("tier", "first", "last"),
     [("week", 1, 2), ("minute", 1, 181), ("minute", 2, 1), ("day", -1, 5), ("day", 1 << 41, 1 << 41)],
 )
-def test_a_range_that_is_none_is_refused(tier: str, first: int, last: int) -> None:
+def test_invalid_range_is_refused(tier: str, first: int, last: int) -> None:
     for question in (questions.series, questions.by_task):
         with pytest.raises(BadCall):
             question("work", tier, first, last)
 
 
-def test_totals_of_a_queue_of_which_nothing_is_known_are_zero(lane: Lane) -> None:
+def test_totals_of_an_unknown_queue_are_zero(lane: Lane) -> None:
     found = questions.totals([lane.queue]).ask(lane.client)[lane.queue]
     assert (found.queue.finished, found.tasks, found.jobs.accepted) == (0, {}, 0)

@@ -45,7 +45,7 @@ def hashes(lane: Lane, tier: str) -> list[dict[str, str]]:
     ]
 
 
-def test_what_was_counted_is_in_every_tier_by_queue_and_by_task(lane: Lane) -> None:
+def test_tally_is_added_to_every_tier_by_queue_and_by_task(lane: Lane) -> None:
     assert tally(lane, ("cut", "b=2 s=1 f=1 R=30 R0=2"), ("paste", "b=1 s=1 R=5 R1=1")) == "OK"
     figures = {
         "*": "b=3 s=2 f=1 R=35 R0=2 R1=1",
@@ -65,7 +65,7 @@ def test_tallies_of_several_workers_add_up(lane: Lane) -> None:
     assert kept(lane, "totals")[":cut"] == "s=111 f=1"
 
 
-def test_a_tally_sent_twice_counts_once_also_after_a_later_one(lane: Lane) -> None:
+def test_repeated_tally_counts_once_even_after_a_later_tally(lane: Lane) -> None:
     for number, figures in ((1, "s=1"), (1, "s=1"), (2, "s=10"), (1, "s=1"), (2, "s=10")):
         assert tally(lane, ("cut", figures), number=number) == "OK"
     assert kept(lane, "totals") == {"*": "s=11", ":cut": "s=11"}
@@ -77,7 +77,7 @@ def test_large_sums_stay_exact(lane: Lane) -> None:
     assert kept(lane, "totals")["*"] == f"R={3 * (2**50 + 1)}"
 
 
-def test_of_the_longest_run_and_wait_the_greatest_is_kept(lane: Lane) -> None:
+def test_longest_run_and_wait_are_kept(lane: Lane) -> None:
     long = " ".join(f"R{place}=1 W{place}=1" for place in range(20))
     for greatest in ("M=700 X=20", "M=1000 X=3", f"{long} M=800 X=5", "M=5 X=4"):
         tally(lane, ("cut", greatest), ("paste", greatest))
@@ -87,13 +87,13 @@ def test_of_the_longest_run_and_wait_the_greatest_is_kept(lane: Lane) -> None:
             assert (figures.runs.longest, figures.waits.longest) == (0.001, 2e-05)
 
 
-def test_what_was_kept_before_the_longest_was_counted_goes_on(lane: Lane) -> None:
+def test_tally_without_longest_times_can_be_continued(lane: Lane) -> None:
     lane.raw.hset(lane.key("totals"), mapping={"*": "s=1 R=5 R0=1", ":cut": "s=1 R=5 R0=1"})
     tally(lane, ("cut", "s=1 R=7 R0=1 M=7"))
     assert kept(lane, "totals")[":cut"] == "s=2 R=12 R0=2 M=7"
 
 
-def test_gauges_are_noted_without_figures(lane: Lane) -> None:
+def test_gauges_are_recorded_without_figures(lane: Lane) -> None:
     lane.put("a", "b", "c")
     lane.put("d", delay=1000.0)
     lane.claim(1)
@@ -105,7 +105,7 @@ def test_gauges_are_noted_without_figures(lane: Lane) -> None:
     assert kept(lane, "totals") == {}
 
 
-def test_the_oldest_is_never_in_the_future_and_stays_where_it_is_not_known(lane: Lane) -> None:
+def test_oldest_wait_is_never_in_the_future_and_kept_if_unknown(lane: Lane) -> None:
     lane.put("a")
     tally(lane, oldest=lane.raw.time()[0] + 1000.0)
     assert kept(lane, "minute")["oldest"] == "0"
@@ -125,7 +125,7 @@ def test_tasks_beyond_two_hundred_are_counted_as_other(lane: Lane) -> None:
         assert max(map(len, hashes(lane, tier))) <= 202 + 3
 
 
-def test_a_minute_counts_twenty_tasks_apart_and_an_hour_two_hundred(lane: Lane) -> None:
+def test_minute_counts_twenty_tasks_and_an_hour_two_hundred(lane: Lane) -> None:
     tally(lane, *((f"task{one}", "s=1") for one in range(15)))
     tally(lane, *((f"task{one}", "s=1") for one in range(10, 30)))
     tally(lane, ("task3", "s=10"), ("task29", "s=10"), ("_other", "s=100"))
@@ -140,7 +140,7 @@ def test_a_minute_counts_twenty_tasks_apart_and_an_hour_two_hundred(lane: Lane) 
     assert kept(lane, "totals")[":task29"] == "s=11"
 
 
-def test_the_memory_of_a_minute_is_bounded_however_many_tasks_there_are(lane: Lane) -> None:
+def test_memory_of_a_minute_is_bounded_for_any_number_of_tasks(lane: Lane) -> None:
     figures = "b=1200 s=1150 f=50 R=123456789 " + " ".join(f"R{place}=100" for place in range(3, 12))
     figures += " W=123456789 " + " ".join(f"W{place}=100" for place in range(3, 12))
     figures += " M=12345678 X=12345678"
@@ -155,7 +155,7 @@ def test_the_memory_of_a_minute_is_bounded_however_many_tasks_there_are(lane: La
 @pytest.mark.parametrize(
     ("tier", "seconds"), [("minute", 6 * 3600), ("hour", 14 * 86400), ("day", 400 * 86400)]
 )
-def test_each_tier_is_forgotten_in_its_time(lane: Lane, tier: str, seconds: int) -> None:
+def test_each_tier_expires_in_its_time(lane: Lane, tier: str, seconds: int) -> None:
     tally(lane, ("cut", "s=1"))
     (key,) = list(lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{tier}:*"))
     assert seconds - 60 < lane.raw.ttl(key) <= seconds
@@ -163,19 +163,19 @@ def test_each_tier_is_forgotten_in_its_time(lane: Lane, tier: str, seconds: int)
     assert statistics.bucket(tier, now - 60) <= number <= statistics.bucket(tier, now)
 
 
-def test_the_script_and_python_agree_on_the_tiers() -> None:
+def test_script_and_python_have_the_same_tiers() -> None:
     text = scripts.load("tally").text
     for tier, seconds in statistics.TIERS.items():
         assert f"{{'{tier}', {seconds * 1000}, " in text
     assert f"':{statistics.OTHER}'" in text
 
 
-def test_the_number_is_remembered_for_an_hour(lane: Lane) -> None:
+def test_tally_number_is_remembered_for_an_hour(lane: Lane) -> None:
     tally(lane, ("cut", "s=1"), owner="cid")
     assert 3500 < lane.raw.ttl(lane.key("tally:cid")) <= 3600
 
 
-def test_tally_of_all_queues_counts_once_and_notes_no_gauges(lane: Lane) -> None:
+def test_tally_of_all_queues_counts_once_without_gauges(lane: Lane) -> None:
     owner = f"{lane.queue}/1"
 
     def total() -> dict[str, str]:

@@ -40,7 +40,7 @@ def version(lane: Lane) -> str:
 
 
 @pytest.mark.parametrize("verb", ["put", "claim"])
-def test_queue_of_version_before_is_taken_over(old: Lane, verb: str) -> None:
+def test_queue_of_the_previous_version_is_taken_over(old: Lane, verb: str) -> None:
     if verb == "put":
         old.put("new")
     else:
@@ -59,7 +59,7 @@ def test_queue_of_version_before_is_taken_over(old: Lane, verb: str) -> None:
     assert sorted(found) == ["dead", "delayed", "leased", "new", "waiting"]
 
 
-def test_claim_that_finds_nothing_takes_a_queue_over(lane: Lane) -> None:
+def test_empty_claim_takes_a_queue_over(lane: Lane) -> None:
     lane.raw.hset(lane.key("meta"), "version", OLD)
     assert lane.claim().state == "EMPTY"
     assert version(lane) == commands.PROTOCOL != OLD
@@ -93,7 +93,7 @@ LOOKS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("verb", "args"), LOOKS)
-def test_what_is_written_as_before_takes_nothing_over(
+def test_compatible_writes_do_not_take_a_queue_over(
     old: Lane, verb: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     old.run(verb, *args)
@@ -150,7 +150,7 @@ LOOKING: dict[str, tuple[Any, ...]] = {
 }
 
 
-def test_each_verb_meets_a_newer_queue() -> None:
+def test_each_verb_has_a_case_for_a_newer_queue() -> None:
     assert {*REFUSED, *HOLDING, *LOOKING} == lifecycle.VERBS
 
 
@@ -175,7 +175,7 @@ def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", LOOKING)
-def test_looking_changes_no_job_of_a_newer_queue(newer: Lane, verb: str) -> None:
+def test_queries_change_no_job_of_a_newer_queue(newer: Lane, verb: str) -> None:
     before = newer.dump()
     newer.run(getattr(commands, verb), *LOOKING[verb])
     assert newer.changes(before).keys() <= {"joiners", "seen"}
@@ -205,7 +205,7 @@ def later(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
-def test_client_ends_what_it_holds_in_a_queue_taken_over(lane: Lane, later: Callable[..., Any]) -> None:
+def test_client_can_end_its_held_jobs_in_a_queue_taken_over(lane: Lane, later: Callable[..., Any]) -> None:
     token = lane.take("held")
     lane.put("waiting")
     batch = later(commands.claim, "bob", "nonce.1", 2, 1000.0)
