@@ -52,18 +52,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestAWholeOrder:
-    def test_counts_occurrences_and_rows_over_all_files(self, folder: Path) -> None:
+    def test_order_counts_occurrences_and_rows_over_all_files(self, folder: Path) -> None:
         found = order(path=str(folder), word="late")
         assert (found.files, found.rows, found.occurrences, found.matching_rows) == (2, 6, 6, 3)
         assert found.per_file == {str(folder / "a.csv"): 3, str(folder / "b.csv"): 3}
 
-    def test_can_tell_capital_from_small_letters(self, folder: Path) -> None:
+    def test_search_can_be_case_sensitive(self, folder: Path) -> None:
         assert order(path=str(folder), word="late", ignore_case=False).occurrences == 5
 
-    def test_can_leave_out_words_that_only_contain_it(self, folder: Path) -> None:
+    def test_search_can_match_whole_words_only(self, folder: Path) -> None:
         assert order(path=str(folder), word="late", whole_word=True).occurrences == 5
 
-    def test_merges_the_matching_rows_under_the_files_own_header(self, folder: Path, tmp_path: Path) -> None:
+    def test_matching_rows_are_merged_under_the_header_of_the_files(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
         found = order(path=str(folder), word="late", output=str(tmp_path / "out.csv"))
         assert rows_of(found.output) == [
             ["file", "row", "name", "note"],
@@ -72,25 +74,25 @@ class TestAWholeOrder:
             [str(folder / "b.csv"), "3", "lately", "x"],
         ]
 
-    def test_numbers_the_columns_where_headers_differ(self, folder: Path) -> None:
+    def test_columns_are_numbered_if_headers_differ(self, folder: Path) -> None:
         write(folder / "c.csv", ["x"], ["late"])
         assert rows_of(order(path=str(folder), word="late").output)[0] == [
             *["file", "row", "column_1", "column_2"]
         ]
 
-    def test_leaves_nothing_behind_but_the_merged_file(self, folder: Path, own_folder: Path) -> None:
+    def test_only_the_merged_file_is_left_behind(self, folder: Path, own_folder: Path) -> None:
         order(path=str(folder), word="late")
         out = own_folder / "conveyor-out"
         assert [file for file in out.rglob("*") if file.is_file()] == [out / "csv_search" / "matches.csv"]
         assert list((out / "csv_search").iterdir()) == [out / "csv_search" / "matches.csv"]
 
-    def test_may_run_a_part_twice(self, folder: Path) -> None:
+    def test_part_may_run_twice(self, folder: Path) -> None:
         parts = split(path=str(folder), word="late")
         for part in parts:
             find(**part)  # type: ignore[arg-type]
         assert join([find(**part) for part in parts], word="late").occurrences == 6  # type: ignore[arg-type]
 
-    def test_searches_sample_files_when_nothing_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_sample_files_are_searched_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(csv_search, "make_csv_folder", lambda folder: make_csv_folder(folder, 2, 0.1))
         found = order()
         assert found.files == 2
@@ -98,18 +100,18 @@ class TestAWholeOrder:
 
 
 class TestWhatAPathMeans:
-    def test_a_pattern(self, folder: Path) -> None:
+    def test_pattern_matches_several_files(self, folder: Path) -> None:
         assert csv_search.find_files(f"{folder}/[ab].csv") == [folder / "a.csv", folder / "b.csv"]
 
-    def test_several_with_commas(self, folder: Path) -> None:
+    def test_paths_are_separated_by_commas(self, folder: Path) -> None:
         both = f"{folder}/b.csv, {folder}/a.csv,{folder}/b.csv"
         assert csv_search.find_files(both) == [folder / "a.csv", folder / "b.csv"]
 
-    def test_a_file_with_a_comma_and_brackets_in_its_name(self, folder: Path) -> None:
+    def test_file_name_may_have_a_comma_and_brackets(self, folder: Path) -> None:
         odd = write(folder / "-[a], 'b' ü.csv", ["late"])
         assert csv_search.find_files(str(odd)) == [odd]
 
-    def test_one_below_the_current_folder(self, own_folder: Path) -> None:
+    def test_relative_path_is_below_the_current_folder(self, own_folder: Path) -> None:
         write(own_folder / "x.csv", ["late"])
         assert csv_search.find_files("*.csv") == [own_folder / "x.csv"]
 
@@ -118,78 +120,78 @@ class TestRefusesAtOnce:
     @pytest.mark.parametrize(
         "path", ["no-such-folder", "no-such/*.csv", "a.csv,b.csv", "a**b", "x\0y", "z" * 5000]
     )
-    def test_what_does_not_exist(self, path: str) -> None:
+    def test_missing_path_is_refused(self, path: str) -> None:
         with pytest.raises(BadInput):
             split(path=path)
 
-    def test_the_folder_of_an_unknown_user(self) -> None:
+    def test_folder_of_an_unknown_user_is_refused(self) -> None:
         with pytest.raises(BadInput, match="not known here"):
             split(path="~nobody-of-this-name/x.csv")
 
-    def test_a_folder_without_csv_files(self, tmp_path: Path) -> None:
+    def test_folder_without_csv_files_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("late")
         with pytest.raises(BadInput, match="no CSV files in"):
             split(path=str(tmp_path))
 
-    def test_a_binary_file(self, folder: Path) -> None:
+    def test_binary_file_is_refused(self, folder: Path) -> None:
         (folder / "c.csv").write_bytes(b"\x7fELF\0\0\0" * 100)
         with pytest.raises(BadInput, match=r"c\.csv cannot be searched: it holds zero bytes"):
             split(path=str(folder))
 
-    def test_a_file_in_another_encoding_and_takes_it_with_its_name(self, folder: Path) -> None:
+    def test_file_needs_its_encoding_named(self, folder: Path) -> None:
         (folder / "c.csv").write_bytes("naïve,late".encode("cp1252"))
         with pytest.raises(BadInput, match="not in utf-8"):
             split(path=str(folder))
         assert order(path=str(folder / "c.csv"), word="NAÏVE", encoding="cp1252").occurrences == 1
 
-    def test_a_file_without_permission(self, open_folder: Path) -> None:
+    def test_file_without_permission_is_refused(self, open_folder: Path) -> None:
         write(open_folder / "a.csv", ["late"]).chmod(0)
         with nobody_special(), pytest.raises(BadInput, match="cannot be opened"):
             split(path=str(open_folder))
 
-    def test_a_folder_without_permission(self, open_folder: Path) -> None:
+    def test_folder_without_permission_is_refused(self, open_folder: Path) -> None:
         open_folder.chmod(0)
         with nobody_special(), pytest.raises(BadInput, match="cannot be read"):
             split(path=str(open_folder))
         with nobody_special(), pytest.raises(BadInput, match="cannot be looked at"):
             split(path=str(open_folder / "a.csv"))
 
-    def test_something_that_is_no_regular_file(self, tmp_path: Path) -> None:
+    def test_irregular_file_is_refused(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.csv")
         with pytest.raises(BadInput, match="no regular file"):
             split(path=str(tmp_path / "pipe.csv"))
 
-    def test_an_empty_word(self, folder: Path) -> None:
+    def test_empty_word_is_refused(self, folder: Path) -> None:
         with pytest.raises(BadInput, match="empty"):
             split(path=str(folder), word=" ")
 
-    def test_an_encoding_that_does_not_exist(self, folder: Path) -> None:
+    def test_unknown_encoding_is_refused(self, folder: Path) -> None:
         with pytest.raises(BadInput, match="encoding"):
             split(path=str(folder), encoding="klingon")
 
-    def test_an_output_over_one_of_the_inputs(self, folder: Path) -> None:
+    def test_output_over_an_input_is_refused(self, folder: Path) -> None:
         with pytest.raises(BadInput, match="written over"):
             split(path=str(folder), output=str(folder / "a.csv"))
 
 
 class TestOneFile:
-    def test_a_field_over_the_limit_is_refused_wherever_it_is(self, tmp_path: Path) -> None:
+    def test_oversized_field_is_refused_anywhere(self, tmp_path: Path) -> None:
         file = tmp_path / "long.csv"
         file.write_text("a,b\n" * 200_000 + "x" * 140_000 + ",late\n" + "a,b\n" * 200_000)
         with pytest.raises(BadInput, match="larger than field limit"):
             find(file, Search("late"))
 
-    def test_a_file_that_turns_binary_later_is_refused(self, tmp_path: Path) -> None:
+    def test_file_that_turns_binary_later_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "later.csv"
         file.write_bytes(b"a,late\n" * 200_000 + b"\0")
         with pytest.raises(BadInput, match="zero bytes"):
             find(file, Search("late"))
 
-    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="cannot be opened"):
             find(tmp_path / "gone.csv", Search("late"))
 
-    def test_progress_reaches_the_size_and_cancelling_stops_it(
+    def test_progress_reaches_the_size_and_cancellation_stops_it(
         self, tmp_path: Path, job: RecordingJob
     ) -> None:
         file = tmp_path / "big.csv"
@@ -201,12 +203,12 @@ class TestOneFile:
             find(file, Search("late"), tmp_path / "found.csv")
         assert sorted(tmp_path.glob("*found*")) == []
 
-    def test_an_empty_file_has_no_rows(self, tmp_path: Path) -> None:
+    def test_empty_file_has_no_rows(self, tmp_path: Path) -> None:
         (tmp_path / "empty.csv").touch()
         assert find(tmp_path / "empty.csv", Search("late")).rows == 0
 
     @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-    def test_fields_may_be_separated_otherwise(self, tmp_path: Path, delimiter: str) -> None:
+    def test_other_field_separators_are_recognized(self, tmp_path: Path, delimiter: str) -> None:
         file = write(tmp_path / "a.csv", ["name", "price"], ["late", "1,50"], delimiter=delimiter)
         find(file, Search("late"), tmp_path / "found.csv")
         assert rows_of(tmp_path / "found.csv") == [[str(file), "2", "late", "1,50"]]
@@ -219,7 +221,7 @@ class TestOneFile:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_it_finds_what_the_csv_module_finds(
+def test_search_matches_the_result_of_the_csv_module(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random files, read in blocks so small that every kind of boundary falls everywhere."""

@@ -73,50 +73,50 @@ class TestPrimes:
             (10**7, 664_579),
         ],
     )
-    def test_are_counted_up_to_and_with_the_limit(self, limit: int, count: int) -> None:
+    def test_primes_are_counted_up_to_and_including_the_limit(self, limit: int, count: int) -> None:
         assert count_primes(limit) == count
 
-    def test_of_any_range_are_those_that_trial_division_finds(self) -> None:
+    def test_primes_of_any_range_match_trial_division(self) -> None:
         known = [number for number in range(2, 400) if all(number % other for other in range(2, number))]
         for start in range(0, 130, 7):
             for stop in range(start, 400, 13):
                 assert primes.count_between(start, stop) == sum(start <= number < stop for number in known)
 
-    def test_are_the_same_number_however_they_are_split(self) -> None:
+    def test_primes_are_independent_of_the_split(self) -> None:
         assert {order(kind="primes", size=100_000, parts=parts).numbers[0] for parts in (1, 3, 16)} == {9592}
 
-    def test_of_a_limit_smaller_than_the_parts_are_counted_too(self) -> None:
+    def test_primes_are_counted_if_the_limit_is_below_the_parts(self) -> None:
         assert order(kind="primes", size=2, parts=8) == MathSummary("primes", 2, 3, "1 primes up to 2", [1])
 
 
 class TestPi:
     @pytest.mark.parametrize("digits", [0, 1, 2, 13, 14, 15, 50])
-    def test_has_the_known_digits(self, digits: int) -> None:
+    def test_pi_has_the_known_digits(self, digits: int) -> None:
         assert digits_of_pi(digits) == (FIFTY_DIGITS[: digits + 2] if digits else "3")
 
-    def test_of_many_digits_needs_no_change_of_pythons_limit(self) -> None:
+    def test_pi_with_many_digits_keeps_the_digit_limit_of_python(self) -> None:
         before = sys.get_int_max_str_digits()
         digits = digits_of_pi(20_000)
         assert digits.startswith(FIFTY_DIGITS[:-1])
         assert digits[762 + 1 : 762 + 7] == "999999"  # the first run of six equal digits
         assert sys.get_int_max_str_digits() == before
 
-    def test_is_the_same_however_it_is_split(self) -> None:
+    def test_pi_is_independent_of_the_split(self) -> None:
         found = [order(kind="pi", size=2_000, parts=parts) for parts in (1, 5, 1000)]
         assert {one.output.read_text() for one in found if one.output} == {digits_of_pi(2_000) + "\n"}
 
-    def test_parts_are_small_enough_to_be_carried(self) -> None:
+    def test_pi_parts_are_within_the_size_limit(self) -> None:
         parts = split(kind="pi", size=1_000_000, parts=1)
         last = heavy_math.heavy_math(**parts[-1])  # type: ignore[arg-type]
         assert sum(map(len, last.data)) < 1_000_000
 
-    def test_sums_travel_as_bytes(self) -> None:
+    def test_pi_sums_are_sent_as_bytes(self) -> None:
         sums = (0, -(2**255), 2**4096 + 1)
         assert pi.from_bytes(pi.to_bytes(sums)) == sums
 
 
 class TestMandelbrot:
-    def test_is_drawn_to_a_png(self, own_folder: Path) -> None:
+    def test_mandelbrot_is_drawn_to_a_png(self, own_folder: Path) -> None:
         picture = mandelbrot(90)
         assert picture.path == own_folder / "conveyor-out" / "mandelbrot" / "mandelbrot.png"
         points = read_png(picture.path)
@@ -125,42 +125,42 @@ class TestMandelbrot:
         assert points[0, 0] > 0  # a corner is not
         assert (points == points[::-1]).all()  # above and below are mirrored
 
-    def test_is_the_same_picture_however_it_is_split(self, tmp_path: Path) -> None:
+    def test_mandelbrot_is_independent_of_the_split(self, tmp_path: Path) -> None:
         whole = mandelbrot(120, output=str(tmp_path / "whole.png"))
         made = order(kind="mandelbrot", size=120, parts=7, output=str(tmp_path / "parts.png"))
         assert made.output
         assert made.output.read_bytes() == whole.path.read_bytes()
 
-    def test_is_split_into_parts_small_enough_to_be_carried(self) -> None:
+    def test_mandelbrot_parts_are_within_the_size_limit(self) -> None:
         parts = split(kind="mandelbrot", size=4_000, parts=1)
         assert len(parts) == math.ceil(4_000 * fractal.height_of(4_000) / 700_000)
 
 
 class TestMatrices:
     @pytest.mark.parametrize("size", [1, 2, 17, 100])
-    def test_are_multiplied_as_numpy_does_it(self, size: int) -> None:
+    def test_matrices_are_multiplied_as_in_numpy(self, size: int) -> None:
         product = matrix.left_rows(0, size, size) @ matrix.right_matrix(size)
         made = matrix_product(size)
         assert (made.trace, made.total) == (int(product.trace()), int(product.sum()))
         assert order(kind="matrix", size=size, parts=5).numbers == [made.trace, made.total]
 
-    def test_whose_parts_are_wrong_are_noticed(self) -> None:
+    def test_wrong_matrix_parts_are_noticed(self) -> None:
         with pytest.raises(ConveyorError, match="not to what they must"):
             join([Piece(numbers=[1, 2])], kind="matrix", size=10)
 
 
 class TestRefusesAtOnce:
-    def test_a_negative_limit(self) -> None:
+    def test_negative_limit_is_refused(self) -> None:
         with pytest.raises(BadInput, match=r"limit=-1: the limit up to which primes are counted is 0 to"):
             count_primes(-1)
 
     @pytest.mark.parametrize("kind", ["primes", "pi", "mandelbrot", "matrix"])
     @pytest.mark.parametrize("size", [-1, 10**15])
-    def test_a_size_out_of_bounds(self, kind: str, size: int) -> None:
+    def test_size_out_of_bounds_is_refused(self, kind: str, size: int) -> None:
         with pytest.raises(BadInput, match=f"size={size}: .* is [01] to"):
             split(kind=kind, size=size)  # type: ignore[arg-type]
 
-    def test_the_same_in_the_single_tasks(self) -> None:
+    def test_single_tasks_refuse_invalid_sizes(self) -> None:
         for task in (digits_of_pi, mandelbrot, matrix_product):
             with pytest.raises(BadInput):
                 task(-1)
@@ -168,16 +168,16 @@ class TestRefusesAtOnce:
             mandelbrot(10, 0)
 
     @pytest.mark.parametrize("parts", [0, -1, 10**6])
-    def test_a_number_of_parts_that_makes_no_sense(self, parts: int) -> None:
+    def test_invalid_number_of_parts_is_refused(self, parts: int) -> None:
         with pytest.raises(BadInput, match="parts="):
             split(parts=parts)
 
-    def test_an_unknown_kind(self) -> None:
+    def test_unknown_kind_is_refused(self) -> None:
         with pytest.raises(BadInput, match="no such computation"):
             split(kind="sums")  # type: ignore[arg-type]
 
 
-def test_an_order_of_nothing_but_defaults_is_eight_jobs() -> None:
+def test_default_order_is_eight_jobs() -> None:
     assert len(split()) == 8
 
 

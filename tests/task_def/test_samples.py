@@ -23,7 +23,7 @@ def get(url: str, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def test_csv_files_are_the_same_every_time(tmp_path: Path) -> None:
+def test_generated_csv_files_are_always_identical(tmp_path: Path) -> None:
     one, other = (make_csv_folder(tmp_path / name, files=2, megabytes=0.05) for name in ("one", "other"))
     texts = [file.read_bytes() for file in sorted(one.iterdir())]
     assert texts == [file.read_bytes() for file in sorted(other.iterdir())]
@@ -31,7 +31,7 @@ def test_csv_files_are_the_same_every_time(tmp_path: Path) -> None:
     assert texts[0] != texts[1]
 
 
-def test_csv_files_that_are_there_are_kept_and_others_made_anew(tmp_path: Path) -> None:
+def test_existing_csv_files_are_kept_and_broken_files_replaced(tmp_path: Path) -> None:
     folder = make_csv_folder(tmp_path / "csv", files=2, megabytes=0.05)
     first, second = sorted(folder.iterdir())
     before = first.stat().st_mtime_ns
@@ -41,7 +41,7 @@ def test_csv_files_that_are_there_are_kept_and_others_made_anew(tmp_path: Path) 
     assert second.stat().st_size >= 50_000
 
 
-def test_the_documentation_is_a_site_of_well_over_a_hundred_linked_pages(documentation: Path) -> None:
+def test_documentation_site_has_over_a_hundred_linked_pages(documentation: Path) -> None:
     with documentation_site(documentation) as url:
         assert url.startswith("http://127.0.0.1:")
         status, index = get(url, "/")
@@ -56,7 +56,7 @@ def test_the_documentation_is_a_site_of_well_over_a_hundred_linked_pages(documen
         assert get(url, "/../samples.py")[0] == 404
 
 
-def test_the_documentation_is_written_once(documentation: Path) -> None:
+def test_documentation_is_written_once(documentation: Path) -> None:
     with documentation_site(documentation):
         made = {file: file.stat().st_mtime_ns for file in documentation.rglob("*")}
     with documentation_site(documentation) as url:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from conftest import RecordingJob
 
 
-def test_it_sleeps_as_long_as_it_was_told(job: RecordingJob) -> None:
+def test_sleep_lasts_the_given_seconds(job: RecordingJob) -> None:
     assert 0.2 <= sleep(0.2) < 5
     assert job.reports[-1] == (0.2, 0.2)
 
 
-def test_progress_never_goes_back(job: RecordingJob) -> None:
+def test_progress_never_decreases(job: RecordingJob) -> None:
     sleep(0.2)
     assert job.reports == sorted(job.reports)
 
 
-def test_a_cancelled_sleep_ends_at_once(job: RecordingJob) -> None:
+def test_cancelled_sleep_ends_immediately(job: RecordingJob) -> None:
     job.cancel_after = 1
     start = time.monotonic()
     with pytest.raises(JobCancelled):
@@ -32,12 +32,12 @@ def test_a_cancelled_sleep_ends_at_once(job: RecordingJob) -> None:
     assert time.monotonic() - start < 60
 
 
-def test_no_time_at_all_is_allowed() -> None:
+def test_sleep_of_zero_seconds_is_allowed() -> None:
     assert sleep(0.0) >= 0
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
-def test_a_time_that_nobody_can_sleep_is_refused(seconds: float) -> None:
+def test_invalid_time_is_refused(seconds: float) -> None:
     with pytest.raises(BadInput, match="nobody can sleep"):
         sleep(seconds)
     with pytest.raises(BadInput, match="nobody can sleep"):
@@ -45,14 +45,14 @@ def test_a_time_that_nobody_can_sleep_is_refused(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("times", [0, -3, 10**9])
-def test_a_number_of_jobs_that_makes_no_sense_is_refused(times: int) -> None:
+def test_invalid_number_of_jobs_is_refused(times: int) -> None:
     with pytest.raises(BadInput, match="times"):
         split(1.0, times)
 
 
-def test_an_order_is_five_jobs_of_ten_seconds_unless_told_otherwise() -> None:
+def test_default_order_is_five_jobs_of_ten_seconds() -> None:
     assert split() == [{"seconds": 10.0}] * 5
 
 
-def test_the_parts_are_added_up() -> None:
+def test_results_of_the_parts_are_added_up() -> None:
     assert join([0.5, 0.25], seconds=0.3, times=2) == Slept(2, 0.75)

@@ -24,7 +24,7 @@ QUEUES = {
 }
 
 
-def test_every_task_is_in_the_table_with_its_queue() -> None:
+def test_table_has_every_task_with_its_queue() -> None:
     for module in TASKS.values():
         importlib.import_module(module)
     own = {name: task for name, task in registry.tasks.items() if name in TASKS}
@@ -33,7 +33,7 @@ def test_every_task_is_in_the_table_with_its_queue() -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_order_can_be_given_by_pressing_enter_and_says_what_it_asks(name: str) -> None:
+def test_every_order_has_defaults_and_parameter_descriptions(name: str) -> None:
     importlib.import_module(TASKS[name])
     task = registry.tasks[name]
     assert task.summary.endswith(".")
@@ -45,7 +45,7 @@ def test_every_order_can_be_given_by_pressing_enter_and_says_what_it_asks(name: 
 
 @pytest.mark.parametrize("arguments", [("sleep", {}), ("heavy_math", {}), ("web_scrape", {"pages": 3})])
 @pytest.mark.usefixtures("shared_documentation")
-def test_the_parts_of_an_order_can_be_carried(arguments: tuple[str, dict[str, object]]) -> None:
+def test_parts_of_an_order_are_within_the_size_limit(arguments: tuple[str, dict[str, object]]) -> None:
     name, chosen = arguments
     importlib.import_module(TASKS[name])
     task = registry.tasks[name]
@@ -54,7 +54,7 @@ def test_the_parts_of_an_order_can_be_carried(arguments: tuple[str, dict[str, ob
     assert len(encode_calls(task.function, name, [((), part) for part in parts])) == len(parts)
 
 
-def test_the_table_imports_no_large_library() -> None:
+def test_table_imports_no_large_library() -> None:
     large = {"numpy", "httpx", "selectolax", "imageio_ffmpeg"}
     program = f"import sys, conveyor.task_def; print({large} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

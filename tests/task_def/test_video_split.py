@@ -78,7 +78,7 @@ def render(file: Path, *how: str, tone: bool = True) -> Path:
 
 class TestAWholeOrder:
     @pytest.mark.parametrize("segments", [1, 3, 7])
-    def test_makes_segments_that_add_up_to_the_whole(self, sample: Path, segments: int) -> None:
+    def test_segments_add_up_to_the_whole_video(self, sample: Path, segments: int) -> None:
         made = order(video=str(sample), segments=segments)
         assert [segment.number for segment in made.segments] == list(range(1, segments + 1))
         assert (made.frames, made.seconds) == (100, 4.0)
@@ -87,7 +87,7 @@ class TestAWholeOrder:
         assert sum(seconds for seconds, _ in facts) == pytest.approx(4.0, abs=0.04)
         assert [frames for _, frames in facts] == [segment.frames for segment in made.segments]
 
-    def test_loses_doubles_and_moves_no_frame(self, sample: Path) -> None:
+    def test_segments_lose_duplicate_and_move_no_frame(self, sample: Path) -> None:
         for number, segment in enumerate(order(video=str(sample), segments=3).segments):
             first = number * 100 // 3
             for frame in (0, segment.frames - 1):
@@ -95,24 +95,24 @@ class TestAWholeOrder:
                 off = sum(abs(one - other) for one, other in zip(there, here, strict=True))
                 assert off / len(here) < 2, f"frame {frame} of segment {segment.number}"
 
-    def test_may_have_one_segment_per_frame(self, tmp_path: Path) -> None:
+    def test_segment_may_have_a_single_frame(self, tmp_path: Path) -> None:
         file = render_sample(tmp_path / "short.mp4", seconds=0.2)
         assert [segment.frames for segment in order(video=str(file), segments=5).segments] == [1] * 5
 
-    def test_leaves_only_the_segments_and_may_be_done_twice(self, sample: Path, own_folder: Path) -> None:
+    def test_order_leaves_only_the_segments_and_may_be_repeated(self, sample: Path, own_folder: Path) -> None:
         order(video=str(sample), segments=2)
         order(video=str(sample), segments=2)
         names = sorted(file.name for file in (own_folder / "conveyor-out" / "video_split").iterdir())
         assert names == ["clip-001-of-002.mp4", "clip-002-of-002.mp4"]
 
-    def test_cuts_a_sample_when_no_video_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_sample_video_is_cut_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(video_split, "render_sample", lambda path: render_sample(path, seconds=1))
         assert order().frames == 25
 
     @pytest.mark.parametrize(
         "name", ["with space.mp4", "-dash.mp4", 'it\'s "q".mp4', "für:100%d [x].mp4", "a\nb.mp4"]
     )
-    def test_takes_files_of_any_name(self, sample: Path, own_folder: Path, name: str) -> None:
+    def test_files_of_any_name_are_accepted(self, sample: Path, own_folder: Path, name: str) -> None:
         (own_folder / name).write_bytes(sample.read_bytes())
         assert order(video=name, segments=2, output="-out put").frames == 100
 
@@ -130,7 +130,7 @@ class TestAWholeOrder:
             ("silent.mp4", ["-an"]),
         ],
     )
-    def test_takes_video_of_every_kind(self, tmp_path: Path, name: str, how: list[str]) -> None:
+    def test_videos_of_every_kind_are_accepted(self, tmp_path: Path, name: str, how: list[str]) -> None:
         file = render(tmp_path / name, *how)
         made = order(video=str(file), segments=4)
         assert sum(segment.frames for segment in made.segments) == duration_and_frames_of_picture(file)
@@ -145,59 +145,59 @@ def duration_and_frames_of_picture(file: Path) -> int:
 
 
 class TestRefusesAtOnce:
-    def test_a_missing_file(self) -> None:
+    def test_missing_file_is_refused(self) -> None:
         with pytest.raises(BadInput, match="does not exist"):
             split(video="gone.mp4")
 
-    def test_a_text_file_called_mp4(self, own_folder: Path) -> None:
+    def test_text_file_named_mp4_is_refused(self, own_folder: Path) -> None:
         (own_folder / "text.mp4").write_text("I am no video at all.\n" * 100)
         with pytest.raises(BadInput, match=r"text\.mp4 is no video"):
             split(video="text.mp4")
 
-    def test_an_empty_file(self, own_folder: Path) -> None:
+    def test_empty_file_is_refused(self, own_folder: Path) -> None:
         (own_folder / "empty.mp4").touch()
         with pytest.raises(BadInput, match="is no video"):
             split(video="empty.mp4")
 
-    def test_a_folder(self) -> None:
+    def test_folder_is_refused(self) -> None:
         with pytest.raises(BadInput, match="no regular file"):
             split(video=".")
 
-    def test_sound_without_a_picture(self, tmp_path: Path) -> None:
+    def test_sound_without_a_picture_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "tone.m4a"
         list(output_lines([*TONE, str(file)]))
         with pytest.raises(BadInput):
             split(video=str(file))
 
     @pytest.mark.parametrize("start", ["#EXTM3U\n#EXTINF:1,\n", "ffconcat version 1.0\nfile "])
-    def test_a_list_of_other_files(self, sample: Path, own_folder: Path, start: str) -> None:
+    def test_playlist_of_other_files_is_refused(self, sample: Path, own_folder: Path, start: str) -> None:
         (own_folder / "list.mp4").write_text(f"{start}{sample}\n")
         with pytest.raises(BadInput, match="list of other files"):
             split(video="list.mp4")
 
-    def test_more_segments_than_frames(self, sample: Path) -> None:
+    def test_more_segments_than_frames_are_refused(self, sample: Path) -> None:
         with pytest.raises(BadInput, match="has 100 frames, which do not make 101 segments") as refused:
             split(video=str(sample), segments=101)
         assert "segments=100" in refused.value.hint
 
     @pytest.mark.parametrize("segments", [0, -1, 10**9])
-    def test_a_number_of_segments_that_makes_no_sense(self, sample: Path, segments: int) -> None:
+    def test_invalid_number_of_segments_is_refused(self, sample: Path, segments: int) -> None:
         with pytest.raises(BadInput, match="segments"):
             split(video=str(sample), segments=segments)
 
     @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
-    def test_a_sample_of_no_or_endless_length(self, tmp_path: Path, seconds: float) -> None:
+    def test_sample_of_zero_or_infinite_length_is_refused(self, tmp_path: Path, seconds: float) -> None:
         with pytest.raises(BadInput, match="seconds"):
             render_sample(tmp_path / "x.mp4", seconds=seconds)
 
 
 class TestOneSegment:
-    def test_progress_counts_its_frames(self, sample: Path, job: RecordingJob) -> None:
+    def test_progress_counts_the_frames_of_the_segment(self, sample: Path, job: RecordingJob) -> None:
         part = split(video=str(sample), segments=2)[0]
         video_split.video_split(**part)  # type: ignore[arg-type]
         assert job.reports[-1] == (50, 50)
 
-    def test_cancelling_kills_ffmpeg_and_leaves_no_file(self, tmp_path: Path, job: RecordingJob) -> None:
+    def test_cancellation_kills_ffmpeg_and_leaves_no_file(self, tmp_path: Path, job: RecordingJob) -> None:
         long = render_sample(tmp_path / "long.mp4", seconds=60)
         part = split(video=str(long), segments=1, output=str(tmp_path / "out"))[0]
         job.cancel_after = 1
@@ -205,7 +205,7 @@ class TestOneSegment:
             video_split.video_split(**part)  # type: ignore[arg-type]
         assert list((tmp_path / "out").iterdir()) == []
 
-    def test_a_video_that_is_gone_meanwhile_is_refused(self, sample: Path, own_folder: Path) -> None:
+    def test_video_removed_meanwhile_is_refused(self, sample: Path, own_folder: Path) -> None:
         copy = own_folder / "copy.mp4"
         copy.write_bytes(sample.read_bytes())
         part = split(video=str(copy), segments=2)[1]
@@ -213,18 +213,18 @@ class TestOneSegment:
         with pytest.raises(BadInput, match="does not exist"):
             video_split.video_split(**part)  # type: ignore[arg-type]
 
-    def test_a_missing_part_is_noticed(self, sample: Path) -> None:
+    def test_missing_part_is_noticed(self, sample: Path) -> None:
         first = video_split.video_split(**split(video=str(sample), segments=2)[0])  # type: ignore[arg-type]
         with pytest.raises(ConveyorError, match="have 50 frames and"):
             join([first], video=str(sample), segments=2)
 
 
 class TestFfmpeg:
-    def test_says_why_it_failed(self) -> None:
+    def test_ffmpeg_failure_has_a_reason(self) -> None:
         with pytest.raises(FfmpegError, match="No such file"):
             list(output_lines(["-i", "file:/no/such/file", "-f", "null", "-"]))
 
-    def test_is_killed_when_its_lines_are_no_longer_read(self) -> None:
+    def test_ffmpeg_is_killed_if_its_output_is_no_longer_read(self) -> None:
         endless = ["-re", "-f", "lavfi", "-i", "testsrc2", "-f", "null", "-progress", "pipe:1", "-"]
         lines = output_lines(endless)
         assert "=" in next(lines)
@@ -232,7 +232,7 @@ class TestFfmpeg:
         with pytest.raises(StopIteration):
             next(lines)
 
-    def test_does_not_outlive_a_worker_that_is_killed(self) -> None:
+    def test_ffmpeg_does_not_outlive_a_killed_worker(self) -> None:
         program = """if True:
             from conveyor.task_def.ffmpeg import output_lines
             endless = ["-re", "-f", "lavfi", "-i", "testsrc2", "-f", "null", "-progress", "pipe:1", "-"]
@@ -249,7 +249,7 @@ class TestFfmpeg:
             gone, alive = psutil.wait_procs([ffmpeg], timeout=30)
         assert (gone, alive) == ([ffmpeg], [])
 
-    def test_never_reads_from_the_network(self, own_folder: Path) -> None:
+    def test_ffmpeg_never_reads_from_the_network(self, own_folder: Path) -> None:
         sdp = "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
         (own_folder / "stream.sdp").write_text(sdp)
         with pytest.raises(BadInput):

@@ -55,7 +55,7 @@ NEVER = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_a_private_address_is_fetched_from_only_on_request(address: str) -> None:
+def test_private_address_is_fetched_only_on_request(address: str) -> None:
     with pytest.raises(FetchError, match="a private address"):
         check_address(address, "some.example", allow_private=False)
     check_address(address, "some.example", allow_private=True)
@@ -63,25 +63,25 @@ def test_a_private_address_is_fetched_from_only_on_request(address: str) -> None
 
 @pytest.mark.parametrize("address", NEVER)
 @pytest.mark.parametrize("allow_private", [False, True])
-def test_some_addresses_are_never_fetched_from(address: str, allow_private: bool) -> None:  # noqa: FBT001
+def test_reserved_addresses_are_never_fetched(address: str, allow_private: bool) -> None:  # noqa: FBT001
     with pytest.raises(FetchError):
         check_address(address, "some.example", allow_private=allow_private)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
-def test_a_public_address_is_fetched_from(address: str) -> None:
+def test_public_address_is_fetched(address: str) -> None:
     check_address(address, "some.example", allow_private=False)
 
 
 @pytest.mark.parametrize(
     "host", ["2130706433", "0177.0.0.1", "0x7f.1", "127.1", "localhost", "::ffff:127.0.0.1", "0x7f000001"]
 )
-def test_loopback_is_recognised_in_every_spelling(host: str) -> None:
+def test_loopback_is_recognized_in_every_spelling(host: str) -> None:
     with pytest.raises(FetchError):
         checked_addresses(host, 80, allow_private=False)
 
 
-def test_a_host_with_one_private_address_among_public_ones_is_refused(
+def test_host_with_a_private_and_a_public_address_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = [
@@ -93,12 +93,12 @@ def test_a_host_with_one_private_address_among_public_ones_is_refused(
 
 
 @pytest.mark.parametrize("port", [22, 25, 3306, 6379, 9181])
-def test_ports_of_public_hosts_that_serve_no_pages_are_refused(port: int) -> None:
+def test_unusual_ports_of_public_hosts_are_refused(port: int) -> None:
     with pytest.raises(FetchError, match="is not one that pages are served on"):
         checked_addresses("1.1.1.1", port, allow_private=False)
 
 
-def test_a_name_that_is_none_is_refused() -> None:
+def test_invalid_host_name_is_refused() -> None:
     with pytest.raises(FetchError, match="no host is called"):
         checked_addresses("a" * 300, 80, allow_private=True)
 
@@ -107,5 +107,5 @@ def test_a_name_that_is_none_is_refused() -> None:
     ("host", "known"),
     [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("example.org", False), ("1.1.1.1", False)],
 )
-def test_this_machine_is_recognised(host: str, known: bool) -> None:  # noqa: FBT001
+def test_local_host_is_recognized(host: str, known: bool) -> None:  # noqa: FBT001
     assert is_loopback(host) is known

@@ -26,21 +26,21 @@ def fetch(
         return fetcher.fetch(url)
 
 
-def test_a_page_comes_as_it_is(site: Site) -> None:
+def test_page_is_fetched_unchanged(site: Site) -> None:
     site.page("/a?b=c", "body")
     page = fetch(f"{site.url}a?b=c#part")
     assert (page.url, page.status, page.cut) == (f"{site.url}a?b=c", 200, False)
     assert b"body" in page.body
 
 
-def test_a_packed_page_is_unpacked(site: Site) -> None:
+def test_compressed_page_is_decompressed(site: Site) -> None:
     site.answers["/"] = lambda visitor: visitor.say(
         gzip.compress(b"<p>hello" * 1000), Content_Encoding="gzip"
     )
     assert fetch(site.url).body == b"<p>hello" * 1000
 
 
-def test_a_page_of_a_gigabyte_is_stopped_at_the_cap(site: Site) -> None:
+def test_page_of_a_gigabyte_is_stopped_at_the_limit(site: Site) -> None:
     sent = 0
 
     def endless(visitor: Visitor) -> None:
@@ -59,21 +59,21 @@ def test_a_page_of_a_gigabyte_is_stopped_at_the_cap(site: Site) -> None:
     assert sent < 100_000_000
 
 
-def test_a_page_that_unpacks_to_a_gigabyte_is_stopped_at_the_cap(site: Site) -> None:
+def test_decompressed_page_of_a_gigabyte_is_stopped_at_the_limit(site: Site) -> None:
     bomb = gzip.compress(bytes(100_000_000))
     site.answers["/"] = lambda visitor: visitor.say(bomb, Content_Encoding="gzip")
     page = fetch(site.url, bytes_per_page=1_000_000)
     assert (page.cut, len(page.body)) == (True, 1_000_000)
 
 
-def test_a_packing_that_was_not_asked_for_is_refused(site: Site) -> None:
+def test_unrequested_compression_is_refused(site: Site) -> None:
     twice = gzip.compress(gzip.compress(b"x"))
     site.answers["/"] = lambda visitor: visitor.say(twice, Content_Encoding="gzip, gzip")
     with pytest.raises(FetchError, match="not asked for"):
         fetch(site.url)
 
 
-def test_a_site_that_sends_a_byte_now_and_then_is_left(site: Site) -> None:
+def test_site_that_trickles_bytes_is_abandoned(site: Site) -> None:
     left = threading.Event()
 
     def slow(visitor: Visitor) -> None:
@@ -100,7 +100,7 @@ def test_redirects_are_followed_to_the_page(site: Site) -> None:
     assert fetch(site.url).url == f"{site.url}third"
 
 
-def test_a_redirect_loop_is_named(site: Site) -> None:
+def test_redirect_loop_is_reported(site: Site) -> None:
     site.redirect("/a", "/b")
     site.redirect("/b", "/a")
     with pytest.raises(FetchError, match="go in a circle"):
@@ -123,7 +123,7 @@ def test_endless_redirects_are_stopped(site: Site) -> None:
         *["file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO", "ftp://127.0.0.1/", "javascript:alert(1)"],
     ],
 )
-def test_a_redirect_to_a_forbidden_place_is_not_followed(site: Site, target: str) -> None:
+def test_redirect_to_a_forbidden_url_is_not_followed(site: Site, target: str) -> None:
     site.redirect("/", target)
     with pytest.raises(FetchError):
         fetch(site.url)
@@ -144,7 +144,7 @@ def test_a_redirect_to_a_forbidden_place_is_not_followed(site: Site, target: str
         *["http://[::1", "http://local host/", "http://x:99999999/", "data:text/html,x", "\0"],
     ],
 )
-def test_what_is_no_address_of_a_page_is_refused(url: str) -> None:
+def test_invalid_page_url_is_refused(url: str) -> None:
     with pytest.raises(FetchError):
         fetch(url)
 
@@ -162,7 +162,7 @@ def test_what_is_no_address_of_a_page_is_refused(url: str) -> None:
         "[::1]",
     ],
 )
-def test_nothing_is_asked_of_this_machine_unless_allowed(
+def test_local_host_gets_no_request_unless_allowed(
     site: Site, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_address, "PUBLIC_PORTS", {site.server_port})
@@ -171,7 +171,7 @@ def test_nothing_is_asked_of_this_machine_unless_allowed(
     assert site.asked == []
 
 
-def test_a_name_that_points_elsewhere_a_moment_later_changes_nothing(
+def test_name_that_resolves_differently_later_has_no_effect(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection goes to the address that was checked; the name is not looked up again."""
@@ -206,7 +206,7 @@ def test_proxies_of_the_environment_are_not_used(site: Site, monkeypatch: pytest
     assert fetch(site.url).status == 200
 
 
-def test_a_site_that_does_not_answer_is_named() -> None:
+def test_unreachable_site_is_reported() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -214,7 +214,7 @@ def test_a_site_that_does_not_answer_is_named() -> None:
             fetch(f"http://127.0.0.1:{port}/")
 
 
-def test_a_site_that_speaks_something_else_is_named(site: Site) -> None:
+def test_site_of_another_protocol_is_reported(site: Site) -> None:
     def other(visitor: Visitor) -> None:
         visitor.wfile.write(b"SSH-2.0-x\r\n")
         visitor.close_connection = True

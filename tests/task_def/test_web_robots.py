@@ -45,7 +45,7 @@ def allows(rules: str, path: str) -> bool:
         ("Sitemap: /x\nnonsense\n: /\nDisallow: /b", ["/a"], ["/b"]),
     ],
 )
-def test_longest_rule_that_fits_decides(rules: str, allowed: list[str], refused: list[str]) -> None:
+def test_longest_matching_rule_decides(rules: str, allowed: list[str], refused: list[str]) -> None:
     assert [path for path in allowed if not allows(rules, path)] == []
     assert [path for path in refused if allows(rules, path)] == []
 
@@ -66,7 +66,7 @@ Disallow: /b
 """
 
 
-def test_groups_of_the_robot_are_one_and_keep_the_others_out() -> None:
+def test_groups_of_a_robot_are_merged_and_separate_from_others() -> None:
     rules = read_robots(GROUPS.encode())
     assert [rules.can_fetch(SITE + path, ROBOT) for path in ("/a", "/b", "/c", "/stray")] == [
         False,
@@ -89,6 +89,6 @@ def test_robots_txt_is_read_up_to_its_limit() -> None:
 
 
 @given(st.text())
-def test_any_text_is_read(text: str) -> None:
+def test_any_robots_txt_is_parsed(text: str) -> None:
     read_robots(text.encode(errors="replace")).can_fetch(f"{SITE}/{text}".partition("[")[0], ROBOT)
     read_robots(f"user-agent: *\nallow: {text}".encode(errors="replace")).can_fetch(SITE, ROBOT)

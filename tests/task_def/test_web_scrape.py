@@ -47,7 +47,7 @@ def small_site(site: Site) -> Site:
 
 
 class TestAWholeOrder:
-    def test_gives_a_row_per_page_sorted_and_each_once(self, small_site: Site) -> None:
+    def test_each_page_has_a_single_row_in_sorted_order(self, small_site: Site) -> None:
         found = order(url=f"{small_site.url}p0", allow_private=True)
         rows = rows_of(found)
         assert list(rows) == [f"{small_site.url}p{number}" for number in range(10)]
@@ -55,10 +55,10 @@ class TestAWholeOrder:
         last = rows[f"{small_site.url}p9"]
         assert (last["title"], last["h1"], last["words"], last["links"]) == ("page 9", "Of page 9", "7", "0")
 
-    def test_reads_no_more_pages_than_it_was_told(self, small_site: Site) -> None:
+    def test_order_reads_at_most_the_given_number_of_pages(self, small_site: Site) -> None:
         assert order(url=f"{small_site.url}p0", pages=4, allow_private=True).pages == 4
 
-    def test_stays_on_the_site(self, site: Site) -> None:
+    def test_scraper_stays_on_the_site(self, site: Site) -> None:
         site.page(
             "/",
             links(
@@ -68,7 +68,7 @@ class TestAWholeOrder:
         site.page("/in")
         assert list(rows_of(order(url=site.url, allow_private=True))) == [site.url, f"{site.url}in"]
 
-    def test_keeps_to_robots_txt(self, site: Site) -> None:
+    def test_scraper_obeys_robots_txt(self, site: Site) -> None:
         site.answers["/robots.txt"] = lambda visitor: visitor.say(
             "User-agent: *\nDisallow: /private\nDisallow: /hidden\n", Content_Type="text/plain"
         )
@@ -80,7 +80,7 @@ class TestAWholeOrder:
         assert "robots.txt" in rows[f"{site.url}way"]["error"]
         assert not {"/private/1", "/hidden"} & set(site.asked)
 
-    def test_pages_that_fail_are_rows_and_not_failures(self, site: Site) -> None:
+    def test_failing_pages_are_rows_and_not_failures(self, site: Site) -> None:
         site.page("/", links("/gone", "/loop", "/away", "/meta", "/big", "/data", "/dies"))
         site.redirect("/loop", "/loop")
         site.redirect("/away", "http://127.0.0.1:9/")
@@ -102,13 +102,13 @@ class TestAWholeOrder:
         assert "cannot be reached" in errors["dies"]
 
     @pytest.mark.usefixtures("shared_documentation")
-    def test_reads_the_documentation_of_this_python_when_no_site_is_named(self, own_folder: Path) -> None:
+    def test_documentation_of_python_is_read_by_default(self, own_folder: Path) -> None:
         found = order(pages=30)
         assert (found.pages, found.failed) == (30, 0)
         assert found.words > 1000
         assert found.output == own_folder / "conveyor-out" / "web_scrape" / "pages.csv"
 
-    def test_starts_where_the_first_page_redirects_to(self, site: Site) -> None:
+    def test_scraper_starts_at_the_redirect_target_of_the_first_page(self, site: Site) -> None:
         site.redirect("/", "/start/")
         site.page("/start/", links("next"))
         site.page("/start/next")
@@ -117,14 +117,14 @@ class TestAWholeOrder:
 
 
 class TestPoliteness:
-    def test_nothing_waits_on_loopback(self, small_site: Site) -> None:
+    def test_no_pause_is_made_on_loopback(self, small_site: Site) -> None:
         assert visit_of(split(url=f"{small_site.url}p0", allow_private=True)).delay == 0
 
-    def test_the_pause_is_the_whole_orders(self, small_site: Site) -> None:
+    def test_pause_is_shared_by_the_whole_order(self, small_site: Site) -> None:
         parts = split(url=f"{small_site.url}p0", pages=2, delay=0.01, allow_private=True)
         assert visit_of(parts).delay == pytest.approx(0.01 * len(parts))
 
-    def test_robots_txt_is_read_whole_however_short_pages_are_cut(self, site: Site) -> None:
+    def test_robots_txt_is_read_whole_despite_a_small_page_limit(self, site: Site) -> None:
         text = "User-agent: *\n" + "# \n" * 1000 + "Disallow: /*way$\n"
         site.answers["/robots.txt"] = lambda visitor: visitor.say(text)
         site.page("/", links("away", "stay"))
@@ -132,16 +132,16 @@ class TestPoliteness:
         found = rows_of(order(url=site.url, allow_private=True, max_bytes=2000))
         assert set(found) == {site.url, f"{site.url}stay"}
 
-    def test_a_longer_pause_that_robots_txt_asks_for_is_kept(self, site: Site) -> None:
+    def test_longer_pause_of_robots_txt_is_honored(self, site: Site) -> None:
         site.answers["/robots.txt"] = lambda visitor: visitor.say("User-agent: *\nCrawl-delay: 7\n")
         site.page("/")
         assert visit_of(split(url=site.url, delay=0.01, allow_private=True)).delay == 7
 
-    def test_no_pause_at_all_is_for_this_machine_only(self) -> None:
+    def test_zero_pause_is_allowed_on_loopback_only(self) -> None:
         with pytest.raises(BadInput, match="may not like that"):
             split(url="http://192.0.2.1/", delay=0)
 
-    def test_a_cancelled_job_does_not_wait_for_its_pause(self, site: Site, job: RecordingJob) -> None:
+    def test_cancelled_job_does_not_wait_for_its_pause(self, site: Site, job: RecordingJob) -> None:
         site.page("/")
         job.cancel_after = 2
         with pytest.raises(JobCancelled):
@@ -155,7 +155,7 @@ def visit_of(parts: list[dict[str, object]]) -> Visit:
 
 
 class TestRefusesAtOnce:
-    def test_a_site_that_cannot_be_reached(self) -> None:
+    def test_unreachable_site_is_refused(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             with pytest.raises(BadInput, match="cannot be reached"):
@@ -164,37 +164,37 @@ class TestRefusesAtOnce:
     @pytest.mark.parametrize(
         "url", ["file:///etc/passwd", "gopher://127.0.0.1/", "example", "http://2130706433/"]
     )
-    def test_an_address_that_may_not_be_fetched(self, url: str) -> None:
+    def test_forbidden_url_is_refused(self, url: str) -> None:
         with pytest.raises(BadInput):
             split(url=url)
 
     @pytest.mark.parametrize(
         "host", ["127.0.0.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "localhost", "169.254.169.254"]
     )
-    def test_a_private_address(self, host: str) -> None:
+    def test_private_address_is_refused(self, host: str) -> None:
         with pytest.raises(BadInput, match=r"private address|never fetched|no web address"):
             split(url=f"http://{host}/")
 
-    def test_a_redirect_to_the_metadata_service(self, site: Site) -> None:
+    def test_redirect_to_the_metadata_service_is_refused(self, site: Site) -> None:
         site.redirect("/", "http://169.254.169.254/latest/meta-data/")
         with pytest.raises(BadInput, match="never fetched"):
             split(url=site.url, allow_private=True)
 
-    def test_a_redirect_loop(self, site: Site) -> None:
+    def test_redirect_loop_is_refused(self, site: Site) -> None:
         site.redirect("/", "/")
         with pytest.raises(BadInput, match="circle"):
             split(url=site.url, allow_private=True)
 
-    def test_a_page_that_is_not_there(self, site: Site) -> None:
+    def test_missing_page_is_refused(self, site: Site) -> None:
         with pytest.raises(BadInput, match="answers 404"):
             split(url=site.url, allow_private=True)
 
-    def test_a_page_that_is_too_long(self, site: Site) -> None:
+    def test_oversized_page_is_refused(self, site: Site) -> None:
         site.page("/", "x" * 20_000)
         with pytest.raises(BadInput, match="longer than 10,000 bytes"):
             split(url=site.url, max_bytes=10_000, allow_private=True)
 
-    def test_a_page_that_robots_txt_excludes(self, site: Site) -> None:
+    def test_page_excluded_by_robots_txt_is_refused(self, site: Site) -> None:
         site.answers["/robots.txt"] = lambda visitor: visitor.say(
             "User-agent: ConveyorScraper\nDisallow: /\n"
         )
@@ -203,7 +203,7 @@ class TestRefusesAtOnce:
             split(url=site.url, allow_private=True)
         assert site.asked == ["/robots.txt"]
 
-    def test_a_site_whose_robots_txt_is_in_trouble(self, site: Site) -> None:
+    def test_site_with_a_failing_robots_txt_is_refused(self, site: Site) -> None:
         site.answers["/robots.txt"] = lambda visitor: visitor.say("", status=503)
         with pytest.raises(BadInput, match="answers 503"):
             split(url=site.url, allow_private=True)
@@ -211,13 +211,13 @@ class TestRefusesAtOnce:
     @pytest.mark.parametrize(
         "wrong", [{"pages": 0}, {"pages": -1}, {"delay": -1.0}, {"delay": float("nan")}, {"max_bytes": 0}]
     )
-    def test_numbers_that_make_no_sense(self, wrong: dict[str, Any]) -> None:
+    def test_invalid_numbers_are_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(BadInput, match=f"{next(iter(wrong))}="):
             split(**wrong)
 
 
 class TestOneJob:
-    def test_whose_site_is_gone_gives_rows_that_say_so(self) -> None:
+    def test_job_on_an_unreachable_site_has_rows_with_errors(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -225,7 +225,7 @@ class TestOneJob:
         assert [row.status for row in rows] == [0, 0]
         assert "cannot be reached" in rows[1].error
 
-    def test_reports_each_page(self, site: Site, job: RecordingJob) -> None:
+    def test_progress_counts_each_page(self, site: Site, job: RecordingJob) -> None:
         site.page("/")
         scrape([site.url, site.url], Visit(Limits(allow_private=True), 0))
         assert job.reports == [(0, 2), (1, 2), (2, 2)]
@@ -237,11 +237,11 @@ class TestReadingAPage:
         return read_row(Page("http://a/", 200, kind, data, cut=False))
 
     @pytest.mark.parametrize("tag", ["div", "a href=x", "table", "b", "h1", "span"])
-    def test_elements_inside_each_other_without_end_are_given_up(self, tag: str) -> None:
+    def test_endlessly_nested_elements_are_given_up(self, tag: str) -> None:
         assert "inside each other" in self.read(f"<{tag}>" * 300_000 + "x").error
         assert self.read(f"<{tag}>x</{tag.split(maxsplit=1)[0]}>" * (DEEPEST + 10)).error == ""
 
-    def test_an_unclosed_list_is_no_depth(self) -> None:
+    def test_unclosed_list_does_not_count_as_nesting(self) -> None:
         assert self.read("<ul>" + "<li>a word<p>more" * 20_000).words == 60_000
 
     @pytest.mark.parametrize(
@@ -260,22 +260,22 @@ class TestReadingAPage:
             ("<!-- <meta charset=koi8-r> --><title>naïve</title>".encode(), "text/html"),
         ],
     )
-    def test_mark_beats_header_and_header_beats_meta(self, data: bytes, kind: str) -> None:
+    def test_encoding_mark_beats_header_and_header_beats_meta(self, data: bytes, kind: str) -> None:
         assert self.read(data, kind).title == "naïve"
 
     @pytest.mark.parametrize("label", ["iso-8859-1", "ascii", "windows-1252"])
-    def test_labels_mean_what_they_mean_to_browsers(self, label: str) -> None:
+    def test_encoding_labels_are_interpreted_as_in_browsers(self, label: str) -> None:
         assert (
             self.read("<title>„5 €“</title>".encode("cp1252"), f"text/html; charset={label}").title == "„5 €“"
         )
 
     @pytest.mark.parametrize("label", ["utf-7", "punycode", "utf-32", "unicode_escape"])
-    def test_encodings_that_no_page_may_use_are_ignored(self, label: str) -> None:
+    def test_forbidden_encodings_are_ignored(self, label: str) -> None:
         assert (
             self.read("<title>+AGE- a\\x62</title>", f"text/html; charset={label}").title == "'+AGE- a\\x62"
         )
 
-    def test_its_encoding_may_be_said_in_three_ways(self) -> None:
+    def test_encoding_can_be_given_in_three_ways(self) -> None:
         page = "<meta charset=latin-1><title>naïve</title>"
         assert self.read(page.encode("latin-1")).title == "naïve"
         assert self.read(page.encode(), "text/html; charset=utf-8").title == "naïve"
@@ -284,15 +284,15 @@ class TestReadingAPage:
         assert self.read(b"<title>x</title>", "text/html; charset=base64").title == "x"
 
     @pytest.mark.parametrize("title", ["=HYPERLINK(1)", "+1", "-1", "@x"])
-    def test_a_title_that_a_spreadsheet_would_run_is_made_harmless(self, title: str) -> None:
+    def test_spreadsheet_formula_in_a_title_is_neutralized(self, title: str) -> None:
         assert self.read(f"<title> {title}</title>").title == f"'{title}"
 
-    def test_texts_are_one_line_and_not_too_long(self) -> None:
+    def test_texts_are_bounded_single_lines(self) -> None:
         row = self.read(f"<h1>a\n\tb {'x' * 1000}</h1>")
         assert row.h1.startswith("a b xxx")
         assert len(row.h1) == 300
 
-    def test_links_follow_the_base_and_leave_files_out(self) -> None:
+    def test_links_follow_the_base_and_omit_files(self) -> None:
         body = '<base href="/sub/">' + links("a", "b.png", "../c", "#d", "?e=1", "http://[bad", "//other/f")
         page = Page("http://a/x", 200, "text/html", body.encode(), cut=False)
         assert read_links(page) == ["http://a/sub/a", "http://a/c", "http://a/sub/", "http://a/sub/?e=1"]

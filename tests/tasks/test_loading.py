@@ -41,7 +41,7 @@ def forget_scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_script_is_read_up_to_its_first_use_of_a_queue(
+def test_script_is_read_up_to_its_first_use_of_a_queue(
     use: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "a_script.py"
@@ -53,7 +53,7 @@ def test_a_script_is_read_up_to_its_first_use_of_a_queue(
     assert capsys.readouterr().out == ""
 
 
-def test_a_guarded_part_is_left_out_and_the_neighbours_of_the_script_are_found(tmp_path: Path) -> None:
+def test_main_guard_is_skipped_and_sibling_modules_are_found(tmp_path: Path) -> None:
     (tmp_path / "a_neighbour.py").write_text("value = 3")
     file = tmp_path / "a_script.py"
     file.write_text(
@@ -66,7 +66,7 @@ def test_a_guarded_part_is_left_out_and_the_neighbours_of_the_script_are_found(t
         sys.modules.pop("a_neighbour", None)
 
 
-def test_what_a_script_raises_comes_out_and_queues_work_afterwards(tmp_path: Path) -> None:
+def test_error_of_a_script_is_raised_and_queues_work_afterwards(tmp_path: Path) -> None:
     file = tmp_path / "a_script.py"
     file.write_text("raise OSError('no terminal')")
     with pytest.raises(OSError, match="no terminal"):
@@ -74,14 +74,14 @@ def test_what_a_script_raises_comes_out_and_queues_work_afterwards(tmp_path: Pat
     stop_script()  # does nothing outside of a script that is being read
 
 
-def test_only_a_script_that_is_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_script_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     stop_script()
     monkeypatch.setattr(task_loading._Loading, "active", True)
     with pytest.raises(task_loading.ScriptStops):
         stop_script()
 
 
-def test_a_file_that_is_no_python_is_left_alone(tmp_path: Path) -> None:
+def test_non_python_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "a_script"
     file.write_text("#!/bin/sh\nexit 1\n")
     load_script(str(file), "a_script")

@@ -46,19 +46,19 @@ BY_NAME = {one.name: one for one in parameters_of(TASK)}
         ("names", None, None),
     ],
 )
-def test_a_value_of_json_or_a_typed_text_becomes_an_argument(name: str, given: Any, value: Any) -> None:
+def test_json_value_or_typed_text_becomes_an_argument(name: str, given: Any, value: Any) -> None:
     assert convert_value(TASK, BY_NAME[name], given) == value
 
 
 @pytest.mark.parametrize(
     ("name", "given"), [("sizes", [1, "x"]), ("dry", 1), ("share", None), ("colour", "blue")]
 )
-def test_what_does_not_fit_is_refused_by_name(name: str, given: Any) -> None:
+def test_unfitting_value_is_refused_by_name(name: str, given: Any) -> None:
     with pytest.raises(BadCall, match=name):
         convert_value(TASK, BY_NAME[name], given)
 
 
-def test_words_mean_the_arguments_that_they_were_made_of() -> None:
+def test_formatted_arguments_are_parsed_back() -> None:
     arguments = {"colour": Colour.RED, "sizes": [1, 2], "names": {"a b": 1}, "share": 0.25, "dry": True}
     assert bind(TASK, as_words(arguments, parameters_of(TASK))) == arguments
 
@@ -69,7 +69,7 @@ def enter(
     """Go in."""
 
 
-def test_the_defaults_of_secrets_are_not_shown() -> None:
+def test_secret_defaults_are_not_shown() -> None:
     guarded = task(redact=["pin"])(enter)
     assert usage(guarded) == "door [password=•••] [pin=•••] [token=] [link=a://b:•••@d]"
     shown = [one.default_shown for one in parameters_of(guarded)]

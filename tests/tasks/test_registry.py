@@ -59,7 +59,7 @@ def test_tasks_of_a_module_are_found_by_their_names(module: Callable[[str, str],
     assert registry.find("letters_a.plain_name").name == "letters_a.plain_name"
 
 
-def test_a_plain_function_of_a_loaded_module_is_found(module: Callable[[str, str], str]) -> None:
+def test_plain_function_of_a_loaded_module_is_found(module: Callable[[str, str], str]) -> None:
     own = Registry()
     own.load(module("letters_b", MODULE))
     found = own.find("letters_b.own")
@@ -71,7 +71,9 @@ def test_a_plain_function_of_a_loaded_module_is_found(module: Callable[[str, str
     "name",
     ["system", "os", "partial", "Own", "half", "number", "missing", "os.system", "__builtins__", "", "own."],
 )
-def test_nothing_else_of_a_module_can_be_run(name: str, module: Callable[[str, str], str]) -> None:
+def test_imported_or_private_names_of_a_module_cannot_be_run(
+    name: str, module: Callable[[str, str], str]
+) -> None:
     own = Registry()
     own.load(module("letters_c", MODULE))
     with pytest.raises(UnknownTask, match="no task is called"):
@@ -81,12 +83,12 @@ def test_nothing_else_of_a_module_can_be_run(name: str, module: Callable[[str, s
 @pytest.mark.parametrize(
     "name", ["os.system", "subprocess.run", "builtins.eval", "shutil.rmtree", "posix.system"]
 )
-def test_a_module_that_was_not_told_gives_nothing_although_it_is_imported(name: str) -> None:
+def test_undeclared_module_has_no_tasks_even_if_imported(name: str) -> None:
     with pytest.raises(UnknownTask):
         Registry().find(name)
 
 
-def test_a_promised_task_is_imported_when_it_is_asked_for_and_not_before(
+def test_declared_task_is_imported_only_when_requested(
     module: Callable[[str, str], str],
 ) -> None:
     name = module("letters_d", MODULE)
@@ -100,7 +102,7 @@ def test_a_promised_task_is_imported_when_it_is_asked_for_and_not_before(
         registry.lazy.pop("named")
 
 
-def test_a_script_is_read_when_a_name_is_not_known_otherwise(
+def test_script_is_read_if_a_name_is_otherwise_unknown(
     module: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     own = Registry()
@@ -139,7 +141,7 @@ def test_script_is_read_once_if_two_threads_need_it(
     assert read.read_text() == "x"
 
 
-def test_a_script_that_cannot_be_read_says_why_each_time(
+def test_unreadable_script_raises_its_error_each_time(
     module: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     own = Registry()

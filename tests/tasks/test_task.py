@@ -33,7 +33,7 @@ def count_primes(limit: int) -> int:
     return sum(all(number % low for low in range(2, number)) for number in range(2, limit))
 
 
-def test_a_task_is_called_like_the_function_it_is_of() -> None:
+def test_task_can_be_called_like_its_function() -> None:
     made = task(count_primes)
     assert made(20) == 8
     assert (made.__name__, made.__doc__) == (count_primes.__name__, count_primes.__doc__)
@@ -41,13 +41,13 @@ def test_a_task_is_called_like_the_function_it_is_of() -> None:
     assert repr(made) == f"<Task {made.name} on default>"
 
 
-def test_a_task_without_a_name_has_that_of_module_and_function() -> None:
+def test_task_is_named_after_module_and_function_by_default() -> None:
     made = task(count_primes)
     assert made.name == f"{__name__}.count_primes"
     assert registry.find(made.name) is made
 
 
-def test_options_of_the_decorator_are_those_of_the_jobs() -> None:
+def test_decorator_options_apply_to_the_jobs() -> None:
     made = task(
         name="primes", queue="numbers", priority=7, retries=3, first_delay=0.5, timeout=9.0, keep=60.0
     )(count_primes)
@@ -56,7 +56,7 @@ def test_options_of_the_decorator_are_those_of_the_jobs() -> None:
     assert made.run == RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
 
 
-def test_options_gives_another_task_and_leaves_this_one_alone() -> None:
+def test_options_returns_a_new_task_and_keeps_the_original() -> None:
     made = task(name="primes")(count_primes)
     made.splits(lambda limit: [{"limit": limit}])
     other = made.options(queue="elsewhere", delay=5.0, retries=2)
@@ -79,12 +79,12 @@ def test_options_gives_another_task_and_leaves_this_one_alone() -> None:
         ({"keep": -1.0}, "keep must be between"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_at_once(changes: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_refused_immediately(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadCall, match=said):
         task(name="primes")(count_primes).options(**changes)
 
 
-def test_a_function_that_no_worker_could_find_cannot_be_a_task() -> None:
+def test_function_that_workers_cannot_find_is_refused() -> None:
     def inner() -> None: ...
 
     for function in (inner, lambda: None):
@@ -93,7 +93,7 @@ def test_a_function_that_no_worker_could_find_cannot_be_a_task() -> None:
     assert isinstance(task(name="given")(inner), Task), "with a name of its own it can be registered"
 
 
-def test_submit_puts_on_the_queue_of_the_task_with_its_options(
+def test_submit_uses_the_queue_and_options_of_the_task(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
@@ -112,7 +112,7 @@ def test_submit_puts_on_the_queue_of_the_task_with_its_options(
     assert decode_call(data).positional() == [100]
 
 
-def test_a_wrong_argument_is_refused_before_anything_is_put(
+def test_invalid_argument_is_refused_before_any_job_is_put(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
@@ -125,7 +125,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_put(
     assert Queue("task-numbers", store=connect()).count().accepted == 0
 
 
-def test_what_describes_an_order_is_the_split_where_there_is_one() -> None:
+def test_split_describes_the_order_if_present() -> None:
     made = task(name="primes")(count_primes)
     assert made.order_function is count_primes
 
@@ -141,7 +141,7 @@ def test_what_describes_an_order_is_the_split_where_there_is_one() -> None:
     assert made.join is join
 
 
-def test_redacted_names_are_known_where_the_task_is() -> None:
+def test_redacted_names_are_registered_with_the_task() -> None:
     def pay(card: str, *rest: str) -> None: ...
 
     made = task(name="pay", redact=["card"])(pay)

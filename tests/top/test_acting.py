@@ -24,7 +24,7 @@ def acts_of(queue: Queue) -> list[tuple[str, str, str, str]]:
     return [(one.act.who, one.act.action, one.act.reason, one.act.outcome) for one in found][::-1]
 
 
-def test_jobs_are_seen_to_wait_run_and_end(
+def test_jobs_are_shown_waiting_running_and_ended(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     job = queue.submit(jobs.hold, str(path), "first")
@@ -52,7 +52,7 @@ def test_jobs_are_seen_to_wait_run_and_end(
     seated(story)
 
 
-def test_a_worker_is_killed_and_its_job_goes_back(
+def test_worker_is_killed_and_its_job_returns_to_the_queue(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     job = queue.submit(jobs.hold, str(path), "held")
@@ -73,7 +73,7 @@ def test_a_worker_is_killed_and_its_job_goes_back(
     assert acts_of(queue) == [("ann", "kill_workers", "odd", "told")]
 
 
-def test_a_worker_is_paused_resumed_and_stopped_after_its_job(
+def test_worker_is_paused_resumed_and_stopped_after_its_job(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     queue.submit(jobs.hold, str(path), "held")
@@ -104,7 +104,7 @@ def test_a_worker_is_paused_resumed_and_stopped_after_its_job(
     seated(story)
 
 
-def test_a_job_is_cancelled_and_a_question_that_is_left_does_nothing(
+def test_job_is_cancelled_but_a_dismissed_question_has_no_effect(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     job = queue.submit(jobs.log_and_hold, str(path))
@@ -129,7 +129,7 @@ def test_a_job_is_cancelled_and_a_question_that_is_left_does_nothing(
     assert acts_of(queue) == [("ann", "cancel_job", "late", "running")]
 
 
-def test_failures_are_seen_in_one_line_and_tried_again(
+def test_failures_are_shown_in_a_single_line_and_retried(
     seated: Seated, queue: Queue, consume: Callable[..., Any]
 ) -> None:
     ids = [queue.submit(jobs.boom, "see \x1b[31m https://ann:pass@example.org/").id for _ in range(3)]
@@ -160,7 +160,7 @@ def test_failures_are_seen_in_one_line_and_tried_again(
     seated(story)
 
 
-def test_a_queue_is_paused_and_resumed(seated: Seated, queue: Queue) -> None:
+def test_queue_is_paused_and_resumed(seated: Seated, queue: Queue) -> None:
     queue.put("item")
 
     async def story(seat: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_queue_is_paused_and_resumed(seated: Seated, queue: Queue) -> None:
     assert [act[:3] for act in acts_of(queue)] == [("ann", "pause_queue", "why"), ("ann", "resume_queue", "")]
 
 
-def test_nothing_can_be_done_where_it_is_read_only(seated: Seated, queue: Queue) -> None:
+def test_actions_are_unavailable_if_read_only(seated: Seated, queue: Queue) -> None:
     queue.put("item")
 
     async def story(seat: Any) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Seated = Callable[..., None]
 
 
-def test_the_view_heals_when_the_server_is_back(
+def test_view_recovers_when_the_server_is_back(
     seated: Seated, queue: Queue, one_server: Any, alone: None
 ) -> None:
     queue.put("item")
@@ -49,7 +49,7 @@ def test_the_view_heals_when_the_server_is_back(
             one_server.start()
 
 
-def test_two_workers_of_one_name_are_two_rows(seated: Seated, queue: Queue) -> None:
+def test_two_workers_of_the_same_name_are_two_rows(seated: Seated, queue: Queue) -> None:
     twin = control_messages.WorkerReport("host-ab12/1", 1, "idle")
     report = control_messages.ConsumerReport("host-ab12", "host", 1, [queue.name], "all", 0.0, [twin, twin])
     queue.client.run_all(plain.report(report.name, control_messages.encode(report), clock.wall()))
@@ -64,7 +64,7 @@ def test_two_workers_of_one_name_are_two_rows(seated: Seated, queue: Queue) -> N
     seated(story)
 
 
-def test_updates_stand_still_as_long_as_they_are_paused(seated: Seated, queue: Queue) -> None:
+def test_view_is_frozen_while_updates_are_paused(seated: Seated, queue: Queue) -> None:
     queue.put("one")
 
     async def story(seat: Any) -> None:
@@ -85,7 +85,7 @@ def test_updates_stand_still_as_long_as_they_are_paused(seated: Seated, queue: Q
     seated(story)
 
 
-def test_jobs_have_ended_however_they_did(seated: Seated, queue: Queue) -> None:
+def test_ended_jobs_are_counted_with_any_outcome(seated: Seated, queue: Queue) -> None:
     queue.put("one")
     queue.put("two")
     queue.get()
@@ -121,7 +121,7 @@ def test_all_tabs_fit_the_terminal(
 
 
 @pytest.mark.parametrize("wanted", ["none", "some"])
-def test_no_colours_where_none_are_wanted_and_else_those_of_the_terminal(
+def test_colors_follow_the_terminal_unless_disabled(
     seated: Seated, queue: Queue, monkeypatch: pytest.MonkeyPatch, wanted: str
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -139,7 +139,7 @@ def test_no_colours_where_none_are_wanted_and_else_those_of_the_terminal(
     seated(story)
 
 
-def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
+def test_slow_server_is_polled_less_often(queue: Queue) -> None:
     watch = Watch(queue.client, lambda _: None)
     watch._pace.took(0.9)
     watch._pace.took(0.9)
@@ -158,7 +158,7 @@ def test_a_slow_server_is_asked_less_often(queue: Queue) -> None:
         ("sys.modules['textual'] = None", "there is no textual", 'pip install "conveyor[top]"'),
     ],
 )
-def test_without_terminal_or_textual_it_says_what_to_do(before: str, said: str, hint: str) -> None:
+def test_missing_terminal_or_textual_is_reported_with_advice(before: str, said: str, hint: str) -> None:
     code = f"import sys; {before}\nfrom conveyor.cli.main import run\nsys.exit(run(['top']))"
     done = subprocess.run(
         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

@@ -34,7 +34,7 @@ sys.exit(app.return_code)
 """
 
 
-def test_a_secret_that_was_given_by_position_is_in_no_list_and_no_story(
+def test_positional_secret_is_in_no_list_and_no_job_record(
     seated: Callable[..., None], queue: Queue, alone: None
 ) -> None:
     registry.load("secret_jobs")
@@ -66,7 +66,7 @@ def test_secret_of_an_unknown_task_is_not_on_the_screen(
     seated(story, size=(120, 30))
 
 
-def test_a_secret_in_an_error_is_not_on_the_screen(
+def test_secret_in_an_error_is_not_on_the_screen(
     seated: Callable[..., None], queue: Queue, consume: Callable[..., Any], alone: None
 ) -> None:
     registry.load("secret_jobs")
@@ -84,7 +84,7 @@ def test_a_secret_in_an_error_is_not_on_the_screen(
     seated(story, size=(120, 40))
 
 
-def test_a_fault_of_the_view_tells_where_it_is_and_no_values(queue: Queue) -> None:
+def test_crash_report_shows_its_location_and_no_values(queue: Queue) -> None:
     child = pexpect.spawn(sys.executable, ["-c", BROKEN, queue.client.url], timeout=20, dimensions=(30, 100))
     child.expect(pexpect.EOF)
     child.close()

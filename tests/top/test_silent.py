@@ -32,16 +32,16 @@ def cells(seen: Sight) -> list[str]:
     return [cell.plain.strip() for cell in row.cells]
 
 
-def test_a_job_whose_worker_is_silent_says_so_and_does_not_run_on() -> None:
+def test_job_of_a_silent_worker_is_shown_as_silent() -> None:
     for ago, ran in ((15.0, "≥1:25"), (40.0, "≥1:00")):
         assert cells(sight(ago))[2:4] == [f"silent {OWNER}", ran]
 
 
-def test_a_job_whose_worker_reports_is_not_called_silent() -> None:
+def test_job_of_a_reporting_worker_is_not_shown_as_silent() -> None:
     assert cells(sight(3.0))[2] == OWNER
 
 
-def test_a_silent_worker_is_red_and_its_job_does_not_run_on() -> None:
+def test_silent_worker_is_red_and_its_job_time_is_frozen() -> None:
     (row,) = panes.worker_rows(sight(15.0), "", [20] * 10)
     words = [cell.plain.strip() for cell in row.cells]
     assert (words[1], words[5]) == ("silent", "≥1:25")

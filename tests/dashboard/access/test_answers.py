@@ -67,7 +67,7 @@ def _check_headers(response: Any) -> None:
 
 
 @pytest.mark.parametrize("what", [*ANSWERS, *WITH_LOGIN])
-def test_the_headers_are_on(page: Any, users: Any, what: str) -> None:
+def test_every_response_has_the_security_headers(page: Any, users: Any, what: str) -> None:
     guarded = page(users=users) if what in WITH_LOGIN else page()
     status, method, path, options = {**ANSWERS, **WITH_LOGIN}[what]
     response = guarded.ask(method, path, **options)
@@ -75,7 +75,7 @@ def test_the_headers_are_on(page: Any, users: Any, what: str) -> None:
     _check_headers(response)
 
 
-def test_files_that_are_the_same_for_all_may_be_kept_and_need_no_login(page: Any, users: Any) -> None:
+def test_public_files_may_be_cached_and_need_no_login(page: Any, users: Any) -> None:
     response = page(users=users).get("/static/style.css")
     assert response.status_code == 200
     assert response.headers["cache-control"] == "max-age=3600"
@@ -85,18 +85,18 @@ def test_files_that_are_the_same_for_all_may_be_kept_and_need_no_login(page: Any
 @pytest.mark.parametrize(
     "path", ["/static/../api/who", "/static/%2e%2e/api/who", "/static/..%5capi/who", "/api/./who", "/a%00b"]
 )
-def test_no_path_pretends_to_be_another(page: Any, users: Any, path: str) -> None:
+def test_ambiguous_path_is_refused(page: Any, users: Any, path: str) -> None:
     assert _raw(page(users=users).guard, path).startswith("400")
 
 
 @pytest.mark.parametrize(
     "path", ["/static", "/staticx/y", "//static/style.css", "/Static/style.css", "/login/", "/x/login"]
 )
-def test_what_only_looks_like_an_open_path_is_closed(page: Any, users: Any, path: str) -> None:
+def test_path_that_resembles_an_open_path_is_closed(page: Any, users: Any, path: str) -> None:
     assert _raw(page(users=users).guard, path).startswith("303")
 
 
-def test_static_files_cannot_be_changed_unknown(page: Any, users: Any) -> None:
+def test_static_files_cannot_be_changed_without_login(page: Any, users: Any) -> None:
     assert page(users=users).post("/static/style.css", headers=OWN, content="{}").status_code == 401
 
 
@@ -105,7 +105,7 @@ def test_programs_get_problem_documents(page: Any) -> None:
     assert code_of(page().post("/api/do/act", content="{}")) == "no-origin"
 
 
-def test_a_fault_of_an_application_without_a_framework_tells_nothing(
+def test_error_of_a_bare_application_reveals_no_details(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_fault_of_an_application_without_a_framework_tells_nothing(
     assert "a secret of the inside" in caplog.text, "the log has it"
 
 
-def test_a_fault_in_the_middle_of_an_answer_is_left_to_the_server() -> None:
+def test_error_after_the_response_has_started_is_passed_on() -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
@@ -130,7 +130,7 @@ def test_a_fault_in_the_middle_of_an_answer_is_left_to_the_server() -> None:
     assert len(sent) == 1
 
 
-def test_a_server_error_that_an_application_answers_with_itself_stays_its_own() -> None:
+def test_server_error_response_of_an_application_is_unchanged() -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 500, "headers": []})
         await send({"type": "http.response.body", "body": b"my own"})
@@ -138,7 +138,7 @@ def test_a_server_error_that_an_application_answers_with_itself_stays_its_own() 
     assert _raw(Guard(app, Policy()), "/api/x") == "500 my own"
 
 
-def test_the_texts_of_problems_and_login_can_be_rendered_otherwise(users: Any) -> None:
+def test_problems_and_login_can_be_rendered_by_the_application(users: Any) -> None:
     seen: list[Any] = []
 
     def keep(_scope: Any, what: Problem | LoginForm) -> str:
@@ -152,7 +152,7 @@ def test_the_texts_of_problems_and_login_can_be_rendered_otherwise(users: Any) -
     assert (seen[1].status, seen[1].code, seen[1].title) == (421, "wrong-host", "Misdirected Request")
 
 
-def test_a_stream_passes_piece_by_piece_and_sees_that_its_reader_left() -> None:
+def test_stream_is_passed_on_in_pieces_with_its_disconnect() -> None:
     """Each piece must be out before the next is made, and a disconnect must come through."""
     sent: list[Any] = []
     seen: list[Any] = []

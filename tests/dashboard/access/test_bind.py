@@ -29,12 +29,12 @@ HERE = ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "::ffff:127.0.0.1
 
 
 @pytest.mark.parametrize("host", HERE)
-def test_this_machine_alone_needs_no_login(host: str) -> None:
+def test_loopback_address_needs_no_login(host: str) -> None:
     assert not Policy().checked(host, 9181).insecure
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-def test_others_are_not_listened_to_without_a_login(host: str) -> None:
+def test_other_addresses_are_refused_without_a_login(host: str) -> None:
     with pytest.raises(BadPolicy, match="there is no login") as caught:
         Policy().checked(host, 9181)
     assert all(
@@ -42,7 +42,7 @@ def test_others_are_not_listened_to_without_a_login(host: str) -> None:
     )
 
 
-def test_a_name_counts_by_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_name_counts_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     def lookup(name: str, *_args: Any, **_options: Any) -> list[Any]:
         addresses = {"both.test": ["127.0.0.1", "192.0.2.7"], "here.test": ["127.0.0.1", "::1"]}[name]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
@@ -52,11 +52,11 @@ def test_a_name_counts_by_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not is_loopback("both.test")
 
 
-def test_one_may_insist_and_the_page_can_tell() -> None:
+def test_insecure_mode_is_possible_and_visible() -> None:
     assert Policy(insecure_no_auth=True).checked("0.0.0.0", 9181).insecure
 
 
-def test_any_login_will_do(users: Any, tmp_path: Any) -> None:
+def test_any_kind_of_login_is_sufficient(users: Any, tmp_path: Any) -> None:
     tokens = Tokens(tmp_path / "tokens")
     tokens.add("ci", Role.VIEWER, None)
     identities = Identities("X-User", {"ada": Role.ADMIN})
@@ -70,13 +70,13 @@ def test_any_login_will_do(users: Any, tmp_path: Any) -> None:
         assert not Policy(**login, insecure_no_auth=True).checked("0.0.0.0", 9181).insecure
 
 
-def test_the_name_one_listens_at_is_allowed(users: Any) -> None:
+def test_bound_host_name_is_allowed(users: Any) -> None:
     assert Policy(users=users).checked("Queue.Example.org", 80).hosts == {"queue.example.org"}
     assert Policy(users=users).checked("2001:db8::1", 80).hosts == {"[2001:db8::1]"}
     assert Policy(users=users).checked("0.0.0.0", 80).hosts == frozenset()
 
 
-def test_faults_in_the_settings_are_told_at_the_start(users: Any) -> None:
+def test_invalid_settings_are_reported_at_the_start(users: Any) -> None:
     users.file.path.write_text("ada:boss:x\n")
     identities = Identities("X-User", {"ada": Role.ADMIN})
     listed = Proxies.of(["192.0.2.1"])
@@ -92,12 +92,12 @@ def test_faults_in_the_settings_are_told_at_the_start(users: Any) -> None:
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.9", "::ffff:192.0.2.9", "not an address"])
-def test_even_if_another_server_listens_for_all_only_this_machine_is_let_in(page: Any, peer: str) -> None:
+def test_only_loopback_peers_are_admitted_on_a_foreign_server(page: Any, peer: str) -> None:
     assert page().get("/api/who", peer=peer).status_code == 401
     assert page(insecure_no_auth=True).get("/api/who", peer=peer).status_code == 200
 
 
-def test_what_a_proxy_passed_on_is_not_from_this_machine(page: Any) -> None:
+def test_forwarded_request_does_not_count_as_local(page: Any) -> None:
     assert page().get("/api/who").json() == ["local", "admin", "local"]
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
         assert page().get("/api/who", headers={name: "127.0.0.1"}).status_code == 401

@@ -23,14 +23,14 @@ async def _pieces(size: int, count: int, taken: list[int]) -> AsyncIterator[byte
         yield b" " * size
 
 
-def test_the_largest_body_passes_whole(page: Any) -> None:
+def test_largest_allowed_body_is_accepted(page: Any) -> None:
     guarded = page()
     assert len(guarded.post("/api/echo", headers=OWN, content=b" " * BODY_LIMIT).content) == BODY_LIMIT
     content = _pieces(BODY_LIMIT // 4, 4, [])
     assert len(guarded.post("/api/echo", headers=OWN, content=content).content) == BODY_LIMIT
 
 
-def test_one_byte_more_does_not(page: Any) -> None:
+def test_body_above_the_limit_is_refused(page: Any) -> None:
     guarded = page()
     response = guarded.post("/api/echo", headers=OWN, content=b" " * (BODY_LIMIT + 1))
     assert (response.status_code, code_of(response)) == (413, "too-large")
@@ -38,7 +38,7 @@ def test_one_byte_more_does_not(page: Any) -> None:
 
 
 @pytest.mark.parametrize("told", [{}, {"content-length": "10"}, {"content-length": "-1"}])
-def test_a_body_in_pieces_is_cut_off_at_the_limit(page: Any, told: dict[str, str]) -> None:
+def test_chunked_body_is_cut_off_at_the_limit(page: Any, told: dict[str, str]) -> None:
     """Whatever its length is said to be; and a thousand times the limit is not read to its end."""
     guarded, taken = page(), list[int]()
     headers = {**OWN, **told}
@@ -48,7 +48,7 @@ def test_a_body_in_pieces_is_cut_off_at_the_limit(page: Any, told: dict[str, str
     assert len(taken) <= 4
 
 
-def test_a_length_over_the_limit_is_refused_before_anything_is_read(page: Any) -> None:
+def test_content_length_above_the_limit_is_refused_unread(page: Any) -> None:
     guarded, taken = page(), list[int]()
     for length in (BODY_LIMIT + 1, 10**30):
         headers = {**OWN, "content-length": str(length)}
@@ -56,14 +56,14 @@ def test_a_length_over_the_limit_is_refused_before_anything_is_read(page: Any) -
     assert taken == []
 
 
-def test_nobody_unknown_makes_the_page_read_a_body(page: Any) -> None:
+def test_body_of_an_unknown_caller_is_not_read(page: Any) -> None:
     guarded, taken = page(), list[int]()
     content = _pieces(1000, 1000, taken)
     response = guarded.post("/api/echo", headers=OWN, content=content, peer="192.0.2.1")
     assert (response.status_code, taken) == (401, [])
 
 
-def test_the_login_form_has_a_limit_of_its_own(page: Any, users: Any) -> None:
+def test_login_form_has_a_separate_limit(page: Any, users: Any) -> None:
     data = {"name": "ada", "password": "x" * 10_000}
     assert page(users=users).post("/login", data=data, headers=FORM).status_code == 413
     many = "&".join(f"a{number}=1" for number in range(100))
@@ -71,13 +71,13 @@ def test_the_login_form_has_a_limit_of_its_own(page: Any, users: Any) -> None:
     assert page(users=users).post("/login", content=b"name=\xff\xfe", headers=FORM).status_code == 400
 
 
-def test_reading_takes_no_body(page: Any) -> None:
+def test_get_with_a_body_is_refused(page: Any) -> None:
     assert page().ask("GET", "/api/echo", content=b"x").status_code == 400
     assert page().ask("GET", "/api/echo", content=_pieces(1, 1, [])).status_code == 400
     assert page().ask("GET", "/api/echo", headers={"content-length": "0"}).status_code == 200
 
 
-def test_a_body_that_stops_is_not_waited_for(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_body_is_not_waited_for(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "BODY_TIMEOUT", 0.05)
 
     async def slow() -> AsyncIterator[bytes]:

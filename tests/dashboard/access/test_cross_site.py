@@ -54,7 +54,7 @@ def _headers(site: str | None, origin: str | None) -> dict[str, str]:
 
 @pytest.mark.parametrize("login", ["session", "local"])
 @pytest.mark.parametrize(("site", "origin", "accepted"), TABLE)
-def test_a_change_must_come_from_this_page(
+def test_change_must_come_from_the_dashboard(
     page: Any, users: Any, site: str | None, origin: str | None, accepted: Any, login: str
 ) -> None:
     """Both with a login and for whoever sits at this machine, whose browser may be made to send anything."""
@@ -66,7 +66,7 @@ def test_a_change_must_come_from_this_page(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_this_holds_for_every_way_to_change(page: Any, method: str) -> None:
+def test_origin_check_applies_to_every_method_of_change(page: Any, method: str) -> None:
     guarded = page()
     headers = {**JSON, "sec-fetch-site": "cross-site"}
     assert guarded.ask(method, "/api/do/act", headers=headers, content="{}").status_code == 403
@@ -76,7 +76,7 @@ def test_this_holds_for_every_way_to_change(page: Any, method: str) -> None:
     assert guarded.done == ["act"]
 
 
-def test_headers_that_are_there_twice_are_refused(page: Any) -> None:
+def test_duplicate_headers_are_refused(page: Any) -> None:
     guarded = page()
     kind = ("content-type", "application/json")
     twice = [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"), kind]
@@ -101,7 +101,7 @@ def test_headers_that_are_there_twice_are_refused(page: Any) -> None:
         "application/json, text/plain",
     ],
 )
-def test_what_a_form_or_a_simple_fetch_can_send_is_not_taken(page: Any, kind: str | None) -> None:
+def test_form_and_simple_fetch_content_types_are_refused(page: Any, kind: str | None) -> None:
     """Even if a browser should say that it comes from here."""
     guarded = page()
     headers = {"sec-fetch-site": "same-origin"} | ({} if kind is None else {"content-type": kind})
@@ -112,28 +112,28 @@ def test_what_a_form_or_a_simple_fetch_can_send_is_not_taken(page: Any, kind: st
     assert guarded.done == []
 
 
-def test_json_is_taken_however_it_is_written(page: Any) -> None:
+def test_json_content_type_is_accepted_in_any_spelling(page: Any) -> None:
     guarded = page()
     for kind in ("application/json", "application/json; charset=utf-8", "Application/JSON"):
         headers = {"sec-fetch-site": "same-origin", "content-type": kind}
         assert guarded.post("/api/do/act", headers=headers, content="{}").status_code == 200
 
 
-def test_a_delete_needs_no_body(page: Any) -> None:
+def test_delete_needs_no_body(page: Any) -> None:
     guarded = page()
     own = {"sec-fetch-site": "same-origin"}
     assert guarded.ask("DELETE", "/api/do/act", headers=own).status_code == 200
     assert guarded.ask("DELETE", "/api/do/act", headers=own, content="{}").status_code == 415
 
 
-def test_the_login_form_takes_a_form_only(page: Any, users: Any) -> None:
+def test_login_form_accepts_form_data_only(page: Any, users: Any) -> None:
     guarded = page(users=users)
     json = {**FORM, "content-type": "application/json"}
     assert guarded.post("/login", json={"name": "ada", "password": "x"}, headers=json).status_code == 415
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", ORIGIN, "null"])
-def test_no_other_origin_is_ever_told_that_it_may(page: Any, origin: str) -> None:
+def test_no_other_origin_is_granted_access(page: Any, origin: str) -> None:
     guarded = page()
     preflight = {
         "origin": origin,
@@ -158,7 +158,7 @@ def test_no_other_origin_is_ever_told_that_it_may(page: Any, origin: str) -> Non
         (None, None, 200),
     ],
 )
-def test_another_site_cannot_read_stream_or_make_work_in_the_background(
+def test_other_site_cannot_read_stream_or_cause_work(
     page: Any, site: str | None, mode: str | None, status: int
 ) -> None:
     told = {"sec-fetch-site": site, "sec-fetch-mode": mode}
@@ -170,7 +170,7 @@ def test_another_site_cannot_read_stream_or_make_work_in_the_background(
             assert code_of(response) == "cross-site"
 
 
-def test_a_web_socket_is_refused(page: Any) -> None:
+def test_web_socket_is_refused(page: Any) -> None:
     """It would pass by the rules for origins."""
     sent: list[Any] = []
 
@@ -184,7 +184,7 @@ def test_a_web_socket_is_refused(page: Any) -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-def test_who_does_not_say_which_page_it_comes_from_is_told_what_to_send(page: Any, users: Any) -> None:
+def test_request_without_origin_gets_a_hint_of_headers_to_send(page: Any, users: Any) -> None:
     without = page()
     hint = without.post("/api/do/act", headers=JSON, content="{}").json()["hint"]
     assert f"Origin: {ORIGIN}" in hint

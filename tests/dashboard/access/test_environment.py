@@ -20,7 +20,7 @@ def _read(**given: str) -> Any:
     return from_environment({f"CONVEYOR_DASHBOARD_{name}": value for name, value in given.items()})
 
 
-def test_nothing_given_is_the_safe_default() -> None:
+def test_empty_environment_is_the_safe_default() -> None:
     policy = _read()
     assert not policy.has_login
     assert not policy.insecure
@@ -29,7 +29,7 @@ def test_nothing_given_is_the_safe_default() -> None:
     assert policy.secret != _read().secret
 
 
-def test_everything_given(users: Any, tmp_path: Any) -> None:
+def test_full_environment_is_read(users: Any, tmp_path: Any) -> None:
     policy = _read(
         USERS=str(users.file.path),
         TOKENS=str(tmp_path / "tokens"),
@@ -66,7 +66,7 @@ def test_everything_given(users: Any, tmp_path: Any) -> None:
         ("RESOLVE", "conveyor.dashboard.access.policy:BODY_LIMIT"),
     ],
 )
-def test_nonsense_is_told_by_its_name(name: str, value: str) -> None:
+def test_invalid_variable_is_reported_by_name(name: str, value: str) -> None:
     with pytest.raises(BadPolicy) as caught:
         _read(**{name: value})
     assert str(caught.value)
@@ -78,5 +78,5 @@ def test_roles_of_a_proxy_must_be_roles(roles: str) -> None:
         _read(PROXY_HEADER="X-User", PROXY_ROLES=roles)
 
 
-def test_the_secret_is_not_shown(users: Any) -> None:
+def test_secret_is_not_shown(users: Any) -> None:
     assert "ssss" not in repr(_read(SECRET="s" * 40, USERS=str(users.file.path)))

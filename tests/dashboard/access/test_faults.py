@@ -33,7 +33,7 @@ def broken(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return create_dashboard(one_server.url)
 
 
-def test_a_person_is_told_what_happened_and_what_to_try_when_a_page_raises(broken: Any) -> None:
+def test_page_error_is_explained_to_a_person_with_advice(broken: Any) -> None:
     response = ask(broken, "GET", "/broken")
     assert response.status_code == 500
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -47,14 +47,14 @@ def test_a_person_is_told_what_happened_and_what_to_try_when_a_page_raises(broke
     assert ask(broken, "GET", "/").status_code == 200, "the other pages are none the worse"
 
 
-def test_a_program_gets_a_problem_document_when_an_endpoint_raises(broken: Any) -> None:
+def test_endpoint_error_is_a_problem_document_for_programs(broken: Any) -> None:
     response = ask(broken, "GET", "/api/v1/queues")
     assert (response.status_code, code_of(response)) == (500, "fault")
     assert response.json()["hint"].startswith("Try again.")
     assert SECRET not in response.text
 
 
-def test_a_fault_is_logged_once_with_its_traceback(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_is_logged_once_with_its_traceback(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
     ask(broken, "GET", "/broken")
     (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert record.name == "conveyor.dashboard"
@@ -83,7 +83,7 @@ def said(one_server: Any) -> Any:
 @pytest.mark.parametrize(
     "path", ["/jobs/%0d%0aa", "/%0Aqueues", "http://localhost/queues", "/queues/a/b/c/d"]
 )
-def test_an_address_without_a_page_has_the_pages_own_words(path: str, said: Callable[..., Any]) -> None:
+def test_unknown_page_path_gets_the_error_page_of_the_dashboard(path: str, said: Callable[..., Any]) -> None:
     status, kind, body = said(f"GET {path}")
     assert (status, kind) == ("404", "text/html; charset=utf-8")
     assert "There is no such page" in body
@@ -91,12 +91,12 @@ def test_an_address_without_a_page_has_the_pages_own_words(path: str, said: Call
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs/%0a", "/api/v1/%0a", "/api/%0a", "/api/v2/jobs", "/api"])
-def test_an_address_without_an_endpoint_has_a_problem_document(path: str, said: Callable[..., Any]) -> None:
+def test_unknown_endpoint_path_gets_a_problem_document(path: str, said: Callable[..., Any]) -> None:
     status, kind, body = said(f"GET {path}")
     assert (status, kind) == ("404", "application/problem+json"), body
 
 
-def test_a_method_that_pages_do_not_have_is_refused_in_words(one_server: Any) -> None:
+def test_unsupported_method_of_a_page_is_refused_with_advice(one_server: Any) -> None:
     response = ask(create_dashboard(one_server.url), "POST", "/queues", headers=OWN, content="{}")
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}

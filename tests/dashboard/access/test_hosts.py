@@ -29,7 +29,7 @@ HOSTS = read_hosts(["Queue.corp.com", "exact.corp.com:8443"])
         "exact.corp.com:8443",
     ],
 )
-def test_its_own_names(page: Any, host: str) -> None:
+def test_own_host_names_are_accepted(page: Any, host: str) -> None:
     assert page(hosts=HOSTS).get("/api/who", headers={"host": host}).status_code == 200
 
 
@@ -55,7 +55,7 @@ def test_its_own_names(page: Any, host: str) -> None:
         "192.0.2.1",
     ],
 )
-def test_names_that_lead_here_and_are_not_ours(page: Any, host: str) -> None:
+def test_foreign_host_names_are_refused(page: Any, host: str) -> None:
     guarded = page(hosts=HOSTS)
     response = guarded.post("/api/do/act", headers={**OWN, "host": host}, content="{}")
     assert (response.status_code, code_of(response), guarded.done) == (421, "wrong-host", [])
@@ -80,28 +80,28 @@ def test_names_that_lead_here_and_are_not_ours(page: Any, host: str) -> None:
         "a" * 5000,
     ],
 )
-def test_what_is_no_name(page: Any, host: str) -> None:
+def test_invalid_host_names_are_refused(page: Any, host: str) -> None:
     response = page().get("/api/who", headers={"host": host.encode("latin-1")})
     assert (response.status_code, code_of(response)) == (400, "bad-host")
 
 
-def test_two_names_are_none(page: Any) -> None:
+def test_two_hosts_get_400(page: Any) -> None:
     for hosts in (["localhost", "evil.example"], ["evil.example", "localhost"], ["localhost", "localhost"]):
         response = page().get("/api/who", headers=[("host", host) for host in hosts])
         assert response.status_code == 400
 
 
-def test_a_forwarded_name_from_anybody_is_not_read(page: Any) -> None:
+def test_forwarded_host_of_an_unlisted_proxy_is_ignored(page: Any) -> None:
     headers = {"x-forwarded-host": "localhost", "host": "evil.example"}
     assert page().get("/api/who", headers=headers).status_code == 421
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/static/style.css", "/api/who", "/nowhere"])
-def test_no_path_is_left_out(page: Any, users: Any, path: str) -> None:
+def test_host_check_applies_to_every_path(page: Any, users: Any, path: str) -> None:
     assert page(users=users).get(path, headers={"host": "evil.example"}).status_code == 421
 
 
 @pytest.mark.parametrize("text", ["https://queue.corp.com", "queue.corp.com/", "*.corp.com", "a b", "*"])
-def test_the_list_has_whole_names_only(text: str) -> None:
+def test_host_list_accepts_whole_names_only(text: str) -> None:
     with pytest.raises(BadPolicy, match="no name of a host"):
         read_hosts([text])

@@ -19,7 +19,7 @@ from .guarded_page import session_of
 SECRET = b"a secret of 32 bytes or some more"
 
 
-def test_a_login_opens_the_page_and_leads_back(page: Any, users: Any) -> None:
+def test_login_opens_the_page_and_returns_to_it(page: Any, users: Any) -> None:
     guarded = page(users=users)
     wanted = guarded.get("/queues/mail?state=dead&after=a%26b")
     assert wanted.status_code == 303
@@ -48,20 +48,20 @@ def test_a_login_opens_the_page_and_leads_back(page: Any, users: Any) -> None:
         "evil",
     ],
 )
-def test_a_login_leads_nowhere_else(page: Any, users: Any, onwards: str) -> None:
+def test_login_never_redirects_to_another_site(page: Any, users: Any, onwards: str) -> None:
     data = {"name": "ada", "password": PASSWORD, "next": onwards}
     assert page(users=users).post("/login", data=data, headers=FORM).headers["location"] == "/"
     assert "evil" not in page(users=users).get("/login", params={"next": onwards}).text
 
 
-def test_the_form_shows_what_it_was_given_as_text(page: Any, users: Any) -> None:
+def test_login_form_escapes_its_input(page: Any, users: Any) -> None:
     guarded = page(users=users)
     text = guarded.get("/login", params={"next": '/"><script>alert(1)</script>'}).text
     assert "<script" not in text
     assert "&quot;&gt;&lt;script&gt;" in text
 
 
-def test_the_cookie_stays_with_the_browser_and_this_page(page: Any, users: Any) -> None:
+def test_cookie_is_limited_to_the_browser_and_the_dashboard(page: Any, users: Any) -> None:
     cookie = page(users=users).log_in("ada").headers["set-cookie"]
     fields = set(cookie.split("; ")[1:])
     assert fields == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"}
@@ -69,7 +69,7 @@ def test_the_cookie_stays_with_the_browser_and_this_page(page: Any, users: Any) 
     assert cookie.endswith("; Secure")
 
 
-def test_below_a_root_path_the_cookie_is_for_that_alone(page: Any, users: Any) -> None:
+def test_cookie_is_limited_to_the_root_path(page: Any, users: Any) -> None:
     guarded = page(users=users)
     response = guarded.post(
         "/tools/queue/login", data={"name": "ada", "password": PASSWORD}, headers=FORM, root="/tools/queue"
@@ -80,7 +80,7 @@ def test_below_a_root_path_the_cookie_is_for_that_alone(page: Any, users: Any) -
     assert wanted.headers["location"] == "/tools/queue/login?next=%2Fx"
 
 
-def test_every_login_begins_another_session_and_ends_the_one_before(page: Any, users: Any) -> None:
+def test_every_login_starts_a_new_session_and_ends_the_previous(page: Any, users: Any) -> None:
     guarded = page(users=users)
     first = session_of(guarded.log_in("ada"))
     second = session_of(guarded.log_in("ada", cookies=first))
@@ -89,7 +89,7 @@ def test_every_login_begins_another_session_and_ends_the_one_before(page: Any, u
     assert guarded.get("/api/who", cookies=second).status_code == 200
 
 
-def test_a_session_that_an_attacker_brought_does_not_become_the_victims(page: Any, users: Any) -> None:
+def test_session_planted_by_an_attacker_is_not_used(page: Any, users: Any) -> None:
     guarded = page(users=users)
     planted = {"conveyor_session_9181": "chosen-by-the-attacker"}
     session = session_of(guarded.log_in("ada", cookies=planted))
@@ -98,14 +98,14 @@ def test_a_session_that_an_attacker_brought_does_not_become_the_victims(page: An
     assert guarded.get("/api/who", cookies=planted).status_code == 401
 
 
-def test_two_sessions_in_one_request_are_none(page: Any, users: Any) -> None:
+def test_two_sessions_in_the_same_request_are_refused(page: Any, users: Any) -> None:
     guarded = page(users=users)
     mine, theirs = session_of(guarded.log_in("vera")), session_of(guarded.log_in("ada"))
     both = "; ".join(f"{name}={value}" for session in (theirs, mine) for name, value in session.items())
     assert guarded.get("/api/who", headers={"cookie": both}).status_code == 401
 
 
-def test_logging_out_ends_the_session_for_whoever_has_a_copy(page: Any, users: Any) -> None:
+def test_logout_ends_every_copy_of_the_session(page: Any, users: Any) -> None:
     guarded = page(users=users)
     session = session_of(guarded.log_in("ada"))
     response = guarded.post("/logout", headers=FORM, cookies=session)
@@ -114,7 +114,7 @@ def test_logging_out_ends_the_session_for_whoever_has_a_copy(page: Any, users: A
     assert guarded.get("/api/who", cookies=session).status_code == 401
 
 
-def test_only_this_page_can_log_somebody_in_or_out(page: Any, users: Any) -> None:
+def test_login_and_logout_must_come_from_the_dashboard(page: Any, users: Any) -> None:
     guarded = page(users=users)
     session = session_of(guarded.log_in("ada"))
     cross = {**FORM, "sec-fetch-site": "cross-site"}
@@ -146,7 +146,7 @@ def _tampered(text: str) -> list[str]:
     ]
 
 
-def test_a_session_that_was_tampered_with_is_none(page: Any, users: Any) -> None:
+def test_forged_session_is_refused(page: Any, users: Any) -> None:
     guarded = page(users=users, secret=SECRET)
     [(name, text)] = session_of(guarded.log_in("vera")).items()
     for forged in _tampered(text):
@@ -155,7 +155,7 @@ def test_a_session_that_was_tampered_with_is_none(page: Any, users: Any) -> None
     assert guarded.get("/api/who", cookies={name: text}).status_code == 200
 
 
-def test_a_session_is_over_after_12_hours(page: Any, users: Any) -> None:
+def test_session_expires_after_12_hours(page: Any, users: Any) -> None:
     guarded = page(users=users, secret=SECRET)
     stamp = users.find("ada").stamp
     for age, status in ((0, 200), (LIFETIME - 60, 200), (LIFETIME + 1, 401), (-3600, 401)):
@@ -163,7 +163,7 @@ def test_a_session_is_over_after_12_hours(page: Any, users: Any) -> None:
         assert guarded.get("/api/who", cookies={"conveyor_session_9181": made}).status_code == status, age
 
 
-def test_a_new_password_or_role_and_a_lost_place_end_sessions(page: Any, users: Any) -> None:
+def test_session_ends_if_password_role_or_user_change(page: Any, users: Any) -> None:
     guarded = page(users=users)
     sessions = {name: session_of(guarded.log_in(name)) for name in ("vera", "otto", "ada")}
     path = users.file.path
@@ -175,14 +175,14 @@ def test_a_new_password_or_role_and_a_lost_place_end_sessions(page: Any, users: 
         assert guarded.get("/api/who", cookies=session).status_code == 401, name
 
 
-def test_a_session_outlives_the_process_only_with_a_secret_that_does(page: Any, users: Any) -> None:
+def test_session_survives_a_restart_only_with_a_fixed_secret(page: Any, users: Any) -> None:
     session = session_of(page(users=users, secret=SECRET).log_in("ada"))
     assert page(users=users, secret=SECRET).get("/api/who", cookies=session).status_code == 200
     session = session_of(page(users=users).log_in("ada"))
     assert page(users=users).get("/api/who", cookies=session).status_code == 401
 
 
-def test_whoever_follows_a_link_from_elsewhere_is_not_asked_to_log_in_again(page: Any, users: Any) -> None:
+def test_link_from_another_site_needs_no_second_login(page: Any, users: Any) -> None:
     """SameSite=Strict holds the cookie back on the first request; our own page then leads to itself."""
     guarded = page(users=users)
     response = guarded.get("/jobs/1", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
@@ -191,7 +191,7 @@ def test_whoever_follows_a_link_from_elsewhere_is_not_asked_to_log_in_again(page
     assert guarded.get("/jobs/1", headers={"sec-fetch-site": "same-origin"}).status_code == 303
 
 
-def test_basic_serves_programs_and_costs_one_hash_a_minute(
+def test_basic_login_serves_programs_and_hashes_once_a_minute(
     page: Any, users: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried, real = [], users.verified
@@ -207,7 +207,7 @@ def test_basic_serves_programs_and_costs_one_hash_a_minute(
     assert guarded.get("/api/who", auth=("otto", PASSWORD)).status_code == 401
 
 
-def test_a_browser_that_remembers_basic_cannot_be_made_to_act(page: Any, users: Any) -> None:
+def test_browser_with_saved_basic_login_cannot_be_abused(page: Any, users: Any) -> None:
     guarded = page(users=users)
     cross = {**OWN, "sec-fetch-site": "cross-site"}
     response = guarded.post("/api/do/act", headers=cross, content="{}", auth=("ada", PASSWORD))
@@ -217,14 +217,12 @@ def test_a_browser_that_remembers_basic_cannot_be_made_to_act(page: Any, users: 
 @pytest.mark.parametrize(
     "shown", ["", "Basic", "Basic !!!", "Basic YWRh", "Basic /w==", "Bearer", "Digest x", "Negotiate x"]
 )
-def test_an_authorization_that_is_not_understood_is_no_local_access(
-    page: Any, users: Any, shown: str
-) -> None:
+def test_invalid_authorization_header_is_no_local_access(page: Any, users: Any, shown: str) -> None:
     assert page(users=users).get("/api/who", headers={"authorization": shown}).status_code == 401
     assert page().get("/api/who", headers={"authorization": shown}).status_code == 401
 
 
-def test_while_the_file_is_open_to_others_nobody_is_let_in(
+def test_world_readable_users_file_admits_no_one(
     page: Any, users: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = page(users=users)
@@ -236,9 +234,7 @@ def test_while_the_file_is_open_to_others_nobody_is_let_in(
     assert str(users.file.path) in caplog.text
 
 
-def test_logins_are_logged_without_what_may_be_a_password(
-    page: Any, users: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_login_log_contains_no_passwords(page: Any, users: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "conveyor.dashboard")
     guarded = page(users=users)
     guarded.log_in("ada")

@@ -37,7 +37,7 @@ def logged_in(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["mouse", "keyboard", "mouse, without scripts"])
-def test_who_logs_out_is_asked_to_log_in_again(how: str, address: str, chromium: Browser) -> None:
+def test_logout_leads_to_the_login_page(how: str, address: str, chromium: Browser) -> None:
     scripts = "without" not in how
     with chromium.new_context(java_script_enabled=scripts, viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()
@@ -60,7 +60,7 @@ def test_who_logs_out_is_asked_to_log_in_again(how: str, address: str, chromium:
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()  # the session itself is over
 
 
-def test_who_never_logged_in_here_has_nothing_to_log_out_of(one_server: Any, users: Any) -> None:
+def test_logout_is_not_offered_without_a_session(one_server: Any, users: Any) -> None:
     assert "Log out" not in ask(create_dashboard(one_server.url), "GET", "/").text
     guarded = create_dashboard(one_server.url, auth=Policy(users=users))
     assert "Log out" not in ask(guarded, "GET", "/", auth=("otto", PASSWORD)).text

@@ -29,7 +29,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     return seen
 
 
-def test_only_the_right_password_fits(users: Users) -> None:
+def test_only_the_right_password_matches(users: Users) -> None:
     found = users.verified("ada", PASSWORD)
     assert found
     assert found.role is Role.ADMIN
@@ -37,7 +37,7 @@ def test_only_the_right_password_fits(users: Users) -> None:
     assert users.verified("ada", "") is None
 
 
-def test_a_name_that_nobody_has_costs_the_same_work(users: Users, costs: list[Any]) -> None:
+def test_unknown_user_costs_the_same_work(users: Users, costs: list[Any]) -> None:
     users.verified("ada", "wrong password")
     users.verified("nobody", "wrong password")
     assert len(costs) == 2
@@ -58,7 +58,7 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> Users:
 @pytest.mark.parametrize(
     "name", ["ad", "ada ", "ADA", "ada@corp.com.evil.com", ".*", "ad.", "ada\n", "a*", "ada\0", "^ada$", ""]
 )
-def test_names_are_matched_whole(alike: Users, name: str) -> None:
+def test_user_names_are_matched_whole(alike: Users, name: str) -> None:
     assert alike.verified(name, PASSWORD) is None
 
 
@@ -67,12 +67,12 @@ def test_equal_passwords_have_unequal_hashes() -> None:
     assert PASSWORD not in passwords.hashed(PASSWORD)
 
 
-def test_a_password_is_the_same_however_its_letters_are_composed() -> None:
+def test_password_matches_in_any_unicode_composition() -> None:
     composed = passwords.read_hash(passwords.hashed("caf\u00e9 au lait"))
     assert passwords.fits("cafe\u0301 au lait", composed)
 
 
-def test_short_passwords_and_odd_names_are_not_taken(users: Users) -> None:
+def test_short_passwords_and_odd_names_are_refused(users: Users) -> None:
     with pytest.raises(BadPolicy, match="8 characters"):
         users.add("eve", Role.ADMIN, "1234567")
     for name in ("a:admin", "a\nroot", "", " a", "#a", "a" * 129):
@@ -80,7 +80,7 @@ def test_short_passwords_and_odd_names_are_not_taken(users: Users) -> None:
             users.add(name, Role.ADMIN, PASSWORD)
 
 
-def test_a_file_made_here_is_private_and_adding_again_replaces(tmp_path: Any) -> None:
+def test_created_file_is_private_and_adding_again_replaces(tmp_path: Any) -> None:
     users = Users(tmp_path / "users")
     users.add("ada", Role.VIEWER, "first password")
     users.add("bob", Role.VIEWER, "other password")
@@ -95,7 +95,7 @@ def test_a_file_made_here_is_private_and_adding_again_replaces(tmp_path: Any) ->
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o666, 0o602, 0o601])
-def test_a_file_that_others_can_read_or_change_lets_nobody_in(users: Users, mode: int) -> None:
+def test_file_open_to_other_users_admits_no_one(users: Users, mode: int) -> None:
     assert users.verified("ada", PASSWORD)
     users.file.path.chmod(mode)
     with pytest.raises(BadFile, match="other users of this machine") as caught:
@@ -105,7 +105,7 @@ def test_a_file_that_others_can_read_or_change_lets_nobody_in(users: Users, mode
     assert users.verified("ada", PASSWORD)
 
 
-def test_a_file_that_is_no_file_or_not_there_lets_nobody_in(tmp_path: Any) -> None:
+def test_missing_or_irregular_file_admits_no_one(tmp_path: Any) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(BadFile):
             Users(path).verified("ada", PASSWORD)
@@ -126,14 +126,14 @@ def test_a_file_that_is_no_file_or_not_there_lets_nobody_in(tmp_path: Any) -> No
         "ada\u0000:admin:{hash}",
     ],
 )
-def test_a_file_with_a_line_that_makes_no_sense_lets_nobody_in(users: Users, line: str) -> None:
+def test_file_with_an_invalid_line_admits_no_one(users: Users, line: str) -> None:
     good = users.file.path.read_text().splitlines()[0].split(":")[2]
     users.file.path.write_text("# people\n\n" + line.format(hash=good) + "\n")
     with pytest.raises(BadFile, match=r"users, line [34]:"):
         users.verified("ada", PASSWORD)
 
 
-def test_a_changed_file_counts_at_once(users: Users) -> None:
+def test_changed_file_takes_effect_immediately(users: Users) -> None:
     assert users.find("vera")
     path = users.file.path
     lines = path.read_text().splitlines(keepends=True)

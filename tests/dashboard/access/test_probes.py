@@ -20,7 +20,7 @@ def guard(one_server: Any, users: Any) -> Any:
 
 @pytest.mark.parametrize("path", PROBES)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_probe_needs_no_login_and_may_come_from_anywhere(guard: Any, path: str, method: str) -> None:
+def test_probe_needs_no_login_and_is_open_to_any_host(guard: Any, path: str, method: str) -> None:
     by_address = {"host": "10.1.2.3:9181"}
     response = ask(guard, method, path, headers=by_address, peer="192.0.2.1")
     assert response.status_code == 200
@@ -28,7 +28,7 @@ def test_a_probe_needs_no_login_and_may_come_from_anywhere(guard: Any, path: str
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_who_probes_while_the_server_is_away_learns_that_alone(guard: Any, one_server: Any) -> None:
+def test_readiness_probe_reports_only_an_unavailable_server(guard: Any, one_server: Any) -> None:
     one_server.stop()
     try:
         response = ask(guard, "GET", "/readyz", peer="192.0.2.1")
@@ -39,7 +39,7 @@ def test_who_probes_while_the_server_is_away_learns_that_alone(guard: Any, one_s
 
 
 @pytest.mark.parametrize("path", [*PROBES, "/metrics", "/readyz/x", "/healthz/"])
-def test_nothing_else_is_open_by_that_way(guard: Any, path: str) -> None:
+def test_probe_rules_open_no_other_path(guard: Any, path: str) -> None:
     response = ask(guard, "POST", path, headers=OWN, content="{}", peer="192.0.2.1")
     assert response.status_code == 401
     if path not in PROBES:
@@ -49,5 +49,5 @@ def test_nothing_else_is_open_by_that_way(guard: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PROBES)
-def test_a_probe_with_a_body_is_refused(guard: Any, path: str) -> None:
+def test_probe_with_a_body_is_refused(guard: Any, path: str) -> None:
     assert ask(guard, "GET", path, content="{}").status_code == 400

@@ -20,14 +20,14 @@ def _behind(page: Any, *networks: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("peer", [PROXY, f"::ffff:{PROXY}", "10.1.2.3", "2001:db8::5"])
-def test_a_listed_proxy_says_who_asks(page: Any, peer: str) -> None:
+def test_listed_proxy_names_the_user(page: Any, peer: str) -> None:
     guarded = _behind(page, PROXY, "10.1.0.0/16", "2001:db8::/64")
     response = guarded.get("/api/who", headers={"x-forwarded-user": "vera@corp.com"}, peer=peer)
     assert response.json() == ["vera@corp.com", "viewer", "proxy"]
 
 
 @pytest.mark.parametrize("peer", [OTHER, "127.0.0.1", "::1", "10.2.0.1", "2001:db8:0:1::5", "", "localhost"])
-def test_the_same_header_from_anybody_else_is_nothing(page: Any, peer: str) -> None:
+def test_identity_header_of_an_unlisted_peer_is_ignored(page: Any, peer: str) -> None:
     guarded = _behind(page, PROXY, "10.1.0.0/16", "2001:db8::/64")
     headers = {
         **OWN,
@@ -57,18 +57,18 @@ def test_identities_are_matched_whole(page: Any, name: str) -> None:
     assert response.status_code == 401
 
 
-def test_a_header_that_is_there_twice_says_nothing(page: Any) -> None:
+def test_duplicate_identity_header_is_ignored(page: Any) -> None:
     headers = [("x-forwarded-user", "vera@corp.com"), ("X-Forwarded-User", "admin@corp.com")]
     assert _behind(page, PROXY).get("/api/who", headers=headers, peer=PROXY).status_code == 401
 
 
 @pytest.mark.parametrize("text", ["proxy.example.org", "10.0.0.1/8", "0.0.0.0/0", "::/0", "192.0.2"])
-def test_what_is_no_address_or_every_address_is_no_proxy(text: str) -> None:
+def test_invalid_or_universal_proxy_address_is_refused(text: str) -> None:
     with pytest.raises(BadPolicy, match="invalid address of a proxy"):
         Proxies.of([text])
 
 
-def test_the_throttle_counts_the_address_behind_the_proxy_and_not_a_forged_one(page: Any, users: Any) -> None:
+def test_throttle_counts_the_address_reported_by_the_proxy(page: Any, users: Any) -> None:
     """The proxy adds the address it saw at the end; what stands before it anybody may have written."""
     guarded = page(users=users, proxies=Proxies.of([PROXY]))
 
@@ -81,7 +81,7 @@ def test_the_throttle_counts_the_address_behind_the_proxy_and_not_a_forged_one(p
     assert attempt(7, "198.51.100.2") == 401
 
 
-def test_the_origin_is_the_one_that_the_proxy_saw(page: Any) -> None:
+def test_origin_is_the_one_reported_by_the_proxy(page: Any) -> None:
     guarded = _behind(page, PROXY, hosts=frozenset({"queue.corp.com"}))
     said = {
         "content-type": "application/json",
@@ -102,7 +102,7 @@ def test_the_origin_is_the_one_that_the_proxy_saw(page: Any) -> None:
     assert guarded.post("/api/do/act", headers=forged, content="{}", peer=PROXY).status_code == 421
 
 
-def test_a_session_behind_tls_of_the_proxy_has_a_secure_cookie(page: Any, users: Any) -> None:
+def test_session_behind_a_tls_proxy_has_a_secure_cookie(page: Any, users: Any) -> None:
     guarded = page(users=users, proxies=Proxies.of([PROXY]))
     headers = {**FORM, "x-forwarded-proto": "https"}
     data = {"name": "ada", "password": "correct horse"}

@@ -22,16 +22,14 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("name", "right"), list(itertools.product(TABLE, RIGHT_NAMES)))
-def test_a_role_brings_the_rights_of_the_table_and_no_others(
-    page: Any, users: Any, name: str, right: str
-) -> None:
+def test_role_has_exactly_the_rights_of_the_table(page: Any, users: Any, name: str, right: str) -> None:
     guarded = page(users=users)
     response = guarded.post(f"/api/do/{right}", headers=OWN, content="{}", cookies=_session(guarded, name))
     may = right in TABLE[name]
     assert (response.status_code, guarded.done) == ((200, [right]) if may else (403, []))
 
 
-def test_a_missing_right_is_named(page: Any, users: Any) -> None:
+def test_missing_right_is_named(page: Any, users: Any) -> None:
     guarded = page(users=users)
     cookies = _session(guarded, "vera")
     response = guarded.post("/api/do/kill/mail", headers=OWN, content="{}", cookies=cookies)
@@ -39,7 +37,7 @@ def test_a_missing_right_is_named(page: Any, users: Any) -> None:
     assert "“kill” on the queue mail" in response.json()["detail"]
 
 
-def test_a_person_gets_a_page_for_it(page: Any, users: Any) -> None:
+def test_missing_right_is_shown_to_a_person_as_a_page(page: Any, users: Any) -> None:
     guarded = page(users=users)
     response = guarded.get("/do/kill", cookies=_session(guarded, "vera"))
     assert response.status_code == 403
@@ -56,7 +54,7 @@ def test_a_person_gets_a_page_for_it(page: Any, users: Any) -> None:
         ({}, ALL_RIGHTS),
     ],
 )
-def test_read_only_and_no_kill_hold_for_everybody(
+def test_read_only_and_no_kill_apply_to_every_user(
     page: Any, settings: dict[str, bool], left: set[str]
 ) -> None:
     guarded = page(**settings)
@@ -65,7 +63,7 @@ def test_read_only_and_no_kill_hold_for_everybody(
     assert set(guarded.done) == left
 
 
-def test_a_hook_gives_rights_by_queue(page: Any) -> None:
+def test_hook_can_grant_rights_by_queue(page: Any) -> None:
     access = Access("kim", Role.VIEWER, RIGHTS[Role.VIEWER], on={"mail": RIGHTS[Role.OPERATOR]})
     guarded = page(resolve=lambda _scope: access)
     for right, queue in itertools.product(("look", "act", "kill"), ("mail", "video")):
@@ -74,7 +72,7 @@ def test_a_hook_gives_rights_by_queue(page: Any) -> None:
     assert guarded.post("/api/do/act/video", headers=OWN, content="{}").status_code == 403
 
 
-def test_a_hook_may_wait_for_its_answer_and_may_know_nobody(page: Any) -> None:
+def test_hook_may_be_asynchronous_and_return_none(page: Any) -> None:
     async def resolve(scope: Any) -> Access | None:
         known = (b"x-person", b"kim") in scope["headers"]
         return Access.of("kim", Role.VIEWER) if known else None
@@ -84,7 +82,7 @@ def test_a_hook_may_wait_for_its_answer_and_may_know_nobody(page: Any) -> None:
     assert guarded.get("/api/who").status_code == 401
 
 
-def test_what_a_hook_gives_is_cut_by_read_only_too(page: Any) -> None:
+def test_rights_of_a_hook_are_limited_by_read_only(page: Any) -> None:
     access = Access("kim", Role.ADMIN, ALL_RIGHTS, on={"mail": ALL_RIGHTS})
     guarded = page(resolve=lambda _scope: access, read_only=True)
     for right in RIGHT_NAMES:
@@ -92,7 +90,7 @@ def test_what_a_hook_gives_is_cut_by_read_only_too(page: Any) -> None:
     assert set(guarded.done) == {"look", "inspect"}
 
 
-def test_a_failing_hook_lets_nobody_in(page: Any) -> None:
+def test_failing_hook_admits_no_one(page: Any) -> None:
     def resolve(_scope: Any) -> Access | None:
         raise KeyError
 
@@ -101,7 +99,7 @@ def test_a_failing_hook_lets_nobody_in(page: Any) -> None:
     assert guarded.done == []
 
 
-def test_who_is_limited_to_some_queues_has_no_say_beyond_them() -> None:
+def test_user_of_some_queues_has_no_rights_on_others() -> None:
     access = Access("kim", Role.ADMIN, ALL_RIGHTS, queues=frozenset({"mail"}))
     assert access.may("purge", "mail")
     assert not access.may("look", "video")
@@ -113,7 +111,7 @@ def test_who_is_limited_to_some_queues_has_no_say_beyond_them() -> None:
     assert Access("kim", Role.OPERATOR, RIGHTS[Role.OPERATOR], on={"mail": ALL_RIGHTS}).may("act")
 
 
-def test_without_an_access_nothing_is_allowed() -> None:
+def test_no_right_is_granted_without_an_access() -> None:
     with pytest.raises(Exception, match="“look”"):
         allowed({"type": "http"}, "look")
 

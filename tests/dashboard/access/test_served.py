@@ -44,7 +44,7 @@ def _request(method: str, path: str, *lines: str) -> bytes:
     return "\r\n".join(head).encode()
 
 
-def test_the_server_does_not_take_a_forged_address_for_the_peers(said: Callable[[bytes], bytes]) -> None:
+def test_server_does_not_trust_a_forged_peer_address(said: Callable[[bytes], bytes]) -> None:
     """By default uvicorn believes X-Forwarded-For of any process of this machine."""
     forged = _request("GET", "/api/who", f"X-Forwarded-For: {PROXY}", "X-Forwarded-User: ada")
     answer = said(forged)
@@ -52,7 +52,7 @@ def test_the_server_does_not_take_a_forged_address_for_the_peers(said: Callable[
     assert b"\r\nserver:" not in answer.lower()
 
 
-def test_a_body_without_a_length_ends_at_the_limit(page: Any) -> None:
+def test_body_without_a_length_ends_at_the_limit(page: Any) -> None:
     guarded = page()
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     own = ("Sec-Fetch-Site: same-origin", "Content-Type: application/json", "Transfer-Encoding: chunked")
@@ -72,11 +72,11 @@ def test_a_body_without_a_length_ends_at_the_limit(page: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/static/../api/who", "/static/%2e%2e/api/who", "/static/..%2fapi/who"])
-def test_paths_arrive_as_they_were_sent_and_are_refused(said: Callable[[bytes], bytes], path: str) -> None:
+def test_encoded_paths_arrive_unchanged_and_are_refused(said: Callable[[bytes], bytes], path: str) -> None:
     assert said(_request("GET", path)).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_stream_arrives_whole(page: Any) -> None:
+def test_stream_arrives_whole(page: Any) -> None:
     with served(page().guard) as port:
         answer = _exchange(port, _request("GET", "/api/stream"))
     assert answer.startswith(b"HTTP/1.1 200 ")

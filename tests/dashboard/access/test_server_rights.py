@@ -32,7 +32,7 @@ def user(one_server: Any) -> Iterator[Callable[..., str]]:
     one_server.raw.execute_command("ACL", "DELUSER", "carl")
 
 
-def test_the_page_works_without_the_servers_facts(user: Callable[..., str]) -> None:
+def test_dashboard_works_without_the_right_to_info(user: Callable[..., str]) -> None:
     page = create_dashboard(user())
     overview = ask(page, "GET", "/")
     assert overview.status_code == 200
@@ -48,7 +48,7 @@ def test_the_page_works_without_the_servers_facts(user: Callable[..., str]) -> N
     assert "Append-only file" in allowed
 
 
-def test_what_a_page_needs_is_named_with_what_to_grant(user: Callable[..., str]) -> None:
+def test_missing_server_right_is_named_with_the_acl_to_grant(user: Callable[..., str]) -> None:
     response = ask(create_dashboard(user("-hgetall", "-xrevrange", "-evalsha")), "GET", "/audit")
     assert response.status_code == 502
     words = "The server refuses: User carl has no permissions to run the &#39;evalsha&#39; command"
@@ -57,7 +57,7 @@ def test_what_a_page_needs_is_named_with_what_to_grant(user: Callable[..., str])
     assert "does not answer" not in response.text
 
 
-def test_a_refusal_names_the_keys_where_they_are_missing(user: Callable[..., str]) -> None:
+def test_refusal_names_missing_key_patterns(user: Callable[..., str]) -> None:
     client = Client(user("resetkeys"))
     with pytest.raises(StoreRefused) as refusal:
         client.run(plain.queues())
@@ -65,7 +65,7 @@ def test_a_refusal_names_the_keys_where_they_are_missing(user: Callable[..., str
     client.close()
 
 
-def test_what_is_optional_does_not_keep_the_others_of_its_round_trip(user: Callable[..., str]) -> None:
+def test_optional_command_does_not_fail_its_round_trip(user: Callable[..., str]) -> None:
     client = Client(user())
     names, facts = client.run_all([plain.queues(), plain.info("memory", optional=True)])
     assert (names, facts) == (["mail"], {})

@@ -37,7 +37,7 @@ def test_each_failure_from_the_fifth_on_doubles_the_wait(clock: Clock) -> None:
     assert waits == [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_one_user_from_many_addresses_and_many_users_from_one(clock: Clock) -> None:
+def test_throttle_applies_per_user_and_per_address(clock: Clock) -> None:
     throttle = Throttle(clock)
     for number in range(5):
         throttle.failed("ada", f"192.0.2.{number}")
@@ -47,7 +47,7 @@ def test_one_user_from_many_addresses_and_many_users_from_one(clock: Clock) -> N
     assert not throttle.wait("somebody", "203.0.113.9")
 
 
-def test_all_addresses_of_an_ipv6_network_are_one(clock: Clock) -> None:
+def test_throttle_applies_to_a_whole_ipv6_network(clock: Clock) -> None:
     throttle = Throttle(clock)
     for number in range(5):
         throttle.failed(f"user{number}", f"2001:db8::{number:x}")
@@ -55,7 +55,7 @@ def test_all_addresses_of_an_ipv6_network_are_one(clock: Clock) -> None:
     assert not throttle.wait("ada", "2001:db8:0:1::1")
 
 
-def test_nobody_is_kept_out_of_where_they_were_before(clock: Clock) -> None:
+def test_known_address_of_a_user_is_not_throttled_by_others(clock: Clock) -> None:
     throttle = Throttle(clock)
     throttle.succeeded("ada", "192.0.2.1")
     for _ in range(20):
@@ -67,7 +67,7 @@ def test_nobody_is_kept_out_of_where_they_were_before(clock: Clock) -> None:
     assert throttle.wait("ada", "192.0.2.1"), "there, too, guessing is slow"
 
 
-def test_logging_in_with_accounts_of_ones_own_buys_no_attempts_at_others(clock: Clock) -> None:
+def test_successful_logins_do_not_reset_the_address_throttle(clock: Clock) -> None:
     throttle = Throttle(clock)
     for number in range(8):
         throttle.failed(f"victim{number}", "192.0.2.1")
@@ -84,7 +84,7 @@ def test_failures_are_forgotten(clock: Clock) -> None:
     assert not throttle.wait("ada", "192.0.2.1")
 
 
-def test_what_is_remembered_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttle_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_KEYS", 100)
     throttle = Throttle(clock)
     for number in range(1000):
@@ -94,9 +94,7 @@ def test_what_is_remembered_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyP
     assert max(len(key[1]) for key in throttle._failures) <= 128
 
 
-def test_many_attempts_at_once_get_no_further(
-    page: Any, users: Users, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parallel_attempts_gain_nothing(page: Any, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
     monkeypatch.setattr(users, "verified", lambda name, _password: tried.append(name))
     form = {"data": {"name": "ada", "password": "guess"}, "headers": FORM}
@@ -107,7 +105,7 @@ def test_many_attempts_at_once_get_no_further(
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
-def test_brute_force_is_stopped_and_the_wait_is_told(page: Any, users: Users, name: str) -> None:
+def test_brute_force_is_throttled_and_the_wait_reported(page: Any, users: Users, name: str) -> None:
     guarded = page(users=users)
     for _ in range(5):
         assert guarded.log_in(name, "guess").status_code == 401
@@ -118,14 +116,14 @@ def test_brute_force_is_stopped_and_the_wait_is_told(page: Any, users: Users, na
     assert not response.cookies
 
 
-def test_basic_is_no_way_round_it(page: Any, users: Users) -> None:
+def test_throttle_applies_to_basic_login(page: Any, users: Users) -> None:
     guarded = page(users=users)
     for _ in range(5):
         assert guarded.get("/api/who", auth=("ada", "guess")).status_code == 401
     assert guarded.get("/api/who", auth=("ada", PASSWORD)).status_code == 429
 
 
-def test_a_forged_forwarding_header_is_no_new_address(page: Any, users: Users) -> None:
+def test_forged_forwarding_header_does_not_evade_the_throttle(page: Any, users: Users) -> None:
     guarded = page(users=users)
     for number in range(5):
         form = {"name": f"user{number}", "password": "guess"}

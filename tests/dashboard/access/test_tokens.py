@@ -27,7 +27,7 @@ def _bearer(token: str) -> dict[str, str]:
     return {**JSON, "authorization": f"Bearer {token}"}
 
 
-def test_a_token_acts_within_its_role_and_need_not_come_from_the_page(page: Any, tokens: Tokens) -> None:
+def test_token_acts_within_its_role_without_an_origin(page: Any, tokens: Tokens) -> None:
     token = tokens.add("ci", Role.OPERATOR, None)
     guarded = page(tokens=tokens)
     assert guarded.get("/api/who", headers=_bearer(token)).json() == ["ci", "operator", "token"]
@@ -36,7 +36,7 @@ def test_a_token_acts_within_its_role_and_need_not_come_from_the_page(page: Any,
     assert guarded.done == ["act"]
 
 
-def test_the_file_does_not_hold_the_token(tokens: Tokens) -> None:
+def test_token_file_does_not_contain_the_token(tokens: Tokens) -> None:
     token = tokens.add("ci", Role.VIEWER, None)
     assert token not in tokens.file.path.read_text()
     assert token.removeprefix("conveyor_") not in tokens.file.path.read_text()
@@ -44,13 +44,13 @@ def test_the_file_does_not_hold_the_token(tokens: Tokens) -> None:
     assert len(token) > 40
 
 
-def test_a_token_is_good_until_its_day_begins(page: Any, tokens: Tokens) -> None:
+def test_token_is_valid_until_its_expiry_day(page: Any, tokens: Tokens) -> None:
     for days, status in ((-1, 401), (0, 401), (2, 200)):
         token = tokens.add("ci", Role.VIEWER, TODAY + dt.timedelta(days=days))
         assert page(tokens=tokens).get("/api/who", headers=_bearer(token)).status_code == status
 
 
-def test_a_new_token_of_the_same_name_ends_the_old_one(page: Any, tokens: Tokens) -> None:
+def test_new_token_of_the_same_name_replaces_the_old(page: Any, tokens: Tokens) -> None:
     guarded = page(tokens=tokens)
     old = tokens.add("ci", Role.VIEWER, None)
     assert guarded.get("/api/who", headers=_bearer(old)).status_code == 200
@@ -59,7 +59,7 @@ def test_a_new_token_of_the_same_name_ends_the_old_one(page: Any, tokens: Tokens
     assert guarded.get("/api/who", headers=_bearer(new)).status_code == 200
 
 
-def test_what_is_no_token_is_refused_even_beside_a_session(page: Any, users: Any, tokens: Tokens) -> None:
+def test_invalid_token_is_refused_even_with_a_session(page: Any, users: Any, tokens: Tokens) -> None:
     token = tokens.add("ci", Role.ADMIN, None)
     digest = tokens.file.path.read_text().strip().rpartition(":")[2]
     guarded = page(users=users, tokens=tokens)
@@ -78,7 +78,7 @@ def test_what_is_no_token_is_refused_even_beside_a_session(page: Any, users: Any
     "line",
     ["ci:viewer:never", "ci:viewer:soon:" + "0" * 64, "ci:viewer:never:00", "ci:king:never:" + "0" * 64],
 )
-def test_a_file_that_makes_no_sense_lets_nobody_in(tokens: Tokens, line: str) -> None:
+def test_token_file_with_an_invalid_line_admits_no_one(tokens: Tokens, line: str) -> None:
     token = tokens.add("good", Role.VIEWER, None)
     with tokens.file.path.open("a") as file:
         file.write(line + "\n")
@@ -86,9 +86,7 @@ def test_a_file_that_makes_no_sense_lets_nobody_in(tokens: Tokens, line: str) ->
         tokens.verified(token)
 
 
-def test_who_scrapes_with_a_wrong_token_is_told_so_and_not_led_to_the_login_page(
-    page: Any, tokens: Tokens, users: Any
-) -> None:
+def test_scraper_with_a_wrong_token_gets_401_and_no_login_page(page: Any, tokens: Tokens, users: Any) -> None:
     tokens.add("ci", Role.VIEWER, None)
     guarded = page(tokens=tokens, users=users)
     response = guarded.get("/", headers=_bearer("conveyor_wrong"))

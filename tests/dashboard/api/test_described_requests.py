@@ -20,7 +20,7 @@ BASE = "http://localhost:9181/api/v1"
 
 
 @pytest.mark.parametrize("place", range(len(ENDPOINTS)), ids=names())
-def test_what_the_description_allows_is_answered(api: Api, place: int) -> None:
+def test_requests_within_the_description_are_answered(api: Api, place: int) -> None:
     api.post("/jobs", {"task": "fail"})
     one = ENDPOINTS[place]
     told = schemathesis.openapi.from_dict(json.loads(document(ENDPOINTS, "/api/v1")))

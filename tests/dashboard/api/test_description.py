@@ -34,7 +34,7 @@ def check(told: dict[str, Any], schema: dict[str, Any], instance: Any) -> None:
     jsonschema.Draft202012Validator(whole).validate(instance)
 
 
-def test_the_description_is_valid(api: Api) -> None:
+def test_description_is_valid(api: Api) -> None:
     told = api.get("/openapi.json")
     openapi_spec_validator.validate(told)
     methods = {(path, method) for path, one in told["paths"].items() for method in one.keys() - {"servers"}}
@@ -43,7 +43,7 @@ def test_the_description_is_valid(api: Api) -> None:
 
 
 @pytest.mark.parametrize("one", ENDPOINTS, ids=names())
-def test_every_endpoint_answers_as_described(api: Api, one: Any) -> None:
+def test_every_endpoint_responds_as_described(api: Api, one: Any) -> None:
     told = api.get("/openapi.json")
     job = api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}})["jobs"][0]
     operation = api.post("/operations", {"kind": "retry", "queue": "alpha"})["operation"]
@@ -71,7 +71,7 @@ def whole(one_server: Any) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_snapshot_and_events_answer_as_described(whole: httpx.Client) -> None:
+def test_snapshot_and_events_are_as_described(whole: httpx.Client) -> None:
     told = whole.get("/api/v1/openapi.json").json()
     snapshot = whole.get("/api/v1/snapshot", params={"watch": ["/queues/alpha", "/queues/beta"]})
     content = told["paths"]["/snapshot"]["get"]["responses"]["200"]["content"]
@@ -89,7 +89,7 @@ def test_snapshot_and_events_answer_as_described(whole: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
-def test_metrics_and_probes_answer_as_described_and_where(path: str, whole: httpx.Client) -> None:
+def test_metrics_and_probes_are_as_described(path: str, whole: httpx.Client) -> None:
     one = whole.get("/api/v1/openapi.json").json()["paths"][path]
     assert one["servers"] == [{"url": "/"}]
     response = whole.get(path)
@@ -119,9 +119,7 @@ def test_metrics_and_probes_answer_as_described_and_where(path: str, whole: http
         ("GET", "/audit?cursor=YWJj", 422, "bad-call"),
     ],
 )
-def test_what_makes_no_sense_is_answered_with_a_code(
-    api: Api, method: str, path: str, status: int, code: str
-) -> None:
+def test_invalid_requests_get_a_code(api: Api, method: str, path: str, status: int, code: str) -> None:
     assert api.refusal(method, path) == (status, code)
 
 
@@ -138,7 +136,7 @@ def test_every_number_of_a_query_is_bounded(api: Api) -> None:
     assert asked >= 5
 
 
-def test_a_body_must_be_json_and_have_known_fields_alone(api: Api) -> None:
+def test_body_must_be_json_with_known_fields_only(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     for content, expected in ((b"{", "bad-json"), (b"[]", "bad-body"), (b'{"reason": 1}', "bad-body")):
         response = api.ask("POST", "/api/v1/queues/alpha/pause", content=content)
@@ -147,7 +145,7 @@ def test_a_body_must_be_json_and_have_known_fields_alone(api: Api) -> None:
     assert api.refusal("POST", "/queues/alpha/bound", {"maxsize": -1}) == (422, "bad-body")
 
 
-def test_lists_go_on_where_they_ended_and_give_the_fields_that_are_wanted(api: Api) -> None:
+def test_lists_are_paged_and_return_the_requested_fields(api: Api) -> None:
     jobs = [api.post("/jobs", {"task": "fail"})["jobs"][0] for _ in range(5)]
     found, cursor = [], ""
     while True:
@@ -160,7 +158,7 @@ def test_lists_go_on_where_they_ended_and_give_the_fields_that_are_wanted(api: A
     assert found == jobs
 
 
-def test_a_server_that_is_away_is_a_problem_and_no_fault(api: Api, one_server: Any) -> None:
+def test_unavailable_server_is_a_problem_document(api: Api, one_server: Any) -> None:
     api.post("/jobs", {"task": "fail"})
     one_server.stop()
     try:
@@ -175,7 +173,7 @@ def test_a_server_that_is_away_is_a_problem_and_no_fault(api: Api, one_server: A
         one_server.start()
 
 
-def test_every_button_of_the_pages_leads_to_an_endpoint() -> None:
+def test_every_button_of_the_pages_has_an_endpoint() -> None:
     templates = Path(conveyor.dashboard.__file__).parent / "templates"
     text = "".join(one.read_text() for one in sorted(templates.glob("*.html")))
     buttons = set(re.findall(r'data-act="/api/v1([^"]+)"', text))

@@ -36,7 +36,7 @@ def test_values_and_typed_texts_become_arguments(api: Api) -> None:
     )
 
 
-def test_options_say_where_when_and_how_often(api: Api) -> None:
+def test_options_set_queue_priority_delay_and_count(api: Api) -> None:
     told = api.post("/jobs", {"task": "fail", "queue": "beta", "priority": 7, "delay": 60, "count": 3})
     assert (len(told["jobs"]), told["go"]) == (3, "/queues/beta")
     assert api.get("/queues/beta")["delayed"] == 3
@@ -61,7 +61,7 @@ def test_options_out_of_bounds_are_refused(api: Api, changes: dict[str, Any]) ->
     assert told["errors"][""].startswith(f"{option}: ")
 
 
-def test_every_wrong_argument_is_named(api: Api) -> None:
+def test_every_invalid_argument_is_named(api: Api) -> None:
     body = {"arguments": {"times": "x", "other": "1", "tone": "rude"}}
     told = api.post("/tasks/greet/preview", body)
     assert (told["ok"], told["command"]) == (False, "")
@@ -70,7 +70,7 @@ def test_every_wrong_argument_is_named(api: Api) -> None:
     assert api.refusal("GET", "/queues/alpha") == (404, "unknown-queue")  # nothing was put
 
 
-def test_a_wrong_item_is_named_and_what_fits_is_kept(api: Api) -> None:
+def test_invalid_list_item_is_named_and_valid_values_are_kept(api: Api) -> None:
     body = {"arguments": {"when": "2026-03-01T12:00:00", "names": '["Ann"]', "sizes": '["1","2","foo"]'}}
     told = api.post("/tasks/arrange/preview", {**body, "priority": 3})
     assert told["errors"] == {"sizes": "sizes, item 3: foo is not a whole number"}
@@ -84,14 +84,14 @@ def test_a_wrong_item_is_named_and_what_fits_is_kept(api: Api) -> None:
     assert told["errors"] == {"pin": "pin does not fit, it takes a whole number"}
 
 
-def test_what_the_task_itself_refuses_is_told(api: Api) -> None:
+def test_refusal_by_the_task_is_reported(api: Api) -> None:
     assert api.refusal("POST", "/jobs", {"task": "greet", "arguments": {"name": " "}}) == (422, "bad-input")
     told = api.post("/tasks/greet/preview", {"arguments": {"name": "broken"}})
     assert not told["ok"]
     assert "ZeroDivisionError" in told["errors"][""]
 
 
-def test_the_same_key_puts_one_job(api: Api) -> None:
+def test_repeated_idempotency_key_puts_a_single_job(api: Api) -> None:
     body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 17"}
     first = api.ask("POST", "/api/v1/jobs", json=body, headers=key)
     second = api.ask("POST", "/api/v1/jobs", json=body, headers=key)
@@ -107,7 +107,7 @@ def test_the_same_key_puts_one_job(api: Api) -> None:
     "changes",
     [{"arguments": {"name": "Eve"}}, {"priority": 9}, {"queue": "beta"}, {"delay": 5.0}, {"task": "fail"}],
 )
-def test_a_key_is_for_one_request(api: Api, changes: dict[str, Any]) -> None:
+def test_idempotency_key_is_for_a_single_request(api: Api, changes: dict[str, Any]) -> None:
     body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 18"}
     api.post("/jobs", body, **key)
     other = {**body, **changes}
@@ -119,7 +119,7 @@ def test_a_key_is_for_one_request(api: Api, changes: dict[str, Any]) -> None:
     assert api.ask("POST", "/api/v1/jobs", json=body, headers=key).status_code == 200
 
 
-def test_a_put_that_was_lost_is_made_up_for_by_the_next_request_with_its_key(
+def test_lost_put_is_repeated_by_the_next_request_with_its_key(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body, key = {"task": "greet", "arguments": {"name": "Bob"}}, {"idempotency-key": "order 19"}
@@ -137,7 +137,7 @@ def lose(*_: object) -> None:
     raise StoreUnavailable(message)
 
 
-def test_unconfirmed_job_is_told_as_put() -> None:
+def test_unconfirmed_job_is_reported_as_put() -> None:
     cause = DurabilityUnknown("the job a is on the queue alpha, but", hint="do not put it again")
     problem = problem_of(PartlyPut("alpha", ["a"], 1, cause))
     assert (problem.status, problem.code) == (504, "durability-unknown")
@@ -145,13 +145,13 @@ def test_unconfirmed_job_is_told_as_put() -> None:
     assert problem.hint == "do not put it again"
 
 
-def test_an_own_id_is_taken_once(api: Api) -> None:
+def test_custom_id_is_accepted_once(api: Api) -> None:
     body = {"task": "fail", "id": "mine"}
     assert api.post("/jobs", body)["jobs"] == ["mine"]
     assert api.refusal("POST", "/jobs", body) == (409, "duplicate-job")
 
 
-def test_an_order_is_split_where_that_is_asked_for(api: Api) -> None:
+def test_order_is_split_on_request(api: Api) -> None:
     assert len(api.post("/jobs", {"task": "spread", "arguments": {"parts": 4}, "split": True})["jobs"]) == 4
     (one,) = api.post("/jobs", {"task": "spread", "arguments": {"part": 9}})["jobs"]
     assert arguments_of(api, one) == {"part": 9}
@@ -159,7 +159,7 @@ def test_an_order_is_split_where_that_is_asked_for(api: Api) -> None:
     assert api.refusal("POST", "/jobs", too_many) == (422, "bad-call")
 
 
-def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_queue_is_reported_promptly(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
     api.post("/jobs", {"task": "fail"})
     api.post("/queues/alpha/bound", {"maxsize": 1})
@@ -173,7 +173,7 @@ def test_a_full_queue_answers_soon(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     ids=["count", "split"],
 )
 @pytest.mark.parametrize("slice_", [3, 1000])
-def test_what_was_put_before_the_queue_was_full_is_told(
+def test_jobs_put_before_the_queue_was_full_are_reported(
     api: Api, monkeypatch: pytest.MonkeyPatch, order: dict[str, Any], slice_: int
 ) -> None:
     monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
@@ -190,13 +190,13 @@ def test_what_was_put_before_the_queue_was_full_is_told(
     assert act["outcome"].startswith("partly: 5 of 20 jobs")
 
 
-def test_a_server_that_is_out_of_memory_says_so(api: Api, one_server: Any) -> None:
+def test_full_server_is_reported(api: Api, one_server: Any) -> None:
     api.post("/jobs", {"task": "fail"})
     one_server.raw.config_set("maxmemory", "1mb")
     assert api.refusal("POST", "/jobs", {"task": "fail"}) == (507, "server-full")
 
 
-def test_the_preview_is_a_command_line_that_means_the_same(api: Api) -> None:
+def test_preview_is_an_equivalent_command_line(api: Api) -> None:
     texts = {"name": "Bob's; rm *", "times": "3", "loud": "yes", "password": "hush"}
     told = api.post("/tasks/greet/preview", {"arguments": texts, "priority": 3, "delay": 1.5, "count": 2})
     words = shlex.split(told["command"])
@@ -210,7 +210,7 @@ def test_the_preview_is_a_command_line_that_means_the_same(api: Api) -> None:
     assert api.post("/tasks/spread/preview", {"arguments": {"part": "1"}})["command"] == ""
 
 
-def test_tasks_tell_what_they_take(api: Api) -> None:
+def test_tasks_list_their_parameters(api: Api) -> None:
     tasks = {one["name"]: one for one in api.get("/tasks")["tasks"]}
     assert (tasks["greet"]["queue"], tasks["spread"]["splits"]) == ("alpha", True)
     greet = {one["name"]: one for one in api.get("/tasks/greet")["parameters"]}

@@ -42,7 +42,7 @@ def answered(api: Api, order: str, word: str) -> list[dict[str, Any]]:
     return [one for one in api.get(f"/orders/{order}")["answers"] if one["state"] == word]
 
 
-def test_a_job_is_put_seen_looked_into_and_cancelled(
+def test_job_is_put_watched_inspected_and_cancelled(
     api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
 ) -> None:
     running = consume(workers=1, modules=TASKS)
@@ -67,7 +67,7 @@ def test_a_job_is_put_seen_looked_into_and_cancelled(
     assert acts["stack_workers"]["answers"] == {worker["name"]: "done"}, "the stack itself is not kept"
 
 
-def test_a_job_that_fails_is_understood_and_tried_again(
+def test_failed_job_is_diagnosed_and_retried(
     api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
 ) -> None:
     consume(workers=1, modules=TASKS)
@@ -92,9 +92,7 @@ def test_a_job_that_fails_is_understood_and_tried_again(
     assert ended[0] == {"id": job, "state": "failed"}
 
 
-def test_a_worker_is_killed_and_says_so(
-    api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
-) -> None:
+def test_killed_worker_is_reported(api: Api, consume: Any, queue: Queue, put: Any, eventually: Any) -> None:
     running = consume(workers=2, modules=TASKS)
     name = f"{running.name}/1"
     eventually(lambda: len(api.get("/workers")["consumers"][0]["workers"]) == 2)
@@ -117,14 +115,14 @@ def test_a_worker_is_killed_and_says_so(
     eventually(lambda: {state(api, job) for job in jobs} == {"cancelled"})
 
 
-def test_repeated_act_on_queue_says_that_nothing_changed(api: Api, queue: Queue) -> None:
+def test_repeated_queue_action_reports_no_change(api: Api, queue: Queue) -> None:
     queue.put(1)
     for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7})):
         address = f"/queues/{queue.name}/{verb}"
         assert [api.post(address, body)["changed"] for _ in range(2)] == [True, False], verb
 
 
-def test_act_on_queue_with_only_listeners_gets_409(api: Api) -> None:
+def test_action_on_a_queue_with_only_listeners_gets_409(api: Api) -> None:
     now = time.time()
     crew = ConsumerReport("rack-0001", "rack", 99, ["fresh_q"], "process", now, [], "0.1.0", 8, "3.12.1", now)
     api.client.run_all(plain.report(crew.name, control_messages.encode(crew), now))
@@ -137,7 +135,7 @@ def test_act_on_queue_with_only_listeners_gets_409(api: Api) -> None:
     assert api.post("/queues/fresh_q/pause")["changed"]
 
 
-def test_failures_alike_are_retried_everywhere(api: Api, eventually: Any) -> None:
+def test_similar_failures_are_retried_in_all_queues(api: Api, eventually: Any) -> None:
     for number in range(60):
         kill(api.client, f"shop{number % 20:02}", "OSError" if number % 4 else "ValueError", f"{number}")
     groups = api.get("/failures")["failures"]
@@ -171,7 +169,7 @@ def test_failures_alike_are_retried_everywhere(api: Api, eventually: Any) -> Non
     assert eventually(lambda: done(told["operation"]))["done"] == 6
 
 
-def test_operations_work_off_many_dead_jobs(
+def test_operations_process_many_dead_jobs(
     api: Api, consume: Any, queue: Queue, put: Any, eventually: Any
 ) -> None:
     consume(workers=2, modules=TASKS)
@@ -198,7 +196,7 @@ def test_operations_work_off_many_dead_jobs(
     }
 
 
-def test_autoscalers_are_told_how_many_workers_are_needed(api: Api, queue: Queue, put: Any) -> None:
+def test_autoscaler_endpoint_reports_the_needed_workers(api: Api, queue: Queue, put: Any) -> None:
     for _ in range(5):
         put("fail")
     path = f"/queues/{queue.name}/scaling"

@@ -48,7 +48,7 @@ def test_types_become_fields() -> None:
     assert fields["tone"].choices == ("kind", "gruff")
 
 
-def test_each_type_has_the_control_that_people_know_for_it() -> None:
+def test_each_type_has_its_usual_form_control() -> None:
     fields = {one.name: one for one in view(task="arrange").form.fields}
     assert {name: one.kind for name, one in fields.items()} == {
         "when": "datetime-local",
@@ -66,7 +66,7 @@ def test_each_type_has_the_control_that_people_know_for_it() -> None:
     assert (fields["level"].default, fields["level"].choices) == ("2", ("1", "2", "null"))
 
 
-def test_a_list_whose_items_have_several_lines_is_typed_as_json(one_server: Any) -> None:
+def test_list_with_multiline_items_is_entered_as_json(one_server: Any) -> None:
     queue = Queue("alpha", store=one_server.client)
     when = dt.datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001 - what people type has no zone
     job = queue.submit(known_tasks.task_named("arrange"), when, ["two\nlines", "b"], sizes=(7,))
@@ -78,12 +78,12 @@ def test_a_list_whose_items_have_several_lines_is_typed_as_json(one_server: Any)
     assert fields["when"].value == "2026-03-01T12:00:00"
 
 
-def test_an_order_that_is_split_has_fields_of_its_own() -> None:
+def test_split_order_has_separate_fields() -> None:
     assert [one.name for one in view(task="spread").form.fields] == ["parts"]
     assert [one.name for one in view(task="spread", split="0").form.fields] == ["part", "secret_token"]
 
 
-def test_a_job_is_a_model_but_for_its_secrets(one_server: Any) -> None:
+def test_job_can_prefill_the_form_except_for_secrets(one_server: Any) -> None:
     task = known_tasks.task_named("greet")
     queue = Queue("alpha", store=one_server.client)
     job = queue.submit(task, "Bob", 3, loud=True, password="hush")
@@ -94,7 +94,7 @@ def test_a_job_is_a_model_but_for_its_secrets(one_server: Any) -> None:
     assert shown.form.left_out == ["password"]
 
 
-def test_what_is_not_there_is_told() -> None:
+def test_unknown_task_or_queue_is_reported() -> None:
     trouble = view(task="nope").trouble
     assert "no task is called 'nope'" in trouble
     assert "start this page with --tasks MODULE" in trouble
@@ -122,7 +122,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     assert faults == []
 
 
-def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
+def test_form_is_validated_while_filled_in_and_sent_with_enter(
     address: str, page: Page, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     said: list[str] = []
@@ -151,9 +151,7 @@ def test_a_form_is_checked_as_it_is_filled_in_and_sent_with_enter(
     assert Queue("alpha", store=one_server.client).count().ready == 1
 
 
-def test_moments_lists_and_choices_are_put_as_they_are_chosen(
-    address: str, page: Page, one_server: Any
-) -> None:
+def test_dates_lists_and_choices_are_put_as_selected(address: str, page: Page, one_server: Any) -> None:
     page.goto(f"{address}/enqueue?task=arrange")
     page.get_by_label("when").fill("2026-03-01T12:00")
     page.locator("#a-names").fill("Ann\n\n Bob \n")
@@ -169,7 +167,7 @@ def test_moments_lists_and_choices_are_put_as_they_are_chosen(
     assert Queue("alpha", store=one_server.client).count().ready == 1
 
 
-def test_secrets_do_not_stand_in_the_command_that_does_the_same(address: str, page: Page) -> None:
+def test_equivalent_command_hides_secrets(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=visit")
     page.locator("#a-token").fill("hush")
     page.locator("#a-address").fill("https://me:hush@shop.example")
@@ -179,7 +177,7 @@ def test_secrets_do_not_stand_in_the_command_that_does_the_same(address: str, pa
     assert "https://me:•••@shop.example" in command.inner_text()
 
 
-def test_a_preview_keeps_what_fits_and_is_not_copied_until_all_does(address: str, page: Page) -> None:
+def test_preview_keeps_valid_values_and_copies_only_if_complete(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=greet")
     note, copy = page.get_by_text("stands for what is missing"), page.get_by_label("Copy the command")
     command = page.locator("[data-command]")
@@ -200,7 +198,7 @@ def test_a_preview_keeps_what_fits_and_is_not_copied_until_all_does(address: str
     page.get_by_text("This is of what fitted last").wait_for()
 
 
-def test_without_javascript_there_are_no_fields_that_do_nothing(address: str, chromium: Browser) -> None:
+def test_form_without_javascript_shows_no_dead_fields(address: str, chromium: Browser) -> None:
     page = chromium.new_page(java_script_enabled=False)
     page.goto(f"{address}/enqueue?task=greet")
     form = page.locator("form[data-enqueue]")
@@ -211,7 +209,7 @@ def test_without_javascript_there_are_no_fields_that_do_nothing(address: str, ch
     page.close()
 
 
-def test_what_the_server_refuses_stands_at_the_field_that_gets_the_focus(address: str, page: Page) -> None:
+def test_server_error_is_shown_at_the_focused_field(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=greet")
     page.get_by_role("button", name="Enqueue", exact=True).click()
     page.get_by_text("is missing, it takes text").wait_for()

@@ -23,7 +23,7 @@ def put(api: Api, queue: str, name: str = "Secretary", count: int = 1) -> list[s
     return jobs
 
 
-def test_without_a_queue_jobs_of_all_are_listed_page_by_page(api: Api) -> None:
+def test_jobs_of_all_queues_are_listed_in_pages(api: Api) -> None:
     jobs = {("alpha", one) for one in put(api, "alpha", count=7)}
     jobs |= {("beta", one) for one in put(api, "beta", count=5)}
     found, cursor, sizes = [], "", []
@@ -38,7 +38,7 @@ def test_without_a_queue_jobs_of_all_are_listed_page_by_page(api: Api) -> None:
     assert (len(found), set(found)) == (12, jobs)
 
 
-def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
+def test_filters_and_ended_runs_work_across_queues(api: Api) -> None:
     put(api, "alpha", "Alice")
     (bob,) = put(api, "beta", "Bob")
     assert [row["id"] for row in api.get("/jobs", text="BOB")["jobs"]] == [bob]
@@ -58,14 +58,14 @@ def test_filters_and_ended_runs_are_there_as_well(api: Api) -> None:
     assert api.refusal("GET", "/jobs?state=ended&outcome=odd") == (422, "bad-query")
 
 
-def test_plain_items_have_one_name_by_which_they_are_found(api: Api) -> None:
+def test_plain_items_are_found_by_a_common_name(api: Api) -> None:
     put(api, "alpha")
     Queue("alpha", store=api.client).put("x")
     for where in ({}, {"queue": "alpha"}):
         assert [row["task"] for row in api.get("/jobs", task="item", **where)["jobs"]] == ["item"]
 
 
-def test_of_many_queues_it_says_how_many_were_left_out(api: Api) -> None:
+def test_number_of_omitted_queues_is_reported(api: Api) -> None:
     for number in range(MOST_QUEUES + 2):
         put(api, f"queue{number}")
     page = api.get("/jobs", count=200)
@@ -73,7 +73,7 @@ def test_of_many_queues_it_says_how_many_were_left_out(api: Api) -> None:
 
 
 @pytest.mark.parametrize("who", ["admin@beta", "admin-alpha"])
-def test_who_may_not_look_at_a_queue_is_told_nothing_of_it(api: Api, who: str) -> None:
+def test_queue_without_the_right_to_look_is_invisible(api: Api, who: str) -> None:
     put(api, "alpha", count=3)
     (mine,) = put(api, "beta")
     page = api.get("/jobs", who)
@@ -81,7 +81,7 @@ def test_who_may_not_look_at_a_queue_is_told_nothing_of_it(api: Api, who: str) -
     assert [row["id"] for row in api.get("/jobs", who, text="secretary")["jobs"]] == [mine]
 
 
-def test_who_may_not_inspect_sees_no_arguments_and_cannot_search_in_them(api: Api) -> None:
+def test_inspect_right_is_required_to_see_or_search_arguments(api: Api) -> None:
     put(api, "alpha")
     page = api.get("/jobs", "viewer")
     assert ([row["arguments"] for row in page["jobs"]], page["hidden"]) == ([None], True)

@@ -32,16 +32,14 @@ def answer(one_server: Any, order: str, target: str) -> None:
 
 @pytest.mark.parametrize("verb", ["kill", "stop", "pause", "resume", "stack"])
 @pytest.mark.parametrize("who", ["admin-alpha", "admin@beta"])
-def test_who_has_no_right_on_a_queue_tells_no_worker_anything(
+def test_control_of_workers_requires_rights_on_their_queues(
     api: Api, one_server: Any, who: str, verb: str
 ) -> None:
     body = {"verb": verb, "targets": [crew(one_server, "alpha")]}
     assert api.refusal("POST", "/workers/tell", body, who=who) == (403, "forbidden")
 
 
-def test_a_stack_is_told_to_those_who_may_inspect_the_job_that_it_was_asked_of(
-    api: Api, one_server: Any
-) -> None:
+def test_stack_is_shown_only_with_inspect_right_on_its_job(api: Api, one_server: Any) -> None:
     job = api.post("/jobs", {"task": "fail"})["jobs"][0]
     target = crew(one_server, "alpha", job)
     by_worker = api.post("/workers/tell", {"verb": "stack", "targets": [target]})["order"]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_the_table_of_endpoints_is_that_of_the_code() -> None:
+def test_table_of_endpoints_matches_the_code() -> None:
     assert rows("endpoints") == [[one.method, f"`{one.path}`", one.right, one.summary] for one in ENDPOINTS]
 
 
-def test_the_table_of_metrics_is_what_a_working_server_gives(
+def test_table_of_metrics_matches_a_working_server(
     api: Api, consume: Any, queue: Queue, eventually: Any
 ) -> None:
     api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}, "queue": queue.name})

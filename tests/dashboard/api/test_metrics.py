@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 
-def test_what_is_there_is_counted(api: Api) -> None:
+def test_current_state_is_measured(api: Api) -> None:
     for _ in range(3):
         api.post("/jobs", {"task": "fail"})
     api.post("/jobs", {"task": "fail", "delay": 60})
@@ -30,7 +30,7 @@ def test_what_is_there_is_counted(api: Api) -> None:
     assert 0 <= oldest < 60
 
 
-def test_what_was_done_is_counted(api: Api, consume: Any, queue: Queue, eventually: Any) -> None:
+def test_completed_runs_are_measured(api: Api, consume: Any, queue: Queue, eventually: Any) -> None:
     known_tasks.use(("consumer_jobs",))
     for task, count in (("consumer_jobs.nothing", 4), ("consumer_jobs.unhappy", 2)):
         api.post("/jobs", {"task": task, "queue": queue.name, "count": count})
@@ -58,7 +58,7 @@ def test_names_are_escaped() -> None:
     assert (family.samples[0].labels["task"], family.samples[0].value) == (odd, 1.5)
 
 
-def test_no_metric_is_told_of_twice_and_counters_say_that_they_are(api: Api) -> None:
+def test_metrics_are_unique_and_only_counters_end_in_total(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     text = api.ask("GET", "/metrics").text
     kinds = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]

@@ -21,7 +21,7 @@ LARGEST = 1_000_000
 FIGURES = "b=12 s=5 f=3 c=1 t=1 l=1 e=1 r=2 d=1 R=9000000 R3=7 R6=5 W=1500000 W2=12"
 
 
-def test_without_consumers_workers_and_the_age_of_reports_are_zero(api: Api, eventually: Any) -> None:
+def test_worker_metrics_are_zero_without_consumers(api: Api, eventually: Any) -> None:
     assert number(api, "workers", queue=OTHER, state="busy") == 0
     assert number(api, "worker_heartbeat_age_seconds") == 0
     api.post("/jobs", {"task": "fail"})
@@ -29,12 +29,12 @@ def test_without_consumers_workers_and_the_age_of_reports_are_zero(api: Api, eve
     assert number(api, "workers", queue=OTHER, state="idle") is None
 
 
-def test_histograms_of_what_never_happened_are_left_out(api: Api) -> None:
+def test_empty_histograms_are_omitted(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     assert not {name for name, _ in numbers(api) if name.startswith("conveyor_job_")}
 
 
-def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) -> None:
+def test_metrics_of_a_thousand_queues_are_below_a_megabyte(api: Api) -> None:
     names = [f"queue_{place:04}" for place in range(1000)]
     puts: list[Command] = []
     tallies: list[Command] = []
@@ -71,7 +71,7 @@ def test_a_thousand_queues_with_five_tasks_are_less_than_a_megabyte(api: Api) ->
     assert labelled("job_run_seconds_sum", **told_of) == 9
 
 
-def test_metrics_add_up_beyond_the_queues_that_are_asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_sum_up_queues_beyond_the_limit(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conveyor.dashboard.metrics.MOST_LABELLED", 2)
     monkeypatch.setattr("conveyor.dashboard.metrics.MOST_ASKED", 4)
     names = [f"queue_{place}" for place in range(9)]

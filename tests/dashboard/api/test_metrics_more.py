@@ -43,7 +43,7 @@ def worked(api: Api, queue: Queue, consume: Callable[..., Any], eventually: Call
     return api
 
 
-def test_what_waits_on_a_paused_queue_is_paused(api: Api) -> None:
+def test_waiting_jobs_of_a_paused_queue_are_paused(api: Api) -> None:
     api.post("/jobs", {"task": "fail", "count": 3})
     api.post("/queues/alpha/pause")
     states = {state: number(api, "queue_jobs", queue="alpha", state=state) for state in ("waiting", "paused")}
@@ -52,7 +52,7 @@ def test_what_waits_on_a_paused_queue_is_paused(api: Api) -> None:
     assert number(api, "queue_jobs", queue="alpha", state="waiting") == 3
 
 
-def test_what_people_did_is_counted_by_what_it_came_to(api: Api) -> None:
+def test_actions_are_counted_by_outcome(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     for _ in range(2):
         api.post("/queues/alpha/pause")
@@ -62,7 +62,7 @@ def test_what_people_did_is_counted_by_what_it_came_to(api: Api) -> None:
     assert number(api, "control_commands_total", command="cancel_job", outcome="unchanged") == 1
 
 
-def test_memory_is_measured_of_the_first_queues(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_for_the_first_queues(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conveyor.dashboard.metrics.MOST_MEASURED", 1)
     api.post("/jobs", {"task": "fail", "count": 100})
     api.post("/jobs", {"task": "fail", "queue": "beta"})
@@ -85,7 +85,7 @@ def limited(one_server: Any) -> Iterator[Api]:
     one_server.raw.execute_command("ACL", "DELUSER", "limited")
 
 
-def test_what_the_server_refuses_is_left_out_and_asked_for_once(limited: Api, one_server: Any) -> None:
+def test_refused_metrics_are_omitted_and_queried_once(limited: Api, one_server: Any) -> None:
     limited.post("/jobs", {"task": "fail"})
     for _ in range(2):
         found = {name for name, _ in numbers(limited)}
@@ -100,7 +100,7 @@ def test_what_the_server_refuses_is_left_out_and_asked_for_once(limited: Api, on
     )  # of two keys; together with the rest, then alone, then no more
 
 
-def test_the_server_is_named_and_its_answers_are_timed(api: Api) -> None:
+def test_server_is_named_and_its_latency_measured(api: Api) -> None:
     api.post("/jobs", {"task": "fail"})
     found = numbers(api)
     (facts,) = [dict(labels) for name, labels in found if name == "conveyor_build_info"]
@@ -113,7 +113,7 @@ def test_the_server_is_named_and_its_answers_are_timed(api: Api) -> None:
     assert number(api, "dashboard_sample_seconds_count") == 0  # nobody has a page open
 
 
-def test_counters_never_go_down_when_the_page_starts_anew(worked: Api, queue: Queue) -> None:
+def test_counters_never_decrease_if_the_dashboard_restarts(worked: Api, queue: Queue) -> None:
     def counters(api: Api) -> dict[Any, float]:
         return {
             one: value
@@ -135,7 +135,7 @@ def test_counters_never_go_down_when_the_page_starts_anew(worked: Api, queue: Qu
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_dashboard_and_alerts_use_metrics_and_labels_that_there_are(worked: Api, file: str) -> None:
+def test_dashboard_and_alert_files_use_existing_metrics(worked: Api, file: str) -> None:
     labels: dict[str, set[str]] = {}
     for name, given in numbers(worked):
         labels.setdefault(name, set()).update(dict(given))

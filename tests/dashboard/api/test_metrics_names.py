@@ -50,7 +50,7 @@ def agreed() -> Iterator[tuple[str, str, str, frozenset[str]]]:
 
 
 @pytest.mark.parametrize(("name", "kind", "label", "values"), list(agreed()))
-def test_what_was_agreed_is_measured_or_said_not_to_be(
+def test_agreed_metrics_are_measured_or_listed_as_unmeasured(
     name: str, kind: str, label: str, values: frozenset[str]
 ) -> None:
     measured = {one.strip("`"): (kind, words) for one, kind, words in rows("metrics")}
@@ -70,5 +70,5 @@ def test_what_was_agreed_is_measured_or_said_not_to_be(
         assert (label in labels) == (not lacks)
 
 
-def test_the_outcomes_are_those_that_were_agreed() -> None:
+def test_outcomes_match_the_agreed_names() -> None:
     assert set(OUTCOMES) == {"succeeded", "failed", "cancelled", "timeout", "lost", "expired"}

@@ -26,7 +26,7 @@ def requested(api: Api, one: Any, who: str) -> Any:
 
 @pytest.mark.parametrize("role", list(Role), ids=lambda role: role.word)
 @pytest.mark.parametrize("one", ENDPOINTS, ids=names())
-def test_an_endpoint_is_for_those_with_its_right(api: Api, one: Any, role: Role) -> None:
+def test_endpoint_requires_its_right(api: Api, one: Any, role: Role) -> None:
     response = requested(api, one, role.word)
     refused = response.status_code == 403
     assert refused == (one.right not in RIGHTS[role])
@@ -35,7 +35,7 @@ def test_an_endpoint_is_for_those_with_its_right(api: Api, one: Any, role: Role)
 
 
 @pytest.mark.parametrize("one", ENDPOINTS, ids=names())
-def test_rights_on_one_queue_are_none_on_others(api: Api, one: Any) -> None:
+def test_rights_on_a_queue_do_not_extend_to_others(api: Api, one: Any) -> None:
     response = requested(api, one, "admin@beta")
     if one.method == "GET":
         assert response.status_code in {200, 403, 404}
@@ -46,7 +46,7 @@ def test_rights_on_one_queue_are_none_on_others(api: Api, one: Any) -> None:
         assert response.status_code in {403, 404}
 
 
-def test_whatever_changes_something_or_orders_somebody_about_needs_a_right_that_read_only_takes() -> None:
+def test_every_write_endpoint_requires_a_write_right() -> None:
     rights = {f"{one.method} {one.path}": one.right for one in ENDPOINTS}
     many = {"/queues/{queue}/purge", "/operations", "/operations/{id}/stop", "/operations/{id}/resume"}
     writes = {
@@ -57,7 +57,7 @@ def test_whatever_changes_something_or_orders_somebody_about_needs_a_right_that_
 
 
 @pytest.mark.parametrize("one", [one for one in ENDPOINTS if one.method != "GET"], ids=lambda one: one.path)
-def test_read_only_refuses_every_write_of_everybody_and_does_nothing(
+def test_read_only_refuses_every_write_of_every_user(
     api: Api, one: Any, eventually: Callable[..., Any]
 ) -> None:
     job = api.post("/jobs", {"task": "fail"})["jobs"][0]
@@ -83,7 +83,7 @@ VERBS = {
 
 @pytest.mark.parametrize("who", ["viewer", "operator", "admin", "admin, read only"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_thing_that_workers_are_told_needs_its_right(api: Api, verb: str, who: str) -> None:
+def test_each_control_verb_requires_its_right(api: Api, verb: str, who: str) -> None:
     body = {"verb": verb, "targets": ["host-ab12/1"]}
     role, _, limit = who.partition(", ")
     response = api.ask("POST", "/api/v1/workers/tell", role, read_only=bool(limit), json=body)
@@ -91,7 +91,7 @@ def test_each_thing_that_workers_are_told_needs_its_right(api: Api, verb: str, w
     assert (response.status_code, response.json()["code"]) == expected
 
 
-def test_a_stack_is_for_those_who_may_both_inspect_and_act(api: Api) -> None:
+def test_stack_requires_the_inspect_and_act_rights(api: Api) -> None:
     job = api.post("/jobs", {"task": "fail"})["jobs"][0]
     path = f"/api/v1/jobs/{job}/stack"
     for who, missing in (("act", "inspect"), ("inspect", "act")):
@@ -102,16 +102,16 @@ def test_a_stack_is_for_those_who_may_both_inspect_and_act(api: Api) -> None:
 
 
 @pytest.mark.parametrize("one", [one for one in ENDPOINTS if one.method == "POST"], ids=lambda one: one.path)
-def test_a_page_of_another_site_changes_nothing(api: Api, one: Any) -> None:
+def test_request_from_another_site_changes_nothing(api: Api, one: Any) -> None:
     path, body = example(one, "job", "operation")
     assert api.refusal("POST", path, body, **{"sec-fetch-site": "cross-site"}) == (403, "cross-site")
 
 
-def test_who_is_unknown_gets_nothing(api: Api) -> None:
+def test_unknown_caller_gets_401(api: Api) -> None:
     assert api.refusal("GET", "/queues", who="") == (401, "unknown")
 
 
-def test_a_viewer_sees_no_arguments_results_errors_or_lines(api: Api) -> None:
+def test_viewer_sees_no_arguments_results_errors_or_lines(api: Api) -> None:
     job = api.post("/jobs", {"task": "greet", "arguments": {"name": "Secretary"}})["jobs"][0]
     assert api.get(f"/jobs/{job}", "operator")["arguments"] == [{"name": "name", "value": "Secretary"}]
     for path in (f"/jobs/{job}", "/jobs?queue=alpha", f"/jobs/{job}/log"):
@@ -121,12 +121,12 @@ def test_a_viewer_sees_no_arguments_results_errors_or_lines(api: Api) -> None:
     assert api.refusal("GET", "/jobs?queue=alpha&text=Secretary", who="viewer") == (403, "forbidden")
 
 
-def test_the_metrics_are_for_those_who_may_look(api: Api) -> None:
+def test_metrics_require_the_right_to_look(api: Api) -> None:
     assert api.ask("GET", "/metrics", "viewer").status_code == 200
     assert api.ask("GET", "/metrics", "").status_code in {303, 401}
 
 
-def test_the_metrics_tell_of_those_queues_alone_that_one_may_look_at(api: Api) -> None:
+def test_metrics_show_only_queues_with_the_right_to_look(api: Api) -> None:
     for queue in ("alpha", "beta"):
         api.post("/jobs", {"task": "fail", "queue": queue})
     limited = api.ask("GET", "/metrics", "viewer@beta").text
@@ -138,7 +138,7 @@ def test_the_metrics_tell_of_those_queues_alone_that_one_may_look_at(api: Api) -
     assert "conveyor_control_commands_total" in whole
 
 
-def test_the_audit_trail_tells_of_those_queues_alone_that_one_may_inspect(api: Api) -> None:
+def test_audit_trail_shows_only_queues_with_the_right_to_inspect(api: Api) -> None:
     for queue in ("alpha", "beta"):
         api.post("/jobs", {"task": "fail", "queue": queue})
     beta = [one["queue"] for one in api.get("/audit", "operator@beta", queue="beta")["acts"]]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECRET = "sk-9f3e7711"
 
 
-def test_a_secret_that_was_given_by_position_is_in_no_answer(
+def test_positional_secret_is_in_no_response(
     api: Api, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     consume(workers=1, modules=("api_tasks",))
@@ -48,7 +48,7 @@ def test_a_secret_that_was_given_by_position_is_in_no_answer(
 
 
 @pytest.mark.parametrize("queue_named", [True, False], ids=["one queue", "all queues"])
-def test_a_search_finds_nothing_of_what_is_hidden(api: Api, queue: Queue, *, queue_named: bool) -> None:
+def test_search_does_not_match_hidden_text(api: Api, queue: Queue, *, queue_named: bool) -> None:
     where = {"queue": queue.name} if queue_named else {}
     lines = "line " * 50
     near = queue.submit(deliver, f"https://me:{SECRET}@example.org", SECRET)
@@ -63,7 +63,7 @@ def test_a_search_finds_nothing_of_what_is_hidden(api: Api, queue: Queue, *, que
     assert len(found("word")) == 1
 
 
-def test_the_defaults_of_secrets_are_in_no_answer_and_no_form(api: Api) -> None:
+def test_secret_defaults_are_in_no_response_and_no_form(api: Api) -> None:
     told = api.get("/tasks/enter")
     assert {one["name"]: one["default"] for one in told["parameters"]} == {
         "door": f"https://me:{MASK}@example.org",
@@ -81,7 +81,7 @@ def test_the_defaults_of_secrets_are_in_no_answer_and_no_form(api: Api) -> None:
     assert not {"hunter2", "7007"} & set(re.findall(r"\w+", f"{told} {form}"))
 
 
-def test_a_secret_in_what_a_worker_says_is_in_no_answer(api: Api, one_server: Any) -> None:
+def test_secret_in_a_worker_report_is_in_no_response(api: Api, one_server: Any) -> None:
     tell(one_server, report(workers=[worker("rack-0001/1", message=f"password={SECRET}")]))
     assert "password=•••" in str(api.get("/workers"))
     assert SECRET not in str(api.get("/workers"))

@@ -65,7 +65,7 @@ def test_actions_are_refused_soon_if_the_server_is_unavailable(guard: Guard, one
     assert post(guard, "/api/v1/jobs", {"task": "fail"}).status_code == 201
 
 
-def test_a_server_that_hangs_is_not_waited_for(guard: Guard, one_server: Any) -> None:
+def test_hung_server_is_not_waited_for(guard: Guard, one_server: Any) -> None:
     begun = time.monotonic()
     os.kill(one_server.process.pid, signal.SIGSTOP)
     try:
@@ -89,7 +89,7 @@ class Listener:
         self.topics.append(topic)
 
 
-def test_those_who_watch_are_told_of_the_trouble_and_then_see_again(
+def test_viewers_see_an_outage_and_the_recovery(
     guard: Guard, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     live = next(

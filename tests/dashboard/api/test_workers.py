@@ -42,7 +42,7 @@ def pages(api: Api, **query: Any) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("count", [50, 200])
-def test_each_worker_of_many_is_on_one_page(api: Api, count: int) -> None:
+def test_each_of_many_workers_is_on_a_single_page(api: Api, count: int) -> None:
     wanted = [name for number in range(3) for name in tell(api, f"rack-{number}", 170)]
     found = pages(api, count=count)
     on_pages = [[worker["name"] for one in page for worker in one["workers"]] for page in found]
@@ -50,21 +50,21 @@ def test_each_worker_of_many_is_on_one_page(api: Api, count: int) -> None:
     assert [name for page in on_pages for name in page] == wanted
 
 
-def test_a_page_has_fifty_workers_unless_told_and_200_at_most(api: Api) -> None:
+def test_page_has_50_workers_by_default_and_200_at_most(api: Api) -> None:
     tell(api, "rack-1", 201)
     assert len(api.get("/workers")["consumers"][0]["workers"]) == 50
     assert api.refusal("GET", "/workers?count=201") == (422, "bad-query")
     assert api.refusal("GET", "/workers?cursor=*") == (422, "bad-call")
 
 
-def test_a_consumer_without_workers_is_listed_and_fields_are_narrowed(api: Api) -> None:
+def test_consumer_without_workers_is_listed_with_chosen_fields(api: Api) -> None:
     tell(api, "rack-1", 0)
     tell(api, "rack-2", 1, queue="beta")
     assert [one["name"] for one in api.get("/workers")["consumers"]] == ["rack-1", "rack-2"]
     assert api.get("/workers", queue="beta", fields="name") == {"consumers": [{"name": "rack-2"}], "next": ""}
 
 
-def test_a_report_with_more_workers_than_a_consumer_may_have_is_cut(api: Api) -> None:
+def test_oversized_report_is_cut_to_the_worker_limit(api: Api) -> None:
     tell(api, "rack-1", 1200)
     (report,) = Inspector(api.client).consumers()
     assert len(report.workers) == 1000
