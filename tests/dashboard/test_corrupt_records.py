@@ -76,9 +76,7 @@ SPOILED: dict[str, Callable[[Any, str], object]] = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_every_page_stands_when_one_record_is_spoiled(
-    one_server: Any, spoil: Callable[[Any, str], object]
-) -> None:
+def test_every_page_works_with_a_corrupt_record(one_server: Any, spoil: Callable[[Any, str], object]) -> None:
     Queue("spoiled", store=one_server.client).put_many([1, 2])
     job, good = (name.decode() for name in one_server.raw.zrange(f"{BASE}ready", 0, -1))
     spoil(one_server.raw, job)

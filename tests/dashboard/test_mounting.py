@@ -106,22 +106,20 @@ def host(request: pytest.FixtureRequest, mail: str) -> Iterator[Host]:
         yield Host(name, prefix, f"http://127.0.0.1:{port}", client)
 
 
-def test_every_page_of_the_menu_and_every_address_in_it_answers(host: Host) -> None:
+def test_all_pages_and_their_links_respond(host: Host) -> None:
     seen = follow_all(host.client, host.prefix)
     assert {f"{host.prefix}{page.path}" for page in pages.ALL if page.menu} <= seen.keys()
     assert {"text/html", "text/javascript", "text/css", "image/svg+xml"} <= set(seen.values())
     assert f"{host.prefix}/queues/mail" in seen
 
 
-def test_the_root_answers_without_a_slash_at_its_end(host: Host) -> None:
+def test_root_responds_without_a_trailing_slash(host: Host) -> None:
     reply = host.client.get(host.prefix or "/", follow_redirects=True)
     assert reply.status_code == 200
     assert "Overview" in reply.text
 
 
-def test_a_write_is_taken_from_this_page_and_from_no_other_site(
-    host: Host, eventually: Callable[..., Any]
-) -> None:
+def test_write_is_accepted_only_from_the_dashboard_itself(host: Host, eventually: Callable[..., Any]) -> None:
     def told(action: str, **headers: str) -> int:
         content = {"content-type": "application/json"}
         address = f"{host.prefix}/api/v1/queues/mail/{action}"
@@ -144,7 +142,7 @@ def test_a_write_is_taken_from_this_page_and_from_no_other_site(
     eventually(lambda: not is_paused())
 
 
-def test_the_login_and_its_cookie_keep_to_the_path(host: Host) -> None:
+def test_login_and_cookie_stay_within_the_path(host: Host) -> None:
     with httpx.Client(base_url=host.address, timeout=20) as stranger:
         wanted = stranger.get(f"{host.prefix}/queues?text=a")
         assert wanted.headers["location"] == f"{host.prefix}/login?next=%2Fqueues%3Ftext%3Da"
@@ -159,7 +157,7 @@ def test_the_login_and_its_cookie_keep_to_the_path(host: Host) -> None:
         assert stranger.get(f"{host.prefix}/queues").status_code == 303
 
 
-def test_an_open_page_is_told_or_asks(host: Host, eventually: Callable[..., Any]) -> None:
+def test_open_page_streams_or_polls(host: Host, eventually: Callable[..., Any]) -> None:
     began = time.monotonic()
     if host.name in WSGI:
         assert host.client.get(f"{host.prefix}/api/v1/events?watch=/queues").status_code == 503
@@ -186,13 +184,13 @@ def _first_pulse(client: httpx.Client, prefix: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["Django, ASGI", "Django, WSGI"])
-def test_the_rest_of_the_site_stays_the_hosts(mail: str, name: str) -> None:
+def test_rest_of_the_site_belongs_to_the_host_application(mail: str, name: str) -> None:
     with SERVERS[name](recipe(name)) as port:
         assert httpx.get(f"http://127.0.0.1:{port}/hello").text == "hello"
         assert httpx.get(f"http://127.0.0.1:{port}/ops/queue").status_code == 404
 
 
-def test_middlewares_and_docs_of_the_host_do_not_break_it(mail: str, eventually: Callable[..., Any]) -> None:
+def test_middlewares_and_docs_of_the_host_cause_no_errors(mail: str, eventually: Callable[..., Any]) -> None:
     async def passing(request: Request, call_next: Any) -> Response:
         request.state.seen = True
         response: Response = await call_next(request)
@@ -216,7 +214,9 @@ def test_middlewares_and_docs_of_the_host_do_not_break_it(mail: str, eventually:
         assert client.post("/ops/q/api/v1/queues/mail/resume", content="{}", headers=OWN).status_code == 200
 
 
-def test_two_servers_in_one_site_do_not_mix(mail: str, servers: Any, environment: pytest.MonkeyPatch) -> None:
+def test_two_servers_in_the_same_site_are_separate(
+    mail: str, servers: Any, environment: pytest.MonkeyPatch
+) -> None:
     with servers.lend("valkey-server") as other:
         Queue("video", maxsize=10, store=other.client).put(1)
         environment.setenv("MAIL_URL", mail)
@@ -242,7 +242,7 @@ def test_two_servers_in_one_site_do_not_mix(mail: str, servers: Any, environment
 
 
 @pytest.mark.parametrize("path", ["/ops/q", "/site/ops/q"])
-def test_the_root_path_of_the_application_stands_before_the_pages_own(mail: str, path: str) -> None:
+def test_root_path_of_the_application_precedes_the_mount_path(mail: str, path: str) -> None:
     """The proxy takes /site off, or leaves it; the application says so itself, or its server does."""
     app = FastAPI()
     app.mount("/ops/q", create_dashboard())
@@ -257,7 +257,7 @@ def test_the_root_path_of_the_application_stands_before_the_pages_own(mail: str,
         assert log_in(client, path).headers["location"] == "/site/ops/q/queues"
 
 
-def test_a_page_within_the_path_of_another_has_a_login_of_its_own(mail: str) -> None:
+def test_nested_dashboard_has_a_separate_login(mail: str) -> None:
     app = FastAPI()
     app.mount("/ops/q", create_dashboard())
     app.mount("/ops", create_dashboard())

@@ -32,7 +32,7 @@ def state(page: Page) -> Any:
     return page.locator("[data-live-state]")
 
 
-def test_a_page_below_wsgi_asks_and_never_opens_a_stream(
+def test_wsgi_dashboard_polls_and_opens_no_stream(
     browser: BrowserContext, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
@@ -52,7 +52,7 @@ def test_a_page_below_wsgi_asks_and_never_opens_a_stream(
     assert [url for url in asked if "events" in url or "/ops/q/" not in url] == []
 
 
-def test_two_pages_of_one_site_are_live_and_paused_each_for_itself(
+def test_two_dashboards_in_a_site_are_live_and_paused_separately(
     browser: BrowserContext, servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with servers.lend("redis-server") as one, servers.lend("valkey-server") as other:

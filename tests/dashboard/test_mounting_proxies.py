@@ -93,7 +93,7 @@ def visit(mail: str) -> Callable[..., Visitor]:
     ("told", "root"),
     [("/ops/q", ""), ("/ops/q/", ""), ("", "/ops/q"), ("/ops/q", "/ops/q"), ("/ops", "/ops/q")],
 )
-def test_every_address_begins_with_the_prefix(
+def test_every_url_begins_with_the_prefix(
     visit: Callable[..., Visitor], told: str, root: str, *, takes_off: bool
 ) -> None:
     visitor = visit(told=told, root=root, takes_off=takes_off)
@@ -105,11 +105,11 @@ def test_every_address_begins_with_the_prefix(
     assert written.status_code == 200
 
 
-def test_every_address_answers_behind_a_proxy(visit: Callable[..., Visitor]) -> None:
+def test_every_url_responds_behind_a_proxy(visit: Callable[..., Visitor]) -> None:
     assert "/ops/q/queues/mail" in follow_all(visit(told="/ops/q", takes_off=True), "/ops/q")
 
 
-def test_a_prefix_stands_before_the_path_of_the_application(visit: Callable[..., Visitor]) -> None:
+def test_prefix_precedes_the_path_of_the_application(visit: Callable[..., Visitor]) -> None:
     """As with a page that is mounted at /q in an application behind a proxy that takes /ops off."""
     visitor = visit(path="/ops", told="/ops", root="/q", takes_off=True)
     assert "/ops/q/queues/mail" in links(visitor.get("/ops/q/queues").text)
@@ -132,15 +132,13 @@ def test_a_prefix_stands_before_the_path_of_the_application(visit: Callable[...,
         (PROXY, "/"),
     ],
 )
-def test_what_is_no_prefix_of_a_listed_proxy_is_nothing(
-    visit: Callable[..., Visitor], peer: str, told: str
-) -> None:
+def test_invalid_or_unlisted_prefix_is_ignored(visit: Callable[..., Visitor], peer: str, told: str) -> None:
     text = visit(path="", peer=peer, told=told, takes_off=False).get("/queues").text
     assert "/queues/mail" in links(text)
     assert [word for word in ("evil", "/ops", "ops/q", "xxx", '"><script>') if word in text] == []
 
 
-def test_a_root_that_a_visitor_made_up_leads_to_no_other_site(visit: Callable[..., Visitor]) -> None:
+def test_forged_root_path_leads_to_no_other_site(visit: Callable[..., Visitor]) -> None:
     """Some applications mount below a part of the path that visitors choose."""
     visitor = visit(path="", root="//evil.example/a b;c", takes_off=False)
     found = links(visitor.get("http://localhost//evil.example/a%20b;c/queues").text)
@@ -148,7 +146,7 @@ def test_a_root_that_a_visitor_made_up_leads_to_no_other_site(visit: Callable[..
     assert [one for one in found if not one.startswith("/evil.example/a%20b%3Bc/")] == []
 
 
-def test_the_command_serves_below_its_root_path(
+def test_command_serves_below_its_root_path(
     mail: str, start_python: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", mail)
@@ -165,7 +163,7 @@ def test_the_command_serves_below_its_root_path(
     assert httpx.get(address[0].removesuffix("ops/q/") + "queues").status_code == 200
 
 
-def test_every_address_in_a_template_or_a_script_begins_with_the_root() -> None:
+def test_urls_in_templates_and_scripts_begin_with_the_root() -> None:
     """What no visitor of these tests comes by."""
     good = ("{{ root }}", "{{ static }}/", "{{ form.action }}", "#")
     # Options of the palette have the root in them; heal.js asks for /readyz below the root, or for the page itself.
@@ -181,9 +179,7 @@ def test_every_address_in_a_template_or_a_script_begins_with_the_root() -> None:
     assert looked > 50
 
 
-def test_an_answer_on_a_connection_that_is_kept_comes_without_delay(
-    mail: str, quickest: Callable[..., float]
-) -> None:
+def test_kept_connection_responds_without_delay(mail: str, quickest: Callable[..., float]) -> None:
     listening = serve.listen("127.0.0.1", 0)
     with serve.served(create_dashboard(mail), listening) as address, httpx.Client(base_url=address) as client:
         client.get("/healthz")

@@ -14,7 +14,7 @@ from .mounting_kit import by_werkzeug, by_wsgiref
 
 
 @pytest.mark.parametrize("serve", [by_werkzeug, by_wsgiref])
-def test_below_wsgi_this_machine_is_known_and_a_proxys_word_is_not(one_server: Any, serve: Any) -> None:
+def test_wsgi_dashboard_knows_local_callers_and_trusts_no_proxy(one_server: Any, serve: Any) -> None:
     with serve(create_wsgi_dashboard(one_server.url, auth=Policy())) as port:
         address = f"http://127.0.0.1:{port}/queues"
         assert httpx.get(address).status_code == 200
@@ -22,7 +22,7 @@ def test_below_wsgi_this_machine_is_known_and_a_proxys_word_is_not(one_server: A
         assert httpx.get(address, headers={"x-forwarded-prefix": "/ops"}).status_code == 401
 
 
-def test_a_wsgi_page_that_was_loaded_before_a_fork_answers_after_it(one_server: Any, forked: Any) -> None:
+def test_wsgi_dashboard_loaded_before_a_fork_works_after_it(one_server: Any, forked: Any) -> None:
     page = create_wsgi_dashboard(one_server.url, auth=Policy())
     assert _status(page) == "200 OK"
     assert forked(lambda: _status(page)) == "200 OK"

@@ -68,7 +68,7 @@ def document(server: Any, folder: Path, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("due", "later"), [(3, 2), (0, 1)])
-def test_page_api_commands_and_terminal_count_alike(
+def test_page_api_commands_and_terminal_show_equal_counts(
     one_server: Any, visitor: Visitor, tmp_path: Path, due: int, later: int
 ) -> None:
     put(one_server, due=due, later=later)
@@ -96,7 +96,7 @@ def test_page_api_commands_and_terminal_count_alike(
     assert row.cells[2].plain.strip() == word
 
 
-def test_a_bound_counts_both_and_the_belt_says_so(one_server: Any, visitor: Visitor) -> None:
+def test_limit_counts_delayed_jobs_and_the_belt_says_so(one_server: Any, visitor: Visitor) -> None:
     Queue("video", 4, store=one_server.client).put(1)
     put(one_server, due=0, later=1)
     assert shown(visitor, "/queues/video", "[data-belt] [data-n=taken]") == "2"
@@ -105,7 +105,7 @@ def test_a_bound_counts_both_and_the_belt_says_so(one_server: Any, visitor: Visi
     )
 
 
-def test_what_is_not_due_yet_is_told_only_while_there_is_some(one_server: Any) -> None:
+def test_delayed_jobs_are_shown_only_if_any(one_server: Any) -> None:
     put(one_server, due=1, later=0)
     assert 'data-while="delayed" hidden' in Visitor(one_server.url).see("/")
     put(one_server, due=0, later=1)
@@ -122,7 +122,7 @@ def leaving_crew() -> list[WorkerReport]:
     return crew + [WorkerReport(f"rack-0001/{LEAVING + number}", 1, "idle") for number in range(1, IDLE + 1)]
 
 
-def test_leaving_workers_with_a_job_are_busy_everywhere(
+def test_exiting_workers_with_a_job_are_busy_everywhere(
     one_server: Any, visitor: Visitor, tmp_path: Path
 ) -> None:
     put(one_server, due=1, later=0)
@@ -162,7 +162,7 @@ def test_leaving_workers_with_a_job_are_busy_everywhere(
     assert f"{LEAVING}/{every} workers busy   {LEAVING} leaving" in top.head().plain
 
 
-def test_hidden_job_of_leaving_worker_keeps_it_busy() -> None:
+def test_exiting_worker_with_a_hidden_job_stays_busy() -> None:
     seen = snapshots.Snapshot(1.0, {}, [report("rack-0001", leaving_crew(), queues=["video", "mail"])])
     narrowed = seen.only(lambda queue: queue == "mail")
     assert not any(one.job or one.queue for one in narrowed.workers())
@@ -174,7 +174,7 @@ def test_silent_worker_is_not_busy() -> None:
     assert snapshots.Snapshot(1.0, {}, [report("rack-0001", crew)]).worker_counts == (2, 1, 0)
 
 
-def test_jobs_beyond_the_bound_take_no_slots(one_server: Any, visitor: Visitor) -> None:
+def test_jobs_beyond_the_limit_take_no_slots(one_server: Any, visitor: Visitor) -> None:
     put(one_server, due=14, later=0)
     one_server.client.run(commands.bound("video", 10))
     belt = LexborHTMLParser(visitor.see("/queues/video")).css_first("[data-belt]")

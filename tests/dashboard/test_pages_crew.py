@@ -29,7 +29,7 @@ def visitor(one_server: Any) -> Visitor:
     return Visitor(one_server.url)
 
 
-def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, visitor: Visitor) -> None:
+def test_queues_are_listed_in_a_table_with_numbers_and_states(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 3, 40)
     put(one_server, "mail", 1)
     Queue("mail", store=one_server.client).pause()
@@ -41,7 +41,7 @@ def test_queues_stand_in_a_table_with_their_numbers_and_states(one_server: Any, 
     assert html.index(">mail<") < html.index(">video<")
 
 
-def test_a_queue_that_has_only_listeners_is_an_empty_one(one_server: Any, visitor: Visitor) -> None:
+def test_queue_with_only_listeners_is_empty(one_server: Any, visitor: Visitor) -> None:
     missing = Visitor(one_server.url).get("/queues/video")
     assert missing.status_code == 404
     assert "This page opens automatically when the queue exists." in missing.text
@@ -62,7 +62,7 @@ def test_a_queue_that_has_only_listeners_is_an_empty_one(one_server: Any, visito
     assert 'data-queue-act="pause"' in html
 
 
-def test_the_numbers_that_pulses_bring_are_no_new_version_of_the_page(one_server: Any) -> None:
+def test_live_numbers_are_no_new_version_of_the_page(one_server: Any) -> None:
     def version() -> str:
         html = Visitor(one_server.url).see("/queues")
         return html.partition('data-version="')[2].partition('"')[0]
@@ -76,7 +76,7 @@ def test_the_numbers_that_pulses_bring_are_no_new_version_of_the_page(one_server
     assert version() != before
 
 
-def test_a_thousand_queues_come_in_pages_and_can_be_filtered(one_server: Any, visitor: Visitor) -> None:
+def test_thousand_queues_are_paged_and_can_be_filtered(one_server: Any, visitor: Visitor) -> None:
     names = [f"q{number:04}" for number in range(1000)]
     one_server.client.run_all([plain.note_queue(name) for name in names])
     seen: list[str] = []
@@ -93,9 +93,7 @@ def test_a_thousand_queues_come_in_pages_and_can_be_filtered(one_server: Any, vi
 
 
 @pytest.mark.parametrize("address", ["/", "/queues"])
-def test_queues_with_the_longest_names_there_may_be_fit_in_a_page(
-    one_server: Any, visitor: Visitor, address: str
-) -> None:
+def test_queues_with_the_longest_names_fit_in_a_page(one_server: Any, visitor: Visitor, address: str) -> None:
     names = [f"{number:02}-{'long' * 24}." for number in range(50)]
     assert {len(name) for name in names} == {100}
     for name in names:
@@ -106,7 +104,7 @@ def test_queues_with_the_longest_names_there_may_be_fit_in_a_page(
     assert f'title="{names[0]}">{names[0][:59]}…</a>' in html
 
 
-def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> None:
+def test_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 2, 40)
     put(one_server, "mail", 1)
     one_server.client.run(commands.put("mail", [("later", encode_items([1])[0])], PutPlace(delay=600.0)))
@@ -123,7 +121,7 @@ def test_the_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> N
     assert "4 ended, last minute 0 dead letters" in words
 
 
-def test_a_full_queue_is_called_full_wherever_it_stands(one_server: Any, visitor: Visitor) -> None:
+def test_full_queue_is_shown_as_full_everywhere(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 2, 3)
     tell(one_server, report())
     before = {address: visitor.see(address) for address in ("/", "/queues", "/queues/video")}
@@ -135,7 +133,7 @@ def test_a_full_queue_is_called_full_wherever_it_stands(one_server: Any, visitor
         assert 'data-queue-act="pause"' in now or address == "/"
 
 
-def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, visitor: Visitor) -> None:
+def test_queue_page_shows_ledger_workers_charts_and_next_jobs(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 12, 40)
     tell(one_server, report())
     html = visitor.see("/queues/video")
@@ -153,7 +151,7 @@ def test_a_queue_shows_its_books_workers_charts_and_next_jobs(one_server: Any, v
     visitor.see("/queues/nothing", 404)
 
 
-def test_what_ended_is_told_by_task_and_minute(one_server: Any, visitor: Visitor) -> None:
+def test_finished_jobs_are_shown_by_task_and_minute(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 1)
     assert "Nothing has ended in this hour and the last" in visitor.see("/queues/video")
     tally = Tally("ann/1")
@@ -167,7 +165,7 @@ def test_what_ended_is_told_by_task_and_minute(one_server: Any, visitor: Visitor
     assert "3 jobs ended in 30 minutes" in visitor.see("/queues")
 
 
-def test_workers_stand_by_host_and_consumer_with_what_they_are_at(one_server: Any, visitor: Visitor) -> None:
+def test_workers_are_grouped_by_host_and_consumer(one_server: Any, visitor: Visitor) -> None:
     idle = WorkerReport("box-0002/1", 5, "paused", paused=True, memory=1 << 20)
     tell(one_server, report(), report("box-0002", host="box", workers=[idle], queues=["mail"]))
     html = visitor.see("/workers")
@@ -181,9 +179,7 @@ def test_workers_stand_by_host_and_consumer_with_what_they_are_at(one_server: An
     assert 'href="/queues/video/jobs/job1"' in html
 
 
-def test_workers_are_filtered_by_queue_host_and_state_and_all_of_one_can_be_stopped(
-    one_server: Any, visitor: Visitor
-) -> None:
+def test_workers_can_be_filtered_and_stopped_by_consumer(one_server: Any, visitor: Visitor) -> None:
     idle = WorkerReport("box-0002/1", 5, "idle")
     tell(one_server, report(), report("box-0002", host="box", workers=[idle], queues=["mail"]))
     assert "rack-0001" not in visitor.see("/workers?queue=mail")
@@ -196,7 +192,7 @@ def test_workers_are_filtered_by_queue_host_and_state_and_all_of_one_can_be_stop
     assert "No worker is like that" in visitor.see("/workers?queue=none")
 
 
-def test_a_worker_that_leaves_is_told_neither_to_stop_nor_to_pause(one_server: Any, visitor: Visitor) -> None:
+def test_exiting_worker_has_no_buttons_to_stop_or_pause(one_server: Any, visitor: Visitor) -> None:
     going = worker("rack-0001/1", state="leaving", cancelling=True, kill_in=8.0)
     tell(one_server, report(workers=[going]))
     for address in ("/workers", "/workers/rack-0001/1"):
@@ -208,7 +204,7 @@ def test_a_worker_that_leaves_is_told_neither_to_stop_nor_to_pause(one_server: A
     assert re.search(r'it is killed <b><time [^>]*data-time="in"', html)
 
 
-def test_a_worker_shows_its_job_its_consumer_and_what_it_did_last(one_server: Any, visitor: Visitor) -> None:
+def test_worker_page_shows_job_consumer_and_recent_runs(one_server: Any, visitor: Visitor) -> None:
     client = one_server.client
     tell(one_server, report())
     Queue("video", store=client).put(1)
@@ -227,7 +223,7 @@ def test_a_worker_shows_its_job_its_consumer_and_what_it_did_last(one_server: An
     visitor.see("/workers/nobody/1", 404)
 
 
-def test_operations_tell_how_far_they_are_and_can_be_stopped(one_server: Any, visitor: Visitor) -> None:
+def test_operations_show_their_progress_and_can_be_stopped(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 4)
     actions = Actions(one_server.client, Actor("anna", "10.0.0.7"))
     actions.begin("cancel", "video", Matching(task="video.split"), "wrong input")
@@ -239,7 +235,7 @@ def test_operations_tell_how_far_they_are_and_can_be_stopped(one_server: Any, vi
     assert in_words(Matching()) == "all of them"
 
 
-def test_the_audit_trail_tells_who_did_what_and_why(one_server: Any, visitor: Visitor) -> None:
+def test_audit_trail_shows_author_action_and_reason(one_server: Any, visitor: Visitor) -> None:
     actions = Actions(one_server.client, Actor("anna", "10.0.0.7"))
     put(one_server, "video", 1, 40)
     actions.bound_queue("video", 50, "more disk")
@@ -253,7 +249,7 @@ def test_the_audit_trail_tells_who_did_what_and_why(one_server: Any, visitor: Vi
     assert "Of the 2 acts that were looked at, 1 is like that" in only
 
 
-def test_the_audit_trail_is_read_page_by_page_without_gaps(one_server: Any, visitor: Visitor) -> None:
+def test_audit_trail_pages_have_no_gaps(one_server: Any, visitor: Visitor) -> None:
     actions = Actions(one_server.client, Actor("anna", "here"))
     for number in range(95):
         actions.pause_queue("video", f"reason{number:03}")
@@ -269,7 +265,7 @@ def test_the_audit_trail_is_read_page_by_page_without_gaps(one_server: Any, visi
         assert seen == [f"reason{number:03}" for number in reversed(range(95))], first
 
 
-def test_a_page_back_holds_what_came_before() -> None:
+def test_previous_page_holds_the_preceding_items() -> None:
     things = [f"{number:03}" for number in range(100)]
     sizes = [3 if number % 7 == 0 else 1 for number in range(100)]
     places = slice_of(things, things, Wanted("/x", filters={}), 10, sizes)

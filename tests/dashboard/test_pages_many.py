@@ -49,7 +49,7 @@ def summed(metrics: str, name: str, **labels: str) -> int:
     return int(sum(float(number) for found, number in lines if all(one in found for one in wanted)))
 
 
-def test_every_surface_shows_what_the_keys_have(made: Made, tmp_path: Path) -> None:
+def test_every_interface_matches_the_keys(made: Made, tmp_path: Path) -> None:
     visitor, keys = Visitor(made.server.url), made.keys
     assert keys.ended == keys.succeeded + keys.failed == ENDED + sum(KINDS.values())
     assert (keys.running, keys.busy, keys.dead) == (LEAVING, LEAVING, sum(KINDS.values()))

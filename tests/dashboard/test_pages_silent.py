@@ -30,7 +30,7 @@ def told(server: Any, ago: float) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_silent_worker_is_called_silent_and_nothing_of_it_runs_on(
+def test_silent_worker_is_shown_as_silent_with_frozen_times(
     one_server: Any, visitor: Visitor, page: str
 ) -> None:
     put(one_server)
@@ -45,7 +45,7 @@ def test_a_silent_worker_is_called_silent_and_nothing_of_it_runs_on(
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_worker_that_reports_is_not_called_silent(one_server: Any, visitor: Visitor, page: str) -> None:
+def test_reporting_worker_is_not_shown_as_silent(one_server: Any, visitor: Visitor, page: str) -> None:
     put(one_server)
     told(one_server, 6.0)
     html = visitor.see(page)
@@ -55,7 +55,7 @@ def test_a_worker_that_reports_is_not_called_silent(one_server: Any, visitor: Vi
     assert 'data-tell="kill"' in html
 
 
-def test_belts_and_numbers_do_not_count_a_silent_worker_as_busy(one_server: Any) -> None:
+def test_silent_worker_is_not_busy_in_belts_and_numbers(one_server: Any) -> None:
     put(one_server)
     told(one_server, 12.0)
     seen = snapshots.NOTHING
@@ -67,9 +67,7 @@ def test_belts_and_numbers_do_not_count_a_silent_worker_as_busy(one_server: Any)
     assert "0 of 1 worker at work, 1 silent" in pulse.queues["video"].belt.words
 
 
-def test_the_api_gives_silent_as_the_state_and_workers_can_be_filtered_by_it(
-    one_server: Any, visitor: Visitor
-) -> None:
+def test_api_reports_silent_workers_and_can_filter_them(one_server: Any, visitor: Visitor) -> None:
     told(one_server, 12.0)
     (consumer,) = visitor.get("/api/v1/workers").json()["consumers"]
     assert [one["state"] for one in consumer["workers"]] == ["silent"]

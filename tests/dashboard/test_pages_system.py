@@ -7,7 +7,7 @@ from typing import Any
 from .crew_kit import Visitor, put, report, tell, words_of
 
 
-def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: Any) -> None:
+def test_system_page_shows_server_ledger_and_versions(server: Any) -> None:
     visitor = Visitor(server.url)
     put(server, "video", 3)
     tell(server, report(), report("rack-0002", version="0.0.9"))
@@ -24,7 +24,7 @@ def test_the_system_page_tells_of_the_server_the_books_and_the_versions(server: 
     assert "video 5 3 0 0 0 0 2" in words
 
 
-def test_system_page_states_the_levels_of_durability(server: Any) -> None:
+def test_system_page_shows_the_levels_of_durability(server: Any) -> None:
     def levels() -> str:
         words = words_of(Visitor(server.url).see("/system"))
         return words.partition("Levels of durability ")[2].partition(" Last snapshot")[0]
@@ -39,7 +39,7 @@ def test_system_page_states_the_levels_of_durability(server: Any) -> None:
         server.raw.config_set("appendfsync", "everysec")
 
 
-def test_the_start_of_a_server_is_no_snapshot(server: Any) -> None:
+def test_start_of_a_server_does_not_count_as_a_snapshot(server: Any) -> None:
     def told() -> bool:
         return "Last snapshot none since it started" in words_of(Visitor(server.url).see("/system"))
 

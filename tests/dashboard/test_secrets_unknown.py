@@ -191,7 +191,7 @@ async def answers(app: Any, addresses: list[str]) -> list[httpx.Response]:
         return [await client.get(one) for one in addresses]
 
 
-def test_secret_is_in_no_page_answer_or_metric(scene: Scene) -> None:
+def test_secret_is_in_no_page_response_or_metric(scene: Scene) -> None:
     app = create_dashboard(scene.server.url)
     stack = f"/api/v1/jobs/{scene.running}/stack"
     order = ask(app, "POST", stack, json={"queue": "doors"}, headers=OWN).json()["order"]
@@ -208,7 +208,7 @@ def test_secret_is_in_no_page_answer_or_metric(scene: Scene) -> None:
     assert found == {}
 
 
-def test_secret_is_in_no_output_of_a_command(
+def test_secret_is_in_no_command_output(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()

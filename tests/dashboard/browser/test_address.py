@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 
-def test_a_page_that_is_told_to_go_on_elsewhere_is_told_of_what_changes_there(
+def test_page_that_moves_to_another_path_is_updated_there(
     window: Callable[..., Window], queue: Queue
 ) -> None:
     queue.put("first")

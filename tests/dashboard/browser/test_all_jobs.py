@@ -24,7 +24,7 @@ def other(queue: Queue) -> Queue:
     return Queue(queue.name.replace("line", "side"), store=queue.client)
 
 
-def test_jobs_of_all_queues_come_and_go_live(
+def test_jobs_of_all_queues_appear_and_disappear_live(
     window: Callable[..., Window], queue: Queue, other: Queue
 ) -> None:
     queue.put("one")
@@ -38,7 +38,7 @@ def test_jobs_of_all_queues_come_and_go_live(
     expect(cells).to_have_text([other.name, other.name])
 
 
-def test_chosen_jobs_of_several_queues_are_cancelled_in_each(
+def test_selected_jobs_of_several_queues_are_cancelled(
     window: Callable[..., Window], queue: Queue, other: Queue, eventually: Callable[..., Any]
 ) -> None:
     jobs = [one.submit(hold, "/nowhere") for one in (queue, other, queue, other)]
@@ -60,7 +60,7 @@ def test_chosen_jobs_of_several_queues_are_cancelled_in_each(
         view.is_in_the_audit("cancel", one.name, "not these")
 
 
-def test_chosen_running_jobs_of_several_queues_are_cancelled_each_in_its_own(
+def test_selected_running_jobs_of_several_queues_are_cancelled(
     window: Callable[..., Window],
     queue: Queue,
     other: Queue,

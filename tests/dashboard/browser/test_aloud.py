@@ -48,7 +48,7 @@ def listener(window: Callable[..., Window]) -> Callable[[], Window]:
     return listen
 
 
-def test_failures_are_told_together_and_seldom(
+def test_failures_are_announced_together_and_rarely(
     listener: Callable[[], Window], queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     consume(queue.name)
@@ -68,7 +68,7 @@ def test_failures_are_told_together_and_seldom(
     assert failures(view) == 3
 
 
-def test_a_page_that_is_paused_keeps_quiet(
+def test_paused_page_announces_no_changes(
     listener: Callable[[], Window], queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume(queue.name)
@@ -84,7 +84,7 @@ def test_a_page_that_is_paused_keeps_quiet(
     expect(quiet.page.locator("#said")).to_contain_text("1 job failed")
 
 
-def test_the_end_of_the_job_that_is_looked_at_is_told(
+def test_end_of_the_shown_job_is_announced(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -96,7 +96,7 @@ def test_the_end_of_the_job_that_is_looked_at_is_told(
     expect(page.locator("#said")).to_contain_text("hold: done")
 
 
-def test_what_goes_wrong_is_told_at_once(window: Callable[..., Window], queue: Queue) -> None:
+def test_errors_are_announced_immediately(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("something")
     view = window()
     view.forgiven.append("status of 503")

@@ -74,7 +74,7 @@ def is_news(request: dict[str, Any]) -> bool:
     return "conveyor-part" in map(str.lower, request["headers"]) or "/log?" in request["url"]
 
 
-def test_a_navigation_costs_three_requests_and_sixty_kilobytes_at_most(
+def test_navigation_costs_at_most_three_requests_and_60_kb(
     window: Callable[..., Window],
     queue: Queue,
     consume: Callable[..., Any],

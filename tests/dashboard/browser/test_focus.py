@@ -65,7 +65,7 @@ def reporter(view: Window, queue: Queue, consume: Callable[..., Any], path: Path
     return Reporter(page, path)
 
 
-def test_a_button_keeps_the_focus_while_the_page_changes(reporter: Reporter) -> None:
+def test_button_keeps_the_focus_while_the_page_changes(reporter: Reporter) -> None:
     page = reporter.page
     cancel = page.locator(".job-head").get_by_role("button", name="Cancel")
     typist = Typist(page)
@@ -75,7 +75,7 @@ def test_a_button_keeps_the_focus_while_the_page_changes(reporter: Reporter) -> 
     assert typist.focus()["shown"]
 
 
-def test_an_open_dialog_and_what_is_typed_in_it_survive(reporter: Reporter) -> None:
+def test_open_dialog_and_its_input_survive_updates(reporter: Reporter) -> None:
     page = reporter.page
     cancel = page.locator(".job-head").get_by_role("button", name="Cancel")
     cancel.click()
@@ -92,7 +92,7 @@ def test_an_open_dialog_and_what_is_typed_in_it_survive(reporter: Reporter) -> N
     expect(cancel).to_be_focused()
 
 
-def test_selected_text_pauses_the_patching(reporter: Reporter) -> None:
+def test_text_selection_pauses_updates(reporter: Reporter) -> None:
     page = reporter.page
     page.locator("h1 .task").select_text()
     before = reporter.morphs
@@ -106,7 +106,7 @@ def test_selected_text_pauses_the_patching(reporter: Reporter) -> None:
     expect(page.locator("#live-words")).to_have_text("live")
 
 
-def test_a_closed_and_an_opened_part_stay_as_they_are(reporter: Reporter) -> None:
+def test_toggled_details_keep_their_state_over_updates(reporter: Reporter) -> None:
     page = reporter.page
     details = page.locator("main details").first
     was = details.evaluate("one => one.open")
@@ -115,7 +115,7 @@ def test_a_closed_and_an_opened_part_stay_as_they_are(reporter: Reporter) -> Non
     assert details.evaluate("one => one.open") is not was
 
 
-def test_a_half_typed_field_survives(view: Window, queue: Queue) -> None:
+def test_half_typed_field_survives_updates(view: Window, queue: Queue) -> None:
     queue.put_many(range(3))
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     typist = Typist(page)
@@ -136,7 +136,7 @@ def test_a_half_typed_field_survives(view: Window, queue: Queue) -> None:
     assert "task=dou" in page.url
 
 
-def test_the_chosen_row_stays_chosen(view: Window, queue: Queue) -> None:
+def test_selected_row_stays_selected(view: Window, queue: Queue) -> None:
     queue.put_many(range(3))
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     typist = Typist(page)

@@ -52,7 +52,7 @@ def ends(queue: Queue, window: Callable[..., Window]) -> Ends:
     return Ends(queue, window())
 
 
-def test_what_is_new_waits_behind_a_chip_until_it_is_asked_for(ends: Ends) -> None:
+def test_new_rows_wait_behind_a_button_until_requested(ends: Ends) -> None:
     expect(ends.chip).to_be_hidden()
     ends.end(2)
     expect(ends.chip).to_have_text("Show 2 new")
@@ -67,7 +67,7 @@ def test_what_is_new_waits_behind_a_chip_until_it_is_asked_for(ends: Ends) -> No
     expect(ends.chip).to_have_text("Show 1 new")
 
 
-def test_rows_that_new_ones_push_off_the_page_stay_as_long_as_those_wait(ends: Ends) -> None:
+def test_displaced_rows_stay_while_new_rows_wait(ends: Ends) -> None:
     ends.end(57)
     expect(ends.chip).to_have_text("Show 50 or more new")
     expect(ends.rows).to_have_text(ends.runs(3, 1))
@@ -80,7 +80,7 @@ def test_rows_that_new_ones_push_off_the_page_stay_as_long_as_those_wait(ends: E
     expect(ends.rows).to_have_text(ends.runs(10, 1))
 
 
-def test_the_chip_is_there_for_the_keyboard_and_leads_to_what_it_shows(ends: Ends) -> None:
+def test_button_for_new_rows_works_by_keyboard_and_moves_focus(ends: Ends) -> None:
     ends.end(1)
     expect(ends.chip).to_be_visible()
     ends.chip.focus()
@@ -89,9 +89,7 @@ def test_the_chip_is_there_for_the_keyboard_and_leads_to_what_it_shows(ends: End
     expect(ends.rows.first.locator("a").first).to_be_focused()
 
 
-def test_a_row_that_has_gone_leaves_the_list_though_others_wait(
-    queue: Queue, window: Callable[..., Window]
-) -> None:
+def test_removed_row_leaves_the_list_while_new_rows_wait(queue: Queue, window: Callable[..., Window]) -> None:
     def run(*words: Any) -> None:
         queue.client.run(Command(words))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOT_FOUND = "status of 404"
 
 
-def test_a_worker_that_left_is_told_of_and_cannot_be_told_anything(
+def test_exited_worker_is_reported_and_its_controls_disabled(
     window: Callable[..., Window],
     queue: Queue,
     consume: Callable[..., Any],
@@ -47,9 +47,7 @@ def test_a_worker_that_left_is_told_of_and_cannot_be_told_anything(
     expect(page).to_have_url(f"{view.address}/workers")
 
 
-def test_a_job_that_is_not_known_any_more_is_told_of(
-    window: Callable[..., Window], queue: Queue, one_server: Any
-) -> None:
+def test_forgotten_job_is_reported(window: Callable[..., Window], queue: Queue, one_server: Any) -> None:
     job = queue.submit(double, 1)
     view = window()
     view.forgiven.append(NOT_FOUND)
@@ -61,7 +59,7 @@ def test_a_job_that_is_not_known_any_more_is_told_of(
     expect(page.get_by_role("link", name="All jobs")).to_have_attribute("href", "/jobs")
 
 
-def test_a_queue_that_is_gone_is_told_of_until_it_is_back(
+def test_missing_queue_is_reported_until_it_is_back(
     window: Callable[..., Window], queue: Queue, one_server: Any
 ) -> None:
     queue.put("first")
@@ -81,7 +79,7 @@ def test_a_queue_that_is_gone_is_told_of_until_it_is_back(
     expect(page.get_by_label("Change the bound")).to_be_enabled()
 
 
-def test_a_page_that_cannot_be_shown_anew_says_so_until_it_can(
+def test_failed_page_update_is_reported_until_it_succeeds(
     window: Callable[..., Window], queue: Queue
 ) -> None:
     queue.put("first")
@@ -96,9 +94,7 @@ def test_a_page_that_cannot_be_shown_anew_says_so_until_it_can(
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_part_that_could_not_be_fetched_is_fetched_later(
-    window: Callable[..., Window], queue: Queue
-) -> None:
+def test_failed_partial_update_is_retried(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("first")
     view = window()
     view.forgiven.append("net::ERR_FAILED")
@@ -109,7 +105,9 @@ def test_a_part_that_could_not_be_fetched_is_fetched_later(
     expect(page.locator("main tbody tr")).to_have_count(2)
 
 
-def test_page_of_queue_without_jobs_opens_by_itself(window: Callable[..., Window], queue: Queue) -> None:
+def test_page_of_a_queue_without_jobs_opens_automatically(
+    window: Callable[..., Window], queue: Queue
+) -> None:
     name = f"{queue.name}-new"
     view = window()
     view.forgiven.append(NOT_FOUND)

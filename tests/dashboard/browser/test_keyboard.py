@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 
-def test_a_worker_is_killed_by_keys(
+def test_worker_is_killed_by_keys(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name, workers=2)
@@ -47,7 +47,7 @@ def test_a_worker_is_killed_by_keys(
     view.is_in_the_audit("kill", str(name), "it hangs")
 
 
-def test_a_job_is_cancelled_and_its_log_read_by_keys(
+def test_job_is_cancelled_and_its_log_read_by_keys(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path, eventually: Any
 ) -> None:
     consume(queue.name)
@@ -118,7 +118,7 @@ def test_failures_are_retried_by_keys(
     view.is_in_the_audit("retry", queue.name, "and the last")
 
 
-def test_a_job_is_put_by_keys(window: Callable[..., Window], one_server: Any, eventually: Any) -> None:
+def test_job_is_put_by_keys(window: Callable[..., Window], one_server: Any, eventually: Any) -> None:
     view = window()
     page = view.go()
     typist = Typist(page)
@@ -140,7 +140,7 @@ def test_a_job_is_put_by_keys(window: Callable[..., Window], one_server: Any, ev
     assert one_server.raw.zcard("conveyor:{forms}:ready") == 1
 
 
-def test_a_queue_is_paused_by_keys(window: Callable[..., Window], queue: Queue) -> None:
+def test_queue_is_paused_by_keys(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("something")
     view = window()
     page = view.go()
@@ -160,7 +160,7 @@ def test_a_queue_is_paused_by_keys(window: Callable[..., Window], queue: Queue) 
     view.is_in_the_audit("pause queue", queue.name, "deploying")
 
 
-def test_the_palette_finds_what_there_is_and_does_what_can_be_taken_back(
+def test_palette_finds_entries_and_runs_reversible_actions(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], eventually: Any
 ) -> None:
     queue.put("something")
@@ -200,7 +200,7 @@ def test_the_palette_finds_what_there_is_and_does_what_can_be_taken_back(
     expect(page.locator("#palette")).to_be_hidden()
 
 
-def test_the_palette_marks_the_first_entry_as_more_come_in(
+def test_palette_keeps_the_first_entry_marked_as_more_arrive(
     window: Callable[..., Window], queue: Queue
 ) -> None:
     view, held = window(), []
@@ -217,9 +217,7 @@ def test_the_palette_marks_the_first_entry_as_more_come_in(
     expect(marked).to_have_text("task double")
 
 
-def test_single_keys_leave_fields_alone_and_can_be_switched_off(
-    window: Callable[..., Window], queue: Queue
-) -> None:
+def test_single_keys_ignore_fields_and_can_be_disabled(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("something")
     view = window()
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
@@ -251,7 +249,7 @@ def test_single_keys_leave_fields_alone_and_can_be_switched_off(
     expect(dialog).to_be_hidden()
 
 
-def test_the_menu_of_a_narrow_page_opens_by_keys(window: Callable[..., Window]) -> None:
+def test_menu_of_a_narrow_page_opens_by_keys(window: Callable[..., Window]) -> None:
     view = window(viewport={"width": 390, "height": 844})
     page = view.go()
     typist = Typist(page)

@@ -40,7 +40,7 @@ WATCH_NUMBER = """(selector) => {
 }"""
 
 
-def test_jobs_are_seen_moving_without_a_reload(
+def test_jobs_move_without_a_reload(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     queue.resize(8)
@@ -78,9 +78,7 @@ def test_jobs_are_seen_moving_without_a_reload(
     assert page.evaluate("window.same")
 
 
-def test_a_queue_that_fills_up_is_called_full_and_its_oldest_job_is_told_of(
-    window: Callable[..., Window], queue: Queue
-) -> None:
+def test_full_queue_and_its_oldest_job_are_shown_live(window: Callable[..., Window], queue: Queue) -> None:
     queue.resize(2)
     queue.put("first")
     assert queue.get() == "first"
@@ -96,7 +94,7 @@ def test_a_queue_that_fills_up_is_called_full_and_its_oldest_job_is_told_of(
     expect(row.locator(".state .icon").last).to_be_hidden()
 
 
-def test_the_end_of_a_job_is_seen_soon(
+def test_end_of_a_job_is_shown_promptly(
     window: Callable[..., Window],
     queue: Queue,
     consume: Callable[..., Any],
@@ -121,7 +119,7 @@ def test_the_end_of_a_job_is_seen_soon(
 
 
 @pytest.mark.parametrize("field", ["waiting", "dead"])
-def test_numbers_of_a_queue_are_those_of_the_server(
+def test_numbers_of_a_queue_match_the_server(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], field: str
 ) -> None:
     page = window().go("/queues")
@@ -135,7 +133,7 @@ def test_numbers_of_a_queue_are_those_of_the_server(
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n={field}]")).to_have_text(wanted)
 
 
-def test_jobs_that_are_not_due_yet_are_told_beside_those_that_wait_as_soon_as_there_are_some(
+def test_delayed_jobs_are_shown_next_to_waiting_jobs_if_any(
     window: Callable[..., Window], queue: Queue
 ) -> None:
     queue.put(1)

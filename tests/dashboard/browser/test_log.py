@@ -39,7 +39,7 @@ def shows(page: Page, *lines: str) -> None:
     expect(page.locator("#log-lines li span")).to_have_text(list(lines))
 
 
-def test_the_last_line_comes_though_fetching_it_failed_for_a_while(
+def test_last_log_line_arrives_after_failed_fetches(
     window: Callable[..., Window], telling: str, path: Path
 ) -> None:
     view = window()
@@ -54,7 +54,7 @@ def test_the_last_line_comes_though_fetching_it_failed_for_a_while(
     shows(page, "the first", "the last")
 
 
-def test_a_line_that_comes_later_shows_what_is_not_seen_as_the_page_does(
+def test_invisible_characters_in_a_new_log_line_are_escaped(
     window: Callable[..., Window], telling: str, path: Path
 ) -> None:
     page = window().go(telling)
@@ -65,7 +65,7 @@ def test_a_line_that_comes_later_shows_what_is_not_seen_as_the_page_does(
     shows(page, "the first", "a\\u202eb \\x07c")
 
 
-def test_a_page_without_its_stream_follows_the_log_by_polling(
+def test_page_without_its_stream_follows_the_log_by_polling(
     window: Callable[..., Window], telling: str, path: Path
 ) -> None:
     view = window()

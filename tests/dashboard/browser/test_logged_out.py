@@ -62,9 +62,7 @@ def is_told(page: Page, queue: Queue) -> None:
     expect(page.locator("main")).not_to_contain_text("Password")
 
 
-def test_a_session_that_was_ended_is_told_of_in_all_tabs_until_somebody_logs_in(
-    view: Window, queue: Queue
-) -> None:
+def test_ended_session_is_reported_in_all_tabs_until_a_login(view: Window, queue: Queue) -> None:
     first, second = view.page, view.tab()
     second.goto(first.url)
     view.is_live(second)
@@ -86,9 +84,7 @@ def test_a_session_that_was_ended_is_told_of_in_all_tabs_until_somebody_logs_in(
         expect(tab.locator("#notice")).to_be_hidden()
 
 
-def test_a_stream_that_is_refused_is_not_asked_for_for_ever(
-    view: Window, queue: Queue, own: Dashboard
-) -> None:
+def test_refused_stream_is_not_requested_forever(view: Window, queue: Queue, own: Dashboard) -> None:
     view.context.clear_cookies()
     own.end()
     expect(view.page.locator("#live-words")).to_have_text("reconnecting")
@@ -97,7 +93,7 @@ def test_a_stream_that_is_refused_is_not_asked_for_for_ever(
     expect(view.page.locator("#trouble")).to_be_hidden()
 
 
-def test_an_act_that_is_refused_tells_of_it(view: Window, queue: Queue) -> None:
+def test_refused_action_is_reported(view: Window, queue: Queue) -> None:
     view.context.clear_cookies()
     view.page.get_by_role("button", name="Pause", exact=True).click()
     view.say_yes()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 
-def test_a_running_job_is_cancelled(
+def test_running_job_is_cancelled(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -37,7 +37,7 @@ def test_a_running_job_is_cancelled(
     view.is_in_the_audit("cancel job", job.id, "took too long")
 
 
-def test_a_job_that_takes_its_time_to_end_is_followed_until_it_has(
+def test_slow_cancellation_is_followed_until_the_job_ends(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -54,9 +54,7 @@ def test_a_job_that_takes_its_time_to_end_is_followed_until_it_has(
     expect(page.locator(".job-head .state")).to_have_text(re.compile("cancelled"))
 
 
-def test_an_id_is_copied_from_a_list_and_from_the_page_of_a_job(
-    window: Callable[..., Window], queue: Queue
-) -> None:
+def test_id_is_copied_from_a_list_and_from_the_job_page(window: Callable[..., Window], queue: Queue) -> None:
     job = queue.submit(hold, "/nowhere")
     view = window(permissions=["clipboard-write"])
     for path in (f"/jobs?queue={queue.name}&state=waiting", f"/queues/{queue.name}/jobs/{job.id}"):
@@ -65,7 +63,7 @@ def test_an_id_is_copied_from_a_list_and_from_the_page_of_a_job(
         expect(page.locator("#toasts")).to_have_text(f"Copied {job.id}")
 
 
-def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
+def test_dismissed_dialog_has_no_effect(window: Callable[..., Window], queue: Queue) -> None:
     job = queue.submit(hold, "/nowhere")
     view = window()
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")
@@ -75,7 +73,7 @@ def test_no_is_no(window: Callable[..., Window], queue: Queue) -> None:
     assert queue.qsize() == 1
 
 
-def test_what_is_refused_is_said_in_sentences(
+def test_refusal_is_explained_in_sentences(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -91,7 +89,7 @@ def test_what_is_refused_is_said_in_sentences(
     expect(toast).to_have_text("Cancel: Conflict. The job is over, so there is nothing to cancel.")
 
 
-def test_one_failure_is_retried(
+def test_failed_job_is_retried(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -108,7 +106,7 @@ def test_one_failure_is_retried(
     view.is_in_the_audit("retry job", job.id, "the file is there now")
 
 
-def test_a_group_of_failures_is_retried(
+def test_group_of_failures_is_retried(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name, workers=2)
@@ -129,7 +127,7 @@ def test_a_group_of_failures_is_retried(
     view.is_in_the_audit("retry", queue.name, "the disk is back")
 
 
-def test_a_job_is_put_with_the_form(
+def test_job_is_put_with_the_form(
     window: Callable[..., Window], queue: Queue, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     queue.put("so that the queue is known")
@@ -157,7 +155,7 @@ def test_a_job_is_put_with_the_form(
     view.is_in_the_audit("enqueue", queue.name, "asked for by mail")
 
 
-def test_a_queue_is_paused_resumed_bounded_and_emptied(
+def test_queue_is_paused_resumed_bounded_and_emptied(
     window: Callable[..., Window], queue: Queue, eventually: Callable[..., Any]
 ) -> None:
     queue.put_many(range(5))
@@ -225,7 +223,7 @@ def test_bulk_cancel_of_a_task_names_all_jobs_it_checks(
     eventually(lambda: queue.qsize() == 1)
 
 
-def test_chosen_jobs_are_cancelled(
+def test_selected_jobs_are_cancelled(
     window: Callable[..., Window], queue: Queue, eventually: Callable[..., Any]
 ) -> None:
     jobs = queue.submit_many(hold, [("/nowhere",)] * 5)
@@ -245,7 +243,7 @@ def test_chosen_jobs_are_cancelled(
     view.is_in_the_audit("cancel", queue.name, "not these")
 
 
-def test_a_log_is_followed_live(
+def test_log_is_followed_live(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)

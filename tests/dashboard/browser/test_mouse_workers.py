@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 
-def test_a_worker_is_killed(
+def test_worker_is_killed(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name, workers=2)
@@ -53,7 +53,7 @@ def test_a_worker_is_killed(
     view.is_in_the_audit("kill", name, "it hangs")
 
 
-def test_a_kill_does_not_end_the_job_that_began_while_somebody_thought_about_it(
+def test_late_kill_does_not_end_the_next_job(
     window: Callable[..., Window],
     queue: Queue,
     consume: Callable[..., Any],
@@ -77,7 +77,7 @@ def test_a_kill_does_not_end_the_job_that_began_while_somebody_thought_about_it(
     assert second.result(30) == "let go"
 
 
-def test_an_order_is_followed_from_request_to_end(
+def test_control_command_is_followed_from_request_to_end(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name, workers=1)
@@ -96,7 +96,7 @@ def test_an_order_is_followed_from_request_to_end(
     expect(page.locator(".empty h2")).to_have_text("No workers are listening")
 
 
-def test_a_worker_is_paused_and_resumed_and_tells_its_stack(
+def test_worker_is_paused_and_resumed_and_shows_its_stack(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)
@@ -124,7 +124,7 @@ def test_a_worker_is_paused_and_resumed_and_tells_its_stack(
     view.is_in_the_audit("resume", "", "seen enough")
 
 
-def test_a_job_tells_its_stack(
+def test_running_job_shows_its_stack(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)

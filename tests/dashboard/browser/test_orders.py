@@ -20,7 +20,7 @@ STRIDE = 4_000
 MINUTE = 60_000
 
 
-def test_an_answer_that_is_long_in_coming_is_asked_for_less_and_less_and_not_for_ever(
+def test_slow_acknowledgement_is_polled_ever_less_and_then_not(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     consume(queue.name)

@@ -64,7 +64,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_another_site_cannot_pause_or_cancel(
+def test_other_site_cannot_pause_or_cancel(
     window: Callable[..., Window], queue: Queue, site: Site, host: str
 ) -> None:
     job = queue.submit(hold, "/nowhere")
@@ -91,7 +91,7 @@ def test_another_site_cannot_pause_or_cancel(
     assert queue.qsize() == 1
 
 
-def test_another_site_cannot_show_the_page_in_a_frame(
+def test_other_site_cannot_embed_the_dashboard_in_a_frame(
     window: Callable[..., Window], queue: Queue, site: Site
 ) -> None:
     queue.put("something")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NETWORK = "Failed to load resource|net::ERR|EventSource"
 
 
-def test_a_server_that_restarts_is_told_of_and_the_page_heals(
+def test_page_reports_a_server_restart_and_recovers(
     window: Callable[..., Window], serve: Callable[..., Dashboard], own_server: Any
 ) -> None:
     own = serve(url=own_server.url)
@@ -54,7 +54,7 @@ def test_a_server_that_restarts_is_told_of_and_the_page_heals(
     expect(second.locator("h1")).to_contain_text("Workers")
 
 
-def test_a_page_process_that_restarts_is_told_of_and_the_page_heals(
+def test_page_reports_a_dashboard_restart_and_recovers(
     window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
 ) -> None:
     own = serve()
@@ -70,7 +70,7 @@ def test_a_page_process_that_restarts_is_told_of_and_the_page_heals(
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("2")
 
 
-def test_a_page_process_that_is_away_for_long_is_told_of_as_a_server_that_is_and_the_page_heals(
+def test_page_reports_a_long_dashboard_outage_and_recovers(
     window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
 ) -> None:
     own = serve()
@@ -88,7 +88,7 @@ def test_a_page_process_that_is_away_for_long_is_told_of_as_a_server_that_is_and
     expect(page.locator("html")).not_to_have_class(re.compile(r"\baway\b"))
 
 
-def test_a_page_process_that_says_nothing_is_told_of(
+def test_page_reports_a_silent_dashboard(
     window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
 ) -> None:
     own = serve()
@@ -104,7 +104,7 @@ def test_a_page_process_that_says_nothing_is_told_of(
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("1")
 
 
-def test_a_page_process_that_is_told_to_end_ends_at_once(
+def test_terminated_dashboard_exits_promptly(
     window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
 ) -> None:
     own = serve()
@@ -117,7 +117,7 @@ def test_a_page_process_that_is_told_to_end_ends_at_once(
     expect(page.locator("#live-words")).to_have_text("reconnecting")
 
 
-def test_a_page_without_its_stream_polls(window: Callable[..., Window], queue: Queue) -> None:
+def test_page_without_its_stream_polls(window: Callable[..., Window], queue: Queue) -> None:
     view = window()
     view.forgiven.append(NETWORK)
     view.context.route("**/api/v1/events*", lambda route: route.fulfill(status=503, body="no"))
@@ -143,7 +143,7 @@ window.clearTimeout = (timer) => { window.polls.delete(timer); clear(timer); };
 """
 
 
-def test_a_page_that_polls_does_so_once_after_it_was_paused(
+def test_polling_page_has_a_single_poll_loop_after_a_pause(
     window: Callable[..., Window], queue: Queue
 ) -> None:
     view, held = window(), []
@@ -177,7 +177,7 @@ def polls(page: Page, held: list[Route], number: int) -> None:
         page.wait_for_timeout(20)
 
 
-def test_a_page_that_is_gone_says_so(window: Callable[..., Window], queue: Queue, one_server: Any) -> None:
+def test_missing_page_is_reported(window: Callable[..., Window], queue: Queue, one_server: Any) -> None:
     view = window()
     page = view.page
     view.forgiven.append("status of 404")

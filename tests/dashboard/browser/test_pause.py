@@ -34,7 +34,7 @@ def nothing_happens(view: Window, pages: list[Page], queue: Queue, seconds: floa
     assert [page.locator("body").inner_text() for page in pages] == before
 
 
-def test_pause_pauses_everything_in_all_tabs_and_over_a_reload(
+def test_pause_freezes_all_tabs_and_survives_a_reload(
     window: Callable[..., Window], queue: Queue, dashboard: Dashboard
 ) -> None:
     queue.put("first")

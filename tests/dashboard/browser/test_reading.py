@@ -91,7 +91,7 @@ def violations(page: Page, name: str) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-def test_no_page_has_a_fault_that_axe_knows_or_scrolls_sideways(
+def test_pages_have_no_axe_violations_and_no_sideways_scrolling(
     window: Callable[..., Window], scene: Scene
 ) -> None:
     view = window(reduced_motion="reduce")
@@ -104,7 +104,7 @@ def test_no_page_has_a_fault_that_axe_knows_or_scrolls_sideways(
     assert found == [], "\n".join(found)
 
 
-def test_no_dialog_has_a_fault_that_axe_knows(window: Callable[..., Window], scene: Scene) -> None:
+def test_dialogs_have_no_axe_violations(window: Callable[..., Window], scene: Scene) -> None:
     view = window(reduced_motion="reduce")
     page = view.go(scene.pages["queue"])
     page.get_by_role("button", name="Empty").click()
@@ -122,7 +122,7 @@ def test_no_dialog_has_a_fault_that_axe_knows(window: Callable[..., Window], sce
     assert found == [], "\n".join(found)
 
 
-def test_what_is_wrong_is_said_so_that_all_can_read_it(window: Callable[..., Window], scene: Scene) -> None:
+def test_error_messages_are_accessible(window: Callable[..., Window], scene: Scene) -> None:
     view = window(reduced_motion="reduce")
     view.forgiven.append("status of 4")
     page = view.go(scene.pages["form"])
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said_so_that_all_can_read_it(window: Callable[..., Win
     assert found == [], "\n".join(found)
 
 
-def test_a_page_without_its_server_can_be_read(
+def test_page_without_its_server_is_accessible(
     window: Callable[..., Window], serve: Callable[..., Dashboard], own_server: Any
 ) -> None:
     view = window(address=serve(url=own_server.url).address, reduced_motion="reduce")
@@ -158,7 +158,7 @@ def with_login(serve: Callable[..., Dashboard], tmp_path: Path) -> Iterator[Dash
     return serve("--users", str(users))
 
 
-def test_the_login_can_be_read_and_used(
+def test_login_is_accessible_and_usable(
     window: Callable[..., Window], with_login: Dashboard, queue: Queue
 ) -> None:
     queue.put("something")
@@ -183,7 +183,7 @@ def test_the_login_can_be_read_and_used(
     assert found == [], "\n".join(found)
 
 
-def test_every_page_can_be_read_without_javascript(window: Callable[..., Window], scene: Scene) -> None:
+def test_every_page_is_readable_without_javascript(window: Callable[..., Window], scene: Scene) -> None:
     view = window(java_script_enabled=False)
     view.forgiven.append("status of 404")
     facts = {
@@ -212,9 +212,7 @@ def test_every_page_can_be_read_without_javascript(window: Callable[..., Window]
     assert missing == []
 
 
-def test_without_javascript_nothing_stands_there_that_would_do_nothing(
-    window: Callable[..., Window], scene: Scene
-) -> None:
+def test_dead_controls_are_hidden_without_javascript(window: Callable[..., Window], scene: Scene) -> None:
     view = window(java_script_enabled=False)
     view.forgiven.append("status of 404")
     buttons = "button:not([type=submit]):not(form[method] button)"
@@ -227,9 +225,7 @@ def test_without_javascript_nothing_stands_there_that_would_do_nothing(
     assert found == []
 
 
-def test_without_javascript_times_are_told_as_they_were_when_the_page_was_made(
-    window: Callable[..., Window], scene: Scene
-) -> None:
+def test_times_are_as_of_rendering_without_javascript(window: Callable[..., Window], scene: Scene) -> None:
     view = window(java_script_enabled=False)
     page = view.go(scene.pages["overview"], live=False)
     expect(page.locator("[data-total-since=oldest]")).to_have_text(re.compile(r"^\d+ (s|min)( \d+ s)?$"))
@@ -239,9 +235,7 @@ def test_without_javascript_times_are_told_as_they_were_when_the_page_was_made(
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
-def test_on_a_phone_the_head_is_one_line_and_the_pages_are_behind_a_button(
-    window: Callable[..., Window], *, scripts: bool
-) -> None:
+def test_phone_has_a_compact_header_with_a_menu(window: Callable[..., Window], *, scripts: bool) -> None:
     phone = {"width": 390, "height": 844}
     view = window(java_script_enabled=scripts, viewport=phone, reduced_motion="reduce")
     page = view.go("/", live=scripts)
@@ -260,7 +254,7 @@ def test_on_a_phone_the_head_is_one_line_and_the_pages_are_behind_a_button(
     expect(link).to_be_hidden()
 
 
-def test_nothing_moves_for_whom_wants_no_motion(
+def test_animations_are_off_if_reduced_motion_is_preferred(
     window: Callable[..., Window], queue: Queue, consume: Callable[..., Any]
 ) -> None:
     consume(queue.name)

@@ -138,7 +138,7 @@ def take_all(view: Window, scene: Scene, theme: str, client: Client) -> None:
 
 @pytest.mark.skipif(os.environ.get("CONVEYOR_SCREENSHOTS") != "1", reason="make screenshots makes them")
 @pytest.mark.timeout(240)
-def test_the_pictures_are_made(
+def test_screenshots_are_made(
     window: Callable[..., Window],
     one_server: Any,
     consume: Callable[..., Any],

@@ -67,7 +67,7 @@ class Tabs:
             expect(number).to_have_text(str(waiting))
 
 
-def test_ten_tabs_share_one_stream_and_still_navigate(
+def test_ten_tabs_share_a_stream_and_can_navigate(
     window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
 ) -> None:
     dashboard, address = at
@@ -95,7 +95,7 @@ def test_ten_tabs_share_one_stream_and_still_navigate(
 
 
 @pytest.mark.parametrize("at", [OTHER_NAME], indirect=True)
-def test_another_tab_takes_over_from_one_that_hangs(
+def test_another_tab_takes_over_from_a_hung_tab(
     window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
 ) -> None:
     dashboard, address = at
@@ -114,7 +114,7 @@ def test_another_tab_takes_over_from_one_that_hangs(
     eventually(lambda: streams(dashboard) == 1)
 
 
-def test_tabs_that_are_hidden_hold_no_stream(
+def test_hidden_tabs_hold_no_stream(
     window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str], eventually: Callable[..., Any]
 ) -> None:
     dashboard, address = at
@@ -156,7 +156,7 @@ def hide(page: Page, *, hidden: bool) -> None:
     )
 
 
-def test_a_tab_that_comes_later_is_told_of_queues_that_have_been_idle_since(
+def test_late_tab_learns_of_idle_queues(
     window: Callable[..., Window], queue: Queue, at: tuple[Dashboard, str]
 ) -> None:
     _, address = at

@@ -143,7 +143,7 @@ def richest(pages: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 @pytest.mark.timeout(240)
-def test_texts_of_jobs_workers_and_reasons_stay_texts(
+def test_texts_of_jobs_workers_and_reasons_are_escaped(
     window: Callable[..., Window],
     queue: Queue,
     consume: Callable[..., Any],
@@ -177,7 +177,7 @@ def test_texts_of_jobs_workers_and_reasons_stay_texts(
 
 
 @pytest.mark.timeout(120)
-def test_texts_in_addresses_stay_texts(window: Callable[..., Window], queue: Queue) -> None:
+def test_texts_in_urls_are_escaped(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("something")
     reader = Reader(window())
     plain = reader.counts(asked(queue, HARMLESS))

@@ -22,7 +22,7 @@ def view(window: Callable[..., Window]) -> Window:
     return window()
 
 
-def test_the_page_of_a_job_goes_on_while_its_log_is_filtered(
+def test_job_page_is_updated_while_its_log_is_filtered(
     view: Window, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:
     job = queue.submit(hold, str(path))
@@ -39,9 +39,7 @@ def test_the_page_of_a_job_goes_on_while_its_log_is_filtered(
     expect(field).to_have_value("holds")
 
 
-def test_a_list_goes_on_while_its_filter_is_typed_and_the_filter_follows_once_it_is_left(
-    view: Window, queue: Queue
-) -> None:
+def test_list_is_updated_while_its_filter_is_typed(view: Window, queue: Queue) -> None:
     queue.put_many(range(2))
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     expect(page.locator("main tbody tr")).to_have_count(2)
@@ -62,7 +60,7 @@ def test_a_list_goes_on_while_its_filter_is_typed_and_the_filter_follows_once_it
     expect(field).to_have_value("dou")
 
 
-def test_a_bound_that_is_typed_is_not_that_of_the_server(view: Window, queue: Queue) -> None:
+def test_typed_limit_is_not_overwritten_by_the_server(view: Window, queue: Queue) -> None:
     queue.put("first")
     page = view.go(f"/queues/{queue.name}")
     field = page.get_by_label("Change the bound")
@@ -73,7 +71,7 @@ def test_a_bound_that_is_typed_is_not_that_of_the_server(view: Window, queue: Qu
     expect(field).to_have_value("7")
 
 
-def test_a_page_whose_field_would_go_holds_still_and_says_so(view: Window, queue: Queue) -> None:
+def test_page_freezes_and_says_so_if_a_field_in_use_would_vanish(view: Window, queue: Queue) -> None:
     queue.put("first")
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     page.evaluate("document.getElementById('main').append(document.createElement('textarea'))")

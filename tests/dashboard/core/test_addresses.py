@@ -25,9 +25,7 @@ ADA = Access.of("ada", Role.ADMIN)
 @pytest.mark.parametrize(
     "disguised", ["/queues/mail%3Fspan=day", "/queues/mail%3Fspan%3Dday", "/queues/mail%23"]
 )
-def test_a_queue_that_may_not_be_seen_is_not_seen_under_an_address_that_only_reads_like_its(
-    disguised: str, one_server: Any
-) -> None:
+def test_hidden_queue_is_not_shown_under_a_similar_path(disguised: str, one_server: Any) -> None:
     put(one_server, "mail", 3)
     policy = Policy(resolve=lambda scope: EVE if b"eve" in dict(scope["headers"]).get(b"x-who", b"") else ADA)
     site = Guard(application(one_server.client, policy), policy)
@@ -59,13 +57,13 @@ def ask_all_in_turn(site: Any, *requests: tuple[str, str, dict[str, Any]]) -> li
         "/jobs?queue=mail&state=dead",
     ],
 )
-def test_the_address_of_what_an_address_wants_is_that_address(address: str) -> None:
+def test_path_of_a_page_request_is_canonical(address: str) -> None:
     found = BOOK.find(address)
     assert found is not None
     assert found[1].address == address
 
 
-def test_what_differs_has_another_address() -> None:
+def test_different_requests_have_different_paths() -> None:
     plain = BOOK.of_path("/queues/mail/jobs/a", {"b": "c"})
     odd = BOOK.of_path("/queues/mail/jobs/a?b=c", {})
     assert plain is not None
@@ -74,6 +72,6 @@ def test_what_differs_has_another_address() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "-a", "a?b", "a%", "a" * 101, "ä"])
-def test_there_is_no_page_of_a_queue_that_cannot_be_called_so(name: str) -> None:
+def test_invalid_queue_name_has_no_page(name: str) -> None:
     assert BOOK.of_path(f"/queues/{name}", {}) is None
     assert BOOK.of_path(f"/queues/{name}/jobs/x", {}) is None

@@ -58,7 +58,7 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
         ({}, FULL, "warn", "memory is nearly full"),
     ],
 )
-def test_each_condition_is_one_concern(
+def test_each_condition_is_reported_as_a_single_issue(
     facts: dict[str, int], memory: dict[str, str], level: str, words: str
 ) -> None:
     (concern,) = concerns(snapshot(**facts), Told(memory))
@@ -80,11 +80,11 @@ def test_each_condition_is_one_concern(
         ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
     ],
 )
-def test_a_healthy_queue_concerns_nobody(facts: dict[str, int], memory: dict[str, str]) -> None:
+def test_healthy_queue_has_no_issues(facts: dict[str, int], memory: dict[str, str]) -> None:
     assert concerns(snapshot(**facts), Told(memory)) == []
 
 
-def test_worst_concerns_come_first() -> None:
+def test_worst_issues_come_first() -> None:
     ailing = counts(ready=1, maxsize=1, blocked=1, dead=1)
     queues = {f"q{number:02}": ailing for number in range(MOST_ALONE)}
     found = concerns(Snapshot(1.0, queues), Told(FULL))
@@ -93,7 +93,7 @@ def test_worst_concerns_come_first() -> None:
     ] * MOST_ALONE
 
 
-def test_concern_of_many_queues_is_one_line_with_their_number() -> None:
+def test_issue_of_many_queues_is_a_single_line_with_their_number() -> None:
     queues = {f"q{number:03}": counts(ready=1, dead=number % 2) for number in range(102)}
     queues["other"] = counts(ready=1, paused=1)
     found = concerns(Snapshot(1.0, queues), Told())
@@ -105,7 +105,7 @@ def test_concern_of_many_queues_is_one_line_with_their_number() -> None:
     assert found[0].hint == "conveyor consume QUEUE starts some"
 
 
-def test_every_kind_of_concern_can_be_listed(one_server: Any) -> None:
+def test_every_kind_of_issue_can_be_listed(one_server: Any) -> None:
     for name in ("a", "b"):
         put(one_server, name)
     visitor = Visitor(one_server.url)
@@ -132,7 +132,7 @@ def said(snapshot: Snapshot, **told: Any) -> list[str]:
         (40, 1, 0, 300.0, False),  # short jobs are claimed many at a time
     ],
 )
-def test_jobs_that_no_worker_is_at_are_stalled(
+def test_running_jobs_without_a_worker_are_stalled(
     leased: int,
     busy: int,
     idle: int,
@@ -150,7 +150,7 @@ def test_jobs_that_no_worker_is_at_are_stalled(
     assert said(seen, **told) == [], "what rack-2 runs is not known yet"
 
 
-def test_a_job_of_another_queue_keeps_no_job_from_being_stalled() -> None:
+def test_job_of_another_queue_does_not_hide_a_stalled_job() -> None:
     crew = [worker("rack-1/1", queue="mail"), worker("rack-1/2", queue="mail")]
     queues = {"video": counts(leased=3), "mail": counts(leased=2)}
     seen = Snapshot(AT, queues, [report("rack-1", crew, queues=["video", "mail"])])
@@ -169,7 +169,7 @@ def test_a_job_of_another_queue_keeps_no_job_from_being_stalled() -> None:
         (700.0, False, False),
     ],
 )
-def test_a_consumer_that_has_not_reported_lately_went_silent(
+def test_consumer_without_recent_reports_is_silent(
     age: float,
     reports: bool,  # noqa: FBT001
     silent: bool,  # noqa: FBT001
@@ -189,7 +189,7 @@ def test_many_silent_consumers_are_counted() -> None:
     ("before", "recent", "is_spike"),
     [(0, 4, False), (0, 5, True), (10, 6, False), (10, 7, True), (50, 30, False)],
 )
-def test_failures_are_told_of_when_there_are_three_times_as_many(
+def test_threefold_failures_are_reported(
     before: int,
     recent: int,
     is_spike: bool,  # noqa: FBT001
@@ -203,7 +203,7 @@ def test_failures_are_told_of_when_there_are_three_times_as_many(
 @pytest.mark.parametrize(
     ("before", "recent", "is_storm"), [(0, 19, False), (0, 20, True), (100, 60, False), (100, 61, True)]
 )
-def test_runs_that_are_tried_again_are_told_of_when_there_are_three_times_as_many(
+def test_threefold_retries_are_reported(
     before: int,
     recent: int,
     is_storm: bool,  # noqa: FBT001
@@ -214,7 +214,7 @@ def test_runs_that_are_tried_again_are_told_of_when_there_are_three_times_as_man
     assert said(Snapshot(AT), minutes=minutes) == ["retries are up on the previous hour"] * is_storm
 
 
-def test_workers_that_died_are_told_of_for_ten_minutes() -> None:
+def test_crashed_workers_are_reported_for_ten_minutes() -> None:
     minutes = [Point(60.0 * number) for number in range(60)]
     minutes[49] = Point(2940.0, died=3)
     assert said(Snapshot(AT), minutes=minutes) == []
@@ -227,7 +227,7 @@ def test_paused_workers_are_a_note() -> None:
     assert (concern.level, concern.what) == ("note", "some workers are paused")
 
 
-def test_a_consumer_that_is_killed_while_it_runs_a_job_is_missed(
+def test_killed_consumer_with_a_running_job_is_reported(
     queue: Queue, path: Path, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=1)

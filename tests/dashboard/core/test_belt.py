@@ -28,7 +28,7 @@ WORKERS = st.builds(
 
 
 @given(ready=SIZES, delayed=SIZES, maxsize=BOUNDS)
-def test_slots_and_what_fills_them_fit_together(ready: int, delayed: int, maxsize: int) -> None:
+def test_belt_slots_match_their_content(ready: int, delayed: int, maxsize: int) -> None:
     waiting = ready + delayed
     belt = belt_of("q", counts(ready=ready, delayed=delayed, maxsize=maxsize), [])
     assert 0 <= belt.filled <= belt.slots <= MOST_SLOTS
@@ -56,9 +56,7 @@ def here(crew: list[WorkerReport]) -> int:
 
 
 @given(crew=st.lists(WORKERS, max_size=30), times=st.integers(1, 60))
-def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
-    crew: list[WorkerReport], times: int
-) -> None:
+def test_belt_has_at_most_200_icons_of_equal_weight(crew: list[WorkerReport], times: int) -> None:
     workers = crew * times
     belt = belt_of("video", counts(), workers)
     assert len(belt.signs) <= MOST_SIGNS
@@ -86,7 +84,7 @@ def test_there_are_at_most_200_signs_and_each_stands_for_as_many(
         ("unheard of", False, "i"),
     ],
 )
-def test_each_state_of_a_worker_has_its_sign(state: str, paused: bool, letter: str) -> None:  # noqa: FBT001
+def test_each_state_of_a_worker_has_its_icon(state: str, paused: bool, letter: str) -> None:  # noqa: FBT001
     assert letter_of(WorkerReport("a/1", 1, state, queue="video", paused=paused), "video") == letter
 
 
@@ -97,7 +95,7 @@ def test_each_state_of_a_worker_has_its_sign(state: str, paused: bool, letter: s
     paused=st.integers(0, 1),
     crew=st.lists(WORKERS, max_size=9),
 )
-def test_the_words_say_the_numbers(
+def test_belt_label_states_the_numbers(
     ready: int, maxsize: int, blocked: int, paused: int, crew: list[WorkerReport]
 ) -> None:
     count = counts(ready=ready, maxsize=maxsize, blocked=blocked, paused=paused)
@@ -120,7 +118,7 @@ def test_the_words_say_the_numbers(
     assert ("paused" in words) == bool(paused)
 
 
-def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> None:
+def test_live_stats_sum_up_all_queues_and_list_the_busiest() -> None:
     queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MOST_PULSED + 20)}
     rates = dict.fromkeys(queues, Rate(0.5, 0.25))
     pulse = pulse_of(Snapshot(1.23456, queues, (), rates), 2.0)
@@ -130,7 +128,7 @@ def test_a_pulse_sums_all_queues_and_tells_of_those_with_the_most_to_do() -> Non
     assert list(pulse.queues) == [f"q{number:03}" for number in range(119, 19, -1)]
 
 
-def test_a_worker_is_busy_with_the_queue_whose_job_it_has() -> None:
+def test_worker_is_busy_with_the_queue_of_its_job() -> None:
     crew = [
         WorkerReport("rack-1/1", 1, "busy", queue="video"),
         WorkerReport("rack-1/2", 1, "busy", queue="mail"),

@@ -9,13 +9,11 @@ from conveyor.monitor.charts import Point
 
 
 @pytest.mark.parametrize(("now", "ended"), [(120.0, 13), (150.0, 8), (179.0, 3), (500.0, 3), (90.0, 13)])
-def test_of_the_minute_before_the_running_one_what_is_less_than_a_minute_ago_counts(
-    now: float, ended: int
-) -> None:
+def test_last_minute_counts_its_share_of_the_previous_minute(now: float, ended: int) -> None:
     over = Point(60.0, succeeded=5, failed=2, timeout=1, cancelled=1, lost=1, expired=1, retried=7)
     figures = Figures([Point(0.0, succeeded=100), over, Point(120.0, succeeded=3)])
     assert figures.last_minute(now) == ended
 
 
-def test_nothing_ended_where_there_is_no_history() -> None:
+def test_rate_is_zero_without_history() -> None:
     assert Figures().last_minute(100.0) == 0

@@ -39,16 +39,14 @@ def watched(visitor: Visitor, addresses: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("access", [OPERATOR, WITHOUT], ids=["some", "all but one"])
-def test_a_queue_that_one_may_not_see_can_neither_be_filtered_for_nor_watched(
-    one_server: Any, access: Access
-) -> None:
+def test_hidden_queue_can_be_neither_filtered_for_nor_watched(one_server: Any, access: Access) -> None:
     visitor = Visitor(one_server.url, access)
     for address in HIDDEN:
         visitor.see(address, 403)
     assert watched(visitor, [*HIDDEN, "/jobs?queue=mine"]) == {"/jobs?queue=mine"}
 
 
-def test_a_search_in_arguments_needs_the_right_to_inspect(one_server: Any) -> None:
+def test_search_in_arguments_requires_the_right_to_inspect(one_server: Any) -> None:
     found = ["/jobs?text=n", "/jobs?queue=mine&text=n"]
     viewer, operator = Visitor(one_server.url, VIEWER), Visitor(one_server.url, OPERATOR)
     for address in found:
@@ -58,7 +56,7 @@ def test_a_search_in_arguments_needs_the_right_to_inspect(one_server: Any) -> No
     assert watched(operator, found) == set(found)
 
 
-def test_who_may_put_on_one_queue_is_led_to_the_form_and_finds_it(one_server: Any) -> None:
+def test_user_with_rights_on_a_queue_is_led_to_the_form(one_server: Any) -> None:
     visitor = Visitor(one_server.url, OPERATOR)
     assert 'href="/enqueue"' in visitor.see("/")
     assert 'href="/enqueue?queue=mine"' in visitor.see("/jobs?queue=mine")
@@ -67,7 +65,7 @@ def test_who_may_put_on_one_queue_is_led_to_the_form_and_finds_it(one_server: An
     assert "/enqueue" not in Visitor(one_server.url, VIEWER).see("/jobs")
 
 
-def test_the_audit_trail_of_one_queue_is_there_for_who_may_inspect_it(one_server: Any) -> None:
+def test_audit_trail_of_a_queue_requires_the_right_to_inspect(one_server: Any) -> None:
     visitor = Visitor(one_server.url, OPERATOR)
     assert 'href="/audit"' not in visitor.see("/")
     for query, status in (("", 403), ("?queue=secret", 403), ("?queue=mine", 200)):

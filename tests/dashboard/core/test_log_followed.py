@@ -67,7 +67,7 @@ def follow(site: Any, followers: list[Follower]) -> None:
         follower.lines += reply.json()["lines"]
 
 
-def test_ten_who_follow_a_log_cost_one_round_trip_a_sample(
+def test_ten_log_followers_cost_a_single_round_trip_per_sample(
     site: Any, client: CountingClient, one_server: Any, samplers: list[Sampler], eventually: Any
 ) -> None:
     put(one_server, "mail")
@@ -95,7 +95,7 @@ def test_ten_who_follow_a_log_cost_one_round_trip_a_sample(
     assert all(follower.texts == wanted for follower in followers), "none lost, none twice"
 
 
-def test_who_was_away_for_long_gets_what_the_page_no_longer_has(
+def test_late_follower_gets_lines_the_page_no_longer_has(
     site: Any, one_server: Any, samplers: list[Sampler], eventually: Any
 ) -> None:
     put(one_server, "mail")
@@ -114,7 +114,7 @@ def test_who_was_away_for_long_gets_what_the_page_no_longer_has(
     assert away.texts == ["first", *lines]
 
 
-def test_who_may_not_inspect_gets_no_line_of_a_log_that_somebody_else_follows(
+def test_follower_without_the_right_to_inspect_gets_no_log_line(
     one_server: Any, client: CountingClient
 ) -> None:
     put(one_server, "mail")
@@ -128,7 +128,7 @@ def test_who_may_not_inspect_gets_no_line_of_a_log_that_somebody_else_follows(
     assert (reply.status_code, reply.json()["hidden"], reply.json()["lines"]) == (200, True, None)
 
 
-def test_those_who_poll_are_answered_from_what_was_just_seen(
+def test_polling_followers_are_served_from_the_last_sample(
     site: Any, client: CountingClient, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (60.0, 60.0, 60.0, 60.0))

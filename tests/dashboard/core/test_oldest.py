@@ -21,7 +21,7 @@ NOW = 60.0 * 1000 + 30.0
     ],
 )
 @pytest.mark.parametrize("queues", [["worked", "silent"], ["worked"]])
-def test_since_when_the_oldest_waits_is_blank_while_jobs_wait_on_a_queue_that_nobody_takes_from(
+def test_oldest_wait_is_blank_for_a_queue_without_workers(
     queues: list[str], put_at: float | None, known: list[float | None]
 ) -> None:
     worked = [Bucket(number, {"*": "s=1", "depth": "0", "oldest": "0"}) for number in range(941, 1001)]
@@ -31,7 +31,7 @@ def test_since_when_the_oldest_waits_is_blank_while_jobs_wait_on_a_queue_that_no
     assert found.done == 60
 
 
-def test_of_many_queues_some_are_added_up_and_one_without_is_asked_as_before() -> None:
+def test_charts_are_summed_over_a_limited_number_of_queues() -> None:
     names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
     found = figures(names, NOW).read([[] for _ in range(MOST_SUMMED)])
     assert (found.queues, found.cut) == (MOST_SUMMED, " (of the 40 busiest of 41 queues)")
@@ -41,7 +41,7 @@ def test_of_many_queues_some_are_added_up_and_one_without_is_asked_as_before() -
     assert list(figures([], NOW).read([]).points) == []
 
 
-def test_figures_of_all_queues_are_never_less_than_known_ones() -> None:
+def test_chart_of_all_queues_is_never_below_the_known_queues() -> None:
     names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
     known = [[Bucket(1000, {"*": "b=1 s=1", "depth": "2", "oldest": "5000"})] for _ in range(MOST_SUMMED)]
     for of_all, done in (([Bucket(1000, {"*": "b=99 s=99"})], 99), ([], MOST_SUMMED)):

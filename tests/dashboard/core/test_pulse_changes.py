@@ -37,7 +37,7 @@ def told(pulses: Sequence[Pulse]) -> list[Pulse]:
     return asyncio.run(taken())
 
 
-def test_the_first_pulse_of_a_stream_is_whole_and_later_ones_tell_what_changed() -> None:
+def test_first_live_stats_are_complete_and_later_ones_partial() -> None:
     first, second, third = told(
         [pulse(mail=1, video=2), pulse(mail=1, video=3), pulse(mail=1, video=3, more=1)]
     )
@@ -46,7 +46,7 @@ def test_the_first_pulse_of_a_stream_is_whole_and_later_ones_tell_what_changed()
     assert (third.waiting, set(third.queues)) == (5, {"more"}), "the sums are those of all queues"
 
 
-def test_a_queue_that_is_told_of_no_more_is_named_once_and_told_whole_when_it_is_back() -> None:
+def test_dropped_queue_is_named_once_and_complete_on_return() -> None:
     _, without, same, again = told(
         [pulse(mail=1, video=2), pulse(mail=1), pulse(mail=1), pulse(mail=1, video=2)]
     )
@@ -55,7 +55,7 @@ def test_a_queue_that_is_told_of_no_more_is_named_once_and_told_whole_when_it_is
     assert again.queues["video"].waiting == 2
 
 
-def test_a_slow_viewer_hears_of_all_that_changed_since_it_last_took_something() -> None:
+def test_slow_viewer_gets_all_changes_since_the_last_delivery() -> None:
     async def taken() -> object:
         viewer = Viewer([], ADA)
         viewer.tell("pulse", pulse(mail=1, video=1, other=1))
@@ -71,7 +71,7 @@ def test_a_slow_viewer_hears_of_all_that_changed_since_it_last_took_something() 
     assert set(news.queues) == {"mail", "video"}
 
 
-def test_a_hundred_idle_queues_cost_next_to_nothing() -> None:
+def test_hundred_idle_queues_cost_few_bytes() -> None:
     idle = pulse(**{f"queue_{number}": number for number in range(100)})
     first, second = told([idle, idle])
     assert len(message("pulse", first)) > 20_000

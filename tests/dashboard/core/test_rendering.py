@@ -50,12 +50,12 @@ HOSTILE = "\"><script>alert('x')</script>&"
         (2 * 86400 + 3600, "2 d 1 h"),
     ],
 )
-def test_spans_of_time_are_written_in_their_two_largest_units(seconds: float | None, words: str) -> None:
+def test_durations_are_written_in_their_two_largest_units(seconds: float | None, words: str) -> None:
     assert rendering.duration(seconds) == words
 
 
 @given(st.floats(0, 1e7))
-def test_no_unit_of_time_is_ever_full(seconds: float) -> None:
+def test_duration_units_never_reach_their_maximum(seconds: float) -> None:
     words = rendering.duration(seconds).removeprefix("< ").split()
     most = {"ms": 1000, "s": 60, "min": 60, "h": 24}
     assert all(float(n) < most.get(unit, math.inf) for n, unit in zip(words[::2], words[1::2], strict=True))
@@ -74,7 +74,7 @@ def test_no_unit_of_time_is_ever_full(seconds: float) -> None:
         (5000 << 30, "5,000 GiB"),
     ],
 )
-def test_sizes_are_written_in_the_unit_people_use(count: float, words: str) -> None:
+def test_sizes_are_written_in_the_usual_unit(count: float, words: str) -> None:
     assert rendering.size(count) == words
 
 
@@ -82,16 +82,16 @@ def test_sizes_are_written_in_the_unit_people_use(count: float, words: str) -> N
     ("value", "words"),
     [(0, "0"), (0.25, "0.25"), (9.5, "9.50"), (10, "10.0"), (100, "100"), (12345, "12,345")],
 )
-def test_rates_have_as_many_digits_as_say_something(value: float, words: str) -> None:
+def test_rates_have_significant_digits_only(value: float, words: str) -> None:
     assert rendering.rate(value) == words
 
 
 @pytest.mark.parametrize("at", [None, 0, -1, math.nan, math.inf, 1e18])
-def test_what_is_no_moment_is_a_dash(at: float | None) -> None:
+def test_invalid_moment_is_a_dash(at: float | None) -> None:
     assert rendering.moment(at) == "–"  # noqa: RUF001
 
 
-def test_a_moment_is_an_element_that_the_browser_keeps_current() -> None:
+def test_moment_is_an_element_updated_by_the_browser() -> None:
     text = "2023-11-14 22:13:20 UTC"
     assert rendering.moment(1_700_000_000.25, "clock") == (
         f'<time datetime="2023-11-14T22:13:20.250Z" data-time="clock">{text}</time>'
@@ -116,7 +116,7 @@ def test_a_moment_is_an_element_that_the_browser_keeps_current() -> None:
         ("in", 999, "now"),
     ],
 )
-def test_a_moment_says_what_is_so_at_rendering(
+def test_moment_text_is_correct_at_rendering(
     monkeypatch: pytest.MonkeyPatch, kind: str, at: float, text: str
 ) -> None:
     monkeypatch.setattr(clock, "wall", lambda: 1000.0)
@@ -127,12 +127,12 @@ def test_a_moment_says_what_is_so_at_rendering(
     ("seconds", "text"),
     [(7384, "2 h 3 min"), (7200, "2 h"), (90_000, "1 d 1 h"), (86_400 * 400 + 3600, "400 d 1 h")],
 )
-def test_a_time_that_runs_on_has_its_two_largest_units(seconds: float, text: str) -> None:
+def test_elapsed_time_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert rendering.elapsed(seconds) == text
 
 
 @given(st.floats(0, 1e12))
-def test_numbers_for_scripts_have_no_exponent_where_they_are_large(value: float) -> None:
+def test_large_numbers_for_scripts_have_no_exponent(value: float) -> None:
     words = rendering.compact(value)
     assert "e+" not in words
     assert float(words) == pytest.approx(value, rel=1e-3, abs=0.5)
@@ -148,7 +148,7 @@ def test_numbers_for_scripts_have_no_exponent_where_they_are_large(value: float)
         (("", " "), ""),
     ],
 )
-def test_sentences_end_with_one_mark_and_do_not_run_together(parts: tuple[str, ...], text: str) -> None:
+def test_sentences_end_with_a_single_mark_and_are_separated(parts: tuple[str, ...], text: str) -> None:
     assert rendering.sentences(*parts) == text
 
 
@@ -162,11 +162,11 @@ def test_sentences_end_with_one_mark_and_do_not_run_together(parts: tuple[str, .
         ("", ""),
     ],
 )
-def test_a_reason_is_a_sentence_with_commands_in_it(text: str, html: str) -> None:
+def test_reason_is_a_sentence_with_commands_as_code(text: str, html: str) -> None:
     assert rendering.prose(text) == html
 
 
-def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
+def test_names_are_encoded_in_paths_and_texts_are_truncated() -> None:
     assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
     assert rendering.short("abcdef", 6) == "abcdef"
     assert rendering.short("abcdefg", 6) == "abcde…"
@@ -183,13 +183,13 @@ def test_names_are_parts_of_an_address_and_texts_have_an_end() -> None:
         rendering.moment(1.0, HOSTILE),
     ],
 )
-def test_pictures_escape_what_they_are_given(picture: str) -> None:
+def test_charts_escape_their_input(picture: str) -> None:
     assert "<script" not in picture
     assert "&lt;script&gt;" in picture
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=40))
-def test_lines_stay_within_their_picture(values: list[int]) -> None:
+def test_chart_lines_stay_within_the_chart(values: list[int]) -> None:
     path = svg.steps(values, "words").partition(' d="')[2].partition('"')[0]
     moves = re.findall(r"([MVh])(\d+)(?: (\d+))?", path)
     widths = [int(size) for kind, size, _ in moves if kind == "h"]
@@ -213,7 +213,7 @@ def asset(one_server: Any) -> Any:
     return ask
 
 
-def test_each_asset_is_served_under_the_version_for_ever(asset: Any) -> None:
+def test_asset_of_the_current_version_is_cached_forever(asset: Any) -> None:
     names = ["app.js", "base.css", "mark.svg", "vendor/idiomorph.min.js", "vendor/idiomorph.LICENSE"]
     kinds = ["text/javascript", "text/css", "image/svg+xml", "text/javascript", "text/plain"]
     replies = [asset(name) for name in names]
@@ -223,7 +223,7 @@ def test_each_asset_is_served_under_the_version_for_ever(asset: Any) -> None:
     assert [reply.content for reply in replies] == [assets.files()[name] for name in names]
 
 
-def test_an_unknown_version_is_served_but_not_kept(asset: Any) -> None:
+def test_asset_of_an_unknown_version_is_served_but_not_cached(asset: Any) -> None:
     reply = asset("app.js", "000000000000")
     assert (reply.status_code, reply.headers["cache-control"]) == (200, "no-cache")
     assert reply.content == assets.files()["app.js"]
@@ -243,7 +243,7 @@ def test_an_unknown_version_is_served_but_not_kept(asset: Any) -> None:
         "",
     ],
 )
-def test_only_what_is_packaged_exists(name: str, asset: Any) -> None:
+def test_only_packaged_assets_exist(name: str, asset: Any) -> None:
     for written in (name, quote(name, safe=""), quote(name, safe="").replace(".", "%2e")):
         reply = asset(written)
         assert reply.status_code in {404, 400}, written
@@ -260,9 +260,7 @@ def test_only_what_is_packaged_exists(name: str, asset: Any) -> None:
         ("\u05e9\u05dc\u05d5\u05dd and \u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", None),
     ],
 )
-def test_characters_that_are_not_seen_are_escapes_but_in_what_is_sent_back(
-    text: str, shown: str | None
-) -> None:
+def test_invisible_characters_are_escaped_except_in_form_values(text: str, shown: str | None) -> None:
     shown = text if shown is None else shown
     assert rendering.visible(text) == shown
     template = rendering.environment().from_string(

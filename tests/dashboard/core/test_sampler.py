@@ -32,7 +32,7 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "conveyor-sampler"]
 
 
-def test_nothing_is_asked_while_nobody_watches(
+def test_nothing_is_queried_without_viewers(
     client: CountingClient, one_server: Any, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, listener = sampler_of(page("a")), Listener("/a")
@@ -51,7 +51,7 @@ def test_nothing_is_asked_while_nobody_watches(
     later(eventually, listener)
 
 
-def test_twenty_who_watch_ten_pages_cost_one_round_trip_a_sample(
+def test_twenty_viewers_of_ten_pages_cost_a_trip_per_sample(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     names = [f"p{number}" for number in range(10)]
@@ -71,7 +71,7 @@ def test_twenty_who_watch_ten_pages_cost_one_round_trip_a_sample(
     assert all(listener.versions("/p9") for listener in listeners)
 
 
-def test_the_thread_outlives_no_watcher_and_there_is_only_one(sampler_of: Any, eventually: Any) -> None:
+def test_sampler_has_a_single_thread_and_ends_with_its_viewers(sampler_of: Any, eventually: Any) -> None:
     sampler = sampler_of(page("a"))
     one, two = Listener(), Listener()
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_the_thread_outlives_no_watcher_and_there_is_only_one(sampler_of: Any, e
         eventually(lambda: threads() == [])
 
 
-def test_a_version_changes_when_the_view_does_and_only_then(sampler_of: Any, eventually: Any) -> None:
+def test_version_changes_exactly_with_the_view(sampler_of: Any, eventually: Any) -> None:
     number = [1]
     sampler, listener = sampler_of(page("a", lambda *_: Shown(number[0]))), Listener("/a")
     sampler.watch(listener)
@@ -99,7 +99,7 @@ def test_a_version_changes_when_the_view_does_and_only_then(sampler_of: Any, eve
     assert second not in (first, "gone")
 
 
-def test_the_slow_question_is_asked_every_ten_seconds_at_most(
+def test_slow_query_runs_every_ten_seconds_at_most(
     client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -131,7 +131,7 @@ def test_the_slow_question_is_asked_every_ten_seconds_at_most(
     assert len(set(listener.versions("/a"))) == 2
 
 
-def test_slow_answers_lengthen_the_step_and_quick_ones_shorten_it(
+def test_poll_interval_adapts_to_the_speed_of_replies(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, listener = sampler_of(page("a")), Listener("/a")
@@ -148,7 +148,7 @@ def test_slow_answers_lengthen_the_step_and_quick_ones_shorten_it(
     assert all(abs(later - earlier) <= 1 for earlier, later in pairwise(places)), "back step by step"
 
 
-def test_what_is_new_is_in_the_second_pulse_after_it_at_the_latest(
+def test_changes_are_in_the_second_live_stats_at_the_latest(
     one_server: Any, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, listener = sampler_of(), Listener()
@@ -163,7 +163,7 @@ def test_what_is_new_is_in_the_second_pulse_after_it_at_the_latest(
     assert (pulse.queues["video"].workers, pulse.workers, pulse.busy) == (2, 2, 2)
 
 
-def test_the_first_pulse_of_a_fresh_process_has_the_numbers(
+def test_first_live_stats_of_a_new_process_have_the_numbers(
     one_server: Any, sampler_of: Any, eventually: Any
 ) -> None:
     put(one_server, "video", 3, 40)
@@ -176,7 +176,7 @@ def test_the_first_pulse_of_a_fresh_process_has_the_numbers(
     assert (pulse.rate_in, pulse.rate_out) == (0, 0), "of what was there before there is no rate"
 
 
-def test_rates_are_those_of_the_last_few_seconds() -> None:
+def test_rates_cover_the_last_few_seconds() -> None:
     def look(at: float, accepted: int, before: Snapshot, names: tuple[str, ...] = ("video",)) -> Snapshot:
         known = {name: counts(ready=accepted) for name in names}
         return snapshots.snapshot_of(snapshots.Sample(at, list(names), known, [], [], []), before)
@@ -195,7 +195,7 @@ def test_rates_are_those_of_the_last_few_seconds() -> None:
     assert late.rates["video"] == Rate(10 / 26, 0), "where looks are rarer than that, since the last one"
 
 
-def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(
+def test_request_for_a_watched_page_gets_the_last_sample(
     client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll_interval, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
@@ -213,7 +213,7 @@ def test_a_look_at_a_watched_page_gives_what_the_last_sample_brought(
     assert len(client.trips) > asked, "nobody watches this one, so it is asked about"
 
 
-def test_a_look_at_any_other_page_is_fresh_once_a_step_has_passed(
+def test_request_for_an_unwatched_page_is_fresh_after_a_step(
     sampler_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter(range(10))
@@ -226,7 +226,7 @@ def test_a_look_at_any_other_page_is_fresh_once_a_step_has_passed(
     assert [sampler.look(*found).view.number for _ in range(3)] == [1, 1, 1]
 
 
-def test_the_pages_that_are_remembered_are_bounded(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_cached_pages_is_bounded(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
     one = page("a", lambda *_: Shown(1), slow=asks_time)
     sampler = sampler_of(one)

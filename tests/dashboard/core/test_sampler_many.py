@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
 
 
-def test_a_hundred_watched_pages_take_turns(client: CountingClient, sampler_of: Any, eventually: Any) -> None:
+def test_hundred_watched_pages_take_turns(client: CountingClient, sampler_of: Any, eventually: Any) -> None:
     addresses = [f"/many?number={number}" for number in range(100)]
     sampler, listener = sampler_of(page("many")), Listener(*addresses)
     sampler.watch(listener)
@@ -31,7 +31,7 @@ def test_a_hundred_watched_pages_take_turns(client: CountingClient, sampler_of: 
     assert len(listener.pulses) >= 3, "every sample brings the numbers, whoever's turn it is"
 
 
-def test_a_costly_page_is_asked_every_ten_seconds_at_most(
+def test_costly_page_is_queried_every_ten_seconds_at_most(
     client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
@@ -57,7 +57,7 @@ def is_search(wanted: Wanted) -> bool:
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
+def test_slow_searches_take_turns_and_do_not_delay_live_stats(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     def slow_answer(answers: Any) -> Any:
@@ -81,14 +81,14 @@ def test_thirty_slow_searches_take_turns_and_do_not_slow_the_pulse(
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_of_more_pages_than_are_remembered_none_is_forgotten(sampler_of: Any, eventually: Any) -> None:
+def test_watched_pages_beyond_the_cache_limit_are_all_served(sampler_of: Any, eventually: Any) -> None:
     addresses = [f"/many?number={number}" for number in range(2 * MOST_REMEMBERED + 50)]
     sampler, listener = sampler_of(page("many")), Listener(*addresses)
     sampler.watch(listener)
     eventually(lambda: all(len(listener.versions(address)) >= 2 for address in addresses))
 
 
-def test_who_asks_while_a_sample_is_taken_gets_that_one(
+def test_request_during_a_sample_shares_the_sample(
     client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, released, together = sampler_of(), threading.Event(), threading.Barrier(21)
@@ -111,7 +111,7 @@ def test_who_asks_while_a_sample_is_taken_gets_that_one(
     assert len(client.trips) <= 3, "a thread may be late on a busy machine"
 
 
-def test_who_shares_a_sample_shares_its_failure_and_the_next_is_taken_anew(sampler_of: Any) -> None:
+def test_request_shares_the_failure_of_its_own_sample_only(sampler_of: Any) -> None:
     sampler, real = sampler_of(), CountingClient("unix:///nowhere/at/all")
     there, sampler.client = sampler.client, real
     with pytest.raises(StoreUnavailable):
@@ -121,9 +121,7 @@ def test_who_shares_a_sample_shares_its_failure_and_the_next_is_taken_anew(sampl
     real.close()
 
 
-def test_thirty_pages_are_named_in_one_round_trip_with_two_searches_at_most(
-    client: CountingClient, sampler_of: Any
-) -> None:
+def test_versions_of_thirty_pages_cost_a_single_round_trip(client: CountingClient, sampler_of: Any) -> None:
     sampler = sampler_of(page("a"), page("search", costly=is_search))
     addresses = [f"/a?number={number}" for number in range(20)] + [f"/search?text={n}" for n in range(10)]
     sampler.sample()

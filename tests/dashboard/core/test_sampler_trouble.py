@@ -59,9 +59,7 @@ def unsendable(*_: Any) -> Query[Any]:
     ],
     ids=["view", "question", "reading", "later", "refused", "unsendable", "slow", "gone"],
 )
-def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
-    bad: Page, sampler_of: Any, eventually: Any
-) -> None:
+def test_failing_page_does_not_block_the_others(bad: Page, sampler_of: Any, eventually: Any) -> None:
     numbers = iter(range(1000))
     sampler = sampler_of(page("a", lambda *_: Shown(next(numbers))), bad, page("z"))
     listener = Listener("/a", "/bad", "/nowhere", "/z")
@@ -74,7 +72,7 @@ def test_a_page_that_goes_wrong_keeps_no_other_from_being_told(
 
 
 @pytest.mark.parametrize("question", [refused, unsendable, unreadable])
-def test_a_page_that_goes_wrong_does_not_multiply_round_trips(
+def test_failing_page_does_not_multiply_round_trips(
     question: Any, client: CountingClient, sampler_of: Any, eventually: Any
 ) -> None:
     sampler = sampler_of(page("bad", question=question), *[page(f"p{number}") for number in range(5)])
@@ -87,7 +85,7 @@ def test_a_page_that_goes_wrong_does_not_multiply_round_trips(
     assert len(listener.versions("/p4")) == len(listener.pulses)
 
 
-def test_a_page_that_was_refused_is_asked_again_after_a_while(
+def test_refused_page_is_queried_again_later(
     sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
@@ -105,7 +103,7 @@ def test_a_page_that_was_refused_is_asked_again_after_a_while(
     eventually(lambda: [version for version in listener.versions("/a") if version != "gone"])
 
 
-def test_the_log_tells_of_a_faulty_page_once(
+def test_broken_page_is_logged_once(
     sampler_of: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler, listener = sampler_of(page("bad", raises_bug)), Listener("/bad")
@@ -117,7 +115,7 @@ def test_the_log_tells_of_a_faulty_page_once(
 @pytest.mark.parametrize(
     "facts", [{"view": raises_gone}, {"question": raises_gone}], ids=["view", "question"]
 )
-def test_what_a_page_is_about_can_be_gone(facts: dict[str, Any], sampler_of: Any, eventually: Any) -> None:
+def test_subject_of_a_page_can_be_gone(facts: dict[str, Any], sampler_of: Any, eventually: Any) -> None:
     sampler, listener = sampler_of(page("a", **facts)), Listener("/a")
     sampler.watch(listener)
     assert eventually(lambda: listener.versions("/a"))[0] == "gone"
@@ -125,7 +123,7 @@ def test_what_a_page_is_about_can_be_gone(facts: dict[str, Any], sampler_of: Any
         sampler.look(*sampler.book.find("/a"))
 
 
-def test_what_was_seen_and_has_gone_is_not_given_as_it_was(sampler_of: Any, eventually: Any) -> None:
+def test_removed_subject_is_not_shown_from_the_cache(sampler_of: Any, eventually: Any) -> None:
     is_there = True
     sampler = sampler_of(page("a", lambda *_: Shown(1) if is_there else raises_gone()))
     listener = Listener("/a")
@@ -138,7 +136,7 @@ def test_what_was_seen_and_has_gone_is_not_given_as_it_was(sampler_of: Any, even
         sampler.look(*sampler.book.find("/a"))
 
 
-def test_a_server_that_is_away_is_trouble_until_it_is_back(
+def test_unavailable_server_is_reported_until_it_is_back(
     one_server: Any, sampler_of: Any, eventually: Any
 ) -> None:
     sampler, listener = sampler_of(page("a")), Listener("/a")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.sampler import Sampler
 
 
-def test_those_who_wait_get_their_turn_and_those_beyond_are_refused_at_once(eventually: Any) -> None:
+def test_searches_wait_for_a_slot_up_to_a_limit(eventually: Any) -> None:
     turns, go, done = Searches(), threading.Event(), []
 
     def search(number: int) -> None:
@@ -46,9 +46,7 @@ def test_those_who_wait_get_their_turn_and_those_beyond_are_refused_at_once(even
         pass
 
 
-def test_ten_searches_at_once_are_asked_two_at_a_time_and_the_same_one_once(
-    client: CountingClient, sampler_of: Any
-) -> None:
+def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClient, sampler_of: Any) -> None:
     under_way, most, asked, lock = [0], [0], [0], threading.Lock()
 
     def question(_: Any, __: Any) -> Query[Any]:
@@ -75,7 +73,7 @@ def test_ten_searches_at_once_are_asked_two_at_a_time_and_the_same_one_once(
     assert asked[0] <= 4 + AT_ONCE, "who waited sees what the one before has found"
 
 
-def test_who_is_refused_a_search_is_told_when_to_try_again(
+def test_refused_search_says_when_to_try_again(
     client: CountingClient, one_server: Any, samplers: list[Sampler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searches, "LONGEST_WAIT", 0.01)

@@ -46,7 +46,7 @@ def listening_process(*words: object, cwd: Path) -> Iterator[tuple[int, int]]:
         process.communicate()
 
 
-def test_it_says_its_address_and_serves_the_page_there(start: Any, one_server: Any) -> None:
+def test_dashboard_prints_its_url_and_serves_there(start: Any, one_server: Any) -> None:
     put(one_server, "video", 2)
     page = start()
     assert page.address == f"http://localhost:{page.port}/"
@@ -57,12 +57,12 @@ def test_it_says_its_address_and_serves_the_page_there(start: Any, one_server: A
     assert page.get("healthz").text == "ok\n"
 
 
-def test_the_server_lists_its_connections_by_name(start: Any, one_server: Any) -> None:
+def test_dashboard_connections_are_named_on_the_server(start: Any, one_server: Any) -> None:
     start().get()
     assert "conveyor-dashboard" in {client["name"] for client in one_server.raw.client_list()}
 
 
-def test_a_port_with_another_page_on_it_is_refused_by_name(start: Any, run: Any) -> None:
+def test_port_of_another_dashboard_is_refused_by_name(start: Any, run: Any) -> None:
     page = start()
     done = run("--port", page.port)
     assert done.returncode == 1
@@ -75,7 +75,7 @@ def test_a_port_with_another_page_on_it_is_refused_by_name(start: Any, run: Any)
     ("script", "name"),
     [("rq-dashboard", "rq-dashboard"), ("conveyor-belts/other.py", "{python} conveyor-belts/other.py")],
 )
-def test_a_port_that_somebody_else_has_is_refused_with_who_it_is(
+def test_port_of_another_program_is_refused_with_its_name(
     script: str, name: str, run: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / script
@@ -89,7 +89,7 @@ def test_a_port_that_somebody_else_has_is_refused_with_who_it_is(
     assert f"--port {port + 1}" in done.stderr
 
 
-def test_other_addresses_need_a_login_and_three_ways_are_told(run: Any) -> None:
+def test_other_addresses_require_a_login_with_three_ways_named(run: Any) -> None:
     done = run("--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2
     assert "there is no login" in done.stderr
@@ -103,14 +103,14 @@ def test_other_addresses_need_a_login_and_three_ways_are_told(run: Any) -> None:
     assert all(option.split()[0] in manual for option in named), "what is named is there"
 
 
-def test_without_any_login_it_warns_on_the_terminal_and_on_each_page(start: Any) -> None:
+def test_missing_login_is_warned_of_on_terminal_and_pages(start: Any) -> None:
     page = start("--insecure-no-auth")  # on loopback: tests are not to be reached from elsewhere
     assert "WARNING: there is no login" in page.said
     for path in ("", "queues"):
         assert "Anybody who reaches this address can stop your work" in page.get(path).text
 
 
-def test_read_only_says_so_and_refuses_to_write(start: Any, one_server: Any) -> None:
+def test_read_only_mode_is_shown_and_refuses_writes(start: Any, one_server: Any) -> None:
     queue = put(one_server, "video")
     page = start("--read-only")
     assert "Read only: this page shows, and changes nothing." in page.get().text
@@ -123,14 +123,14 @@ def test_read_only_says_so_and_refuses_to_write(start: Any, one_server: Any) -> 
     assert queue.count().paused
 
 
-def test_69_when_no_server_answers(run: Any) -> None:
+def test_exit_code_is_69_if_the_server_is_unavailable(run: Any) -> None:
     done = run("--port", 0, CONVEYOR_URL="redis://127.0.0.1:1")
     assert done.returncode == 69, done.stderr
     assert "no answer from the server at redis://127.0.0.1:1" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
-def test_a_signal_ends_open_streams_first_and_then_the_process(number: int, code: int, start: Any) -> None:
+def test_signal_ends_open_streams_and_then_the_process(number: int, code: int, start: Any) -> None:
     page = start()
     with (
         httpx.Client(base_url=page.address, timeout=20) as http,
@@ -145,7 +145,7 @@ def test_a_signal_ends_open_streams_first_and_then_the_process(number: int, code
     assert said == ""
 
 
-def test_all_addresses_begin_with_the_root_path(start: Any) -> None:
+def test_all_urls_begin_with_the_root_path(start: Any) -> None:
     page = start("--root-path", "ops/q/")
     assert page.address.endswith("/ops/q/")
     with httpx.Client(base_url=f"http://localhost:{page.port}", timeout=20) as http:
@@ -156,7 +156,7 @@ def test_all_addresses_begin_with_the_root_path(start: Any) -> None:
         assert http.get("/queues").text == html, "a proxy may take the path off"
 
 
-def test_without_the_extra_the_line_that_installs_it_is_told(run: Any) -> None:
+def test_missing_extra_is_reported_with_the_install_command(run: Any) -> None:
     done = run(code=WITHOUT_STARLETTE)
     assert done.returncode == 2
     assert "the dashboard is not installed: there is no starlette" in done.stderr
@@ -164,13 +164,13 @@ def test_without_the_extra_the_line_that_installs_it_is_told(run: Any) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_address_of_another_machine_is_refused_by_name(run: Any) -> None:
+def test_address_of_another_host_is_refused_by_name(run: Any) -> None:
     done = run("--host", "192.0.2.1", "--insecure-no-auth", "--port", 0)
     assert done.returncode == 1
     assert "cannot listen on 192.0.2.1:0" in done.stderr
 
 
-def test_a_port_that_was_given_back_can_be_taken_at_once(start: Any, eventually: Any) -> None:
+def test_released_port_can_be_reused_immediately(start: Any, eventually: Any) -> None:
     page = start()
     page.get()
     page.process.send_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_user_is_added_on_a_terminal_and_can_log_in(
+def test_user_is_added_on_a_terminal_and_can_log_in(
     environment: dict[str, str], tmp_path: Path, start: Any
 ) -> None:
     users = tmp_path / "users.toml"
@@ -46,7 +46,7 @@ def test_a_user_is_added_on_a_terminal_and_can_log_in(
         assert http.get("queues").status_code == 200
 
 
-def test_a_token_is_made_shown_once_and_good_until_its_day(
+def test_token_is_created_shown_once_and_valid_until_its_expiry(
     run: Any, start: Any, tmp_path: Path, one_server: Any
 ) -> None:
     tokens = tmp_path / "tokens"
@@ -77,7 +77,7 @@ def test_a_token_is_made_shown_once_and_good_until_its_day(
         (["--tokens", "t", "--add-token", "a:b"], "a:b"),
     ],
 )
-def test_a_token_that_cannot_be_is_refused_in_words(
+def test_invalid_token_request_is_refused_with_the_reason(
     run: Any, tmp_path: Path, words: list[str], why: str
 ) -> None:
     done = run(*words)

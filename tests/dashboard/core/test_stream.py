@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIMITED = Access("bob", Role.VIEWER, RIGHTS[Role.VIEWER], queues=frozenset({"mail"}))
 
 
-def test_who_does_not_read_gets_the_latest_of_each_topic_once() -> None:
+def test_slow_reader_gets_the_latest_of_each_topic_once() -> None:
     async def news() -> dict[str, object]:
         viewer = Viewer(["/a"], ADA)
         for number in range(1000):
@@ -38,7 +38,7 @@ def test_who_does_not_read_gets_the_latest_of_each_topic_once() -> None:
     assert asyncio.run(news()) == {"changed /a": {"version": 999}, "changed /b": {"version": -999}}
 
 
-def test_what_was_said_is_no_news_but_a_pulse_always_is() -> None:
+def test_repeated_version_is_not_sent_but_live_stats_are() -> None:
     pulse = pulse_of(NOTHING, 1.0)
 
     async def news() -> list[dict[str, object]]:
@@ -56,7 +56,7 @@ def test_what_was_said_is_no_news_but_a_pulse_always_is() -> None:
     assert [third["changed /a"], fourth["changed /a"]] == [2, 1]
 
 
-def test_the_same_trouble_is_news_again_after_it_was_over() -> None:
+def test_same_trouble_is_sent_again_after_a_recovery() -> None:
     async def news() -> list[list[str]]:
         viewer, taken = Viewer([], ADA), []
         for topics in (["trouble"], ["trouble"], ["pulse"], ["trouble"], ["pulse", "trouble", "pulse"]):
@@ -69,7 +69,7 @@ def test_the_same_trouble_is_news_again_after_it_was_over() -> None:
     assert asyncio.run(news()) == [["trouble"], [], ["pulse"], ["trouble"], ["pulse"]]
 
 
-def test_of_trouble_and_a_pulse_the_newer_one_is_said_last() -> None:
+def test_newest_of_trouble_and_live_stats_is_sent_last() -> None:
     async def news(*topics: str) -> list[str]:
         viewer = Viewer([], ADA)
         for number, topic in enumerate(topics):
@@ -81,7 +81,7 @@ def test_of_trouble_and_a_pulse_the_newer_one_is_said_last() -> None:
     assert asyncio.run(news("trouble", "pulse", "trouble")) == ["pulse", "trouble"]
 
 
-def test_telling_a_viewer_whose_loop_is_closed_harms_nobody() -> None:
+def test_viewer_with_a_closed_loop_is_ignored() -> None:
     async def viewer() -> Viewer:
         return Viewer([], ADA)
 
@@ -94,7 +94,7 @@ async def read(sampler: Sampler, viewer: Viewer, longest: float = 60.0) -> list[
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_a_stream_ends_after_its_longest_time_and_stops_watching(sampler_of: Any) -> None:
+def test_stream_ends_at_its_time_limit_and_stops_watching(sampler_of: Any) -> None:
     sampler = sampler_of(page("a"))
 
     async def pieces() -> list[bytes]:
@@ -126,7 +126,7 @@ def test_end_all_ends_every_stream_from_any_thread(sampler_of: Any, eventually: 
     assert (len(sampler.watchers), stream._open) == (0, set())
 
 
-def test_a_comment_is_sent_where_there_is_no_news(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comment_is_sent_if_there_are_no_updates(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "PING", 0.01)
     sampler = sampler_of()
     monkeypatch.setattr(sampler, "watch", lambda _: None)  # so nobody tells anything
@@ -139,7 +139,7 @@ def test_a_comment_is_sent_where_there_is_no_news(sampler_of: Any, monkeypatch: 
     assert set(between) == {b": still here\n\n"}
 
 
-def test_who_hangs_up_while_a_piece_is_sent_is_unwatched_at_once(sampler_of: Any) -> None:
+def test_viewer_that_disconnects_while_sending_is_removed(sampler_of: Any) -> None:
     """What was cancelled while sending is not within the generator, and nobody would have ended that."""
     sampler = sampler_of(page("a"))
 
@@ -175,7 +175,7 @@ def request_of(access: Access) -> Request:
     return Request({"type": "http", "headers": [], "query_string": b"", "state": {"access": access}})
 
 
-def test_streams_that_are_opened_at_the_same_moment_are_no_more_than_allowed(
+def test_simultaneous_streams_do_not_exceed_the_limit(
     sampler_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MOST_STREAMS", 2)
@@ -188,9 +188,7 @@ def test_streams_that_are_opened_at_the_same_moment_are_no_more_than_allowed(
     assert asyncio.run(opened()) == [200, 200, 503, 503]
 
 
-def test_one_person_cannot_take_the_streams_of_all_others(
-    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_user_cannot_exhaust_the_streams(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "MOST_EACH", 2)
     channel, bob = live.Live(sampler_of(page("a"))), Access.of("bob", Role.VIEWER)
 
@@ -203,7 +201,7 @@ def test_one_person_cannot_take_the_streams_of_all_others(
     assert asyncio.run(all_opened()) == [[200, 200, 503], [200, 200, 503], [200, 200, 200]]
 
 
-def test_a_stream_that_fails_before_its_first_piece_does_not_count_for_ever(sampler_of: Any) -> None:
+def test_stream_that_fails_at_its_start_does_not_count_further(sampler_of: Any) -> None:
     sampler = sampler_of(page("a"))
 
     async def failed() -> None:

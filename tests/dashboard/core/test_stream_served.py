@@ -84,7 +84,7 @@ def streaming(
     return streams
 
 
-def test_a_stream_is_events_with_a_name_and_one_line_of_json(streaming: Any, one_server: Any) -> None:
+def test_stream_consists_of_named_events_with_a_json_line(streaming: Any, one_server: Any) -> None:
     put(one_server, "mail", 2)
     with streaming() as connect:
         connection = connect("watch=/queues&watch=/nowhere&watch=/queues/x/jobs/y")
@@ -100,7 +100,7 @@ def test_a_stream_is_events_with_a_name_and_one_line_of_json(streaming: Any, one
         assert {one["address"]: one["version"] for one in told}["/queues/x/jobs/y"] == "gone"
 
 
-def test_who_is_limited_to_some_queues_is_told_of_no_other(streaming: Any, one_server: Any) -> None:
+def test_stream_of_a_limited_user_has_no_other_queues(streaming: Any, one_server: Any) -> None:
     put(one_server, "mail", 1)
     put(one_server, "secret", 5)
     with streaming(LIMITED) as connect:
@@ -118,7 +118,9 @@ def test_who_is_limited_to_some_queues_is_told_of_no_other(streaming: Any, one_s
     assert [one["address"] for one in body["changed"]] == ["/queues/mail"]
 
 
-def test_who_hangs_up_is_told_nothing_more(streaming: Any, samplers: list[Sampler], eventually: Any) -> None:
+def test_disconnected_viewer_gets_no_further_events(
+    streaming: Any, samplers: list[Sampler], eventually: Any
+) -> None:
     with streaming() as connect:
         one, two = connect(), connect()
         one.next("pulse")
@@ -132,7 +134,7 @@ def test_who_hangs_up_is_told_nothing_more(streaming: Any, samplers: list[Sample
         eventually(lambda: samplers[-1]._thread is None)
 
 
-def test_too_many_streams_are_refused_with_the_way_that_is_left(
+def test_excess_stream_is_refused_with_the_polling_path(
     streaming: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MOST_STREAMS", 2)
@@ -146,7 +148,7 @@ def test_too_many_streams_are_refused_with_the_way_that_is_left(
 
 
 @pytest.mark.parametrize("address", ["/?" + "&".join(f"f{n}=1" for n in range(60)), "//[/"])
-def test_an_address_that_makes_no_sense_harms_nobody(
+def test_invalid_path_harms_no_other_viewer(
     address: str, sampler_of: Any, eventually: Any, quick_steps: None
 ) -> None:
     sampler = sampler_of(page("a"))

@@ -60,7 +60,7 @@ def vera(one_server: Any) -> Visitor:
 
 @pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_page_shows_ones_own_queue_and_names_no_other(vera: Visitor, address: str) -> None:
+def test_page_shows_the_permitted_queue_and_names_no_other(vera: Visitor, address: str) -> None:
     seen = vera.see(address)
     assert seen.status == 200
     assert MINE in seen.html
@@ -69,7 +69,7 @@ def test_a_page_shows_ones_own_queue_and_names_no_other(vera: Visitor, address: 
 
 
 @pytest.mark.usefixtures("hidden")
-def test_sums_are_of_what_one_may_see(vera: Visitor) -> None:
+def test_sums_cover_permitted_queues_only(vera: Visitor) -> None:
     assert "1 dead letters" in vera.see("/").words(".tiles li")
     pulse = vera.see("/api/v1/snapshot").response.json()["pulse"]
     assert {name: pulse[name] for name in ("waiting", "dead", "workers")} == {
@@ -82,7 +82,7 @@ def test_sums_are_of_what_one_may_see(vera: Visitor) -> None:
     assert "secret" not in vera.see("/api/v1/workers").html
 
 
-def test_a_job_of_a_hidden_queue_is_as_unknown_as_one_that_never_was(vera: Visitor, hidden: str) -> None:
+def test_job_of_a_hidden_queue_is_reported_as_unknown(vera: Visitor, hidden: str) -> None:
     seen = vera.see(f"/jobs/{hidden}")
     assert seen.status == vera.see("/jobs/never").status == 404
     assert "secret" not in seen.html
@@ -90,7 +90,7 @@ def test_a_job_of_a_hidden_queue_is_as_unknown_as_one_that_never_was(vera: Visit
 
 
 @pytest.mark.usefixtures("hidden")
-def test_who_watches_the_same_address_is_told_of_what_they_may_see(
+def test_viewers_of_the_same_path_see_only_their_queues(
     one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     sampler = Sampler(one_server.client, Book(pages.ALL))

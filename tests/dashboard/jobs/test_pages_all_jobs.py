@@ -39,7 +39,7 @@ def walk(visitor: Visitor, address: str) -> list[list[tuple[str, str]]]:
     return found
 
 
-def test_jobs_of_all_queues_are_listed_with_the_queue_of_each(line: Line, other: Line, visit: Visit) -> None:
+def test_jobs_of_all_queues_are_listed_with_their_queue(line: Line, other: Line, visit: Visit) -> None:
     expected: dict[str, list[tuple[str, str]]] = {
         "dead": [(one.name, one.die(call("shop.prices", 1))) for one in (line, other)][::-1],
         "ended": [(one.name, one.finish(call("shop.prices", 2), 1)) for one in (line, other)][::-1],
@@ -67,7 +67,7 @@ def test_pages_of_all_queues_lose_no_job(line: Line, other: Line, visit: Visit) 
     assert "50 of 135" in visit().see("/jobs", state="waiting").text
 
 
-def test_filters_work_in_all_queues_as_in_one(line: Line, other: Line, visit: Visit) -> None:
+def test_filters_work_across_queues(line: Line, other: Line, visit: Visit) -> None:
     red, green = other.run(call("shop.red", "an apple")), line.run(call("shop.green", "a pear"))
     done = other.finish(call("shop.green", "a plum"), 1)
     failed = line.die(call("shop.red", "a peach"))
@@ -86,7 +86,7 @@ def test_filters_work_in_all_queues_as_in_one(line: Line, other: Line, visit: Vi
     assert "looked at" in visitor.see("/jobs", state="running", worker="cd34/3").text
 
 
-def test_of_many_queues_those_with_the_most_jobs_are_asked_and_it_says_so(line: Line, visit: Visit) -> None:
+def test_list_covers_the_queues_with_the_most_jobs_and_says_so(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     many = [Line(line.client) for _ in range(MOST_QUEUES)]
     for one in many:
@@ -98,16 +98,14 @@ def test_of_many_queues_those_with_the_most_jobs_are_asked_and_it_says_so(line: 
     assert f"of the {MOST_QUEUES}" not in visit().see("/jobs", state="waiting", queue=line.name).text
 
 
-def test_where_there_is_one_queue_it_is_that_one(line: Line, visit: Visit) -> None:
+def test_list_of_a_single_queue_is_that_of_the_queue(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     seen = visit().see("/jobs", state="waiting")
     assert seen.words("h1") == [f"Jobs in {line.name}"]
     assert seen.all("[data-bulk-all]")
 
 
-def test_everything_at_once_is_offered_in_one_queue_and_the_list_of_all_says_so(
-    line: Line, other: Line, visit: Visit
-) -> None:
+def test_bulk_actions_on_everything_require_a_chosen_queue(line: Line, other: Line, visit: Visit) -> None:
     jobs = [one.die(call("shop.prices", 1)) for one in (line, other)]
     seen = visit().see("/jobs", state="dead")
     assert len(seen.all("[data-select]")) == len(jobs)
@@ -115,14 +113,14 @@ def test_everything_at_once_is_offered_in_one_queue_and_the_list_of_all_says_so(
     assert "choose a queue" in seen.all("[data-bulk]")[0].text()
 
 
-def test_an_empty_list_of_all_queues_says_what_to_do(line: Line, other: Line, visit: Visit) -> None:
+def test_empty_list_of_all_queues_says_what_to_do(line: Line, other: Line, visit: Visit) -> None:
     other.put(call("shop.prices", 1))
     assert "conveyor consume" in visit().see("/jobs").text
     assert "No dead letters in any queue" in visit().see("/jobs", state="dead").text
     assert "Nothing is delayed in any queue" in visit().see("/jobs", state="delayed").text
 
 
-def test_a_cursor_that_makes_no_sense_is_refused_in_words(line: Line, other: Line, visit: Visit) -> None:
+def test_invalid_cursor_is_refused_with_an_explanation(line: Line, other: Line, visit: Visit) -> None:
     other.put(call("shop.prices", 1))
     for state in ("waiting", "dead", "ended"):
         seen = visit().see("/jobs", state=state, cursor="nonsense")
@@ -137,9 +135,7 @@ def limited_to(line: Line, rights: dict[str, frozenset[Right]]) -> Visitor:
     return visitor
 
 
-def test_who_may_see_some_queues_sees_their_jobs_however_many_the_others_have(
-    line: Line, visit: Visit
-) -> None:
+def test_limited_user_sees_all_jobs_of_the_permitted_queues(line: Line, visit: Visit) -> None:
     mine, too = Line(line.client), Line(line.client)
     jobs = {(one.name, one.put(call("shop.prices", "hunter"))) for one in (mine, too)}
     for _ in range(MOST_QUEUES):
@@ -154,7 +150,7 @@ def test_who_may_see_some_queues_sees_their_jobs_however_many_the_others_have(
     assert set(forged.words("tbody th a")) == {job for _, job in jobs}
 
 
-def test_who_may_see_no_queue_is_told_of_none(line: Line, other: Line, visit: Visit) -> None:
+def test_user_without_queues_sees_no_queue(line: Line, other: Line, visit: Visit) -> None:
     for one in (line, other):
         one.put(call("shop.secrets", 1))
     seen = visit(Role.OPERATOR, frozenset()).see("/jobs", state="waiting")
@@ -163,7 +159,7 @@ def test_who_may_see_no_queue_is_told_of_none(line: Line, other: Line, visit: Vi
     assert line.name not in seen.html
 
 
-def test_a_search_in_all_queues_finds_only_where_one_may_inspect(line: Line, other: Line) -> None:
+def test_search_in_all_queues_requires_the_right_to_inspect(line: Line, other: Line) -> None:
     hidden, shown = line.put(call("shop.prices", "hunter")), other.put(call("shop.prices", "hunter"))
     visitor = limited_to(line, {line.name: frozenset({"look"}), other.name: frozenset({"look", "inspect"})})
     assert set(visitor.see("/jobs", state="waiting").words("tbody th a")) == {hidden, shown}
@@ -173,7 +169,7 @@ def test_a_search_in_all_queues_finds_only_where_one_may_inspect(line: Line, oth
     assert not seen.all("tbody tr")
 
 
-def test_only_rows_that_one_may_change_can_be_selected(line: Line, other: Line) -> None:
+def test_only_rows_with_the_right_to_change_are_selectable(line: Line, other: Line) -> None:
     line.die(call("shop.prices", 1))
     mine = other.die(call("shop.prices", 1))
     rights: dict[str, frozenset[Right]] = {
@@ -185,7 +181,7 @@ def test_only_rows_that_one_may_change_can_be_selected(line: Line, other: Line) 
     assert rows == [f"r-{mine}@{other.name}"]
 
 
-def test_fifty_full_rows_of_all_queues_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
+def test_fifty_full_rows_of_all_queues_are_at_most_60_kb(line: Line, visit: Visit) -> None:
     task, lines = "a.module.with.a.long.name.and.a_task", [line, *(Line(line.client) for _ in range(4))]
     for number in range(50):
         one = lines[number % 5]
@@ -200,7 +196,7 @@ def test_fifty_full_rows_of_all_queues_are_no_more_than_60_kb(line: Line, visit:
         assert len(seen.response.content) <= BUDGET, state
 
 
-def test_a_job_is_looked_for_in_so_many_queues_and_more_are_told_of(
+def test_job_search_is_limited_to_a_number_of_queues_and_says_so(
     line: Line, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_record, "MOST_LOOKED_IN", 2)

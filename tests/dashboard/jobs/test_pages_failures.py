@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TIMEOUT = TRACEBACK.replace("KeyError", "TimeoutError").replace("prices", "ask")
 
 
-def test_what_failed_alike_stands_together_the_latest_first(line: Line, visit: Visit) -> None:
+def test_similar_failures_are_grouped_with_the_latest_first(line: Line, visit: Visit) -> None:
     for number in range(3):
         line.die(call("shop.prices", number), message=f"'price' of {number}")
     last = line.die(call("shop.stock", 1), "TimeoutError", "no answer", TIMEOUT)
@@ -28,7 +28,7 @@ def test_what_failed_alike_stands_together_the_latest_first(line: Line, visit: V
     assert "4 dead letters" in seen.text
 
 
-def test_a_group_is_retried_and_discarded_by_its_name(line: Line, visit: Visit) -> None:
+def test_group_is_retried_and_discarded_by_its_name(line: Line, visit: Visit) -> None:
     line.die(call("shop.prices", 1))
     retry, discard = visit().see("/failures").all("[data-act]")
     bodies = [json.loads(node.attributes["data-body"] or "") for node in (retry, discard)]
@@ -39,7 +39,7 @@ def test_a_group_is_retried_and_discarded_by_its_name(line: Line, visit: Visit) 
     assert not visit(Role.OPERATOR).see("/failures").all("[data-act]")
 
 
-def test_the_queue_narrows_it(line: Line, visit: Visit) -> None:
+def test_failures_can_be_limited_to_a_queue(line: Line, visit: Visit) -> None:
     other = Line(line.client)
     other.die(call("shop.stock", 1))
     line.die(call("shop.prices", 1))
@@ -50,7 +50,7 @@ def test_the_queue_narrows_it(line: Line, visit: Visit) -> None:
     assert limited.see("/failures").words(".failure h2") == ["KeyError in shop.prices"]
 
 
-def test_those_without_the_right_to_inspect_see_no_messages(line: Line, visit: Visit) -> None:
+def test_messages_require_the_right_to_inspect(line: Line, visit: Visit) -> None:
     line.die(call("shop.prices", 1), message="hunter")
     assert "hunter" in visit(Role.OPERATOR).see("/failures").html
     seen = visit(Role.VIEWER).see("/failures")
@@ -88,6 +88,6 @@ def test_group_of_several_queues_is_retried_everywhere(line: Line, visit: Visit)
     assert (body["kind"], len(body["matching"]["group"])) == ("retry", 8)
 
 
-def test_without_failures_it_says_what_would_stand_there(line: Line, visit: Visit) -> None:
+def test_empty_failure_list_explains_itself(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     assert "No dead letters" in visit().see("/failures").text

@@ -54,7 +54,7 @@ def assert_is_text(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_what_jobs_say_stays_text(line: Line, visit: Visit, text: str) -> None:
+def test_texts_of_jobs_are_escaped(line: Line, visit: Visit, text: str) -> None:
     data = call(text, text, {text: [text]}, **{text: text})
     dead = line.die(
         data, text, f"{text}\n{text}", f'{TRACEBACK}  File "{text}", line 1, in {text}\n    {text}\n'
@@ -76,7 +76,7 @@ def test_what_jobs_say_stays_text(line: Line, visit: Visit, text: str) -> None:
 
 @pytest.mark.parametrize("text", CORPUS)
 @pytest.mark.parametrize("name", ["queue", "state", "task", "worker", "text", "outcome", "id", "cursor"])
-def test_what_an_address_says_stays_text(line: Line, visit: Visit, name: str, text: str) -> None:
+def test_texts_in_a_query_are_escaped(line: Line, visit: Visit, name: str, text: str) -> None:
     line.put(call("shop.prices", 1))
     visitor = visit()
     for filters in ({"queue": line.name, "state": "waiting"}, {"queue": line.name, "state": "ended"}):
@@ -85,7 +85,7 @@ def test_what_an_address_says_stays_text(line: Line, visit: Visit, name: str, te
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_what_a_path_says_stays_text(line: Line, visit: Visit, text: str) -> None:
+def test_texts_in_a_path_are_escaped(line: Line, visit: Visit, text: str) -> None:
     line.put(call("shop.prices", 1))
     visitor = visit()
     part = "".join(f"%{byte:02x}" for byte in text.encode())
@@ -93,7 +93,7 @@ def test_what_a_path_says_stays_text(line: Line, visit: Visit, text: str) -> Non
         assert_is_text(visitor.see(path))
 
 
-def test_nothing_that_a_job_says_turns_round_what_stands_beside_it(line: Line, visit: Visit) -> None:
+def test_control_characters_of_a_job_are_escaped(line: Line, visit: Visit) -> None:
     text = "a\u202eb\x07c"
     dead = line.die(call(text, text), text, text)
     running = line.run(call(text, text))
@@ -109,9 +109,7 @@ def test_nothing_that_a_job_says_turns_round_what_stands_beside_it(line: Line, v
 @pytest.mark.parametrize(
     ("done", "total"), [(1e308, 1e-308), (1e-308, 1e308), (float("inf"), 1.0), (float("nan"), float("nan"))]
 )
-def test_no_progress_is_more_than_a_page_can_take(
-    line: Line, visit: Visit, done: float, total: float
-) -> None:
+def test_invalid_progress_is_limited_to_the_bar(line: Line, visit: Visit, done: float, total: float) -> None:
     job = line.run(call("shop.prices"))
     line.progress(job, done, total)
     seen = visit()
@@ -122,5 +120,5 @@ def test_no_progress_is_more_than_a_page_can_take(
 
 
 @pytest.mark.parametrize("place", [f"{'9' * 20}-9999", "1-" + "9" * 20, "9-", "x", "٣-٣"])
-def test_a_place_that_no_record_can_have_is_none(visit: Visit, place: str) -> None:
+def test_impossible_audit_cursor_shows_an_empty_page(visit: Visit, place: str) -> None:
     assert visit().see("/audit", before=place).status == 200

@@ -28,7 +28,7 @@ def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
     return visitor.see(f"/queues/{line.name}/jobs/{job}")
 
 
-def test_a_waiting_job_has_its_place_in_line(line: Line, visit: Visit) -> None:
+def test_waiting_job_shows_its_position(line: Line, visit: Visit) -> None:
     line.put_many(call("shop.prices", 1), 3)
     job = line.put(call("shop.prices", 2, depth=[3, 4]))
     seen = page_of(visit(), line, job)
@@ -40,7 +40,7 @@ def test_a_waiting_job_has_its_place_in_line(line: Line, visit: Visit) -> None:
     assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel job"]
 
 
-def test_a_delayed_job_says_when_it_is_due_and_a_retried_one_what_failed(line: Line, visit: Visit) -> None:
+def test_delayed_job_shows_its_due_time_and_the_last_failure(line: Line, visit: Visit) -> None:
     job = line.retry(call("shop.prices", 1))
     seen = page_of(visit(), line, job)
     assert seen.words(".job-line .state") == ["delayed"]
@@ -50,7 +50,7 @@ def test_a_delayed_job_says_when_it_is_due_and_a_retried_one_what_failed(line: L
     assert len(seen.all(".gantt .bar")) == 1
 
 
-def test_a_running_job_shows_progress_log_and_what_a_cancel_does(line: Line, visit: Visit) -> None:
+def test_running_job_shows_progress_log_and_the_effect_of_cancel(line: Line, visit: Visit) -> None:
     job = line.run(call("shop.prices", 1))
     line.progress(job, 1, 4, "a quarter")
     line.log(job, "one", "\x1b[31mtwo\x1b[0m in red")
@@ -65,7 +65,7 @@ def test_a_running_job_shows_progress_log_and_what_a_cancel_does(line: Line, vis
     assert any("/stack" in (node.attributes["data-act"] or "") for node in seen.all("[data-act]"))
 
 
-def test_a_dead_job_shows_its_traceback_with_the_own_lines_marked(line: Line, visit: Visit) -> None:
+def test_dead_job_shows_its_traceback_with_user_code_highlighted(line: Line, visit: Visit) -> None:
     job = line.die(call("shop.prices", 1))
     seen = page_of(visit(), line, job)
     assert "\n".join(node.text() for node in seen.all(".trace pre")) == TRACEBACK.rstrip()
@@ -78,7 +78,7 @@ def test_a_dead_job_shows_its_traceback_with_the_own_lines_marked(line: Line, vi
     assert f"/enqueue?task=shop.prices&from={job}&queue={line.name}" in seen.links()
 
 
-def test_where_no_code_is_the_user_s_none_is_folded_nor_said_to_stand_out(line: Line, visit: Visit) -> None:
+def test_traceback_without_user_code_is_not_folded(line: Line, visit: Visit) -> None:
     foreign = TRACEBACK.replace("/srv/app/", "/usr/lib/python3.11/site-packages/")
     job = line.die(call("shop.prices", 1), trace=foreign)
     seen = page_of(visit(), line, job)
@@ -87,7 +87,7 @@ def test_where_no_code_is_the_user_s_none_is_folded_nor_said_to_stand_out(line: 
     assert "strong type" not in seen.text
 
 
-def test_a_finished_job_shows_its_result_and_what_is_kept_of_its_arguments(line: Line, visit: Visit) -> None:
+def test_finished_job_shows_its_result_and_arguments(line: Line, visit: Visit) -> None:
     job = line.finish(call("shop.prices", 1, depth=2), {"price": [5, 6], "password": "hunter"})
     seen = page_of(visit(), line, job)
     assert "'price': [5, 6]" in seen.text
@@ -96,7 +96,7 @@ def test_a_finished_job_shows_its_result_and_what_is_kept_of_its_arguments(line:
     assert "250 ms" in seen.text
 
 
-def test_a_large_result_is_only_to_be_downloaded(line: Line, visit: Visit) -> None:
+def test_large_result_is_only_downloadable(line: Line, visit: Visit) -> None:
     job = line.finish(call("shop.prices", 1), "large " * 20_000)
     seen = page_of(visit(), line, job)
     assert "large large" not in seen.html
@@ -113,7 +113,7 @@ def test_secrets_are_masked_in_arguments_raw_log_and_progress(line: Line, visit:
     assert "hunter" not in visit().see("/jobs", queue=line.name).html
 
 
-def test_those_without_the_right_to_inspect_see_facts_only(line: Line, visit: Visit) -> None:
+def test_job_page_without_the_right_to_inspect_shows_facts_only(line: Line, visit: Visit) -> None:
     dead = line.die(
         call("shop.prices", "hunter"), message="hunter", trace=TRACEBACK.replace("price", "hunter")
     )
@@ -128,7 +128,7 @@ def test_those_without_the_right_to_inspect_see_facts_only(line: Line, visit: Vi
     assert "KeyError" in page_of(visitor, line, dead).text
 
 
-def test_a_job_is_found_without_its_queue(line: Line, visit: Visit) -> None:
+def test_job_is_found_without_its_queue(line: Line, visit: Visit) -> None:
     Line(line.client).put(call("shop.other", 1))
     job = line.put(call("shop.prices", 1))
     seen = visit().see(f"/jobs/{job}")
@@ -139,7 +139,7 @@ def test_a_job_is_found_without_its_queue(line: Line, visit: Visit) -> None:
 @pytest.mark.parametrize(
     "data", [b"\xc1 no job", b"\x94\xa4task\xc1\xc1", call("shop.prices", 1)[:-9], b"\x00"]
 )
-def test_bytes_that_are_no_job_have_a_page_with_what_is_known(line: Line, visit: Visit, data: bytes) -> None:
+def test_undecodable_job_has_a_page_with_its_known_facts(line: Line, visit: Visit, data: bytes) -> None:
     job = line.put(data)
     seen = page_of(visit(), line, job)
     assert seen.status == 200
@@ -147,7 +147,7 @@ def test_bytes_that_are_no_job_have_a_page_with_what_is_known(line: Line, visit:
     assert data.hex(" ")[:11] in seen.words("#raw pre")[0]
 
 
-def test_damaged_records_do_not_keep_a_page_from_being_shown(line: Line, visit: Visit) -> None:
+def test_damaged_records_do_not_prevent_a_page(line: Line, visit: Visit) -> None:
     job = line.die(call("shop.prices", 1))
     for name in ("reasons", "progress"):
         line.client.run(Command(("HSET", keys.key(line.name, name), job, b"\xc1")))
@@ -158,13 +158,13 @@ def test_damaged_records_do_not_keep_a_page_from_being_shown(line: Line, visit: 
 
 
 @pytest.mark.parametrize("job", ["nowhere", "%2e%2e%2f", "x" * 65, "a'b", "a%00b", "%3Cscript%3E"])
-def test_a_job_that_is_not_there_is_said_to_be_so(line: Line, visit: Visit, job: str) -> None:
+def test_unknown_job_is_reported(line: Line, visit: Visit, job: str) -> None:
     line.put(call("shop.prices", 1))
     for address in (f"/queues/{line.name}/jobs/{job}", f"/jobs/{job}", f"/queues/nowhere/jobs/{job}"):
         assert visit().see(address).status in {400, 404}
 
 
-def test_a_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
+def test_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
     job = line.run(call("shop.prices", 1))
     line.log(job, *(f"line {number} {'x' * 300}" for number in range(300)))
     seen = page_of(visit(), line, job)
@@ -175,7 +175,7 @@ def test_a_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
     assert any("/log?queue=" in link for link in seen.links())
 
 
-def test_the_page_changes_with_the_job_and_not_with_the_clock(line: Line, visit: Visit) -> None:
+def test_page_version_depends_on_the_job_and_not_on_the_clock(line: Line, visit: Visit) -> None:
     job = line.run(call("shop.prices", 1))
     line.progress(job, 1, 4)
     visitor = visit()
@@ -186,7 +186,7 @@ def test_the_page_changes_with_the_job_and_not_with_the_clock(line: Line, visit:
     assert page_of(visitor, line, job).status == 200
 
 
-def test_a_job_of_a_real_consumer_is_followed_to_its_end(
+def test_job_of_a_real_consumer_is_followed_to_its_end(
     queue: Queue, consume: Callable[..., Any], path: Path, visit: Visit, eventually: Callable[..., Any]
 ) -> None:
     running = consume()
@@ -207,7 +207,7 @@ def test_a_job_of_a_real_consumer_is_followed_to_its_end(
     assert [node.attributes.get("class") for node in over.all(".gantt .bar")] == ["bar done"]
 
 
-def test_a_dead_job_says_everywhere_how_often_it_was_tried(
+def test_dead_job_shows_its_attempts_everywhere(
     queue: Queue, consume: Callable[..., Any], path: Path, visit: Visit
 ) -> None:
     consume()

@@ -64,7 +64,7 @@ def nobody_stays(line: Line) -> Any:
     line.client.run_all(plain.retire(control_messages.consumer_of(OWNER)))
 
 
-def test_what_its_process_takes_is_told(line: Line, visit: Visit) -> None:
+def test_resources_of_the_worker_process_are_shown(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     report(line, job, 1.0, cpu=0.83, memory=45 * 1024**2)
     seen = page_of(visit(), line, job)
@@ -77,7 +77,7 @@ def test_what_its_process_takes_is_told(line: Line, visit: Visit) -> None:
     assert "#resources" in seen.links()
 
 
-def test_a_little_more_or_less_is_no_news(line: Line, visit: Visit) -> None:
+def test_small_resource_changes_are_no_new_version(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     tags = []
     for cpu, memory in ((0.82, 45.1), (0.84, 45.2), (0.54, 45.2), (0.54, 65.0)):
@@ -87,14 +87,14 @@ def test_a_little_more_or_less_is_no_news(line: Line, visit: Visit) -> None:
     assert len(set(tags)) == 3
 
 
-def test_of_a_job_that_nobody_reports_no_resources_are_told(line: Line, visit: Visit) -> None:
+def test_unreported_job_shows_no_resources(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     report(line, "another", 1.0, cpu=0.83, memory=45 * 1024**2)
     assert "Resources" not in page_of(visit(), line, job).text
 
 
 @pytest.mark.parametrize(("ago", "ran"), [(15.0, "1 min 25 s"), (38.0, "1 min 2 s")])
-def test_while_its_worker_is_silent_nothing_runs_on(line: Line, visit: Visit, ago: float, ran: str) -> None:
+def test_times_are_frozen_while_the_worker_is_silent(line: Line, visit: Visit, ago: float, ran: str) -> None:
     job = running(line, 100.0)
     report(line, job, ago, cpu=0.83, memory=1024)
     if ago > plain.REPORT_KEEP:
@@ -110,7 +110,7 @@ def test_while_its_worker_is_silent_nothing_runs_on(line: Line, visit: Visit, ag
 
 @pytest.mark.parametrize("ago", [15.0, 38.0])
 @pytest.mark.parametrize("whose", ["", "?"])
-def test_in_lists_too_nothing_of_a_silent_worker_runs_on(
+def test_times_in_lists_are_frozen_while_the_worker_is_silent(
     line: Line, visit: Visit, ago: float, whose: str
 ) -> None:
     job = running(line, 100.0)
@@ -131,7 +131,7 @@ def test_in_lists_too_nothing_of_a_silent_worker_runs_on(
     assert [round(one["silent_since"] - one["since"] - 100.0 + ago) for one in found] == [0]
 
 
-def test_of_a_worker_that_reports_the_lists_say_no_silence(line: Line, visit: Visit) -> None:
+def test_reporting_worker_is_not_shown_as_silent_in_lists(line: Line, visit: Visit) -> None:
     job = running(line, 100.0)
     report(line, job, 1.0)
     seen = visit().see("/jobs", state="running", queue=line.name)
@@ -141,14 +141,14 @@ def test_of_a_worker_that_reports_the_lists_say_no_silence(line: Line, visit: Vi
     assert found["silent_since"] is None
 
 
-def test_a_program_that_took_a_job_itself_is_never_called_silent(line: Line, visit: Visit) -> None:
+def test_program_that_took_a_job_itself_is_never_silent(line: Line, visit: Visit) -> None:
     job = line.run(call("shop.prices", 1), worker="host-99-abcd-taker")
     lease = f"{int((time.time() - 100) * 1e6)} host-99-abcd-taker S 1"
     line.client.run(Command(("HSET", keys.key(line.name, "leases"), job, lease)))
     assert "silent" not in visit().see("/jobs", queue=line.name).text
 
 
-def test_a_worker_that_reports_is_not_silent(line: Line, visit: Visit) -> None:
+def test_reporting_worker_is_not_silent(line: Line, visit: Visit) -> None:
     job = running(line, 100.0)
     report(line, job, 1.0)
     seen = page_of(visit(), line, job)
@@ -157,14 +157,14 @@ def test_a_worker_that_reports_is_not_silent(line: Line, visit: Visit) -> None:
     assert seen.all(".job-now time[data-time=in]")
 
 
-def test_a_silent_worker_of_which_nothing_is_known_is_said_to_be_silent(line: Line, visit: Visit) -> None:
+def test_unknown_worker_of_a_running_job_is_silent(line: Line, visit: Visit) -> None:
     job = running(line, 100.0)
     seen = page_of(visit(), line, job)
     assert "its worker is silent" in seen.text
     assert f"conveyor consume {line.name}" in seen.text
 
 
-def test_a_job_that_is_to_be_cancelled_says_when_its_worker_is_killed(line: Line, visit: Visit) -> None:
+def test_cancelling_job_shows_when_its_worker_is_killed(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     cancel(line, job)
     report(line, job, 0.0, cancelling=True, kill_in=8.0)
@@ -178,7 +178,7 @@ def test_a_job_that_is_to_be_cancelled_says_when_its_worker_is_killed(line: Line
     assert visit().see(f"/api/v1/jobs/{job}").response.json()["cancelling"]
 
 
-def test_before_its_worker_has_heard_it_is_cancelling_all_the_same(line: Line, visit: Visit) -> None:
+def test_job_is_cancelling_before_its_worker_reports_so(line: Line, visit: Visit) -> None:
     job = running(line, 60.0)
     report(line, job, 0.0)
     before = page_of(visit(), line, job)
@@ -188,7 +188,7 @@ def test_before_its_worker_has_heard_it_is_cancelling_all_the_same(line: Line, v
     assert after.words("#cancelling") == ["Cancelling: its worker is told to end it."]
 
 
-def test_cancelled_job_says_by_whom_why_and_that_it_was_killed(line: Line, visit: Visit) -> None:
+def test_cancelled_job_shows_author_reason_and_kill(line: Line, visit: Visit) -> None:
     actions = Actions(line.client, Actor("ada", "page"))
     waiting = line.put(call("shop.prices", 1))
     actions.cancel_job(line.name, waiting, "wrong month, see redis://:hunter2@h")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BUDGET = 60 * 1024
 
 
-def test_running_jobs_say_who_is_at_them_and_how_far(line: Line, visit: Visit) -> None:
+def test_running_jobs_show_their_worker_and_progress(line: Line, visit: Visit) -> None:
     job = line.run(call("shop.prices", "https://shop.example", depth=2))
     line.progress(job, 30, 120, "page 30")
     seen = visit().see("/jobs", queue=line.name)
@@ -35,7 +35,7 @@ def test_running_jobs_say_who_is_at_them_and_how_far(line: Line, visit: Visit) -
     assert seen.all("td time[data-time=for]")
 
 
-def test_waiting_delayed_and_dead_jobs_each_have_their_list(line: Line, visit: Visit) -> None:
+def test_waiting_delayed_and_dead_jobs_have_separate_lists(line: Line, visit: Visit) -> None:
     dead = line.die(call("shop.prices", 1))
     waiting = line.put(call("shop.prices", 2))
     delayed = line.put(call("shop.prices", 3), delay=600)
@@ -62,7 +62,7 @@ def test_finished_runs_are_listed_by_their_outcome(line: Line, visit: Visit) -> 
     assert only.words("tbody th a") == [done]
 
 
-def test_pages_follow_each_other_and_lose_no_job(line: Line, visit: Visit) -> None:
+def test_pages_of_results_are_consecutive_and_lose_no_job(line: Line, visit: Visit) -> None:
     put = line.put_many(call("shop.prices", 1), 120)
     visitor, found, address = visit(), [], f"/jobs?queue={line.name}&state=waiting"
     pages = []
@@ -78,7 +78,7 @@ def test_pages_follow_each_other_and_lose_no_job(line: Line, visit: Visit) -> No
     assert back.words("tbody th a") == put[50:100]
 
 
-def test_a_later_page_stays_as_it_is_when_jobs_before_it_leave(line: Line, visit: Visit) -> None:
+def test_later_page_is_unchanged_if_earlier_jobs_leave(line: Line, visit: Visit) -> None:
     line.put_many(call("shop.prices", 1), 120)
     visitor = visit()
     first = visitor.see("/jobs", queue=line.name, state="waiting")
@@ -88,7 +88,7 @@ def test_a_later_page_stays_as_it_is_when_jobs_before_it_leave(line: Line, visit
     assert visit().see(address).words("tbody th a") == before
 
 
-def test_a_search_says_how_many_it_looked_at_and_goes_on(line: Line, visit: Visit) -> None:
+def test_search_reports_its_coverage_and_continues(line: Line, visit: Visit) -> None:
     line.put_many(call("shop.prices", "red"), 1100)
     wanted = line.put(call("shop.prices", "a green one"))
     visitor = visit()
@@ -99,7 +99,7 @@ def test_a_search_says_how_many_it_looked_at_and_goes_on(line: Line, visit: Visi
     assert on.words("tbody th a") == [wanted]
 
 
-def test_a_job_is_found_by_its_id_in_whatever_queue_and_state(line: Line, visit: Visit) -> None:
+def test_job_is_found_by_its_id_in_any_queue_and_state(line: Line, visit: Visit) -> None:
     elsewhere = Line(line.client)
     job = elsewhere.die(call("shop.prices", 1))
     line.put(call("shop.prices", 2))
@@ -109,7 +109,7 @@ def test_a_job_is_found_by_its_id_in_whatever_queue_and_state(line: Line, visit:
     assert "No job" in visit().see("/jobs", id="nowhere").text
 
 
-def test_what_task_a_job_had_is_said_only_where_it_is_known(line: Line, visit: Visit) -> None:
+def test_task_of_a_job_is_shown_only_if_known(line: Line, visit: Visit) -> None:
     over = line.finish_in_a_flood(call("shop.prices", 1))
     item, nonsense = line.put(call("", "an item")), line.put(b"\xc1 no job at all")
     for job, words in (
@@ -120,14 +120,14 @@ def test_what_task_a_job_had_is_said_only_where_it_is_known(line: Line, visit: V
         assert visit().see("/jobs", id=job).words("tbody td.wide b") == [words]
 
 
-def test_items_are_found_by_the_word_that_stands_for_them(line: Line, visit: Visit) -> None:
+def test_items_are_found_by_their_label(line: Line, visit: Visit) -> None:
     item, other = line.put(call("", "an item")), line.put(call("shop.prices", 1))
     visitor = visit()
     assert visitor.see("/jobs", queue=line.name, state="waiting", task="item").words("tbody th a") == [item]
     assert visitor.see("/jobs", queue=line.name, state="waiting", task="shop").words("tbody th a") == [other]
 
 
-def test_the_tab_the_row_and_the_page_of_a_job_have_one_word_for_its_state(line: Line, visit: Visit) -> None:
+def test_tab_row_and_page_share_the_label_of_a_state(line: Line, visit: Visit) -> None:
     job = line.die(call("shop.prices", 1))
     visitor = visit()
     assert visitor.see("/jobs", queue=line.name, state="dead").words("tbody .state") == ["dead"]
@@ -136,7 +136,7 @@ def test_the_tab_the_row_and_the_page_of_a_job_have_one_word_for_its_state(line:
 
 
 @pytest.mark.parametrize("name", ["host-ab12/3", "ab12/3"])
-def test_a_worker_is_found_by_the_name_that_the_list_shows(line: Line, visit: Visit, name: str) -> None:
+def test_worker_is_found_by_its_displayed_name(line: Line, visit: Visit, name: str) -> None:
     done = line.finish(call("shop.prices", 1), 1)
     running = line.run(call("shop.prices", 2), worker="host-ab12/3")
     line.run(call("shop.prices", 3), worker="host-cd34/3")
@@ -149,7 +149,7 @@ def test_a_worker_is_found_by_the_name_that_the_list_shows(line: Line, visit: Vi
 
 
 @pytest.mark.parametrize("state", ["waiting", "dead", "ended"])
-def test_those_without_the_right_to_inspect_see_no_arguments(line: Line, visit: Visit, state: str) -> None:
+def test_arguments_require_the_right_to_inspect(line: Line, visit: Visit, state: str) -> None:
     line.finish(call("shop.prices", "hunter-1"), 1)
     line.die(call("shop.prices", "hunter-2"), message="hunter-3")
     line.put(call("shop.prices", "hunter-4"))
@@ -159,14 +159,14 @@ def test_those_without_the_right_to_inspect_see_no_arguments(line: Line, visit: 
     assert "hunter" not in seen.html
 
 
-def test_a_search_tells_them_nothing_about_arguments_either(line: Line, visit: Visit) -> None:
+def test_search_without_the_right_to_inspect_finds_no_arguments(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", "hunter"))
     seen = visit(Role.VIEWER).see("/jobs", queue=line.name, state="waiting", text="hunter")
     assert not seen.all("tbody tr")
     assert "right to inspect" in seen.text
 
 
-def test_who_is_limited_to_some_queues_sees_no_other(line: Line, visit: Visit) -> None:
+def test_limited_user_sees_no_other_queue(line: Line, visit: Visit) -> None:
     other = Line(line.client)
     job = other.put(call("shop.secrets", 1))
     line.put(call("shop.prices", 1))
@@ -181,7 +181,7 @@ def test_who_is_limited_to_some_queues_sees_no_other(line: Line, visit: Visit) -
         assert "shop.secrets" not in seen.html
 
 
-def test_only_those_who_may_change_many_jobs_can_select_them(line: Line, visit: Visit) -> None:
+def test_selection_requires_the_right_to_change_many_jobs(line: Line, visit: Visit) -> None:
     line.die(call("shop.prices", 1))
     admin = visit().see("/jobs", queue=line.name, state="dead")
     assert len(admin.all("[data-select]")) == 1
@@ -193,7 +193,7 @@ def test_only_those_who_may_change_many_jobs_can_select_them(line: Line, visit: 
     assert not operator.all("[data-select], [data-chosen]")
 
 
-def test_everything_is_offered_only_where_it_means_what_is_shown(line: Line, visit: Visit) -> None:
+def test_bulk_action_on_everything_requires_a_matching_filter(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     visitor = visit()
     assert visitor.see("/jobs", queue=line.name, state="waiting").all("[data-bulk-all]")
@@ -220,14 +220,16 @@ def test_everything_is_offered_only_where_it_means_what_is_shown(line: Line, vis
         {"queue": "{x}"},
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words(line: Line, visit: Visit, filters: dict[str, str]) -> None:
+def test_invalid_filters_are_refused_with_an_explanation(
+    line: Line, visit: Visit, filters: dict[str, str]
+) -> None:
     line.put(call("shop.prices", 1))
     seen = visit().see("/jobs", **{"queue": line.name, **filters})
     assert seen.status in {400, 404}
     assert seen.words("h1")
 
 
-def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> None:
+def test_fifty_full_rows_are_at_most_60_kb(line: Line, visit: Visit) -> None:
     task = "a.module.with.a.long.name.and.a_task"
     for number in range(50):
         job = line.run(call(task, "https://shop.example/" + "e" * 400), worker="worker-7c9f/12")
@@ -243,19 +245,19 @@ def test_fifty_full_rows_are_no_more_than_60_kb(line: Line, visit: Visit) -> Non
         assert len(seen.response.content) <= BUDGET, state
 
 
-def test_bytes_that_are_no_job_have_their_row(line: Line, visit: Visit) -> None:
+def test_undecodable_job_has_a_row(line: Line, visit: Visit) -> None:
     line.put(b"\xc1 no job at all")
     seen = visit().see("/jobs", queue=line.name, state="waiting")
     assert seen.words("tbody td.wide b") == ["not readable"]
 
 
-def test_an_empty_list_says_what_to_do(line: Line, visit: Visit) -> None:
+def test_empty_list_says_what_to_do(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     assert f"conveyor consume {line.name}" in visit().see("/jobs", queue=line.name).text
     assert "No dead letters" in visit().see("/jobs", queue=line.name, state="dead").text
 
 
-def test_without_any_queue_the_page_says_how_one_begins(visit: Visit) -> None:
+def test_page_without_queues_says_how_to_start(visit: Visit) -> None:
     assert "conveyor produce" in visit().see("/jobs").text
 
 
@@ -271,9 +273,7 @@ class Ear:
         self.heard[topic] = data
 
 
-def test_who_watches_a_page_that_makes_no_sense_keeps_no_news_from_others(
-    line: Line, eventually: Callable[..., Any]
-) -> None:
+def test_viewer_of_an_invalid_page_does_not_block_others(line: Line, eventually: Callable[..., Any]) -> None:
     line.put(call("shop.prices", 1))
     sampler = Sampler(line.client, Book(pages.ALL))
     good = f"/jobs?queue={line.name}&state=waiting"

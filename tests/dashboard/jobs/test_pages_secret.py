@@ -44,7 +44,7 @@ def line_of_all(line: Line, request: Any) -> Line:
     return line
 
 
-def test_a_secret_that_was_given_by_position_is_in_no_page(line_of_all: Line, visit: Visit) -> None:
+def test_positional_secret_is_in_no_page(line_of_all: Line, visit: Visit) -> None:
     name, visitor = line_of_all.name, visit()
     found = set()
     for state in STATES:
@@ -60,7 +60,7 @@ def test_a_secret_that_was_given_by_position_is_in_no_page(line_of_all: Line, vi
         assert SECRET not in seen.html, address
 
 
-def test_what_is_no_secret_is_shown(line: Line, visit: Visit) -> None:
+def test_non_secret_argument_is_shown(line: Line, visit: Visit) -> None:
     line.put(data())
     assert (
         "title='title of it', pages=12, api_key=•••"
@@ -68,7 +68,7 @@ def test_what_is_no_secret_is_shown(line: Line, visit: Visit) -> None:
     )
 
 
-def test_a_secret_in_what_a_worker_says_is_in_no_page(line: Line, visit: Visit, one_server: Any) -> None:
+def test_secret_in_a_worker_report_is_in_no_page(line: Line, visit: Visit, one_server: Any) -> None:
     line.put(data())
     told = worker("rack-0001/1", message=f"password={SECRET}", queue=line.name)
     tell(one_server, report(workers=[told], queues=[line.name]))
