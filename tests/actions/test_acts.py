@@ -97,7 +97,7 @@ def test_impossible_cancel_is_reported_and_recorded(films: Films, actions: Actio
     assert [act.outcome for act in trail()] == ["not done: gone", "not done: dead"]
 
 
-def test_dead_job_is_put_back_or_discarded(films: Films, actions: Actions, trail: Trail) -> None:
+def test_dead_job_is_retried_or_discarded(films: Films, actions: Actions, trail: Trail) -> None:
     first, second = films.dead(2)
     assert actions.retry_job("films", first, "again")[:2] == ("waiting", True)
     assert actions.retry_job("films", first)[:2] == ("waiting", False)

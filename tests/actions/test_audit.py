@@ -38,7 +38,7 @@ def test_record_that_arrives_twice_is_kept_once(one_server: Any) -> None:
     assert one_server.raw.xlen(keys.AUDIT) == 2
 
 
-def test_pages_follow_each_other_newest_first(actions: Actions, one_server: Any) -> None:
+def test_pages_are_consecutive_newest_first(actions: Actions, one_server: Any) -> None:
     for number in range(7):
         actions.record(Act("sing", str(number)))
     found, before = [], ""

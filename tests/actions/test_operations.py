@@ -184,7 +184,7 @@ def test_operation_of_a_killed_process_is_stalled_and_resumable(
     assert shown(one_server, begun.id).state == "done"
 
 
-def test_stalled_operation_stays_stopped_if_its_process_goes_on(
+def test_stalled_operation_stays_stopped_if_its_process_resumes(
     films: Films, actions: Actions, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     films.dead(3)

@@ -64,7 +64,7 @@ def test_repeat_command_omits_default_values() -> None:
     assert as_words(given, parameters_of(TASK)) == ["url=a b", "share=1", "loud=yes"]
 
 
-def test_values_are_shown_in_lines() -> None:
+def test_argument_values_are_shown_in_lines() -> None:
     assert list(value_lines({"a": 1, "bc": [1.5, None]})) == ["a   1", "bc  [1.5, nothing]"]
     assert list(value_lines(list(range(30))))[-1] == "… and 10 more"
     assert in_one_line("a\x1b[31mb\nc") == "a·[31mb·c"

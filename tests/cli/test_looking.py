@@ -113,7 +113,7 @@ def test_delayed_jobs_show_their_due_time(at_server: Any, conveyor: Any) -> None
     )
 
 
-def test_job_is_shown_from_waiting_to_its_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+def test_job_is_shown_from_its_wait_to_its_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     job = conveyor("produce", "shape", 7).out.strip()
     before = conveyor("job", job, "--json").document
     assert (before["state"], before["place"], before["task"], before["result"]) == (

@@ -53,14 +53,14 @@ def test_exit_code_is_1_if_the_order_fails(at_server: Any, conveyor: Any, start_
     assert found.document["error"]["message"] == "bad luck"
 
 
-def test_options_travel_with_the_job(at_server: Any, conveyor: Any) -> None:
+def test_options_are_sent_with_the_job(at_server: Any, conveyor: Any) -> None:
     late = conveyor("produce", "shape", 1).out.strip()
     early = conveyor("produce", "shape", 2, "--priority", 9, "--retries", 2, "--timeout", 5).out.strip()
     listed = conveyor("jobs", "shapes", "--json").document["jobs"]
     assert [job["id"] for job in listed] == [early, late]
 
 
-def test_durability_is_demanded_of_the_server(at_server: Any, conveyor: Any) -> None:
+def test_durability_option_is_checked_against_the_server(at_server: Any, conveyor: Any) -> None:
     refused = conveyor("produce", "shape", 1, "--durability", "written")
     assert refused.code == 1
     assert "cannot keep jobs at the level written: its append-only file is off" in refused.err
@@ -75,7 +75,7 @@ def test_count_option_puts_many_jobs(at_server: Any, conveyor: Any) -> None:
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 2500
 
 
-def test_ctrl_c_while_following_leaves_the_jobs(
+def test_interrupt_while_following_cancels_no_jobs(
     at_server: Any, conveyor: Any, folder: Any, environment: Any, eventually: Any
 ) -> None:
     words = [sys.executable, "-m", "conveyor", "produce", "shape", "1", "--wait"]

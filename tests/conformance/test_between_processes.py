@@ -220,7 +220,7 @@ def test_clear_removes_any_number_of_waiting_jobs(shared: SharedBelts) -> None:
     assert (count.waiting, count.leased, count.cancelled, count.imbalance) == (0, 1, 1_233, 0)
 
 
-def test_task_done_is_refused_by_another_object_of_the_queue(shared: SharedBelts) -> None:
+def test_task_done_is_refused_by_another_queue_object(shared: SharedBelts) -> None:
     belt = shared.make()
     belt.put(1)
     belt.get()

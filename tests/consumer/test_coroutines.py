@@ -25,7 +25,7 @@ def test_unrequested_cancellation_is_a_failure(queue: Queue, consume: Callable[.
     assert lines(path) == ["began"] * 2
 
 
-def test_exit_left_in_the_loop_hits_no_other_job(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_exit_left_in_the_loop_affects_no_other_job(queue: Queue, consume: Callable[..., Any]) -> None:
     consume(modules=("consumer_jobs", "coroutine_jobs"))
     for _ in range(2):
         assert queue.submit(coroutine_jobs.leave_an_exit).result(30) == "left"

@@ -69,7 +69,7 @@ def test_job_of_killed_worker_starts_again_within_a_second(
     assert quickest(seconds, 1.0) < 1.0
 
 
-def test_idle_worker_that_is_killed_is_replaced(
+def test_killed_idle_worker_is_replaced(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)

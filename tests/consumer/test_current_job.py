@@ -32,7 +32,7 @@ def test_task_knows_its_id_attempt_and_token(queue: Queue, consume: Callable[...
     assert later > token > 0
 
 
-def test_progress_and_log_lines_are_seen_while_the_job_runs(
+def test_progress_and_log_lines_are_visible_during_the_run(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume()

@@ -119,7 +119,7 @@ def test_cancellation_does_not_interrupt_an_import() -> None:
     assert executor.knows("note"), "it was found all the same"
 
 
-def test_cancellation_that_a_preview_swallows_is_kept() -> None:
+def test_cancellation_swallowed_by_a_preview_is_kept() -> None:
     registry, ran = Registry(), []
     registry.add(jobs.task(name="note")(lambda: ran.append(1)))
     job = Call("note", Raw(encode([])), Raw(encode({})), 0.0)

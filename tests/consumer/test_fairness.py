@@ -113,7 +113,7 @@ def loaded() -> Registry:
     return registry
 
 
-def test_worker_without_a_thread_claims_one_job_at_a_time(
+def test_worker_without_a_monitor_thread_claims_single_jobs(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[events.Event] = []

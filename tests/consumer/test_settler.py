@@ -81,7 +81,7 @@ def test_late_result_is_an_event(settler: Settler, monkeypatch: pytest.MonkeyPat
     assert seen == [events.FinishedLate("host/1", "late")]
 
 
-def test_batch_with_large_outcomes_does_not_gather_more(settler: Settler) -> None:
+def test_batch_with_large_outcomes_is_settled_early(settler: Settler) -> None:
     settler.add("a", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)
     assert not settler.has_enough
     settler.add("b", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)

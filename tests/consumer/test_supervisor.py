@@ -234,7 +234,7 @@ def test_replacements_are_delayed_if_workers_keep_dying_young(supervisor: Superv
     assert 0 < pauses[3] < pauses[4] < pauses[5]
 
 
-def test_replacement_waits_for_the_jobs_of_the_dead_but_a_lease(supervisor: Supervisor) -> None:
+def test_replacement_waits_at_most_a_lease_for_jobs_of_the_dead(supervisor: Supervisor) -> None:
     worker, now = Worker("host/1"), clock.monotonic()
     supervisor.to_start = {"host/1": now, "host/2": now}
     supervisor.bereaved = [(worker, "SIGKILL")]
@@ -419,7 +419,7 @@ def test_failed_start_is_noticed_if_sigchld_is_ignored(
         consume(modules=("not_there_at_all",))
 
 
-def test_end_of_the_supervisor_is_seen_if_sigchld_is_ignored(
+def test_end_of_the_supervisor_is_noticed_if_sigchld_is_ignored(
     consume: Callable[..., Any], ignored_children: None, queue: Queue, path: Path, eventually: Any
 ) -> None:
     running = consume()

@@ -63,7 +63,7 @@ def test_each_break_has_a_row(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("table", "mark", "most"), [("bugs", "", 55), ("faults", "F", 45), ("attacks", "S", 22)]
 )
-def test_lists_have_no_gap(table: str, mark: str, most: int, pages: dict[str, str]) -> None:
+def test_numbered_lists_have_no_gaps(table: str, mark: str, most: int, pages: dict[str, str]) -> None:
     found = marked(pages["docs/proof.md"], table)
     assert [row[0] for row in found] == [f"{mark}{number}" for number in range(1, most + 1)]
 

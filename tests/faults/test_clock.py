@@ -122,7 +122,7 @@ def queue(clock: Clock) -> Queue:
     return Queue("work", store=clock.client)
 
 
-def test_blocked_callers_outlast_a_clock_set_back_or_stopped(
+def test_blocked_callers_survive_a_clock_set_back_or_stopped(
     clock: Clock, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     consume(workers=1)

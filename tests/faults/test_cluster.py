@@ -29,7 +29,7 @@ def node(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterato
         node.end()
 
 
-def test_node_of_a_cluster_is_refused_at_once(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cluster_node_is_refused_immediately(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     queue = Queue("films", store=connect(f"redis://127.0.0.1:{node.port}"))
     for call in (lambda: queue.put("item"), lambda: queue.get(timeout=5)):
         with pytest.raises(StoreRefused, match="is a node of a Redis Cluster") as error:

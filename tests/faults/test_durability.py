@@ -125,9 +125,7 @@ def test_fsync_requires_a_server_with_a_working_waitaof(filed: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["put", "put_nowait", "submit"])
-def test_unconfirmed_job_is_named_and_stays(
-    one_filed: Any, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unconfirmed_job_is_named_and_kept(one_filed: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
     queue = Queue("films", durability="fsync", store=one_filed.client)
     queue.put("before")
@@ -187,7 +185,7 @@ def test_resent_put_is_confirmed_for_its_first_send(filed: Any, own_ids: bool) -
     assert lacking == "the server has not synced its append-only file"
 
 
-def test_put_of_script_that_was_forgotten_is_confirmed(filed: Any) -> None:
+def test_put_of_a_forgotten_script_is_confirmed(filed: Any) -> None:
     queue = Queue("films", durability="fsync", store=filed.client)
     queue.put("before")
     never_sync(filed)
@@ -227,7 +225,7 @@ def test_level_is_unknown_if_the_right_is_lost_meanwhile(one_filed: Any) -> None
         one_filed.raw.execute_command("ACL", "DELUSER", "ann")
 
 
-def test_killed_server_keeps_what_was_confirmed(
+def test_killed_server_keeps_confirmed_jobs(
     server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     more = ("appendonly yes", "appendfsync always")
@@ -374,7 +372,9 @@ def test_level_holds_on_the_new_primary_if_the_old_is_demoted(pair: Pair) -> Non
     queue.client.close()
 
 
-def test_new_primary_without_a_file_leaves_level_unknown(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_level_is_unknown_on_a_new_primary_without_a_file(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fitness, "CHECK_AGAIN", math.inf)
     keep_file(pair.primary, pair.eventually)
     queue = Queue("films", durability="written", store=Client(pair.url))
@@ -387,7 +387,7 @@ def test_new_primary_without_a_file_leaves_level_unknown(pair: Pair, monkeypatch
 
 
 @pytest.mark.parametrize("server", ["valkey-server"], indirect=True)
-def test_lost_jobs_are_put_again_though_replica_is_away(pair: Pair) -> None:
+def test_lost_jobs_are_put_again_without_the_replica(pair: Pair) -> None:
     queue = Queue("films", durability="replicated:1", store=connect(pair.url))
     job = queue.submit(double, 1)
     with in_thread(lambda: job.result(10)) as results:

@@ -107,7 +107,7 @@ def test_held_item_keeps_its_lease_through_a_failover(pair: Pair, monkeypatch: p
 
 
 @pytest.mark.usefixtures("short_lease")
-def test_healthy_job_runs_once_through_a_failover(
+def test_job_runs_once_through_a_failover(
     pair: Pair, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)

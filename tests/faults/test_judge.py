@@ -85,7 +85,7 @@ def broken(*events: Event) -> list[str]:
     return [one.promise for one in judge(Record(History([*QUIET, *events]))) if one.broken]
 
 
-def test_quiet_history_keeps_each_promise_and_shows_all() -> None:
+def test_quiet_history_keeps_and_tests_each_promise() -> None:
     verdicts = judge(Record(History(QUIET)))
     assert [one.promise for one in verdicts] == list(PROMISES)
     assert [(one.promise, one.broken, one.excused) for one in verdicts if one.broken or one.excused] == []
@@ -416,7 +416,7 @@ def test_limit_may_have_been_larger_between_two_polls() -> None:
     assert broken(*looks, *resized) == []
 
 
-def test_replicated_job_had_to_survive_a_takeover() -> None:
+def test_loss_of_a_replicated_job_in_a_takeover_is_a_breach() -> None:
     taken_over = fault("primary killed", 2.0, 3.0, "loss", "stale")
     asked, accepted = put(9, 1.0)
     replicated = msgspec.structs.replace(accepted, level="replicated:1")

@@ -227,7 +227,7 @@ def test_wait_for_a_job_unknown_to_the_server_raises_job_gone(own_queue: Queue) 
         Job[None](name, "work").result(30)
 
 
-def test_job_runs_although_the_server_lost_its_file(own_queue: Queue, eventually: Callable[..., Any]) -> None:
+def test_job_runs_even_if_the_server_lost_its_file(own_queue: Queue, eventually: Callable[..., Any]) -> None:
     job = own_queue.submit(jobs.add, 1, 2)
     lose_everything()
     assert not job.done()

@@ -98,7 +98,7 @@ def test_finished_job_has_its_retries_crashes_and_attempt(queue: Queue, hand: Ha
     assert tries(told(queue, job.id)) == (1, 1, 3)
 
 
-def test_job_that_lost_ten_leases_died_of_its_tenth_attempt(queue: Queue, hand: Hand) -> None:
+def test_job_that_lost_ten_leases_has_ten_attempts(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     for _ in range(10):
         hand.lose()

@@ -181,7 +181,7 @@ def test_invalid_call_among_many_is_found_before_any_is_put() -> None:
     ],
     ids=str,
 )
-def test_unusable_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
+def test_invalid_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadCall, match=next(iter(wrong))):
         call.RunOptions(**wrong)
     with pytest.raises(BadCall, match=next(iter(wrong))):
@@ -199,7 +199,7 @@ def test_unusable_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None
     ],
     ids=str,
 )
-def test_unusable_put_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
+def test_invalid_put_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadCall, match=next(iter(wrong))):
         call.PutOptions(**wrong)
 
@@ -234,7 +234,7 @@ def test_hostile_bytes_are_a_decode_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("maxsize", [math.nan, math.inf, 1.5, 1 << 60, True])
-def test_unusable_maxsize_is_refused_by_name(maxsize: Any) -> None:
+def test_invalid_maxsize_is_refused_by_name(maxsize: Any) -> None:
     with pytest.raises(BadCall, match="maxsize"):
         Queue("work", maxsize)
 

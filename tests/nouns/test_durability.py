@@ -15,7 +15,7 @@ def test_level_is_parsed_and_formatted_symmetrically(text: str) -> None:
     assert str(read_durability(text)) == text
 
 
-def test_level_has_its_parts() -> None:
+def test_level_is_parsed_into_name_and_replicas() -> None:
     assert read_durability("memory") == MEMORY
     assert read_durability("replicated:2") == Durability("replicated", 2)
 

@@ -124,7 +124,7 @@ def test_seconds_of_an_order_end_with_its_last_job(
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_order_is_watched_through_an_outage(
+def test_order_can_be_watched_through_an_outage(
     queue: Queue, consume: Callable[..., Any], one_server: Any, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     order = place(queue, alone_task, a=2, b=3)

@@ -226,7 +226,7 @@ def test_ended_lease_thread_is_replaced_by_next_call(
         bench.queue.task_done()
 
 
-def test_task_done_starts_lease_thread_if_get_was_unable_to(
+def test_task_done_starts_the_lease_thread_if_get_could_not(
     bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(thread: threading.Thread) -> None:

@@ -23,7 +23,9 @@ FAR_MORE = 1 << 30
 MANY = 40  # processes
 
 
-def test_task_that_takes_all_memory_fails_alone(queue: Queue, consume: Callable[..., Any]) -> None:
+def test_task_that_takes_all_memory_fails_without_side_effects(
+    queue: Queue, consume: Callable[..., Any]
+) -> None:
     running = consume()
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     (worker,) = running.workers()

@@ -238,7 +238,7 @@ def test_role_may_demand_a_level_of_durability(
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_role_may_run_all_paths_of_its_scripts(role: str, one_server: Server) -> None:
+def test_role_has_the_rights_of_all_paths_of_its_scripts(role: str, one_server: Server) -> None:
     """Those too that no scenario takes."""
     known = {one.decode() for one in one_server.raw.execute_command("COMMAND LIST")}
     granted = {word[1:] for word in documented_rights()[role] if word.startswith("+")}

@@ -223,7 +223,7 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
     assert next(flushes, None) is None
 
 
-def test_claim_does_not_overtake_a_release_that_must_be_learned(server: Server) -> None:
+def test_claim_does_not_overtake_a_release_of_an_unknown_script(server: Server) -> None:
     client = server.client
     client.run_all([put("first"), put("second")])
     taken = client.run(commands.claim("films", "ann", "ann.1", 1, 9.0))

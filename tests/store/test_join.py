@@ -74,7 +74,7 @@ def test_departed_joiner_is_not_woken(lane: Lane) -> None:
     assert not is_woken(lane)
 
 
-def test_state_of_a_job_is_the_set_it_is_a_member_of(lane: Lane) -> None:
+def test_job_state_is_the_index_that_holds_the_job(lane: Lane) -> None:
     def state(job_id: str) -> tuple[str, object, bytes]:
         answer = lane.run(commands.state, job_id)
         return answer.state, answer.detail, answer.data

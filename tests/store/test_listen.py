@@ -145,7 +145,7 @@ def test_own_job_needs_no_watcher(lane: Lane) -> None:
     assert "watchers" not in lane.dump()
 
 
-def test_bounded_reply_says_how_far_it_got(lane: Lane) -> None:
+def test_bounded_reply_has_the_number_of_covered_jobs(lane: Lane) -> None:
     ids = [f"job{number}" for number in range(5)]
     token = lane.take(*ids)
     big = b"x" * 600_000

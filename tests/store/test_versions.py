@@ -72,7 +72,7 @@ def test_count_of_lapses_takes_a_queue_over(old: Lane) -> None:
     assert version(old) == commands.PROTOCOL != OLD
 
 
-def test_push_of_an_id_alone_takes_a_queue_over(old: Lane) -> None:
+def test_push_of_a_bare_id_takes_a_queue_over(old: Lane) -> None:
     ids = [f"{INBOX}{number}" for number in range(2)]
     old.run(commands.put, [(one, b"") for one in ids], PutPlace())
     old.raw.hset(old.key("meta"), "version", OLD)

@@ -73,7 +73,7 @@ def test_invalid_variable_is_reported_by_name(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("roles", ["ada", "=admin", "ada=boss", "ada=Admin"])
-def test_roles_of_a_proxy_must_be_roles(roles: str) -> None:
+def test_invalid_proxy_role_is_refused(roles: str) -> None:
     with pytest.raises(BadPolicy):
         _read(PROXY_HEADER="X-User", PROXY_ROLES=roles)
 

@@ -75,7 +75,7 @@ def test_successful_logins_do_not_reset_the_address_throttle(clock: Clock) -> No
     assert throttle.wait("victim9", "192.0.2.1")
 
 
-def test_failures_are_forgotten(clock: Clock) -> None:
+def test_failed_logins_are_forgotten_after_a_while(clock: Clock) -> None:
     throttle = Throttle(clock)
     for _ in range(9):
         throttle.failed("ada", "192.0.2.1")

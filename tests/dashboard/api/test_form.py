@@ -34,7 +34,7 @@ def _tasks() -> None:
     known_tasks.use(("api_tasks",))
 
 
-def test_types_become_fields() -> None:
+def test_parameter_types_determine_the_fields() -> None:
     fields = {one.name: one for one in view(task="greet").form.fields}
     assert {name: one.kind for name, one in fields.items()} == {
         "name": "text",

@@ -50,7 +50,7 @@ def test_completed_runs_are_measured(api: Api, consume: Any, queue: Queue, event
     assert age < 30
 
 
-def test_names_are_escaped() -> None:
+def test_metric_labels_and_help_are_escaped() -> None:
     odd = 'a "task"\\with\nlines'
     text = exposition([Metric("jobs", "gauge", "Some\nwords \\ here.", [Value((("task", odd),), 1.5)])])
     (family,) = text_string_to_metric_families(text)
@@ -67,7 +67,9 @@ def test_metrics_are_unique_and_only_counters_end_in_total(api: Api) -> None:
     assert all(name.endswith("_total") == (kind == "counter") for name, kind in kinds)
 
 
-def test_labels_are_bounded(api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any) -> None:
+def test_number_of_labels_is_bounded(
+    api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("conveyor.dashboard.exposed.MOST_TASKS", 1)
     consume(workers=1, modules=("api_tasks",))
     for task in ("fail", "greet", "spread"):

@@ -222,7 +222,7 @@ def test_crashed_workers_are_reported_for_ten_minutes() -> None:
     assert said(Snapshot(AT), minutes=minutes) == ["workers died at their jobs in the last 10 minutes"]
 
 
-def test_paused_workers_are_a_note() -> None:
+def test_paused_workers_are_reported_as_a_note() -> None:
     (concern,) = concerns(Snapshot(AT, {}, [report("rack-1", [worker("rack-1/1", paused=True)])]), Told())
     assert (concern.level, concern.what) == ("note", "some workers are paused")
 

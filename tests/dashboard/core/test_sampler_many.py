@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import Wanted
 
 
-def test_hundred_watched_pages_take_turns(client: CountingClient, sampler_of: Any, eventually: Any) -> None:
+def test_many_watched_pages_take_turns(client: CountingClient, sampler_of: Any, eventually: Any) -> None:
     addresses = [f"/many?number={number}" for number in range(100)]
     sampler, listener = sampler_of(page("many")), Listener(*addresses)
     sampler.watch(listener)

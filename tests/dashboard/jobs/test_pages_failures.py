@@ -58,7 +58,7 @@ def test_messages_require_the_right_to_inspect(line: Line, visit: Visit) -> None
     assert "hunter" not in seen.html
 
 
-def test_all_groups_are_paged_through(line: Line, visit: Visit) -> None:
+def test_all_groups_are_on_pages_of_results(line: Line, visit: Visit) -> None:
     for number in range(53):
         line.die(call(f"shop.task{number}", 1))
     first = visit().see("/failures")
