@@ -53,7 +53,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def torture_seed() -> str:
-    """Give the seed of this run, a new one each time; the environment variable CONVEYOR_TORTURE_SEED sets it."""
+    """Return the seed of this run, new each time unless CONVEYOR_TORTURE_SEED sets it."""
     return TORTURE_SEED
 
 
@@ -69,7 +69,7 @@ def wait_for(predicate: Callable[[], T], seconds: float = 60.0) -> T:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """Give the one way in which tests wait: `eventually(predicate)`."""
+    """Return the only function by which tests wait: `eventually(predicate)`."""
     return wait_for
 
 
@@ -94,7 +94,7 @@ def quickest() -> Callable[..., float]:
 
 @pytest.fixture(scope="session", autouse=True)
 def usual_signals() -> None:
-    """Let Ctrl-C and a closed terminal end what the tests start, although a shell's `&` or nohup has them ignored."""
+    """Restore the default signals for programs that tests start, since a shell's `&` or nohup ignores some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -102,7 +102,7 @@ def usual_signals() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Have nothing in this run use the user's own state folder or server."""
+    """Keep this run away from the user's own state folder and server."""
     home = tmp_path_factory.mktemp("home") / "state"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVEYOR_HOME", str(home))
@@ -179,7 +179,7 @@ class Server:
         return f"unix://{user}:{password}@{self.socket}"
 
     def another_client(self) -> Client:
-        """Give a client that shares nothing with the others, as another process would have."""
+        """Return a client that shares nothing with the others, like that of another process."""
         self._clients.append(Client(self.url))
         return self._clients[-1]
 
@@ -297,14 +297,14 @@ def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
-    """Give one server after the other: the test runs with each kind."""
+    """Provide a server of each kind in turn."""
     with servers.lend(request.param) as server:
         yield server
 
 
 @pytest.fixture
 def one_server(servers: Servers) -> Iterator[Server]:
-    """Give a server of the first kind there is; for tests of what is the same with all of them."""
+    """Provide a server of the first kind, for tests that do not depend on the kind."""
     with servers.lend(installed_kinds()[0]) as server:
         yield server
 
@@ -372,7 +372,7 @@ def each_of(raw: redis.Redis, verb: str, names: Sequence[bytes]) -> list[Any]:
 
 @pytest.fixture
 def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Give a function that starts Python with some code and arguments; what still runs is killed by pid."""
+    """Return a function that starts Python with some code and arguments; kill the rest by pid afterwards."""
     started: list[subprocess.Popen[str]] = []
 
     def start(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -408,5 +408,5 @@ def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) ->
 
 @pytest.fixture(scope="session")
 def forked() -> Callable[..., str]:
-    """Give a function that runs another one in a forked child: `forked(function)` gives its text."""
+    """Return a function that runs another in a forked child and returns its string: `forked(function)`."""
     return in_a_fork

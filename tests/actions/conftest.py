@@ -46,7 +46,7 @@ class Films:
         return self.client.run(commands.claim(self.name, owner, ids.unique(), many, 1000.0))
 
     def kill_waiting(self) -> list[str]:
-        """Let all that wait die, and give their ids in order."""
+        """Kill all waiting jobs and return their ids in order."""
         names = []
         while (batch := self.claim()).jobs:
             dead = [Settlement(job.id, FAILED, KEEP) for job in batch.jobs]
@@ -60,29 +60,29 @@ class Films:
         return self.kill_waiting()
 
     def count(self) -> commands.Count:
-        """Give how many jobs are where."""
+        """Return the number of jobs by state."""
         return self.client.run(commands.count(self.name))
 
     def state(self, job_id: str) -> str:
-        """Give where a job is."""
+        """Return the state of a job."""
         return self.client.run(commands.state(self.name, job_id)).state
 
 
 @pytest.fixture
 def films(one_server: Any) -> Films:
-    """Give a queue of the first kind of server."""
+    """Return a queue on the first kind of server."""
     return Films(one_server.client)
 
 
 @pytest.fixture
 def actions(one_server: Any) -> Actions:
-    """Give what Ann can do on that server."""
+    """Return the actions of Ann on that server."""
     return Actions(one_server.client, ANN)
 
 
 @pytest.fixture
 def trail(one_server: Any) -> Any:
-    """Give the function that reads the newest acts."""
+    """Return a function that reads the newest actions."""
 
     def read(count: int = 50) -> list[Act]:
         return [one.act for one in audit.acts(count=count).ask(one_server.client)]

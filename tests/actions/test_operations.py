@@ -39,7 +39,7 @@ def finished(actions: Actions, begun: Operation, chunk: int = 500) -> Operation:
 
 
 def shown(server: Any, operation_id: str) -> Operation:
-    """Give an operation as another process sees it."""
+    """Return an operation as another process sees it."""
     (found,) = operations.operations([operation_id]).ask(server.another_client())
     return found
 

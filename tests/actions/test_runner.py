@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start(one_server: Any) -> Iterator[Start]:
-    """Give the function that starts a runner; it is closed in the end."""
+    """Return a function that starts a runner; close the runners afterwards."""
     started: list[OperationRunner] = []
 
     def runner(chunk: int = 500, pause: float = 0.0) -> OperationRunner:

@@ -84,14 +84,14 @@ class Ran:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a working folder with a `tasks.py`."""
+    """Return a working folder with a `tasks.py`."""
     (tmp_path / "tasks.py").write_text(TASKS)
     return tmp_path
 
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
-    """Give the environment of the commands, without what the developer's own says about servers."""
+    """Return the environment of the commands without the developer's own settings."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("CONVEYOR", "_CONVEYOR"))
     }
@@ -100,14 +100,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def at_server(environment: dict[str, str], one_server: Any) -> Any:
-    """Have the commands use the tests' server, and give it."""
+    """Point the commands at the tests' server and return the server."""
     environment["CONVEYOR_URL"] = one_server.url
     return one_server
 
 
 @pytest.fixture
 def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
-    """Give the function that runs a command to its end."""
+    """Return a function that runs a command to its end."""
 
     def run(*words: object, **changes: str) -> Ran:
         done = subprocess.run(
@@ -130,7 +130,7 @@ def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
 def start_consumer(
     folder: Path, environment: dict[str, str], at_server: Any, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Give the function that starts `conveyor consume …`, and returns when its workers are ready."""
+    """Return a function that starts `conveyor consume …` and waits until its workers are ready."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: object) -> subprocess.Popen[str]:

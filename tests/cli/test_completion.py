@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def complete(conveyor: Callable[..., Any]) -> Callable[[str], list[str]]:
-    """Give what the shell would be told for a line that Tab was pressed at the end of."""
+    """Return a function that completes a line as the shell does on Tab."""
 
     def tab(line: str) -> list[str]:
         count = str(len(line.split(" ")) - 1)

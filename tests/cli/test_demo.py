@@ -34,7 +34,7 @@ sys.exit(exit_code(demo.run))
 def start_demo(
     folder: Path, environment: dict[str, str]
 ) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
-    """Give the function that starts the small demo."""
+    """Return a function that starts the small demo."""
     started: list[subprocess.Popen[str]] = []
 
     def start(seconds: float) -> subprocess.Popen[str]:

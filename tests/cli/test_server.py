@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def embedded(conveyor: Any) -> Iterator[Any]:
-    """Give the commands an embedded server of their own; whatever happens, it is gone afterwards."""
+    """Provide the commands with a separate embedded server and stop it afterwards."""
     yield conveyor
     pid = conveyor("server", "status", "--json").document["pid"]
     conveyor("server", "stop")

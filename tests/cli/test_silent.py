@@ -18,7 +18,7 @@ AGO = 9.0
 
 
 def running(client: Any, job: str, ago: float) -> None:
-    """Have a worker take the job that waits, 100 seconds ago, and its consumer report it some seconds ago."""
+    """Set up a waiting job as claimed 100 seconds ago and reported by its consumer some seconds ago."""
     client.run(commands.claim("shapes", OWNER, "nonce", 1, 60.0))
     now = time.time()
     lease = f"{int((now - 100) * 1e6)} {OWNER} S 1"

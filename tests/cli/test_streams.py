@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def in_shell(folder: Path, environment: dict[str, str]) -> Any:
-    """Give the function that has a shell run Python with some words and redirections."""
+    """Return a function that runs Python in a shell with some arguments and redirections."""
 
     def run(words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -111,5 +111,5 @@ class Background:
 
 @pytest.fixture
 def background() -> type[Background]:
-    """Give what runs a call in a thread: `background(belt.put, 1)`."""
+    """Return a class that runs a call in a thread: `background(belt.put, 1)`."""
     return Background

@@ -243,7 +243,7 @@ class Model:
             yield Step(f"{name} is {reply}; a copy is under way", worker.owner, late)
 
     def execute(self, state: State, copy: Request) -> tuple[State, object]:
-        """Have the server execute a request: the state after it, and the reply."""
+        """Execute a request on the server; return the state after it and the reply."""
         keys, reply = getattr(self.scripts, copy.script)(state.keys, copy)
         gave_back = reply and copy.script in {"release", "lost"}
         ended = state.ended | {copy.token} if gave_back else state.ended

@@ -83,7 +83,7 @@ class Modelled:
 
     @property
     def tries(self) -> str:
-        """What is kept of its attempts; empty if it had none."""
+        """Return the record of its attempts, or "" if it had none."""
         counts = (self.retries, self.crashes, self.recoveries, *([self.lapses] if self.lapses else []))
         return " ".join(map(str, counts)) if any(counts) else ""
 

@@ -248,7 +248,7 @@ def test_server_knows_all_verbs_if_a_consumer_is_up(
 
 
 def stopped(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the machine be suspended for so long: only the clock that counts that goes on."""
+    """Simulate a suspension of the host for `seconds`: only the clock that includes suspensions advances."""
     usual = clock.boottime
     monkeypatch.setattr(clock, "boottime", lambda: usual() + seconds)
 

@@ -79,7 +79,7 @@ with Consumer("parts", workers=2):
 
 @pytest.fixture
 def folder(alone: None, tmp_path: Path) -> Iterator[Path]:
-    """Give a folder for a script; the embedded server that its run brings up is stopped at the end."""
+    """Provide a folder for a script; stop the embedded server that its run starts afterwards."""
     place = tmp_path / "here"
     place.mkdir()
     yield place

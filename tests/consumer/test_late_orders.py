@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def held(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> Iterator[tuple[Any, Any]]:
-    """Give a consumer whose one worker is at a job, and that job; the job is let go in the end."""
+    """Provide a consumer whose only worker runs a job, and that job; release the job afterwards."""
     running = consume()
     job = queue.submit(jobs.hold, str(path), "it")
     eventually(lambda: [one for one in running.report().workers if one.job == job.id])

@@ -32,7 +32,7 @@ TASKS = "def shout(text: str) -> str:\n    return text.upper()\n"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty working folder, which is where modules are looked for first."""
+    """Return an empty working folder, where modules are searched for first."""
     place = tmp_path / "here"
     place.mkdir()
     monkeypatch.chdir(place)

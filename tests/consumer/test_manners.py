@@ -221,7 +221,7 @@ def test_process_state_is_restored_between_jobs(queue: Queue, unruly_consumer: A
 
 @pytest.fixture
 def many_claimed(queue: Queue, unruly_consumer: Any) -> dict[str, Any]:
-    """Have a worker that claims many jobs at once; gives what tasks find of its process."""
+    """Make the worker claim many jobs at a time; return the state of its process as tasks find it."""
     queue.submit(unruly.claim_many).result(30)
     return queue.submit(unruly.process_facts).result(30)
 

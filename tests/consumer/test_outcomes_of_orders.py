@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def actions(queue: Queue) -> Actions:
-    """Give what Ann can do."""
+    """Return the actions of Ann."""
     return Actions(queue.client, Actor("ann", "cli@there"))
 
 

@@ -30,7 +30,7 @@ def told(queue: Queue, job_id: str) -> job_record.JobStory:
 
 
 def everything(raw: Any, queue: Queue) -> dict[str, str]:
-    """Give all that the server holds of the queue as text, by key."""
+    """Return the server's content for the queue as text, by key."""
     reads = {
         b"string": raw.get,
         b"list": lambda key: raw.lrange(key, 0, -1),

@@ -133,7 +133,7 @@ def test_monitor_survives_an_unexpected_error(
 
 
 def noted(told: Sequence[Any]) -> tuple[Any, Any]:
-    """Give outcome and note of the only job in a finish."""
+    """Return the outcome and note of the only job in a finish."""
     outcome, note = told[0].words[-3], told[0].words[-1]
     return decode_settled(outcome), note and decode_note(note)
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def supervisor(one_server: Any) -> Supervisor:
-    """Give a supervisor that does not run."""
+    """Return a supervisor that does not run."""
     return Supervisor("host", ConsumerSettings(workers=1), Client(one_server.url), lambda _: 0)
 
 

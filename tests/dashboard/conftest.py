@@ -25,7 +25,7 @@ OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 
 @pytest.fixture
 def chromium() -> Iterator[Browser]:
-    """Give the browser that is installed; without one, the test is skipped here, and fails where CI is `true`."""
+    """Provide the installed browser; without one, skip the test, or fail it if CI is `true`."""
     found = shutil.which("chromium")
     if found is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not installed")

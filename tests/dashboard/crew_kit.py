@@ -47,7 +47,7 @@ class Visitor:
 
 
 def words_of(html: str) -> str:
-    """Give the text of a page as one line."""
+    """Return the text of a page as a single line."""
     inner = html.partition("<main")[2].partition("</main>")[0]
     return " ".join(re.sub(r"<[^>]*>", " ", inner).split())
 

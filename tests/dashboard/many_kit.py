@@ -66,7 +66,7 @@ def fill(client: Client, ended: int) -> Filled:
 
 
 def report(client: Client, filled: Filled) -> None:
-    """Have all consumers report, as of later than now: nobody is silent for as long as the reports are kept."""
+    """Report all consumers in the future, so that none is silent while the reports are kept."""
     for one in filled.reports:
         client.run_all(plain.report(one.name, control_messages.encode(one), one.at))
 
@@ -101,7 +101,7 @@ def _end(client: Client, queue: str, jobs: int) -> None:
 
 
 def kill(client: Client, queue: str, kind: str, message: str) -> None:
-    """Have a job fail for the last time."""
+    """Make a job fail for the last time."""
     settler = Settler("rack-0001/1")
     client.run_all([plain.note_queue(queue), _put(queue, 1)])
     batch = _claim(client, queue, settler.worker, 1)

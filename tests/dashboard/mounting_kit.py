@@ -62,7 +62,7 @@ def by_werkzeug(app: Any) -> Iterator[int]:
 
 class _Silent(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the parent's word
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Threads(socketserver.ThreadingMixIn, simple_server.WSGIServer):
@@ -71,7 +71,7 @@ class _Threads(socketserver.ThreadingMixIn, simple_server.WSGIServer):
 
 class _Quiet(simple_server.WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's word
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -111,7 +111,7 @@ class _Links(HTMLParser):
 
 
 def links(html: str) -> list[str]:
-    """Give every address in a page: links, forms, styles, scripts and pictures; not those within it."""
+    """Return every URL in a page: links, forms, styles, scripts and images, but no fragments."""
     parser = _Links()
     parser.feed(html)
     return [one for one in parser.found if not one.startswith("#")]

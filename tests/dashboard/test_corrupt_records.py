@@ -31,7 +31,7 @@ PAGES = (
 
 
 def lease(raw: redis.Redis, job: str, text: bytes | str) -> None:
-    """Let a job seem to run, under this lease."""
+    """Put a job into the running state under this lease."""
     raw.zrem(f"{BASE}ready", job)
     raw.zadd(f"{BASE}leased", {job: 1})
     raw.hset(f"{BASE}leases", job, text)
@@ -46,7 +46,7 @@ def minutes(raw: redis.Redis, fields: dict[Any, Any]) -> None:
 
 
 def answers(raw: redis.Redis, _: str) -> None:
-    """Let the last words of an order be no hash."""
+    """Corrupt the last replies to a control command."""
     raw.xadd("conveyor:audit", {"act": JUNK, "order": "zz"})
     raw.set("conveyor:answers:zz", "x")
 

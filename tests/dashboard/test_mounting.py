@@ -56,7 +56,7 @@ class Host(NamedTuple):
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a users file with ada, an admin."""
+    """Return a users file with ada, an admin."""
     file = tmp_path_factory.mktemp("people") / "users"
     file.touch(0o600)
     file.write_text(f"ada:admin:{hashed(PASSWORD)}\n")
@@ -81,7 +81,7 @@ def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def mail(servers: Any, environment: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give the address of a server with three jobs on the queue mail."""
+    """Provide the URL of a server with three jobs on the queue mail."""
     with servers.lend("redis-server") as server:
         environment.setenv("CONVEYOR_URL", server.url)
         queue = Queue("mail", maxsize=10, store=server.client)

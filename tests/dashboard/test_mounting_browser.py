@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[BrowserContext]:
-    """Give a browser whose pages fail the test on any fault of a script, and on any answer that is one."""
+    """Provide a browser and fail the test on any error of a script or a response."""
     faults: list[str] = []
     context = chromium.new_context()
     context.on("weberror", lambda error: faults.append(str(error.error)))
@@ -28,7 +28,7 @@ def browser(chromium: Browser) -> Iterator[BrowserContext]:
 
 
 def state(page: Page) -> Any:
-    """Give the sign that tells how live the page is."""
+    """Return the icon that shows how live the page is."""
     return page.locator("[data-live-state]")
 
 

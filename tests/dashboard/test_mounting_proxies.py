@@ -68,7 +68,7 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def mail(servers: Any) -> Iterator[str]:
-    """Give the address of a server with a job on the queue mail."""
+    """Provide the URL of a server with a job on the queue mail."""
     with servers.lend("redis-server") as server:
         Queue("mail", maxsize=10, store=server.client).put(1)
         yield server.url
@@ -76,7 +76,7 @@ def mail(servers: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def visit(mail: str) -> Callable[..., Visitor]:
-    """Give a visitor of the page behind a proxy: `visit(takes_off=…, told=…, root=…)`."""
+    """Return a function that visits the dashboard behind a proxy: `visit(takes_off=…, told=…, root=…)`."""
     everybody = Access.of("team", Role.ADMIN, "hook")
     policy = Policy(proxies=Proxies.of([PROXY]), resolve=lambda _: everybody)
     page = create_dashboard(mail, auth=policy)
@@ -164,7 +164,7 @@ def test_command_serves_below_its_root_path(
 
 
 def test_urls_in_templates_and_scripts_begin_with_the_root() -> None:
-    """What no visitor of these tests comes by."""
+    """Check the sources for URLs that no visitor of these tests reaches."""
     good = ("{{ root }}", "{{ static }}/", "{{ form.action }}", "#")
     # Options of the palette have the root in them; heal.js asks for /readyz below the root, or for the page itself.
     asked = ("root", "`${root}", "option", "away")

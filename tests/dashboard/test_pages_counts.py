@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def visitor(one_server: Any) -> Visitor:
-    """Give somebody who looks."""
+    """Return a visitor."""
     return Visitor(one_server.url)
 
 
@@ -45,14 +45,14 @@ def put(server: Any, *, due: int, later: int) -> None:
 
 
 def shown(visitor: Visitor, address: str, selector: str) -> str:
-    """Give the text of the first such element of a page."""
+    """Return the text of the first such element of a page."""
     node = LexborHTMLParser(visitor.see(address)).css_first(selector)
     assert node is not None
     return str(node.text()).strip()
 
 
 def document(server: Any, folder: Path, *words: str) -> dict[str, Any]:
-    """Give what a command writes for programs."""
+    """Return the JSON output of a command."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONVEYOR")}
     told = subprocess.run(
         [sys.executable, "-m", "conveyor", *words, "--json"],

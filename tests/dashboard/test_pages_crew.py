@@ -25,7 +25,7 @@ from .crew_kit import LARGEST, Visitor, put, report, tell, words_of, worker
 
 @pytest.fixture
 def visitor(one_server: Any) -> Visitor:
-    """Give an administrator."""
+    """Return an administrator."""
     return Visitor(one_server.url)
 
 

@@ -34,7 +34,7 @@ NASTY = (
 
 @pytest.fixture
 def visitor(one_server: Any) -> Visitor:
-    """Give an administrator."""
+    """Return an administrator."""
     return Visitor(one_server.url)
 
 

@@ -19,12 +19,12 @@ PAGES = ("/queues/video", "/workers", "/workers/rack-0001/1")
 
 @pytest.fixture
 def visitor(one_server: Any) -> Visitor:
-    """Give somebody who looks."""
+    """Return a visitor."""
     return Visitor(one_server.url)
 
 
 def told(server: Any, ago: float) -> None:
-    """Have a consumer with one busy worker report so long ago; its job had run for 75 seconds then."""
+    """Report a consumer with a busy worker `ago` seconds ago; its job had run for 75 seconds then."""
     at = time.time() - ago
     server.client.run_all(plain.report("rack-0001", control_messages.encode(report(workers=1, at=at)), at))
 

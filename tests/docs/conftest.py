@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def pages() -> dict[str, str]:
-    """Give every page for people: its path in the repository, and its text."""
+    """Return the text of every documentation page by its path in the repository."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     return {str(page.relative_to(ROOT)): page.read_text() for page in sorted(found)}
 
 
 @pytest.fixture
 def private_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Give an environment whose embedded server is this test's own; it ends with the test."""
+    """Provide an environment with a separate embedded server; stop it afterwards."""
     monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
     for name in ("CONVEYOR_URL", "CONVEYOR_ANNOUNCED"):
         monkeypatch.delenv(name, raising=False)

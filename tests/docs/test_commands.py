@@ -24,7 +24,7 @@ _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 @pytest.fixture
 def options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """Give the options of every command, as its own help tells them."""
+    """Return the options of every command as listed by its help."""
     for name, value in {"COLUMNS": "300", "TERM": "dumb", "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
     found = {}
@@ -35,13 +35,13 @@ def options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 def shown_commands(text: str) -> list[str]:
-    """Give the command lines that a page shows, prose that begins with the name left out."""
+    """Return the command lines shown on a page, without prose that begins with the name."""
     found = {line.strip() for pattern in _SHOWN for line in pattern.findall(text)}
     return sorted(line for line in found if not line.startswith("conveyor:"))
 
 
 def command_of(line: str) -> tuple[str, list[str]]:
-    """Give the command's name, and the options used with it."""
+    """Return the command's name and the options used with it."""
     words = shlex.split(line.replace("…", " "))[1:]
     used = [word.partition("=")[0] for word in words if word.startswith("-") and word != "--"]
     plain = [word for word in words if not word.startswith("-")]
@@ -90,6 +90,6 @@ def test_scripts_shown_on_pages_exist(pages: dict[str, str]) -> None:
 
 
 def sections(pages: dict[str, str]) -> dict[str, str]:
-    """Give the sections of the reference by command."""
+    """Return the sections of the reference by command."""
     parts = re.split(r"^### `conveyor (.+)`$", pages["docs/command-line.md"], flags=re.MULTILINE)
     return {name: text.split("\n## ")[0] for name, text in zip(parts[1::2], parts[2::2], strict=True)}

@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Give the fenced blocks of a page."""
+    """Return the fenced blocks of a page."""
     found = list(_BLOCK.finditer(page.read_text()))
     return [
         Block(
@@ -45,7 +45,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def files_of(page: Path) -> dict[str, Block]:
-    """Give the examples of a page that are files, by name."""
+    """Return the examples of a page that are files, by name."""
     python = [one for one in blocks_of(page) if one.language == "python"]
     return {match[1]: one for one in python if (match := _FILE.match(one.text))}
 

@@ -23,12 +23,12 @@ _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def anchor(heading: str) -> str:
-    """Give the anchor of a heading, the way code hosts make them."""
+    """Return the anchor of a heading as code hosts generate it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def marked(text: str, name: str) -> list[list[str]]:
-    """Give the rows of the table between `<!-- name -->` and `<!-- /name -->`, without its head."""
+    """Return the rows of the table between `<!-- name -->` and `<!-- /name -->`, without its head."""
     part = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
     rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")]
     return rows[2:]

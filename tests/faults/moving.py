@@ -59,7 +59,7 @@ class Node:
         return False
 
     def role(self) -> str:
-        """Give master, or slave once the link to its primary is up."""
+        """Return "master", or "slave" once the link to its primary is up."""
         facts = self.raw.info("replication")
         return facts["role"] if facts.get("master_link_status", "up") == "up" else "no link"
 
@@ -92,7 +92,7 @@ class Sentinel(Node):
 
 
 def listening(port: int, certificate: Path | None) -> list[str]:
-    """Give the settings of a server that listens on a port."""
+    """Return the settings of a server that listens on a port."""
     if certificate is None:
         return [f"port {port}"]
     files = [f"tls-cert-file {certificate}", f"tls-key-file {certificate}", f"tls-ca-cert-file {certificate}"]
@@ -100,7 +100,7 @@ def listening(port: int, certificate: Path | None) -> list[str]:
 
 
 def raw_client(port: int, secret: str, certificate: Path | None) -> redis.Redis:
-    """Give the Redis library's client of a server."""
+    """Return the Redis library's client of a server."""
     tls = {"ssl": True, "ssl_ca_certs": str(certificate)} if certificate else {}
     return redis.Redis(host="127.0.0.1", port=port, password=secret or None, **tls)
 
@@ -176,7 +176,7 @@ class Pair:
         self.url = self.forwarder.url
 
     def follow(self) -> None:
-        """Have the second follow the first."""
+        """Make the second server a replica of the first."""
         self.eventually(self.replica.answers)
         self.replica.raw.replicaof("127.0.0.1", self.primary.port)
         self.eventually(lambda: self.replica.role() == "slave")

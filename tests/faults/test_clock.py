@@ -40,7 +40,7 @@ class Clock:
         self.client = Client(f"redis://127.0.0.1:{node.port}")
 
     def _write(self, text: str) -> None:
-        """Have the library read this. It ends a server that meets a part of it."""
+        """Write the text for the library to read; a server that reads a part of it ends."""
         part = self._file.with_suffix(".part")
         part.write_text(text)
         part.replace(self._file)
@@ -59,7 +59,7 @@ class Clock:
         self.turn(-HOUR)
 
     def stop(self) -> None:
-        """Have it stand still."""
+        """Stop the clock."""
         self._write(f"{datetime.now():%Y-%m-%d %H:%M:%S}\n")  # noqa: DTZ005 - as the library reads it
         self._eventually(lambda: abs(self.passed_in(0.05)) < 0.01)
 

@@ -155,7 +155,7 @@ def test_run_unknown_to_an_emptied_server_is_ended(
 
 @pytest.fixture
 def told(capfd: pytest.CaptureFixture[str]) -> Callable[[str], bool]:
-    """Give a function that tells whether a text has come out on standard error so far."""
+    """Return a function that checks whether a text has appeared on standard error so far."""
     seen: list[str] = []
 
     def has(text: str) -> bool:

@@ -34,7 +34,7 @@ def double(number: int) -> int:
 
 
 def keep_file(server: Any, eventually: Callable[..., Any]) -> None:
-    """Have a server keep an append-only file, synced before each answer."""
+    """Make a server keep an append-only file, synced before each reply."""
     server.raw.config_set("appendfsync", "always")
     server.raw.config_set("appendonly", "yes")
     eventually(lambda: not server.raw.info("persistence")["aof_rewrite_in_progress"])

@@ -39,7 +39,7 @@ def queue(node: Node) -> Queue:
 
 @contextlib.contextmanager
 def full_disk(node: Node) -> Iterator[None]:
-    """Let none of the server's files grow, as on a disk that is full."""
+    """Keep the server's files from growing, as on a full disk."""
     server = psutil.Process(node.process.pid)
     limits = server.rlimit(resource.RLIMIT_FSIZE)
     server.rlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
@@ -51,7 +51,7 @@ def full_disk(node: Node) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_replicas(node: Node) -> Iterator[None]:
-    """Have the server want a replica that it does not have."""
+    """Make the server require a replica that it does not have."""
     node.raw.config_set("min-replicas-to-write", 1)
     try:
         yield

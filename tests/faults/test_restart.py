@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def own_queue(alone: None) -> Iterator[Queue]:
-    """Give a queue on an embedded server of the test's own, with its append-only file."""
+    """Provide a queue on a separate embedded server with an append-only file."""
     store._embedded_clients.clear()
     queue = Queue("work")
     yield queue
@@ -36,7 +36,7 @@ def own_queue(alone: None) -> Iterator[Queue]:
 
 @pytest.fixture
 def start(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Callable[[int], Running]]:
-    """Give what starts a consumer on it, with so many workers."""
+    """Return a function that starts a consumer on it with the given number of workers."""
     started = []
 
     def start(workers: int) -> Running:

@@ -95,7 +95,7 @@ def test_cut_direction_of_a_connection_costs_no_run(
     eventually: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was held up arrives late, behind what was sent again in its place, and has no second effect."""
+    """Late copies of delayed requests arrive behind their resends and have no second effect."""
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 1.0)
     with Proxy(one_server.url) as proxy, ThreadPoolExecutor() as pool:
         queue = Queue("far", store=Client(proxy.url))

@@ -24,7 +24,7 @@ PLAIN = {"PROMPT_TOOLKIT_NO_CPR": "1", "PYTHONWARNINGS": "error"}
 
 @pytest.fixture
 def open_terminal(one_server: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Give the function that starts a script, or `conveyor …`, on a terminal of its own, from another folder."""
+    """Return a function that starts a script, or `conveyor …`, on a separate terminal from another folder."""
     opened: list[Any] = []
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("CONVEYOR", "_CONVEYOR"))
@@ -54,7 +54,7 @@ def open_terminal(one_server: Any, tmp_path: Path) -> Iterator[Callable[..., Any
 
 @pytest.fixture
 def exit_code() -> Callable[[Any], int | None]:
-    """Give the function that waits for the end of what runs on a terminal, and tells its exit code."""
+    """Return a function that waits for the end of the program on a terminal and returns its exit code."""
 
     def ended(child: Any) -> int | None:
         child.expect(pexpect.EOF)
@@ -67,7 +67,7 @@ def exit_code() -> Callable[[Any], int | None]:
 
 @pytest.fixture
 def consumer(open_terminal: Any) -> Any:
-    """Give `consumer_main.py` with five workers on queue_zero."""
+    """Provide `consumer_main.py` with five workers on queue_zero."""
     child = open_terminal("consumer_main.py")
     child.expect_exact("How many workers? 1 to 10")
     child.sendline("5")

@@ -58,11 +58,11 @@ class Hand:
 
 @pytest.fixture
 def queue(one_server: Any) -> Queue:
-    """Give an empty queue with a name of its own."""
+    """Return an empty queue with a unique name."""
     return Queue(f"seen{next(_numbers)}", store=connect(one_server.url))
 
 
 @pytest.fixture
 def hand(queue: Queue) -> Hand:
-    """Give who ends its jobs."""
+    """Return a hand that ends its jobs."""
     return Hand(queue)

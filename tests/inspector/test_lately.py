@@ -13,13 +13,13 @@ NO_COUNT = Count(*[0] * len(Count._fields))
 
 
 def look(before: Snapshot, at: float, **finished: int) -> Snapshot:
-    """Give the snapshot of a sample of queues of which so many jobs have finished."""
+    """Return the snapshot of a sample of queues with the given numbers of finished jobs."""
     counts = {name: NO_COUNT._replace(finished=count) for name, count in finished.items()}
     return snapshots.snapshot_of(Sample(at, list(counts), counts, [], [], []), before)
 
 
 def watched(before: Snapshot, first: int, last: int, step: int = 1, finished: int = 0) -> Snapshot:
-    """Give the snapshot after looks in which nothing ends."""
+    """Return the snapshot after polls in which no job ends."""
     for at in range(first, last + 1, step):
         before = look(before, float(at), mail=finished)
     return before

@@ -29,7 +29,7 @@ INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead"
 
 
 def call(put_at: float = 0.0, argument: object = 1, task: str = "shop.prices") -> bytes:
-    """Give the bytes of a job."""
+    """Return the bytes of a job."""
     parts = (task, [argument], {}, put_at, [2, 1.0, None, 3600.0])
     return b"\x95" + b"".join(codec.encode(part) for part in parts)
 
@@ -42,7 +42,7 @@ class Hall:
         self._name = f"hall{next(_numbers)}-"
 
     def queue(self, name: str) -> str:
-        """Give the whole name of a queue."""
+        """Return the full name of a queue."""
         return self._name + name
 
     def add(self, queue: str, state: str, job: str, score: float, data: bytes = b"") -> None:
@@ -61,7 +61,7 @@ class Hall:
         self.client.run(Command(("XADD", keys.key(self.queue(queue), "history"), entry, "end", note)))
 
     def pages(self, queues: Sequence[str], state: str, most: int, **how: Any) -> list[list[tuple[str, str]]]:
-        """Give queue and id of each job, page by page, until there is no more."""
+        """Return queue and id of each job, page by page, to the end."""
         found, cursor = [], ""
         named = [self.queue(one) for one in queues]
         limits = Limits(most, how.pop("budget", 1000))
@@ -86,7 +86,7 @@ class Hall:
 
 @pytest.fixture
 def hall(one_server: Any) -> Hall:
-    """Give empty queues."""
+    """Return empty queues."""
     return Hall(one_server.client)
 
 
@@ -137,7 +137,7 @@ def test_finished_runs_come_once_newest_first(
 
 
 def wait(hall: Hall, queue: str, *put_at: float) -> list[tuple[str, str]]:
-    """Let jobs wait in a queue, in this order; gives queue and id of each."""
+    """Put waiting jobs into a queue in this order; return queue and id of each."""
     for place, at in enumerate(put_at):
         hall.add(queue, "waiting", f"{queue}{place}", place, call(at))
     return [(queue, f"{queue}{place}") for place in range(len(put_at))]

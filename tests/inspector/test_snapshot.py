@@ -22,7 +22,7 @@ LIVE = st.dictionaries(
 
 
 def look(at: float, before: Snapshot, heads: dict[str, float | None] | None = None, **ready: int) -> Snapshot:
-    """Give the snapshot of a sample of queues with so many jobs that wait."""
+    """Return the snapshot of a sample of queues with the given numbers of waiting jobs."""
     counts = {name: NO_COUNT._replace(ready=count, accepted=count) for name, count in ready.items()}
     return snapshots.snapshot_of(Sample(at, list(counts), counts, [], [], [], heads or {}), before)
 

@@ -23,7 +23,7 @@ RULES = {
 
 
 def tracked_texts() -> dict[str, str]:
-    """Give every text file that git has or would add, by its path."""
+    """Return every text file that git has or would add, by its path."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listing.returncode:
@@ -37,7 +37,7 @@ def tracked_texts() -> dict[str, str]:
 
 
 def findings(rule: str, texts: dict[str, str]) -> list[str]:
-    """Give the places where a rule's pattern occurs, as `file:line text`."""
+    """Return the matches of a rule's pattern, as `file:line text`."""
     pattern = re.compile(rule)
     return [
         f"{name}:{number} {line.strip()[:100]}"

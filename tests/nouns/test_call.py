@@ -29,7 +29,7 @@ def job_bytes(put_at: float, options: list[Any] | None = None) -> bytes:
 
 
 def item_of(size: int) -> bytes:
-    """Give an item whose job has exactly `size` bytes."""
+    """Return an item whose job has exactly `size` bytes."""
     (empty,) = call.encode_items([b"x" * 100_000])
     return b"x" * (size - len(empty) + 100_000)
 

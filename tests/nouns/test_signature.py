@@ -52,7 +52,7 @@ def travelled(function: Any, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...]
 
 
 def bound(function: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """Give what the function would see, by name."""
+    """Return the arguments that the function would see, by name."""
     call = inspect.signature(function).bind(*args, **kwargs)
     call.apply_defaults()
     return call.arguments

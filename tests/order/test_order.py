@@ -153,7 +153,7 @@ def test_outage_does_not_stop_the_search_for_workers(
 
 @contextmanager
 def outage(server: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the server hang, and this process's calls give up soon."""
+    """Suspend the server and shorten the timeouts of this process."""
     os.kill(server.pid, signal.SIGSTOP)
     try:
         with monkeypatch.context() as patch:

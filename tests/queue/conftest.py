@@ -30,7 +30,7 @@ class Bench:
         self._nonces = itertools.count()
 
     def make(self) -> Queue:
-        """Give another queue on the same server."""
+        """Return another queue on the same server."""
         return Queue(next(_names), store=self.client)
 
     def claim(self, many: int = 1, queue: Queue | None = None) -> commands.Batch:
@@ -52,13 +52,13 @@ class Bench:
             many -= len(batch.jobs)
 
     def inbox_is_open(self, queue: Queue | None = None) -> bool:
-        """Tell whether outcomes of a queue are being pushed to anybody."""
+        """Return True if outcomes of a queue are pushed to any inbox."""
         return self.server.raw.zcard(f"conveyor:{{{(queue or self.queue).name}}}:inboxes") > 0
 
 
 @pytest.fixture
 def bench(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
-    """Give a queue and who settles its jobs; at the end its books balance."""
+    """Provide a queue and a bench that settles its jobs; check that its ledger balances afterwards."""
     bench = Bench(one_server, eventually)
     yield bench
     assert bench.queue.count().imbalance == 0
@@ -66,7 +66,7 @@ def bench(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
 
 @pytest.fixture
 def bench_of_each(server: Any, eventually: Callable[..., Any]) -> Iterator[Bench]:
-    """Give the same on each kind of server in turn."""
+    """Provide the same on each kind of server in turn."""
     bench = Bench(server, eventually)
     yield bench
     assert bench.queue.count().imbalance == 0
@@ -74,7 +74,7 @@ def bench_of_each(server: Any, eventually: Callable[..., Any]) -> Iterator[Bench
 
 @pytest.fixture
 def bench_at(eventually: Callable[..., Any]) -> Iterator[Callable[[Any], Bench]]:
-    """Give a function that makes a bench at a server; at the end the books of its queue balance."""
+    """Return a function that makes a bench at a server; check that the ledger balances afterwards."""
     benches: list[Bench] = []
 
     def make(server: Any) -> Bench:
@@ -88,7 +88,7 @@ def bench_at(eventually: Callable[..., Any]) -> Iterator[Callable[[Any], Bench]]
 
 @pytest.fixture
 def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the inbox ask so seldom that whatever arrives has been pushed."""
+    """Make the inbox poll so rarely that every result must have been pushed."""
     monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)
     monkeypatch.setattr(inbox, "HOLD", 600.0)
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 500.0)

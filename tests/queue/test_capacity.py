@@ -103,7 +103,7 @@ def test_blocked_put_many_sends_its_jobs_once(server: Any) -> None:
 
 @pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])
 def test_put_many_sends_few_bytes_without_success(server: Any, maxsize: int, producers: int) -> None:
-    """What is sent stays near the size of the jobs, however little room there is at a time.
+    """Sent bytes stay near the size of the jobs, however little room there is at a time.
 
     For free places several producers may send at once; a put that sent all its jobs each time would send them 60 times.
     """

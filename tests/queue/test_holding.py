@@ -53,7 +53,7 @@ def key(bench: Bench, name: str) -> str:
 
 
 def lease_clock(bench: Bench) -> int:
-    """Give the server's lease clock after a look at the leases that may have run out."""
+    """Return the server's lease clock after a check for expired leases."""
     bench.worker.run(commands.reap(bench.queue.name))
     return int(bench.server.raw.hget(key(bench, "meta"), "clock"))
 
@@ -294,7 +294,7 @@ def test_job_taken_with_get_is_returned_as_a_call(bench: Bench) -> None:
 
 
 def by_four_threads_at_once(function: Callable[[], object]) -> list[object]:
-    """Give what a function gives to threads that call it at the same moment."""
+    """Return a function's results for threads that call it at the same moment."""
     start = threading.Barrier(4)
     got: list[object] = []
 

@@ -406,7 +406,7 @@ def test_waiting_caller_starts_a_dead_reader_again(bench: Bench, monkeypatch: py
 
 
 def fail_to_settle(monkeypatch: pytest.MonkeyPatch, unlucky: Job[Any]) -> None:
-    """Have the memory run out as a handle is settled, once."""
+    """Raise MemoryError once while a handle is settled."""
     settle, failed = Job.settle, threading.Event()
 
     def settle_or_fail(job: Job[Any], outcome: bytes) -> None:
@@ -458,7 +458,7 @@ def test_waiting_caller_is_registered_again(bench: Bench, asking_often: None) ->
 
 @pytest.fixture
 def raising_logging(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
-    """Have the program's logging raise; returns what was logged."""
+    """Make the program's logging raise; return the logged records."""
     logged: list[logging.LogRecord] = []
 
     def raise_error(record: logging.LogRecord) -> bool:

@@ -146,7 +146,7 @@ def test_deleted_queue_does_not_count_as_lost(bench: Bench, caplog: pytest.LogCa
 
 @pytest.fixture
 def failed_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have the server fail once as it is asked whether a queue was deleted; returns the queue then."""
+    """Fail the first check for a deleted queue; return the queue then."""
     was_deleted, failed = plain.was_deleted, []
 
     def fail_once(queue: str, born: int) -> Any:

@@ -20,7 +20,7 @@ State = dict[str, Any]
 
 
 def _plain(answer: Any) -> Any:
-    """Give an answer without the lineage, which is different each time."""
+    """Return a reply without the lineage, which is different each time."""
     return answer._replace(lineage=commands.Lineage()) if hasattr(answer, "lineage") else answer
 
 
@@ -41,7 +41,7 @@ class Lane:
         self._nonces = itertools.count()
 
     def key(self, name: str) -> str:
-        """Give a key of the queue."""
+        """Return a key of the queue."""
         return keys.key(self.queue, name)
 
     def run(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
@@ -85,7 +85,7 @@ class Lane:
         return self.run(commands.count)
 
     def dump(self) -> State:
-        """Give everything that the server holds of this queue, times in hundreds of seconds, tokens by number."""
+        """Return everything that the server holds of this queue, times in hundreds of seconds, tokens by number."""
         state: State = {}
         prefix = self.key("")
         for key in self.raw.scan_iter(match=f"{prefix}*".replace("{", "\\{").replace("}", "\\}"), count=1000):
@@ -99,7 +99,7 @@ class Lane:
         return state
 
     def changes(self, before: State) -> State:
-        """Give what is different from before; None for what is gone."""
+        """Return the differences from before; None for a removed entry."""
         after = self.dump()
         return {
             name: after.get(name) for name in sorted({*before, *after}) if before.get(name) != after.get(name)
@@ -170,7 +170,7 @@ class Lane:
 
 
 def names(batch: commands.Batch) -> list[str]:
-    """Give the ids of the jobs in a batch."""
+    """Return the ids of the jobs in a batch."""
     return [job.id for job in batch.jobs]
 
 
@@ -182,7 +182,7 @@ def lane_at() -> type[Lane]:
 
 @pytest.fixture
 def lane(server: Any) -> Iterator[Lane]:
-    """Give an empty queue on each kind of server; its books are looked at once more in the end."""
+    """Provide an empty queue on each kind of server; check its ledger again afterwards."""
     lane = Lane(server)
     yield lane
     lane.dump()
@@ -190,7 +190,7 @@ def lane(server: Any) -> Iterator[Lane]:
 
 @pytest.fixture
 def few_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the scripts keep two dead letters of a queue instead of ten thousand."""
+    """Limit the dead jobs the scripts keep of a queue to two instead of ten thousand."""
     read, most = scripts._read, "MOST_DEAD = 10000"
     assert most in read("shared/settle.lua")
     monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(most, "MOST_DEAD = 2"))

@@ -247,7 +247,7 @@ def own_lane(server: Any, lane_at: type[Lane], tmp_path: Path) -> Iterator[Lane]
 
 
 def test_claim_reads_only_the_claimed_jobs(own_lane: Lane) -> None:
-    """What is read shows in the memory that scripts take: 60 jobs of 1 MB would need 60 MB."""
+    """Memory of scripts shows how much they read: 60 jobs of 1 MB would need 60 MB."""
     large = b"x" * 1_000_000
     for number in range(60):
         own_lane.run(commands.put, [(f"job{number:02}", large)], commands.PutPlace())

@@ -54,7 +54,7 @@ READING = {"count", "state", "series", "rows"}
 
 
 def header(verb: str) -> list[str]:
-    """Give the comment that a script begins with, a line for each entry."""
+    """Return the comment at the start of a script, a line for each entry."""
     shebang, *lines = (FOLDER / f"{verb}.lua").read_text().splitlines()
     assert shebang.startswith("#!lua")
     entries: list[str] = []
@@ -69,7 +69,7 @@ def header(verb: str) -> list[str]:
 
 
 def entry(verb: str, word: str) -> str:
-    """Give one entry of the header."""
+    """Return a single entry of the header."""
     found = [line for line in header(verb) if line.startswith(word)]
     assert len(found) == 1, f"{verb}.lua says {word!r} {len(found)} times"
     return found[0].removeprefix(word).strip()

@@ -63,7 +63,7 @@ def client(url: str) -> redis.Redis:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs; one that is over and waits for the system to notice does not."""
+    """Return True if a process runs; a zombie does not."""
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False

@@ -169,7 +169,7 @@ def test_joiner_leaves_no_trace_after_the_last_job(lane: Lane) -> None:
 
 
 def dead_joiner(lane: Lane) -> None:
-    """Have a joiner wait for a job that was not heard of for six seconds."""
+    """Set up a joiner that was last seen six seconds ago."""
     lane.put("a")
     lane.run(commands.join, "dead")
     lane.raw.hincrby(lane.key("seen"), "dead", -6_000)

@@ -18,7 +18,7 @@ FULL = PutAnswer(0, 1)
 
 @pytest.fixture
 def full(lane: Lane) -> Lane:
-    """Give a queue with room for one, which is taken."""
+    """Return a full queue with room for one."""
     lane.put("first", maxsize=1)
     return lane
 

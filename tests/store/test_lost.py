@@ -28,7 +28,7 @@ def lost(lane: Lane, token: str, job_id: str) -> str:
 
 
 def died(lane: Lane, token: str, job_id: str) -> str:
-    """Have a worker die in one of the two ways, and give what became of the job."""
+    """Lose a job's worker in one of the two ways and return the job's state."""
     return lost(lane, token, job_id)
 
 

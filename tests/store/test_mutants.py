@@ -72,7 +72,7 @@ def forget_scripts() -> None:
 
 
 def load_mutant(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have this process use the mutant in place of the script."""
+    """Use the mutant in place of the script in this process."""
     script, text, replacement = change
     file, read = f"{script}.lua", scripts._read
     assert read(file).count(text) == 1, f"{file} has changed: adapt its row in mutants.py"
@@ -130,7 +130,7 @@ def test_mutant_is_killed(
 def test_killer_passes_without_a_mutant(
     killer: Callable[..., None], lane: Lane, request: pytest.FixtureRequest
 ) -> None:
-    """What fails here fails for another reason than a mutant."""
+    """A failure here has another reason than a mutant."""
     run(killer, lane, request)
 
 

@@ -34,7 +34,7 @@ def delay_alike(lane: Lane) -> None:
 
 
 def walk(lane: Lane, state: str, count: int, *, backwards: bool = False) -> list[str]:
-    """Give the ids of all pages, from the first on; every page leads back to the one before."""
+    """Return the ids of all pages from the first on; check that every page leads back to the previous one."""
     found: list[str] = []
     cursor, before = "", []
     while True:

@@ -25,12 +25,12 @@ def tally(
 
 @pytest.fixture(autouse=True)
 def made(lane: Lane) -> None:
-    """Let there be such a queue."""
+    """Create the queue."""
     lane.run(commands.bound, 0)
 
 
 def kept(lane: Lane, name: str) -> dict[str, str]:
-    """Give the one hash of a tier; the test may run over the end of a minute, so all its hashes are looked through."""
+    """Return the fields of a tier, merged from all its hashes, since the test may cross the end of a minute."""
     found: dict[str, str] = {}
     for key in lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{name}*", count=1000):
         found |= {field.decode(): value.decode() for field, value in lane.raw.hgetall(key).items()}
@@ -38,7 +38,7 @@ def kept(lane: Lane, name: str) -> dict[str, str]:
 
 
 def hashes(lane: Lane, tier: str) -> list[dict[str, str]]:
-    """Give each hash of a tier."""
+    """Return each hash of a tier."""
     return [
         {field.decode(): value.decode() for field, value in lane.raw.hgetall(key).items()}
         for key in lane.raw.scan_iter(match=f"*{lane.queue}[}}]:{tier}:*", count=1000)

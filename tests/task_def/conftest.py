@@ -55,13 +55,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder for the pages of the documentation: writing them takes seconds."""
+    """Return a folder for the pages of the documentation, which take seconds to write."""
     return tmp_path_factory.mktemp("samples") / "documentation"
 
 
 @pytest.fixture
 def shared_documentation(documentation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an order that names no site read the pages that other tests have made."""
+    """Make an order without a site read the pages that other tests have made."""
     monkeypatch.setattr(web_scrape, "sample_folder", lambda: documentation.parent)
 
 
@@ -91,7 +91,7 @@ class Visitor(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Site(ThreadingHTTPServer):
@@ -133,6 +133,6 @@ def served() -> Iterator[Site]:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """Give an empty web site."""
+    """Provide an empty web site."""
     with served() as site:
         yield site

@@ -43,7 +43,7 @@ def rows_of(file: Path) -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder with two small files."""
+    """Return a folder with two small files."""
     folder = tmp_path / "data"
     folder.mkdir()
     write(folder / "a.csv", ["name", "note"], ["Ada", "late, Late and late"], ["Bob", "on time"])
@@ -248,7 +248,7 @@ def text_lines(file: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Give a folder that other users get to, which the other fixtures' are not."""
+    """Provide a folder that other users can reach, unlike those of the other fixtures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -38,7 +38,7 @@ def order(**arguments: Any) -> MathSummary:
 
 
 def read_png(file: Path) -> np.ndarray[Any, Any]:
-    """Give the points of a PNG of one byte each, after a look at each checksum."""
+    """Return the points of a PNG with one byte each after a check of each checksum."""
     data = file.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     place, chunks = 8, {}

@@ -27,7 +27,7 @@ TONE = ["-f", "lavfi", "-i", "sine=duration=3"]
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a clip of 4 seconds, 100 frames."""
+    """Return a clip of 4 seconds, 100 frames."""
     return render_sample(tmp_path_factory.mktemp("video") / "clip.mp4", seconds=4)
 
 
@@ -48,7 +48,7 @@ def duration_and_frames(file: Path) -> tuple[float, int]:
 
 
 def first_points(file: Path, frame: int) -> bytes:
-    """Give a frame as it looks, in coarse grey."""
+    """Return a frame in coarse gray."""
     picture = [
         "-vf",
         f"select=eq(n\\,{frame}),scale=16:9,format=gray",

@@ -39,7 +39,7 @@ def rows_of(summary: SiteSummary) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def small_site(site: Site) -> Site:
-    """Give a site of ten pages, of which the last is nine links away."""
+    """Return a site of ten pages, of which the last is nine links away."""
     for number in range(9):
         site.page(f"/p{number}", links(f"p{number + 1}", "p0#top", "/p0"), title=f"page {number}")
     site.page("/p9", "<p>four words of text</p><script>not counted at all</script>", title="page 9")

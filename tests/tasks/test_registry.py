@@ -36,7 +36,7 @@ number = 5
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
-    """Give the function that writes an importable module and gives its name back."""
+    """Return a function that writes an importable module and returns its name."""
     made: list[str] = []
     before = dict(registry.tasks)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -82,7 +82,7 @@ class Seat:
 
 @pytest.fixture
 def seated(queue: Queue) -> Callable[..., None]:
-    """Give the function that runs a story: what somebody does who sits before the program."""
+    """Return a function that runs a story: the input of a user of the program."""
 
     @asynccontextmanager
     async def opened(size: tuple[int, int], *, read_only: bool) -> AsyncIterator[Seat]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def acts_of(queue: Queue) -> list[tuple[str, str, str, str]]:
-    """Give what the audit trail has, the oldest first: who did what, why, and what came of it."""
+    """Return the audit trail from the oldest entry: author, action, reason and outcome."""
     found = audit.acts().ask(queue.client)
     return [(one.act.who, one.act.action, one.act.reason, one.act.outcome) for one in found][::-1]
 

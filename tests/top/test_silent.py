@@ -18,7 +18,7 @@ JOB = JobRow(
 
 
 def sight(ago: float) -> Sight:
-    """Give what is seen of a worker whose consumer reported so long ago; later than 20 seconds it has no report."""
+    """Return the status of a worker whose consumer reported `ago` seconds ago; after 20 seconds it has no report."""
     worker = WorkerReport(OWNER, 7, "busy", 0, "job1", "split", "video", 100 - ago)
     report = ConsumerReport("host-ab12", "host", 1, ["video"], "process", 1.0, [worker], at=AT - ago)
     reports = [marked(report, AT)] if ago < 20 else []
@@ -27,7 +27,7 @@ def sight(ago: float) -> Sight:
 
 
 def cells(seen: Sight) -> list[str]:
-    """Give the cells of the job."""
+    """Return the cells of the job."""
     (row,) = jobs_pane.rows(seen, "", [20] * 6)
     return [cell.plain.strip() for cell in row.cells]
 

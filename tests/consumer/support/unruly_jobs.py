@@ -103,7 +103,7 @@ def read_input() -> str:
 
 
 async def who() -> tuple[str, int]:
-    """Tell which job this is, after a moment in the event loop."""
+    """Return the id and token of this job after a step of the event loop."""
     await asyncio.sleep(0)
     return current_job().id, current_job().token
 
@@ -157,7 +157,7 @@ def leave_things_behind() -> None:
 
 
 def process_facts() -> dict[str, object]:
-    """Tell what a task finds of its process."""
+    """Return the state of its process as a task finds it."""
     umask = os.umask(0)
     os.umask(umask)
     return {
@@ -177,7 +177,7 @@ def process_facts() -> dict[str, object]:
 
 
 def claim_many() -> None:
-    """Have the worker claim 100 jobs at once from now on."""
+    """Make the worker claim 100 jobs at a time from now on."""
     worker = current_job()._worker  # type: ignore[attr-defined]
     worker.pace = SimpleNamespace(size=100, learn=lambda *_: None, reset=lambda: None)
 
@@ -263,7 +263,7 @@ redaction.register(lambda name, value: Evil() if name == "evil" else value)
 
 
 def break_next_decode() -> None:
-    """Have the worker's own code raise at the next job, once."""
+    """Make the worker's own code raise at the next job, once."""
     executor = current_job()._worker.executor  # type: ignore[attr-defined]
     usual = executor.decode
 
@@ -314,12 +314,12 @@ def take_stack_signal(path: str, how: str) -> None:
 
 
 def stack_file_number() -> int:
-    """Tell which open file the worker's stacks are written to."""
+    """Return the descriptor of the file that the worker's stacks are written to."""
     return current_job()._worker.slate.stack_file()  # type: ignore[attr-defined]
 
 
 def replace_file(descriptor: int, path: str) -> str:
-    """Have a file of its own under the number of another; give what is in it at the end."""
+    """Put a separate file under the descriptor of another; return its content at the end."""
     with Path(path + ".own").open("w+") as own:
         own.write("open\n")
         own.flush()
@@ -332,7 +332,7 @@ def replace_file(descriptor: int, path: str) -> str:
 
 
 def many_threads(path: str, count: int) -> None:
-    """Have many threads that wait deep down."""
+    """Start many threads that wait in a deep stack."""
 
     def deep(depth: int) -> None:
         if depth:

@@ -26,7 +26,7 @@ def _lines() -> str:
 
 @pytest.fixture
 def users(tmp_path: Path, _lines: str) -> Users:
-    """Give a users file with vera, a viewer, otto, an operator, and ada, an admin, who share a password."""
+    """Return a users file with vera, a viewer, otto, an operator, and ada, an admin, who share a password."""
     path = tmp_path / "users"
     path.touch(0o600)
     path.write_text(_lines)
@@ -35,5 +35,5 @@ def users(tmp_path: Path, _lines: str) -> Users:
 
 @pytest.fixture
 def page() -> Callable[..., Page]:
-    """Give a page by the settings of its policy."""
+    """Return a function that makes a dashboard by the settings of its policy."""
     return lambda **settings: Page(Policy(**settings))

@@ -105,12 +105,12 @@ class Page:
 
 
 def session_of(response: httpx.Response) -> dict[str, str]:
-    """Give the session cookie that an answer sets."""
+    """Return the session cookie that a response sets."""
     return {name: value for name, value in response.cookies.items() if name.startswith("conveyor_session")}
 
 
 def code_of(response: httpx.Response) -> str:
-    """Give the code of a problem document, after a look at its form."""
+    """Return the code of a problem document after a check of its form."""
     assert response.headers["content-type"] == "application/problem+json"
     problem = json.loads(response.text)
     assert problem["status"] == response.status_code

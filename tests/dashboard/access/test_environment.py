@@ -12,7 +12,7 @@ from conveyor.dashboard.access.rights import LOCAL, Access, Role
 
 
 def hook(_scope: Any) -> Access | None:
-    """Let everybody in; what RESOLVE names below."""
+    """Grant local access to every caller; RESOLVE below names this hook."""
     return LOCAL
 
 

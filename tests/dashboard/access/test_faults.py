@@ -27,7 +27,7 @@ def _raise(*_: Any) -> NoReturn:
 
 @pytest.fixture
 def broken(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give the page with one of its pages, and one of its endpoints, at fault."""
+    """Return the dashboard with a page and an endpoint that raise."""
     monkeypatch.setattr(pages, "ALL", (*pages.ALL, Page("broken", "/broken", "Broken", _raise)))
     monkeypatch.setattr("conveyor.dashboard.api.desk.ApiDesk.snapshot", _raise)
     return create_dashboard(one_server.url)

@@ -17,7 +17,7 @@ from conveyor.dashboard.access.users import Users
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """Give the cost of each scrypt that is computed from now on."""
+    """Return the cost of each scrypt that is computed from now on."""
     seen: list[tuple[int, int, int]] = []
     real = hashlib.scrypt
 

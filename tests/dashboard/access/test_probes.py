@@ -14,7 +14,7 @@ PROBES = ("/healthz", "/readyz")
 
 @pytest.fixture
 def guard(one_server: Any, users: Any) -> Any:
-    """Give the page with a login."""
+    """Return the dashboard with a login."""
     return create_dashboard(one_server.url, auth=Policy(users=users))
 
 

@@ -21,7 +21,7 @@ RIGHTS = "resetchannels ~conveyor:* +@read +@write +@connection -@dangerous +eva
 
 @pytest.fixture
 def user(one_server: Any) -> Iterator[Callable[..., str]]:
-    """Give the function that makes a user with rights less some, and gives its address."""
+    """Return a function that creates a user with reduced rights and returns the URL."""
 
     def make(*words: str) -> str:
         one_server.raw.execute_command("ACL", "SETUSER", "carl", "on", ">pass", *RIGHTS.split(), *words)

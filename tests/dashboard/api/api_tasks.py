@@ -78,7 +78,7 @@ def spread(part: int, secret_token: str = "") -> int:
 
 @spread.splits
 def split_spread(parts: int = 3) -> list[dict[str, object]]:
-    """Give so many parts."""
+    """Return the given number of parts."""
     return [{"part": number} for number in range(parts)]
 
 

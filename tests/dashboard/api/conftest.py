@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def api(one_server: Any) -> Iterator[Api]:
-    """Give the API of a server of its own."""
+    """Provide the API of a separate server."""
     known_tasks.use(("api_tasks",))
     made = Api(one_server.client)
     yield made

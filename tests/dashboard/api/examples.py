@@ -20,7 +20,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 def example(one: Endpoint, job: str, operation: str) -> tuple[str, dict[str, Any] | None]:
-    """Give path and body of a request that fits an endpoint."""
+    """Return path and body of a request that fits an endpoint."""
     place = operation if one.path.startswith("/operations") else job
     path = one.path.replace("{queue}", "alpha").replace("{name}", "greet").replace("{id}", place)
     if one.method == "GET":
@@ -30,5 +30,5 @@ def example(one: Endpoint, job: str, operation: str) -> tuple[str, dict[str, Any
 
 
 def names() -> list[str]:
-    """Give all endpoints as text."""
+    """Return all endpoints as strings."""
     return [f"{one.method} {one.path}" for one in ENDPOINTS]

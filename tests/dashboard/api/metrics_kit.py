@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def numbers(api: Api) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Give all numbers by name and labels."""
+    """Return all values by name and labels."""
     response = api.ask("GET", "/metrics", "viewer")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -22,5 +22,5 @@ def numbers(api: Api) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def number(api: Api, name: str, **labels: str) -> float | None:
-    """Give one number; None where there is none."""
+    """Return a single value, or None if there is none."""
     return numbers(api).get((f"conveyor_{name}", frozenset(labels.items())))

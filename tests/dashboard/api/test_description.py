@@ -61,7 +61,7 @@ def test_every_endpoint_responds_as_described(api: Api, one: Any) -> None:
 
 @pytest.fixture
 def whole(one_server: Any) -> Iterator[httpx.Client]:
-    """Give a client of the whole page, served, for what is not an endpoint of the table."""
+    """Provide a client of the whole dashboard, served, for paths that are no endpoints of the table."""
     put = Queue("alpha", store=one_server.client)
     put.put("job")
     with (

@@ -24,7 +24,7 @@ TASKS = ("api_tasks",)
 
 @pytest.fixture
 def put(api: Api, queue: Queue) -> Callable[..., str]:
-    """Give the function that enqueues one job on the queue of the test."""
+    """Return a function that enqueues a job on the test's queue."""
 
     def put(task: str, **arguments: Any) -> str:
         return str(api.post("/jobs", {"task": task, "queue": queue.name, "arguments": arguments})["jobs"][0])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def view(client: Any = None, **filters: str) -> Any:
-    """Give what the page shows for some filters."""
+    """Return the form page for some filters."""
     wanted = Wanted("/enqueue", {}, filters)
     query = ENQUEUE.question(wanted, NOTHING)
     return ENQUEUE.view(wanted, NOTHING, query.ask(client) if query.commands else query.read([]))
@@ -113,7 +113,7 @@ def address(one_server: Any) -> Iterator[str]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """Give a phone's page that fails the test on any fault of a script."""
+    """Provide a page of phone size and fail the test on any script error."""
     page = chromium.new_page(viewport={"width": 360, "height": 800})
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -25,7 +25,7 @@ def crew(one_server: Any, queue: str, job: str = "job1") -> str:
 
 
 def answer(one_server: Any, order: str, target: str) -> None:
-    """Answer as a supervisor would that was asked for a stack."""
+    """Reply to a request for a stack as a supervisor does."""
     told = Answer(target, "done", STACK)
     one_server.client.run_all(plain.answer(order, control_messages.encode(told), target, told.last_word))
 

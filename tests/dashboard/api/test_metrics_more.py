@@ -34,7 +34,7 @@ def lose_workers(api: Api, queue: str, count: int) -> None:
 
 @pytest.fixture
 def worked(api: Api, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]) -> Api:
-    """Give the API of a server on which everything has happened once that there are metrics of."""
+    """Provide the API of a server on which every event with a metric has happened."""
     api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}, "queue": queue.name})
     consume(workers=1, modules=("api_tasks",))
     eventually(lambda: "conveyor_job_run_seconds" in api.ask("GET", "/metrics").text)
@@ -74,7 +74,7 @@ def test_memory_is_measured_for_the_first_queues(api: Api, monkeypatch: pytest.M
 
 @pytest.fixture
 def limited(one_server: Any) -> Iterator[Api]:
-    """Give the API as a user of the server has it who may neither measure memory nor count acts."""
+    """Provide the API with a server user that may neither measure memory nor count actions."""
     one_server.raw.execute_command(
         "ACL", "SETUSER", "limited", "on", ">word", *KEYS, "+@all", "-memory", "-info"
     )

@@ -41,7 +41,7 @@ build_info                    gauge      version python backend
 
 
 def agreed() -> Iterator[tuple[str, str, str, frozenset[str]]]:
-    """Give each label, or an empty one, of each metric, with the values agreed on."""
+    """Yield each label of each metric, or an empty one, with the agreed values."""
     for line in AGREED.strip().splitlines():
         name, kind, *labels = line.split()
         for word in labels or [""]:

@@ -35,7 +35,7 @@ WRITES = {
 
 @pytest.fixture
 def guard(one_server: Any) -> Guard:
-    """Give the page as it is served, which has asked the server once."""
+    """Return the served dashboard after its first query of the server."""
     page = create_dashboard(one_server.url, auth=Policy(resolve=lambda _: ADMIN), tasks=["api_tasks"])
     assert ask(page, "GET", "/readyz").status_code == 200
     return page

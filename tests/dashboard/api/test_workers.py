@@ -29,7 +29,7 @@ def tell(api: Api, name: str, workers: int, queue: str = "alpha") -> list[str]:
 
 
 def pages(api: Api, **query: Any) -> list[list[dict[str, Any]]]:
-    """Give the consumers of all pages."""
+    """Return the consumers of all pages."""
     found, cursor = [], ""
     while True:
         response = api.ask("GET", "/api/v1/workers", params={**query, "cursor": cursor})

@@ -41,7 +41,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Give the one browser of this folder; it ends with it, since it leaves a running event loop in this thread."""
+    """Provide the only browser of this folder; end it there, since it leaves a running event loop in this thread."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         reason = "no browser is installed (Debian's package is chromium)"
@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 def shared_dashboard(
     servers: Any, tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]
 ) -> Iterator[Callable[[str], Dashboard]]:
-    """Give the page's process of a server; the same one for all tests on that server."""
+    """Provide the dashboard process of a server, shared by all tests on that server."""
     running: dict[str, Dashboard] = {}
 
     def of(url: str) -> Dashboard:
@@ -71,7 +71,7 @@ def shared_dashboard(
 
 @pytest.fixture
 def dashboard(one_server: Any, shared_dashboard: Callable[[str], Dashboard]) -> Dashboard:
-    """Give the page's process."""
+    """Return the dashboard process."""
     return shared_dashboard(one_server.url)
 
 
@@ -79,7 +79,7 @@ def dashboard(one_server: Any, shared_dashboard: Callable[[str], Dashboard]) -> 
 def serve(
     one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., Dashboard]]:
-    """Give the function that starts a page's process of the test's own: words of its command line, its environment."""
+    """Return a function that starts a dashboard process for the test: its arguments and environment."""
     started: list[Dashboard] = []
 
     def start(*words: str, url: str = one_server.url, **env: str) -> Dashboard:
@@ -93,7 +93,7 @@ def serve(
 
 @pytest.fixture
 def own_server(one_server: Any, tmp_path: Path) -> Iterator[Any]:
-    """Give a server that the test may stop."""
+    """Provide a server that the test may stop."""
     folder = tmp_path / "server"
     folder.mkdir()
     server = type(one_server)(one_server.kind, one_server.binary, folder)
@@ -104,7 +104,7 @@ def own_server(one_server: Any, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def window(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Window]]:
-    """Give the function that opens a window on the page; keyword arguments are those of a browser context.
+    """Return a function that opens a window on the dashboard; keyword arguments are those of a browser context.
 
     At the end of the test no window may have had an error on its console that the test did not expect.
     """
@@ -123,7 +123,7 @@ def window(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Win
 
 @pytest.fixture
 def queue(one_server: Any) -> Iterator[Queue]:
-    """Give a queue with a name of its own."""
+    """Provide a queue with a unique name."""
     client = connect(one_server.url)
     yield Queue(f"line{next(_numbers)}", store=client)
     client.close()
@@ -133,7 +133,7 @@ def queue(one_server: Any) -> Iterator[Queue]:
 def consume(
     one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., Command]]:
-    """Give the function that starts `conveyor consume` with some queues and workers, and waits until it is heard of."""
+    """Return a function that starts `conveyor consume` with some queues and workers and waits for its report."""
     started: list[Command] = []
 
     def start(*queues: str, workers: int = 1) -> Command:
@@ -151,5 +151,5 @@ def consume(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give the file that lets tasks go; it is not there yet."""
+    """Return the path of the file that releases tasks; it does not exist yet."""
     return tmp_path / "go"

@@ -24,7 +24,7 @@ ADDRESS = re.compile(r"The page is at http://[^:]+:(\d+)/")
 
 
 def environment(url: str, folder: Path, **more: str) -> dict[str, str]:
-    """Give what a process of the tests finds in its environment."""
+    """Return the environment of the tests' processes."""
     mine = {name: text for name, text in os.environ.items() if not name.startswith("CONVEYOR_")}
     path = os.pathsep.join((str(SUPPORT), str(SOURCE)))
     return {**mine, "CONVEYOR_URL": url, "CONVEYOR_HOME": str(folder), "PYTHONPATH": path, **more}

@@ -29,7 +29,7 @@ class Scene(NamedTuple):
 
 
 def _at_work(queue: str, number: int) -> dict[str, Any]:
-    """Give what a worker says of the job that it is at."""
+    """Return a worker's report of the job that it runs."""
     job = {
         "job": f"far{number}",
         "task": "video_split",
@@ -41,7 +41,7 @@ def _at_work(queue: str, number: int) -> dict[str, Any]:
 
 
 def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers: int = 6) -> None:
-    """Have a consumer on another machine say what it does."""
+    """Report a consumer on another host."""
     now = time.time()
     name = f"{host}-Ab3x"
     crew = [
@@ -64,7 +64,7 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
 
 
 def _somebody_acted(client: Client, queue: str) -> None:
-    """Have somebody pause a queue and work on many of its jobs at once: one operation is done, one was stopped."""
+    """Pause a queue and run bulk operations on its jobs as another user: one is done, one was stopped."""
     actions = Actions(client, Actor("ann", "cli@build-3"))
     actions.pause_queue(queue, "the database moves to another host")
     for _ in bulk.run(client, actions.begin("cancel", queue, Matching(task="report"), "put twice")):

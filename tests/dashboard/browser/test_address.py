@@ -23,7 +23,7 @@ def test_page_that_moves_to_another_path_is_updated_there(
     there = f"/jobs?queue={queue.name}&state=waiting"
 
     def move(route: Route) -> None:
-        """Answer with the part as if it were that of another address."""
+        """Reply with the part as if it were that of another path."""
         reply = route.fetch()
         wanted = f'data-address="{there.replace("&", "&amp;")}"'
         body = reply.text().replace('data-address="/jobs?state=waiting"', wanted)

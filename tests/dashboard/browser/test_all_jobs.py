@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def other(queue: Queue) -> Queue:
-    """Give a second queue, whose name does not hold that of the first."""
+    """Return a second queue, whose name does not contain that of the first."""
     return Queue(queue.name.replace("line", "side"), store=queue.client)
 
 

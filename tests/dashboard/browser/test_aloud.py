@@ -29,14 +29,14 @@ QUIET = 10_000
 
 
 def failures(view: Window) -> int:
-    """Give how many failures were told of so far."""
+    """Return the number of failures announced so far."""
     said: list[tuple[int, str]] = view.page.evaluate("window.heard")
     return sum(int(number) for _, text in said for number in re.findall(r"(\d+) jobs? failed", text))
 
 
 @pytest.fixture
 def listener(window: Callable[..., Window]) -> Callable[[], Window]:
-    """Give the function that opens the overview and listens, with a clock that the test can put forward."""
+    """Return a function that opens the overview and records announcements, with a clock that the test can advance."""
 
     def listen() -> Window:
         view = window()

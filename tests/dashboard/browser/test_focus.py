@@ -36,14 +36,14 @@ class Reporter:
             self.morphs += 1
 
     def say(self) -> str:
-        """Have the job log one more line, and tell progress."""
+        """Make the job log another line and report progress."""
         self.lines += 1
         with self.path.open("a") as file:
             file.write(f"line {self.lines}\n")
         return f"line {self.lines}"
 
     def change(self, times: int = 2) -> None:
-        """Have the page change and be patched so often."""
+        """Make the page change and be patched `times` times."""
         for _ in range(times):
             before = self.morphs
             expect(self.page.locator("#progress")).to_contain_text(self.say())
@@ -57,7 +57,7 @@ def view(window: Callable[..., Window]) -> Window:
 
 @pytest.fixture
 def reporter(view: Window, queue: Queue, consume: Callable[..., Any], path: Path) -> Reporter:
-    """Give a running job, with its page open."""
+    """Return a running job with its page open."""
     consume(queue.name)
     job = queue.submit(report, str(path))
     page = view.go(f"/queues/{queue.name}/jobs/{job.id}")

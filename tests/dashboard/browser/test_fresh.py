@@ -42,13 +42,13 @@ class Ends:
             self.queue.client.run(Command(words))
 
     def runs(self, first: int, last: int) -> list[re.Pattern[str]]:
-        """Give what the rows say from one run down to another."""
+        """Return patterns of the rows from one run down to another."""
         return [re.compile(rf"^\s*run{number}\b") for number in range(first, last - 1, -1)]
 
 
 @pytest.fixture
 def ends(queue: Queue, window: Callable[..., Window]) -> Ends:
-    """Give the list with three runs that have ended."""
+    """Return the list with three finished runs."""
     return Ends(queue, window())
 
 

@@ -271,7 +271,7 @@ def test_menu_of_a_narrow_page_opens_by_keys(window: Callable[..., Window]) -> N
 
 
 def told_of(page: Page, button: str) -> set[str]:
-    """Give what somebody who cannot see is told of a button."""
+    """Return the accessible description of a button."""
     asked = page.context.new_cdp_session(page)
     nodes = asked.send("Accessibility.getFullAXTree")["nodes"]
     return {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def telling(queue: Queue, consume: Callable[..., Any], path: Path) -> Iterator[str]:
-    """Give the address of a job that logs what is written to a file."""
+    """Provide the path of a job that logs the lines written to a file."""
     consume(queue.name)
     path.write_text("the first\n")
     job = queue.submit(report, str(path))

@@ -27,7 +27,7 @@ REFUSED = "status of 401|Failed to load resource|net::ERR"
 
 @pytest.fixture
 def own(serve: Callable[..., Dashboard], tmp_path: Path) -> Dashboard:
-    """Give a page's process with a login, for Ada."""
+    """Return a dashboard process with a login for Ada."""
     users = tmp_path / "users"
     users.touch(0o600)
     users.write_text(f"ada:admin:{hashed(PASSWORD)}\n")
@@ -36,7 +36,7 @@ def own(serve: Callable[..., Dashboard], tmp_path: Path) -> Dashboard:
 
 @pytest.fixture
 def view(window: Callable[..., Window], own: Dashboard, queue: Queue) -> Window:
-    """Give a window on the page of a queue, in which Ada is logged in."""
+    """Return a window on the page of a queue in which Ada is logged in."""
     queue.put("first")
     view = window(address=own.address)
     view.forgiven.append(REFUSED)

@@ -54,7 +54,7 @@ MESSAGES = """async () => {
 def scene(
     one_server: Any, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], queue: Queue
 ) -> Scene:
-    """Give a server with something of everything."""
+    """Return a server with an example of everything."""
     return build(queue.client, consume, path, eventually, queue.name)
 
 
@@ -67,7 +67,7 @@ def settle(page: Page) -> None:
 
 
 def violations(page: Page, name: str) -> list[str]:
-    """Give what axe finds: everything at two of the four looks, contrast at the other two, which differ by colour."""
+    """Return axe's findings: all of them in two of the four layouts, contrast in the two that differ by color."""
     found = []
     page.evaluate(AXE)
     looks = (
@@ -151,7 +151,7 @@ def test_page_without_its_server_is_accessible(
 
 @pytest.fixture
 def with_login(serve: Callable[..., Dashboard], tmp_path: Path) -> Iterator[Dashboard]:
-    """Give a page that asks who one is."""
+    """Return a dashboard with a login."""
     users = tmp_path / "users"
     users.touch(0o600)
     users.write_text(f"vera:viewer:{hashed('a long password')}\n")

@@ -74,7 +74,7 @@ def had_an_hour(raw: Any, queue: str, per_minute: int) -> None:
 
 @pytest.fixture
 def blocked(one_server: Any) -> Iterator[Callable[[str], None]]:
-    """Give a function that has a producer wait for room in a queue."""
+    """Return a function that makes a producer wait for room in a queue."""
     clients: list[Client] = []
     threads: list[threading.Thread] = []
     over = threading.Event()
@@ -115,7 +115,7 @@ def take(page: Page, name: str) -> None:
 
 
 def others_report(client: Client) -> None:
-    """Have consumers on other machines say what they do; who is not heard of for a while is silent."""
+    """Report consumers on other hosts; one that misses its heartbeats is silent."""
     far_away(client, ["media_full", "elsewhere"])
     far_away(client, ["media_full"], host="render-1")
     far_away(client, ["media_full", "media_work"], host="render-2", workers=8)

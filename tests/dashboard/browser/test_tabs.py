@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def streams(dashboard: Dashboard) -> int:
-    """Give how many streams the page's process has open."""
+    """Return the number of streams the dashboard process has open."""
     text = httpx.get(f"{dashboard.address}/metrics").text
     found = re.search(r"^conveyor_dashboard_streams(?:\{.*\})? (\d+)", text, re.MULTILINE)
     assert found, text
@@ -32,7 +32,7 @@ def streams(dashboard: Dashboard) -> int:
 
 @pytest.fixture(params=["localhost", OTHER_NAME])
 def at(request: pytest.FixtureRequest, serve: Callable[..., Dashboard]) -> tuple[Dashboard, str]:
-    """Give a page's process and its address: with the browser's locks, and by a name where it has none."""
+    """Return a dashboard process and its URL: one with the browser's locks, one with a name without them."""
     own = serve("--allow-host", OTHER_NAME)
     return own, f"http://{request.param}:{own.port}"
 
@@ -146,7 +146,7 @@ def test_hidden_tabs_hold_no_stream(
 
 
 def hide(page: Page, *, hidden: bool) -> None:
-    """Tell a page that it is hidden, or that it is seen again."""
+    """Set the visibility of a page."""
     page.evaluate(
         """(hidden) => {
           Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });

@@ -65,7 +65,7 @@ ASKED = (
 def fill(
     queue: Queue, texts: Sequence[str], address: str, path: Path, eventually: Callable[..., Any]
 ) -> list[str]:
-    """Have everything said that can be said on a page; gives the addresses of the pages that say it."""
+    """Show the texts everywhere they can appear; return the paths of the pages that show them."""
     said = queue.submit_many(echo, [(text,) for text in texts])
     failed = queue.submit_many(fail, [(text,) for text in texts])
     for number, text in enumerate(texts):
@@ -96,7 +96,7 @@ def fill(
 
 
 def asked(queue: Queue, texts: Sequence[str]) -> list[str]:
-    """Give addresses with the texts in them, each text in two places."""
+    """Return paths with the texts in them, each text in two positions."""
     return [
         ASKED[(number * 2 + step) % len(ASKED)].format(queue=queue.name, text=quote(text, safe=""))
         for number, text in enumerate(texts)
@@ -114,7 +114,7 @@ class Reader:
         view.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
 
     def counts(self, addresses: Sequence[str], *, live: bool = False) -> list[dict[str, int]]:
-        """Give the number of elements by tag on each page."""
+        """Return the number of elements by tag on each page."""
         found = []
         for address in addresses:
             self.view.page.goto(

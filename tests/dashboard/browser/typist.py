@@ -39,7 +39,7 @@ class Typist:
         self.page.keyboard.type(text)
 
     def focus(self) -> dict[str, Any]:
-        """Give what has the focus."""
+        """Return the focused element."""
         found: dict[str, Any] = self.page.evaluate(FOCUS)
         return found
 
@@ -59,7 +59,7 @@ class Typist:
         raise AssertionError(message)
 
     def answer(self, reason: str) -> None:
-        """Give the dialog that is open a reason, and say yes."""
+        """Type a reason into the open dialog and confirm it."""
         dialog = self.page.locator("#confirm")
         expect(dialog).to_be_visible()
         expect(dialog.locator("#confirm-reason")).to_be_focused()

@@ -42,7 +42,7 @@ class Window:
             self._said.append(f"{message.location.get('url', '')}: {message.text}")
 
     def errors(self) -> list[str]:
-        """Give what went wrong on the console and was not to be expected."""
+        """Return the unexpected errors of the console."""
         return [one for one in self._said if not any(re.search(text, one) for text in self.forgiven)]
 
     def go(self, path: str = "/", *, live: bool = True) -> Page:
@@ -67,7 +67,7 @@ class Window:
         return fact
 
     def say_yes(self, reason: str = "", typed: str = "") -> None:
-        """Answer the dialog that is open by mouse."""
+        """Confirm the open dialog by mouse."""
         dialog = self.page.locator("#confirm")
         expect(dialog).to_be_visible()
         if typed:
@@ -91,7 +91,7 @@ class Window:
         return found
 
     def requests(self, page: Page | None = None) -> list[Request]:
-        """Give the list to which every request of the page is added from now on."""
+        """Return the list to which every request of the page is added from now on."""
         made: list[Request] = []
         (page or self.page).on("request", lambda request: made.append(request))  # noqa: PLW0108 - Playwright wants a function
         return made

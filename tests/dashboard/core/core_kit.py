@@ -48,7 +48,7 @@ class Listener:
             self.told.append((topic, data))
 
     def of(self, topic: str) -> list[Any]:
-        """Give all that was told on a topic."""
+        """Return all messages on a topic."""
         with self._lock:
             return [data for told, data in self.told if told == topic]
 
@@ -57,7 +57,7 @@ class Listener:
         return self.of("pulse")
 
     def versions(self, address: str) -> list[str]:
-        """Give the states that a page was said to be in."""
+        """Return the versions announced for a page."""
         return [news["version"] for news in self.of(f"changed {address}")]
 
 
@@ -73,12 +73,12 @@ def asks_time(_: Wanted, __: Snapshot) -> Query[Any]:
 
 
 def page(name: str, view: Callable[..., Any] = lambda *_: Shown(1), **facts: Any) -> Page:
-    """Give a page at /NAME that asks one command."""
+    """Return a page at /NAME that queries a single command."""
     return Page(name, f"/{name}", name, view, **{"question": asks_time, **facts})
 
 
 def counts(**facts: int) -> Count:
-    """Give counts of a queue whose books balance, unless `accepted` is given, too."""
+    """Return the counts of a queue with a balanced ledger unless `accepted` is given, too."""
     count = Count(*[0] * len(Count._fields))._replace(**facts)
     return count if "accepted" in facts else count._replace(accepted=-count.imbalance)
 
@@ -92,7 +92,7 @@ def put(server: Any, name: str, jobs: int = 1, maxsize: int = 0) -> Queue:
 
 
 def each(addresses: Iterable[str], listeners: int) -> list[Listener]:
-    """Give some who all watch the same pages."""
+    """Return listeners that all watch the same pages."""
     return [Listener(*addresses) for _ in range(listeners)]
 
 

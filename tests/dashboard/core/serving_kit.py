@@ -22,7 +22,7 @@ __all__ = ["environment", "run", "start"]
 
 @pytest.fixture
 def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
-    """Give the environment of the processes, without what the developer's own says."""
+    """Return the environment of the processes without the developer's own settings."""
     kept = {name: value for name, value in os.environ.items() if "CONVEYOR" not in name}
     url = request.getfixturevalue("one_server").url
     return {**kept, "CONVEYOR_URL": url, "CONVEYOR_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
@@ -43,7 +43,7 @@ class Dashboard:
 
 @pytest.fixture
 def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Give the function that runs `conveyor dashboard …` to its end."""
+    """Return a function that runs `conveyor dashboard …` to its end."""
 
     def run(*words: object, code: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         how = ["-c", code] if code else ["-m", "conveyor"]
@@ -63,7 +63,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess
 
 @pytest.fixture
 def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Dashboard]]:
-    """Give the function that starts `conveyor dashboard …` and returns when it has told its address."""
+    """Return a function that starts `conveyor dashboard …` and waits until it prints its URL."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: object) -> Dashboard:

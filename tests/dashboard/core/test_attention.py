@@ -28,7 +28,7 @@ AT = 10_000.0
 
 
 def snapshot(workers: int = 2, **facts: Any) -> Snapshot:
-    """Give a snapshot of the queue video."""
+    """Return a snapshot of the queue video."""
     crew = [WorkerReport(f"rack-1/{number}", 1, "idle") for number in range(workers)]
     consumers = [ConsumerReport("rack-1", "rack", 1, ["video"], "thread", 1.0, crew)] if workers else []
     return Snapshot(AT, {"video": counts(**facts)}, consumers)
@@ -118,7 +118,7 @@ def test_every_kind_of_issue_can_be_listed(one_server: Any) -> None:
 
 
 def said(snapshot: Snapshot, **told: Any) -> list[str]:
-    """Give what is said, without what to do."""
+    """Return the issues without their hints."""
     return [concern.what for concern in concerns(snapshot, Told(**told))]
 
 

@@ -27,13 +27,13 @@ HIDDEN = (
 
 @pytest.fixture(autouse=True)
 def queues(one_server: Any) -> None:
-    """Have two queues with jobs."""
+    """Set up two queues with jobs."""
     for name in ("mine", "secret"):
         put(one_server, name, 2)
 
 
 def watched(visitor: Visitor, addresses: Iterable[str]) -> set[str]:
-    """Give the addresses whose versions are told."""
+    """Return the paths whose versions are reported."""
     reply = visitor.get("/api/v1/snapshot", watch=list(addresses))
     return {one["address"] for one in reply.json()["changed"]}
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def pulse(**waiting: int) -> Pulse:
-    """Give a pulse of queues with so many jobs."""
+    """Return live stats of queues with the given numbers of jobs."""
     return pulse_of(Snapshot(1.0, {name: counts(ready=jobs) for name, jobs in waiting.items()}), 1.0)
 
 
 def told(pulses: Sequence[Pulse]) -> list[Pulse]:
-    """Give what a viewer is told who takes each pulse."""
+    """Return the messages to a viewer that takes each of the live stats."""
 
     async def taken() -> list[Pulse]:
         viewer, found = Viewer([], ADA), []

@@ -204,7 +204,7 @@ def test_chart_lines_stay_within_the_chart(values: list[int]) -> None:
 
 @pytest.fixture
 def asset(one_server: Any) -> Any:
-    """Give the function that asks for an asset."""
+    """Return a function that requests an asset."""
     visitor = Visitor(one_server.url)
 
     def ask(name: str, version: str = "") -> Response:

@@ -35,7 +35,7 @@ WITHOUT_STARLETTE = (
 
 @contextmanager
 def listening_process(*words: object, cwd: Path) -> Iterator[tuple[int, int]]:
-    """Have a process of Python listen; gives its port and its process id."""
+    """Start a listening Python process; yield its port and process id."""
     process = subprocess.Popen(
         [sys.executable, *map(str, words)], cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -140,7 +140,7 @@ def test_comment_is_sent_if_there_are_no_updates(sampler_of: Any, monkeypatch: p
 
 
 def test_viewer_that_disconnects_while_sending_is_removed(sampler_of: Any) -> None:
-    """What was cancelled while sending is not within the generator, and nobody would have ended that."""
+    """Removal outside the generator matters, since a cancellation while sending never reaches it."""
     sampler = sampler_of(page("a"))
 
     async def watched_after() -> tuple[int, int]:

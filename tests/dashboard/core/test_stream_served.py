@@ -40,7 +40,7 @@ class Connection:
         self.headers = dict(line.decode().lower().split(": ", 1) for line in lines)
 
     def block(self) -> list[str]:
-        """Give the lines of the next event: one chunk of the answer."""
+        """Return the lines of the next event: one chunk of the response."""
         data = self.file.read(int(self.file.readline(), 16))
         assert self.file.readline() == b"\r\n"
         assert data.endswith(b"\n\n")
@@ -48,7 +48,7 @@ class Connection:
         return data.decode().splitlines()[:-1]
 
     def next(self, kind: str) -> Any:
-        """Give the data of the next event of a kind."""
+        """Return the data of the next event of a kind."""
         while True:
             lines = self.block()
             if lines[0] == f"event: {kind}":
@@ -64,7 +64,7 @@ class Connection:
 def streaming(
     one_server: Any, samplers: list[Sampler], quick_steps: None, eventually: Any
 ) -> Callable[..., Any]:
-    """Give the context in which a page is served to somebody: gives the function that opens a stream."""
+    """Return a context that serves a page to a user and provides the function that opens a stream."""
 
     @contextmanager
     def streams(access: Access = ADA) -> Iterator[Callable[..., Connection]]:

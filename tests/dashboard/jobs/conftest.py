@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def line(one_server: Any) -> Line:
-    """Give a queue whose jobs are put into any state by hand."""
+    """Return a queue whose jobs are put into any state by hand."""
     return Line(one_server.client)
 
 
 @pytest.fixture
 def visit(one_server: Any) -> Callable[..., Visitor]:
-    """Give a function that makes a visitor: an admin unless another role is named."""
+    """Return a function that makes a visitor: an admin unless another role is named."""
 
     def make(role: Role = Role.ADMIN, queues: frozenset[str] | None = None) -> Visitor:
         return Visitor(one_server.url, role, queues)

@@ -38,14 +38,14 @@ KeyError: 'price'
 
 
 def call(task: str, *args: Any, **kwargs: Any) -> bytes:
-    """Give the bytes of a job, whatever its task is called."""
+    """Return the bytes of a job of any task name."""
     options = codec.encode([2, 1.0, None, 3600.0])
     parts = (task, list(args), kwargs, 1_790_000_000.0)
     return b"\x95" + b"".join(codec.encode(part) for part in parts) + options
 
 
 def preview_as_worker(job: Call) -> str:
-    """Give the line of arguments that a worker keeps, who knows the task."""
+    """Return the preview that a worker keeps, which knows the task."""
     labels = registry.labels(job.task)
     return preview(job, labels)
 
@@ -78,7 +78,7 @@ class Line:
         return job_id
 
     def progress(self, job_id: str, done: float, total: float, message: str = "") -> None:
-        """Say how far a running job is."""
+        """Report the progress of a running job."""
         key = keys.key(self.name, "progress")
         self.client.run(commands.Command(("HSET", key, job_id, encode(Progress(done, total, message)))))
 
@@ -142,15 +142,15 @@ class Seen:
         return " ".join(main.text(separator=" ").split())
 
     def all(self, selector: str) -> list[LexborNode]:
-        """Give elements of the inner part."""
+        """Return elements of the main part."""
         return self.tree.css(f"main {selector}")
 
     def words(self, selector: str) -> list[str]:
-        """Give the words of each such element."""
+        """Return the text of each such element."""
         return [" ".join(node.text(separator=" ").split()) for node in self.all(selector)]
 
     def links(self) -> list[str]:
-        """Give where the inner part leads."""
+        """Return the links of the main part."""
         return [node.attributes.get("href") or "" for node in self.all("a")]
 
 
@@ -163,7 +163,7 @@ class Visitor:
         self._app = create_dashboard(url, auth=Policy(resolve=lambda _: self._access))
 
     def allow(self, access: Access) -> None:
-        """Give just these rights."""
+        """Set the visitor's rights to exactly these."""
         self._access = access
 
     def see(self, address: str, **filters: Any) -> Seen:

@@ -35,7 +35,7 @@ class Ear:
 
 @pytest.fixture
 def hidden(one_server: Any) -> str:
-    """Have one queue of ours, and many that come first by name, by jobs and by dead letters; give a job of these."""
+    """Set up a permitted queue and many hidden ones that come first by name and by jobs; return a hidden job."""
     for number in range(40):
         secret = Line(one_server.client, f"secret-{number}")
         for _ in range(2):
@@ -52,7 +52,7 @@ def hidden(one_server: Any) -> str:
 
 @pytest.fixture
 def vera(one_server: Any) -> Visitor:
-    """Give somebody who may see one queue."""
+    """Return a visitor who may see a single queue."""
     visitor = Visitor(one_server.url, Role.VIEWER)
     visitor.allow(VERA)
     return visitor

@@ -24,12 +24,12 @@ BUDGET = 60 * 1024
 
 @pytest.fixture
 def other(line: Line) -> Line:
-    """Give a second queue."""
+    """Return a second queue."""
     return Line(line.client)
 
 
 def walk(visitor: Visitor, address: str) -> list[list[tuple[str, str]]]:
-    """Give queue and id of all rows, page by page."""
+    """Return queue and id of all rows, page by page."""
     found = []
     while address:
         seen = visitor.see(address)
@@ -129,7 +129,7 @@ def test_invalid_cursor_is_refused_with_an_explanation(line: Line, other: Line, 
 
 
 def limited_to(line: Line, rights: dict[str, frozenset[Right]]) -> Visitor:
-    """Give a visitor who has rights on some queues only."""
+    """Return a visitor who has rights on some queues only."""
     visitor = Visitor(line.client.url, Role.VIEWER, frozenset())
     visitor.allow(Access("somebody", Role.VIEWER, frozenset({"look"}), queues=frozenset(), on=rights))
     return visitor

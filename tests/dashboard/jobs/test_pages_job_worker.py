@@ -35,7 +35,7 @@ def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
 
 
 def running(line: Line, ago: float) -> str:
-    """Give a job that says it is half done and was claimed some seconds ago."""
+    """Set up a job that reports being half done and was claimed some seconds ago; return its id."""
     job = line.run(call("shop.prices", 1), worker=OWNER)
     line.progress(job, 1, 2, "half of it")
     token = int((time.time() - ago) * 1e6)
@@ -45,12 +45,12 @@ def running(line: Line, ago: float) -> str:
 
 
 def cancel(line: Line, job: str) -> None:
-    """Wish that a running job ends."""
+    """Request the cancellation of a running job."""
     line.client.run(commands.cancel(line.name, job, encode_settled("cancelled"), 60.0))
 
 
 def report(line: Line, job: str, ago: float, **more: Any) -> None:
-    """Have its consumer report it, some seconds ago."""
+    """Report the job by its consumer some seconds ago."""
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shop.prices", line.name, 60.0, **more)
     name, at = control_messages.consumer_of(OWNER), time.time() - ago
     told = ConsumerReport(name, "far-away", 99, [line.name], "process", 1.0, [worker], at=at)

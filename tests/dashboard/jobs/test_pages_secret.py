@@ -30,7 +30,7 @@ def data(text: str = "") -> bytes:
 
 @pytest.fixture(params=["", "long " * 2000], ids=["short", "cut"])
 def line_of_all(line: Line, request: Any) -> Line:
-    """Give a queue with such a job in each state."""
+    """Return a queue with such a job in each state."""
     one = data(request.param)
     line.die(
         one, "ValueError", f"refused: api_key={SECRET}", f"{SECRET=}, token: '{SECRET}'\n".partition(", ")[2]

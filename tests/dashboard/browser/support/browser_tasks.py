@@ -72,7 +72,7 @@ def fail(why: str) -> None:
 
 @task(name="echo", queue=QUEUE)
 def echo(text: str) -> str:
-    """Say it everywhere: in the log, as progress, and as the result."""
+    """Write the text everywhere: to the log, as progress and as the result."""
     job = current_job()
     job.log(text)
     job.progress(1, 2, text)
@@ -81,7 +81,7 @@ def echo(text: str) -> str:
 
 @task(name="dwell", queue=QUEUE)
 def linger(text: str, path: str) -> str:
-    """Say it everywhere, then run until there is a file at this path."""
+    """Write the text everywhere, then run until there is a file at this path."""
     echo(text)
     while not Path(path).exists():
         time.sleep(0.01)
