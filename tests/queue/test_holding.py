@@ -63,9 +63,7 @@ def end_of_lease(bench: Bench) -> int:
     return int(end)
 
 
-def test_item_is_held_beyond_its_lease_while_its_consumer_lives(
-    bench: Bench, short_leases: None
-) -> None:
+def test_item_is_held_beyond_its_lease_while_its_consumer_lives(bench: Bench, short_leases: None) -> None:
     bench.queue.put("item")
     bench.queue.get()
     first_end = end_of_lease(bench)
@@ -76,9 +74,7 @@ def test_item_is_held_beyond_its_lease_while_its_consumer_lives(
     bench.queue.join(timeout=20)
 
 
-def test_unrenewed_item_goes_to_the_next_consumer(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unrenewed_item_goes_to_the_next_consumer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 0.1)
     monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
     bench.queue.put("item")
@@ -137,9 +133,7 @@ def test_items_are_settled_in_the_order_of_get(bench: Bench) -> None:
         assert held == sorted(order)[3 - left :]
 
 
-def test_renewal_thread_ends_without_items_and_starts_again(
-    bench: Bench, short_leases: None
-) -> None:
+def test_renewal_thread_ends_without_items_and_starts_again(bench: Bench, short_leases: None) -> None:
     holder = held_items.holder_of(bench.client)
     for _ in range(2):
         bench.queue.put("item")
