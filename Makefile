@@ -28,11 +28,12 @@ setup: .venv/installed-dev ## everything for working on it, in .venv
 test: check ## check, then run all tests but the long ones, JOBS=3 at a time
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
-check: setup ## style, types, layers, Lua
+check: setup ## style, types, layers, prose, Lua
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
+	@$(PYTHON) tests/docs/prose.py
 	@if command -v luacheck >/dev/null; then luacheck -q $(SCRIPTS); \
 	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
 
