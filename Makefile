@@ -34,6 +34,7 @@ check: setup ## style, types, layers, prose, Lua
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) tests/docs/prose.py
+	@.venv/bin/codespell src tests benchmarks docs *.md
 	@if command -v luacheck >/dev/null; then luacheck -q $(SCRIPTS); \
 	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
 
