@@ -107,7 +107,7 @@ def test_call_without_secrets_carries_no_names() -> None:
 
 
 def test_names_redacted_by_a_task_are_sent_with_its_calls() -> None:
-    @task(name="pay.nouns", redact=["card"])
+    @task(name="pay.wire", redact=["card"])
     def pay(card: str, more: dict[str, Any]) -> None: ...
 
     (data,) = call.encode_calls(pay, "pay", [(("4000", {"card": "4001", "sum": 5}), {})])
