@@ -1,21 +1,28 @@
-"""What the tests of acts share: an actor, jobs in every state, and the audit trail as it is read."""
+"""A queue of a real server with jobs in every state, a worker in this process, an actor and the audit trail."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import Queue
+from conveyor.consumer.settlement import Settler
 from conveyor.monitor import audit
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import commands
+from conveyor.monitor.jobs import read_call
+from conveyor.store import commands, connect, keys, plain
 from conveyor.store.answers import Batch, PutPlace, Settlement
 from conveyor.wire import call, ids
+from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.wire.audit_entry import Act
+    from conveyor.wire.outcome import Outcome
 
+_numbers = itertools.count(1)
 ANN = Actor("ann", "cli@there")
 KEEP = 600.0
 FAILED = b"\x93\xa6failed\xc0\x00"
@@ -68,6 +75,42 @@ class Films:
         return self.client.run(commands.state(self.name, job_id)).state
 
 
+class Hand:
+    """Takes jobs of a queue and ends them."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.client = queue.client
+        self.settler = Settler("host/1", preview)
+
+    def take(self) -> Any:
+        """Take the next job; gives it as claimed."""
+        batch = self.client.run(commands.claim(self.queue.name, "host/1", ids.unique(8), 1, 60.0))
+        self.settler.begin(self.queue.name, batch.token, sampled=False)
+        return batch.jobs[0]
+
+    def end(self, outcome: Outcome, elapsed: float = 0.5) -> str:
+        """Take the next job and end it; gives its id."""
+        job = self.take()
+        tries = job.retries + job.crashes
+        self.settler.add(job.id, read_call(job.data), outcome, elapsed, tries)
+        self.client.run_all(self.settler.commands())
+        return job.id
+
+    def lose(self) -> None:
+        """Take the next job, and be lost with it, long ago."""
+        self.take()
+        leased = keys.key(self.queue.name, "leased")
+        job = self.client.run(commands.Command(("ZRANGE", leased, "0", "0")))[0]
+        self.client.run(commands.Command(("ZADD", leased, "1", job)))
+        self.client.run(commands.reap(self.queue.name))
+
+    def log(self, job_id: str, *texts: str) -> None:
+        """Log lines as a task would."""
+        for text in texts:
+            self.client.run_all(plain.log(self.queue.name, job_id, text))
+
+
 @pytest.fixture
 def films(one_server: Any) -> Films:
     """Return a queue on the first kind of server."""
@@ -88,3 +131,15 @@ def trail(one_server: Any) -> Any:
         return [one.act for one in audit.acts(count=count).ask(one_server.client)]
 
     return read
+
+
+@pytest.fixture
+def queue(one_server: Any) -> Queue:
+    """Return an empty queue with a unique name."""
+    return Queue(f"seen{next(_numbers)}", store=connect(one_server.url))
+
+
+@pytest.fixture
+def hand(queue: Queue) -> Hand:
+    """Return a hand that ends its jobs."""
+    return Hand(queue)
