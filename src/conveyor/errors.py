@@ -14,6 +14,7 @@ ConveyorError
 │   └── JobLost                    its worker died too often
 ├── JobCancelled (CancelledError)  somebody cancelled the job
 ├── JobGone (LookupError)          no job and no outcome of this id is kept
+├── MissingExtra (ImportError)     a library of an optional extra is not installed
 ├── LeaseLost                      the lease ran out or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
 └── StoreError
@@ -126,6 +127,18 @@ class JobCancelled(ConveyorError, CancelledError):
 
 class JobGone(ConveyorError, LookupError):
     """No live job and no kept outcome has this id."""
+
+
+class MissingExtra(ConveyorError, ImportError):
+    """A library of an optional extra is not installed; `name` is the library."""
+
+    def __init__(self, subject: str, extra: str, module: str | None) -> None:
+        library = (module or "a library").partition(".")[0]
+        super().__init__(
+            f'{subject} needs the extra "{extra}": {library} is not installed',
+            hint=f'run pip install ".[{extra}]" in a checkout of Conveyor',
+        )
+        self.name = library
 
 
 class LeaseLost(ConveyorError):

@@ -155,7 +155,7 @@ def test_slow_server_is_polled_less_often(queue: Queue) -> None:
     ("before", "said", "hint"),
     [
         ("", "top needs a terminal", "conveyor status --json"),
-        ("sys.modules['textual'] = None", "there is no textual", 'pip install "conveyor[top]"'),
+        ("sys.modules['textual'] = None", "textual is not installed", 'pip install ".[top]"'),
     ],
 )
 def test_missing_terminal_or_textual_is_reported_with_advice(before: str, said: str, hint: str) -> None:

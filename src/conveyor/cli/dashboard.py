@@ -9,23 +9,18 @@ import webbrowser
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from conveyor import dashboard
 from conveyor.cli import exits
 from conveyor.cli.ask import leaving
 from conveyor.cli.desk import open_store
 from conveyor.cli.exits import Usage
 from conveyor.cli.output import note
-
-try:
-    from conveyor import dashboard
-    from conveyor.dashboard import serve as serving
-    from conveyor.dashboard.access.environment import from_environment
-    from conveyor.dashboard.access.faults import BadPolicy
-    from conveyor.dashboard.access.hosts import read_hosts
-    from conveyor.dashboard.access.rights import Role
-    from conveyor.dashboard.access.users import Tokens, Users
-except ImportError as error:  # the extra is not installed
-    message = f"the dashboard is not installed: there is no {error.name}"
-    raise Usage(message, hint='pip install "conveyor[dashboard]"') from error
+from conveyor.dashboard import serve as serving
+from conveyor.dashboard.access.environment import from_environment
+from conveyor.dashboard.access.faults import BadPolicy
+from conveyor.dashboard.access.hosts import read_hosts
+from conveyor.dashboard.access.rights import Role
+from conveyor.dashboard.access.users import Tokens, Users
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.work import Dashboard

@@ -43,6 +43,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.BadCall, USAGE),
     (errors.BadInput, USAGE),
     (errors.TooLarge, USAGE),
+    (errors.MissingExtra, USAGE),
     (NotFound, NOT_FOUND),
     (errors.UnknownTask, NOT_FOUND),
     (errors.JobGone, NOT_FOUND),

@@ -51,8 +51,8 @@ def show(asked: Tasks) -> int:
         document("tasks/v1", tasks=[_document(task) for task in tasks])
         return exits.OK
     table(_COLUMNS, [(task.name, task.put.queue, task.summary, usage(task)) for task in tasks])
-    for fault in broken:
-        note(f"conveyor: {fault}\n  Hint: {fault.hint}")
+    for line in dict.fromkeys(f"conveyor: {error}\n  Hint: {error.hint}" for error in broken):
+        note(line)
     note("\n`conveyor tasks TASK` tells more. Tasks of your own: a `tasks.py` here, or --tasks MODULE.")
     return exits.OK
 
@@ -80,7 +80,7 @@ def labels_of(modules: Sequence[str] = ()) -> LabelsOf:
 def find_task(registry: Registry, name: str) -> Task[..., Any]:
     """Give a task by its name; raises NotFound with the names that are close."""
     try:
-        return loading_tasks.task_named(registry, name)
+        return registry.find(name)
     except UnknownTask:
         message = f"no task is called {name!r} here"
         hint = closest(name, registry.names()) or "`conveyor tasks` lists them; --tasks MODULE brings more"

@@ -10,12 +10,7 @@ from conveyor.cli.desk import open_actions, open_store
 from conveyor.cli.exits import Usage
 from conveyor.cli.output import is_terminal
 from conveyor.cli.tasks import labels_of
-
-try:
-    from conveyor.top.app import Top
-except ImportError as error:  # the extra is not installed
-    message = f"the terminal view is not installed: there is no {error.name}"
-    raise Usage(message, hint='pip install "conveyor[top]"') from error
+from conveyor.top.app import Top
 
 if TYPE_CHECKING:
     from conveyor.cli.commands.look import Top as Asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conveyor import task_def, task_loading
 from conveyor.errors import ConveyorError
@@ -12,7 +12,7 @@ from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
-    from conveyor.tasks import Registry, Task
+    from conveyor.tasks import Registry
 
 
 def load(settings: ConsumerSettings) -> Registry:
@@ -47,12 +47,3 @@ def known_here(modules: tuple[str, ...] = ()) -> Registry:
         hint = f"python -c 'import {', '.join(names)}' shows where it fails"
         raise ConveyorError(message, hint=hint) from error
     return registry
-
-
-def task_named(known: Registry, name: str) -> Task[..., Any]:
-    """Give a task by its name; raises UnknownTask, or ConveyorError where it needs what is not installed."""
-    try:
-        return known.find(name)
-    except ImportError as error:
-        message = f"the task {name} needs a library that is not installed: {error.name or error}"
-        raise ConveyorError(message, hint='pip install "conveyor[all]"') from error

@@ -2,7 +2,7 @@
 
     app = create_dashboard("redis://127.0.0.1:6379")      # an ASGI application; `conveyor dashboard` serves one
 
-It needs the extra `dashboard`: pip install "conveyor[dashboard]".
+It needs the extra `dashboard`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 
 from conveyor.dashboard.access.environment import from_environment
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
-from conveyor.dashboard.problems import render_login, render_problem
+from conveyor.errors import MissingExtra
 from conveyor.store import Client, connect
+
+try:
+    from conveyor.dashboard.app import application
+    from conveyor.dashboard.guard import Guard
+    from conveyor.dashboard.problems import render_login, render_problem
+except ModuleNotFoundError as error:
+    raise MissingExtra("the dashboard", "dashboard", error.name) from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

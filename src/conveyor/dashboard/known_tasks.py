@@ -45,7 +45,7 @@ def task_named(name: str) -> Task[..., Any]:
     known = registry()
     try:
         with _lock:
-            return loading_tasks.task_named(known, name)
+            return known.find(name)
     except UnknownTask as error:  # its own hint is for those who start consumers
         raise UnknownTask(error.message, hint=UNKNOWN) from error
 

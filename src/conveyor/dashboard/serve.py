@@ -8,14 +8,17 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from conveyor import clock
 from conveyor.dashboard import stream
 from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.neighbour import listener_on
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, MissingExtra
+
+try:
+    import uvicorn
+except ModuleNotFoundError as error:
+    raise MissingExtra("the dashboard", "dashboard", error.name) from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from a2wsgi import ASGIMiddleware
-
 from conveyor.dashboard import create_dashboard
+from conveyor.errors import MissingExtra
+
+try:
+    from a2wsgi import ASGIMiddleware
+except ModuleNotFoundError as error:
+    raise MissingExtra("the dashboard", "dashboard", error.name) from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

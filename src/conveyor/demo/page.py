@@ -28,11 +28,6 @@ def page_beside(client: Client, people: Console) -> Iterator[str]:
         try:
             address = stack.enter_context(_served(client))
             people.print(f"Watch it at {address}", highlight=False)
-        except ImportError as error:
-            hint = 'pip install "conveyor[dashboard]" brings it'
-            people.print(
-                f"conveyor: no page: there is no {error.name}\n  Hint: {hint}", highlight=False, markup=False
-            )
         except ConveyorError as error:
             people.print(f"conveyor: no page: {error}\n  Hint: {error.hint}", highlight=False, markup=False)
         yield address

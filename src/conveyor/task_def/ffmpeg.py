@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import imageio_ffmpeg
-
-from conveyor.errors import BadInput, ConveyorError
+from conveyor.errors import BadInput, ConveyorError, MissingExtra
 from conveyor.task_def.places import exists
+
+try:
+    import imageio_ffmpeg
+except ModuleNotFoundError as error:
+    raise MissingExtra("the task video_split", "tasks", error.name) from error
 
 #: Codecs in which every packet is one frame that is shown. Of others the frames have to be decoded to be counted.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})

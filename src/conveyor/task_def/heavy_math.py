@@ -11,13 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-
 from conveyor.context import current_job
-from conveyor.errors import BadInput, ConveyorError
-from conveyor.task_def import fractal, matrix, pi, primes
+from conveyor.errors import BadInput, ConveyorError, MissingExtra
+from conveyor.task_def import pi
 from conveyor.task_def.places import output_file, unfinished
 from conveyor.tasks import task
+
+try:
+    import numpy as np
+
+    from conveyor.task_def import fractal, matrix, primes
+except ModuleNotFoundError as error:
+    raise MissingExtra("the task heavy_math", "tasks", error.name) from error
 
 Kind = Literal["primes", "pi", "mandelbrot", "matrix"]
 

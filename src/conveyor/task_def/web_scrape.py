@@ -11,17 +11,21 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
-from protego import Protego
-
 from conveyor.context import current_job
-from conveyor.errors import BadInput
+from conveyor.errors import BadInput, MissingExtra
 from conveyor.task_def.pausing import pause
 from conveyor.task_def.places import output_file, sample_folder, unfinished
 from conveyor.task_def.samples import standing_documentation_site
 from conveyor.task_def.web_address import FetchError, is_loopback
-from conveyor.task_def.web_fetch import ROBOT, Fetcher, Limits, Page, parsed
-from conveyor.task_def.web_page import LONGEST_ADDRESS, PageRow, is_html, read_links, read_row, site_of
 from conveyor.tasks import task
+
+try:
+    from protego import Protego
+
+    from conveyor.task_def.web_fetch import ROBOT, Fetcher, Limits, Page, parsed
+    from conveyor.task_def.web_page import LONGEST_ADDRESS, PageRow, is_html, read_links, read_row, site_of
+except ModuleNotFoundError as error:
+    raise MissingExtra("the task web_scrape", "tasks", error.name) from error
 
 MOST_PAGES = 20_000
 #: Jobs that an order is split into, if it has that many pages.

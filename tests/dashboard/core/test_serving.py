@@ -159,8 +159,8 @@ def test_all_urls_begin_with_the_root_path(start: Any) -> None:
 def test_missing_extra_is_reported_with_the_install_command(run: Any) -> None:
     done = run(code=WITHOUT_STARLETTE)
     assert done.returncode == 2
-    assert "the dashboard is not installed: there is no starlette" in done.stderr
-    assert 'pip install "conveyor[dashboard]"' in done.stderr
+    assert 'the dashboard needs the extra "dashboard": starlette is not installed' in done.stderr
+    assert 'pip install ".[dashboard]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

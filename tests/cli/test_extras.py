@@ -1,0 +1,55 @@
+"""A command or a module whose extra is not installed names that extra, in one sentence and without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = {
+    "status": ("typer", "cli"),
+    "dashboard": ("starlette", "dashboard"),
+    "top": ("textual", "top"),
+    "tasks web_scrape": ("protego", "tasks"),
+    "tasks video_split": ("imageio_ffmpeg", "tasks"),
+    "tasks count_primes": ("numpy", "tasks"),
+    "demo": ("httpx", "tasks"),
+}
+MODULES = {
+    "conveyor.dashboard": ("jinja2", "dashboard"),
+    "conveyor.dashboard.serve": ("uvicorn", "dashboard"),
+    "conveyor.dashboard.wsgi": ("a2wsgi", "dashboard"),
+    "conveyor.top": ("textual", "top"),
+    "conveyor.task_def.web_scrape": ("selectolax", "tasks"),
+    "conveyor.task_def.video_split": ("imageio_ffmpeg", "tasks"),
+    "conveyor.task_def.heavy_math": ("numpy", "tasks"),
+}
+
+
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_without_its_extra_exits_with_2(command: str) -> None:
+    library, extra = COMMANDS[command]
+    code = f"import sys; sys.modules[{library!r}] = None\nfrom conveyor.__main__ import main\nmain()"
+    done = python(code, *command.split())
+    said, hint = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert said.endswith(f'needs the extra "{extra}": {library} is not installed')
+    assert hint == f'  Hint: run pip install ".[{extra}]" in a checkout of Conveyor'
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_import_without_its_extra_raises_missing_extra(module: str) -> None:
+    library, extra = MODULES[module]
+    done = python(
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "from conveyor import MissingExtra\n"
+        f"try:\n    import {module}\n"
+        "except MissingExtra as error:\n    print(error.name, error.hint, isinstance(error, ImportError))\n"
+    )
+    assert done.stdout == f'{library} run pip install ".[{extra}]" in a checkout of Conveyor True\n'
