@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test check format torture slow bench screenshots clean
+.PHONY: help run setup test portable check format torture slow bench screenshots docs build clean
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
@@ -10,6 +10,10 @@ SCRIPTS := src/conveyor/store/scripts
 JOBS ?= 3
 # The tests start hundreds of processes: each would compile the package by itself.
 unexport PYTHONDONTWRITEBYTECODE
+# The Python that a new .venv is made with; the first one that is new enough unless it is given.
+PYTHON3 ?= python3 python3.14 python3.13 python3.12 python3.11
+# The URL of the public repository, once there is one: the links of the package page and its project URLs lead there.
+REPOSITORY ?=
 # Of the torture bench: how long, and what all chance comes from; a new one each time unless it is given.
 SECONDS ?= 60
 ifndef SEED
@@ -54,8 +58,14 @@ bench: setup ## measure the speed, the bare server's own rates beside it
 screenshots: setup ## make the pictures of the page in docs/screenshots anew
 	@CONVEYOR_SCREENSHOTS=1 $(PYTHON) -m pytest -q tests/dashboard/browser/test_screenshots.py
 
+docs: setup ## build the pages and the Python reference as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
+
+build: setup ## build and check the wheel and the sdist, in dist/: REPOSITORY=URL
+	@$(PYTHON) release/build.py dist --repository '$(REPOSITORY)'
+
 clean: ## remove .venv and all that was built or cached
-	@rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The marks are younger than what they were installed from, so a second call has nothing to do.
@@ -72,7 +82,7 @@ clean: ## remove .venv and all that was built or cached
 # The first Python that is new enough; one that can make a complete venv is preferred. A Debian without
 # python3-venv may still have pip, and that can put itself into a venv made without it.
 .venv/pyvenv.cfg:
-	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	@for python in $(PYTHON3); do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		some=$${some:-$$python}; \
 		if $$python -c 'import ensurepip, venv' 2>/dev/null; then whole=$$python; break; fi; \
@@ -82,4 +92,4 @@ clean: ## remove .venv and all that was built or cached
 		$$some -m venv --without-pip .venv && $$some -m pip --python $(PYTHON) install --quiet pip; \
 	elif [ -n "$$some" ]; then \
 		echo "$$some cannot make a virtual environment: install python3-venv (apt-get install python3-venv)" >&2; exit 1; \
-	else echo "Conveyor needs Python 3.11 or newer: none of python3, python3.11 … python3.14 is" >&2; exit 1; fi
+	else echo "Conveyor needs Python 3.11 or newer: none of these is: $(PYTHON3)" >&2; exit 1; fi

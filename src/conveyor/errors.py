@@ -1,5 +1,6 @@
 """Everything that can go wrong, as one tree.
 
+```text
 ConveyorError
 ├── BadCall (TypeError)            the arguments do not fit the task, or cannot be carried
 ├── BadInput (ValueError)          a task refuses what it was given: missing file, not a video, …
@@ -24,6 +25,7 @@ ConveyorError
     │   ├── StoreFull                        it is out of memory
     │   └── StoreDenied                      wrong password, or not enough rights
     └── StoreMismatch                        server too old, or data of another protocol version
+```
 """
 
 from __future__ import annotations

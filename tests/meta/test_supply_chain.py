@@ -14,8 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: The extras for those who work on Conveyor.
-DEVELOPMENT = ("dev",)
 _NAME = re.compile(r"[\w.-]+")
 _EXACT = re.compile(r"[\w.-]+(\[\w+\])?==[\w.]+( *;.+)?")
 
@@ -35,10 +33,10 @@ def test_core_has_three_dependencies() -> None:
 
 def test_versions_of_all_packages_are_exact() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    used = [one for extra, packages in extras.items() if extra not in DEVELOPMENT for one in packages]
+    used = [one for extra, packages in extras.items() if extra != "dev" for one in packages]
     others = names([*PROJECT["project"]["dependencies"], *used]) - {PROJECT["project"]["name"]}
     assert names(required()) == others
-    assert [one for one in [*required(), *(one for extra in DEVELOPMENT for one in extras[extra])] if not _EXACT.fullmatch(one)] == []
+    assert [one for one in [*required(), *extras["dev"]] if not _EXACT.fullmatch(one)] == []
 
 
 def test_installation_runs_no_project_code() -> None:
