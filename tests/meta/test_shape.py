@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("src", "tests", "benchmarks", "examples", "kill_thread")
+FOLDERS = ("src", "tests", "benchmarks", "release", "kill_thread")
 SOURCE_KINDS = {".py", ".lua", ".js", ".css", ".html"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -61,3 +62,12 @@ def test_repeated_builds_make_identical_wheels(tmp_path: Path) -> None:
         (wheel,) = folder.iterdir()
         wheels.append(wheel.read_bytes())
     assert wheels[0] == wheels[1]
+
+
+def test_ci_runs_pinned_actions_on_every_python() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == []
+    named = [one.rpartition(" ")[2] for one in PROJECT["project"]["classifiers"] if ":: Python :: 3." in one]
+    assert set(named) <= set(jobs["linux"]["strategy"]["matrix"]["python"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -368,6 +369,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the producer's memory from /proc")
 def test_stopped_producer_costs_the_server_no_second_copy(
     server: Any, bench_at: Any, start_python: Any
 ) -> None:
