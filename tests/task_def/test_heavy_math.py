@@ -145,19 +145,22 @@ class TestMatrices:
         assert order(kind="matrix", size=size, parts=5).numbers == [made.trace, made.total]
 
     def test_wrong_matrix_parts_are_noticed(self) -> None:
-        with pytest.raises(ConveyorError, match="not to what they must"):
+        with pytest.raises(ConveyorError, match=r"add up to .* instead of"):
             join([Piece(numbers=[1, 2])], kind="matrix", size=10)
 
 
 class TestRefusesAtOnce:
     def test_negative_limit_is_refused(self) -> None:
-        with pytest.raises(BadInput, match=r"limit=-1: the limit up to which primes are counted is 0 to"):
+        with pytest.raises(
+            BadInput,
+            match=r"limit must be between 0 and .*, got -1: it is the limit up to which primes are counted",
+        ):
             count_primes(-1)
 
     @pytest.mark.parametrize("kind", ["primes", "pi", "mandelbrot", "matrix"])
     @pytest.mark.parametrize("size", [-1, 10**15])
     def test_size_out_of_bounds_is_refused(self, kind: str, size: int) -> None:
-        with pytest.raises(BadInput, match=f"size={size}: .* is [01] to"):
+        with pytest.raises(BadInput, match=f"size must be between [01] and .*, got {size:,}: "):
             split(kind=kind, size=size)  # type: ignore[arg-type]
 
     def test_single_tasks_refuse_invalid_sizes(self) -> None:
@@ -169,11 +172,11 @@ class TestRefusesAtOnce:
 
     @pytest.mark.parametrize("parts", [0, -1, 10**6])
     def test_invalid_number_of_parts_is_refused(self, parts: int) -> None:
-        with pytest.raises(BadInput, match="parts="):
+        with pytest.raises(BadInput, match="parts must be"):
             split(parts=parts)
 
     def test_unknown_kind_is_refused(self) -> None:
-        with pytest.raises(BadInput, match="no such computation"):
+        with pytest.raises(BadInput, match="unknown kind"):
             split(kind="sums")  # type: ignore[arg-type]
 
 

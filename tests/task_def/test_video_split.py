@@ -13,7 +13,7 @@ import pytest
 
 from conveyor.errors import BadInput, ConveyorError, JobCancelled
 from conveyor.task_def import video_split
-from conveyor.task_def.ffmpeg import FfmpegError, output_lines, read_reel
+from conveyor.task_def.ffmpeg import FfmpegError, output_lines, read_frames
 from conveyor.task_def.video_split import VideoSegments, join, render_sample, split
 
 if TYPE_CHECKING:
@@ -151,16 +151,16 @@ class TestRefusesAtOnce:
 
     def test_text_file_named_mp4_is_refused(self, own_folder: Path) -> None:
         (own_folder / "text.mp4").write_text("I am no video at all.\n" * 100)
-        with pytest.raises(BadInput, match=r"text\.mp4 is no video"):
+        with pytest.raises(BadInput, match=r"text\.mp4 cannot read|no video stream"):
             split(video="text.mp4")
 
     def test_empty_file_is_refused(self, own_folder: Path) -> None:
         (own_folder / "empty.mp4").touch()
-        with pytest.raises(BadInput, match="is no video"):
+        with pytest.raises(BadInput, match=r"cannot read .*text.mp4|no video stream"):
             split(video="empty.mp4")
 
     def test_folder_is_refused(self) -> None:
-        with pytest.raises(BadInput, match="no regular file"):
+        with pytest.raises(BadInput, match="not a regular file"):
             split(video=".")
 
     def test_sound_without_a_picture_is_refused(self, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ class TestRefusesAtOnce:
             split(video="list.mp4")
 
     def test_more_segments_than_frames_are_refused(self, sample: Path) -> None:
-        with pytest.raises(BadInput, match="has 100 frames, which do not make 101 segments") as refused:
+        with pytest.raises(BadInput, match="has 100 frames, too few for 101 segments") as refused:
             split(video=str(sample), segments=101)
         assert "segments=100" in refused.value.hint
 
@@ -253,4 +253,4 @@ class TestFfmpeg:
         sdp = "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
         (own_folder / "stream.sdp").write_text(sdp)
         with pytest.raises(BadInput):
-            read_reel(own_folder / "stream.sdp")
+            read_frames(own_folder / "stream.sdp")

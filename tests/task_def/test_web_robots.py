@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor.task_def.web_fetch import ROBOT
-from conveyor.task_def.web_scrape import MOST_ROBOTS_BYTES, read_robots
+from conveyor.task_def.web_scrape import MAX_ROBOTS_BYTES, read_robots
 
 SITE = "https://example.org"
 
@@ -81,8 +81,8 @@ def test_groups_of_a_robot_are_merged_and_separate_from_others() -> None:
 
 def test_robots_txt_is_read_up_to_its_limit() -> None:
     line = b"Disallow: /" + b"x" * 88 + b"\n"
-    data = b"\xef\xbb\xbfUser-agent: *\nDisallow: /first\n" + line * (MOST_ROBOTS_BYTES // len(line) + 2)
-    assert MOST_ROBOTS_BYTES % len(line) != data.index(line), "the last line that is read must be cut"
+    data = b"\xef\xbb\xbfUser-agent: *\nDisallow: /first\n" + line * (MAX_ROBOTS_BYTES // len(line) + 2)
+    assert MAX_ROBOTS_BYTES % len(line) != data.index(line), "the last line that is read must be cut"
     rules = read_robots(data + b"Disallow: /last\n")
     allowed = [rules.can_fetch(SITE + path, ROBOT) for path in ("/first", "/last", "/" + "x" * 87)]
     assert allowed == [False, True, True], "a line that is cut may mean anything"

@@ -18,19 +18,19 @@ from conveyor.errors import BadInput
 #: Characters read at a time.
 BLOCK = 1 << 19
 #: Characters that one line may have.
-LONGEST_LINE = 1 << 26
-#: Rows between two looks at whether the job was cancelled.
-ROWS_BETWEEN_LOOKS = 4096
+MAX_LINE_LENGTH = 1 << 26
+#: Rows between two checks for a cancellation.
+ROWS_PER_CHECK = 4096
 _DELIMITERS = ",;\t|"
 
 #: A row with the word: its number from 1, how often the word occurs, and its fields.
 Match = tuple[int, int, list[str]]
 #: Called every few thousand rows with the bytes read so far; may raise to stop the search.
-Look = Callable[[int], None]
+Report = Callable[[int], None]
 
 
 class Word:
-    """What is searched for."""
+    """The word to search for."""
 
     def __init__(self, text: str, *, ignore_case: bool, whole_word: bool) -> None:
         self.fold: Callable[[str], str] = str.casefold if ignore_case else str
@@ -38,7 +38,7 @@ class Word:
         self._pattern = re.compile(rf"(?<!\w){re.escape(self.needle)}(?!\w)") if whole_word else None
 
     def count(self, row: list[str]) -> int:
-        """Give how often the word occurs in the fields of a row; an occurrence never spans two fields."""
+        """Return the number of occurrences in the fields of a row; none spans two fields."""
         fields = [field for field in map(self.fold, row) if self.needle in field]
         if self._pattern:
             return sum(len(self._pattern.findall(field)) for field in fields)
@@ -49,7 +49,7 @@ class CsvFile:
     """A CSV file to be searched, inside a `with` block.
 
     Commas, semicolons, tabs or bars separate its fields, whichever its first line has most of. Entering the block and
-    reading raise BadInput where this is no CSV: binary, in another encoding, or with a field over 131,072 characters.
+    reading raise BadInput if the file is not CSV: binary, in another encoding, or with a field over 131,072 characters.
     """
 
     def __init__(self, path: Path, encoding: str) -> None:
@@ -85,20 +85,20 @@ class CsvFile:
     def __exit__(self, *_: object) -> None:
         self._text.close()
 
-    def matches(self, word: Word, look: Look) -> Iterator[Match]:
-        """Give each row with the word, in the order of the file."""
+    def matches(self, word: Word, report: Report) -> Iterator[Match]:
+        """Yield each row with the word, in the order of the file."""
         reader = csv.reader(iter(self._next_line, None), delimiter=self.delimiter)
         with self._csv_errors():
             while block := self._read_block():
-                look(self._binary.tell())
+                report(self._binary.tell())
                 if self._is_plain(block):
                     yield from self._plain_matches(block, word)
                 else:
                     self._lines.extend(io.StringIO(block, newline=""))
-                    yield from self._parsed_matches(reader, word, look)
+                    yield from self._parsed_matches(reader, word, report)
 
     def _is_plain(self, block: str) -> bool:
-        """Tell whether every line of the block is a row, and none has a field that the csv module would refuse."""
+        """Return True if every line of the block is a row and no field is too long for the csv module."""
         if '"' in block or block.count("\r") != block.count("\r\n"):
             return False
         # A field over the limit fills at least one whole window of half the limit.
@@ -123,12 +123,12 @@ class CsvFile:
             if count := word.count(row):
                 yield first + place, count, row
 
-    def _parsed_matches(self, reader: Iterator[list[str]], word: Word, look: Look) -> Iterator[Match]:
-        """Let the csv module read the lines at hand, and further ones while a quoted field goes on."""
+    def _parsed_matches(self, reader: Iterator[list[str]], word: Word, report: Report) -> Iterator[Match]:
+        """Parse the buffered lines with the csv module, and more while a quoted field continues."""
         while self._lines and (row := next(reader, None)) is not None:
             self.rows += 1
-            if self.rows % ROWS_BETWEEN_LOOKS == 0:
-                look(self._binary.tell())
+            if self.rows % ROWS_PER_CHECK == 0:
+                report(self._binary.tell())
             if count := word.count(row):
                 yield self.rows, count, row
 
@@ -138,7 +138,7 @@ class CsvFile:
         return self._lines.popleft() if self._lines else None
 
     def _read_block(self) -> str:
-        """Give about a block of text up to the end of a line; the empty string at the end of the file."""
+        """Return about a block of text up to the end of a line, or "" at the end of the file."""
         pieces = [self._rest]
         self._rest = ""
         length = len(pieces[0])
@@ -150,8 +150,8 @@ class CsvFile:
                 self._rest = text[end:]
                 break
             length += len(text)
-            if length > LONGEST_LINE:
-                self._refuse(f"it has a line of more than {LONGEST_LINE:,} characters")
+            if length > MAX_LINE_LENGTH:
+                self._refuse(f"it has a line of more than {MAX_LINE_LENGTH:,} characters")
         return "".join(pieces)
 
     def _read_text(self) -> str:
@@ -172,10 +172,10 @@ class CsvFile:
         try:
             yield
         except csv.Error as error:
-            self._refuse(f"after row {self.rows} it is no CSV: {error}", cause=error)
+            self._refuse(f"invalid CSV after row {self.rows}: {error}", cause=error)
 
     def _refuse(
-        self, why: str, hint: str = "leave it out, or mend it", cause: Exception | None = None
+        self, why: str, hint: str = "leave it out, or repair it", cause: Exception | None = None
     ) -> NoReturn:
         message = f"{self.path} cannot be searched: {why}"
         raise BadInput(message, hint=hint) from cause

@@ -1,6 +1,6 @@
-"""Writes pydoc's pages about the standard library into a folder. A program of its own; see `samples`.
+"""Write pydoc's pages about the standard library to a folder. A separate program; see `samples`.
 
-It imports nothing but the standard library, for it runs without the caller's import path.
+It imports only the standard library, since it runs without the caller's import path.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Modules that do something when imported, want a screen, or are large tests.
+#: Modules with side effects on import, modules that need a screen, and large tests.
 LEFT_OUT = {
     "antigravity", "this", "idlelib", "test", "turtle", "turtledemo", "tkinter", "lib2to3", "ensurepip", "pydoc_data",
     "encodings", "ctypes", "distutils", "curses", "msilib", "venv", "rlcompleter", "readline", "site",
 }  # fmt: skip
-#: Parts of packages that do something when imported.
+#: Parts of packages with side effects on import.
 LEFT_OUT_PARTS = {"__main__", "test", "tests", "_main"}
 _LOCAL_LINK = re.compile(r'<a href="file:[^"]*">(.*?)</a>', re.DOTALL)
 
 
 def write_pages(folder: Path) -> int:
-    """Write a page per module that can be imported and described, and an index; gives the number of modules."""
+    """Write a page per importable module, and an index; return the number of modules."""
     names = [name for name in module_names() if write_page(name, folder)]
     links = "".join(f'<li><a href="{name}.html">{name}</a></li>\n' for name in names)
     contents = f"<h1>Modules of Python {sys.version.split()[0]}</h1>\n<ul>\n{links}</ul>"
@@ -34,7 +34,7 @@ def write_pages(folder: Path) -> int:
 
 
 def write_page(name: str, folder: Path) -> bool:
-    """Write the page of one module; gives False where the module cannot be imported or described."""
+    """Write the page of one module; return False if it cannot be imported or described."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             module = importlib.import_module(name)
@@ -46,7 +46,7 @@ def write_page(name: str, folder: Path) -> bool:
 
 
 def module_names() -> Iterator[str]:
-    """Give the names of the standard library's public modules, and of the modules inside its packages."""
+    """Yield the names of the standard library's public modules, and of the modules inside its packages."""
     for name in sorted(sys.stdlib_module_names):
         if name.startswith("_") or name in LEFT_OUT:
             continue

@@ -1,7 +1,7 @@
-"""The ffmpeg program of the imageio-ffmpeg wheel: how it is started and stopped, and the frames it sees in a file.
+"""The ffmpeg program of the imageio-ffmpeg wheel: starting and stopping it, and the frames of a file.
 
-It is started without a shell. Names are handed over as `file:` with an absolute path, so neither a leading dash nor a
-colon in them means anything, and no input may make it read from the network.
+It runs without a shell. File names are passed as `file:` with an absolute path, so a leading dash or a colon in them
+has no meaning, and no input can make it read from the network.
 """
 
 import os
@@ -14,18 +14,18 @@ from fractions import Fraction
 from pathlib import Path
 
 from conveyor.errors import BadInput, ConveyorError, MissingExtra
-from conveyor.task_def.places import exists
+from conveyor.task_def.paths import exists
 
 try:
     import imageio_ffmpeg
 except ModuleNotFoundError as error:
     raise MissingExtra("the task video_split", "tasks", error.name) from error
 
-#: Codecs in which every packet is one frame that is shown. Of others the frames have to be decoded to be counted.
+#: Codecs in which every packet is one displayed frame. Other codecs must be decoded to count frames.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
-#: Texts that tell ffmpeg to open other files.
+#: Beginnings of playlists, which make ffmpeg open other files.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]")
-#: Sets the kernel's "kill me when my parent dies" and becomes ffmpeg: a worker that is killed leaves no ffmpeg behind.
+#: Set the kernel's parent-death signal, then become ffmpeg: a killed worker leaves no ffmpeg behind.
 _DIE_WITH_PARENT = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
@@ -35,42 +35,42 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class FfmpegError(ConveyorError):
-    """Ffmpeg gave up; the message is its own last words."""
+    """Ffmpeg failed; the message is its own last line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reel:
+class VideoFrames:
     """The frames of a video file."""
 
     times: tuple[int, ...]
-    """When each frame is shown, in ticks since the file's start, in order."""
+    """Display time of each frame, in ticks since the file's start, in order."""
     end: int
-    """When the last frame is over, in ticks."""
+    """End of the last frame, in ticks."""
     tick: Fraction
     """Seconds."""
     sound: bool
     seekable: bool
-    """Whether ffmpeg finds a time in the file without decoding all that is before."""
+    """True if ffmpeg can seek to a time without decoding everything before it."""
 
     @property
-    def frames(self) -> int:
-        """The number of frames."""
+    def count(self) -> int:
+        """Number of frames."""
         return len(self.times)
 
     @property
     def seconds(self) -> float:
-        """How long the picture lasts."""
+        """Duration of the video, in seconds."""
         return float((self.end - self.times[0]) * self.tick)
 
     def shown(self, frame: int) -> float:
-        """When a frame is shown, in seconds since the start; for the one after the last, when the last is over."""
-        return float((self.times[frame] if frame < self.frames else self.end) * self.tick)
+        """Return the display time of a frame, in seconds since the start; after the last frame, its end."""
+        return float((self.times[frame] if frame < self.count else self.end) * self.tick)
 
 
 def output_lines(arguments: Sequence[str]) -> Generator[str, None, None]:
-    """Run ffmpeg and give the lines of its standard output; raises FfmpegError if it fails.
+    """Run ffmpeg and yield the lines of its standard output; raises FfmpegError if it fails.
 
-    Closing the iterator kills ffmpeg, and so does the end of this process, however it ends.
+    Closing the iterator kills ffmpeg, and so does any end of this process.
     """
     program = imageio_ffmpeg.get_ffmpeg_exe()
     command = [program, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments]
@@ -97,26 +97,26 @@ def output_lines(arguments: Sequence[str]) -> Generator[str, None, None]:
             raise FfmpegError(said[-1][:300])
 
 
-def file_address(file: Path) -> str:
-    """Give a file's name as ffmpeg takes it, whatever characters are in it."""
+def file_url(file: Path) -> str:
+    """Return a file name in ffmpeg's form, safe for any characters."""
     return f"file:{file.absolute()}"
 
 
-def read_reel(file: Path) -> Reel:
-    """Find out when each frame of a video is shown; raises BadInput where the file is no video.
+def read_frames(file: Path) -> VideoFrames:
+    """Return the frames of a video; raises BadInput if the file is not a video.
 
-    Reads the whole file once. Decodes it only where the file itself does not say when each frame is shown.
+    Reads the whole file once, and decodes it only if the container does not state the display times.
     """
     _check_video_file(file)
     try:
-        reel = _scan(file, decode=False) or _scan(file, decode=True)
+        source = _scan(file, decode=False) or _scan(file, decode=True)
     except FfmpegError as error:
-        message = f"{file} is no video that ffmpeg can read: {error}"
-        raise BadInput(message, hint="play it to see whether it is whole") from error
-    if reel is None:
-        message = f"{file} has no picture in it"
-        raise BadInput(message, hint="give a video file")
-    return reel
+        message = f"ffmpeg cannot read {file}: {error}"
+        raise BadInput(message, hint="play it to check that it is complete") from error
+    if source is None:
+        message = f"{file} contains no video stream"
+        raise BadInput(message, hint="name a video file")
+    return source
 
 
 def _check_video_file(file: Path) -> None:
@@ -124,28 +124,28 @@ def _check_video_file(file: Path) -> None:
         message = f"{file} does not exist"
         raise BadInput(message, hint="correct the path")
     if not file.is_file():
-        message = f"{file} is no regular file"
-        raise BadInput(message, hint="give a video file")
+        message = f"{file} is not a regular file"
+        raise BadInput(message, hint="name a video file")
     try:
         with file.open("rb") as video:
             start = video.read(64)
     except OSError as error:
-        message = f"{file} cannot be read: {error.strerror}"
+        message = f"cannot read {file}: {error.strerror}"
         raise BadInput(message, hint="correct its rights") from error
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_PLAYLISTS):
         message = f"{file} is a list of other files, not a video"
-        raise BadInput(message, hint="give the video itself")
+        raise BadInput(message, hint="name the video itself")
 
 
-def _scan(file: Path, *, decode: bool) -> Reel | None:
+def _scan(file: Path, *, decode: bool) -> VideoFrames | None:
     """Read the times of the frames from the packets or, with `decode`, from the frames.
 
-    Gives None where the packets do not tell, or where there are no frames.
+    Return None if the packets lack the times, or if there are no frames.
     """
     how = (
         ["-fps_mode", "passthrough", "-vf", "scale=16:16", "-c:v", "rawvideo"] if decode else ["-c:v", "copy"]
     )
-    source = ["-protocol_whitelist", "file", "-i", file_address(file), "-map", "0:V:0", "-map", "0:a:0?"]
+    source = ["-protocol_whitelist", "file", "-i", file_url(file), "-map", "0:V:0", "-map", "0:a:0?"]
     facts: dict[str, str] = {}
     times: list[int] = []
     end = 0
@@ -164,4 +164,6 @@ def _scan(file: Path, *, decode: bool) -> Reel | None:
         return None
     times.sort()
     sound = facts.get("#media_type 1") == "audio"
-    return Reel(tuple(times), max(end, times[-1] + 1), Fraction(facts["#tb 0"]), sound, seekable=not decode)
+    return VideoFrames(
+        tuple(times), max(end, times[-1] + 1), Fraction(facts["#tb 0"]), sound, seekable=not decode
+    )

@@ -1,7 +1,7 @@
 """The tasks of heavy mathematics.
 
 `count_primes`, `digits_of_pi`, `mandelbrot` and `matrix_product` are one job each; `heavy_math` splits any of them into
-jobs and joins what they give.
+jobs and joins their results.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from conveyor.context import current_job
 from conveyor.errors import BadInput, ConveyorError, MissingExtra
 from conveyor.task_def import pi
-from conveyor.task_def.places import output_file, unfinished
+from conveyor.task_def.paths import output_file, replacing
 from conveyor.tasks import task
 
 try:
@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 
 Kind = Literal["primes", "pi", "mandelbrot", "matrix"]
 
-#: What `size` means for each kind, its smallest, usual and largest value.
+#: Meaning of `size` for each kind; minimum, default and maximum.
 SIZES: dict[Kind, tuple[str, int, int, int]] = {
     "primes": ("the limit up to which primes are counted", 0, 2_000_000_000, 10**12),
     "pi": ("the number of digits", 0, 100_000, 1_000_000),
@@ -34,19 +34,19 @@ SIZES: dict[Kind, tuple[str, int, int, int]] = {
     "matrix": ("the number of rows", 1, 1_200, 10_000),
 }
 ITERATIONS = 300
-MOST_ITERATIONS = 100_000
-MOST_PARTS = 10_000
-#: Characters of pi that are shown whole.
-LONGEST_RESULT = 60
-#: Bytes of one part's result, so that it can be carried.
-_MOST_BYTES = 700_000
-#: Bytes of the three sums that one term of the series for pi adds.
+MAX_ITERATIONS = 100_000
+MAX_PARTS = 10_000
+#: Longest text of pi that is shown whole.
+MAX_RESULT_LENGTH = 60
+#: Bytes of one part's result at most, below the limit of a result.
+_MAX_BYTES = 700_000
+#: Bytes that one term of the series adds to the three sums.
 _BYTES_PER_TERM = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was drawn."""
+    """A rendered picture."""
 
     path: Path
     width: int
@@ -55,7 +55,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """The product of two matrices, told by two numbers."""
+    """The product of two matrices, represented by two numbers."""
 
     size: int
     trace: int
@@ -65,7 +65,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one part of the work gives; which fields are used depends on the kind."""
+    """The result of one part; the kind determines which fields are used."""
 
     numbers: list[int] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
@@ -79,11 +79,11 @@ class MathSummary:
     size: int
     parts: int
     result: str
-    """The result in words."""
+    """The result as text."""
     numbers: list[int] = field(default_factory=list)
-    """primes: the count. matrix: trace and sum of entries. Else nothing."""
+    """primes: the count. matrix: trace and sum of entries. Otherwise empty."""
     output: Path | None = None
-    """pi: a text file with the digits. mandelbrot: a PNG. Else None."""
+    """pi: a text file with the digits. mandelbrot: a PNG. Otherwise None."""
 
 
 @task(name="count_primes", queue="queue_four")
@@ -131,8 +131,8 @@ def mandelbrot(
 def check_picture(width: int = 2_400, iterations: int = ITERATIONS, output: str = "") -> None:
     """Refuse a size or a number of steps that makes no picture, and an output that cannot be written."""
     _check_size("mandelbrot", width, "width")
-    if not 1 <= iterations <= MOST_ITERATIONS:
-        message = f"iterations={iterations}: 1 to {MOST_ITERATIONS:,} steps are made"
+    if not 1 <= iterations <= MAX_ITERATIONS:
+        message = f"iterations={iterations}: 1 to {MAX_ITERATIONS:,} steps are made"
         raise BadInput(message, hint=f"try iterations={ITERATIONS}")
     if output:
         output_file(output, "mandelbrot", "mandelbrot.png")
@@ -176,11 +176,11 @@ def split(
     parts: Annotated[int, "number of jobs; more where one could not carry its result"] = 8,
     output: Annotated[str, "file for digits or picture; empty: in conveyor-out/heavy_math"] = "",
 ) -> list[dict[str, object]]:
-    """Give jobs for ranges of numbers, terms or rows."""
+    """Return jobs for ranges of numbers, terms or rows."""
     size = _size_of(kind, size)
     _check_size(kind, size, "size")
-    if not 1 <= parts <= MOST_PARTS:
-        message = f"parts={parts}: work is split into 1 to {MOST_PARTS:,} jobs"
+    if not 1 <= parts <= MAX_PARTS:
+        message = f"parts must be between 1 and {MAX_PARTS:,}, got {parts}"
         raise BadInput(message, hint="try parts=8")
     _output(kind, output)
     units, weight = {
@@ -189,7 +189,7 @@ def split(
         "mandelbrot": (fractal.height_of(size), size),
         "matrix": (size, 0),
     }[kind]
-    parts = min(units, max(parts, -(-units * weight // _MOST_BYTES)))
+    parts = min(units, max(parts, -(-units * weight // _MAX_BYTES)))
     bounds = [number * units // parts for number in range(parts + 1)]
     return [{"kind": kind, "size": size, "start": start, "stop": stop} for start, stop in pairwise(bounds)]
 
@@ -198,7 +198,7 @@ def split(
 def join(
     parts: list[Piece], /, kind: Kind = "primes", size: int | None = None, output: str = "", **_: object
 ) -> MathSummary:
-    """Add up, put together or write out what the parts gave."""
+    """Add up, join or write the results of the parts."""
     size = _size_of(kind, size)
     made = _output(kind, output)
     numbers = [sum(column) for column in zip(*(part.numbers for part in parts), strict=True)]
@@ -206,13 +206,15 @@ def join(
         result = f"{numbers[0]:,} primes up to {size:,}"
     elif kind == "matrix":
         if numbers[1] != matrix.expected_total(size):
-            message = f"the parts of the product add up to {numbers[1]}, not to what they must"
-            raise ConveyorError(message, hint="some worker computes wrongly: check its machine")
+            message = (
+                f"the parts of the product add up to {numbers[1]} instead of {matrix.expected_total(size)}"
+            )
+            raise ConveyorError(message, hint="a worker computes wrong results: check its machine")
         result = f"{size:,} x {size:,}: trace {numbers[0]:,}, sum of all entries {numbers[1]:,}"
     elif kind == "pi":
         digits = pi.digits_of([pi.from_bytes(part.data) for part in parts], size)
         _write_text(made, digits)
-        result = digits if len(digits) <= LONGEST_RESULT else f"{digits[:40]}…{digits[-10:]}"
+        result = digits if len(digits) <= MAX_RESULT_LENGTH else f"{digits[:40]}…{digits[-10:]}"
     else:
         bands = b"".join(zlib.decompress(part.data[0]) for part in parts)
         pixels = np.frombuffer(bands, dtype=np.uint8).reshape(fractal.height_of(size), size)
@@ -225,7 +227,7 @@ def join(
 
 def _size_of(kind: Kind, size: int | None) -> int:
     if kind not in SIZES:
-        message = f"kind={kind!r}: no such computation"
+        message = f"unknown kind {kind!r}"
         raise BadInput(message, hint=f"the kinds are {', '.join(SIZES)}")
     return SIZES[kind][2] if size is None else size
 
@@ -233,7 +235,7 @@ def _size_of(kind: Kind, size: int | None) -> int:
 def _check_size(kind: Kind, size: int, name: str) -> None:
     meaning, least, usual, most = SIZES[kind]
     if not least <= size <= most:
-        message = f"{name}={size}: {meaning} is {least:,} to {most:,}"
+        message = f"{name} must be between {least:,} and {most:,}, got {size:,}: it is {meaning}"
         raise BadInput(message, hint=f"try {name}={usual}")
 
 
@@ -243,20 +245,16 @@ def _output(kind: Kind, output: str) -> Path:
 
 
 def _report(total: int, units: str) -> Callable[[int], None]:
-    """Give a function that reports progress and ends the work when the job is cancelled."""
+    """Return a function that reports progress and raises JobCancelled once the job is cancelled."""
     job = current_job()
 
-    def look(done: int) -> None:
+    def report(done: int) -> None:
         job.check()
         job.progress(done, total, units)
 
-    return look
+    return report
 
 
 def _write_text(path: Path, text: str) -> None:
-    making = unfinished(path)
-    try:
+    with replacing(path) as making:
         making.write_text(text + "\n", encoding="utf-8")
-        making.replace(path)
-    finally:
-        making.unlink(missing_ok=True)

@@ -7,9 +7,9 @@ from functools import reduce
 #: Digits that one term adds.
 DIGITS_PER_TERM = 14.181647
 _CUBE = 640320**3 // 24
-#: Digits that Python turns into text at once: below its own limit on that.
+#: Digits that Python converts in one step; below its limit.
 _CHUNK = 4000
-#: Digits that are computed and thrown away, since the last ones are rounded.
+#: Extra digits that absorb the rounding errors.
 _GUARD = 10
 
 #: Three integers P, Q, T of a range of terms; see `join`.
@@ -17,21 +17,21 @@ Sums = tuple[int, int, int]
 
 
 def terms_for(digits: int) -> int:
-    """Give how many terms `digits` digits take."""
+    """Return the number of terms for `digits` digits."""
     return int((digits + _GUARD) / DIGITS_PER_TERM) + 2
 
 
-def sum_between(start: int, stop: int, look: Callable[[int], None] = lambda _: None) -> Sums:
-    """Sum the terms from `start` to before `stop`, halving the range; `look` is called with the terms passed."""
+def sum_between(start: int, stop: int, report: Callable[[int], None] = lambda _: None) -> Sums:
+    """Sum the terms from `start` to before `stop` by halves; calls `report` with the finished terms."""
     if stop - start == 1:
-        look(stop)
+        report(stop)
         if start == 0:
             return 1, 1, 13591409
         p = (6 * start - 5) * (2 * start - 1) * (6 * start - 1)
         t = p * (13591409 + 545140134 * start)
         return p, start**3 * _CUBE, -t if start % 2 else t
     middle = (start + stop) // 2
-    return join(sum_between(start, middle, look), sum_between(middle, stop, look))
+    return join(sum_between(start, middle, report), sum_between(middle, stop, report))
 
 
 def join(first: Sums, second: Sums) -> Sums:
@@ -42,7 +42,7 @@ def join(first: Sums, second: Sums) -> Sums:
 
 
 def digits_of(ranges: list[Sums], digits: int) -> str:
-    """Give pi with `digits` digits after the point, cut and not rounded, from the sums of all ranges in order."""
+    """Return pi truncated to `digits` digits after the point, from the sums of all ranges in order."""
     _, q, t = reduce(join, ranges)
     one = 10 ** (digits + _GUARD)
     root = math.isqrt(10005 * one * one)
@@ -51,18 +51,18 @@ def digits_of(ranges: list[Sums], digits: int) -> str:
 
 
 def to_bytes(sums: Sums) -> list[bytes]:
-    """Give the sums in a form that travels: integers of any size do not."""
+    """Return the sums as bytes, which travel at any size."""
     return [number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True) for number in sums]
 
 
 def from_bytes(data: list[bytes]) -> Sums:
-    """Give the sums back that `to_bytes` was given."""
+    """Return the sums that `to_bytes` encoded."""
     p, q, t = (int.from_bytes(number, "little", signed=True) for number in data)
     return p, q, t
 
 
 def _decimal(number: int, width: int) -> str:
-    """Give a number's decimal digits, `width` of them, in halves: Python refuses to do it for large ones at once."""
+    """Return `width` decimal digits of a number, by halves: Python refuses to convert large integers in one step."""
     if width <= _CHUNK:
         return f"{number:0{width}}"
     low = width // 2

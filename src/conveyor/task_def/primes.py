@@ -1,4 +1,4 @@
-"""Counting primes with a sieve that works through the numbers segment by segment."""
+"""Counting primes with a segmented sieve."""
 
 import math
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import numpy as np
 SEGMENT = 1 << 20
 
 
-def count_between(start: int, stop: int, look: Callable[[int], None] = lambda _: None) -> int:
-    """Give how many primes p have start <= p < stop; `look` is called now and then with the numbers passed."""
+def count_between(start: int, stop: int, report: Callable[[int], None] = lambda _: None) -> int:
+    """Return the number of primes p with start <= p < stop; calls `report` once per segment."""
     first = max(start, 3) | 1
     total = int(start <= 2 < stop)  # noqa: PLR2004 (the only even prime)
     base = _small_primes(math.isqrt(max(stop - 1, 0)))
     for low in range(first, stop, SEGMENT):
-        look(low - start)
+        report(low - start)
         total += _count_segment(low, min(low + SEGMENT, stop), base)
     return total
 
@@ -31,7 +31,7 @@ def _count_segment(low: int, high: int, base: "np.ndarray[tuple[int], np.dtype[n
 
 
 def _small_primes(limit: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Give the odd primes up to `limit`."""
+    """Return the odd primes up to `limit`."""
     sieve = np.ones(limit + 1, dtype=np.bool_)
     sieve[:3] = False
     sieve[4::2] = False

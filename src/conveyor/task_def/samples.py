@@ -1,4 +1,4 @@
-"""Sample inputs for the demo and for orders that name no input: CSV files and a web site."""
+"""Sample inputs for the demo and for orders without input: CSV files and a web site."""
 
 import csv
 import random
@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from conveyor.errors import ConveyorError
 from conveyor.task_def import documentation
-from conveyor.task_def.places import unfinished
+from conveyor.task_def.paths import replacing
 
-_CITIES = (
+_CITIES = [
     "Lisbon",
     "Tromsø",
     "Graz",
@@ -31,12 +31,9 @@ _CITIES = (
     "Izmir",
     "Cork",
     "Lyon",
-)
+]
 _STATES = ("delivered",) * 12 + ("in transit",) * 5 + ("delayed", "returned", "lost")
-_REMARKS = (
-    "",
-    "",
-    "",
+_REMARKS = ("",) * 3 + (
     "left with a neighbour",
     "fragile",
     "signed for",
@@ -47,29 +44,25 @@ _COLUMNS = ("shipment", "day", "from", "to", "kilograms", "state", "remark")
 
 
 def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
-    """Make a folder of CSV files of a parcel service, `megabytes` each, and give it; files that are there are kept.
+    """Create a folder of CSV files of a parcel service, `megabytes` each, and return it; keeps existing files.
 
-    The same numbers always give the same bytes. About one row in six has the word "delayed".
+    The same arguments always produce the same bytes. About one row in six contains the word "delayed".
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = int(megabytes * 1_000_000)
     for number in range(1, files + 1):
         file = folder / f"shipments-{number:02}.csv"
         if not (file.is_file() and abs(file.stat().st_size - size) <= size / 20):
-            making = unfinished(file)
-            try:
+            with replacing(file) as making:
                 _write_shipments(making, number, size)
-                making.replace(file)
-            finally:
-                making.unlink(missing_ok=True)
     return folder
 
 
 @contextmanager
 def documentation_site(folder: Path) -> Iterator[str]:
-    """Serve the documentation of this Python's standard library on loopback, and give the site's address.
+    """Serve the documentation of this Python's standard library on loopback, and yield the site's URL.
 
-    At least a hundred pages that link to each other, made once by pydoc into `folder` and then sent from memory.
+    At least a hundred pages with links between them, written once by pydoc to `folder` and served from memory.
     """
     site = DocumentationSite(folder)
     try:
@@ -80,7 +73,7 @@ def documentation_site(folder: Path) -> Iterator[str]:
 
 @lru_cache(maxsize=4)
 def standing_documentation_site(folder: Path) -> str:
-    """Serve the documentation until this process ends, and give the site's address."""
+    """Serve the documentation until this process exits, and return the site's URL."""
     return DocumentationSite(folder).start()
 
 
@@ -93,26 +86,23 @@ class DocumentationSite:
         }
         self._pages["/"] = self._pages["/index.html"]
         self._pages["/robots.txt"] = b"User-agent: *\nAllow: /\n"
-        self._server: _Server | None = None
 
     def start(self) -> str:
-        """Start serving and give the address of the index page."""
+        """Start serving and return the URL of the index page."""
         self._server = _Server(self._pages)
         threading.Thread(target=self._server.serve_forever, name="documentation-site", daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_port}/"
 
     def stop(self) -> None:
         """Stop serving."""
-        if self._server:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def make_documentation(folder: Path) -> Path:
-    """Write the documentation's pages below `folder`, unless they are there, and give their own folder.
+    """Write the documentation's pages below `folder` unless they exist, and return their folder.
 
-    A process of its own does it, for pydoc has to import what it describes.
+    A separate process does it, since pydoc imports what it describes.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     target = folder / f"python-{version}"
@@ -127,9 +117,13 @@ def make_documentation(folder: Path) -> Path:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if not (making / "index.html").is_file():
-            message = f"pydoc made no pages: {finished.stderr.strip()[-300:]}"
-            raise ConveyorError(message, hint="give the address of another site with url=…")
-        _put_in_place(making, target)
+            message = f"pydoc wrote no pages: {finished.stderr.strip()[-300:]}"
+            raise ConveyorError(message, hint="name another site with url=…")
+        try:
+            making.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process has written the same pages meanwhile
+                raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return target
@@ -147,7 +141,7 @@ class _Server(ThreadingHTTPServer):
 class _Page(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    # Head and body leave in one packet; else the peer's delayed acknowledgement costs 40 ms a page.
+    # Header and body share one packet; otherwise the peer's delayed acknowledgement costs 40 ms per page.
     wbufsize = -1
     disable_nagle_algorithm = True
     timeout = 60
@@ -155,7 +149,7 @@ class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
         page = self.server.pages.get(path)
-        body = b"<h1>There is no such page</h1>" if page is None else page
+        body = b"<h1>Page not found</h1>" if page is None else page
         self.send_response(404 if page is None else 200)
         self.send_header(
             "Content-Type", "text/plain" if path.endswith(".txt") else "text/html; charset=utf-8"
@@ -165,7 +159,7 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
-        """Say nothing: the producer's terminal belongs to its user."""
+        """Log nothing: the producer's terminal belongs to its user."""
 
 
 def _write_shipments(file: Path, seed: int, size: int) -> None:
@@ -183,11 +177,3 @@ def _write_shipments(file: Path, seed: int, size: int) -> None:
             written += writer.writerow(
                 (f"P{number}", day, start, end, weight, chance.choice(_STATES), chance.choice(_REMARKS))
             )
-
-
-def _put_in_place(making: Path, folder: Path) -> None:
-    try:
-        making.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else somebody else made it meanwhile, and it is the same
-            raise

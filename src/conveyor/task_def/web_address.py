@@ -1,7 +1,7 @@
-"""Which network addresses a page may be fetched from.
+"""The network addresses from which pages may be fetched.
 
-A name is resolved once, every address it has is checked, and the connection goes to a checked address, not to the
-name: a name server that answers differently a moment later changes nothing.
+A name is resolved once, all its addresses are checked, and the connection uses a checked address instead of the name:
+a name server that replies differently a moment later changes nothing.
 """
 
 import ipaddress
@@ -9,39 +9,39 @@ import socket
 
 from conveyor.errors import ConveyorError
 
-#: Ports of public hosts that pages are fetched from; elsewhere they may be mail, databases or shells.
+#: Allowed ports of public hosts; others may be mail, databases or shells.
 PUBLIC_PORTS = frozenset({80, 443, 8000, 8008, 8080, 8443, 8888})
-#: Addresses that give a cloud machine's credentials to whoever asks. Never fetched, even where private ones are.
+#: Addresses that hand out a cloud machine's credentials. Never fetched, even if private addresses are allowed.
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
 )
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-#: How somebody who means it gets past the refusal.
+#: How to lift the refusal on purpose.
 _LIFTED = "for hosts you trust, allow_private=yes on the command line (True in Python) lifts this"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class FetchError(ConveyorError):
-    """A page was not fetched; the message says why."""
+    """A page was not fetched; the message is the reason."""
 
 
 def checked_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
-    """Resolve a host and give its addresses; raises FetchError if it has none or any of them is refused.
+    """Resolve a host and return its addresses; raises FetchError if it has none or any of them is refused.
 
-    Refused are loopback, private, link-local, multicast and reserved addresses, in any spelling and also where IPv6
-    wraps them. With `allow_private` loopback and private ones are allowed; link-local ones and those of the
-    metadata services of clouds never are.
+    Loopback, private, link-local, multicast and reserved addresses are refused, in any spelling and if embedded in
+    IPv6. `allow_private` permits loopback and private ones, but never link-local ones or those of cloud metadata
+    services.
     """
     if not allow_private and port not in PUBLIC_PORTS:
-        message = f"port {port} of {host} is not one that pages are served on"
+        message = f"port {port} of {host} is not a web port"
         raise FetchError(message, hint=_LIFTED)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        message = f"no host is called {host!r}"
-        raise FetchError(message, hint="correct the address, or look at the network") from error
+        message = f"unknown host {host!r}"
+        raise FetchError(message, hint="correct the URL, or check the network") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
         check_address(address, host, allow_private=allow_private)
@@ -49,12 +49,12 @@ def checked_addresses(host: str, port: int, *, allow_private: bool) -> list[str]
 
 
 def check_address(text: str, host: str, *, allow_private: bool) -> None:
-    """Raise FetchError if the address `text`, which `host` stands for, is refused."""
+    """Raise FetchError if the address `text` of `host` is refused."""
     address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
     never = address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
     if never:
-        message = f"{_named(host, address)}, which pages are never fetched from"
-        raise FetchError(message, hint="give the address of a web site")
+        message = f"{_named(host, address)}, which is never allowed"
+        raise FetchError(message, hint="name the URL of a web site")
     inside = not address.is_global or address.is_reserved or getattr(address, "is_site_local", False)
     if inside and not allow_private:
         message = f"{_named(host, address)}, a private address"
@@ -62,12 +62,12 @@ def check_address(text: str, host: str, *, allow_private: bool) -> None:
 
 
 def _named(host: str, address: Address) -> str:
-    """Give a host and the address it stands for, or the address alone where that is the host."""
+    """Return a host with its address, or only the address if that is the host."""
     return f"address {address}" if host.strip("[]") == str(address) else f"{host} is {address}"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address, is this machine for certain."""
+    """Return True if a host, by name or address, is certainly this machine."""
     if host == "localhost":
         return True
     try:
@@ -77,7 +77,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _unwrapped(address: Address) -> Address:
-    """Give the IPv4 address inside an IPv6 one that stands for it."""
+    """Return the IPv4 address embedded in an IPv6 one, or the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _TRANSLATED:

@@ -1,4 +1,4 @@
-"""Fetching one page of a site nobody vouches for: checked addresses, and caps on size, time and redirects."""
+"""Fetching a page of an untrusted site: checked addresses, and limits on size, time and redirects."""
 
 import contextlib
 import ssl
@@ -13,14 +13,14 @@ import httpx
 
 from conveyor.task_def.web_address import FetchError, checked_addresses
 
-#: How the scraper introduces itself, and its name in robots.txt.
+#: The scraper's user agent and its name in robots.txt.
 ROBOT = "ConveyorScraper"
-MOST_REDIRECTS = 10
-#: Seconds without an answer.
+MAX_REDIRECTS = 10
+#: Seconds without a reply.
 SILENCE = 10.0
-#: Bytes unpacked at a time: a page that unpacks to far more than it says is stopped here, not in memory.
+#: Bytes decompressed per step, so that a decompression bomb is stopped before it fills the memory.
 _UNPACKED = 1 << 16
-#: All that a broken or hostile answer can raise; a redirect to no address is httpx.InvalidURL.
+#: Everything that a broken or hostile response can raise; a redirect to an invalid URL raises httpx.InvalidURL.
 _FAILURES = (
     *(httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError),
     *(ssl.SSLError, zlib.error, UnicodeError, OSError),
@@ -29,33 +29,33 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a page may cost, and where it may come from."""
+class FetchLimits:
+    """Limits of a fetch."""
 
     bytes_per_page: int = 5_000_000
-    """Unpacked; no more is read."""
+    """Decompressed."""
     seconds_per_page: float = 30.0
-    """All redirects together."""
+    """Including all redirects."""
     allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page as it came."""
+class FetchedPage:
+    """A page as received."""
 
     url: str
-    """Where it was found after redirects."""
+    """URL after redirects."""
     status: int
     content_type: str
     body: bytes
     cut: bool
-    """Whether it was longer than the cap; then `body` is its beginning."""
+    """True if the page exceeded the limit; then `body` is its beginning."""
 
 
 class Fetcher:
-    """Fetches pages, keeping connections open between them. For one thread; use it in a `with` block."""
+    """A client for pages with keep-alive connections. For one thread; use it in a `with` block."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._network = _Network(limits)
         self._client = httpx.Client(
@@ -77,12 +77,12 @@ class Fetcher:
         self._client.close()
 
     def fetch(
-        self, url: str, accept: Callable[[str], None] = lambda _: None, most: int | None = None
-    ) -> Page:
+        self, url: str, accept: Callable[[str], None] = lambda _: None, max_bytes: int | None = None
+    ) -> FetchedPage:
         """Fetch a page, following redirects; raises FetchError.
 
-        `accept` is called with the first and every further address and may raise FetchError to refuse it. `most` is
-        the number of bytes that are read at most, if not that of the limits.
+        Calls `accept` with each URL on the way, which may raise FetchError to refuse it. `max_bytes` overrides the
+        limit of bytes.
         """
         self._network.deadline = time.monotonic() + self._limits.seconds_per_page
         seen: list[str] = []
@@ -90,56 +90,56 @@ class Fetcher:
             address = parsed(url)
             url = str(address)
             if url in seen:
-                message = f"the redirects of {seen[0]} go in a circle, back to {url}"
-                raise FetchError(message, hint="give another page to start from")
+                message = f"the redirects of {seen[0]} loop back to {url}"
+                raise FetchError(message, hint="name another page")
             seen.append(url)
-            if len(seen) > MOST_REDIRECTS + 1:
-                message = f"{seen[0]} redirects more than {MOST_REDIRECTS} times"
-                raise FetchError(message, hint="give another page to start from")
+            if len(seen) > MAX_REDIRECTS + 1:
+                message = f"{seen[0]} redirects more than {MAX_REDIRECTS} times"
+                raise FetchError(message, hint="name another page")
             accept(url)
             with _fetch_errors(url), self._client.stream("GET", address) as response:
                 target = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not target:
-                    return self._page(url, response, most or self._limits.bytes_per_page)
+                    return self._page(url, response, max_bytes or self._limits.bytes_per_page)
                 url = _joined(address, target)
 
-    def _page(self, url: str, response: httpx.Response, cap: int) -> Page:
+    def _page(self, url: str, response: httpx.Response, cap: int) -> FetchedPage:
         body = bytearray()
         for piece in _unpacked(response):
             body += piece
             if len(body) > cap:
                 break
         kind = response.headers.get("content-type", "")
-        return Page(url, response.status_code, kind, bytes(body[:cap]), cut=len(body) > cap)
+        return FetchedPage(url, response.status_code, kind, bytes(body[:cap]), cut=len(body) > cap)
 
 
 def parsed(url: str) -> httpx.URL:
-    """Give an address of a page, without its fragment; raises FetchError where it is not http or https."""
+    """Return the URL of a page without its fragment; raises FetchError if it is not http or https."""
     try:
         address = httpx.URL(url.strip()).copy_with(fragment=None, userinfo=b"")
     except (httpx.InvalidURL, ValueError, TypeError) as error:
-        message = f"{url[:200]!r} is no web address: {error}"
-        raise FetchError(message, hint="it looks like https://example.org/page") from error
+        message = f"invalid URL {url[:200]!r}: {error}"
+        raise FetchError(message, hint="use a URL such as https://example.org/page") from error
     if address.scheme not in {"http", "https"} or not address.host:
-        message = f"{url[:200]!r} is no address that starts with http:// or https://"
-        raise FetchError(message, hint="it looks like https://example.org/page")
+        message = f"{url[:200]!r} does not begin with http:// or https://"
+        raise FetchError(message, hint="use a URL such as https://example.org/page")
     return address
 
 
 class _Network(httpcore.NetworkBackend):
-    """Connects to checked addresses only, and lets no read or write go beyond the deadline."""
+    """A network backend that connects to checked addresses only and enforces the deadline."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._backend = httpcore.SyncBackend()
         self.deadline = time.monotonic() + limits.seconds_per_page
 
     def within(self, timeout: float | None) -> float:
-        """Give the seconds that may be waited now; raises FetchError when there are none left."""
+        """Return the remaining seconds; raises FetchError if none are left."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             message = f"the page took longer than {self._limits.seconds_per_page:g} seconds"
-            raise FetchError(message, hint="try again when the site is faster")
+            raise FetchError(message, hint="try again later")
         return left if timeout is None else min(left, timeout)
 
     def connect_tcp(
@@ -150,7 +150,7 @@ class _Network(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address of the host that answers."""
+        """Connect to the first address of the host that accepts."""
         failure: Exception | None = None
         for address in checked_addresses(host, port, allow_private=self._limits.allow_private):
             try:
@@ -165,7 +165,7 @@ class _Network(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection that knows the deadline, so that a byte now and then does not keep a job busy for hours."""
+    """A connection with a deadline, so that a slow trickle of bytes cannot occupy a job for hours."""
 
     def __init__(self, stream: httpcore.NetworkStream, network: _Network) -> None:
         self._stream = stream
@@ -191,7 +191,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Transport(httpx.BaseTransport):
-    """Carries httpx's requests over the checked network: httpx itself has no place to hand one in."""
+    """A transport over the checked network, since httpx itself accepts no network backend."""
 
     def __init__(self, network: _Network) -> None:
         self._pool = httpcore.ConnectionPool(max_connections=4, network_backend=network)
@@ -224,10 +224,10 @@ class _Body(httpx.SyncByteStream):
 
 
 def _unpacked(response: httpx.Response) -> Iterator[bytes]:
-    """Give the body in small pieces; httpx itself would unpack a piece of any size at once."""
+    """Yield the body in small pieces; httpx itself would decompress a piece of any size in one step."""
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in {"identity", "gzip", ""}:
-        message = f"it is packed as {packing[:60]!r}, which was not asked for"
+        message = f"unrequested encoding {packing[:60]!r}"
         raise FetchError(message)
     if packing != "gzip":
         yield from response.iter_raw()
@@ -244,7 +244,7 @@ def _joined(address: httpx.URL, target: str) -> str:
     try:
         return str(address.join(target))
     except (httpx.InvalidURL, ValueError) as error:
-        message = f"{address} redirects to {target[:200]!r}, which is no address"
+        message = f"{address} redirects to the invalid URL {target[:200]!r}"
         raise FetchError(message) from error
 
 
@@ -253,8 +253,8 @@ def _fetch_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (httpcore.TimeoutException, httpx.TimeoutException) as error:
-        message = f"{url} does not answer in time"
+        message = f"{url} timed out"
         raise FetchError(message, hint="try again later") from error
     except _FAILURES as error:
         message = f"{url} cannot be reached: {error}"
-        raise FetchError(message, hint="look whether the address is right and the site is up") from error
+        raise FetchError(message, hint="check the URL and that the site is up") from error

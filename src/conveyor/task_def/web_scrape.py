@@ -1,7 +1,7 @@
 """The task `web_scrape`: facts about the pages of one web site, several jobs with some pages each.
 
-The order finds the pages, breadth first from its start; the jobs fetch and read them. robots.txt is kept to, and the
-pause between two requests is the order's, not each job's: a site is not asked faster because there are more workers.
+The order finds the pages, breadth first from its start; the jobs fetch and read them. The task honors robots.txt, and
+the pause between two requests is that of the whole order: more workers do not load the site more.
 """
 
 import csv
@@ -13,37 +13,37 @@ from typing import Annotated
 
 from conveyor.context import current_job
 from conveyor.errors import BadInput, MissingExtra
-from conveyor.task_def.pausing import pause
-from conveyor.task_def.places import output_file, sample_folder, unfinished
+from conveyor.task_def.paths import output_file, replacing, sample_folder
 from conveyor.task_def.samples import standing_documentation_site
+from conveyor.task_def.sleep import pause
 from conveyor.task_def.web_address import FetchError, is_loopback
 from conveyor.tasks import task
 
 try:
     from protego import Protego
 
-    from conveyor.task_def.web_fetch import ROBOT, Fetcher, Limits, Page, parsed
-    from conveyor.task_def.web_page import LONGEST_ADDRESS, PageRow, is_html, read_links, read_row, site_of
+    from conveyor.task_def.web_fetch import ROBOT, FetchedPage, Fetcher, FetchLimits, parsed
+    from conveyor.task_def.web_page import MAX_URL_LENGTH, PageRow, is_html, read_links, read_row, site_of
 except ModuleNotFoundError as error:
     raise MissingExtra("the task web_scrape", "tasks", error.name) from error
 
-MOST_PAGES = 20_000
+MAX_PAGES = 20_000
 #: Jobs that an order is split into, if it has that many pages.
 JOBS = 16
 #: More pages than this in one job could make its result too large to carry.
-MOST_PAGES_PER_JOB = 100
-#: Seconds between two requests where the order says nothing; none on loopback.
+MAX_PAGES_PER_JOB = 100
+#: Seconds between two requests by default; none on loopback.
 DELAY = 0.1
-_HUGE_DELAY = 3600.0
+_MAX_DELAY = 3600.0
 #: Bytes of a robots.txt that are read (RFC 9309).
-MOST_ROBOTS_BYTES = 500 * 1024
+MAX_ROBOTS_BYTES = 500 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
     """How a job behaves towards the site."""
 
-    limits: Limits
+    limits: FetchLimits
     delay: float
     """Seconds between two requests of this job."""
 
@@ -54,7 +54,7 @@ class SiteSummary:
 
     pages: int
     failed: int
-    """Pages that could not be read; the CSV says why."""
+    """Unreadable pages; the CSV contains the reasons."""
     words: int
     bytes: int
     output: Path
@@ -65,8 +65,8 @@ class SiteSummary:
 def web_scrape(pages: list[str], visit: Visit) -> list[PageRow]:
     """Fetch pages of one site and read their facts.
 
-    A page that cannot be fetched gives a row with the error; the job goes on. Pages that robots.txt excludes, and
-    redirects that lead to them or to other sites, are such rows too.
+    A page that cannot be fetched becomes a row with the error, and the job continues. So do pages that robots.txt
+    excludes, and redirects to such pages or to other sites.
     """
     job = current_job()
     rows = []
@@ -88,20 +88,20 @@ def web_scrape(pages: list[str], visit: Visit) -> list[PageRow]:
 @web_scrape.splits
 def split(
     url: Annotated[str, "page to start from; empty: Python's documentation, served by this machine"] = "",
-    pages: Annotated[int, "most pages to read"] = 100,
+    pages: Annotated[int, "maximum number of pages"] = 100,
     delay: Annotated[float | None, "seconds between requests; empty: 0.1, none on loopback"] = None,
-    max_bytes: Annotated[int, "bytes of a page that are read at most"] = 5_000_000,
+    max_bytes: Annotated[int, "maximum bytes read from a page"] = 5_000_000,
     *,
     allow_private: Annotated[bool, "fetch from loopback and private networks too"] = False,
     output: Annotated[str, "CSV file; empty: conveyor-out/web_scrape/pages.csv"] = "",
 ) -> list[dict[str, object]]:
-    """Find up to `pages` pages of a site, and give jobs for some of them each."""
+    """Find up to `pages` pages of a site, and return jobs of some pages each."""
     _check_numbers(pages, delay, max_bytes)
     output_file(output, "web_scrape", "pages.csv")
     if not url:
-        # The site stays up as long as this process, which waits for the parts.
+        # The site lives as long as this process, which waits for the parts.
         url, allow_private = standing_documentation_site(sample_folder() / "documentation"), True
-    limits = Limits(bytes_per_page=max_bytes, allow_private=allow_private)
+    limits = FetchLimits(bytes_per_page=max_bytes, allow_private=allow_private)
     try:
         pause_between = _delay(parsed(url).host, delay)
         with Fetcher(limits) as fetcher:
@@ -110,9 +110,9 @@ def split(
             found = _discover(fetcher, start, pages, robots, pause_between)
     except FetchError as error:
         raise BadInput(error.message, hint=error.hint) from error
-    size = min(MOST_PAGES_PER_JOB, -(-len(found) // JOBS))
+    size = min(MAX_PAGES_PER_JOB, -(-len(found) // JOBS))
     chunks = [found[start : start + size] for start in range(0, len(found), size)]
-    visit = Visit(limits, min(_HUGE_DELAY, pause_between * len(chunks)))
+    visit = Visit(limits, min(_MAX_DELAY, pause_between * len(chunks)))
     return [{"pages": chunk, "visit": visit} for chunk in chunks]
 
 
@@ -123,15 +123,10 @@ def join(parts: list[list[PageRow]], /, output: str = "", **_: object) -> SiteSu
     rows: dict[str, PageRow] = {}
     for row in sorted((row for part in parts for row in part), key=lambda row: (row.url, bool(row.error))):
         rows.setdefault(row.url, row)
-    temporary = unfinished(target)
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([field.name for field in fields(PageRow)])
-            writer.writerows(astuple(row) for row in rows.values())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(PageRow)])
+        writer.writerows(astuple(row) for row in rows.values())
     found = rows.values()
     return SiteSummary(
         pages=len(rows),
@@ -143,50 +138,48 @@ def join(parts: list[list[PageRow]], /, output: str = "", **_: object) -> SiteSu
 
 
 def _check_numbers(pages: int, delay: float | None, max_bytes: int) -> None:
-    if not 1 <= pages <= MOST_PAGES:
-        message = f"pages={pages}: 1 to {MOST_PAGES:,} pages are read"
+    if not 1 <= pages <= MAX_PAGES:
+        message = f"pages must be between 1 and {MAX_PAGES:,}, got {pages}"
         raise BadInput(message, hint="try pages=100")
-    if delay is not None and not 0 <= delay <= _HUGE_DELAY:
-        message = f"delay={delay}: the pause is 0 to {_HUGE_DELAY:g} seconds"
+    if delay is not None and not 0 <= delay <= _MAX_DELAY:
+        message = f"delay must be between 0 and {_MAX_DELAY:g} seconds, got {delay:g}"
         raise BadInput(message, hint="try delay=0.5")
     if max_bytes < 1:
-        message = f"max_bytes={max_bytes}: at least one byte of a page has to be read"
+        message = f"max_bytes must be 1 or more, got {max_bytes}"
         raise BadInput(message, hint="try max_bytes=5000000")
 
 
 def _delay(host: str, delay: float | None) -> float:
-    """Give the pause between two requests; raises BadInput for none at all on somebody else's site."""
+    """Return the pause between two requests; raises BadInput for a pause of 0 on a public site."""
     if delay is None:
         return 0.0 if is_loopback(host) else DELAY
     if delay == 0 and not is_loopback(host):
-        message = f"delay=0: {host} may not like that"
-        raise BadInput(message, hint=f"leave some pause between requests, as delay={DELAY}")
+        message = f"delay=0 would overload {host}"
+        raise BadInput(message, hint=f"pause between requests, for example delay={DELAY}")
     return delay
 
 
 def _robots(fetcher: Fetcher, url: str) -> Protego:
-    """Return the rules of the site's robots.txt, none if it has none. Raise FetchError if the server is in trouble."""
+    """Return the rules of the site's robots.txt, if any. Raise FetchError if the server fails."""
     address = str(parsed(url).copy_with(raw_path=b"/robots.txt"))
-    page = fetcher.fetch(address, most=MOST_ROBOTS_BYTES + 1)
+    page = fetcher.fetch(address, max_bytes=MAX_ROBOTS_BYTES + 1)
     if page.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"{page.url} answers {page.status}, so nobody knows what may be read"
+        message = f"{page.url} returned {page.status}, so the site's rules are unknown"
         raise FetchError(message, hint="try again later")
     if page.status >= HTTPStatus.BAD_REQUEST:
-        return Protego.parse(
-            ""
-        )  # one that needs a password, or that is none at all, forbids nothing (RFC 9309)
+        return Protego.parse("")  # a missing or protected robots.txt forbids nothing (RFC 9309)
     return read_robots(page.body)
 
 
 def read_robots(data: bytes) -> Protego:
-    """Return the rules in the bytes of a robots.txt; if it is too long, those of the whole lines in its beginning."""
-    text = data[:MOST_ROBOTS_BYTES].decode("utf-8-sig", "replace")
+    """Return the rules of a robots.txt; of one that is too long, those of the first whole lines."""
+    text = data[:MAX_ROBOTS_BYTES].decode("utf-8-sig", "replace")
     return Protego.parse(
-        text if len(data) <= MOST_ROBOTS_BYTES else "".join(text.splitlines(keepends=True)[:-1])
+        text if len(data) <= MAX_ROBOTS_BYTES else "".join(text.splitlines(keepends=True)[:-1])
     )
 
 
-def _start(fetcher: Fetcher, url: str) -> tuple[Page, Protego]:
+def _start(fetcher: Fetcher, url: str) -> tuple[FetchedPage, Protego]:
     """Fetch the first page, which may redirect to another site, and the robots.txt of the site it is on."""
     robots = _robots(fetcher, url)
     start = fetcher.fetch(
@@ -196,16 +189,16 @@ def _start(fetcher: Fetcher, url: str) -> tuple[Page, Protego]:
         robots = _robots(fetcher, start.url)
         _check_robots(robots, start.url)
     if start.status >= HTTPStatus.BAD_REQUEST:
-        message = f"{url} answers {start.status}"
-        raise FetchError(message, hint="correct the address")
+        message = f"{url} returned {start.status}"
+        raise FetchError(message, hint="correct the URL")
     if start.cut or not is_html(start):
-        message = f"{url} is no page to start from: {read_row(start).error}"
-        raise FetchError(message, hint="give the address of a page of HTML")
+        message = f"cannot start from {url}: {read_row(start).error}"
+        raise FetchError(message, hint="name the URL of an HTML page")
     return start, robots
 
 
-def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Protego, delay: float) -> list[str]:
-    """Follow links from the start, breadth first, until `pages` addresses are known or all are."""
+def _discover(fetcher: Fetcher, start: FetchedPage, pages: int, robots: Protego, delay: float) -> list[str]:
+    """Follow links breadth first until `pages` URLs are found, or all."""
     found = dict.fromkeys([start.url])
     unread = _add_links(found, start, pages, robots)
     while len(found) < pages and unread:
@@ -213,13 +206,13 @@ def _discover(fetcher: Fetcher, start: Page, pages: int, robots: Protego, delay:
         try:
             page = fetcher.fetch(unread.popleft(), lambda target: _check_hop(robots, target, start.url))
         except FetchError:
-            continue  # the job that reads it will say so in its row
+            continue  # the job that reads it puts the error in its row
         unread += _add_links(found, page, pages, robots)
     return list(found)
 
 
-def _add_links(found: dict[str, None], page: Page, most: int, robots: Protego) -> deque[str]:
-    """Add the links of a page to what was found, and give the new ones."""
+def _add_links(found: dict[str, None], page: FetchedPage, most: int, robots: Protego) -> deque[str]:
+    """Add the links of a page to `found`, and return the new ones."""
     new = [link for link in read_links(page) if link not in found and robots.can_fetch(link, ROBOT)]
     new = new[: most - len(found)]
     found.update(dict.fromkeys(new))
@@ -234,17 +227,17 @@ def _row(fetcher: Fetcher, url: str, robots: Protego) -> PageRow:
 
 
 def _failed_row(url: str, error: FetchError) -> PageRow:
-    return PageRow(url[:LONGEST_ADDRESS], 0, error=error.message[:500])
+    return PageRow(url[:MAX_URL_LENGTH], 0, error=error.message[:500])
 
 
 def _check_hop(robots: Protego, target: str, site: str) -> None:
     if site_of(target) != site_of(site):
-        message = f"it leads away from the site, to {target[:200]}"
+        message = f"it redirects to another site, {target[:200]}"
         raise FetchError(message)
     _check_robots(robots, target)
 
 
 def _check_robots(robots: Protego, url: str) -> None:
     if not robots.can_fetch(url, ROBOT):
-        message = f"robots.txt of the site excludes {url[:200]}"
-        raise FetchError(message, hint="give another page or site")
+        message = f"robots.txt excludes {url[:200]}"
+        raise FetchError(message, hint="name another page or site")
