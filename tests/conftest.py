@@ -1,4 +1,4 @@
-"""What all tests share: real servers on sockets of their own, flushed between tests, and waiting for facts.
+"""Shared fixtures: real servers on separate sockets, flushed between tests, and waits for facts.
 
 `server` runs a test once with each kind of server; `one_server` once, with the first there is. Both give a `Server`:
 its `url`, its `pid`, a `client` of Conveyor's and a `raw` one of the Redis library. After the test every key on it has
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 def pytest_report_header() -> str:
-    """Print what repeats the chance of this run."""
+    """Print how to repeat the random choices of this run."""
     return f"torture seed: {TORTURE_SEED}"
 
 
@@ -58,7 +58,7 @@ def torture_seed() -> str:
 
 
 def wait_for(predicate: Callable[[], T], seconds: float = 60.0) -> T:
-    """Look again and again until the predicate gives something true, and give that; fail after `seconds`."""
+    """Poll the predicate until it returns a true value, and return that; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (fact := predicate()):
         if time.monotonic() > deadline:
@@ -74,7 +74,7 @@ def eventually() -> Callable[..., Any]:
 
 
 def quickest_of(seconds: Callable[[], float], limit: float, tries: int = 5) -> float:
-    """Run what takes some seconds until it takes less than `limit`, at most `tries` times; return the shortest.
+    """Repeat a measurement until it is below `limit`, at most `tries` times; return the shortest.
 
     For promises of speed: on a busy machine some tries are late, and what is really slow is slow each time.
     """
@@ -88,7 +88,7 @@ def quickest_of(seconds: Callable[[], float], limit: float, tries: int = 5) -> f
 
 @pytest.fixture(scope="session")
 def quickest() -> Callable[..., float]:
-    """Return the one way in which tests measure a time: `quickest(seconds, limit) < limit`."""
+    """Return the only way in which tests measure a time: `quickest(seconds, limit) < limit`."""
     return quickest_of
 
 
@@ -113,7 +113,7 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_server_by_accident(session_home: Path) -> Iterator[None]:
-    """Check that the test started no embedded server but in a state folder of its own."""
+    """Check that the test started no embedded server outside a state folder of its own."""
     yield
     assert not session_home.exists(), (
         "the test uses the embedded server: it must set CONVEYOR_HOME, and stop it"
@@ -133,13 +133,13 @@ def documented_rights() -> dict[str, list[str]]:
 
 
 def rights_of_all_roles() -> list[str]:
-    """Return what the roles may do together; what one of them may not do is not among it."""
+    """Return the combined rights of the roles; a right that one of them must not have is missing."""
     words = [word for rights in documented_rights().values() for word in rights]
     return ["resetchannels", "-@all", *sorted({word for word in words if word[0] in "~+"})]
 
 
 class Server:
-    """A server process of the tests' own, on a unix socket, without a file on the disk.
+    """A server process of the tests, on a unix socket, without a file on the disk.
 
     Whoever uses `url` or `client` has the given `rights`, or all if there are none; `raw` always has all. `user` is
     what the server calls them.
@@ -169,7 +169,7 @@ class Server:
 
     @property
     def client(self) -> Client:
-        """A client; the same one throughout a test."""
+        """A client, the same one throughout a test."""
         if not self._clients:
             self.another_client()
         return self._clients[0]
@@ -184,7 +184,7 @@ class Server:
         return self._clients[-1]
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it replies."""
         words = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         if self.rights:
             words += ["--user", self.user, "on", ">pw", *self.rights]
@@ -206,14 +206,14 @@ class Server:
         return sorted({f"{one['reason']} {one['object']}" for one in entries if one["username"] == self.user})
 
     def stop(self) -> None:
-        """Kill it, with all it holds, and wait until it is gone."""
+        """Kill the server with its data, and wait until it has exited."""
         assert self.process
         self.process.kill()
         self.process.wait()
         self.raw.connection_pool.disconnect()
 
     def reset(self) -> None:
-        """Make it as new for the next test."""
+        """Reset the server for the next test."""
         while self._clients:
             self._clients.pop().close()
         forget_losses()
@@ -222,7 +222,7 @@ class Server:
 
 
 def forget_losses() -> None:
-    """Make this process forget what it put and waits for, so that it takes no flush between two tests for a loss."""
+    """Make this process forget its pending jobs, so that a flush between two tests does not count as a loss."""
     for one in list(inbox._inboxes.values()):
         with one.changed:
             one.restorer.known.clear()
@@ -257,7 +257,7 @@ def program_of(kind: str) -> str:
 
 
 class Servers:
-    """All kinds of servers, each started when it is first asked for."""
+    """All kinds of servers, each started on first use."""
 
     def __init__(self, folders: pytest.TempPathFactory, rights: Sequence[str] = ()) -> None:
         self._folders = folders
@@ -272,7 +272,7 @@ class Servers:
 
     @contextmanager
     def lend(self, kind: str) -> Iterator[Server]:
-        """Lend a server to one test: flushed before, looked over after."""
+        """Lend a server to a test: flushed before, checked afterwards."""
         server = self[kind]
         server.reset()
         yield server
@@ -288,7 +288,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Hold the servers of this run, and end them with it."""
+    """Keep the servers of this run, and end them with it."""
     rights = rights_of_all_roles() if request.config.getoption("--limited") else ()
     servers = Servers(tmp_path_factory, rights)
     yield servers
@@ -311,7 +311,7 @@ def one_server(servers: Servers) -> Iterator[Server]:
 
 @pytest.fixture
 def torture_server(torture_seed: str) -> str:
-    """Return the program of one kind of server, which the seed chooses among those that are installed."""
+    """Return the program of one kind of server, chosen by the seed among the installed ones."""
     return program_of(random.Random(torture_seed).choice(installed_kinds()))
 
 
@@ -337,7 +337,7 @@ _MOST = {"bell": 32, "history": 5200}
 
 
 def leaks(raw: redis.Redis) -> list[str]:
-    """Look at every key of the server, and tell what keys.py does not allow: name, type, size or lifetime."""
+    """Check every key of the server; return violations of keys.py: name, type, size or lifetime."""
     found = []
     names = list(raw.scan_iter(count=1000))
     types, lives = each_of(raw, "type", names), each_of(raw, "pttl", names)
@@ -363,7 +363,7 @@ def leaks(raw: redis.Redis) -> list[str]:
 
 
 def each_of(raw: redis.Redis, verb: str, names: Sequence[bytes]) -> list[Any]:
-    """Return what the server answers about each key; a hundred thousand keys are asked about in a second or two."""
+    """Return the server's reply about each key; a hundred thousand keys take a second or two."""
     pipe = raw.pipeline(transaction=False)
     for name in names:
         getattr(pipe, verb)(name)
@@ -388,7 +388,7 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) -> str:
-    """Run a function in a forked child and return its text; empty if it raised. The child is gone afterwards."""
+    """Run a function in a forked child and return its string, or "" if it raised. The child has ended then."""
     reading, writing = os.pipe()
     child = fork()
     if child == 0:

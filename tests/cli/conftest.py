@@ -1,4 +1,4 @@
-"""The command line as its users have it: a process of its own, in a folder of its own, against a real server."""
+"""The command line as its users run it: a separate process and folder, against a real server."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def deliver(address: str, api_key: str, text: str = "") -> None:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command gave."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -71,13 +71,13 @@ class Ran:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Standard output as one JSON document; nothing else may be there."""
+        """Standard output as its only JSON document."""
         found: dict[str, Any] = json.loads(self.out)
         return found
 
     @property
     def error(self) -> dict[str, Any]:
-        """Standard error as one JSON object; nothing else may be there."""
+        """Standard error as its only JSON object."""
         found: dict[str, Any] = json.loads(self.err)
         return found
 

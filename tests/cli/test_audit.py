@@ -1,4 +1,4 @@
-"""What is done on the command line is written down, and `conveyor audit` shows it."""
+"""Actions on the command line are recorded, and `conveyor audit` shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names are completed from the server, and silence falls where it does not answer."""
+"""Names are completed from the server, and silently not if it does not reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`conveyor demo` on a server that is in use, and when somebody or something ends it early."""
+"""`conveyor demo` on a server in use, and if a user or a signal ends it early."""
 
 from __future__ import annotations
 

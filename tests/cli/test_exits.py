@@ -1,4 +1,4 @@
-"""Exit codes and errors: what, why and what to try, on standard error, without a traceback."""
+"""Exit codes and errors: what happened, why and what to try, on standard error, without a traceback."""
 
 from __future__ import annotations
 

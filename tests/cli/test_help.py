@@ -1,4 +1,4 @@
-"""Help is quick to give: it loads nothing that only the commands themselves need."""
+"""Help is quick: it loads nothing that only the commands themselves need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers are stopped from anywhere, and each target answers for itself."""
+"""Workers are stopped from anywhere, and each target replies for itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conveyor.wire import control_messages
 
 @pytest.fixture
 def consumer(conveyor: Any, start_consumer: Any, eventually: Any) -> Any:
-    """Start a consumer of two workers and give its process and its name."""
+    """Start a consumer of two workers and return its process and its name."""
     process = start_consumer("held", "-n", 2)
 
     def idle() -> Any:

@@ -1,4 +1,4 @@
-"""The commands that look: tables for people, documents for programs, and a word where there is nothing."""
+"""The commands that show something: tables for people, documents for programs, and a message if empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders from the command line: bound to the task's own parameters, placed, followed, told."""
+"""Orders from the command line: bound to the task's parameters, placed, followed, reported."""
 
 from __future__ import annotations
 

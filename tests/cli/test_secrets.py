@@ -1,4 +1,4 @@
-"""What jobs hold that nobody may see is in nothing that a command says."""
+"""Hidden content of jobs is in no output of a command."""
 
 from __future__ import annotations
 

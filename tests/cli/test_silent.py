@@ -1,4 +1,4 @@
-"""What the command line says of workers that are not heard of any more, and of the jobs that they took."""
+"""The command line on silent workers and the jobs that they took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a server's version: too old, with known security holes, or fine."""
+"""The doctor's verdict on a server's version: too old, with known vulnerabilities, or fine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers are paused and resumed by name, and tell where their code is."""
+"""Workers are paused and resumed by name, and show their stacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def name(conveyor: Any, start_consumer: Any, eventually: Any) -> str:
-    """Start a consumer of two workers and give its name."""
+    """Start a consumer of two workers and return its name."""
     start_consumer("held", "-n", 2)
 
     def idle() -> Any:

@@ -1,4 +1,4 @@
-"""The standard library's queue and Conveyor's on each server, behind one way to make them and to see who waits."""
+"""The standard library's queue and Conveyor's on each server behind a common interface to make and observe them."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Belts:
         return queue.Queue(maxsize)
 
     def who_puts(self, belt: Any) -> int:
-        """Count those who wait for room."""
+        """Count blocked producers."""
         return len(belt.not_full._waiters)
 
     def who_gets(self, belt: Any) -> int:
-        """Count those who wait for an item."""
+        """Count blocked consumers."""
         return len(belt.not_empty._waiters)
 
     def who_joins(self, belt: Any) -> int:
-        """Count those who wait for the end."""
+        """Count joiners."""
         return len(belt.all_tasks_done._waiters)
 
 
 class SharedBelts(Belts):
-    """Makes queues on a server; who waits is seen there."""
+    """Queues on a server, whose waiters are observed there."""
 
     def __init__(self, eventually: WaitFor, server: Any) -> None:
         super().__init__(eventually)
@@ -82,7 +82,7 @@ def shared(server: Any, eventually: WaitFor) -> SharedBelts:
 
 
 class Background:
-    """A call in a thread of its own, and what came of it."""
+    """A call in a separate thread, and its result."""
 
     def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.answer: Any = None
@@ -101,7 +101,7 @@ class Background:
         return not self._thread.is_alive()
 
     def result(self) -> Any:
-        """Wait for its end and give what it returned, or raise what it raised."""
+        """Wait for the end and return the call's result, or raise its exception."""
         self._thread.join(20)
         assert self.is_over
         if self.error is not None:

@@ -42,7 +42,7 @@ class Lease(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """An entry of `claim:<owner>`: the last claim of an owner, and what it brought; token 0 for nothing."""
+    """An entry of `claim:<owner>`: the last claim of an owner and its result; token 0 for none."""
 
     nonce: int = 0
     token: int = 0
@@ -76,7 +76,7 @@ class Request(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A worker; or, after its process died, the supervisor that settles what it held."""
+    """A worker; or, after its process died, the supervisor that settles its jobs."""
 
     owner: int
     doing: str = IDLE
@@ -96,7 +96,7 @@ class Worker(NamedTuple):
 
 
 class State(NamedTuple):
-    """All there is at one moment."""
+    """The complete state at one moment."""
 
     keys: Keys = Keys()
     workers: tuple[Worker, ...] = tuple(map(Worker, range(WORKERS)))
@@ -110,7 +110,7 @@ class State(NamedTuple):
 
 
 def put(items: tuple, place: int, item: object) -> tuple:
-    """Return the items with one replaced."""
+    """Return the items with one of them replaced."""
     return (*items[:place], item, *items[place + 1 :])
 
 
@@ -121,11 +121,11 @@ class Scripts:
     """The scripts. A reply is a job and its token, or whether the request was accepted."""
 
     def is_holder(self, lease: Lease | None, token: int) -> bool:
-        """shared/lease.lua: tell whether the lease carries the token."""
+        """shared/lease.lua: return True if the lease carries the token."""
         return lease is not None and lease.token == token
 
     def claim(self, keys: Keys, ask: Request) -> tuple[Keys, object]:
-        """claim.lua: ready -> leased under a new token; to the same nonce again what it brought and still holds."""
+        """claim.lua: ready -> leased under a new token; the same nonce gets its jobs again that are still held."""
         last = keys.memories[ask.owner]
         if last.nonce == ask.nonce:
             held = last.token and self.is_holder(keys.leases[last.job], last.token)
@@ -155,7 +155,7 @@ class Scripts:
         return keys._replace(expired=keys.expired - {ask.job}), True
 
     def finish(self, keys: Keys, ask: Request) -> tuple[Keys, object]:
-        """finish.lua: leased -> over, with the outcome; accepted again if it is the outcome that is kept."""
+        """finish.lua: leased -> over, with the outcome; accepted again if it is the recorded outcome."""
         if not self.is_holder(keys.leases[ask.job], ask.token):
             return keys, keys.outcomes[ask.job] == ask.token
         keys = self.without_lease(keys, ask.job)
@@ -178,7 +178,7 @@ class Scripts:
         return keys._replace(ready=keys.ready | {ask.job}), True
 
     def reap(self, keys: Keys, job: int) -> Keys:
-        """reap.lua: leased -> ready, by anybody, once the lease has expired."""
+        """reap.lua: leased -> ready, by any worker, once the lease has expired."""
         return self.without_lease(keys, job)._replace(ready=keys.ready | {job})
 
     def without_lease(self, keys: Keys, job: int) -> Keys:
@@ -192,7 +192,7 @@ class Scripts:
 
 
 class Step(NamedTuple):
-    """Something that can happen: what, by or to which worker, and the state after it."""
+    """A possible step: its kind, the worker concerned, and the state after it."""
 
     name: str
     owner: int
@@ -206,7 +206,7 @@ class Model:
         self.scripts, self.most = scripts, faults
 
     def steps(self, state: State) -> Iterator[Step]:
-        """Yield what can happen next, and the state after it."""
+        """Yield the possible steps and the state after each."""
         for worker in state.workers:
             yield from self.work(state, worker)
             yield from self.replies(state, worker)
@@ -218,7 +218,7 @@ class Model:
         yield from self.time(state)
 
     def work(self, state: State, worker: Worker) -> Iterator[Step]:
-        """A worker claims a job, finishes it, and renews its lease if need be."""
+        """Claim a job, finish it, and renew its lease if needed."""
         if worker.doing == IDLE and state.keys.ready:
             asking = worker._replace(doing="claim", nonce=worker.nonce + 1)
             yield Step("{} claims", worker.owner, having(state, asking))
@@ -250,7 +250,7 @@ class Model:
         return state._replace(keys=keys, ended=ended), reply
 
     def heard(self, worker: Worker, reply: object) -> Worker:
-        """Return what a worker is after a reply."""
+        """Return the worker after a reply."""
         if worker.doing == "claim" and reply:
             job, token = reply
             # A supervisor gives back what the worker did not live to see.
@@ -260,7 +260,7 @@ class Model:
         return Worker(worker.owner, nonce=worker.nonce)
 
     def faults(self, state: State, worker: Worker) -> Iterator[Step]:
-        """A worker gives back its job, a process dies and its supervisor sees it, or a host dies and nobody does."""
+        """Release a job, or kill a process with or without a supervisor that notices."""
         if worker.doing == RUN:
             yield Step("{} gives its job back", worker.owner, having(state, worker._replace(doing="release")))
         late = state.late | {worker.request()} if worker.awaits() else state.late
@@ -271,7 +271,7 @@ class Model:
         yield Step("the host of {} dies", worker.owner, buried(state._replace(late=late), worker.owner))
 
     def time(self, state: State) -> Iterator[Step]:
-        """A lease expires, which is a fault if its holder lives, and anybody takes the job back."""
+        """Let a lease expire, which is an error if its holder lives, and let any worker recover the job."""
         keys = state.keys
         for job in keys.leased - keys.expired:
             lease = keys.leases[job]
@@ -292,7 +292,7 @@ def having(state: State, worker: Worker) -> State:
 
 
 def buried(state: State, owner: int) -> State:
-    """Return the state with another worker in place of one; what that one sent and held is in nobody's name now."""
+    """Return the state with a new worker in place of another, whose requests and leases then have no owner."""
     keys = state.keys
     names = {one.owner for one in (*state.late, *filter(None, keys.leases))}
     nobody = next(name for name in range(WORKERS, WORKERS + FAULTS) if name not in names)
@@ -307,7 +307,7 @@ def buried(state: State, owner: int) -> State:
 
 
 def simplified(state: State) -> State:
-    """Return the state without claims that nobody can ask for again: those that differ in nothing else are one."""
+    """Return the state without claims that cannot be repeated: states that differ in nothing else are equal."""
     asking = {one.owner for one in (*state.late, *state.workers) if "claim" in one}
     for owner, memory in enumerate(state.keys.memories):
         if memory.nonce and owner not in asking:
@@ -391,7 +391,7 @@ PROMISES = {
 
 
 class Verdict(NamedTuple):
-    """How many states there are, the promise that is broken, if any, and the fewest steps that break it."""
+    """The number of states, the broken promise, if any, and the fewest steps that break it."""
 
     states: int
     promise: str = ""

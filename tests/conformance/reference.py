@@ -1,4 +1,4 @@
-"""A queue as it should be: jobs, where they are, who waits for what, and the ledger. The measure of the scripts.
+"""The reference model of a queue: jobs, where they are, waiters, and the ledger. The measure of the scripts.
 
 A time that only the server knows, such as when a job is due, is None until `Model.learn` is told what the server has.
 """
@@ -33,7 +33,7 @@ LAPSED = pack(
 
 
 class End(NamedTuple):
-    """How a run ends; each verb takes its part of it."""
+    """The end of a run; each verb takes its part of it."""
 
     outcome: bytes
     keep: float
@@ -44,7 +44,7 @@ class End(NamedTuple):
 
 @dataclass(repr=False)
 class Modelled:
-    """One job as it should be."""
+    """A job as it should be."""
 
     id: str
     data: bytes
@@ -73,7 +73,7 @@ class Modelled:
         return f"<{self.id} {self.state}>"
 
     def _repr_pretty_(self, printer: Any, cycle: object) -> None:
-        """Show only that in failures of Hypothesis, which prints all fields of each job that it drew."""
+        """Print only that in failures of Hypothesis, which prints all fields of each drawn job."""
         printer.text(repr(self))
 
     @property
@@ -94,7 +94,7 @@ class Modelled:
 
     @property
     def text(self) -> str:
-        """Its lease as it is written."""
+        """Its lease as stored."""
         return f"{self.token} {self.owner} {self.how} {self.score}"
 
     def is_held_by(self, token: str) -> bool:
@@ -102,7 +102,7 @@ class Modelled:
         return self.state == "leased" and self.token == token
 
     def move(self, state: str) -> None:
-        """Leave the state and the lease that it has."""
+        """Leave its current state and lease."""
         self.old_token, self.token, self.how = self.token or self.old_token, "", ""
         self.state, self.time = state, None
 
@@ -222,7 +222,7 @@ class Model:
         job.delay = delay
 
     def claim(self, owner: str, nonce: str, want: int, how: str, *, again: bool) -> tuple[str, list[str]]:
-        """Return a word and the ids of the batch, whose token `hold` adds."""
+        """Return a state and the ids of the batch, whose token `hold` adds."""
         last, token, ids = self.claims.get(owner, (f"{owner}.0", "", []))
         if last == nonce:
             return "OK", [one for one in ids if one in self.jobs and self.jobs[one].is_held_by(token)]
@@ -262,7 +262,7 @@ class Model:
             self.jobs[one].token, self.jobs[one].lease = token, lease
 
     def renew(self, held: list[tuple[Modelled, str, str]], lease: float) -> tuple[list[int], list[int]]:
-        """Return which are lost, and which somebody wants cancelled."""
+        """Return the lost leases and those of jobs with a cancel request."""
         lost = [place for place, (job, token, _) in enumerate(held) if not job.is_held_by(token)]
         wished = []
         for place, (job, _, how) in enumerate(held):
@@ -352,7 +352,7 @@ class Model:
         return len(expired)
 
     def timed_and_known(self, state: str) -> list[Modelled]:
-        """Return those whose time is known: of the others, which have just come there, it is ahead."""
+        """Return the jobs whose time is known: it is ahead for the others, which have just arrived there."""
         return sorted(
             (job for job in self.of(state) if job.time is not None), key=lambda job: (job.time, job.id)
         )
@@ -387,7 +387,7 @@ class Model:
         self.ledger[counter] += 1
 
     def settle(self, job: Modelled, outcome: bytes, keep: float) -> None:
-        """Cancel a job; `keep`, ms, is for one that does not say."""
+        """Cancel a job; `keep`, ms, is for a job without its own."""
         self.over(job, outcome, keep if job.keep is None else job.keep * 1000, "cancelled")
         self.post([job])
 
@@ -520,7 +520,7 @@ class Model:
         return live
 
     def tell_joiners(self) -> None:
-        """Wake all joiners if no job is left, whatever ended the last one."""
+        """Wake all joiners if no job is left, however the last one ended."""
         if not self.of("ready", "delayed", "leased"):
             for joiner in sorted(self.joiners):
                 self.leave_out([joiner])
@@ -557,7 +557,7 @@ class Model:
     # --- as keys
 
     def keys(self) -> dict[str, Any]:
-        """Return each key of the queue that should be there, and what is in it."""
+        """Return the expected keys of the queue and their content."""
 
         def each(states: str, value: Callable[[Modelled], Any]) -> dict[str, Any]:
             return {job.id: found for job in self.of(*states.split()) if (found := value(job))}
@@ -595,7 +595,7 @@ class Model:
         return {name: value for name, value in keys.items() if value}
 
     def meta(self) -> dict[str, int]:
-        """Return the numbers of the queue that should be there; what is 0 may be missing."""
+        """Return the expected numbers of the queue; a 0 may be missing."""
         return {
             **self.ledger,
             "sequence": self.sequence,
@@ -611,6 +611,6 @@ def number_of(nonce: str) -> int:
 
 
 def job_that_says(job_id: str, keep: float | None) -> bytes:
-    """Return the bytes of a job that says how long its outcome is kept, or of one that does not."""
+    """Return the bytes of a job that sets how long its outcome is kept, or of one that does not."""
     text = job_id.encode()
     return text if keep is None else b"\x95" + text + b"\xcb" + struct.pack(">d", keep)

@@ -1,4 +1,4 @@
-"""The whole state of a queue at one moment: all its keys, what is in them, and how long each lives."""
+"""The whole state of a queue at one moment: all its keys, their content and their lifetimes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ return {now, found}
 
 
 class Snapshot:
-    """What is in the keys of a queue, by their short names."""
+    """The content of a queue's keys, by their short names."""
 
     def __init__(self, raw: redis.Redis, queue: str) -> None:
         self.now, found = raw.eval(_READ, 0, keys.key(queue, ""))

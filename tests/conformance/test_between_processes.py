@@ -1,4 +1,4 @@
-"""What one process sees of another: the same queue, the same bound, the same line."""
+"""Processes share a queue: its items, its limit and its line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Start = Any
 
 
 def words(process: Any) -> list[str]:
-    """Wait for a process to end well, and give what it wrote."""
+    """Wait for a process to exit with 0, and return the words it wrote."""
     written, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     return written.split()
@@ -276,7 +276,7 @@ def test_resized_limit_applies_to_later_puts(shared: SharedBelts) -> None:
 
 
 def test_schedulers_that_share_an_id_put_one_job(one_server: Any, start_python: Start) -> None:
-    """Each would put every job; whoever comes later finds it there."""
+    """Each would put every job; the later ones find it there."""
     belt = Queue("reports", store=one_server.client)
     schedulers = [start_python(SCHEDULE, one_server.url, belt.name) for _ in range(5)]
     for one in schedulers:

@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         return LEASE * (1 + self.number()) if delayed else 0.0
 
     def held(self, data: st.DataObject) -> Modelled:
-        """Choose a job, as a rule one that is held; claim some if none is."""
+        """Choose a job, usually a held one; claim some if there is none."""
         if not self.model.of("leased") and data.draw(ODDS):
             if not self.model.of("ready"):
                 self.put_jobs(self.new(1), PutPlace())
@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(wished)) if wished and data.draw(EVEN) else self.one(data, "leased")
 
     def one(self, data: st.DataObject, *states: str) -> Modelled:
-        """Choose a job, as a rule one in such a state."""
+        """Choose a job, usually in such a state."""
         jobs = list(self.model.jobs.values())
         fitting = [job for job in jobs if job.state in states] or jobs
         return data.draw(st.sampled_from(fitting if data.draw(ODDS) else jobs))
@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(priorities=st.lists(PRIORITIES, min_size=1, max_size=4), keep=KEEPS, want=st.integers(0, 3))
     def begin(self, priorities: list[int], keep: float | None, want: int) -> None:
-        """No run begins with nothing: Hypothesis leaves out some rules in each."""
+        """Start no run empty: Hypothesis leaves out some rules in each."""
         for priority in priorities:
             self.put_jobs(self.new(1, keep), PutPlace(priority=priority))
         if want:
@@ -261,7 +261,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.claims)
     @rule(data=st.data(), older=st.sampled_from([False, False, True]))
     def claim_with_a_known_nonce(self, data: st.DataObject, *, older: bool) -> None:
-        """The last batch of an owner once more, as far as it is still held; of an older one nothing."""
+        """Repeat the last batch of an owner, as far as it is still held, or an older one without effect."""
         owner = data.draw(st.sampled_from(sorted(self.model.claims)))
         self.claim_jobs(owner, 4, nonce=f"{owner}.0" if older else self.model.claims[owner][0])
 
@@ -327,7 +327,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.of("delayed", "leased"))
     @rule(data=st.data())
     def be_over(self, data: st.DataObject) -> None:
-        """A delay or a lease is over; whatever comes next may move the job, or its holder settle it before."""
+        """Let a delay or a lease end; the next command may move the job, or its holder settle it before."""
         self.pass_time(data.draw(st.sampled_from(self.model.of("delayed", "leased"))))
 
     def pass_time(self, job: Modelled) -> None:
@@ -341,7 +341,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.of("ready", "delayed", "leased"))
     @rule(data=st.data(), crashes=st.sampled_from([0, 2]), lapses=st.sampled_from([0, 9]), is_over=EVEN)
     def have_been_tried(self, data: st.DataObject, crashes: int, lapses: int, *, is_over: bool) -> None:
-        """A job has been through much: the next crash, or the next expired lease, is one too many."""
+        """Give a job a past: the next crash, or the next expired lease, is one too many."""
         job = self.held(data)
         if job.state in {"dead", "over"}:
             return
@@ -405,7 +405,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.model.of(*LIVE)) > MANY)
     @rule()
     def end_everything_and_forget_the_queue(self) -> None:
-        """Whatever has happened, the queue can be emptied, and leaves nothing behind."""
+        """Empty the queue after any history; it leaves nothing behind."""
         everything, (_, end) = len(self.model.jobs), self.end(None)
         for index in ("ready", "delayed"):
             answer = self.run("purge", index, everything, end.outcome, end.keep)
@@ -429,7 +429,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.seen)
     @rule(data=st.data(), dies=st.booleans())
     def leave(self, data: st.DataObject, *, dies: bool) -> None:
-        """One that waited leaves, or is not heard of any more."""
+        """Make a waiter leave or miss its heartbeats."""
         waiter = data.draw(st.sampled_from(sorted(self.model.seen)))
         if dies:
             self.raw.hset(keys.key(QUEUE, "seen"), waiter, 1)
@@ -519,7 +519,7 @@ class Machine(RuleBasedStateMachine):
         self.before, self.verbs = snapshot, []
 
     def compare_times(self, snapshot: Snapshot) -> None:
-        """Check that new times lie between the last look and this one, and note them."""
+        """Check that new times lie between the last query and this one, and note them."""
         earliest, latest, meta = self.before.now, snapshot.now, snapshot.meta
         clock, old = meta.get("clock", 0), self.before.meta.get("clock", 0)
         if clock and old:
@@ -580,7 +580,7 @@ class Machine(RuleBasedStateMachine):
             assert getattr(count, name) == expected.get(name, 0), name
 
     def compare_moves(self) -> None:
-        """Check that each job moved as the table of moves allows, and is where the server says."""
+        """Check that each job moved as the table of moves allows, and is where the server reports it."""
         before, self.states = self.states, {job.id: job.state for job in self.model.jobs.values()}
         moved = [job for job in self.model.jobs.values() if before.get(job.id) != job.state]
         answers = self.client.run_all([commands.state(QUEUE, job.id) for job in moved])
@@ -599,7 +599,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def compare(server: Server, how: settings) -> None:
-    """Run server and model; begin again if the machine stood still, since nothing can be said of the server then."""
+    """Run server and model; start again if the host stood still, since the server's times prove nothing then."""
     for _ in range(2):
         with suppress(pytest.skip.Exception):
             return run_state_machine_as_test(lambda: Machine(server), settings=how)

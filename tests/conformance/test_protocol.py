@@ -9,7 +9,7 @@ from .protocol import Keys, Lease, Memory, Request, Scripts, put
 
 
 class WithoutTokens(Scripts):
-    """Whoever settles a job that somebody holds is taken for its holder."""
+    """Any settlement of a held job counts as one by its holder."""
 
     def is_holder(self, lease: Lease | None, token: int) -> bool:
         return lease is not None
@@ -40,7 +40,7 @@ class WithoutMemoryOfNothing(Scripts):
 
 
 class ReleaseWithoutToken(Scripts):
-    """A late release takes the job from the worker that holds it now."""
+    """A late release takes the job from its current holder."""
 
     def release(self, keys: Keys, ask: Request) -> tuple[Keys, object]:
         lease = keys.leases[ask.job]
@@ -48,7 +48,7 @@ class ReleaseWithoutToken(Scripts):
 
 
 class LostWithoutToken(Scripts):
-    """A supervisor that reports a crash takes the job from the worker that holds it now."""
+    """A supervisor that reports a crash takes the job from its current holder."""
 
     def lost(self, keys: Keys, ask: Request) -> tuple[Keys, object]:
         lease = keys.leases[ask.job]
@@ -79,7 +79,7 @@ class ReapThatLeavesTheIndex(Scripts):
 
 
 class NoReap(Scripts):
-    """Nobody takes back the jobs of dead hosts."""
+    """Jobs of dead hosts are never recovered."""
 
     def reap(self, keys: Keys, job: int) -> Keys:
         return keys

@@ -1,4 +1,4 @@
-"""What the documentation of `queue.Queue` says, said of that class and of ours by the very same tests."""
+"""The documented behavior of `queue.Queue`, checked for that class and for ours by the same tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a supervisor reports of jobs: those that last, from their start."""
+"""Job reports of a supervisor: only lasting jobs, measured from their start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Acting:
-    """Stands for a worker: it says that it is at a job, since when `began` says."""
+    """Stands for a worker: it reports a job, since `began`."""
 
     def __init__(self) -> None:
         self.pid, self.relieved, self.job_id, self.began = 1, 0, "", 0.0
@@ -95,7 +95,7 @@ def test_run_time_is_measured_from_the_start_of_the_job(one_server: Any) -> None
 
 
 def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More queues than one look takes; the one in use stays."""
+    """There are more queues than one query covers; the one in use stays."""
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
     beat = Beat(

@@ -1,4 +1,4 @@
-"""Cancelling: at once while a job waits, by an exception in the task while it runs, by force if that does not help."""
+"""Cancellation: immediate for a waiting job, by an exception in a running task, by force if that does not help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that are coroutines share an event loop: what one leaves in it, or does to it, is no trouble for the others."""
+"""Coroutine tasks share an event loop: leftovers or damage by one task do not affect the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers and supervisors that die: their jobs run again at once, and one that kills workers is given up."""
+"""Crashed workers and supervisors: their jobs run again promptly, and a job that kills workers is given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task can say and ask about its own run, and where others see it."""
+"""A task's view of its own run, and where others see it."""
 
 from __future__ import annotations
 

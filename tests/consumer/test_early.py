@@ -1,4 +1,4 @@
-"""What comes between a claim and the begin of a run: a cancellation, or the supervisor's taking back."""
+"""Between a claim and the start of a run: a cancellation, or a release by the supervisor."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_batch_costs_no_extra_query_if_no_job_was_stopped(
 
 
 def test_cancellation_of_an_earlier_run_spares_a_later_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have waited for a supervisor that stood still, while the job failed and was retried."""
+    """A cancellation may wait for a suspended supervisor while the job fails and is retried."""
     supervisor = OneWorker(monkeypatch)
     supervisor.slate.start(0, 0.0, 0.0)
     ladder = Ladder(supervisor)

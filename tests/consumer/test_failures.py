@@ -1,4 +1,4 @@
-"""What becomes of jobs whose task raises: told as data, tried again where that may help, then a dead letter."""
+"""Jobs whose task raises: reported as data, retried where that may help, then dead."""
 
 from __future__ import annotations
 

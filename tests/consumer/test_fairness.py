@@ -1,4 +1,4 @@
-"""Jobs are shared out one by one unless they are tiny: nobody waits behind a long one while a worker is idle."""
+"""Jobs are distributed one by one unless they are tiny: none waits behind a long one while a worker is idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors in the supervisor's own code: they concern one worker or one command, and the consumer goes on."""
+"""Errors in the supervisor's own code affect a single worker or command, and the consumer continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def break_supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that breaks the supervisors of the test in one way."""
+    """Return a function that breaks the supervisors of the test in a given way."""
 
     def start(how: str) -> None:
         def command_line(settings: Any) -> list[str]:
@@ -40,7 +40,7 @@ def break_supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture(params=["recover", "report", "relieve", "obey"])
 def broken(request: pytest.FixtureRequest, break_supervisor: Callable[[str], None]) -> str:
-    """Make the supervisors of the test raise in one step, and return which."""
+    """Make the supervisors of the test raise in a step, and return which."""
     break_supervisor(request.param)
     return str(request.param)
 

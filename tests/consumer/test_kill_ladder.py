@@ -1,4 +1,4 @@
-"""Stopping and killing from anywhere: each target acknowledges, then is done; what was killed stays gone."""
+"""Stop and kill from anywhere: each target acknowledges, then is done; a killed worker is not replaced."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_command_to_an_absent_worker_is_reported_as_unknown(consume: Callable[..
 
 
 def test_command_that_arrives_twice_is_handled_once(consume: Callable[..., Any]) -> None:
-    """Its copy may come late, behind other orders: the reply to the first one was lost, and so it was sent again."""
+    """A copy may come late, behind other commands: it was resent because its first reply was lost."""
     running = consume()
     pause = plain.control(
         running.name,

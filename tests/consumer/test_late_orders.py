@@ -1,4 +1,4 @@
-"""Orders that come too late, or are about a job that has gone on, do nothing and are answered so."""
+"""Late control commands, or those about a job that has moved on, have no effect and are reported so."""
 
 from __future__ import annotations
 

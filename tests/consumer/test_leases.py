@@ -1,4 +1,4 @@
-"""Leases: a notice of the server ends one run, that of the worker, batch and place it is meant for, and no other."""
+"""Leases: a notice of the server ends only the run of the worker, batch and position it is meant for."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_lost_lease_ends_only_its_own_run(
 
 
 class TwoWorkers:
-    """A supervisor as far as beat and ladder need it: its second worker runs a job that the first one held before."""
+    """A supervisor as far as heartbeat and ladder need it: its second worker runs a job the first one held before."""
 
     def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = ConsumerSettings()
@@ -134,7 +134,7 @@ class TwoWorkers:
         self.workers[number].slate.start(place, 0.0, 0.0)
 
     def renew(self) -> None:
-        """Renew all leases and heed what the server says of them."""
+        """Renew all leases and handle the server's reply."""
         self.beat.hurry()
         self.beat.beat(self.workers.values())
         for notice in self.beat.take_notices():

@@ -1,4 +1,4 @@
-"""How a consumer leaves: politely at first, then less so; and what it had not begun goes back to its place."""
+"""Exit of a consumer: politely at first, then less so; prefetched jobs return to their position."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ print(consumer.run(), signal.getsignal(signal.SIGTERM) == before, flush=True)
 def runner(
     request: pytest.FixtureRequest, queue: Queue, alone: None, path: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """Return a script that runs a consumer, in a process group of its own."""
+    """Return a script that runs a consumer, in a separate process group."""
     code = getattr(request, "param", RUNNER)
     command = [sys.executable, "-c", code, queue.client.url, queue.name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -425,7 +425,7 @@ def test_exit_of_many_consumers_loses_and_blames_no_job(
 def test_roll_outs_never_blame_a_long_job(
     one_server: Any, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
-    """Each ends as platforms end it: SIGTERM, some grace, and SIGKILL for all that is left."""
+    """Each ends as on a platform: SIGTERM, some grace, and SIGKILL for the rest."""
     job = queue.submit(jobs.hold, str(path), "it")
     for number in range(1, 5):
         running = consume()

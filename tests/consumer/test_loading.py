@@ -1,4 +1,4 @@
-"""Which code a worker runs: what it was told to load, and of that only what is its own."""
+"""The code a worker runs: the modules it has to load, and of these only their own functions."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def run():
 def test_worker_is_not_replaced_if_another_cannot_load(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
-    """Nor waited for: the job that it runs already goes back."""
+    """The start does not wait for it either: the job that it runs already returns."""
     (folder / "tasks.py").write_text(FAILING)
     put(queue, "tasks.run")
     with pytest.raises(ConveyorError, match="did not start"):
@@ -153,7 +153,7 @@ def test_worker_is_not_replaced_if_another_cannot_load(
 def test_exit_code_of_a_task_costs_no_worker_at_the_start(
     folder: Path, queue: Queue, consume: Callable[..., Any]
 ) -> None:
-    """The second worker loads its tasks until the first has died in one and is replaced."""
+    """The second worker loads its tasks until the first has died in a job and is replaced."""
     (folder / "tasks.py").write_text(CRASHING)
     put(queue, "tasks.crash")
     running = consume(modules=("tasks",), workers=2, path=(str(folder),))

@@ -1,4 +1,4 @@
-"""Lines that a job logs while the server is away: kept, sent when it is back, and counted where there are too many."""
+"""Lines a job logs during an outage: kept, sent afterwards, and counted beyond the limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that behave like any program: they fork, start threads and programs, move about, print a lot."""
+"""Tasks that behave like any program: they fork, start threads and programs, change the folder, print a lot."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def many_claimed(queue: Queue, unruly_consumer: Any) -> dict[str, Any]:
 
 
 def facts_behind(queue: Queue, how: str) -> tuple[int, list[dict[str, Any]]]:
-    """Return in which process a task ran, and what 60 jobs of the same claim found behind it."""
+    """Return the process a task ran in, and the state that 60 later jobs of the same claim found."""
     queue.pause()
     breaker = queue.submit(unruly.change_process, how)
     behind = queue.submit_many(unruly.process_facts, [()] * 60)

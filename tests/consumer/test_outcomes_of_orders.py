@@ -1,4 +1,4 @@
-"""The audit trail has what came of an order to workers, long after its answers are gone."""
+"""The audit trail keeps the result of a control command long after its replies have expired."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def newest(queue: Queue) -> ActRecord:
 
 
 def comes_to(queue: Queue, words: str, eventually: Callable[..., Any]) -> ActRecord:
-    """Wait until the newest act came to this, and give it."""
+    """Wait until the newest action has this result, and return it."""
     eventually(lambda: newest(queue).came_to == words)
     return newest(queue)
 

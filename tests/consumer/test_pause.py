@@ -1,4 +1,4 @@
-"""Pausing workers: what runs is finished, nothing else is taken, and they are there again when resumed."""
+"""Pausing workers: running jobs finish, no other is taken, and a resume continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running consumer leaves behind of its runs, for people: attempts, the last run, groups; and never a secret."""
+"""Records a running consumer leaves of its runs: attempts, the last run, groups; and never a secret."""
 
 from __future__ import annotations
 

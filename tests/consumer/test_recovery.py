@@ -1,4 +1,4 @@
-"""What a supervisor makes of a dead worker's slate: whom it blames, and what it gives back."""
+"""A supervisor's reading of a dead worker's shared status: which job it blames, and which it releases."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
 
 def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None:
     class NoServer:
-        """Fails whoever asks it."""
+        """Fails on any query."""
 
     worker = Worker("host/1")
     worker.slate.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))

@@ -1,4 +1,4 @@
-"""What a task returns arrives as it was; what cannot arrive fails with a reason."""
+"""Results arrive as returned; a result that cannot arrive fails with a reason."""
 
 from __future__ import annotations
 

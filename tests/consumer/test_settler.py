@@ -1,4 +1,4 @@
-"""What a worker has to tell is told once, under the token it is of, although two threads may tell it."""
+"""A worker's outcomes are sent once, under their own token, although two threads may send them."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_run_times_are_written_before_the_position(monkeypatch: pytest.MonkeyPat
     seen: list[tuple[bool, float, float]] = []
 
     class Watched:
-        """Looks at the slate after each write to it."""
+        """Reads the shared memory after each write to it."""
 
         def __init__(self, inner: memoryview) -> None:
             self.inner = inner

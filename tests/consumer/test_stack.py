@@ -1,4 +1,4 @@
-"""The stacks of a running worker: asked for from anywhere, whatever its task does."""
+"""The stacks of a running worker: requested from anywhere, for any task."""
 
 from __future__ import annotations
 

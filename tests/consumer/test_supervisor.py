@@ -1,4 +1,4 @@
-"""The supervisor where something about it breaks: the connection for commands, standard error, a worker's start."""
+"""The supervisor with a broken part: the control connection, standard error, a worker's start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def supervisor(one_server: Any) -> Supervisor:
 
 
 class MuteListener:
-    """A connection whose other end is gone without a word."""
+    """A connection whose other end is gone without notice."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
@@ -177,7 +177,7 @@ def test_time_limit_of_the_next_run_ends_no_worker(
     read = worker.slate.glance
 
     def slow_look() -> Glance:
-        """Read the begin of one run, and the time limit of the next."""
+        """Read the start of a run, and the time limit of the next."""
         monkeypatch.setattr(worker.slate, "glance", read)
         early = read()
         worker.slate.start(1, now, 1.0)

@@ -1,4 +1,4 @@
-"""What workers count reaches the histories soon and exactly, whatever the outcome."""
+"""Tallies of workers reach the histories soon and exactly, for every outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each event has one line for people, and only what somebody should know of is told where that was asked for."""
+"""Each event has a line for people, and only unusual events are logged on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run over its time limit is ended whatever it does, and has failed; without a limit a job may take for ever."""
+"""A run over its time limit is ended and failed; without a limit a job may run forever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: priority, delay, precedence of queues, pause."""
+"""Order of jobs: priority, delay, precedence of queues, pause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reports say of workers, and how soon: what they run, and what they take of their machine."""
+"""Reports on workers and their timing: their jobs, and their use of the host."""
 
 from __future__ import annotations
 

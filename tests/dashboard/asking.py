@@ -1,4 +1,4 @@
-"""Asks an application of the page within this process, and says of itself whatever it likes."""
+"""Calls an application of the page within this process, with any identity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FORM = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form
 
 
 def ask(app: Any, method: str, address: str, **options: Any) -> httpx.Response:
-    """Send one request; as `ask_all`."""
+    """Send a request, as `ask_all`."""
     return ask_all(app, [(method, address, options)])[0]
 
 
 def ask_all(app: Any, requests: Sequence[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
-    """Send requests at the same time and give their answers.
+    """Send requests at the same time and return their responses.
 
     Options are those of httpx, and `peer`, the address they come from, `root`, a root path, `base`, an origin, and
     `faults`, whether what the application raises is raised here.

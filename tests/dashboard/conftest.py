@@ -1,4 +1,4 @@
-"""What all tests of the page share: consumers of their own, and a browser."""
+"""Shared fixtures of all dashboard tests: separate consumers, and a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of pages about queues and workers share: visitors, and reports as consumers would send them."""
+"""Shared tools for tests of pages about queues and workers: visitors, and reports of consumers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADA = Access.of("ada", Role.ADMIN)
 
 
 class Visitor:
-    """Somebody who looks at pages of one server."""
+    """A visitor of the pages of a server."""
 
     def __init__(self, url: str, access: Access = ADA) -> None:
         policy = Policy(resolve=lambda _: access)

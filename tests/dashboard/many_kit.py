@@ -36,7 +36,7 @@ def sell() -> None:
 
 
 class Filled(NamedTuple):
-    """What was made."""
+    """The content that was made."""
 
     queues: Sequence[str]
     dead: Sequence[str]
@@ -45,7 +45,7 @@ class Filled(NamedTuple):
 
 
 def fill(client: Client, ended: int) -> Filled:
-    """Make queues of which most have a backlog, so many jobs that ended, dead ones, and workers."""
+    """Make queues of which most have a backlog, many finished jobs, dead ones, and workers."""
     queues = [f"shop-{number:03}" for number in range(QUEUES)]
     dead = queues[3 : 3 + 5 * DEAD_QUEUES : 5]
     client.run_all([plain.note_queue(name) for name in queues])
@@ -111,7 +111,7 @@ def kill(client: Client, queue: str, kind: str, message: str) -> None:
 
 
 def _crew(name: str, workers: int, client: Client) -> ConsumerReport:
-    """Return a consumer whose workers were all told to go, and are at their last jobs."""
+    """Return a consumer whose workers are all asked to exit, and run their last jobs."""
     crew = []
     for number in range(1, workers + 1):
         (job,) = _claim(client, RUNNING, f"{name}/{number}", 1).jobs

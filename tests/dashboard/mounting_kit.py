@@ -1,4 +1,4 @@
-"""Hosts for the page: the recipes of docs/mounting.md, served by real servers, and a visitor who follows every link."""
+"""Hosts for the page: the recipes of docs/mounting.md, on real servers, and a visitor who follows every link."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LINKS = {"href", "action", "src"}
 
 
 def recipe(heading: str, prefix: str = "/ops/q") -> Any:
-    """Run the Python block below a heading of the page, with another prefix in it, and give its application."""
+    """Run the Python block below a heading of the page with another prefix, and return its application."""
     section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     block = re.search(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert block
@@ -40,7 +40,7 @@ def recipe(heading: str, prefix: str = "/ops/q") -> Any:
 
 @contextmanager
 def by_uvicorn(app: Any, **options: Any) -> Iterator[int]:
-    """Serve an ASGI application on a free port, as its framework would have it served, and give the port."""
+    """Serve an ASGI application on a free port as its framework does, and yield the port."""
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
     with serve.listen("127.0.0.1", 0) as listening:
@@ -76,7 +76,7 @@ class _Quiet(simple_server.WSGIRequestHandler):
 
 @contextmanager
 def by_wsgiref(app: Any) -> Iterator[int]:
-    """Serve a WSGI application the way `manage.py runserver` does: it tells no port of the client."""
+    """Serve a WSGI application the way `manage.py runserver` does, without the client's port."""
     with _in_a_thread(simple_server.make_server("127.0.0.1", 0, app, _Threads, _Quiet)) as port:
         yield port
 
@@ -118,7 +118,7 @@ def links(html: str) -> list[str]:
 
 
 def follow_all(client: Any, prefix: str) -> dict[str, str]:
-    """Follow every address from the overview on; each must begin with the prefix and answer. Gives path and kind."""
+    """Follow every link from the overview on, which must begin with the prefix and work; return path and kind."""
     todo, seen = {f"{prefix}/": "the visitor"}, {}
     while todo:
         address, source = todo.popitem()

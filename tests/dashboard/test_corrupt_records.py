@@ -1,4 +1,4 @@
-"""One record that somebody else has spoiled is at most shown as such; every page, and all else on it, still stands."""
+"""A corrupt record is at most shown as such; every page, and all else on it, still works."""
 
 from __future__ import annotations
 

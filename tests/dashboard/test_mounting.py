@@ -1,4 +1,4 @@
-"""The page lives in other frameworks' applications and behind proxies, at any path, by the recipes of its manual."""
+"""The page in other frameworks' applications and behind proxies, at any path, by the recipes of its manual."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """Set what the recipes find around them: a login, and a site of Django."""
+    """Set up the environment of the recipes: a login, and a Django site."""
     folder = tmp_path_factory.mktemp("django")
     (folder / "mysite").mkdir()
     settings = "SECRET_KEY = 'x' * 50\nALLOWED_HOSTS = ['*']\nROOT_URLCONF = 'mysite.urls'\n"
@@ -96,7 +96,7 @@ def mail(servers: Any, environment: pytest.MonkeyPatch) -> Iterator[str]:
     ids=lambda param: f"{param[0]} at {param[1] or '/'}",
 )
 def host(request: pytest.FixtureRequest, mail: str) -> Iterator[Host]:
-    """Serve one recipe after the other, at one path after the other."""
+    """Serve the recipes in turn, at each path in turn."""
     name, prefix = request.param
     with (
         SERVERS[name](recipe(name, prefix)) as port,
@@ -243,7 +243,7 @@ def test_two_servers_in_the_same_site_are_separate(
 
 @pytest.mark.parametrize("path", ["/ops/q", "/site/ops/q"])
 def test_root_path_of_the_application_precedes_the_mount_path(mail: str, path: str) -> None:
-    """The proxy takes /site off, or leaves it; the application says so itself, or its server does."""
+    """The proxy strips /site, or keeps it; the application names it itself, or its server does."""
     app = FastAPI()
     app.mount("/ops/q", create_dashboard())
 

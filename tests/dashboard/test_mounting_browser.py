@@ -1,4 +1,4 @@
-"""What a browser makes of a mounted page: it is live where it can be, asks where it cannot, and keeps to itself."""
+"""A mounted page in a browser: it is live where it can be, polls where it cannot, and stays separate."""
 
 from __future__ import annotations
 

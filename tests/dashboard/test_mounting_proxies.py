@@ -1,4 +1,4 @@
-"""The page behind a proxy, below a path that the proxy takes off or leaves, and what it believes of that."""
+"""The page behind a proxy, below a path that the proxy strips or keeps, and which of its headers are trusted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ASKED = re.compile(r"""(?:fetch|EventSource|location\.assign)\(\s*(\S+)""")
 
 
 class Proxy:
-    """Passes requests on to the page: takes its path off or leaves it, and tells of it or not."""
+    """Passes requests on to the page: strips its path or keeps it, with or without a header."""
 
     def __init__(self, app: Any, path: str, *, takes_off: bool, told: str = "") -> None:
         self._app = app
@@ -45,7 +45,7 @@ class Proxy:
 
 
 class Visitor:
-    """Asks an application within this process, from an address of its own."""
+    """Calls an application within this process, from a given address."""
 
     def __init__(self, app: Any, peer: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What WSGI servers leave out or put in, and what that changes for the page."""
+"""What WSGI servers leave out or put in, and its effect on the page."""
 
 from __future__ import annotations
 

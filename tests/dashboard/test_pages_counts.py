@@ -1,4 +1,4 @@
-"""One word, one number: jobs that wait are those that are due, wherever they are counted."""
+"""Equal words mean equal numbers: waiting jobs are due jobs, wherever they are counted."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ LEAVING, IDLE = 40, 9
 
 
 def leaving_crew() -> list[WorkerReport]:
-    """Return workers told to go: most finish a job, one of which has only just begun; a few are idle."""
+    """Return workers asked to exit: most finish a job, one of which has only just begun; a few are idle."""
     crew = [worker(f"rack-0001/{number}", state="leaving") for number in range(1, LEAVING)]
     crew.append(WorkerReport(f"rack-0001/{LEAVING}", 1, "leaving", busy=True))
     return crew + [WorkerReport(f"rack-0001/{LEAVING + number}", 1, "idle") for number in range(1, IDLE + 1)]

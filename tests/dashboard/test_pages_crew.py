@@ -1,4 +1,4 @@
-"""Pages about queues, workers, operations and the audit trail: the facts are on them."""
+"""Pages about queues, workers, operations and the audit trail show the facts."""
 
 from __future__ import annotations
 

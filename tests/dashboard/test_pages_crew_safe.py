@@ -1,4 +1,4 @@
-"""Pages about queues and workers: small, fast, only for those who may, and no text of others does anything."""
+"""Pages about queues and workers: small, fast, only for permitted users, and foreign text has no effect."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_limited_user_sees_no_other_queues(one_server: Any) -> None:
 
 
 def nasty_facts(server: Any, text: str) -> None:
-    """Put a text wherever people and programs can put one."""
+    """Put a text in every place where people and programs can put one."""
     server.raw.flushall()
     server.client.run(plain.note_queue("video"))
     put(server, "video", 2)

@@ -1,4 +1,4 @@
-"""Many queues, jobs and workers: each number that a surface shows is what the server's keys have."""
+"""Many queues, jobs and workers: each number of every interface matches the server's keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDED = 3000
 
 
 class Made(NamedTuple):
-    """A server, what was made on it, and the numbers as its keys have them."""
+    """A server, its content, and the numbers as its keys have them."""
 
     server: Any
     filled: Filled

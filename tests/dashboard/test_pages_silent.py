@@ -1,4 +1,4 @@
-"""What pages say of a consumer that is not heard of any more, before its report is gone."""
+"""Pages on a consumer that has missed its heartbeats, before its report expires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about the server: what it says of itself, the books, the versions."""
+"""The page about the server: its own facts, the ledger, the versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret that a job was given is in nothing that a process shows which does not know the job's task."""
+"""A secret of a job is in no output of a process that does not know the job's task."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ if __name__ == "__main__":
 
 
 class Scene(NamedTuple):
-    """Where such jobs are in every state."""
+    """A server with such jobs in every state."""
 
     server: Any
     jobs: dict[str, list[str]]
@@ -156,7 +156,7 @@ def scene(
 
 
 def paths(scene: Scene) -> list[str]:
-    """Return the paths of all pages and of all that the API tells, from the application's own tables."""
+    """Return the paths of all pages and of all API endpoints, from the application's own tables."""
     app = application(scene.server.client, Policy())
     routes = {one.path for one in app.routes if isinstance(one, Route)}
     told = [f"/api/v1{one.path}" for one in ENDPOINTS if one.method == "GET"]
@@ -186,7 +186,7 @@ def filled(scene: Scene, path: str, ids_of: dict[str, list[str]]) -> Iterator[st
 
 
 async def answers(app: Any, addresses: list[str]) -> list[httpx.Response]:
-    """Return the answers to all these, asked for one after the other."""
+    """Return the responses to all these, requested in sequence."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ORIGIN) as client:
         return [await client.get(one) for one in addresses]
 

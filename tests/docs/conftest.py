@@ -1,4 +1,4 @@
-"""What the tests of the pages share: the pages themselves, and a server of their own for what the examples put."""
+"""Shared fixtures of the page tests: the pages themselves, and a separate server for their examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in the pages do what the pages say.
+"""The examples in the pages work as the pages describe.
 
 A Python block that begins with `# name.py` is a file, and all files of a page lie in one folder. If a `text` block
 follows, the file is run and has to print just that. Every other Python block has to be valid Python.
@@ -87,7 +87,7 @@ def test_pages_have_examples() -> None:
 
 
 def _run(file: Path, environment: dict[str, str]) -> str:
-    """Run a script and give what it printed; what it said on standard error is shown where it fails."""
+    """Run a script and return its output; show standard error if it fails."""
     done = subprocess.run(
         [sys.executable, file.name],
         cwd=file.parent,

@@ -1,4 +1,4 @@
-"""Links lead somewhere, tables are those of the code, and pages stay short enough to be read."""
+"""Links have targets, tables match the code, and pages stay short enough to be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each promise, and each fault, bug and attack that the pages list, names tests that exist."""
+"""Each promise, and each fault, bug and attack on the pages, names existing tests."""
 
 from __future__ import annotations
 

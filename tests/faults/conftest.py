@@ -1,4 +1,4 @@
-"""Tests that run consumers, as those in tests/consumer do, and share what those share."""
+"""Tests that run consumers, with the fixtures of tests/consumer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["alone", "consume", "path", "queue", "short_lease"]
 
 @pytest.fixture
 def pair(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Pair]:
-    """Return a primary and a replica of each kind of server, behind one address."""
+    """Return a primary and a replica of each kind of server, behind a common address."""
     nodes = [Node(server.binary, tmp_path / name) for name in ("first", "second")]
     try:
         pair = Pair(nodes, eventually)

@@ -1,4 +1,4 @@
-"""A primary and its replica behind one address, as a proxy or a DNS name gives it: who is primary can change."""
+"""A primary and its replica behind an address, like a proxy or a DNS name: the primary can change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """A server of its own on a TCP port, without a file on the disk unless told; over TLS with a certificate."""
+    """A separate server on a TCP port, without a file on the disk by default; over TLS with a certificate."""
 
     def __init__(
         self, binary: str, folder: Path, *more: str, secret: str = "", certificate: Path | None = None
@@ -70,7 +70,7 @@ class Node:
 
 
 class Sentinel(Node):
-    """A sentinel that watches a primary under the name films, and lets its replica take over at once."""
+    """A sentinel that watches a primary under the name films, and fails over immediately."""
 
     def __init__(
         self, primary: Node, folder: Path, *more: str, secret: str = "", certificate: Path | None = None
@@ -85,7 +85,7 @@ class Sentinel(Node):
         self.raw = raw_client(self.port, secret, certificate)
 
     def knows_the_replica(self, replicas: int = 1, others: int = 0) -> bool:
-        """Return True if it could fail over, with so many other sentinels."""
+        """Return True if it could fail over, with the given number of other sentinels."""
         links = [one["master-link-status"] for one in self.raw.sentinel_slaves("films")]
         known = self.raw.sentinel_master("films")["num-other-sentinels"]
         return links == ["ok"] * replicas and int(known) == others
@@ -109,7 +109,7 @@ LOCALHOST = "DNS:localhost,IP:127.0.0.1,IP:::1"
 
 
 def make_certificate(file: Path, names: str = LOCALHOST, times: str = "-days 1") -> Path:
-    """Write a certificate that signs itself, with its key; for this machine and a day unless told otherwise."""
+    """Write a self-signed certificate with its key; for this host and a day by default."""
     words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost {times}"
     key = file.with_suffix(".key")
     told = ["openssl", *words.split(), "-addext", f"subjectAltName={names}", "-keyout", key, "-out", file]
@@ -119,7 +119,7 @@ def make_certificate(file: Path, names: str = LOCALHOST, times: str = "-days 1")
 
 
 class Forwarder:
-    """Takes connections and passes them on to a port; those that are there stay where they are when that changes."""
+    """Accepts connections and passes them on to a port; existing ones keep their target if it changes."""
 
     def __init__(self, port: int) -> None:
         self.target = port

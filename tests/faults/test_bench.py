@@ -1,4 +1,4 @@
-"""The torture bench as a whole, for some seconds: what `make torture` and `conveyor torture` do at length."""
+"""The torture bench as a whole, for some seconds: `make torture` and `conveyor torture` run longer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def report_of(*words: object) -> list[str]:
 
 
 def held(report: list[str]) -> dict[str, int]:
-    """Return the promises that were held, and how many things were looked at."""
+    """Return the promises that were held, and the number of checks."""
     found = re.findall(r"^held\s+(.+) \((\d+) looked at", "\n".join(report), re.MULTILINE)
     return {promise: int(count) for promise, count in found}
 

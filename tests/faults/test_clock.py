@@ -33,7 +33,7 @@ def double(number: int) -> int:
 
 
 class Clock:
-    """A server on its own clock, and a client of it."""
+    """A server on a separate clock, and a client of it."""
 
     def __init__(self, node: Node, file: Path, eventually: Callable[..., Any]) -> None:
         self._file, self._eventually = file, eventually
@@ -46,7 +46,7 @@ class Clock:
         part.replace(self._file)
 
     def turn(self, seconds: int) -> None:
-        """Set the server's clock so many seconds ahead of this machine's."""
+        """Set the server's clock `seconds` ahead of the host's."""
         self._write(f"{seconds:+d}\n")
         self._eventually(lambda: abs(self.client.run(plain.server_time()) - time.time() - seconds) < 60)
 
@@ -64,7 +64,7 @@ class Clock:
         self._eventually(lambda: abs(self.passed_in(0.05)) < 0.01)
 
     def passed_in(self, seconds: float) -> float:
-        """Return by how much the server's clock goes on in some seconds; one that stands still jitters."""
+        """Return by how much the server's clock advances in some seconds; a stopped one jitters."""
         before = self.client.run(plain.server_time())
         time.sleep(seconds)
         return self.client.run(plain.server_time()) - before

@@ -1,4 +1,4 @@
-"""A node of a Redis Cluster: it is refused before anything is put."""
+"""A node of a Redis Cluster is refused before any job is put."""
 
 from __future__ import annotations
 

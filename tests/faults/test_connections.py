@@ -1,4 +1,4 @@
-"""A server that forgets its scripts, hangs up, is emptied, is full: consumers go on, and nothing is lost."""
+"""A server that forgets its scripts, disconnects, is emptied, is full: consumers continue, and no job is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def again_and_again(act: Callable[[], object], pause: float) -> Iterator[list[int]]:
-    """Do something over and over beside the block; gives how often, as the length of a list."""
+    """Repeat an action alongside the block; yield a list whose length is the number of times."""
     over, done = threading.Event(), []
 
     def work() -> None:

@@ -59,7 +59,7 @@ class Written:
         return answer
 
     def expected(self, length: int) -> dict[bytes, Any]:
-        """Return the state of the scripts that are whole in so many bytes."""
+        """Return the state of the scripts that are whole within the given length."""
         return [found for size, found in self.states if size <= length][-1]
 
 

@@ -1,4 +1,4 @@
-"""Levels of durability: put returns once the level is reached, and else says what is known of which jobs."""
+"""Levels of durability: put returns once the level is reached, and otherwise names the jobs in doubt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def keep_file(server: Any, eventually: Callable[..., Any]) -> None:
 
 
 def keeping_file(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
-    """Be a fixture that lends a server which keeps such a file until the end of the test."""
+    """Make a fixture that lends a server which keeps such a file until the end of the test."""
     keep_file(server, eventually)
     yield server
     server.raw.config_set("appendonly", "no")
@@ -50,18 +50,18 @@ def keeping_file(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
 
 @pytest.fixture
 def filed(server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
-    """Return a server of each kind that syncs its append-only file before it answers."""
+    """Return a server of each kind that syncs its append-only file before it replies."""
     yield from keeping_file(server, eventually)
 
 
 @pytest.fixture
 def one_filed(one_server: Any, eventually: Callable[..., Any]) -> Iterator[Any]:
-    """Return a server of the first kind that syncs its append-only file before it answers."""
+    """Return a server of the first kind that syncs its append-only file before it replies."""
     yield from keeping_file(one_server, eventually)
 
 
 def never_sync(server: Any) -> None:
-    """Hold the server's syncs: what it writes from now on is not known to be on the disk."""
+    """Block the server's syncs: later writes are not known to be on the disk."""
     server.raw.config_set("appendfsync", "no")
 
 
@@ -71,7 +71,7 @@ def ready(server: Any, queue: str = "films") -> list[str]:
 
 @contextmanager
 def in_thread(call: Callable[[], object]) -> Iterator[list[object]]:
-    """Run a call beside the block and wait for it at the end; the list gets what it returned or raised."""
+    """Run a call alongside the block and wait for it at the end; the list gets its result or exception."""
     results: list[object] = []
 
     def run() -> None:
@@ -305,7 +305,7 @@ def test_level_is_checked_again(one_filed: Any, monkeypatch: pytest.MonkeyPatch)
 def test_levels_are_known_of_a_server_without_config(
     server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    """As hosted servers are; a consumer states the levels when it starts."""
+    """Hosted servers forbid CONFIG; a consumer states the levels when it starts."""
     node = Node(server.binary, tmp_path / "node", 'rename-command CONFIG ""')
     try:
         eventually(node.answers)

@@ -27,7 +27,7 @@ def double(number: int) -> int:
 
 
 class Disk:
-    """A server on a disk with a fault, behind an address that stays when it is started again on a good one."""
+    """A server on a disk with a fault, behind an address that stays after a restart on a good disk."""
 
     def __init__(self, binary: str, folder: Path, eventually: Callable[..., Any]) -> None:
         self.binary, self.folder, self.eventually = binary, folder, eventually
@@ -35,7 +35,7 @@ class Disk:
         self.proxy = Proxy("")
 
     def start(self, synced: str, fault: str = "") -> Node:
-        """Start the server on what its folder holds; `fault` is what strace does to the syncs of its file."""
+        """Start the server on its folder; `fault` is strace's effect on the syncs of its file."""
         self.folder.mkdir(exist_ok=True)
         program = self.folder / "program"
         file = self.folder / "appendonlydir" / "appendonly.aof.1.incr.aof"
@@ -48,7 +48,7 @@ class Disk:
         return self.node
 
     def kill(self, node: Node) -> None:
-        """Kill the server, and then what traces it: a process whose sync is held up ends no sooner."""
+        """Kill the server, and then its tracer: a process whose sync is blocked ends no sooner."""
         status = Path(f"/proc/{node.process.pid}/status").read_text()
         tracer = int(re.search(r"^TracerPid:\t(\d+)$", status, re.MULTILINE)[1])  # type: ignore[index]
         node.process.kill()

@@ -1,4 +1,4 @@
-"""The primary becomes a replica and another server the primary: all who have a connection to the old one move over."""
+"""The primary becomes a replica and another server the primary: all clients of the old one move over."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def put(
 def run(
     number: int, at: float, until: float, pid: int = WORKER, how: str = "done", token: int = 0
 ) -> list[Event]:
-    """A run with its start and, if it says how, its end."""
+    """Return a run with its start and, unless `how` is empty, its end."""
     token = token or int(at * 10)
     start = Start(at, key(number), f"id{number}", token, pid)
     return [start, *([End(until, key(number), token, pid, how)] if how else [])]

@@ -1,4 +1,4 @@
-"""A server that reads a large file after a restart, and answers all commands with LOADING meanwhile."""
+"""A server that loads a large file after a restart, and replies to all commands with LOADING meanwhile."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ class Slow:
         self.process = subprocess.Popen([self._binary, *words], stdout=subprocess.DEVNULL)
 
     def fact(self, section: str, name: str) -> Any:
-        """Return what the server reports of itself, or None."""
+        """Return a fact the server reports of itself, or None."""
         with suppress(redis.ConnectionError):
             return self.raw.info(section).get(name)
         return None
 
     def restart(self) -> None:
-        """Write everything to a file, end, and begin to read it."""
+        """Write everything to a file, end, and start to load it."""
         self.raw.save()
         self.end()
         self._start()
         self._eventually(lambda: self.fact("persistence", "loading") == 1)
 
     def finish_loading(self) -> None:
-        """Read the rest at once, after the server has refused something."""
+        """Load the rest quickly, after the server has refused a command."""
         self._eventually(lambda: self.fact("errorstats", "errorstat_LOADING"))
         self.raw.config_set("key-load-delay", 0)
 

@@ -28,7 +28,7 @@ OUTAGE = LEASE + 3.0  # seconds
 def test_suspended_server_ends_no_lease(
     queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
-    """A job that runs goes on, others start afterwards, and who idles beside it does not take it."""
+    """A running job continues, others start afterwards, and idle consumers do not take it."""
     for _ in range(3):
         consume()
     held = queue.submit(jobs.hold, str(path), "held")
@@ -52,7 +52,7 @@ def test_suspended_server_ends_no_lease(
 def test_job_of_a_disconnected_consumer_runs_elsewhere(
     queue: Queue, consume: Callable[..., Any], one_server: Any, path: Path, eventually: Callable[..., Any]
 ) -> None:
-    """Within 20 s; the result of the consumer that comes back is refused, and it works on."""
+    """Another takes over within 20 s; the late result of the consumer is refused, and it continues."""
     with Proxy(one_server.url) as proxy:
         consume(store=connect(proxy.url))
         job = queue.submit(jobs.hold, str(path), "it")

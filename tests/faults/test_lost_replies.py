@@ -1,4 +1,4 @@
-"""What callers see if the reply to a command is lost, and the copy that is sent again gets another one.
+"""The callers' view if the reply to a command is lost, and its resend gets another one.
 
 The tests hold what docs/guarantees.md says of such replies. Nothing is done twice; only the report differs.
 """
@@ -40,7 +40,7 @@ class Lossy:
     def resend_behind(
         self, verb: str, call: Callable[[], Any], is_done: Callable[[], Any], meanwhile: Callable[[], Any]
     ) -> Any:
-        """Make a call whose verb is done, but sent again only after something else. Return its result or error."""
+        """Make a call whose verb is done, but resent only after another command. Return its result or error."""
         results: list[Any] = []
 
         def run() -> None:

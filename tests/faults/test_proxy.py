@@ -1,4 +1,4 @@
-"""The proxy of the torture bench: each mode does to a server's connections what it says, and nothing else."""
+"""The proxy of the torture bench: each mode has exactly its effect on a server's connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A connection that sends what it is told, once, and nothing of its own."""
+    """A connection that sends the given bytes once, and nothing else."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.socket = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))

@@ -1,4 +1,4 @@
-"""A server that hangs or refuses: consumers go on when it is over, and leaving needs no server."""
+"""A server that hangs or refuses: consumers continue afterwards, and an exit needs no server."""
 
 from __future__ import annotations
 

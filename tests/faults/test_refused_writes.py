@@ -1,4 +1,4 @@
-"""A server that takes no writes for a while: producers are told, workers keep their results, and no job is blamed."""
+"""A server that refuses writes for a while: producers get errors, workers keep their results, and no job is blamed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def no_replicas(node: Node) -> Iterator[None]:
 
 
 class Refusal:
-    """A server that can be made to take no writes, and what comes of a put at that time."""
+    """A server that can be made to refuse writes, and the effect on a put at that time."""
 
     def __init__(self, fault: Any, node: Node, queue: Queue) -> None:
         self.word = {full_disk: "MISCONF", no_replicas: "NOREPLICAS"}[fault]

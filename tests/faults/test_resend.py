@@ -1,4 +1,4 @@
-"""Every script is executed again: sent twice, late, or since its reply was lost. It has the effect of one.
+"""Every script is executed again: resent, late, or after a lost reply. It has no second effect.
 
 The whole state of the server is compared: of a verb all keys of its queue, of a plain script all keys that there are.
 `LATE` has the commands of which this does not hold: a copy that finds something to do has an effect of its own.
@@ -40,7 +40,7 @@ def put(lane: Lane, **place: Any) -> None:
 
 
 def held(lane: Lane) -> str:
-    """Put three jobs and take two, with everybody who can wait for them; return the token."""
+    """Put three jobs and take two, with every kind of waiter on them; return the token."""
     lane.run(commands.listen, MINE, LONG, [])
     put(lane, maxsize=3)
     lane.run(commands.listen, "producer02", LONG, [FIRST, SECOND])
@@ -213,7 +213,7 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
 
 
 class Late(NamedTuple):
-    """A command whose copy has an effect of its own."""
+    """A command whose copy has a separate effect."""
 
     before: Callable[[Lane], Any]
     make: Callable[[str], commands.Command]
@@ -312,7 +312,7 @@ def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: 
 
 
 def run(lane: Lane, client: Client, command: commands.Command) -> Any:
-    """Run a command, and return what its reply brings: a claim repeated for nothing says so in another word."""
+    """Run a command, and return its reply: a claim repeated for 0 jobs differs in its state."""
     reply = client.run(command)
     if not isinstance(reply, Batch):
         return reply
@@ -351,7 +351,7 @@ def test_command_executed_again_has_no_second_effect(
 
 
 def test_each_command_has_a_late_copy_case() -> None:
-    """Those of SAFE_IF_LATE arrive late in the model, and a tally in a test of its own."""
+    """SAFE_IF_LATE commands arrive late in the model, and a tally in a separate test."""
     late = {name.partition("-")[0] for name in LATE}
     assert late | SAFE_IF_LATE | NOTING | {"renew", "tally"} == CASES.keys()
 
@@ -411,7 +411,7 @@ def test_plain_script_executed_again_has_no_second_effect(server: Server, name: 
 
 
 def changes(before: dict[bytes, Any], after: dict[bytes, Any]) -> dict[bytes, Any]:
-    """Return the keys that are not as before, with what they hold now; None for what is gone."""
+    """Return the keys that differ from before with their content; None for removed ones."""
     return {key: after.get(key) for key in {*before, *after} if before.get(key) != after.get(key)}
 
 

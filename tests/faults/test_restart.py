@@ -1,4 +1,4 @@
-"""The server goes away in the middle of work and comes back: all results are right, and no job ran twice for it."""
+"""The server fails during processing and comes back: all results are right, and no job ran twice for it."""
 
 from __future__ import annotations
 

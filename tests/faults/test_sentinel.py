@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts a server or a sentinel in a folder of its own; all are ended with the test."""
+    """Return a function that starts a server or a sentinel in a separate folder; end all with the test."""
     started: list[Node] = []
 
     def start(kind: type[Node], of: Any, *more: str, **options: Any) -> Any:
@@ -51,12 +51,12 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_binary(request: pytest.FixtureRequest, servers: Any) -> str:
-    """Return the program of a server that knows TLS; the one that is embedded does not."""
+    """Return the program of a server with TLS, which the embedded one lacks."""
     return servers[request.param].binary
 
 
 class Port(Node):
-    """A server whose certificate nobody accepts: that it listens is all that can be known."""
+    """A server whose certificate no client accepts: it can only be known to listen."""
 
     def answers(self) -> bool:
         return self._listens()
@@ -196,7 +196,7 @@ def test_consumer_works_over_tls(
 
 
 class Meddler(Forwarder):
-    """Somebody on the way who changes one bit of the next long message, to the server or from it."""
+    """An attacker on the network who changes one bit of the next long message, to the server or from it."""
 
     changes = ""
 
@@ -217,7 +217,7 @@ class Meddler(Forwarder):
 def test_message_altered_in_transit_changes_no_job(
     tls_binary: str, start: Callable[..., Any], certificate: Path, way: str
 ) -> None:
-    """The connection ends with it, and the command is sent again on another."""
+    """The connection ends with it, and the command is resent on another."""
     meddler = Meddler(start(Node, tls_binary, certificate=certificate).port)
     try:
         port = meddler.url.rpartition(":")[2]
@@ -310,7 +310,7 @@ def watched(server: Any, start: Callable[..., Any], eventually: Callable[..., An
 
 @pytest.fixture
 def queue(watched: Sentinel) -> Queue:
-    """Return a queue on what the sentinel watches."""
+    """Return a queue on the primary of the sentinel."""
     return Queue("work", store=connect(f"sentinel://127.0.0.1:{watched.port}/films"))
 
 

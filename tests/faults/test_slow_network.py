@@ -1,4 +1,4 @@
-"""A slow network between the server and everybody else: it costs time, and no lease, no run and no result.
+"""A slow network between the server and all others: it costs time, and no lease, no run and no result.
 
 Neither does one that lets nothing through in one direction for a while. On a thin line, though, what takes longer to
 send than a reply is waited for cannot be put.
@@ -67,7 +67,7 @@ def test_slow_network_costs_no_lease_and_no_run(
     short_lease: float,
     eventually: Callable[..., Any],
 ) -> None:
-    """Workers take many short jobs at a time, so the jobs do not wait for the network one by one."""
+    """Workers take many short jobs at a time, so that they do not wait for the network for each."""
     consume(workers=2)
     held = queue.submit(jobs.hold, str(path), "held")
     eventually(lambda: lines(path))

@@ -1,4 +1,4 @@
-"""The scripts of the repository's root, driven through pseudo-terminals the way a person does."""
+"""The scripts of the repository's root, driven through pseudo-terminals as a user does."""
 
 from __future__ import annotations
 

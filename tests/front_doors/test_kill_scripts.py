@@ -1,4 +1,4 @@
-"""The scripts that stop workers: one that is chosen, or all."""
+"""The scripts that stop workers: a selected one, or all."""
 
 from __future__ import annotations
 

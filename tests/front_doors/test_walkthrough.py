@@ -1,4 +1,4 @@
-"""From the first prompt to the exact time: producer and consumer, each on a terminal of its own."""
+"""From the first prompt to the exact time: producer and consumer, each on a separate terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all tests share finds keys that should not be there: after each test the server is looked over."""
+"""The shared check finds keys that should not exist: each test's server is checked afterwards."""
 
 from __future__ import annotations
 

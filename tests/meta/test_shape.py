@@ -1,4 +1,4 @@
-"""No module or folder is a bucket. Modules are split by idea, not by size."""
+"""No module or folder has a vague name. Modules are split by idea, not by size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manag
 
 
 def sources(*kinds: str) -> Iterator[Path]:
-    """Return the source files of some kinds, without what others wrote (folders named vendor)."""
+    """Return the source files of some kinds, without third-party ones (folders named vendor)."""
     yield from (path for path in ROOT.glob("*.py") if path.suffix in kinds)
     for folder in FOLDERS:
         for path in sorted(ROOT.joinpath(folder).rglob("*")):

@@ -1,4 +1,4 @@
-"""What comes with Conveyor, and how: few packages, all at known versions, no code that runs at installation."""
+"""The contents of the distribution: few packages, all at known versions, no code that runs at installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written in this repository holds on every machine and names nobody's own."""
+"""The repository's texts hold on every host and contain no private names."""
 
 from __future__ import annotations
 

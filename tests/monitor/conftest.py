@@ -40,7 +40,7 @@ class Films:
         self.name = "films"
 
     def put(self, many: int = 1, task: str = "cut", **place: Any) -> list[str]:
-        """Put jobs and give their ids."""
+        """Put jobs and return their ids."""
         names = ids.new_ids(many)
         (data,) = call.encode_calls(task_one, task, [((), {})])
         for first in range(0, many, 500):

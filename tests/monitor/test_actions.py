@@ -1,4 +1,4 @@
-"""Every act is done, answered, and written down: who, what, why, before and after."""
+"""Every action is performed, reported and recorded: author, target, reason, before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit trail is bounded, read page by page, and survives what nobody can read."""
+"""The audit trail is bounded, paged, and survives unreadable records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations over many jobs: in slices, seen from elsewhere, stopped, taken up again, and never doing a job twice."""
+"""Operations over many jobs: chunked, visible to others, stoppable, resumable, and never twice on a job."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_retry_of_a_group_leaves_other_jobs_alone(films: Films, actions: Actions
 
 
 def dead_in(films: Films, name: str, jobs: int, group: str) -> Films:
-    """Return another queue, with dead jobs of a group and one of none."""
+    """Return another queue, with dead jobs of a group and one without."""
     other = type(films)(films.client)
     other.name = name
     other.dead(1)

@@ -1,4 +1,4 @@
-"""Dead letters that failed alike are one group."""
+"""Dead jobs with similar failures form a group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history page by page: nothing twice, nothing left out, and no request that looks at everything."""
+"""The history in pages: nothing twice, nothing left out, and no request that reads everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything about one job in one question, whatever its state, and even where its bytes are none."""
+"""Everything about a job in a single query, in every state, and even if its bytes are invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of several queues as one list: in what order they come, and that paging loses none and shows none twice."""
+"""Jobs of several queues as a single list: their order, and pages that lose none and show none twice."""
 
 from __future__ import annotations
 

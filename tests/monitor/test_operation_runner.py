@@ -1,4 +1,4 @@
-"""The runner works on operations one after the other, and a process that leaves stops what it runs."""
+"""The runner runs operations in sequence, and a process that exits stops its operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many jobs ended in the last minute is told by what was seen, not by how fast it goes just now."""
+"""The number of jobs finished in the last minute is counted, not extrapolated."""
 
 from __future__ import annotations
 

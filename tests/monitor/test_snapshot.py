@@ -1,4 +1,4 @@
-"""What one sample after the other tells: since when jobs wait, and which queues are busiest without taking turns."""
+"""What consecutive samples show: the oldest wait, and the busiest queues without alternation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that run consumers, as those in tests/consumer do, and share what those share."""
+"""Tests that run consumers, with the fixtures of tests/consumer."""
 
 from __future__ import annotations
 

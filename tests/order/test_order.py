@@ -1,4 +1,4 @@
-"""One order is split into jobs, followed while they run, and joined to one result."""
+"""An order is split into jobs, followed while they run, and joined to a single result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queue on a server, and somebody who settles its jobs as a worker would, without any worker process."""
+"""A queue on a server, and a bench that settles its jobs as a worker would, without any worker process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _names = (f"bench{number}" for number in itertools.count())
 
 
 class Bench:
-    """Puts jobs on a queue of its own and brings them to an end, one way or another."""
+    """Puts jobs on a separate queue and ends them in any way."""
 
     def __init__(self, server: Any, eventually: Callable[..., Any]) -> None:
         self.server = server
@@ -41,7 +41,7 @@ class Bench:
     def settle(
         self, many: int = 1, value: object = None, queue: Queue | None = None, state: str = "done"
     ) -> None:
-        """Take so many jobs and end them all with this result."""
+        """Take `count` jobs and end them all with this result."""
         name = (queue or self.queue).name
         outcome = encode_settled(state, codec.encode(value), 0.5)
         while many > 0:

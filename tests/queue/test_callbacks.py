@@ -1,4 +1,4 @@
-"""Done-callbacks: whatever they do, results of other jobs go on arriving."""
+"""Done-callbacks: whatever they do, results of other jobs keep arriving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The textbook's bounded buffer: several producers, several consumers, and never more in it than it holds."""
+"""The textbook's bounded buffer: several producers and consumers, and never more items than its limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ belt.task_done()
 
 
 class Observer:
-    """Looks at the queue from outside, over and over, and keeps the most it has seen."""
+    """Polls the queue from outside, and keeps the largest size."""
 
     def __init__(self, bench: Bench) -> None:
         self.most_waiting = self.most_blocked = self.looks = 0
@@ -128,7 +128,7 @@ def test_put_many_sends_few_bytes_without_success(server: Any, maxsize: int, pro
 
 
 def test_clear_spares_jobs_put_meanwhile(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two producers put while it works, with longer delays among them."""
+    """Two producers put meanwhile, with longer delays among the jobs."""
     queue, other = Queue("belt", store=server.client), Queue("belt", store=server.another_client())
     queue.put_many(range(700))
     queue._put(encode_items(range(600)), Deadline(None), PutOptions(delay=1000.0))
@@ -202,6 +202,6 @@ def test_deleted_queue_is_new_when_used_again(server: Any) -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "shutdown"])
 def test_queue_with_only_a_setting_is_listed(bench: Bench, verb: str) -> None:
-    """Else nobody would find it, nor ever remove it."""
+    """An unlisted queue could not be found, nor ever removed."""
     getattr(bench.queue, verb)()
     assert bench.client.run(plain.queues()) == [bench.queue.name]

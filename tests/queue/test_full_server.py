@@ -1,4 +1,4 @@
-"""A server that is out of memory refuses new jobs, and nothing that drains it."""
+"""A full server refuses new jobs, but no command that drains it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def full(server: Any) -> Iterator[None]:
-    """Make the server refuse whatever needs memory."""
+    """Make the server refuse commands that need memory."""
     server.raw.config_set("maxmemory", "1mb")
     try:
         yield

@@ -1,4 +1,4 @@
-"""Other ways to hear of a job's end than to ask for its result: awaiting it, and callbacks."""
+"""Other ways to learn of a job's end than its result: await and callbacks."""
 
 from __future__ import annotations
 

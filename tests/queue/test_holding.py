@@ -1,4 +1,4 @@
-"""Items taken with `get`: held as long as their taker lives, and back when it does not."""
+"""Items taken with `get`: held as long as their consumer lives, and returned otherwise."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_task_done_starts_the_lease_thread_if_get_could_not(
 def test_lease_is_renewed_after_task_done_without_reply(
     bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread ends while nothing is held but what is being settled."""
+    """The thread ends while only items being settled are held."""
     bench.queue.put("item")
     bench.queue.get()
     holder, run = held_items.holder_of(bench.client), bench.client.run
@@ -312,7 +312,7 @@ def items_held(bench: Bench) -> list[object]:
 
 
 def test_task_done_spares_item_of_ended_thread(bench: Bench) -> None:
-    """The system gives the number of an ended thread to a new one."""
+    """The system reuses the number of an ended thread for a new one."""
     bench.queue.put_many(["a", "b"])
     ended = threading.Thread(target=bench.queue.get)
     ended.start()
@@ -384,7 +384,7 @@ def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytes
 
 @pytest.mark.parametrize("of", [held_items.holder_of, inbox_of, lambda client: connect(client.url)])
 def test_threads_that_race_for_the_first_use_get_the_same_object(of: Callable[[Client], object]) -> None:
-    """Else one of them would hold an item that the other does not know of."""
+    """Otherwise one of them would hold an item that the other does not know of."""
     for number in range(200):
         client = Client(f"unix:///nowhere/{number}")
         assert len({id(one) for one in by_four_threads_at_once(lambda client=client: of(client))}) == 1
@@ -406,7 +406,7 @@ def test_undecodable_job_is_dead_and_get_returns_the_next_item(bench: Bench) -> 
 def test_item_returns_without_blame_if_it_cannot_be_read(
     lack: type[Exception], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It needs numpy, which cannot be loaded for a while."""
+    """The item needs numpy, which cannot be loaded for a while."""
 
     def fail(name: str) -> None:
         raise lack(name)
@@ -435,7 +435,7 @@ def tries(bench: Bench) -> dict[bytes, bytes]:
 
 
 class Broken:
-    """Several queues that a new client uses, the middle one of which is broken when asked for."""
+    """Several queues of a new client, the middle one of which is corrupted on request."""
 
     def __init__(self, bench: Bench) -> None:
         self.raw = bench.server.raw
@@ -520,7 +520,7 @@ def test_unreceived_item_returns_without_blame(bench: Bench) -> None:
 def test_interrupted_get_returns_its_item_to_the_queue(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, *, late: bool
 ) -> None:
-    """Ctrl-C comes while the answer is awaited, or when the item has just been noted."""
+    """Ctrl-C comes while the reply is awaited, or when the item has just been noted."""
     bench.queue.put("item")
     holder = held_items.holder_of(bench.client)
     place, name = (holder, "_wake") if late else (bench.client, "run")
@@ -566,7 +566,7 @@ def test_lease_has_no_whitespace_of_host_name(bench: Bench, monkeypatch: pytest.
 def test_forked_child_with_the_same_pid_holds_no_items(
     bench: Bench, forked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system gives the number of a dead ancestor again."""
+    """The system reuses the process id of a dead ancestor."""
     bench.queue.put("item")
     bench.queue.get()
     number = os.getpid()

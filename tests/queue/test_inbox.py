@@ -1,4 +1,4 @@
-"""Where results arrive: pushed, over one connection, and found again where a push got lost."""
+"""Where results arrive: pushed, over a single connection, and found again if a push is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def waiting(bench: Bench) -> int:
 
 
 def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that somebody waits for is looked at; others cost nothing, and are asked when they are wanted again."""
+    """A queue with waiters is polled; others cost nothing, and are polled again on demand."""
     other = Queue("other", store=bench.client)
     ended = other.submit(double, 1)
     cancelled = threading.Thread(target=lambda: ended.exception(30))
@@ -92,7 +92,7 @@ def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader
 
 
 def reader_of(bench: Bench, name: str) -> str:
-    """Return the server's number of the connection of the client of this name that reads its inbox, while it blocks."""
+    """Return the server's id of the connection on which the client of this name reads its inbox, while it blocks."""
     found = [
         one["id"] for one in bench.server.raw.client_list() if "b" in one["flags"] and one["name"] == name
     ]

@@ -1,4 +1,4 @@
-"""A job's handle: where the job is, what it gave, and how to call it off."""
+"""A job's handle: the job's state, its result, and its cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is out of file descriptors for a while: its own threads go on, and errors are Conveyor's."""
+"""A process that lacks file descriptors for a while: its own threads continue, and errors are Conveyor's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 class Process:
-    """A process that obeys words, and what it prints."""
+    """A process that handles commands, and its output."""
 
     def __init__(self, process: Any) -> None:
         self.process = process

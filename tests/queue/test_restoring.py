@@ -1,4 +1,4 @@
-"""A server that lost what was on it: it is noticed and said, and what producers still hold is put again."""
+"""A server that lost its data: the loss is noticed and logged, and jobs still held by producers are put again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ready(bench: Bench) -> list[str]:
 
 
 def expect_all(jobs: list[Job[int]]) -> list[Job[int]]:
-    """Wait for jobs without blocking; gives the list of those that have ended."""
+    """Wait for jobs without blocking; return the list of those that have ended."""
     ended: list[Job[int]] = []
     for job in jobs:
         job.add_done_callback(ended.append)
@@ -76,7 +76,7 @@ def test_jobs_are_put_again_if_the_server_was_restarted_empty(bench: Bench) -> N
 def test_put_that_ends_during_a_restoration_is_put_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its jobs were put before the loss, and are kept once the earlier ones are being put again."""
+    """The put's jobs were put before the loss, and are kept once the earlier ones are being put again."""
     first = bench.queue.submit(double, 0)
     expect_all([first])
     late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
@@ -93,7 +93,7 @@ def test_put_that_ends_during_a_restoration_is_put_again(
 
 
 def test_put_that_outlasts_a_restoration_is_put_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that puts jobs again has ended by then, and no one waits for a result."""
+    """The thread that puts jobs again has ended by then, and no caller waits for a result."""
     first = bench.queue.submit(double, 0)
     late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)

@@ -1,4 +1,4 @@
-"""Timeouts are kept, whatever the server does; here it hangs with the connections open."""
+"""Timeouts are honored, whatever the server does; here it hangs with the connections open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALLS: dict[str, tuple[Callable[[Queue], object], type[Exception]]] = {
 
 
 class Hanging:
-    """Stops the server's process, and lets it go on."""
+    """Suspends the server's process, and resumes it."""
 
     def __init__(self, bench: Bench) -> None:
         self.pid = bench.server.pid

@@ -1,4 +1,4 @@
-"""Tests that run consumers, as those in tests/consumer do, and ask the page, as those in tests/dashboard do."""
+"""Tests that run consumers and call the page, with the fixtures of tests/consumer and tests/dashboard."""
 
 from __future__ import annotations
 

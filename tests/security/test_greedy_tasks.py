@@ -1,4 +1,4 @@
-"""Tasks that take all memory or start processes without end: the platform's limits stop them, and the rest goes on."""
+"""Tasks that take all memory or start endless processes: the platform's limits stop them, and the rest continues."""
 
 from __future__ import annotations
 

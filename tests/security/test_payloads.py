@@ -1,4 +1,4 @@
-"""What hostile bytes on the server can do to a program that reads them: nothing but be shown as text."""
+"""The effect of hostile bytes on a program that reads them: they are at most shown as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users of the server with the rights that docs/running.md names: each role can do its work, and no more."""
+"""Server users with the rights that docs/running.md names: each role can do its work, and no more."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ OPTIONAL = "command config|get"
 
 
 class People:
-    """The users of a server, one for each role, and what was denied to them."""
+    """The users of a server, one for each role, and the commands denied to them."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -96,7 +96,7 @@ class People:
         return self.server.url_of(name)
 
     def denied(self) -> list[str]:
-        """Return who was denied what since the last time, but the setting that a program asks for if it may."""
+        """Return the denied commands by user since the last call, except the setting that a program reads if it may."""
         entries = self.raw.acl_log()
         self.raw.execute_command("ACL", "LOG", "RESET")
         found = {f"{one['username']}: {one['reason']} {one['object']}" for one in entries}
@@ -124,7 +124,7 @@ def running(people: People, alone: None, eventually: Callable[..., Any]) -> Iter
 
 
 def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
-    """Do what producers do: put, wait for room, for results and for the end, cancel, and look after jobs."""
+    """Use a queue as producers do: put, wait for room, for results and for the end, cancel, and inspect jobs."""
     assert [job.result(30) for job in queue.submit_many(jobs.add, [(n, 1) for n in range(60)])][-1] == 60
     assert (
         queue.submit(jobs.steady.options(delay=0.05, priority=3), str(path.with_name("steady")), 1).result(30)

@@ -1,4 +1,4 @@
-"""One queue of a real server, as the tests of the scripts see it: commands in, the whole state out."""
+"""A queue of a real server, as the tests of the scripts see it: commands in, the whole state out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONG_AGO = 1e12
 
 
 class Lane:
-    """Runs commands on a queue of its own, and shows all its keys as a plain dict, after making sure they agree."""
+    """Runs commands on a separate queue, and shows all its keys as a plain dict after a consistency check."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -49,7 +49,7 @@ class Lane:
         return _plain(self.client.run(verb(self.queue, *args)))
 
     def run_again(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
-        """Run it with the words for a command that got no answer the first time."""
+        """Run it with the words for a command that got no reply the first time."""
         command = verb(self.queue, *args)
         connection = self.client.connection()
         try:
@@ -75,7 +75,7 @@ class Lane:
         return batch
 
     def take(self, *ids: str) -> str:
-        """Put jobs and take them in one batch; gives the token."""
+        """Put jobs and take them in a batch; return the token."""
         self.put(*ids)
         batch = self.claim(len(ids))
         assert names(batch) == [*ids]
@@ -106,7 +106,7 @@ class Lane:
         }
 
     def check(self) -> None:
-        """Make sure that no two indexes disagree, and that the books balance."""
+        """Check that no two indexes disagree, and that the ledger balances."""
         indexes = {
             name: set(self.raw.zrange(self.key(name), 0, -1))
             for name in ("ready", "delayed", "leased", "dead")
@@ -126,11 +126,11 @@ class Lane:
         assert (count.imbalance, count.torn) == (0, 0)
 
     def turn_clock(self, milliseconds: int) -> None:
-        """Make it look as if the server's clock had jumped since the last script."""
+        """Simulate a jump of the server's clock since the last script."""
         self.raw.hincrby(self.key("meta"), "wall", -milliseconds)
 
     def let_leases_run_out(self, *ids: str) -> None:
-        """Set the ends of leases (of all, where none is named) to a time that is over."""
+        """Set the ends of leases (of all, if none is named) to a past time."""
         for one in ids or self.raw.zrange(self.key("leased"), 0, -1):
             self.raw.zadd(self.key("leased"), {one: 1})
 

@@ -1,4 +1,4 @@
-"""Mutants of the Lua scripts: what is changed in which script, beside the test that must fail then."""
+"""Mutants of the Lua scripts: the changes to each script, with the test that must fail then."""
 
 from __future__ import annotations
 

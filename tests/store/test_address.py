@@ -1,4 +1,4 @@
-"""Addresses: what they mean, and that nothing secret is shown of them."""
+"""Server URLs: their meaning, and their masked form."""
 
 from __future__ import annotations
 

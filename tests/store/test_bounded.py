@@ -1,4 +1,4 @@
-"""Every script does a bounded amount of work, however many jobs wait, come due at once or have lost their leases."""
+"""Every script does a bounded amount of work, however many jobs wait, come due together or have expired leases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = 1000.0
 
 
 class Backlog:
-    """A queue with a great deal of everything, and a call of each verb with as many jobs as it may have."""
+    """A queue with a great deal of everything, and a call of each verb with the maximum number of jobs."""
 
     def __init__(self, lane: Lane, waiting: int) -> None:
         self.lane = lane
@@ -41,7 +41,7 @@ class Backlog:
         lane.raw.zadd(delayed, dict.fromkeys(lane.raw.zrange(delayed, 0, -1), 1))
 
     def fill(self, name: str, count: int, **place: Any) -> None:
-        """Put so many jobs."""
+        """Put `count` jobs."""
         ids = [f"{name}{number:06}" for number in range(count)]
         for first in range(0, count, 3_000):
             jobs = [(one, b"bytes") for one in ids[first : first + 3_000]]
@@ -84,12 +84,12 @@ class Backlog:
 
 
 def processor_time(pid: int) -> float:
-    """Return the seconds that a process's first thread has had a processor; waiting for one does not count."""
+    """Return the seconds of processor time of a process's first thread, without waiting."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def check_work(server: Server, lane: Lane, quickest: Callable[..., float], waiting: int) -> None:
-    """Run each verb on a backlog. Check that it is quick, and that even the first run moves no more than it may."""
+    """Run each verb on a backlog. Check that it is quick, and that even the first run moves no more than its limit."""
     calls, numbers = Backlog(lane, waiting).calls(), itertools.count()
     assert calls.keys() == lifecycle.VERBS
 

@@ -1,4 +1,4 @@
-"""cancel and purge: what waits ends at once; what runs is marked, and what was only held is taken away."""
+"""cancel and purge: waiting jobs end immediately; running ones are marked, and prefetched ones are taken away."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
 
 
 def test_purge_decodes_hostile_jobs_only_partly(lane: Lane) -> None:
-    """The bytes look like options at thousands of places; the server's own time for a slice tells."""
+    """The bytes look like options at thousands of positions; the server's own time for a chunk shows it."""
     numbers = itertools.count()  # an id is never used again
 
     def time_of(data: bytes) -> float:

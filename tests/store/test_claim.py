@@ -1,4 +1,4 @@
-"""claim: ready -> leased, in order, under one token, and the same batch again for the same nonce."""
+"""claim: ready -> leased, in order, under a token, and the same batch again for the same nonce."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_wake_up_is_passed_on_while_jobs_remain(lane: Lane) -> None:
 
 
 def test_recovered_job_is_claimed_separately(lane: Lane) -> None:
-    """So that, if it is what kills workers, no other job is blamed with it."""
+    """If it is the job that kills workers, no other job is blamed with it."""
     lane.put("a", "b", "bad", "c", "d")
     token = lane.claim(5).token
     lane.run(commands.lost, token, commands.Settlement("bad", b"lost", 60.0), b"cancelled")
@@ -238,7 +238,7 @@ def test_unreceived_jobs_do_not_count_as_crashed(lane: Lane) -> None:
 
 @pytest.fixture
 def own_lane(server: Any, lane_at: type[Lane], tmp_path: Path) -> Iterator[Lane]:
-    """Return an empty queue on a server of its own, whose memory was never in use for anything else."""
+    """Return an empty queue on a separate server, whose memory was never in use for anything else."""
     own = type(server)(server.kind, server.binary, tmp_path)
     try:
         yield lane_at(own)

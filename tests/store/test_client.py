@@ -1,4 +1,4 @@
-"""The client: what is sent again, what is not, and whose connection may be used again."""
+"""The client: its resends, its refusals, and which connections may be reused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_command_on_a_cut_connection_is_resent_and_applied_once(one_server: Serv
 def test_put_executed_without_a_reply_is_not_put_twice(
     one_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection breaks after the server did it and before the answer came; meanwhile the job even ends."""
+    """The connection breaks after the server's execution and before the reply; meanwhile the job even ends."""
     client = one_server.client
     broken: list[bool] = []
     original = client._once
@@ -124,7 +124,7 @@ def test_next_command_succeeds_after_many_broken_connections(
 
 
 def test_late_reply_never_reaches_the_next_caller(one_server: Server) -> None:
-    """A server that hangs while it has our command: the connection is given up, not used again."""
+    """If a server hangs with our command, the connection is dropped and not reused."""
     client = one_server.client
     client.run(put("job"))
     connection = client._idle[-1]
@@ -364,7 +364,7 @@ def test_refusal_is_temporary_or_permanent(refusal: str, kind: type[StoreError])
 
 @contextmanager
 def no_replicas(server: Server) -> Iterator[str]:
-    """Make the server refuse writes for want of replicas; gives what its refusal says."""
+    """Make the server refuse writes for lack of replicas; return the text of its refusal."""
     server.raw.config_set("min-replicas-to-write", 1)
     try:
         yield "Not enough good replicas"

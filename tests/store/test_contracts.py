@@ -1,4 +1,4 @@
-"""The verbs are written down four times: as scripts, as functions, as moves, and in headers. They must agree."""
+"""Each verb exists four times: as script, as function, as moves, and in a header. They must agree."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_script_header_numbers_the_arguments_of_its_function(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
 def test_verbs_do_not_contain_the_time_of_the_client(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a client whose clock is wrong by a day does what the others do."""
+    """A client whose clock is wrong by a day has the same effect as the others."""
     sent = []
     for shift in (0.0, 86_400.0, -86_400.0):
         with monkeypatch.context() as shifted:

@@ -1,4 +1,4 @@
-"""Counting tells how many jobs are where, also of a queue to whose keys somebody else has written."""
+"""count returns the number of jobs by state, also of a queue whose keys hold foreign data."""
 
 from __future__ import annotations
 

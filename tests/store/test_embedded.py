@@ -1,4 +1,4 @@
-"""The embedded server, with real processes: it starts once, heals, keeps what it was given, and can be stopped."""
+"""The embedded server, with real processes: it starts once, recovers, keeps its data, and can be stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ print(embedded.ensure(), embedded.status().pid)
 
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A state folder of the test's own; its server is gone when the test is over."""
+    """A separate state folder; its server has ended after the test."""
     folder = tmp_path_factory.mktemp("home") / "state"
     monkeypatch.setenv("CONVEYOR_HOME", str(folder))
     yield folder
@@ -77,7 +77,7 @@ def wait_until_gone(pid: int) -> None:
 
 
 def starter(**environment: str) -> subprocess.Popen[str]:
-    """Start a process that has everything loaded and calls `ensure` when it is told to go."""
+    """Start a process that has everything loaded and calls `ensure` on request."""
     process = subprocess.Popen(
         [sys.executable, "-c", STARTER],
         stdin=subprocess.PIPE,
@@ -135,7 +135,7 @@ def test_second_call_costs_less_than_a_millisecond(home: Path) -> None:
 
 
 def test_server_is_detached_from_the_process_that_starts_it(home: Path) -> None:
-    """So it survives Ctrl-C in any terminal, and the end of whoever started it."""
+    """It survives Ctrl-C in any terminal, and the end of the process that started it."""
     process = starter()
     url, pid = process.communicate("go\n", timeout=30)[0].split()
     assert os.getsid(int(pid)) not in (os.getsid(0), process.pid)
@@ -199,7 +199,7 @@ def test_stop_without_a_server_creates_no_folder(home: Path) -> None:
 
 
 def test_revive_does_not_undo_a_stop_in_progress(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that loses its server while that shuts down must not start it again a moment later."""
+    """A process that loses its server during a shutdown must not restart it a moment later."""
     embedded.ensure()
     revived: list[bool] = []
     waits = threading.Event()
@@ -335,7 +335,7 @@ def test_fork_during_the_start_does_not_keep_the_server_alive(
 
 
 class InterruptedSet(set[int]):
-    """A set at which Ctrl-C comes right after something was added."""
+    """A set at which Ctrl-C comes right after an addition."""
 
     def add(self, element: int) -> None:
         super().add(element)
@@ -395,7 +395,7 @@ def test_client_revives_its_own_server_in_any_environment(
 def test_long_path_puts_the_socket_in_a_shared_known_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process with another temporary folder must come to the same server, not start a second one."""
+    """A process with another temporary folder must find the same server, not start a second one."""
     long = home / ("long" * 20) / ("path" * 20)
     monkeypatch.setenv("CONVEYOR_HOME", str(long))
     url = embedded.ensure()
@@ -477,7 +477,7 @@ def test_corrupt_file_is_reported_with_the_message_of_the_server(home: Path) -> 
 
 
 def test_garbage_at_the_end_of_the_file_is_reported(home: Path) -> None:
-    """As a machine that loses its power may leave it; the file stays as it is."""
+    """A host that loses its power may leave it so; the file stays as it is."""
     with client(embedded.ensure()) as server:
         server.set("kept", "value")
     embedded.stop()
@@ -593,7 +593,7 @@ def shout(word: str) -> str:
 
 @pytest.fixture
 def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make this process one that has not used its embedded server, while another process starts that."""
+    """Make this process one that has not used its embedded server, while another process starts it."""
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setattr(store, "_embedded_clients", [])
     monkeypatch.setattr(store._connecting, "lock", threading.Lock())

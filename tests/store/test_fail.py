@@ -1,4 +1,4 @@
-"""fail and revive: leased -> dead -> ready; dead letters keep their bytes and are bounded, with a counter."""
+"""fail and revive: leased -> dead -> ready; dead jobs keep their bytes and are bounded, with a counter."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_revived_job_has_no_tries_and_waits_behind_the_others(lane: Lane) -> Non
 
 
 def die(lane: Lane, how: str) -> None:
-    """Take the first job and let it die: it fails, its third worker dies, or its tenth lease ends."""
+    """Take the first job and kill it: it fails, its third worker dies, or its tenth lease ends."""
     if how == "fail":
         lane.run(commands.fail, lane.claim().token, failure("a"))
         return

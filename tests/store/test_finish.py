@@ -1,4 +1,4 @@
-"""finish: leased -> over, a batch under one token; the outcome is kept, counted and pushed to who waits."""
+"""finish: leased -> over, a batch under a token; the outcome is kept, counted and pushed to its waiters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_last_finish_leaves_only_outcomes_last_claim_and_ledger(lane: Lane) -> N
 
 
 def test_trimmed_history_costs_no_job(lane: Lane) -> None:
-    """All streams that a queue has are for people: nothing in them is needed to run a job, or to end it."""
+    """All streams of a queue are for people: none is needed to run or end a job."""
     lane.run(commands.finish, lane.take("done"), [settlement("done", note="it is done")])
     lane.run(commands.fail, lane.take("dead"), settlement("dead", note="it is dead"))
     token = lane.take("held")
@@ -132,7 +132,7 @@ def test_finish_on_an_emptied_server_settles_and_adds_nothing(lane: Lane) -> Non
 
 
 def test_outcome_without_keep_time_is_kept_for_resent_commands(lane: Lane) -> None:
-    """Longer than a client tries: else a put whose answer was lost would run a second time."""
+    """This is longer than a client retries: otherwise a put whose reply was lost would run a second time."""
     token = lane.take("a")
     lane.run(commands.finish, token, [settlement("a", keep=0.0)])
     assert 15_000 < lane.raw.pttl(lane.key("outcome:a")) <= 20_000

@@ -1,4 +1,4 @@
-"""What a producer or taker learns of its server before its first job: that it is a replica, that it evicts keys."""
+"""What a client learns of its server before its first job: that it is a replica, that it evicts keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def policy(server: Server, name: str) -> Iterator[None]:
 
 @contextmanager
 def replica(server: Server) -> Iterator[None]:
-    """Make the server a replica of one that is away."""
+    """Make the server a replica of an unavailable one."""
     server.raw.replicaof("127.0.0.1", 1)
     try:
         yield

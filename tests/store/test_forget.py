@@ -1,4 +1,4 @@
-"""forget: an empty queue goes with all its keys, at once or once it was unused for long; the dead do not wait on."""
+"""forget: an empty queue is removed with all its keys, immediately or after long disuse, and dead waiters too."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LONG = 30 * DAY
 
 
 def let_time_pass(lane: Lane, seconds: float) -> None:
-    """Make it look as if the queue had been unused for so much longer."""
+    """Simulate that the queue has been unused for the given time longer."""
     text = lane.raw.hget(lane.key("meta"), "unused").decode()
     mark, _, since = text.rpartition(" ")
     lane.raw.hset(lane.key("meta"), "unused", f"{mark} {int(since) - int(seconds * 1000)}")
 
 
 def use(lane: Lane, one: str = "a") -> None:
-    """Put a job and work it off, so that every kind of key has been there."""
+    """Put a job and process it, so that every kind of key has existed."""
     lane.run(commands.join, "joe")
     token = lane.take(one)
     lane.run(commands.tally, "ann", 1, None, [("cut", "b=1 s=1")])
@@ -34,7 +34,7 @@ def use(lane: Lane, one: str = "a") -> None:
 
 
 def keys_of(lane: Lane) -> set[str]:
-    """Return the keys that are left of the queue, but for the note that it was deleted."""
+    """Return the remaining keys of the queue, except the note that it was deleted."""
     names = {key.decode() for key in lane.raw.scan_iter(count=1000) if lane.queue in key.decode()}
     return names - {lane.key("deleted")}
 
@@ -68,7 +68,7 @@ def test_deleted_queue_leaves_no_key_and_no_name(lane: Lane) -> None:
 
 @pytest.mark.parametrize("step", ["drop_queue", "some_remains", "clear"])
 def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """The producer noted the name a moment ago, so it would not do so again by itself."""
+    """The producer noted the name a moment ago, so it would not do so again automatically."""
     producer = Queue(lane.queue, store=lane.server.another_client())
     producer.put("before")
     lane.run(commands.purge, "ready", 9, b"", 60.0)
@@ -188,7 +188,7 @@ def test_put_between_query_and_removal_keeps_queue_and_name(
 
 
 def test_queues_of_other_programs_are_left_alone(lane: Lane) -> None:
-    """One is of another protocol version, one has keys that somebody else wrote; the next one is forgotten."""
+    """One is of another protocol version, one has foreign keys; the next one is forgotten."""
     for name in ("other-version", "spoiled", lane.queue):
         lane.client.run(plain.note_queue(name))
         lane.client.run(commands.bound(name, 1))

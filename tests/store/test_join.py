@@ -1,4 +1,4 @@
-"""join, leave, state, count, bound: who waits for the end of all jobs, and where jobs are."""
+"""join, leave, state, count, bound: waiters for the end of all jobs, and the state of jobs."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_forget_removes_dead_joiners(lane: Lane) -> None:
 
 
 def test_dead_joiners_are_forgotten(lane: Lane) -> None:
-    """On the way of others that join, and by the hourly look."""
+    """They are removed by other joiners, and by the hourly sweep."""
     lane.put("a")
     old = lane.raw.time()[0] * 1000 - 6_000
     for number in range(40):

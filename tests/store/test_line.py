@@ -1,4 +1,4 @@
-"""The line of producers that wait for room: first come, first served, and nobody is held up by the dead."""
+"""The line of blocked producers: first come, first served, and the dead block no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""listen: an inbox is held open, gets what ends from now on, and is told what had ended before."""
+"""listen: an inbox is held open, gets the outcomes from then on, and earlier ones on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lost and reap: a worker died under a job, or was not heard of; who is to blame, and when it is enough."""
+"""lost and reap: a worker crashed with a job, or missed its heartbeats; which job is blamed, and when it is dead."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_clock_set_an_hour_ahead_ends_no_lease(lane: Lane) -> None:
 
 
 def test_abandoned_lease_ends_in_time_after_a_clock_jump(lane: Lane) -> None:
-    """A step is at most five seconds, so three looks more than five seconds apart end a lease of fifteen."""
+    """A step is at most five seconds, so three polls more than five seconds apart end a lease of fifteen."""
     lane.put("a")
     lane.claim(lease=15.0)
     moved = 0
@@ -282,7 +282,7 @@ def test_clock_set_back_does_not_freeze_leases(lane: Lane) -> None:
     ],
 )
 def test_lease_ends_within_20_seconds_if_workers_only_renew(lane: Lane, lease: float, gap: float) -> None:
-    """The others are busy and renew; the first time at any moment after the last renewal of the one that died."""
+    """The others are busy and renew; the first poll is at any moment after the last renewal of the dead one."""
     lane.put("dead", "other")
     for first in range(500, int(1000 * gap), 500):
         assert lane.claim(lease=lease).jobs[0].id == "dead"

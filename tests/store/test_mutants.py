@@ -1,4 +1,4 @@
-"""Guards of the Lua scripts are taken out one by one, and the test named for each must fail.
+"""Guards of the Lua scripts are removed one by one, and the test named for each must fail.
 
 Among them are all that compare a token or a version, and all that remove something; the table has the others.
 
@@ -47,7 +47,7 @@ PREPARED = {test_tally.__name__: inspect.unwrap(test_tally.made)}
 
 @pytest.fixture
 def server(one_server: Server) -> Server:
-    """Run on one kind of server: the tests themselves run on all of them."""
+    """Run on one kind of server, since the tests themselves run on all of them."""
     return one_server
 
 
@@ -61,7 +61,7 @@ def lane(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
 
 
 def files() -> set[str]:
-    """Return the names of all files of scripts, those of what they share too."""
+    """Return the names of all script files, including the shared parts."""
     folder = Path(scripts.__file__).parent
     return {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.lua")}
 
@@ -82,7 +82,7 @@ def load_mutant(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def runs(test: Callable[..., None]) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of each run of a test, as its parameters say."""
+    """Yield the arguments of each run of a test, by its parameters."""
     choices = []
     for mark in getattr(test, "pytestmark", []):
         names, values = mark.args
@@ -93,7 +93,7 @@ def runs(test: Callable[..., None]) -> Iterator[dict[str, Any]]:
 
 
 def run(killer: Callable[..., None], lane: Lane, request: pytest.FixtureRequest) -> None:
-    """Run a test with each of its parameters, on an empty queue each time; raises what it raises."""
+    """Run a test with each of its parameters, on an empty queue each time; raise its exception."""
     prepare = PREPARED.get(killer.__module__)
     for arguments in runs(killer):
         lane.raw.flushall()

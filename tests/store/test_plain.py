@@ -1,4 +1,4 @@
-"""Plain scripts: what they keep is listed, bounded, and gone after a time."""
+"""Plain scripts: their records are listed, bounded, and expire."""
 
 from __future__ import annotations
 

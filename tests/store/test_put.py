@@ -1,4 +1,4 @@
-"""put: (new) -> ready or delayed, and the line of producers that wait for room."""
+"""put: (new) -> ready or delayed, and the line of blocked producers."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_delayed_put_sent_twice_leaves_no_trace_of_a_taken_job(lane: Lane) -> No
 
 @pytest.mark.parametrize("moved", ["waits", "taken", "ended"])
 def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: str) -> None:
-    """The first one was held up, its client sent it again on another connection, and now it arrives."""
+    """The first copy was held up, its client resent it on another connection, and now it arrives."""
     assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
     batch = lane.claim() if moved != "waits" else None
     if batch is not None and moved == "ended":
@@ -177,7 +177,7 @@ def test_known_custom_id_is_refused_without_effect(lane: Lane, how: str) -> None
 
 @pytest.mark.parametrize("ended", [False, True], ids=["held", "ended"])
 def test_resent_put_with_a_custom_id_is_refused_if_the_job_ended(lane: Lane, *, ended: bool) -> None:
-    """Its reply was lost. Nothing tells the ended job from one that another caller has put."""
+    """The reply was lost. The ended job cannot be told apart from one that another caller has put."""
     token = lane.take("mine")
     if ended:
         lane.run(commands.finish, token, [commands.Settlement("mine", b"done", 60.0)])

@@ -1,4 +1,4 @@
-"""release: leased -> ready at the old place, without blame; and renew: leased for longer, by explicit list."""
+"""release: leased -> ready at the old position, without blame; and renew: leased for longer, by explicit list."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_renewal_recovers_expired_leases_of_others(lane: Lane) -> None:
 
 
 def test_timely_renewal_keeps_even_an_expired_lease(lane: Lane) -> None:
-    """Nobody has taken the job since, so there is nothing to protect it from."""
+    """The job has not been taken since, so no other holder needs protection."""
     token = lane.take("a")
     lane.let_leases_run_out()
     assert lane.run(commands.renew, [("a", token, "S")], 1000.0).lost == []

@@ -20,7 +20,7 @@ LONG = 1000.0
 
 
 def make_due(lane: Lane, *ids: str) -> None:
-    """Set the time at which delayed jobs are due to one that is over, in this order."""
+    """Set the due times of delayed jobs to past times, in this order."""
     for place, one in enumerate(ids):
         lane.raw.zadd(lane.key("delayed"), {one: 1 + place})
 
@@ -142,7 +142,7 @@ HOUR = 3_600_000
 
 
 def set_back(lane: Lane) -> None:
-    """Make it look as if the server's clock had been set back by an hour since the last script.
+    """Simulate that the server's clock was set back by an hour since the last script.
 
     What was written by it until now is an hour ahead.
     """
@@ -183,7 +183,7 @@ def test_delays_started_after_a_clock_was_set_back_are_exact(lane: Lane) -> None
 
 
 def test_clock_set_forward_and_back_adds_no_delay(lane: Lane) -> None:
-    """Due times follow it forward; when it is put right, what was put in between is not an hour late."""
+    """Due times follow it forward; when it is put right, jobs put in between are not an hour late."""
     lane.put("a", delay=1000.0)
     for _ in range(3):
         set_back(lane)

@@ -1,4 +1,4 @@
-"""rows: pages of an index that leave nothing out and repeat nothing, whatever the scores are and whoever has gone."""
+"""rows: pages of an index that omit nothing and repeat nothing, for any scores and if jobs leave meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""series: what is kept of a range of minutes, hours or days."""
+"""series: the records of a range of minutes, hours or days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tally: what was counted is added to minute, hour, day and totals, once; gauges are noted; memory is bounded."""
+"""tally: counts are added to minute, hour, day and totals, once; gauges are recorded; memory is bounded."""
 
 from __future__ import annotations
 

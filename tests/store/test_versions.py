@@ -1,4 +1,4 @@
-"""Queues of other versions: one of the version before is taken over, and to one of a later version nothing is done.
+"""Queues of other versions: one of the previous version is taken over, and one of a later version is left alone.
 
 Only what a client holds already it may settle, and renew until then.
 """
@@ -24,7 +24,7 @@ INBOX = "producer01"
 
 @pytest.fixture
 def old(lane: Lane) -> Lane:
-    """A queue of version 1 with a job in each place, and two leases, of which one was tried before."""
+    """A queue of version 1 with a job in each state, and two leases, one of a job that was tried before."""
     lane.run(commands.fail, lane.take("dead"), Settlement("dead", b"no", 600.0))
     lane.take("leased")
     lane.raw.hset(lane.key("tries"), "leased", "1 1 1")
@@ -102,7 +102,7 @@ def test_compatible_writes_do_not_take_a_queue_over(
 
 @pytest.fixture
 def newer(old: Lane) -> Lane:
-    """A queue of a later version that is paused, with a job in each place, of which one is due and one is dead."""
+    """A queue of a later version that is paused, with a job in each state, of which one is due and one is dead."""
     old.run(commands.pause)
     old.raw.zadd(old.key("delayed"), {"delayed": 1})
     old.raw.hset(old.key("meta"), "version", NEWER)

@@ -1,4 +1,4 @@
-"""What the tests of the tasks share: a job that hears and stops, and a web site that misbehaves on request."""
+"""Shared fixtures of the task tests: a job that records and stops, and a web site that misbehaves on request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class RecordingJob(CurrentJob):
-    """Keeps what a task says, and is cancelled after a number of reports."""
+    """Keeps a task's reports, and is cancelled after a number of them."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
         self.reports: list[tuple[float, float]] = []
@@ -46,7 +46,7 @@ def job() -> Iterator[RecordingJob]:
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run each test in an empty folder of its own."""
+    """Run each test in a separate empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -66,7 +66,7 @@ def shared_documentation(documentation: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Visitor(BaseHTTPRequestHandler):
-    """One request to the site, answered by the function that the test gave for its path."""
+    """A request to the site, answered by the test's function for its path."""
 
     server: Site
     protocol_version = "HTTP/1.1"
@@ -115,7 +115,7 @@ class Site(ThreadingHTTPServer):
         self.answers[path] = lambda visitor: visitor.say("", status=302, Location=target)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore visitors who hang up."""
+        """Ignore visitors who disconnect."""
 
 
 @contextmanager

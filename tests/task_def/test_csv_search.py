@@ -258,7 +258,7 @@ def open_folder() -> Iterator[Path]:
 
 @contextmanager
 def nobody_special() -> Iterator[None]:
-    """Be a user whom permissions hold for: they do not hold for root."""
+    """Drop to a user whom permissions apply to: they do not apply to root."""
     if os.geteuid():
         yield
         return

@@ -1,4 +1,4 @@
-"""The table of the tasks that come with Conveyor, and what all of them have in common."""
+"""The table of the built-in tasks, and their common properties."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def order(**arguments: str | int) -> VideoSegments:
 
 
 def duration_and_frames(file: Path) -> tuple[float, int]:
-    """Ask ffmpeg itself: the container's duration, and the frames it decodes."""
+    """Query ffmpeg itself: the container's duration, and the number of decoded frames."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", f"file:{file}", "-map", "0:v", "-f", "null", "-"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     duration = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
@@ -151,12 +151,12 @@ class TestRefusesAtOnce:
 
     def test_text_file_named_mp4_is_refused(self, own_folder: Path) -> None:
         (own_folder / "text.mp4").write_text("I am no video at all.\n" * 100)
-        with pytest.raises(BadInput, match=r"text\.mp4 cannot read|no video stream"):
+        with pytest.raises(BadInput, match=r"cannot read .*text\.mp4"):
             split(video="text.mp4")
 
     def test_empty_file_is_refused(self, own_folder: Path) -> None:
         (own_folder / "empty.mp4").touch()
-        with pytest.raises(BadInput, match=r"cannot read .*text.mp4|no video stream"):
+        with pytest.raises(BadInput, match=r"cannot read|no video stream"):
             split(video="empty.mp4")
 
     def test_folder_is_refused(self) -> None:

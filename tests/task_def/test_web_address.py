@@ -1,4 +1,4 @@
-"""Which addresses are fetched from."""
+"""Which addresses may be fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching a page from a site that nobody vouches for."""
+"""Fetching a page from an untrusted site."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_local_host_gets_no_request_unless_allowed(
 def test_name_that_resolves_differently_later_has_no_effect(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection goes to the address that was checked; the name is not looked up again."""
+    """The connection goes to the checked address; the name is not resolved again."""
     asked = []
 
     def rebinding(host: str, port: int, **_: object) -> list[tuple[object, ...]]:

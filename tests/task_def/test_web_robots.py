@@ -1,4 +1,4 @@
-"""What robots.txt allows: the rules and examples of RFC 9309 that the task `web_scrape` relies on."""
+"""The meaning of robots.txt: the rules and examples of RFC 9309 that the task `web_scrape` relies on."""
 
 from __future__ import annotations
 

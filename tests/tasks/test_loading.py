@@ -1,4 +1,4 @@
-"""Reading a script for its functions alone, and finding the modules of the working folder."""
+"""Loading a script for its functions only, and finding the modules of the working folder."""
 
 from __future__ import annotations
 

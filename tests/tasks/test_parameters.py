@@ -1,4 +1,4 @@
-"""Values of JSON become arguments, and arguments become words that mean the same."""
+"""Values of JSON become arguments, and arguments become equivalent words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry: what may be run by name, and what may not."""
+"""The registry: which functions may be run by name, and which not."""
 
 from __future__ import annotations
 

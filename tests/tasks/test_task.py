@@ -1,4 +1,4 @@
-"""`@task` makes a task of a function: it can still be called, and knows where its jobs go and how they run."""
+"""`@task` makes a task of a function: it can still be called, and knows the queue and options of its jobs."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["alone", "consume", "path", "queue"]
 
 
 class Seat:
-    """Somebody who sits before the program: presses keys, and reads what is on the screen."""
+    """A user at the program: presses keys, and reads the screen."""
 
     def __init__(self, pilot: Pilot[None]) -> None:
         self.pilot = pilot
@@ -44,7 +44,7 @@ class Seat:
 
     @property
     def colours(self) -> set[str]:
-        """The colours that the terminal is told to use now."""
+        """The current colors of the terminal."""
         app = self.pilot.app
         strips = self.pilot.app.screen._compositor.render_strips()
         for one in app._filters:
@@ -58,7 +58,7 @@ class Seat:
         await self.pilot.press(*keys)
 
     async def sees(self, *words: str, seconds: float = 15.0) -> str:
-        """Wait until one line has all of these words, and give it."""
+        """Wait until a line has all of these words, and return it."""
         return await self._until(
             lambda: next((line for line in self.screen if all(word in line for word in words)), ""),
             seconds,

@@ -1,4 +1,4 @@
-"""What somebody does in the terminal: workers, jobs and queues obey, and the audit trail has it."""
+"""Actions in the terminal view: workers, jobs and queues follow, and the audit trail has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody sees in the terminal, whatever the terminal and the server are like."""
+"""The terminal view on any terminal and server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs hold that nobody may see is nowhere on the screen."""
+"""Hidden content of jobs is nowhere on the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal view shows of a worker that is not heard of any more; values alone."""
+"""The terminal view of a silent worker; values alone."""
 
 from __future__ import annotations
 

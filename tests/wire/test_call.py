@@ -1,4 +1,4 @@
-"""A job as it travels: bounded, immutable, and readable only as far as one knows the task."""
+"""A job as sent: bounded, immutable, and readable only as far as its task is known."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log_in(user: str, password: str, **more: Any) -> None: ...
 
 
 class OldCall(msgspec.Struct, array_like=True):
-    """A job as releases before labels read it."""
+    """A job as read by releases before labels."""
 
     task: str
     args: codec.Raw

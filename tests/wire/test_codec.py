@@ -1,4 +1,4 @@
-"""What goes in comes out: every type that is carried, and nothing but an error for what is not."""
+"""Every supported type is decoded as encoded, and any other is an error."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_any_extension_returns_a_value_or_raises_value_error(code: int, data: by
 
 
 class Trap:
-    """Would write a file if it were ever unpickled."""
+    """Writes a file if it is ever unpickled."""
 
     def __reduce__(self) -> Any:
         return HOSTILE_PATH.touch, ()

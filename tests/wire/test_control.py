@@ -1,4 +1,4 @@
-"""What programs tell of how far they are, as a share that every surface can show."""
+"""Reported progress as a fraction that every interface can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a level of durability is read and shown."""
+"""Parsing and formatting of levels of durability."""
 
 from __future__ import annotations
 

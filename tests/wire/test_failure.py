@@ -1,4 +1,4 @@
-"""Which failures count as the same one."""
+"""Which failures count as similar."""
 
 from __future__ import annotations
 

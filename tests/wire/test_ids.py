@@ -1,4 +1,4 @@
-"""Names of jobs: never the same twice, in counting order, and the inbox can be read from them."""
+"""Job ids: unique, ordered, and carrying the inbox of their producer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_more_ids_than_a_name_allows_can_be_made(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
 def test_forked_child_gets_a_new_name_if_the_parent_makes_ids(forked: Any) -> None:
-    """The parent's lock, held by another thread at the moment of the fork, must not stop the child for ever."""
+    """The parent's lock, held by another thread at the moment of the fork, must not block the child forever."""
     with ids._own_numbers().lock:
         of_the_child = forked(lambda: ids.new_ids(1)[0])
     assert len(of_the_child) == 14
@@ -101,7 +101,7 @@ def test_invalid_queue_name_is_refused(name: object) -> None:
 
 @given(st.text())
 def test_accepted_names_cannot_alter_keys(name: str) -> None:
-    """Braces, colons, spaces and line ends would change whose key it is."""
+    """Braces, colons, spaces and line ends would change the key."""
     for check in (ids.checked_id, ids.checked_queue):
         try:
             check(name)

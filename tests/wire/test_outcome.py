@@ -1,4 +1,4 @@
-"""What came of a job, as it is kept, read and raised."""
+"""The outcome of a job, as stored, read and raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people may see of arguments: everything but secrets, whatever the arguments are."""
+"""Visible arguments: everything but secrets, whatever the arguments are."""
 
 from __future__ import annotations
 

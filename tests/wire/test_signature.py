@@ -1,4 +1,4 @@
-"""A wrong call fails at the caller's line, and the message names the argument."""
+"""An invalid call fails at the caller's line, and the message names the argument."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def untyped(first, second=2):  # noqa: ANN001, ANN201
 
 
 def travelled(function: Any, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Send a call there and read it as a worker does."""
+    """Encode a call and read it as a worker does."""
     signature = Signature(function)
     data = b"\x92" + signature.encode(args, kwargs)
     return signature.decode(*msgspec.msgpack.decode(data, type=tuple[codec.Raw, codec.Raw]))

@@ -1,4 +1,4 @@
-"""Figures add up, survive their text, and give percentiles that are right to the width of a bucket."""
+"""Figures add up, survive serialization, and yield percentiles that are right to the width of a bucket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTS = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 2**40))
 
 
 def counted(times: list[float], *, known: bool = True) -> Histogram:
-    """Count as a worker does; what was kept before the longest was counted does not know it."""
+    """Count as a worker does; records from before the longest time was counted lack it."""
     counts = list(NO_COUNTS)
     for one in times:
         counts[bisect_left(BOUNDS, one)] += 1

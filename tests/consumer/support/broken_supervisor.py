@@ -1,4 +1,4 @@
-"""A supervisor as `python -m conveyor.consumer` is one, but worker 1 makes its code fail, or its forks are slow."""
+"""A supervisor like `python -m conveyor.consumer`, but worker 1 makes its code fail, or its forks are slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks that tests of the consumer have run: each does one thing that a test wants to see, or wants to end."""
+"""The tasks of the consumer tests: each shows or ends a single thing."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def stubborn(path: str) -> None:
 
 
 def mark(path: str, text: str) -> int:
-    """Add a line to a file, and give how many lines there are."""
+    """Add a line to a file, and return the number of lines."""
     with Path(path).open("a") as file:
         file.write(text + "\n")
     return len(Path(path).read_text().splitlines())
@@ -111,7 +111,7 @@ def facts() -> tuple[str, int, int]:
 
 
 def hold(path: str, name: str = "") -> str:
-    """Note that it runs, and in which process; go on when `path`.go is there."""
+    """Write the attempt and process to the file; continue when `path`.go exists."""
     job = current_job()
     mark(path, f"{name or job.id} {os.getpid()} {job.attempt} {job.token}")
     while not Path(path + ".go").exists():
@@ -146,7 +146,7 @@ async def wait_for_ever(path: str) -> None:
 
 
 def ignore_for_ever(path: str) -> None:
-    """Swallow whatever is raised in here, also if that is before it sleeps."""
+    """Swallow every exception raised in here, even before the sleep."""
     text = str(os.getpid())
     while True:
         try:
@@ -157,7 +157,7 @@ def ignore_for_ever(path: str) -> None:
 
 
 def clean_up_and_return(path: str) -> str:
-    """Catch the cancellation, clean up, and return what there is."""
+    """Catch the cancellation, clean up, and return the partial result."""
     try:
         mark(path, str(os.getpid()))
         time.sleep(ONE_DAY)
@@ -176,7 +176,7 @@ async def clean_up_and_return_async(path: str) -> str:
 
 
 def notice_and_return(path: str) -> str:
-    """Look at `cancelled`, and return what there is."""
+    """Poll `cancelled`, and return the partial result."""
     usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         mark(path, str(os.getpid()))
@@ -189,7 +189,7 @@ def notice_and_return(path: str) -> str:
 
 
 def ask_whether(path: str) -> str:
-    """Look at `cancelled` where the exception cannot reach."""
+    """Poll `cancelled` where the exception cannot reach."""
     job = current_job()
     usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
@@ -204,7 +204,7 @@ def ask_whether(path: str) -> str:
 
 
 def miss_the_signal(path: str) -> None:
-    """Lose the signal of a cancellation, as a call that blocks may, and then wait for ever."""
+    """Lose the signal of a cancellation, as a blocking call may, and then wait forever."""
     usual = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         hold(path)
@@ -264,7 +264,7 @@ def lock_with_gil(path: str, lock: str) -> int:
 
 @dataclass
 class Treacherous:
-    """Looks harmless until somebody reads it."""
+    """Looks harmless until it is read."""
 
     value: int
 
@@ -338,7 +338,7 @@ def breed(path: str, most: int) -> None:
 
 
 def count_for_ever(path: str) -> int:
-    """Compute in C, with the interpreter's lock and without a look at signals."""
+    """Compute in C with the GIL held and without a check for signals."""
     with contextlib.suppress(JobCancelled):  # raised before the sum begins
         mark(path, str(os.getpid()))
     while True:
@@ -354,7 +354,7 @@ def block_signals_for_ever(path: str) -> None:
 
 
 def translate(path: str) -> None:
-    """Raise something of its own when it is cancelled."""
+    """Raise a different exception on cancellation."""
     try:
         sleep_for_ever(path)
     except JobCancelled as error:
@@ -384,7 +384,7 @@ def mark_and_wait(path: str, number: int) -> int:
 
 
 def log_when_told(path: str) -> int:
-    """Log three lines once there is a file that says so."""
+    """Log three lines once a file asks for them."""
     Path(path).touch()
     while not Path(path).with_suffix(".go").exists():
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What tests of running consumers share: start one, see its processes, command it, and leave none behind."""
+"""Shared tools for tests of running consumers: start, inspect and command them, and leave none behind."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Running:
 
     @functools.cached_property
     def name(self) -> str:
-        """Its name, as it told it."""
+        """Its name as reported."""
         return self.eventually(self.report).name
 
     def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0) -> str:
-        """Send a control command to some of its workers (none: to all of it); gives the command's id."""
+        """Send a control command to some of its workers (none: to all of it); return the command's id."""
         names = [f"{self.name}/{number}" for number in numbers]
         order = control_messages.Control(ids.unique(), verb, names, job, expires=expires)
         self.client.run_all(plain.control(self.name, control_messages.encode(order)))
@@ -124,7 +124,7 @@ def go(path: Path) -> None:
 
 
 def fill(pipe: int) -> None:
-    """Write to a pipe until it takes nothing more."""
+    """Write to a pipe until it is full."""
     os.set_blocking(pipe, False)
     for size in (4096, 1):
         with contextlib.suppress(BlockingIOError):
@@ -144,7 +144,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> CrewWorker:
-    """Return a worker in this process that claims `size` jobs at once."""
+    """Return a worker in this process that claims `size` jobs at a time."""
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
     worker.process_state = ProcessState()
     worker.pace.size = size
@@ -153,7 +153,7 @@ def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> Cre
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[None]:
-    """Check that no process that the test started is left when it is over; what is left is killed by pid."""
+    """Check that no process of the test is left at its end; kill any by pid."""
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
     monkeypatch.delenv("CONVEYOR_URL", raising=False)

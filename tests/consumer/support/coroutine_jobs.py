@@ -24,7 +24,7 @@ async def wait_for_a_cancelled_task(path: str) -> None:
 
 
 async def leave_an_exit() -> str:
-    """Leave behind what raises SystemExit in whatever runs the loop by then."""
+    """Leave a callback that raises SystemExit in whatever runs the loop by then."""
 
     async def end() -> None:
         await asyncio.sleep(0.05)

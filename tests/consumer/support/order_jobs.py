@@ -11,7 +11,7 @@ from conveyor import BadInput, current_job, task
 
 @task(name="piece", queue="work")
 def piece(path: str, number: int) -> int:
-    """Be one part of an order of parts."""
+    """Return one part of an order of parts."""
     current_job().progress(1, 2, f"piece {number}")
     return mark_and_wait(path, number)
 

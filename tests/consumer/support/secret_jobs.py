@@ -1,4 +1,4 @@
-"""Tasks that are told secrets."""
+"""Tasks with secret arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blurt(api_key: str) -> None:
 
 
 def ignore_for_ever(path: str, password: str) -> None:
-    """Swallow whatever is raised in here."""
+    """Swallow every exception raised in here."""
     while True:
         try:
             Path(path).touch()

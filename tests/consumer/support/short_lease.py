@@ -1,4 +1,4 @@
-"""A supervisor as `python -m conveyor.consumer` is one, with a lease and a heartbeat that a test can wait for."""
+"""A supervisor like `python -m conveyor.consumer`, with a lease and a heartbeat short enough for tests."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def spoil_output(how: str) -> None:
 
 
 def files_of_a_child() -> list[str]:
-    """List what a program that is started with nothing special finds open."""
+    """List the open files of a program that was started without special options."""
     look = "for n in $(seq 0 99); do if [ -e /proc/$$/fd/$n ]; then echo $n; fi; done"
     listing = subprocess.run(["sh", "-c", look], capture_output=True, text=True, check=True, close_fds=False)
     return listing.stdout.split()
@@ -109,7 +109,7 @@ async def who() -> tuple[str, int]:
 
 
 def turn_signals_off() -> None:
-    """Take the signals that a worker obeys for itself."""
+    """Take over the signals that a worker handles."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
@@ -141,7 +141,7 @@ def close_output() -> None:
 
 
 def leave_things_behind() -> None:
-    """Change what the worker can put right by itself."""
+    """Change what the worker can restore automatically."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -183,7 +183,7 @@ def claim_many() -> None:
 
 
 def change_process(how: str) -> int:
-    """Leave the process changed for those behind; gives its id."""
+    """Leave the process changed for later jobs; return its id."""
     if how == "output":
         sys.stdout.close()
     elif how == "folder":
@@ -203,14 +203,14 @@ def change_process(how: str) -> int:
 
 
 def die_after_return(path: str) -> None:
-    """Leave something behind that ends the process soon after the task has returned."""
+    """Leave a thread that ends the process soon after the task has returned."""
     with Path(path).open("a") as runs:
         runs.write("run\n")
     current_job()._worker.process_state.restore = lambda: os._exit(3)  # type: ignore[attr-defined]
 
 
 class Evil:
-    """Raises whatever there is when somebody looks at it."""
+    """Raises the given exception when it is inspected."""
 
     def __init__(self, error: type[BaseException] = SystemExit) -> None:
         self.error = error
@@ -233,7 +233,7 @@ class EvilError(ConveyorError):
 
 @dataclass
 class EvilResult:
-    """Looks like data until somebody reads it."""
+    """Looks like data until it is read."""
 
     value: int
 
@@ -276,7 +276,7 @@ def break_next_decode() -> None:
 
 
 def spin(path: str) -> None:
-    """Compute for ever in Python."""
+    """Compute in Python forever."""
     _note(path, "spins")
     number = 0
     while True:
@@ -291,7 +291,7 @@ def hold_lock_in_c(path: str) -> None:
 
 
 def leak_files() -> None:
-    """Take all file descriptors, and in a thread each one that becomes free later."""
+    """Take all file descriptors, and in a thread each that becomes free later."""
 
     def leak() -> None:
         with contextlib.suppress(OSError):
@@ -351,7 +351,7 @@ def many_threads(path: str, count: int) -> None:
 
 
 def status_of_signalled_child(number: int) -> int:
-    """Fork a process, send it a signal, and give how it ended."""
+    """Fork a process, send it a signal, and return its exit status."""
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,))
     child.start()
     os.kill(child.pid, number)
@@ -360,7 +360,7 @@ def status_of_signalled_child(number: int) -> int:
 
 
 def allocate(path: str, size: int) -> None:
-    """Fill so many bytes, then compute and hold."""
+    """Fill `size` bytes, then compute and hold."""
     kept = bytearray(size)
     kept[::4096] = b"x" * len(kept[::4096])
     _note(path, "full")

@@ -1,4 +1,4 @@
-"""What the tests of access share: people with passwords, and a guarded page."""
+"""Shared fixtures of the access tests: users with passwords, and a guarded page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of a few words behind the guard, asked by a client that can say whatever an attacker would."""
+"""A small application behind the guard, and a client that can send whatever an attacker would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """The guarded page. `done` has what reached its handlers and changed something."""
+    """The guarded page. `done` has the changes that reached its handlers."""
 
     def __init__(self, policy: Policy) -> None:
         self.done: list[str] = []
@@ -82,7 +82,7 @@ class Page:
         return PlainTextResponse("done")
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send one request; as `ask_all`."""
+        """Send a request, as `ask_all`."""
         return self.ask_all([(method, path, options)])[0]
 
     def get(self, path: str, **options: Any) -> httpx.Response:
@@ -98,7 +98,7 @@ class Page:
         return self.post("/login", data={"name": name, "password": password}, headers=FORM, **options)
 
     def ask_all(self, requests: list[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
-        """Send requests at the same time; a fault of the page is an answer."""
+        """Send requests at the same time; an error of the page is a response."""
         return ask_all(
             self.guard, [(method, path, {"faults": False, **options}) for method, path, options in requests]
         )

@@ -1,4 +1,4 @@
-"""Every answer has the headers, errors tell nothing of the inside, and streams stay streams."""
+"""Every response has the headers, errors reveal no internals, and streams stay streams."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ async def _drive(guard: Guard, path: str, sent: list[Any], headers: Any = ((b"ho
 
 
 def _raw(guard: Guard, path: str, headers: Any = ((b"host", b"localhost"),)) -> str:
-    """Ask for a path just as it stands, which clients would tidy, and give status and text."""
+    """Request a path exactly as given, which clients would tidy; return status and text."""
     sent: list[Any] = []
     asyncio.run(_drive(guard, path, sent, headers))
     return f"{sent[0]['status']} {sent[1]['body'].decode()}"

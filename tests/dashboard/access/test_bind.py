@@ -1,4 +1,4 @@
-"""Listening for other machines needs a login."""
+"""Listening for other hosts requires a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies have a limit, announced or not, and what is over it never reaches the page."""
+"""Bodies have a limit, announced or not, and an excess never reaches the page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_body_above_the_limit_is_refused(page: Any) -> None:
 
 @pytest.mark.parametrize("told", [{}, {"content-length": "10"}, {"content-length": "-1"}])
 def test_chunked_body_is_cut_off_at_the_limit(page: Any, told: dict[str, str]) -> None:
-    """Whatever its length is said to be; and a thousand times the limit is not read to its end."""
+    """The announced length does not matter; a thousand times the limit is not read to its end."""
     guarded, taken = page(), list[int]()
     headers = {**OWN, **told}
     response = guarded.post("/api/echo", headers=headers, content=_pieces(BODY_LIMIT // 2, 2000, taken))

@@ -57,7 +57,7 @@ def _headers(site: str | None, origin: str | None) -> dict[str, str]:
 def test_change_must_come_from_the_dashboard(
     page: Any, users: Any, site: str | None, origin: str | None, accepted: Any, login: str
 ) -> None:
-    """Both with a login and for whoever sits at this machine, whose browser may be made to send anything."""
+    """This holds with a login and for a local caller, whose browser may be made to send anything."""
     guarded = page(users=users) if login == "session" else page()
     cookies = session_of(guarded.log_in("ada")) if login == "session" else {}
     told = {**JSON, **_headers(site, origin)}
@@ -102,7 +102,7 @@ def test_duplicate_headers_are_refused(page: Any) -> None:
     ],
 )
 def test_form_and_simple_fetch_content_types_are_refused(page: Any, kind: str | None) -> None:
-    """Even if a browser should say that it comes from here."""
+    """This holds even if a browser claims the same origin."""
     guarded = page()
     headers = {"sec-fetch-site": "same-origin"} | ({} if kind is None else {"content-type": kind})
     for path in ("/api/do/act", "/", "/nowhere"):
@@ -171,7 +171,7 @@ def test_other_site_cannot_read_stream_or_cause_work(
 
 
 def test_web_socket_is_refused(page: Any) -> None:
-    """It would pass by the rules for origins."""
+    """A web socket would bypass the rules for origins."""
     sent: list[Any] = []
 
     async def receive() -> Any:

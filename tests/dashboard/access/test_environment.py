@@ -1,4 +1,4 @@
-"""The environment variables give the policy, and nonsense in them is told."""
+"""The environment variables set the policy, and invalid values are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in the page itself, and what it has no route for, is answered in its own words."""
+"""Errors of the page itself, and paths without a route, get the dashboard's own error page."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_error_is_logged_once_with_its_traceback(broken: Any, caplog: pytest.Log
 
 @pytest.fixture
 def said(one_server: Any) -> Any:
-    """Send a request line to the page, served, and give status, type and body of the answer."""
+    """Send a request line to the served page, and return status, type and body of the response."""
     with by_uvicorn(create_dashboard(one_server.url), lifespan="off") as port:
 
         def say(line: str) -> tuple[str, str, str]:

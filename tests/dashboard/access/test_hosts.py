@@ -1,4 +1,4 @@
-"""The page answers to its own names alone, so that no other name can be made to lead here."""
+"""The page responds to its own host names only, so that no other name can be made to lead here."""
 
 from __future__ import annotations
 

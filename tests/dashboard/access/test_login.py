@@ -1,4 +1,4 @@
-"""Sessions: begun anew at each login, signed, short, and over when they should be."""
+"""Sessions: new at each login, signed, short, and ended when they should be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever has logged in on the page logs out there, by mouse and by keyboard, with and without scripts."""
+"""A user who has logged in can log out there, by mouse and by keyboard, with and without scripts."""
 
 from __future__ import annotations
 

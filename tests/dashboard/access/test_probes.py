@@ -1,4 +1,4 @@
-"""Whoever watches over the process may ask how it is, without a login, and learns no more than that."""
+"""Probes may check the process without a login, and learn no more than its state."""
 
 from __future__ import annotations
 

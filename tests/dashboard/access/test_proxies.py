@@ -1,4 +1,4 @@
-"""What a proxy says is believed from the listed addresses alone."""
+"""Headers of a proxy are trusted from the listed addresses only."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_invalid_or_universal_proxy_address_is_refused(text: str) -> None:
 
 
 def test_throttle_counts_the_address_reported_by_the_proxy(page: Any, users: Any) -> None:
-    """The proxy adds the address it saw at the end; what stands before it anybody may have written."""
+    """The proxy appends the address it saw; earlier entries may be forged."""
     guarded = page(users=users, proxies=Proxies.of([PROXY]))
 
     def attempt(number: int, address: str) -> int:

@@ -1,4 +1,4 @@
-"""Who may do what is decided on the server, at every request."""
+"""Access rights are checked on the server, at every request."""
 
 from __future__ import annotations
 

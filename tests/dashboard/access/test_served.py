@@ -1,4 +1,4 @@
-"""The guard behind the real server, asked through real connections."""
+"""The guard behind the real server, tested through real connections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ served = functools.partial(by_uvicorn, ws="none", lifespan="off", **SERVER_OPTIO
 
 @pytest.fixture
 def said(page: Any) -> Iterator[Callable[[bytes], bytes]]:
-    """Send bytes to a page whose one login is a proxy elsewhere, and give all that it answers until it closes."""
+    """Send bytes to a page whose only login is a proxy elsewhere, and return its response until it closes."""
     identities = Identities("X-Forwarded-User", {"ada": Role.ADMIN})
     guarded = page(proxies=Proxies.of([PROXY]), identities=identities)
     with served(guarded.guard) as port:

@@ -1,4 +1,4 @@
-"""What the server's user may not do is done without, or said with what to grant."""
+"""Rights the server's user lacks are done without, or reported with what to grant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing gets slow, and costs others nothing."""
+"""Guessing gets slow, and costs other users nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that the test advances."""
 
     now = 1000.0
 

@@ -1,4 +1,4 @@
-"""Tokens: kept as hashes, of one role, until a day."""
+"""Tokens: stored as hashes, with a role, until a day."""
 
 from __future__ import annotations
 

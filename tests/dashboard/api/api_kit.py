@@ -1,4 +1,4 @@
-"""The API behind the guard, asked by people with different rights."""
+"""The API behind the guard, called by users with different rights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def access_by_header(scope: Scope) -> Access | None:
-    """Believe whoever says who they are: `viewer`, `operator` or `admin`.
+    """Trust the caller's stated name: `viewer`, `operator` or `admin`.
 
     Maybe with `@queue` for one queue alone, `-queue` for all but one, or `+right` for rights besides.
     """
@@ -47,7 +47,7 @@ def access_by_header(scope: Scope) -> Access | None:
 
 
 class Api:
-    """The API of one server; `ask` sends one request and gives the response."""
+    """The API of a server; `ask` sends a request and returns the response."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -63,7 +63,7 @@ class Api:
     def ask(
         self, method: str, path: str, who: str = "admin", *, read_only: bool = False, **options: Any
     ) -> httpx.Response:
-        """Send one request, by default as an admin and from the page itself."""
+        """Send a request, by default as an admin and from the page itself."""
         headers = {
             "x-who": who,
             **(OWN if method not in {"GET", "HEAD"} else {}),
@@ -72,13 +72,13 @@ class Api:
         return ask(self.read_only if read_only else self.guard, method, path, headers=headers, **options)
 
     def get(self, path: str, who: str = "admin", **params: Any) -> Any:
-        """GET below /api/v1, which must work, and give its JSON."""
+        """GET a path below /api/v1 that must work, and return its JSON."""
         response = self.ask("GET", f"/api/v1{path}", who, params=params)
         assert response.status_code == 200, response.text
         return response.json()
 
     def post(self, path: str, body: Any = None, who: str = "admin", **headers: str) -> Any:
-        """POST below /api/v1, which must work, and give its JSON."""
+        """POST to a path below /api/v1 that must work, and return its JSON."""
         response = self.ask("POST", f"/api/v1{path}", who, json=body or {}, headers=headers)
         assert response.status_code < 300, response.text
         return response.json()
@@ -86,7 +86,7 @@ class Api:
     def refusal(
         self, method: str, path: str, body: Any = None, who: str = "admin", **headers: str
     ) -> tuple[int, str]:
-        """Send a request that must be refused; gives status and code."""
+        """Send a request that must be refused; return status and code."""
         more = {} if method == "GET" else {"json": body or {}}
         response = self.ask(method, f"/api/v1{path}", who, headers=headers, **more)
         assert response.headers["content-type"] == "application/problem+json", response.text

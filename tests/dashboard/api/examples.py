@@ -1,4 +1,4 @@
-"""One request for every endpoint, about a queue `alpha` and a job of it."""
+"""A request for every endpoint, about a queue `alpha` and a job of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of `/metrics`, as Prometheus reads them."""
+"""The values of `/metrics`, as Prometheus reads them."""
 
 from __future__ import annotations
 

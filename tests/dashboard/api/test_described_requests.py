@@ -1,4 +1,4 @@
-"""Requests made of the description alone are answered, or refused with a problem; a tool for that makes them."""
+"""Requests generated from the description are answered, or refused with a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description says what the API does: every answer fits the schema that it has there."""
+"""The description matches the API: every response fits its schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs are put through the API: checked like a call, once for each key, written down."""
+"""Jobs are put through the API: checked like a call, once for each key, recorded."""
 
 from __future__ import annotations
 

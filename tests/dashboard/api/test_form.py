@@ -1,4 +1,4 @@
-"""The form that puts a job: made of type hints, checked as it is filled in, and used with the keyboard alone."""
+"""The form that enqueues a job: made of type hints, checked as it is filled in, and usable by keyboard."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_unknown_task_or_queue_is_reported() -> None:
 
 @pytest.fixture
 def address(one_server: Any) -> Iterator[str]:
-    """Serve the page of the test's server, to everybody as an admin."""
+    """Serve the page of the test's server, to every caller as an admin."""
     app = create_dashboard(one_server.url, auth=Policy(), tasks=["api_tasks"])
     with by_uvicorn(app, ws="none", proxy_headers=False) as port:
         yield f"http://localhost:{port}"

@@ -1,4 +1,4 @@
-"""Whatever is sent, the API answers with what it describes, and never with a fault of its own."""
+"""Any request gets a described response, and never a server error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of all queues through the API: the same list as on the page, and nobody sees more of it than they may."""
+"""Jobs of all queues through the API: the same list as on the page, limited by the caller's rights."""
 
 from __future__ import annotations
 

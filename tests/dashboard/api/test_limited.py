@@ -1,4 +1,4 @@
-"""People who are limited to some queues have no say over the workers of others, and see nothing of their jobs."""
+"""Users limited to some queues cannot control the workers of others, and see nothing of their jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STACK = 'File "secret.py", line 1'
 
 
 def crew(one_server: Any, queue: str, job: str = "job1") -> str:
-    """Report as a consumer of one queue would, and give the name of its worker."""
+    """Report as a consumer of one queue would, and return the name of its worker."""
     name = f"rack-{queue}"
     tell(one_server, report(name, [worker(f"{name}/1", queue=queue, job=job)], queues=[queue]))
     return f"{name}/1"

@@ -1,4 +1,4 @@
-"""The page of the manual lists what there is."""
+"""The manual lists all endpoints and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers for Prometheus: its own parser reads them, and they are true."""
+"""The metrics for Prometheus: its own parser reads them, and they are true."""
 
 from __future__ import annotations
 

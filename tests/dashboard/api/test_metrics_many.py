@@ -1,4 +1,4 @@
-"""The numbers for Prometheus where there are many queues, and where there is nothing yet."""
+"""The metrics for Prometheus with very many queues, and with none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers for Prometheus that are measured, refused, or of this process; and what is made of their names."""
+"""The metrics for Prometheus that are measured, refused, or about this process; and the use of their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that dashboards and alerts of users rely on: each is measured, or the manual says that it is not."""
+"""The names that dashboards and alerts of users rely on: each is measured, or listed as not measured."""
 
 from __future__ import annotations
 

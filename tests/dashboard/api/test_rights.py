@@ -1,4 +1,4 @@
-"""Who may do what through the API: asked again at every endpoint, whatever the page shows."""
+"""Access rights through the API: checked at every endpoint, whatever the page shows."""
 
 from __future__ import annotations
 

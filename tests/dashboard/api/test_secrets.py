@@ -1,4 +1,4 @@
-"""What jobs hold that nobody may see is in no answer of the API."""
+"""Hidden content of jobs is in no response of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page while its server is away: it says so soon, and goes on by itself when the server is back."""
+"""The page during an outage of its server: it reports it soon, and recovers automatically."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_hung_server_is_not_waited_for(guard: Guard, one_server: Any) -> None:
 
 
 class Listener:
-    """Somebody who is told."""
+    """A listener that keeps its messages."""
 
     addresses = ("/",)
     access = None

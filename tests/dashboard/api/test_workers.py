@@ -1,4 +1,4 @@
-"""The list of workers comes in pages, however many there are."""
+"""The list of workers is paged, however many there are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST = 200 * 1024
 
 
 def tell(api: Api, name: str, workers: int, queue: str = "alpha") -> list[str]:
-    """Report as a consumer would, and give the names of its workers."""
+    """Report as a consumer would, and return the names of its workers."""
     crew = [
         WorkerReport(f"{name}/{number}", number, "busy", job="x" * 14) for number in range(1, workers + 1)
     ]

@@ -1,4 +1,4 @@
-"""What the tests of the page share: one browser and one page process for all, a window of its own for each test."""
+"""Shared fixtures of the browser tests: one browser and one page process for all, a separate window for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that would run as a script where a page takes them for anything but text; each sets window.__xss."""
+"""Texts that would run as a script if a page did not escape them; each sets window.__xss."""
 
 TEXTS = (
     "<script>window.__xss=1</script>",

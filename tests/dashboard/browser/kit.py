@@ -1,4 +1,4 @@
-"""Processes that the tests start, as a person would from a terminal; each is ended by its pid."""
+"""Processes that the tests start, as a user would from a terminal; each is ended by its pid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def environment(url: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 class Command:
-    """A `conveyor …` that runs; what it says goes to a file."""
+    """A running `conveyor …` whose output goes to a file."""
 
     def __init__(self, words: Sequence[str], env: dict[str, str], said: Path) -> None:
         self.words = [sys.executable, "-m", "conveyor", *words]
@@ -62,7 +62,7 @@ class Command:
         self.process.wait()
 
     def leave(self) -> None:
-        """End it in good order; kill it if that takes too long."""
+        """Terminate the process; kill it if that takes too long."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(10)

@@ -1,4 +1,4 @@
-"""A server with something of everything: what the pages look like when there is much to see."""
+"""A server with an example of everything: the pages when there is much to see."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Scene(NamedTuple):
-    """What there is to look at, by the addresses of its pages."""
+    """The paths of the pages of the scene."""
 
     pages: dict[str, str]
 
@@ -75,7 +75,7 @@ def _somebody_acted(client: Client, queue: str) -> None:
 def build(
     client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str
 ) -> Scene:
-    """Bring it about; `path` lets the running jobs go on."""
+    """Build the scene; `path` releases the running jobs."""
     busy, full, paused, failed = (
         Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour")
     )

@@ -1,4 +1,4 @@
-"""A page that goes on at another address than it was opened at stays live."""
+"""A page that moves to another path than it was opened at stays live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of jobs of all queues in a browser: it follows, and what is chosen in it is acted on, queue by queue."""
+"""The list of jobs of all queues in a browser: it is live, and selected jobs are acted on, queue by queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody hears who does not see the page."""
+"""Announcements of the page for screen readers."""
 
 from __future__ import annotations
 

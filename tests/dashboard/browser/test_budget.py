@@ -1,4 +1,4 @@
-"""Going from page to page costs little."""
+"""Navigation from page to page costs little."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STREAM = "/api/v1/events"
 
 
 class Traffic:
-    """The requests of a page and the bytes of their answers, as the browser counts them while they arrive.
+    """The requests of a page and the bytes of their responses, as the browser counts them while they arrive.
 
     A body cannot be asked for afterwards: the browser drops it when the page moves on.
     """
@@ -56,12 +56,12 @@ class Traffic:
         return len(asked), sum(self.bytes[one] for one in loads)
 
     def _counts(self, url: str) -> bool:
-        """Return True for what the page asks its server for and what may change."""
+        """Return True for requests to the page's server for changing content."""
         return url.startswith(self.view.address) and "/static/" not in url
 
 
 def of_the_navigation(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those that cannot be news: all up to the stream's, and of the later ones what no news leads to."""
+    """Return the requests of the navigation itself: all up to the stream's, and later ones not caused by an update."""
     stream = next(
         (number for number, one in enumerate(requests) if STREAM in one["request"]["url"]), len(requests)
     )
@@ -70,7 +70,7 @@ def of_the_navigation(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def is_news(request: dict[str, Any]) -> bool:
-    """Return True if a page asked for this because it was told that something has changed."""
+    """Return True if a page sent this request because of a reported change."""
     return "conveyor-part" in map(str.lower, request["headers"]) or "/log?" in request["url"]
 
 

@@ -1,4 +1,4 @@
-"""What somebody is at stays theirs while the page changes."""
+"""Focus, input and selection of the user survive changes of the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """A job that runs, whose page changes whenever the test says so."""
+    """A running job whose page changes on the test's request."""
 
     def __init__(self, page: Page, path: Path) -> None:
         self.page = page

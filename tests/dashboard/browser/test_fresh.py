@@ -1,4 +1,4 @@
-"""Lists whose newest come first: what is read stays where it is, and what has come waits behind a chip."""
+"""Lists with the newest rows first: visible rows stay in place, and new ones wait behind a button."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ends:
         expect(self.rows).to_have_count(3)
 
     def end(self, more: int) -> None:
-        """Note so many runs, run1 and so on."""
+        """Record `count` runs, run1 and so on."""
         for _ in range(more):
             self.count += 1
             note = note_of(f"run{self.count}", "done", Run("double", "", 1.0, "host-ab12/1", 1), 0.5)

@@ -1,4 +1,4 @@
-"""An open page says that what it is about has gone, and stays to be read."""
+"""An open page reports that its subject has gone, and stays readable."""
 
 from __future__ import annotations
 

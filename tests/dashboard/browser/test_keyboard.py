@@ -1,4 +1,4 @@
-"""The main acts without a mouse."""
+"""The main actions without a mouse."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_end_of_a_job_is_shown_promptly(
     expect(page.locator(".tiles [data-n=ended]")).to_have_text("1")
 
     def seconds() -> float:
-        """Put a job, and give the seconds from its result, seen here, to the number, changed there."""
+        """Put a job, and return the seconds from its result, seen here, to the number, changed there."""
         page.evaluate(WATCH_NUMBER, ".tiles [data-n=ended]")
         queue.submit(double, 2).result(30)
         ended = time.time()

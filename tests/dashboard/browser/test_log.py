@@ -1,4 +1,4 @@
-"""The log of a job, when something goes wrong on the way to the page."""
+"""The log of a job if something fails on the way to the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever is not logged in any more is told so, and led to the login and back."""
+"""A user whose session has ended is notified, and led to the login and back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def log_in(page: Page) -> None:
 
 
 def is_told(page: Page, queue: Queue) -> None:
-    """Wait until a page says that nobody is logged in, and look that it still shows what it did."""
+    """Wait until a page reports the ended session, and check that it still shows its content."""
     expect(page.get_by_role("alert").filter(has_text="You are logged out")).to_be_visible()
     expect(page.locator("#live-words")).to_have_text("logged out")
     expect(page.locator("h1")).to_contain_text(queue.name)

@@ -1,4 +1,4 @@
-"""What people do to jobs and queues by mouse; each act is in the audit trail with its reason."""
+"""Actions on jobs and queues by mouse; each is in the audit trail with its reason."""
 
 from __future__ import annotations
 

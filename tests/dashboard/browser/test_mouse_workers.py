@@ -1,4 +1,4 @@
-"""What people do to workers by mouse."""
+"""Actions on workers by mouse."""
 
 from __future__ import annotations
 

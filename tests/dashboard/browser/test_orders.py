@@ -1,4 +1,4 @@
-"""How the page follows what workers were told, while the answer is long in coming."""
+"""How the page follows a control command whose acknowledgement takes long."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_slow_acknowledgement_is_polled_ever_less_and_then_not(
     )
 
     def later(milliseconds: int) -> int:
-        """Put the page's clock forward, and give how often it asked."""
+        """Advance the page's clock, and return the number of its polls."""
         before = len(asked)
         for _ in range(milliseconds // STRIDE):
             page.clock.run_for(STRIDE)

@@ -1,4 +1,4 @@
-"""A page of another site cannot change anything here, nor show this page within itself."""
+"""A page of another site cannot change anything here, nor embed this page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FRAME = "<!doctype html><title>prizes</title><iframe id=f src='{target}' width=9
 
 
 class Site:
-    """Another site; what it answers is set by the test."""
+    """Another site; the test sets its responses."""
 
     def __init__(self) -> None:
         site = self

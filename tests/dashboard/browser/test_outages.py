@@ -1,4 +1,4 @@
-"""The page says when something is away, and heals by itself."""
+"""The page reports outages, and recovers automatically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Updates are paused all at once, in all tabs."""
+"""Updates are paused together, in all tabs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITING = ".tiles [data-n=waiting]"
 
 
 def nothing_happens(view: Window, pages: list[Page], queue: Queue, seconds: float = THREE_PULSES) -> None:
-    """Put jobs for a time, and look that no page asks or shows anything."""
+    """Put jobs for a time, and check that no page polls or shows anything."""
     asked = [view.requests(page) for page in pages]
     before = [page.locator("body").inner_text() for page in pages]
     end = time.monotonic() + seconds

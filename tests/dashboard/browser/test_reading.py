@@ -1,4 +1,4 @@
-"""Every page can be read: by whom cannot see it well, on a small screen, without JavaScript, without motion."""
+"""Every page is readable: with low vision, on a small screen, without JavaScript, without motion."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def scene(
 
 
 def settle(page: Page) -> None:
-    """Wait until the page's fades are over: a colour in between has no contrast to speak of."""
+    """Wait until the page's fades have ended, since a color in between has no contrast."""
     page.evaluate(
         """Promise.allSettled(document.getAnimations()
           .filter((one) => one.effect.getTiming().iterations !== Infinity).map((one) => one.finished))"""

@@ -1,4 +1,4 @@
-"""The pictures of the page in docs/screenshots; made anew by `make screenshots`, left alone otherwise."""
+"""The screenshots of the page in docs/screenshots; remade by `make screenshots`, left alone otherwise."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def blocked(one_server: Any) -> Iterator[Callable[[str], None]]:
 
 
 def take(page: Page, name: str) -> None:
-    """Save what is to be seen, with few enough colours to stay small, and no names of where it was made."""
+    """Save a screenshot with few enough colors to stay small, and without names of the host."""
     path = FOLDER / f"{name}.png"
     page.mouse.move(0, 0)
     page.evaluate(SOMEWHERE, socket.gethostname())
@@ -122,7 +122,7 @@ def others_report(client: Client) -> None:
 
 
 def take_all(view: Window, scene: Scene, theme: str, client: Client) -> None:
-    """Take every picture in one theme."""
+    """Take every screenshot in a theme."""
     for name, wanted in WIDE.items():
         others_report(client)
         page = view.go(scene.pages[wanted])

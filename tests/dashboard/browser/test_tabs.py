@@ -1,4 +1,4 @@
-"""The tabs of one browser share one stream, and those that nobody looks at hold none."""
+"""The tabs of a browser share a stream, and hidden tabs hold none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def at(request: pytest.FixtureRequest, serve: Callable[..., Dashboard]) -> tuple
 
 
 class Tabs:
-    """Tabs of one browser, all on the page of one queue or on the list of queues."""
+    """Tabs of a browser, all on the page of a queue or on the list of queues."""
 
     def __init__(self, view: Window, queue: Queue, count: int) -> None:
         self.view = view

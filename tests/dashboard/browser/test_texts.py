@@ -1,4 +1,4 @@
-"""Whatever somebody calls, says or returns stays text on every page."""
+"""Names, log lines and results are escaped on every page."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def asked(queue: Queue, texts: Sequence[str]) -> list[str]:
 
 
 class Reader:
-    """Looks at pages, and counts the elements of each."""
+    """Visits pages, and counts the elements of each."""
 
     def __init__(self, view: Window) -> None:
         self.view = view
@@ -133,7 +133,7 @@ class Reader:
 
 
 def new_tags(bad: dict[str, int], plain: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Return the tags of which a page has more than it should: how many it should have, and how many it has."""
+    """Return the tags of which a page has too many: the expected and the actual number."""
     return {tag: (plain.get(tag, 0), count) for tag, count in bad.items() if count > plain.get(tag, 0)}
 
 

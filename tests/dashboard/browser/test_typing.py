@@ -1,4 +1,4 @@
-"""Whoever types in a field is left alone, and the rest of the page goes on."""
+"""A field in use is left alone while the rest of the page is updated."""
 
 from __future__ import annotations
 

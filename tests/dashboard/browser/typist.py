@@ -1,4 +1,4 @@
-"""Somebody who has a keyboard and nothing else."""
+"""A user with a keyboard and nothing else."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FOCUS = """() => {
 
 
 class Typist:
-    """Goes about a page by keys; wherever the focus comes, it must be seen."""
+    """Moves about a page by keys; the focus must be visible everywhere."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other."""
+        """Press keys in sequence."""
         for key in keys:
             self.page.keyboard.press(key)
 

@@ -1,4 +1,4 @@
-"""A window of the browser on the page: a fresh profile, whose console is watched."""
+"""A browser window on the page: a fresh profile, whose console is watched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ expect.set_options(timeout=PATIENCE)
 
 
 class Window:
-    """One profile of the browser with one page open, and more if asked."""
+    """A profile of the browser with a page open, and more on request."""
 
     def __init__(self, browser: Browser, address: str, options: dict[str, Any]) -> None:
         settings = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", **options}
@@ -31,7 +31,7 @@ class Window:
         self.page = self.tab()
 
     def tab(self) -> Page:
-        """Open one more tab."""
+        """Open another tab."""
         page = self.context.new_page()
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self._said.append(f"{page.url}: {error}"))
@@ -53,13 +53,13 @@ class Window:
         return self.page
 
     def is_live(self, page: Page | None = None) -> None:
-        """Wait until the page says that it is live."""
+        """Wait until the page shows that it is live."""
         expect((page or self.page).locator(".live")).to_have_attribute(
             "data-live-state", re.compile("live|slowed")
         )
 
     def comes_true(self, expression: str, page: Page | None = None) -> Any:
-        """Wait until an expression of JavaScript is true, and give it. The page's own policy forbids waiting in it."""
+        """Wait until a JavaScript expression is true, and return it. The page's own policy forbids waiting in it."""
         deadline = time.monotonic() + PATIENCE / 1000
         while not (fact := (page or self.page).evaluate(expression)):
             assert time.monotonic() < deadline, expression
@@ -97,7 +97,7 @@ class Window:
         return made
 
     def is_in_the_audit(self, act: str, target: str, reason: str) -> None:
-        """Go to the audit trail, and look that an act is in it with its reason."""
+        """Go to the audit trail, and check that an action is in it with its reason."""
         self.page.goto(f"{self.address}/audit")
         row = self.page.locator("tbody tr").filter(has_text=reason).filter(has_text=target)
         expect(row.first).to_contain_text(act)

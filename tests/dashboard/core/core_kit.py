@@ -1,4 +1,4 @@
-"""What the tests of the page's core share: a client that counts, pages of their own, somebody who listens."""
+"""Shared tools for tests of the page's core: a client that counts, small pages, a listener."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CountingClient(Client):
 
 
 class Listener:
-    """A watcher that keeps all it is told."""
+    """A watcher that keeps all messages."""
 
     access = None
 
@@ -68,7 +68,7 @@ class Shown(NamedTuple):
 
 
 def asks_time(_: Wanted, __: Snapshot) -> Query[Any]:
-    """Ask one command."""
+    """Query a single command."""
     return Query((plain.server_time(),), lambda answers: answers[0])
 
 
@@ -84,7 +84,7 @@ def counts(**facts: int) -> Count:
 
 
 def put(server: Any, name: str, jobs: int = 1, maxsize: int = 0) -> Queue:
-    """Put some jobs, and give the queue."""
+    """Put some jobs, and return the queue."""
     queue = Queue(name, maxsize, store=server.client)
     for number in range(jobs):
         queue.put({"n": number})
@@ -97,6 +97,6 @@ def each(addresses: Iterable[str], listeners: int) -> list[Listener]:
 
 
 def later(eventually: Any, listener: Listener, samples: int = 3) -> None:
-    """Wait for so many more pulses."""
+    """Wait for `count` more pulses."""
     before = len(listener.pulses)
     eventually(lambda: len(listener.pulses) >= before + samples)

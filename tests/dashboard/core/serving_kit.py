@@ -1,4 +1,4 @@
-"""`conveyor dashboard` as a process of its own."""
+"""`conveyor dashboard` as a separate process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
 
 
 class Dashboard:
-    """One running process, with what it has said on standard error."""
+    """A running process, with its output on standard error."""
 
     def __init__(self, process: subprocess.Popen[str], said: str) -> None:
         self.process = process

@@ -1,4 +1,4 @@
-"""Addresses of pages: each names one page and no other, and a page is remembered under its own alone."""
+"""Paths of pages: each names a single page, and a page is cached under its own only."""
 
 from __future__ import annotations
 

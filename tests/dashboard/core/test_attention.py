@@ -1,4 +1,4 @@
-"""What needs somebody: values made of counts, reports and figures, and a consumer that is really killed."""
+"""Issues that need attention: values made of counts, reports and figures, and a consumer that is really killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a history says in one number."""
+"""The figures of a history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people who are limited to some queues may open and watch: the same as the API lets them ask."""
+"""Pages that limited users may open and watch: the same as the API allows."""
 
 from __future__ import annotations
 

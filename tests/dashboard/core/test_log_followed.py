@@ -1,4 +1,4 @@
-"""Many who follow one log cost the server what one costs, and each of them gets every line once."""
+"""Many followers of a log cost the server what one costs, and each of them gets every line once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the charts of several queues together say, and what they do not claim to know."""
+"""The combined charts of several queues, and what they leave unknown."""
 
 from __future__ import annotations
 

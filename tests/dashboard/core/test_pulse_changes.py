@@ -1,4 +1,4 @@
-"""A stream tells of the queues that have changed: idle ones cost nothing, and whoever adds up has all numbers."""
+"""A stream reports changed queues: idle ones cost nothing, and the sum of the changes has all numbers."""
 
 from __future__ import annotations
 

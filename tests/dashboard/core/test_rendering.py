@@ -1,4 +1,4 @@
-"""How numbers, times and names are written in pages, the small pictures, and the files that pages need."""
+"""Numbers, times and names as written in pages, the small charts, and the files that pages need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampler: one round trip a step for all who watch, none for nobody, and nobody's trouble is everybody's."""
+"""The sampler: one round trip a step for all viewers, none without viewers, and no viewer's trouble affects others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However many pages are watched, and however much they ask, the numbers come to everybody every second."""
+"""With many watched pages and costly queries, live numbers still arrive every second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sampler when a page goes wrong, or the server is away: nobody's trouble is everybody's, and none lasts."""
+"""The sampler if a page fails, or the server is unavailable: trouble affects no other page, and does not last."""
 
 from __future__ import annotations
 

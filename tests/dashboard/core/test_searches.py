@@ -1,4 +1,4 @@
-"""Searches: a few at a time, whoever wants them, and a clear word for those who come when there are too many."""
+"""Searches: a few at a time, and a clear refusal beyond the limit."""
 
 from __future__ import annotations
 

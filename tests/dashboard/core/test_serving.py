@@ -1,4 +1,4 @@
-"""`conveyor dashboard` as a process of its own: what it says, what it refuses, and how it ends."""
+"""`conveyor dashboard` as a separate process: its output, its refusals, and its end."""
 
 from __future__ import annotations
 

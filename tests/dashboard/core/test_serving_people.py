@@ -1,4 +1,4 @@
-"""`conveyor dashboard` writes the files of those who may log in: people with passwords, programs with tokens."""
+"""`conveyor dashboard` writes the files for logins: users with passwords, programs with tokens."""
 
 from __future__ import annotations
 

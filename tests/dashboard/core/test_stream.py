@@ -1,4 +1,4 @@
-"""The live channel: the latest news and no older ones, to those who may have them, for as long as they listen."""
+"""The live channel: only the latest updates, to permitted viewers, for as long as they listen."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_simultaneous_streams_do_not_exceed_the_limit(
     channel = live.Live(sampler_of(page("a")))
 
     async def opened() -> list[int]:
-        """None of them has sent anything when the next one is asked for."""
+        """Open streams before any of them has sent something."""
         return [(await channel.stream(request_of(ADA))).status_code for _ in range(4)]
 
     assert asyncio.run(opened()) == [200, 200, 503, 503]

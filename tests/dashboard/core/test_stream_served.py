@@ -1,4 +1,4 @@
-"""The live channel over HTTP: what it says, to whom, and for how many."""
+"""The live channel over HTTP: its events, its viewers and its limits."""
 
 from __future__ import annotations
 

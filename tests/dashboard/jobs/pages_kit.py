@@ -51,7 +51,7 @@ def preview_as_worker(job: Call) -> str:
 
 
 class Line:
-    """One queue; each method puts a job into a state and gives its id."""
+    """A queue; each method puts a job into a state and returns its id."""
 
     def __init__(self, client: Client, name: str = "") -> None:
         self.client = client
@@ -72,7 +72,7 @@ class Line:
         return names
 
     def run(self, data: bytes, job_id: str = "", worker: str = "host-ab12/3") -> str:
-        """Put a job and take it; nothing else may wait."""
+        """Put a job and take it; no other may wait."""
         job_id = self.put(data, job_id)
         self._take(worker)
         return job_id
@@ -90,19 +90,19 @@ class Line:
     def die(
         self, data: bytes, kind: str = "KeyError", message: str = "'price'", trace: str = TRACEBACK
     ) -> str:
-        """Put a job and let it fail for the last time."""
+        """Put a job and make it fail for the last time."""
         return self._end(data, Fail(describe_text(kind, message, trace)))
 
     def retry(self, data: bytes) -> str:
-        """Put a job and let it fail, to be tried again in a minute."""
+        """Put a job and make it fail, to be retried in a minute."""
         return self._end(data, Retry(describe_text("OSError", "no answer", TRACEBACK), 60.0))
 
     def finish(self, data: bytes, result: Any) -> str:
-        """Put a job and let it return something."""
+        """Put a job and make it return a value."""
         return self._end(data, Done(codec.encode(result)))
 
     def finish_in_a_flood(self, data: bytes) -> str:
-        """Put a job and let it return nothing; of its run nothing is kept."""
+        """Put a job and make it return None; its run is not kept."""
         job_id = self.put(data)
         batch = self._take("host-ab12/3")
         settled = Settlement(job_id, encode_settled("done", codec.encode(None), 0.01), 600.0)
@@ -126,7 +126,7 @@ class Line:
 
 
 class Seen:
-    """A page as it came."""
+    """A page as received."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -136,7 +136,7 @@ class Seen:
 
     @property
     def text(self) -> str:
-        """Words of the inner part, one space between them."""
+        """The text of the main part, with single spaces."""
         main = self.tree.css_first("main")
         assert main is not None
         return " ".join(main.text(separator=" ").split())
@@ -155,7 +155,7 @@ class Seen:
 
 
 class Visitor:
-    """Somebody with a role who asks for pages."""
+    """A visitor with a role."""
 
     def __init__(self, url: str, role: Role, queues: frozenset[str] | None = None) -> None:
         known = Access.of("somebody", role)

@@ -1,4 +1,4 @@
-"""What people who are limited to some queues are shown: as if there were no others."""
+"""Pages as shown to users limited to some queues: as if there were no others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ADDRESSES = ("/", "/queues", "/jobs?state=waiting", "/jobs?state=dead", "/worker
 
 
 class Ear:
-    """Somebody who watches pages."""
+    """A watcher of pages."""
 
     def __init__(self, access: Access | None, *addresses: str) -> None:
         self.access, self.addresses = access, addresses
         self.heard: dict[str, Any] = {}
 
     def tell(self, topic: str, data: object) -> None:
-        """Note the news."""
+        """Keep the message."""
         self.heard[topic] = data
 
 

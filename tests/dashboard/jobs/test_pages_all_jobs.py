@@ -1,4 +1,4 @@
-"""The list of jobs of all queues: what is in it, how it goes on, and who sees what of it."""
+"""The list of jobs of all queues: its content, its pages, and the rights to see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of failures: what failed alike, how often, where, and what can be done about it."""
+"""The page of failures: groups of similar failures, their number, location, and remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, arguments, errors, lines and addresses written by somebody who wants them to be more than text."""
+"""Names, arguments, errors, lines and paths written by an attacker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of one job, in every state, and of what is no job."""
+"""The page of a job, in every state, and of undecodable jobs."""
 
 from __future__ import annotations
 

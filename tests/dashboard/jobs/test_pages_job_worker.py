@@ -1,4 +1,4 @@
-"""What the page of a running job tells of its worker: what it takes, that it is silent, when it is killed."""
+"""The worker on the page of a running job: its resources, its silence, and when it is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of jobs: what its rows say, how one moves through it, and what it does with what makes no sense."""
+"""The list of jobs: its rows, its pages, and its handling of invalid requests."""
 
 from __future__ import annotations
 
@@ -262,14 +262,14 @@ def test_page_without_queues_says_how_to_start(visit: Visit) -> None:
 
 
 class Ear:
-    """Somebody who watches pages."""
+    """A watcher of pages."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses, self.access = addresses, None
         self.heard: dict[str, Any] = {}
 
     def tell(self, topic: str, data: object) -> None:
-        """Note the news."""
+        """Keep the message."""
         self.heard[topic] = data
 
 

@@ -1,4 +1,4 @@
-"""What jobs hold that nobody may see: it is in no page, wherever it was given and whatever became of the job."""
+"""Hidden content of jobs is in no page, wherever it was given and however the job ended."""
 
 from __future__ import annotations
 

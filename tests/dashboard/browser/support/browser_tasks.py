@@ -1,4 +1,4 @@
-"""Tasks that the tests of the page put: each does one thing that shows."""
+"""Tasks of the browser tests: each has a single visible effect."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def double(number: Annotated[int, "what is doubled"], times: int = 1, *, loud: b
 
 @double.checks
 def check_double(number: int, times: int = 1, *, loud: bool = False) -> None:
-    """Refuse what makes no sense."""
+    """Refuse invalid input."""
     if times < 1:
         raise BadInput("nothing to do", hint="give at least 1")
 
 
 @task(name="hold", queue=QUEUE)
 def hold(path: str) -> str:
-    """Run until there is a file at this path; tells its progress and a line."""
+    """Run until there is a file at this path; report progress and a line."""
     job = current_job()
     job.progress(1, 4, "holding on")
     job.log("it holds")
@@ -48,7 +48,7 @@ def tarry(path: str) -> None:
 
 @task(name="report", queue=QUEUE)
 def report(path: str) -> int:
-    """Log each line that is added to a file, until one says end."""
+    """Log each line that is added to a file, until the line "end"."""
     job = current_job()
     told = 0
     while True:
