@@ -33,7 +33,7 @@ from conveyor.store.embedded import server_process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-# The machine may be busy; what is slow fails by pytest's own limit. In CI the same change gives the same verdict.
+# The host may be busy; slow tests fail by pytest's own limit. In CI the same change gets the same verdict.
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("here")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: The demo with two families, whose jobs take as long as the first argument says.
+#: The demo with two families, whose jobs take the seconds of the first argument.
 SMALL = """
 import sys
 from conveyor import demo

@@ -92,7 +92,7 @@ def test_kill_targets_the_job_the_worker_was_listed_with(
             if one["job"] and one["job"]["id"] == job
         ]
     )
-    process.send_signal(signal.SIGSTOP)  # so that the order stays where it can be read
+    process.send_signal(signal.SIGSTOP)  # so that the command stays where it can be read
     try:
         at_server.raw.delete(f"conveyor:control:{name}")
         at_server.raw.client_kill_filter(

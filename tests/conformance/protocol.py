@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORKERS, JOBS = 2, 2
-#: Faults in all: a lease expires under a living worker, a job is given back, copies are late, a process or host dies.
+#: Faults in all: a lease expires under a living worker, a job is released, copies are late, a process or host dies.
 FAULTS = 2
 IDLE, RUN = "idle", "run"
 
 
-# --- what there is
+# --- the state
 
 
 class Lease(NamedTuple):
@@ -114,7 +114,7 @@ def put(items: tuple, place: int, item: object) -> tuple:
     return (*items[:place], item, *items[place + 1 :])
 
 
-# --- what the server does: the keys before, the keys after, and the reply
+# --- the server's actions: the keys before, the keys after, and the reply
 
 
 class Scripts:
@@ -188,7 +188,7 @@ class Scripts:
         )
 
 
-# --- what can happen
+# --- possible steps
 
 
 class Step(NamedTuple):
@@ -253,7 +253,7 @@ class Model:
         """Return the worker after a reply."""
         if worker.doing == "claim" and reply:
             job, token = reply
-            # A supervisor gives back what the worker did not live to see.
+            # A supervisor releases the job that the worker left unfinished.
             return worker._replace(doing=RUN if worker.alive else "release", job=job, token=token)
         if worker.doing == "renew" and reply:
             return worker._replace(doing=RUN)
@@ -334,7 +334,7 @@ def swapped(state: State) -> State:
     )
 
 
-# --- what is promised: of a step, the state before and the state after it
+# --- promises about a step, given the state before and after it
 
 
 def one_place(_: State, after: State) -> bool:

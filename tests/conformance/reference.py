@@ -21,7 +21,7 @@ CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 LEVEL = 2**45
 PREFIX = 10  # characters of an id that name the inbox of its producer
 LEAST_KEEP, WISHED_KEEP, DAY = 20_000, 3_600_000, 86_400_000  # ms
-#: What outlives a queue that is removed.
+#: Parts that outlive a removed queue.
 LASTING = ("jobs", "births", "claims", "wakes", "letters", "attempts", "notes", "lives")
 NOW = 10.0**12  # a due time after all that the test has made past, and before all that are ahead
 
@@ -131,7 +131,7 @@ class Model:
     watchers: dict[str, list[str]] = field(default_factory=dict)
     progress: dict[str, bytes] = field(default_factory=dict)
     history: list[list[bytes]] = field(default_factory=list)
-    # What outlives the queue:
+    # Parts that outlive the queue:
     births: list[int] = field(default_factory=list)
     claims: dict[str, tuple[str, str, list[str]]] = field(default_factory=dict)
     """Owner -> nonce, token and ids of its last claim."""
@@ -142,7 +142,7 @@ class Model:
     lives: dict[str, float] = field(default_factory=dict)
     """Keys that were given a time to live since the last look -> that time, ms."""
 
-    # --- what there is
+    # --- state
 
     def of(self, *states: str) -> list[Modelled]:
         return [job for job in self.jobs.values() if job.state in states]
@@ -410,7 +410,7 @@ class Model:
     def remember(self, note: bytes) -> None:
         self.history.append([b"end", note])
 
-    # --- what people do to jobs and to queues
+    # --- actions of users on jobs and queues
 
     def cancel(self, job: Modelled | None, end: End) -> tuple[str, str, str]:
         if job is None:
@@ -485,7 +485,7 @@ class Model:
         vars(self).update(vars(Model(**{name: getattr(self, name) for name in LASTING})))
         return "GONE"
 
-    # --- who waits
+    # --- waiters
 
     def leave_out(self, waiters: Iterable[str]) -> None:
         """Remove waiters from the line and from the joiners."""

@@ -9,8 +9,8 @@ from conveyor.store import keys
 if TYPE_CHECKING:
     import redis
 
-# Takes the time to live from each key, so that none expires before a test looks at it again, however slow the machine
-# is; and has all who wait heard of just now, but those that a test made dead.
+# Removes the time to live of each key, so that none expires before a test reads it again, however slow the host is;
+# and marks all waiters as just seen, except those that a test made dead.
 _READ = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

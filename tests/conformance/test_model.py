@@ -42,25 +42,25 @@ if TYPE_CHECKING:
     from conveyor.store.command import Command
 
 LEASE = 1000.0  # seconds; the shortest lease and the shortest delay, longer than a test
-SHORTEST = 5000  # ms: a waiter silent for longer is dead, and the lease clock advances by no more at once
-SLACK = 10  # ms by which the clock of a server's expiry may be behind the one that it tells
+SHORTEST = 5000  # ms: a waiter silent for longer is dead, and the lease clock advances by no more at a time
+SLACK = 10  # ms by which the clock of a server's expiry may lag the one that it reports
 MANY = 12  # jobs
 QUEUE = "model"
-PRODUCERS = ("producer-a", "producer-b")  # what the ids of their jobs begin with, and their inboxes
+PRODUCERS = ("producer-a", "producer-b")  # the prefixes of the ids of their jobs, and their inboxes
 ODDS = st.sampled_from([True, True, True, False])
 EVEN = st.sampled_from([True, False])
 PRIORITIES = st.sampled_from([0, 1, 255])
 KEEPS = st.sampled_from([None, None, 0.0, 50.0])
 LEASES = st.sampled_from([LEASE, 2 * LEASE])
-#: What a verb does on its way, and then itself.
+#: The steps of a verb, which include itself.
 CHAINS = {"claim": ("promote", "reap", "claim"), "renew": ("promote", "reap"), "retry": ("retry", "promote")}
-#: Verbs whose copies change nothing however late they come.
+#: Verbs whose late copies change nothing.
 SAFE_IF_LATE = {"finish", "retry", "fail", "release", "lost", "claim", "put"}
-#: Verbs that do more if they come once more: the next slice, or what begins at that moment.
+#: Verbs whose copies do more: the next chunk, or a new start.
 SEEN_AGAIN = {"purge", "renew", "listen"}
 LIVE = ("ready", "delayed", "leased", "dead")
 STATES = tuple(map(str, JobState))
-#: Guards and rules that can be lost, and that the model notices: who holds a job, room, order, retries, cancellation.
+#: Guards and rules that can be lost, and that the model notices: holders, room, order, retries, cancellation.
 MUTANTS: tuple[Change, ...] = (
     ("renew", "if is_holder(text, token) then", "if text then"),
     ("finish", "lease and string.sub(lease, 1, length) == prefix", "lease"),
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
         others = [job.old_token, "1", *(one.token for one in self.model.of("leased"))]
         return (job.token if data.draw(EVEN) else data.draw(st.sampled_from(others))) or "2"
 
-    # --- jobs come in
+    # --- jobs arrive
 
     @initialize(priorities=st.lists(PRIORITIES, min_size=1, max_size=4), keep=KEEPS, want=st.integers(0, 3))
     def begin(self, priorities: list[int], keep: float | None, want: int) -> None:
@@ -220,7 +220,7 @@ class Machine(RuleBasedStateMachine):
             assert (answer.accepted, answer.waiting, answer.room) == expected
             assert answer.lineage.sequence == self.model.sequence
             if place.waiter or answer.accepted < len(jobs):
-                self.sent.pop()  # its sender goes on with the rest, so a late copy is no copy of what was done
+                self.sent.pop()  # its sender continues with the rest, so a late copy is no copy of this command
         if self.model.maxsize and self.model.ledger["accepted"] > accepted:
             assert self.model.size <= self.model.maxsize, "there was no room for it"
 
@@ -350,7 +350,7 @@ class Machine(RuleBasedStateMachine):
         if is_over and job.state == "leased":
             self.pass_time(job)
 
-    # --- what people do
+    # --- actions of users
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data(), noted=st.booleans())
@@ -418,7 +418,7 @@ class Machine(RuleBasedStateMachine):
         self.compare()
         self.forget_queue(remove=True)
 
-    # --- who waits
+    # --- waiters
 
     @rule(joiner=st.sampled_from("jk"), hears=st.booleans())
     def join(self, joiner: str, *, hears: bool) -> None:
@@ -456,7 +456,7 @@ class Machine(RuleBasedStateMachine):
         shown = [(row.id, row.data, row.tries.decode()) for row in rows.rows]
         assert shown == [(job.id, job.data, job.tries) for job in jobs[:: -1 if down else 1][skip : skip + 3]]
 
-    # --- answers are lost, and commands come late
+    # --- replies are lost, and commands arrive late
 
     @precondition(lambda self: self.last)
     @rule()
@@ -474,7 +474,7 @@ class Machine(RuleBasedStateMachine):
                 self.model.claims[command.words[21]][1] if word == "OK" else "",
                 ids,
             )
-            self.last = None  # what brought nothing is remembered now, so once more it is another
+            self.last = None  # an empty claim is remembered now, so a repetition is another claim
         elif verb == "put":
             assert again.accepted == answer.accepted
         elif verb in {"finish", "fail", "cancel"}:
@@ -494,7 +494,7 @@ class Machine(RuleBasedStateMachine):
             if command.script.name == "put" and self.model.maxsize:
                 self.model.leave_out(one for one in self.model.line if self.model.is_gone(one))
 
-    # --- what must hold after each step
+    # --- conditions that hold after each step
 
     @invariant()
     def server_and_model_are_alike(self) -> None:
@@ -505,7 +505,7 @@ class Machine(RuleBasedStateMachine):
         if snapshot.now - self.before.now >= SHORTEST:
             pytest.skip(
                 "the machine stood still"
-            )  # ends the run: time has changed what the model does not know
+            )  # ends the run: time has changed parts the model does not know
         self.model.tell_joiners()
         self.compare_times(snapshot)
         assert snapshot.keys == self.model.keys()

@@ -263,11 +263,11 @@ def test_worker_stopped_before_the_start_runs_only_its_own_jobs(
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
     worker.process_state = ProcessState()
     worker.pace.size = 3
-    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
+    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help on a slow host
     name, batch = worker._claim()
     assert batch
     assert len(batch.jobs) == 3
-    for number in lost:  # nobody renews the leases, and others take the jobs
+    for number in lost:  # no one renews the leases, and others take the jobs
         server.raw.zadd(keys.key(queue.name, "leased"), {handles[number].id: 1})
         again: Any = queue.client.run(commands.claim(queue.name, "other", f"n{number}", 1, 60.0))
         assert [job.id for job in again.jobs] == [handles[number].id]
@@ -288,7 +288,7 @@ def test_batch_costs_no_extra_query_if_no_job_was_stopped(
     worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
     worker.process_state = ProcessState()
     worker.pace.size = 3
-    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help where the machine is slow
+    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help on a slow host
     name, batch = worker._claim()
     assert batch
     monkeypatch.setattr(worker, "_run", None)

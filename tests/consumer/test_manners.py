@@ -146,7 +146,7 @@ def test_worker_without_file_descriptors_is_replaced(
 
 def test_each_coroutine_sees_its_own_job(queue: Queue, unruly_consumer: Any) -> None:
     handles, seen = [], []
-    for _ in range(3):  # one after the other, so that each is claimed by itself and has a token of its own
+    for _ in range(3):  # in sequence, so that each is claimed separately and has its own token
         handles.append(queue.submit(unruly.who))
         seen.append(handles[-1].result(30))
     assert [job_id for job_id, _ in seen] == [job.id for job in handles]

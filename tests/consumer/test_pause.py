@@ -25,7 +25,7 @@ def test_paused_idle_worker_takes_no_jobs_until_resumed(
     (worker,) = eventually(lambda: [one for one in running.report().workers if one.state == "paused"])
     assert worker.paused
     job = queue.submit(jobs.add, 1, 1)
-    time.sleep(2.5)  # longer than a worker ever waits without a look at the queue
+    time.sleep(2.5)  # longer than a worker ever waits without a poll of the queue
     assert job.status() == "waiting"
     resume = running.command("resume", 1)
     assert job.result(30) == 2

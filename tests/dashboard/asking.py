@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 ORIGIN = "http://localhost:9181"
 PASSWORD = "correct horse"
-#: What the page's own scripts send.
+#: The headers of the page's own scripts.
 OWN = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
-#: What the page's own login form sends.
+#: The headers of the page's own login form.
 FORM = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor.store import Client
 
 QUEUES, LEAVING, IDLE = 300, 40, 9
-#: Where the leaving workers run their last jobs; the queue has no other job.
+#: The queue on which the exiting workers run their last jobs; it has no other job.
 RUNNING = "shop-250"
 #: How many dead jobs of each kind there are; they are spread over some queues.
 KINDS = {"ValueError": 120, "OSError": 60, "TimeoutError": 26}
@@ -153,7 +153,7 @@ def counted(server: redis.Redis) -> Counted:
             sizes[index] += server.zcard(base + index)
         sizes["finished"] += int(server.hget(base + "meta", "finished") or 0)
     for key in server.scan_iter(match="conveyor:{*}:minute:*", count=10_000):
-        if key.startswith(b"conveyor:{*}"):  # what Conveyor itself counts of all queues
+        if key.startswith(b"conveyor:{*}"):  # Conveyor's own counts of all queues
             continue
         figures = dict(word.split("=") for word in (server.hget(key, "*") or b"").decode().split())
         sizes["s"] += int(figures.get("s", 0))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: In every secret; what stands before it tells which one was found.
+#: Part of every secret; the text before it shows which one was found.
 MARK = "-hunter2"
 LEAK = re.compile(r"[\w -]*-hunt")
 STATES = ("waiting", "delayed", "running", "dead", "ended")

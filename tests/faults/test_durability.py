@@ -246,7 +246,7 @@ def test_killed_server_keeps_confirmed_jobs(
         node.end()
 
 
-# --- what the server cannot give
+# --- levels the server cannot keep
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_stale_replica_keeps_confirmed_jobs_and_gets_the_rest(
     confirmed = Queue("films", durability="replicated:1", store=queue.client).submit_many(
         double, [(1,), (2,)]
     )
-    pair.replica.raw.replicaof("NO", "ONE")  # it misses what comes now
+    pair.replica.raw.replicaof("NO", "ONE")  # it misses later jobs
     late = queue.submit_many(double, [(3,), (4,)])
     queue.put("an item, which nobody holds")
     assert len(ready(pair.primary)) == 5

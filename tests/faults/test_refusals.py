@@ -115,7 +115,7 @@ def test_consumer_recovers_once_the_password_is_lifted(
     told = []
     with locked(server):
         eventually(lambda: "refused" in (told.append(capfd.readouterr().err) or "".join(told)))
-        go(path)  # the result cannot be told yet
+        go(path)  # the result cannot be sent yet
     assert held.result(30) == "held"
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before

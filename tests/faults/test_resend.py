@@ -119,7 +119,7 @@ def much_lapsed(lane: Lane) -> None:
     lane.let_leases_run_out()
 
 
-#: Of each command: what is done before, which may return a token, and the arguments, made from the token.
+#: For each command: the preparation, which may return a token, and the arguments, made from the token.
 CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, ...]]], ...]] = {
     "put": (
         (nothing, lambda _: (JOBS, PutPlace())),
@@ -193,13 +193,13 @@ ROWS = [
     for verb, cases in CASES.items()
     for number, case in enumerate(cases)
 ]
-#: What a command may reply that was executed before, from its first reply, if not the same.
+#: Replies of a repeated command, from its first reply, if not the same.
 OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     # Its second execution has put nothing.
     "put": lambda reply: reply._replace(lineage=reply.lineage._replace(prior=reply.lineage.sequence)),
     "retry": lambda _: "STALE",  # the job is not held any more, so the worker lets go of it, as it should
     "lost": lambda _: "STALE",
-    "release": lambda _: 0,  # it counts what it released, as those below count what they did
+    "release": lambda _: 0,  # it counts its released jobs, like those below
     "promote": lambda _: 0,
     "reap": lambda _: 0,
     "revive": lambda _: 0,
@@ -207,7 +207,7 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "purge": lambda _: 0,
     # The owner of a job that was only held is not named again: its next renewal reports the loss.
     "cancel": lambda _: ("cancelled", "", ""),
-    # The inbox is open now; its owner asks again every two seconds for what it may have missed.
+    # The inbox is open now; its owner polls every two seconds for missed outcomes.
     "listen": lambda reply: reply._replace(was_open=True),
 }
 
@@ -223,7 +223,7 @@ class Late(NamedTuple):
     """What the copy adds to the figures of the queue."""
 
 
-#: What sets something, or acts on the jobs that it finds, does so once more.
+#: A copy that sets something, or acts on the jobs that it finds, does so once more.
 LATE = {
     "pause": Late(nothing, commands.pause, lambda lane: lane.run(commands.resume), {"paused": 1}),
     "resume": Late(nothing, commands.resume, lambda lane: lane.run(commands.pause), {"paused": -1}),
@@ -276,10 +276,10 @@ LATE = {
         {"accepted": 1, "ready": 1},
     ),
 }
-#: What only reads, or notes who waits until that one is silent for some time.
+#: Commands that only read, or note a waiter until it is silent for some time.
 NOTING = {"count", "series", "rows", "state", "listen", "join", "leave"}
 
-#: Of each plain script: what is done before, and the command that runs it on a queue.
+#: For each plain script: the preparation, and the command that runs it on a queue.
 PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]] = {
     "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
     "clear": (held, lambda queue: plain.clear(f"{queue}s", [keys.key(queue, "bell")])),
@@ -292,8 +292,8 @@ PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]
     "tell": (nothing, lambda _: plain.control("w", b"stop")[0]),
     "trail": (nothing, lambda _: audit_log.acts("", 9)),
 }
-#: Plain scripts that leave a message once for each time that they are executed, and why: the key of the list. Whether
-#: one was taken out meanwhile cannot be known, so it is the reader who does not mind.
+#: Plain scripts that leave a message for each execution, and why: the key of the list. A copy cannot know whether the
+#: first message was taken out meanwhile, so the reader tolerates it.
 REPEATS = {
     "answer": (
         "reply",
@@ -401,7 +401,7 @@ def test_plain_script_executed_again_has_no_second_effect(server: Server, name: 
     reply = lane.client.run(command)
     once = changes(was, everything(server, name))
     assert bool(once) == ("no-writes" not in command.script.text)
-    assert lane.client.run(command) == reply or name == "note"  # which counts what it added
+    assert lane.client.run(command) == reply or name == "note"  # which counts its added jobs
     assert changes(was, everything(server, name)) == once
     server.raw.flushall()
     before(lane)

@@ -176,7 +176,7 @@ def test_replacement_does_not_overtake_jobs_of_a_dead_worker(
     worker = psutil.Process(int(held.split()[1]))
     worker.kill()
     eventually(lambda: not worker.is_running())
-    until = time.monotonic() + 3.0  # for a claim of the next worker to stand before the server's door
+    until = time.monotonic() + 3.0  # for a claim of the next worker to reach the stopped server
     eventually(lambda: time.monotonic() > until)
     server.resume()
     go(path)

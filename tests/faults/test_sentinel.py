@@ -189,7 +189,7 @@ def test_consumer_works_over_tls(
         assert queue.submit(jobs.text_of, 900_000).result(30) == large
         before = time.monotonic()
         running.answers(running.command("kill", 1), 2)
-        assert time.monotonic() - before < 4.0  # the control line is read at once
+        assert time.monotonic() - before < 4.0  # the control channel is polled immediately
     finally:
         running.end()
         queue.client.close()
@@ -275,7 +275,7 @@ def test_primary_killed_under_load_loses_no_job(
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=url)
     consumer.start()
     running = Running(consumer, queue.client, eventually)
-    submitted: list[str] = []  # without their handles, so nobody puts again what is lost
+    submitted: list[str] = []  # without their handles, so no producer puts lost ones again
     enough = threading.Event()
 
     def produce() -> None:

@@ -138,7 +138,7 @@ def test_large_results_of_a_batch_pass_a_thin_line(one_server: Any, monkeypatch:
         worker = CrewWorker("host/1", settings, Slate(), Client(line.url), registry)
         worker.process_state = ProcessState()
         worker.pace.size = 10
-        monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would give most of them back
+        monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would release most of them
         worker._run_batch(*worker._claim())
         worker._leaving = True  # so it does not try forever
         worker._let_go()

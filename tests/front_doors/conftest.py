@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 #: Seconds to wait for a text on the screen.
 PATIENCE = 20
-#: This end of the terminal does not tell where its cursor is, and nobody should wait for that.
+#: This end of the terminal does not report its cursor, and no program should wait for that.
 PLAIN = {"PROMPT_TOOLKIT_NO_CPR": "1", "PYTHONWARNINGS": "error"}
 
 

@@ -101,7 +101,7 @@ SCRIPTS = [
 def test_invalid_arguments_of_kill_scripts_have_no_effect(script: str, word: str, code: int) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / script), word],
-        env={**os.environ, "CONVEYOR_URL": "redis://127.0.0.1:1"},  # whoever asks it anything fails with 69
+        env={**os.environ, "CONVEYOR_URL": "redis://127.0.0.1:1"},  # any query fails with 69
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -338,7 +338,7 @@ def test_dropped_outcome_is_queried_again(bench: Bench, little_room: None, never
     first.add_done_callback(lambda job: None)
     bench.eventually(bench.inbox_is_open)
     jobs = bench.queue.submit_many(double, [(number,) for number in range(100)])
-    assert jobs[0].covered > 0  # their outcomes are pushed, so that nobody would ask
+    assert jobs[0].covered > 0  # their outcomes are pushed, so that no poll would happen
     bench.settle(101, value="x" * 1_500)
     bench.eventually(lambda: inbox.inbox_of(bench.client).opening > jobs[0].covered)
     assert {job.result(timeout=20) for job in [*reversed(jobs), first]} == {"x" * 1_500}
@@ -527,7 +527,7 @@ def test_forked_child_queries_results_pushed_to_its_parent(bench: Bench, forked:
     first = bench.queue.submit(double, 1)
     first.add_done_callback(lambda _: None)
     job = bench.queue.submit(double, 2)
-    assert job.covered > 0  # its result is pushed, so that nobody would ask
+    assert job.covered > 0  # its result is pushed, so that no poll would happen
     bench.settle(2, value=4)
 
     def ask() -> str:

@@ -67,7 +67,7 @@ def test_timeout_is_honored_while_the_server_hangs(
         bench.client.close()
     hanging.stop()
     assert 0.25 < seconds_of(lambda: call(bench.queue), error) < 5.0
-    assert bench.client._idle == []  # an answer is still to come on the one it had
+    assert bench.client._idle == []  # a reply is still pending on its last one
 
 
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "new connection"])

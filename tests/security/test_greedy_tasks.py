@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from conveyor import Queue
 
-ROOM = 64 << 20  # bytes that a worker may take besides what it has
+ROOM = 64 << 20  # bytes that a worker may take beyond its current use
 FAR_MORE = 1 << 30
 MANY = 40  # processes
 

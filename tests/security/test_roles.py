@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conftest import Server
 
 ROLES = ("producer", "worker", "viewer", "operator")
-#: What no role may do, whatever it is made to send.
+#: Commands forbidden to every role, whatever it is made to send.
 FORBIDDEN = (
     ("FLUSHALL",),
     ("KEYS", "*"),
@@ -78,7 +78,7 @@ VERBS = {
 }
 
 
-#: It also gives the server's passwords away, so producers and workers may not do it.
+#: It also reveals the server's passwords, so producers and workers may not use it.
 OPTIONAL = "command config|get"
 
 
@@ -151,7 +151,7 @@ def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
         queue.submit(jobs.end_process, str(path.with_name("end")), "exit3").result(30)
     endless = queue.submit(jobs.sleep_for_ever, str(path.with_name("endless")))
     eventually(lambda: lines(path.with_name("endless")))
-    assert endless.cancel()  # without the right to command workers: the renewal tells it
+    assert endless.cancel()  # without the right to command workers: the renewal reports it
     with pytest.raises(JobCancelled):
         endless.result(30)
     queue.join(20)

@@ -24,7 +24,7 @@ def _plain(answer: Any) -> Any:
     return answer._replace(lineage=commands.Lineage()) if hasattr(answer, "lineage") else answer
 
 
-#: Times before it, in ms, are over: tests set them. Told by the clock, they would change every hundred seconds.
+#: Times before it, in ms, are past: tests set them. Measured by the clock, they would change every hundred seconds.
 LONG_AGO = 1e12
 
 

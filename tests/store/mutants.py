@@ -27,10 +27,10 @@ from . import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A script, a text in it, and what replaces it.
+#: A script, a text in it, and its replacement.
 Change = tuple[str, str, str]
 
-#: The tests that notice, and what each of them notices.
+#: The tests that notice, and the mutants that each of them notices.
 MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_put.test_full_queue_accepts_the_first_that_fit_and_says_how_many: (
         ("put", "if maxsize > 0 then", "if false then"),

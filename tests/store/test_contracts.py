@@ -48,7 +48,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowsPlace(1)),
 }
-#: What a server that is out of memory must refuse: all that brings work in. Everything else helps to drain it.
+#: Commands a full server must refuse: all that bring work in. The others help to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "revive"}
 READING = {"count", "state", "series", "rows"}
 

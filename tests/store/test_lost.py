@@ -219,7 +219,7 @@ def test_entry_without_a_lease_is_dropped_and_counted(lane: Lane) -> None:
 def test_entries_without_leases_do_not_starve_recovery(lane: Lane) -> None:
     lane.take("a", "b")
     lane.let_leases_run_out()
-    lane.raw.zadd(lane.key("leased"), {f"GHOST{number:03}": 1 for number in range(99)})  # they come first
+    lane.raw.zadd(lane.key("leased"), {f"GHOST{number:03}": 1 for number in range(99)})  # they are first
     assert [lane.run(commands.reap) for _ in range(5)] == [32, 32, 32, 5, 0]
     assert (lane.count().orphans, lane.count().ready) == (99, 2)
 
@@ -240,7 +240,7 @@ def test_joiners_are_woken_if_recovery_ends_the_last_job(lane: Lane, how: str) -
     assert lane.raw.exists(lane.key("wake:joe"))
 
 
-# --- the clock that leases run on: it must follow the server's, but not where that one jumps
+# --- the lease clock: it must follow the server's, except if that one jumps
 
 
 def test_clock_set_an_hour_ahead_ends_no_lease(lane: Lane) -> None:

@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 #: How a test fails; any other error may be one of the mutant itself, which is then no proof.
 FAILURES = (AssertionError, pytest.fail.Exception, ShutDown)
 READING = {"count", "rows", "series", "state", "plain/groups", "plain/trail"}
-#: What compares a token or a version, or removes something that does not expire.
+#: Code that compares a token or a version, or removes something that does not expire.
 GUARD = re.compile(
     r"if [^\n]*\bis_(?:holder|foreign)\([^\n]*|(?<=\(')(?:HDEL|ZREM\w*|SREM|DEL|UNLINK|LTRIM|ZPOPMIN)\b"
 )
 ROWS = [(change, killer) for killer, changes in MUTANTS.items() for change in changes]
 
-#: What the fixtures of those tests make of a lane.
+#: The lanes that the fixtures of those tests make.
 FIXTURES = {
     "full": inspect.unwrap(test_line.full),
     "old": inspect.unwrap(test_versions.old),
     "newer": lambda lane: inspect.unwrap(test_versions.newer)(FIXTURES["old"](lane)),
 }
-#: What is done before each test of a module, by a fixture of its own.
+#: The preparation of each test of a module, by its own fixture.
 PREPARED = {test_tally.__name__: inspect.unwrap(test_tally.made)}
 
 

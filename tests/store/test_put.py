@@ -14,7 +14,7 @@ from conveyor.store.answers import PutAnswer, PutPlace
 if TYPE_CHECKING:
     from conftest import Lane
 
-TOP = 255 * 2**45  # where priority 0 begins
+TOP = 255 * 2**45  # the start of priority 0
 
 
 def jobs(*ids: str) -> list[tuple[str, bytes]]:

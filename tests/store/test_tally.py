@@ -131,7 +131,7 @@ def test_minute_counts_twenty_tasks_and_an_hour_two_hundred(lane: Lane) -> None:
     tally(lane, ("task3", "s=10"), ("task29", "s=10"), ("_other", "s=100"))
     for found in hashes(lane, "minute"):
         assert len(found) <= 20 + 5
-    if len(hashes(lane, "minute")) == 1:  # else the minute has just ended
+    if len(hashes(lane, "minute")) == 1:  # otherwise the minute has just ended
         found = kept(lane, "minute")
         assert (found["*"], found[":_other"], found[":task3"]) == ("s=155", "s=120", "s=11")
         assert (found[":task10"], found[":task19"]) == ("s=2", "s=1")

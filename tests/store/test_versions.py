@@ -113,7 +113,7 @@ def end(job: str) -> Settlement:
     return Settlement(job, b"end", 600.0)
 
 
-#: What is refused, with arguments that would do something.
+#: Refused verbs, with arguments that would have an effect.
 REFUSED: dict[str, tuple[Any, ...]] = {
     "put": ([("new", b"bytes")], PutPlace()),
     "claim": ("ann", "nonce.1", 1, 10.0),
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "promote": (),
     "reap": (),
 }
-#: What the holder of a lease may do with it.
+#: Verbs that the holder of a lease may use.
 HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "renew": lambda token: ([("leased", token, "S")], 500.0),
     "finish": lambda token: (token, [end("leased")]),

@@ -37,7 +37,7 @@ def test_view_recovers_when_the_server_is_back(
         one_server.stop()
         await seat.sees("no answer, trying again")
         await seat.sees("refused")
-        await seat.sees("1 waiting")  # what was seen last stays
+        await seat.sees("1 waiting")  # the last content stays
         one_server.start()
         await seat.sees("● live")
         await seat.sees("No queues yet")  # it came back empty
@@ -76,7 +76,7 @@ def test_view_is_frozen_while_updates_are_paused(seated: Seated, queue: Queue) -
         await seat.sees("These ask first")
         await seat.press("escape")
         await seat.sees("1 waiting")
-        await seat.press("2")  # what was not looked at yet is asked for all the same
+        await seat.press("2")  # unread parts are still fetched
         await seat.sees("waiting 2", queue.name)
         queue.put("three")
         await seat.press("p")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 SECRET = "sk-9f3e7711"
-#: The terminal view with a fault, while a variable holds a secret.
+#: The terminal view with an error, while a variable holds a secret.
 BROKEN = f"""
 import sys
 from conveyor.monitor.actions import Actor

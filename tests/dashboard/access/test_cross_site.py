@@ -12,7 +12,7 @@ from .guarded_page import code_of, session_of
 
 JSON = {"content-type": "application/json"}
 
-#: What a request says about where it comes from, and whether it may change something. `None`: the header is missing.
+#: Headers about the origin of a request, and whether it may change something. `None`: the header is missing.
 TABLE = [
     # Sec-Fetch-Site, Origin, accepted
     ("same-origin", None, True),
@@ -21,7 +21,7 @@ TABLE = [
         "same-origin",
         "https://evil.example",
         True,
-    ),  # a browser would not say so, and only a browser is tricked
+    ),  # a browser would not send that, and only a browser is tricked
     ("cross-site", "https://evil.example", False),
     ("cross-site", ORIGIN, False),
     ("cross-site", None, False),

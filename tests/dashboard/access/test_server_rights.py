@@ -15,7 +15,7 @@ from conveyor.store import Client, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: The rights of docs/running.md, without what a page can do without.
+#: The rights of docs/running.md, without the optional ones of a page.
 RIGHTS = "resetchannels ~conveyor:* +@read +@write +@connection -@dangerous +evalsha +script|load +time"
 
 

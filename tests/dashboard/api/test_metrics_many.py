@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Command
 
 LARGEST = 1_000_000
-#: What a supervisor counts of a task: every kind of end, and runs and waits of some lengths.
+#: A supervisor's counts of a task: every outcome, and runs and waits of some lengths.
 FIGURES = "b=12 s=5 f=3 c=1 t=1 l=1 e=1 r=2 d=1 R=9000000 R3=7 R6=5 W=1500000 W2=12"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
 DOCS = Path(__file__).parents[3] / "docs"
-#: What a user may see who was made before acts were counted.
+#: The rights of a user created before actions were counted.
 KEYS = ("~conveyor:{*", "~conveyor:queues", "~conveyor:consumer*", "~conveyor:operation*", "~conveyor:audit")
 FILES = ("grafana.json", "alerts.yml")
 
@@ -110,7 +110,7 @@ def test_server_is_named_and_its_latency_measured(api: Api) -> None:
         assert count is not None
         assert count >= 1
         assert number(api, "backend_command_seconds_bucket", command=command, le="+Inf") == count
-    assert number(api, "dashboard_sample_seconds_count") == 0  # nobody has a page open
+    assert number(api, "dashboard_sample_seconds_count") == 0  # no page is open
 
 
 def test_counters_never_decrease_if_the_dashboard_restarts(worked: Api, queue: Queue) -> None:

@@ -13,7 +13,7 @@ from conveyor.dashboard.exposed import OUTCOMES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What was agreed: name, type, labels, and of the labels that have few values these.
+#: The agreement: name, type, labels, and the values of labels that have few.
 AGREED = """
 queue_jobs                    gauge      queue state=waiting,scheduled,running,retrying,paused
 queue_oldest_waiting_seconds  gauge      queue

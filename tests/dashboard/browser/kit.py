@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).parent / "support"
 SOURCE = Path(__file__).parents[3] / "src"
-#: A name of this machine that is not localhost, so that plain HTTP is no secure context there.
+#: A name of this host that is not localhost, so that plain HTTP is no secure context there.
 OTHER_NAME = "conveyor.test"
 ADDRESS = re.compile(r"The page is at http://[^:]+:(\d+)/")
 

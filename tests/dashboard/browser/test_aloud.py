@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .window import Window
 
-#: Notes each summary and when it was said, by the page's own clock.
+#: Notes each announcement and its time, by the page's own clock.
 LISTEN = """() => {
   window.heard = [];
   new MutationObserver(() => window.heard.push([Date.now(), document.getElementById('said').textContent]))

@@ -83,7 +83,7 @@ def test_navigation_costs_at_most_three_requests_and_60_kb(
 ) -> None:
     scene = build(queue.client, consume, path, eventually, queue.name)
     view = window()
-    view.go(scene.pages["overview"])  # what never changes is in the browser's memory from here on
+    view.go(scene.pages["overview"])  # static files are in the browser's cache from here on
     traffic = Traffic(view)
     costs = {name: traffic.cost(address) for name, address in scene.pages.items() if name != "no such page"}
     assert all(requests and size for requests, size in costs.values())

@@ -212,7 +212,7 @@ def test_palette_keeps_the_first_entry_marked_as_more_arrive(
     typist.type("double")
     marked = page.locator("#palette-list [aria-selected=true]")
     expect(marked).to_have_text("job double")
-    view.comes_true("true")  # lets Playwright tell of the request
+    view.comes_true("true")  # lets Playwright report the request
     held[0].continue_()
     expect(marked).to_have_text("task double")
 

@@ -54,7 +54,7 @@ def test_jobs_move_without_a_reload(
     row = page.locator(f"#row-{queue.name}")
     expect(belt.locator(".slot.full")).to_have_count(0)
     queue.submit(hold, str(path))
-    expect(belt.locator(".slot.full")).to_have_count(1)  # from now on the page knows what was before
+    expect(belt.locator(".slot.full")).to_have_count(1)  # from now on the page knows the earlier state
     page.evaluate(WATCH_TRAVELLERS)
 
     queue.submit_many(hold, [(str(path),)] * 4)

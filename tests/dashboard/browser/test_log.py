@@ -49,7 +49,7 @@ def test_last_log_line_arrives_after_failed_fetches(
     page.route("**/api/v1/jobs/*/log?*", lambda route: route.abort())
     write(path, "the last", "end")
     expect(page.locator(".job-head.is-done")).to_be_visible()
-    shows(page, "the first")  # and there is no more news, which would make it ask again
+    shows(page, "the first")  # and there are no more updates, which would make it poll again
     page.unroute("**/api/v1/jobs/*/log?*")
     shows(page, "the first", "the last")
 

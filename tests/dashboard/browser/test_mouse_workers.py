@@ -26,7 +26,7 @@ def test_worker_is_killed(
     page = view.go("/workers")
     rows = page.locator("tr[data-row]")
     expect(rows).to_have_count(2)
-    row = page.locator(f'tr[data-row][data-job="{job.id}"]')  # a job that has only just begun is not told of
+    row = page.locator(f'tr[data-row][data-job="{job.id}"]')  # a job that has only just begun is not reported
     expect(row).to_have_count(1)
     name = row.get_attribute("data-target")
     assert name
@@ -64,7 +64,7 @@ def test_late_kill_does_not_end_the_next_job(
     first, other = queue.submit(hold, str(path)), path.with_name("other")
     view = window()
     page = view.go("/workers")
-    row = page.locator(f"tr[data-job='{first.id}']")  # a job that has only just begun is not told of
+    row = page.locator(f"tr[data-job='{first.id}']")  # a job that has only just begun is not reported
     row.get_by_role("button", name="Kill").click()
     expect(page.locator("#confirm-words")).to_contain_text(first.id)
     second = queue.submit(hold, str(other))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .window import Window
 
-#: Milliseconds that the page's clock is put forward at once: less than the page waits at its longest.
+#: Milliseconds by which the page's clock is advanced at a time: less than the page's longest wait.
 STRIDE = 4_000
 MINUTE = 60_000
 

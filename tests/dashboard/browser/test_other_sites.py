@@ -70,7 +70,7 @@ def test_other_site_cannot_pause_or_cancel(
     job = queue.submit(hold, "/nowhere")
     view = window()
     view.forgiven += ["status of 4", "CORS", "net::ERR_FAILED", "NotSameOrigin"]
-    view.go()  # whatever makes the browser known here, it has
+    view.go()  # the browser now has every cookie of this page
     sent = view.requests()
     for target in (f"/api/v1/queues/{queue.name}/pause", f"/api/v1/jobs/{job.id}/cancel"):
         address = view.address + target
@@ -85,7 +85,7 @@ def test_other_site_cannot_pause_or_cancel(
         over = view.comes_true("window.over")
         assert [one.split()[0] for one in over] == [
             "rejected"
-        ] * 4  # not even that there was an answer is told
+        ] * 4  # not even the existence of a response is revealed
     assert [request.method for request in sent].count("POST") >= 10
     assert not queue.count().paused
     assert queue.qsize() == 1

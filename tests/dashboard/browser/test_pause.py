@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .kit import Dashboard
     from .window import Window
 
-#: Seconds in which three pulses would come.
+#: Seconds in which three pulses would arrive.
 THREE_PULSES = 3.3
 WAITING = ".tiles [data-n=waiting]"
 

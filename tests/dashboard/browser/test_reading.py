@@ -33,7 +33,7 @@ RUN = """async (rules) => {
   return found.violations.map((one) => `${one.id}: ${one.nodes.slice(0, 5).map((node) =>
     `${node.html.slice(0, 160)} [${node.failureSummary.slice(0, 200)}]`).join(' | ')}`);
 }"""
-#: Widths of phones, tablets and windows, and those at which something begins to stand otherwise.
+#: Widths of phones, tablets and windows, and those at which the layout changes.
 WIDTHS = (320, 390, 720, 768, 820, 1024, 1080, 1081, 1440)
 TOO_WIDE = """() => {
   const wide = (one) => one.scrollWidth > one.clientWidth;
@@ -42,7 +42,7 @@ TOO_WIDE = """() => {
     .map((one) => `${one.outerHTML.slice(0, 90)}: ${one.scrollWidth} of ${one.clientWidth} px`);
 }"""
 
-#: Short messages of each kind, and the news that the server is away.
+#: Short messages of each kind, and the notice that the server is unavailable.
 MESSAGES = """async () => {
   const { toast } = await import(`${document.body.dataset.static}/shell.js`);
   for (const kind of ['', 'good', 'wrong']) toast(`A message that is ${kind || 'plain'}`, kind, 0);

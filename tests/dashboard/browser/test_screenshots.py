@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[3] / "docs" / "screenshots"
 LARGEST = 150 * 1024
-#: Picture -> page of the scene.
+#: Screenshot -> page of the scene.
 WIDE = {
     "overview": "overview",
     "queue": "queue",
@@ -127,7 +127,7 @@ def take_all(view: Window, scene: Scene, theme: str, client: Client) -> None:
         others_report(client)
         page = view.go(scene.pages[wanted])
         expect(page.locator("h1")).to_have_count(1)
-        page.wait_for_timeout(1300)  # a rate needs two looks; a picture is no test
+        page.wait_for_timeout(1300)  # a rate needs two polls; a screenshot is no test
         take(page, f"{name}-{theme}")
         if name in SMALL:
             page.set_viewport_size({"width": 390, "height": 844})

@@ -48,7 +48,7 @@ class Tabs:
         """Which tab opened a stream, the last one last."""
         view.context.on("request", self._note)
         self.all = [view.page, *(view.tab() for _ in range(count - 1))]
-        for tab in self.all:  # at once, as when a browser starts with the tabs of yesterday
+        for tab in self.all:  # together, as when a browser restores the tabs of yesterday
             tab.goto(f"{view.address}/queues/{queue.name}", wait_until="commit")
 
     def _note(self, request: Request) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: As many texts as there are bad ones, and none of them is.
 HARMLESS = tuple(f"a plain text {number:02d}" for number in range(len(TEXTS)))
-#: Pages that are read when they are live, and so hold what comes with the stream, too.
+#: Pages that are read when they are live, and so contain the content of the stream, too.
 LIVE = 10
 DANGEROUS = {
     "SCRIPT",
@@ -122,7 +122,7 @@ class Reader:
             )
             if live:
                 self.view.is_live()
-            if live and "/jobs/" in address:  # it runs, and what it takes and logs is told a moment later
+            if live and "/jobs/" in address:  # it runs, and its resources and log arrive a moment later
                 expect(self.view.page.locator("#resources")).to_be_visible()
                 expect(self.view.page.locator("#log-lines li")).to_have_count(1)
             tags, ran = self.view.page.evaluate(COUNT)
@@ -171,7 +171,7 @@ def test_texts_of_jobs_workers_and_reasons_are_escaped(
     most[said] = [richest(most[said])] * len(most[said])
     for number, (plain, (address, bad)) in enumerate(zip(most, found[1], strict=True)):
         fresh = new_tags(bad, plain)
-        if "/jobs" not in address:  # these show what was said in both rounds, or what workers are at
+        if "/jobs" not in address:  # these show texts of both rounds, or the jobs of workers
             fresh = {tag: count for tag, count in fresh.items() if tag in DANGEROUS}
         assert fresh == {}, f"page {number}, {address}: {fresh}"
 

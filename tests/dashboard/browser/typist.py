@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-#: What has the focus: whether one sees that it has, and where it is.
+#: The focused element: whether its focus is visible, and where it is.
 FOCUS = """() => {
   const one = document.activeElement;
   const style = getComputedStyle(one);
@@ -48,7 +48,7 @@ class Typist:
         expect(wanted).to_have_count(1)
         for _ in range(most):
             self.press("Shift+Tab" if back else "Tab")
-            self.page.wait_for_timeout(10)  # a morph may come in between
+            self.page.wait_for_timeout(10)  # a morph may happen in between
             focus = self.focus()
             if focus["tag"] != "BODY":  # the end of the page, before its beginning
                 assert focus["shown"], focus

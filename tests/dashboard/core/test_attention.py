@@ -75,7 +75,7 @@ def test_each_condition_is_reported_as_a_single_issue(
         ({"ready": 5, "leased": 2, "finished": 90, "maxsize": 40}, {}),
         ({"workers": 0}, {}),
         ({"workers": 0, "paused": 1}, {}),
-        ({"ready": 39, "blocked": 1, "maxsize": 40}, {}),  # a job was just taken, and the producer is told
+        ({"ready": 39, "blocked": 1, "maxsize": 40}, {}),  # a job was just taken, and the producer is woken
         ({"ready": 40, "maxsize": 40}, {"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}),
         ({"ready": 1}, {"maxmemory": "1000", "used_memory": "900", "maxmemory_policy": "noeviction"}),
     ],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: Listens on any free port, tells which, and does nothing more.
+#: Listens on any free port, prints it, and does nothing more.
 LISTEN = """
 import socket, sys
 listening = socket.create_server(("127.0.0.1", 0))

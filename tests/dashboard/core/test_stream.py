@@ -129,7 +129,7 @@ def test_end_all_ends_every_stream_from_any_thread(sampler_of: Any, eventually: 
 def test_comment_is_sent_if_there_are_no_updates(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "PING", 0.01)
     sampler = sampler_of()
-    monkeypatch.setattr(sampler, "watch", lambda _: None)  # so nobody tells anything
+    monkeypatch.setattr(sampler, "watch", lambda _: None)  # so that no topic is sent
 
     async def pieces() -> list[bytes]:
         return await read(sampler, Viewer([], ADA), longest=0.1)
@@ -164,7 +164,7 @@ def test_viewer_that_disconnects_while_sending_is_removed(sampler_of: Any) -> No
         await listening
         return before, len(sampler.watchers)
 
-    gc.disable()  # a collection would hide what is looked for
+    gc.disable()  # a collection would hide the leak
     try:
         assert asyncio.run(watched_after()) == (1, 0)
     finally:
