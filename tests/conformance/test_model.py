@@ -327,7 +327,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.of("delayed", "leased"))
     @rule(data=st.data())
     def be_over(self, data: st.DataObject) -> None:
-        """Let a delay or a lease end; the next command may move the job, or its holder settle it before."""
+        """End a delay or a lease; the next command may move the job, or its holder settle it before."""
         self.pass_time(data.draw(st.sampled_from(self.model.of("delayed", "leased"))))
 
     def pass_time(self, job: Modelled) -> None:
@@ -341,7 +341,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.of("ready", "delayed", "leased"))
     @rule(data=st.data(), crashes=st.sampled_from([0, 2]), lapses=st.sampled_from([0, 9]), is_over=EVEN)
     def have_been_tried(self, data: st.DataObject, crashes: int, lapses: int, *, is_over: bool) -> None:
-        """Give a job a past: the next crash, or the next expired lease, is one too many."""
+        """Create a job with a past: the next crash, or the next expired lease, is one too many."""
         job = self.held(data)
         if job.state in {"dead", "over"}:
             return

@@ -167,7 +167,7 @@ def test_job_is_dead_if_it_kills_three_workers_after_its_return(
     assert len(lines(path)) == 3
 
 
-def test_job_whose_preview_raises_runs_and_costs_no_worker(queue: Queue, unruly_consumer: Any) -> None:
+def test_job_with_a_failing_preview_runs_and_costs_no_worker(queue: Queue, unruly_consumer: Any) -> None:
     before = unruly_consumer.workers()
     handles = [queue.submit(unruly.take, 1, hold) for hold in (0.0, 0.0, 0.1, 0.0, 0.0)]
     assert [job.result(30) for job in handles] == [0.0, 0.0, 0.1, 0.0, 0.0]

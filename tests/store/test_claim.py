@@ -121,7 +121,7 @@ def test_pause_and_resume_change_no_job_and_wake_waiters(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(("delay", "most"), [(5.0, 5.0), (1000.0, 60.0)])
-def test_empty_claim_says_when_to_poll_again(lane: Lane, delay: float, most: float) -> None:
+def test_empty_claim_has_the_time_of_the_next_poll(lane: Lane, delay: float, most: float) -> None:
     lane.put("later", delay=delay)
     assert most - 2 < lane.claim().wait <= most
 

@@ -246,7 +246,7 @@ def test_login_log_contains_no_passwords(page: Any, users: Any, caplog: pytest.L
     assert not any(word in caplog.text for word in (PASSWORD, "wrong", "my password"))
 
 
-def test_without_users_there_is_no_login_page(page: Any) -> None:
+def test_login_page_is_missing_without_users(page: Any) -> None:
     assert page().get("/login", base=ORIGIN).status_code == 404
 
 

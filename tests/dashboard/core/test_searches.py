@@ -73,7 +73,7 @@ def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClie
     assert asked[0] <= 4 + AT_ONCE, "who waited sees what the one before has found"
 
 
-def test_refused_search_says_when_to_try_again(
+def test_refused_search_has_the_time_of_the_next_try(
     client: CountingClient, one_server: Any, samplers: list[Sampler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searches, "LONGEST_WAIT", 0.01)

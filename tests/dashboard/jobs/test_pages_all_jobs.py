@@ -113,7 +113,7 @@ def test_bulk_actions_on_everything_require_a_chosen_queue(line: Line, other: Li
     assert "choose a queue" in seen.all("[data-bulk]")[0].text()
 
 
-def test_empty_list_of_all_queues_says_what_to_do(line: Line, other: Line, visit: Visit) -> None:
+def test_empty_list_of_all_queues_suggests_the_next_step(line: Line, other: Line, visit: Visit) -> None:
     other.put(call("shop.prices", 1))
     assert "conveyor consume" in visit().see("/jobs").text
     assert "No dead letters in any queue" in visit().see("/jobs", state="dead").text
