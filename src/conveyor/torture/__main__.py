@@ -38,7 +38,7 @@ def main() -> int:
     asked = parser.parse_args()
     binary = shutil.which(asked.server or str(find_binary()))
     if binary is None:
-        parser.error(f"there is no server {asked.server}")
+        parser.error(f"unknown server {asked.server}")
     plan = bench.Plan(asked.seconds, asked.seed, binary, rate=asked.rate, keep=asked.keep)
     plan = plan._replace(only=tuple(asked.only), lanes=tuple(asked.lane))
     return bench.report_on(plan, replay())

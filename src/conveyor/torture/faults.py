@@ -101,7 +101,7 @@ def _fault(
     effects: tuple[Effect, ...] = (),
     weight: float = 1.0,
 ) -> Callable[[Steps], Steps]:
-    """Give a function its row in the table."""
+    """Register a function as a fault of the table."""
 
     def add(steps: Steps) -> Steps:
         FAULTS[name] = Fault(name, steps, lasts, frozenset(needs), frozenset(effects), weight)
@@ -149,7 +149,7 @@ def _stopped(pid: int, *children: int) -> Iterator[list[int]]:
 
 
 def _network(stage: Stage, mode: Mode) -> Iterator[list[int]]:
-    """Have the network do this for a while."""
+    """Change the network for a while."""
     _proxy(stage).mode = mode
     yield []
     _proxy(stage).mode = PASS
@@ -174,7 +174,7 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("worker killed by command")
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Have a supervisor kill a worker, as `conveyor kill --now` does; a killed consumer is replaced."""
+    """Make a supervisor kill a worker, as `conveyor kill --now` does; replace a killed consumer."""
     consumer = _to_end(stage.at_work(), chance)
     # Consumers of others, on other machines, may have the same process id, but not the queue.
     reports = [
@@ -357,13 +357,13 @@ def cut(stage: Stage, _: Random) -> Iterator[list[int]]:
 
 @_fault("replies lost", Need.NETWORK, lasts=(0.3, 1.0), weight=2)
 def lose_replies(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Have the server do some requests whose replies never arrive."""
+    """Make the server execute some requests and lose the replies."""
     yield from _network(stage, Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA"))
 
 
 @_fault("requests sent twice", Need.NETWORK, lasts=(0.3, 2.0))
 def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
-    """Have each script arrive twice, the copy on a connection of its own."""
+    """Send each script twice, the copy on a separate connection."""
     yield from _network(stage, Mode(times=2, matching=b"EVALSHA"))
 
 
@@ -381,7 +381,7 @@ def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("blackhole to the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
-    """Let nothing through to the server; then cut, as the system does that gave up."""
+    """Drop everything to the server, then cut the connections, as a system does that gave up."""
     _proxy(stage).mode = Mode(held=frozenset({REQUESTS}))
     yield []
     _proxy(stage).cut()
@@ -390,7 +390,7 @@ def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
 
 @_fault("blackhole from the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
-    """Let requests through and no replies; then cut."""
+    """Pass requests and drop replies, then cut the connections."""
     _proxy(stage).mode = Mode(held=frozenset({REPLIES}))
     yield []
     _proxy(stage).cut()
@@ -405,7 +405,7 @@ def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
     weight=0.15,
 )
 def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
-    """Let nothing through to or from some consumers of a lane for longer than a lease; others run their jobs."""
+    """Cut some consumers of a lane off for longer than a lease; others run their jobs."""
     behind = [one for one in stage.of_role("consumer") if one.url == stage.other_url]
     if stage.branch is None or not behind:
         raise Missing

@@ -71,7 +71,7 @@ E = TypeVar("E", Start, End)
 
 
 class Verdict(NamedTuple):
-    """What came of one promise."""
+    """The verdict on one promise."""
 
     promise: str
     broken: list[str]
@@ -116,7 +116,7 @@ class Case:
 
     @property
     def is_lost(self) -> bool:
-        """True if nobody knows what became of it; the taker that processed an item may have ended since."""
+        """True if its outcome is unknown; the taker that processed an item may have exited since."""
         known = any(one.state != "gone" for one in self.outcomes)
         return not known and not (self.is_item and any(run.how == "done" for run in self.runs))
 
@@ -318,7 +318,7 @@ def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
             elif one.state == "done" and one.value != case.put.value:
                 yield f"{case.name}: a wrong value: {one.value!r:.80}", False
             elif one.state == "done" and not any(run.how == "done" for run in case.runs):
-                yield f"{case.name}: done, though no run of it came to its end", False
+                yield f"{case.name}: done, though no run of it finished", False
             elif one.state == "failed" and case.wants != "failed":
                 yield f"{case.name}: failed: {one.value!r:.80}", False
             elif one.state == "failed" and not any(run.how in _FAILED for run in case.runs):

@@ -287,7 +287,7 @@ class LoadSettings(msgspec.Struct):
 
 
 class Producer:
-    """Puts jobs, keeps their handles, and notes what it is told, until it gets SIGTERM; then waits for the rest."""
+    """A producer that records every reply about its jobs until SIGTERM, then waits for the rest."""
 
     def __init__(self, settings: LoadSettings) -> None:
         self.settings = settings
@@ -326,7 +326,7 @@ class Producer:
         """Note the latest outcomes as the server has them now: they must be those that it had told before."""
         told, self.told = self.told, deque(maxlen=_ASKED_AGAIN)
         for key, id_ in told:
-            if self.leaving and self.waiting:  # later, when all have been heard of
+            if self.leaving and self.waiting:  # later, once all outcomes have arrived
                 return
             with contextlib.suppress(StoreError):
                 job = Job[Any](id_, self.settings.queue, client=self.queue.client)

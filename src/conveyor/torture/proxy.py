@@ -247,7 +247,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _send_apart(link: _Link, request: bytes) -> None:
-    """Have the server do a request on a connection of its own, and drop the replies.
+    """Make the server execute a request on a separate connection, and drop the replies.
 
     The link's greeting goes ahead of it: the user, the password and the database.
     """

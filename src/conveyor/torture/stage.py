@@ -270,7 +270,7 @@ class Stage:
     # -- the end
 
     def drain(self, bound: float) -> float | None:
-        """Have the producers put no more, and wait until all is settled; return the seconds, None if never."""
+        """Stop the producers and wait until everything is settled; return the seconds, or None if it never was."""
         began = time.monotonic()
         self._closed.set()
         self._keeper.join()
@@ -285,7 +285,7 @@ class Stage:
             for one in self.kept:
                 if one.has_ended() and not (one.role == "producer" and one.wanted and one.status == 0):
                     one.start()
-                    one.wanted = one.role == "producer"  # it ends when it has heard of all outcomes
+                    one.wanted = one.role == "producer"  # it exits once all outcomes have arrived
             if not any(one.pid for one in producers) and self._is_empty():
                 return time.monotonic() - began
             time.sleep(_LOOK)
@@ -297,7 +297,7 @@ class Stage:
         return False
 
     def settle(self, bound: float) -> None:
-        """Have everything settled, and note how each queue stands then."""
+        """Wait until everything is settled, and record the state of each queue."""
         seconds = self.drain(bound)
         for lane in self.lanes:
             count = Queue(lane.queue, store=self.client).count()
@@ -315,7 +315,7 @@ class Stage:
             )
 
     def tidy(self) -> None:
-        """Have waiters forgotten that died, as a consumer does once an hour."""
+        """Make the server forget dead waiters, as a consumer does once an hour."""
         time.sleep(_SILENT)
         for lane in self.lanes:
             self.client.run(commands.forget(lane.queue, UNUSED, remove=False))
@@ -412,7 +412,7 @@ class OwnStage(Stage):
         return not self.server.has_ended()
 
     def settle(self, bound: float) -> None:
-        """Have everything settled, and note what is left on the server once its time has come."""
+        """Wait until everything is settled, and record what is left on the server after its expiry."""
         super().settle(bound)
         self.tidy()
         self.server.note_leftovers()
@@ -476,7 +476,7 @@ class WatchedStage(Stage):
                 self._moving.release()
 
     def settle(self, bound: float) -> None:
-        """Have everything settled, and note what is left on the primary once its time has come."""
+        """Wait until everything is settled, and record what is left on the primary after its expiry."""
         super().settle(bound)
         self.tidy()
         self.pair.primary.note_leftovers()
