@@ -102,22 +102,6 @@ def test_viewer_sees_no_buttons_and_no_arguments(one_server: Any) -> None:
         assert "&#39;n&#39;" not in inner
 
 
-def test_limited_user_sees_no_other_queues(one_server: Any) -> None:
-    put(one_server, "video")
-    put(one_server, "mail")
-    tell(one_server, report())
-    access = Access("max", Role.OPERATOR, frozenset({"look", "inspect", "act"}), frozenset({"mail"}))
-    limited = Visitor(one_server.url, access)
-    limited.see("/queues/video", 403)
-    limited.see("/queues/mail")
-    assert 'data-queue="video"' not in limited.see("/queues")
-    html = limited.see("/workers")
-    assert "video.split" not in html
-    assert "page 3" not in html
-    assert "rack-0001" not in html
-    limited.see("/workers/rack-0001/2", 404)
-
-
 def nasty_facts(server: Any, text: str) -> None:
     """Put a text in every place where people and programs can put one."""
     server.raw.flushall()

@@ -54,14 +54,14 @@ def access_of(scope: Scope) -> Access | None:
     return found
 
 
-def allowed(scope: Scope, right: Right, queue: str | None = None) -> Access:
+def allowed(scope: Scope, right: Right) -> Access:
     """Give the access of whoever sent this request; Forbidden, which the guard answers with 403, without the right.
 
     To be called by whatever shows or changes something, each time: what the page hides can still be asked for.
     """
     access = access_of(scope)
-    if access is None or not access.may(right, queue):
-        raise Forbidden(right, queue)
+    if access is None or not access.may(right):
+        raise Forbidden(right)
     return access
 
 

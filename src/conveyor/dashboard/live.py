@@ -11,7 +11,6 @@ from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import Problem
 from conveyor.dashboard.api import problems
 from conveyor.dashboard.guard import allowed
-from conveyor.dashboard.page import limits_of
 from conveyor.dashboard.pulse import Moment, Version, pulse_of
 from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_EACH, MOST_STREAMS, EventStream, Viewer
 from conveyor.dashboard.watcher import pages_at
@@ -49,14 +48,14 @@ class Live:
         try:
             sampler.fresh()
             pages = pages_at(_watched(request), access, sampler.book)
-            versions = sampler.versions({one[1].key: one for one in pages.values()})
+            versions = sampler.versions({one[1].address: one for one in pages.values()})
         except StoreError as error:
             return problems.answer(problems.problem_of(error))
-        pulse = pulse_of(sampler.shown_to(limits_of(access)), sampler.pace.interval)
+        pulse = pulse_of(sampler.snapshot, sampler.pace.interval)
         changed = [
-            Version(address, versions[wanted.key])
+            Version(address, versions[wanted.address])
             for address, (_, wanted) in pages.items()
-            if wanted.key in versions
+            if wanted.address in versions
         ]
         headers = {"cache-control": "no-store"}
         return Response(

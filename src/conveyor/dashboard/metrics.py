@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from conveyor.dashboard.access.rights import Access
     from conveyor.dashboard.exposed import Groups
     from conveyor.dashboard.sampler import Sampler
     from conveyor.monitor.snapshot import Snapshot
@@ -67,28 +65,30 @@ class Gatherer:
         """Kind and version of the server, as far as it was heard of."""
         self._refused: set[str] = set()
 
-    def gather(self, access: Access) -> Gathered:
-        """Ask for all of it, as far as somebody may look; raises StoreError."""
-        snapshot = _seen(self.sampler.fresh(), access)
+    def gather(self) -> Gathered:
+        """Query all of it; raises StoreError."""
+        snapshot = self.sampler.fresh()
         taken = {name: (-count.accepted, name) for name, count in snapshot.queues.items()}
         every = sorted(snapshot.queues, key=taken.__getitem__)
         names, rest = every[:MOST_ASKED], every[MOST_ASKED:]
         told = sorted(names[:MOST_LABELLED])
         asked = together([charts.totals(names), charts.totals_of_all(), oldest(told)])
         totals, of_all, heads = self.sampler.ask(asked)
-        more = self._more(told[:MOST_MEASURED], whole=not access.is_limited)
+        more = self._more(told[:MOST_MEASURED])
         self.backend = more.get("backend", self.backend)
         groups = {name: {name: totals[name]} for name in told}
         if names[MOST_LABELLED:]:
             groups[OTHER] = groups.get(OTHER, {}) | {name: totals[name] for name in names[MOST_LABELLED:]}
-        if rest and not access.is_limited:
+        if rest:
             groups[OTHER] |= _beyond(of_all, totals.values(), {name: snapshot.queues[name] for name in rest})
         return Gathered(snapshot, groups, heads, more)
 
-    def _more(self, names: Sequence[str], *, whole: bool) -> dict[str, Any]:
-        every: dict[str, Query[Any]] = {"memory": queues.memory(names), "backend": server.kind()}
-        if whole:  # acts are not counted by queue
-            every["acts"] = audit.counts()
+    def _more(self, names: Sequence[str]) -> dict[str, Any]:
+        every: dict[str, Query[Any]] = {
+            "memory": queues.memory(names),
+            "backend": server.kind(),
+            "acts": audit.counts(),
+        }
         wanted = {name: query for name, query in every.items() if name not in self._refused}
         try:
             told = self.sampler.ask(together(list(wanted.values())))
@@ -110,9 +110,9 @@ def route(sampler: Sampler) -> Route:
     gatherer = Gatherer(sampler)
 
     def metrics(request: Request) -> Response:
-        """Answer with the metrics of all that whoever asks may look at; where the server is away, with that alone."""
-        access = allowed(request.scope, "look")
-        return Response(exposition(list(_every(gatherer, access))), media_type=MEDIA_TYPE)
+        """Respond with all metrics or, if the server is unavailable, with that alone."""
+        allowed(request.scope, "look")
+        return Response(exposition(list(_every(gatherer))), media_type=MEDIA_TYPE)
 
     return Route("/metrics", metrics)
 
@@ -127,19 +127,10 @@ def _beyond(of_all: Figures, known: Iterable[Totals], counts: Mapping[str, Count
     }
 
 
-def _seen(snapshot: Snapshot, access: Access) -> Snapshot:
-    """Give the part of a snapshot that somebody may look at: queues, and the consumers that take from them."""
-    if not access.is_limited:
-        return snapshot
-    counts = {name: count for name, count in snapshot.queues.items() if access.may("look", name)}
-    crews = [one for one in snapshot.consumers if counts.keys() & one.queues]
-    return replace(snapshot, queues=counts, consumers=crews)
-
-
-def _every(gatherer: Gatherer, access: Access) -> Iterator[Metric]:
+def _every(gatherer: Gatherer) -> Iterator[Metric]:
     found = None
     with contextlib.suppress(StoreError):
-        found = gatherer.gather(access)
+        found = gatherer.gather()
     yield Metric("backend_up", "gauge", "Whether the server answers.", [Value((), found is not None)])
     yield from _of_page(gatherer)
     if found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -33,30 +33,6 @@ class NoSuchThing(ConveyorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What somebody may be shown who may not see all queues."""
-
-    access: Access
-    right: Right
-    """What is needed on a queue besides the right to look."""
-    key: str
-    """Differs where other queues may be shown."""
-
-    def shows(self, queue: str) -> bool:
-        """Tell whether anything may be told of a queue."""
-        return self.access.may("look", queue) and self.access.may(self.right, queue)
-
-
-def limits_of(access: Access, right: Right = "look") -> Limits | None:
-    """Give the limits of somebody; None where there are none."""
-    if not access.is_limited:
-        return None
-    queues = None if access.queues is None else sorted(access.queues)
-    on = [(queue, sorted(rights)) for queue, rights in sorted(access.on.items())]
-    return Limits(access, right, version_of((queues, sorted(access.rights), on, right)))
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a visitor asked for: the parts of the path, and the filters behind the question mark."""
 
@@ -64,13 +40,6 @@ class Wanted:
     """As it reads, with nothing quoted."""
     parts: Mapping[str, str] = field(default_factory=dict)
     filters: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits | None = None
-    """Of whoever asks, where they may not see all queues."""
-
-    @property
-    def key(self) -> str:
-        """The address, and for whom: under this a page is remembered. No address has the mark in between."""
-        return self.address if self.limits is None else f"{self.address}#{self.limits.key}"
 
     @property
     def address(self) -> str:
@@ -92,10 +61,7 @@ def _ask_nothing(_: Wanted, __: Snapshot) -> Query[None]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One kind of page. Both functions are pure, so a sampler may call them for any number of viewers at once.
-
-    The snapshot that they get has only the queues that may be shown to those who asked.
-    """
+    """One kind of page. Both functions are pure, so a sampler may call them for any number of viewers at once."""
 
     name: str
     """Also that of its template."""
@@ -111,8 +77,6 @@ class Page:
     costly: Callable[[Wanted], bool] = lambda _: False
     """Whether the question is so much work that a watched page asks it only every ten seconds, such as a search."""
     right: Right = "look"
-    partly: bool = False
-    """Whether the right on one queue alone opens it, too, where no queue is named."""
     inspects: Callable[[Wanted], bool] = lambda _: False
     """Whether what is asked for needs the right to inspect besides, such as a search in arguments."""
     menu: str = ""
@@ -137,24 +101,10 @@ class Page:
                 return None
         return parts if ids.is_queue_name(parts.get("queue", "any")) else None
 
-    def missing(self, wanted: Wanted, access: Access) -> Right | None:
-        """Name the right that somebody lacks to see this, on the queue that is named by the path or by a filter."""
-        queue = wanted.parts.get("queue") or wanted.filters.get("queue", "").strip()
-        if not (access.may(self.right, queue or None) or (not queue and self.opens_to(access))):
-            return self.right
-        if self.inspects(wanted):
-            can = access.may("inspect", queue) if queue else access.may_somewhere("inspect")
-            return None if can else "inspect"
-        return None
-
-    def wanted_by(self, access: Access, wanted: Wanted) -> Wanted:
-        """Give what somebody asked for, limited to what they may see."""
-        limits = limits_of(access, "inspect" if self.inspects(wanted) else self.right)
-        return wanted if limits is None else replace(wanted, limits=limits)
-
-    def opens_to(self, access: Access) -> bool:
-        """Tell whether somebody may see this where no queue is named."""
-        return access.may(self.right) or (self.partly and access.may_somewhere(self.right))
+    def missing(self, request: Wanted, access: Access) -> Right | None:
+        """Return the right that the client lacks to see this, or None."""
+        needed: tuple[Right, ...] = (self.right, "inspect") if self.inspects(request) else (self.right,)
+        return next((right for right in needed if not access.may(right)), None)
 
 
 class Book:

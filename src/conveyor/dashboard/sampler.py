@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conveyor import clock
 from conveyor.dashboard.attempt import tried
 from conveyor.dashboard.flight import Flight
-from conveyor.dashboard.narrowing import Narrowing
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.searches import Busy, Searches
@@ -21,7 +20,7 @@ from conveyor.dashboard.sights import SLOW_EVERY, Sight, Sights
 from conveyor.dashboard.timings import Timings
 from conveyor.dashboard.trips import Trips
 from conveyor.dashboard.turns import MOST_COSTLY, Turns
-from conveyor.dashboard.watcher import watched_by
+from conveyor.dashboard.watcher import pages_at
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.monitor import poll_interval
 from conveyor.monitor import snapshot as snapshots
@@ -30,8 +29,8 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from conveyor.dashboard.page import Book, Limits, Page, Wanted
-    from conveyor.dashboard.watcher import Watched, Watcher
+    from conveyor.dashboard.page import Book, Page, Wanted
+    from conveyor.dashboard.watcher import Watcher
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
 
@@ -59,9 +58,8 @@ class Sampler:
         self.timings, self.looks = Timings(), Timings()
         """Round trips to the server by what they were for, and all looks for watchers under an empty name."""
         self._sampled_at = float("-inf")
-        self._watchers: dict[Watcher, Watched] = {}
+        self._watchers: dict[Watcher, Mapping[str, tuple[Page, Wanted]]] = {}
         self._sights = Sights()
-        self._narrowing = Narrowing()
         self._turns = Turns(self._sights)
         self._trips = Trips(self._sights)
         self._refreshing = Flight(self._refreshed)
@@ -106,17 +104,13 @@ class Sampler:
     def seen(self, page: Page, wanted: Wanted) -> Sight | None:
         """Give a page as it was last seen, where that is as good as a look now; asks nobody."""
         good_for = poll_interval.STEPS[0]
-        if wanted.key in self._watched:
+        if wanted.address in self._watched:
             good_for = 2 * self.pace.interval + (SLOW_EVERY if page.costly(wanted) else 0.0)
-        return self._sights.last(wanted.key, good_for)
+        return self._sights.last(wanted.address, good_for)
 
     def _look_now(self, page: Page, wanted: Wanted) -> Sight:
-        answers = self.ask(self._sights.question(page, wanted, self.shown_to(wanted.limits)))
+        answers = self.ask(self._sights.question(page, wanted, self.snapshot))
         return self._see(page, wanted, answers)
-
-    def shown_to(self, limits: Limits | None) -> Snapshot:
-        """Give the last snapshot as somebody with these limits may see it; asks nobody."""
-        return self._narrowing.of(self.snapshot, limits)
 
     def fresh(self) -> Snapshot:
         """Give a snapshot that is at most one step old; takes one where the server did not answer the last time.
@@ -158,7 +152,7 @@ class Sampler:
     def _asked(self, pages: Mapping[str, tuple[Page, Wanted]]) -> dict[str, str]:
         refused, nothing = self._trips.refused(), Query((), lambda _: None)
         pages = {address: one for address, one in pages.items() if address not in refused}
-        _, *answers = self._trips.make(self.ask, nothing, pages, self.shown_to)
+        _, *answers = self._trips.make(self.ask, nothing, pages, self.snapshot)
         return self._told(pages, answers)[0]
 
     def sample(self) -> Snapshot:
@@ -179,7 +173,7 @@ class Sampler:
     def watch(self, watcher: Watcher) -> None:
         """Tell a watcher from now on what changes."""
         with self._lock:
-            self._watchers[watcher] = watched_by(watcher, self.book)
+            self._watchers[watcher] = pages_at(watcher.addresses, watcher.access, self.book)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="conveyor-sampler", daemon=True)
                 self._thread.start()
@@ -225,20 +219,17 @@ class Sampler:
             self._fail(error, watchers)
             return
         self._note(clock.monotonic() - began)
-        versions, pulses = self._versions(pages, answers), {}
+        versions, pulse = self._versions(pages, answers), pulse_of(self.snapshot, self.pace.interval)
         for watcher, watched in watchers.items():
-            whom = watched.limits and watched.limits.key
-            if whom not in pulses:
-                pulses[whom] = pulse_of(self.shown_to(watched.limits), self.pace.interval)
-            watcher.tell("pulse", pulses[whom])
-            for address, (_, wanted) in watched.pages.items():
-                if wanted.key in versions:
-                    news = {"address": address, "version": versions[wanted.key]}
+            watcher.tell("pulse", pulse)
+            for address, (_, wanted) in watched.items():
+                if wanted.address in versions:
+                    news = {"address": address, "version": versions[wanted.address]}
                     watcher.tell(f"changed {address}", news)
 
-    def _pages(self, watched: Iterable[Watched]) -> dict[str, tuple[Page, Wanted]]:
+    def _pages(self, watched: Iterable[Mapping[str, tuple[Page, Wanted]]]) -> dict[str, tuple[Page, Wanted]]:
         """Give the watched pages that are due, by their keys."""
-        found = {one[1].key: one for some in watched for one in some.pages.values()}
+        found = {one[1].address: one for some in watched for one in some.values()}
         self._watched = frozenset(found)
         refused = self._trips.refused()
         return self._turns.choose({address: one for address, one in found.items() if address not in refused})
@@ -249,7 +240,7 @@ class Sampler:
         def ask(query: Query[Any]) -> Any:
             return self.ask(query, "sample")
 
-        return self._trips.make(ask, snapshots.question(before), pages, self.shown_to)
+        return self._trips.make(ask, snapshots.question(before), pages, self.snapshot)
 
     def _versions(self, pages: dict[str, tuple[Page, Wanted]], answers: Sequence[Any]) -> dict[str, str]:
         """Name the state of each page, and say once in the log which cannot be made."""
@@ -277,7 +268,7 @@ class Sampler:
         return versions, faults
 
     def _see(self, page: Page, wanted: Wanted, answer: Any) -> Sight:
-        return self._sights.see(page, wanted, self.shown_to(wanted.limits), answer)
+        return self._sights.see(page, wanted, self.snapshot, answer)
 
     def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
         self.snapshot = snapshots.snapshot_of(sample, before)

@@ -12,7 +12,6 @@ from conveyor import clock
 from conveyor.dashboard import stream
 from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
-from conveyor.dashboard.neighbour import listener_on
 from conveyor.errors import ConveyorError, MissingExtra
 
 try:
@@ -139,9 +138,7 @@ def _reason(host: str, port: int, error: OSError) -> CannotListen:
         return CannotListen(
             f"cannot listen on {host}:{port}: {what.lower()}", hint="choose another with --host or --port"
         )
-    who = listener_on(port)
-    words = f": {who}" if who else ""
-    hint = f"--port {port + 1} or --port 0 (any free one) serves this page beside it"
-    if not who and port == PORT:
+    hint = f"choose another port: --port {port + 1}, or --port 0 for any free one"
+    if port == PORT:
         hint += "; rq-dashboard and ClickHouse Keeper use this port too"
-    return CannotListen(f"port {port} is taken{words}", hint=hint)
+    return CannotListen(f"port {port} is in use", hint=hint)

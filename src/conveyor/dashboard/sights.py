@@ -37,7 +37,7 @@ class _Kept(NamedTuple):
 
 
 class Sights:
-    """One per sampler; for any thread. Pages are known by `Wanted.key`."""
+    """One per sampler; for any thread. Pages are known by `Wanted.address`."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Kept] = {}
@@ -58,7 +58,7 @@ class Sights:
         """Make a page of the answers to its question, and remember it; raises what its view does."""
         view = page.view(wanted, snapshot, answers)
         sight = Sight(snapshot, view, version_of(view))
-        self._keep(self._seen, wanted.key, sight)
+        self._keep(self._seen, wanted.address, sight)
         return sight
 
     def lose(self, key: str) -> None:
@@ -70,13 +70,13 @@ class Sights:
         quick = page.question(wanted, snapshot)
         if page.slow is None:
             return quick
-        kept = self._slow.get(wanted.key)
+        kept = self._slow.get(wanted.address)
         if kept is not None and clock.monotonic() - kept.at < SLOW_EVERY:
             return quick.map(lambda first: (first, kept.what))
 
         def keep(pair: Sequence[Any]) -> tuple[Any, Any]:
             first, second = pair
-            self._keep(self._slow, wanted.key, second)
+            self._keep(self._slow, wanted.address, second)
             return first, second
 
         return together([quick, page.slow(wanted, snapshot)]).map(keep)

@@ -47,12 +47,10 @@ class Site:
         if found is None:
             return self.problem(request, 404, "There is no such page", path)
         page, wanted = found
-        access = request.state.access
-        missing = page.missing(wanted, access)
+        missing = page.missing(wanted, request.state.access)
         if missing is not None:
             return self.problem(request, 403, "You may not see this page", f"it needs the right to {missing}")
         try:
-            wanted = page.wanted_by(access, wanted)
             sight = self.sampler.look(page, wanted)
         except ConveyorError as error:
             return self._fault(request, error)
@@ -81,7 +79,7 @@ class Site:
         if part and request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         name = "part.html" if part else "layout.html"
-        key = (name, wanted.key, version_of(access), request.scope.get("root_path", ""))
+        key = (name, wanted.address, version_of(access), request.scope.get("root_path", ""))
         made = self._made.get(key)
         if made is None or made[0] is not sight:
             template = f"{page.name}.html"

@@ -13,7 +13,7 @@ from conveyor.store.query import Query, known, together
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from conveyor.dashboard.page import Limits, Page, Wanted
+    from conveyor.dashboard.page import Page, Wanted
     from conveyor.dashboard.sights import Sights
     from conveyor.monitor.snapshot import Snapshot
 
@@ -42,14 +42,14 @@ class Trips:
         ask: Callable[[Query[Any]], Any],
         first: Query[Any],
         pages: Mapping[str, tuple[Page, Wanted]],
-        shown_to: Callable[[Limits | None], Snapshot],
+        snapshot: Snapshot,
     ) -> list[Any]:
         """Ask a first question, and those of the pages by key; gives the answers, or of a page the error instead.
 
         Where the server refuses one, each is asked for itself, so that only that one goes without. Raises what the
         first question does, and StoreUnavailable.
         """
-        queries = [self._question(page, wanted, shown_to(wanted.limits)) for page, wanted in pages.values()]
+        queries = [self._question(page, wanted, snapshot) for page, wanted in pages.values()]
         every: list[Any] | Exception = tried(ask, together([first, *queries]))
         if isinstance(every, list):
             return every

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-from conveyor.dashboard.page import limits_of
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from conveyor.dashboard.access.rights import Access
-    from conveyor.dashboard.page import Book, Limits, Page, Wanted
+    from conveyor.dashboard.page import Book, Page, Wanted
 
 
 class Watcher(Protocol):
@@ -28,21 +26,6 @@ class Watcher(Protocol):
         """Take news in; from any thread. Newer ones on a topic replace what was not sent yet."""
 
 
-class Watched(NamedTuple):
-    """What a watcher is told of."""
-
-    limits: Limits | None
-    pages: Mapping[str, tuple[Page, Wanted]]
-    """By the addresses that the watcher has."""
-
-
-def watched_by(watcher: Watcher, book: Book) -> Watched:
-    """Give what a watcher is to be told of."""
-    access = watcher.access
-    limits = None if access is None else limits_of(access)
-    return Watched(limits, pages_at(watcher.addresses, access, book))
-
-
 def pages_at(addresses: Iterable[str], access: Access | None, book: Book) -> dict[str, tuple[Page, Wanted]]:
     """Give the pages at some addresses, as far as there are such pages and they may be seen."""
     pages = {}
@@ -51,8 +34,6 @@ def pages_at(addresses: Iterable[str], access: Access | None, book: Book) -> dic
         if found is None:
             continue
         page, wanted = found
-        if access is None:
+        if access is None or page.missing(wanted, access) is None:
             pages[address] = page, wanted
-        elif page.missing(wanted, access) is None:
-            pages[address] = page, page.wanted_by(access, wanted)
     return pages

@@ -38,7 +38,6 @@ class Page:
                 Route("/api/cors", self._cors),
                 Route("/api/echo", self._echo, methods=everything),
                 Route("/api/do/{right}", self._do, methods=everything),
-                Route("/api/do/{right}/{queue}", self._do, methods=everything),
                 Route("/do/{right}", self._do),
             ]
         )
@@ -77,7 +76,7 @@ class Page:
 
     async def _do(self, request: Request) -> Response:
         right: Any = request.path_params["right"]
-        allowed(request.scope, right, request.path_params.get("queue"))
+        allowed(request.scope, right)
         self.done.append(right)
         return PlainTextResponse("done")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asking import OWN
 
-from conveyor.dashboard.access.rights import ALL_RIGHTS, RIGHTS, Access, Role
+from conveyor.dashboard.access.rights import ALL_RIGHTS, Access, Role
 from conveyor.dashboard.guard import allowed
 
 from .guarded_page import code_of
@@ -32,9 +32,9 @@ def test_role_has_exactly_the_rights_of_the_table(page: Any, users: Any, name: s
 def test_missing_right_is_named(page: Any, users: Any) -> None:
     guarded = page(users=users)
     cookies = _session(guarded, "vera")
-    response = guarded.post("/api/do/kill/mail", headers=OWN, content="{}", cookies=cookies)
+    response = guarded.post("/api/do/kill", headers=OWN, content="{}", cookies=cookies)
     assert code_of(response) == "forbidden"
-    assert "“kill” on the queue mail" in response.json()["detail"]
+    assert "“kill”" in response.json()["detail"]
 
 
 def test_missing_right_is_shown_to_a_person_as_a_page(page: Any, users: Any) -> None:
@@ -63,15 +63,6 @@ def test_read_only_and_no_kill_apply_to_every_user(
     assert set(guarded.done) == left
 
 
-def test_hook_can_grant_rights_by_queue(page: Any) -> None:
-    access = Access("kim", Role.VIEWER, RIGHTS[Role.VIEWER], on={"mail": RIGHTS[Role.OPERATOR]})
-    guarded = page(resolve=lambda _scope: access)
-    for right, queue in itertools.product(("look", "act", "kill"), ("mail", "video")):
-        guarded.post(f"/api/do/{right}/{queue}", headers=OWN, content="{}")
-    assert guarded.done == ["look", "look", "act"]
-    assert guarded.post("/api/do/act/video", headers=OWN, content="{}").status_code == 403
-
-
 def test_hook_may_be_asynchronous_and_return_none(page: Any) -> None:
     async def resolve(scope: Any) -> Access | None:
         known = (b"x-person", b"kim") in scope["headers"]
@@ -83,10 +74,10 @@ def test_hook_may_be_asynchronous_and_return_none(page: Any) -> None:
 
 
 def test_rights_of_a_hook_are_limited_by_read_only(page: Any) -> None:
-    access = Access("kim", Role.ADMIN, ALL_RIGHTS, on={"mail": ALL_RIGHTS})
+    access = Access("kim", Role.ADMIN, ALL_RIGHTS)
     guarded = page(resolve=lambda _scope: access, read_only=True)
     for right in RIGHT_NAMES:
-        guarded.post(f"/api/do/{right}/mail", headers=OWN, content="{}")
+        guarded.post(f"/api/do/{right}", headers=OWN, content="{}")
     assert set(guarded.done) == {"look", "inspect"}
 
 
@@ -97,18 +88,6 @@ def test_failing_hook_admits_no_one(page: Any) -> None:
     guarded = page(resolve=resolve)
     assert guarded.post("/api/do/act", headers=OWN, content="{}").status_code == 500
     assert guarded.done == []
-
-
-def test_user_of_some_queues_has_no_rights_on_others() -> None:
-    access = Access("kim", Role.ADMIN, ALL_RIGHTS, queues=frozenset({"mail"}))
-    assert access.may("purge", "mail")
-    assert not access.may("look", "video")
-    assert access.may("look")
-    assert not access.may("kill"), "a worker is of no queue in particular"
-    without = Access("kim", Role.ADMIN, ALL_RIGHTS, on={"secret": frozenset({"look"})})
-    assert without.may("look")
-    assert not without.may("kill"), "it may be at a job of the queue on which that is not allowed"
-    assert Access("kim", Role.OPERATOR, RIGHTS[Role.OPERATOR], on={"mail": ALL_RIGHTS}).may("act")
 
 
 def test_no_right_is_granted_without_an_access() -> None:

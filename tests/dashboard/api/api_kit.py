@@ -27,22 +27,16 @@ if TYPE_CHECKING:
 def access_by_header(scope: Scope) -> Access | None:
     """Trust the caller's stated name: `viewer`, `operator` or `admin`.
 
-    Maybe with `@queue` for one queue alone, `-queue` for all but one, or `+right` for rights besides.
+    Maybe with `+right` for further rights.
     """
     told = dict(scope["headers"]).get(b"x-who", b"").decode()
     if not told:
         return None
-    role, *more = re.split(r"(?=[@+-])", told)
+    role, *more = re.split(r"(?=[+])", told)
     found = Access.of(role, Role.of(role))
     for one in more:
         word: Any = one[1:]
-        if one.startswith("+"):
-            found = replace(found, rights=found.rights | {word})
-        else:
-            limits: Any = (
-                {"queues": frozenset({word})} if one.startswith("@") else {"on": {word: frozenset()}}
-            )
-            found = replace(found, **limits)
+        found = replace(found, rights=found.rights | {word})
     return found
 
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import jsonschema
 import openapi_spec_validator
 import pytest
 from examples import example, names
 
 import conveyor.dashboard
-from conveyor import Queue
-from conveyor.dashboard import create_dashboard
 from conveyor.dashboard.api.table import ENDPOINTS
 
-from ..mounting_kit import by_uvicorn  # noqa: TID252 - test folders are no packages
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from api_kit import Api
-
-
-BESIDES = ("/events", "/snapshot", "/metrics", "/healthz", "/readyz")
 
 
 def check(told: dict[str, Any], schema: dict[str, Any], instance: Any) -> None:
@@ -39,7 +28,7 @@ def test_description_is_valid(api: Api) -> None:
     openapi_spec_validator.validate(told)
     methods = {(path, method) for path, one in told["paths"].items() for method in one.keys() - {"servers"}}
     described = {(one.path, one.method.lower()) for one in ENDPOINTS}
-    assert methods == described | {(path, "get") for path in BESIDES}
+    assert methods == described
 
 
 @pytest.mark.parametrize("one", ENDPOINTS, ids=names())
@@ -57,44 +46,6 @@ def test_every_endpoint_responds_as_described(api: Api, one: Any) -> None:
     else:
         content = described[str(response.status_code)]["content"][response.headers["content-type"]]
         check(told, content["schema"], response.json())
-
-
-@pytest.fixture
-def whole(one_server: Any) -> Iterator[httpx.Client]:
-    """Provide a client of the whole dashboard, served, for paths that are no endpoints of the table."""
-    put = Queue("alpha", store=one_server.client)
-    put.put("job")
-    with (
-        by_uvicorn(create_dashboard(one_server.url), lifespan="off") as port,
-        httpx.Client(base_url=f"http://localhost:{port}", timeout=20) as client,
-    ):
-        yield client
-
-
-def test_snapshot_and_events_are_as_described(whole: httpx.Client) -> None:
-    told = whole.get("/api/v1/openapi.json").json()
-    snapshot = whole.get("/api/v1/snapshot", params={"watch": ["/queues/alpha", "/queues/beta"]})
-    content = told["paths"]["/snapshot"]["get"]["responses"]["200"]["content"]
-    check(told, content[snapshot.headers["content-type"]]["schema"], snapshot.json())
-    assert snapshot.json()["pulse"]["queues"]["alpha"]["waiting"] == 1
-    assert [one["address"] for one in snapshot.json()["changed"]] == ["/queues/alpha", "/queues/beta"]
-    with whole.stream("GET", "/api/v1/events?watch=/queues/alpha") as stream:
-        content = told["paths"]["/events"]["get"]["responses"]["200"]["content"]
-        assert stream.headers["content-type"].partition(";")[0] in content
-        lines = stream.iter_lines()
-        for event, schema in (("pulse", "Pulse"), ("changed", "Version")):
-            next(line for line in lines if line == f"event: {event}")
-            data = json.loads(next(lines).removeprefix("data: "))
-            check(told, {"$ref": f"#/components/schemas/{schema}"}, data)
-
-
-@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
-def test_metrics_and_probes_are_as_described(path: str, whole: httpx.Client) -> None:
-    one = whole.get("/api/v1/openapi.json").json()["paths"][path]
-    assert one["servers"] == [{"url": "/"}]
-    response = whole.get(path)
-    kinds = {kind.partition(";")[0] for kind in one["get"]["responses"]["200"]["content"]}
-    assert {response.headers["content-type"].partition(";")[0]} == kinds
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from conveyor import Queue
 from conveyor.monitor.merging import MOST_QUEUES
 from conveyor.store import keys
@@ -70,15 +68,6 @@ def test_number_of_omitted_queues_is_reported(api: Api) -> None:
         put(api, f"queue{number}")
     page = api.get("/jobs", count=200)
     assert (len(page["jobs"]), page["left_out"], page["total"]) == (MOST_QUEUES, 2, MOST_QUEUES + 2)
-
-
-@pytest.mark.parametrize("who", ["admin@beta", "admin-alpha"])
-def test_queue_without_the_right_to_look_is_invisible(api: Api, who: str) -> None:
-    put(api, "alpha", count=3)
-    (mine,) = put(api, "beta")
-    page = api.get("/jobs", who)
-    assert ([row["id"] for row in page["jobs"]], page["total"]) == ([mine], 1)
-    assert [row["id"] for row in api.get("/jobs", who, text="secretary")["jobs"]] == [mine]
 
 
 def test_inspect_right_is_required_to_see_or_search_arguments(api: Api) -> None:

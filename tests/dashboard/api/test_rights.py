@@ -34,18 +34,6 @@ def test_endpoint_requires_its_right(api: Api, one: Any, role: Role) -> None:
         assert response.json()["code"] == "forbidden"
 
 
-@pytest.mark.parametrize("one", ENDPOINTS, ids=names())
-def test_rights_on_a_queue_do_not_extend_to_others(api: Api, one: Any) -> None:
-    response = requested(api, one, "admin@beta")
-    if one.method == "GET":
-        assert response.status_code in {200, 403, 404}
-        assert "alpha" not in response.text.replace("on the queue alpha", "").replace("'alpha'", "") or (
-            one.path.startswith(("/tasks", "/system"))
-        )
-    else:
-        assert response.status_code in {403, 404}
-
-
 def test_every_write_endpoint_requires_a_write_right() -> None:
     rights = {f"{one.method} {one.path}": one.right for one in ENDPOINTS}
     many = {"/queues/{queue}/purge", "/operations", "/operations/{id}/stop", "/operations/{id}/resume"}
@@ -126,25 +114,10 @@ def test_metrics_require_the_right_to_look(api: Api) -> None:
     assert api.ask("GET", "/metrics", "").status_code in {303, 401}
 
 
-def test_metrics_show_only_queues_with_the_right_to_look(api: Api) -> None:
+def test_audit_needs_inspect_and_filters_by_queue(api: Api) -> None:
     for queue in ("alpha", "beta"):
         api.post("/jobs", {"task": "fail", "queue": queue})
-    limited = api.ask("GET", "/metrics", "viewer@beta").text
-    assert 'queue="beta"' in limited
-    assert "alpha" not in limited
-    assert "conveyor_control_commands_total" not in limited, "acts are not counted by queue"
-    whole = api.ask("GET", "/metrics", "viewer").text
-    assert 'queue="alpha"' in whole
-    assert "conveyor_control_commands_total" in whole
-
-
-def test_audit_trail_shows_only_queues_with_the_right_to_inspect(api: Api) -> None:
-    for queue in ("alpha", "beta"):
-        api.post("/jobs", {"task": "fail", "queue": queue})
-    beta = [one["queue"] for one in api.get("/audit", "operator@beta", queue="beta")["acts"]]
+    beta = [one["queue"] for one in api.get("/audit", "operator", queue="beta")["acts"]]
     assert beta == ["beta"]
-    assert api.refusal("GET", "/audit", who="operator@beta") == (403, "forbidden")
-    assert api.refusal("GET", "/audit", who="operator-alpha") == (403, "forbidden")
+    assert api.refusal("GET", "/audit", who="viewer") == (403, "forbidden")
     assert {one["queue"] for one in api.get("/audit", "operator")["acts"]} == {"alpha", "beta"}
-    assert api.get("/audit", "operator-alpha", queue="beta")["acts"]
-    assert api.refusal("GET", "/audit?queue=alpha", who="operator-alpha") == (403, "forbidden")

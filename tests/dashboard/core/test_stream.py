@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from conveyor.dashboard import live, stream
-from conveyor.dashboard.access.rights import LOCAL, RIGHTS, Access, Role
+from conveyor.dashboard.access.rights import LOCAL, Access, Role
 from conveyor.dashboard.pulse import pulse_of
 from conveyor.dashboard.stream import EventStream, Viewer, events
 from conveyor.monitor.snapshot import NOTHING
@@ -22,8 +22,6 @@ from .core_kit import page
 
 if TYPE_CHECKING:
     from conveyor.dashboard.sampler import Sampler
-
-LIMITED = Access("bob", Role.VIEWER, RIGHTS[Role.VIEWER], queues=frozenset({"mail"}))
 
 
 def test_slow_reader_gets_the_latest_of_each_topic_once() -> None:

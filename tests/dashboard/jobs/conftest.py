@@ -26,7 +26,7 @@ def line(one_server: Any) -> Line:
 def visit(one_server: Any) -> Callable[..., Visitor]:
     """Return a function that makes a visitor: an admin unless another role is named."""
 
-    def make(role: Role = Role.ADMIN, queues: frozenset[str] | None = None) -> Visitor:
-        return Visitor(one_server.url, role, queues)
+    def make(role: Role = Role.ADMIN) -> Visitor:
+        return Visitor(one_server.url, role)
 
     return make

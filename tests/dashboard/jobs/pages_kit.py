@@ -157,9 +157,8 @@ class Seen:
 class Visitor:
     """A visitor with a role."""
 
-    def __init__(self, url: str, role: Role, queues: frozenset[str] | None = None) -> None:
-        known = Access.of("somebody", role)
-        self._access = Access("somebody", role, known.rights, queues=queues)
+    def __init__(self, url: str, role: Role) -> None:
+        self._access = Access.of("somebody", role)
         self._app = create_dashboard(url, auth=Policy(resolve=lambda _: self._access))
 
     def allow(self, access: Access) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pages_kit import Line, Role, Visitor, call
+from pages_kit import Line, Visitor, call
 
-from conveyor.dashboard.access.rights import Access
 from conveyor.monitor import job_record
 from conveyor.monitor.merging import MOST_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from conveyor.dashboard.access.rights import Right
 
     Visit = Callable[..., Visitor]
 
@@ -126,59 +123,6 @@ def test_invalid_cursor_is_refused_with_an_explanation(line: Line, other: Line, 
         seen = visit().see("/jobs", state=state, cursor="nonsense")
         assert seen.status == 400
         assert seen.words("h1")
-
-
-def limited_to(line: Line, rights: dict[str, frozenset[Right]]) -> Visitor:
-    """Return a visitor who has rights on some queues only."""
-    visitor = Visitor(line.client.url, Role.VIEWER, frozenset())
-    visitor.allow(Access("somebody", Role.VIEWER, frozenset({"look"}), queues=frozenset(), on=rights))
-    return visitor
-
-
-def test_limited_user_sees_all_jobs_of_the_permitted_queues(line: Line, visit: Visit) -> None:
-    mine, too = Line(line.client), Line(line.client)
-    jobs = {(one.name, one.put(call("shop.prices", "hunter"))) for one in (mine, too)}
-    for _ in range(MOST_QUEUES):
-        Line(line.client).put_many(call("shop.secrets", 1), 3)
-    visitor = visit(Role.OPERATOR, frozenset({mine.name, too.name}))
-    seen = visitor.see("/jobs", state="waiting")
-    assert set(zip(seen.words("tbody td[data-label=Queue]"), seen.words("tbody th a"), strict=True)) == jobs
-    assert "secrets" not in seen.html
-    assert seen.words(".tabs .count")[0] == "2"
-    assert "queues have" not in seen.text
-    forged = visitor.see("/jobs", state="waiting", among=line.name)
-    assert set(forged.words("tbody th a")) == {job for _, job in jobs}
-
-
-def test_user_without_queues_sees_no_queue(line: Line, other: Line, visit: Visit) -> None:
-    for one in (line, other):
-        one.put(call("shop.secrets", 1))
-    seen = visit(Role.OPERATOR, frozenset()).see("/jobs", state="waiting")
-    assert "No queue yet that you may see" in seen.text
-    assert "secrets" not in seen.html
-    assert line.name not in seen.html
-
-
-def test_search_in_all_queues_requires_the_right_to_inspect(line: Line, other: Line) -> None:
-    hidden, shown = line.put(call("shop.prices", "hunter")), other.put(call("shop.prices", "hunter"))
-    visitor = limited_to(line, {line.name: frozenset({"look"}), other.name: frozenset({"look", "inspect"})})
-    assert set(visitor.see("/jobs", state="waiting").words("tbody th a")) == {hidden, shown}
-    assert visitor.see("/jobs", state="waiting", text="hunter").words("tbody th a") == [shown]
-    nowhere = limited_to(line, {one.name: frozenset({"look"}) for one in (line, other)})
-    seen = nowhere.see("/jobs", state="waiting", text="hunter")
-    assert not seen.all("tbody tr")
-
-
-def test_only_rows_with_the_right_to_change_are_selectable(line: Line, other: Line) -> None:
-    line.die(call("shop.prices", 1))
-    mine = other.die(call("shop.prices", 1))
-    rights: dict[str, frozenset[Right]] = {
-        line.name: frozenset({"look"}),
-        other.name: frozenset({"look", "purge"}),
-    }
-    seen = limited_to(line, rights).see("/jobs", state="dead")
-    rows = [node.parent.parent.attributes["id"] for node in seen.all("[data-select]")]
-    assert rows == [f"r-{mine}@{other.name}"]
 
 
 def test_fifty_full_rows_of_all_queues_are_at_most_60_kb(line: Line, visit: Visit) -> None:

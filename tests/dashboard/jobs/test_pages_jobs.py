@@ -166,21 +166,6 @@ def test_search_without_the_right_to_inspect_finds_no_arguments(line: Line, visi
     assert "right to inspect" in seen.text
 
 
-def test_limited_user_sees_no_other_queue(line: Line, visit: Visit) -> None:
-    other = Line(line.client)
-    job = other.put(call("shop.secrets", 1))
-    line.put(call("shop.prices", 1))
-    visitor = visit(Role.OPERATOR, frozenset({line.name}))
-    assert "shop.prices" in visitor.see("/jobs", queue=line.name, state="waiting").text
-    for seen in (
-        visitor.see("/jobs", queue=other.name, state="waiting"),
-        visitor.see("/jobs", id=job),
-        visitor.see(f"/queues/{other.name}/jobs/{job}"),
-        visitor.see(f"/jobs/{job}"),
-    ):
-        assert "shop.secrets" not in seen.html
-
-
 def test_selection_requires_the_right_to_change_many_jobs(line: Line, visit: Visit) -> None:
     line.die(call("shop.prices", 1))
     admin = visit().see("/jobs", queue=line.name, state="dead")

@@ -19,10 +19,8 @@ class BadFile(BadPolicy):
 
 
 class Forbidden(ConveyorError):
-    """Whoever asks lacks a right, on a queue or at all."""
+    """The client lacks a right."""
 
-    def __init__(self, right: Right, queue: str | None = None) -> None:
-        where = f" on the queue {queue}" if queue is not None else ""
-        super().__init__(f"this needs the right “{right}”{where}")
+    def __init__(self, right: Right) -> None:
+        super().__init__(f"this needs the right “{right}”")
         self.right = right
-        self.queue = queue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -56,49 +56,26 @@ RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
 class Access:
     """What somebody may do.
 
-    `rights` hold on all queues, or on those in `queues` alone. `on` gives single queues rights of their own, in place
-    of `rights`. Who lacks a right on some queue may not use it on what concerns no queue in particular, except to look.
-    `source` says how the person was recognised: session, basic, token, proxy, hook or local.
+    `source` is how the person was recognized: session, basic, token, proxy, hook or local.
     """
 
     who: str
     role: Role
     rights: frozenset[Right]
-    queues: frozenset[str] | None = None
-    on: Mapping[str, frozenset[Right]] = field(default_factory=dict)
     source: str = "hook"
 
     @classmethod
     def of(cls, who: str, role: Role, source: str = "hook") -> Access:
-        """Give the access that a role brings, on all queues."""
+        """Return the access that a role brings."""
         return cls(who, role, RIGHTS[role], source=source)
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there may be queues that this one must not see."""
-        return self.queues is not None or bool(self.on)
-
-    def may(self, right: Right, queue: str | None = None) -> bool:
-        """Tell whether a right is there, on a queue or on what belongs to none (workers, the overview)."""
-        if queue is None:
-            everywhere = self.queues is None and all(right in rights for rights in self.on.values())
-            return right in self.rights and (right == "look" or everywhere)
-        if queue in self.on:
-            return right in self.on[queue]
-        return right in self.rights and (self.queues is None or queue in self.queues)
-
-    def may_somewhere(self, right: Right) -> bool:
-        """Tell whether a right is there on at least one queue that there may be."""
-        if any(right in rights for rights in self.on.values()):
-            return True
-        return right in self.rights and (self.queues is None or bool(self.queues - self.on.keys()))
+    def may(self, right: Right) -> bool:
+        """Return True if the right is granted."""
+        return right in self.rights
 
     def without(self, taken: frozenset[Right]) -> Access:
-        """Give the same access with some rights taken away everywhere."""
-        if not taken:
-            return self
-        on = {queue: rights - taken for queue, rights in self.on.items()}
-        return replace(self, rights=self.rights - taken, on=on)
+        """Return the same access without some rights."""
+        return replace(self, rights=self.rights - taken) if taken else self
 
 
 def taken_away(*, read_only: bool, no_kill: bool) -> frozenset[Right]:

@@ -10,7 +10,6 @@ import msgspec
 from conveyor.dashboard.access import asgi
 from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.guard import access_of, allowed
-from conveyor.dashboard.page import limits_of
 from conveyor.errors import BadCall
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.wire import ids
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.asgi import Scope
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.desk import ApiDesk
-    from conveyor.monitor.snapshot import Snapshot
 
 #: Characters of an Idempotency-Key.
 LONGEST_KEY = 200
@@ -54,22 +52,19 @@ class Asked:
         given = (getattr(place, "queue", "") for place in (self.query, self.body))
         return self.parts.get("queue") or next(filter(None, given), "")
 
-    def allowed(self, right: Right, queue: str | None = None) -> Access:
-        """Give what whoever asks may do; the guard answers 403 where the right is missing."""
-        return allowed(self.scope, right, queue or None)
+    def allowed(self, right: Right) -> Access:
+        """Return the client's access; raises Forbidden, which becomes 403, without the right."""
+        return allowed(self.scope, right)
 
-    def may(self, right: Right, queue: str | None = None) -> bool:
-        """Tell whether whoever asks has a right."""
+    def may(self, right: Right) -> bool:
+        """Return True if the client has a right."""
         access = access_of(self.scope)
-        return access is not None and access.may(right, queue or None)
+        return access is not None and access.may(right)
 
-    def snapshot(self) -> Snapshot:
-        """Give the counts and reports that whoever asks may look at, one step old at most."""
-        self.desk.snapshot()
-        return self.desk.sampler.shown_to(limits_of(self.allowed("look")))
-
-    def actions(self, access: Access) -> Actions:
-        """Give what whoever asks can do, in their name."""
+    @property
+    def actions(self) -> Actions:
+        """What the client can do, in its name."""
+        access = self.allowed("look")
         place = self.desk.policy.proxies.client(self.scope) or "unknown"
         origin = f"api {place}" if access.source == "token" else f"page {place}"
         return Actions(self.desk.acting, Actor(access.who, origin))
@@ -105,8 +100,6 @@ class Endpoint:
     status: int = 200
     rows: str = ""
     """The answer's field whose rows `?fields=` narrows."""
-    late: bool = False
-    """The queue is only known when the job, the task or the operation is: `do` checks the right on it."""
     keyed: bool = False
     """It heeds the header Idempotency-Key."""
     typed: bool = False
@@ -135,7 +128,7 @@ class Endpoint:
         queue = asked.queue
         if queue and not self.typed:
             _check_queue(queue, in_path="queue" in asked.parts)
-        asked.allowed("look" if self.late else self.right, queue)
+        asked.allowed(self.right)
         told = self.do(asked)
         answer, status = told if isinstance(told, Reply) else (told, self.status)
         if self.rows and asked.query.fields:

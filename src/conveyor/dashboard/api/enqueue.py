@@ -32,20 +32,18 @@ def _put(asked: Asked) -> job_answers.Put | Reply:
     body = asked.body
     task = ordering.task_for(body.task, body, ordering.options(body))
     queue = task.put.queue
-    access = asked.allowed("act", queue)
-    own_id = _own_id(asked, access.who)
+    own_id = _own_id(asked, asked.allowed("act").who)
     arguments = ordering.read(task, body.arguments)
     ordering.check(task, arguments)
     parts = ordering.parts_of(task, arguments, body.count)
     if asked.key:
         queue = _kept_queue(asked, own_id, queue)
-        access = asked.allowed("act", queue)
     if own_id:
         task = task.options(id=own_id, queue=queue)
     act = Act(
         "enqueue", own_id or task.name, queue, body.reason, after={"task": task.name, "jobs": len(parts)}
     )
-    actions = asked.actions(access)
+    actions = asked.actions
     try:
         jobs = _put_all(asked, task, parts)
     except PartlyPut as error:
@@ -122,7 +120,6 @@ ENDPOINTS = (
         *("POST", "/jobs", "Put jobs", "act", _put, job_answers.Put),
         body=inputs.Enqueue,
         status=201,
-        late=True,
         keyed=True,
     ),
 )

@@ -34,28 +34,23 @@ def _list(asked: Asked) -> job_answers.Jobs:
             f"Jobs that are {query.state} have no outcome to choose.",
             "Ask for state=ended.",
         )
+    if query.text:
+        asked.allowed("inspect")  # those who may not see arguments must not search in them either
     if not query.queue:
         return _of_all(asked)
-    if query.text:
-        asked.allowed("inspect", query.queue)  # who may not see arguments must not search in them either
     asked.desk.snapshot_with(query.queue)
     return _live(asked) if query.state in inputs.LIVE else _ended(asked)
 
 
 def _of_all(asked: Asked) -> job_answers.Jobs:
-    """List the jobs of all queues that whoever asks may look at; those they may search in, where they search."""
+    """List the jobs of all queues."""
     query, queues = asked.query, asked.desk.snapshot().queues
-    names = [
-        name for name in queues if asked.may("look", name) and (asked.may("inspect", name) or not query.text)
-    ]
-    if query.text and not names:
-        asked.allowed("inspect")
     is_live = query.state in inputs.LIVE
     index = query.state if is_live else "ended"
-    names = snapshot.fullest(queues, names, index)  # also those without any: one may just have come
+    names = snapshot.fullest(queues, list(queues), index)  # also those without any: one may just have come
     counts = [snapshot.in_state(queues[name], index) for name in names]
     limits = merging.Limits(query.count, SEARCHED)
-    hidden = [name for name in names if not asked.may("inspect", name)]
+    shown = asked.may("inspect")
     found: merging.Merged[Any]
     if is_live:
         wanted = job_list.Wanted(query.task, query.worker, query.text)
@@ -63,17 +58,17 @@ def _of_all(asked: Asked) -> job_answers.Jobs:
             merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels),
             costly=any(wanted),
         )
-        rows = [_row(asked, one, shown=one.queue not in hidden) for one in found.rows]
+        rows = [_row(asked, one, shown=shown) for one in found.rows]
     else:
         matching = _matching(query)
         found = asked.desk.ask(merging.finishes(names, query.cursor, matching, limits), costly=any(matching))
-        rows = [_finish(one.finish, one.queue, shown=one.queue not in hidden) for one in found.rows]
+        rows = [_finish(one.finish, one.queue, shown=shown) for one in found.rows]
     left_out = sum(count > 0 for count in counts[merging.MOST_QUEUES :])
-    return job_answers.Jobs(rows, found.next, sum(counts) if is_live else None, bool(hidden), left_out)
+    return job_answers.Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
 
 
 def _live(asked: Asked) -> job_answers.Jobs:
-    query, shown = asked.query, asked.may("inspect", asked.query.queue)
+    query, shown = asked.query, asked.may("inspect")
     wanted = job_list.Wanted(query.task, query.worker, query.text)
     place = (query.queue, query.state)
     found = asked.desk.ask(
@@ -102,7 +97,7 @@ def _row(asked: Asked, one: JobRow, *, shown: bool) -> job_answers.JobLine:
 
 
 def _ended(asked: Asked) -> job_answers.Jobs:
-    query, shown = asked.query, asked.may("inspect", asked.query.queue)
+    query, shown = asked.query, asked.may("inspect")
     matching = _matching(query)
     asks = history.finishes(query.queue, query.cursor, query.count, matching)
     page = asked.desk.ask(asks, costly=any(matching))
@@ -129,13 +124,9 @@ def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
 
 
 def _dead(asked: Asked) -> dict[str, int]:
-    """Return how many dead jobs each queue has that whoever asks may look at, of one queue if it is named."""
+    """Return the number of dead jobs by queue, or of the named queue alone."""
     queues = asked.desk.snapshot_with(asked.queue).queues if asked.queue else asked.desk.snapshot().queues
-    return {
-        name: count.dead
-        for name, count in queues.items()
-        if asked.queue in {"", name} and asked.may("look", name)
-    }
+    return {name: count.dead for name, count in queues.items() if asked.queue in {"", name}}
 
 
 def _failures(asked: Asked) -> job_answers.Failures:
@@ -143,12 +134,10 @@ def _failures(asked: Asked) -> job_answers.Failures:
     every = asked.desk.ask(failures.groups(failures.looked_at(_dead(asked))))
     page = every[first : first + count]
     samples = {one.group: one for one in asked.desk.ask(failures.samples(page))}
-    hidden = False
+    shown = asked.may("inspect")
     rows = []
     for group in page:
         row, sample = answers.made(job_answers.FailureGroup, group), samples.get(group)
-        shown = asked.may("inspect", group.queue)
-        hidden = hidden or not shown
         if sample is not None:
             row = answers.made(
                 job_answers.FailureGroup,
@@ -160,7 +149,7 @@ def _failures(asked: Asked) -> job_answers.Failures:
             )
         rows.append(row)
     more = cursor_of(str(first + count)) if len(every) > first + count else ""
-    return job_answers.Failures(rows, more, hidden)
+    return job_answers.Failures(rows, more, hidden=bool(page) and not shown)
 
 
 ENDPOINTS = (

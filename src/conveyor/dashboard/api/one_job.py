@@ -20,7 +20,6 @@ from conveyor.wire.redaction import redacted, redacted_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import Asked
     from conveyor.monitor.actions import Actions
     from conveyor.monitor.job_record import JobStory, LogLine
@@ -32,28 +31,27 @@ def _unknown(job: str, elsewhere: str = "") -> Exception:
     return refused(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
 
 
-def _found(asked: Asked, right: Right) -> tuple[str, str]:
-    """Give queue and id of the job that the path names, after a check of the right on that queue."""
+def _found(asked: Asked) -> tuple[str, str]:
+    """Return queue and id of the job that the path names."""
     try:
         job = ids.checked_id(asked.parts["id"])
     except BadCall:
         raise _unknown(asked.parts["id"]) from None
     queue = asked.queue
     if not queue:
-        known = [name for name in sorted(asked.desk.snapshot().queues) if asked.may("look", name)]
+        known = sorted(asked.desk.snapshot().queues)
         queue = asked.desk.ask(job_record.locate(job, known))
         if not queue:
             raise _unknown(job, job_record.not_everywhere(len(known)))
-    asked.allowed(right, queue)
     return queue, job
 
 
 def _one(asked: Asked) -> job_answers.Job:
-    queue, job = _found(asked, "look")
+    queue, job = _found(asked)
     story: JobStory | None = asked.desk.ask(job_record.story(queue, job, known_tasks.labels))
     if story is None:
         raise _unknown(job)
-    shown = asked.may("inspect", queue)
+    shown = asked.may("inspect")
     result, error = _outcome(story.settled, shown=shown)
     return answers.made(
         job_answers.Job,
@@ -95,9 +93,9 @@ def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, job_answers.
 
 
 def _log(asked: Asked) -> job_answers.Log:
-    queue, job = _found(asked, "look")
+    queue, job = _found(asked)
     after = asked.query.after
-    if not asked.may("inspect", queue):
+    if not asked.may("inspect"):
         return job_answers.Log(None, after, hidden=True)
     lines = _seen_lines(asked, queue, job)
     if lines is None:
@@ -113,9 +111,7 @@ def _seen_lines(asked: Asked, queue: str, job: str) -> list[LogLine] | None:
     """
     after = records.place_of(asked.query.after)
     found = asked.desk.sampler.book.find(job_path(queue, job))
-    sight = found and asked.desk.sampler.seen(
-        found[0], found[0].wanted_by(asked.allowed("look", queue), found[1])
-    )
+    sight = found and asked.desk.sampler.seen(*found)
     if not sight:
         return None
     known = sight.view.job.lines
@@ -128,8 +124,8 @@ def _acting(
     do: Callable[[Actions], Callable[[str, str, str], Any]], words: str
 ) -> Callable[[Asked], answers.Done]:
     def act(asked: Asked) -> answers.Done:
-        queue, job = _found(asked, "act")
-        told = do(asked.actions(asked.allowed("act", queue)))(queue, job, asked.body.reason)
+        queue, job = _found(asked)
+        told = do(asked.actions)(queue, job, asked.body.reason)
         if told.state == "gone":
             raise _unknown(job)
         changed = getattr(told, "changed", told.state in {"cancelled", "running"})
@@ -142,8 +138,8 @@ def _acting(
 
 
 def _stack(asked: Asked) -> answers.Order:
-    queue, job = _found(asked, "act")
-    access = asked.allowed("inspect", queue)
+    queue, job = _found(asked)
+    asked.allowed("inspect")
     running = workers.running_job(asked.desk.snapshot().consumers, job)
     story: JobStory | None = asked.desk.ask(job_record.story(queue, job))
     if story is None:
@@ -151,7 +147,7 @@ def _stack(asked: Asked) -> answers.Order:
     name = running.name if running is not None else story.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so there is no stack to show.")
-    acting, jobs = asked.actions(access), {name: job}
+    acting, jobs = asked.actions, {name: job}
     told = acting.tell_workers("stack", [name], asked.body.reason, jobs=jobs, queue=queue)
     return answers.Order(told.id, list(told.targets), told.recorded)
 
@@ -161,7 +157,7 @@ _cancel = _acting(lambda actions: actions.cancel_job, "cancel")
 _retry = _acting(lambda actions: actions.retry_job, "retry")
 _discard = _acting(lambda actions: actions.discard_job, "discard")
 ENDPOINTS = (
-    Endpoint("GET", _ONE, "Show a job", "look", _one, job_answers.Job, inputs.OneJob, late=True),
+    Endpoint("GET", _ONE, "Show a job", "look", _one, job_answers.Job, inputs.OneJob),
     Endpoint(
         "GET",
         f"{_ONE}/log",
@@ -170,7 +166,6 @@ ENDPOINTS = (
         _log,
         job_answers.Log,
         inputs.LogQuery,
-        late=True,
     ),
     Endpoint(
         "POST",
@@ -180,17 +175,14 @@ ENDPOINTS = (
         _cancel,
         answers.Done,
         body=inputs.AboutJob,
-        late=True,
     ),
     Endpoint(
         *("POST", f"{_ONE}/retry", "Put a dead job back", "act", _retry, answers.Done),
         body=inputs.AboutJob,
-        late=True,
     ),
     Endpoint(
         *("POST", f"{_ONE}/discard", "Remove a dead job for good", "act", _discard, answers.Done),
         body=inputs.AboutJob,
-        late=True,
     ),
     Endpoint(
         *(
@@ -203,6 +195,5 @@ ENDPOINTS = (
         ),
         body=inputs.AboutJob,
         status=202,
-        late=True,
     ),
 )

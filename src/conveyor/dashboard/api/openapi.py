@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import conveyor
-from conveyor.dashboard.api import besides
 from conveyor.dashboard.api.endpoint import LONGEST_KEY
 from conveyor.dashboard.api.problems import MEDIA_TYPE, ProblemDocument
 
@@ -24,7 +23,7 @@ _LONGEST_PART = 200
 
 def document(endpoints: Sequence[Endpoint], base: str) -> bytes:
     """Give the OpenAPI 3.1 document as JSON."""
-    types: list[Any] = [ProblemDocument, *besides.TYPES]
+    types: list[Any] = [ProblemDocument]
     for one in endpoints:
         types += [one.answer, one.query] + ([one.body] if one.body else [])
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -41,7 +40,7 @@ def document(endpoints: Sequence[Endpoint], base: str) -> bytes:
         },
         "servers": [{"url": base}],
         "security": [{"token": []}, {}],
-        "paths": {**paths, **besides.paths()},
+        "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

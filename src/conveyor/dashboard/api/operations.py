@@ -16,7 +16,6 @@ from conveyor.wire.audit_entry import Operation as Kept
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.endpoint import Asked
 
 _WORDS = {
@@ -29,9 +28,8 @@ _WORDS = {
 
 def begin(asked: Asked, kind: str, queues: Sequence[str], matching: inputs.Matching) -> answers.Begun:
     """Begin an operation and hand it to the thread."""
-    *_, access = [asked.allowed("purge", queue) for queue in queues]
     narrowed = Matching(matching.task, matching.ids, matching.group)
-    begun = asked.actions(access).begin(kind, queues, narrowed, asked.body.reason)
+    begun = asked.actions.begin(kind, queues, narrowed, asked.body.reason)
     _work_on(asked, begun)
     where = queues[0] if len(queues) == 1 else f"{len(queues):,} queues"
     message = f"{_WORDS[kind].format(where)}: {begun.total:,} to check"
@@ -42,7 +40,6 @@ def _begin(asked: Asked) -> answers.Begun:
     body = asked.body
     named = list(dict.fromkeys((*([body.queue] if body.queue else ()), *body.queues)))
     for queue in named:
-        asked.allowed("purge", queue)
         asked.desk.check_begun(queue)
     return begin(asked, body.kind, named or _everywhere(asked), body.matching)
 
@@ -55,20 +52,9 @@ def _everywhere(asked: Asked) -> list[str]:
         raise refused(422, "bad-body", detail, "Name a queue.")
     dead = {name: count.dead for name, count in asked.desk.sampler.sample().queues.items() if count.dead}
     ranked = sorted(dead, key=lambda name: (-dead[name], name))
-    found = [name for name in ranked if asked.may("look", name) and asked.may("purge", name)]
-    if not found:
-        asked.allowed("purge")
+    if not ranked:
         raise refused(409, "wrong-state", "No job is dead.")
-    return found[:MOST_QUEUES]
-
-
-def _may(asked: Asked, right: Right, found: Kept) -> bool:
-    return all(asked.may(right, queue) for queue in found.on)
-
-
-def _allowed(asked: Asked, right: Right, found: Kept) -> Access:
-    *_, access = [asked.allowed(right, queue) for queue in found.on]
-    return access
+    return ranked[:MOST_QUEUES]
 
 
 def _work_on(asked: Asked, begun: Kept) -> None:
@@ -79,7 +65,7 @@ def _work_on(asked: Asked, begun: Kept) -> None:
 
 def _known(asked: Asked) -> Kept:
     found = asked.desk.ask(questions.operations([asked.parts["id"][:100]]))
-    if not found or not _may(asked, "look", found[0]):
+    if not found:
         raise refused(
             404, "unknown-operation", "There is no such operation.", "They are forgotten after 7 days."
         )
@@ -92,11 +78,7 @@ def _list(asked: Asked) -> answers.Operations:
     names = asked.desk.ask(questions.names(first, count))
     found = asked.desk.ask(questions.operations(names))
     wanted = asked.query.queue
-    rows = [
-        answers.made(answers.Operation, one)
-        for one in found
-        if wanted in {"", *one.on} and _may(asked, "look", one)
-    ]
+    rows = [answers.made(answers.Operation, one) for one in found if wanted in {"", *one.on}]
     return answers.Operations(rows, cursor_of(str(first + count)) if len(names) == count else "")
 
 
@@ -106,18 +88,16 @@ def _one(asked: Asked) -> answers.Operation:
 
 def _stop(asked: Asked) -> answers.Done:
     found = _known(asked)
-    access = _allowed(asked, "purge", found)
-    told = asked.actions(access).stop_operation(found.id, asked.body.reason)
+    told = asked.actions.stop_operation(found.id, asked.body.reason)
     message = f"It stops after the jobs it is at; {told.done:,} are done"
     return answers.Done(message if told.state == "running" else f"It is {told.state}", state=told.state)
 
 
 def _resume(asked: Asked) -> answers.Done:
     found = _known(asked)
-    access = _allowed(asked, "purge", found)
     if found.state in {"running", "done"}:
         raise refused(409, "wrong-state", f"The operation is {found.state}.")
-    taken = asked.actions(access).take_up(found.id, asked.body.reason)
+    taken = asked.actions.take_up(found.id, asked.body.reason)
     _work_on(asked, taken)
     return answers.Done("It goes on where it was", state=taken.state)
 
@@ -133,15 +113,11 @@ ENDPOINTS = (
         *("POST", "/operations", "Retry, discard or cancel many jobs", "purge", _begin, answers.Begun),
         body=inputs.Begin,
         status=202,
-        late=True,
     ),
-    Endpoint("GET", _ONE, "Show how far an operation is", "look", _one, answers.Operation, late=True),
-    Endpoint(
-        "POST", f"{_ONE}/stop", "Stop an operation", "purge", _stop, answers.Done, body=inputs.Why, late=True
-    ),
+    Endpoint("GET", _ONE, "Show how far an operation is", "look", _one, answers.Operation),
+    Endpoint("POST", f"{_ONE}/stop", "Stop an operation", "purge", _stop, answers.Done, body=inputs.Why),
     Endpoint(
         *("POST", f"{_ONE}/resume", "Go on with an operation", "purge", _resume, answers.Done),
         body=inputs.Why,
-        late=True,
     ),
 )

@@ -10,9 +10,7 @@ from conveyor.dashboard.access.problem import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import after, cursor_of
 from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.monitor import audit
 from conveyor.monitor import workers as questions
-from conveyor.store.query import together
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -21,13 +19,13 @@ if TYPE_CHECKING:
     from conveyor.wire import control_messages
     from conveyor.wire.control_messages import ConsumerReport
 
-#: What a verb needs; a stack is an order to a worker, and shows what its code is at.
-_RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect", "act")}
+#: Rights that a verb needs in addition to `act`; a stack shows where the code is.
+_RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect",)}
 
 
 def _list(asked: Asked) -> answers.Workers:
     last, count = after(asked.query.cursor), asked.query.count
-    reports = [one for one in asked.snapshot().consumers if asked.queue in {"", *one.queues}]
+    reports = [one for one in asked.desk.snapshot().consumers if asked.queue in {"", *one.queues}]
     places = [place for place in questions.places(reports) if place.key > last]
     crews: dict[str, ConsumerReport] = {}
     for place in places[:count]:
@@ -49,7 +47,8 @@ def _seen(report: ConsumerReport) -> ConsumerReport:
 
 def _tell(asked: Asked) -> answers.Order:
     verb, targets = asked.body.verb, list(dict.fromkeys(asked.body.targets))
-    *_, access = [asked.allowed(right) for right in _RIGHTS.get(verb, ("act",))]
+    for right in _RIGHTS.get(verb, ()):
+        asked.allowed(right)
     reports = asked.desk.snapshot().consumers
     if not all(questions.find(reports, name) for name in targets):
         reports = asked.desk.sampler.sample().consumers
@@ -58,20 +57,17 @@ def _tell(asked: Asked) -> answers.Order:
         hint = "They may have left; the list of workers is at most 20 seconds old."
         detail = f"There is no worker or consumer {', '.join(unknown)!r:.300}."
         raise refused(404, "unknown-worker", detail, hint)
-    told = asked.actions(access).tell_workers(verb, targets, asked.body.reason, jobs=asked.body.jobs)
+    told = asked.actions.tell_workers(verb, targets, asked.body.reason, jobs=asked.body.jobs)
     return answers.Order(told.id, list(told.targets), told.recorded)
 
 
 def _order(asked: Asked) -> answers.Answers:
-    """Give what was answered; a detail, such as a stack, to those who may inspect the job that the order was about."""
+    """Return the workers' replies; a detail, such as a stack, needs the right to inspect."""
     order = asked.parts["id"]
     if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
         raise refused(404, "unknown-order", "That is no id of an order.")
-    asked.allowed("look")
-    told: list[control_messages.Answer]
-    told, acts = asked.desk.ask(together([questions.answers(order), audit.acts("", audit.MOST_ACTS_ON_PAGE)]))
-    about = {record.act.queue for record in acts if record.act.order == order} - {""}
-    shown = asked.may("inspect") or any(asked.may("inspect", queue) for queue in about)
+    told: list[control_messages.Answer] = asked.desk.ask(questions.answers(order))
+    shown = asked.may("inspect")
     latest: dict[str, control_messages.Answer] = {}
     for one in told:
         latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
@@ -89,7 +85,6 @@ ENDPOINTS = (
         answers.Order,
         body=inputs.Tell,
         status=202,
-        late=True,
     ),
     Endpoint(
         "GET", "/orders/{id}", "Give what workers answered to an order", "look", _order, answers.Answers

@@ -161,7 +161,6 @@ ENQUEUE = Page(
     _view,
     _question,
     right="act",
-    partly=True,
     menu="Enqueue",
     key="e",
     section="Enqueue",

@@ -11,7 +11,7 @@ from conveyor.monitor import failures
 from conveyor.wire.failure import LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
     from conveyor.monitor.failures import Overview, Sample
@@ -48,10 +48,6 @@ class Group(NamedTuple):
     def named(self) -> Sequence[str]:
         """The queues that are named."""
         return self.queues[:MOST_NAMED]
-
-    def may(self, may: Callable[..., bool], right: str) -> bool:
-        """Return True if somebody has a right on all of its queues."""
-        return all(may(right, queue) for queue in self.queues)
 
     def body(self, kind: str) -> dict[str, Any]:
         """Return what begins an operation over the group: on its queue, or on all queues that have some."""

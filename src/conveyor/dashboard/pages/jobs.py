@@ -83,17 +83,6 @@ class JobsView(NamedTuple):
         """Give what counts as news: counts of workers are said in words only when there are none."""
         return self._replace(workers=bool(self.workers), waiting=bool(self.waiting))
 
-    def rows_for(self, may: Callable[[Any, str], bool]) -> list[Row]:
-        """Give the rows that somebody may see."""
-        searched = bool(self.filters.text)
-        return [
-            row for row in self.rows if may("look", row.queue) and (may("inspect", row.queue) or not searched)
-        ]
-
-    def may_somewhere(self, may: Callable[[Any, str], bool], right: str) -> bool:
-        """Tell whether somebody has a right on the queue that is listed, or else on any."""
-        return any(may(right, name) for name in ([self.filters.queue] if self.filters.queue else self.queues))
-
 
 def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return careful(lambda: _asked(filters_of(wanted), snapshot))

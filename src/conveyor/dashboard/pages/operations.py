@@ -9,7 +9,7 @@ from conveyor.dashboard.pages.paging import address
 from conveyor.monitor import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from conveyor.dashboard.page import Wanted
     from conveyor.monitor.snapshot import Snapshot
@@ -49,10 +49,6 @@ class OperationRow(NamedTuple):
     changed: float
     reason: str
     error: str
-
-    def may(self, may: Callable[..., bool], right: str) -> bool:
-        """Return True if somebody has a right on all of its queues."""
-        return all(may(right, queue) for queue in self.queues)
 
     @property
     def is_over(self) -> bool:
@@ -117,7 +113,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
 def _view(wanted: Wanted, snapshot: Snapshot, found: list[Operation]) -> Operations:
     first, total = _first(wanted, snapshot), len(snapshot.operations)
     return Operations(
-        rows=[_row(one) for one in found if wanted.limits is None or all(map(wanted.limits.shows, one.on))],
+        rows=[_row(one) for one in found],
         first=first,
         total=total,
         previous=address(wanted.path, {"first": str(first - ON_PAGE) if first > ON_PAGE else ""})

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.attention import Concern, Told, concerns
 from conveyor.dashboard.figures import SPANS, Figures, figures_of_all, span_named
-from conveyor.dashboard.figures import figures as figures_of_some
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.queues import row_of
 from conveyor.dashboard.pulse import Pulse, pulse_of
@@ -54,21 +53,17 @@ def _question(_: Wanted, __: Snapshot) -> Query[Any]:
 def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     busiest = list(dict.fromkeys((*pulse_of(snapshot, 1.0).queues, *snapshot.queues)))
     span = span_named(wanted.filters.get("span", ""))
-    figures = figures_of_all if wanted.limits is None else figures_of_some
     asked: list[Query[Any]] = [
-        figures(busiest, snapshot.at, span, snapshot.heads),
+        figures_of_all(busiest, snapshot.at, span, snapshot.heads),
         charts.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
-        asked.append(figures(busiest, snapshot.at))
+        asked.append(figures_of_all(busiest, snapshot.at))
     return together(asked)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
+def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
     (memory, heard), (history, sparks, *minutes) = answers
-    if wanted.limits is not None:
-        shown = {report.name for report in snapshot.consumers}
-        heard = [one for one in heard if one.name in shown]
     hour = minutes[0] if minutes else history
     pulse = pulse_of(snapshot, 1.0)
     return Overview(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from crew_kit import report, tell, worker
 
 from conveyor.store import plain
@@ -30,15 +29,6 @@ def answer(one_server: Any, order: str, target: str) -> None:
     one_server.client.run_all(plain.answer(order, control_messages.encode(told), target, told.last_word))
 
 
-@pytest.mark.parametrize("verb", ["kill", "stop", "pause", "resume", "stack"])
-@pytest.mark.parametrize("who", ["admin-alpha", "admin@beta"])
-def test_control_of_workers_requires_rights_on_their_queues(
-    api: Api, one_server: Any, who: str, verb: str
-) -> None:
-    body = {"verb": verb, "targets": [crew(one_server, "alpha")]}
-    assert api.refusal("POST", "/workers/tell", body, who=who) == (403, "forbidden")
-
-
 def test_stack_is_shown_only_with_inspect_right_on_its_job(api: Api, one_server: Any) -> None:
     job = api.post("/jobs", {"task": "fail"})["jobs"][0]
     target = crew(one_server, "alpha", job)
@@ -48,12 +38,10 @@ def test_stack_is_shown_only_with_inspect_right_on_its_job(api: Api, one_server:
         answer(one_server, order, target)
     seen = {
         who: [api.get(f"/orders/{order}", who)["answers"][0]["detail"] for order in (by_worker, by_job)]
-        for who in ("admin", "operator@alpha", "operator@beta", "admin-alpha", "viewer")
+        for who in ("admin", "operator", "viewer")
     }
     assert seen == {
         "admin": [STACK, STACK],
-        "operator@alpha": ["", STACK],
-        "operator@beta": ["", ""],
-        "admin-alpha": ["", ""],
+        "operator": [STACK, STACK],
         "viewer": ["", ""],
     }
