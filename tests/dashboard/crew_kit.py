@@ -11,8 +11,8 @@ from asking import ask
 from conveyor import Queue
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
 from conveyor.store import Client, plain
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -32,7 +32,7 @@ class Visitor:
     def __init__(self, url: str, access: Access = ADA) -> None:
         policy = Policy(resolve=lambda _: access)
         self.client = Client(url)
-        self.page = Guard(application(self.client, policy), policy)
+        self.page = SecurityMiddleware(application(self.client, policy), policy)
 
     def get(self, address: str, **filters: str) -> httpx.Response:
         try:

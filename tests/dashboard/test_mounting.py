@@ -15,7 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard, pages
-from conveyor.dashboard.access.passwords import hashed
+from conveyor.dashboard.access.users import hashed
 
 from .mounting_kit import (
     by_uvicorn,

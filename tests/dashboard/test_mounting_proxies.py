@@ -14,8 +14,7 @@ from asking import OWN
 
 from conveyor import Queue
 from conveyor.dashboard import Policy, create_dashboard, serve
-from conveyor.dashboard.access.place import under
-from conveyor.dashboard.access.proxy import Proxies
+from conveyor.dashboard.access.request import Proxies, under
 from conveyor.dashboard.access.rights import Access, Role
 
 from .mounting_kit import follow_all, links

@@ -16,10 +16,9 @@ from conveyor.cli.desk import open_store
 from conveyor.cli.exits import Usage
 from conveyor.cli.output import note
 from conveyor.dashboard import serve as serving
-from conveyor.dashboard.access.environment import from_environment
-from conveyor.dashboard.access.faults import BadPolicy
-from conveyor.dashboard.access.hosts import read_hosts
-from conveyor.dashboard.access.rights import Role
+from conveyor.dashboard.access.policy import from_environment
+from conveyor.dashboard.access.request import read_hosts
+from conveyor.dashboard.access.rights import BadPolicy, Role
 from conveyor.dashboard.access.users import Tokens, Users
 
 if TYPE_CHECKING:

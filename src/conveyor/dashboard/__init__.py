@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.access.environment import from_environment
-from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.policy import Policy, from_environment
 from conveyor.errors import MissingExtra
 from conveyor.store import Client, connect
 
 try:
+    from conveyor.dashboard.access.security import SecurityMiddleware
     from conveyor.dashboard.app import application
-    from conveyor.dashboard.guard import Guard
-    from conveyor.dashboard.problems import render_login, render_problem
 except ModuleNotFoundError as error:
     raise MissingExtra("the dashboard", "dashboard", error.name) from error
 
@@ -42,7 +40,7 @@ def create_dashboard(
     read_only: bool = False,
     no_kill: bool = False,
     tasks: Sequence[str] = (),
-) -> Guard:
+) -> SecurityMiddleware:
     """Give the page as an ASGI application, to be served alone or mounted at any path of another.
 
     `url` is the server's address; else CONVEYOR_URL, else the embedded server, which is started if need be. `auth`
@@ -59,9 +57,4 @@ def create_dashboard(
     shared = connect(url)
     # Its own, so that its inbox and patience concern nobody else.
     client = Client(shared.url, patience=PATIENCE, within=WITHIN, revive=shared.revive, name=NAME)
-    return Guard(
-        application(client, policy, tuple(tasks)),
-        policy,
-        render_problem=render_problem,
-        render_login=render_login,
-    )
+    return SecurityMiddleware(application(client, policy, tuple(tasks)), policy)

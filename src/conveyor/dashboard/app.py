@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 import conveyor
 from conveyor.dashboard import api, assets, known_tasks, metrics, pages
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api import ApiDesk
 from conveyor.dashboard.live import Live
 from conveyor.dashboard.page import Book

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
-from conveyor.dashboard.access import asgi
-from conveyor.dashboard.access.problem import Problem
+from conveyor.dashboard.access.problems import Problem
+from conveyor.dashboard.access.request import has_streams
+from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.api import problems
-from conveyor.dashboard.guard import allowed
 from conveyor.dashboard.pulse import Moment, Version, pulse_of
 from conveyor.dashboard.stream import MOST_ADDRESSES, MOST_EACH, MOST_STREAMS, EventStream, Viewer
 from conveyor.dashboard.watcher import pages_at
@@ -32,7 +32,7 @@ class Live:
     async def stream(self, request: Request) -> Response:
         """Open a stream of events about the pages named by `watch`; 503 where there are too many, or can be none."""
         access = allowed(request.scope, "look")
-        if not asgi.has_streams(request.scope) or self._is_full_for(access):
+        if not has_streams(request.scope) or self._is_full_for(access):
             detail = "Too many streams are open, or there can be none here."
             return problems.answer(Problem(503, "no-stream", detail, "Poll /api/v1/snapshot."))
         return EventStream(self.sampler, Viewer(_watched(request), access))

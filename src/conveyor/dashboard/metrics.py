@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import conveyor
+from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.exposed import of_queues, of_runs, of_workers
 from conveyor.dashboard.exposition import MEDIA_TYPE, Metric, Value, exposition, histogram
-from conveyor.dashboard.guard import allowed
 from conveyor.dashboard.timings import BOUNDS as TIMES
 from conveyor.dashboard.timings import Timing
 from conveyor.errors import StoreError, StoreRefused

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.dashboard import stream
-from conveyor.dashboard.access.place import under
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
+from conveyor.dashboard.access.request import under
 from conveyor.errors import ConveyorError, MissingExtra
 
 try:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from conveyor.dashboard.access.asgi import App
-    from conveyor.dashboard.guard import Guard
+    from conveyor.dashboard.access.request import App
+    from conveyor.dashboard.access.security import SecurityMiddleware
 
 #: rq-dashboard's port too, so those who come from there find the page where they look for it.
 PORT = 9181
@@ -66,7 +66,9 @@ def address_of(listening: socket.socket, root_path: str = "") -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}{root_path}/"
 
 
-def serve(app: Guard, listening: socket.socket, *, root_path: str = "", ready: Callable[[], None]) -> None:
+def serve(
+    app: SecurityMiddleware, listening: socket.socket, *, root_path: str = "", ready: Callable[[], None]
+) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called when requests are answered.
 
     `root_path` is what a proxy in front has before all addresses; it may take that off or leave it.
@@ -79,7 +81,7 @@ def serve(app: Guard, listening: socket.socket, *, root_path: str = "", ready: C
 
 
 @contextlib.contextmanager
-def served(app: Guard, listening: socket.socket) -> Iterator[str]:
+def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
     """Serve in a thread while the block runs; gives the address. Raises CannotListen if it does not begin in time."""
     server = _server(app)
     thread = threading.Thread(

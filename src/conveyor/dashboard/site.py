@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, Response
 
 from conveyor.dashboard import assets
-from conveyor.dashboard.access import asgi
+from conveyor.dashboard.access.request import has_streams, link_root, path_of
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.rendering import render
 from conveyor.dashboard.searches import TRY_AGAIN, Busy
@@ -42,7 +42,7 @@ class Site:
 
     def answer(self, request: Request) -> Response:
         """Answer with the page of the request's path: whole, or its inner part, or that nothing has changed."""
-        path = asgi.path(request.scope)
+        path = path_of(request.scope)
         found = self.book.of_path(path, dict(request.query_params))
         if found is None:
             return self.problem(request, 404, "There is no such page", path)
@@ -116,10 +116,10 @@ class Site:
         return HTMLResponse(body, status_code=status, headers={"cache-control": "no-store"})
 
     def _facts(self, request: Request) -> dict[str, Any]:
-        root = asgi.base(request.scope)
+        root = link_root(request.scope)
         return {
             "root": root,
-            "streams": asgi.has_streams(request.scope),
+            "streams": has_streams(request.scope),
             "static": f"{root}/static/{assets.version()}",
             "menu": [one for one in self.book.pages if one.menu],
             "server": shown(self.client.url),

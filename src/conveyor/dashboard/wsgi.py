@@ -21,8 +21,8 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conveyor.dashboard.access.asgi import App, Receive, Scope, Send
     from conveyor.dashboard.access.policy import Policy, Resolve
+    from conveyor.dashboard.access.request import App, Receive, Scope, Send
 
 __all__ = ["WsgiDashboard", "create_wsgi_dashboard"]
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from asking import PASSWORD
 
-from conveyor.dashboard.access.passwords import hashed
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.users import Users
+from conveyor.dashboard.access.users import Users, hashed
 
 from .guarded_page import Page
 

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from conveyor.dashboard.guard import Guard, access_of, allowed
+from conveyor.dashboard.access.security import SecurityMiddleware, access_of, allowed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ class Page:
                 Route("/do/{right}", self._do),
             ]
         )
-        self.guard = Guard(app, policy)
+        self.guard = SecurityMiddleware(app, policy)
 
     async def _hello(self, _request: Request) -> Response:
         return PlainTextResponse("the page")

@@ -10,8 +10,8 @@ import pytest
 from asking import FORM, OWN
 
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.problem import LoginForm, Problem
-from conveyor.dashboard.guard import Guard
+from conveyor.dashboard.access.problems import LoginForm, Problem
+from conveyor.dashboard.access.security import SecurityMiddleware
 
 from .guarded_page import code_of
 
@@ -113,7 +113,7 @@ def test_error_of_a_bare_application_reveals_no_details(
         raise RuntimeError(message)
 
     sent: list[Any] = []
-    asyncio.run(_drive(Guard(app, Policy()), "/api/x", sent))
+    asyncio.run(_drive(SecurityMiddleware(app, Policy()), "/api/x", sent))
     assert sent[0]["status"] == 500
     assert b"secret" not in sent[1]["body"]
     assert "a secret of the inside" in caplog.text, "the log has it"
@@ -126,7 +126,7 @@ def test_error_after_the_response_has_started_is_passed_on() -> None:
 
     sent: list[Any] = []
     with pytest.raises(RuntimeError):
-        asyncio.run(_drive(Guard(app, Policy()), "/api/x", sent))
+        asyncio.run(_drive(SecurityMiddleware(app, Policy()), "/api/x", sent))
     assert len(sent) == 1
 
 
@@ -135,7 +135,7 @@ def test_server_error_response_of_an_application_is_unchanged() -> None:
         await send({"type": "http.response.start", "status": 500, "headers": []})
         await send({"type": "http.response.body", "body": b"my own"})
 
-    assert _raw(Guard(app, Policy()), "/api/x") == "500 my own"
+    assert _raw(SecurityMiddleware(app, Policy()), "/api/x") == "500 my own"
 
 
 def test_problems_and_login_can_be_rendered_by_the_application(users: Any) -> None:
@@ -145,7 +145,7 @@ def test_problems_and_login_can_be_rendered_by_the_application(users: Any) -> No
         seen.append(what)
         return "mine"
 
-    guard = Guard(lambda *_: None, Policy(users=users), render_problem=keep, render_login=keep)  # type: ignore[arg-type, return-value]
+    guard = SecurityMiddleware(lambda *_: None, Policy(users=users), render_problem=keep, render_login=keep)  # type: ignore[arg-type, return-value]
     assert _raw(guard, "/login") == "200 mine"
     assert _raw(guard, "/", [(b"host", b"evil.example")]) == "421 mine"
     assert seen[0] == LoginForm("/login", "/")
@@ -171,12 +171,14 @@ def test_stream_is_passed_on_in_pieces_with_its_disconnect() -> None:
         await receive()
         seen.append((await receive())["type"])
 
-    asyncio.run(_drive(Guard(app, Policy()), "/api/stream", sent))
+    asyncio.run(_drive(SecurityMiddleware(app, Policy()), "/api/stream", sent))
     assert seen == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", "http.disconnect"]
     assert (b"cache-control", b"no-store") in sent[0]["headers"]
 
 
-async def _drive(guard: Guard, path: str, sent: list[Any], headers: Any = ((b"host", b"localhost"),)) -> None:
+async def _drive(
+    guard: SecurityMiddleware, path: str, sent: list[Any], headers: Any = ((b"host", b"localhost"),)
+) -> None:
     messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
@@ -195,7 +197,7 @@ async def _drive(guard: Guard, path: str, sent: list[Any], headers: Any = ((b"ho
     await guard({**scope, "query_string": b"", "client": ("127.0.0.1", 5), "root_path": ""}, receive, send)
 
 
-def _raw(guard: Guard, path: str, headers: Any = ((b"host", b"localhost"),)) -> str:
+def _raw(guard: SecurityMiddleware, path: str, headers: Any = ((b"host", b"localhost"),)) -> str:
     """Request a path exactly as given, which clients would tidy; return status and text."""
     sent: list[Any] = []
     asyncio.run(_drive(guard, path, sent, headers))

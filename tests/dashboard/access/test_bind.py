@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from conveyor.dashboard.access.faults import BadPolicy
-from conveyor.dashboard.access.hosts import is_loopback
-from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.proxy import Identities, Proxies
-from conveyor.dashboard.access.rights import Role
+from conveyor.dashboard.access.policy import Identities, Policy
+from conveyor.dashboard.access.request import Proxies, is_loopback
+from conveyor.dashboard.access.rights import BadPolicy, Role
 from conveyor.dashboard.access.users import Tokens
 
 ELSEWHERE = [
@@ -83,7 +81,7 @@ def test_invalid_settings_are_reported_at_the_start(users: Any) -> None:
     faulty: list[tuple[dict[str, Any], str]] = [
         ({"users": users}, "line 1"),
         ({"identities": identities}, "no proxy is listed"),
-        ({"identities": Identities("X User", {}), "proxies": listed}, "no name of a header"),
+        ({"identities": Identities("X User", {}), "proxies": listed}, "invalid header name"),
         ({"secret": b"short"}, "fewer than 32"),
     ]
     for settings, reason in faulty:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from conveyor.dashboard.access.environment import from_environment
-from conveyor.dashboard.access.faults import BadPolicy
-from conveyor.dashboard.access.rights import LOCAL, Access, Role
+from conveyor.dashboard.access.policy import from_environment
+from conveyor.dashboard.access.rights import LOCAL, Access, BadPolicy, Role
 
 
 def hook(_scope: Any) -> Access | None:
@@ -24,7 +23,7 @@ def test_empty_environment_is_the_safe_default() -> None:
     policy = _read()
     assert not policy.has_login
     assert not policy.insecure
-    assert (policy.taken, policy.hosts, policy.proxies.networks) == (frozenset(), frozenset(), ())
+    assert (policy.denied, policy.hosts, policy.proxies.networks) == (frozenset(), frozenset(), ())
     assert len(policy.secret) >= 32
     assert policy.secret != _read().secret
 
@@ -47,7 +46,7 @@ def test_full_environment_is_read(users: Any, tmp_path: Any) -> None:
     assert [str(network) for network in policy.proxies.networks] == ["192.0.2.1/32", "10.0.0.0/8"]
     assert policy.identities.roles == {"ada@corp.com": Role.ADMIN, "cn=Vera,dc=corp": Role.VIEWER}
     assert policy.hosts == {"queue.corp.com", "queue:8080"}
-    assert policy.taken == {"act", "kill", "purge"}
+    assert policy.denied == {"act", "kill", "purge"}
     assert policy.secret == b"s" * 40
     assert policy.resolve({}) == LOCAL
 

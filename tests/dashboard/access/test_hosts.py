@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from asking import OWN
 
-from conveyor.dashboard.access.faults import BadPolicy
-from conveyor.dashboard.access.hosts import read_hosts
+from conveyor.dashboard.access.request import read_hosts
+from conveyor.dashboard.access.rights import BadPolicy
 
 from .guarded_page import code_of
 
@@ -103,5 +103,5 @@ def test_host_check_applies_to_every_path(page: Any, users: Any, path: str) -> N
 
 @pytest.mark.parametrize("text", ["https://queue.corp.com", "queue.corp.com/", "*.corp.com", "a b", "*"])
 def test_host_list_accepts_whole_names_only(text: str) -> None:
-    with pytest.raises(BadPolicy, match="no name of a host"):
+    with pytest.raises(BadPolicy, match="invalid host name"):
         read_hosts([text])

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from asking import PASSWORD
 
-from conveyor.dashboard.access import passwords
-from conveyor.dashboard.access.faults import BadFile, BadPolicy
-from conveyor.dashboard.access.rights import Role
-from conveyor.dashboard.access.users import Users
+from conveyor.dashboard.access import users as passwords
+from conveyor.dashboard.access.rights import BadPolicy, Role
+from conveyor.dashboard.access.users import BadFile, Users
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_short_passwords_and_odd_names_are_refused(users: Users) -> None:
     with pytest.raises(BadPolicy, match="8 characters"):
         users.add("eve", Role.ADMIN, "1234567")
     for name in ("a:admin", "a\nroot", "", " a", "#a", "a" * 129):
-        with pytest.raises(BadPolicy, match="is no name"):
+        with pytest.raises(BadPolicy, match="invalid name"):
             users.add(name, Role.ADMIN, PASSWORD)
 
 

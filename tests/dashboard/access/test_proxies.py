@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from asking import FORM, OWN
 
-from conveyor.dashboard.access.faults import BadPolicy
-from conveyor.dashboard.access.proxy import Identities, Proxies
-from conveyor.dashboard.access.rights import Role
+from conveyor.dashboard.access.policy import Identities
+from conveyor.dashboard.access.request import Proxies
+from conveyor.dashboard.access.rights import BadPolicy, Role
 
 PROXY, OTHER = "192.0.2.10", "192.0.2.99"
 ROLES = {"admin@corp.com": Role.ADMIN, "vera@corp.com": Role.VIEWER}

@@ -9,7 +9,7 @@ import pytest
 from asking import OWN
 
 from conveyor.dashboard.access.rights import ALL_RIGHTS, Access, Role
-from conveyor.dashboard.guard import allowed
+from conveyor.dashboard.access.security import allowed
 
 from .guarded_page import code_of
 

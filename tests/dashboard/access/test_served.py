@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mounting_kit import by_uvicorn
 
-from conveyor.dashboard.access.policy import SERVER_OPTIONS
-from conveyor.dashboard.access.proxy import Identities, Proxies
+from conveyor.dashboard.access.policy import SERVER_OPTIONS, Identities
+from conveyor.dashboard.access.request import Proxies
 from conveyor.dashboard.access.rights import Role
 
 if TYPE_CHECKING:

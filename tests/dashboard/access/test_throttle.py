@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asking import FORM, PASSWORD
 
-from conveyor.dashboard.access import throttle as module
-from conveyor.dashboard.access.throttle import Throttle
+from conveyor.dashboard.access import login as module
+from conveyor.dashboard.access.login import Throttle
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.users import Users
@@ -85,7 +85,7 @@ def test_failed_logins_are_forgotten_after_a_while(clock: Clock) -> None:
 
 
 def test_throttle_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_KEYS", 100)
+    monkeypatch.setattr(module, "_MAX_KEYS", 100)
     throttle = Throttle(clock)
     for number in range(1000):
         throttle.failed("x" * 10_000 + str(number), f"192.0.{number // 250}.{number % 250}")

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from asking import PASSWORD
 
-from conveyor.dashboard.access.faults import BadFile
 from conveyor.dashboard.access.rights import Role
-from conveyor.dashboard.access.users import Tokens
+from conveyor.dashboard.access.users import BadFile, Tokens
 
 from .guarded_page import session_of
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from conveyor.dashboard import api, metrics, pages
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.dashboard.guard import Guard
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.page import Book
 from conveyor.dashboard.sampler import Sampler
 from conveyor.monitor.actions import OperationRunner
@@ -20,7 +20,7 @@ from conveyor.monitor.actions import OperationRunner
 if TYPE_CHECKING:
     import httpx
 
-    from conveyor.dashboard.access.asgi import Scope
+    from conveyor.dashboard.access.request import Scope
     from conveyor.store import Client
 
 
@@ -51,8 +51,8 @@ class Api:
         desk = api.ApiDesk(client, self.sampler, self.runner, policy)
         routes = [metrics.route(self.sampler), *api.routes(desk)]
         app = Starlette(routes=routes)
-        self.guard = Guard(app, policy)
-        self.read_only = Guard(app, replace(policy, read_only=True))
+        self.guard = SecurityMiddleware(app, policy)
+        self.read_only = SecurityMiddleware(app, replace(policy, read_only=True))
 
     def ask(
         self, method: str, path: str, who: str = "admin", *, read_only: bool = False, **options: Any

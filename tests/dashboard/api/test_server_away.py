@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from conveyor.dashboard.guard import Guard
+    from conveyor.dashboard.access.security import SecurityMiddleware
     from conveyor.dashboard.sampler import Sampler
 
 ADMIN = Access.of("ada", Role.ADMIN)
@@ -34,14 +34,14 @@ WRITES = {
 
 
 @pytest.fixture
-def guard(one_server: Any) -> Guard:
+def guard(one_server: Any) -> SecurityMiddleware:
     """Return the served dashboard after its first query of the server."""
     page = create_dashboard(one_server.url, auth=Policy(resolve=lambda _: ADMIN), tasks=["api_tasks"])
     assert ask(page, "GET", "/readyz").status_code == 200
     return page
 
 
-def post(guard: Guard, path: str, body: Any) -> httpx.Response:
+def post(guard: SecurityMiddleware, path: str, body: Any) -> httpx.Response:
     return ask(guard, "POST", path, headers=OWN, json=body)
 
 
@@ -54,7 +54,9 @@ def stopped(server: Any) -> Iterator[None]:
         server.start()
 
 
-def test_actions_are_refused_soon_if_the_server_is_unavailable(guard: Guard, one_server: Any) -> None:
+def test_actions_are_refused_soon_if_the_server_is_unavailable(
+    guard: SecurityMiddleware, one_server: Any
+) -> None:
     requests = [("POST", f"/api/v1{path}", {"headers": OWN, "json": body}) for path, body in WRITES.items()]
     begun = time.monotonic()
     with stopped(one_server):
@@ -65,7 +67,7 @@ def test_actions_are_refused_soon_if_the_server_is_unavailable(guard: Guard, one
     assert post(guard, "/api/v1/jobs", {"task": "fail"}).status_code == 201
 
 
-def test_hung_server_is_not_waited_for(guard: Guard, one_server: Any) -> None:
+def test_hung_server_is_not_waited_for(guard: SecurityMiddleware, one_server: Any) -> None:
     begun = time.monotonic()
     os.kill(one_server.process.pid, signal.SIGSTOP)
     try:
@@ -90,7 +92,7 @@ class Listener:
 
 
 def test_viewers_see_an_outage_and_the_recovery(
-    guard: Guard, one_server: Any, eventually: Callable[..., Any]
+    guard: SecurityMiddleware, one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     live = next(
         one.endpoint.__self__

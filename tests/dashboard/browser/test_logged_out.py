@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from conveyor.dashboard.access.passwords import hashed
+from conveyor.dashboard.access.users import hashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from browser_tasks import double
 from playwright.sync_api import expect
 
-from conveyor.dashboard.access.passwords import hashed
+from conveyor.dashboard.access.users import hashed
 
 from .scene import Scene, build
 

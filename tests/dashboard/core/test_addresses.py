@@ -9,8 +9,8 @@ import pytest
 from conveyor.dashboard import pages
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
 from conveyor.dashboard.page import Book
 
 from ..asking import ask_all  # noqa: TID252 - test folders are no packages
@@ -26,7 +26,7 @@ ADA = Access.of("ada", Role.ADMIN)
 def test_disguised_address_of_a_queue_is_not_its_page(disguised: str, one_server: Any) -> None:
     put(one_server, "mail", 3)
     policy = Policy(resolve=lambda _: ADA)
-    site = Guard(application(one_server.client, policy), policy)
+    site = SecurityMiddleware(application(one_server.client, policy), policy)
     seen, missing, watched = ask_all_in_turn(
         site,
         ("GET", "/queues/mail?span=day", {}),

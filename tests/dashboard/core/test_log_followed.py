@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
 from conveyor.monitor.job_record import MOST_LINES
 from conveyor.store import plain
 
@@ -51,7 +51,7 @@ class Follower:
 def site(client: CountingClient, samplers: list[Sampler], eventually: Any) -> Any:
     """Give the page; nobody watches it afterwards."""
     policy = Policy(resolve=lambda _: ADA)
-    yield Guard(application(client, policy), policy)
+    yield SecurityMiddleware(application(client, policy), policy)
     for watcher in list(samplers[-1]._watchers):
         samplers[-1].unwatch(watcher)
     eventually(lambda: samplers[-1]._thread is None)
@@ -121,7 +121,7 @@ def test_follower_without_the_right_to_inspect_gets_no_log_line(
     log(one_server, "my secret")
     who = [ADA]
     policy = Policy(resolve=lambda _: who[0])
-    site = Guard(application(client, policy), policy)
+    site = SecurityMiddleware(application(client, policy), policy)
     assert "my secret" in ask(site, "GET", PAGE).text
     who[0] = ADA.without(frozenset({"inspect"}))
     reply = ask(site, "GET", LOG)

@@ -10,8 +10,8 @@ import pytest
 
 from conveyor.dashboard import searches
 from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
 from conveyor.dashboard.searches import AT_ONCE, MOST_WAITING, Busy, Searches
 from conveyor.store import plain
 from conveyor.store.query import Query
@@ -79,7 +79,7 @@ def test_refused_search_has_the_time_of_the_next_try(
     monkeypatch.setattr(searches, "LONGEST_WAIT", 0.01)
     put(one_server, "mail", 2)
     policy = Policy(resolve=lambda _: ADA)
-    site = Guard(application(client, policy), policy)
+    site = SecurityMiddleware(application(client, policy), policy)
     with contextlib.ExitStack() as others:
         for _ in range(AT_ONCE):
             others.enter_context(samplers[-1].searches.turn())

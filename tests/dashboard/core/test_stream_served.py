@@ -11,8 +11,8 @@ import pytest
 
 from conveyor.dashboard import live
 from conveyor.dashboard.access.policy import Policy
+from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.guard import Guard
 
 from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from ..mounting_kit import by_uvicorn  # noqa: TID252
@@ -68,7 +68,9 @@ def streaming(
     def streams(access: Access = ADA) -> Iterator[Callable[..., Connection]]:
         policy = Policy(resolve=lambda _: access)
         opened: list[Connection] = []
-        with by_uvicorn(Guard(application(one_server.client, policy), policy), lifespan="off") as port:
+        with by_uvicorn(
+            SecurityMiddleware(application(one_server.client, policy), policy), lifespan="off"
+        ) as port:
 
             def connect(query: str = "") -> Connection:
                 opened.append(Connection(port, query))

@@ -1,113 +1,299 @@
-"""The login form, and logging out."""
+"""Logging in with a password and out again: throttled attempts, signed sessions, the form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import hashlib
+import hmac
+import logging
+import math
+import os
+import secrets
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, quote
 
-from conveyor.dashboard.access import asgi
-from conveyor.dashboard.access.attempts import LOG
-from conveyor.dashboard.access.problem import LoginForm, Refused, refused, send_text
+from itsdangerous import BadData, URLSafeTimedSerializer
+from starlette.responses import HTMLResponse, Response
+
+from conveyor.dashboard.access.problems import LoginForm, Refused, refused, with_headers
+from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
 from conveyor.dashboard.access.rules import FORM, READS, check_origin, checked_body
-from conveyor.dashboard.access.session import cookie_header, cookie_name
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.access.asgi import Receive, Scope, Send
-    from conveyor.dashboard.access.attempts import Attempts
+    from collections.abc import Callable
+
     from conveyor.dashboard.access.policy import Policy
-    from conveyor.dashboard.access.problem import Header, RenderLogin
-    from conveyor.dashboard.access.session import Sessions
+    from conveyor.dashboard.access.problems import RenderLogin
+    from conveyor.dashboard.access.request import Receive, Scope
+    from conveyor.dashboard.access.users import User, Users
 
+LOG = logging.getLogger("conveyor.dashboard")
 PATHS = frozenset({"/login", "/logout"})
-_FORM_LIMIT = 8192  # bytes
-_LONGEST_NEXT = 2000  # characters
+_MAX_FORM = 8192  # bytes
+_MAX_NEXT = 2000  # characters
+
+#: Failures without a wait, and the longest wait in seconds.
+FREE_FAILURES = 5
+MAX_WAIT = 60.0
+_FORGOTTEN_AFTER = 900.0
+_MAX_KEYS = 10_000
+_Key = tuple[str, str]
+
+_MAX_CONCURRENT = 2  # each takes a core and 16 MiB
+_MAX_WAITING = 64
+_MAX_REMEMBERED = 256
+_REMEMBERED_FOR = 60.0  # seconds
+
+#: Seconds that a session lasts.
+LIFETIME = 12 * 3600
+_MAX_ENDED = 10_000
+_MAX_COOKIE = 2048  # characters
 
 
-def login_address(scope: Scope) -> str:
-    """Give the address of the login page that leads back to what was asked for."""
+class Throttle:
+    """Failed logins by user and by address: from the fifth on, each doubles the wait, up to 60 seconds.
+
+    A user who logged in from an address before has a count of their own there, so that no one can keep them out by
+    failing elsewhere. Memory is bounded, and failures are forgotten after 15 minutes. `now` returns seconds that
+    never go back.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._failures: OrderedDict[_Key, tuple[int, float]] = OrderedDict()
+        self._known: OrderedDict[_Key, None] = OrderedDict()
+
+    def wait(self, user: str, address: str) -> float:
+        """Return the seconds until this user may try from this address, or 0."""
+        return max(self._wait(key) for key in self._keys(user, address))
+
+    def failed(self, user: str, address: str) -> None:
+        """Count a failure."""
+        for key in self._keys(user, address):
+            count, _ = self._recent(key)
+            self._failures[key] = (count + 1, self._now())
+            _trim(self._failures, key)
+
+    def succeeded(self, user: str, address: str) -> None:
+        """Forget a user's failures, and remember that they are known at this address; its own count stays."""
+        for key in self._keys(user, address):
+            if key[0] != "address":
+                self._failures.pop(key, None)
+        known = (user, _network(address))
+        self._known[known] = None
+        _trim(self._known, known)
+
+    def _keys(self, user: str, address: str) -> list[_Key]:
+        network = _network(address)
+        if (user, network) in self._known:
+            return [("both", f"{network} {user}")]
+        return [("address", network), ("user", user[:128])]
+
+    def _recent(self, key: _Key) -> tuple[int, float]:
+        count, last = self._failures.get(key, (0, 0.0))
+        return (count, last) if self._now() - last < _FORGOTTEN_AFTER else (0, 0.0)
+
+    def _wait(self, key: _Key) -> float:
+        count, last = self._recent(key)
+        if count < FREE_FAILURES:
+            return 0.0
+        pause = min(MAX_WAIT, 2.0 ** min(count - FREE_FAILURES, 16))
+        return max(0.0, last + pause - self._now())
+
+
+def _network(address: str) -> str:
+    """Return what one attacker has: an address, or with IPv6 a /64."""
+    found = read_address(address)
+    return str(int(found) >> 64) if found and found.version == 6 else address[:64]  # noqa: PLR2004
+
+
+def _trim(table: OrderedDict[_Key, tuple[int, float]] | OrderedDict[_Key, None], newest: _Key) -> None:
+    table.move_to_end(newest)
+    while len(table) > _MAX_KEYS:
+        table.popitem(last=False)
+
+
+class LoginAttempts:
+    """Password checks: throttled, few at a time, and remembered for a minute.
+
+    Programs send a password with each request, so a right one costs nothing for a minute.
+    """
+
+    def __init__(self, users: Users, throttle: Throttle | None = None) -> None:
+        self.users = users
+        self.throttle = throttle or Throttle()
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._waiting = 0
+        self._key = os.urandom(32)
+        self._right: dict[bytes, float] = {}
+
+    async def verified(self, name: str, password: str, address: str) -> User | None:
+        """Return the user if the password is right, or None. Raises Refused (429, 503), or BadFile."""
+        if self._waiting >= _MAX_WAITING:
+            raise refused(503, "busy", "Too many are logging in right now.", headers=(("retry-after", "5"),))
+        self._waiting += 1
+        try:
+            async with self._slots:
+                if self._right.get(self._digest(name, password), 0.0) > time.monotonic():
+                    return self.users.find(name)
+                return await self._try(name, password, address)
+        finally:
+            self._waiting -= 1
+
+    async def _try(self, name: str, password: str, address: str) -> User | None:
+        if wait := self.throttle.wait(name, address):
+            seconds = str(math.ceil(wait))
+            detail = f"Too many failed logins. Try again in {seconds} s."
+            raise refused(429, "throttled", detail, headers=(("retry-after", seconds),))
+        user = await asyncio.to_thread(self.users.verified, name, password)
+        if user is None:
+            self.throttle.failed(name, address)
+            # An unknown name is not logged: it may be a password in the wrong field.
+            LOG.warning(
+                "login refused: user %r from %s", name if self.users.find(name) else "unknown", address
+            )
+            return None
+        self.throttle.succeeded(name, address)
+        self._right[self._digest(name, password)] = time.monotonic() + _REMEMBERED_FOR
+        while len(self._right) > _MAX_REMEMBERED:
+            del self._right[next(iter(self._right))]
+        return user
+
+    def _digest(self, name: str, password: str) -> bytes:
+        user = self.users.find(name)
+        text = f"{name}\0{user.stamp if user else os.urandom(16)!r}\0{password}"
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+class Session(NamedTuple):
+    """A login. `stamp` is the user record's: a changed password or role ends the session."""
+
+    who: str
+    stamp: str
+    nonce: str
+
+
+class Sessions:
+    """Makes and reads the cookies that stand for sessions. Anyone who knows the secret can forge them."""
+
+    def __init__(self, secret: bytes) -> None:
+        signing = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+        self._serializer = URLSafeTimedSerializer(
+            secret, "conveyor dashboard session 2", signer_kwargs=signing
+        )
+        self._ended: dict[str, None] = {}
+
+    def begin(self, who: str, stamp: str) -> str:
+        """Return the text of a new session, unlike any before it."""
+        return str(self._serializer.dumps(Session(who, stamp, secrets.token_urlsafe(16))))
+
+    def read(self, text: str | None) -> Session | None:
+        """Return the session that a text stands for, or None if it was tampered with, has expired or was ended."""
+        try:
+            session = Session(*self._serializer.loads((text or "")[:_MAX_COOKIE], max_age=LIFETIME))
+        except (BadData, TypeError, ValueError):
+            return None
+        return None if session.nonce in self._ended else session
+
+    def end(self, text: str | None) -> None:
+        """Make a session invalid before its time, in this process."""
+        if session := self.read(text):
+            self._ended[session.nonce] = None
+            while len(self._ended) > _MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
+
+
+def session_cookie(scope: Scope) -> str | None:
+    """Return the text of the session that a request shows, or None."""
+    return cookie(scope, _cookie_name(scope))
+
+
+def _cookie_name(scope: Scope) -> str:
+    """Return the cookie's name.
+
+    Browsers share cookies between the ports of a host, so the port is in it; and they send those of a path below it,
+    too, so the dashboard's root is in it.
+    """
+    server, root = scope.get("server"), root_path(scope)
+    digest = hashlib.blake2b(root.encode(errors="surrogatepass"), digest_size=4).hexdigest() if root else ""
+    port = server[1] if server else None
+    return "_".join(["conveyor_session", *([str(port)] if port else []), *([digest] if digest else [])])
+
+
+def login_url(scope: Scope) -> str:
+    """Return the URL of the login page that leads back to the requested one."""
     query = scope.get("query_string", b"").decode("latin-1")
-    wanted = quote(asgi.path(scope)) + (f"?{query}" if query else "")
-    return f"{asgi.base(scope)}/login?next={quote(wanted, safe='')}"
+    wanted = quote(path_of(scope)) + (f"?{query}" if query else "")
+    return f"{link_root(scope)}/login?next={quote(wanted, safe='')}"
 
 
 def safe_next(text: str) -> str:
-    """Give where to go on after the login: a path below our root, whatever the address asked for."""
-    odd = len(text) > _LONGEST_NEXT or not text.isprintable() or not text.startswith("/")
+    """Return where to go on after the login: a path below our root, whatever the URL asked for."""
+    odd = len(text) > _MAX_NEXT or not text.isprintable() or not text.startswith("/")
     return "/" if odd or "\\" in text or text.startswith("//") else text
 
 
-class Desk:
-    """Answers /login and /logout; there is none without a users file."""
+class LoginHandler:
+    """Handles /login and /logout, which are there only with a users file."""
 
-    def __init__(self, policy: Policy, sessions: Sessions, attempts: Attempts, render: RenderLogin) -> None:
+    def __init__(
+        self, policy: Policy, sessions: Sessions, attempts: LoginAttempts, render: RenderLogin
+    ) -> None:
         self._policy = policy
         self._sessions = sessions
         self._attempts = attempts
         self._render = render
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; raises Refused for what is not in order."""
-        page = asgi.path(scope)
+    async def respond(self, scope: Scope, receive: Receive) -> Response:
+        """Return the response. Raises Refused for an invalid request."""
+        page = path_of(scope)
         if scope["method"] in READS and page == "/login":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=10)
-            await self._show(scope, send, 200, safe_next(query.get("next", ["/"])[0]))
-        elif scope["method"] != "POST":
+            return self._form(scope, 200, safe_next(query.get("next", ["/"])[0]))
+        if scope["method"] != "POST":
             raise refused(405, "wrong-method", "Log in and out by POST.", headers=(("allow", "POST"),))
-        else:
-            check_origin(scope, self._policy)
-            fields = await self._fields(scope, receive)
-            await (self._log_in(scope, send, fields) if page == "/login" else self._log_out(scope, send))
-
-    async def _fields(self, scope: Scope, receive: Receive) -> dict[str, str]:
-        body = await checked_body(scope, receive, FORM, _FORM_LIMIT)
+        check_origin(scope, self._policy)
+        body = await checked_body(scope, receive, FORM, _MAX_FORM)
         try:
             found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=10)
         except ValueError:
             raise refused(400, "bad-form", "The form cannot be read.") from None
-        return {name: values[0] for name, values in found.items()}
+        if page == "/login":
+            return await self._log_in(scope, {name: values[0] for name, values in found.items()})
+        self._sessions.end(session_cookie(scope))
+        return self._redirect(scope, "/login", "")
 
-    async def _log_in(self, scope: Scope, send: Send, fields: dict[str, str]) -> None:
+    async def _log_in(self, scope: Scope, fields: dict[str, str]) -> Response:
         name, onwards = fields.get("name", ""), safe_next(fields.get("next", "/"))
         address = self._policy.proxies.client(scope)
         try:
             user = await self._attempts.verified(name, fields.get("password", ""), address)
         except Refused as error:
             problem = error.problem
-            await self._show(scope, send, problem.status, onwards, problem.detail, problem.headers)
-            return
+            return with_headers(self._form(scope, problem.status, onwards, problem.detail), problem.headers)
         if user is None:
-            await self._show(scope, send, 401, onwards, "Name or password is wrong.")
-            return
-        self._sessions.end(self._shown(scope))
+            return self._form(scope, 401, onwards, "Wrong name or password.")
+        self._sessions.end(session_cookie(scope))
         LOG.info("login: user %r from %s", user.name, address)
-        session = self._cookie(scope, self._sessions.begin(user.name, user.stamp))
-        await _go(send, asgi.base(scope) + onwards, session)
+        return self._redirect(scope, onwards, self._sessions.begin(user.name, user.stamp))
 
-    async def _log_out(self, scope: Scope, send: Send) -> None:
-        self._sessions.end(self._shown(scope))
-        await _go(send, f"{asgi.base(scope)}/login", self._cookie(scope, ""))
+    def _form(self, scope: Scope, status: int, onwards: str, problem: str = "") -> Response:
+        form = LoginForm(f"{link_root(scope)}/login", onwards, problem)
+        return HTMLResponse(self._render(scope, form), status)
 
-    async def _show(
-        self,
-        scope: Scope,
-        send: Send,
-        status: int,
-        onwards: str,
-        problem: str = "",
-        headers: tuple[Header, ...] = (),
-    ) -> None:
-        form = LoginForm(f"{asgi.base(scope)}/login", onwards, problem)
-        await send_text(send, status, "text/html; charset=utf-8", self._render(scope, form), headers)
-
-    def _shown(self, scope: Scope) -> str | None:
-        return asgi.cookie(scope, cookie_name(scope.get("server"), asgi.root(scope)))
-
-    def _cookie(self, scope: Scope, text: str) -> Header:
-        secure = self._policy.proxies.scheme(scope) == "https"
-        name = cookie_name(scope.get("server"), asgi.root(scope))
-        return "set-cookie", cookie_header(name, text, asgi.base(scope) or "/", secure=secure)
-
-
-async def _go(send: Send, where: str, cookie: Header) -> None:
-    location = quote(where, safe="/?&=%:;,+@!$'()*~#[]-._")
-    await send_text(send, 303, "text/plain; charset=utf-8", "", (("location", location), cookie))
+    def _redirect(self, scope: Scope, path: str, session: str) -> Response:
+        """Return a redirect that begins a session, or ends it if the text is empty."""
+        location = quote(link_root(scope) + path, safe="/?&=%:;,+@!$'()*~#[]-._")
+        response = Response(status_code=303, headers={"location": location}, media_type="text/plain")
+        response.set_cookie(
+            _cookie_name(scope),
+            session,
+            max_age=LIFETIME if session else 0,
+            path=link_root(scope) or "/",
+            secure=self._policy.proxies.scheme(scope) == "https",
+            httponly=True,
+            samesite="Strict",  # type: ignore[arg-type]  # the case that the standard uses
+        )
+        return response

@@ -1,4 +1,4 @@
-"""Roles, the rights they bring, and what one person may do."""
+"""Roles, the rights that they grant, and what one client may do."""
 
 from __future__ import annotations
 
@@ -7,22 +7,33 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
-from conveyor.dashboard.access.faults import BadPolicy
+from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: look: queues, jobs and workers in numbers and names. inspect: arguments, results, tracebacks, logs. act: pause and
 #: resume a queue, cancel, retry, enqueue, stop or pause a worker. kill: end a worker's process now. purge: empty a
-#: queue, and everything that is done to many jobs at once.
+#: queue, and every operation over many jobs.
 Right = Literal["look", "inspect", "act", "kill", "purge"]
 
 ALL_RIGHTS: frozenset[Right] = frozenset(get_args(Right))
-_CHANGES: frozenset[Right] = frozenset({"act", "kill", "purge"})
+
+
+class BadPolicy(ConveyorError, ValueError):
+    """The security settings are invalid or unsafe; the dashboard must not start with them."""
+
+
+class Forbidden(ConveyorError):
+    """The client lacks a right."""
+
+    def __init__(self, right: Right) -> None:
+        super().__init__(f"this needs the right “{right}”")
+        self.right = right
 
 
 class Role(enum.IntEnum):
-    """What somebody is here; a greater one may do all that a lesser one may."""
+    """Role of a client; a greater one grants all that a lesser one does."""
 
     VIEWER = 1
     OPERATOR = 2
@@ -35,12 +46,11 @@ class Role(enum.IntEnum):
 
     @classmethod
     def of(cls, word: str) -> Role:
-        """Give the role that a word names; BadPolicy if it names none."""
+        """Return the role of this name. Raises BadPolicy for an unknown one."""
         for role in cls:
             if role.word == word:
                 return role
-        message = f"{word!r} is no role"
-        raise BadPolicy(message, hint="Roles are viewer, operator and admin.")
+        raise BadPolicy(f"unknown role {word!r}", hint="use viewer, operator or admin")
 
 
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
@@ -54,9 +64,9 @@ RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What somebody may do.
+    """What one client may do.
 
-    `source` is how the person was recognized: session, basic, token, proxy, hook or local.
+    `source` is how the client was recognized: session, basic, token, proxy, hook or local.
     """
 
     who: str
@@ -66,27 +76,17 @@ class Access:
 
     @classmethod
     def of(cls, who: str, role: Role, source: str = "hook") -> Access:
-        """Return the access that a role brings."""
-        return cls(who, role, RIGHTS[role], source=source)
+        """Return the access that a role grants."""
+        return cls(who, role, RIGHTS[role], source)
 
     def may(self, right: Right) -> bool:
         """Return True if the right is granted."""
         return right in self.rights
 
-    def without(self, taken: frozenset[Right]) -> Access:
+    def without(self, denied: frozenset[Right]) -> Access:
         """Return the same access without some rights."""
-        return replace(self, rights=self.rights - taken) if taken else self
+        return replace(self, rights=self.rights - denied) if denied else self
 
 
-def taken_away(*, read_only: bool, no_kill: bool) -> frozenset[Right]:
-    """Give the rights that nobody has, whatever their role."""
-    taken: frozenset[Right] = frozenset()
-    if read_only:
-        taken |= _CHANGES
-    if no_kill:
-        taken |= {"kill"}
-    return taken
-
-
-#: Who uses a page that no other machine can reach and that has no login.
+#: The client of a dashboard that no other machine can reach and that has no login.
 LOCAL = Access.of("local", Role.ADMIN, "local")

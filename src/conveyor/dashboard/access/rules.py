@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.access import asgi
-from conveyor.dashboard.access.hosts import is_allowed, origin, split_host
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.request import (
+    BodyMissing,
+    BodyTooLarge,
+    has_body,
+    header,
+    headers,
+    is_allowed,
+    media_type,
+    origin_of,
+    read_body,
+    split_host,
+)
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.access.asgi import Receive, Scope
     from conveyor.dashboard.access.policy import Policy
+    from conveyor.dashboard.access.request import Receive, Scope
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON = "application/json"
@@ -29,25 +39,24 @@ def check_host(scope: Scope, policy: Policy) -> None:
 
 
 def check_shape(scope: Scope) -> None:
-    """Refuse paths that mean another path, and bodies where none belongs."""
+    """Refuse paths that mean another path, and bodies that do not belong there."""
     segments = str(scope["path"]).replace("\\", "/").split("/")
     if "." in segments or ".." in segments or "\0" in scope["path"]:
         raise refused(400, "bad-path", "The path has segments that lead elsewhere.")
-    if scope["method"] in READS and asgi.has_body(scope):
+    if scope["method"] in READS and has_body(scope):
         raise refused(400, "unwanted-body", f"A {scope['method']} request has no body.")
 
 
 def check_origin(scope: Scope, policy: Policy) -> None:
     """Refuse a change that a page of another site asks for, or that does not say which page does."""
-    told = asgi.headers(scope, "sec-fetch-site")
-    if told:
-        if told != ["same-origin"]:
-            raise refused(
-                403, "cross-site", "Changes are accepted from this page alone, not from other sites."
-            )
+    other_site = "Changes are accepted from this page alone, not from other sites."
+    sites = headers(scope, "sec-fetch-site")
+    if sites:
+        if sites != ["same-origin"]:
+            raise refused(403, "cross-site", other_site)
         return
-    ours = origin(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
-    theirs = asgi.header(scope, "origin")
+    ours = origin_of(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
+    theirs = header(scope, "origin")
     if theirs is None:
         hint = "Programs show a token: Authorization: Bearer …"
         if not policy.has_login:
@@ -55,33 +64,32 @@ def check_origin(scope: Scope, policy: Policy) -> None:
         raise refused(403, "no-origin", "The request does not say which page it comes from.", hint)
     if theirs != ours:
         hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."
-        raise refused(
-            403, "cross-site", "Changes are accepted from this page alone, not from other sites.", hint
-        )
+        raise refused(403, "cross-site", other_site, hint)
 
 
 def check_reader(scope: Scope) -> None:
     """Refuse what a page of another site asks for in the background, such as a search; following a link is fine."""
-    site, mode = asgi.headers(scope, "sec-fetch-site"), asgi.header(scope, "sec-fetch-mode")
+    site, mode = headers(scope, "sec-fetch-site"), header(scope, "sec-fetch-mode")
     if site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
         raise refused(403, "cross-site", "Other sites may not read this page's data.")
 
 
 async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:
-    """Give a change's whole body, if it is of the right kind and size.
+    """Return a change's whole body if it is of the right kind and size.
 
-    Only a DELETE may come without a kind, when it has no body: other sites cannot send one unasked.
+    Only a DELETE may come without a kind, if it has no body: other sites cannot send one unasked.
     """
-    without = scope["method"] == "DELETE" and not asgi.headers(scope, "content-type")
-    if not without and asgi.media_type(scope) != kind:
-        raise refused(415, "wrong-type", f"The body must be {kind}.")
+    wrong_type = refused(415, "wrong-type", f"The body must be {kind}.")
+    without = scope["method"] == "DELETE" and not headers(scope, "content-type")
+    if not without and media_type(scope) != kind:
+        raise wrong_type
     try:
-        body = await asgi.read_body(scope, receive, limit)
-    except asgi.BodyTooLarge:
+        body = await read_body(scope, receive, limit)
+    except BodyTooLarge:
         detail = f"The body has more than {limit} bytes."
         raise refused(413, "too-large", detail, headers=(("connection", "close"),)) from None
-    except asgi.BodyMissing:
+    except BodyMissing:
         raise refused(408, "no-body", "The body did not come to its end.") from None
     if body and without:
-        raise refused(415, "wrong-type", f"The body must be {kind}.")
+        raise wrong_type
     return body

@@ -12,14 +12,14 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from conveyor.dashboard.access.faults import Forbidden
-from conveyor.dashboard.access.problem import Problem, Refused
+from conveyor.dashboard.access.problems import Problem, Refused
+from conveyor.dashboard.access.rights import Forbidden
+from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.api import problems
 from conveyor.dashboard.api.desk import ApiDesk
 from conveyor.dashboard.api.endpoint import Asked, Endpoint
 from conveyor.dashboard.api.openapi import document
 from conveyor.dashboard.api.table import ENDPOINTS
-from conveyor.dashboard.guard import allowed
 from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.timings import TimedClient
 from conveyor.monitor.snapshot import EMPTY
 

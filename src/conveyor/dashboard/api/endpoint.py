@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.dashboard.access import asgi
-from conveyor.dashboard.access.problem import refused
-from conveyor.dashboard.guard import access_of, allowed
+from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.request import headers
+from conveyor.dashboard.access.security import access_of, allowed
 from conveyor.errors import BadCall
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.wire import ids
@@ -17,7 +17,7 @@ from conveyor.wire import ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from conveyor.dashboard.access.asgi import Scope
+    from conveyor.dashboard.access.request import Scope
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.api.desk import ApiDesk
 
@@ -72,7 +72,7 @@ class Asked:
     @property
     def key(self) -> str:
         """The request's Idempotency-Key; empty without one."""
-        given = asgi.headers(self.scope, "idempotency-key")
+        given = headers(self.scope, "idempotency-key")
         if not given:
             return ""
         if len(given) > 1 or not 0 < len(given[0]) <= LONGEST_KEY:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api import inputs, job_answers, ordering
 from conveyor.dashboard.api.endpoint import Endpoint, Reply
 from conveyor.dashboard.api.problems import PartlyPut

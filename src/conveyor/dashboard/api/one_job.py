@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api import answers, inputs, job_answers
 from conveyor.dashboard.api.endpoint import Endpoint
 from conveyor.dashboard.pages.asked import job_path

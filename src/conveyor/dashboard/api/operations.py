@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.access.problem import refused
+from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api import answers, inputs
 from conveyor.dashboard.api.cursors import cursor_of, place_after
 from conveyor.dashboard.api.endpoint import Endpoint

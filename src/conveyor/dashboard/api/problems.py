@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.responses import Response
 
 from conveyor import errors
-from conveyor.dashboard.access.problem import Problem, as_json
+from conveyor.dashboard.access.problems import Problem, json_response
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.searches import TRY_AGAIN, Busy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MEDIA_TYPE = "application/problem+json"
+    from starlette.responses import Response
 
 #: The first that fits counts.
 CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
@@ -112,7 +111,4 @@ def more_of(error: errors.ConveyorError) -> dict[str, object]:
 
 def answer(problem: Problem, more: Mapping[str, object] | None = None) -> Response:
     """Answer with a problem document, which may have `more` fields."""
-    body = as_json(problem).encode()
-    if more:
-        body = msgspec.json.encode({**msgspec.json.decode(body), **more})
-    return Response(body, problem.status, dict(problem.headers), MEDIA_TYPE)
+    return json_response(problem, more)
