@@ -170,7 +170,7 @@ def test_open_page_streams_or_polls(host: Host, eventually: Callable[..., Any]) 
     body = host.client.get(f"{host.prefix}/api/v1/snapshot?watch=/queues").json()
     assert body["pulse"]["waiting"] == 3
     assert [one["address"] for one in body["changed"]] == ["/queues"]
-    eventually(lambda: "conveyor-sampler" not in {thread.name for thread in threading.enumerate()})
+    eventually(lambda: "conveyor-poller" not in {thread.name for thread in threading.enumerate()})
 
 
 def _first_pulse(client: httpx.Client, prefix: str) -> Any:
@@ -210,7 +210,7 @@ def test_middlewares_and_docs_of_the_host_cause_no_errors(mail: str, eventually:
         began = time.monotonic()
         assert _first_pulse(client, "/ops/q")["waiting"] == 3
         assert time.monotonic() - began < 15
-        eventually(lambda: "conveyor-sampler" not in {thread.name for thread in threading.enumerate()})
+        eventually(lambda: "conveyor-poller" not in {thread.name for thread in threading.enumerate()})
         assert client.post("/ops/q/api/v1/queues/mail/resume", content="{}", headers=OWN).status_code == 200
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from conveyor import Queue
 from conveyor.consumer.tally import Tally
-from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of
 from conveyor.monitor.actions import Actions, Actor, Matching
@@ -268,11 +268,11 @@ def test_audit_trail_pages_have_no_gaps(one_server: Any, visitor: Visitor) -> No
 def test_previous_page_holds_the_preceding_items() -> None:
     things = [f"{number:03}" for number in range(100)]
     sizes = [3 if number % 7 == 0 else 1 for number in range(100)]
-    places = slice_of(things, things, Wanted("/x", filters={}), 10, sizes)
+    places = slice_of(things, things, PageRequest("/x", filters={}), 10, sizes)
     assert places.previous == ""
     while places.next:
         after = places.next.partition("after=")[2]
-        following = slice_of(things, things, Wanted("/x", filters={"after": after}), 10, sizes)
+        following = slice_of(things, things, PageRequest("/x", filters={"after": after}), 10, sizes)
         assert following.first == places.first + len(places.items)
         assert following.previous
         places = following

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
 from conveyor.store import plain
 from conveyor.wire import control_messages
@@ -61,7 +61,7 @@ def test_silent_worker_is_not_busy_in_belts_and_numbers(one_server: Any) -> None
     seen = snapshots.NOTHING
     for _ in range(2):
         seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
-    pulse = pulse_of(seen, 1.0)
+    pulse = live_stats(seen, 1.0)
     assert (pulse.busy, pulse.workers) == (0, 1)
     assert pulse.queues["video"].belt.signs == "h"
     assert "0 of 1 worker at work, 1 silent" in pulse.queues["video"].belt.words

@@ -1,4 +1,4 @@
-"""The page as an ASGI application: its routes."""
+"""The dashboard as an ASGI application: its routes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from starlette.routing import Route
 
 import conveyor
 from conveyor.dashboard import api, assets, known_tasks, metrics, pages
-from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import ApiDesk
-from conveyor.dashboard.live import Live
-from conveyor.dashboard.page import Book
-from conveyor.dashboard.sampler import Sampler
+from conveyor.dashboard.api import ApiContext
+from conveyor.dashboard.live import LiveChannel
+from conveyor.dashboard.page import PageRegistry
+from conveyor.dashboard.poller import Poller
 from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
 from conveyor.monitor.actions import OperationRunner
@@ -28,25 +27,24 @@ if TYPE_CHECKING:
 
 
 def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> Starlette:
-    """Give the application for one server; the guard is to stand before it."""
-    book = Book(pages.ALL)
+    """Return the application for one server; the security middleware goes before it."""
+    poller = Poller(client, PageRegistry(pages.ALL))
     facts = {"read_only": policy.read_only, "insecure": policy.insecure, "release": conveyor.__version__}
-    sampler = Sampler(client, book)
-    site = Site(client, sampler, book, facts)
-    live = Live(sampler)
+    site = Site(poller, facts)
+    live = LiveChannel(poller)
     known_tasks.use(tasks)
-    # Nobody waits for an operation: it goes on when the server is back.
+    # No one waits for an operation: it continues when the server is back.
     patient = Client(client.url, revive=client.revive, name=client.name)
-    desk = ApiDesk(client, sampler, OperationRunner(patient), policy)
+    context = ApiContext(client, poller, OperationRunner(patient), policy)
 
     async def healthy(_: Request) -> Response:
-        """Answer that this process lives; asks nobody."""
+        """Respond that this process lives; asks no one."""
         return PlainTextResponse("ok\n")
 
     def ready(_: Request) -> Response:
-        """Answer whether the server answers; no more than that, since anybody may ask."""
+        """Respond whether the server replies, and no more than that, since anyone may ask."""
         try:
-            sampler.fresh()
+            poller.fresh()
         except StoreError:
             return PlainTextResponse("the server does not answer\n", 503)
         return PlainTextResponse("ok\n")
@@ -57,17 +55,10 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         Route("/readyz", ready),
         Route("/api/v1/events", live.stream),
         Route("/api/v1/snapshot", live.snapshot),
-        metrics.route(sampler),
-        *api.routes(desk),
-        Route("/{path:path}", site.answer),
+        metrics.route(poller),
+        *api.routes(context),
+        *site.routes(),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
-
-
-async def _unrouted(request: Request, error: Exception) -> Response:
-    """Refuse what no route is for: paths with line breaks in them, whole addresses in place of a path, methods."""
-    if isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004
-        headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
-        hint = "Pages are read by GET; what changes something is below /api/v1."
-        raise refused(405, "wrong-method", f"There is nothing here for {request.method}.", hint, headers)
-    raise refused(404, "unknown-path", "There is no such page.")
+    app = Starlette(routes=routes, exception_handlers={HTTPException: site.unrouted})
+    app.router.redirect_slashes = False  # an unknown path is 404
+    return app

@@ -1,4 +1,4 @@
-"""From views to HTML: the templates, and how numbers, times and names are written in them. All text is escaped."""
+"""From views to HTML: the templates, how they write numbers, times and names, and small SVG. All text is escaped."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import functools
 import math
 import re
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from conveyor import clock
-from conveyor.dashboard.svg import gantt, steps
 from conveyor.wire import control_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PACKAGE = "conveyor.dashboard"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_SHORTEST = 0.0005  # what is shorter would be written as nothing
+_SHORTEST = 0.0005  # anything shorter would be written as nothing
 #: Moments that can be written as a date: until the year 9000.
 _LATEST = 7000 * 365 * _DAY
 _UNREADABLE = 1e15
@@ -33,21 +35,21 @@ _now: ContextVar[float] = ContextVar("now", default=0.0)
 
 
 def number(value: float, digits: int = 0) -> str:
-    """Give a number with thin groups: 12,345; one that nobody would read as 1e+300."""
+    """Return a number in groups: 12,345; an unreadably long one as 1e+300."""
     if abs(value) >= _UNREADABLE:
         return f"{value:.3g}"
     return f"{value:,.{digits}f}"
 
 
 def rate(value: float) -> str:
-    """Give jobs per second with as many digits as say something."""
+    """Return jobs per second with as many digits as matter."""
     if value == 0:
         return "0"
     return number(value, 0 if value >= 100 else 1 if value >= 10 else 2)  # noqa: PLR2004 - powers of ten
 
 
 def duration(seconds: float | None) -> str:
-    """Give a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
+    """Return a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     seconds = max(seconds, 0.0)  # two clocks that differ a little
@@ -68,7 +70,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Give bytes in the unit people would use."""
+    """Return bytes in the unit that people would use."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if round(count) < 1024 or unit == "GiB":  # noqa: PLR2004
             return f"{count:,.0f} {unit}" if unit == "B" or round(count, 1) >= 100 else f"{count:,.1f} {unit}"  # noqa: PLR2004
@@ -77,7 +79,7 @@ def size(count: float) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Give a time that runs on in its two largest units, whole seconds at least; as `span` of times.js does."""
+    """Return a running time in its two largest units, whole seconds at least; as `span` of times.js does."""
     if seconds < 1:
         return "0 s"
     whole = int(seconds)
@@ -85,10 +87,10 @@ def elapsed(seconds: float) -> str:
 
 
 def moment(at: float | None, kind: str = "ago") -> Markup:
-    """Give a moment, seconds since 1970, as an element that the browser keeps current; it says what is so at rendering.
+    """Return a moment, seconds since 1970, as an element that the browser keeps current, with its text at rendering.
 
-    kind is ago ("3 min ago"), for ("3 min", how long something has been so), in ("in 3 min"), or clock (the time, which
-    the browser shows in its own zone; the others say it in UTC when somebody points at them).
+    kind is ago ("3 min ago"), for ("3 min", how long it has lasted), in ("in 3 min"), or clock (the time, which the
+    browser shows in its own zone; the others show it in UTC as their title).
     """
     if not at or not 0 < at < _LATEST:
         return Markup("–")
@@ -110,27 +112,27 @@ def _relative(at: float, kind: str) -> str:
 
 
 def compact(value: float) -> str:
-    """Give a number for a script, in few characters."""
+    """Return a number for a script, in few characters."""
     return f"{value:.4g}" if value < 9_999.5 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
 
 
 def minute(at: float) -> str:
-    """Give the time of day, UTC."""
+    """Return the time of day, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
 
 
 def day(at: float) -> str:
-    """Give the day of a moment, UTC."""
+    """Return the day of a moment, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d")
 
 
 def path_part(text: str) -> str:
-    """Give a name as one part of an address."""
+    """Return a name as one part of an address."""
     return quote(text, safe="")
 
 
 def visible(text: str) -> str:
-    """Give a text in which characters that are not seen, and may turn round or hide what stands beside, are escapes."""
+    """Return a text with escapes for invisible characters, which may reverse or hide the text next to them."""
     return text if text.isprintable() else _UNSEEN.sub(_escape, text)
 
 
@@ -140,23 +142,23 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    """Give what a template writes; what is to stay as it is, such as the value of a field, is escaped by `|e`."""
+    """Return what a template writes; what must stay as it is, such as the value of a field, is escaped by `|e`."""
     return visible(value) if type(value) is str else value
 
 
 def short(text: str, room: int = 60) -> str:
-    """Give the beginning of a text."""
+    """Return the beginning of a text."""
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def sentences(*parts: str) -> str:
-    """Join what is said about one matter, whoever wrote the parts: each ends with one mark."""
+    """Join messages about one matter into sentences: each ends with one mark."""
     said = [part.strip() for part in parts if part.strip()]
     return " ".join(part if part[-1] in "?!…:" else f"{part.rstrip('. ')}." for part in said)
 
 
 def prose(text: str) -> Markup:
-    """Give the reason of an error, or what to try, as a sentence: what stands between backticks is a command."""
+    """Return an error message or hint as a sentence; text between backticks becomes a command."""
     text = visible(text)
     parts = (text[:1].upper() + text[1:]).split("`")
     if len(parts) % 2 == 0:
@@ -167,7 +169,7 @@ def prose(text: str) -> Markup:
 
 
 def icon(name: str, label: str = "") -> Markup:
-    """Give a sign of the sprite; without a label it is decoration for what stands beside it."""
+    """Return an icon of the sprite; without a label it decorates the text next to it."""
     if label:
         return Markup('<svg class="icon" role="img" aria-label="{}"><use href="#i-{}"/></svg>').format(
             label, name
@@ -175,9 +177,51 @@ def icon(name: str, label: str = "") -> Markup:
     return Markup('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>').format(name)
 
 
+_WIDTH, _HEIGHT = 120, 28
+_BAR = Markup(
+    '<rect class="bar {}" x="{:.1f}" y="{}" width="{:.1f}" height="14" rx="3"><title>{}</title></rect>'
+)
+
+
+class Bar(NamedTuple):
+    """One attempt in a Gantt strip; times in seconds since 1970."""
+
+    label: str
+    start: float
+    end: float
+    state: str
+
+
+def steps(values: Sequence[int], words: str) -> Markup:
+    """Return whole numbers from left to right as an area of steps, small enough for every row of a table."""
+    most = max(values, default=0) or 1
+    step = _WIDTH // max(len(values), 1)
+    heights = [_HEIGHT - round(value / most * (_HEIGHT - 2)) if value else _HEIGHT for value in values]
+    path = "".join(f"V{height}h{step}" for height in heights)
+    return Markup(
+        '<svg class="steps" viewBox="0 0 {} {}" role="img" aria-label="{}"><path d="M0 {}{}V{}z"/></svg>'
+    ).format(_WIDTH, _HEIGHT, words, _HEIGHT, path, _HEIGHT)
+
+
+def gantt(bars: Sequence[Bar], begin: float, end: float) -> Markup:
+    """Return a strip of attempts between two moments, one row each; a table next to it has the same as text."""
+    span = max(end - begin, 1e-6)
+    rows = []
+    for place, bar in enumerate(bars):
+        left = min((bar.start - begin) / span * 1000, 997.0)
+        width = max((bar.end - bar.start) / span * 1000, 3)
+        state = bar.state.replace(" ", "-")
+        rows.append(_BAR.format(state, left, place * 20 + 3, min(width, 1003 - left), bar.label))
+    height = max(len(bars) * 20, 20)
+    return Markup(
+        '<svg class="gantt" viewBox="0 0 1000 {}" width="100%" height="{}" preserveAspectRatio="none" role="img" '
+        'aria-label="{}">{}</svg>'
+    ).format(height, height, f"{len(bars)} attempts on a time line", Markup("").join(rows))
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Give the templates; missing names are errors."""
+    """Return the templates; missing names are errors."""
     env = jinja2.Environment(
         loader=jinja2.PackageLoader(_PACKAGE),
         autoescape=True,
@@ -210,7 +254,7 @@ def environment() -> jinja2.Environment:
 
 
 def render(name: str, /, **what: Any) -> str:
-    """Give the HTML of a template; where it shows a `snapshot`, times in it have run until then."""
+    """Return the HTML of a template; with a `snapshot`, times in it have run until then."""
     token = _now.set(what["snapshot"].at if "snapshot" in what else 0.0)
     try:
         return environment().get_template(name).render(**what)

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from conveyor import clock
-from conveyor.dashboard import stream
+from conveyor.dashboard import live
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.access.request import under
 from conveyor.errors import ConveyorError, MissingExtra
@@ -97,7 +97,7 @@ def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
     try:
         yield address_of(listening)
     finally:
-        stream.end_all()
+        live.end_all()
         server.should_exit = True
         thread.join(END + 1)
 
@@ -107,7 +107,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take in the signal that ends the server."""
-        stream.end_all()
+        live.end_all()
         super().handle_exit(sig, frame)
 
 

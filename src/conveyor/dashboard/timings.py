@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
     from conveyor.store.commands import Command
 
-#: Upper bounds of the buckets, seconds; one more bucket is for what took longer.
+#: Upper bounds of the buckets, seconds; one more bucket is for longer waits.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Timing(NamedTuple):
-    """How often something took how long: one number for each of BOUNDS and one more, and the sum."""
+    """A histogram of waits: one count for each of BOUNDS and one more, and the sum."""
 
     counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
     seconds: float = 0.0
 
 
 class Timings:
-    """Timings by name, from any thread; they begin with the process."""
+    """Timings by name since the process began. Thread-safe."""
 
     def __init__(self) -> None:
         self._found: dict[str, Timing] = {}
         self._lock = threading.Lock()
 
     def add(self, name: str, seconds: float) -> None:
-        """Note that something took so long."""
-        place = bisect_left(BOUNDS, seconds)
+        """Count one wait."""
+        bucket = bisect_left(BOUNDS, seconds)
         with self._lock:
             before = self._found.get(name, Timing())
-            counts = tuple(count + (one == place) for one, count in enumerate(before.counts))
+            counts = tuple(count + (at == bucket) for at, count in enumerate(before.counts))
             self._found[name] = Timing(counts, before.seconds + seconds)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Note how long a block takes, also one that raises."""
+        """Count how long a block takes, also one that raises."""
         began = clock.monotonic()
         try:
             yield
@@ -51,13 +51,13 @@ class Timings:
             self.add(name, clock.monotonic() - began)
 
     def found(self) -> dict[str, Timing]:
-        """Give what was noted so far, by name."""
+        """Return the timings so far, by name."""
         with self._lock:
             return dict(sorted(self._found.items()))
 
 
 class TimedClient(Client):
-    """A client as another one, with connections of its own; its round trips are noted under a name."""
+    """A copy of a client with connections of its own, whose round trips are counted under a name."""
 
     def __init__(self, like: Client, timings: Timings, name: str) -> None:
         super().__init__(

@@ -13,8 +13,8 @@ from conveyor.dashboard import api, metrics, pages
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.access.security import SecurityMiddleware
-from conveyor.dashboard.page import Book
-from conveyor.dashboard.sampler import Sampler
+from conveyor.dashboard.page import PageRegistry
+from conveyor.dashboard.poller import Poller
 from conveyor.monitor.actions import OperationRunner
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class Api:
         self.client = client
         self.runner = OperationRunner(client, pause=0.0)
         policy = Policy(resolve=access_by_header)
-        self.sampler = Sampler(client, Book(pages.ALL))
-        desk = api.ApiDesk(client, self.sampler, self.runner, policy)
-        routes = [metrics.route(self.sampler), *api.routes(desk)]
+        self.poller = Poller(client, PageRegistry(pages.ALL))
+        desk = api.ApiContext(client, self.poller, self.runner, policy)
+        routes = [metrics.route(self.poller), *api.routes(desk)]
         app = Starlette(routes=routes)
         self.guard = SecurityMiddleware(app, policy)
         self.read_only = SecurityMiddleware(app, replace(policy, read_only=True))

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard, known_tasks
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.monitor.snapshot import NOTHING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def view(client: Any = None, **filters: str) -> Any:
     """Return the form page for some filters."""
-    wanted = Wanted("/enqueue", {}, filters)
+    wanted = PageRequest("/enqueue", {}, filters)
     query = ENQUEUE.question(wanted, NOTHING)
     return ENQUEUE.view(wanted, NOTHING, query.ask(client) if query.commands else query.read([]))
 

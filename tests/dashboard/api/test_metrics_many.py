@@ -72,8 +72,8 @@ def test_metrics_of_a_thousand_queues_are_below_a_megabyte(api: Api) -> None:
 
 
 def test_metrics_sum_up_queues_beyond_the_limit(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_LABELLED", 2)
-    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_ASKED", 4)
+    monkeypatch.setattr("conveyor.dashboard.metrics.MAX_LABELLED", 2)
+    monkeypatch.setattr("conveyor.dashboard.metrics.MAX_QUERIED", 4)
     names = [f"queue_{place}" for place in range(9)]
     for name in names:
         api.client.run_all([plain.note_queue(name), commands.put(name, [(f"{name}x", b"x")], PutPlace())])

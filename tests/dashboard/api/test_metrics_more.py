@@ -63,7 +63,7 @@ def test_actions_are_counted_by_outcome(api: Api) -> None:
 
 
 def test_memory_is_measured_for_the_first_queues(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conveyor.dashboard.metrics.MOST_MEASURED", 1)
+    monkeypatch.setattr("conveyor.dashboard.metrics.MAX_MEASURED", 1)
     api.post("/jobs", {"task": "fail", "count": 100})
     api.post("/jobs", {"task": "fail", "queue": "beta"})
     size = number(api, "queue_memory_bytes", queue="alpha")

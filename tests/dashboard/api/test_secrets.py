@@ -9,7 +9,7 @@ import pytest
 from api_tasks import deliver
 from crew_kit import report, tell, worker
 
-from conveyor.dashboard.page import Wanted
+from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.monitor.snapshot import NOTHING
 from conveyor.wire.redaction import MASK
@@ -70,7 +70,7 @@ def test_secret_defaults_are_in_no_response_and_no_form(api: Api) -> None:
         "password": MASK,
         "pin": MASK,
     }
-    wanted = Wanted("/enqueue", {}, {"task": "enter"})
+    wanted = PageRequest("/enqueue", {}, {"task": "enter"})
     form: Any = ENQUEUE.view(wanted, NOTHING, None)
     assert {
         one.name: (one.kind, one.default, one.value) for one in form.form.fields if one.name != "door"

@@ -13,7 +13,7 @@ from asking import OWN, ask, ask_all
 
 from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.dashboard.live import Live
+from conveyor.dashboard.live import LiveChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from conveyor.dashboard.access.security import SecurityMiddleware
-    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.poller import Poller
 
 ADMIN = Access.of("ada", Role.ADMIN)
 WRITES = {
@@ -87,7 +87,7 @@ class Listener:
     def __init__(self) -> None:
         self.topics: list[str] = []
 
-    def tell(self, topic: str, data: object) -> None:
+    def notify(self, topic: str, data: object) -> None:
         self.topics.append(topic)
 
 
@@ -97,17 +97,17 @@ def test_viewers_see_an_outage_and_the_recovery(
     live = next(
         one.endpoint.__self__
         for one in guard._app.routes
-        if isinstance(getattr(one.endpoint, "__self__", None), Live)
+        if isinstance(getattr(one.endpoint, "__self__", None), LiveChannel)
     )
-    sampler: Sampler = live.sampler
+    poller: Poller = live.poller
     listener = Listener()
-    sampler.watch(listener)
+    poller.subscribe(listener)
     try:
         eventually(lambda: "pulse" in listener.topics)
         with stopped(one_server):
             eventually(lambda: "trouble" in listener.topics)
             listener.topics.clear()
         eventually(lambda: "pulse" in listener.topics)
-        assert sampler.trouble == ""
+        assert poller.trouble == ""
     finally:
-        sampler.unwatch(listener)
+        poller.unsubscribe(listener)

@@ -1,4 +1,4 @@
-"""Fixtures of the page's core: samplers with short steps, and clients that count."""
+"""Fixtures of the page's core: pollers with short steps, and clients that count."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.dashboard import live
-from conveyor.dashboard.page import Book, Page
-from conveyor.dashboard.sampler import Sampler
+from conveyor.dashboard.page import Page, PageRegistry
+from conveyor.dashboard.poller import Poller
 from conveyor.monitor import poll_interval
 
 from .core_kit import CountingClient
@@ -35,30 +35,30 @@ def client(one_server: Any) -> Iterator[CountingClient]:
 
 
 @pytest.fixture
-def sampler_of(client: CountingClient, eventually: Any) -> Iterator[Callable[..., Sampler]]:
-    """Give the function that makes a sampler of some pages; its thread is gone afterwards."""
-    made: list[Sampler] = []
+def poller_of(client: CountingClient, eventually: Any) -> Iterator[Callable[..., Poller]]:
+    """Give the function that makes a poller of some pages; its thread is gone afterwards."""
+    made: list[Poller] = []
 
-    def make(*pages: Page) -> Sampler:
-        made.append(Sampler(client, Book(pages)))
+    def make(*pages: Page) -> Poller:
+        made.append(Poller(client, PageRegistry(pages)))
         return made[-1]
 
     yield make
-    for sampler in made:
-        for watcher in list(sampler._watchers):
-            sampler.unwatch(watcher)
-        eventually(lambda sampler=sampler: sampler._thread is None)
+    for poller in made:
+        for watcher in list(poller._subscribers):
+            poller.unsubscribe(watcher)
+        eventually(lambda poller=poller: poller._thread is None)
 
 
 @pytest.fixture
-def samplers(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
-    """Give the samplers of the applications that this test makes."""
-    made: list[Sampler] = []
+def pollers(monkeypatch: pytest.MonkeyPatch) -> list[Poller]:
+    """Give the pollers of the applications that this test makes."""
+    made: list[Poller] = []
 
-    class Noted(live.Live):
-        def __init__(self, sampler: Sampler) -> None:
-            super().__init__(sampler)
-            made.append(sampler)
+    class Noted(live.LiveChannel):
+        def __init__(self, poller: Poller) -> None:
+            super().__init__(poller)
+            made.append(poller)
 
-    monkeypatch.setattr("conveyor.dashboard.app.Live", Noted)
+    monkeypatch.setattr("conveyor.dashboard.app.LiveChannel", Noted)
     return made

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import Queue
-from conveyor.dashboard.page import Page, Wanted
+from conveyor.dashboard.page import Page, PageRequest
 from conveyor.store import Client, plain
 from conveyor.store.answers import Count
 from conveyor.store.query import Query
@@ -14,7 +14,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from conveyor.dashboard.pulse import Pulse
+    from conveyor.dashboard.live_stats import LiveStats
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Command
 
@@ -43,7 +43,7 @@ class Listener:
         self.told: list[tuple[str, Any]] = []
         self._lock = threading.Lock()
 
-    def tell(self, topic: str, data: object) -> None:
+    def notify(self, topic: str, data: object) -> None:
         with self._lock:
             self.told.append((topic, data))
 
@@ -53,7 +53,7 @@ class Listener:
             return [data for told, data in self.told if told == topic]
 
     @property
-    def pulses(self) -> list[Pulse]:
+    def pulses(self) -> list[LiveStats]:
         return self.of("pulse")
 
     def versions(self, address: str) -> list[str]:
@@ -67,7 +67,7 @@ class Shown(NamedTuple):
     number: int
 
 
-def asks_time(_: Wanted, __: Snapshot) -> Query[Any]:
+def asks_time(_: PageRequest, __: Snapshot) -> Query[Any]:
     """Query a single command."""
     return Query((plain.server_time(),), lambda answers: answers[0])
 

@@ -11,12 +11,12 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.page import Book
+from conveyor.dashboard.page import PageRegistry
 
 from ..asking import ask_all  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
-BOOK = Book(pages.ALL)
+BOOK = PageRegistry(pages.ALL)
 ADA = Access.of("ada", Role.ADMIN)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.dashboard.belt import MOST_SIGNS, MOST_SLOTS, belt_of, letter_of
-from conveyor.dashboard.pulse import MOST_PULSED, pulse_of
+from conveyor.dashboard.belt import MAX_ICONS, MAX_SLOTS, belt_of, letter_of
+from conveyor.dashboard.live_stats import MAX_QUEUES, live_stats
 from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.wire.control_messages import WorkerReport
 
@@ -31,7 +31,7 @@ WORKERS = st.builds(
 def test_belt_slots_match_their_content(ready: int, delayed: int, maxsize: int) -> None:
     waiting = ready + delayed
     belt = belt_of("q", counts(ready=ready, delayed=delayed, maxsize=maxsize), [])
-    assert 0 <= belt.filled <= belt.slots <= MOST_SLOTS
+    assert 0 <= belt.filled <= belt.slots <= MAX_SLOTS
     assert belt.slots >= 1
     assert belt.scale * belt.slots >= (maxsize or waiting)
     assert (belt.filled == 0) == (waiting == 0)
@@ -59,9 +59,9 @@ def here(crew: list[WorkerReport]) -> int:
 def test_belt_has_at_most_200_icons_of_equal_weight(crew: list[WorkerReport], times: int) -> None:
     workers = crew * times
     belt = belt_of("video", counts(), workers)
-    assert len(belt.signs) <= MOST_SIGNS
+    assert len(belt.signs) <= MAX_ICONS
     assert len(workers) <= belt.per_sign * len(belt.signs) < len(workers) + belt.per_sign
-    assert (belt.per_sign == 1) == (len(workers) <= MOST_SIGNS)
+    assert (belt.per_sign == 1) == (len(workers) <= MAX_ICONS)
     assert set(belt.signs) <= set("woislph")
     assert list(belt.signs) == sorted(belt.signs, reverse=True), "those at work stand first"
     if belt.per_sign == 1:
@@ -119,9 +119,9 @@ def test_belt_label_states_the_numbers(
 
 
 def test_live_stats_sum_up_all_queues_and_list_the_busiest() -> None:
-    queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MOST_PULSED + 20)}
+    queues = {f"q{number:03}": counts(ready=number, dead=1) for number in range(MAX_QUEUES + 20)}
     rates = dict.fromkeys(queues, Rate(0.5, 0.25))
-    pulse = pulse_of(Snapshot(1.23456, queues, (), rates), 2.0)
+    pulse = live_stats(Snapshot(1.23456, queues, (), rates), 2.0)
     assert (pulse.at, pulse.interval) == (1.235, 2.0)
     assert (pulse.waiting, pulse.dead) == (sum(range(120)), 120)
     assert (pulse.rate_in, pulse.rate_out) == (60, 30)
@@ -135,6 +135,6 @@ def test_worker_is_busy_with_the_queue_of_its_job() -> None:
         WorkerReport("rack-1/3", 1, "idle"),
     ]
     consumer = report("rack-1", crew, queues=["video", "mail"])
-    pulse = pulse_of(Snapshot(1.0, {"video": counts(), "mail": counts()}, [consumer]), 1.0)
+    pulse = live_stats(Snapshot(1.0, {"video": counts(), "mail": counts()}, [consumer]), 1.0)
     assert (pulse.workers, pulse.busy) == (3, 2)
     assert [(one.workers, one.busy) for one in pulse.queues.values()] == [(3, 1), (3, 1)]

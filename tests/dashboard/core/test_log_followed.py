@@ -17,7 +17,7 @@ from ..crew_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, Listener, each, put
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.poller import Poller
 
 #: How often the log grows while it is followed.
 TIMES = 5
@@ -48,13 +48,13 @@ class Follower:
 
 
 @pytest.fixture
-def site(client: CountingClient, samplers: list[Sampler], eventually: Any) -> Any:
+def site(client: CountingClient, pollers: list[Poller], eventually: Any) -> Any:
     """Give the page; nobody watches it afterwards."""
     policy = Policy(resolve=lambda _: ADA)
     yield SecurityMiddleware(application(client, policy), policy)
-    for watcher in list(samplers[-1]._watchers):
-        samplers[-1].unwatch(watcher)
-    eventually(lambda: samplers[-1]._thread is None)
+    for watcher in list(pollers[-1]._subscribers):
+        pollers[-1].unsubscribe(watcher)
+    eventually(lambda: pollers[-1]._thread is None)
 
 
 def log(server: Any, *texts: str) -> None:
@@ -68,13 +68,13 @@ def follow(site: Any, followers: list[Follower]) -> None:
 
 
 def test_ten_log_followers_cost_a_single_round_trip_per_sample(
-    site: Any, client: CountingClient, one_server: Any, samplers: list[Sampler], eventually: Any
+    site: Any, client: CountingClient, one_server: Any, pollers: list[Poller], eventually: Any
 ) -> None:
     put(one_server, "mail")
     log(one_server, "line 0")
     listeners, followers = each([PAGE], 10), [Follower() for _ in range(10)]
     for listener in listeners:
-        samplers[-1].watch(listener)
+        pollers[-1].subscribe(listener)
     eventually(lambda: len(listeners[0].versions(PAGE)) >= 2)
     trips, samples = len(client.trips), len(listeners[0].pulses)
     follow(site, followers)
@@ -96,7 +96,7 @@ def test_ten_log_followers_cost_a_single_round_trip_per_sample(
 
 
 def test_late_follower_gets_lines_the_page_no_longer_has(
-    site: Any, one_server: Any, samplers: list[Sampler], eventually: Any
+    site: Any, one_server: Any, pollers: list[Poller], eventually: Any
 ) -> None:
     put(one_server, "mail")
     log(one_server, "first")
@@ -105,7 +105,7 @@ def test_late_follower_gets_lines_the_page_no_longer_has(
     lines = [f"line {number}" for number in range(MOST_LINES + 50)]
     log(one_server, *lines)
     listener = Listener(PAGE)
-    samplers[-1].watch(listener)
+    pollers[-1].subscribe(listener)
     eventually(lambda: listener.versions(PAGE))
     follow(site, [away])
     follow(site, [away])

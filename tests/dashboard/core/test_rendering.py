@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor import clock
-from conveyor.dashboard import assets, rendering, svg
+from conveyor.dashboard import assets, rendering
 from conveyor.wire import control_messages
 
 from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
@@ -178,8 +178,8 @@ def test_names_are_encoded_in_paths_and_texts_are_truncated() -> None:
     [
         rendering.icon("x", HOSTILE),
         rendering.icon(HOSTILE),
-        svg.steps([1, 2], HOSTILE),
-        svg.gantt([svg.Bar(HOSTILE, 1, 2, HOSTILE)], 0, 3),
+        rendering.steps([1, 2], HOSTILE),
+        rendering.gantt([rendering.Bar(HOSTILE, 1, 2, HOSTILE)], 0, 3),
         rendering.moment(1.0, HOSTILE),
     ],
 )
@@ -190,7 +190,7 @@ def test_charts_escape_their_input(picture: str) -> None:
 
 @given(st.lists(st.integers(0, 10**9), max_size=40))
 def test_chart_lines_stay_within_the_chart(values: list[int]) -> None:
-    path = svg.steps(values, "words").partition(' d="')[2].partition('"')[0]
+    path = rendering.steps(values, "words").partition(' d="')[2].partition('"')[0]
     moves = re.findall(r"([MVh])(\d+)(?: (\d+))?", path)
     widths = [int(size) for kind, size, _ in moves if kind == "h"]
     heights = [int(size) for kind, size, _ in moves if kind == "V"]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.dashboard import searches
+from conveyor.dashboard import poller
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.dashboard.searches import AT_ONCE, MOST_WAITING, Busy, Searches
+from conveyor.dashboard.poller import MAX_SEARCHES, MAX_WAITING, Busy, SearchSlots
 from conveyor.store import plain
 from conveyor.store.query import Query
 
@@ -21,32 +21,34 @@ from ..crew_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, page, put
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.poller import Poller
 
 
 def test_searches_wait_for_a_slot_up_to_a_limit(eventually: Any) -> None:
-    turns, go, done = Searches(), threading.Event(), []
+    slots, go, done = SearchSlots(), threading.Event(), []
 
     def search(number: int) -> None:
-        with turns.turn():
+        with slots.slot():
             go.wait(20)
             done.append(number)
 
-    threads = [threading.Thread(target=search, args=(number,)) for number in range(AT_ONCE + MOST_WAITING)]
+    threads = [
+        threading.Thread(target=search, args=(number,)) for number in range(MAX_SEARCHES + MAX_WAITING)
+    ]
     for thread in threads:
         thread.start()
-    eventually(lambda: turns._inside._value == 0)
-    with pytest.raises(Busy), turns.turn():
+    eventually(lambda: slots._admitted._value == 0)
+    with pytest.raises(Busy), slots.slot():
         pass
     go.set()
     for thread in threads:
         thread.join()
-    assert len(done) == AT_ONCE + MOST_WAITING
-    with turns.turn():
+    assert len(done) == MAX_SEARCHES + MAX_WAITING
+    with slots.slot():
         pass
 
 
-def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClient, sampler_of: Any) -> None:
+def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClient, poller_of: Any) -> None:
     under_way, most, asked, lock = [0], [0], [0], threading.Lock()
 
     def question(_: Any, __: Any) -> Query[Any]:
@@ -62,27 +64,27 @@ def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClie
 
         return Query((plain.server_time(),), read)
 
-    sampler = sampler_of(page("search", question=question, costly=lambda _: True))
-    found = [sampler.book.find(f"/search?text={number % 4}") for number in range(8)]
-    threads = [threading.Thread(target=sampler.look, args=one) for one in found]
+    poller = poller_of(page("search", question=question, costly=lambda _: True))
+    found = [poller.registry.find(f"/search?text={number % 4}") for number in range(8)]
+    threads = [threading.Thread(target=poller.page, args=one) for one in found]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most[0] <= AT_ONCE
-    assert asked[0] <= 4 + AT_ONCE, "who waited sees what the one before has found"
+    assert most[0] <= MAX_SEARCHES
+    assert asked[0] <= 4 + MAX_SEARCHES, "who waited sees what the one before has found"
 
 
 def test_refused_search_has_the_time_of_the_next_try(
-    client: CountingClient, one_server: Any, samplers: list[Sampler], monkeypatch: pytest.MonkeyPatch
+    client: CountingClient, one_server: Any, pollers: list[Poller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searches, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(poller, "MAX_WAIT", 0.01)
     put(one_server, "mail", 2)
     policy = Policy(resolve=lambda _: ADA)
     site = SecurityMiddleware(application(client, policy), policy)
     with contextlib.ExitStack() as others:
-        for _ in range(AT_ONCE):
-            others.enter_context(samplers[-1].searches.turn())
+        for _ in range(MAX_SEARCHES):
+            others.enter_context(pollers[-1].searches.slot())
         shown = ask(site, "GET", "/jobs?queue=mail&state=waiting&text=x")
         assert (shown.status_code, shown.headers["retry-after"]) == (429, "2")
         assert "Too many are searching at the moment" in shown.text

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from conveyor.dashboard import live, stream
+from conveyor.dashboard import live
 from conveyor.dashboard.access.rights import LOCAL, Access, Role
-from conveyor.dashboard.pulse import pulse_of
-from conveyor.dashboard.stream import EventStream, Viewer, events
+from conveyor.dashboard.live import EventStream, Viewer, events
+from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor.snapshot import NOTHING
 
 from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import page
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.poller import Poller
 
 
 def test_slow_reader_gets_the_latest_of_each_topic_once() -> None:
     async def news() -> dict[str, object]:
         viewer = Viewer(["/a"], ADA)
         for number in range(1000):
-            viewer.tell("changed /a", {"version": number})
-            viewer.tell("changed /b", {"version": -number})
+            viewer.notify("changed /a", {"version": number})
+            viewer.notify("changed /b", {"version": -number})
         await asyncio.sleep(0)
         return await viewer.take(10)
 
@@ -37,13 +37,13 @@ def test_slow_reader_gets_the_latest_of_each_topic_once() -> None:
 
 
 def test_repeated_version_is_not_sent_but_live_stats_are() -> None:
-    pulse = pulse_of(NOTHING, 1.0)
+    pulse = live_stats(NOTHING, 1.0)
 
     async def news() -> list[dict[str, object]]:
         viewer, taken = Viewer(["/a"], ADA), []
         for version in (1, 1, 2, 1):
-            viewer.tell("pulse", pulse)
-            viewer.tell("changed /a", version)
+            viewer.notify("pulse", pulse)
+            viewer.notify("changed /a", version)
             await asyncio.sleep(0)
             taken.append(await viewer.take(10))
         return taken
@@ -59,7 +59,7 @@ def test_same_trouble_is_sent_again_after_a_recovery() -> None:
         viewer, taken = Viewer([], ADA), []
         for topics in (["trouble"], ["trouble"], ["pulse"], ["trouble"], ["pulse", "trouble", "pulse"]):
             for topic in topics:
-                viewer.tell(topic, {"why": "away"})
+                viewer.notify(topic, {"why": "away"})
             await asyncio.sleep(0)
             taken.append(list(await viewer.take(10)))
         return taken
@@ -71,7 +71,7 @@ def test_newest_of_trouble_and_live_stats_is_sent_last() -> None:
     async def news(*topics: str) -> list[str]:
         viewer = Viewer([], ADA)
         for number, topic in enumerate(topics):
-            viewer.tell(topic, number)
+            viewer.notify(topic, number)
         await asyncio.sleep(0)
         return list(await viewer.take(10))
 
@@ -83,63 +83,63 @@ def test_viewer_with_a_closed_loop_is_ignored() -> None:
     async def viewer() -> Viewer:
         return Viewer([], ADA)
 
-    asyncio.run(viewer()).tell("pulse", 1)
+    asyncio.run(viewer()).notify("pulse", 1)
 
 
-async def read(sampler: Sampler, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
-    sampler.watch(viewer)
-    return [piece async for piece in events(sampler, viewer, longest=longest)]
+async def read(poller: Poller, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
+    poller.subscribe(viewer)
+    return [piece async for piece in events(poller, viewer, longest=longest)]
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_stream_ends_at_its_time_limit_and_stops_watching(sampler_of: Any) -> None:
-    sampler = sampler_of(page("a"))
+def test_stream_ends_at_its_time_limit_and_stops_watching(poller_of: Any) -> None:
+    poller = poller_of(page("a"))
 
     async def pieces() -> list[bytes]:
-        return await read(sampler, Viewer(["/a"], ADA), longest=0.2)
+        return await read(poller, Viewer(["/a"], ADA), longest=0.2)
 
     first, *between, last = asyncio.run(pieces())
     assert re.fullmatch(rb"retry: \d{4}\n\n", first)
     assert any(piece.startswith(b"event: changed\n") for piece in between)
     assert last == b"event: over\ndata: {}\n\n"
-    assert len(sampler.watchers) == 0
+    assert len(poller.subscribers) == 0
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_end_all_ends_every_stream_from_any_thread(sampler_of: Any, eventually: Any) -> None:
-    sampler = sampler_of(page("a"))
+def test_end_all_ends_every_stream_from_any_thread(poller_of: Any, eventually: Any) -> None:
+    poller = poller_of(page("a"))
 
     def end() -> None:
-        eventually(lambda: len(sampler.watchers) == 3 and len(stream._open) == 3)
-        stream.end_all()
+        eventually(lambda: len(poller.subscribers) == 3 and len(live._open) == 3)
+        live.end_all()
 
     async def three() -> list[list[bytes]]:
-        return await asyncio.gather(*(read(sampler, Viewer(["/a"], ADA)) for _ in range(3)))
+        return await asyncio.gather(*(read(poller, Viewer(["/a"], ADA)) for _ in range(3)))
 
     ender = threading.Thread(target=end)
     ender.start()
     streams = asyncio.run(three())
     ender.join()
     assert [pieces[-1] for pieces in streams] == [b"event: over\ndata: {}\n\n"] * 3
-    assert (len(sampler.watchers), stream._open) == (0, set())
+    assert (len(poller.subscribers), live._open) == (0, set())
 
 
-def test_comment_is_sent_if_there_are_no_updates(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "PING", 0.01)
-    sampler = sampler_of()
-    monkeypatch.setattr(sampler, "watch", lambda _: None)  # so that no topic is sent
+def test_comment_is_sent_if_there_are_no_updates(poller_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PING", 0.01)
+    poller = poller_of()
+    monkeypatch.setattr(poller, "subscribe", lambda _: None)  # so that no topic is sent
 
     async def pieces() -> list[bytes]:
-        return await read(sampler, Viewer([], ADA), longest=0.1)
+        return await read(poller, Viewer([], ADA), longest=0.1)
 
     _, *between, _ = asyncio.run(pieces())
     assert len(between) >= 2
     assert set(between) == {b": still here\n\n"}
 
 
-def test_viewer_that_disconnects_while_sending_is_removed(sampler_of: Any) -> None:
+def test_viewer_that_disconnects_while_sending_is_removed(poller_of: Any) -> None:
     """Removal outside the generator matters, since a cancellation while sending never reaches it."""
-    sampler = sampler_of(page("a"))
+    poller = poller_of(page("a"))
 
     async def watched_after() -> tuple[int, int]:
         sending, hangs_up = asyncio.Event(), asyncio.Event()
@@ -153,14 +153,14 @@ def test_viewer_that_disconnects_while_sending_is_removed(sampler_of: Any) -> No
             await hangs_up.wait()
             return {"type": "http.disconnect"}
 
-        answer = EventStream(sampler, Viewer(["/a"], ADA))
+        answer = EventStream(poller, Viewer(["/a"], ADA))
         scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
         listening = asyncio.create_task(answer(scope, receive, send))
         await sending.wait()
-        before = len(sampler.watchers)
+        before = len(poller.subscribers)
         hangs_up.set()
         await listening
-        return before, len(sampler.watchers)
+        return before, len(poller.subscribers)
 
     gc.disable()  # a collection would hide the leak
     try:
@@ -174,10 +174,10 @@ def request_of(access: Access) -> Request:
 
 
 def test_simultaneous_streams_do_not_exceed_the_limit(
-    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
+    poller_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MOST_STREAMS", 2)
-    channel = live.Live(sampler_of(page("a")))
+    monkeypatch.setattr(live, "MAX_STREAMS", 2)
+    channel = live.LiveChannel(poller_of(page("a")))
 
     async def opened() -> list[int]:
         """Open streams before any of them has sent something."""
@@ -186,9 +186,9 @@ def test_simultaneous_streams_do_not_exceed_the_limit(
     assert asyncio.run(opened()) == [200, 200, 503, 503]
 
 
-def test_single_user_cannot_exhaust_the_streams(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "MOST_EACH", 2)
-    channel, bob = live.Live(sampler_of(page("a"))), Access.of("bob", Role.VIEWER)
+def test_single_user_cannot_exhaust_the_streams(poller_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MAX_EACH", 2)
+    channel, bob = live.LiveChannel(poller_of(page("a"))), Access.of("bob", Role.VIEWER)
 
     async def opened(access: Access) -> list[int]:
         return [(await channel.stream(request_of(access))).status_code for _ in range(3)]
@@ -199,18 +199,18 @@ def test_single_user_cannot_exhaust_the_streams(sampler_of: Any, monkeypatch: py
     assert asyncio.run(all_opened()) == [[200, 200, 503], [200, 200, 503], [200, 200, 200]]
 
 
-def test_stream_that_fails_at_its_start_does_not_count_further(sampler_of: Any) -> None:
-    sampler = sampler_of(page("a"))
+def test_stream_that_fails_at_its_start_does_not_count_further(poller_of: Any) -> None:
+    poller = poller_of(page("a"))
 
     async def failed() -> None:
         async def nothing(*_: Any) -> Any:
             message = "hung up"
             raise OSError(message)
 
-        answer = EventStream(sampler, Viewer(["/a"], ADA))
-        assert len(sampler.watchers) == 1
+        answer = EventStream(poller, Viewer(["/a"], ADA))
+        assert len(poller.subscribers) == 1
         await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, nothing, nothing)
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(failed())
-    assert len(sampler.watchers) == 0
+    assert len(poller.subscribers) == 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conveyor.dashboard.access.rights import Access
-    from conveyor.dashboard.sampler import Sampler
+    from conveyor.dashboard.poller import Poller
 
 
 class Connection:
@@ -60,7 +60,7 @@ class Connection:
 
 @pytest.fixture
 def streaming(
-    one_server: Any, samplers: list[Sampler], quick_steps: None, eventually: Any
+    one_server: Any, pollers: list[Poller], quick_steps: None, eventually: Any
 ) -> Callable[..., Any]:
     """Return a context that serves a page to a user and provides the function that opens a stream."""
 
@@ -79,7 +79,7 @@ def streaming(
             yield connect
             for connection in opened:
                 connection.close()
-            eventually(lambda: samplers[-1]._thread is None)
+            eventually(lambda: pollers[-1]._thread is None)
 
     return streams
 
@@ -101,25 +101,25 @@ def test_stream_consists_of_named_events_with_a_json_line(streaming: Any, one_se
 
 
 def test_disconnected_viewer_gets_no_further_events(
-    streaming: Any, samplers: list[Sampler], eventually: Any
+    streaming: Any, pollers: list[Poller], eventually: Any
 ) -> None:
     with streaming() as connect:
         one, two = connect(), connect()
         one.next("pulse")
         two.next("pulse")
-        assert len(samplers[-1].watchers) == 2
+        assert len(pollers[-1].subscribers) == 2
         one.close()
-        eventually(lambda: len(samplers[-1].watchers) == 1)
+        eventually(lambda: len(pollers[-1].subscribers) == 1)
         two.next("pulse")
         two.close()
-        eventually(lambda: len(samplers[-1].watchers) == 0)
-        eventually(lambda: samplers[-1]._thread is None)
+        eventually(lambda: len(pollers[-1].subscribers) == 0)
+        eventually(lambda: pollers[-1]._thread is None)
 
 
 def test_excess_stream_is_refused_with_the_polling_path(
     streaming: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MOST_STREAMS", 2)
+    monkeypatch.setattr(live, "MAX_STREAMS", 2)
     with streaming() as connect:
         for _ in range(2):
             connect().next("pulse")
@@ -131,11 +131,11 @@ def test_excess_stream_is_refused_with_the_polling_path(
 
 @pytest.mark.parametrize("address", ["/?" + "&".join(f"f{n}=1" for n in range(60)), "//[/"])
 def test_invalid_path_harms_no_other_viewer(
-    address: str, sampler_of: Any, eventually: Any, quick_steps: None
+    address: str, poller_of: Any, eventually: Any, quick_steps: None
 ) -> None:
-    sampler = sampler_of(page("a"))
-    assert sampler.book.find(address) is None
+    poller = poller_of(page("a"))
+    assert poller.registry.find(address) is None
     listener = Listener("/a", address)
-    sampler.watch(listener)
+    poller.subscribe(listener)
     later(eventually, listener)
     assert listener.versions("/a")

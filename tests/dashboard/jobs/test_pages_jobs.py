@@ -8,8 +8,8 @@ import pytest
 from pages_kit import Line, Role, Visitor, call
 
 from conveyor.dashboard import pages
-from conveyor.dashboard.page import Book
-from conveyor.dashboard.sampler import Sampler
+from conveyor.dashboard.page import PageRegistry
+from conveyor.dashboard.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,14 +253,14 @@ class Ear:
         self.addresses, self.access = addresses, None
         self.heard: dict[str, Any] = {}
 
-    def tell(self, topic: str, data: object) -> None:
+    def notify(self, topic: str, data: object) -> None:
         """Keep the message."""
         self.heard[topic] = data
 
 
 def test_viewer_of_an_invalid_page_does_not_block_others(line: Line, eventually: Callable[..., Any]) -> None:
     line.put(call("shop.prices", 1))
-    sampler = Sampler(line.client, Book(pages.ALL))
+    poller = Poller(line.client, PageRegistry(pages.ALL))
     good = f"/jobs?queue={line.name}&state=waiting"
     bad = [
         f"/jobs?queue={line.name}&cursor=x",
@@ -271,7 +271,7 @@ def test_viewer_of_an_invalid_page_does_not_block_others(line: Line, eventually:
     ]
     strange, other = Ear(*bad), Ear(good)
     for one in (strange, other):
-        sampler.watch(one)
+        poller.subscribe(one)
     eventually(lambda: f"changed {good}" in other.heard and "pulse" in strange.heard)
     for one in (strange, other):
-        sampler.unwatch(one)
+        poller.unsubscribe(one)

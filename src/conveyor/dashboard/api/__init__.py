@@ -16,7 +16,7 @@ from conveyor.dashboard.access.problems import Problem, Refused
 from conveyor.dashboard.access.rights import Forbidden
 from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.api import problems
-from conveyor.dashboard.api.desk import ApiDesk
+from conveyor.dashboard.api.desk import ApiContext
 from conveyor.dashboard.api.endpoint import Asked, Endpoint
 from conveyor.dashboard.api.openapi import document
 from conveyor.dashboard.api.table import ENDPOINTS
@@ -25,14 +25,14 @@ from conveyor.errors import ConveyorError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["BASE", "ApiDesk", "routes"]
+__all__ = ["BASE", "ApiContext", "routes"]
 
 BASE = "/api/v1"
 _JSON = "application/json"
 _EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def routes(desk: ApiDesk) -> list[Route]:
+def routes(desk: ApiContext) -> list[Route]:
     """Give the routes of the whole API; those of the live channel must come before them."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in ENDPOINTS:
@@ -62,7 +62,7 @@ def routes(desk: ApiDesk) -> list[Route]:
     ]
 
 
-def _answering(desk: ApiDesk, methods: dict[str, Endpoint]) -> Any:
+def _answering(desk: ApiContext, methods: dict[str, Endpoint]) -> Any:
     async def answer(request: Request) -> Response:
         """Answer one request; the work is done in a thread."""
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -76,7 +76,7 @@ def _answering(desk: ApiDesk, methods: dict[str, Endpoint]) -> Any:
     return answer
 
 
-def _work(desk: ApiDesk, endpoint: Endpoint, request: Request, body: bytes) -> Response:
+def _work(desk: ApiContext, endpoint: Endpoint, request: Request, body: bytes) -> Response:
     try:
         query = endpoint.read_query(request.query_params)
         asked = Asked(desk, request.scope, request.path_params, query, endpoint.read_body(body))

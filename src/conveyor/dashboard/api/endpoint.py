@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.access.request import Scope
     from conveyor.dashboard.access.rights import Access, Right
-    from conveyor.dashboard.api.desk import ApiDesk
+    from conveyor.dashboard.api.desk import ApiContext
 
 #: Characters of an Idempotency-Key.
 LONGEST_KEY = 200
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 class Asked:
     """One request, as far as it is read and checked."""
 
-    desk: ApiDesk
+    desk: ApiContext
     scope: Scope
     parts: Mapping[str, str]
     query: Any

@@ -54,7 +54,7 @@ def _system(asked: Asked) -> answers.System:
         workers=crew.all,
         busy=crew.busy,
         leaving=crew.leaving,
-        sample_seconds=asked.desk.sampler.took,
+        sample_seconds=asked.desk.poller.took,
     )
 
 

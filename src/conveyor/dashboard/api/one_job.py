@@ -110,8 +110,8 @@ def _seen_lines(asked: Asked, queue: str, job: str) -> list[LogLine] | None:
     So many who follow a log cost the server no more than the one look at the page that each of them is told of.
     """
     after = records.place_of(asked.query.after)
-    found = asked.desk.sampler.book.find(job_path(queue, job))
-    sight = found and asked.desk.sampler.seen(*found)
+    found = asked.desk.poller.registry.find(job_path(queue, job))
+    sight = found and asked.desk.poller.cached(*found)
     if not sight:
         return None
     known = sight.view.job.lines

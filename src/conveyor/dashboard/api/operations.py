@@ -50,7 +50,7 @@ def _everywhere(asked: Asked) -> list[str]:
     if asked.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
         detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
         raise refused(422, "bad-body", detail, "Name a queue.")
-    dead = {name: count.dead for name, count in asked.desk.sampler.sample().queues.items() if count.dead}
+    dead = {name: count.dead for name, count in asked.desk.poller.poll().queues.items() if count.dead}
     ranked = sorted(dead, key=lambda name: (-dead[name], name))
     if not ranked:
         raise refused(409, "wrong-state", "No job is dead.")

@@ -9,7 +9,7 @@ import msgspec
 from conveyor import errors
 from conveyor.dashboard.access.problems import Problem, json_response
 from conveyor.dashboard.page import NoSuchThing
-from conveyor.dashboard.searches import TRY_AGAIN, Busy
+from conveyor.dashboard.poller import TRY_AGAIN, Busy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -51,7 +51,7 @@ def _tell(asked: Asked) -> answers.Order:
         asked.allowed(right)
     reports = asked.desk.snapshot().consumers
     if not all(questions.find(reports, name) for name in targets):
-        reports = asked.desk.sampler.sample().consumers
+        reports = asked.desk.poller.poll().consumers
     unknown = [name for name in targets if questions.find(reports, name) is None]
     if unknown:
         hint = "They may have left; the list of workers is at most 20 seconds old."

@@ -13,7 +13,7 @@ from conveyor.store import records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.audit import ActRecord
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
@@ -66,20 +66,20 @@ class Audit(NamedTuple):
     next: str
 
 
-def _filters(wanted: Wanted) -> dict[str, str]:
+def _filters(wanted: PageRequest) -> dict[str, str]:
     return {
         name: wanted.filters.get(name, "").strip()[:LONGEST_FILTER] for name in ("action", "queue", "who")
     }
 
 
-def _before(wanted: Wanted) -> str:
+def _before(wanted: PageRequest) -> str:
     try:
         return records.checked_entry(wanted.filters.get("before", ""))
     except BadCall:
         return ""  # the newest, as for a filter that is none
 
 
-def _question(wanted: Wanted, _: Snapshot) -> Query[list[ActRecord]]:
+def _question(wanted: PageRequest, _: Snapshot) -> Query[list[ActRecord]]:
     return audit.acts(_before(wanted), SEARCHED if any(_filters(wanted).values()) else ON_PAGE)
 
 
@@ -121,7 +121,7 @@ def _row(record: ActRecord) -> ActRow:
     )
 
 
-def _view(wanted: Wanted, _: Snapshot, records: list[ActRecord]) -> Audit:
+def _view(wanted: PageRequest, _: Snapshot, records: list[ActRecord]) -> Audit:
     filters, before = _filters(wanted), _before(wanted)
     looked_at = SEARCHED if any(filters.values()) else ON_PAGE
     fitting = [record for record in records if _fits(record.act, filters)]

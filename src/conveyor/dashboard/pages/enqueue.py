@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.api.job_answers import TaskLine
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Task
@@ -66,7 +66,7 @@ class _Model(NamedTuple):
     call: Call
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[_Model | None]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[_Model | None]:
     """Ask for the job that is taken as a model."""
     try:
         job = ids.checked_id(wanted.filters.get("from", ""))
@@ -85,7 +85,7 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[_Model | None]:
     return Query(tuple(commands.state(queue, job) for queue in queues), read)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
+def _view(wanted: PageRequest, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
     tasks: list[str] = []
     form, trouble = None, ""
     wished = wanted.filters.get("task", "") or (model.call.task if model else "")
@@ -111,7 +111,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, model: _Model | None) -> EnqueueVi
     )
 
 
-def _queue(wanted: Wanted, form: Form | None) -> str:
+def _queue(wanted: PageRequest, form: Form | None) -> str:
     """Give the queue that was named, if it can be one and is not the task's own."""
     try:
         queue = ids.checked_queue(wanted.filters.get("queue", ""))

@@ -13,7 +13,7 @@ from conveyor.wire.failure import LOST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.failures import Overview, Sample
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
@@ -75,13 +75,13 @@ class FailuresView(NamedTuple):
     """The address without a filter; empty where there is none."""
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Overview]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Overview]:
     queue = wanted.filters.get("queue", "").strip()
     dead = {name: count.dead for name, count in snapshot.queues.items() if not queue or name == queue}
     return failures.overview(failures.looked_at(dead), wanted.filters.get("after", ""))
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, found: Overview) -> FailuresView:
+def _view(wanted: PageRequest, snapshot: Snapshot, found: Overview) -> FailuresView:
     queue = wanted.filters.get("queue", "").strip()
     snapshot = snapshot.with_queue(queue)
     if queue and queue not in snapshot.queues:

@@ -12,7 +12,7 @@ from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.asked import careful, job_path, story, story_anywhere
 from conveyor.dashboard.pages.job_worker import runner_of
 from conveyor.dashboard.pretty import pretty
-from conveyor.dashboard.svg import Bar
+from conveyor.dashboard.rendering import Bar
 from conveyor.errors import ConveyorError
 from conveyor.monitor import job_record
 from conveyor.wire import codec, failure
@@ -21,7 +21,7 @@ from conveyor.wire.redaction import redacted, redacted_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.job_worker import Runner
     from conveyor.monitor.job_record import JobStory, LogLine
     from conveyor.monitor.snapshot import Snapshot
@@ -102,29 +102,29 @@ class JobView(NamedTuple):
         """Where the page goes on from now: one that was found by its id alone stays with its queue."""
         return job_path(self.job.queue, self.job.id)
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what counts as news: not what follows from the time of looking."""
         job = self.job
         return (
             *(job.state, job.queue, job.task, job.dead, job.place, job.worker, job.since, job.put_at),
             *(job.retries, job.crashes, job.progress, job.undecodable, job.size, job.run, self.result),
             *(len(job.attempts), self.lines[-1:], bool(self.workers), self.paused),
-            *(job.cancelling, job.cancelled_by, job.cancel_reason, self.runner.essence()),
+            *(job.cancelling, job.cancelled_by, job.cancel_reason, self.runner.version_key()),
         )
 
 
-def _queue(wanted: Wanted) -> str:
+def _queue(wanted: PageRequest) -> str:
     return wanted.parts.get("queue", "") or wanted.filters.get("queue", "")
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
     job_id, queue = wanted.parts["id"], _queue(wanted)
     if queue:
         return careful(lambda: story(queue, job_id))
     return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
+def _view(wanted: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
     if isinstance(job, ConveyorError):
         raise job
     if job is None:

@@ -9,7 +9,7 @@ from conveyor.dashboard.pages.asked import href
 from conveyor.errors import BadCall
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
 
 STATES = (*LIVE, "ended")
@@ -45,7 +45,7 @@ class Filters(NamedTuple):
         return list(snapshot.queues)
 
 
-def filters_of(wanted: Wanted) -> Filters:
+def filters_of(wanted: PageRequest) -> Filters:
     """Give what was chosen; raises BadCall for what cannot be."""
     given: dict[str, Any] = {name: wanted.filters.get(name, "").strip() for name in Filters._fields}
     given["state"] = given["state"] or "running"

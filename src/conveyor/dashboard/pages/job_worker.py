@@ -35,7 +35,7 @@ class Runner(NamedTuple):
     """When it is killed unless the job, which is to be cancelled, has ended."""
     taken: Taken | None = None
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what counts as news: of what the process takes, a change that somebody would call one."""
         taken = self.taken and (round(self.taken.cpu, -1), f"{self.taken.memory:.1e}", self.taken.pid)
         return self._replace(taken=None), taken

@@ -18,7 +18,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.job_rows import Row
     from conveyor.monitor.snapshot import Snapshot
 
@@ -79,12 +79,12 @@ class JobsView(NamedTuple):
     elsewhere: str
     """That the job which was not found was not looked for everywhere; else empty."""
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what counts as news: counts of workers are said in words only when there are none."""
         return self._replace(workers=bool(self.workers), waiting=bool(self.waiting))
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return careful(lambda: _asked(filters_of(wanted), snapshot))
 
 
@@ -177,7 +177,7 @@ def _matching(filters: Filters) -> Matching:
     return Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
 
 
-def _view(_: Wanted, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
+def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
     if isinstance(listed, ConveyorError):
         raise listed
     filters = listed.filters
@@ -224,7 +224,7 @@ def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str)
     return Tab(state, shown, shown < sum(numbers), filters.at(state=state, outcome="", id=""))
 
 
-def _searches(wanted: Wanted) -> bool:
+def _searches(wanted: PageRequest) -> bool:
     return any(wanted.filters.get(name) for name in ("id", "task", "worker", "text", "outcome"))
 
 

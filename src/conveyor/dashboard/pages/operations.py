@@ -11,7 +11,7 @@ from conveyor.monitor import operations
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
     from conveyor.wire.audit_entry import Matching, Operation
@@ -100,17 +100,17 @@ def _row(one: Operation) -> OperationRow:
     )
 
 
-def _first(wanted: Wanted, snapshot: Snapshot) -> int:
+def _first(wanted: PageRequest, snapshot: Snapshot) -> int:
     last = max(0, len(snapshot.operations) - 1)
     return wanted.number("first", 0, 0, last) // ON_PAGE * ON_PAGE
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
     first = _first(wanted, snapshot)
     return operations.operations(snapshot.operations[first : first + ON_PAGE])
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, found: list[Operation]) -> Operations:
+def _view(wanted: PageRequest, snapshot: Snapshot, found: list[Operation]) -> Operations:
     first, total = _first(wanted, snapshot), len(snapshot.operations)
     return Operations(
         rows=[_row(one) for one in found],

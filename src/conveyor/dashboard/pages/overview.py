@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.dashboard.attention import Concern, Told, concerns
-from conveyor.dashboard.figures import SPANS, Figures, figures_of_all, span_named
+from conveyor.dashboard.chart_data import SPANS, ChartData, chart_data_of_all, span_named
+from conveyor.dashboard.issues import Issue, IssueInputs, issues
+from conveyor.dashboard.live_stats import LiveStats, live_stats
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.queues import row_of
-from conveyor.dashboard.pulse import Pulse, pulse_of
 from conveyor.monitor import charts, workers
 from conveyor.store import plain
 from conveyor.store.query import Query, together
@@ -16,7 +16,7 @@ from conveyor.store.query import Query, together
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.queues import QueueRow
     from conveyor.monitor.snapshot import Snapshot
 
@@ -24,57 +24,57 @@ if TYPE_CHECKING:
 class Overview(NamedTuple):
     """What the overview shows."""
 
-    pulse: Pulse
+    stats: LiveStats
     belts: Sequence[str]
     """The queues whose belts are drawn, by name."""
     rows: Sequence[QueueRow]
     """The busiest queues, by name; the page of queues has all."""
     more: int
     """Queues that are not in the table."""
-    concerns: list[Concern]
-    figures: Figures
+    issues: list[Issue]
+    charts: ChartData
     failed: int
     """Jobs that failed or were lost in the last hour."""
     minute: int
     """Jobs that ended in the last minute; by the history until a whole one was looked at."""
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what the pulse does not keep current."""
-        belts = [(name, self.pulse.queues[name].maxsize) for name in self.belts]
+        belts = [(name, self.stats.queues[name].maxsize) for name in self.belts]
         return belts, [row.lasting() for row in self.rows], self[3:-1]
 
 
-def _question(_: Wanted, __: Snapshot) -> Query[Any]:
+def _question(_: PageRequest, __: Snapshot) -> Query[Any]:
     return together(
         [Query((plain.info("memory", optional=True),), lambda answers: answers[0]), workers.heard()]
     )
 
 
-def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
-    busiest = list(dict.fromkeys((*pulse_of(snapshot, 1.0).queues, *snapshot.queues)))
+def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
+    busiest = list(dict.fromkeys((*live_stats(snapshot, 1.0).queues, *snapshot.queues)))
     span = span_named(wanted.filters.get("span", ""))
     asked: list[Query[Any]] = [
-        figures_of_all(busiest, snapshot.at, span, snapshot.heads),
+        chart_data_of_all(busiest, snapshot.at, span, snapshot.heads),
         charts.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
-        asked.append(figures_of_all(busiest, snapshot.at))
+        asked.append(chart_data_of_all(busiest, snapshot.at))
     return together(asked)
 
 
-def _view(_: Wanted, snapshot: Snapshot, answers: Any) -> Overview:
+def _view(_: PageRequest, snapshot: Snapshot, answers: Any) -> Overview:
     (memory, heard), (history, sparks, *minutes) = answers
     hour = minutes[0] if minutes else history
-    pulse = pulse_of(snapshot, 1.0)
+    stats = live_stats(snapshot, 1.0)
     return Overview(
-        pulse=pulse,
+        stats=stats,
         belts=snapshot.busiest.few,
         rows=[row_of(snapshot, name)._replace(ended=sparks.get(name, ())) for name in snapshot.busiest.many],
         more=len(snapshot.queues) - len(snapshot.busiest.many),
-        concerns=concerns(snapshot, Told(memory, heard, hour.points)),
-        figures=history,
+        issues=issues(snapshot, IssueInputs(memory, heard, hour.points)),
+        charts=history,
         failed=hour.bad,
-        minute=hour.last_minute(snapshot.at) if pulse.per_minute is None else pulse.per_minute,
+        minute=hour.last_minute(snapshot.at) if stats.per_minute is None else stats.per_minute,
     )
 
 

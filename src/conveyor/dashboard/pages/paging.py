@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
 
 T = TypeVar("T")
 
@@ -26,7 +26,11 @@ class Slice(NamedTuple, Generic[T]):
 
 
 def slice_of(
-    things: Sequence[T], keys: Sequence[str], wanted: Wanted, room: int, sizes: Sequence[int] | None = None
+    things: Sequence[T],
+    keys: Sequence[str],
+    wanted: PageRequest,
+    room: int,
+    sizes: Sequence[int] | None = None,
 ) -> Slice[T]:
     """Give the things behind the filter `after` (a key; empty: from the first on) for which there is room.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.figures import Figures, figures, span_named
+from conveyor.dashboard.chart_data import ChartData, chart_data, span_named
+from conveyor.dashboard.live_stats import MAX_QUEUES, QueueStats, queue_stats
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
-from conveyor.dashboard.pulse import MOST_PULSED, QueuePulse, queue_pulse
 from conveyor.monitor import charts, job_list
 from conveyor.store.query import Query, together
 from conveyor.wire.statistics import bucket
@@ -17,7 +17,7 @@ from conveyor.wire.statistics import bucket
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.workers import WorkerRow
     from conveyor.monitor.charts import TaskFigures
     from conveyor.monitor.job_list import JobRow
@@ -35,11 +35,11 @@ class Queue(NamedTuple):
     """What the page shows."""
 
     row: QueueRow
-    pulse: QueuePulse
+    stats: QueueStats
     workers: Sequence[WorkerRow]
     shared: int
     """Workers that take from other queues, too."""
-    figures: Figures
+    charts: ChartData
     tasks: Sequence[TaskFigures]
     """In this hour and the last, those of which most ended first."""
     next: Sequence[JobRow]
@@ -48,7 +48,7 @@ class Queue(NamedTuple):
     begun: bool = True
     """Whether anything was ever put on it; else there are only workers that listen."""
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what the pulse does not keep current."""
         if not self.pulsed:
             return tuple(self)
@@ -56,7 +56,7 @@ class Queue(NamedTuple):
         return self.row.lasting(), books, self.row.jobs.imbalance, self[2:]
 
 
-def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
+def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
     queue = wanted.parts["queue"]
     if queue not in snapshot.queues:
         return Query((), lambda _: ())
@@ -64,16 +64,16 @@ def _question(wanted: Wanted, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
     return Query(asked.commands, lambda answers: asked.read(answers).rows)
 
 
-def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[list[Any]]:
+def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
     queue = wanted.parts["queue"]
     if queue not in snapshot.queues:
-        return Query((), lambda _: [Figures(), []])
+        return Query((), lambda _: [ChartData(), []])
     hour = bucket("hour", snapshot.at)
     tasks = charts.by_task(queue, "hour", hour - HOURS + 1, hour)
-    return together([figures([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
+    return together([chart_data([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], Any]) -> Queue:
+def _view(wanted: PageRequest, snapshot: Snapshot, answers: tuple[Sequence[JobRow], Any]) -> Queue:
     name = wanted.parts["queue"]
     waiting, (hour, tasks) = answers
     crews = [one for one in snapshot.consumers if name in one.queues]
@@ -89,13 +89,13 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[Sequence[JobRow], A
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return Queue(
         row=row_of(snapshot, name),
-        pulse=queue_pulse(snapshot, name),
+        stats=queue_stats(snapshot, name),
         workers=rows[:MOST_WORKERS],
         shared=sum(len(crew.workers) for crew in crews if len(crew.queues) > 1),
-        figures=hour,
+        charts=hour,
         tasks=tasks[:MOST_TASKS],
         next=waiting,
-        pulsed=begun and len(snapshot.queues) <= MOST_PULSED,
+        pulsed=begun and len(snapshot.queues) <= MAX_QUEUES,
         begun=begun,
     )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor.dashboard.attention import KINDS, kinds_of
+from conveyor.dashboard.issues import KINDS, kinds_of
+from conveyor.dashboard.live_stats import MAX_QUEUES
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
-from conveyor.dashboard.pulse import MOST_PULSED
 from conveyor.monitor import charts
 from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
     from conveyor.store.query import Query
@@ -58,7 +58,7 @@ class Queues(NamedTuple):
     pulsed: bool
     """Whether every pulse tells of all queues."""
 
-    def essence(self) -> object:
+    def version_key(self) -> object:
         """Give what the pulse does not keep current."""
         if not self.pulsed:
             return tuple(self)
@@ -73,7 +73,7 @@ def row_of(snapshot: Snapshot, name: str) -> QueueRow:
     return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, count.state)
 
 
-def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
+def names_on_page(wanted: PageRequest, snapshot: Snapshot) -> Slice[str]:
     """Give the names of the queues that the page shows, by name."""
     text = wanted.filters.get("name", "").strip()[:LONGEST_FILTER].casefold()
     needs = _needs(wanted)
@@ -85,16 +85,18 @@ def names_on_page(wanted: Wanted, snapshot: Snapshot) -> Slice[str]:
     return slice_of(names, names, wanted, ON_PAGE)
 
 
-def _needs(wanted: Wanted) -> str:
+def _needs(wanted: PageRequest) -> str:
     needs = wanted.filters.get("needs", "")
     return needs if needs in KINDS else ""
 
 
-def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
+def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
     return charts.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]) -> Queues:
+def _view(
+    wanted: PageRequest, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]
+) -> Queues:
     ended = answers[1]
     found, needs = names_on_page(wanted, snapshot), _needs(wanted)
     rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
@@ -104,7 +106,7 @@ def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, Mapping[str, 
         text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
         needs=needs,
         needs_text=f"{found.total:,} {KINDS[needs].many}" if needs else "",
-        pulsed=len(snapshot.queues) <= MOST_PULSED,
+        pulsed=len(snapshot.queues) <= MAX_QUEUES,
     )
 
 

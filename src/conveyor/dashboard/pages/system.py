@@ -13,7 +13,7 @@ from conveyor.store.query import Query
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
@@ -122,7 +122,7 @@ class System(NamedTuple):
     machine: str
 
 
-def _question(_: Wanted, __: Snapshot) -> Query[dict[str, str]]:
+def _question(_: PageRequest, __: Snapshot) -> Query[dict[str, str]]:
     def read(answers: Sequence[Any]) -> dict[str, str]:
         synced, *sections = answers
         facts = {name: value for section in sections for name, value in section.items()}
@@ -198,7 +198,7 @@ def books_of(name: str, count: Count) -> Books:
     )
 
 
-def _view(_: Wanted, snapshot: Snapshot, facts: dict[str, str]) -> System:
+def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> System:
     books = [books_of(name, count) for name, count in snapshot.queues.items()]
     books.sort(key=lambda one: (one.imbalance == 0, -one.accepted, one.queue))
     versions = Counter((one.version, one.python) for one in snapshot.consumers)

@@ -13,7 +13,7 @@ from conveyor.store.query import Query, together
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.history import Finish, HistoryPage
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import Found
@@ -43,7 +43,7 @@ class Worker(NamedTuple):
     """Where they were looked for."""
 
 
-def _name(wanted: Wanted) -> str:
+def _name(wanted: PageRequest) -> str:
     return f"{wanted.parts['consumer']}/{wanted.parts['number']}"
 
 
@@ -54,7 +54,7 @@ def _queues(found: Found | None) -> list[str]:
     return list(dict.fromkeys(first + list(found.consumer.queues)))[:MOST_HISTORIES]
 
 
-def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
+def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
     name = _name(wanted)
     queues = _queues(find(snapshot.consumers, name))
     matching = history.Matching(worker=name, exact=True)
@@ -62,7 +62,7 @@ def _slow(wanted: Wanted, snapshot: Snapshot) -> Query[Any]:
     return Query(asked.commands, lambda answers: dict(zip(queues, asked.read(answers), strict=True)))
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, answers: tuple[None, dict[str, HistoryPage]]) -> Worker:
+def _view(wanted: PageRequest, snapshot: Snapshot, answers: tuple[None, dict[str, HistoryPage]]) -> Worker:
     pages = answers[1]
     name = _name(wanted)
     found = find(snapshot.consumers, name)

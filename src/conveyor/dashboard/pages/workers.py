@@ -14,7 +14,7 @@ from conveyor.wire.redaction import redacted_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.paging import Slice
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import Place
@@ -204,7 +204,7 @@ def _hosts(places: Sequence[Place], at: float) -> list[Host]:
     return [Host(name, list(of_host.values())) for name, of_host in crews.items()]
 
 
-def _choice(wanted: Wanted, reports: Sequence[ConsumerReport]) -> Choice:
+def _choice(wanted: PageRequest, reports: Sequence[ConsumerReport]) -> Choice:
     queue, host, state = (
         wanted.filters.get(name, "").strip()[:LONGEST_FILTER] for name in ("queue", "host", "state")
     )
@@ -217,7 +217,7 @@ def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
     return (not queue or queue in report.queues) and (not host or host == report.host)
 
 
-def _view(wanted: Wanted, snapshot: Snapshot, _: object) -> Workers:
+def _view(wanted: PageRequest, snapshot: Snapshot, _: object) -> Workers:
     choice = _choice(wanted, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
     places = [place for place in questions.places(reports) if _is_in(choice.state, place.worker)]

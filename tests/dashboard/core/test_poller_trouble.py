@@ -1,4 +1,4 @@
-"""The sampler if a page fails, or the server is unavailable: trouble affects no other page, and does not last."""
+"""The poller if a page fails, or the server is unavailable: trouble affects no other page, and does not last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from conveyor import clock
 from conveyor.dashboard.page import NoSuchThing, Page
-from conveyor.dashboard.trips import LEFT_OUT
+from conveyor.dashboard.poller import LEFT_OUT
 from conveyor.errors import StoreUnavailable
 from conveyor.store import plain
 from conveyor.store.commands import Command
@@ -59,11 +59,11 @@ def unsendable(*_: Any) -> Query[Any]:
     ],
     ids=["view", "question", "reading", "later", "refused", "unsendable", "slow", "gone"],
 )
-def test_failing_page_does_not_block_the_others(bad: Page, sampler_of: Any, eventually: Any) -> None:
+def test_failing_page_does_not_block_the_others(bad: Page, poller_of: Any, eventually: Any) -> None:
     numbers = iter(range(1000))
-    sampler = sampler_of(page("a", lambda *_: Shown(next(numbers))), bad, page("z"))
+    poller = poller_of(page("a", lambda *_: Shown(next(numbers))), bad, page("z"))
     listener = Listener("/a", "/bad", "/nowhere", "/z")
-    sampler.watch(listener)
+    poller.subscribe(listener)
     later(eventually, listener)
     assert len(set(listener.versions("/a"))) >= 3
     assert len(listener.versions("/z")) >= 3
@@ -73,11 +73,11 @@ def test_failing_page_does_not_block_the_others(bad: Page, sampler_of: Any, even
 
 @pytest.mark.parametrize("question", [refused, unsendable, unreadable])
 def test_failing_page_does_not_multiply_round_trips(
-    question: Any, client: CountingClient, sampler_of: Any, eventually: Any
+    question: Any, client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
-    sampler = sampler_of(page("bad", question=question), *[page(f"p{number}") for number in range(5)])
+    poller = poller_of(page("bad", question=question), *[page(f"p{number}") for number in range(5)])
     listener = Listener("/bad", *[f"/p{number}" for number in range(5)])
-    sampler.watch(listener)
+    poller.subscribe(listener)
     later(eventually, listener, 2)
     pulses, trips = len(listener.pulses), len(client.trips)
     later(eventually, listener, 8)
@@ -86,7 +86,7 @@ def test_failing_page_does_not_multiply_round_trips(
 
 
 def test_refused_page_is_queried_again_later(
-    sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    poller_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
@@ -94,8 +94,8 @@ def test_refused_page_is_queried_again_later(
         asked.append(1)
         return refused() if len(asked) == 1 else asks_time(*_)
 
-    sampler, listener = sampler_of(page("a", question=question)), Listener("/a")
-    sampler.watch(listener)
+    poller, listener = poller_of(page("a", question=question)), Listener("/a")
+    poller.subscribe(listener)
     later(eventually, listener, 4)
     assert len(asked) == 1
     real = clock.monotonic
@@ -104,10 +104,10 @@ def test_refused_page_is_queried_again_later(
 
 
 def test_broken_page_is_logged_once(
-    sampler_of: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+    poller_of: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sampler, listener = sampler_of(page("bad", raises_bug)), Listener("/bad")
-    sampler.watch(listener)
+    poller, listener = poller_of(page("bad", raises_bug)), Listener("/bad")
+    poller.subscribe(listener)
     later(eventually, listener, 5)
     assert [record.getMessage() for record in caplog.records] == ["the page /bad cannot be made"]
 
@@ -115,43 +115,43 @@ def test_broken_page_is_logged_once(
 @pytest.mark.parametrize(
     "facts", [{"view": raises_gone}, {"question": raises_gone}], ids=["view", "question"]
 )
-def test_subject_of_a_page_can_be_gone(facts: dict[str, Any], sampler_of: Any, eventually: Any) -> None:
-    sampler, listener = sampler_of(page("a", **facts)), Listener("/a")
-    sampler.watch(listener)
+def test_subject_of_a_page_can_be_gone(facts: dict[str, Any], poller_of: Any, eventually: Any) -> None:
+    poller, listener = poller_of(page("a", **facts)), Listener("/a")
+    poller.subscribe(listener)
     assert eventually(lambda: listener.versions("/a"))[0] == "gone"
     with pytest.raises(NoSuchThing):
-        sampler.look(*sampler.book.find("/a"))
+        poller.page(*poller.registry.find("/a"))
 
 
-def test_removed_subject_is_not_shown_from_the_cache(sampler_of: Any, eventually: Any) -> None:
+def test_removed_subject_is_not_shown_from_the_cache(poller_of: Any, eventually: Any) -> None:
     is_there = True
-    sampler = sampler_of(page("a", lambda *_: Shown(1) if is_there else raises_gone()))
+    poller = poller_of(page("a", lambda *_: Shown(1) if is_there else raises_gone()))
     listener = Listener("/a")
-    sampler.watch(listener)
+    poller.subscribe(listener)
     eventually(lambda: listener.versions("/a"))
-    assert sampler.look(*sampler.book.find("/a")).view == Shown(1)
+    assert poller.page(*poller.registry.find("/a")).view == Shown(1)
     is_there = False
     eventually(lambda: listener.versions("/a")[-1] == "gone")
     with pytest.raises(NoSuchThing):
-        sampler.look(*sampler.book.find("/a"))
+        poller.page(*poller.registry.find("/a"))
 
 
 def test_unavailable_server_is_reported_until_it_is_back(
-    one_server: Any, sampler_of: Any, eventually: Any
+    one_server: Any, poller_of: Any, eventually: Any
 ) -> None:
-    sampler, listener = sampler_of(page("a")), Listener("/a")
-    sampler.watch(listener)
+    poller, listener = poller_of(page("a")), Listener("/a")
+    poller.subscribe(listener)
     later(eventually, listener, 1)
     one_server.stop()
     try:
         trouble = eventually(lambda: listener.of("trouble"))[0]
         assert "no answer from the server" in trouble["why"]
         assert "conveyor doctor" in trouble["try"]
-        assert sampler.trouble == trouble["why"]
+        assert poller.trouble == trouble["why"]
         with pytest.raises(StoreUnavailable):
-            eventually(lambda: sampler.look(*sampler.book.find("/a")) and None)
+            eventually(lambda: poller.page(*poller.registry.find("/a")) and None)
     finally:
         one_server.start()
     later(eventually, listener, 3)
-    assert sampler.trouble == ""
-    eventually(lambda: sampler.pace.step == 0)
+    assert poller.trouble == ""
+    eventually(lambda: poller.pace.step == 0)

@@ -9,7 +9,7 @@ import consumer_jobs as jobs
 import pytest
 from consumer_kit import lines
 
-from conveyor.dashboard.attention import KINDS, MOST_ALONE, MOST_NAMED, Told, concerns
+from conveyor.dashboard.issues import KINDS, MAX_ALONE, MAX_NAMED, IssueInputs, issues
 from conveyor.monitor.charts import Point
 from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.store.last_seen import Heard
@@ -40,7 +40,7 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
 @pytest.mark.parametrize(
     ("facts", "memory", "level", "words"),
     [
-        ({"accepted": 5}, {}, "wrong", "the books of video do not balance"),
+        ({"accepted": 5}, {}, "wrong", "the ledger of video does not balance"),
         ({"ready": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
         ({"delayed": 1, "workers": 0}, {}, "wrong", "video has jobs and no workers"),
         ({"ready": 2, "blocked": 1, "maxsize": 2}, {}, "warn", "video is full and blocks producers"),
@@ -53,7 +53,7 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
         ({"ready": 1, "paused": 1, "workers": 0}, {}, "note", "video is paused while jobs wait"),
         ({"leased": 1, "workers": 0}, {}, "wrong", "video has running jobs and no workers"),
         ({"leased": 3}, {}, "warn", "video has stalled jobs"),
-        ({"dead": 1}, {}, "note", "video has dead letters"),
+        ({"dead": 1}, {}, "note", "video has dead jobs"),
         ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "throws keys away"),
         ({}, FULL, "warn", "memory is nearly full"),
     ],
@@ -61,7 +61,7 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
 def test_each_condition_is_reported_as_a_single_issue(
     facts: dict[str, int], memory: dict[str, str], level: str, words: str
 ) -> None:
-    (concern,) = concerns(snapshot(**facts), Told(memory))
+    (concern,) = issues(snapshot(**facts), IssueInputs(memory))
     assert concern.level == level
     assert words in concern.what
     assert concern.hint
@@ -81,26 +81,26 @@ def test_each_condition_is_reported_as_a_single_issue(
     ],
 )
 def test_healthy_queue_has_no_issues(facts: dict[str, int], memory: dict[str, str]) -> None:
-    assert concerns(snapshot(**facts), Told(memory)) == []
+    assert issues(snapshot(**facts), IssueInputs(memory)) == []
 
 
 def test_worst_issues_come_first() -> None:
     ailing = counts(ready=1, maxsize=1, blocked=1, dead=1)
-    queues = {f"q{number:02}": ailing for number in range(MOST_ALONE)}
-    found = concerns(Snapshot(1.0, queues), Told(FULL))
-    assert [one.level for one in found] == ["wrong"] * MOST_ALONE + ["warn"] * (1 + MOST_ALONE) + [
+    queues = {f"q{number:02}": ailing for number in range(MAX_ALONE)}
+    found = issues(Snapshot(1.0, queues), IssueInputs(FULL))
+    assert [one.level for one in found] == ["wrong"] * MAX_ALONE + ["warn"] * (1 + MAX_ALONE) + [
         "note"
-    ] * MOST_ALONE
+    ] * MAX_ALONE
 
 
 def test_issue_of_many_queues_is_a_single_line_with_their_number() -> None:
     queues = {f"q{number:03}": counts(ready=1, dead=number % 2) for number in range(102)}
     queues["other"] = counts(ready=1, paused=1)
-    found = concerns(Snapshot(1.0, queues), Told())
+    found = issues(Snapshot(1.0, queues), IssueInputs())
     assert [(one.what, one.address, one.queue) for one in found] == [
         ("102 queues have jobs and no workers: q000, q001, q002 and 99 more", "/queues?needs=unserved", ""),
         ("other is paused while jobs wait", "/queues/other", "other"),
-        ("51 queues have dead letters: q001, q003, q005 and 48 more", "/failures", ""),
+        ("51 queues have dead jobs: q001, q003, q005 and 48 more", "/failures", ""),
     ]
     assert found[0].hint == "conveyor consume QUEUE starts some"
 
@@ -119,7 +119,7 @@ def test_every_kind_of_issue_can_be_listed(one_server: Any) -> None:
 
 def said(snapshot: Snapshot, **told: Any) -> list[str]:
     """Return the issues without their hints."""
-    return [concern.what for concern in concerns(snapshot, Told(**told))]
+    return [concern.what for concern in issues(snapshot, IssueInputs(**told))]
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_consumer_without_recent_reports_is_silent(
     silent: bool,  # noqa: FBT001
 ) -> None:
     consumers = [report("rack-1", 1, at=AT - age)] if reports else []
-    found = concerns(Snapshot(AT, {}, consumers), Told(heard=[Heard("rack-1", AT - age)]))
+    found = issues(Snapshot(AT, {}, consumers), IssueInputs(heard=[Heard("rack-1", AT - age)]))
     assert [one.what for one in found] == ["consumer rack-1 went silent"] * silent
     assert {one.queue for one in found} <= {"video" if reports else ""}
 
 
 def test_many_silent_consumers_are_counted() -> None:
-    heard = [Heard(f"rack-{number}", AT - 30) for number in range(MOST_NAMED + 7)]
+    heard = [Heard(f"rack-{number}", AT - 30) for number in range(MAX_NAMED + 7)]
     assert said(Snapshot(AT), heard=heard)[-1] == "7 more consumers went silent"
 
 
@@ -223,7 +223,9 @@ def test_crashed_workers_are_reported_for_ten_minutes() -> None:
 
 
 def test_paused_workers_are_reported_as_a_note() -> None:
-    (concern,) = concerns(Snapshot(AT, {}, [report("rack-1", [worker("rack-1/1", paused=True)])]), Told())
+    (concern,) = issues(
+        Snapshot(AT, {}, [report("rack-1", [worker("rack-1/1", paused=True)])]), IssueInputs()
+    )
     assert (concern.level, concern.what) == ("note", "some workers are paused")
 
 

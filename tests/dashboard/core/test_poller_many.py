@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import clock
-from conveyor.dashboard.sights import MOST_REMEMBERED
-from conveyor.dashboard.turns import MOST_COSTLY, MOST_PAGES
+from conveyor.dashboard.poller import MAX_CACHED, MAX_COSTLY, MAX_PAGES
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import poll_interval
 from conveyor.store import plain
@@ -18,86 +17,86 @@ from conveyor.store.query import Query
 from .core_kit import CountingClient, Listener, Shown, later, page
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.page import Wanted
+    from conveyor.dashboard.page import PageRequest
 
 
-def test_many_watched_pages_take_turns(client: CountingClient, sampler_of: Any, eventually: Any) -> None:
+def test_many_watched_pages_take_turns(client: CountingClient, poller_of: Any, eventually: Any) -> None:
     addresses = [f"/many?number={number}" for number in range(100)]
-    sampler, listener = sampler_of(page("many")), Listener(*addresses)
-    sampler.watch(listener)
+    poller, listener = poller_of(page("many")), Listener(*addresses)
+    poller.subscribe(listener)
     eventually(lambda: all(listener.versions(address) for address in addresses))
     base = min(client.trips[2:])
-    assert max(client.trips) - base <= MOST_PAGES
+    assert max(client.trips) - base <= MAX_PAGES
     assert len(listener.pulses) >= 3, "every sample brings the numbers, whoever's turn it is"
 
 
 def test_costly_page_is_queried_every_ten_seconds_at_most(
-    client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    client: CountingClient, poller_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
 
-    def view(_: Wanted, __: Any, ___: Any) -> Shown:
+    def view(_: PageRequest, __: Any, ___: Any) -> Shown:
         made.append(1)
         return Shown(len(made))
 
     search = page("search", view, costly=lambda wanted: "text" in wanted.filters)
-    sampler, listener = sampler_of(search), Listener("/search?text=x")
-    sampler.watch(listener)
+    poller, listener = poller_of(search), Listener("/search?text=x")
+    poller.subscribe(listener)
     later(eventually, listener, 6)
     assert len(made) == 1
-    sampler.look(*sampler.book.find("/search?text=x"))
+    poller.page(*poller.registry.find("/search?text=x"))
     assert len(made) == 1, "whoever fetches the page meanwhile gets the one that is there"
     real = clock.monotonic
     monkeypatch.setattr(clock, "monotonic", lambda: real() + 11.0)
     eventually(lambda: len(made) == 2)
 
 
-def is_search(wanted: Wanted) -> bool:
+def is_search(wanted: PageRequest) -> bool:
     return "text" in wanted.filters
 
 
 @pytest.mark.usefixtures("quick_steps")
 def test_slow_searches_take_turns_and_do_not_delay_live_stats(
-    client: CountingClient, sampler_of: Any, eventually: Any
+    client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
     def slow_answer(answers: Any) -> Any:
         clock.sleep(poll_interval.STEPS[0])  # alone it would lengthen the step
         return answers[0]
 
-    def asks_much(_: Wanted, __: Any) -> Query[Any]:
+    def asks_much(_: PageRequest, __: Any) -> Query[Any]:
         return Query((plain.server_time(),), slow_answer)
 
     search = page("search", costly=is_search, question=asks_much)
     addresses = [f"/search?text={number}" for number in range(30)]
-    sampler, listener = sampler_of(search, page("a")), Listener("/a", *addresses)
-    sampler.sample()
+    poller, listener = poller_of(search, page("a")), Listener("/a", *addresses)
+    poller.poll()
     alone = client.trips[-1]
-    sampler.watch(listener)
+    poller.subscribe(listener)
     eventually(lambda: all(listener.versions(address) for address in addresses))
-    assert max(client.trips) <= alone + 1 + MOST_COSTLY
+    assert max(client.trips) <= alone + 1 + MAX_COSTLY
     steps = [pulse.interval for pulse in listener.pulses]
     assert steps.count(poll_interval.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
     assert len(listener.versions("/a")) == len(listener.pulses)
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_watched_pages_beyond_the_cache_limit_are_all_served(sampler_of: Any, eventually: Any) -> None:
-    addresses = [f"/many?number={number}" for number in range(2 * MOST_REMEMBERED + 50)]
-    sampler, listener = sampler_of(page("many")), Listener(*addresses)
-    sampler.watch(listener)
+def test_watched_pages_beyond_the_cache_limit_are_all_served(poller_of: Any, eventually: Any) -> None:
+    addresses = [f"/many?number={number}" for number in range(2 * MAX_CACHED + 50)]
+    poller, listener = poller_of(page("many")), Listener(*addresses)
+    poller.subscribe(listener)
     eventually(lambda: all(len(listener.versions(address)) >= 2 for address in addresses))
 
 
 def test_request_during_a_sample_shares_the_sample(
-    client: CountingClient, sampler_of: Any, eventually: Any
+    client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
-    sampler, released, together = sampler_of(), threading.Event(), threading.Barrier(21)
+    poller, released, together = poller_of(), threading.Event(), threading.Barrier(21)
     client.before = lambda: released.wait(20) and None
     given: list[Any] = []
 
     def asks() -> None:
         together.wait(20)
-        given.append(sampler.fresh())
+        given.append(poller.fresh())
 
     threads = [threading.Thread(target=asks) for _ in range(20)]
     for thread in threads:
@@ -111,23 +110,23 @@ def test_request_during_a_sample_shares_the_sample(
     assert len(client.trips) <= 3, "a thread may be late on a busy machine"
 
 
-def test_request_shares_the_failure_of_its_own_sample_only(sampler_of: Any) -> None:
-    sampler, real = sampler_of(), CountingClient("unix:///nowhere/at/all")
-    there, sampler.client = sampler.client, real
+def test_request_shares_the_failure_of_its_own_sample_only(poller_of: Any) -> None:
+    poller, real = poller_of(), CountingClient("unix:///nowhere/at/all")
+    there, poller.client = poller.client, real
     with pytest.raises(StoreUnavailable):
-        sampler.fresh()
-    sampler.client = there
-    assert sampler.fresh() is sampler.snapshot
+        poller.fresh()
+    poller.client = there
+    assert poller.fresh() is poller.snapshot
     real.close()
 
 
-def test_versions_of_thirty_pages_cost_a_single_round_trip(client: CountingClient, sampler_of: Any) -> None:
-    sampler = sampler_of(page("a"), page("search", costly=is_search))
+def test_versions_of_thirty_pages_cost_a_single_round_trip(client: CountingClient, poller_of: Any) -> None:
+    poller = poller_of(page("a"), page("search", costly=is_search))
     addresses = [f"/a?number={number}" for number in range(20)] + [f"/search?text={n}" for n in range(10)]
-    sampler.sample()
+    poller.poll()
     before = len(client.trips)
-    found = sampler.versions({address: sampler.book.find(address) for address in addresses})
-    assert client.trips[before:] == [20 + MOST_COSTLY]
-    assert len(found) == 20 + MOST_COSTLY
-    sampler.versions({address: sampler.book.find(address) for address in addresses[:20]})
+    found = poller.versions({address: poller.registry.find(address) for address in addresses})
+    assert client.trips[before:] == [20 + MAX_COSTLY]
+    assert len(found) == 20 + MAX_COSTLY
+    poller.versions({address: poller.registry.find(address) for address in addresses[:20]})
     assert len(client.trips) == before + 1, "they were seen just now"

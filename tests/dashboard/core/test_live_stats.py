@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.pulse import Pulse, pulse_of
-from conveyor.dashboard.stream import Viewer, message
+from conveyor.dashboard.live import Viewer, message
+from conveyor.dashboard.live_stats import LiveStats, live_stats
 from conveyor.monitor.snapshot import Snapshot
 
 from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def pulse(**waiting: int) -> Pulse:
+def pulse(**waiting: int) -> LiveStats:
     """Return live stats of queues with the given numbers of jobs."""
-    return pulse_of(Snapshot(1.0, {name: counts(ready=jobs) for name, jobs in waiting.items()}), 1.0)
+    return live_stats(Snapshot(1.0, {name: counts(ready=jobs) for name, jobs in waiting.items()}), 1.0)
 
 
-def told(pulses: Sequence[Pulse]) -> list[Pulse]:
+def told(pulses: Sequence[LiveStats]) -> list[LiveStats]:
     """Return the messages to a viewer that takes each of the live stats."""
 
-    async def taken() -> list[Pulse]:
+    async def taken() -> list[LiveStats]:
         viewer, found = Viewer([], ADA), []
         for one in pulses:
-            viewer.tell("pulse", one)
+            viewer.notify("pulse", one)
             await asyncio.sleep(0)
             news = (await viewer.take(10))["pulse"]
-            assert isinstance(news, Pulse)
+            assert isinstance(news, LiveStats)
             found.append(news)
         return found
 
@@ -58,16 +58,16 @@ def test_dropped_queue_is_named_once_and_complete_on_return() -> None:
 def test_slow_viewer_gets_all_changes_since_the_last_delivery() -> None:
     async def taken() -> object:
         viewer = Viewer([], ADA)
-        viewer.tell("pulse", pulse(mail=1, video=1, other=1))
+        viewer.notify("pulse", pulse(mail=1, video=1, other=1))
         await asyncio.sleep(0)
         await viewer.take(10)
-        viewer.tell("pulse", pulse(mail=2, video=1, other=1))
-        viewer.tell("pulse", pulse(mail=2, video=2, other=1))
+        viewer.notify("pulse", pulse(mail=2, video=1, other=1))
+        viewer.notify("pulse", pulse(mail=2, video=2, other=1))
         await asyncio.sleep(0)
         return (await viewer.take(10))["pulse"]
 
     news = asyncio.run(taken())
-    assert isinstance(news, Pulse)
+    assert isinstance(news, LiveStats)
     assert set(news.queues) == {"mail", "video"}
 
 

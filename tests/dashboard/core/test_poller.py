@@ -1,4 +1,4 @@
-"""The sampler: one round trip a step for all viewers, none without viewers, and no viewer's trouble affects others."""
+"""The poller: one round trip a step for all viewers, none without viewers, and no viewer's trouble affects others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import clock
-from conveyor.dashboard.page import Wanted
-from conveyor.dashboard.sights import MOST_REMEMBERED
+from conveyor.dashboard.page import PageRequest
+from conveyor.dashboard.poller import MAX_CACHED
 from conveyor.monitor import poll_interval
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.snapshot import Rate
@@ -29,66 +29,66 @@ if TYPE_CHECKING:
 
 
 def threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "conveyor-sampler"]
+    return [one for one in threading.enumerate() if one.name == "conveyor-poller"]
 
 
 def test_nothing_is_queried_without_viewers(
-    client: CountingClient, one_server: Any, sampler_of: Any, eventually: Any
+    client: CountingClient, one_server: Any, poller_of: Any, eventually: Any
 ) -> None:
-    sampler, listener = sampler_of(page("a")), Listener("/a")
+    poller, listener = poller_of(page("a")), Listener("/a")
     assert (client.trips, threads()) == ([], [])
-    sampler.watch(listener)
+    poller.subscribe(listener)
     later(eventually, listener)
-    sampler.unwatch(listener)
+    poller.unsubscribe(listener)
     eventually(lambda: threads() == [])
     asked, told = len(client.trips), len(listener.told)
-    other, another = Listener(), sampler_of()
+    other, another = Listener(), poller_of()
     another.client = one_server.client
-    another.watch(other)  # its samples are the measure of time here
+    another.subscribe(other)  # its samples are the measure of time here
     later(eventually, other, 5)
     assert (len(client.trips), len(listener.told)) == (asked, told)
-    sampler.watch(listener)
+    poller.subscribe(listener)
     later(eventually, listener)
 
 
 def test_twenty_viewers_of_ten_pages_cost_a_trip_per_sample(
-    client: CountingClient, sampler_of: Any, eventually: Any
+    client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
     names = [f"p{number}" for number in range(10)]
-    sampler = sampler_of(*[page(name) for name in names])
-    sampler.sample()
+    poller = poller_of(*[page(name) for name in names])
+    poller.poll()
     before = len(client.trips)
     listeners = each([f"/{name}" for name in names], 20)
     for listener in listeners:
-        sampler.watch(listener)
+        poller.subscribe(listener)
     later(eventually, listeners[-1], 5)
     for listener in listeners:
-        sampler.unwatch(listener)
-    eventually(lambda: sampler._thread is None)
+        poller.unsubscribe(listener)
+    eventually(lambda: poller._thread is None)
     samples = len({id(pulse) for listener in listeners for pulse in listener.pulses})
     assert samples <= len(client.trips) - before <= samples + 1, "the last one may have found nobody to tell"
     assert max(client.trips) == client.trips[0] + 10, "a page is asked about once, not once for each viewer"
     assert all(listener.versions("/p9") for listener in listeners)
 
 
-def test_sampler_has_a_single_thread_and_ends_with_its_viewers(sampler_of: Any, eventually: Any) -> None:
-    sampler = sampler_of(page("a"))
+def test_sampler_has_a_single_thread_and_ends_with_its_viewers(poller_of: Any, eventually: Any) -> None:
+    poller = poller_of(page("a"))
     one, two = Listener(), Listener()
     for _ in range(3):
-        sampler.watch(one)
-        sampler.watch(two)
+        poller.subscribe(one)
+        poller.subscribe(two)
         later(eventually, two, 1)
         assert len(threads()) == 1
-        sampler.unwatch(one)
+        poller.unsubscribe(one)
         later(eventually, two, 1)
-        sampler.unwatch(two)
+        poller.unsubscribe(two)
         eventually(lambda: threads() == [])
 
 
-def test_version_changes_exactly_with_the_view(sampler_of: Any, eventually: Any) -> None:
+def test_version_changes_exactly_with_the_view(poller_of: Any, eventually: Any) -> None:
     number = [1]
-    sampler, listener = sampler_of(page("a", lambda *_: Shown(number[0]))), Listener("/a")
-    sampler.watch(listener)
+    poller, listener = poller_of(page("a", lambda *_: Shown(number[0]))), Listener("/a")
+    poller.subscribe(listener)
     later(eventually, listener, 4)
     assert len(set(listener.versions("/a"))) == 1
     number[0] = 2
@@ -100,24 +100,24 @@ def test_version_changes_exactly_with_the_view(sampler_of: Any, eventually: Any)
 
 
 def test_slow_query_runs_every_ten_seconds_at_most(
-    client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    client: CountingClient, poller_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
 
-    def slow(_: Wanted, __: Any) -> Query[float]:
+    def slow(_: PageRequest, __: Any) -> Query[float]:
         def read(answers: Sequence[Any]) -> float:
             asked.append(answers[0])
             return float(answers[0])
 
         return Query((plain.server_time(),), read)
 
-    def view(_: Wanted, __: Any, answers: tuple[float, float]) -> Shown:
+    def view(_: PageRequest, __: Any, answers: tuple[float, float]) -> Shown:
         quick, kept = answers
         assert quick >= kept == asked[-1]
         return Shown(len(asked))
 
-    sampler, listener = sampler_of(page("a", view, slow=slow)), Listener("/a")
-    sampler.watch(listener)
+    poller, listener = poller_of(page("a", view, slow=slow)), Listener("/a")
+    poller.subscribe(listener)
     later(eventually, listener, 6)
     assert len(asked) == 1
     real, ahead = clock.monotonic, [9.0]
@@ -132,12 +132,12 @@ def test_slow_query_runs_every_ten_seconds_at_most(
 
 
 def test_poll_interval_adapts_to_the_speed_of_replies(
-    client: CountingClient, sampler_of: Any, eventually: Any
+    client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
-    sampler, listener = sampler_of(page("a")), Listener("/a")
-    client.before = lambda: clock.sleep(sampler.pace.interval / 2)
-    sampler.watch(listener)
-    eventually(lambda: sampler.pace.step == 3)
+    poller, listener = poller_of(page("a")), Listener("/a")
+    client.before = lambda: clock.sleep(poller.pace.interval / 2)
+    poller.subscribe(listener)
+    eventually(lambda: poller.pace.step == 3)
     later(eventually, listener, 2)
     client.before = lambda: None
     eventually(lambda: listener.pulses[-1].interval == 0.04)
@@ -149,10 +149,10 @@ def test_poll_interval_adapts_to_the_speed_of_replies(
 
 
 def test_changes_are_in_the_second_live_stats_at_the_latest(
-    one_server: Any, sampler_of: Any, eventually: Any
+    one_server: Any, poller_of: Any, eventually: Any
 ) -> None:
-    sampler, listener = sampler_of(), Listener()
-    sampler.watch(listener)
+    poller, listener = poller_of(), Listener()
+    poller.subscribe(listener)
     later(eventually, listener, 1)
     put(one_server, "video", 3)
     tell(one_server, report(workers=2))
@@ -164,12 +164,12 @@ def test_changes_are_in_the_second_live_stats_at_the_latest(
 
 
 def test_first_live_stats_of_a_new_process_have_the_numbers(
-    one_server: Any, sampler_of: Any, eventually: Any
+    one_server: Any, poller_of: Any, eventually: Any
 ) -> None:
     put(one_server, "video", 3, 40)
     tell(one_server, report(workers=2))
-    sampler, listener = sampler_of(), Listener()
-    sampler.watch(listener)
+    poller, listener = poller_of(), Listener()
+    poller.subscribe(listener)
     pulse = eventually(lambda: listener.pulses)[0]
     assert (pulse.waiting, pulse.workers, pulse.busy) == (3, 2, 2)
     assert pulse.queues["video"].belt.words == "video: 3 of 40 slots taken, 2 of 2 workers at work."
@@ -196,41 +196,41 @@ def test_rates_cover_the_last_few_seconds() -> None:
 
 
 def test_request_for_a_watched_page_gets_the_last_sample(
-    client: CountingClient, sampler_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    client: CountingClient, poller_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll_interval, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
-    sampler = sampler_of(page("a"), page("b"))
+    poller = poller_of(page("a"), page("b"))
     listener = Listener("/a")
-    sampler.watch(listener)
+    poller.subscribe(listener)
     eventually(lambda: listener.versions("/a"))
-    sampler.look(*sampler.book.find("/b"))
+    poller.page(*poller.registry.find("/b"))
     asked, real = len(client.trips), clock.monotonic
     monkeypatch.setattr(clock, "monotonic", lambda: real() + 6)
-    sight = sampler.look(*sampler.book.find("/a"))
-    assert (sight.version, sight.snapshot) == (listener.versions("/a")[-1], sampler.snapshot)
+    sight = poller.page(*poller.registry.find("/a"))
+    assert (sight.version, sight.snapshot) == (listener.versions("/a")[-1], poller.snapshot)
     assert len(client.trips) == asked
-    sampler.look(*sampler.book.find("/b"))
+    poller.page(*poller.registry.find("/b"))
     assert len(client.trips) > asked, "nobody watches this one, so it is asked about"
 
 
 def test_request_for_an_unwatched_page_is_fresh_after_a_step(
-    sampler_of: Any, monkeypatch: pytest.MonkeyPatch
+    poller_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = iter(range(10))
-    sampler = sampler_of(page("a", lambda *_: Shown(next(numbers))))
-    found = sampler.book.find("/a")
+    poller = poller_of(page("a", lambda *_: Shown(next(numbers))))
+    found = poller.registry.find("/a")
     now = [100.0]
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
-    assert [sampler.look(*found).view.number for _ in range(3)] == [0, 0, 0]
+    assert [poller.page(*found).view.number for _ in range(3)] == [0, 0, 0]
     now[0] += 0.05
-    assert [sampler.look(*found).view.number for _ in range(3)] == [1, 1, 1]
+    assert [poller.page(*found).view.number for _ in range(3)] == [1, 1, 1]
 
 
-def test_number_of_cached_pages_is_bounded(sampler_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_cached_pages_is_bounded(poller_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
     one = page("a", lambda *_: Shown(1), slow=asks_time)
-    sampler = sampler_of(one)
-    for number in range(2 * MOST_REMEMBERED + 1):
-        sampler.look(one, Wanted("/a", {}, {"n": str(number)}))
-        assert len(sampler._sights._seen) <= MOST_REMEMBERED
-        assert len(sampler._sights._slow) <= MOST_REMEMBERED
+    poller = poller_of(one)
+    for number in range(2 * MAX_CACHED + 1):
+        poller.page(one, PageRequest("/a", {}, {"n": str(number)}))
+        assert len(poller._cache._pages) <= MAX_CACHED
+        assert len(poller._cache._slow) <= MAX_CACHED

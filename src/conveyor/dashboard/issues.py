@@ -1,0 +1,224 @@
+"""What needs attention, from what every poll brings: its words change only when something did."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from conveyor.monitor.silence import REPORT_KEEP, SILENT_AFTER
+from conveyor.monitor.workers import MOST_WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from conveyor.monitor.charts import Point
+    from conveyor.monitor.snapshot import Snapshot
+    from conveyor.store.commands import Count
+    from conveyor.store.last_seen import Heard
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+
+#: Queues with the same issue that have a line each; more share one.
+MAX_ALONE = 3
+#: Queues of a shared line, and silent consumers, that are named; the others are counted.
+MAX_NAMED = 3
+#: Seconds for which a silent consumer is an issue; after that it is history.
+SILENT_FOR = 600.0
+#: Minutes that are compared with the rest of the hour, and how many times more counts as a spike.
+RECENT, TIMES_MORE = 10, 3
+#: Failures and retries of which fewer are never a spike.
+MIN_FAILED, MIN_RETRIED = 5, 20
+
+
+class Issue(NamedTuple):
+    """One matter: what it is, what can be done, and the page that shows it."""
+
+    level: str
+    """wrong: work is not done or may be lost. warn: it cannot continue like this. note: worth a look."""
+    what: str
+    hint: str
+    address: str
+    queue: str = ""
+    """The queue that it is about."""
+
+
+class IssueInputs(NamedTuple):
+    """What is queried in addition to the snapshot."""
+
+    memory: Mapping[str, str] = {}
+    """The server's facts about its memory."""
+    heard: Sequence[Heard] = ()
+    """When each consumer last reported."""
+    minutes: Sequence[Point] = ()
+    """The last hour in minutes, the running one last."""
+
+
+class _Kind(NamedTuple):
+    """One kind of issue that a queue may have."""
+
+    level: str
+    one: str
+    """The text for one queue; `{}` is its name."""
+    many: str
+    """The text for several, behind their number; also of the list of them."""
+    hint: str
+    """`{}` is the queue's name, or QUEUE for several."""
+    address: str = "/queues/{}"
+    all: str = ""
+    """The page that shows several; "": the filtered list of queues."""
+
+
+#: By the key that stands for the kind in addresses.
+KINDS = {
+    "unbalanced": _Kind(
+        *("wrong", "the ledger of {} does not balance", "queues have a ledger that does not balance"),
+        "run conveyor doctor",
+    ),
+    "unserved": _Kind(
+        *("wrong", "{} has jobs and no workers", "queues have jobs and no workers"),
+        "conveyor consume {} starts some",
+    ),
+    "abandoned": _Kind(
+        *("wrong", "{} has running jobs and no workers", "queues have running jobs and no workers"),
+        "conveyor consume {} starts some, which take the jobs back; or a program holds them by Queue.get",
+    ),
+    "full": _Kind(
+        *("warn", "{} is full and blocks producers", "queues are full and block producers"),
+        "more workers, or a larger maxsize, let them go on",
+    ),
+    "blocking": _Kind(
+        *("warn", "{} is paused and blocks producers", "queues are paused and block producers"),
+        "Resume lets them go on",
+    ),
+    "stalled": _Kind(
+        "warn",
+        "{} has stalled jobs: running, but no worker is at them",
+        "queues have stalled jobs: running, but no worker is at them",
+        "they go to other workers when their leases end; else a program holds them by Queue.get",
+        "/jobs?queue={}&state=running",
+    ),
+    "paused": _Kind(
+        *(
+            "note",
+            "{} is paused while jobs wait",
+            "queues are paused while jobs wait",
+            "Resume lets it go on",
+        ),
+    ),
+    "dead": _Kind(
+        *("note", "{} has dead jobs", "queues have dead jobs", "look at why, and retry them"),
+        *("/failures?queue={}", "/failures"),
+    ),
+}
+
+
+def issues(snapshot: Snapshot, inputs: IssueInputs) -> list[Issue]:
+    """Return what needs attention, the worst first; the same issue of many queues is one that counts them."""
+    found = [*_of_server(inputs.memory), *_of_consumers(snapshot, inputs.heard), *_of_minutes(inputs.minutes)]
+    is_complete = _is_complete(snapshot, inputs.heard)
+    queues: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for name, count in sorted(snapshot.queues.items()):
+        for kind in kinds_of(snapshot, name, count):
+            if kind != "stalled" or is_complete:
+                queues[kind].append(name)
+    for kind, names in queues.items():
+        found += _of_queues(KINDS[kind], kind, names)
+    order = ("wrong", "warn", "note")
+    return sorted(found, key=lambda issue: order.index(issue.level))
+
+
+def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
+    """Yield the issues of a queue, as keys of KINDS."""
+    workers = snapshot.workers_of(name)
+    if count.imbalance:
+        yield "unbalanced"
+    if count.waiting and not workers and not count.paused:
+        yield "unserved"
+    elif count.leased and not workers:
+        yield "abandoned"
+    if count.blocked and (
+        count.is_full or count.paused
+    ):  # otherwise there is room, and they are about to take it
+        yield "blocking" if count.paused else "full"
+    elif count.paused and count.waiting:
+        yield "paused"
+    if count.dead:
+        yield "dead"
+    if workers and _is_stalled(snapshot, name, count, workers):
+        yield "stalled"
+
+
+def _of_queues(kind: _Kind, key: str, names: Sequence[str]) -> Iterator[Issue]:
+    if len(names) <= MAX_ALONE:
+        for name in names:
+            address = kind.address.format(quote(name, safe=""))
+            yield Issue(kind.level, kind.one.format(name), kind.hint.format(name), address, name)
+        return
+    named = ", ".join(names[:MAX_NAMED])
+    what = f"{len(names):,} {kind.many}: {named} and {len(names) - MAX_NAMED:,} more"
+    yield Issue(kind.level, what, kind.hint.format("QUEUE"), kind.all or f"/queues?needs={key}")
+
+
+def _is_stalled(snapshot: Snapshot, name: str, count: Count, workers: Sequence[WorkerReport]) -> bool:
+    """Return True if there are claimed jobs that no worker runs.
+
+    An idle worker may have claimed one just now, and one at short jobs claims as many as it finishes in a moment.
+    """
+    busy = sum(worker.is_busy_on(name) for worker in workers)
+    rate = snapshot.rates.get(name)
+    allowed = len(workers) - busy + math.ceil(rate.ended if rate is not None else 0.0)
+    return count.leased > busy + allowed
+
+
+def _is_complete(snapshot: Snapshot, heard: Sequence[Heard]) -> bool:
+    """Return True if the snapshot has the whole report of every consumer that reported lately."""
+    reported = {report.name for report in snapshot.consumers}
+    lately = {one.name for one in heard if snapshot.at - one.at < REPORT_KEEP}
+    return lately <= reported and all(len(one.workers) < MOST_WORKERS for one in snapshot.consumers)
+
+
+def _of_consumers(snapshot: Snapshot, heard: Sequence[Heard]) -> Iterator[Issue]:
+    reports = {report.name: report for report in snapshot.consumers}
+    silent = [one.name for one in heard if _is_silent(snapshot.at - one.at, reports.get(one.name))]
+    for name in silent[:MAX_NAMED]:
+        queues = reports[name].queues if name in reports else []
+        hint = "look at its machine, and start it again; its jobs go to others when their leases end"
+        yield Issue("warn", f"consumer {name} went silent", hint, "/workers", queues[0] if queues else "")
+    if more := len(silent[MAX_NAMED:]):
+        yield Issue("warn", f"{more} more consumers went silent", "look at their machines", "/workers")
+    if any(worker.paused for worker in snapshot.workers()):
+        hint = "they take no jobs until somebody resumes them"
+        yield Issue("note", "some workers are paused", hint, "/workers?state=paused")
+
+
+def _is_silent(age: float, report: ConsumerReport | None) -> bool:
+    return SILENT_AFTER < age < (SILENT_FOR if report is None else REPORT_KEEP)
+
+
+def _of_minutes(minutes: Sequence[Point]) -> Iterator[Issue]:
+    if _is_spike([point.failed + point.lost for point in minutes], MIN_FAILED):
+        hint = "see which failures are alike; pause the queue if need be"
+        yield Issue("warn", "failures are up on the previous hour", hint, "/failures")
+    if _is_spike([point.retried for point in minutes], MIN_RETRIED):
+        hint = "something that they need may be away; pause the queue until it is back"
+        yield Issue("warn", "retries are up on the previous hour", hint, "/queues")
+    if any(point.died for point in minutes[-RECENT:]):
+        hint = "often for lack of memory; their jobs went back, or are dead if they ended three workers"
+        yield Issue("warn", f"workers died at their jobs in the last {RECENT} minutes", hint, "/workers")
+
+
+def _is_spike(minutes: Sequence[int], least: int) -> bool:
+    """Return True if the last minutes have far more than as many minutes of the hour before, on average."""
+    recent, before = sum(minutes[-RECENT:]), minutes[:-RECENT]
+    usual = RECENT * sum(before) / len(before) if before else 0.0
+    return recent >= least and recent > TIMES_MORE * usual
+
+
+def _of_server(memory: Mapping[str, str]) -> Iterator[Issue]:
+    policy = memory.get("maxmemory_policy", "noeviction")
+    limit, used = int(memory.get("maxmemory") or 0), int(memory.get("used_memory") or 0)
+    if limit and policy != "noeviction":
+        what = f"the server throws keys away when its memory is full (maxmemory-policy {policy})"
+        yield Issue("wrong", what, "set it to noeviction, else jobs are lost", "/system")
+    if limit and used > 0.9 * limit:
+        yield Issue("warn", "the server's memory is nearly full", "puts are refused when it is", "/system")
