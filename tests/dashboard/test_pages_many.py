@@ -97,7 +97,7 @@ def check_api(visitor: Visitor, keys: Counted) -> None:
 
 def check_failures(visitor: Visitor, keys: Counted) -> None:
     words = words_of(visitor.see("/failures"))
-    assert f"{keys.dead} dead letters, in {len(KINDS)} groups" in words
+    assert f"{keys.dead} dead jobs, in {len(KINDS)} groups" in words
     for kind, number in KINDS.items():
         assert re.search(rf"\b{number} jobs {kind} in shop.sell .* in {DEAD_QUEUES} queues:", words), kind
     groups = visitor.get("/api/v1/failures").json()["failures"]

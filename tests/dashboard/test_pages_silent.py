@@ -1,4 +1,4 @@
-"""Pages on a consumer that has missed its heartbeats, before its report expires."""
+"""Pages about a consumer that missed its heartbeats, before its report expires."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_reporting_worker_is_not_shown_as_silent(one_server: Any, visitor: Visit
     put(one_server)
     told(one_server, 6.0)
     html = visitor.see(page)
-    assert "not heard of for" not in html
+    assert "silent for" not in html
     assert 'class="state silent"' not in html
     assert 'class="state busy"' in html
     assert 'data-tell="kill"' in html
@@ -72,4 +72,4 @@ def test_api_reports_silent_workers_and_can_filter_them(one_server: Any, visitor
     (consumer,) = visitor.get("/api/v1/workers").json()["consumers"]
     assert [one["state"] for one in consumer["workers"]] == ["silent"]
     assert "rack-0001" in words_of(visitor.get("/workers", state="silent").text)
-    assert "No worker is like that" in words_of(visitor.get("/workers", state="busy").text)
+    assert "No worker matches" in words_of(visitor.get("/workers", state="busy").text)

@@ -17,7 +17,7 @@ def test_system_page_shows_server_ledger_and_versions(server: Any) -> None:
     assert "Every job that was accepted is accounted for" in words
     assert "video 3 3 0 0 0 0 0" in words
     assert "Conveyor 0.0.9 another , Python 3.12.1" in words
-    assert "When it is full puts are refused" in words
+    assert "Eviction off: puts are refused" in words
     server.raw.hincrby("conveyor:{video}:meta", "accepted", 2)
     words = words_of(Visitor(server.url).see("/system"))
     assert "1 of 1 queues do not balance" in words

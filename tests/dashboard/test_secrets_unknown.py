@@ -16,7 +16,7 @@ from starlette.routing import Route
 from conveyor.cli.main import run
 from conveyor.cli.table import LOOK, TABLE
 from conveyor.dashboard import Policy, create_dashboard, pages
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 from conveyor.dashboard.app import application
 from conveyor.monitor import Inspector
 from conveyor.tasks import registry

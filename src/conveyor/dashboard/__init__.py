@@ -1,4 +1,4 @@
-"""The live page: every queue, worker and job, and the means to stop any of them.
+"""The dashboard: every queue, worker and job, live, and controls to stop any of them.
 
     app = create_dashboard("redis://127.0.0.1:6379")      # an ASGI application; `conveyor dashboard` serves one
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Policy", "create_dashboard"]
 
-#: Seconds that what somebody does is tried for while the server is away, and that it waits for a server that hangs.
+#: Seconds that an action is retried while the server is unavailable, and that it waits for a hung server.
 PATIENCE, WITHIN = 3.0, 4.0
-#: How the page's connections are called in the server's list of clients.
+#: Name of the dashboard's connections in the server's list of clients.
 NAME = "conveyor-dashboard"
 
 
@@ -41,14 +41,14 @@ def create_dashboard(
     no_kill: bool = False,
     tasks: Sequence[str] = (),
 ) -> SecurityMiddleware:
-    """Give the page as an ASGI application, to be served alone or mounted at any path of another.
+    """Return the dashboard as an ASGI application, to be served alone or mounted at any path of another.
 
-    `url` is the server's address; else CONVEYOR_URL, else the embedded server, which is started if need be. `auth`
-    says who may do what: a `Policy`, or a function that gets a request's ASGI scope and gives an `Access` or None;
-    without it the variables CONVEYOR_DASHBOARD_* are read, and where they name no login, only requests from this
-    machine itself are let in. `read_only` and `no_kill` take rights from everybody. `tasks` are modules whose tasks
-    can be enqueued, besides those found in the working folder. Raises BadPolicy for settings that make no sense,
-    StoreUnavailable where the embedded server cannot be started.
+    `url` is the server's URL, by default CONVEYOR_URL, or else the embedded server, which is started if need be.
+    `auth` decides the access rights: a `Policy`, or a function that receives a request's ASGI scope and returns an
+    `Access` or None. By default the variables CONVEYOR_DASHBOARD_* are read; without a login, only requests from this
+    machine are let in. `read_only` and `no_kill` take rights from everyone. `tasks` are modules whose tasks can be
+    enqueued, in addition to those found in the working folder. Raises BadPolicy for invalid settings, and
+    StoreUnavailable if the embedded server cannot be started.
     """
     policy = auth if isinstance(auth, Policy) else from_environment()
     if auth is not None and not isinstance(auth, Policy):

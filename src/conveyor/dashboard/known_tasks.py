@@ -1,4 +1,4 @@
-"""The tasks that this process knows, for those who enqueue from the page."""
+"""The tasks that this process knows, for enqueuing from the dashboard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conveyor.tasks import Registry, Task
     from conveyor.wire.redaction import Labels
 
-#: What to try where a task is not known here, though a consumer may have it.
+#: Hint for a task that is unknown here, though a consumer may have it.
 UNKNOWN = "start this page with --tasks MODULE (conveyor dashboard; `tasks=` of create_dashboard), or correct the name"
 _lock = threading.Lock()
 
@@ -25,7 +25,7 @@ class _Known:
 
 
 def use(modules: tuple[str, ...]) -> None:
-    """Say which modules have tasks, besides those named before. Without any, those in the working folder have."""
+    """Add modules that have tasks. Without any, those in the working folder are used."""
     with _lock:
         _Known.modules = tuple(dict.fromkeys((*_Known.modules, *modules)))
         _Known.registry = None
@@ -33,7 +33,7 @@ def use(modules: tuple[str, ...]) -> None:
 
 
 def registry() -> Registry:
-    """Give the tasks, imported when first asked for; raises ConveyorError where a module cannot be imported."""
+    """Return the tasks, imported at the first call. Raises ConveyorError if a module cannot be imported."""
     with _lock:
         if _Known.registry is None:
             _Known.registry = loading_tasks.known_here(_Known.modules)
@@ -41,7 +41,7 @@ def registry() -> Registry:
 
 
 def task_named(name: str) -> Task[..., Any]:
-    """Give a task by its name; raises UnknownTask, or ConveyorError where it cannot be imported."""
+    """Return a task by its name. Raises UnknownTask, or ConveyorError if it cannot be imported."""
     known = registry()
     try:
         with _lock:
@@ -51,14 +51,14 @@ def task_named(name: str) -> Task[..., Any]:
 
 
 def labels(name: str) -> Labels:
-    """Give by which names the arguments of a task are known, so that those that are secret can be told."""
+    """Return the names of a task's arguments, by which secret ones are recognized."""
     _loaded()
     return tasks.registry.labels(name)
 
 
 @functools.cache
 def _loaded() -> bool:
-    """Load the tasks that this process was told of; tried once, since what cannot be imported will not be later."""
+    """Load the tasks, once: a module that cannot be imported now cannot be imported later."""
     try:
         registry()
     except ConveyorError:
@@ -67,12 +67,12 @@ def _loaded() -> bool:
 
 
 def one_job_of(task: Task[..., Any]) -> Task[..., Any]:
-    """Give the same task without its split: what is put is one job, with the parameters of the function itself."""
+    """Return the same task without its split: one job, with the parameters of the function itself."""
     single = task.options()
     single.split = single.join = None
     return single
 
 
 def modules() -> tuple[str, ...]:
-    """Give the modules that were named to have the tasks."""
+    """Return the modules that were added."""
     return _Known.modules

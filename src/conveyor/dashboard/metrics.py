@@ -13,17 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import conveyor
+from conveyor.dashboard import metric_values
 from conveyor.dashboard.access.security import allowed
-from conveyor.dashboard.metric_values import (
-    MEDIA_TYPE,
-    Metric,
-    Value,
-    exposition,
-    histogram,
-    of_queues,
-    of_runs,
-    of_workers,
-)
+from conveyor.dashboard.metric_values import MEDIA_TYPE, Metric, Value, exposition, histogram
 from conveyor.dashboard.timings import BOUNDS, Timing
 from conveyor.errors import StoreError, StoreRefused
 from conveyor.monitor import audit, charts, queues, server
@@ -143,7 +135,7 @@ def _every(gatherer: Gatherer) -> Iterator[Metric]:
     if found is None:
         return
     snapshot, groups = found.snapshot, found.groups
-    yield from of_queues(groups)
+    yield from metric_values.of_queues(groups)
     since = [
         Value((("queue", queue),), round(max(0.0, snapshot.at - at), 3) if at else 0)
         for queue, at in found.heads.items()
@@ -153,8 +145,8 @@ def _every(gatherer: Gatherer) -> Iterator[Metric]:
     memory = [Value((("queue", queue),), size) for queue, size in found.more.get("memory", {}).items()]
     text = "Approximate memory of a queue's unfinished jobs, of 20 queues."
     yield Metric("queue_memory_bytes", "gauge", text, memory)
-    yield from of_workers(snapshot, groups)
-    yield from of_runs(groups)
+    yield from metric_values.of_workers(snapshot, groups)
+    yield from metric_values.of_runs(groups)
     acts = [
         Value((("command", command), ("outcome", outcome)), count)
         for (command, outcome), count in found.more.get("acts", {}).items()

@@ -57,10 +57,15 @@ class PageRequest:
         return min(max(value, least), most)
 
 
-def href(path: str, **filters: str | int) -> str:
+def href(path: str, /, **filters: str | int) -> str:
     """Return an address below the root; empty filters are left out, the others sorted."""
     given = {name: value for name, value in sorted(filters.items()) if value}
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def job_path(queue: str, job_id: str) -> str:
+    """Return the address of a job's page."""
+    return f"/queues/{quote(queue)}/jobs/{quote(job_id, safe=':')}"
 
 
 def _ask_nothing(_: PageRequest, __: Snapshot) -> Query[None]:

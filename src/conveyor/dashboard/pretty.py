@@ -1,4 +1,4 @@
-"""Values as text over several lines, for people; of a large one only the beginning is made."""
+"""Values as text over several lines, for people; of a large one only the beginning is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BRACKETS: dict[type, tuple[str, str]] = {
 
 
 def pretty(value: Any, room: int = 4000) -> str:
-    """Give a value as Python would write it, indented, in at most about `room` characters; never raises."""
+    """Return a value as Python would write it, indented, in at most about `room` characters. Never raises."""
     text = ""
     for piece in _pieces(value, "", room):
         text += piece
@@ -62,14 +62,14 @@ def _pieces(value: Any, indent: str, room: int) -> Iterator[str]:
 
 
 def _flat(value: Any) -> str:
-    """Give a small container as one line; a text longer than a line where it is none."""
+    """Return a small container as one line, or a text longer than a line if it has a long item."""
     if any(len(item) > LINE for item in _texts(value)):
         return " " * (LINE + 1)
     return _plain(value)
 
 
 def _texts(value: Any) -> Iterator[Any]:
-    """Give what in a container may be long."""
+    """Return the items of a container that may be long."""
     items = [*value, *value.values()] if type(value) is dict else value
     return (item for item in items if hasattr(item, "__len__"))
 

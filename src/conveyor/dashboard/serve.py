@@ -1,4 +1,4 @@
-"""Serves the page on a port, alone in a process or in a thread beside other work."""
+"""Serving the dashboard on a port, in a process of its own or in a thread."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.request import App
     from conveyor.dashboard.access.security import SecurityMiddleware
 
-#: rq-dashboard's port too, so those who come from there find the page where they look for it.
+#: Also rq-dashboard's port, so that its users find the dashboard there.
 PORT = 9181
-#: Addresses whose page a browser on this machine finds at localhost.
+#: Addresses that a browser on this machine reaches as localhost.
 _HERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to recognise, not to listen there
-#: Connections at once; above, requests are answered with 503 before the process is out of file numbers.
-MOST_CONNECTIONS = 800
-#: Seconds that the page has to begin and to end.
+#: Concurrent connections; further requests get 503 before the process is out of file descriptors.
+MAX_CONNECTIONS = 800
+#: Seconds that the server has to begin and to end.
 BEGIN, END = 10.0, 2
 
 
 class CannotListen(ConveyorError):
-    """The address cannot be listened on: somebody else does, or it is not this machine's."""
+    """The address cannot be listened on: it is in use, or not of this machine."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address; port 0 takes any that is free. Raises CannotListen."""
+    """Listen on an address; port 0 takes any free one. Raises CannotListen."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # Without the protocol asyncio leaves Nagle's delay on, and every answer on a kept connection takes 40 ms.
@@ -60,7 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket, root_path: str = "") -> str:
-    """Give the address for a browser."""
+    """Return the URL for a browser."""
     host, port = listening.getsockname()[:2]
     name = "localhost" if host in _HERE else host
     return f"http://{f'[{name}]' if ':' in name else name}:{port}{root_path}/"
@@ -69,9 +69,9 @@ def address_of(listening: socket.socket, root_path: str = "") -> str:
 def serve(
     app: SecurityMiddleware, listening: socket.socket, *, root_path: str = "", ready: Callable[[], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when requests are answered.
+    """Serve until SIGINT or SIGTERM; `ready` is called when requests are served.
 
-    `root_path` is what a proxy in front has before all addresses; it may take that off or leave it.
+    `root_path` is the prefix that a proxy in front has before all paths; it may take that off or leave it.
     """
     server = _server(under(app, root_path))
     watch = threading.Thread(target=_tell_when_ready, args=(server, ready), daemon=True)
@@ -82,7 +82,7 @@ def serve(
 
 @contextlib.contextmanager
 def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
-    """Serve in a thread while the block runs; gives the address. Raises CannotListen if it does not begin in time."""
+    """Serve in a thread while the block runs; yields the URL. Raises CannotListen if it does not begin in time."""
     server = _server(app)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-page"
@@ -103,10 +103,10 @@ def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Ends the open streams first when it is told to end; they would last as long as their viewers do."""
+    """Ends the open streams first when it exits; they would last as long as their viewers do."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take in the signal that ends the server."""
+        """Handle the signal that ends the server."""
         live.end_all()
         super().handle_exit(sig, frame)
 
@@ -119,7 +119,7 @@ def _server(app: App) -> uvicorn.Server:
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=END,
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS,
             proxy_headers=bool(SERVER_OPTIONS["proxy_headers"]),
             server_header=bool(SERVER_OPTIONS["server_header"]),
         )

@@ -1,8 +1,8 @@
-"""The page below WSGI: for Flask, and for Django where it is not served by ASGI.
+"""The dashboard below WSGI: for Flask, and for Django if it is not served by ASGI.
 
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/ops/q": create_wsgi_dashboard()})
 
-A stream would hold one of the host's threads for each viewer. So there are none: open pages ask every five seconds.
+A stream would hold one of the host's threads for each viewer. So there are none: open pages poll every five seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WsgiDashboard:
         self._loops: dict[int, ASGIMiddleware] = {}
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        """Answer one request, as WSGI has it."""
+        """Handle one request, as WSGI has it."""
         if not environ.get("CONTENT_LENGTH"):  # some servers give an empty one
             environ = {name: value for name, value in environ.items() if name != "CONTENT_LENGTH"}
         adapter = self._loops.get(os.getpid())
@@ -61,9 +61,9 @@ def create_wsgi_dashboard(
     no_kill: bool = False,
     tasks: Sequence[str] = (),
 ) -> WsgiDashboard:
-    """Give the page as a WSGI application; the arguments are those of `create_dashboard`.
+    """Return the dashboard as a WSGI application; the arguments are those of `create_dashboard`.
 
-    The host needs threads: a page, its parts and what it polls are asked for at the same time.
+    The host needs threads: a page, its parts and its polls are requested at the same time.
     """
     app = create_dashboard(url, auth=auth, read_only=read_only, no_kill=no_kill, tasks=tasks)
     return WsgiDashboard(app)

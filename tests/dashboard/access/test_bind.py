@@ -33,7 +33,7 @@ def test_loopback_address_needs_no_login(host: str) -> None:
 
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_other_addresses_are_refused_without_a_login(host: str) -> None:
-    with pytest.raises(BadPolicy, match="there is no login") as caught:
+    with pytest.raises(BadPolicy, match="no login is set up") as caught:
         Policy().checked(host, 9181)
     assert all(
         way in caught.value.hint for way in ("127.0.0.1", "CONVEYOR_DASHBOARD_USERS", "--insecure-no-auth")

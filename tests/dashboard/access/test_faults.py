@@ -29,7 +29,7 @@ def _raise(*_: Any) -> NoReturn:
 def broken(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the dashboard with a page and an endpoint that raise."""
     monkeypatch.setattr(pages, "ALL", (*pages.ALL, Page("broken", "/broken", "Broken", _raise)))
-    monkeypatch.setattr("conveyor.dashboard.api.desk.ApiContext.snapshot", _raise)
+    monkeypatch.setattr("conveyor.dashboard.api.endpoint.ApiContext.snapshot", _raise)
     return create_dashboard(one_server.url)
 
 

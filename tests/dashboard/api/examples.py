@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import Endpoint

@@ -10,8 +10,8 @@ import schemathesis
 from examples import names
 from hypothesis import HealthCheck, Phase, given, settings
 
+from conveyor.dashboard.api import ENDPOINTS
 from conveyor.dashboard.api.openapi import document
-from conveyor.dashboard.api.table import ENDPOINTS
 
 if TYPE_CHECKING:
     from api_kit import Api

@@ -12,7 +12,7 @@ import pytest
 from examples import example, names
 
 import conveyor.dashboard
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from api_kit import Api

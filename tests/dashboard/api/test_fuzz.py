@@ -11,7 +11,7 @@ from examples import names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from api_kit import Api

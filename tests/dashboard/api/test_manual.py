@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from manual_kit import rows
 
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from api_kit import Api

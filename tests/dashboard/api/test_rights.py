@@ -8,7 +8,7 @@ import pytest
 from examples import example, names
 
 from conveyor.dashboard.access.rights import RIGHTS, Role
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

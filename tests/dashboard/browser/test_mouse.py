@@ -46,7 +46,7 @@ def test_slow_cancellation_is_followed_until_the_job_ends(
     expect(page.locator(".job-head .state")).to_have_text(re.compile("running"))
     page.get_by_role("button", name="Cancel").click()
     page.locator("#confirm-yes").click()
-    expect(page.locator("#toasts")).to_contain_text("Cancel: the worker is told to end the job")
+    expect(page.locator("#toasts")).to_contain_text("Cancel: the worker stops the job")
     expect(page.locator("#cancelling")).to_contain_text(re.compile(r"its worker is killed in \d+ s unless"))
     expect(page.get_by_role("button", name="Cancelling")).to_be_disabled()
     path.touch()

@@ -130,6 +130,6 @@ def test_running_job_shows_its_stack(
     consume(queue.name)
     job = queue.submit(hold, str(path))
     page = window().go(f"/queues/{queue.name}/jobs/{job.id}")
-    page.get_by_role("button", name="Ask for the stack").click()
+    page.get_by_role("button", name="Show stack").click()
     expect(page.locator("#stack-text")).to_contain_text("in hold")
     expect(page.locator("[data-stack-age]")).to_contain_text("As it was")

@@ -113,7 +113,7 @@ def test_every_kind_of_issue_can_be_listed(one_server: Any) -> None:
     assert "2 queues have jobs and no workers." in listed
     assert "a open 1" in listed
     for kind in KINDS.keys() - {"unserved"}:
-        assert "No queue is like that" in visitor.see(f"/queues?needs={kind}"), kind
+        assert "No queue matches" in visitor.see(f"/queues?needs={kind}"), kind
     assert "a open 1" in words_of(visitor.see("/queues?needs=what")), "an unknown filter is none"
 
 

@@ -46,7 +46,7 @@ def test_port_in_use_is_refused(start: Any, run: Any) -> None:
 def test_other_addresses_require_a_login_with_three_ways_named(run: Any) -> None:
     done = run("--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 2
-    assert "there is no login" in done.stderr
+    assert "no login is set up" in done.stderr
     words = " ".join(done.stderr.split())
     assert all(
         way in words for way in ("(1) listen on 127.0.0.1", "(2) have a login", "(3) --insecure-no-auth")
@@ -61,13 +61,13 @@ def test_missing_login_is_warned_of_on_terminal_and_pages(start: Any) -> None:
     page = start("--insecure-no-auth")  # on loopback: tests are not to be reached from elsewhere
     assert "WARNING: there is no login" in page.said
     for path in ("", "queues"):
-        assert "Anybody who reaches this address can stop your work" in page.get(path).text
+        assert "anyone who can reach this URL can stop jobs" in page.get(path).text
 
 
 def test_read_only_mode_is_shown_and_refuses_writes(start: Any, one_server: Any) -> None:
     queue = put(one_server, "video")
     page = start("--read-only")
-    assert "Read only: this page shows, and changes nothing." in page.get().text
+    assert "Read only: this dashboard changes nothing." in page.get().text
     reply = httpx.post(f"{page.address}api/v1/queues/video/pause", headers=OWN, json={"reason": "test"})
     assert reply.status_code == 403
     assert not queue.count().paused

@@ -113,7 +113,7 @@ def test_bulk_actions_on_everything_require_a_chosen_queue(line: Line, other: Li
 def test_empty_list_of_all_queues_suggests_the_next_step(line: Line, other: Line, visit: Visit) -> None:
     other.put(call("shop.prices", 1))
     assert "conveyor consume" in visit().see("/jobs").text
-    assert "No dead letters in any queue" in visit().see("/jobs", state="dead").text
+    assert "No dead jobs in any queue" in visit().see("/jobs", state="dead").text
     assert "Nothing is delayed in any queue" in visit().see("/jobs", state="delayed").text
 
 

@@ -25,7 +25,7 @@ def test_similar_failures_are_grouped_with_the_latest_first(line: Line, visit: V
     assert seen.words(".failure code") == ["shop.py:12 ask", "shop.py:12 prices"]
     assert f"/queues/{line.name}/jobs/{last}" in seen.links()
     assert "'price' of 2" in seen.text
-    assert "4 dead letters" in seen.text
+    assert "4 dead jobs" in seen.text
 
 
 def test_group_is_retried_and_discarded_by_its_name(line: Line, visit: Visit) -> None:
@@ -88,4 +88,4 @@ def test_group_of_several_queues_is_retried_everywhere(line: Line, visit: Visit)
 
 def test_empty_failure_list_explains_itself(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
-    assert "No dead letters" in visit().see("/failures").text
+    assert "No dead jobs" in visit().see("/failures").text

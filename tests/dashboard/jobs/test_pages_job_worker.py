@@ -174,7 +174,7 @@ def test_cancelling_job_shows_when_its_worker_is_killed(line: Line, visit: Visit
     (button,) = [node for node in seen.all(".job-head button") if node.text() == "Cancelling"]
     assert button.attributes["aria-disabled"] == "true"
     assert not [node for node in seen.all("[data-act]") if "/cancel" in (node.attributes["data-act"] or "")]
-    assert "if it goes on like this" not in seen.text
+    assert "at this pace" not in seen.text
     assert visit().see(f"/api/v1/jobs/{job}").response.json()["cancelling"]
 
 
@@ -185,7 +185,7 @@ def test_job_is_cancelling_before_its_worker_reports_so(line: Line, visit: Visit
     cancel(line, job)
     after = page_of(visit(), line, job)
     assert before.response.headers["etag"] != after.response.headers["etag"]
-    assert after.words("#cancelling") == ["Cancelling: its worker is told to end it."]
+    assert after.words("#cancelling") == ["Cancelling: its worker ends it."]
 
 
 def test_cancelled_job_shows_author_reason_and_kill(line: Line, visit: Visit) -> None:

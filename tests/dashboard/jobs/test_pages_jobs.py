@@ -239,7 +239,7 @@ def test_undecodable_job_has_a_row(line: Line, visit: Visit) -> None:
 def test_empty_list_suggests_the_next_step(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
     assert f"conveyor consume {line.name}" in visit().see("/jobs", queue=line.name).text
-    assert "No dead letters" in visit().see("/jobs", queue=line.name, state="dead").text
+    assert "No dead jobs" in visit().see("/jobs", queue=line.name, state="dead").text
 
 
 def test_page_without_queues_suggests_the_first_step(visit: Visit) -> None:

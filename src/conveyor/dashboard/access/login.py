@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.users import User, Users
 
 LOG = logging.getLogger("conveyor.dashboard")
-PATHS = frozenset({"/login", "/logout"})
 _MAX_FORM = 8192  # bytes
 _MAX_NEXT = 2000  # characters
 
@@ -220,6 +219,11 @@ def _cookie_name(scope: Scope) -> str:
     digest = hashlib.blake2b(root.encode(errors="surrogatepass"), digest_size=4).hexdigest() if root else ""
     port = server[1] if server else None
     return "_".join(["conveyor_session", *([str(port)] if port else []), *([digest] if digest else [])])
+
+
+def is_login(scope: Scope) -> bool:
+    """Return True for the paths of LoginHandler."""
+    return path_of(scope) in {"/login", "/logout"}
 
 
 def login_url(scope: Scope) -> str:

@@ -92,7 +92,7 @@ class Policy:
         if not (self.has_login or self.insecure or is_loopback(host)):
             where = f"{host or 'any address'}:{port}"
             raise BadPolicy(
-                f"everybody who reaches {where} could stop jobs: there is no login", hint=_THREE_WAYS
+                f"no login is set up: anyone who can reach {where} could stop jobs", hint=_THREE_WAYS
             )
         if host in _WILDCARDS:
             return self
@@ -119,7 +119,7 @@ _THREE_WAYS = (
     "--add-token NAME; or a hook or a proxy's, by CONVEYOR_DASHBOARD_RESOLVE or CONVEYOR_DASHBOARD_PROXY_HEADER; the "
     "files also by CONVEYOR_DASHBOARD_USERS and CONVEYOR_DASHBOARD_TOKENS. Name what browsers will "
     "call the page: --allow-host NAME; "
-    "(3) --insecure-no-auth, if nobody but you reaches that network."
+    "(3) --insecure-no-auth, if only you can reach that network."
 )
 
 

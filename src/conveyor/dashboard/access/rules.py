@@ -1,22 +1,11 @@
-"""The rules that every request must keep, whoever sends it."""
+"""The rules that every request must keep, from any client."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conveyor.dashboard.access import request
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.access.request import (
-    BodyMissing,
-    BodyTooLarge,
-    has_body,
-    header,
-    headers,
-    is_allowed,
-    media_type,
-    origin_of,
-    read_body,
-    split_host,
-)
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.policy import Policy
@@ -30,10 +19,10 @@ FORM = "application/x-www-form-urlencoded"
 def check_host(scope: Scope, policy: Policy) -> None:
     """Refuse a request for a name that is not ours: a page of another site may have made it point here."""
     text = policy.proxies.host(scope)
-    host = split_host(text) if text else None
+    host = request.split_host(text) if text else None
     if host is None:
         raise refused(400, "bad-host", "The request does not name one host.")
-    if not is_allowed(host, policy.hosts):
+    if not request.is_allowed(host, policy.hosts):
         hint = "If this is a name of this page, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)."
         raise refused(421, "wrong-host", "This page is not served under that name.", hint)
 
@@ -43,24 +32,24 @@ def check_shape(scope: Scope) -> None:
     segments = str(scope["path"]).replace("\\", "/").split("/")
     if "." in segments or ".." in segments or "\0" in scope["path"]:
         raise refused(400, "bad-path", "The path has segments that lead elsewhere.")
-    if scope["method"] in READS and has_body(scope):
+    if scope["method"] in READS and request.has_body(scope):
         raise refused(400, "unwanted-body", f"A {scope['method']} request has no body.")
 
 
 def check_origin(scope: Scope, policy: Policy) -> None:
     """Refuse a change that a page of another site asks for, or that does not say which page does."""
     other_site = "Changes are accepted from this page alone, not from other sites."
-    sites = headers(scope, "sec-fetch-site")
+    sites = request.headers(scope, "sec-fetch-site")
     if sites:
         if sites != ["same-origin"]:
             raise refused(403, "cross-site", other_site)
         return
-    ours = origin_of(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
-    theirs = header(scope, "origin")
+    ours = request.origin_of(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
+    theirs = request.header(scope, "origin")
     if theirs is None:
         hint = "Programs show a token: Authorization: Bearer …"
         if not policy.has_login:
-            hint = f"There is no login here, so programs say that they mean this page: Origin: {ours}"
+            hint = f"Without a login, programs say that they mean this page: Origin: {ours}"
         raise refused(403, "no-origin", "The request does not say which page it comes from.", hint)
     if theirs != ours:
         hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."
@@ -69,7 +58,7 @@ def check_origin(scope: Scope, policy: Policy) -> None:
 
 def check_reader(scope: Scope) -> None:
     """Refuse what a page of another site asks for in the background, such as a search; following a link is fine."""
-    site, mode = headers(scope, "sec-fetch-site"), header(scope, "sec-fetch-mode")
+    site, mode = request.headers(scope, "sec-fetch-site"), request.header(scope, "sec-fetch-mode")
     if site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
         raise refused(403, "cross-site", "Other sites may not read this page's data.")
 
@@ -77,18 +66,18 @@ def check_reader(scope: Scope) -> None:
 async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:
     """Return a change's whole body if it is of the right kind and size.
 
-    Only a DELETE may come without a kind, if it has no body: other sites cannot send one unasked.
+    A DELETE may come without a kind, if it has no body: other sites cannot send one unasked.
     """
     wrong_type = refused(415, "wrong-type", f"The body must be {kind}.")
-    without = scope["method"] == "DELETE" and not headers(scope, "content-type")
-    if not without and media_type(scope) != kind:
+    without = scope["method"] == "DELETE" and not request.headers(scope, "content-type")
+    if not without and request.media_type(scope) != kind:
         raise wrong_type
     try:
-        body = await read_body(scope, receive, limit)
-    except BodyTooLarge:
+        body = await request.read_body(scope, receive, limit)
+    except request.BodyTooLarge:
         detail = f"The body has more than {limit} bytes."
         raise refused(413, "too-large", detail, headers=(("connection", "close"),)) from None
-    except BodyMissing:
+    except request.BodyMissing:
         raise refused(408, "no-body", "The body did not come to its end.") from None
     if body and without:
         raise wrong_type

@@ -17,44 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, Response
 
-from conveyor.dashboard.access.login import (
-    PATHS,
-    LoginAttempts,
-    LoginHandler,
-    Sessions,
-    login_url,
-    session_cookie,
-)
-from conveyor.dashboard.access.problems import (
-    FAULT,
-    Problem,
-    Refused,
-    problem_response,
-    refused,
-    render_login,
-    render_problem,
-)
-from conveyor.dashboard.access.request import (
-    header,
-    headers,
-    is_api,
-    is_metrics,
-    path_of,
-    peer,
-    placed,
-    replayed,
-    was_forwarded,
-)
+from conveyor.dashboard.access import login, request, rules
+from conveyor.dashboard.access.problems import FAULT, Problem, Refused, problem_response, refused
+from conveyor.dashboard.access.problems import render_login as login_page
+from conveyor.dashboard.access.problems import render_problem as problem_page
 from conveyor.dashboard.access.rights import LOCAL, Access, Forbidden
-from conveyor.dashboard.access.rules import (
-    JSON,
-    READS,
-    check_host,
-    check_origin,
-    check_reader,
-    check_shape,
-    checked_body,
-)
 from conveyor.dashboard.access.users import BadFile
 
 if TYPE_CHECKING:
@@ -117,15 +84,17 @@ class Authenticator:
     An Authorization header that is invalid or wrong lets no one in by another way, except the hook's.
     """
 
-    def __init__(self, policy: Policy, sessions: Sessions, attempts: LoginAttempts | None) -> None:
+    def __init__(
+        self, policy: Policy, sessions: login.Sessions, attempts: login.LoginAttempts | None
+    ) -> None:
         self._policy = policy
         self._sessions = sessions
         self._attempts = attempts
 
     async def caller(self, scope: Scope) -> Caller | None:
         """Return the client with its access, or None for an unknown one."""
-        if headers(scope, "authorization"):
-            scheme, _, shown = (header(scope, "authorization") or "").partition(" ")
+        if request.headers(scope, "authorization"):
+            scheme, _, shown = (request.header(scope, "authorization") or "").partition(" ")
             is_bearer = scheme.lower() == "bearer"
             access = self._token(shown.strip()) if is_bearer else None
             if scheme.lower() == "basic":
@@ -156,7 +125,7 @@ class Authenticator:
 
     def _session(self, scope: Scope) -> Access | None:
         users = self._policy.users
-        session = self._sessions.read(session_cookie(scope)) if users else None
+        session = self._sessions.read(login.session_cookie(scope)) if users else None
         user = users.find(session.who) if users and session else None
         if user is None or session is None or session.stamp != user.stamp:
             return None
@@ -173,11 +142,11 @@ class Authenticator:
         return await found if inspect.isawaitable(found) else found
 
     def _local(self, scope: Scope) -> Access | None:
-        """Let in any client on this machine if there is no login; what a proxy passed on is not from here."""
+        """Return the access of a client on this machine without a login; what a proxy passed on is not from here."""
         if self._policy.has_login:
             return None
-        address = peer(scope)
-        is_here = bool(address and address.is_loopback) and not was_forwarded(scope)
+        address = request.peer(scope)
+        is_here = bool(address and address.is_loopback) and not request.was_forwarded(scope)
         return LOCAL if self._policy.insecure or is_here else None
 
 
@@ -238,23 +207,23 @@ class SecurityMiddleware:
         app: App,
         policy: Policy,
         *,
-        render_problem: RenderProblem = render_problem,
-        render_login: RenderLogin = render_login,
+        render_problem: RenderProblem = problem_page,
+        render_login: RenderLogin = login_page,
     ) -> None:
         self.policy = policy
         self._app = app
         self._render = render_problem
-        sessions = Sessions(policy.secret)
-        attempts = LoginAttempts(policy.users) if policy.users else None
+        sessions = login.Sessions(policy.secret)
+        attempts = login.LoginAttempts(policy.users) if policy.users else None
         self._authenticator = Authenticator(policy, sessions, attempts)
-        self._login = LoginHandler(policy, sessions, attempts, render_login) if attempts else None
+        self._login = login.LoginHandler(policy, sessions, attempts, render_login) if attempts else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI has it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            scope = placed(scope, self.policy.proxies)
+            scope = request.placed(scope, self.policy.proxies)
             await self._respond(scope, receive, SecuredSend(scope, send))
         else:
             await receive()
@@ -274,15 +243,15 @@ class SecurityMiddleware:
         await send.flush()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_shape(scope)
+        rules.check_shape(scope)
         if is_probe(scope):  # load balancers ask by address, and cannot log in
             await self._app(scope, receive, send)
             return
-        check_host(scope, self.policy)
+        rules.check_host(scope, self.policy)
         if is_static(scope):
             await self._app(scope, receive, send)
             return
-        if self._login and path_of(scope) in PATHS:
+        if self._login and login.is_login(scope):
             response = await self._login.respond(scope, receive)
             await response(scope, receive, send)
             return
@@ -292,41 +261,43 @@ class SecurityMiddleware:
             await response(scope, receive, send)
             return
         scope["state"]["access"] = caller.access
-        if scope["method"] in READS:
-            check_reader(scope)
+        if scope["method"] in rules.READS:
+            rules.check_reader(scope)
         else:
             if not caller.by_bearer:
-                check_origin(scope, self.policy)
-            body = await checked_body(scope, receive, JSON, self.policy.body_limit)
-            receive = replayed(body, receive)
+                rules.check_origin(scope, self.policy)
+            body = await rules.checked_body(scope, receive, rules.JSON, self.policy.body_limit)
+            receive = request.replayed(body, receive)
         await self._app(scope, receive, send)
 
     def _ask_for_login(self, scope: Scope) -> Response:
         """Return the login page for a person, if there is one. Raises Refused otherwise."""
-        shown = bool(headers(scope, "authorization"))
-        is_program = is_api(scope) or is_metrics(scope)
-        if self._login is None or shown or is_program or scope["method"] not in READS:
+        shown = bool(request.headers(scope, "authorization"))
+        is_program = request.is_api(scope) or request.is_metrics(scope)
+        if self._login is None or shown or is_program or scope["method"] not in rules.READS:
             hint = "The Authorization that was sent is not known here, or has expired." if shown else ""
             if not self.policy.has_login:
-                hint = "There is no login, so only this machine itself is let in."
+                hint = "Without a login, only this machine itself is let in."
             challenges = ['Bearer realm="conveyor"']
-            if self.policy.users and is_metrics(scope):  # elsewhere a browser would open a window of its own
+            if self.policy.users and request.is_metrics(scope):  # a browser would open a window of its own
                 challenges.append('Basic realm="conveyor", charset="UTF-8"')
             challenge = tuple(("www-authenticate", one) for one in challenges)
             raise refused(401, "unknown", "Authentication required.", hint, challenge)
-        if headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):
+        if request.headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):
             return HTMLResponse(_ONCE_MORE)
-        return Response(status_code=303, headers={"location": login_url(scope)}, media_type="text/plain")
+        return Response(
+            status_code=303, headers={"location": login.login_url(scope)}, media_type="text/plain"
+        )
 
 
 def is_static(scope: Scope) -> bool:
     """Return True for a file that is the same for everyone and holds no secret."""
-    return path_of(scope).startswith("/static/") and scope["method"] in {"GET", "HEAD"}
+    return request.path_of(scope).startswith("/static/") and scope["method"] in {"GET", "HEAD"}
 
 
 def is_probe(scope: Scope) -> bool:
     """Return True for a health check: it serves anyone under any name, in words without a secret."""
-    return path_of(scope) in PROBES and scope["method"] in {"GET", "HEAD"}
+    return request.path_of(scope) in PROBES and scope["method"] in {"GET", "HEAD"}
 
 
 def _problem_of(error: Exception) -> Problem | None:

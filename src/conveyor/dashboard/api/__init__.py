@@ -1,7 +1,7 @@
-"""The JSON API: `/api/v1`. The page writes through it alone, so it can all that the page can.
+"""The JSON API: `/api/v1`. The pages write through it alone, so it can do all that they can.
 
-`table.ENDPOINTS` lists what there is; the routes and `/api/v1/openapi.json` are made of it. Events and snapshot are
-the live channel's.
+ENDPOINTS lists what there is; the routes and `/api/v1/openapi.json` are made of it. Events and snapshot are the live
+channel's.
 """
 
 from __future__ import annotations
@@ -12,79 +12,84 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from conveyor.dashboard.access.problems import Problem, Refused
+from conveyor.dashboard.access.problems import Problem, Refused, json_response
 from conveyor.dashboard.access.rights import Forbidden
 from conveyor.dashboard.access.security import allowed
-from conveyor.dashboard.api import problems
-from conveyor.dashboard.api.desk import ApiContext
-from conveyor.dashboard.api.endpoint import Asked, Endpoint
+from conveyor.dashboard.api import enqueue, job, jobs, operations, queues, reports, tasks, workers
+from conveyor.dashboard.api.endpoint import ApiContext, ApiRequest, Endpoint
 from conveyor.dashboard.api.openapi import document
-from conveyor.dashboard.api.table import ENDPOINTS
+from conveyor.dashboard.api.problems import more_of, problem_of
 from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["BASE", "ApiContext", "routes"]
+__all__ = ["BASE", "ENDPOINTS", "ApiContext", "routes"]
 
 BASE = "/api/v1"
+#: In the order of the description.
+ENDPOINTS = tuple(
+    one
+    for module in (queues, jobs, enqueue, job, workers, operations, tasks, reports)
+    for one in vars(module).values()
+    if isinstance(one, Endpoint)
+)
 _JSON = "application/json"
 _EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def routes(desk: ApiContext) -> list[Route]:
-    """Give the routes of the whole API; those of the live channel must come before them."""
+def routes(context: ApiContext) -> list[Route]:
+    """Return the routes of the whole API; those of the live channel must come before them."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in ENDPOINTS:
         by_path.setdefault(one.path, {})[one.method] = one
     description = document(ENDPOINTS, BASE)
 
-    def openapi(request: Request) -> Response:
-        """Answer with the description of the API."""
-        allowed(request.scope, "look")
+    def openapi(http: Request) -> Response:
+        """Return the description of the API."""
+        allowed(http.scope, "look")
         return Response(description, media_type=_JSON)
 
-    def nothing(request: Request) -> Response:
-        """Answer that there is no such endpoint."""
-        allowed(request.scope, "look")
+    def unknown(http: Request) -> Response:
+        """Refuse a request for an unknown endpoint."""
+        allowed(http.scope, "look")
         hint = f"{BASE}/openapi.json lists what there is"
-        return problems.answer(Problem(404, "no-endpoint", "There is no such endpoint.", hint))
+        return json_response(Problem(404, "no-endpoint", "There is no such endpoint.", hint))
 
-    made = [
-        Route(BASE + path, _answering(desk, methods), methods=_EVERY_METHOD)
-        for path, methods in by_path.items()
-    ]
     return [
         Route(f"{BASE}/openapi.json", openapi),
-        *made,
-        Route("/api", nothing, methods=_EVERY_METHOD),
-        Route("/api/{rest:path}", nothing, methods=_EVERY_METHOD),
+        *(
+            Route(BASE + path, _handler(context, some), methods=_EVERY_METHOD)
+            for path, some in by_path.items()
+        ),
+        Route("/api", unknown, methods=_EVERY_METHOD),
+        Route("/api/{rest:path}", unknown, methods=_EVERY_METHOD),
     ]
 
 
-def _answering(desk: ApiContext, methods: dict[str, Endpoint]) -> Any:
-    async def answer(request: Request) -> Response:
-        """Answer one request; the work is done in a thread."""
-        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+def _handler(context: ApiContext, methods: dict[str, Endpoint]) -> Any:
+    async def handle(http: Request) -> Response:
+        """Handle one request in a thread."""
+        endpoint = methods.get("GET" if http.method == "HEAD" else http.method)
         if endpoint is None:
-            headers = (("allow", ", ".join(methods)),)
-            detail = f"This is no endpoint for {request.method}."
-            return problems.answer(Problem(405, "wrong-method", detail, headers=headers))
-        body = await request.body()
-        return await anyio.to_thread.run_sync(_work, desk, endpoint, request, body)
+            detail = f"This is not an endpoint for {http.method}."
+            allow = (("allow", ", ".join(methods)),)
+            return json_response(Problem(405, "wrong-method", detail, headers=allow))
+        body = await http.body()
+        return await anyio.to_thread.run_sync(_run, context, endpoint, http, body)
 
-    return answer
+    return handle
 
 
-def _work(desk: ApiContext, endpoint: Endpoint, request: Request, body: bytes) -> Response:
+def _run(context: ApiContext, endpoint: Endpoint, http: Request, body: bytes) -> Response:
     try:
-        query = endpoint.read_query(request.query_params)
-        asked = Asked(desk, request.scope, request.path_params, query, endpoint.read_body(body))
-        data, status = endpoint.run(asked)
+        query = endpoint.read_query(http.query_params)
+        request = ApiRequest(context, http.scope, http.path_params, query, endpoint.read_body(body))
+        data, status = endpoint.run(request)
     except Forbidden:
-        raise
+        raise  # the middleware responds to it
     except Refused as error:
-        return problems.answer(error.problem)
+        return json_response(error.problem)
     except ConveyorError as error:
-        return problems.answer(problems.problem_of(error), problems.more_of(error))
+        return json_response(problem_of(error), more_of(error))
     return Response(data, status, media_type=_JSON)

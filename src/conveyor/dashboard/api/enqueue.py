@@ -1,4 +1,4 @@
-"""The endpoint that puts jobs."""
+"""The endpoint that enqueues jobs."""
 
 from __future__ import annotations
 
@@ -6,64 +6,78 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import inputs, job_answers, ordering
-from conveyor.dashboard.api.endpoint import Endpoint, Reply
+from conveyor.dashboard.api import enqueue_request as requests
+from conveyor.dashboard.api.endpoint import Reply, endpoint
+from conveyor.dashboard.api.enqueue_request import Enqueue
 from conveyor.dashboard.api.problems import PartlyPut
 from conveyor.errors import ConveyorError, DuplicateJob
 from conveyor.monitor import job_record
 from conveyor.queue import Queue
 from conveyor.store import plain
-from conveyor.wire.audit_entry import Act
+from conveyor.wire.audit_entry import Act, Facts
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.dashboard.api.endpoint import ApiRequest
     from conveyor.tasks import Task
 
 #: Seconds that a request waits for room in a queue, and jobs that are put in one go.
 PATIENCE, SLICE = 2.0, 1000
-#: What the ids of jobs begin with that are made of a key.
+#: Prefix of job ids that are made of a key.
 KEYED = "key-"
 
 
-def _put(asked: Asked) -> job_answers.Put | Reply:
-    body = asked.body
-    task = ordering.task_for(body.task, body, ordering.options(body))
+class Put(Struct, frozen=True):
+    """Jobs that were put."""
+
+    jobs: list[str]
+    queue: str
+    message: str
+    go: str
+    """The page that shows it."""
+    recorded: bool = True
+
+
+@endpoint("POST", "/jobs", "act", Put, body=Enqueue, status=201, keyed=True)
+def enqueue_jobs(request: ApiRequest) -> Put | Reply:
+    """Enqueue jobs."""
+    body = request.body
+    task = requests.task_for(body.task, body, requests.options_of(body))
     queue = task.put.queue
-    own_id = _own_id(asked, asked.allowed("act").who)
-    arguments = ordering.read(task, body.arguments)
-    ordering.check(task, arguments)
-    parts = ordering.parts_of(task, arguments, body.count)
-    if asked.key:
-        queue = _kept_queue(asked, own_id, queue)
+    own_id = _own_id(request, request.allowed("act").who)
+    arguments = requests.read(task, body.arguments)
+    requests.check(task, arguments)
+    parts = requests.parts_of(task, arguments, body.count)
+    if request.key:
+        queue = _kept_queue(request, own_id, queue)
     if own_id:
         task = task.options(id=own_id, queue=queue)
-    act = Act(
-        "enqueue", own_id or task.name, queue, body.reason, after={"task": task.name, "jobs": len(parts)}
-    )
-    actions = asked.actions
+    facts: Facts = {"task": task.name, "jobs": len(parts)}
+    act = Act("enqueue", own_id or task.name, queue, body.reason, after=facts)
+    actions = request.actions
     try:
-        jobs = _put_all(asked, task, parts)
+        jobs = _put_all(request, task, parts)
     except PartlyPut as error:
-        after = {"task": task.name, "jobs": error.accepted, "wanted": len(parts)}
-        actions.record(replace(act, after=after, outcome=f"partly: {error}"))
+        facts = {"task": task.name, "jobs": error.accepted, "wanted": len(parts)}
+        actions.record(replace(act, after=facts, outcome=f"partly: {error}"))
         raise
     except DuplicateJob:
-        if not asked.key:
+        if not request.key:
             raise
-        return Reply(_put_before(asked, task, queue, own_id), 200)
+        return Reply(_put_before(request, task, queue, own_id), 200)
     except ConveyorError as error:
         actions.record(replace(act, outcome=f"refused: {error}"))
         raise
     recorded = actions.record(replace(act, outcome="done", target=jobs[0] if len(jobs) == 1 else task.name))
-    return _answer(jobs, queue, recorded=recorded)
+    return _put(jobs, queue, recorded=recorded)
 
 
-def _own_id(asked: Asked, who: str) -> str:
-    """Give the id that the job is to have: the one asked for, or one made of the key; empty for any."""
-    body, key = asked.body, asked.key
+def _own_id(request: ApiRequest, who: str) -> str:
+    """Return the requested id of the job, or the one made of the key; "" for any."""
+    body, key = request.body, request.key
     if key and body.id:
         raise refused(422, "bad-key", "Give an id or an Idempotency-Key, not both.")
     if (key or body.id) and (body.count != 1 or body.split):
@@ -71,55 +85,45 @@ def _own_id(asked: Asked, who: str) -> str:
     return f"{KEYED}{hashlib.sha256(repr((who, key)).encode()).hexdigest()[:40]}" if key else body.id or ""
 
 
-def _kept_queue(asked: Asked, own_id: str, queue: str) -> str:
-    """Give the queue that the key's first request was for; refuses a key that was used for another request.
+def _kept_queue(request: ApiRequest, own_id: str, queue: str) -> str:
+    """Return the queue of the key's first request. Refuses a key that was used for another request.
 
     It is kept before the put: should the put be lost, the next request with the key puts the same job.
     """
-    digest = hashlib.sha256(msgspec.json.encode(asked.body, order="sorted")).hexdigest()
-    kept = asked.desk.acting.run(plain.keep_request(own_id.removeprefix(KEYED), f"{digest} {queue} {own_id}"))
+    digest = hashlib.sha256(msgspec.json.encode(request.body, order="sorted")).hexdigest()
+    command = plain.keep_request(own_id.removeprefix(KEYED), f"{digest} {queue} {own_id}")
+    kept = request.context.acting.run(command)
     first, queue, _ = kept.split(" ") if kept else (digest, queue, own_id)
     if first != digest:
         raise refused(422, "key-reused", "The Idempotency-Key was used for another request.")
     return queue
 
 
-def _put_all(asked: Asked, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
-    queue = Queue(task.put.queue, store=asked.desk.acting)
-    names: list[str] = []
+def _put_all(request: ApiRequest, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
+    queue = Queue(task.put.queue, store=request.context.acting)
+    jobs: list[str] = []
     try:
         for first in range(0, len(parts), SLICE):
-            names += [
-                one.id for one in queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)
-            ]
+            some = queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)
+            jobs += [one.id for one in some]
     except ConveyorError as error:
-        names += error.ids
-        if names:
-            raise PartlyPut(queue.name, names, len(parts), error) from error
+        jobs += error.ids
+        if jobs:
+            raise PartlyPut(queue.name, jobs, len(parts), error) from error
         raise
-    return names
+    return jobs
 
 
-def _put_before(asked: Asked, task: Task[..., Any], queue: str, job: str) -> job_answers.Put:
-    """Answer as the first time; a key older than what is kept of it may have been for another task."""
-    story = asked.desk.ask(job_record.story(queue, job))
-    if story is not None and story.task not in {"", task.name}:
+def _put_before(request: ApiRequest, task: Task[..., Any], queue: str, job: str) -> Put:
+    """Respond as the first time; a key older than what is kept of it may have been for another task."""
+    record = request.context.ask(job_record.story(queue, job))
+    if record is not None and record.task not in {"", task.name}:
         raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")
-    return _answer([job], queue, recorded=True)
+    return _put([job], queue, recorded=True)
 
 
-def _answer(jobs: list[str], queue: str, *, recorded: bool) -> job_answers.Put:
+def _put(jobs: list[str], queue: str, *, recorded: bool) -> Put:
     one = len(jobs) == 1
     message = f"Job {jobs[0]} is on {queue}" if one else f"{len(jobs):,} jobs are on {queue}"
     go = f"/jobs/{jobs[0]}?queue={queue}" if one else f"/queues/{queue}"
-    return job_answers.Put(jobs, queue, message, go, recorded)
-
-
-ENDPOINTS = (
-    Endpoint(
-        *("POST", "/jobs", "Put jobs", "act", _put, job_answers.Put),
-        body=inputs.Enqueue,
-        status=201,
-        keyed=True,
-    ),
-)
+    return Put(jobs, queue, message, go, recorded)

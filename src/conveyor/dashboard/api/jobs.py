@@ -2,170 +2,233 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
 
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import answers, inputs, job_answers
-from conveyor.dashboard.api.cursors import cursor_of, place_after
-from conveyor.dashboard.api.endpoint import Endpoint
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.models import Progress, QueueRows, Short, position_after, progress_of, struct_from
 from conveyor.monitor import failures, history, job_list, merging, silence, snapshot
+from conveyor.monitor.cursors import cursor_of
 from conveyor.wire.call import ITEM_WORD
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.dashboard.api.endpoint import ApiRequest
     from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
+    from conveyor.store.query import Query
 
-#: Jobs that one search looks at.
+#: Jobs that one search reads.
 SEARCHED = 2000
-#: Queues whose dead jobs are sorted into groups at once.
-MOST_GROUPED = 50
+LIVE = ("waiting", "delayed", "running", "dead")
+OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
+JOB_STATES = (*LIVE, "ended", *OUTCOMES)
 
 
-def _list(asked: Asked) -> job_answers.Jobs:
-    query = asked.query
+class JobLine(Struct, frozen=True):
+    """A job, or a run that has ended, in a list."""
+
+    id: str
+    queue: str
+    state: str
+    task: str
+    """`item` for what `Queue.put` put."""
+    arguments: str | None
+    put_at: float | UnsetType | None = UNSET
+    """Null if the job is too long to read; not there for a run that has ended."""
+    due_at: float | None = None
+    since: float | None = None
+    """When it was claimed, died or ended. All times are seconds since 1970."""
+    elapsed: float | None = None
+    worker: str = ""
+    silent_since: float | None = None
+    """When the worker of a running job gave its last sign of life; null unless its consumer is silent."""
+    retries: int = 0
+    crashes: int = 0
+    attempt: int = 0
+    """Which attempt it is at, waits for or ended with, from 1."""
+    progress: Progress | None = None
+    kind: str = ""
+    """Type of the error."""
+    message: str | None = ""
+
+
+class Jobs(Struct, frozen=True):
+    """Jobs of one queue or of all. A page may be empty and still have a `next`, if few match."""
+
+    jobs: list[JobLine]
+    next: str
+    total: int | None
+    """Jobs in this state; null for runs that have ended."""
+    hidden: bool
+    left_out: int = 0
+    """Queues with such jobs that were not asked: of all queues, only the 20 with the most are."""
+
+
+class JobRows(QueueRows, frozen=True):
+    """A page of jobs, of a queue or of all. `ended` are all runs that ended, those below it the ones that did so."""
+
+    state: Literal[JOB_STATES] = "waiting"  # type: ignore[valid-type]
+    outcome: Literal["", *OUTCOMES] = ""  # type: ignore[valid-type]
+    """How it ended; goes with the state `ended` alone."""
+    task: Short = ""
+    worker: Short = ""
+    text: Short = ""
+    """Appears in id, arguments or error; needs the right to inspect."""
+
+
+class FailureGroup(Struct, frozen=True):
+    """Dead jobs that failed alike, in one queue or several; times are seconds since 1970."""
+
+    queue: str
+    """Where the one is that died last."""
+    queues: list[str]
+    """All queues that have some, those with the most first."""
+    fingerprint: str
+    count: int
+    newest: str
+    first_seen: float
+    last_seen: float
+    task: str = ""
+    kind: str = ""
+    message: str | None = ""
+    where: str | None = ""
+
+
+class Failures(Struct, frozen=True):
+    """Groups of dead jobs, the one with the latest death first."""
+
+    failures: list[FailureGroup]
+    next: str
+    hidden: bool
+
+
+@endpoint("GET", "/jobs", "look", Jobs, query=JobRows, rows="jobs")
+def list_jobs(request: ApiRequest) -> Jobs:
+    """List jobs of a queue or of all."""
+    query = request.query
     if query.outcome and query.state != "ended":
-        raise refused(
-            422,
-            "bad-query",
-            f"Jobs that are {query.state} have no outcome to choose.",
-            "Ask for state=ended.",
-        )
+        detail = f"Jobs that are {query.state} have no outcome to choose."
+        raise refused(422, "bad-query", detail, "Ask for state=ended.")
     if query.text:
-        asked.allowed("inspect")  # those who may not see arguments must not search in them either
+        request.allowed("inspect")  # clients that may not see arguments must not search in them either
     if not query.queue:
-        return _of_all(asked)
-    asked.desk.snapshot_with(query.queue)
-    return _live(asked) if query.state in inputs.LIVE else _ended(asked)
+        return _of_all(request)
+    request.context.snapshot_with(query.queue)
+    return _live(request) if query.state in LIVE else _ended(request)
 
 
-def _of_all(asked: Asked) -> job_answers.Jobs:
+@endpoint("GET", "/failures", "look", Failures, query=QueueRows, rows="failures")
+def list_failures(request: ApiRequest) -> Failures:
+    """Show which dead jobs failed alike."""
+    first, count = position_after(request.query.cursor), min(request.query.count, failures.MOST_SAMPLES)
+    every = request.context.ask(failures.groups(failures.looked_at(_dead(request))))
+    page = every[first : first + count]
+    samples = {one.group: one for one in request.context.ask(failures.samples(page))}
+    shown = request.may("inspect")
+    rows = []
+    for group in page:
+        sample, more = samples.get(group), {}
+        if sample is not None:
+            texts = (
+                {"message": sample.message, "where": sample.where}
+                if shown
+                else {"message": None, "where": None}
+            )
+            more = {"task": sample.task, "kind": sample.kind, **texts}
+        rows.append(struct_from(FailureGroup, group, **more))
+    next_page = cursor_of(str(first + count)) if len(every) > first + count else ""
+    return Failures(rows, next_page, hidden=bool(page) and not shown)
+
+
+def _of_all(request: ApiRequest) -> Jobs:
     """List the jobs of all queues."""
-    query, queues = asked.query, asked.desk.snapshot().queues
-    is_live = query.state in inputs.LIVE
+    query, queues, shown = request.query, request.context.snapshot().queues, request.may("inspect")
+    is_live = query.state in LIVE
     index = query.state if is_live else "ended"
     names = snapshot.fullest(queues, list(queues), index)  # also those without any: one may just have come
     counts = [snapshot.in_state(queues[name], index) for name in names]
     limits = merging.Limits(query.count, SEARCHED)
-    shown = asked.may("inspect")
     found: merging.Merged[Any]
+    asked: Query[Any]
     if is_live:
-        wanted = job_list.Wanted(query.task, query.worker, query.text)
-        found = asked.desk.ask(
-            merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels),
-            costly=any(wanted),
-        )
-        rows = [_row(asked, one, shown=shown) for one in found.rows]
+        wanted = _wanted(request)
+        asked = merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
+        found = request.context.ask(asked, costly=any(wanted))
+        rows = [_row(request, one) for one in found.rows]
     else:
         matching = _matching(query)
-        found = asked.desk.ask(merging.finishes(names, query.cursor, matching, limits), costly=any(matching))
-        rows = [_finish(one.finish, one.queue, shown=shown) for one in found.rows]
+        asked = merging.finishes(names, query.cursor, matching, limits)
+        found = request.context.ask(asked, costly=any(matching))
+        rows = [_finish(request, one.finish, one.queue) for one in found.rows]
     left_out = sum(count > 0 for count in counts[merging.MOST_QUEUES :])
-    return job_answers.Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
+    return Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
 
 
-def _live(asked: Asked) -> job_answers.Jobs:
-    query, shown = asked.query, asked.may("inspect")
-    wanted = job_list.Wanted(query.task, query.worker, query.text)
-    place = (query.queue, query.state)
-    found = asked.desk.ask(
-        job_list.search(
-            *place, wanted, query.cursor, job_list.Limits(SEARCHED, query.count), known_tasks.labels
+def _live(request: ApiRequest) -> Jobs:
+    query, wanted = request.query, _wanted(request)
+    if any(wanted):
+        limits = job_list.Limits(SEARCHED, query.count)
+        asked: Any = job_list.search(
+            query.queue, query.state, wanted, query.cursor, limits, known_tasks.labels
         )
-        if any(wanted)
-        else job_list.page(*place, query.cursor, query.count, labels_of=known_tasks.labels),
-        costly=any(wanted),
-    )
-    rows = [_row(asked, one, shown=shown) for one in found.rows]
-    return job_answers.Jobs(rows, found.next, found.total, not shown)
+    else:
+        asked = job_list.page(
+            query.queue, query.state, query.cursor, query.count, labels_of=known_tasks.labels
+        )
+    found = request.context.ask(asked, costly=any(wanted))
+    rows = [_row(request, one) for one in found.rows]
+    return Jobs(rows, found.next, found.total, not request.may("inspect"))
 
 
-def _row(asked: Asked, one: JobRow, *, shown: bool) -> job_answers.JobLine:
-    return answers.made(
-        job_answers.JobLine,
-        one,
-        state=asked.query.state,
-        task=one.task or ITEM_WORD,
-        arguments=one.arguments if shown else None,
-        message=one.message if shown else None,
-        progress=job_answers.progress_of(one.progress),
-        silent_since=silence.of_job(asked.desk.snapshot(), one.worker, one.since),
-    )
+def _ended(request: ApiRequest) -> Jobs:
+    query, matching = request.query, _matching(request.query)
+    asked = history.finishes(query.queue, query.cursor, query.count, matching)
+    page = request.context.ask(asked, costly=any(matching))
+    rows = [_finish(request, one, query.queue) for one in page.finishes]
+    return Jobs(rows, page.next, None, not request.may("inspect"))
 
 
-def _ended(asked: Asked) -> job_answers.Jobs:
-    query, shown = asked.query, asked.may("inspect")
-    matching = _matching(query)
-    asks = history.finishes(query.queue, query.cursor, query.count, matching)
-    page = asked.desk.ask(asks, costly=any(matching))
-    rows = [_finish(one, query.queue, shown=shown) for one in page.finishes]
-    return job_answers.Jobs(rows, page.next, None, not shown)
+def _wanted(request: ApiRequest) -> job_list.Wanted:
+    return job_list.Wanted(request.query.task, request.query.worker, request.query.text)
 
 
-def _matching(query: inputs.JobRows) -> history.Matching:
+def _matching(query: JobRows) -> history.Matching:
     state = query.outcome if query.state == "ended" else query.state
     return history.Matching(query.task, state, query.worker, "", query.text)
 
 
-def _finish(one: Finish, queue: str, *, shown: bool) -> job_answers.JobLine:
-    return answers.made(
-        job_answers.JobLine,
+def _row(request: ApiRequest, one: JobRow) -> JobLine:
+    shown = request.may("inspect")
+    return struct_from(
+        JobLine,
+        one,
+        state=request.query.state,
+        task=one.task or ITEM_WORD,
+        arguments=one.arguments if shown else None,
+        message=one.message if shown else None,
+        progress=progress_of(one.progress),
+        silent_since=silence.of_job(request.context.snapshot(), one.worker, one.since),
+    )
+
+
+def _finish(request: ApiRequest, one: Finish, queue: str) -> JobLine:
+    return struct_from(
+        JobLine,
         one.note,
         queue=queue,
         task=one.note.task or ITEM_WORD,
         put_at=UNSET,
-        arguments=one.note.arguments if shown else None,
+        arguments=one.note.arguments if request.may("inspect") else None,
         message=None,
         since=one.note.at,
     )
 
 
-def _dead(asked: Asked) -> dict[str, int]:
+def _dead(request: ApiRequest) -> dict[str, int]:
     """Return the number of dead jobs by queue, or of the named queue alone."""
-    queues = asked.desk.snapshot_with(asked.queue).queues if asked.queue else asked.desk.snapshot().queues
-    return {name: count.dead for name, count in queues.items() if asked.queue in {"", name}}
-
-
-def _failures(asked: Asked) -> job_answers.Failures:
-    first, count = place_after(asked.query.cursor), min(asked.query.count, failures.MOST_SAMPLES)
-    every = asked.desk.ask(failures.groups(failures.looked_at(_dead(asked))))
-    page = every[first : first + count]
-    samples = {one.group: one for one in asked.desk.ask(failures.samples(page))}
-    shown = asked.may("inspect")
-    rows = []
-    for group in page:
-        row, sample = answers.made(job_answers.FailureGroup, group), samples.get(group)
-        if sample is not None:
-            row = answers.made(
-                job_answers.FailureGroup,
-                group,
-                task=sample.task,
-                kind=sample.kind,
-                message=sample.message if shown else None,
-                where=sample.where if shown else None,
-            )
-        rows.append(row)
-    more = cursor_of(str(first + count)) if len(every) > first + count else ""
-    return job_answers.Failures(rows, more, hidden=bool(page) and not shown)
-
-
-ENDPOINTS = (
-    Endpoint(
-        "GET",
-        "/jobs",
-        "List jobs of a queue or of all",
-        "look",
-        _list,
-        job_answers.Jobs,
-        inputs.JobRows,
-        rows="jobs",
-    ),
-    Endpoint(
-        *("GET", "/failures", "Tell which dead jobs failed alike", "look", _failures, job_answers.Failures),
-        inputs.QueueRows,
-        rows="failures",
-    ),
-)
+    context, queue = request.context, request.queue
+    queues = context.snapshot_with(queue).queues if queue else context.snapshot().queues
+    return {name: count.dead for name, count in queues.items() if queue in {"", name}}

@@ -1,24 +1,36 @@
-"""Endpoints about operations over many jobs. They are worked on by a thread of this process."""
+"""Endpoints about operations over many jobs. A thread of this process runs them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import answers, inputs
-from conveyor.dashboard.api.cursors import cursor_of, place_after
-from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.monitor import operations as questions
-from conveyor.monitor.bulk import MOST_QUEUES
-from conveyor.wire.audit_entry import Matching
-from conveyor.wire.audit_entry import Operation as Kept
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.models import (
+    Done,
+    JobId,
+    MaybeQueue,
+    Queue,
+    QueueRows,
+    Short,
+    Why,
+    position_after,
+    struct_from,
+)
+from conveyor.monitor import operations
+from conveyor.monitor.bulk import MOST_IDS, MOST_QUEUES
+from conveyor.monitor.cursors import cursor_of
+from conveyor.wire import audit_entry
+from conveyor.wire.audit_entry import KINDS  # noqa: TC001 - msgspec reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.dashboard.api.endpoint import Asked
+    from conveyor.dashboard.api.endpoint import ApiRequest
 
-_WORDS = {
+_MESSAGES = {
     "retry": "Retrying dead jobs of {}",
     "discard": "Discarding dead jobs of {}",
     "cancel": "Cancelling jobs of {}",
@@ -26,98 +38,141 @@ _WORDS = {
 }
 
 
-def begin(asked: Asked, kind: str, queues: Sequence[str], matching: inputs.Matching) -> answers.Begun:
-    """Begin an operation and hand it to the thread."""
-    narrowed = Matching(matching.task, matching.ids, matching.group)
-    begun = asked.actions.begin(kind, queues, narrowed, asked.body.reason)
-    _work_on(asked, begun)
-    where = queues[0] if len(queues) == 1 else f"{len(queues):,} queues"
-    message = f"{_WORDS[kind].format(where)}: {begun.total:,} to check"
-    return answers.Begun(begun.id, begun.total, message, "/operations")
+class Operation(Struct, frozen=True):
+    """A piece of work over many jobs."""
+
+    id: str
+    kind: str
+    queue: str
+    """Empty if it is about several."""
+    queues: list[str]
+    """The queues, if they are several."""
+    state: str
+    """running, done, stopped, failed, or stalled."""
+    total: int
+    done: int
+    skipped: int
+    started: float
+    changed: float
+    reason: str
+    who: str
+    error: str
 
 
-def _begin(asked: Asked) -> answers.Begun:
-    body = asked.body
+class Operations(Struct, frozen=True):
+    """Operations, those that began last first."""
+
+    operations: list[Operation]
+    next: str
+
+
+class Begun(Struct, frozen=True):
+    """An operation that was begun."""
+
+    operation: str
+    total: int
+    message: str
+    go: str
+
+
+class Matching(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which jobs are meant; what is empty does not narrow it."""
+
+    task: Short = ""
+    ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] = ()
+    group: Short = ""
+    """A fingerprint of `failures`."""
+
+
+class Begin(Why, frozen=True, kw_only=True):
+    """An operation over many jobs. retry, discard: dead ones. cancel: waiting ones. purge: all waiting ones."""
+
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    queue: MaybeQueue = ""
+    queues: Annotated[tuple[Queue, ...], Meta(max_length=MOST_QUEUES)] = ()
+    """Several queues, to retry or discard dead jobs there. Without any, all that have dead jobs; then `matching` has a
+    group or a task."""
+    matching: Matching = Matching()
+
+
+@endpoint("GET", "/operations", "look", Operations, query=QueueRows, rows="operations")
+def list_operations(request: ApiRequest) -> Operations:
+    """List operations over many jobs."""
+    first, count = position_after(request.query.cursor), request.query.count
+    names = request.context.ask(operations.names(first, count))
+    found = request.context.ask(operations.operations(names))
+    rows = [struct_from(Operation, one) for one in found if request.query.queue in {"", *one.on}]
+    return Operations(rows, cursor_of(str(first + count)) if len(names) == count else "")
+
+
+@endpoint("POST", "/operations", "purge", Begun, body=Begin, status=202)
+def begin_operation(request: ApiRequest) -> Begun:
+    """Retry, discard or cancel many jobs."""
+    body = request.body
     named = list(dict.fromkeys((*([body.queue] if body.queue else ()), *body.queues)))
     for queue in named:
-        asked.desk.check_begun(queue)
-    return begin(asked, body.kind, named or _everywhere(asked), body.matching)
+        request.context.check_begun(queue)
+    return begin(request, body.kind, named or _with_dead_jobs(request), body.matching)
 
 
-def _everywhere(asked: Asked) -> list[str]:
+@endpoint("GET", "/operations/{id}", "look", Operation)
+def show_operation(request: ApiRequest) -> Operation:
+    """Show how far an operation is."""
+    return struct_from(Operation, _find(request))
+
+
+@endpoint("POST", "/operations/{id}/stop", "purge", Done, body=Why)
+def stop_operation(request: ApiRequest) -> Done:
+    """Stop an operation."""
+    found = request.actions.stop_operation(_find(request).id, request.body.reason)
+    message = f"It stops after the jobs it is at; {found.done:,} are done"
+    return Done(message if found.state == "running" else f"It is {found.state}", state=found.state)
+
+
+@endpoint("POST", "/operations/{id}/resume", "purge", Done, body=Why)
+def resume_operation(request: ApiRequest) -> Done:
+    """Resume an operation."""
+    found = _find(request)
+    if found.state in {"running", "done"}:
+        raise refused(409, "wrong-state", f"The operation is {found.state}.")
+    resumed = request.actions.take_up(found.id, request.body.reason)
+    _run(request, resumed)
+    return Done("It goes on where it was", state=resumed.state)
+
+
+def begin(request: ApiRequest, kind: str, queues: Sequence[str], matching: Matching) -> Begun:
+    """Begin an operation and hand it to the thread."""
+    narrowed = audit_entry.Matching(matching.task, matching.ids, matching.group)
+    begun = request.actions.begin(kind, queues, narrowed, request.body.reason)
+    _run(request, begun)
+    where = queues[0] if len(queues) == 1 else f"{len(queues):,} queues"
+    message = f"{_MESSAGES[kind].format(where)}: {begun.total:,} to check"
+    return Begun(begun.id, begun.total, message, "/operations")
+
+
+def _with_dead_jobs(request: ApiRequest) -> list[str]:
     """Return the queues that have dead jobs, those with the most first, for an operation that names none."""
-    matching = asked.body.matching
-    if asked.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
+    matching = request.body.matching
+    if request.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
         detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
         raise refused(422, "bad-body", detail, "Name a queue.")
-    dead = {name: count.dead for name, count in asked.desk.poller.poll().queues.items() if count.dead}
-    ranked = sorted(dead, key=lambda name: (-dead[name], name))
-    if not ranked:
+    queues = request.context.poller.poll().queues
+    dead = {name: count.dead for name, count in queues.items() if count.dead}
+    if not dead:
         raise refused(409, "wrong-state", "No job is dead.")
-    return ranked[:MOST_QUEUES]
+    return sorted(dead, key=lambda name: (-dead[name], name))[:MOST_QUEUES]
 
 
-def _work_on(asked: Asked, begun: Kept) -> None:
-    if not asked.desk.operations.add(begun):
+def _run(request: ApiRequest, operation: audit_entry.Operation) -> None:
+    if not request.context.operations.add(operation):
         hint = "Resume it when the others are done; it shows as stalled until then."
         raise refused(503, "operations-full", "Too many operations wait for their turn here.", hint)
 
 
-def _known(asked: Asked) -> Kept:
-    found = asked.desk.ask(questions.operations([asked.parts["id"][:100]]))
+def _find(request: ApiRequest) -> audit_entry.Operation:
+    found: list[audit_entry.Operation]
+    found = request.context.ask(operations.operations([request.parts["id"][:100]]))
     if not found:
-        raise refused(
-            404, "unknown-operation", "There is no such operation.", "They are forgotten after 7 days."
-        )
-    operation: Kept = found[0]
-    return operation
-
-
-def _list(asked: Asked) -> answers.Operations:
-    first, count = place_after(asked.query.cursor), asked.query.count
-    names = asked.desk.ask(questions.names(first, count))
-    found = asked.desk.ask(questions.operations(names))
-    wanted = asked.query.queue
-    rows = [answers.made(answers.Operation, one) for one in found if wanted in {"", *one.on}]
-    return answers.Operations(rows, cursor_of(str(first + count)) if len(names) == count else "")
-
-
-def _one(asked: Asked) -> answers.Operation:
-    return answers.made(answers.Operation, _known(asked))
-
-
-def _stop(asked: Asked) -> answers.Done:
-    found = _known(asked)
-    told = asked.actions.stop_operation(found.id, asked.body.reason)
-    message = f"It stops after the jobs it is at; {told.done:,} are done"
-    return answers.Done(message if told.state == "running" else f"It is {told.state}", state=told.state)
-
-
-def _resume(asked: Asked) -> answers.Done:
-    found = _known(asked)
-    if found.state in {"running", "done"}:
-        raise refused(409, "wrong-state", f"The operation is {found.state}.")
-    taken = asked.actions.take_up(found.id, asked.body.reason)
-    _work_on(asked, taken)
-    return answers.Done("It goes on where it was", state=taken.state)
-
-
-_ONE = "/operations/{id}"
-ENDPOINTS = (
-    Endpoint(
-        *("GET", "/operations", "List operations over many jobs", "look", _list, answers.Operations),
-        inputs.QueueRows,
-        rows="operations",
-    ),
-    Endpoint(
-        *("POST", "/operations", "Retry, discard or cancel many jobs", "purge", _begin, answers.Begun),
-        body=inputs.Begin,
-        status=202,
-    ),
-    Endpoint("GET", _ONE, "Show how far an operation is", "look", _one, answers.Operation),
-    Endpoint("POST", f"{_ONE}/stop", "Stop an operation", "purge", _stop, answers.Done, body=inputs.Why),
-    Endpoint(
-        *("POST", f"{_ONE}/resume", "Go on with an operation", "purge", _resume, answers.Done),
-        body=inputs.Why,
-    ),
-)
+        hint = "They are forgotten after 7 days."
+        raise refused(404, "unknown-operation", "There is no such operation.", hint)
+    return found[0]

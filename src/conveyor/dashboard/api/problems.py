@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import errors
-from conveyor.dashboard.access.problems import Problem, json_response
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.page import NoSuchThing
 from conveyor.dashboard.poller import TRY_AGAIN, Busy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from starlette.responses import Response
 
 #: The first that fits counts.
 CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
@@ -43,7 +41,7 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.ConveyorError, 409, "refused"),
 )
 
-#: Seconds after which it may be better.
+#: Seconds after which the client may try again.
 _TRY_AGAIN = ((errors.StoreUnavailable, 5), (Busy, TRY_AGAIN))
 
 
@@ -66,7 +64,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     """Those jobs."""
 
 
-class Faults(errors.ConveyorError):
+class ValidationErrors(errors.ConveyorError):
     """Several values do not fit; `by_name` says what is wrong with each."""
 
     def __init__(self, message: str, by_name: Mapping[str, str]) -> None:
@@ -91,8 +89,8 @@ class PartlyPut(errors.ConveyorError):
 
 
 def problem_of(error: errors.ConveyorError) -> Problem:
-    """Give the problem that an error stands for."""
-    if isinstance(error, Faults):
+    """Return the problem that an error stands for."""
+    if isinstance(error, ValidationErrors):
         return Problem(422, "bad-values", error.message, error.hint)
     if isinstance(error, PartlyPut):
         return problem_of(error.cause)._replace(detail=error.message, hint=error.hint)
@@ -103,12 +101,7 @@ def problem_of(error: errors.ConveyorError) -> Problem:
 
 
 def more_of(error: errors.ConveyorError) -> dict[str, object]:
-    """Give what the document of an error has besides."""
-    if isinstance(error, Faults):
+    """Return the further fields of the document of an error."""
+    if isinstance(error, ValidationErrors):
         return {"errors": error.by_name}
     return {"accepted": error.accepted, "ids": error.ids} if isinstance(error, PartlyPut) else {}
-
-
-def answer(problem: Problem, more: Mapping[str, object] | None = None) -> Response:
-    """Answer with a problem document, which may have `more` fields."""
-    return json_response(problem, more)

@@ -3,29 +3,143 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from conveyor.dashboard.api import answers, inputs
-from conveyor.dashboard.api.cursors import after, cursor_of
-from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.dashboard.api.operations import begin
-from conveyor.monitor import queues as questions
+from msgspec import Meta, Struct
+
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.models import Done, Query, RowsQuery, Why, struct_from
+from conveyor.dashboard.api.operations import Begun, Matching, begin
+from conveyor.monitor import queues
+from conveyor.monitor.cursors import after, cursor_of
 from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.monitor.actions import Actions, QueueAnswer
+    from conveyor.dashboard.api.endpoint import ApiRequest
+    from conveyor.monitor.actions import QueueAnswer
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
 
-def _line(snapshot: Snapshot, name: str, count: Count) -> answers.QueueLine:
+class QueueLine(Struct, frozen=True):
+    """A queue: how many jobs are where, and since it began."""
+
+    name: str
+    ready: int
+    """The same as `waiting`."""
+    delayed: int
+    """Jobs that are not due yet."""
+    waiting: int
+    """Jobs that are due, and wait for a worker."""
+    qsize: int
+    """Waiting and delayed ones together: what `maxsize` bounds."""
+    running: int
+    dead: int
+    blocked: int
+    """Blocked producers."""
+    maxsize: int
+    paused: bool
+    shutdown: bool
+    accepted: int
+    finished: int
+    cancelled: int
+    discarded: int
+    rate_in: float
+    rate_out: float
+    """Jobs per second, in the last step."""
+    workers: int
+    busy: int
+
+
+class Queues(Struct, frozen=True):
+    """Queues, by name."""
+
+    queues: list[QueueLine]
+    next: str
+
+
+class Scaling(Struct, frozen=True):
+    """For autoscalers: running jobs, and a worker for each `jobs_per_worker` that are due; 0 for a paused queue."""
+
+    desired_workers: int
+    running: int
+    waiting: int
+    workers: int
+
+
+class ScalingQuery(Query, frozen=True):
+    """Number of waiting jobs for one worker."""
+
+    jobs_per_worker: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+
+
+class Bound(Why, frozen=True, kw_only=True):
+    """How many jobs may wait; 0: any number."""
+
+    maxsize: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+@endpoint("GET", "/queues", "look", Queues, query=RowsQuery, rows="queues")
+def list_queues(request: ApiRequest) -> Queues:
+    """List queues."""
+    snapshot = request.context.snapshot()
+    last, count = after(request.query.cursor), request.query.count
+    names = [name for name in sorted(snapshot.queues) if name > last]
+    more = cursor_of(names[count - 1]) if len(names) > count else ""
+    return Queues([_line(snapshot, name, snapshot.queues[name]) for name in names[:count]], more)
+
+
+@endpoint("GET", "/queues/{queue}", "look", QueueLine)
+def show_queue(request: ApiRequest) -> QueueLine:
+    """Show a queue."""
+    return _line(request.context.snapshot_with(request.queue), request.queue, _count(request))
+
+
+@endpoint("GET", "/queues/{queue}/scaling", "look", Scaling, query=ScalingQuery)
+def scale_queue(request: ApiRequest) -> Scaling:
+    """Show how many workers a queue needs."""
+    workers = request.context.snapshot_with(request.queue).workers_of(request.queue)
+    count = _count(request)
+    due = 0 if count.paused else math.ceil(count.ready / request.query.jobs_per_worker)
+    return Scaling(count.leased + due, count.leased, count.ready, len(workers))
+
+
+@endpoint("POST", "/queues/{queue}/pause", "act", Done, body=Why)
+def pause_queue(request: ApiRequest) -> Done:
+    """Pause a queue."""
+    request.context.check_begun(request.queue)
+    answer = request.actions.pause_queue(request.queue, request.body.reason)
+    return _done(f"{answer.queue} is paused", answer)
+
+
+@endpoint("POST", "/queues/{queue}/resume", "act", Done, body=Why)
+def resume_queue(request: ApiRequest) -> Done:
+    """Resume a queue."""
+    request.context.check_begun(request.queue)
+    answer = request.actions.resume_queue(request.queue, request.body.reason)
+    return _done(f"{answer.queue} goes on", answer)
+
+
+@endpoint("POST", "/queues/{queue}/bound", "act", Done, body=Bound)
+def bound_queue(request: ApiRequest) -> Done:
+    """Set how many jobs may wait."""
+    request.context.check_begun(request.queue)
+    answer = request.actions.bound_queue(request.queue, request.body.maxsize, request.body.reason)
+    return _done(f"The bound of {answer.queue} is {answer.after.maxsize}", answer)
+
+
+@endpoint("POST", "/queues/{queue}/purge", "purge", Begun, body=Why, status=202)
+def purge_queue(request: ApiRequest) -> Begun:
+    """Cancel all waiting and delayed jobs."""
+    request.context.check_begun(request.queue)
+    return begin(request, "purge", [request.queue], Matching())
+
+
+def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
     rate = snapshot.rates.get(name, Rate())
     workers = snapshot.workers_of(name)
-    return answers.made(
-        answers.QueueLine,
+    return struct_from(
+        QueueLine,
         count,
         name=name,
         waiting=count.ready,
@@ -40,81 +154,11 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> answers.QueueLine:
     )
 
 
-def _list(asked: Asked) -> answers.Queues:
-    snapshot = asked.desk.snapshot()
-    last, count = after(asked.query.cursor), asked.query.count
-    names = [name for name in sorted(snapshot.queues) if name > last]
-    page = names[:count]
-    more = cursor_of(page[-1]) if len(names) > count else ""
-    return answers.Queues([_line(snapshot, name, snapshot.queues[name]) for name in page], more)
-
-
-def _one(asked: Asked) -> answers.QueueLine:
-    return _line(asked.desk.snapshot_with(asked.queue), asked.queue, _count(asked))
-
-
-def _count(asked: Asked) -> Count:
-    """Count anew, so that whoever has just changed a queue sees it."""
-    count: Count = asked.desk.ask(questions.counts([asked.queue]))[asked.queue]
+def _count(request: ApiRequest) -> Count:
+    """Count now, so that a client that has just changed a queue sees it."""
+    count: Count = request.context.ask(queues.counts([request.queue]))[request.queue]
     return count
 
 
-def _scaling(asked: Asked) -> answers.Scaling:
-    snapshot = asked.desk.snapshot_with(asked.queue)
-    count = _count(asked)
-    due = 0 if count.paused else math.ceil(count.ready / asked.query.jobs_per_worker)
-    return answers.Scaling(
-        count.leased + due, count.leased, count.ready, len(snapshot.workers_of(asked.queue))
-    )
-
-
-def _acting(message: str, do: Callable[[Actions, Asked], QueueAnswer]) -> Callable[[Asked], answers.Done]:
-    def act(asked: Asked) -> answers.Done:
-        asked.desk.check_begun(asked.queue)
-        told = do(asked.actions, asked)
-        message_text = message.format(queue=told.queue, after=told.after)
-        return answers.Done(message_text, changed=told.changed, recorded=told.recorded)
-
-    return act
-
-
-_pause = _acting(
-    "{queue} is paused", lambda actions, asked: actions.pause_queue(asked.queue, asked.body.reason)
-)
-_resume = _acting(
-    "{queue} goes on", lambda actions, asked: actions.resume_queue(asked.queue, asked.body.reason)
-)
-_bound = _acting(
-    "The bound of {queue} is {after.maxsize}",
-    lambda actions, asked: actions.bound_queue(asked.queue, asked.body.maxsize, asked.body.reason),
-)
-
-
-def _purge(asked: Asked) -> answers.Begun:
-    asked.desk.check_begun(asked.queue)
-    return begin(asked, "purge", [asked.queue], inputs.Matching())
-
-
-_ONE = "/queues/{queue}"
-ENDPOINTS = (
-    Endpoint("GET", "/queues", "List queues", "look", _list, answers.Queues, inputs.RowsQuery, rows="queues"),
-    Endpoint("GET", _ONE, "Show a queue", "look", _one, answers.QueueLine),
-    Endpoint(
-        *("GET", f"{_ONE}/scaling", "Tell how many workers a queue needs", "look", _scaling),
-        *(answers.Scaling, inputs.ScalingQuery),
-    ),
-    Endpoint(
-        "POST", f"{_ONE}/pause", "Let a queue give out nothing", "act", _pause, answers.Done, body=inputs.Why
-    ),
-    Endpoint(
-        "POST", f"{_ONE}/resume", "Let a queue work again", "act", _resume, answers.Done, body=inputs.Why
-    ),
-    Endpoint(
-        "POST", f"{_ONE}/bound", "Set how many jobs may wait", "act", _bound, answers.Done, body=inputs.Bound
-    ),
-    Endpoint(
-        *("POST", f"{_ONE}/purge", "Cancel all that waits", "purge", _purge, answers.Begun),
-        body=inputs.Why,
-        status=202,
-    ),
-)
+def _done(message: str, answer: QueueAnswer) -> Done:
+    return Done(message, changed=answer.changed, recorded=answer.recorded)

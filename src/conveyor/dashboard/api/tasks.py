@@ -5,39 +5,93 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.api import inputs, job_answers, ordering
-from conveyor.dashboard.api.cursors import after, cursor_of
-from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.dashboard.api.problems import Faults
+from conveyor.dashboard.api import enqueue_request as requests
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.enqueue_request import Preview
+from conveyor.dashboard.api.models import RowsQuery
+from conveyor.dashboard.api.problems import ValidationErrors
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
+from conveyor.monitor.cursors import after, cursor_of
 from conveyor.monitor.typed_input import parameters_of
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.tasks import Task
+    from conveyor import tasks
+    from conveyor.dashboard.api.endpoint import ApiRequest
 
 
-def line_of(name: str) -> job_answers.TaskLine:
-    """Give a task in a list, one that cannot be imported too."""
-    try:
-        task = known_tasks.task_named(name)
-    except ConveyorError as error:
-        return job_answers.TaskLine(name, broken=sentences(str(error), error.hint))
-    return job_answers.TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
+class Parameter(Struct, frozen=True):
+    """A parameter of a task."""
+
+    name: str
+    type: str
+    """In words."""
+    required: bool
+    default: Any
+    """As a person would type it; null without one."""
+    help: str
+    json_schema: dict[str, Any]
 
 
-def _list(asked: Asked) -> job_answers.Tasks:
-    last, count = after(asked.query.cursor), asked.query.count
+class TaskLine(Struct, frozen=True):
+    """A task that this process knows. `broken` says why it cannot be enqueued."""
+
+    name: str
+    queue: str = ""
+    summary: str = ""
+    splits: bool = False
+    broken: str = ""
+
+
+class Tasks(Struct, frozen=True):
+    """The tasks that this process knows, by name."""
+
+    tasks: list[TaskLine]
+    next: str
+
+
+class Task(Struct, frozen=True):
+    """One task. `order` are the parameters with `split`, `parameters` those without."""
+
+    name: str
+    queue: str
+    summary: str
+    documentation: str
+    splits: bool
+    parameters: list[Parameter]
+    order: list[Parameter]
+
+
+class PreviewAnswer(Struct, frozen=True):
+    """What would be put, as it would be typed elsewhere; or, if `ok` is false, what does not fit."""
+
+    ok: bool
+    command: str = ""
+    """For a shell; empty if the command line has nothing like it."""
+    python: str = ""
+    partial: str = ""
+    """If something does not fit, the command with what does, and `…` for the rest."""
+    errors: dict[str, str] = {}
+    """What is wrong with single arguments, by name; the empty name means all of them together, or an option."""
+
+
+@endpoint("GET", "/tasks", "look", Tasks, query=RowsQuery, rows="tasks")
+def list_tasks(request: ApiRequest) -> Tasks:
+    """List tasks."""
+    last, count = after(request.query.cursor), request.query.count
     names = [name for name in known_tasks.registry().names() if name > last]
     more = cursor_of(names[count - 1]) if len(names) > count else ""
-    return job_answers.Tasks([line_of(name) for name in names[:count]], more)
+    return Tasks([line_of(name) for name in names[:count]], more)
 
 
-def _one(asked: Asked) -> job_answers.Task:
-    task = known_tasks.task_named(asked.parts["name"])
-    return job_answers.Task(
+@endpoint("GET", "/tasks/{name}", "look", Task)
+def show_task(request: ApiRequest) -> Task:
+    """Show what a task takes."""
+    task = known_tasks.task_named(request.parts["name"])
+    return Task(
         name=task.name,
         queue=task.put.queue,
         summary=task.summary,
@@ -48,48 +102,45 @@ def _one(asked: Asked) -> job_answers.Task:
     )
 
 
-def _parameters(task: Task[..., Any]) -> list[job_answers.Parameter]:
+@endpoint("POST", "/tasks/{name}/preview", "act", PreviewAnswer, body=Preview, typed=True)
+def preview_task(request: ApiRequest) -> PreviewAnswer:
+    """Check arguments without enqueuing."""
+    name, partial = request.parts["name"], ""
+    known_tasks.task_named(name)
+    try:
+        options = requests.options_of(request.body)
+        task = requests.task_for(name, request.body, options)
+        arguments, errors = requests.sort(task, request.body.arguments)
+        partial = requests.command(task, arguments, options, errors)
+        if errors:
+            raise requests.errors_of(task, errors)
+        requests.check(task, arguments)
+    except ValidationErrors as error:
+        return PreviewAnswer(ok=False, partial=partial, errors=error.by_name)
+    except (BadCall, BadInput, TooLarge) as error:
+        return PreviewAnswer(ok=False, partial=partial, errors={"": sentences(str(error), error.hint)})
+    command, python = (write(task, arguments, options) for write in (requests.command, requests.python))
+    return PreviewAnswer(ok=True, command=command, python=python)
+
+
+def line_of(name: str) -> TaskLine:
+    """Return a task in a list, also one that cannot be imported."""
+    try:
+        task = known_tasks.task_named(name)
+    except ConveyorError as error:
+        return TaskLine(name, broken=sentences(str(error), error.hint))
+    return TaskLine(task.name, task.put.queue, task.summary, task.split is not None)
+
+
+def _parameters(task: tasks.Task[..., Any]) -> list[Parameter]:
     return [
-        job_answers.Parameter(
+        Parameter(
             name=one.name,
             type=one.type_text,
             required=one.required,
             default=None if one.required else one.default_text,
             help=one.words,
-            json_schema=ordering.schema_of(one),
+            json_schema=requests.schema_of(one),
         )
         for one in parameters_of(task)
     ]
-
-
-def _preview(asked: Asked) -> job_answers.PreviewAnswer:
-    name = asked.parts["name"]
-    known_tasks.task_named(name)
-    partial = ""
-    try:
-        options = ordering.options(asked.body)
-        task = ordering.task_for(name, asked.body, options)
-        arguments, faults = ordering.sort(task, asked.body.arguments)
-        partial = ordering.command(task, arguments, options, faults)
-        if faults:
-            raise ordering.faults_of(task, faults)
-        ordering.check(task, arguments)
-    except Faults as error:
-        return job_answers.PreviewAnswer(ok=False, partial=partial, errors=error.by_name)
-    except (BadCall, BadInput, TooLarge) as error:
-        told = {"": sentences(str(error), error.hint)}
-        return job_answers.PreviewAnswer(ok=False, partial=partial, errors=told)
-    command, python = (write(task, arguments, options) for write in (ordering.command, ordering.python))
-    return job_answers.PreviewAnswer(ok=True, command=command, python=python)
-
-
-ENDPOINTS = (
-    Endpoint("GET", "/tasks", "List tasks", "look", _list, job_answers.Tasks, inputs.RowsQuery, rows="tasks"),
-    Endpoint("GET", "/tasks/{name}", "Show what a task takes", "look", _one, job_answers.Task),
-    Endpoint(
-        *("POST", "/tasks/{name}/preview", "Check arguments, put nothing", "act", _preview),
-        job_answers.PreviewAnswer,
-        body=inputs.Preview,
-        typed=True,
-    ),
-)

@@ -1,92 +1,110 @@
-"""Endpoints about consumers and their workers, and about what these are told."""
+"""Endpoints about consumers and their workers, and about control commands to them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from msgspec import Meta, Struct
 
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import answers, inputs
-from conveyor.dashboard.api.cursors import after, cursor_of
-from conveyor.dashboard.api.endpoint import Endpoint
-from conveyor.monitor import workers as questions
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.models import JobId, Order, QueueRows, Short, Why
+from conveyor.monitor import workers
+from conveyor.monitor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
+from conveyor.monitor.cursors import after, cursor_of
+from conveyor.wire.control_messages import Answer as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.control_messages import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.rights import Right
-    from conveyor.dashboard.api.endpoint import Asked
-    from conveyor.wire import control_messages
-    from conveyor.wire.control_messages import ConsumerReport
+    from conveyor.dashboard.api.endpoint import ApiRequest
 
 #: Rights that a verb needs in addition to `act`; a stack shows where the code is.
-_RIGHTS: dict[str, tuple[Right, ...]] = {"kill": ("kill",), "stack": ("inspect",)}
+_RIGHTS: dict[str, Right] = {"kill": "kill", "stack": "inspect"}
 
 
-def _list(asked: Asked) -> answers.Workers:
-    last, count = after(asked.query.cursor), asked.query.count
-    reports = [one for one in asked.desk.snapshot().consumers if asked.queue in {"", *one.queues}]
-    places = [place for place in questions.places(reports) if place.key > last]
-    crews: dict[str, ConsumerReport] = {}
+class Workers(Struct, frozen=True):
+    """Consumers that reported in the last 20 seconds, by host and name.
+
+    `count` counts workers. A consumer whose workers are on several pages is on each, with those of that page.
+    """
+
+    consumers: list[ConsumerReport]
+    next: str
+
+
+class Tell(Why, frozen=True, kw_only=True):
+    """A control command to workers (`host-ab12/3`) or whole consumers (`host-ab12`)."""
+
+    verb: Literal[VERBS]  # type: ignore[valid-type]
+    targets: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=500)
+    ]
+    jobs: Annotated[dict[Short, JobId], Meta(max_length=500)] = {}  # noqa: RUF012 - msgspec copies it
+    """The job that a worker was seen at: kill and stack do nothing if it runs another by then."""
+
+
+class Answers(Struct, frozen=True):
+    """The latest acknowledgement of each worker that sent one, in the last minute."""
+
+    answers: list[WorkerAnswer]
+    hidden: bool
+
+
+@endpoint("GET", "/workers", "look", Workers, query=QueueRows, rows="consumers")
+def list_workers(request: ApiRequest) -> Workers:
+    """List consumers and their workers."""
+    last, count = after(request.query.cursor), request.query.count
+    reports = request.context.snapshot().consumers
+    reports = [one for one in reports if request.queue in {"", *one.queues}]
+    places = [place for place in workers.places(reports) if place.key > last]
+    shown: dict[str, ConsumerReport] = {}
     for place in places[:count]:
-        crew = crews.get(place.report.name) or msgspec.structs.replace(place.report, workers=[])
-        workers = [] if place.worker is None else [place.worker]
-        crews[crew.name] = msgspec.structs.replace(crew, workers=[*crew.workers, *workers])
+        consumer = shown.get(place.report.name) or msgspec.structs.replace(place.report, workers=[])
+        some = [] if place.worker is None else [place.worker]
+        shown[consumer.name] = msgspec.structs.replace(consumer, workers=[*consumer.workers, *some])
     more = cursor_of(places[count - 1].key) if len(places) > count else ""
-    return answers.Workers([_seen(crew) for crew in crews.values()], more)
+    return Workers([_redacted(one) for one in shown.values()], more)
 
 
-def _seen(report: ConsumerReport) -> ConsumerReport:
-    """Give a report without secrets."""
-    workers = [
+@endpoint("POST", "/workers/tell", "act", Order, body=Tell, status=202)
+def command_workers(request: ApiRequest) -> Order:
+    """Stop, kill, pause or resume workers, or request stacks."""
+    verb, targets = request.body.verb, list(dict.fromkeys(request.body.targets))
+    request.allowed(_RIGHTS.get(verb, "act"))
+    reports = request.context.snapshot().consumers
+    if not all(workers.find(reports, name) for name in targets):
+        reports = request.context.poller.poll().consumers
+    unknown = [name for name in targets if workers.find(reports, name) is None]
+    if unknown:
+        hint = "They may have left; the list of workers is at most 20 seconds old."
+        detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
+        raise refused(404, "unknown-worker", detail, hint)
+    told = request.actions.tell_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
+    return Order(told.id, list(told.targets), told.recorded)
+
+
+@endpoint("GET", "/orders/{id}", "look", Answers)
+def show_order(request: ApiRequest) -> Answers:
+    """Show how workers acknowledged a control command.
+
+    A detail, such as a stack, needs the right to inspect.
+    """
+    order = request.parts["id"]
+    if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
+        raise refused(404, "unknown-order", "Invalid id of an order.")
+    shown = request.may("inspect")
+    latest: dict[str, WorkerAnswer] = {}
+    for one in request.context.ask(workers.answers(order)):
+        latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
+    return Answers(list(latest.values()), not shown)
+
+
+def _redacted(report: ConsumerReport) -> ConsumerReport:
+    some = [
         msgspec.structs.replace(one, message=redacted_text(one.message), busy=one.is_busy)
         for one in report.workers
     ]
-    return msgspec.structs.replace(report, workers=workers)
-
-
-def _tell(asked: Asked) -> answers.Order:
-    verb, targets = asked.body.verb, list(dict.fromkeys(asked.body.targets))
-    for right in _RIGHTS.get(verb, ()):
-        asked.allowed(right)
-    reports = asked.desk.snapshot().consumers
-    if not all(questions.find(reports, name) for name in targets):
-        reports = asked.desk.poller.poll().consumers
-    unknown = [name for name in targets if questions.find(reports, name) is None]
-    if unknown:
-        hint = "They may have left; the list of workers is at most 20 seconds old."
-        detail = f"There is no worker or consumer {', '.join(unknown)!r:.300}."
-        raise refused(404, "unknown-worker", detail, hint)
-    told = asked.actions.tell_workers(verb, targets, asked.body.reason, jobs=asked.body.jobs)
-    return answers.Order(told.id, list(told.targets), told.recorded)
-
-
-def _order(asked: Asked) -> answers.Answers:
-    """Return the workers' replies; a detail, such as a stack, needs the right to inspect."""
-    order = asked.parts["id"]
-    if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
-        raise refused(404, "unknown-order", "That is no id of an order.")
-    told: list[control_messages.Answer] = asked.desk.ask(questions.answers(order))
-    shown = asked.may("inspect")
-    latest: dict[str, control_messages.Answer] = {}
-    for one in told:
-        latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
-    return answers.Answers(list(latest.values()), not shown)
-
-
-ENDPOINTS = (
-    Endpoint(
-        *("GET", "/workers", "List consumers and their workers", "look", _list, answers.Workers),
-        inputs.QueueRows,
-        rows="consumers",
-    ),
-    Endpoint(
-        *("POST", "/workers/tell", "Stop, kill, pause or resume workers, or ask for stacks", "act", _tell),
-        answers.Order,
-        body=inputs.Tell,
-        status=202,
-    ),
-    Endpoint(
-        "GET", "/orders/{id}", "Give what workers answered to an order", "look", _order, answers.Answers
-    ),
-)
+    return msgspec.structs.replace(report, workers=some)

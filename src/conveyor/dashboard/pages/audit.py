@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.paging import address
+from conveyor.dashboard.page import Page, href
 from conveyor.errors import BadCall
 from conveyor.monitor import audit
 from conveyor.store import records
@@ -19,18 +18,16 @@ if TYPE_CHECKING:
     from conveyor.store.query import Query
     from conveyor.wire.audit_entry import Act
 
-#: Acts of one page; acts that are looked at for it where there is a filter.
+#: Actions of one page; those that are searched for it with a filter.
 ON_PAGE, SEARCHED = 40, 200
-#: Changes of one act that are shown.
-MOST_CHANGES = 6
-LONGEST_FILTER = 100
+#: Changes of one action that are shown.
+MAX_CHANGES = 6
+MAX_FILTER = 100
 _SHORT = 80
-#: Where the page of an act's target is, by the last word of the action.
-_PAGES = {"queue": "/queues/{}", "operation": "/operations"}
 
 
 class Change(NamedTuple):
-    """One fact before and after an act; empty where it was not told."""
+    """One fact before and after an action; "" if not recorded."""
 
     name: str
     before: str
@@ -38,20 +35,11 @@ class Change(NamedTuple):
 
 
 class ActRow(NamedTuple):
-    """One act's line."""
+    """One action's line."""
 
-    id: str
-    at: float
-    action: str
-    target: str
-    queue: str
-    who: str
-    origin: str
-    reason: str
+    record: ActRecord
     changes: Sequence[Change]
-    outcome: str
-    well: bool
-    """Whether it happened."""
+    happened: bool
 
 
 class Audit(NamedTuple):
@@ -59,28 +47,27 @@ class Audit(NamedTuple):
 
     rows: Sequence[ActRow]
     searched: int
-    """Acts that were looked at for this page."""
+    """Actions that were searched for this page."""
     filters: dict[str, str]
     newest: str
-    """Address of the first page; empty on it."""
+    """Address of the first page; "" on it."""
     next: str
 
 
-def _filters(wanted: PageRequest) -> dict[str, str]:
-    return {
-        name: wanted.filters.get(name, "").strip()[:LONGEST_FILTER] for name in ("action", "queue", "who")
-    }
+def _filters(request: PageRequest) -> dict[str, str]:
+    names = ("action", "queue", "who")
+    return {name: request.filters.get(name, "").strip()[:MAX_FILTER] for name in names}
 
 
-def _before(wanted: PageRequest) -> str:
+def _before(request: PageRequest) -> str:
     try:
-        return records.checked_entry(wanted.filters.get("before", ""))
+        return records.checked_entry(request.filters.get("before", ""))
     except BadCall:
-        return ""  # the newest, as for a filter that is none
+        return ""  # the newest, as for an invalid filter
 
 
-def _question(wanted: PageRequest, _: Snapshot) -> Query[list[ActRecord]]:
-    return audit.acts(_before(wanted), SEARCHED if any(_filters(wanted).values()) else ON_PAGE)
+def _question(request: PageRequest, _: Snapshot) -> Query[list[ActRecord]]:
+    return audit.acts(_before(request), SEARCHED if any(_filters(request).values()) else ON_PAGE)
 
 
 def _fits(act: Act, filters: dict[str, str]) -> bool:
@@ -91,57 +78,38 @@ def _fits(act: Act, filters: dict[str, str]) -> bool:
     )
 
 
-def _said(facts: Any, name: str) -> str:
+def _text(facts: Any, name: str) -> str:
     if name not in facts:
         return ""
     value = facts[name]
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value!s:.{_SHORT}}"
 
 
-def _changes(act: Act) -> list[Change]:
-    names = list(dict.fromkeys([*act.before, *act.after]))[:MOST_CHANGES]
-    return [Change(name[:_SHORT], _said(act.before, name), _said(act.after, name)) for name in names]
-
-
 def _row(record: ActRecord) -> ActRow:
     act = record.act
+    names = list(dict.fromkeys([*act.before, *act.after]))[:MAX_CHANGES]
+    changes = [Change(name[:_SHORT], _text(act.before, name), _text(act.after, name)) for name in names]
     bad = act.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
-    return ActRow(
-        id=record.id,
-        at=record.at,
-        action=act.action.replace("_", " "),
-        target=act.target,
-        queue=act.queue,
-        who=act.who,
-        origin=act.origin,
-        reason=act.reason,
-        changes=_changes(act),
-        outcome=record.came_to,
-        well=not (bad or record.came_to_nothing),
-    )
+    return ActRow(record, changes, not (bad or record.came_to_nothing))
 
 
-def _view(wanted: PageRequest, _: Snapshot, records: list[ActRecord]) -> Audit:
-    filters, before = _filters(wanted), _before(wanted)
-    looked_at = SEARCHED if any(filters.values()) else ON_PAGE
+def _view(request: PageRequest, _: Snapshot, records: list[ActRecord]) -> Audit:
+    filters, before = _filters(request), _before(request)
+    limit = SEARCHED if any(filters.values()) else ON_PAGE
     fitting = [record for record in records if _fits(record.act, filters)]
     shown = fitting[:ON_PAGE]
-    last = shown[-1].id if len(fitting) > ON_PAGE else records[-1].id if len(records) == looked_at else ""
+    last = shown[-1].id if len(fitting) > ON_PAGE else records[-1].id if len(records) == limit else ""
     return Audit(
         rows=[_row(record) for record in shown],
         searched=len(records),
         filters=filters,
-        newest=address(wanted.path, filters) if before else "",
-        next=address(wanted.path, filters | {"before": last}) if last else "",
+        newest=href(request.path, **filters) if before else "",
+        next=href(request.path, **filters, before=last) if last else "",
     )
 
 
 AUDIT = Page(
-    "audit",
-    "/audit",
-    "Audit trail",
-    _view,
-    _question,
+    *("audit", "/audit", "Audit trail", _view, _question),
     right="inspect",
     menu="Audit",
     key="a",

@@ -1,4 +1,4 @@
-"""Putting jobs by hand: a form made of a task's type hints, and the command line that does the same."""
+"""Enqueuing jobs by hand: a form made of a task's type hints, and the command line that does the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor.jobs import read_call
 from conveyor.monitor.typed_input import as_words, parameters_of
 from conveyor.store import commands
-from conveyor.store.query import Query
+from conveyor.store.query import Query, known
 from conveyor.wire import ids
 from conveyor.wire.redaction import MASK, redacted_arguments
 from conveyor.wire.signature import signature_of
@@ -23,28 +23,28 @@ from conveyor.wire.signature import signature_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from conveyor.dashboard.api.job_answers import TaskLine
+    from conveyor.dashboard.api.tasks import TaskLine
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Task
     from conveyor.wire.call import Call
 
-#: Queues in which a job that is named without its queue is looked for, and that are suggested.
-MOST_OFFERED = 100
+#: Queues that are searched for a job that is named without its queue, and that are suggested.
+MAX_OFFERED = 100
 #: Tasks that can be chosen.
-MOST_TASKS = 500
+MAX_TASKS = 500
 
 
 class Form(NamedTuple):
-    """A task as it can be put."""
+    """The form of a task."""
 
     task: TaskLine
     split: bool
-    """Whether one order is split into several jobs, as `conveyor produce` does."""
+    """True if one order is split into several jobs, as `conveyor produce` does."""
     fields: list[Field]
     left_out: list[str]
-    """Parameters whose values in the model are secret, or no text that can be typed."""
+    """Parameters whose values in the model are secret, or cannot be typed."""
 
 
 class EnqueueView(NamedTuple):
@@ -54,10 +54,10 @@ class EnqueueView(NamedTuple):
     form: Form | None
     queues: list[str]
     model: str
-    """The job that the values are taken from; empty without one."""
+    """The job that the values are taken from, or ""."""
     model_queue: str
     queue: str
-    """The queue to put on, where it is not the task's own."""
+    """The queue to put on, unless it is the task's own."""
     trouble: str
 
 
@@ -66,17 +66,17 @@ class _Model(NamedTuple):
     call: Call
 
 
-def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[_Model | None]:
-    """Ask for the job that is taken as a model."""
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[_Model | None]:
+    """Query the job that is the model."""
     try:
-        job = ids.checked_id(wanted.filters.get("from", ""))
-        named = wanted.filters.get("queue", "")
-        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MOST_OFFERED]
+        job = ids.checked_id(request.filters.get("from", ""))
+        named = request.filters.get("queue", "")
+        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MAX_OFFERED]
     except BadCall:
-        return Query((), lambda _: None)
+        return known(None)
 
-    def read(answers: Sequence[Any]) -> _Model | None:
-        for queue, state in zip(queues, answers, strict=True):
+    def read(replies: Sequence[Any]) -> _Model | None:
+        for queue, state in zip(queues, replies, strict=True):
             call = read_call(state.data)
             if call is not None and call.task:
                 return _Model(queue, call)
@@ -85,39 +85,35 @@ def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[_Model | None]:
     return Query(tuple(commands.state(queue, job) for queue in queues), read)
 
 
-def _view(wanted: PageRequest, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
+def _view(request: PageRequest, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
     tasks: list[str] = []
     form, trouble = None, ""
-    wished = wanted.filters.get("task", "") or (model.call.task if model else "")
-    if wanted.filters.get("from") and model is None:
-        trouble = "Nothing is known any more of what that job was to work on."
+    wanted = request.filters.get("task", "") or (model.call.task if model else "")
+    if request.filters.get("from") and model is None:
+        trouble = "The arguments of that job are not known any more."
     try:
-        tasks = known_tasks.registry().names()[:MOST_TASKS]
-        if wished:
-            form = _form(wished, model, split=wanted.filters.get("split", "") != "0" and model is None)
+        tasks = known_tasks.registry().names()[:MAX_TASKS]
+        if wanted:
+            form = _form(wanted, model, split=request.filters.get("split", "") != "0" and model is None)
     except ConveyorError as error:
         trouble = sentences(str(error), error.hint)
     if model is not None and (form is None or form.task.name != model.call.task):
         model = None
-    job = wanted.filters.get("from", "") if model else ""
     return EnqueueView(
         tasks=tasks,
         form=form,
-        queues=sorted(snapshot.queues)[:MOST_OFFERED],
-        model=job,
+        queues=sorted(snapshot.queues)[:MAX_OFFERED],
+        model=request.filters.get("from", "") if model else "",
         model_queue=model.queue if model else "",
-        queue=_queue(wanted, form),
+        queue=_queue(request, form),
         trouble=trouble,
     )
 
 
-def _queue(wanted: PageRequest, form: Form | None) -> str:
-    """Give the queue that was named, if it can be one and is not the task's own."""
-    try:
-        queue = ids.checked_queue(wanted.filters.get("queue", ""))
-    except BadCall:
-        return ""
-    return "" if form is not None and queue == form.task.queue else queue
+def _queue(request: PageRequest, form: Form | None) -> str:
+    """Return the queue that was named if it is valid and not the task's own, or ""."""
+    queue = request.filters.get("queue", "")
+    return queue if ids.is_queue_name(queue) and not (form is not None and queue == form.task.queue) else ""
 
 
 def _form(name: str, model: _Model | None, *, split: bool) -> Form:
@@ -129,37 +125,31 @@ def _form(name: str, model: _Model | None, *, split: bool) -> Form:
     left_out: list[str] = []
     if model is not None and model.call.task == name:
         typed, left_out = _typed(task, model.call, parameters)
-    fields = [field_of(one, typed) for one in parameters]
-    return Form(line_of(name), split, fields, left_out)
+    return Form(line_of(name), split, [field_of(one, typed) for one in parameters], left_out)
 
 
 def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tuple[dict[str, str], list[str]]:
-    """Give a job's arguments as a person would type them, and the names of those that must not or cannot be shown."""
+    """Return a job's arguments as a person would type them, and the names of those that cannot be shown."""
+    signature = signature_of(task.function)
     try:
-        args, kwargs = signature_of(task.function).decode(call.args, call.kwargs)
+        args, kwargs = signature.decode(call.args, call.kwargs)
     except (ConveyorError, msgspec.MsgspecError, ValueError):
         return {}, [one.name for one in parameters]
-    signature = signature_of(task.function)
     given = dict(zip(signature.names, args, strict=False)) | kwargs
     shown = dict(redacted_arguments(call, signature.labels(task.redact)))
     typed, left_out = {}, []
     for one in parameters:
         if one.name not in given:
             continue
-        text = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
         if one.hidden or MASK in str(shown.get(one.name, MASK)):
             left_out.append(one.name)
         else:
-            typed[one.name] = text
+            typed[one.name] = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
     return typed, left_out
 
 
 ENQUEUE = Page(
-    "enqueue",
-    "/enqueue",
-    "Enqueue",
-    _view,
-    _question,
+    *("enqueue", "/enqueue", "Enqueue", _view, _question),
     right="act",
     menu="Enqueue",
     key="e",

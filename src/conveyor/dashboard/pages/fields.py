@@ -52,7 +52,7 @@ class Field(NamedTuple):
 
 
 def field_of(one: Parameter, typed: Mapping[str, str]) -> Field:
-    """Give the field of a parameter; `typed` are values to begin with, by name."""
+    """Return the field of a parameter; `typed` are initial values, by name."""
     otherwise = "" if one.hidden else one.default_text  # a secret that is left empty is not sent
     value = typed.get(one.name, otherwise)
     kind, step, choices = ("secret", "", ()) if one.hidden else _kind(one, value)
@@ -70,7 +70,7 @@ def field_of(one: Parameter, typed: Mapping[str, str]) -> Field:
 
 
 def in_lines(value: str) -> str | None:
-    """Give a list that is written as JSON with one item a line; None where it is none, or an item has several."""
+    """Return a list in JSON with one item a line, or None if it is not a list, or an item has several lines."""
     if not value:
         return ""
     try:
@@ -82,7 +82,7 @@ def in_lines(value: str) -> str | None:
 
 
 def _kind(one: Parameter, value: str) -> tuple[str, str, tuple[str, ...]]:
-    """Give the kind of field for a type, the step of its numbers, and its choices."""
+    """Return the kind of field for a type, the step of its numbers, and its choices."""
     hint = _plain(one.hint)
     if hint is bool and hint is one.hint:
         return "checkbox", "", ()
@@ -111,12 +111,12 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 def _is_several(hint: Any) -> bool:
-    """Tell whether a type is that of a list of words or numbers."""
+    """Return True for the type of a list of words or numbers."""
     return item_of(hint) in {str, int, float}
 
 
 def _plain(hint: Any) -> Any:
-    """Give the type itself, of one that may be None as well."""
+    """Return the type itself, of one that may also be None."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         rest = [one for one in typing.get_args(hint) if one is not type(None)]
         return rest[0] if len(rest) == 1 else hint

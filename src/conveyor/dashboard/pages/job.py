@@ -3,39 +3,65 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.dashboard.page import NoSuchThing, Page
-from conveyor.dashboard.pages import job_rows
-from conveyor.dashboard.pages.asked import careful, job_path, story, story_anywhere
-from conveyor.dashboard.pages.job_worker import runner_of
+from conveyor.dashboard import known_tasks
+from conveyor.dashboard.page import NoSuchThing, Page, job_path
+from conveyor.dashboard.pages.job_rows import redacted_progress
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.rendering import Bar
-from conveyor.errors import ConveyorError
-from conveyor.monitor import job_record
-from conveyor.wire import codec, failure
+from conveyor.errors import BadCall, ConveyorError
+from conveyor.monitor import job_record, silence, workers
+from conveyor.store.query import Query, known, together
+from conveyor.wire import codec, control_messages, failure, ids
 from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.dashboard.pages.job_worker import Runner
     from conveyor.monitor.job_record import JobStory, LogLine
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.query import Query
-    from conveyor.wire.control_messages import Progress
-    from conveyor.wire.outcome import Attempt, Settled
+    from conveyor.wire.outcome import Settled
 
 #: Log lines that the page begins with, characters of all of them, and of one.
 LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
 #: Characters of an argument and of a result; bytes up to which a result is shown at all.
-VALUE_ROOM, RESULT_ROOM, MOST_RESULT = 2000, 6000, 65_536
+VALUE_ROOM, RESULT_ROOM, MAX_RESULT = 2000, 6000, 65_536
 RAW_ROOM = 4000
 #: Characters of a traceback, the last ones.
 TRACEBACK_ROOM = 12_000
+
+
+class Usage(NamedTuple):
+    """What the process uses while it runs the job."""
+
+    cpu: int
+    """Per cent of a core."""
+    memory: int
+    """Bytes."""
+    pid: int
+    host: str
+
+
+class Runner(NamedTuple):
+    """The worker of a running job. All moments are seconds since 1970."""
+
+    silent: bool = False
+    """True if its consumer missed its heartbeats: the job may not run at all."""
+    heard: float | None = None
+    """When a silent one last reported, or None if unknown."""
+    kill_at: float | None = None
+    """When it is killed unless the job, whose cancellation was requested, has ended."""
+    usage: Usage | None = None
+
+    def version_key(self) -> object:
+        """Return what makes a new version: of the usage only a change that matters to people."""
+        usage = self.usage and (round(self.usage.cpu, -1), f"{self.usage.memory:.1e}", self.usage.pid)
+        return self._replace(usage=None), usage
 
 
 class Result(NamedTuple):
@@ -43,7 +69,7 @@ class Result(NamedTuple):
 
     size: int
     text: str
-    """Empty where it is so large that it is only to be downloaded."""
+    """Empty if it is so large that it can only be downloaded."""
 
 
 class Failure(NamedTuple):
@@ -57,7 +83,7 @@ class Failure(NamedTuple):
 
     @property
     def folds(self) -> bool:
-        """Whether code of libraries is folded away: where there is own code to be found beside it."""
+        """True if code of libraries is folded away: there is also own code."""
         return any(one.of == "own" for one in self.pieces)
 
 
@@ -75,35 +101,35 @@ class JobView(NamedTuple):
 
     job: JobStory
     runner: Runner
-    progress: Progress | None
+    progress: control_messages.Progress | None
     arguments: list[tuple[str, str]]
     result: Result | None
     failure: Failure | None
     lines: list[Line]
     cut: bool
-    """The job logged more than is shown."""
+    """True if the job logged more than is shown."""
     bars: list[Bar]
     begin: float
     end: float
     ended: float | None
     eta: float | None
-    """When it will be done if it goes on like this."""
+    """When it will be done at its pace so far."""
     due_at: float | None
     workers: int
     """Of its queue."""
     paused: bool
     head: str
-    """The first bytes of what is no job."""
+    """The first bytes of an unreadable job."""
     raw: str
     """The job as it was put, without secrets."""
 
     @property
     def address(self) -> str:
-        """Where the page goes on from now: one that was found by its id alone stays with its queue."""
+        """The address with the queue, for a job that was found by its id alone."""
         return job_path(self.job.queue, self.job.id)
 
     def version_key(self) -> object:
-        """Give what counts as news: not what follows from the time of looking."""
+        """Return what makes a new version: not what follows from the current time."""
         job = self.job
         return (
             *(job.state, job.queue, job.task, job.dead, job.place, job.worker, job.since, job.put_at),
@@ -113,33 +139,62 @@ class JobView(NamedTuple):
         )
 
 
-def _queue(wanted: PageRequest) -> str:
-    return wanted.parts.get("queue", "") or wanted.filters.get("queue", "")
+def query_or_error(make: Callable[[], Query[Any]]) -> Query[Any]:
+    """Return the query that `make` returns or, if it refuses the visitor's input, one whose value is the error.
+
+    So the view can report it, and the queries of other viewers in the same round trip are not held up.
+    """
+    try:
+        return make()
+    except BadCall as error:
+        return known(error)
 
 
-def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
-    job_id, queue = wanted.parts["id"], _queue(wanted)
+def job_query(queue: str, job_id: str) -> Query[JobStory | None]:
+    """Query what is known of a job of one queue. Raises BadCall."""
+    return job_record.story(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
+
+
+def find_job(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:
+    """Query what is known of a job in any queue; one that has it comes before one that remembers it. Raises BadCall.
+
+    As many queues are searched as `job_record.MOST_LOOKED_IN`, which is much work.
+    """
+    ids.checked_id(job_id)
+    some = together([job_query(queue, job_id) for queue in queues[: job_record.MOST_LOOKED_IN]])
+    return some.map(lambda found: min((one for one in found if one is not None), key=_rank, default=None))
+
+
+def _rank(one: JobStory) -> int:
+    return 2 if one.state == "gone" else 1 if one.settled is not None else 0
+
+
+def _queue(request: PageRequest) -> str:
+    return request.parts.get("queue", "") or request.filters.get("queue", "")
+
+
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
+    job_id, queue = request.parts["id"], _queue(request)
     if queue:
-        return careful(lambda: story(queue, job_id))
-    return careful(lambda: story_anywhere(job_id, list(snapshot.queues)))
+        return query_or_error(lambda: job_query(queue, job_id))
+    return query_or_error(lambda: find_job(job_id, list(snapshot.queues)))
 
 
-def _view(wanted: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
+def _view(request: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
     if isinstance(job, ConveyorError):
         raise job
     if job is None:
-        message = f"Nothing is known of the job {wanted.parts['id']}"
-        elsewhere = "" if _queue(wanted) else job_record.not_everywhere(len(snapshot.queues))
+        elsewhere = "" if _queue(request) else job_record.not_everywhere(len(snapshot.queues))
         hint = elsewhere or "Outcomes are kept for an hour unless the job says otherwise."
-        raise NoSuchThing(message, hint=hint)
+        raise NoSuchThing(f"Nothing is known of the job {request.parts['id']}", hint=hint)
     lines, cut = _log(job.lines)
-    runner = runner_of(job, snapshot)
+    runner = _runner(job, snapshot)
     bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)
     count = snapshot.queues.get(job.queue)
     return JobView(
         job=job,
         runner=runner,
-        progress=job_rows.shown(job.progress),
+        progress=redacted_progress(job.progress),
         arguments=[(name, pretty(value, VALUE_ROOM)) for name, value in job.arguments],
         result=_result(job.settled),
         failure=_failure(job.settled),
@@ -158,8 +213,25 @@ def _view(wanted: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorError
     )
 
 
+def _runner(job: JobStory, snapshot: Snapshot) -> Runner:
+    """Return what is known of the worker; nothing for a job that a program took by `Queue.get`."""
+    if job.state != "running" or not job.worker or not job.task:
+        return Runner()
+    consumer = control_messages.consumer_of(job.worker)
+    if silence.of_job(snapshot, job.worker, job.since) is not None:
+        return Runner(silent=True, heard=silence.since(snapshot, consumer))
+    report = next((one for one in snapshot.consumers if one.name == consumer), None)
+    worker = workers.running_job([report], job.id) if report is not None else None
+    if report is None or worker is None:
+        return Runner()
+    kill_at = round((report.at or snapshot.at) + worker.kill_in) if worker.cancelling else None
+    share = worker.cpu if math.isfinite(worker.cpu) else 0.0
+    usage = Usage(round(100 * share), worker.memory, worker.pid, report.host) if worker.memory else None
+    return Runner(kill_at=kill_at, usage=usage)
+
+
 def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
-    """Give the last lines there is room for, and whether there are more or longer ones."""
+    """Return the last lines for which there is room, and True if there are more or longer ones."""
     shown: list[Line] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
@@ -178,15 +250,15 @@ def _raw(job: JobStory) -> str:
     if call is None:
         return ""
     options = msgspec.structs.asdict(call.options)
-    told = {"task": call.task, "arguments": job.arguments, "put_at": call.put_at, "options": options}
-    return pretty(told, RAW_ROOM)
+    facts = {"task": call.task, "arguments": job.arguments, "put_at": call.put_at, "options": options}
+    return pretty(facts, RAW_ROOM)
 
 
 def _result(settled: Settled | None) -> Result | None:
     if settled is None or settled.state != "done":
         return None
     size = len(bytes(settled.value))
-    if size > MOST_RESULT:
+    if size > MAX_RESULT:
         return Result(size, "")
     try:
         return Result(size, pretty(redacted(settled.result()), RESULT_ROOM))
@@ -207,9 +279,15 @@ def _failure(settled: Settled | None) -> Failure | None:
 
 
 def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:
-    """Give the runs as bars, and when the first began and the last ended."""
-    known = [one for one in job.attempts if one.started]
-    bars = [Bar(_words(one), one.started, one.started + one.elapsed, one.state) for one in known]
+    """Return the runs as bars, and when the first began and the last ended."""
+    bars = [
+        Bar(
+            f"attempt {one.attempt}: {one.state} after {one.elapsed:.3g} s",
+            *(one.started, one.started + one.elapsed, one.state),
+        )
+        for one in job.attempts
+        if one.started
+    ]
     if job.since is not None:
         bars.append(Bar("running", job.since, max(now, job.since), "running"))
     begin = min((bar.start for bar in bars), default=0.0)
@@ -218,17 +296,13 @@ def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:
     return bars, begin, max((bar.end for bar in bars), default=0.0)
 
 
-def _words(one: Attempt) -> str:
-    return f"attempt {one.attempt}: {one.state} after {one.elapsed:.3g} s"
-
-
 def _ended(job: JobStory) -> float | None:
-    if job.run is not None and job.settled is not None:
+    if job.settled is None:
+        return None
+    if job.run is not None:
         return job.run.started + job.settled.elapsed
     last = job.attempts[-1] if job.attempts else None
-    return (
-        last.started + last.elapsed if job.settled is not None and last is not None and last.started else None
-    )
+    return last.started + last.elapsed if last is not None and last.started else None
 
 
 def _eta(job: JobStory, now: float) -> float | None:
@@ -239,11 +313,11 @@ def _eta(job: JobStory, now: float) -> float | None:
 
 
 def _dump(data: bytes) -> str:
-    """Give bytes as people read them: sixteen a line, in hexadecimal and as text."""
+    """Return bytes as people read them: sixteen a line, in hexadecimal and as text."""
     lines = []
     for first in range(0, len(data), 16):
         some = data[first : first + 16]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in some)  # noqa: PLR2004 - what is printable
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in some)  # noqa: PLR2004 - printable ones
         lines.append(f"{first:04x}  {some.hex(' '):<47}  {text}")
     return "\n".join(lines)
 
@@ -251,6 +325,6 @@ def _dump(data: bytes) -> str:
 JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
 FOUND = Page(
     *("job", "/jobs/{id}", "Job", _view, _question),
-    costly=lambda wanted: not _queue(wanted),
+    costly=lambda request: not _queue(request),
     section="Jobs",
 )

@@ -1,12 +1,13 @@
-"""A job as a row of a list, whatever list it comes from."""
+"""A job as a row of a list, from any kind of list."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.dashboard.pages.asked import job_path
+from conveyor.dashboard.api.models import struct_from
+from conveyor.dashboard.page import job_path
 from conveyor.dashboard.rendering import short
 from conveyor.wire.redaction import redacted_text
 
@@ -22,7 +23,7 @@ ROOM = 80
 WORDS = {"ready": "waiting", "leased": "running"}
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """One row. Moments are seconds since 1970."""
 
     id: str
@@ -42,71 +43,69 @@ class Row(NamedTuple):
     kind: str = ""
     message: str = ""
     run: str = ""
-    """Of a run that has ended its place in the history of its queue."""
+    """Position of an ended run in the history of its queue."""
     silent_since: float | None = None
     """When the worker of a running job gave its last sign of life; None unless its consumer is silent."""
     forgotten: bool = False
-    """It is over, and what task it was is not known any more."""
+    """True if it has finished, and its task is no longer known."""
 
 
 def of_live(one: JobRow) -> Row:
-    """Give the row of a job that waits, is delayed, runs or is dead."""
-    return Row(
-        *(one.id, one.queue, WORDS.get(one.state, one.state), one.task),
+    """Return the row of a waiting, delayed, running or dead job."""
+    return struct_from(
+        Row,
+        one,
+        state=WORDS.get(one.state, one.state),
         arguments=short(one.arguments, ROOM),
         address=job_path(one.queue, one.id),
-        put_at=one.put_at,
-        due_at=one.due_at,
-        since=one.since,
-        worker=one.worker,
-        attempt=one.attempt,
-        progress=shown(one.progress),
+        progress=redacted_progress(one.progress),
         kind=short(one.kind, ROOM),
         message=_line(one.message),
     )
 
 
 def of_finish(queue: str, finish: Finish) -> Row:
-    """Give the row of a run that has ended."""
+    """Return the row of an ended run."""
     note = finish.note
-    return Row(
-        *(note.id, queue, note.state, note.task),
+    return struct_from(
+        Row,
+        note,
+        queue=queue,
         arguments=short(note.arguments, ROOM),
         address=job_path(queue, note.id),
         run=finish.entry,
         since=note.at,
         took=note.elapsed,
-        worker=note.worker,
-        attempt=note.attempt,
     )
 
 
-def of_story(story: JobStory) -> Row:
-    """Give the row of a job that was looked for by its id."""
-    last = story.attempts[-1] if story.attempts else None
-    return Row(
-        *(story.id, story.queue, story.state),
-        task="?" if story.undecodable else story.task,
-        arguments=short(story.preview, ROOM),
-        address=job_path(story.queue, story.id),
-        put_at=story.put_at,
-        since=last.started + last.elapsed if last is not None and last.started else story.since,
-        worker=story.worker or (story.run.worker if story.run is not None else ""),
-        attempt=story.attempt,
-        progress=shown(story.progress),
+def of_record(record: JobStory) -> Row:
+    """Return the row of a job that was found by its id."""
+    last = record.attempts[-1] if record.attempts else None
+    return struct_from(
+        Row,
+        record,
+        task="?" if record.undecodable else record.task,
+        arguments=short(record.preview, ROOM),
+        address=job_path(record.queue, record.id),
+        due_at=None,
+        since=last.started + last.elapsed if last is not None and last.started else record.since,
+        worker=record.worker or (record.run.worker if record.run is not None else ""),
+        progress=redacted_progress(record.progress),
         kind=short(last.kind, ROOM) if last is not None else "",
         message=_line(last.message) if last is not None else "",
-        forgotten=story.call is None and story.run is None and not story.undecodable,
+        run="",
+        forgotten=record.call is None and record.run is None and not record.undecodable,
     )
 
 
-def shown(progress: control_messages.Progress | None) -> control_messages.Progress | None:
-    """Give how far a job is without secrets in what it says."""
+def redacted_progress(progress: control_messages.Progress | None) -> control_messages.Progress | None:
+    """Return how far a job is without secrets in its message."""
     if progress is None or not progress.message:
         return progress
     return msgspec.structs.replace(progress, message=redacted_text(progress.message))
 
 
 def _line(message: str) -> str:
-    """Give the beginning of a message in one line, without secrets."""
+    """Return the beginning of a message in one line, without secrets."""
     return short(redacted_text(" ".join(message[:1000].split())), ROOM)

@@ -1,19 +1,20 @@
-"""The jobs of all queues or of one, in one state, fifty at a time; and one job by its id, wherever it is."""
+"""The jobs of all queues or of one, in one state, fifty at a time; and one job by its id, in any queue."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.page import NoSuchThing, Page
+from conveyor.dashboard.api.jobs import LIVE, OUTCOMES
+from conveyor.dashboard.page import NoSuchThing, Page, href
 from conveyor.dashboard.pages import job_rows
-from conveyor.dashboard.pages.asked import careful, story_anywhere
-from conveyor.dashboard.pages.job_filters import STATES, Filters, filters_of
-from conveyor.errors import ConveyorError
+from conveyor.dashboard.pages.job import find_job, query_or_error
+from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor import history, job_list, job_record, merging, silence
-from conveyor.monitor.history import Matching
 from conveyor.monitor.snapshot import fullest, in_state
-from conveyor.store.query import Query
+from conveyor.store.query import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,11 +22,43 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.job_rows import Row
     from conveyor.monitor.snapshot import Snapshot
+    from conveyor.store.query import Query
 
-#: Rows of a page, jobs that one search looks at, and runs that one of all queues looks at.
+STATES = (*LIVE, "ended")
+#: Rows of a page, jobs that one search reads, and runs that one of all queues reads.
 ROWS, BUDGET, RUNS = 50, 1000, 2000
-#: Runs that have ended that a queue remembers, about.
+#: Ended runs that a queue remembers, about.
 REMEMBERED = 5000
+#: Characters of a filter.
+MAX_FILTER = 200
+
+
+class Filters(NamedTuple):
+    """What the visitor chose; what is empty does not narrow."""
+
+    queue: str = ""
+    state: str = "running"
+    task: str = ""
+    worker: str = ""
+    text: str = ""
+    outcome: str = ""
+    id: str = ""
+    cursor: str = ""
+
+    @property
+    def narrowed(self) -> bool:
+        """True if jobs must be read to find the wanted ones."""
+        return bool(self.task or self.worker or self.text or (self.outcome and self.state == "ended"))
+
+    def at(self, **changes: str) -> str:
+        """Return the address of the first page of the same list with some filters changed."""
+        return href("/jobs", **{**self._asdict(), "cursor": "", **changes})
+
+    def names(self, snapshot: Snapshot) -> list[str]:
+        """Return the queues whose jobs are listed."""
+        if self.queue:
+            return [self.queue] if self.queue in snapshot.queues else []
+        return list(snapshot.queues)
 
 
 class Tab(NamedTuple):
@@ -34,12 +67,12 @@ class Tab(NamedTuple):
     state: str
     jobs: int
     more: bool
-    """There are more than are counted."""
+    """True if there are more than are counted."""
     address: str
 
 
 class Listed(NamedTuple):
-    """The answers, in one form for all lists."""
+    """The replies, in one form for all lists."""
 
     filters: Filters
     rows: list[Row]
@@ -59,110 +92,107 @@ class JobsView(NamedTuple):
     tabs: list[Tab]
     rows: list[Row]
     next: str
-    """Addresses of the pages after and before, and of the first; empty where there is none."""
+    """Addresses of the pages after and before, and of the first; "" without one."""
     previous: str
     front: str
     first: int
-    """Place of the first row, from 1; 0 where it is not known."""
+    """Position of the first row, from 1; 0 if unknown."""
     total: int
     searched: int
-    """How many were looked at; 0 where nothing had to be searched."""
+    """Number of jobs that were searched."""
     asked: int
-    """Queues whose jobs were asked for."""
+    """Queues whose jobs were queried."""
     holding: int
     """Queues that have jobs in this state."""
     all_matching: bool
-    """An operation on this queue and task means the jobs that this list shows, and no others."""
+    """True if an operation on this queue and task is about exactly the jobs of this list."""
     workers: int
     paused: bool
     waiting: int
     elsewhere: str
-    """That the job which was not found was not looked for everywhere; else empty."""
+    """That a job which was not found was not searched for everywhere, or ""."""
 
     def version_key(self) -> object:
-        """Give what counts as news: counts of workers are said in words only when there are none."""
+        """Return what makes a new version: of the counts of workers only whether there are any."""
         return self._replace(workers=bool(self.workers), waiting=bool(self.waiting))
 
 
-def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
-    return careful(lambda: _asked(filters_of(wanted), snapshot))
+def _filters(request: PageRequest) -> Filters:
+    given: dict[str, Any] = {name: request.filters.get(name, "").strip() for name in Filters._fields}
+    given["state"] = given["state"] or "running"
+    for name, known_words in (("state", STATES), ("outcome", OUTCOMES)):
+        if given[name] and given[name] not in known_words:
+            raise BadCall(
+                f"unknown {name} {given[name]!r:.80}", hint=f"it is one of {', '.join(known_words)}"
+            )
+    for name in ("task", "worker", "text"):
+        if len(given[name]) > MAX_FILTER:
+            raise BadCall(f"{name} is too long", hint=f"{MAX_FILTER} characters at most")
+    return Filters(**given)
 
 
-def _asked(filters: Filters, snapshot: Snapshot) -> Query[Any]:
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
+    return query_or_error(lambda: _query(_filters(request), snapshot))
+
+
+def _query(filters: Filters, snapshot: Snapshot) -> Query[Listed]:
     if filters.id:
-        found = story_anywhere(filters.id, list(snapshot.queues))
-
-        def read(answers: Any) -> Listed:
-            story = found.read(answers)
-            return Listed(filters, [job_rows.of_story(story)] if story is not None else [])
-
-        return Query(found.commands, read)
+        return find_job(filters.id, list(snapshot.queues)).map(
+            lambda record: Listed(filters, [job_rows.of_record(record)] if record is not None else [])
+        )
     names = filters.names(snapshot)
     if not filters.queue and len(names) != 1:
         return _merged(filters, fullest(snapshot.queues, names, filters.state))
     if not names:
-        return Query((), lambda _: Listed(filters, []))
-    ask = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
-    return ask(filters._replace(queue=names[0]))
+        return known(Listed(filters, []))
+    query = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
+    return query(filters._replace(queue=names[0]))
 
 
 def _paged(filters: Filters) -> Query[Listed]:
-    asked = job_list.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=known_tasks.labels)
-
-    def read(answers: Any) -> Listed:
-        page = asked.read(answers)
+    def listed(page: Any) -> Listed:
         rows = [job_rows.of_live(one) for one in page.rows]
         return Listed(filters, rows, page.next, page.previous, page.first + 1, page.total)
 
-    return Query(asked.commands, read)
+    labels = known_tasks.labels
+    return job_list.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=labels).map(listed)
 
 
 def _searched(filters: Filters) -> Query[Listed]:
-    place = (filters.queue, filters.state)
-    limits = job_list.Limits(BUDGET, ROWS)
-    asked = job_list.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels)
-
-    def read(answers: Any) -> Listed:
-        found = asked.read(answers)
+    def listed(found: Any) -> Listed:
         rows = [job_rows.of_live(one) for one in found.rows]
         return Listed(filters, rows, found.next, total=found.total, searched=found.searched)
 
-    return Query(asked.commands, read)
+    place, limits = (filters.queue, filters.state), job_list.Limits(BUDGET, ROWS)
+    return job_list.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels).map(listed)
 
 
 def _ended(filters: Filters) -> Query[Listed]:
-    asked = history.finishes(filters.queue, filters.cursor, ROWS, _matching(filters))
-
-    def read(answers: Any) -> Listed:
-        page = asked.read(answers)
+    def listed(page: Any) -> Listed:
         rows = [job_rows.of_finish(filters.queue, one) for one in page.finishes]
-        searched = page.searched if filters.narrowed else 0
-        return Listed(filters, rows, page.next, searched=searched)
+        return Listed(filters, rows, page.next, searched=page.searched if filters.narrowed else 0)
 
-    return Query(asked.commands, read)
+    return history.finishes(filters.queue, filters.cursor, ROWS, _matching(filters)).map(listed)
 
 
 def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
-    """Ask for the jobs of several queues."""
-    asked: Query[merging.Merged[Any]]
+    """Query the jobs of several queues."""
+    query: Query[merging.Merged[Any]]
     row: Callable[[Any], Row]
     if filters.state == "ended":
-        asked = merging.finishes(names, filters.cursor, _matching(filters), merging.Limits(ROWS, RUNS))
+        query = merging.finishes(names, filters.cursor, _matching(filters), merging.Limits(ROWS, RUNS))
         row = _of_ended
     else:
-        limits = merging.Limits(ROWS, BUDGET)
-        asked = merging.jobs(
-            names, filters.state, filters.cursor, _wanted(filters), limits, known_tasks.labels
-        )
+        limits, labels = merging.Limits(ROWS, BUDGET), known_tasks.labels
+        query = merging.jobs(names, filters.state, filters.cursor, _wanted(filters), limits, labels)
         row = job_rows.of_live
 
-    def read(answers: Any) -> Listed:
-        page = asked.read(answers)
+    def listed(page: merging.Merged[Any]) -> Listed:
         searched = page.searched if filters.narrowed else 0
-        rows = [row(one) for one in page.rows]
-        return Listed(filters, rows, page.next, searched=searched, asked=min(len(names), merging.MOST_QUEUES))
+        asked = min(len(names), merging.MOST_QUEUES)
+        return Listed(filters, [row(one) for one in page.rows], page.next, searched=searched, asked=asked)
 
-    return Query(asked.commands, read)
+    return query.map(listed)
 
 
 def _of_ended(one: merging.Ended) -> Row:
@@ -173,8 +203,8 @@ def _wanted(filters: Filters) -> job_list.Wanted:
     return job_list.Wanted(filters.task, filters.worker, filters.text)
 
 
-def _matching(filters: Filters) -> Matching:
-    return Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
+def _matching(filters: Filters) -> history.Matching:
+    return history.Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
 
 
 def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
@@ -183,22 +213,25 @@ def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) ->
     filters = listed.filters
     snapshot = snapshot.with_queue(filters.queue)
     if filters.queue and filters.queue not in snapshot.queues:
-        message = f"There is no queue {filters.queue!r:.110}"
-        raise NoSuchThing(message, hint="A queue begins when a job is put on it.", may_come="queue")
+        raise NoSuchThing(
+            f"Unknown queue {filters.queue!r:.110}",
+            hint="A queue begins when a job is put on it.",
+            may_come="queue",
+        )
     names = filters.names(snapshot)
     counts = [snapshot.queues[name] for name in names]
-    known = 0 if filters.state == "ended" else sum(in_state(count, filters.state) for count in counts)
+    in_this_state = [0 if filters.state == "ended" else in_state(count, filters.state) for count in counts]
     consumers = [one for one in snapshot.consumers if not set(names).isdisjoint(one.queues)]
     return JobsView(
         filters=filters,
         queues=sorted(snapshot.queues),
         tabs=[_tab(filters, names, snapshot, state) for state in STATES],
-        rows=[_seen(row, snapshot) for row in listed.rows],
+        rows=[_with_silence(row, snapshot) for row in listed.rows],
         next=filters.at(cursor=listed.next) if listed.next else "",
         previous=filters.at(cursor=listed.previous) if listed.previous else "",
         front=filters.at() if filters.cursor else "",
         first=listed.first,
-        total=listed.total or known,
+        total=listed.total or sum(in_this_state),
         searched=listed.searched,
         asked=listed.asked,
         holding=sum(in_state(count, filters.state) > 0 for count in counts),
@@ -211,10 +244,10 @@ def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) ->
     )
 
 
-def _seen(row: Row, snapshot: Snapshot) -> Row:
+def _with_silence(row: Row, snapshot: Snapshot) -> Row:
     if row.state != "running":
         return row
-    return row._replace(silent_since=silence.of_job(snapshot, row.worker, row.since))
+    return replace(row, silent_since=silence.of_job(snapshot, row.worker, row.since))
 
 
 def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> Tab:
@@ -224,14 +257,14 @@ def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str)
     return Tab(state, shown, shown < sum(numbers), filters.at(state=state, outcome="", id=""))
 
 
-def _searches(wanted: PageRequest) -> bool:
-    return any(wanted.filters.get(name) for name in ("id", "task", "worker", "text", "outcome"))
+def _searches(request: PageRequest) -> bool:
+    return any(request.filters.get(name) for name in ("id", "task", "worker", "text", "outcome"))
 
 
 JOBS = Page(
     *("jobs", "/jobs", "Jobs", _view, _question),
     costly=_searches,
-    inspects=lambda wanted: bool(wanted.filters.get("text", "").strip()),
+    inspects=lambda request: bool(request.filters.get("text", "").strip()),
     menu="Jobs",
     key="j",
     section="Jobs",

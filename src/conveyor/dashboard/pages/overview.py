@@ -1,4 +1,4 @@
-"""The first page: how it goes, what needs somebody, and every queue's belt."""
+"""The first page: how it goes, what needs attention, and every queue's belt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Overview(NamedTuple):
-    """What the overview shows."""
+    """What the page shows."""
 
     stats: LiveStats
     belts: Sequence[str]
@@ -36,34 +36,33 @@ class Overview(NamedTuple):
     failed: int
     """Jobs that failed or were lost in the last hour."""
     minute: int
-    """Jobs that ended in the last minute; by the history until a whole one was looked at."""
+    """Jobs that finished in the last minute; by the history until a whole one was polled."""
 
     def version_key(self) -> object:
-        """Give what the pulse does not keep current."""
+        """Return what the live numbers do not keep current."""
         belts = [(name, self.stats.queues[name].maxsize) for name in self.belts]
         return belts, [row.lasting() for row in self.rows], self[3:-1]
 
 
 def _question(_: PageRequest, __: Snapshot) -> Query[Any]:
-    return together(
-        [Query((plain.info("memory", optional=True),), lambda answers: answers[0]), workers.heard()]
-    )
+    memory = Query((plain.info("memory", optional=True),), lambda replies: replies[0])
+    return together([memory, workers.heard()])
 
 
-def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[Any]:
+def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     busiest = list(dict.fromkeys((*live_stats(snapshot, 1.0).queues, *snapshot.queues)))
-    span = span_named(wanted.filters.get("span", ""))
-    asked: list[Query[Any]] = [
+    span = span_named(request.filters.get("span", ""))
+    queries: list[Query[Any]] = [
         chart_data_of_all(busiest, snapshot.at, span, snapshot.heads),
         charts.sparkline(snapshot.busiest.many, snapshot.at),
     ]
     if span is not SPANS[0]:
-        asked.append(chart_data_of_all(busiest, snapshot.at))
-    return together(asked)
+        queries.append(chart_data_of_all(busiest, snapshot.at))
+    return together(queries)
 
 
-def _view(_: PageRequest, snapshot: Snapshot, answers: Any) -> Overview:
-    (memory, heard), (history, sparks, *minutes) = answers
+def _view(_: PageRequest, snapshot: Snapshot, replies: Any) -> Overview:
+    (memory, heard), (history, sparks, *minutes) = replies
     hour = minutes[0] if minutes else history
     stats = live_stats(snapshot, 1.0)
     return Overview(

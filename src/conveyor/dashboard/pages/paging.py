@@ -1,13 +1,14 @@
-"""Pages of what is known in full: some of a sorted list, from a place that a cursor names."""
+"""Pages of a list that is known in full: part of a sorted list, from the position that a cursor names."""
 
 from __future__ import annotations
 
 import bisect
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
-from urllib.parse import urlencode
+
+from conveyor.dashboard.page import href
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
 
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 class Slice(NamedTuple, Generic[T]):
-    """Some things of a list; `previous` and `next` are addresses, empty where there is nothing."""
+    """Part of a list; `previous` and `next` are addresses, "" without one."""
 
     items: Sequence[T]
     first: int
@@ -26,38 +27,28 @@ class Slice(NamedTuple, Generic[T]):
 
 
 def slice_of(
-    things: Sequence[T],
-    keys: Sequence[str],
-    wanted: PageRequest,
-    room: int,
-    sizes: Sequence[int] | None = None,
+    items: Sequence[T], keys: Sequence[str], request: PageRequest, room: int, sizes: Sequence[int] = ()
 ) -> Slice[T]:
-    """Give the things behind the filter `after` (a key; empty: from the first on) for which there is room.
+    """Return the items behind the filter `after` (a key) for which there is room.
 
-    The things are sorted by their keys, so a cursor holds while they come and go. `sizes` tells how much room each
-    takes, else it is 1; the first is given whatever its size.
+    The items are sorted by their keys, so a cursor stays valid while they come and go. `sizes` are their sizes, 1 by
+    default; the first is included at any size.
     """
-    sizes = [1] * len(things) if sizes is None else sizes
-    after = wanted.filters.get("after", "")
+    sizes = sizes or [1] * len(items)
+    after = request.filters.get("after", "")
     first = bisect.bisect_right(keys, after) if after else 0
     end = _fitting(sizes[first:], room) + first
     back = first - _fitting(sizes[:first][::-1], room)
-    rest = {name: value for name, value in wanted.filters.items() if name != "after"}
-    previous = address(wanted.path, rest | {"after": keys[back - 1] if back else ""}) if first else ""
-    following = address(wanted.path, rest | {"after": keys[end - 1]}) if end < len(things) else ""
-    return Slice(things[first:end], first, len(things), previous, following)
+    rest = {name: value for name, value in request.filters.items() if name != "after"}
+    previous = href(request.path, **rest, after=keys[back - 1] if back else "") if first else ""
+    following = href(request.path, **rest, after=keys[end - 1]) if end < len(items) else ""
+    return Slice(items[first:end], first, len(items), previous, following)
 
 
 def _fitting(sizes: Sequence[int], room: int) -> int:
     used = 0
-    for place, size in enumerate(sizes):
+    for position, size in enumerate(sizes):
         used += size
-        if used > room and place:
-            return place
+        if used > room and position:
+            return position
     return len(sizes)
-
-
-def address(path: str, filters: Mapping[str, str]) -> str:
-    """Give the address of a page with filters; empty ones are left out."""
-    given = {name: value for name, value in filters.items() if value}
-    return f"{path}?{urlencode(given)}" if given else path

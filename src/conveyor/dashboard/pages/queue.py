@@ -1,4 +1,4 @@
-"""One queue: its belt, its books, who works on it, and what can be done about it."""
+"""One queue: its belt, its ledger, its workers, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
 from conveyor.monitor import charts, job_list
-from conveyor.store.query import Query, together
+from conveyor.store.query import Query, known, together
 from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.snapshot import Snapshot
 
-#: Workers that are listed, those at work on this queue first; the workers page has all.
-MOST_WORKERS = 12
+#: Workers that are listed, those working on this queue first; the workers page has all.
+MAX_WORKERS = 12
 #: Jobs in line, and tasks, that are listed.
-MOST_JOBS, MOST_TASKS = 10, 8
-#: Hours that tasks are counted for, the one that goes on included: minutes do not know all tasks.
+MAX_JOBS, MAX_TASKS = 10, 8
+#: Hours that tasks are counted for, the running one included: minutes do not know all tasks.
 HOURS = 2
 
 
@@ -41,61 +41,59 @@ class Queue(NamedTuple):
     """Workers that take from other queues, too."""
     charts: ChartData
     tasks: Sequence[TaskFigures]
-    """In this hour and the last, those of which most ended first."""
+    """In this hour and the last, the most frequent first."""
     next: Sequence[JobRow]
-    pulsed: bool
-    """Whether pulses tell of this queue."""
+    live: bool
+    """True if the live numbers include this queue."""
     begun: bool = True
-    """Whether anything was ever put on it; else there are only workers that listen."""
+    """True if a job was ever put on it; otherwise there are only workers that listen."""
 
     def version_key(self) -> object:
-        """Give what the pulse does not keep current."""
-        if not self.pulsed:
+        """Return what the live numbers do not keep current."""
+        if not self.live:
             return tuple(self)
-        books = self.row.jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
-        return self.row.lasting(), books, self.row.jobs.imbalance, self[2:]
+        jobs = self.row.jobs
+        ledger = jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
+        return self.row.lasting(), ledger, jobs.imbalance, self[2:]
 
 
-def _question(wanted: PageRequest, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
-    queue = wanted.parts["queue"]
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
+    queue = request.parts["queue"]
     if queue not in snapshot.queues:
-        return Query((), lambda _: ())
-    asked = job_list.page(queue, "waiting", count=MOST_JOBS, labels_of=known_tasks.labels)
-    return Query(asked.commands, lambda answers: asked.read(answers).rows)
+        return known(())
+    page = job_list.page(queue, "waiting", count=MAX_JOBS, labels_of=known_tasks.labels)
+    return page.map(lambda found: found.rows)
 
 
-def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
-    queue = wanted.parts["queue"]
+def _slow(request: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
+    queue = request.parts["queue"]
     if queue not in snapshot.queues:
-        return Query((), lambda _: [ChartData(), []])
+        return known([ChartData(), []])
     hour = bucket("hour", snapshot.at)
     tasks = charts.by_task(queue, "hour", hour - HOURS + 1, hour)
-    return together([chart_data([queue], snapshot.at, span_named(wanted.filters.get("span", ""))), tasks])
+    return together([chart_data([queue], snapshot.at, span_named(request.filters.get("span", ""))), tasks])
 
 
-def _view(wanted: PageRequest, snapshot: Snapshot, answers: tuple[Sequence[JobRow], Any]) -> Queue:
-    name = wanted.parts["queue"]
-    waiting, (hour, tasks) = answers
-    crews = [one for one in snapshot.consumers if name in one.queues]
+def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobRow], Any]) -> Queue:
+    name = request.parts["queue"]
+    waiting, (history, tasks) = replies
+    consumers = [one for one in snapshot.consumers if name in one.queues]
     begun = name in snapshot.queues
     snapshot = snapshot.with_queue(name)
     if name not in snapshot.queues:
-        raise NoSuchThing(
-            f"no queue is called {name:.120}",
-            hint="A queue begins when a job is put on it; names are exact.",
-            may_come="queue",
-        )
-    rows = [worker_row(worker, crew, snapshot.at) for crew in crews for worker in crew.workers]
+        hint = "A queue begins when a job is put on it; names are exact."
+        raise NoSuchThing(f"no queue is called {name:.120}", hint=hint, may_come="queue")
+    rows = [worker_row(worker, one, snapshot.at) for one in consumers for worker in one.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return Queue(
         row=row_of(snapshot, name),
         stats=queue_stats(snapshot, name),
-        workers=rows[:MOST_WORKERS],
-        shared=sum(len(crew.workers) for crew in crews if len(crew.queues) > 1),
-        charts=hour,
-        tasks=tasks[:MOST_TASKS],
+        workers=rows[:MAX_WORKERS],
+        shared=sum(len(one.workers) for one in consumers if len(one.queues) > 1),
+        charts=history,
+        tasks=tasks[:MAX_TASKS],
         next=waiting,
-        pulsed=begun and len(snapshot.queues) <= MAX_QUEUES,
+        live=begun and len(snapshot.queues) <= MAX_QUEUES,
         begun=begun,
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Queues of one page: more would make it larger than 60 KB.
 ON_PAGE = 30
 #: Characters of the filter that count.
-LONGEST_FILTER = 100
+MAX_FILTER = 100
 
 
 class QueueRow(NamedTuple):
@@ -36,10 +36,10 @@ class QueueRow(NamedTuple):
     state: str
     """As of `Count.state`."""
     ended: Sequence[int] = ()
-    """Jobs that ended in each of the last 30 minutes, the one that goes on as the last."""
+    """Jobs that finished in each of the last 30 minutes, the running one last."""
 
     def lasting(self) -> tuple[object, ...]:
-        """Give what no pulse keeps current."""
+        """Return what the live numbers do not keep current."""
         state = "open" if self.state == "full" else self.state
         return self.name, state, self.jobs.maxsize, self.workers > 0, tuple(self.ended)
 
@@ -49,64 +49,66 @@ class Queues(NamedTuple):
 
     rows: Slice[QueueRow]
     all: int
-    """Queues there are, those that the filter leaves out included."""
+    """Number of queues, those that the filter leaves out included."""
     text: str
     needs: str
-    """What must be so of the queues, as a key of `attention.KINDS`; empty: anything."""
+    """The issue that the queues must have, as a key of `issues.KINDS`, or ""."""
     needs_text: str
     """The same in words."""
-    pulsed: bool
-    """Whether every pulse tells of all queues."""
+    live: bool
+    """True if the live numbers include all queues."""
 
     def version_key(self) -> object:
-        """Give what the pulse does not keep current."""
-        if not self.pulsed:
+        """Return what the live numbers do not keep current."""
+        if not self.live:
             return tuple(self)
         return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self[1:-1]
 
 
 def row_of(snapshot: Snapshot, name: str) -> QueueRow:
-    """Give the line of a queue that the snapshot knows."""
+    """Return the line of a queue that the snapshot has."""
     count = snapshot.queues[name]
     workers = snapshot.workers_of(name)
     busy = sum(worker.is_busy_on(name) for worker in workers)
     return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, count.state)
 
 
-def names_on_page(wanted: PageRequest, snapshot: Snapshot) -> Slice[str]:
-    """Give the names of the queues that the page shows, by name."""
-    text = wanted.filters.get("name", "").strip()[:LONGEST_FILTER].casefold()
-    needs = _needs(wanted)
+def _text(request: PageRequest) -> str:
+    return request.filters.get("name", "").strip()[:MAX_FILTER]
+
+
+def _needs(request: PageRequest) -> str:
+    needs = request.filters.get("needs", "")
+    return needs if needs in KINDS else ""
+
+
+def _names(request: PageRequest, snapshot: Snapshot) -> Slice[str]:
+    """Return the names of the queues that the page shows."""
+    text, needs = _text(request).casefold(), _needs(request)
     names = sorted(
         name
         for name, count in snapshot.queues.items()
         if text in name.casefold() and (not needs or needs in kinds_of(snapshot, name, count))
     )
-    return slice_of(names, names, wanted, ON_PAGE)
+    return slice_of(names, names, request, ON_PAGE)
 
 
-def _needs(wanted: PageRequest) -> str:
-    needs = wanted.filters.get("needs", "")
-    return needs if needs in KINDS else ""
-
-
-def _slow(wanted: PageRequest, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
-    return charts.sparkline(names_on_page(wanted, snapshot).items, snapshot.at)
+def _slow(request: PageRequest, snapshot: Snapshot) -> Query[dict[str, list[int]]]:
+    return charts.sparkline(_names(request, snapshot).items, snapshot.at)
 
 
 def _view(
-    wanted: PageRequest, snapshot: Snapshot, answers: tuple[None, Mapping[str, Sequence[int]]]
+    request: PageRequest, snapshot: Snapshot, replies: tuple[None, Mapping[str, Sequence[int]]]
 ) -> Queues:
-    ended = answers[1]
-    found, needs = names_on_page(wanted, snapshot), _needs(wanted)
-    rows = [row_of(snapshot, name)._replace(ended=ended.get(name, ())) for name in found.items]
+    found, needs = _names(request, snapshot), _needs(request)
+    rows = [row_of(snapshot, name)._replace(ended=replies[1].get(name, ())) for name in found.items]
     return Queues(
         rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),
-        text=wanted.filters.get("name", "").strip()[:LONGEST_FILTER],
+        text=_text(request),
         needs=needs,
         needs_text=f"{found.total:,} {KINDS[needs].many}" if needs else "",
-        pulsed=len(snapshot.queues) <= MAX_QUEUES,
+        live=len(snapshot.queues) <= MAX_QUEUES,
     )
 
 

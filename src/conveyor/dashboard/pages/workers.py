@@ -1,13 +1,16 @@
-"""All workers, by host and consumer: what each is at, and what it takes."""
+"""All workers, by host and consumer: what each is doing, and what it uses."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
+from conveyor.dashboard.api.models import struct_from
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import slice_of
-from conveyor.monitor import workers as questions
+from conveyor.monitor import workers
 from conveyor.wire.control_messages import SILENT
 from conveyor.wire.redaction import redacted_text
 
@@ -23,14 +26,14 @@ if TYPE_CHECKING:
 #: Lines of one page: workers, and the heads of their consumers and hosts.
 ROOM = 46
 #: Choices that a filter offers; others can be typed.
-MOST_CHOICES = 20
+MAX_CHOICES = 20
 STATES = ("busy", "idle", "paused", "leaving", "starting", SILENT)
-LONGEST_FILTER = 255
+MAX_FILTER = 255
 #: No program has done or used so much.
 _ABSURD = 1e300
 
 
-class WorkerRow(NamedTuple):
+class WorkerRow(Struct, frozen=True):
     """One worker's line."""
 
     name: str
@@ -38,7 +41,7 @@ class WorkerRow(NamedTuple):
     pid: int
     state: str
     busy: bool
-    """Whether it runs a job, in any state but silent."""
+    """True if it runs a job, in any state but silent."""
     paused: bool
     jobs_done: int
     job: str
@@ -49,19 +52,19 @@ class WorkerRow(NamedTuple):
     attempt: int
     done: float
     fraction: float | None
-    """How far the job is, 0 to 1; None where that cannot be said."""
+    """How far the job is, 0 to 1, or None if unknown."""
     message: str
     cpu: float
     memory: int
     cancelling: bool
-    """Whether the job is to end because somebody wants it cancelled."""
+    """True if the cancellation of its job was requested."""
     kill_at: float
-    """When it is killed if it has not ended by then; 0 where nobody wants that."""
-    heard: float = 0.0
-    """When its silent consumer last reported; 0 where it is not silent."""
+    """When it is killed if the job has not ended by then; 0 without a cancellation."""
+    heard: float
+    """When its silent consumer last reported; 0 if it is not silent."""
 
 
-class Crew(NamedTuple):
+class Consumer(Struct, frozen=True):
     """One consumer, and those of its workers that are shown."""
 
     name: str
@@ -70,16 +73,16 @@ class Crew(NamedTuple):
     queues: Sequence[str]
     started: float
     heard: float
-    """When it last reported, by its machine's clock; 0 where it does not say."""
+    """When it last reported, by its machine's clock; 0 if unknown."""
     version: str
     python: str
     cores: int
     rows: Sequence[WorkerRow]
     all: int
-    """Workers that it has."""
+    """Number of its workers."""
     busy: int
     jobs: int
-    """Jobs that its workers are at."""
+    """Jobs that its workers run or hold."""
     paused: int
     leaving: int
 
@@ -90,82 +93,60 @@ class Crew(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether it is not heard of any more."""
+        """True if it missed its heartbeats."""
         return any(row.heard for row in self.rows)
 
 
-class Host(NamedTuple):
-    """The consumers of one machine that are shown."""
-
-    name: str
-    crews: Sequence[Crew]
-
-
 class Choice(NamedTuple):
-    """What was filtered for, and what it means for all who match: the consumers that can be told as one."""
+    """The filters, and the consumers that they select, which can be commanded as one."""
 
     queue: str
     host: str
     state: str
     consumers: Sequence[str]
-    """Of the queue or the host asked for; empty without such a filter."""
+    """Of the requested queue or host; empty without such a filter."""
     workers: int
-    """How many these have."""
+    """Number of their workers."""
 
 
 class Workers(NamedTuple):
     """What the page shows."""
 
-    hosts: Sequence[Host]
+    hosts: Sequence[tuple[str, Sequence[Consumer]]]
+    """The consumers that are shown by the name of their machine."""
     places: Slice[Any]
-    """Where this page is in the list; its items stand in `hosts`."""
+    """Where this page is in the list; its items are in `hosts`."""
     shown: int
-    consumers: int
     all: int
     choice: Choice
     queue_choices: Sequence[str]
     host_choices: Sequence[str]
 
 
-def row_of(worker: WorkerReport, crew: ConsumerReport, at: float) -> WorkerRow:
-    """Give a worker's line; `at` is the time by the server, for consumers that do not say when they reported."""
-    has_job = bool(worker.job)
-    return WorkerRow(
-        name=worker.name,
+def row_of(worker: WorkerReport, report: ConsumerReport, at: float) -> WorkerRow:
+    """Return a worker's line; `at` is the time by the server, for consumers that do not say when they reported."""
+    reported = report.at or at
+    return struct_from(
+        WorkerRow,
+        worker,
         number=worker.name.rpartition("/")[2],
-        pid=worker.pid,
-        state=worker.state,
         busy=worker.is_busy,
-        paused=worker.paused,
-        jobs_done=worker.jobs_done,
-        job=worker.job,
-        task=worker.task,
-        queue=worker.queue,
-        since=round((crew.at or at) - worker.busy_for, 1) if has_job else 0.0,
-        attempt=worker.attempt,
+        since=round(reported - worker.busy_for, 1) if worker.job else 0.0,
         done=_finite(worker.done),
-        fraction=worker.fraction,
         message=redacted_text(worker.message),
         cpu=round(_finite(worker.cpu), 2),
-        memory=worker.memory,
-        cancelling=worker.cancelling,
-        kill_at=float(round((crew.at or at) + worker.kill_in)) if worker.cancelling else 0.0,
-        heard=(crew.at or at) if worker.state == SILENT else 0.0,
+        kill_at=float(round(reported + worker.kill_in)) if worker.cancelling else 0.0,
+        heard=reported if worker.state == SILENT else 0.0,
     )
 
 
-def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
-    """Give a consumer with some of its workers."""
-    return Crew(
-        name=report.name,
-        host=report.host,
-        pid=report.pid,
+def consumer_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Consumer:
+    """Return a consumer with some of its workers."""
+    return struct_from(
+        Consumer,
+        report,
         queues=tuple(report.queues),
-        started=report.started,
         heard=report.at,
-        version=report.version,
-        python=report.python,
-        cores=report.cores,
         rows=rows,
         all=len(report.workers),
         busy=sum(worker.is_busy for worker in report.workers),
@@ -176,7 +157,7 @@ def crew_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Crew:
 
 
 def _finite(number: float) -> float:
-    """Give a number that a program told, 0 where it is none that a page could show."""
+    """Return a number that a program reported, or 0 for one that a page cannot show."""
     return number if math.isfinite(number) and abs(number) < _ABSURD else 0.0
 
 
@@ -194,44 +175,44 @@ def _sizes(places: Sequence[Place]) -> Iterator[int]:
         host, consumer = place.report.host, place.report.name
 
 
-def _hosts(places: Sequence[Place], at: float) -> list[Host]:
-    crews: dict[str, dict[str, Crew]] = {}
+def _hosts(places: Sequence[Place], at: float) -> list[tuple[str, Sequence[Consumer]]]:
+    rows: dict[str, list[WorkerRow]] = {}
+    reports = {place.report.name: place.report for place in places}
     for place in places:
-        of_host = crews.setdefault(place.report.host, {})
-        crew = of_host.get(place.report.name) or crew_of(place.report, ())
-        rows = () if place.worker is None else (row_of(place.worker, place.report, at),)
-        of_host[place.report.name] = crew._replace(rows=(*crew.rows, *rows))
-    return [Host(name, list(of_host.values())) for name, of_host in crews.items()]
+        some = rows.setdefault(place.report.name, [])
+        if place.worker is not None:
+            some.append(row_of(place.worker, place.report, at))
+    hosts: dict[str, list[Consumer]] = {}
+    for name, report in reports.items():
+        hosts.setdefault(report.host, []).append(consumer_of(report, tuple(rows[name])))
+    return list(hosts.items())
 
 
-def _choice(wanted: PageRequest, reports: Sequence[ConsumerReport]) -> Choice:
-    queue, host, state = (
-        wanted.filters.get(name, "").strip()[:LONGEST_FILTER] for name in ("queue", "host", "state")
-    )
-    state = state if state in STATES else ""
-    told = [one for one in reports if _fits(one, queue, host)] if queue or host else []
-    return Choice(queue, host, state, [one.name for one in told], sum(len(one.workers) for one in told))
+def _choice(request: PageRequest, reports: Sequence[ConsumerReport]) -> Choice:
+    names = ("queue", "host", "state")
+    queue, host, state = (request.filters.get(name, "").strip()[:MAX_FILTER] for name in names)
+    chosen = [one for one in reports if _fits(one, queue, host)] if queue or host else []
+    workers = sum(len(one.workers) for one in chosen)
+    return Choice(queue, host, state if state in STATES else "", [one.name for one in chosen], workers)
 
 
 def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
     return (not queue or queue in report.queues) and (not host or host == report.host)
 
 
-def _view(wanted: PageRequest, snapshot: Snapshot, _: object) -> Workers:
-    choice = _choice(wanted, snapshot.consumers)
+def _view(request: PageRequest, snapshot: Snapshot, _: object) -> Workers:
+    choice = _choice(request, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
-    places = [place for place in questions.places(reports) if _is_in(choice.state, place.worker)]
-    found = slice_of(places, [place.key for place in places], wanted, ROOM, list(_sizes(places)))
-    queues = sorted({queue for one in snapshot.consumers for queue in one.queues})
+    places = [place for place in workers.places(reports) if _is_in(choice.state, place.worker)]
+    found = slice_of(places, [place.key for place in places], request, ROOM, list(_sizes(places)))
     return Workers(
         hosts=_hosts(found.items, snapshot.at),
         places=found._replace(items=()),
         shown=len(found.items),
-        consumers=len(reports),
         all=len(snapshot.workers()),
         choice=choice,
-        queue_choices=queues[:MOST_CHOICES],
-        host_choices=sorted({one.host for one in snapshot.consumers})[:MOST_CHOICES],
+        queue_choices=sorted({queue for one in snapshot.consumers for queue in one.queues})[:MAX_CHOICES],
+        host_choices=sorted({one.host for one in snapshot.consumers})[:MAX_CHOICES],
     )
 
 

@@ -125,7 +125,7 @@ async function follow(order, targets, title, onDone) {
 
 // Follows a running job that is to end until it has: its worker may take its time, or be killed.
 async function followEnd(path, queue, title) {
-  const box = toast(`${title}: the worker is told to end the job`, "", 0);
+  const box = toast(`${title}: the worker stops the job`, "", 0);
   const began = Date.now();
   let state = "running";
   let pause = SOON;

@@ -22,7 +22,7 @@ function speak() {
   document.getElementById("said").textContent = sentences.join(". ");
 }
 
-let dead = null; // dead letters when they were last counted
+let dead = null; // dead jobs when they were last counted
 let failed = 0; // jobs that failed and of which nothing was said yet
 
 function countFailures(pulse) {

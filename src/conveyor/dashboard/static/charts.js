@@ -14,7 +14,7 @@ function colour(name) {
   return value;
 }
 
-// On a logarithmic scale there is no zero.
+// A logarithmic scale has no zero.
 function data(table, logarithmic) {
   const rows = [...table.tBodies[0].rows];
   return Array.from({ length: table.tHead.rows[0].cells.length }, (_, column) =>

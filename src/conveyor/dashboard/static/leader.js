@@ -4,7 +4,7 @@
 
 const BEAT = 2000; // ms between two words of the leader
 const SILENT = 6000; // ms without one until another asks who leads
-const ANSWER = 300; // ms that whoever asked waits before it leads
+const ANSWER = 300; // ms that the asking tab waits before it leads
 
 export function byLock(name, { began, ended }) {
   let pending = null;
@@ -30,7 +30,7 @@ export function byLock(name, { began, ended }) {
   return { seek, withdraw, leave, leads: () => release !== null, take() {} };
 }
 
-// A tab that hears of no leader asks; if nobody answers, it leads. Of several that ask at once, and of two that came to
+// A tab that hears of no leader asks; without an answer, it leads. Of several that ask at once, and of two that came to
 // lead, as after one of them had been asleep, the one with the lesser name does. A leader that crashed is just silent.
 export function byWord(me, post, { began, ended }) {
   let state = "out"; // waiting, asking, leading

@@ -17,7 +17,7 @@ const channel = "BroadcastChannel" in self ? new BroadcastChannel(name) : null;
 const post = (message) => channel?.postMessage(message);
 const leader = "locks" in navigator && channel ? byLock(name, { began, ended: close }) : byWord(me, post, { began, ended: close });
 const address = () => document.getElementById("main")?.dataset.address ?? "/"; // a page may go on at another
-const tabs = new Map(); // tab -> [address, when heard of]
+const tabs = new Map(); // tab -> [address, last seen]
 const told = new Map(); // address -> what was last told of it
 let queues = {}; // queue -> its numbers; the stream tells only of those that have changed
 let source = null;
@@ -136,7 +136,7 @@ async function poll(until) {
   else polling = setTimeout(() => poll(until), POLL_EVERY);
 }
 
-// Whether an answer means that whoever asks is not known (any more).
+// True if a response means that the client is not known (any more).
 export function isRefused(reply) {
   return reply.status === 401 || reply.type === "opaqueredirect";
 }
@@ -183,7 +183,7 @@ function here() {
 function onHere({ tab, address: one }) {
   tabs.set(tab, [one, Date.now()]);
   reopenIfNeeded();
-  // The page of a tab may be older than what was told of it, and nothing is told twice.
+  // The page of a tab may be older than the last update about it, and no update is sent twice.
   if (leader.leads() && told.has(one)) post({ kind: "event", name: "changed", data: told.get(one) });
 }
 

@@ -1,4 +1,4 @@
-// What is said above the page about the page itself: that its worker, job or queue has gone, that it cannot be shown anew,
+// What is said above the page about the page itself: that its worker, job or queue has gone, that it cannot be refreshed,
 // or that nobody is logged in any more.
 import { hear, root } from "./bus.js";
 
@@ -36,7 +36,7 @@ export function showFault(status) {
   show(`This page could not be brought up to date (answer ${status}); it is tried again every few seconds.`);
 }
 
-// Whoever follows the link asks for this page as a whole, and is led through the login to it.
+// Following the link asks for this page as a whole, and is led through the login to it.
 function showOut() {
   show("You are logged out, so nothing here is brought up to date.", location.pathname + location.search, "Log in");
 }

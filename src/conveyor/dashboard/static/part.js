@@ -1,4 +1,4 @@
-// Fetches the inner part of the page anew when it has changed, and morphs it in, so that focus, selection and what is
+// Fetches the inner part of the page again when it has changed, and morphs it in, so that focus, selection and what is
 // open stay, and what somebody is at.
 import { hear, root, tell } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";

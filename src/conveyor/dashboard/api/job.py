@@ -1,0 +1,272 @@
+"""Endpoints about one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from conveyor.dashboard import known_tasks
+from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.api.endpoint import endpoint
+from conveyor.dashboard.api.models import (
+    Done,
+    MaybeQueue,
+    Order,
+    Progress,
+    Query,
+    Why,
+    as_json,
+    progress_of,
+    struct_from,
+)
+from conveyor.dashboard.page import job_path
+from conveyor.errors import BadCall
+from conveyor.monitor import job_record, workers
+from conveyor.store import records
+from conveyor.wire import ids
+from conveyor.wire.redaction import redacted, redacted_text
+
+if TYPE_CHECKING:
+    from conveyor.dashboard.api.endpoint import ApiRequest
+    from conveyor.monitor.job_record import JobStory
+    from conveyor.monitor.job_record import LogLine as Line
+    from conveyor.wire.outcome import Settled
+
+
+class Argument(Struct, frozen=True):
+    """One argument, without secrets; the name is empty if it is unknown."""
+
+    name: str
+    value: Any
+
+
+class Failure(Struct, frozen=True):
+    """How a job failed."""
+
+    kind: str
+    message: str | None
+    traceback: str | None
+
+
+class Attempt(Struct, frozen=True):
+    """A run of a job."""
+
+    attempt: int
+    started: float
+    elapsed: float
+    worker: str
+    state: str
+    kind: str
+    message: str | None
+
+
+class Job(Struct, frozen=True):
+    """All that is known of a job."""
+
+    id: str
+    queue: str
+    state: str
+    task: str
+    arguments: list[Argument] | None
+    preview: str | None
+    result: Any
+    error: Failure | None
+    attempts: list[Attempt]
+    progress: Progress | None
+    place: int | None
+    """How many are before it, while it waits."""
+    due_in: float | None
+    worker: str
+    cancelling: bool
+    """Whether it runs and its cancellation was requested."""
+    cancelled_by: str | None
+    """The person who cancelled it, or wants it cancelled; empty if unknown."""
+    cancel_reason: str | None
+    killed: bool
+    """Whether it was cancelled, and its worker killed since it did not end the run in time."""
+    retries: int
+    crashes: int
+    attempt: int
+    """Which attempt it is at, waits for or ended with, from 1."""
+    put_at: float | None
+    elapsed: float | None
+    lines: int
+    """How many of the lines it logged are remembered, 500 at most."""
+    hidden: bool
+
+
+class LogLine(Struct, frozen=True):
+    """A line that a job logged."""
+
+    id: str
+    at: float
+    text: str
+
+
+class Log(Struct, frozen=True):
+    """Lines, the oldest first; `next` is the `after` of those that follow."""
+
+    lines: list[LogLine] | None
+    next: str
+    hidden: bool
+
+
+class OneJob(Query, frozen=True):
+    """Where a job is; without `queue` all are searched."""
+
+    queue: MaybeQueue = ""
+
+
+class LogQuery(OneJob, frozen=True):
+    """Which lines are wanted: those after the line with the id `after`."""
+
+    after: Annotated[str, Meta(max_length=50)] = ""
+    count: Annotated[int, Meta(ge=1, le=500)] = 500
+
+
+class AboutJob(Why, frozen=True):
+    """Which queue the job is in; without it all are searched."""
+
+    queue: MaybeQueue = ""
+
+
+@endpoint("GET", "/jobs/{id}", "look", Job, query=OneJob)
+def show_job(request: ApiRequest) -> Job:
+    """Show a job."""
+    queue, job = _find(request)
+    record: JobStory | None = request.context.ask(job_record.story(queue, job, known_tasks.labels))
+    if record is None:
+        raise _unknown(job)
+    shown = request.may("inspect")
+    result, error = _outcome(record.settled, shown=shown)
+    return struct_from(
+        Job,
+        record,
+        arguments=[Argument(name, as_json(value)) for name, value in record.arguments] if shown else None,
+        preview=record.preview if shown else None,
+        result=result,
+        error=error,
+        attempts=[
+            struct_from(Attempt, one, message=one.message if shown else None) for one in record.attempts
+        ],
+        progress=progress_of(record.progress),
+        elapsed=record.settled.elapsed if record.settled is not None else None,
+        lines=len(record.lines),
+        cancelled_by=record.cancelled_by if shown else None,
+        cancel_reason=record.cancel_reason if shown else None,
+        hidden=not shown,
+    )
+
+
+@endpoint("GET", "/jobs/{id}/log", "look", Log, query=LogQuery)
+def show_log(request: ApiRequest) -> Log:
+    """Show what a job logged."""
+    queue, job = _find(request)
+    last = request.query.after
+    if not request.may("inspect"):
+        return Log(None, last, hidden=True)
+    lines = _cached_lines(request, queue, job)
+    if lines is None:
+        lines = request.context.ask(job_record.log_after(queue, job, last, request.query.count))
+    shown = [LogLine(one.id, one.at, redacted_text(one.text)) for one in lines]
+    return Log(shown, shown[-1].id if shown else last, hidden=False)
+
+
+@endpoint("POST", "/jobs/{id}/cancel", "act", Done, body=AboutJob)
+def cancel_job(request: ApiRequest) -> Done:
+    """Cancel a job."""
+    queue, job = _find(request)
+    return _done(job, request.actions.cancel_job(queue, job, request.body.reason), "cancel")
+
+
+@endpoint("POST", "/jobs/{id}/retry", "act", Done, body=AboutJob)
+def retry_job(request: ApiRequest) -> Done:
+    """Put a dead job back."""
+    queue, job = _find(request)
+    return _done(job, request.actions.retry_job(queue, job, request.body.reason), "retry")
+
+
+@endpoint("POST", "/jobs/{id}/discard", "act", Done, body=AboutJob)
+def discard_job(request: ApiRequest) -> Done:
+    """Remove a dead job for good."""
+    queue, job = _find(request)
+    return _done(job, request.actions.discard_job(queue, job, request.body.reason), "discard")
+
+
+@endpoint("POST", "/jobs/{id}/stack", "act", Order, body=AboutJob, status=202)
+def request_stack(request: ApiRequest) -> Order:
+    """Request the stack of a running job."""
+    queue, job = _find(request)
+    request.allowed("inspect")
+    running = workers.running_job(request.context.snapshot().consumers, job)
+    record: JobStory | None = request.context.ask(job_record.story(queue, job))
+    if record is None:
+        raise _unknown(job)
+    name = running.name if running is not None else record.worker
+    if not name:
+        raise refused(409, "wrong-state", "The job is not running, so it has no stack.")
+    told = request.actions.tell_workers("stack", [name], request.body.reason, jobs={name: job}, queue=queue)
+    return Order(told.id, list(told.targets), told.recorded)
+
+
+def _unknown(job: str, elsewhere: str = "") -> Exception:
+    hint = elsewhere or "Outcomes are kept as long as the job said, an hour by default."
+    return refused(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
+
+
+def _find(request: ApiRequest) -> tuple[str, str]:
+    """Return queue and id of the job that the path names."""
+    try:
+        job = ids.checked_id(request.parts["id"])
+    except BadCall:
+        raise _unknown(request.parts["id"]) from None
+    queue = request.queue
+    if not queue:
+        known = sorted(request.context.snapshot().queues)
+        queue = request.context.ask(job_record.locate(job, known))
+        if not queue:
+            raise _unknown(job, job_record.not_everywhere(len(known)))
+    return queue, job
+
+
+def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, Failure | None]:
+    """Return result and error of a finished job, as far as they may be seen."""
+    if settled is None:
+        return None, None
+    try:
+        error = settled.error()
+        if error is not None:
+            kind, reason = getattr(error, "kind", ""), redacted_text(getattr(error, "reason", ""))
+            traceback = redacted_text(getattr(error, "traceback", ""))
+            return None, Failure(kind, reason if shown else None, traceback if shown else None)
+        return (as_json(redacted(settled.result())) if shown else None), None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None, Failure("undecodable", None, None)
+
+
+def _cached_lines(request: ApiRequest, queue: str, job: str) -> list[Line] | None:
+    """Return the lines from the cached page of the job, or None if it may not have them all.
+
+    So any number of viewers of a log cost the server no more than the one poll that notifies them.
+    """
+    poller, after = request.context.poller, records.place_of(request.query.after)
+    found = poller.registry.find(job_path(queue, job))
+    cached = found and poller.cached(*found)
+    if not cached:
+        return None
+    known: list[Line] = cached.view.job.lines
+    wanted = [line for line in known if records.place_of(line.id) > after]
+    is_whole = len(known) < job_record.MOST_LINES or len(wanted) < len(known)
+    return wanted[: request.query.count] if is_whole else None
+
+
+def _done(job: str, answer: Any, verb: str) -> Done:
+    if answer.state == "gone":
+        raise _unknown(job)
+    changed = getattr(answer, "changed", answer.state in {"cancelled", "running"})
+    if not changed:
+        raise refused(409, "wrong-state", f"The job is {answer.state}, so there is nothing to {verb}.")
+    message = "Its worker stops it now" if answer.state == "running" else f"The job is {answer.state}"
+    return Done(message, answer.state, changed, answer.recorded)
