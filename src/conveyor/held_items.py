@@ -1,4 +1,4 @@
-"""Items that this process has taken with `Queue.get`: their leases, renewed by one thread until they are settled."""
+"""Items taken by this process with `Queue.get`. One thread renews their leases until they are settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from conveyor import clock
 from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
-from conveyor.store import commands, scripts
+from conveyor.store import commands, leases, scripts
 from conveyor.store.answers import settlement_of_failure
 from conveyor.store.waiting import Claimant, get_job
 from conveyor.wire import codec, ids
@@ -22,86 +22,92 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store import Client
+    from conveyor.store.commands import Command
 
 T = TypeVar("T")
 
-#: Seconds that a lease lasts, and after which it is renewed.
-LEASE, HEARTBEAT = 15.0, 4.0
-#: Seconds after which an item is reported as received; most are processed by then.
+#: Seconds that a lease lasts, and seconds between heartbeats, which renew the leases.
+LEASE, HEARTBEAT = leases.LEASE, leases.RENEWAL
+#: Seconds after which an item is reported as received; most items are processed by then.
 SOON = 0.01
-#: Seconds that the server remembers a claim.
+#: Seconds for which the server remembers a claim.
 REMEMBERED = 60.0
-#: Seconds that is kept what became of an item; nobody can ask for it, so only for a settling that is sent again.
+#: Seconds for which the outcome of an item is kept. Only a resent settlement needs it, as no caller can query it.
 KEEP = 20.0
 _log = logging.getLogger("conveyor")
 
 
-class Held(NamedTuple):
-    """One taken item."""
+class HeldItem(NamedTuple):
+    """One taken item, and its lease."""
 
     queue: str
     id: str
     token: str
-    taker: object
+    consumer: object
     """The `Queue` object that took it."""
     thread: object
     """The token of the thread that took it."""
     started: bool = False
-    """Whether the server knows that it was received; until then its lease may end without blame."""
+    """True if the server knows that it was received. Until then, its lease may expire without counting as a crash."""
     lost: bool = False
-    """Whether the server has said that the lease is gone."""
+    """True if the server has reported the lease as expired."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The key in `Holder.held`: an item that this process took again is held twice, under two tokens."""
+        """The key in `ItemHolder.held`: an item taken twice by this process is held under two tokens."""
         return self.queue, self.id, self.token
+
+    @property
+    def progress(self) -> str:
+        """The item as a renewal reports it: received."""
+        return commands.STARTED
 
 
 class Unanswered(NamedTuple):
-    """A claim that timed out or was interrupted: nobody has received what it brought, or may yet bring."""
+    """A claim that timed out or was interrupted: no caller has received the items it brought or may still bring."""
 
     queue: str
     owner: str
     nonce: str
     deadline: Deadline
-    """When the server has forgotten it."""
+    """When the server forgets the claim."""
 
 
 class _Thread(threading.local):
-    """A token for each thread: the system gives the number of an ended thread to a new one."""
+    """A token for each thread, since the system reuses the number of an ended thread."""
 
     def __init__(self) -> None:
         self.token = object()
 
 
-class Holder:
-    """Takes items under lease, keeps the leases alive, and settles them.
+class ItemHolder:
+    """Takes items under lease, renews the leases, and settles the items.
 
-    A thread tells the server which items were received, renews the leases, and gives back what nobody received.
+    A thread reports received items to the server, renews the leases, and releases items that no caller received.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.owner = f"{ids.host_name()}-{os.getpid()}-{ids.unique(4)}"
-        self.held: OrderedDict[tuple[str, str, str], Held] = OrderedDict()
+        self.held: OrderedDict[tuple[str, str, str], HeldItem] = OrderedDict()
         self.unanswered: list[Unanswered] = []
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self._nonces = ids.Nonces()
-        self._news = threading.Event()
+        self._updated = threading.Event()
         self._interrupted = 0
-        self._trouble = ""  # the last error that was logged
+        self._logged = ""  # the last error that was logged
         for verb in ("claim", "renew", "finish", "release"):
             scripts.load(verb)  # later this process may be out of file descriptors
 
-    def take(self, taker: object, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
-        """Return what `read` makes of the bytes of the next job; waits as `get_job` does.
+    def take(self, consumer: object, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
+        """Wait for the next job as `get_job` does, and return the item that `read` makes of its bytes.
 
-        A job that cannot be read is dead, and the next one is taken. It returns to the queue if this process lacks
-        memory, a module or files to read it. `taker` is the object that may settle the item.
+        `consumer` is the object that may settle the item. An unreadable job is moved to the dead jobs, and the next one
+        is taken. A job returns to the queue if this process lacks the memory, a module or the files to read it.
         """
-        # Each thread claims as an owner of its own: the server remembers one last claim per owner. After a claim
-        # without an answer it takes another name, so the server still knows that claim.
+        # Each thread claims as an owner of its own, since the server remembers one last claim per owner. After a claim
+        # without a reply, the thread takes another name, so that the server still knows that claim.
         owner = f"{self.owner}-{threading.get_ident()}-{self._interrupted}"
         claimant = Claimant(owner, LEASE, self._nonces)
         try:
@@ -110,13 +116,13 @@ class Holder:
                 job = batch.jobs[0]
                 try:
                     item = read(job.data)
-                except Exception as error:  # noqa: BLE001 - whatever the bytes do, they are no job
+                except Exception as error:  # noqa: BLE001 - any bytes may arrive
                     cause = error.__cause__ or error
-                    if isinstance(cause, MemoryError | ImportError | OSError):  # not the fault of the bytes
+                    if isinstance(cause, MemoryError | ImportError | OSError):  # the bytes are not the cause
                         raise cause from None
                     self._refuse(queue, batch.token, job.id, error)
                     continue
-                held = Held(queue, job.id, batch.token, taker, _thread.token)
+                held = HeldItem(queue, job.id, batch.token, consumer, _thread.token)
                 with self.lock:
                     self.held[held.key] = held
                     self._wake()
@@ -132,22 +138,22 @@ class Holder:
             raise
 
     def _refuse(self, queue: str, token: str, job_id: str, error: Exception) -> None:
-        """Make a job dead whose bytes cannot be read; they stay as they are."""
+        """Move a job with unreadable bytes to the dead jobs; the bytes are kept."""
         run = Run("?", "", clock.wall(), self.owner, 1)
         described = describe_undecodable(error)
         settlement = settlement_of_failure(job_id, "failed", described, run, 0.0, KEEP)
         self.client.run(commands.fail(queue, token, settlement))
 
-    def settle(self, taker: object) -> None:
-        """Mark an item of this taker as processed: the oldest taken by this thread, or else the oldest.
+    def settle(self, consumer: object) -> None:
+        """Mark an item of this consumer as processed: the oldest taken by this thread, or else the oldest.
 
-        Raises ValueError if the taker holds none, and LeaseLost if the item went to another taker. If the server does
-        not reply, or the call is interrupted, the item stays held and can be settled again.
+        If the server does not reply, or the call is interrupted, the item stays held and can be settled again.
+        Raises ValueError if the consumer holds none, and LeaseLost if the item went to another consumer.
         """
-        held = self._next(taker)
+        held = self._next(consumer)
         queue = held.queue
         try:
-            # The token makes it this taker's: the same outcome of another would look like this very command sent twice.
+            # The token makes the outcome unique: that of another consumer would look like this command, resent.
             outcome = encode_settled("done", codec.encode(held.token))
             settlement = commands.Settlement(held.id, outcome, KEEP)
             refused = self.client.run(commands.finish(queue, held.token, [settlement]))
@@ -158,12 +164,14 @@ class Holder:
                 self._wake()  # the thread may have ended meanwhile
             raise
         if refused:
-            message = f"item {held.id} of {queue} went to another taker"
-            raise LeaseLost(message, hint="this process was not heard of for longer than the lease of 15 s")
+            message = f"item {held.id} of {queue} went to another consumer"
+            raise LeaseLost(
+                message, hint="this process missed its heartbeats for longer than the lease of 15 s"
+            )
 
-    def _next(self, taker: object) -> Held:
+    def _next(self, consumer: object) -> HeldItem:
         with self.lock:
-            mine = [one for one in self.held.values() if one.taker is taker]
+            mine = [one for one in self.held.values() if one.consumer is consumer]
             if not mine:
                 message = "task_done() called too many times"
                 raise ValueError(message)
@@ -173,8 +181,8 @@ class Holder:
             return self.held.pop(chosen.key)
 
     def _wake(self) -> None:
-        """Make the thread look; the caller has the lock."""
-        self._news.set()
+        """Wake the thread; the caller has the lock."""
+        self._updated.set()
         self._start()
 
     def _start(self) -> None:
@@ -189,14 +197,14 @@ class Holder:
                 self.thread = thread
 
     def _keep(self) -> None:
-        """See to all that is held until nothing is. No error ends this thread before."""
-        beat = clock.Deadline(HEARTBEAT)
+        """Renew and release until nothing is held. No error ends this thread earlier."""
+        heartbeat = clock.Deadline(HEARTBEAT)
         while True:
             try:
-                if self._news.wait(beat.left(HEARTBEAT)):
+                if self._updated.wait(heartbeat.left(HEARTBEAT)):
                     clock.sleep(min(SOON, HEARTBEAT))
-                self._news.clear()
-                due = beat.passed()
+                self._updated.clear()
+                due = heartbeat.passed()
                 with self.lock:
                     if due and not self.held and not self.unanswered:
                         self.thread = None
@@ -204,65 +212,61 @@ class Holder:
                     held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
                     unanswered = list(self.unanswered)
                 if due:
-                    beat = clock.Deadline(HEARTBEAT)
-                self._tell(held, unanswered)
+                    heartbeat = clock.Deadline(HEARTBEAT)
+                self._send(held, unanswered)
             except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
                 clock.sleep(HEARTBEAT)
 
-    def _tell(self, held: list[Held], unanswered: list[Unanswered]) -> None:
-        """Renew and give back. What fails costs no other queue anything: the next beat tries again."""
-        steps: list[Callable[[], None]] = []
-        for queue in {one.queue for one in held}:
-            mine = [one for one in held if one.queue == queue]
-            for first in range(0, len(mine), commands.MOST_RENEWED):
-                part = mine[first : first + commands.MOST_RENEWED]
-                steps.append(partial(self._renew, queue, part))
-        steps += [partial(self._give_back, one) for one in unanswered]
-        trouble = ""
+    def _send(self, held: list[HeldItem], unanswered: list[Unanswered]) -> None:
+        """Renew and release. A failed step does not affect other queues, and the next heartbeat retries it."""
+        steps: list[Callable[[], None]] = [
+            *(partial(self._renew, command) for command in leases.renewals(held, LEASE)),
+            *(partial(self._release, claim) for claim in unanswered),
+        ]
+        failure = ""
         for step in steps:
             try:
                 step()
             except StoreUnavailable:
-                return  # for all; a lease outlasts two beats that fail
+                return  # to every step
             except StoreError:
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next beat tries again
-                trouble = repr(error)
-                if self._trouble != trouble:  # said once
-                    self._trouble = trouble
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next heartbeat retries
+                failure = repr(error)
+                if self._logged != failure:
+                    self._logged = failure
                     _log.exception("an error while leases were renewed; trying again")
-        self._trouble = trouble
+        self._logged = failure
 
-    def _renew(self, queue: str, held: list[Held]) -> None:
-        told = commands.renew(queue, [(one.id, one.token, commands.STARTED) for one in held], LEASE)
-        lost = set(self.client.run(told, patience=HEARTBEAT).lost)
+    def _renew(self, command: Command) -> None:
+        renewed: leases.Renewed[HeldItem] = self.client.run(command, patience=HEARTBEAT)
         with self.lock:
-            for place, one in enumerate(held):
+            for one in renewed.leases:
                 if one.key in self.held:
-                    self.held[one.key] = one._replace(started=True, lost=place in lost)
+                    self.held[one.key] = one._replace(started=True, lost=one in renewed.lost)
 
-    def _give_back(self, one: Unanswered) -> None:
-        """Release what a claim brought that nobody received; one that is still under way brings nothing any more."""
-        if not one.deadline.passed():
-            claim = commands.claim(one.queue, one.owner, one.nonce, 0, LEASE)
-            batch = self.client.run(claim, patience=HEARTBEAT)
+    def _release(self, claim: Unanswered) -> None:
+        """Release the items of a claim that no caller received; a claim still in transit will bring none."""
+        if not claim.deadline.passed():
+            again = commands.claim(claim.queue, claim.owner, claim.nonce, 0, LEASE)
+            batch = self.client.run(again, patience=HEARTBEAT)
             names = [job.id for job in batch.jobs]
-            with self.lock:  # what was interrupted at the very end is held, but was not received
+            with self.lock:  # an item interrupted at the very end is held, but was not received
                 for name in names:
-                    self.held.pop((one.queue, name, batch.token), None)
+                    self.held.pop((claim.queue, name, batch.token), None)
             if names:
-                self.client.run(commands.release(one.queue, batch.token, names), patience=HEARTBEAT)
+                self.client.run(commands.release(claim.queue, batch.token, names), patience=HEARTBEAT)
         with self.lock:
-            self.unanswered.remove(one)
+            self.unanswered.remove(claim)
 
 
 _thread = _Thread()
-_holders: dict[tuple[Client, int], Holder] = {}
+_holders: dict[tuple[Client, int], ItemHolder] = {}
 os.register_at_fork(after_in_child=_holders.clear)
 
 
-def holder_of(client: Client) -> Holder:
-    """Give what this process holds at one server; a forked child holds nothing yet."""
+def holder_of(client: Client) -> ItemHolder:
+    """Return the holder of this process's items at one server; a forked child holds none at first."""
     key = client, os.getpid()  # C code forks without hooks
-    # setdefault, since two threads may come here first at once, and both must get the same one
-    return _holders.get(key) or _holders.setdefault(key, Holder(client))
+    # setdefault: two threads may race here, and both must get the same holder
+    return _holders.get(key) or _holders.setdefault(key, ItemHolder(client))

@@ -80,7 +80,7 @@ def test_unrenewed_item_goes_to_the_next_consumer(bench: Bench, monkeypatch: pyt
     bench.queue.put("item")
     assert bench.queue.get() == "item"
     batch = bench.eventually(lambda: found if (found := bench.claim()).jobs else None)
-    with pytest.raises(LeaseLost, match="another taker"):
+    with pytest.raises(LeaseLost, match="another consumer"):
         bench.queue.task_done()
     with pytest.raises(ValueError, match="too many"):
         bench.queue.task_done()
@@ -109,7 +109,7 @@ def test_late_task_done_is_refused_if_another_has_settled(
     other = Queue(bench.queue.name, store=bench.worker)
     assert other.get(timeout=30) == "item"
     other.task_done()
-    with pytest.raises(LeaseLost, match="another taker"):
+    with pytest.raises(LeaseLost, match="another consumer"):
         bench.queue.task_done()
 
 
@@ -206,7 +206,7 @@ def test_ended_lease_thread_is_replaced_by_next_call(
     holder = held_items.holder_of(bench.client)
     bench.queue.put_many(range(3))
     with monkeypatch.context() as ending:
-        ending.setattr(holder, "_tell", lambda *_: sys.exit())
+        ending.setattr(holder, "_send", lambda *_: sys.exit())
         bench.queue.get()
         thread = holder.thread
         assert thread
@@ -372,7 +372,7 @@ def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytes
     thread.start()
     try:
         assert is_taken.wait(30)
-        with pytest.raises(LeaseLost, match="another taker"):
+        with pytest.raises(LeaseLost, match="another consumer"):
             bench.queue.task_done()
     finally:
         is_refused.set()
