@@ -15,8 +15,8 @@ import pytest
 from consumer_kit import go, lines, runs
 
 from conveyor import JobLost
-from conveyor.consumer.group_watcher import GroupWatcher
 from conveyor.consumer.settings import LEASE
+from conveyor.consumer.worker_handle import GroupWatcher
 from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import current_job
-from conveyor.consumer import shared_status as slates
+from conveyor.consumer import shared_status
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.shared_status import Slate
-from conveyor.consumer.worker_process import CrewWorker
+from conveyor.consumer.shared_status import SharedStatus
+from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.monitor import Inspector
 from conveyor.tasks import Registry
 
@@ -85,18 +85,18 @@ def test_uninterruptible_task_can_poll_for_cancellation(
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 def test_current_job_belongs_to_its_own_run(queue: Queue, cancelled: int) -> None:
-    slate, registry, runs = Slate(), Registry(), []
+    status, registry, runs = SharedStatus(), Registry(), []
 
     def run(number: int) -> tuple[bool, tuple[int, float, float, str]]:
         runs.append(current_job())
         if number == cancelled:
-            slate.want(number + 1, 0, slates.WISH_CANCEL)
+            status.request(number + 1, 0, shared_status.REQUEST_CANCEL)
         runs[0].progress(number, 9.0)
-        return runs[0].cancelled, slate.progress()
+        return runs[0].cancelled, status.progress()
 
     noted = jobs.task(name="run")(run)
     registry.add(noted)
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), slate, queue.client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), status, queue.client, registry)
     worker.process_state = ProcessState()
     handles = queue.submit_many(noted, [(0,), (1,)])
     for _ in handles:

@@ -11,15 +11,15 @@ import pytest
 from consumer_kit import lines
 
 from conveyor import Queue, clock
-from conveyor.consumer import control as ladders
-from conveyor.consumer import shared_status as slates
-from conveyor.consumer.control import Ladder
+from conveyor.consumer import control as controls
+from conveyor.consumer import shared_status
+from conveyor.consumer.control import ControlHandler
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.shared_status import HeldBatch, Slate
-from conveyor.consumer.worker_handle import Worker
-from conveyor.consumer.worker_process import CrewWorker
+from conveyor.consumer.shared_status import HeldBatch, SharedStatus
+from conveyor.consumer.worker_handle import WorkerHandle
+from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import Inspector
 from conveyor.store import commands, keys, plain, scripts
@@ -37,45 +37,45 @@ if TYPE_CHECKING:
 
 
 class OneWorker:
-    """A supervisor as far as its ladder needs it."""
+    """The handler of control commands to a consumer with one worker, which holds two jobs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = ConsumerSettings()
-        worker = Worker("host/1")
-        self.workers = {1: worker}
+        worker = WorkerHandle("host/1")
+        self.workers = {"host/1": worker}
+        self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, lambda: None)
         self.signals: list[int] = []
         monkeypatch.setattr(worker, "_signal", self.signals.append)
-        worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
-        self.slate = worker.slate
+        worker.status.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+        self.status = worker.status
 
 
-CANCEL_A = control_messages.encode(control_messages.Control("order", "cancel", job="a"))
+CANCEL_A = control_messages.Control("order", "cancel", job="a")
 
 
 def test_early_cancellation_is_kept_until_the_run_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     supervisor = OneWorker(monkeypatch)
-    ladder = Ladder(supervisor)
-    ladder.obey(CANCEL_A)
-    ladder.cancel_early()
+    handler = supervisor.handler
+    handler.handle(CANCEL_A)
+    handler.poll()
     assert supervisor.signals == []
-    supervisor.slate.start(0, 0.0, 0.0)
-    ladder.cancel_early()
+    supervisor.status.start(0, 0.0, 0.0)
+    handler.poll()
     assert len(supervisor.signals) == 1
-    assert supervisor.slate.wish(1, 0) == slates.WISH_CANCEL
-    assert not ladder.early
-    ladder.obey(CANCEL_A)
+    assert supervisor.status.request_for(1, 0) == shared_status.REQUEST_CANCEL
+    assert not handler._early
+    handler.handle(CANCEL_A)
     assert len(supervisor.signals) == 1, "asked twice, told once"
 
 
 def test_early_cancellation_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = OneWorker(monkeypatch)
-    ladder = Ladder(supervisor)
-    monkeypatch.setattr(ladders, "EARLY", -1.0)
-    ladder.obey(CANCEL_A)
-    ladder.cancel_early()
-    assert not ladder.early
+    handler = supervisor.handler
+    monkeypatch.setattr(controls, "EARLY", -1.0)
+    handler.handle(CANCEL_A)
+    handler.poll()
+    assert not handler._early
 
 
 @pytest.mark.parametrize("running", [1, 0])
@@ -84,23 +84,23 @@ def test_cancellation_applies_to_a_job_of_its_queue_only(
 ) -> None:
     supervisor = OneWorker(monkeypatch)
     monkeypatch.setattr("conveyor.consumer.control.EARLY", 60.0)  # the machine may be busy
-    worker, signals = Worker("host/2"), []
+    worker, signals = WorkerHandle("host/2"), []
     monkeypatch.setattr(worker, "_signal", signals.append)
-    worker.slate.hold(HeldBatch("other", "8", "nonce", ["a"]))
-    supervisor.workers[2] = worker
-    ladder = Ladder(supervisor)
+    worker.status.hold(HeldBatch("other", "8", "nonce", ["a"]))
+    supervisor.workers["host/2"] = worker
+    handler = supervisor.handler
     if running:
-        supervisor.slate.start(0, 0.0, 0.0)
-        worker.slate.start(0, 0.0, 0.0)
-    ladder.obey(control_messages.encode(control_messages.Control("order", "cancel", job="a", queue="work")))
-    worker.slate.start(0, 0.0, 0.0)
-    ladder.cancel_early()
+        supervisor.status.start(0, 0.0, 0.0)
+        worker.status.start(0, 0.0, 0.0)
+    handler.handle(control_messages.Control("order", "cancel", job="a", queue="work"))
+    worker.status.start(0, 0.0, 0.0)
+    handler.poll()
     assert signals == []
     assert len(supervisor.signals) == running
-    supervisor.slate.start(0, 0.0, 0.0)
-    ladder.cancel_early()
+    supervisor.status.start(0, 0.0, 0.0)
+    handler.poll()
     assert len(supervisor.signals) == 1
-    assert supervisor.workers[1].cancelling == ("work", "a")
+    assert supervisor.workers["host/1"].cancelling == ("work", "a")
     assert signals == []
 
 
@@ -130,38 +130,38 @@ def test_cancellation_swallowed_by_a_preview_is_kept() -> None:
 
 
 def test_released_jobs_are_not_run_by_their_worker(queue: Queue, path: Path) -> None:
-    slate, registry = Slate(), Registry()
+    status, registry = SharedStatus(), Registry()
 
     def first(path: str) -> None:
         jobs.mark(path, "first")
-        slate.take_rest(1)
+        status.release_rest(1)
 
     registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
     registry.add(jobs.task(name="first")(first))
     queue.submit_many(registry.find("first"), [(str(path),)])
     handles = queue.submit_many(jobs.mark, [(str(path), "other")] * 2)
-    worker = CrewWorker("host/1", ConsumerSettings(), slate, queue.client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings(), status, queue.client, registry)
     worker.process_state = ProcessState()
     nonce = ids.unique(8)
-    slate.claiming(queue.name, nonce)
+    status.set_claim(queue.name, nonce)
     batch: Any = queue.client.run(commands.claim(queue.name, worker.name, nonce, 3, 15.0))
     worker._run_batch(queue.name, batch)
-    worker.lookout.rest()
+    worker.monitor.rest()
     queue.client.run_all(worker.settler.commands())
     assert lines(path) == ["first"]
     assert [line.id for line in Inspector(queue.client).jobs(queue.name)] == [job.id for job in handles]
-    assert not slate.glance().runs
+    assert not status.read().is_running
 
 
 class Gate:
-    """A client whose lookout is stopped before it sends, until the gate is opened."""
+    """A client whose monitor is stopped before it sends, until the gate is opened."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.reached, self.opened, self.passed = Event(), Event(), Event()
 
     def run_all(self, told: Sequence[Any], **options: Any) -> list[Any]:
-        if current_thread().name != "conveyor-lookout":
+        if current_thread().name != "conveyor-batch-monitor":
             return self.client.run_all(told, **options)
         self.reached.set()
         self.opened.wait(20)
@@ -178,17 +178,17 @@ def test_next_claim_does_not_overtake_the_monitor(server: Any) -> None:
     registry.add(long)
     registry.add(jobs.task(name="consumer_jobs.nothing")(jobs.nothing))
     client: Any = gate
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), client, registry)
     worker.process_state = ProcessState()
     done, running, *rest = [
         *queue.submit_many(jobs.nothing, [()]),
         queue.submit(long),
         *queue.submit_many(jobs.nothing, [()] * 3),
     ]
-    worker.pace.size = 4
+    worker.sizer.size = 4
     worker._run_batch(*worker._claim())
     assert gate.reached.is_set()
-    worker.pace.size = 2
+    worker.sizer.size = 2
     _, batch = worker._claim()
     assert batch
     assert [job.id for job in batch.jobs] == [job.id for job in rest[:2]]
@@ -198,19 +198,19 @@ def test_next_claim_does_not_overtake_the_monitor(server: Any) -> None:
     assert (count.ready, count.leased, count.finished, count.imbalance) == (1, 2, 2, 0)
     assert done.done()
     assert running.done()
-    assert worker.lookout.take_untold() == []
-    worker.lookout.rest()
+    assert worker.monitor.take_unconfirmed() == []
+    worker.monitor.rest()
 
 
 class AwayOnce:
-    """A client that gets no answer the first time that the lookout sends something."""
+    """A client that gets no answer the first time that the monitor sends something."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.was_away = False
 
     def run_all(self, told: Sequence[Any], **options: Any) -> list[Any]:
-        if current_thread().name == "conveyor-lookout" and not self.was_away:
+        if current_thread().name == "conveyor-batch-monitor" and not self.was_away:
             self.was_away = True
             raise StoreUnavailable
         return self.client.run_all(told, **options)
@@ -225,17 +225,17 @@ def test_monitor_resends_results_while_a_job_runs(
     registry.add(long)
     registry.add(jobs.task(name="consumer_jobs.nothing")(jobs.nothing))
     client: Any = AwayOnce(queue.client)
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), client, registry)
     worker.process_state = ProcessState()
     queue.submit_many(jobs.nothing, [()])
     running = queue.submit(long)
-    worker.pace.size = 2
+    worker.sizer.size = 2
     worker._run_batch(*worker._claim())
     assert client.was_away
-    eventually(lambda: worker.slate.is_relieved(worker.batch_number), 20)
+    eventually(lambda: worker.status.settled_batch == worker.batch_number, 20)
     worker._claim()
     assert running.result(30) == 1
-    worker.lookout.rest()
+    worker.monitor.rest()
 
 
 def test_server_knows_all_verbs_if_a_consumer_is_up(
@@ -260,10 +260,10 @@ def test_worker_stopped_before_the_start_runs_only_its_own_jobs(
     queue, registry = Queue("stopped", store=server.url), Registry()
     registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
     handles = queue.submit_many(jobs.mark, [(str(path), str(number)) for number in range(3)])
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), queue.client, registry)
     worker.process_state = ProcessState()
-    worker.pace.size = 3
-    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help on a slow host
+    worker.sizer.size = 3
+    monkeypatch.setattr(worker.monitor, "watch", lambda *_: None)  # it would help on a slow host
     name, batch = worker._claim()
     assert batch
     assert len(batch.jobs) == 3
@@ -285,13 +285,13 @@ def test_batch_costs_no_extra_query_if_no_job_was_stopped(
     queue, registry = Queue("brisk", store=server.url), Registry()
     registry.add(jobs.task(name="consumer_jobs.mark")(jobs.mark))
     queue.submit_many(jobs.mark, [(str(path), "x")] * 3)
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), queue.client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), queue.client, registry)
     worker.process_state = ProcessState()
-    worker.pace.size = 3
-    monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would help on a slow host
+    worker.sizer.size = 3
+    monkeypatch.setattr(worker.monitor, "watch", lambda *_: None)  # it would help on a slow host
     name, batch = worker._claim()
     assert batch
-    monkeypatch.setattr(worker, "_run", None)
+    monkeypatch.setattr(worker, "_send", None)
     worker._run_batch(name, batch)
     assert lines(path) == ["x"] * 3
 
@@ -299,14 +299,10 @@ def test_batch_costs_no_extra_query_if_no_job_was_stopped(
 def test_cancellation_of_an_earlier_run_spares_a_later_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation may wait for a suspended supervisor while the job fails and is retried."""
     supervisor = OneWorker(monkeypatch)
-    supervisor.slate.start(0, 0.0, 0.0)
-    ladder = Ladder(supervisor)
-    ladder.obey(
-        control_messages.encode(control_messages.Control("late", "cancel", job="a", queue="work", token="6"))
-    )
-    ladder.cancel_early()
+    supervisor.status.start(0, 0.0, 0.0)
+    handler = supervisor.handler
+    handler.handle(control_messages.Control("late", "cancel", job="a", queue="work", token="6"))
+    handler.poll()
     assert supervisor.signals == []
-    ladder.obey(
-        control_messages.encode(control_messages.Control("order", "cancel", job="a", queue="work", token="7"))
-    )
+    handler.handle(control_messages.Control("order", "cancel", job="a", queue="work", token="7"))
     assert len(supervisor.signals) == 1

@@ -126,14 +126,14 @@ def test_worker_without_a_monitor_thread_claims_single_jobs(
     worker = crew_worker(queue, queue.client, loaded(), 1)
     sizes = []
     for start in (refuse, refuse, Thread.start):
-        worker.pace.size = 4
+        worker.sizer.size = 4
         with monkeypatch.context() as threads:
             threads.setattr(Thread, "start", start)
             name, batch = worker._claim()
             sizes.append(len(batch.jobs))
             worker._run_batch(name, batch)
-    worker.lookout.rest()
-    worker._let_go()
+    worker.monitor.rest()
+    worker._settle_all()
     assert sizes == [1, 1, 4]
     assert [job.result(30) for job in handles[:6]] == [None] * 6
     assert told == [events.ThreadRefused("host/1", "can't start new thread")]
@@ -143,8 +143,8 @@ def test_rest_of_a_batch_of_brief_jobs_is_released(queue: Queue) -> None:
     handles = queue.submit_many(jobs.brief, [(1,)] * 300)
     worker = crew_worker(queue, queue.client, loaded(), 300)
     worker._run_batch(*worker._claim())
-    worker._let_go()
-    worker.lookout.rest()
+    worker._settle_all()
+    worker.monitor.rest()
     done = worker.jobs_done
     assert 0 < done < 300
     assert (queue.count().waiting, queue.count().leased) == (300 - done, 0)

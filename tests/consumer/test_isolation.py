@@ -12,7 +12,7 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import events
-from conveyor.consumer.isolation import Isolation
+from conveyor.consumer.health import Isolation
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.supervisor import Supervisor
 from conveyor.errors import StoreRefused
@@ -38,7 +38,7 @@ def break_supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return start
 
 
-@pytest.fixture(params=["recover", "report", "relieve", "obey"])
+@pytest.fixture(params=["recover", "report", "release", "control"])
 def broken(request: pytest.FixtureRequest, break_supervisor: Callable[[str], None]) -> str:
     """Make the supervisors of the test raise in a step, and return which."""
     break_supervisor(request.param)
@@ -50,8 +50,8 @@ def test_leases_are_renewed_between_slow_forks(
 ) -> None:
     break_supervisor("slow")
     assert len(consume(workers=2).workers()) == 2
-    told = [line for line in capfd.readouterr().err.splitlines() if line in {"fork", "beat"}]
-    assert told[:4] == ["fork", "beat"] * 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line in {"fork", "heartbeat"}]
+    assert told[:4] == ["fork", "heartbeat"] * 2
 
 
 def test_error_about_a_worker_does_not_end_the_supervisor(
@@ -106,7 +106,7 @@ def test_worker_is_forked_again_after_a_failed_fork(one_server: Any, monkeypatch
     def no_room(*_: Any) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("conveyor.consumer.worker_handle.Worker.start", no_room)
+    monkeypatch.setattr("conveyor.consumer.worker_handle.WorkerHandle.start", no_room)
     supervisor = Supervisor("host", ConsumerSettings(workers=1), Client(one_server.url), lambda _: 0)
     supervisor._start("host/1")
     assert "host/1" in supervisor.to_start

@@ -12,12 +12,11 @@ import pytest
 from consumer_kit import go, lines
 
 from conveyor import Queue
-from conveyor.consumer import shared_status as slates
-from conveyor.consumer.control import Ladder
-from conveyor.consumer.heartbeat import Beat
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer import shared_status
+from conveyor.consumer.control import ControlHandler
+from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.shared_status import HeldBatch
-from conveyor.consumer.worker_handle import Worker
+from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.store import commands, connect, keys
 from conveyor.wire import control_messages
 
@@ -109,45 +108,44 @@ def test_lost_lease_ends_only_its_own_run(
 
 
 class TwoWorkers:
-    """A supervisor as far as heartbeat and ladder need it: its second worker runs a job the first one held before."""
+    """Two workers with a heartbeat and a control handler; the second one runs a job the first one held before."""
 
     def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = ConsumerSettings()
         self.client = queue.client
         self.jobs = [job.id for job in queue.submit_many(jobs.nothing, [()] * 3)]
         self.signals: list[str] = []
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[str, WorkerHandle] = {}
         for number, want in ((1, 3), (2, 1)):
-            worker = self.workers[number] = Worker(f"host/{number}")
+            worker = self.workers[f"host/{number}"] = WorkerHandle(f"host/{number}")
             monkeypatch.setattr(worker, "_signal", lambda _, name=worker.name: self.signals.append(name))
             batch = queue.client.run(commands.claim(queue.name, worker.name, f"n{number}", want, 60.0))
             names = [job.id for job in batch.jobs]
-            worker.slate.hold(HeldBatch(queue.name, batch.token, f"n{number}", names))
+            worker.status.hold(HeldBatch(queue.name, batch.token, f"n{number}", names))
             if number == 1:
                 queue.client.run(commands.release(queue.name, batch.token, self.jobs[1:]))
-        self.beat = Beat(
+        self.heartbeat = Heartbeat(
             queue.client, control_messages.ConsumerReport("host", "host", 1, [queue.name], "process", 0.0, [])
         )
-        self.ladder = Ladder(self)
+        self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, self.heartbeat.hurry)
 
     def start(self, number: int, place: int) -> None:
-        self.workers[number].slate.start(place, 0.0, 0.0)
+        self.workers[f"host/{number}"].status.start(place, 0.0, 0.0)
 
     def renew(self) -> None:
         """Renew all leases and handle the server's reply."""
-        self.beat.hurry()
-        self.beat.beat(self.workers.values())
-        for notice in self.beat.take_notices():
-            self.ladder.heed(notice)
+        self.heartbeat.hurry()
+        self.heartbeat.send(self.workers.values())
+        for notice in self.heartbeat.take_notices():
+            self.handler.handle_notice(notice)
 
 
 def test_cancel_selects_the_run_with_the_newest_token(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     both = TwoWorkers(queue, monkeypatch)
     both.start(1, 1)
     both.start(2, 0)
-    assert both.ladder.cancel(queue.name, both.jobs[1])
+    assert both.handler.cancel(queue.name, both.jobs[1])
     assert both.signals == ["host/2"]
-    assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
+    assert both.workers["host/2"].status.request_for(1, 0) == shared_status.REQUEST_CANCEL
 
 
 def test_cancel_found_by_a_renewal_ends_the_run_of_the_holder(
@@ -158,31 +156,34 @@ def test_cancel_found_by_a_renewal_ends_the_run_of_the_holder(
     both.start(2, 0)
     both.client.run(commands.cancel(queue.name, both.jobs[1], b"cancelled", 60.0))
     both.renew()
-    assert both.workers[1].slate.wish(1, 1) == slates.WISH_RETURN
-    assert both.workers[2].slate.wish(1, 0) == slates.WISH_CANCEL
+    assert both.workers["host/1"].status.request_for(1, 1) == shared_status.REQUEST_RETURN
+    assert both.workers["host/2"].status.request_for(1, 0) == shared_status.REQUEST_CANCEL
     assert sorted(both.signals) == ["host/1", "host/2"]
     both.renew()
     assert len(both.signals) == 2, "told once"
-    assert (both.workers[1].cancelling, both.workers[2].cancelling) == (None, (queue.name, both.jobs[1]))
+    assert (both.workers["host/1"].cancelling, both.workers["host/2"].cancelling) == (
+        None,
+        (queue.name, both.jobs[1]),
+    )
 
 
 def test_notice_is_void_if_the_worker_has_moved_on(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     both = TwoWorkers(queue, monkeypatch)
     both.start(1, 1)
-    both.beat.beat(both.workers.values())
+    both.heartbeat.send(both.workers.values())
     both.start(1, 2)
-    notices = both.beat.take_notices()
-    assert {(one.holding.place, one.lost) for one in notices} == {(1, True), (2, True)}
+    notices = both.heartbeat.take_notices()
+    assert {(one.held.run[1], one.lost) for one in notices} == {(1, True), (2, True)}
     for notice in notices:
-        if notice.holding.place == 1:
-            both.ladder.heed(notice)
+        if notice.held.run[1] == 1:
+            both.handler.handle_notice(notice)
     assert both.signals == []
 
 
 def test_renewals_are_sent_in_chunks(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     both = TwoWorkers(queue, monkeypatch)
     names = [f"job{number:04}" for number in range(1200)]
-    both.workers[1].slate.hold(HeldBatch(queue.name, "1", "n", names))
+    both.workers["host/1"].status.hold(HeldBatch(queue.name, "1", "n", names))
     both.start(1, 0)
     sent: list[int] = []
     run_all = both.client.run_all
@@ -192,10 +193,10 @@ def test_renewals_are_sent_in_chunks(queue: Queue, monkeypatch: pytest.MonkeyPat
         return run_all(told, **options)
 
     monkeypatch.setattr(both.client, "run_all", noting)
-    both.beat.beat(both.workers.values())
+    both.heartbeat.send(both.workers.values())
     assert len(sent) == 3
     assert max(sent) <= 3 * commands.MOST_RENEWED + 30
-    assert len(both.beat.take_notices()) == 1200
+    assert len(both.heartbeat.take_notices()) == 1200
 
 
 @pytest.mark.usefixtures("short_lease")

@@ -258,8 +258,8 @@ def test_import_at_the_first_run_is_part_of_the_run(
     def look_and_load(name: str, *rest: Any) -> Any:
         module: Any = load(name, *rest)
         if name == "slow_to_load":
-            seen.append(worker.slate.glance())
-            module.SEEN = lambda: seen.append(worker.slate.glance()) or worker.slate.arguments(job.id)
+            seen.append(worker.status.read())
+            module.SEEN = lambda: seen.append(worker.status.read()) or worker.status.arguments(job.id)
         return module
 
     monkeypatch.setattr(importlib, "import_module", look_and_load)
@@ -270,19 +270,19 @@ def test_import_at_the_first_run_is_part_of_the_run(
         sys.modules.pop("slow_to_load", None)
     queue.client.run_all(worker.settler.commands())
     assert job.result(30) == "text='hey'"
-    assert [(one.place, one.limit) for one in seen] == [(0, 0.0), (0, 60.0)]
+    assert [(one.position, one.limit) for one in seen] == [(0, 0.0), (0, 60.0)]
     assert seen[0].since < seen[1].since, "the import takes none of its time"
 
 
 class Gate:
-    """A client that knows whether its lookout has sent something."""
+    """A client that knows whether its monitor has sent something."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
         self.sent = Event()
 
     def run_all(self, told: Any, **options: Any) -> list[Any]:
-        if current_thread().name == "conveyor-lookout":
+        if current_thread().name == "conveyor-batch-monitor":
             self.sent.set()
         answers: list[Any] = self.client.run_all(told, **options)
         return answers
@@ -310,8 +310,8 @@ def test_monitor_does_not_read_the_script_of_a_running_job(
             worker._run_batch(*worker._claim())
     finally:
         sys.modules.pop("a_script", None)
-        worker.lookout.rest()
-    queue.client.run_all([*worker.lookout.take_untold(), *worker.settler.commands()])
+        worker.monitor.rest()
+    queue.client.run_all([*worker.monitor.take_unconfirmed(), *worker.settler.commands()])
     assert [job.result(30) for job in handles] == ["x", "HEY", "xx"]
     assert path.read_text() == "read\n"
     assert gate.sent.is_set()

@@ -70,13 +70,13 @@ def test_lines_are_kept_during_an_outage_and_sent_in_order(
 def test_lines_beyond_the_limit_are_counted(client: FlakyClient, more: int, words: str) -> None:
     lines = LogLines(client)  # type: ignore[arg-type]
     client.trouble = StoreUnavailable("away")
-    for number in range(log_lines.MOST_WAITING + more):
+    for number in range(log_lines.MAX_WAITING + more):
         lines.add("work", "a", str(number))
     client.trouble = None
     lines.flush()
-    assert client.taken[-2:] == [str(log_lines.MOST_WAITING - 1), f"{words} lost: the server took none"]
+    assert client.taken[-2:] == [str(log_lines.MAX_WAITING - 1), f"{words} lost: the server took none"]
     lines.flush()
-    assert len(client.taken) == log_lines.MOST_WAITING + 1, "each is sent once"
+    assert len(client.taken) == log_lines.MAX_WAITING + 1, "each is sent once"
 
 
 def test_refused_lines_are_counted_by_job(client: FlakyClient) -> None:
@@ -85,7 +85,7 @@ def test_refused_lines_are_counted_by_job(client: FlakyClient) -> None:
     lines.add("work", "a", "gone")
     client.trouble = None
     lines.add("work", "b", "comes")
-    lines.flush(leaving=True)
+    lines.flush(exiting=True)
     assert client.taken == ["comes", "1 line was lost: the server took none"]
 
 
@@ -96,7 +96,7 @@ def test_full_server_is_queried_rarely_and_with_bounded_counts(
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
     lines = LogLines(client)  # type: ignore[arg-type]
     client.trouble = StoreRefused("full")
-    jobs = log_lines.MOST_COUNTED + 20
+    jobs = log_lines.MAX_COUNTED + 20
     for number in range(jobs):
         lines.add("work", str(number), "line")
         lines.flush()  # after each claim
@@ -106,12 +106,12 @@ def test_full_server_is_queried_rarely_and_with_bounded_counts(
     now += log_lines.PAUSE
     lines.flush()
     apart = [text for text in client.taken if text == "1 line was lost: the server took none"]
-    assert len(apart) == log_lines.MOST_COUNTED
+    assert len(apart) == log_lines.MAX_COUNTED
     (others,) = [text for text in client.taken if "of other jobs" in text]
     rest = len([text for text in client.taken if text == "line"])
-    assert int(others.split()[0]) == jobs - log_lines.MOST_COUNTED - rest
+    assert int(others.split()[0]) == jobs - log_lines.MAX_COUNTED - rest
     lines.flush()
-    assert len(client.taken) == log_lines.MOST_COUNTED + rest + 1, "each is reported once"
+    assert len(client.taken) == log_lines.MAX_COUNTED + rest + 1, "each is reported once"
 
 
 def test_kept_lines_are_sent_in_chunks_and_only_once(client: FlakyClient) -> None:
@@ -129,7 +129,7 @@ def test_kept_lines_are_sent_in_chunks_and_only_once(client: FlakyClient) -> Non
     client.trouble = None
     lines.flush()
     assert [int(text.split()[0]) for text in client.taken] == list(range(50))
-    assert max(client.sent) <= log_lines.MOST_SENT
+    assert max(client.sent) <= log_lines.MAX_SENT
 
 
 def test_unexpected_error_does_not_escape_flush(client: FlakyClient) -> None:
@@ -153,7 +153,7 @@ def test_line_of_a_signal_handler_waits_for_the_line_being_sent(
     client.meanwhile = lambda: lines.add("work", "a", "handler")
     lines.add("work", "a", "line")
     client.trouble = None
-    lines.flush(leaving=True)
+    lines.flush(exiting=True)
     lost = ["handler", "1 line was lost: the server took none"]
     assert client.taken == (lost if isinstance(trouble, StoreRefused) else ["line", "handler"])
 

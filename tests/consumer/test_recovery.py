@@ -10,7 +10,7 @@ import pytest
 from conveyor import clock
 from conveyor.consumer.recovery import ORDERLY, recover
 from conveyor.consumer.shared_status import HeldBatch
-from conveyor.consumer.worker_handle import Worker
+from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.monitor import Inspector, job_record
 from conveyor.store import commands
 from conveyor.wire import ids
@@ -24,7 +24,7 @@ class Scene(NamedTuple):
     """Three jobs of a queue, claimed by a worker."""
 
     queue: Queue
-    worker: Worker
+    worker: WorkerHandle
     jobs: list[Any]
     token: str
 
@@ -38,13 +38,13 @@ class Scene(NamedTuple):
 
 def claimed(queue: Queue, function: Any, *args: Any, noted: bool = True, count: int = 3) -> Scene:
     handles = queue.submit_many(function, [args] * count)
-    worker = Worker("host/1")
+    worker = WorkerHandle("host/1")
     nonce = ids.unique(8)
-    worker.slate.claiming(queue.name, nonce)
+    worker.status.set_claim(queue.name, nonce)
     batch = queue.client.run(commands.claim(queue.name, worker.name, nonce, 3, 15.0))
     if noted:
-        worker.slate.hold(HeldBatch(queue.name, batch.token, nonce, [job.id for job in batch.jobs]))
-    worker.slate.set_task("the_task")
+        worker.status.hold(HeldBatch(queue.name, batch.token, nonce, [job.id for job in batch.jobs]))
+    worker.status.task = "the_task"
     return Scene(queue, worker, handles, batch.token)
 
 
@@ -70,15 +70,15 @@ def test_worker_that_died_before_it_started_a_job_blames_none(queue: Queue) -> N
 
 def test_job_at_hand_counts_as_crashed_before_it_runs(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.slate.take(0)
+    scene.worker.status.last = 0
     assert scene.recover("SIGSEGV") == (scene.jobs[0].id, "given back")
     assert scene.states() == [("waiting", 1, 0), WAITING, WAITING]
 
 
 def test_no_job_counts_as_crashed_if_its_worker_dies_after_it(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.slate.start(1, 0.0, 0.0)
-    scene.worker.slate.end(1)
+    scene.worker.status.start(1, 0.0, 0.0)
+    scene.worker.status.end(1)
     assert scene.recover("SIGKILL") == ("", "")
     assert scene.states() == [WAITING] * 3
 
@@ -95,7 +95,7 @@ def test_lone_unseen_job_counts_as_crashed_if_reading_may_kill(how: str, crashes
 
 def test_only_the_running_job_counts_as_crashed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.slate.start(1, 0.0, 0.0)
+    scene.worker.status.start(1, 0.0, 0.0)
     assert scene.recover() == (scene.jobs[1].id, "given back")
     assert scene.states() == [WAITING, ("waiting", 1, 0), WAITING]
     assert scene.recover() == (scene.jobs[1].id, "given back"), "may be done again"
@@ -105,7 +105,7 @@ def test_only_the_running_job_counts_as_crashed(queue: Queue) -> None:
 
 def test_job_of_a_worker_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.slate.start(1, 0.0, 0.0)
+    scene.worker.status.start(1, 0.0, 0.0)
     scene.worker.killed = True
     assert scene.recover() == (scene.jobs[1].id, "given back")
     assert scene.states() == [WAITING] * 3
@@ -114,9 +114,9 @@ def test_job_of_a_worker_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
 def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> None:
     for order in (Control("1", "kill", who="ann", reason="too slow"), Control("2", "stop"), None):
         scene = claimed(queue, jobs.nothing)
-        scene.worker.slate.start(0, clock.monotonic() - 2.0, 0.0)
+        scene.worker.status.start(0, clock.monotonic() - 2.0, 0.0)
         scene.worker.killed = True
-        scene.worker.asked = [order] if order else []
+        scene.worker.controls = [order] if order else []
         scene.recover()
         one = job_record.story(queue.name, scene.jobs[0].id).ask(queue.client)
         assert one
@@ -133,7 +133,7 @@ def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> N
 
 def test_job_that_ignores_its_cancellation_is_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    scene.worker.slate.start(0, 0.0, 0.0)
+    scene.worker.status.start(0, 0.0, 0.0)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
     assert scene.recover() == (scene.jobs[0].id, "cancelled")
     assert scene.states()[1:] == [WAITING] * 2
@@ -143,7 +143,7 @@ def test_job_that_ignores_its_cancellation_is_cancelled(queue: Queue) -> None:
 def test_job_after_a_cancelled_job_is_not_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
-    scene.worker.slate.start(1, 0.0, 0.0)
+    scene.worker.status.start(1, 0.0, 0.0)
     assert scene.recover() == (scene.jobs[1].id, "given back")
     assert scene.states() == [WAITING] * 3
 
@@ -154,7 +154,7 @@ def test_time_limit_applies_only_to_the_run_that_reached_it(
 ) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.killed, scene.worker.timed_out = True, (1, 1)
-    scene.worker.slate.start(place, 0.0, 0.0)
+    scene.worker.status.start(place, 0.0, 0.0)
     scene.recover()
     assert scene.states()[place] == state
     assert queue.count().imbalance == 0
@@ -163,7 +163,7 @@ def test_time_limit_applies_only_to_the_run_that_reached_it(
 def test_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
     scene = claimed(queue, jobs.limited_twice, "somewhere")
     scene.worker.killed, scene.worker.timed_out = True, (1, 0)
-    scene.worker.slate.start(0, 0.0, 0.2)
+    scene.worker.status.start(0, 0.0, 0.2)
     scene.recover()
     assert scene.states()[0][2] == 1
     assert queue.count().dead == 0
@@ -173,8 +173,8 @@ def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None
     class NoServer:
         """Fails on any query."""
 
-    worker = Worker("host/1")
-    worker.slate.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))
-    worker.slate.claiming(queue.name, "other")
-    worker.slate.hold_nothing()
+    worker = WorkerHandle("host/1")
+    worker.status.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))
+    worker.status.set_claim(queue.name, "other")
+    worker.status.hold_nothing()
     assert recover(NoServer(), worker, "exit code 0") == ("", "")

@@ -132,7 +132,7 @@ def test_stacks_are_abbreviated_at_the_top(
     queue.submit(unruly_jobs.many_threads, str(path), 99)
     eventually(lambda: lines(path))
     answer = ask_stack(running)
-    assert len(answer.detail.encode()) <= stack.MOST
+    assert len(answer.detail.encode()) <= stack.MAX_SIZE
     assert "many_threads" in answer.detail
     running.answers(running.command("kill"), 4)
 

@@ -19,19 +19,18 @@ from consumer_kit import fill, lines, runs
 
 from conveyor import BadCall, Consumer, ConveyorError, JobCancelled, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
-from conveyor.consumer import command_line
-from conveyor.consumer import shared_status as slates
+from conveyor.consumer import command_line, shared_status
 from conveyor.consumer import supervisor as supervisors
-from conveyor.consumer.control_line import DEAF_AFTER
-from conveyor.consumer.settings import LEASE, LEAVE, ConsumerSettings
-from conveyor.consumer.shared_status import Glance, HeldBatch
-from conveyor.consumer.supervisor import LONGEST_PAUSE, Supervisor
-from conveyor.consumer.worker_handle import Worker
+from conveyor.consumer.control import DEAD_AFTER
+from conveyor.consumer.settings import LEASE, STOP_SIGNALS, ConsumerSettings
+from conveyor.consumer.shared_status import HeldBatch, StatusReading
+from conveyor.consumer.supervisor import MAX_DELAY, Supervisor
+from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.errors import StoreRefused
 from conveyor.store import plain
 from conveyor.store.address import shown
 from conveyor.store.client import Client
-from conveyor.wire.control_messages import Control, decode_answer, encode
+from conveyor.wire.control_messages import Control, decode_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,18 +60,18 @@ class MuteListener:
 
 @pytest.fixture
 def mute_listener(supervisor: Supervisor) -> Iterator[MuteListener]:
-    listener = supervisor.line.listener = MuteListener()
+    listener = supervisor.channel.listener = MuteListener()
     yield listener
     listener.ours.close()
     listener.theirs.close()
 
 
 def test_dead_control_connection_is_replaced(supervisor: Supervisor, mute_listener: MuteListener) -> None:
-    supervisor.line._asked = clock.monotonic()
-    supervisor.line.heed(supervisor.ladder.obey, 0.0)
+    supervisor.channel._asked = clock.monotonic()
+    supervisor.channel.poll(supervisor.control.handle, 0.0)
     assert not mute_listener.closed, "an answer takes some seconds"
-    supervisor.line._asked -= DEAF_AFTER + 1
-    supervisor.line.heed(supervisor.ladder.obey, 0.0)
+    supervisor.channel._asked -= DEAD_AFTER + 1
+    supervisor.channel.poll(supervisor.control.handle, 0.0)
     assert mute_listener.closed
 
 
@@ -80,23 +79,23 @@ def test_all_workers_are_released_in_a_single_round_trip(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
-        worker = supervisor.workers[number] = Worker(f"host/{number}")
-        worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
-        worker.slate.start(0, clock.monotonic() - 10.0, 0.0)
-    monkeypatch.setattr(supervisor.workers[1].slate, "held", lambda: 1 // 0)
+        worker = supervisor.workers[f"host/{number}"] = WorkerHandle(f"host/{number}")
+        worker.status.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+        worker.status.start(0, clock.monotonic() - 10.0, 0.0)
+    monkeypatch.setattr(supervisor.workers["host/1"].status, "held", lambda: 1 // 0)
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
-    supervisor._relieve()
+    supervisor._release_stuck_jobs()
     assert trips == [3]
 
 
 def test_replies_wait_for_a_silent_server(supervisor: Supervisor) -> None:
-    supervisor._silent_since = clock.monotonic()
+    supervisor.server.silent_since = clock.monotonic()
     for state in ("acknowledged", "done"):
-        supervisor.ladder.answer(Control("order", "stop"), "host/1", state)
-    supervisor._silent_since = float("inf")
-    supervisor.ladder.send_answers()
-    supervisor.ladder.send_answers()
+        supervisor.replies.add(Control("order", "stop"), "host/1", state)
+    supervisor.server.silent_since = float("inf")
+    supervisor._send_replies()
+    supervisor._send_replies()
     replies = [supervisor.client.run(plain.await_reply("order", wait)) for wait in (5.0, 5.0, 0.1)]
     assert [one and decode_answer(one).state for one in replies] == ["acknowledged", "done", None]
 
@@ -104,18 +103,19 @@ def test_replies_wait_for_a_silent_server(supervisor: Supervisor) -> None:
 def test_replies_of_many_workers_are_sent_together(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor.workers = {number: Worker(f"host/{number}") for number in range(240)}
+    names = [f"host/{number}" for number in range(240)]
+    supervisor.workers.update({name: WorkerHandle(name) for name in names})
     for worker in supervisor.workers.values():
         monkeypatch.setattr(worker, "_signal", lambda _: None)
-        worker.slate.set_state(slates.PAUSED)
+        worker.status.state = shared_status.PAUSED
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
-    supervisor.ladder.obey(encode(Control("order", "pause")))
-    supervisor.ladder.look()
-    supervisor.ladder.send_answers(60.0)  # the machine may be busy
+    supervisor.control.handle(Control("order", "pause"))
+    supervisor.control.poll()
+    supervisor.replies.send(60.0)  # the machine may be busy
     assert trips == [100, 100, 100, 100, 82], "both answers of each worker, and of the consumer"
-    supervisor.ladder.answer_all()
-    supervisor.ladder.send_answers()
+    supervisor.control.finish()
+    supervisor.replies.send()
     assert len(trips) == 5, "all were sent"
 
 
@@ -124,13 +124,13 @@ def test_replies_of_many_workers_are_sent_together(
 def test_command_replaces_earlier_ones_to_a_busy_worker(
     verb: str, workers: list[str], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = supervisor.workers[1] = Worker("host/1")
+    worker = supervisor.workers["host/1"] = WorkerHandle("host/1")
     monkeypatch.setattr(worker, "_signal", lambda _: None)
-    worker.slate.set_state(slates.PAUSED if verb == "resume" else slates.BUSY)
+    worker.status.state = shared_status.PAUSED if verb == "resume" else shared_status.BUSY
     for number in range(3):
-        supervisor.ladder.obey(encode(Control(f"order{number}", verb, workers)))
-    supervisor.ladder.look()
-    supervisor.ladder.send_answers(60.0)
+        supervisor.control.handle(Control(f"order{number}", verb, workers))
+    supervisor.control.poll()
+    supervisor.replies.send(60.0)
     targets = 1 if workers else 2
 
     def states(order: str, count: int) -> set[str]:
@@ -140,14 +140,14 @@ def test_command_replaces_earlier_ones_to_a_busy_worker(
     for order in ("order0", "order1"):
         assert states(order, 2 * targets) == {"acknowledged", "repeated"}
     assert states("order2", targets) == {"acknowledged"}
-    assert len(worker.asked) == (verb == "stop")
+    assert len(worker.controls) == (verb == "stop")
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_worker_awaiting_replacement_can_be_ended(verb: str, supervisor: Supervisor) -> None:
-    supervisor.to_start = {"host/1": 0.0, "host/2": 0.0}
-    supervisor.ladder.obey(encode(Control("order", verb, ["host/1"])))
-    supervisor.ladder.send_answers(60.0)
+    supervisor.to_start.update({"host/1": 0.0, "host/2": 0.0})
+    supervisor.control.handle(Control("order", verb, ["host/1"]))
+    supervisor.replies.send(60.0)
     replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
     assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
     assert [*supervisor.to_start] == ["host/2"]
@@ -157,13 +157,13 @@ def test_large_replies_are_sent_separately(supervisor: Supervisor, monkeypatch: 
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
     for size in (1, 70_000, 70_000, 200_000, 1):
-        supervisor.ladder.answer(Control("order", "stack"), "host/1", "done", "x" * size)
-    supervisor.ladder.send_answers(60.0)
+        supervisor.replies.add(Control("order", "stack"), "host/1", "done", "x" * size)
+    supervisor.replies.send(60.0)
     assert trips == [2, 1, 1, 1]
 
 
 def test_pending_replies_are_sent_at_the_end(supervisor: Supervisor) -> None:
-    supervisor.ladder.obey(encode(Control("order", "stop")))
+    supervisor.control.handle(Control("order", "stop"))
     supervisor._end()
     replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
     assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
@@ -172,23 +172,23 @@ def test_pending_replies_are_sent_at_the_end(supervisor: Supervisor) -> None:
 def test_time_limit_of_the_next_run_ends_no_worker(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker, now = Worker("host/1"), clock.monotonic()
-    worker.slate.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
-    read = worker.slate.glance
+    worker, now = WorkerHandle("host/1"), clock.monotonic()
+    worker.status.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
+    read = worker.status.read
 
-    def slow_look() -> Glance:
+    def slow_look() -> StatusReading:
         """Read the start of a run, and the time limit of the next."""
-        monkeypatch.setattr(worker.slate, "glance", read)
+        monkeypatch.setattr(worker.status, "read", read)
         early = read()
-        worker.slate.start(1, now, 1.0)
+        worker.status.start(1, now, 1.0)
         return early._replace(limit=read().limit)
 
-    worker.slate.start(0, now - 60.0, 0.0)
+    worker.status.start(0, now - 60.0, 0.0)
     monkeypatch.setattr(worker, "kill", lambda: setattr(worker, "killed", True))
-    monkeypatch.setattr(worker.slate, "glance", slow_look)
+    monkeypatch.setattr(worker.status, "read", slow_look)
     supervisor._enforce_on(worker)
     assert not worker.killed
-    worker.slate.start(1, now - 60.0, 1.0)
+    worker.status.start(1, now - 60.0, 1.0)
     supervisor._enforce_on(worker)
     assert worker.killed
 
@@ -198,7 +198,7 @@ def test_settling_for_many_workers_leaves_time_for_the_heartbeat(
 ) -> None:
     settled: list[str] = []
 
-    def settle_for(worker: Worker, _: str) -> None:
+    def settle_for(worker: WorkerHandle, _: str) -> None:
         settled.append(worker.name)
         if worker.name == "host/1":
             raise StoreRefused("no")
@@ -206,9 +206,9 @@ def test_settling_for_many_workers_leaves_time_for_the_heartbeat(
     monkeypatch.setattr(supervisor, "_settle_for", settle_for)
     monkeypatch.setattr(supervisors, "SETTLING", 0.0)
     for number in (1, 2, 3):
-        worker = Worker(f"host/{number}")
+        worker = WorkerHandle(f"host/{number}")
         worker.ended = clock.monotonic()
-        supervisor.bereaved.append((worker, "SIGKILL"))
+        supervisor.unsettled.append((worker, "SIGKILL"))
     for rounds in (1, 2, 3, 4):
         supervisor._settle()
         assert len(settled) == rounds
@@ -218,30 +218,30 @@ def test_settling_for_many_workers_leaves_time_for_the_heartbeat(
 def test_replacements_are_delayed_if_a_worker_dies_at_its_start(
     supervisor: Supervisor,
 ) -> None:
-    worker = Worker("host/1")
-    pauses = [supervisor._pause(worker, useless=True) for _ in range(3000)]
+    worker = WorkerHandle("host/1")
+    pauses = [supervisor._restart_delay(worker, useless=True) for _ in range(3000)]
     assert pauses == sorted(pauses)
-    assert pauses[0] == 2 * supervisors.FIRST_PAUSE
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[0] == 2 * supervisors.FIRST_DELAY
+    assert pauses[-1] == MAX_DELAY
     worker.started -= supervisors.YOUNG
-    assert supervisor._pause(worker, useless=False) == 0.0
-    assert supervisor._pause(worker, useless=True) == pauses[0]
+    assert supervisor._restart_delay(worker, useless=False) == 0.0
+    assert supervisor._restart_delay(worker, useless=True) == pauses[0]
 
 
 def test_replacements_are_delayed_if_workers_keep_dying_young(supervisor: Supervisor) -> None:
-    pauses = [supervisor._pause(Worker("host/1"), useless=False) for _ in range(6)]
-    assert pauses[: supervisors.PATIENT_WITH] == [0.0] * supervisors.PATIENT_WITH
+    pauses = [supervisor._restart_delay(WorkerHandle("host/1"), useless=False) for _ in range(6)]
+    assert pauses[: supervisors.TOLERATED_DEATHS] == [0.0] * supervisors.TOLERATED_DEATHS
     assert 0 < pauses[3] < pauses[4] < pauses[5]
 
 
 def test_replacement_waits_at_most_a_lease_for_jobs_of_the_dead(supervisor: Supervisor) -> None:
-    worker, now = Worker("host/1"), clock.monotonic()
-    supervisor.to_start = {"host/1": now, "host/2": now}
-    supervisor.bereaved = [(worker, "SIGKILL")]
+    worker, now = WorkerHandle("host/1"), clock.monotonic()
+    supervisor.to_start.update({"host/1": now, "host/2": now})
+    supervisor.unsettled = [(worker, "SIGKILL")]
     worker.ended = now
-    assert supervisor._due() == {"host/1": now + LEASE, "host/2": now}
+    assert supervisor._start_times() == {"host/1": now + LEASE, "host/2": now}
     worker.ended = now - LEASE
-    assert supervisor._due() == {"host/1": now, "host/2": now}
+    assert supervisor._start_times() == {"host/1": now, "host/2": now}
 
 
 def test_supervisor_survives_a_failed_server_restart(
@@ -251,16 +251,16 @@ def test_supervisor_survives_a_failed_server_restart(
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    supervisor._revive = True
+    supervisor.server.revives = True
     supervisor.note(StoreUnavailable("away"))
-    assert supervisor._reviving is None
+    assert supervisor.server.reviving is None
 
 
 def test_failed_server_restart_is_noticed_without_workers(supervisor: Supervisor) -> None:
-    supervisor._reviving = subprocess.Popen(["false"])
-    os.waitid(os.P_PID, supervisor._reviving.pid, os.WEXITED | os.WNOWAIT)
-    supervisor._bury()
-    assert supervisor._reviving is None
+    supervisor.server.reviving = subprocess.Popen(["false"])
+    os.waitid(os.P_PID, supervisor.server.reviving.pid, os.WEXITED | os.WNOWAIT)
+    supervisor._reap_processes()
+    assert supervisor.server.reviving is None
 
 
 @pytest.mark.parametrize("how", ["closed", "broken", "full"])
@@ -399,7 +399,7 @@ def test_signals_blocked_by_the_caller_reach_the_consumer(
         job.result(30)
     assert running.workers() == [worker], "its task was interrupted, and the worker not killed"
     assert not blocked(worker) & {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
-    assert not blocked(psutil.Process(running.pid)) & {*LEAVE, signal.SIGCHLD}
+    assert not blocked(psutil.Process(running.pid)) & {*STOP_SIGNALS, signal.SIGCHLD}
     running.signal(signal.SIGTERM)
     eventually(running.has_left)
 

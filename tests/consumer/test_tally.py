@@ -8,9 +8,8 @@ import consumer_jobs as jobs
 import pytest
 
 from conveyor import Queue
-from conveyor.consumer.heartbeat import Beat
-from conveyor.consumer.settlement import Settler
-from conveyor.consumer.tally import MOST_AT_ONCE, MOST_TASKS, Tally
+from conveyor.consumer.heartbeat import Heartbeat
+from conveyor.consumer.settlement import MAX_TASKS, MAX_TOGETHER, Settler, Tally
 from conveyor.monitor import charts as figures
 from conveyor.store import commands, keys, plain
 from conveyor.wire import control_messages, statistics
@@ -147,12 +146,12 @@ def test_busy_worker_sends_its_tally_once_a_second(monkeypatch: pytest.MonkeyPat
 
 def test_many_tasks_are_sent_in_several_commands_and_as_others() -> None:
     tally = Tally("ann/1")
-    for number in range(2 * MOST_TASKS):
+    for number in range(2 * MAX_TASKS):
         tally.add("work", f"task{number}" * 100, "succeeded", 0.2)
     told = tally.commands(resting=True)
-    assert len(told) == MOST_TASKS // MOST_AT_ONCE + 2
+    assert len(told) == MAX_TASKS // MAX_TOGETHER + 2
     assert statistics.OTHER in told[-2].words
-    assert told[-1].words[-2:] == ("*", f"b={2 * MOST_TASKS} s={2 * MOST_TASKS} R=80000000 R2=400 M=200000")
+    assert told[-1].words[-2:] == ("*", f"b={2 * MAX_TASKS} s={2 * MAX_TASKS} R=80000000 R2=400 M=200000")
     assert max(len(str(one)) for command in told for one in command.words) <= 200
 
 
@@ -187,7 +186,7 @@ def test_gauges_are_recorded_every_10_s_while_busy_then_once(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
-    beat = Beat(
+    heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
     )
     queue = Queue("work", store=one_server.client)
@@ -197,7 +196,7 @@ def test_gauges_are_recorded_every_10_s_while_busy_then_once(
         nonlocal now
         now = at
         one_server.raw.delete(*one_server.raw.keys("*:minute:*") or ["none"])
-        beat.beat([])
+        heartbeat.send([])
         return bool(one_server.raw.keys("*:minute:*"))
 
     assert [noted(at) for at in (100.0, 105.0, 109.9, 110.0)] == [True, False, False, True]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conveyor import Queue
-from conveyor.consumer.tally import Tally
+from conveyor.consumer.settlement import Tally
 from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of

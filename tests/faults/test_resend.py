@@ -301,7 +301,7 @@ REPEATS = {
     ),
     "tell": (
         "control",
-        "consumer/test_kill_ladder.py::test_command_that_arrives_twice_is_handled_once; a nudge only causes a poll",
+        "consumer/test_stop_levels.py::test_command_that_arrives_twice_is_handled_once; a nudge only causes a poll",
     ),
 }
 

@@ -19,8 +19,8 @@ from consumer_kit import go, lines
 from conveyor import Empty, Queue, StoreUnavailable
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.shared_status import Slate
-from conveyor.consumer.worker_process import CrewWorker
+from conveyor.consumer.shared_status import SharedStatus
+from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.store import Client, connect, plain
 from conveyor.tasks import Registry
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
@@ -135,13 +135,13 @@ def test_large_results_of_a_batch_pass_a_thin_line(one_server: Any, monkeypatch:
     with ThinLine(one_server.url) as line:
         line.rate = 8_000_000
         settings = ConsumerSettings((near.name,))
-        worker = CrewWorker("host/1", settings, Slate(), Client(line.url), registry)
+        worker = WorkerProcess("host/1", settings, SharedStatus(), Client(line.url), registry)
         worker.process_state = ProcessState()
-        worker.pace.size = 10
-        monkeypatch.setattr(worker.lookout, "watch", lambda *_: None)  # it would release most of them
+        worker.sizer.size = 10
+        monkeypatch.setattr(worker.monitor, "watch", lambda *_: None)  # it would release most of them
         worker._run_batch(*worker._claim())
         worker._leaving = True  # so it does not try forever
-        worker._let_go()
+        worker._settle_all()
         worker.client.close()
     count = near.count()
     assert (count.finished, count.live, count.lapsed, count.imbalance) == (10, 0, 0, 0)

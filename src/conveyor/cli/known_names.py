@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from conveyor.consumer import loading_tasks
+from conveyor.consumer import known_tasks
 from conveyor.monitor import Inspector
 from conveyor.store import Client, embedded
 
@@ -43,7 +43,7 @@ def dead_jobs(url: str) -> list[str]:
 def tasks(_: str) -> list[str]:
     """Give the names of the tasks that can be put from here."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - text is what the path holds
-    return loading_tasks.known_here().names()
+    return known_tasks().names()
 
 
 def _ids(url: str, *states: str) -> list[str]:

@@ -29,7 +29,7 @@ def talk(ask: Asker, settings: ConsumerSettings) -> ConsumerSettings:
     inspector = open_inspector()
     workers = settings.workers
     if not workers:
-        default = str(min(MOST_WORKERS, settings.crew_size))
+        default = str(min(MOST_WORKERS, settings.worker_count))
         workers = ask.line(f"How many workers? 1 to {MOST_WORKERS}", default, workers_in)
     crowd = crowds(inspector)
     tasks = {one.queue: one.task for one in FAMILIES}

@@ -6,10 +6,10 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from conveyor import consumer
 from conveyor.cli import exits
 from conveyor.cli.exits import NotFound, closest
 from conveyor.cli.output import Column, document, note, screen, table
-from conveyor.consumer import loading_tasks
 from conveyor.errors import ConveyorError, UnknownTask
 from conveyor.monitor.typed_input import parameters_of, usage
 from conveyor.wire.redaction import no_labels
@@ -59,7 +59,7 @@ def show(asked: Tasks) -> int:
 
 def known_tasks(modules: Sequence[str] = ()) -> Registry:
     """Give the tasks that are known in the working folder; raises ConveyorError where a module cannot be imported."""
-    return loading_tasks.known_here(tuple(modules))
+    return consumer.known_tasks(tuple(modules))
 
 
 def labels_of(modules: Sequence[str] = ()) -> LabelsOf:

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor import events, logs
-from conveyor.consumer import loading_tasks
-from conveyor.consumer.names import consumer_name
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor import events, logs, task_def
+from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
-from conveyor.consumer.worker_process import CrewWorker
+from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import ConveyorError
 from conveyor.store import connect, fitness, plain, scripts
+from conveyor.tasks import registry
 
 if TYPE_CHECKING:
-    from conveyor.consumer.worker_handle import Worker
+    from conveyor.consumer.worker_handle import WorkerHandle
 
 
 def main(arguments: list[str]) -> int:
-    """Supervise until told to leave; gives the exit status."""
+    """Supervise until the consumer stops, and return the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and no child could be waited for
     settings = msgspec.json.decode("".join(arguments), type=ConsumerSettings)
     sys.path[:0] = [one for one in settings.path if one not in sys.path]
@@ -41,25 +40,36 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69
 
-    def live(worker: Worker) -> int:
+    def work(worker: WorkerHandle) -> int:
         client.close()
         try:
-            registry = loading_tasks.load(settings)
+            load_tasks(settings)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
-            worker.slate.set_error(f"{type(error).__name__}: {error}")
+            worker.status.error = f"{type(error).__name__}: {error}"
             return UNLOADABLE
-        CrewWorker(worker.name, settings, worker.slate, client, registry).work()
+        WorkerProcess(worker.name, settings, worker.status, client, registry).work()
         return 0
 
-    def tell_caller(what: bytes) -> None:
+    def report(message: bytes) -> None:
         if settings.lifeline:
-            with contextlib.suppress(OSError):  # the caller is gone; reading will tell
-                os.write(0, what)
+            with contextlib.suppress(OSError):  # the caller is gone, as reading will show
+                os.write(0, message)
 
-    status = Supervisor(consumer_name(), settings, client, live).run(lambda: tell_caller(b"ready\n"))
+    status = Supervisor(consumer_name(), settings, client, work).run(lambda: report(b"ready\n"))
     if status == 0:
-        tell_caller(b"left\n")  # the caller may not get to know the exit code
+        report(b"left\n")  # the caller may not learn the exit code
     return status
+
+
+def load_tasks(settings: ConsumerSettings) -> None:
+    """Register the tasks of the settings, and import their modules. Raises whatever the modules raise."""
+    registry.promise(task_def.TASKS)
+    if settings.script:
+        sys.argv = list(settings.script_arguments)
+        registry.promise_script(settings.script, settings.script_name)
+    for module in settings.modules:
+        if module != settings.script_name:
+            registry.load(module)
 
 
 if __name__ == "__main__":

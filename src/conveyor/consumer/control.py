@@ -1,250 +1,434 @@
-"""The kill ladder, as the supervisor climbs it: stop after current, cancel one job, kill now; each step is answered.
+"""Control commands to a consumer: received, carried out and replied to, per target.
 
-Pausing, resuming and asking for stacks come in by the same commands, and are passed on to where they belong.
+Each target replies `acknowledged` immediately, and `done` when the command has taken effect. The levels of a stop are:
+finish the current job, cancel one job, kill.
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from conveyor import clock, events
-from conveyor.consumer import shared_status as slates
-from conveyor.consumer.pauses import Pauses
-from conveyor.consumer.stack import Stacks
+from conveyor.consumer import shared_status
+from conveyor.consumer.settings import HEARTBEAT
+from conveyor.consumer.stack import NoStacks, StackDump
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import plain
+from conveyor.store.client import Listener
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.consumer.heartbeat import Notice
-    from conveyor.consumer.shared_status import Glance
-    from conveyor.consumer.supervisor import Supervisor
-    from conveyor.consumer.worker_handle import Worker
+    from conveyor.consumer.worker_handle import WorkerHandle
+    from conveyor.store import Client
     from conveyor.store.commands import Command
+    from conveyor.wire.control_messages import Control
 
-#: Seconds between a claim and the begin of the run, at most, in which a cancellation may come.
+    #: Replies to a command about one target: with its state and, if there is more to say, a detail.
+    Reply = Callable[..., None]
+
+#: Seconds without a reply after which the connection for control commands counts as dead.
+DEAD_AFTER = 3 * HEARTBEAT
+#: Control commands that are remembered, so that a resent one is carried out once.
+MAX_REMEMBERED = 1000
+#: Seconds between a claim and the start of the run, at most, in which a cancellation may arrive.
 EARLY = 2.0
-#: Orders that are remembered, so that one that arrives twice is obeyed once.
-MOST_OBEYED = 1000
-#: Answers that are kept at most while the server is silent, for the oldest go first: two from each of 1,000 workers.
-MOST_UNSENT = 2500
-#: Answers, and bytes of them, that travel together.
-MOST_AT_ONCE, BYTES_AT_ONCE = 100, 128 * 1024
-#: Seconds after which the supervisor goes on although answers are left: usually, and before it exits.
+#: Seconds after a command in which its effect is polled often; a busy worker takes longer.
+SOON = 1.0
+#: Workers of a consumer that write their stacks at a time: each is an open file of the supervisor meanwhile.
+MAX_DUMPS = 32
+#: Replies that are kept while the server is silent: two from each of 1,000 workers. The oldest are dropped first.
+MAX_UNSENT = 2500
+#: Replies, and bytes of them, in one round trip.
+MAX_TOGETHER, MAX_BYTES_TOGETHER = 100, 128 * 1024
+#: Seconds after which the supervisor goes on although replies are left: usually, and before it exits.
 SENDING, LAST_SENDING = 1.0, 5.0
+_GONE = "it left before it could follow"
+#: Results of a command, in ascending precedence for its whole consumer.
+_RESULTS = ("gone", "repeated", "done")
 
 
-class Ladder:
-    """Obeys control commands and answers them, per target: acknowledged at once, done when it is."""
+class ControlChannel:
+    """The connection on which a supervisor receives control commands, without ever blocking on it."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.supervisor = supervisor
-        self.early: dict[tuple[str, str], tuple[str, float]] = {}
-        """Jobs to cancel, by queue and id, whose run has not begun here yet: its token, and until when to wait."""
-        self._obeyed: deque[bytes] = deque(maxlen=MOST_OBEYED)
-        self._unsent: deque[Command] = deque(maxlen=MOST_UNSENT)
-        self.pauses = Pauses(supervisor, self.answer)
-        self.stacks = Stacks(supervisor, self.answer)
-        self._whole: list[control_messages.Control] = []  # who asked for the end of the whole consumer
-        self._cancels: dict[tuple[str, str], control_messages.Control] = {}
-        """Who waits for the end of a run, by queue and id."""
+    def __init__(self, client: Client, consumer: str) -> None:
+        self.client = client
+        self.consumer = consumer
+        self.listener = Listener(client)
+        self._asked = 0.0
+        self._known: deque[bytes] = deque(maxlen=MAX_REMEMBERED)
 
-    def obey(self, data: bytes) -> None:
-        """Do what a control command says, once; what cannot be read is no command."""
-        order = self._new_order(data)
-        if order is None:
+    def fileno(self) -> int:
+        """Return a file descriptor that is readable when there is something to poll, or -1."""
+        return self.listener.fileno()
+
+    def poll(self, handle: Callable[[Control, float], None], interval: float) -> None:
+        """Pass on a received command with the seconds it is late, and ask for the next one.
+
+        Asks at most once per interval, in seconds.
+        """
+        since_asked = clock.monotonic() - self._asked
+        if self.listener.fileno() >= 0:
+            if not select.select([self.listener.fileno()], [], [], 0)[0]:
+                if since_asked > DEAD_AFTER:
+                    self.listener.close()
+                return
+            with contextlib.suppress(StoreError):
+                data = self.listener.answer()
+                control = self._decode(data) if data is not None else None
+                if control is not None:
+                    handle(control, self._seconds_late(control))
+        if since_asked < interval:
             return
-        late = self._seconds_late(order)
-        if late > 0:
-            self._turn_down(order, f"it came {late:.1f} s too late; nothing was done")
-        elif order.verb == "cancel":
-            events.emit(events.CancelAsked(order.job, order.reason))
-            key = order.queue, order.job
-            if not self.cancel(*key, order.token):
-                self.early[key] = order.token, clock.monotonic() + EARLY
-            if order.id != order.job and order.workers:
-                before = self._cancels.pop(key, None)
-                if before is not None:
-                    self._answer_cancel(before, "repeated")
-                self._cancels[key] = order
-                self._answer_cancel(order, "acknowledged", order.job)
-        elif order.verb in {"stop", "kill"}:
-            self._end_workers(order)
-        elif order.verb in {"pause", "resume"}:
-            self.pauses.obey(order)
-        elif order.verb == "stack":
-            self.stacks.obey(order)
+        self._asked = clock.monotonic()
+        with contextlib.suppress(StoreError):
+            self.listener.ask(plain.await_control(self.consumer, HEARTBEAT))
 
-    def _new_order(self, data: bytes) -> control_messages.Control | None:
-        """Return what a control command says, or None if it cannot be read or was sent twice."""
+    def _decode(self, data: bytes) -> Control | None:
+        """Return a command, or None if it is invalid or was sent twice."""
         try:
-            order = control_messages.decode_control(data)
+            control = control_messages.decode_control(data)
         except (msgspec.MsgspecError, ValueError):
             return None
-        if order.id == order.job:  # a cancellation without an order: all look alike, and each is another
-            return order
-        is_known = data in self._obeyed
-        self._obeyed.append(data)
-        return None if is_known else order
+        if control.id == control.job:  # a plain cancellation has no id of its own: equal ones are distinct
+            return control
+        is_known = data in self._known
+        self._known.append(data)
+        return None if is_known else control
 
-    @property
-    def hurried(self) -> bool:
-        """Whether something is about to happen that nothing else tells of."""
-        is_behind = bool(self._unsent) and not self.supervisor.is_silent
-        return bool(self.early) or self.pauses.hurried or self.stacks.hurried or is_behind
+    def _seconds_late(self, control: Control) -> float:
+        """Return how long ago a command has expired: the supervisor may have hung, and its sender gave up."""
+        if not control.expires:
+            return 0.0
+        try:
+            now = self.client.run(plain.server_time(), patience=0.0)
+        except StoreError:  # it has just become unavailable; this machine's clock is the next best
+            now = clock.wall()
+        return max(0.0, float(now - control.expires))
 
-    def look(self) -> None:
-        """See to all that was ordered and could not be done at once."""
-        self.cancel_early()
-        self._look_at_cancels()
-        self.pauses.look()
-        self.stacks.look()
+    def close(self) -> None:
+        """Disconnect."""
+        self.listener.close()
 
-    def cancel(self, queue: str, job_id: str, token: str = "") -> bool:
-        """End one run: raise in the task, and kill its worker if it does not react in time; return whether it runs.
 
-        Without a queue, the job may be of any; without a token, the run. If two workers run it, the one with the newest
-        token has the valid lease; the other gets a notice.
-        """
-        found = [(worker, worker.run_of(queue, job_id)) for worker in self.supervisor.workers.values()]
-        runs = [(worker, *run) for worker, run in found if run is not None and token in {"", run[1].token}]
-        if not runs:
-            return False
-        worker, glance, held = max(runs, key=lambda run: int(run[2].token))
-        self._end_run(worker, glance, (held.queue, job_id))
-        return True
+class Replies:
+    """Replies to control commands. They are sent together: a round trip for each would take long."""
 
-    def heed(self, notice: Notice) -> None:
-        """End the run that a notice is meant for, if it still goes on."""
-        worker, number, place, job, *_ = notice.holding
-        glance = worker.slate.glance()
-        if (glance.number, glance.place) != (number, place):
-            return
-        if notice.lost and worker.ending != (number, place):
-            events.emit(events.LeaseLost(worker.name, job))
-        self._end_run(worker, glance, (notice.holding.queue, job), lost=notice.lost)
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.unsent: deque[Command] = deque(maxlen=MAX_UNSENT)
 
-    def _end_run(self, worker: Worker, glance: Glance, job: tuple[str, str], *, lost: bool = False) -> None:
-        """Raise in the task, once. A run whose lease is gone is not cancelled: its job waits, or runs elsewhere."""
-        if worker.ending == (glance.number, glance.place):
-            return
-        worker.ending = (glance.number, glance.place)
-        worker.cancelling = None if lost else job
-        worker.kill_at = min(worker.kill_at, clock.monotonic() + self.supervisor.settings.grace)
-        worker.interrupt(slates.WISH_RETURN if lost else slates.WISH_CANCEL, glance)
+    def add(self, control: Control, target: str, state: str, detail: str = "") -> None:
+        """Reply to a command about one target."""
+        reply = control_messages.Answer(target, state, detail)
+        self.unsent += plain.answer(control.id, control_messages.encode(reply), target, reply.last_word)
 
-    def cancel_early(self) -> None:
-        """Cancel what was claimed, but did not run yet, when its cancellation was asked for."""
-        for job, (token, until) in list(self.early.items()):
-            if self.cancel(*job, token) or clock.monotonic() > until:
-                del self.early[job]
-
-    def _look_at_cancels(self) -> None:
-        """Answer for runs that were to end, and have."""
-        for job, order in list(self._cancels.items()):
-            workers = self.supervisor.workers.values()
-            if job not in self.early and all(one.run_of(*job) is None for one in workers):
-                del self._cancels[job]
-                self._answer_cancel(order, "done")
-
-    def _answer_cancel(self, order: control_messages.Control, state: str, detail: str = "") -> None:
-        self.answer(order, order.workers[0], state, detail)
-
-    def answer(self, order: control_messages.Control, target: str, state: str, detail: str = "") -> None:
-        """Answer a command about one target. The answer is sent with others: a round trip for each would take long."""
-        told = control_messages.Answer(target, state, detail)
-        self._unsent += plain.answer(order.id, control_messages.encode(told), target, told.last_word)
-
-    def send_answers(self, seconds: float = SENDING) -> None:
-        """Send the answers in order, as soon as the server takes them; drop what it refuses."""
+    def send(self, seconds: float = SENDING) -> None:
+        """Send the replies in order, for the given time. Raises StoreError; refused replies are dropped."""
         until = clock.Deadline(seconds)
-        while self._unsent and not self.supervisor.is_silent and not until.passed():
-            some = self._next_answers()
+        refusal: StoreError | None = None
+        while self.unsent and not until.passed():
+            some = self._next()
             try:
-                self.supervisor.client.run_all(some, patience=0.0)
+                self.client.run_all(some, patience=0.0)
+            except StoreUnavailable:
+                raise
             except StoreError as error:
-                self.supervisor.note(error)
-                if isinstance(error, StoreUnavailable):
-                    return
+                refusal = error
             for _ in some:
-                self._unsent.popleft()
+                self.unsent.popleft()
+        if refusal is not None:
+            raise refusal
 
-    def _next_answers(self) -> list[Command]:
-        """Return the answers to send next: few enough for one round trip, even with stacks in them."""
+    def _next(self) -> list[Command]:
+        """Return the replies to send next: few enough for one round trip, even if they contain stacks."""
         some: list[Command] = []
         size = 0
-        for one in self._unsent:
+        for one in self.unsent:
             size += sum(len(word) for word in one.words if isinstance(word, bytes))
-            if some and (len(some) == MOST_AT_ONCE or size > BYTES_AT_ONCE):
+            if some and (len(some) == MAX_TOGETHER or size > MAX_BYTES_TOGETHER):
                 break
             some.append(one)
         return some
 
-    def answer_all(self) -> None:
-        """Answer those who wanted the whole consumer to end, now that it does, and who else still waits."""
-        self._look_at_cancels()
-        self.pauses.look()
-        self.stacks.look()
-        for order in self._whole:
-            self.answer(order, self.supervisor.report.name, "done")
 
-    def _seconds_late(self, order: control_messages.Control) -> float:
-        """Give for how long an order has not been meant any more: we may have hung, and who gave it waits no longer."""
-        if not order.expires:
-            return 0.0
-        try:
-            now = self.supervisor.client.run(plain.server_time(), patience=0.0)
-        except StoreError:  # it has gone away just now; this machine's clock is the next best
-            now = clock.wall()
-        return float(now - order.expires)
+class ControlHandler:
+    """Carries out control commands.
 
-    def _turn_down(self, order: control_messages.Control, detail: str) -> None:
-        names = sorted(one.name for one in self.supervisor.workers.values())
-        for name in order.workers or (*names, self.supervisor.report.name):
-            self.answer(order, name, "expired", detail)
+    `workers` are the consumer's running workers, and `to_start` the times when others are to start, both by name and
+    shared with the supervisor. `hurry` makes the next heartbeat report all workers.
+    """
 
-    def _end_workers(self, order: control_messages.Control) -> None:
-        supervisor = self.supervisor
-        targets = list(supervisor.workers.values())
-        if order.workers:
-            targets = [one for one in targets if one.name in order.workers]
-            for name in set(order.workers) - {one.name for one in targets}:
-                if supervisor.to_start.pop(name, None) is None:
-                    self.answer(order, name, "unknown", "no such worker")
-                else:  # its replacement is not there yet, and does not come
-                    self.answer(order, name, "acknowledged")
-                    self.answer(order, name, "done")
-        else:
-            self._replace(self._whole, order, supervisor.report.name)
-            self.answer(order, supervisor.report.name, "acknowledged")
-            supervisor.to_start.clear()
-        for worker in targets:
-            self._end(worker, order)
-        supervisor.beat.hurry()
-
-    def _replace(
-        self, orders: list[control_messages.Control], order: control_messages.Control, target: str
+    def __init__(
+        self,
+        consumer: str,
+        workers: dict[str, WorkerHandle],
+        to_start: dict[str, float],
+        reply: Reply,
+        hurry: Callable[[], None],
     ) -> None:
-        """Add an order in place of an equal one to this target, so that no repetition makes the list longer."""
-        for before in [one for one in orders if one.verb == order.verb]:
-            orders.remove(before)
-            self.answer(before, target, "repeated")
-        orders.append(order)
+        self.consumer = consumer
+        self.workers = workers
+        self.to_start = to_start
+        self.reply = reply
+        self.hurry = hurry
+        self.pauses = Pauses(consumer, workers, to_start, reply)
+        self._stacks = _StackCommands(workers, reply)
+        self._early: dict[tuple[str, str], tuple[str, float]] = {}
+        """Jobs to cancel, by queue and id, whose run has not started here yet: its token, and the deadline."""
+        self._cancels: dict[tuple[str, str], Control] = {}
+        """Commands that are done when a run ends, by its queue and id."""
+        self._whole: list[Control] = []
+        """Commands that are done when the whole consumer ends."""
 
-    def _end(self, worker: Worker, order: control_messages.Control) -> None:
-        runs = worker.job()[1]
-        if order.verb == "kill" and order.workers and order.job and runs not in {"", order.job}:
-            self.answer(order, worker.name, "expired", f"it runs job {runs} now")
+    @property
+    def is_urgent(self) -> bool:
+        """True if an effect is imminent that only polling detects."""
+        return bool(self._early) or self.pauses.is_urgent or self._stacks.is_urgent
+
+    def handle(self, control: Control, seconds_late: float = 0.0) -> None:
+        """Carry out a control command, or reply that it came too late."""
+        if seconds_late > 0:
+            detail = f"it came {seconds_late:.1f} s too late; nothing was done"
+            for name in control.workers or (*sorted(self.workers), self.consumer):
+                self.reply(control, name, "expired", detail)
+        elif control.verb == "cancel":
+            self._handle_cancel(control)
+        elif control.verb in {"stop", "kill"}:
+            self._handle_stop(control)
+            self.hurry()
+        elif control.verb in {"pause", "resume"}:
+            self.pauses.handle(control)
+            self.hurry()
+        elif control.verb == "stack":
+            self._stacks.handle(control)
+
+    def poll(self) -> None:
+        """Carry out what could not be done immediately, and reply to commands that have taken effect."""
+        for job, (token, until) in list(self._early.items()):
+            if self.cancel(*job, token) or clock.monotonic() > until:
+                del self._early[job]
+        for job, control in list(self._cancels.items()):
+            if job not in self._early and all(one.run_of(*job) is None for one in self.workers.values()):
+                del self._cancels[job]
+                self.reply(control, control.workers[0], "done")
+        self.pauses.poll()
+        self._stacks.poll()
+
+    def finish(self) -> None:
+        """Reply to the commands to the whole consumer, now that it ends, and to all others."""
+        self.poll()
+        for control in self._whole:
+            self.reply(control, self.consumer, "done")
+
+    def cancel(self, queue: str, job_id: str, token: str = "") -> bool:
+        """Cancel a run: raise in the task, and kill its worker if it does not react. Return False if it is not running.
+
+        An empty queue matches any queue, an empty token any run. If two workers run the job, the run with the newest
+        token has the valid lease; the other one gets a notice.
+        """
+        found = [(worker, worker.run_of(queue, job_id)) for worker in self.workers.values()]
+        runs = [(worker, *run) for worker, run in found if run is not None and token in {"", run[1].token}]
+        if not runs:
+            return False
+        worker, reading, held = max(runs, key=lambda run: int(run[2].token))
+        worker.end_run(reading, (held.queue, job_id))
+        return True
+
+    def handle_notice(self, notice: Notice) -> None:
+        """End the run that a notice applies to, if it is still running."""
+        held = notice.held
+        reading = held.worker.status.read()
+        if reading.run != held.run:
             return
-        self._replace(worker.asked, order, worker.name)
-        self.supervisor.to_start.pop(worker.name, None)
-        self.answer(order, worker.name, "acknowledged", runs)
-        if order.verb == "kill":
+        if notice.lost and held.worker.ending != held.run:
+            events.emit(events.LeaseLost(held.worker.name, held.id))
+        held.worker.end_run(reading, None if notice.lost else (held.queue, held.id))
+
+    def _handle_cancel(self, control: Control) -> None:
+        events.emit(events.CancelAsked(control.job, control.reason))
+        key = control.queue, control.job
+        if not self.cancel(*key, control.token):
+            self._early[key] = control.token, clock.monotonic() + EARLY
+        if control.id != control.job and control.workers:
+            before = self._cancels.pop(key, None)
+            if before is not None:
+                self.reply(before, before.workers[0], "repeated")
+            self._cancels[key] = control
+            self.reply(control, control.workers[0], "acknowledged", control.job)
+
+    def _handle_stop(self, control: Control) -> None:
+        targets = [
+            one for name, one in self.workers.items() if not control.workers or name in control.workers
+        ]
+        if control.workers:
+            for name in set(control.workers) - {one.name for one in targets}:
+                if self.to_start.pop(name, None) is None:
+                    self.reply(control, name, "unknown", "no such worker")
+                else:  # its replacement has not started, and will not
+                    self.reply(control, name, "acknowledged")
+                    self.reply(control, name, "done")
+        else:
+            self._replace(self._whole, control, self.consumer)
+            self.reply(control, self.consumer, "acknowledged")
+            self.to_start.clear()
+        for worker in targets:
+            self._stop(worker, control)
+
+    def _stop(self, worker: WorkerHandle, control: Control) -> None:
+        job = worker.job()[1]
+        if control.verb == "kill" and control.workers and control.job and job not in {"", control.job}:
+            self.reply(control, worker.name, "expired", f"it runs job {job} now")
+            return
+        self._replace(worker.controls, control, worker.name)
+        self.to_start.pop(worker.name, None)
+        self.reply(control, worker.name, "acknowledged", job)
+        if control.verb == "kill":
             worker.verb = "kill"
             worker.kill()
         else:
-            worker.verb = worker.verb or "stop"
-            worker.leave()
+            worker.stop()
+
+    def _replace(self, controls: list[Control], control: Control, target: str) -> None:
+        """Add a command in place of an equal one to this target, so that repetitions do not grow the list."""
+        for before in [one for one in controls if one.verb == control.verb]:
+            controls.remove(before)
+            self.reply(before, target, "repeated")
+        controls.append(control)
+
+
+@dataclass(slots=True)
+class _OpenPause:
+    """A command to pause or resume that has not taken full effect."""
+
+    control: Control
+    left: int
+    """Number of workers that have not replied."""
+    soon: float
+    """Until when its effect is polled often."""
+    result: str = "gone"
+    """The reply of the whole consumer: done, if one of its workers has followed."""
+
+
+@dataclass
+class Pauses:
+    """The paused workers, by name, so that the replacement of a crashed worker is paused as well."""
+
+    consumer: str
+    workers: dict[str, WorkerHandle]
+    to_start: dict[str, float]
+    reply: Reply
+    names: set[str] = field(default_factory=set)
+    _open: dict[str, _OpenPause] = field(default_factory=dict)
+    """The last command to each worker that has not followed it yet, by name."""
+
+    @property
+    def is_urgent(self) -> bool:
+        """True if a worker is about to follow a command."""
+        return any(clock.monotonic() < one.soon for one in self._open.values())
+
+    def handle(self, control: Control) -> None:
+        """Pause or resume the named workers, or all workers without names; `poll` replies when they have followed.
+
+        This replaces an earlier command to a worker that has not followed it yet.
+        """
+        names = {*self.workers, *self.to_start}
+        wanted = set(control.workers) or names
+        if not control.workers:
+            self.reply(control, self.consumer, "acknowledged")
+        for name in sorted(wanted - names):
+            self.reply(control, name, "unknown", "no such worker")
+        is_pause = control.verb == "pause"
+        self.names = self.names | (wanted & names) if is_pause else self.names - wanted
+        opened = _OpenPause(control, len(wanted & names), clock.monotonic() + SOON)
+        for name in sorted(wanted & names):
+            before = self._open.get(name)
+            if before is not None:
+                self._close(name, "repeated" if before.control.verb == control.verb else "done")
+            self._open[name] = opened
+            worker = self.workers.get(name)
+            if worker is not None:
+                worker.pause(is_pause)
+            self.reply(control, name, "acknowledged", worker.job()[1] if worker is not None else "")
+        self._close_whole(opened)
+
+    def poll(self) -> None:
+        """Reply for workers that have followed."""
+        for name in sorted(self._open):
+            worker = self.workers.get(name)
+            if worker is not None:
+                is_paused = worker.status.state == shared_status.PAUSED
+                result = "done" if is_paused == (name in self.names) else ""
+            else:  # after a crash its replacement, which starts paused, follows
+                result = "" if name in self.to_start else "gone"
+            if result:
+                self._close(name, result)
+
+    def _close(self, name: str, result: str) -> None:
+        """Reply for a worker, and after the last one for the whole consumer."""
+        opened = self._open.pop(name)
+        opened.left -= 1
+        opened.result = max(opened.result, result, key=_RESULTS.index)
+        self.reply(opened.control, name, result, _GONE if result == "gone" else "")
+        self._close_whole(opened)
+
+    def _close_whole(self, opened: _OpenPause) -> None:
+        if not opened.left and not opened.control.workers:
+            detail = _GONE if opened.result == "gone" else ""
+            self.reply(opened.control, self.consumer, opened.result, detail)
+
+
+@dataclass
+class _StackCommands:
+    """Commands for the stacks of workers."""
+
+    workers: dict[str, WorkerHandle]
+    reply: Reply
+    _waiting: deque[tuple[WorkerHandle, Control]] = field(default_factory=deque)
+    _dumps: dict[int, tuple[WorkerHandle, StackDump, list[Control]]] = field(default_factory=dict)
+
+    @property
+    def is_urgent(self) -> bool:
+        """True if stacks are being written, or about to be."""
+        return bool(self._dumps or self._waiting)
+
+    def handle(self, control: Control) -> None:
+        """Request the stacks of the named workers, or of all; the replies follow within about a second."""
+        for name in control.workers or sorted(self.workers):
+            worker = self.workers.get(name)
+            if worker is None:
+                self.reply(control, name, "unknown", "no such worker")
+            elif control.job and worker.job()[1] != control.job:
+                self.reply(control, name, "unknown", "it does not run that job now")
+            else:
+                self._waiting.append((worker, control))
+
+    def poll(self) -> None:
+        """Make the next workers write, and reply with finished stacks."""
+        while self._waiting and len(self._dumps) < MAX_DUMPS:
+            self._begin(*self._waiting.popleft())
+        for pid, (worker, dump, controls) in list(self._dumps.items()):
+            if dump.is_over() or self.workers.get(worker.name) is not worker:
+                del self._dumps[pid]
+                text = dump.read() or "no stacks: the worker wrote nothing in time"
+                for control in controls:
+                    self.reply(control, worker.name, "done", text)
+
+    def _begin(self, worker: WorkerHandle, control: Control) -> None:
+        if worker.pid in self._dumps:
+            self._dumps[worker.pid][2].append(control)
+            return
+        try:
+            if self.workers.get(worker.name) is not worker:
+                raise NoStacks("the worker is gone")
+            self._dumps[worker.pid] = worker, StackDump(worker.pid, worker.status.stack_file), [control]
+        except NoStacks as error:
+            self.reply(control, worker.name, "done", f"no stacks: {error}")

@@ -1,4 +1,4 @@
-"""One run of one job, as named steps that end in an outcome. No server, no slate: what happens to user code is here."""
+"""One run of one job: what a task sees of it, and the steps from the job's bytes to an outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.context import running
+from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.context import CurrentJob, running
 from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
@@ -25,20 +26,86 @@ from conveyor.wire.outcome import (
     describe_undecodable,
     result_bytes,
 )
-from conveyor.wire.redaction import Labels, preview, secret_texts
+from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.retry import delay_before
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.context import CurrentJob
+    from conveyor.consumer.log_lines import LogLines
+    from conveyor.consumer.shared_status import SharedStatus
+    from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry
 
-#: Seconds in which what a coroutine has left in its event loop must end once it is cancelled.
+#: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 _ENDING = 1.0
-#: Errors that the same input gives again; trying once more would be a waste.
+#: Errors that the same input causes again; a retry would be a waste.
 _HOPELESS = (BadInput, BadCall, UnknownTask)
+
+
+class ClaimedBatch(NamedTuple):
+    """The batch that a worker runs now."""
+
+    queue: str
+    token: str
+    number: int
+    """Its number in the shared status."""
+
+
+class RunningJob(CurrentJob):
+    """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
+
+    def __init__(
+        self,
+        status: SharedStatus,
+        lines: LogLines,
+        executor: Executor,
+        batch: ClaimedBatch,
+        position: int,
+        job: Claimed,
+    ) -> None:
+        self.id = job.id
+        self.attempt = job.retries + job.crashes + 1
+        self.token = int(batch.token)
+        self._status = status
+        self._lines = lines
+        self._executor = executor
+        self._batch = batch
+        self._position = position
+        self._is_over = self._was_cancelled = False
+        self._data = job.data
+        self._secrets: list[str] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """True if this job is to end."""
+        if self._is_over:
+            return self._was_cancelled
+        return self._status.request_for(self._batch.number, self._position) != NO_REQUEST
+
+    def end(self, *, cancelled: bool) -> None:
+        """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+        self._was_cancelled = cancelled
+        self._is_over = True
+
+    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
+        """Report progress. Does nothing after the run, since the status may be about the next one."""
+        if not self._is_over:
+            self._status.set_progress(done, total, self._redacted(message) if message else "")
+
+    def log(self, text: str) -> None:
+        """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
+        self._lines.add(self._batch.queue, self.id, self._redacted(text))
+
+    def _redacted(self, text: object) -> str:
+        """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
+        if not isinstance(text, str):
+            message = f"a log line or a progress message must be a str, got {type(text).__name__}"
+            raise BadCall(message, hint="decode bytes, and convert other values with str()")
+        if self._secrets is None:
+            self._secrets = self._executor.secrets(call.decode_call(self._data))
+        return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
 class Runnable(NamedTuple):
@@ -58,12 +125,12 @@ class Executor:
         self._known: dict[str, Runnable] = {}
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
-        self._wakeup: tuple[int, int, int] | None = None  # the file by which the event loop wakes itself
+        self._wakeup: tuple[int, int, int] | None = None  # the file that wakes the event loop
         self._abandoned: list[asyncio.Runner] = []
         self._is_finding = False
 
     def decode(self, data: bytes) -> call.Call | Fail:
-        """Read a job's bytes; bytes that are no job are a failure, and stay as they are."""
+        """Decode a job. Undecodable bytes are a failure, and are kept."""
         try:
             return call.decode_call(data)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -76,9 +143,9 @@ class Executor:
         retries_used: int,
         found: Callable[[], None] | None = None,
     ) -> Outcome:
-        """Find the task, decode the arguments, run, and return the outcome; never raises what user code raises.
+        """Find the task, decode the arguments, run the task, and return the outcome; catches whatever user code raises.
 
-        Calls `found`, if it is given, when the task is known, which may take the import of its module.
+        Calls `found`, if given, once the task is known, which may require the import of its module.
         """
         try:
             if found is not None:
@@ -96,17 +163,16 @@ class Executor:
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            if (
-                current.cancelled
-            ):  # else even a cancellation is an error: of something that the task waited for
+            # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
+            if current.cancelled:
                 return Cancel()
             return _judged(error, job.options, retries_used, self.secrets(job))
         return _carried(value, runnable.signature)
 
     def preview(self, job: call.Call) -> str | None:
-        """Return the arguments as one line for people; None before the task is found, for its secrets are not known.
+        """Return the arguments as one line, or None before the task is found, since its secrets are not known.
 
-        It imports nothing: any thread may call it, at any time, and an import belongs to the run.
+        It imports nothing, since an import belongs to the run. Thread-safe.
         """
         known = self._known.get(job.task)
         try:
@@ -119,7 +185,7 @@ class Executor:
         return name in self._known
 
     def secrets(self, job: call.Call) -> list[str]:
-        """Return the texts of its arguments that must be readable in nothing that the task writes."""
+        """Return the secrets among a job's arguments, to be hidden in everything the task writes."""
         known = self._known.get(job.task)
         try:
             return secret_texts(job) if known is None else secret_texts(job, known.labels)
@@ -129,8 +195,8 @@ class Executor:
             return []
 
     def interrupt(self) -> None:
-        """Stop the running task where it is; called by a signal handler, in the thread that runs it."""
-        if self._is_finding:  # an import that is cut short would stay half done for the jobs after this one
+        """Interrupt the running task; called by a signal handler, in the thread that runs it."""
+        if self._is_finding:  # an interrupted import would stay half done for the jobs after this one
             return
         if self._awaited is not None:
             self._awaited.get_loop().call_soon_threadsafe(self._awaited.cancel)
@@ -139,7 +205,7 @@ class Executor:
         raise JobCancelled(message)
 
     def _find_whole(self, name: str) -> None:
-        """Find a task, which may take the import of its module; an interruption waits for the end of that."""
+        """Find a task, which may import its module; an interruption waits for the end of the import."""
         self._is_finding = True
         try:
             self._find(name)
@@ -161,7 +227,7 @@ class Executor:
 
     def _await(self, coroutine: Any) -> Any:
         if self._runner is not None and self._wakeup != _wakeup_of(self._runner):
-            # A task has closed the loop or its files. Closing it would close others that have their numbers by now.
+            # A task has closed the loop or its files. Closing the loop would close files that reuse their descriptors.
             self._abandoned.append(self._runner)
             self._runner = None
         if self._runner is None:
@@ -179,19 +245,19 @@ class Executor:
                 is_over = await _end_others()
 
         try:
-            # A context of its own: the runner would go on with the one of the first job, and its current_job().
+            # A separate context: the runner would reuse that of the first job, and its current_job().
             return self._runner.run(watched(), context=contextvars.copy_context())
         finally:
             self._awaited = None
             if not is_over:
-                # It was stopped in the middle, or something in it does not end: the next job gets another.
+                # It was stopped in the middle, or something in it does not end: the next job gets a new loop.
                 with contextlib.suppress(OSError, RuntimeError):
                     self._runner.get_loop().close()
                 self._runner = None
 
 
 async def _end_others() -> bool:
-    """Cancel what else runs in the event loop, as `asyncio.run` does; return False if that does not end in a moment."""
+    """Cancel what else runs in the event loop, as `asyncio.run` does. Return False if that does not end soon."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for one in others:
         one.cancel()
@@ -199,12 +265,12 @@ async def _end_others() -> bool:
 
 
 def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
-    """Return which file wakes an event loop: its number and identity. Return None if it is closed."""
+    """Return descriptor and identity of the file that wakes an event loop, or None if the loop is closed."""
     loop = runner.get_loop()
     wakeup = getattr(loop, "_ssock", None)
     if loop.is_closed():
         return None
-    if wakeup is None:  # a loop of another library; nothing is known of it
+    if wakeup is None:  # a loop of another library
         return (0, 0, 0)
     try:
         found = os.fstat(wakeup.fileno())
@@ -218,7 +284,7 @@ def _carried(value: Any, signature: Signature) -> Outcome:
         return result_bytes(value, typed=signature.gives_objects)
     except JobCancelled:
         raise
-    except BaseException as error:  # noqa: BLE001 - objects of own classes run user code when they are read
+    except BaseException as error:  # noqa: BLE001 - reading an object may run user code
         kind, message, traceback = codec.decode(describe_error(error))
         text = f"the result cannot be carried: {kind}: {message}"
         return Fail(describe_text("BadCall", text, traceback))

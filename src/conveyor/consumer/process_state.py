@@ -1,4 +1,4 @@
-"""What a worker needs of its process, and tasks may change: put right after runs, or the worker is replaced."""
+"""The state of a worker's process that tasks may change: restored after runs, and undone in processes they fork."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import resource
 import signal
 import sys
+import threading
 from typing import TextIO
 
-#: Why a worker must be replaced.
+#: Reasons to replace a worker.
 FILES = "a task has closed or replaced files that it did not open"
 LIMITS = "a task has lowered a limit of its process for good"
-#: Seconds of a job up to which a check after it would be felt.
+#: Seconds of a job up to which a check after it would be a noticeable cost.
 TINY = 0.001
-#: Signals whose handling is put right; the one for stacks is seen to where they are.
+#: Signals with handlers of the worker's own.
+_OWN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals whose handlers are restored; `stack` does so for its own.
 _SIGNALS: tuple[int, ...] = (
     *(signal.SIGTERM, signal.SIGUSR1),
     *(signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE),
@@ -24,12 +27,15 @@ _TIMERS: tuple[int, ...] = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.IT
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)
 
 
+_thread = threading.local()
+
+
 class ProcessState:
-    """The state of this process as its tasks are to find it, noted when the worker begins."""
+    """The state of this process as its tasks should find it, recorded when the worker starts."""
 
     def __init__(self) -> None:
         self.changed = False
-        """True if the last restoring found something changed."""
+        """True if the last call to `restore` found a change."""
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._handlers = [(number, signal.getsignal(number)) for number in _SIGNALS]
         self._timers = [one for one in _TIMERS if signal.getitimer(one) == (0.0, 0.0)]
@@ -40,13 +46,13 @@ class ProcessState:
         self._recursion = sys.getrecursionlimit()
         self._collects = gc.isenabled()
         self._folder: int | None = None
-        with contextlib.suppress(OSError):  # somebody has removed it
+        with contextlib.suppress(OSError):  # it was removed
             self._folder = os.open(".", os.O_RDONLY)
         known = [0, *(number for number, one in ((1, sys.stdout), (2, sys.stderr)) if one is not None)]
         self._files = [(one, _identity(one)) for one in (*known, self._folder) if one is not None]
 
     def restore(self) -> str:
-        """Put right what tasks have changed. Return why the worker must be replaced, or an empty string."""
+        """Restore what tasks have changed. Return why the worker must be replaced, or an empty string."""
         self.changed = os.umask(self._umask) != self._umask
         self._restore_signals()
         self._restore_streams()
@@ -105,14 +111,14 @@ class ProcessState:
 
 def _identity(file: int | str) -> tuple[int, int] | None:
     try:
-        found = os.stat(file)  # noqa: PTH116 - a number, or the folder; it is to be fast
+        found = os.stat(file)  # noqa: PTH116 - a file descriptor or the folder; must be fast
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def _restore_file(number: int) -> bool:
-    """Open /dev/null as standard input again. Return False for other files: they cannot be had again."""
+    """Open /dev/null as standard input again. Return False for other files, which cannot be reopened."""
     if number != 0:
         return False
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -132,5 +138,25 @@ def _restore_limit(which: int, limit: tuple[int, int]) -> bool:
 
 
 def _reopened(name: str) -> TextIO:
-    """Return standard output or error once more, if a task has closed its object and not its file."""
+    """Return a new object for standard output or error, if a task has closed its object and not its file."""
     return open(1 if name == "stdout" else 2, "w", buffering=1, closefd=False, errors="backslashreplace")
+
+
+def undo_in_forks() -> None:
+    """Make processes forked from now on handle signals as any program does: a terminate() must end them."""
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _before() -> None:
+    # A signal that arrives immediately stays pending until the child is ready: the worker's handlers would swallow it.
+    _thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OWN)
+
+
+def _in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)
+
+
+def _in_child() -> None:
+    for number in _OWN:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _thread.mask)

@@ -1,4 +1,4 @@
-"""How much of its machine a worker takes, and what that machine is, for reports. Elsewhere than on Linux it is 0."""
+"""CPU and memory usage of a worker, and facts about its machine, for reports. Usage is 0 on systems without /proc."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from conveyor.wire.control_messages import ConsumerReport
 if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
 
-#: Seconds over which processor time is measured at least: the kernel counts in hundredths.
-SHORTEST = 0.5
+#: Minimum of seconds over which CPU time is measured: the kernel counts in hundredths.
+MIN_SPAN = 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-#: Places in /proc/<pid>/stat, counted after the program's name: time in user code, time in the kernel, pages.
+#: Positions in /proc/<pid>/stat, counted after the program's name: time in user code, time in the kernel, pages.
 _USER, _KERNEL, _PAGES = 11, 12, 21
 
 
 class Reading(NamedTuple):
-    """What one process takes."""
+    """Usage of one process."""
 
     cpu: float
     """Share of one core, 1.0 for a whole one."""
@@ -32,31 +32,31 @@ class Reading(NamedTuple):
     """Resident bytes."""
 
 
-class Vitals:
-    """Measures one process from its start on."""
+class ProcessUsage:
+    """Measures one process from its start."""
 
     def __init__(self) -> None:
         self._since = clock.monotonic()
         self._ticks = 0
         self._cpu = 0.0
 
-    def take(self, pid: int) -> Reading:
-        """Read what the process takes: now, and of the processor since the last reading; zeros where it is gone."""
+    def read(self, pid: int) -> Reading:
+        """Return the memory used now and the CPU time since the last reading, or zeros if the process is gone."""
         try:
             text = pathlib.Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:
             return Reading(0.0, 0)
-        fields = text[text.rindex(b")") + 2 :].split()  # the name before it may hold anything
+        fields = text[text.rindex(b")") + 2 :].split()  # the name before it may contain anything
         now, ticks = clock.monotonic(), int(fields[_USER]) + int(fields[_KERNEL])
         passed = now - self._since
-        if passed >= SHORTEST:
+        if passed >= MIN_SPAN:
             self._cpu = max(0.0, (ticks - self._ticks) / _TICKS / passed)
             self._since, self._ticks = now, ticks
         return Reading(round(self._cpu, 3), int(fields[_PAGES]) * _PAGE)
 
 
 def first_report(name: str, settings: ConsumerSettings) -> ConsumerReport:
-    """Give what a consumer tells of itself and this machine, as yet without workers."""
+    """Return a consumer's report about itself and its machine, without workers."""
     return ConsumerReport(
         name,
         name.rpartition("-")[0],

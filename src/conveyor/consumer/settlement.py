@@ -1,15 +1,16 @@
-"""What a worker has done and must still tell the server, gathered so that it travels with the next claim."""
+"""What a worker has done and has not reported yet: outcomes and counts, gathered to travel with its next claim."""
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events
-from conveyor.consumer.tally import Tally
-from conveyor.store import commands
+from conveyor.store import commands, keys
 from conveyor.store.answers import settlement_of_failure
 from conveyor.store.commands import Settlement
+from conveyor.wire import ids
 from conveyor.wire.call import KEEP, Call
 from conveyor.wire.outcome import (
     Cancel,
@@ -24,66 +25,83 @@ from conveyor.wire.outcome import (
     encode_settled,
     note_of,
 )
+from conveyor.wire.statistics import BOUNDS, LETTERS, OTHER, write_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.store.commands import Command
 
-#: Bytes of outcomes after which a batch settles what it has done: with one more, of a mebibyte at most, they must pass
-#: a thin line while their reply is waited for.
-ENOUGH = 1 << 17
-#: Finishes of a batch of which more is kept than the result; in a flood of tiny jobs it would be the main cost.
+#: Bytes of outcomes after which a batch settles its finished jobs. With one more, of a mebibyte at most, they must pass
+#: a slow connection before their reply times out.
+MAX_GATHERED = 1 << 17
+#: Finished jobs of a batch of which more is kept than the result; in a burst of tiny jobs it would be the main cost.
 SAMPLED = 1
-#: What a run is counted as, by its outcome; one that is given back is none.
+#: How a run is counted, by its outcome; a released run is not counted.
 _COUNTED = {Done: "succeeded", Fail: "failed", Retry: "retried", Cancel: "cancelled"}
+#: Seconds between two tallies of a busy worker.
+TALLY_EVERY = 1.0
+#: Characters of a task's name in a tally.
+MAX_NAME = 200
+#: Tasks in one command, which limits its work, and tasks that are counted separately at a time.
+MAX_TOGETHER, MAX_TASKS = 20, 200
+
+_BUCKETS = len(BOUNDS) + 1
+_POSITIONS = {outcome: position for position, outcome in enumerate(LETTERS)}
+_RUN_SUM = len(LETTERS)
+_RUNS = _RUN_SUM + 1
+_WAIT_SUM = _RUNS + _BUCKETS
+_WAITS = _WAIT_SUM + 1
+_MAX_RUN = _WAITS + _BUCKETS
+_MAX_WAIT = _MAX_RUN + 1
+_NAMES = (
+    *LETTERS.values(),
+    *("R", *(f"R{bucket}" for bucket in range(_BUCKETS))),
+    *("W", *(f"W{bucket}" for bucket in range(_BUCKETS))),
+    *"MX",
+)
 
 
 class Settler:
-    """Collects outcomes of one batch after the other and turns them into commands.
+    """Collects the outcomes of one batch after the other and turns them into commands.
 
-    `preview` gives the arguments of a job as one line for people; it must not raise.
+    `preview` returns the arguments of a job as one line, or None before its task is known; it must not raise.
     """
 
     def __init__(self, worker: str, preview: Callable[[Call], str | None] = lambda _: "") -> None:
         self.worker = worker
+        self.tally = Tally(worker)
         self._preview = preview
         self._previewed: tuple[Call, str | None] | None = None
-        self.tally = Tally(worker)
         self._queue = ""
         self._token = ""
-        self._sampled = False
+        self._notes_left = float("inf")
         self._done: list[Settlement] = []
         self._others: list[Command] = []
-        self._notes = 0
         self._size = 0
-        self._lock = threading.Lock()  # the lookout tells what is done while the worker is in a long job
+        self._lock = threading.Lock()  # the batch monitor settles while the worker is in a long job
 
     def preview(self, job: Call) -> str | None:
-        """Return the arguments of a job as one line for people, None before its task is known.
-
-        It is made once for one that is asked about twice.
-        """
+        """Return the arguments of a job as one line, or None before its task is known. Caches the last one."""
         known = self._previewed
         if known is None or known[0] is not job or known[1] is None:
             known = self._previewed = (job, self._preview(job))
         return known[1]
 
     def begin(self, queue: str, token: str, *, sampled: bool) -> None:
-        """Begin a batch; the one before has been turned into commands."""
+        """Begin a batch; the previous one has been turned into commands."""
         with self._lock:
             self._queue = queue
             self._token = token
-            self._sampled = sampled
-            self._notes = 0
+            self._notes_left = SAMPLED if sampled else float("inf")
 
     def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
-        """Take in what came of a job that was begun `tries` times before."""
+        """Add the outcome of a job that was started `tries` times before."""
         keep = job.options.keep if job is not None else KEEP
         if type(outcome) is Done:
             note, run = b"", None
-            if not self._sampled or self._notes < SAMPLED:
-                self._notes += 1
+            if self._notes_left > 0:
+                self._notes_left -= 1
                 run = self._run(job, elapsed, tries)
                 note = note_of(job_id, "done", run, elapsed)
             settlement = Settlement(job_id, encode_settled("done", outcome.value, elapsed, run), keep, note)
@@ -99,38 +117,36 @@ class Settler:
             self._count(job, outcome, elapsed, tries)
 
     def release(self, ids: Sequence[str]) -> None:
-        """Give back jobs that were not started."""
+        """Release jobs that were not started."""
         with self._lock:
             self._others.append(commands.release(self._queue, self._token, ids))
 
     @property
     def has_enough(self) -> bool:
-        """True if so many bytes have gathered that they are better told before the batch is over."""
-        return self._size >= ENOUGH
+        """True if so many bytes have gathered that they should be sent before the end of the batch."""
+        return self._size >= MAX_GATHERED
 
     def commands(self, *, counted: bool = True) -> list[Command]:
-        """Give what must be told, and forget it; without `counted` only what settles jobs."""
-        with (
-            self._lock
-        ):  # queue and token are those of what is done: the next batch begins only after it was taken
+        """Return the gathered commands, once; without `counted` only those that settle jobs."""
+        with self._lock:  # so queue and token are still those of the finished jobs
             done, others = self._done, self._others
             self._done, self._others, self._size = [], [], 0
             others += self.tally.commands() if counted else []
             return [commands.finish(self._queue, self._token, done), *others] if done else others
 
     def tallies(self) -> list[Command]:
-        """Give what was counted, before a rest; it is given again until it was answered."""
+        """Return the counts before a rest, again and again until they are confirmed."""
         with self._lock:
             return self.tally.commands(resting=True)
 
-    def settled(self, told: Sequence[Command], answers: Sequence[Any]) -> None:
-        """Look at the answers: a job that this worker did not hold any more was finished late."""
-        for command, answer in zip(told, answers, strict=True):
+    def settled(self, sent: Sequence[Command], replies: Sequence[Any]) -> None:
+        """Process the replies; reports jobs that finished after their lease had expired."""
+        for command, reply in zip(sent, replies, strict=True):
             if is_tally(command):
                 with self._lock:
                     self.tally.confirm(command)
             if command.script is not None and command.script.name == "finish":
-                for job_id in answer:
+                for job_id in reply:
                     events.emit(events.FinishedLate(self.worker, job_id))
 
     def _count(self, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
@@ -170,6 +186,86 @@ class Settler:
         return Run(job.task, self.preview(job) or "", started, self.worker, tries + 1, waited)
 
 
+class Tally:
+    """Counts runs by queue and task, and of all queues together. Not thread-safe.
+
+    Sent counts stay here until `confirm`. Until then they are sent again under the same number, which the server counts
+    once. A killed process loses the counts it has not sent: those of the last second at most.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = f"{owner}:{ids.unique(4)}"  # a replacement has the same name, and counts from the start
+        self._number = 0
+        self._counts: dict[str, dict[str, list[int]]] = {}
+        self._sent: dict[Command, None] = {}
+        self._last = clock.monotonic()
+
+    def add(self, queue: str, task: str, outcome: str, elapsed: float, wait: float | None = None) -> None:
+        """Count a finished run: its outcome (a key of LETTERS), its seconds, and those waited before its first run."""
+        try:
+            counts = self._counts[queue][task]
+        except KeyError:
+            counts = self._counts_of(queue, task)
+        counts[_POSITIONS[outcome]] += 1
+        took = int(elapsed * 1e6)
+        counts[_RUN_SUM] += took
+        counts[_MAX_RUN] = max(counts[_MAX_RUN], took)
+        counts[_RUNS + bisect_left(BOUNDS, elapsed)] += 1
+        if wait is not None:
+            wait = max(0.0, wait)  # the producer's clock may be ahead
+            took = int(wait * 1e6)
+            counts[_WAIT_SUM] += took
+            counts[_MAX_WAIT] = max(counts[_MAX_WAIT], took)
+            counts[_WAITS + bisect_left(BOUNDS, wait)] += 1
+
+    def died(self, queue: str, task: str) -> None:
+        """Count a worker that died while it ran a job; `add` counts what became of the job."""
+        self._counts_of(queue, task)[_POSITIONS["died"]] += 1
+
+    def commands(self, *, resting: bool = False) -> list[Command]:
+        """Return the counts to send now: none before a second has passed, unless the process is about to rest."""
+        if not (self._counts or self._sent) or (not resting and clock.monotonic() - self._last < TALLY_EVERY):
+            return []
+        self._last = clock.monotonic()
+        for queue, tasks in self._counts.items():
+            every = [(task, _text(counts)) for task, counts in tasks.items()]
+            for first in range(0, len(every), MAX_TOGETHER):
+                self._add_command(queue, every[first : first + MAX_TOGETHER])
+        if self._counts:
+            self._add_command(keys.ALL_QUEUES, [("*", _text(self._sum()))])
+        self._counts = {}
+        return list(self._sent)
+
+    def confirm(self, command: Command) -> None:
+        """Forget counts that the server has received."""
+        self._sent.pop(command, None)
+
+    def _add_command(self, queue: str, figures: list[tuple[str, str]]) -> None:
+        self._number += 1
+        self._sent[commands.tally(queue, self.owner, self._number, None, figures)] = None
+
+    def _sum(self) -> list[int]:
+        """Return the counts of all queues together: pages read them in one query, however many queues there are."""
+        every = [counts for tasks in self._counts.values() for counts in tasks.values()]
+        columns = list(zip(*every, strict=True))
+        sums = [sum(column) for column in columns]
+        for position in (_MAX_RUN, _MAX_WAIT):
+            sums[position] = max(columns[position])
+        return sums
+
+    def _counts_of(self, queue: str, task: str) -> list[int]:
+        tasks = self._counts.setdefault(queue, {})
+        task = task[:MAX_NAME]
+        if task not in tasks and len(tasks) >= MAX_TASKS:
+            task = OTHER
+        return tasks.setdefault(task, [0] * len(_NAMES))
+
+
 def is_tally(command: Command) -> bool:
-    """Tell whether a command only says what was counted: nobody waits for that."""
+    """Return True if a command only carries counts, which no one waits for."""
     return command.script is not None and command.script.name == "tally"
+
+
+def _text(counts: list[int]) -> str:
+    found = dict(zip(_NAMES, counts, strict=True))
+    return write_figures({"b": sum(counts[_RUNS:_WAIT_SUM]), **found})

@@ -1,4 +1,4 @@
-"""The worker process: claims, runs, settles. It never renews a lease; its supervisor does that."""
+"""The worker process: claims, runs and settles jobs. It never renews a lease; its supervisor does that."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
-from conveyor.consumer import forks, stack
-from conveyor.consumer import shared_status as slates
-from conveyor.consumer.batching import Lookout
-from conveyor.consumer.execution import Executor
+from conveyor.consumer import shared_status, stack
+from conveyor.consumer.batching import BatchMonitor, BatchSizer
+from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
-from conveyor.consumer.pace import Pace
-from conveyor.consumer.process_state import FILES, TINY, ProcessState
-from conveyor.consumer.running_job import RunningJob
+from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
+from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.store import commands, plain
 from conveyor.store.waiting import LONGEST_BLOCK
@@ -29,106 +27,103 @@ from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
 
 if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
-    from conveyor.consumer.shared_status import Slate
+    from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
     from conveyor.store.commands import Batch, Claimed, Command
     from conveyor.tasks import Registry
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome
 
-
-#: Seconds between two looks whether all is done, where the worker is to leave then: nobody rings for that.
-LAST_JOB_LOOK = 0.25
-#: Seconds between two looks of a paused worker at its slate, where a signal did not reach it.
-PAUSE_LOOK = 0.5
-#: Seconds that a worker takes to tell what it counted, when it leaves.
-LAST_WORDS = 0.5
-#: Seconds between two tries at a server that answers and refuses.
+#: Seconds between two checks for the end of all jobs, if the worker is to exit then: no wake-up announces that.
+POLL_EMPTY = 0.25
+#: Seconds between two checks of a paused worker, in case a signal did not reach it.
+POLL_PAUSE = 0.5
+#: Seconds that a worker takes to send its counts when it exits.
+LAST_TALLY = 0.5
+#: Seconds between two attempts at a server that replies and refuses.
 REFUSED_PAUSE = 1.0
-#: Seconds for which a worker that lacks the file descriptors for a connection tries on, before it exits.
+#: Seconds for which a worker that lacks the file descriptors for a connection retries before it exits.
 STARVED_AFTER = 3.0
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-#: Tasks that a worker remembers as harmless, at most: names of tasks that do not exist are among them.
-MOST_TRUSTED = 1000
-#: Seconds after a claim for which its jobs are certain to be ours, whatever became of their renewals.
+#: Tasks that a worker remembers as harmless; names of tasks that do not exist are among them.
+MAX_TRUSTED = 1000
+#: Seconds after a claim for which its jobs are certainly held, whatever became of their renewals.
 SURE = LEASE / 3
 
 
-class _LeaveNow(BaseException):
-    """Raised by the signal handlers where the worker only waits."""
+class _Interrupted(BaseException):
+    """Raised by the signal handlers while the worker is only waiting."""
 
 
-class CrewWorker:
+class WorkerProcess:
     """One worker of a consumer, in a process of its own."""
 
     def __init__(
-        self, name: str, settings: ConsumerSettings, slate: Slate, client: Client, registry: Registry
+        self, name: str, settings: ConsumerSettings, status: SharedStatus, client: Client, registry: Registry
     ) -> None:
         self.name = name
         self.settings = settings
-        self.slate = slate
+        self.status = status
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
-        self.lookout = Lookout(client, self.settler, slate.set_arguments, slate.set_relieved)
+        self.monitor = BatchMonitor(client, self.settler, status)
         self.lines = LogLines(client)
-        self.pace = Pace()
+        self.sizer = BatchSizer()
         self.nonces = ids.Nonces()
-        self._sure_until = 0.0
-        """When the jobs of the batch may be with others, if the supervisor has renewed no lease."""
-        self.batch_number = 0
         self.jobs_done = 0
+        self.batch_number = 0
+        self._running_job = partial(RunningJob, status, self.lines, self.executor)
+        self._sure_until = 0.0
+        """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
         self._task = ""
         self._ran: set[str] = set()
-        """Tasks that ran since the process was last put right."""
+        """Tasks that ran since the process was last restored."""
         self._trusted: set[str] = set()
-        """Tasks after whose run nothing was found changed; after their tiny runs only the end of a batch is checked."""
+        """Tasks that changed nothing in their last run; after tiny runs of them only the end of a batch is checked."""
         self._suspects: set[str] = set()
         """Tasks that may have changed the process; it is checked after each of their runs."""
-        self._place = -1
+        self._position = -1
         self._interrupted: tuple[int, int] | None = None
-        self._leaving = self._signalled = False
-        self._waiting = False
-        self._resting = False
-        self._process = os.getpid()
+        self._is_stopping = self._was_signalled = False
+        self._is_waiting = False
+        self._is_paused = False
+        self._pid = os.getpid()
 
     def work(self) -> None:
-        """Claim and run until told to leave, or until the queues are empty if that was asked for."""
-        self._take_signals()
-        forks.watch()
+        """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGUSR1, self._on_request)
+        stack.take_signal(self.status)
+        undo_in_forks()
         os.register_at_fork(after_in_child=self.lines.begin)
         self.process_state = ProcessState()
-        self.slate.set_state(slates.IDLE)
+        self.status.state = shared_status.IDLE
         try:
             self._work()
-            self.slate.set_state(slates.LEAVING)
-            self._let_go()
+            self.status.state = shared_status.LEAVING
+            self._settle_all()
         except StoreError:
-            if not self._leaving:
+            if not self._is_stopping:
                 raise
-        if self._signalled and self.settings.until_empty and not self.slate.error():
-            # Not one that found no more work: it is replaced.
-            self.slate.set_error("it got a signal to leave")
+        if self._was_signalled and self.settings.until_empty and not self.status.error:
+            # The queues may not be empty, so this worker is replaced.
+            self.status.error = "it got a signal to leave"
 
-    def _take_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_leave)
-        signal.signal(signal.SIGUSR1, self._on_wish)
-        stack.take_signal(self.slate)
-
-    def _let_go(self) -> None:
-        """Tell all that is to be told, so that nothing is held any more."""
-        settling = [*self.lookout.take_untold(), *self.settler.commands(counted=False)]
+    def _settle_all(self) -> None:
+        """Send everything that is gathered, so that nothing is held any more."""
+        settling = [*self.monitor.take_unconfirmed(), *self.settler.commands(counted=False)]
         if settling:
-            self.settler.settled(settling, self._run(settling, patience=LEASE))
-        self.slate.hold_nothing()
-        self.lines.flush(leaving=True)
+            self.settler.settled(settling, self._send(settling, patience=LEASE))
+        self.status.hold_nothing()
+        self.lines.flush(exiting=True)
         with contextlib.suppress(StoreError):  # not worth waiting for
-            self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_WORDS)
+            self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_TALLY)
 
     def _work(self) -> None:
-        while not self._must_leave():
-            if self.slate.must_pause():
-                self._rest()
+        while not self._must_stop():
+            if self.status.pause_requested:
+                self._pause()
                 continue
             queue, batch = self._claim()
             if batch is not None and batch.jobs:
@@ -136,283 +131,283 @@ class CrewWorker:
             elif not self._wait(batch):
                 break
 
-    def _must_leave(self) -> bool:
-        self._leaving = self._leaving or self.slate.must_leave()
-        return self._leaving
+    def _must_stop(self) -> bool:
+        self._is_stopping = self._is_stopping or self.status.stop_requested != 0
+        return self._is_stopping
 
-    def _rest(self) -> None:
-        """Stay without a job until that is over, or until no work is left if the worker is to leave then."""
-        self.pace.reset()
-        self.lookout.rest()
-        self._let_go()
-        self.slate.set_state(slates.PAUSED)
-        self._resting = True
-        while self.slate.must_pause() and not self._must_leave():
-            if self.settings.until_empty and not self._run([plain.any_work(self.settings.queues)])[0]:
-                self._leaving = True
+    def _no_work_left(self) -> bool:
+        """Return True if the worker is to exit because the queues are empty."""
+        return self.settings.until_empty and not self._send([plain.any_work(self.settings.queues)])[0]
+
+    def _pause(self) -> None:
+        """Take no jobs until the pause ends, or until no work is left if the worker is to exit then."""
+        self.sizer.reset()
+        self.monitor.rest()
+        self._settle_all()
+        self.status.state = shared_status.PAUSED
+        self._is_paused = True
+        while self.status.pause_requested and not self._must_stop():
+            if self._no_work_left():
+                self._is_stopping = True
                 break
-            with contextlib.suppress(_LeaveNow):
-                self._waiting = True
-                clock.sleep(PAUSE_LOOK)
-                self._waiting = False
-            self._waiting = False
-        self._resting = False
-        self.slate.set_state(slates.IDLE)
+            with contextlib.suppress(_Interrupted):
+                self._is_waiting = True
+                clock.sleep(POLL_PAUSE)
+                self._is_waiting = False
+            self._is_waiting = False
+        self._is_paused = False
+        self.status.state = shared_status.IDLE
 
     def _claim(self) -> tuple[str, Batch | None]:
-        """Settle what is done and claim from the first queue that has something; both in one round trip."""
+        """Settle finished jobs and claim from the first queue that has some, in one round trip per queue."""
         soonest: Batch | None = None
         for queue in self.settings.queues:
             nonce = self.nonces.next()
-            self.slate.claiming(queue, nonce)
+            self.status.set_claim(queue, nonce)
             self._sure_until = clock.boottime() + SURE
-            settling = [*self.lookout.take_untold(), *self.settler.commands()]
-            size = self.pace.size if self.pace.size == 1 or self.lookout.can_watch() else 1
+            settling = [*self.monitor.take_unconfirmed(), *self.settler.commands()]
+            size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
             claim = commands.claim(queue, self.name, nonce, size, LEASE)
             owed = not all(map(is_tally, settling))
-            *answers, batch = self._run([*settling, claim], patience=LEASE if owed else 0.0)
-            self.settler.settled(settling, answers)
+            *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
+            self.settler.settled(settling, replies)
             self.lines.flush()
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
                 soonest = batch
-        self.slate.claiming("", "")  # the last one brought nothing
+        self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
 
     def _wait(self, batch: Batch | None) -> bool:
-        """Wait for a hint, at most two seconds; gives False if there is nothing left to wait for."""
-        self.pace.reset()
-        self.lookout.rest()
-        self.slate.set_state(slates.IDLE)
+        """Wait for a wake-up, at most two seconds. Return False if the worker is to exit because no work is left."""
+        self.sizer.reset()
+        self.monitor.rest()
+        self.status.state = shared_status.IDLE
         queues = self.settings.queues
-        longest = LAST_JOB_LOOK if self.settings.until_empty else LONGEST_BLOCK
+        longest = POLL_EMPTY if self.settings.until_empty else LONGEST_BLOCK
         wait = batch.wait if batch is not None else longest
-        while not self._must_leave() and not self.slate.must_pause():
-            if self.settings.until_empty and not self._run([plain.any_work(queues)])[0]:
+        while not self._must_stop() and not self.status.pause_requested:
+            if self._no_work_left():
                 return False
-            hint = None
-            with contextlib.suppress(_LeaveNow):
-                telling = self.settler.tallies()
-                self._waiting = True
-                *answers, hint = self._run([*telling, plain.await_bell(queues, min(longest, wait))])
-                self._waiting = False
-                self.settler.settled(telling, answers)
-            self._waiting = False
-            if self._leaving or hint is not None:
+            wake_up = None
+            with contextlib.suppress(_Interrupted):
+                tallies = self.settler.tallies()
+                self._is_waiting = True
+                *replies, wake_up = self._send([*tallies, plain.await_bell(queues, min(longest, wait))])
+                self._is_waiting = False
+                self.settler.settled(tallies, replies)
+            self._is_waiting = False
+            if self._is_stopping or wake_up is not None:
                 break
             wait = longest
-            if self._run([plain.any_work(queues)])[0]:
+            if self._send([plain.any_work(queues)])[0]:
                 break
         return True
 
-    def _run(self, told: list[Command], *, patience: float = 0.0) -> list[Any]:
-        """Run commands however long the server is away or refuses; a leaving worker tries for `patience` seconds.
+    def _send(self, sent: list[Command], *, patience: float = 0.0) -> list[Any]:
+        """Run commands, however long the server is unavailable or refuses; a stopping worker tries for `patience` s.
 
-        The slate holds the refusal meanwhile, and the supervisor reports it. A refusal that no operator can lift, such
-        as one of nonsense, is raised after the length of a lease. A worker that cannot open a connection, whatever the
-        server does, exits before its leases expire: a task may have left it without file descriptors.
+        The shared status holds the refusal meanwhile, and the supervisor reports it. A refusal that no operator can
+        lift, such as that of an invalid command, is raised after the length of a lease. A worker that cannot open a
+        connection, whatever the server does, exits before its leases expire: a task may have left it without file
+        descriptors.
         """
         until: clock.Deadline | None = None
         refused: clock.Deadline | None = None
         starved: clock.Deadline | None = None
         while True:
             try:
-                answers = self.client.run_all(told, patience=LONGEST_BLOCK)
+                replies = self.client.run_all(sent, patience=LONGEST_BLOCK)
                 if refused is not None:
-                    self.slate.set_error("")
+                    self.status.error = ""
             except StoreError as error:
-                until = (until or clock.Deadline(patience)) if self._leaving else None
+                until = (until or clock.Deadline(patience)) if self._is_stopping else None
                 if until is not None and until.passed():
                     raise
-                told = [one.resent() for one in told]
+                sent = [one.resent() for one in sent]
                 if isinstance(error, StoreUnavailable):
-                    lack = _lack()
+                    lack = _missing_resource()
                     starved = (starved or clock.Deadline(STARVED_AFTER)) if lack else None
                     if starved is not None and starved.passed():
-                        self._waiting = False
-                        self._be_replaced(f"it cannot open a connection: {lack}")
+                        self._is_waiting = False
+                        self._exit_for(f"it cannot open a connection: {lack}")
                         raise
                     continue
                 refused = refused or clock.Deadline(LEASE)
-                self.slate.set_error(str(error))
+                self.status.error = str(error)
                 if refused.passed() and not isinstance(error, StoreFull | StoreDenied):
                     raise
                 clock.sleep(REFUSED_PAUSE)
             else:
-                return answers
+                return replies
 
-    def _run_batch(self, queue: str, batch: Batch) -> None:
-        self.slate.set_state(slates.BUSY)
-        names = [job.id for job in batch.jobs]
-        self.batch_number = self.slate.hold(
-            slates.HeldBatch(queue, batch.token, self.slate.claim()[0], names)
-        )
+    def _run_batch(self, queue: str, claimed: Batch) -> None:
+        self.status.state = shared_status.BUSY
+        names = [job.id for job in claimed.jobs]
+        nonce = self.status.claim()[0]
+        self.batch_number = self.status.hold(HeldBatch(queue, claimed.token, nonce, names))
+        batch = ClaimedBatch(queue, claimed.token, self.batch_number)
         began = clock.monotonic()
-        held = deque(enumerate(batch.jobs))
+        held = deque(enumerate(claimed.jobs))
         if len(held) > 1:
-            self.lookout.watch(queue, batch.token, self.batch_number, held)
-        self.settler.begin(queue, batch.token, sampled=len(held) > 1)
+            self.monitor.watch(*batch, held)
+        self.settler.begin(queue, claimed.token, sampled=len(held) > 1)
         done = 0
-        while held and not self._leaving and not self.slate.must_pause():
+        while held and not self._is_stopping and not self.status.pause_requested:
             if clock.boottime() >= self._sure_until:
-                self._make_sure(queue, batch.token, held)
+                self._confirm_leases(batch, held)
             try:
-                place, job = held.popleft()
-            except IndexError:  # the lookout was faster
+                position, job = held.popleft()
+            except IndexError:  # the monitor was faster
                 break
-            if not self._run_job(queue, batch.token, place, job):
-                held.appendleft((place, job))
+            if not self._run_job(batch, position, job):
+                held.appendleft((position, job))
                 break
             done += 1
             if held and self.settler.has_enough:
                 settling = self.settler.commands(counted=False)
-                self.settler.settled(settling, self._run(settling, patience=LEASE))
+                self.settler.settled(settling, self._send(settling, patience=LEASE))
             if (
                 not self._ran <= self._trusted
-                or clock.monotonic() - self.lookout.since > TINY
+                or clock.monotonic() - self.monitor.since > TINY
                 or signal.getitimer(signal.ITIMER_REAL)[0]  # it would kill the next job
             ):
-                self._recover_process()
-        self.lookout.unwatch()
+                self._restore_process()
+        self.monitor.unwatch()
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
         if self._ran:
-            self._recover_process()
-        self.pace.learn(done, clock.monotonic() - began)
+            self._restore_process()
+        self.sizer.learn(done, clock.monotonic() - began)
 
-    def _make_sure(self, queue: str, token: str, held: deque[tuple[int, Claimed]]) -> None:
-        """Keep those jobs of a batch that are still ours: this process was stopped, or the claim took long."""
-        self.lookout.unwatch()
+    def _confirm_leases(self, batch: ClaimedBatch, held: deque[tuple[int, Claimed]]) -> None:
+        """Keep the jobs of a batch that are still held: this process was suspended, or the claim took long."""
+        self.monitor.unwatch()
         self._sure_until = clock.boottime() + SURE
         mine = list(held)
-        told = [
-            (job.id, token, commands.HELD if number else commands.STARTED)
+        leases = [
+            (job.id, batch.token, commands.HELD if number else commands.STARTED)
             for number, (_, job) in enumerate(mine)
         ]
-        (renewal,) = self._run([commands.renew(queue, told, LEASE)])
+        (renewal,) = self._send([commands.renew(batch.queue, leases, LEASE)])
         held.clear()
         held.extend(one for number, one in enumerate(mine) if number not in renewal.lost)
         if len(held) > 1:
-            self.lookout.watch(queue, token, self.batch_number, held)
+            self.monitor.watch(*batch, held)
 
-    def _recover_process(self) -> None:
-        """Put right what tasks have changed of this process, or leave it, to be replaced."""
+    def _restore_process(self) -> None:
+        """Restore what tasks have changed in this process, or exit, to be replaced."""
         broken = self.process_state.restore()
         if self.process_state.changed:
             self._suspects |= self._ran
-        self._trusted = self._ran | self._trusted if len(self._trusted) < MOST_TRUSTED else set(self._ran)
+        self._trusted = self._ran | self._trusted if len(self._trusted) < MAX_TRUSTED else set(self._ran)
         self._trusted -= self._suspects
         self._ran.clear()
-        stack.take_signal(self.slate)
+        stack.take_signal(self.status)
         if broken:
-            self.lookout.unwatch()
-        if broken == FILES:
-            self.client.close()  # its connections may be closed, and their numbers those of other files
-        if broken:
-            self._be_replaced(broken)
+            self.monitor.unwatch()
+            if broken == FILES:
+                self.client.close()  # its connections may be closed, and their descriptors reused
+            self._exit_for(broken)
 
-    def _be_replaced(self, reason: str) -> None:
+    def _exit_for(self, reason: str) -> None:
         """Exit in good order, to be replaced; the supervisor reports the reason."""
-        self.slate.set_state(slates.LEAVING)
-        self.slate.set_error(reason)
-        self._leaving = True
+        self.status.state = shared_status.LEAVING
+        self.status.error = reason
+        self._is_stopping = True
 
-    def _run_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
+    def _run_job(self, batch: ClaimedBatch, position: int, job: Claimed) -> bool:
         """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.
 
         Whatever our own code raises on the bytes of a job is that job's failure: the worker goes on.
         """
-        self.slate.take(place)
+        self.status.last = position  # counts as crashed if the worker dies now
         try:
-            return self._try_job(queue, token, place, job)
-        except Exception as error:  # noqa: BLE001 - nothing is known of a job that nobody could foresee
-            self.slate.end(self.jobs_done)
+            return self._try_job(batch, position, job)
+        except Exception as error:  # noqa: BLE001 - nothing is known of such a job
+            self.status.end(self.jobs_done)
             self._trusted -= self._ran
             self.settler.add(job.id, None, Fail(describe_error(error)), 0.0, job.retries + job.crashes)
             return True
 
-    def _try_job(self, queue: str, token: str, place: int, job: Claimed) -> bool:
+    def _try_job(self, batch: ClaimedBatch, position: int, job: Claimed) -> bool:
         decoded = self.executor.decode(job.data)
         if isinstance(decoded, Fail):
             self.settler.add(job.id, None, decoded, 0.0, job.retries + job.crashes)
             return True
         if decoded.task != self._task:
-            self.slate.set_task(decoded.task)
-            self._task = decoded.task
+            self.status.task = self._task = decoded.task
         self._ran.add(decoded.task)
-        self.slate.clear_progress()
-        current = RunningJob(self, queue, token, place, job)
-        self.lookout.begin(job.id, decoded)
-        outcome = self._outcome(decoded, current, job.retries, place)
-        if os.getpid() != self._process:
+        self.status.clear_progress()
+        current = self._running_job(batch, position, job)
+        self.monitor.begin(job.id, decoded)
+        outcome = self._outcome(decoded, current, job.retries, position)
+        if os.getpid() != self._pid:
             os._exit(0)  # a task that forks and returns twice: there is only one worker here
         if outcome is None:
-            self.slate.end(self.jobs_done)
+            self.status.end(self.jobs_done)
             return False
-        elapsed = clock.monotonic() - self.lookout.since
+        elapsed = clock.monotonic() - self.monitor.since
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
         self.jobs_done += not isinstance(outcome, Release)
-        self.slate.end(self.jobs_done)
+        self.status.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True
 
-    def _outcome(self, job: Call, current: RunningJob, retries: int, place: int) -> Outcome | None:
+    def _outcome(self, job: Call, current: RunningJob, retries: int, position: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
         limit, found = job.options.timeout or 0.0, None
         if not self.executor.knows(job.task):
-            limit, found = 0.0, partial(self._found, job, current, place)
+            limit, found = 0.0, partial(self._found, job, current, position)
         try:
             try:
-                self._place = place
-                self.slate.start(place, self.lookout.since, limit, current.attempt)
-                taken = place and self.slate.is_taken(self.batch_number)
-                outcome = None if taken else self.executor.run(job, current, retries, found)
+                self._position = position
+                self.status.start(position, self.monitor.since, limit, current.attempt)
+                is_released = position and self.status.is_released(self.batch_number)
+                outcome = None if is_released else self.executor.run(job, current, retries, found)
             finally:
-                self._place = -1
+                self._position = -1
         except JobCancelled:
-            self._place = -1
-        wish = self.slate.wish(self.batch_number, place)
-        current.end(cancelled=wish != slates.NO_WISH)
-        if outcome is not None and wish == slates.WISH_RETURN:
+            self._position = -1
+        request = self.status.request_for(self.batch_number, position)
+        current.end(cancelled=request != NO_REQUEST)
+        if outcome is not None and request == REQUEST_RETURN:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome
 
-    def _found(self, job: Call, current: RunningJob, place: int) -> None:
-        """Begin the run again, since its task is found only now: a slow import must not use up a short limit."""
-        self.lookout.begin(current.id, job)
-        self.slate.start(place, self.lookout.since, job.options.timeout or 0.0, current.attempt)
+    def _found(self, job: Call, current: RunningJob, position: int) -> None:
+        """Start the run again, since its task was found only now: a slow import must not use up a short limit."""
+        self.monitor.begin(current.id, job)
+        self.status.start(position, self.monitor.since, job.options.timeout or 0.0, current.attempt)
 
-    def _on_leave(self, *_: Any) -> None:
-        self._leaving = self._signalled = True
-        if self._waiting:
-            self._waiting = False
-            raise _LeaveNow
+    def _on_stop(self, *_: Any) -> None:
+        self._is_stopping = self._was_signalled = True
+        if self._is_waiting:
+            self._is_waiting = False
+            raise _Interrupted
 
-    def _on_wish(self, *_: Any) -> None:
-        """The supervisor wants the running job to end: raise in it, if it is still the one that is meant.
-
-        Where none runs, it wants the worker to pause, or to go on.
-        """
-        place = self._place
-        if place < 0:
-            if self._waiting and self.slate.must_pause() != self._resting:
-                self._waiting = False
-                raise _LeaveNow
+    def _on_request(self, *_: Any) -> None:
+        """Raise in the running job if the supervisor requests its end. Between jobs, pause or go on."""
+        position = self._position
+        if position < 0:
+            if self._is_waiting and bool(self.status.pause_requested) != self._is_paused:
+                self._is_waiting = False
+                raise _Interrupted
             return
-        run = (self.batch_number, place)
-        if self.slate.wish(*run) != slates.NO_WISH and self._interrupted != run:
+        run = (self.batch_number, position)
+        if self.status.request_for(*run) != NO_REQUEST and self._interrupted != run:
             self._interrupted = run  # once: the supervisor asks again, and the task may be cleaning up
             self.executor.interrupt()
 
 
-def _lack() -> str:
+def _missing_resource() -> str:
     """Return why this process cannot open files, or an empty string if it can.
 
-    The error of a connection does not always tell: without file descriptors, names of hosts are only not found.
+    The error of a connection does not always say so: without file descriptors, a host name is only not found.
     """
     try:
         for one in os.pipe():

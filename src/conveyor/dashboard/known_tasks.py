@@ -6,8 +6,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from conveyor import tasks
-from conveyor.consumer import loading_tasks
+from conveyor import consumer, tasks
 from conveyor.errors import ConveyorError, UnknownTask
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def registry() -> Registry:
     """Return the tasks, imported at the first call. Raises ConveyorError if a module cannot be imported."""
     with _lock:
         if _Known.registry is None:
-            _Known.registry = loading_tasks.known_here(_Known.modules)
+            _Known.registry = consumer.known_tasks(_Known.modules)
         return _Known.registry
 
 

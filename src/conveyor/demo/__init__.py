@@ -128,7 +128,9 @@ def run() -> int:
     queue.resume()
     try:
         with page_beside(client, people) as address, Consumer(QUEUE) as consumer:
-            people.print(f"{consumer.settings.crew_size} workers, one per core, on {QUEUE}", highlight=False)
+            people.print(
+                f"{consumer.settings.worker_count} workers, one per core, on {QUEUE}", highlight=False
+            )
             return _show(people, queue, address)
     except KeyboardInterrupt:
         queue.clear()  # what workers held and gave back

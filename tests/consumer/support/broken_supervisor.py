@@ -7,17 +7,17 @@ import sys
 import time
 from typing import Any
 
-from conveyor.consumer import recovery, relief, supervisor
+from conveyor.consumer import recovery, supervisor
 from conveyor.consumer.__main__ import main
-from conveyor.consumer.control import Ladder
-from conveyor.consumer.heartbeat import Beat
-from conveyor.consumer.worker_handle import Worker
+from conveyor.consumer.control import ControlHandler
+from conveyor.consumer.heartbeat import Heartbeat
+from conveyor.consumer.worker_handle import WorkerHandle
 
 
 def breaking(usual: Any) -> Any:
     def broken(*arguments: Any, **settings: Any) -> Any:
         for one in arguments:
-            if one.__class__ is Worker and one.name.endswith("/1"):
+            if one.__class__ is WorkerHandle and one.name.endswith("/1"):
                 raise LookupError("an error of ours")
         return usual(*arguments, **settings)
 
@@ -25,20 +25,20 @@ def breaking(usual: Any) -> Any:
 
 
 def slow(usual: Any) -> Any:
-    def fork(worker: Worker, live: Any) -> None:
+    def fork(worker: WorkerHandle, work: Any) -> None:
         mark("fork")
         time.sleep(supervisor.STARTING)
-        usual(worker, live)
+        usual(worker, work)
 
     return fork
 
 
 def marking(usual: Any) -> Any:
-    def beat(*arguments: Any) -> None:
-        mark("beat")
+    def send(*arguments: Any) -> None:
+        mark("heartbeat")
         usual(*arguments)
 
-    return beat
+    return send
 
 
 def mark(text: str) -> None:
@@ -53,12 +53,13 @@ match sys.argv[1]:
     case "recover":
         supervisor.recover = breaking(recovery.recover)
     case "report":
-        Worker.report = breaking(Worker.report)
-    case "relieve":
-        relief._give_back = breaking(relief._give_back)
-    case "obey":
-        Ladder.obey = never
+        WorkerHandle.report = breaking(WorkerHandle.report)
+    case "release":
+        recovery._release_prefetched = breaking(recovery._release_prefetched)
+    case "control":
+        ControlHandler.handle = never
     case "slow":
-        Worker.start, Beat.beat = slow(Worker.start), marking(Beat.beat)
+        WorkerHandle.start = slow(WorkerHandle.start)
+        Heartbeat.send = marking(Heartbeat.send)
 
 os._exit(main(sys.argv[2:]))

@@ -19,8 +19,8 @@ import pytest
 from conveyor import Consumer, Queue
 from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
-from conveyor.consumer.shared_status import Slate
-from conveyor.consumer.worker_process import CrewWorker
+from conveyor.consumer.shared_status import SharedStatus
+from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.monitor import Inspector
 from conveyor.store import connect, embedded, plain
 from conveyor.wire import control_messages, ids
@@ -143,11 +143,11 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> CrewWorker:
+def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> WorkerProcess:
     """Return a worker in this process that claims `size` jobs at a time."""
-    worker = CrewWorker("host/1", ConsumerSettings((queue.name,)), Slate(), client, registry)
+    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), client, registry)
     worker.process_state = ProcessState()
-    worker.pace.size = size
+    worker.sizer.size = size
     return worker
 
 

@@ -18,10 +18,14 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from conveyor import current_job
 from conveyor.errors import ConveyorError
 from conveyor.wire import redaction
+
+if TYPE_CHECKING:
+    from conveyor.consumer.worker_process import WorkerProcess
 
 
 def same(value: int) -> int:
@@ -176,10 +180,15 @@ def process_facts() -> dict[str, object]:
     }
 
 
+def _worker() -> WorkerProcess:
+    """Return the worker that runs this job."""
+    return signal.getsignal(signal.SIGTERM).__self__  # type: ignore[union-attr]
+
+
 def claim_many() -> None:
     """Make the worker claim 100 jobs at a time from now on."""
-    worker = current_job()._worker  # type: ignore[attr-defined]
-    worker.pace = SimpleNamespace(size=100, learn=lambda *_: None, reset=lambda: None)
+    worker = _worker()
+    worker.sizer = SimpleNamespace(size=100, learn=lambda *_: None, reset=lambda: None)
 
 
 def change_process(how: str) -> int:
@@ -206,7 +215,7 @@ def die_after_return(path: str) -> None:
     """Leave a thread that ends the process soon after the task has returned."""
     with Path(path).open("a") as runs:
         runs.write("run\n")
-    current_job()._worker.process_state.restore = lambda: os._exit(3)  # type: ignore[attr-defined]
+    _worker().process_state.restore = lambda: os._exit(3)
 
 
 class Evil:
@@ -264,7 +273,7 @@ redaction.register(lambda name, value: Evil() if name == "evil" else value)
 
 def break_next_decode() -> None:
     """Make the worker's own code raise at the next job, once."""
-    executor = current_job()._worker.executor  # type: ignore[attr-defined]
+    executor = _worker().executor
     usual = executor.decode
 
     def broken(data: bytes) -> object:
@@ -315,7 +324,7 @@ def take_stack_signal(path: str, how: str) -> None:
 
 def stack_file_number() -> int:
     """Return the descriptor of the file that the worker's stacks are written to."""
-    return current_job()._worker.slate.stack_file()  # type: ignore[attr-defined]
+    return _worker().status.stack_file
 
 
 def replace_file(descriptor: int, path: str) -> str:

@@ -97,7 +97,7 @@ class Consume:
         typer.Option(
             metavar="SECONDS",
             min=0,
-            max=30 * 86_400,  # `LONGEST_GRACE`; its package takes long to import
+            max=30 * 86_400,  # `MAX_GRACE`; its package takes long to import
             help="Seconds that current jobs may take after a request to exit. Then they are cancelled and return to "
             "the queue.",
         ),

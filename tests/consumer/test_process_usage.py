@@ -13,7 +13,7 @@ import unruly_jobs
 from consumer_kit import go, lines
 
 import conveyor
-from conveyor.consumer.process_usage import Reading, Vitals
+from conveyor.consumer.process_usage import ProcessUsage, Reading
 from conveyor.consumer.settings import cores
 from conveyor.monitor import workers as questions
 from conveyor.wire import control_messages
@@ -46,16 +46,16 @@ def test_usage_of_a_busy_worker_shows_its_cpu_and_memory(
 
 
 def test_immediate_second_reading_returns_the_same_share(eventually: Callable[..., Any]) -> None:
-    vitals = Vitals()
+    vitals = ProcessUsage()
     until = time.process_time() + 0.3
-    while time.process_time() < until or vitals.take(os.getpid()).cpu == 0.0:
+    while time.process_time() < until or vitals.read(os.getpid()).cpu == 0.0:
         pass
     # Unless this process was halted for half a second in between.
-    eventually(lambda: vitals.take(os.getpid()).cpu == vitals.take(os.getpid()).cpu)
+    eventually(lambda: vitals.read(os.getpid()).cpu == vitals.read(os.getpid()).cpu)
 
 
 def test_usage_of_an_exited_process_is_zero() -> None:
-    assert Vitals().take(2**22 + 1) == Reading(0.0, 0)
+    assert ProcessUsage().read(2**22 + 1) == Reading(0.0, 0)
 
 
 def test_report_has_the_versions_and_cores_of_the_consumer(consume: Callable[..., Any]) -> None:

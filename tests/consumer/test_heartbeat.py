@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from conveyor import Queue, clock
-from conveyor.consumer.heartbeat import Beat
+from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import Inspector, workers
 from conveyor.store import plain
@@ -20,9 +20,9 @@ class Acting:
     """Stands for a worker: it reports a job, since `began`."""
 
     def __init__(self) -> None:
-        self.pid, self.relieved, self.job_id, self.began = 1, 0, "", 0.0
-        self.slate = SimpleNamespace(progress=lambda: (0, 0.0, 0.0, ""))
-        self.vitals = SimpleNamespace(take=lambda _: (0.0, 0))
+        self.pid, self.released_batch, self.job_id, self.began = 1, 0, "", 0.0
+        self.status = SimpleNamespace(progress=lambda: (0, 0.0, 0.0, ""))
+        self.usage = SimpleNamespace(read=lambda _: (0.0, 0))
         self.now = 100.0
 
     def running(self) -> None:
@@ -43,13 +43,13 @@ def test_heartbeat_reports_long_jobs_but_not_new_ones(
 ) -> None:
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
-    beat = Beat(
+    heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
     )
 
     def told(at: float, job: str, began: float) -> control_messages.WorkerReport:
         worker.now, worker.job_id, worker.began = at, job, began
-        beat.beat([worker])
+        heartbeat.send([worker])
         (report,) = workers.reports(["host-1"]).ask(one_server.client)
         return report.workers[0]
 
@@ -65,12 +65,12 @@ def test_progress_of_equal_ids_on_two_queues_is_sent_once_each(one_server: Any) 
     acting: list[Any] = [Acting(), Acting()]
     for counter, (queue, worker) in enumerate(zip(("pdf", "mail"), acting, strict=True), 1):
         worker.job = lambda queue=queue: (queue, "invoice-17")
-        worker.slate = SimpleNamespace(progress=lambda counter=counter: (counter, 1.0, 2.0, ""))
-    beat = Beat(
+        worker.status = SimpleNamespace(progress=lambda counter=counter: (counter, 1.0, 2.0, ""))
+    heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
     )
-    assert len(beat._progressed(acting)) == 2
-    assert beat._progressed(acting) == []
+    assert len(heartbeat._new_progress(acting)) == 2
+    assert heartbeat._new_progress(acting) == []
 
 
 def test_run_time_is_measured_from_the_start_of_the_job(one_server: Any) -> None:
@@ -98,14 +98,14 @@ def test_supervisor_forgets_unused_queues_once_an_hour(server: Any, monkeypatch:
     """There are more queues than one query covers; the one in use stays."""
     worker: Any = Acting()
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: worker.now)
-    beat = Beat(
+    heartbeat = Heartbeat(
         server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])
     )
 
     def sweep(at: float) -> None:
         for step in range(20):
             worker.now = at + step
-            beat.beat([worker])
+            heartbeat.send([worker])
 
     names = [f"once{number}" for number in range(300)]
     long_ago = server.raw.time()[0] * 1000 - 31 * 86_400_000
@@ -135,7 +135,7 @@ def test_single_consumer_an_hour_sweeps_in_few_round_trips(
     monkeypatch.setattr("conveyor.store.forgetting.FORGET_WITHIN", 30.0)  # the machine may be busy
     client, trips = server.client, []
     beats = [
-        Beat(client, control_messages.ConsumerReport(name, "host", 1, ["work"], "process", 0.0, []))
+        Heartbeat(client, control_messages.ConsumerReport(name, "host", 1, ["work"], "process", 0.0, []))
         for name in "ab"
     ]
     long_ago = server.raw.time()[0] * 1000 - 31 * 86_400_000
@@ -159,7 +159,7 @@ def test_single_consumer_an_hour_sweeps_in_few_round_trips(
 
 
 def test_failing_sweep_does_not_disturb_a_heartbeat(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat = Beat(
+    heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, [])
     )
 
@@ -167,9 +167,9 @@ def test_failing_sweep_does_not_disturb_a_heartbeat(one_server: Any, monkeypatch
         raise StoreUnavailable
 
     monkeypatch.setattr("conveyor.store.forgetting.forget_unused", fail)
-    beat._sweep_at = 0.0
-    beat.beat([])
-    assert beat._sweep_at > clock.monotonic() + 3000.0
+    heartbeat._sweep_at = 0.0
+    heartbeat.send([])
+    assert heartbeat._sweep_at > clock.monotonic() + 3000.0
 
 
 def test_gauges_of_many_queues_are_queried_in_batches(
@@ -178,7 +178,9 @@ def test_gauges_of_many_queues_are_queried_in_batches(
     names = [f"work{number}" for number in range(50)]
     for name in names:
         Queue(name, store=one_server.client).put(1)
-    beat = Beat(one_server.client, control_messages.ConsumerReport("a", "host", 1, names, "process", 0.0, []))
+    heartbeat = Heartbeat(
+        one_server.client, control_messages.ConsumerReport("a", "host", 1, names, "process", 0.0, [])
+    )
     run_all, asked = one_server.client.run_all, []
 
     def watch(told: Any, **limits: Any) -> Any:
@@ -187,8 +189,8 @@ def test_gauges_of_many_queues_are_queried_in_batches(
 
     monkeypatch.setattr(one_server.client, "run_all", watch)
     for _ in range(4):
-        beat._gauge_at = 0.0
-        beat.beat([])
+        heartbeat._gauge_at = 0.0
+        heartbeat.send([])
     assert max(asked) <= 16
     assert len(one_server.raw.keys("conveyor:{work*}:minute:*")) == len(names)
 
@@ -199,7 +201,7 @@ def test_gauges_without_a_reply_do_not_make_the_server_silent(
     now = 100.0
     monkeypatch.setattr("conveyor.clock.monotonic", lambda: now)
     Queue("work", store=one_server.client).put(1)
-    beat = Beat(
+    heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("a", "host", 1, ["work"], "process", 0.0, [])
     )
     tries: list[float] = []
@@ -210,5 +212,5 @@ def test_gauges_without_a_reply_do_not_make_the_server_silent(
 
     monkeypatch.setattr("conveyor.store.heads.oldest", fail)
     for now in (100.0, 101.0, 109.0, 110.0):  # noqa: B007 - the clock
-        beat.beat([])
+        heartbeat.send([])
     assert tries == [100.0, 110.0]

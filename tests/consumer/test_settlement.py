@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor import clock, events
-from conveyor.consumer.batching import Lookout
-from conveyor.consumer.settlement import ENOUGH, Settler
+from conveyor.consumer.batching import BatchMonitor
+from conveyor.consumer.settlement import MAX_GATHERED, Settler
+from conveyor.consumer.shared_status import SharedStatus
 from conveyor.errors import StoreUnavailable
 from conveyor.wire.call import Call, RunOptions
 from conveyor.wire.codec import Raw, encode
@@ -82,9 +84,9 @@ def test_late_result_is_an_event(settler: Settler, monkeypatch: pytest.MonkeyPat
 
 
 def test_batch_with_large_outcomes_is_settled_early(settler: Settler) -> None:
-    settler.add("a", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)
+    settler.add("a", JOB, Done(bytes(MAX_GATHERED // 2)), 0.1, 0)
     assert not settler.has_enough
-    settler.add("b", JOB, Done(bytes(ENOUGH // 2)), 0.1, 0)
+    settler.add("b", JOB, Done(bytes(MAX_GATHERED // 2)), 0.1, 0)
     assert settler.has_enough
     settler.commands()
     assert not settler.has_enough
@@ -100,16 +102,16 @@ class AwayClient:
 def test_monitor_that_cannot_send_leaves_commands_to_the_worker(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
-    lookout = Lookout(AwayClient(), settler)
+    monitor = BatchMonitor(AwayClient(), settler, SharedStatus())
     settler.add("done", JOB, Done(b"\x01"), 0.1, 0)
     job = type("Job", (), {"id": "held"})
     held = deque([(1, job)])
-    lookout.watch("work", "7", 1, held)
-    told = eventually(lookout.take_untold)
+    monitor.watch("work", "7", 1, held)
+    told = eventually(monitor.take_unconfirmed)
     assert not held
     assert sorted(names(told)) == ["finish", "release"]
-    assert lookout.take_untold() == settler.commands() == []
-    lookout.rest()
+    assert monitor.take_unconfirmed() == settler.commands() == []
+    monitor.rest()
 
 
 def test_monitor_survives_an_unexpected_error(
@@ -123,12 +125,12 @@ def test_monitor_survives_an_unexpected_error(
         noted.append(job_id)
         raise LookupError
 
-    lookout = Lookout(AwayClient(), settler, fail)
+    monitor = BatchMonitor(AwayClient(), settler, SimpleNamespace(set_arguments=fail))
     for name in ("first", "second"):
-        lookout.watch("work", "7", 1, deque())
-        lookout.begin(name, JOB)
+        monitor.watch("work", "7", 1, deque())
+        monitor.begin(name, JOB)
         eventually(lambda name=name: name in noted, 8.0)
-    lookout.rest()
+    monitor.rest()
     assert [type(one) for one in told] == [events.StepFailed]
 
 
@@ -179,11 +181,13 @@ def test_arguments_are_noted_for_single_and_for_long_jobs(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
     noted: list[tuple[str, str]] = []
-    lookout = Lookout(AwayClient(), settler, lambda *told: noted.append(told))
-    lookout.begin("alone", JOB)
+    monitor = BatchMonitor(
+        AwayClient(), settler, SimpleNamespace(set_arguments=lambda *told: noted.append(told))
+    )
+    monitor.begin("alone", JOB)
     assert noted == [("alone", JOB.task)]
-    lookout.watch("work", "7", 1, deque())
+    monitor.watch("work", "7", 1, deque())
     for name in ("first", "long"):
-        lookout.begin(name, JOB)
+        monitor.begin(name, JOB)
     eventually(lambda: noted[-1][0] == "long")
-    lookout.rest()
+    monitor.rest()
