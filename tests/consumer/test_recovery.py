@@ -124,7 +124,7 @@ def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> N
         (run,) = one.attempts
         assert (run.attempt, run.state, run.worker, run.kind) == (1, "killed", "host/1", "WorkerKilled")
         named = order is not None and order.verb == "kill"
-        assert run.message == ("by ann: too slow" if named else "its consumer was told to leave at once")
+        assert run.message == ("by ann: too slow" if named else "its consumer was stopped immediately")
         assert run.elapsed >= 2.0
         assert one.waited == pytest.approx(max(0.0, run.started - (one.put_at or 0.0)))
         for job in scene.jobs:

@@ -82,7 +82,7 @@ def test_stack_of_a_job_that_is_not_running_is_refused(
     consume: Callable[..., Any], ask_stack: Callable[..., control_messages.Answer]
 ) -> None:
     answer = ask_stack(consume(modules=MODULES), "another")
-    assert (answer.state, answer.detail) == ("unknown", "it does not run that job now")
+    assert (answer.state, answer.detail) == ("unknown", "it is not running that job")
 
 
 @pytest.mark.parametrize("how", ["default", "ignore"])
@@ -97,7 +97,7 @@ def test_task_that_disables_the_stack_signal_is_unharmed(
     running = consume(modules=MODULES)
     queue.submit(unruly_jobs.take_stack_signal, str(path), how)
     eventually(lambda: lines(path))
-    assert ask_stack(running).detail == "no stacks: the task has turned SIGUSR2 off"
+    assert ask_stack(running).detail == "no stacks: the task has disabled SIGUSR2"
     path.with_name(path.name + ".go").touch()
     eventually(lambda: queue.count().leased == 0)
     eventually(lambda: "in _wait" in ask_stack(running).detail)

@@ -327,7 +327,7 @@ def test_consumer_warns_of_a_server_that_evicts_jobs(
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])
 def test_invalid_number_of_workers_is_refused_before_the_start(workers: int) -> None:
-    with pytest.raises(BadCall, match=f"workers={workers}"):
+    with pytest.raises(BadCall, match=f"workers must be .*, got {workers}$"):
         Consumer("work", workers)
 
 

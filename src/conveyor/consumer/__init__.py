@@ -77,7 +77,6 @@ class Consumer:
         self._theirs: socket.socket | None = None  # the supervisor's end, until it has been inherited
         self._stop_requests = 0  # each one raises the supervisor's stop level
         self._passed: dict[int, Any] = {}  # the signals that are passed on, and their previous handlers
-        self._received: list[int] = []  # the signals passed on so far
         _consumers.add(self)
 
     def __repr__(self) -> str:
@@ -123,7 +122,7 @@ class Consumer:
             # Unknown if the caller ignores SIGCHLD.
             how = f" (exit code {status})" if status else ""
             text = f"the consumer on {', '.join(self.settings.queues)} did not start{how}"
-            raise ConveyorError(text, hint="its own messages on standard error say why")
+            raise ConveyorError(text, hint="see its messages on standard error")
 
     def stop(self) -> int:
         """Stop the consumer after its current jobs, wait for it, and return its exit code.
@@ -158,7 +157,14 @@ class Consumer:
         if threading.current_thread() is not threading.main_thread() or self._passed:
             yield []
             return
-        received = self._received = []
+        received = []
+
+        def pass_on(number: int, _: object) -> None:
+            if self._lifeline is None:  # it has not been started yet, or has exited
+                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+            received.append(number)
+            self._request_stop()
+
         try:
             self._passed = {
                 number: signal.getsignal(number)
@@ -166,7 +172,7 @@ class Consumer:
                 if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}
             }
             for number in self._passed:
-                signal.signal(number, self._pass_on)
+                signal.signal(number, pass_on)
             yield received
         finally:
             self._restore_signals()
@@ -184,12 +190,6 @@ class Consumer:
                 os.close(end.detach())  # `close` would leave it open while `start` reads from it
         self._lifeline = self._theirs = None
         self._restore_signals()
-
-    def _pass_on(self, number: int, _: object) -> None:
-        if self._lifeline is None:  # it has not been started yet, or has exited
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        self._received.append(number)
-        self._request_stop()
 
     def _request_stop(self) -> None:
         """Request that the supervisor raises its stop level."""
@@ -283,7 +283,7 @@ def _checked_workers(workers: int | None) -> int:
     if workers is None:
         return 0
     if workers < 1:
-        message = f"workers={workers}: a consumer needs at least one"
+        message = f"workers must be 1 or more, got {workers}"
         raise BadCall(message, hint="leave it out for one worker per core")
     return workers
 

@@ -51,7 +51,7 @@ MAX_UNSENT = 2500
 MAX_TOGETHER, MAX_BYTES_TOGETHER = 100, 128 * 1024
 #: Seconds after which the supervisor goes on although replies are left: usually, and before it exits.
 SENDING, LAST_SENDING = 1.0, 5.0
-_GONE = "it left before it could follow"
+_GONE = "it exited before it could follow"
 #: Results of a command, in ascending precedence for its whole consumer.
 _RESULTS = ("gone", "repeated", "done")
 
@@ -63,12 +63,9 @@ class ControlChannel:
         self.client = client
         self.consumer = consumer
         self.listener = Listener(client)
+        """Its file descriptor is readable when there is something to poll."""
         self._asked = 0.0
         self._known: deque[bytes] = deque(maxlen=MAX_REMEMBERED)
-
-    def fileno(self) -> int:
-        """Return a file descriptor that is readable when there is something to poll, or -1."""
-        return self.listener.fileno()
 
     def poll(self, handle: Callable[[Control, float], None], interval: float) -> None:
         """Pass on a received command with the seconds it is late, and ask for the next one.
@@ -113,10 +110,6 @@ class ControlChannel:
         except StoreError:  # it has just become unavailable; this machine's clock is the next best
             now = clock.wall()
         return max(0.0, float(now - control.expires))
-
-    def close(self) -> None:
-        """Disconnect."""
-        self.listener.close()
 
 
 class Replies:
@@ -407,7 +400,7 @@ class _StackCommands:
             if worker is None:
                 self.reply(control, name, "unknown", "no such worker")
             elif control.job and worker.job()[1] != control.job:
-                self.reply(control, name, "unknown", "it does not run that job now")
+                self.reply(control, name, "unknown", "it is not running that job")
             else:
                 self._waiting.append((worker, control))
 

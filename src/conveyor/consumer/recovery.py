@@ -131,7 +131,9 @@ def _settle_run(
         return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
     text = f"its worker ended by {how}"
     attempt = attempt_of("lost", ended.run, ended.elapsed, describe_text("WorkerDied", text))
-    dead = describe_text("WorkerDied", f"{text} while it ran {ended.run.task}, once too often")
+    dead = describe_text(
+        "WorkerDied", f"{text} while it ran {ended.run.task}, which has crashed too many workers"
+    )
     settlement = ended.settlement("lost", dead)._replace(attempt=attempt)
     return commands.lost(queue, token, settlement, ended.cancelled())
 
@@ -140,10 +142,10 @@ def _killer(worker: WorkerHandle, how: str) -> str:
     """Return who requested that a worker is killed, or how it ended when it was asked to stop."""
     for control in worker.controls:
         if control.verb == "kill":
-            return f"by {control.who or 'somebody'}{control.reason and f': {control.reason}'}"
+            return f"by {control.who or 'an unnamed user'}{control.reason and f': {control.reason}'}"
     if how in {one.name for one in REQUEST_SIGNALS}:
-        return f"its worker was told to leave and ended by {how}, which the task had set to its default"
-    return "its consumer was told to leave at once"
+        return f"its worker was told to stop and ended by {how}, which the task had reset to its default"
+    return "its consumer was stopped immediately"
 
 
 def _settle_timeout(ended: _EndedRun, queue: str, token: str) -> Command:

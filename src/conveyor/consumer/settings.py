@@ -64,7 +64,7 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         for queue in self.queues:
             ids.checked_queue(queue)
         if not 0 <= self.workers <= MAX_WORKERS:
-            message = f"workers={self.workers}: it is 1 to {MAX_WORKERS}"
+            message = f"workers must be between 1 and {MAX_WORKERS}, got {self.workers}"
             raise BadCall(message)
         seconds = self.leave_grace
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
@@ -72,8 +72,8 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             message = f"grace must be between 0 and {MAX_GRACE} seconds, got {self.leave_grace!r}"
             raise BadCall(message, hint="leave it out to wait for the current jobs")
         if self.kind != "process":
-            message = f"kind={self.kind!r} is not there yet"
-            raise BadCall(message, hint="use kind='process'")
+            message = f"only kind='process' is available, got {self.kind!r}"
+            raise BadCall(message, hint="leave it out")
 
     @property
     def worker_count(self) -> int:

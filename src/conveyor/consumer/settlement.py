@@ -172,7 +172,7 @@ class Settler:
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
             case Release():
-                error = describe_text("Returned", "its consumer was told to leave at once")
+                error = describe_text("Returned", "its consumer was stopped immediately")
                 attempt = attempt_of("given back", run, elapsed, error)
                 return commands.release(queue, token, [job_id], attempt)
         message = f"no command for {outcome!r}"

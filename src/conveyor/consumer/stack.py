@@ -59,7 +59,7 @@ class StackDump:
         if not _is_ours(path):
             raise NoStacks("the worker is still starting, or cannot write any")
         if not _catches_signal(pid):
-            raise NoStacks(f"the task has turned {SIGNAL.name} off")
+            raise NoStacks(f"the task has disabled {SIGNAL.name}")
         try:
             self._file = os.open(path, os.O_RDWR)
             os.ftruncate(self._file, 0)

@@ -164,7 +164,7 @@ class Supervisor:
             raise _StopSignal
 
     def _sleep(self, wakeup: int) -> None:
-        waiting = [wakeup, self.channel.fileno(), 0 if self._has_lifeline else -1]
+        waiting = [wakeup, self.channel.listener.fileno(), 0 if self._has_lifeline else -1]
         has_replies = bool(self.replies.unsent) and not self.server.is_silent
         is_urgent = not self.is_ready or self.control.is_urgent or has_replies
         due = [*self._start_times().values(), *([self._cancel_at] if self.stop_level == FINISH else [])]
@@ -253,7 +253,7 @@ class Supervisor:
         if self.watcher is not None:
             self.watcher.close()
         self.client.close()
-        self.channel.close()
+        self.channel.listener.close()
         return self.work(worker)
 
     def _note_group(self, worker: WorkerHandle, group: int) -> None:
@@ -315,7 +315,7 @@ class Supervisor:
             task = worker.status.task if job else ""
             events.emit(events.WorkerDied(worker.name, how, job, task, worker.status.error))
         elif not is_expected:
-            events.emit(events.WorkerLeft(worker.name, worker.status.error or "it got a signal to leave"))
+            events.emit(events.WorkerLeft(worker.name, worker.status.error or "it received a stop signal"))
         if not is_expected:
             delay = self._restart_delay(worker, useless=reading.batch == 0)
             self.to_start[worker.name] = clock.monotonic() + delay
@@ -472,7 +472,7 @@ class Supervisor:
         for step in (self.control.finish, lambda: self.replies.send(LAST_SENDING), self._retire):
             if not self.server.is_silent:
                 self._do(step)
-        self.channel.close()
+        self.channel.listener.close()
         if self.unloadable:
             return 1
         events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))

@@ -108,7 +108,7 @@ class WorkerProcess:
                 raise
         if self._was_signalled and self.settings.until_empty and not self.status.error:
             # The queues may not be empty, so this worker is replaced.
-            self.status.error = "it got a signal to leave"
+            self.status.error = "it received a stop signal"
 
     def _settle_all(self) -> None:
         """Send everything that is gathered, so that nothing is held any more."""
