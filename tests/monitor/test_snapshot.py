@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor import Queue
-from conveyor.dashboard.pulse import pulse_of
+from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
 from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
@@ -113,7 +113,7 @@ def test_working_queue_is_busier_than_any_backlog() -> None:
         ended = counts | {"ends": NO_COUNT._replace(accepted=9 + int(at), finished=9 + int(at))}
         seen = snapshots.snapshot_of(Sample(at, [*counts], ended, [], [], []), seen)
     assert {"works", "ends"} <= set(seen.busiest.few)
-    assert next(iter(pulse_of(seen, 1.0).queues)) in seen.busiest.few
+    assert next(iter(live_stats(seen, 1.0).queues)) in seen.busiest.few
     assert "works" in seen.only(lambda _: True).busiest.few
     more = counts | {f"w{number}": NO_COUNT._replace(leased=41, accepted=41) for number in range(3)}
     seen = snapshots.snapshot_of(Sample(102.0, [*more], more, [], [], []), seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.actions import test_audit
+from tests.monitor import test_audit
 
 from . import (
     test_cancel,
