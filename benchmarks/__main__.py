@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import drain, durability, idle, latency, memory, page, place, recovery, sharing
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def _measured(label: str, binary: str, names: list[str]) -> Table:
     version = ""
     for name in names:
         with place.server(binary) as client:
-            facts = client.run(plain.info("server"))
+            facts = client.run(fitness.info("server"))
             version = facts.get("valkey_version") or facts["redis_version"]
             for row in MEASUREMENTS[name](client):
                 table.add_row(row.what, row.value, row.beside, row.asked)

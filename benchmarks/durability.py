@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import place
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.store import plain
+from conveyor.store import fitness
 from conveyor.store.command import Command
 from conveyor.torture.servers import free_port
 from conveyor.wire.durability import MEMORY, read_durability
@@ -67,7 +67,7 @@ def _bare(client: Client, level: str, jobs: int) -> Callable[[], object]:
     """Return a call that pushes so many elements and waits for the same as a put of that level."""
     push = Command(("RPUSH", "bench:bare", *["x" * 20] * jobs))
     durability = read_durability(level)
-    commands = (push, plain.confirm(durability, 10.0)) if durability != MEMORY else (push,)
+    commands = (push, fitness.confirm(durability, 10.0)) if durability != MEMORY else (push,)
     return lambda: client.run_all(commands)
 
 
@@ -76,13 +76,13 @@ def _replica(client: Client) -> Iterator[None]:
     """Run a replica of the server."""
     port = free_port()
     client.run(Command(("CONFIG", "SET", "port", port)))
-    binary: Any = client.run(plain.info("server"))["executable"]
+    binary: Any = client.run(fitness.info("server"))["executable"]
     with tempfile.TemporaryDirectory(prefix="conveyor-bench-") as folder:
         words = ("--port", "0", "--unixsocket", str(pathlib.Path(folder) / "socket"), "--dir", folder)
         follow = ("--replicaof", "127.0.0.1", str(port), "--save", "", "--repl-diskless-sync-delay", "0")
         process = subprocess.Popen([binary, *words, *follow], stdout=subprocess.DEVNULL)
         try:
-            place.until(lambda: "state=online" in str(client.run(plain.info("replication"))))
+            place.until(lambda: "state=online" in str(client.run(fitness.info("replication"))))
             yield
         finally:
             process.kill()

@@ -9,7 +9,7 @@ import time
 
 from benchmarks import place
 from benchmarks.place import Row
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness
 
 SECONDS = 20.0
 
@@ -36,7 +36,7 @@ def measure(client: Client) -> list[Row]:
 
 
 def _commands(client: Client) -> int:
-    return int(client.run(plain.info("stats"))["total_commands_processed"])
+    return int(client.run(fitness.info("stats"))["total_commands_processed"])
 
 
 def _cpu(pid: int | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import tasks
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness
 
 JOBS = 100_000
 
@@ -19,4 +19,4 @@ def measure(client: Client) -> list[Row]:
 
 
 def _used(client: Client) -> int:
-    return int(client.run(plain.info("memory"))["used_memory"])
+    return int(client.run(fitness.info("memory"))["used_memory"])

@@ -16,7 +16,7 @@ from benchmarks import place, tasks, turns
 from benchmarks.place import Row
 from benchmarks.viewers import watching
 from conveyor import Queue, clock
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.store.command import Command
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -146,7 +146,7 @@ def _report(number: int, done: int) -> list[Command]:
     crew = ConsumerReport(
         name, f"host{number % 5}", 99, ["full"], "process", clock.wall() - 60, workers, "0.1.0"
     )
-    return plain.report(name, control_messages.encode(crew), clock.wall())
+    return control_channel.report(name, control_messages.encode(crew), clock.wall())
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import Consumer
-from conveyor.store import Client, plain
-from conveyor.store.embedded.server_process import find_binary
+from conveyor.store import Client, commands
+from conveyor.store.embedded import find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def server(binary: str) -> Iterator[Client]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         client = Client(f"unix://{socket}")
-        client.run(plain.server_time())
+        client.run(commands.server_time())
         yield client
         client.close()
     finally:

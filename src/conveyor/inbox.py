@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Protocol
 from conveyor import clock
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.restoring import TRY_AGAIN, Restorer
-from conveyor.store import commands, plain, scripts
+from conveyor.store import commands, scripts
 from conveyor.store.address import shown
-from conveyor.store.timeouts import time_for
+from conveyor.store.client import time_for
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
@@ -287,9 +287,9 @@ class Inbox:
         try:
             _log.log(level, LOST_QUEUE, shown(self.client.url), queue)
             with contextlib.suppress(StoreError):
-                self.client.run(plain.note_queue(queue), within=NOTE_WITHIN)
+                self.client.run(commands.note_queue(queue), within=NOTE_WITHIN)
                 if open_ones := self._open():  # wake our own thread, which puts them again
-                    self.client.run_all(plain.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
+                    self.client.run(commands.nudge(open_ones[0], self.name), within=NOTE_WITHIN)
         finally:  # the program's logging may raise
             with contextlib.suppress(RuntimeError):  # no room for a thread now: the next call tries again
                 self._start()
@@ -377,7 +377,7 @@ class Inbox:
             opening = self.opening  # what is dropped while we ask may have been theirs
         before = self.restorer.knows(queue)
         listen = commands.listen(queue, self.name, HOLD, [job.id for job in asked])
-        letters: commands.Letters = self.client.run(listen, within=time_for(deadline))
+        letters: commands.ListenReply = self.client.run(listen, within=time_for(deadline))
         with self.changed:
             if was_open and not letters.was_open:  # it had lapsed, or the server was emptied
                 self._doubt(box)
@@ -390,7 +390,7 @@ class Inbox:
         self.take(queue, letters.outcomes, at)
         others = [] if was_open else [one for one in self._open() if one != queue]
         if others:  # wake our own thread out of its block, so that it listens to the new queue as well
-            self.client.run_all(plain.nudge(others[0], self.name), within=time_for(deadline))
+            self.client.run(commands.nudge(others[0], self.name), within=time_for(deadline))
         return letters.looked
 
     def _ask_unsure(self, queue: str, box: Box) -> None:
@@ -496,19 +496,19 @@ class Inbox:
             return
         hurry = any(box.unsure for _, box in boxes)
         seconds = 0.0 if hurry else LOOK_AGAIN if queues else 0.1  # without any, nobody can wake this thread
-        await_letters = plain.await_letters(queues, self.name, seconds, lined, self.restorer.waiter)
+        await_letters = commands.await_outcomes(queues, self.name, seconds, lined, self.restorer.waiter)
         try:
             letters = self.client.run(await_letters, patience=0.0)
         except StoreUnavailable:  # what it would have answered is lost
             self._doubt_all()
             clock.sleep(0.05 if any(box.unsure for _, box in boxes) else 0.5)
             return
-        if letters is not None and letters[1]:
-            self._sort(*letters)
-            with self.changed:  # the first one with letters gave them: the others come first now
-                self.boxes[letters[0]] = self.boxes.pop(letters[0])
+        if letters is not None and letters.has_room:
+            self.restorer.due[letters.queue] = clock.monotonic()
         elif letters is not None:
-            self.restorer.due[letters[0]] = clock.monotonic()
+            self._sort(letters.queue, letters.entries)
+            with self.changed:  # the first one with letters gave them: the others come first now
+                self.boxes[letters.queue] = self.boxes.pop(letters.queue)
         elif not hurry:
             for queue, box in boxes:
                 self._look(queue, box)

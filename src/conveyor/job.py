@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from conveyor.clock import Deadline
 from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.store import commands, connect, plain
+from conveyor.store import commands, connect, control_channel, records
 from conveyor.wire import control_messages
 from conveyor.wire.call import KEEP
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
     from conveyor.store import Client
+    from conveyor.store.command import Command
     from conveyor.wire.signature import Signature
 
 R = TypeVar("R")
@@ -141,7 +142,7 @@ class Job(Generic[R]):
 
     def progress(self) -> control_messages.Progress | None:
         """Give how far the job is, as it last said; None if it has said nothing."""
-        data = self._together.client.run(plain.progress(self.queue_name, [self.id]))[0]
+        data = self._together.client.run(records.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control_messages.decode_progress(data)
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -255,13 +256,13 @@ def cancel_jobs(
     supervisor answers to it.
     """
     note = encode(Cancellation(who, reason)) if who or reason else b""
-    answers: list[commands.Cancelled] = client.run_all(
+    answers: list[commands.CancelReply] = client.run_all(
         [commands.cancel(queue, job, _CANCELLED, KEEP, note) for job in ids]
     )
-    orders: list[commands.Command] = []
+    orders: list[Command] = []
     for job, answer in zip(ids, answers, strict=True):
         if answer.owner:
-            told = control_messages.Control(
+            told = control_messages.ControlCommand(
                 id=order or job,
                 verb="cancel",
                 workers=[answer.owner],
@@ -271,9 +272,8 @@ def cancel_jobs(
                 token=answer.token,
             )
             # Without the right to command workers, the holder learns it from its next renewal, within 5 s.
-            orders += plain.control(
-                control_messages.consumer_of(answer.owner), control_messages.encode(told), optional=not order
-            )
+            consumer = control_messages.consumer_of(answer.owner)
+            orders.append(control_channel.send(consumer, control_messages.encode(told), optional=not order))
     if orders:
         client.run_all(orders)
     return [answer.state for answer in answers]

@@ -10,7 +10,7 @@ from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.queue import Queue
-from conveyor.store import plain
+from conveyor.store import records
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Order:
         if waiting:
             said: list[bytes | None] = []
             with contextlib.suppress(StoreUnavailable):  # unknown progress counts as none
-                said = self._client.run(plain.progress(self.jobs[0].queue_name, waiting))
+                said = self._client.run(records.progress(self.jobs[0].queue_name, waiting))
             for data in said:
                 if data is not None:
                     step = control_messages.decode_progress(data)

@@ -11,8 +11,8 @@ from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, jobs_of
 from conveyor.restoring import Kept
-from conveyor.store import Client, audit_log, commands, connect, fitness, forgetting, plain
-from conveyor.store.timeouts import time_for
+from conveyor.store import Client, commands, connect, fitness, forgetting, records
+from conveyor.store.client import time_for
 from conveyor.store.waiting import join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
@@ -23,7 +23,7 @@ from conveyor.wire.signature import name_of, signature_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from conveyor.store.answers import Looked
+    from conveyor.store.commands import ForgetReply
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,7 +123,7 @@ class Queue:
 
     def qsize(self) -> int:
         """Give how many jobs wait, due or not; what `maxsize` bounds."""
-        return self.count().waiting
+        return self.count().qsize
 
     def empty(self) -> bool:
         """Tell whether nothing waits."""
@@ -144,13 +144,13 @@ class Queue:
 
         `resume` opens the queue again.
         """
-        self.client.run_all([commands.shut(self.name), plain.note_queue(self.name)])
+        self.client.run_all([commands.shut(self.name), commands.note_queue(self.name)])
         if immediate:
             self.clear()
 
     def pause(self) -> None:
         """Give out nothing until `resume`; running jobs go on, puts are accepted."""
-        self.client.run_all([commands.pause(self.name), plain.note_queue(self.name)])
+        self.client.run_all([commands.pause(self.name), commands.note_queue(self.name)])
 
     def resume(self) -> None:
         """Undo `pause` and `shutdown`."""
@@ -164,8 +164,8 @@ class Queue:
         """
         last, due, count = self.client.run_all(
             [
-                audit_log.sequence(self.name),
-                audit_log.highest(self.name, "delayed"),
+                records.sequence(self.name),
+                records.highest(self.name, "delayed"),
                 commands.count(self.name),
             ]
         )
@@ -193,7 +193,7 @@ class Queue:
         count = self.client.run(commands.count(self.name))
         if purge and not count.leased:
             self.clear()
-            while dead := self.client.run(plain.page(self.name, "dead", 0, PURGE_SLICE - 1)):
+            while dead := self.client.run(records.page(self.name, "dead", 0, PURGE_SLICE - 1)):
                 self.client.run(commands.discard(self.name, [job for job, _ in dead]))
         found = forgetting.delete(self.client, self.name)
         if found.word != "GONE":
@@ -261,8 +261,8 @@ class Queue:
             covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
         return jobs_of(names, self.client, signature_of(function), covered, kept)
 
-    def _place(self, options: PutOptions) -> commands.PutPlace:
-        return commands.PutPlace(
+    def _place(self, options: PutOptions) -> commands.PutParams:
+        return commands.PutParams(
             self.maxsize,
             options.priority,
             options.delay,
@@ -296,7 +296,7 @@ class Queue:
         """Have the server remember that there is a queue of this name."""
         now = clock.monotonic()
         if now - _noted.get((self.client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
-            self.client.run(plain.note_queue(self.name), within=time_for(deadline))
+            self.client.run(commands.note_queue(self.name), within=time_for(deadline))
             _noted[self.client, self.name] = now
 
     def _set_bound(self, deadline: Deadline | None = None) -> None:
@@ -319,7 +319,7 @@ def _checked_maxsize(maxsize: int) -> int:
     return maxsize
 
 
-def _not_empty(queue: str, found: Looked) -> NotEmpty:
+def _not_empty(queue: str, found: ForgetReply) -> NotEmpty:
     counts = {
         "waiting": found.ready,
         "delayed": found.delayed,

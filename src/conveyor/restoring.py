@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
-from conveyor.store import plain
-from conveyor.store.answers import Lineage
+from conveyor.store import commands
+from conveyor.store.commands import Lineage
 from conveyor.store.waiting import MOST_JOBS, leave, put_jobs
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from conveyor.store import Client
-    from conveyor.store.commands import PutPlace
+    from conveyor.store.commands import PutParams
     from conveyor.store.waiting import Witness
 
 #: Bytes of jobs that a process keeps at most; jobs beyond that are not put again.
@@ -68,7 +68,7 @@ class Kept:
     )
 
     def __init__(
-        self, queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace, losses: int, keep: float
+        self, queue: str, jobs: Sequence[tuple[str, bytes]], place: PutParams, losses: int, keep: float
     ) -> None:
         self.queue, self.place = queue, place
         self.jobs: list[tuple[str, bytes] | None] = [*jobs]
@@ -144,7 +144,7 @@ class Restorer:
 
     def _was_deleted(self, queue: str, born: int, within: float | None) -> bool:
         try:
-            return bool(self.client.run(plain.was_deleted(queue, born), within=within))
+            return bool(self.client.run(commands.was_deleted(queue, born), within=within))
         except StoreRefused:
             return True  # it cannot be known, and what ended must not run again
 

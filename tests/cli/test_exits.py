@@ -29,7 +29,7 @@ def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Callable[..., An
     assert [(words[0], done.code, done.out) for words, done in zip(LOOKING, ran, strict=True)] == [
         (words[0], 69, "") for words in LOOKING
     ]
-    assert all("no answer from the server at redis://127.0.0.1:1" in done.err for done in ran)
+    assert all("no reply from the server at redis://127.0.0.1:1" in done.err for done in ran)
     assert all("Hint: " in done.err for done in ran)
 
 
@@ -40,7 +40,7 @@ def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Callable[..., An
         (("jobs",), "Missing argument 'QUEUE'"),
         (("queues", "--jsn"), "No such option: --jsn"),
         (("jobs", "q", "--state", "odd"), "'odd'"),
-        (("--url", "ftp://x", "queues"), "'ftp://x' is not the address of a server"),
+        (("--url", "ftp://x", "queues"), "invalid server URL 'ftp://x'"),
         (("produce",), "TASK is missing"),
         (("consume",), "QUEUE is missing"),
         (("consume", "a b"), "'a b' cannot be the name of a queue"),
@@ -79,7 +79,7 @@ def test_exit_code_is_2_if_the_arguments_are_invalid(
 def test_exit_code_is_2_if_the_server_url_is_invalid(conveyor: Any, address: str, shown: str) -> None:
     done = conveyor("queues", CONVEYOR_URL=address)
     assert (done.code, done.out) == (2, "")
-    assert f"'{shown}' is not the address of a server" in done.err
+    assert f"invalid server URL '{shown}'" in done.err
 
 
 @pytest.mark.parametrize("query", ["?password=s3cr3t", "?passwrd=s3cr3t"])

@@ -100,7 +100,7 @@ def test_kill_targets_the_job_the_worker_was_listed_with(
         )  # its connection takes no order meanwhile
         assert conveyor("kill", busy, "--now", "--timeout", "0.1").code == 1
         (order,) = map(
-            control_messages.decode_control, at_server.raw.lrange(f"conveyor:control:{name}", 0, -1)
+            control_messages.decode_command, at_server.raw.lrange(f"conveyor:control:{name}", 0, -1)
         )
     finally:
         process.send_signal(signal.SIGCONT)

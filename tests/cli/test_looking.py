@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.queue import Queue
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.store.address import shown
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -51,7 +51,7 @@ def test_queue_with_only_listeners_is_listed(at_server: Any, conveyor: Any) -> N
     crew = ConsumerReport(
         "rack-0001", "rack", 99, ["fresh_q"], "process", now, [worker], "0.1", 8, "3.12", now
     )
-    at_server.client.run_all(plain.report(crew.name, control_messages.encode(crew), now))
+    at_server.client.run(control_channel.report(crew.name, control_messages.encode(crew), now))
     Queue("a_put", store=at_server.client).put(1)
     found = [(one["name"], one["workers"]) for one in conveyor("queues", "--json").document["queues"]]
     assert found == [("a_put", 0), ("fresh_q", 1)]

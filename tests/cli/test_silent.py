@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from conveyor.store import commands, keys, plain
-from conveyor.store.commands import Command
+from conveyor.store import commands, control_channel, keys
+from conveyor.store.command import Command
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
@@ -32,8 +32,8 @@ def report(client: Any, job: str, ago: float, now: float) -> None:
     """Make the worker's consumer report it some seconds ago."""
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shape", "shapes", 100 - ago)
     told = ConsumerReport("host-ab12", "far", 99, ["shapes"], "process", 1.0, [worker], at=now - ago)
-    client.run_all(plain.report(told.name, control_messages.encode(told), told.at))
-    if ago > plain.REPORT_KEEP:
+    client.run(control_channel.report(told.name, control_messages.encode(told), told.at))
+    if ago > control_channel.REPORT_KEEP:
         client.run(Command(("DEL", keys.consumer_key(told.name))))
 
 

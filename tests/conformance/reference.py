@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from conveyor.store.answers import PutPlace
+    from conveyor.store.commands import PutParams
 
 CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 LEVEL = 2**45
@@ -171,7 +171,7 @@ class Model:
         job.move("ready")
         job.number = self.sequence
 
-    def put(self, jobs: list[Modelled], place: PutPlace) -> tuple[int, int, int] | str:
+    def put(self, jobs: list[Modelled], place: PutParams) -> tuple[int, int, int] | str:
         """Return how many are accepted, how many wait then, and for how many of the rest there is room."""
         known = [job for job in jobs if job.id in self.jobs]
         if any(self.is_another(job, place) for job in known):
@@ -194,12 +194,12 @@ class Model:
             self.leave_out([place.waiter])
         return min(room, len(jobs)), waiting + len(fresh), max(0, room - len(jobs))
 
-    def is_another(self, job: Modelled, place: PutPlace) -> bool:
+    def is_another(self, job: Modelled, place: PutParams) -> bool:
         """Return True if this is not the job of that id that is known."""
         old = self.jobs[job.id]
         return place.own_ids if old.state == "over" else old.data != job.data
 
-    def room(self, ids: list[str], place: PutPlace) -> int:
+    def room(self, ids: list[str], place: PutParams) -> int:
         """Return for how many there is room, and add the producer to the line if that is not all."""
         maxsize = place.maxsize if self.maxsize is None else self.maxsize
         count, waiter = len(ids), place.waiter

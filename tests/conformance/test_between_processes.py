@@ -217,7 +217,7 @@ def test_clear_removes_any_number_of_waiting_jobs(shared: SharedBelts) -> None:
     belt.get()
     assert belt.clear() == 1_233
     count = belt.count()
-    assert (count.waiting, count.leased, count.cancelled, count.imbalance) == (0, 1, 1_233, 0)
+    assert (count.qsize, count.leased, count.cancelled, count.imbalance) == (0, 1, 1_233, 0)
 
 
 def test_task_done_is_refused_by_another_queue_object(shared: SharedBelts) -> None:

@@ -27,7 +27,7 @@ from tests.store.test_mutants import FAILURES, forget_scripts, load_mutant, name
 
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import commands, keys
-from conveyor.store.answers import Batch, PutPlace, RowsPlace, Settlement
+from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
 from conveyor.store.lifecycle import JobState, may_move
 
 from .reference import LAPSE_BUDGET, End, Model, Modelled, job_that_says, number_of
@@ -136,7 +136,7 @@ class Machine(RuleBasedStateMachine):
         """Choose a job, usually a held one; claim some if there is none."""
         if not self.model.of("leased") and data.draw(ODDS):
             if not self.model.of("ready"):
-                self.put_jobs(self.new(1), PutPlace())
+                self.put_jobs(self.new(1), PutParams())
             self.claim_jobs("ann", 2)
             self.compare()
         wished = [job for job in self.model.of("leased") if job.how == "C"]
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, priorities: list[int], keep: float | None, want: int) -> None:
         """Start no run empty: Hypothesis leaves out some rules in each."""
         for priority in priorities:
-            self.put_jobs(self.new(1, keep), PutPlace(priority=priority))
+            self.put_jobs(self.new(1, keep), PutParams(priority=priority))
         if want:
             self.claim_jobs("ann", want)
 
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         maxsize=st.sampled_from([0, 4]),
     )
     def put(self, many: int, keep: float | None, priority: int, *, delayed: bool, maxsize: int) -> None:
-        place = PutPlace(maxsize, priority, self.delay(delayed=delayed))
+        place = PutParams(maxsize, priority, self.delay(delayed=delayed))
         self.put_jobs(self.new(many, keep), place)
 
     @rule(
@@ -192,16 +192,16 @@ class Machine(RuleBasedStateMachine):
     def put_as_one_that_waits_for_room(self, many: int, rest: int, waiter: str, *, hears: bool) -> None:
         if hears and self.model.wakes.pop(waiter, None):
             self.raw.delete(keys.key(QUEUE, f"wake:{waiter}"))
-        self.put_jobs(self.new(many), PutPlace(waiter=waiter, rest=rest if many else 1))
+        self.put_jobs(self.new(many), PutParams(waiter=waiter, rest=rest if many else 1))
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data(), again=st.booleans(), same=ODDS, many=st.integers(0, 3))
     def put_what_is_known(self, data: st.DataObject, many: int, *, again: bool, same: bool) -> None:
         old = self.one(data, "ready", "leased", "over")
         job = Modelled(old.id, old.data if same else b"other", keep=old.keep if same else None)
-        self.put_jobs([*self.new(many), job], PutPlace(again=again, own_ids=not again))
+        self.put_jobs([*self.new(many), job], PutParams(again=again, own_ids=not again))
 
-    def put_jobs(self, jobs: list[Modelled], place: PutPlace) -> None:
+    def put_jobs(self, jobs: list[Modelled], place: PutParams) -> None:
         for job in jobs:
             job.priority = place.priority
         known = sum(job.id in self.model.jobs for job in jobs)
@@ -451,7 +451,7 @@ class Machine(RuleBasedStateMachine):
     )
     def look(self, index: str, *, down: bool, skip: int) -> None:
         jobs = self.model.waiting() if index == "ready" else self.model.timed(index)
-        rows = self.client.run(commands.rows(QUEUE, index, RowsPlace(3, down, skip=skip)))
+        rows = self.client.run(commands.rows(QUEUE, index, RowRange(3, down, skip=skip)))
         assert rows.total == len(jobs)
         shown = [(row.id, row.data, row.tries.decode()) for row in rows.rows]
         assert shown == [(job.id, job.data, job.tries) for job in jobs[:: -1 if down else 1][skip : skip + 3]]

@@ -22,7 +22,7 @@ from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import Inspector
-from conveyor.store import commands, keys, plain, scripts
+from conveyor.store import commands, keys, scripts
 from conveyor.tasks import Registry
 from conveyor.wire import control_messages, ids
 from conveyor.wire.call import Call
@@ -172,7 +172,7 @@ class Gate:
 
 def test_next_claim_does_not_overtake_the_monitor(server: Any) -> None:
     queue = Queue("gated", store=server.url)
-    queue.client.run_all(plain.load_scripts())  # as every consumer does
+    queue.client.run_all(commands.load_scripts())  # as every consumer does
     gate, registry = Gate(queue.client), Registry()
     long = jobs.task(name="long")(lambda: gate.reached.wait(20))
     registry.add(long)
@@ -219,7 +219,7 @@ class AwayOnce:
 def test_monitor_resends_results_while_a_job_runs(
     queue: Queue, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.consumer.batching.LONGEST_BLOCK", 0.05)
+    monkeypatch.setattr("conveyor.consumer.batching.MAX_BLOCK", 0.05)
     registry = Registry()
     long = jobs.task(name="long")(lambda: eventually(lambda: queue.count().finished, 20))
     registry.add(long)

@@ -11,8 +11,8 @@ import pytest
 from consumer_kit import lines
 
 from conveyor import JobFailed, StoreUnavailable
-from conveyor.store import Client, plain
-from conveyor.wire.retry import delay_before
+from conveyor.store import Client, commands
+from conveyor.wire.outcome import delay_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,12 +104,12 @@ def test_attempt_and_token_grow_with_each_run(queue: Queue, consume: Callable[..
 def test_pauses_double_with_at_most_a_quarter_added(retry: int) -> None:
     for _ in range(50):
         assert 2.0 ** (retry - 1) <= delay_before(retry, 1.0) <= 1.25 * 2.0 ** (retry - 1)
-    assert delay_before(500) <= 3600 * 1.25
+    assert delay_before(500, 1.0) <= 3600 * 1.25
 
 
 def test_retry_jitter_leaves_the_random_state_of_programs_alone(tmp_path: Path) -> None:
     before = random.getstate()
-    delay_before(1)
+    delay_before(1, 1.0)
     with pytest.raises(StoreUnavailable):
-        Client(f"unix://{tmp_path}/nothing").run(plain.server_time(), patience=0.1)
+        Client(f"unix://{tmp_path}/nothing").run(commands.server_time(), patience=0.1)
     assert random.getstate() == before

@@ -11,7 +11,7 @@ import consumer_jobs as jobs
 from consumer_kit import crew_worker, go, lines
 
 from conveyor import events
-from conveyor.store.waiting import LONGEST_BLOCK
+from conveyor.store.waiting import MAX_BLOCK
 from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_idle_worker_takes_a_job_immediately(
         began = time.monotonic()
         queue.submit(jobs.nothing).result(30)
         times.append(time.monotonic() - began)
-    assert sorted(times)[len(times) // 2] < LONGEST_BLOCK / 4, "a hint wakes it"
+    assert sorted(times)[len(times) // 2] < MAX_BLOCK / 4, "a hint wakes it"
 
 
 def test_job_behind_a_gil_holder_is_passed_to_another_worker(
@@ -147,5 +147,5 @@ def test_rest_of_a_batch_of_brief_jobs_is_released(queue: Queue) -> None:
     worker.monitor.rest()
     done = worker.jobs_done
     assert 0 < done < 300
-    assert (queue.count().waiting, queue.count().leased) == (300 - done, 0)
+    assert (queue.count().qsize, queue.count().leased) == (300 - done, 0)
     assert [job.result(30) for job in handles[:done]] == [1] * done

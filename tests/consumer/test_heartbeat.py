@@ -9,7 +9,7 @@ from conveyor import Queue, clock
 from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import Inspector, workers
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_run_time_is_measured_from_the_start_of_the_job(one_server: Any) -> None
     told = control_messages.ConsumerReport(
         "host-1", "host", 1, ["work"], "process", 0.0, [busy], at=now - 5.0
     )
-    one_server.client.run_all(plain.report("host-1", control_messages.encode(told), now))
+    one_server.client.run(control_channel.report("host-1", control_messages.encode(told), now))
     (found,) = Inspector(one_server.client).workers("work")
     assert 7.0 <= found.busy_for < 22.1
 

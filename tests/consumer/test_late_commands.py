@@ -11,7 +11,7 @@ from consumer_kit import go, lines
 
 from conveyor.monitor import actions
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import plain
+from conveyor.store import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def held(
 
 
 def now(queue: Queue) -> float:
-    return queue.client.run(plain.server_time())
+    return queue.client.run(commands.server_time())
 
 
 @pytest.mark.parametrize("verb", ["kill", "stop", "pause", "stack"])

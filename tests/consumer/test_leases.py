@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conveyor.store.command import Command
+
 _numbers = itertools.count(1)
 
 
@@ -188,7 +190,7 @@ def test_renewals_are_sent_in_chunks(queue: Queue, monkeypatch: pytest.MonkeyPat
     sent: list[int] = []
     run_all = both.client.run_all
 
-    def noting(told: list[commands.Command], **options: Any) -> list[Any]:
+    def noting(told: list[Command], **options: Any) -> list[Any]:
         sent.extend(len(one.words) for one in told if one.script and one.script.name == "renew")
         return run_all(told, **options)
 

@@ -46,7 +46,7 @@ def put(queue: Queue, name: str, *args: Any) -> Any:
     job = queue.submit(jobs.nothing)  # brings id and inbox
     job.cancel()
     (data,) = encode_calls(lambda *args: None, name, [(args, {})])
-    client.run(commands.put(queue.name, [(job.id + "x", data)], commands.PutPlace(own_ids=True)))
+    client.run(commands.put(queue.name, [(job.id + "x", data)], commands.PutParams(own_ids=True)))
     return type(job)(job.id + "x", queue.name, client=client)
 
 
@@ -147,7 +147,7 @@ def test_worker_is_not_replaced_if_another_cannot_load(
         consume(modules=("tasks",), workers=2, path=(str(folder),))
     assert not (folder / "import2").exists()
     count = queue.count()
-    assert (count.waiting, count.live) == (1, 1)
+    assert (count.qsize, count.live) == (1, 1)
 
 
 def test_exit_code_of_a_task_costs_no_worker_at_the_start(
@@ -235,7 +235,7 @@ def test_undecodable_jobs_are_dead_and_stay_unchanged(
 ) -> None:
     running = consume()
     before = running.workers()
-    queue.client.run(commands.put(queue.name, [("strange", data)], commands.PutPlace(own_ids=True)))
+    queue.client.run(commands.put(queue.name, [("strange", data)], commands.PutParams(own_ids=True)))
     eventually(lambda: queue.count().dead == 1)
     assert one_server.raw.hget(f"conveyor:{{{queue.name}}}:jobs", "strange") == data
     assert queue.submit(jobs.add, 1, 1).result(30) == 2

@@ -18,7 +18,7 @@ from consumer_kit import lines, runs
 from conveyor import JobCancelled, JobFailed
 from conveyor.monitor import Inspector
 from conveyor.store import commands
-from conveyor.store.answers import PutPlace
+from conveyor.store.commands import PutParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,7 @@ def test_array_of_foreign_dtype_fails_only_its_own_job(queue: Queue, unruly_cons
     head = msgspec.msgpack.encode(["(,i4", [2]])
     array = msgspec.msgpack.Ext(13, len(head).to_bytes(2, "big") + head + bytes(8))
     data = msgspec.msgpack.encode(["consumer_jobs.add", [array, 1], {}, 1.0])
-    queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
+    queue.client.run(commands.put(queue.name, [("odd", data)], PutParams()))
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     with pytest.raises(JobFailed, match="dtype"):
         Inspector(queue.client).handle("odd", queue.name).result(30)

@@ -58,13 +58,13 @@ def test_paused_worker_releases_prefetched_jobs_during_a_burst(
 ) -> None:
     running = consume()
     queue.submit_many(jobs.add, [(number, 1) for number in range(100_000)])
-    eventually(lambda: queue.count().waiting < 99_000)
+    eventually(lambda: queue.count().qsize < 99_000)
     running.answers(running.command("pause", 1), 2)
     left = queue.count()
-    assert left.waiting > 0
+    assert left.qsize > 0
     assert left.leased == 0
     running.command("resume", 1)
-    eventually(lambda: queue.count().waiting == 0 and queue.count().leased == 0)
+    eventually(lambda: queue.count().qsize == 0 and queue.count().leased == 0)
     assert queue.count().imbalance == 0
 
 

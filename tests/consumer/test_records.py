@@ -11,7 +11,7 @@ import secret_jobs
 from conveyor import JobFailed, JobLost, clock
 from conveyor.monitor import failures, history, job_record
 from conveyor.store import commands, keys
-from conveyor.store.answers import PutPlace
+from conveyor.store.commands import PutParams
 from conveyor.wire.outcome import Settled, decode_settled
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_job_that_kills_its_workers_has_an_attempt_for_each(
 def test_unreadable_job_has_a_record_before_and_after_it_is_dead(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
-    queue.client.run(commands.put(queue.name, [("odd", b"\xc1 no job")], PutPlace()))
+    queue.client.run(commands.put(queue.name, [("odd", b"\xc1 no job")], PutParams()))
     assert told(queue, "odd").undecodable == 8
     consume()
     eventually(lambda: told(queue, "odd").state == "dead")

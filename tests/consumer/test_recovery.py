@@ -14,7 +14,7 @@ from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.monitor import Inspector, job_record
 from conveyor.store import commands
 from conveyor.wire import ids
-from conveyor.wire.control_messages import Control
+from conveyor.wire.control_messages import ControlCommand
 
 if TYPE_CHECKING:
     from conveyor import Queue
@@ -112,7 +112,11 @@ def test_job_of_a_worker_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
 
 
 def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> None:
-    for order in (Control("1", "kill", who="ann", reason="too slow"), Control("2", "stop"), None):
+    for order in (
+        ControlCommand("1", "kill", who="ann", reason="too slow"),
+        ControlCommand("2", "stop"),
+        None,
+    ):
         scene = claimed(queue, jobs.nothing)
         scene.worker.status.start(0, clock.monotonic() - 2.0, 0.0)
         scene.worker.killed = True

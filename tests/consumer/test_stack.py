@@ -12,7 +12,7 @@ from consumer_kit import lines
 
 from conveyor.consumer import stack
 from conveyor.monitor import workers as questions
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages, ids
 
 MODULES = ("consumer_jobs", "unruly_jobs")
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.Answer]:
+def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.Acknowledgement]:
     """Return the function that requests the stacks of a consumer's first worker and waits for them."""
 
-    def ask(running: Any, job: str = "") -> control_messages.Answer:
-        order = control_messages.Control(ids.unique(), "stack", [f"{running.name}/1"], job=job)
-        running.client.run_all(plain.control(running.name, control_messages.encode(order)))
+    def ask(running: Any, job: str = "") -> control_messages.Acknowledgement:
+        order = control_messages.ControlCommand(ids.unique(), "stack", [f"{running.name}/1"], job=job)
+        running.client.run(control_channel.send(running.name, control_messages.encode(order)))
         (answer,) = eventually(lambda: questions.answers(order.id).ask(running.client))
         return answer
 
@@ -45,7 +45,7 @@ def test_stack_names_the_running_line(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control_messages.Answer],
+    ask_stack: Callable[..., control_messages.Acknowledgement],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -63,7 +63,7 @@ def test_stack_names_the_running_line(
 
 def test_stack_of_an_idle_worker_shows_that_it_waits(
     consume: Callable[..., Any],
-    ask_stack: Callable[..., control_messages.Answer],
+    ask_stack: Callable[..., control_messages.Acknowledgement],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -79,7 +79,7 @@ def test_all_workers_of_a_consumer_write_their_stacks(
 
 
 def test_stack_of_a_job_that_is_not_running_is_refused(
-    consume: Callable[..., Any], ask_stack: Callable[..., control_messages.Answer]
+    consume: Callable[..., Any], ask_stack: Callable[..., control_messages.Acknowledgement]
 ) -> None:
     answer = ask_stack(consume(modules=MODULES), "another")
     assert (answer.state, answer.detail) == ("unknown", "it is not running that job")
@@ -91,7 +91,7 @@ def test_task_that_disables_the_stack_signal_is_unharmed(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control_messages.Answer],
+    ask_stack: Callable[..., control_messages.Acknowledgement],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -108,7 +108,7 @@ def test_stack_is_never_written_into_a_file_of_a_task(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control_messages.Answer],
+    ask_stack: Callable[..., control_messages.Acknowledgement],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)
@@ -125,7 +125,7 @@ def test_stacks_are_abbreviated_at_the_top(
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
-    ask_stack: Callable[..., control_messages.Answer],
+    ask_stack: Callable[..., control_messages.Acknowledgement],
     eventually: Callable[..., Any],
 ) -> None:
     running = consume(modules=MODULES)

@@ -10,7 +10,7 @@ import pytest
 from consumer_kit import go, lines, runs
 
 from conveyor.monitor import Inspector, job_record
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -105,16 +105,16 @@ def test_command_to_an_absent_worker_is_reported_as_unknown(consume: Callable[..
 def test_command_that_arrives_twice_is_handled_once(consume: Callable[..., Any]) -> None:
     """A copy may come late, behind other commands: it was resent because its first reply was lost."""
     running = consume()
-    pause = plain.control(
+    pause = control_channel.send(
         running.name,
-        control_messages.encode(control_messages.Control("first", "pause", [f"{running.name}/1"])),
+        control_messages.encode(control_messages.ControlCommand("first", "pause", [f"{running.name}/1"])),
     )
-    running.client.run_all(pause)
+    running.client.run(pause)
     assert running.answers("first", 2) == [("/1", "acknowledged"), ("/1", "done")]
     running.answers(running.command("resume", 1), 2)
-    running.client.run_all(pause)
+    running.client.run(pause)
     running.answers(running.command("stack", 7), 1)
-    assert running.client.run(plain.replies("first")) == []
+    assert running.client.run(control_channel.acknowledgements("first")) == []
 
 
 def test_unreadable_command_is_ignored(

@@ -27,7 +27,7 @@ from conveyor.consumer.shared_status import HeldBatch, StatusReading
 from conveyor.consumer.supervisor import MAX_DELAY, Supervisor
 from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.errors import StoreRefused
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.store.address import shown
 from conveyor.store.client import Client
 from conveyor.wire.control_messages import Control, decode_answer
@@ -134,8 +134,10 @@ def test_command_replaces_earlier_ones_to_a_busy_worker(
     targets = 1 if workers else 2
 
     def states(order: str, count: int) -> set[str]:
-        told = [supervisor.client.run(plain.await_reply(order, 5.0)) for _ in range(count)]
-        return {decode_answer(one).state for one in told}
+        told = [
+            supervisor.client.run(control_channel.await_acknowledgement(order, 5.0)) for _ in range(count)
+        ]
+        return {decode_acknowledgement(one).state for one in told}
 
     for order in ("order0", "order1"):
         assert states(order, 2 * targets) == {"acknowledged", "repeated"}
@@ -165,8 +167,8 @@ def test_large_replies_are_sent_separately(supervisor: Supervisor, monkeypatch: 
 def test_pending_replies_are_sent_at_the_end(supervisor: Supervisor) -> None:
     supervisor.control.handle(Control("order", "stop"))
     supervisor._end()
-    replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
-    assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
+    replies = [supervisor.client.run(control_channel.await_acknowledgement("order", 5.0)) for _ in range(2)]
+    assert [decode_acknowledgement(one).state for one in replies] == ["acknowledged", "done"]
 
 
 def test_time_limit_of_the_next_run_ends_no_worker(
@@ -296,7 +298,7 @@ def test_consumer_without_a_server_reports_the_error_and_exits(
     monkeypatch.setattr(entrance, "connect", lambda url: Client(url, patience=0.1))
     settings = ConsumerSettings(url=f"unix://{tmp_path}/nothing", workers=1)
     assert entrance.main([msgspec.json.encode(settings).decode()]) == 69
-    assert "no answer from the server" in capfd.readouterr().err
+    assert "no reply from the server" in capfd.readouterr().err
 
 
 def test_consumer_at_a_replica_reports_the_error_and_exits(
@@ -309,7 +311,7 @@ def test_consumer_at_a_replica_reports_the_error_and_exits(
     finally:
         one_server.raw.replicaof("NO", "ONE")
     told = capfd.readouterr().err
-    assert f"the server at {shown(one_server.url)} is a replica and takes no jobs" in told
+    assert f"the server at {shown(one_server.url)} is a replica and accepts no jobs" in told
     assert "address of the primary" in told
 
 
@@ -322,7 +324,7 @@ def test_consumer_warns_of_a_server_that_evicts_jobs(
     finally:
         one_server.raw.config_set("maxmemory-policy", "noeviction")
     (line,) = (one for one in capfd.readouterr().err.splitlines() if "allkeys-lfu" in one)
-    assert line.startswith(f"conveyor: warning: the server at {shown(one_server.url)} may throw jobs away")
+    assert line.startswith(f"conveyor: warning: the server at {shown(one_server.url)} may evict jobs")
 
 
 @pytest.mark.parametrize("workers", [0, -1, 100_000])

@@ -11,7 +11,7 @@ from conveyor import Queue
 from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.settlement import MAX_TASKS, MAX_TOGETHER, Settler, Tally
 from conveyor.monitor import charts as figures
-from conveyor.store import commands, keys, plain
+from conveyor.store import commands, keys
 from conveyor.wire import control_messages, statistics
 from conveyor.wire.call import Call
 from conveyor.wire.codec import Raw, encode

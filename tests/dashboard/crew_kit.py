@@ -90,7 +90,7 @@ def report(name: str = "rack-0001", workers: int | list[WorkerReport] = 2, **fac
 
 def tell(server: Any, *reports: ConsumerReport) -> None:
     for one in reports:
-        server.client.run_all(plain.report(one.name, control_messages.encode(one), time.time()))
+        server.client.run(control_channel.report(one.name, control_messages.encode(one), time.time()))
 
 
 def put(server: Any, name: str = "video", jobs: int = 1, maxsize: int = 0) -> None:

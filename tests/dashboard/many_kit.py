@@ -8,8 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.consumer.settlement import Settler
-from conveyor.store import commands, plain
-from conveyor.store.commands import PutPlace
+from conveyor.store import commands, control_channel
+from conveyor.store.commands import PutParams
 from conveyor.wire import control_messages, ids
 from conveyor.wire.call import decode_call, encode_calls
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import redis
 
     from conveyor.store import Client
+    from conveyor.store.command import Command
 
 QUEUES, LEAVING, IDLE = 300, 40, 9
 #: The queue on which the exiting workers run their last jobs; it has no other job.
@@ -48,7 +49,7 @@ def fill(client: Client, ended: int) -> Filled:
     """Make queues of which most have a backlog, many finished jobs, dead ones, and workers."""
     queues = [f"shop-{number:03}" for number in range(QUEUES)]
     dead = queues[3 : 3 + 5 * DEAD_QUEUES : 5]
-    client.run_all([plain.note_queue(name) for name in queues])
+    client.run_all([commands.note_queue(name) for name in queues])
     share = -(-ended // QUEUES)
     for place, name in enumerate(queues):
         _end(client, name, min(share, ended - place * share))
@@ -68,7 +69,7 @@ def fill(client: Client, ended: int) -> Filled:
 def report(client: Client, filled: Filled) -> None:
     """Report all consumers in the future, so that none is silent while the reports are kept."""
     for one in filled.reports:
-        client.run_all(plain.report(one.name, control_messages.encode(one), one.at))
+        client.run(control_channel.report(one.name, control_messages.encode(one), one.at))
 
 
 def _spread(queues: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -76,9 +77,9 @@ def _spread(queues: Sequence[str]) -> Iterable[tuple[str, str]]:
     return [(queues[place % len(queues)], kind) for place, kind in enumerate(kinds)]
 
 
-def _put(queue: str, jobs: int, delay: float = 0.0) -> commands.Command:
+def _put(queue: str, jobs: int, delay: float = 0.0) -> Command:
     calls = encode_calls(sell, "shop.sell", [((), {})] * jobs)
-    return commands.put(queue, list(zip(ids.new_ids(jobs), calls, strict=True)), PutPlace(delay=delay))
+    return commands.put(queue, list(zip(ids.new_ids(jobs), calls, strict=True)), PutParams(delay=delay))
 
 
 def _claim(client: Client, queue: str, worker: str, jobs: int) -> Any:
@@ -103,7 +104,7 @@ def _end(client: Client, queue: str, jobs: int) -> None:
 def kill(client: Client, queue: str, kind: str, message: str) -> None:
     """Make a job fail for the last time."""
     settler = Settler("rack-0001/1")
-    client.run_all([plain.note_queue(queue), _put(queue, 1)])
+    client.run_all([commands.note_queue(queue), _put(queue, 1)])
     batch = _claim(client, queue, settler.worker, 1)
     settler.begin(queue, batch.token, sampled=False)
     settler.add(batch.jobs[0].id, decode_call(batch.jobs[0].data), Fail(describe_text(kind, message)), 0.1, 0)

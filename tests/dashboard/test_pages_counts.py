@@ -14,8 +14,8 @@ from selectolax.lexbor import LexborHTMLParser
 from conveyor import Queue
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.actions import Actor
-from conveyor.store import commands, plain
-from conveyor.store.commands import PutPlace
+from conveyor.store import commands
+from conveyor.store.commands import PutParams
 from conveyor.top import panes
 from conveyor.top.app import Top
 from conveyor.top.watch import Sight
@@ -37,11 +37,11 @@ def visitor(one_server: Any) -> Visitor:
 
 def put(server: Any, *, due: int, later: int) -> None:
     """Put jobs on the queue video, some of which are due only in ten minutes."""
-    server.client.run(plain.note_queue("video"))
+    server.client.run(commands.note_queue("video"))
     for count, delay in ((due, 0.0), (later, 600.0)):
         jobs = list(zip(ids.new_ids(count), encode_items(list(range(count))), strict=True))
         if jobs:
-            server.client.run(commands.put("video", jobs, PutPlace(delay=delay)))
+            server.client.run(commands.put("video", jobs, PutParams(delay=delay)))
 
 
 def shown(visitor: Visitor, address: str, selector: str) -> str:

@@ -14,8 +14,8 @@ from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of
 from conveyor.monitor.actions import Actions, Actor, Matching
-from conveyor.store import commands, plain
-from conveyor.store.commands import PutPlace, Settlement
+from conveyor.store import commands
+from conveyor.store.commands import PutParams, Settlement
 from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.outcome import Note, encode
@@ -78,7 +78,7 @@ def test_live_numbers_are_no_new_version_of_the_page(one_server: Any) -> None:
 
 def test_thousand_queues_are_paged_and_can_be_filtered(one_server: Any, visitor: Visitor) -> None:
     names = [f"q{number:04}" for number in range(1000)]
-    one_server.client.run_all([plain.note_queue(name) for name in names])
+    one_server.client.run_all([commands.note_queue(name) for name in names])
     seen: list[str] = []
     address = "/queues"
     while address:
@@ -107,7 +107,7 @@ def test_queues_with_the_longest_names_fit_in_a_page(one_server: Any, visitor: V
 def test_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> None:
     put(one_server, "video", 2, 40)
     put(one_server, "mail", 1)
-    one_server.client.run(commands.put("mail", [("later", encode_items([1])[0])], PutPlace(delay=600.0)))
+    one_server.client.run(commands.put("mail", [("later", encode_items([1])[0])], PutParams(delay=600.0)))
     tell(one_server, report())
     tally = Tally("ann/1")
     for outcome in ("failed", "lost", "timeout", "succeeded"):

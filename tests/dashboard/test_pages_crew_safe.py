@@ -13,8 +13,8 @@ import pytest
 from conveyor import Queue
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.monitor.actions import Actions, Actor, Matching
-from conveyor.store import commands, plain
-from conveyor.store.commands import PutPlace, Settlement
+from conveyor.store import commands
+from conveyor.store.commands import PutParams, Settlement
 from conveyor.wire.outcome import Note, encode
 
 from .crew_kit import LARGEST, Visitor, put, report, tell, worker
@@ -105,7 +105,7 @@ def test_viewer_sees_no_buttons_and_no_arguments(one_server: Any) -> None:
 def nasty_facts(server: Any, text: str) -> None:
     """Put a text in every place where people and programs can put one."""
     server.raw.flushall()
-    server.client.run(plain.note_queue("video"))
+    server.client.run(commands.note_queue("video"))
     put(server, "video", 2)
     crew = [worker("rack-0001/1", task=text, message=text), worker("rack-0001/2", task=text, message=text)]
     tell(server, report(host=text, workers=crew, version=text, python=text, queues=["video", text]))
@@ -113,7 +113,7 @@ def nasty_facts(server: Any, text: str) -> None:
     actions.pause_queue("video", text)
     actions.begin("cancel", "video", Matching(task=text, group=text), text)
     note = Note("old1", text, text, 1.5, "rack-0001/2", 1, time.time(), 0.1, text)
-    batch = server.client.run(commands.put("video", [("j1", text.encode())], PutPlace()))
+    batch = server.client.run(commands.put("video", [("j1", text.encode())], PutParams()))
     assert batch
     Queue("video", store=server.client).resume()
     taken = server.client.run(commands.claim("video", "w", "n", 1, 60))

@@ -9,7 +9,7 @@ import pytest
 
 from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
 from .crew_kit import Visitor, put, report, words_of
@@ -26,7 +26,9 @@ def visitor(one_server: Any) -> Visitor:
 def told(server: Any, ago: float) -> None:
     """Report a consumer with a busy worker `ago` seconds ago; its job had run for 75 seconds then."""
     at = time.time() - ago
-    server.client.run_all(plain.report("rack-0001", control_messages.encode(report(workers=1, at=at)), at))
+    server.client.run(
+        control_channel.report("rack-0001", control_messages.encode(report(workers=1, at=at)), at)
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)

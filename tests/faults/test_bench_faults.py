@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Queue, StoreUnavailable
-from conveyor.store import Client, keys, plain, scripts
+from conveyor.store import Client, commands, control_channel, keys, scripts
 from conveyor.store.command import Command
 from conveyor.torture import faults
 from conveyor.torture.proxy import Mode, Proxy
@@ -25,8 +25,8 @@ def report(client: Client, name: str, queue: str) -> None:
     """Report a consumer with one worker, whose process id is that of the bench's consumer."""
     worker = control_messages.WorkerReport(f"{name}/1", PID + 1, "idle")
     found = control_messages.ConsumerReport(name, "host", PID, [queue], "process", 0.0, [worker])
-    now = client.run(plain.server_time())
-    client.run_all(plain.report(name, control_messages.encode(found), now))
+    now = client.run(commands.server_time())
+    client.run(control_channel.report(name, control_messages.encode(found), now))
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_command_kill_expires(stage: Any, one_server: Any) -> None:
     report(stage.client, "stranger-1a2b", "theirs")
     report(stage.client, "own-1a2b", "bench")
     assert next(faults.command_kill(stage, Random(1))) == [PID + 1]
-    command = control_messages.decode_control(one_server.raw.lpop(keys.control_key("own-1a2b")))
+    command = control_messages.decode_command(one_server.raw.lpop(keys.control_key("own-1a2b")))
     assert command.workers == ["own-1a2b/1"]
-    assert 0 < command.expires - stage.client.run(plain.server_time()) <= 10.0
+    assert 0 < command.expires - stage.client.run(commands.server_time()) <= 10.0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_fault_with_a_lost_reply_is_undone(
 
 
 def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_server: Any) -> None:
-    one_server.client.run_all(plain.control("other-1a2b", b""))  # the server knows the script then
+    one_server.client.run(control_channel.send("other-1a2b", b""))  # the server knows the script then
     report(one_server.client, "own-1a2b", "bench")
     tell = scripts.load_plain("tell").sha.encode()
     impatient.proxy.mode = Mode(lost_replies=1, matching=tell)
@@ -100,4 +100,4 @@ def test_undo_ends_if_the_server_stays_unavailable(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(faults, "_HEALING", 0.3)
     gone = Client("redis://127.0.0.1:1", patience=0.0)
     with pytest.raises(StoreUnavailable):
-        faults._insist(lambda: gone.run(plain.server_time()))
+        faults._insist(lambda: gone.run(commands.server_time()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import BadCall, Queue
-from conveyor.store import Client, commands, plain
+from conveyor.store import Client, commands
 from conveyor.store.address import shown
 from conveyor.torture import bench, history
 from conveyor.torture import stage as stages
@@ -59,7 +59,7 @@ def test_close_removes_a_queue_once_its_leases_end(one_server: Any, tmp_path: Pa
     Queue("bench", store=stage.client).put("item")
     stage.client.run(commands.claim("bench", "killed", "nonce", 1, 0.5))
     stage.close()
-    assert not one_server.client.run(plain.is_there("bench"))
+    assert not one_server.client.run(commands.is_there("bench"))
 
 
 def test_close_prints_how_to_remove_a_remaining_queue(

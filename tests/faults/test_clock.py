@@ -17,7 +17,7 @@ import pytest
 from moving import Node
 
 from conveyor import Call, Empty, Queue, StoreUnavailable, task
-from conveyor.store import Client, plain
+from conveyor.store import Client, commands, fitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,11 +48,11 @@ class Clock:
     def turn(self, seconds: int) -> None:
         """Set the server's clock `seconds` ahead of the host's."""
         self._write(f"{seconds:+d}\n")
-        self._eventually(lambda: abs(self.client.run(plain.server_time()) - time.time() - seconds) < 60)
+        self._eventually(lambda: abs(self.client.run(commands.server_time()) - time.time() - seconds) < 60)
 
     def blocked(self) -> int:
         """Return how many clients are in a blocking command."""
-        return int(self.client.run(plain.info("clients"))["blocked_clients"])
+        return int(self.client.run(fitness.info("clients"))["blocked_clients"])
 
     def turn_back(self) -> None:
         """Set it an hour back."""
@@ -67,7 +67,7 @@ class Clock:
         """Return by how much the server's clock advances in some seconds; a stopped one jitters."""
         before = self.client.run(plain.server_time())
         time.sleep(seconds)
-        return self.client.run(plain.server_time()) - before
+        return self.client.run(commands.server_time()) - before
 
 
 @pytest.fixture

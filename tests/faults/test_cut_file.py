@@ -10,14 +10,16 @@ import pytest
 from moving import Node
 
 from conveyor.store import commands
-from conveyor.store.answers import PutPlace, Settlement
 from conveyor.store.client import Client
+from conveyor.store.commands import PutParams, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import redis
+
+    from conveyor.store.command import Command
 
 CUTS = 10
 FILE = "appendonlydir/appendonly.aof.1.incr.aof"
@@ -45,7 +47,7 @@ class Written:
         self.states = [(0, state(node.raw))]
         client = Client(f"redis://127.0.0.1:{node.port}")
         jobs = [(f"job{number}", b"bytes") for number in range(5)]
-        self._run(node, client, commands.put("films", jobs, PutPlace(priority=1)))
+        self._run(node, client, commands.put("films", jobs, PutParams(priority=1)))
         batch = self._run(node, client, commands.claim("films", "ann", "n.1", 4, 60.0))
         settlements = [Settlement(one, b"done", 600.0, b"note") for one in ("job0", "job1")]
         self._run(node, client, commands.finish("films", batch.token, settlements))
@@ -53,7 +55,7 @@ class Written:
         self._run(node, client, commands.fail("films", batch.token, Settlement("job3", b"no", 600.0)))
         client.close()
 
-    def _run(self, node: Node, client: Client, command: commands.Command) -> Any:
+    def _run(self, node: Node, client: Client, command: Command) -> Any:
         answer = client.run(command)
         self.states.append((self.folder.joinpath(FILE).stat().st_size, state(node.raw)))
         return answer

@@ -13,9 +13,9 @@ import pytest
 from moving import Node, Pair
 
 from conveyor import DurabilityUnknown, Job, Queue, StoreDenied, StoreRefused, StoreUnavailable, clock
-from conveyor.store import commands, connect, fitness, plain, waiting
-from conveyor.store.answers import PutPlace
+from conveyor.store import commands, connect, fitness, waiting
 from conveyor.store.client import Client
+from conveyor.store.commands import PutParams
 from conveyor.tasks import Task
 from conveyor.wire import codec
 from conveyor.wire.call import PutOptions, RunOptions
@@ -154,7 +154,7 @@ def test_first_jobs_of_many_may_be_confirmed(
 
     def then_hold(*arguments: Any, **limits: Any) -> Any:
         replies = run_all(*arguments, **limits)
-        if isinstance(replies[0], commands.PutAnswer):
+        if isinstance(replies[0], commands.PutReply):
             never_sync(one_filed)
             one_filed.raw.config_set("appendonly", "no" if level == "written" else "yes")
         return replies
@@ -178,9 +178,9 @@ def test_many_jobs_are_confirmed_once_per_round_trip(one_filed: Any) -> None:
 @pytest.mark.parametrize("own_ids", [False, True])
 def test_resent_put_is_confirmed_for_its_first_send(filed: Any, own_ids: bool) -> None:  # noqa: FBT001
     never_sync(filed)
-    put = commands.put("films", [("a", b"bytes")], PutPlace(own_ids=own_ids))
+    put = commands.put("films", [("a", b"bytes")], PutParams(own_ids=own_ids))
     filed.another_client().run(put)  # and its answer is lost
-    answer, lacking = filed.another_client().run_all((put.resent(), plain.confirm(FSYNC, 0.05)))
+    answer, lacking = filed.another_client().run_all((put.resent(), fitness.confirm(FSYNC, 0.05)))
     assert (answer.accepted, ready(filed)) == (1, ["a"])
     assert lacking == "the server has not synced its append-only file"
 

@@ -12,9 +12,9 @@ from consumer_kit import go, lines
 
 from conveyor import Queue, held_items
 from conveyor.errors import StoreUnavailable
-from conveyor.store import commands, connect, plain
-from conveyor.store.answers import PutPlace
+from conveyor.store import commands, connect
 from conveyor.store.client import Client, Listener
+from conveyor.store.commands import PutParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from moving import Pair
 
+    from conveyor.store.command import Command
 
-def put(name: str) -> commands.Command:
-    return commands.put("films", [(name, b"bytes")], PutPlace())
+
+def put(name: str) -> Command:
+    return commands.put("films", [(name, b"bytes")], PutParams())
 
 
 def lease(pair: Pair, queue: str) -> float:
@@ -66,8 +68,8 @@ def test_blocked_call_moves_to_the_new_primary(pair: Pair) -> None:
     client.run(put("a"))
     client.run(commands.claim("films", "ann", "n", 2, 60.0))
     hints: list[Any] = []
-    thread = threading.Thread(target=lambda: hints.append(client.run(plain.await_bell(["films"], 20.0))))
-    client.run(plain.await_bell(["films"], 0.01))
+    thread = threading.Thread(target=lambda: hints.append(client.run(commands.await_bell(["films"], 20.0))))
+    client.run(commands.await_bell(["films"], 0.01))
     thread.start()
     pair.eventually(lambda: pair.primary.raw.info("clients")["blocked_clients"] == 1)
     pair.fail_over()
@@ -80,14 +82,14 @@ def test_blocked_call_moves_to_the_new_primary(pair: Pair) -> None:
 def test_listener_moves_to_the_new_primary(pair: Pair) -> None:
     client = Client(pair.url)
     listener = Listener(client)
-    listener.ask(plain.await_bell(["films"], 20.0))
+    listener.ask(commands.await_bell(["films"], 20.0))
     pair.eventually(lambda: pair.primary.raw.info("clients")["blocked_clients"] == 1)
     pair.fail_over()
     with pytest.raises(StoreUnavailable):
-        listener.answer()
-    listener.ask(plain.await_bell(["films"], 20.0))
+        listener.reply()
+    listener.ask(commands.await_bell(["films"], 20.0))
     client.run(put("a"))
-    assert listener.answer() == b"1"
+    assert listener.reply() == b"1"
     listener.close()
     client.close()
 

@@ -13,8 +13,8 @@ import pytest
 from conveyor import Job, LeaseLost, NotEmpty, Queue, StoreUnavailable
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import Client, commands, keys, plain, scripts
-from conveyor.store.answers import Settlement
+from conveyor.store import Client, commands, keys, scripts
+from conveyor.store.commands import Settlement
 from conveyor.torture.proxy import PASS, REPLIES, Mode, Proxy
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Lossy:
         self.client = Client(proxy.url)
         self.queue = Queue("work", store=self.client)
         self.direct = Queue("work", store=server.client)
-        server.client.run_all(plain.load_scripts())  # or the lost reply would be that of an unknown script
+        server.client.run_all(commands.load_scripts())  # or the lost reply would be that of an unknown script
 
     def lose_next(self, verb: str) -> None:
         """Lose the next reply to a verb."""
@@ -62,7 +62,7 @@ class Lossy:
     def bury(self, *ids: str) -> None:
         """Put jobs and have them fail."""
         client, name = self.direct.client, self.direct.name
-        client.run(commands.put(name, [(one, b"bytes") for one in ids], commands.PutPlace()))
+        client.run(commands.put(name, [(one, b"bytes") for one in ids], commands.PutParams()))
         token = client.run(commands.claim(name, "ann", "nonce", len(ids), 60.0)).token
         client.run_all([commands.fail(name, token, Settlement(one, b"no", 60.0)) for one in ids])
 
@@ -84,7 +84,7 @@ def test_clear_counts_too_few_if_a_reply_is_lost(lossy: Lossy) -> None:
 
 def test_clear_may_cancel_delayed_jobs_put_meanwhile(lossy: Lossy) -> None:
     def put(name: str, delay: float) -> None:
-        lossy.direct.client.run(commands.put("work", [(name, b"bytes")], commands.PutPlace(delay=delay)))
+        lossy.direct.client.run(commands.put("work", [(name, b"bytes")], commands.PutParams(delay=delay)))
 
     put("last", 60.0)
     cleared = lossy.resend_behind(

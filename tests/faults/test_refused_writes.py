@@ -14,7 +14,7 @@ from moving import Node
 
 from conveyor import Queue, StoreUnavailable
 from conveyor.store import commands, connect
-from conveyor.store.answers import PutPlace
+from conveyor.store.commands import PutParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ class Refusal:
 
     def is_told(self) -> bool:
         """Put a job, and return True if it is refused for this reason."""
-        command = commands.put("other", [(f"job{self.accepted}", b"bytes")], PutPlace())
+        command = commands.put("other", [(f"job{self.accepted}", b"bytes")], PutParams())
         try:
             self.client.run(command, patience=0.1)
         except StoreUnavailable as error:

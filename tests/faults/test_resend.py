@@ -6,7 +6,6 @@ The whole state of the server is compared: of a verb all keys of its queue, of a
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,15 +14,16 @@ import pytest
 from tests.conformance.test_model import SAFE_IF_LATE
 from tests.store.conftest import Lane
 
-from conveyor.store import audit_log, commands, keys, plain, records, scripts
-from conveyor.store.answers import Batch, PutPlace, RowsPlace, Settlement
+from conveyor.store import commands, control_channel, forgetting, keys, lifecycle, records, scripts
 from conveyor.store.client import Client
+from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
 from conveyor.torture.proxy import Mode, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Server
+    from conveyor.store.command import Command
 
 LONG = 1000.0
 MINE = "producer01"  # an inbox: the first ten characters of the ids of its producer
@@ -36,7 +36,7 @@ def settlement(job_id: str = FIRST) -> Settlement:
 
 
 def put(lane: Lane, **place: Any) -> None:
-    lane.run(commands.put, JOBS, PutPlace(**place))
+    lane.run(commands.put, JOBS, PutParams(**place))
 
 
 def held(lane: Lane) -> str:
@@ -122,12 +122,12 @@ def much_lapsed(lane: Lane) -> None:
 #: For each command: the preparation, which may return a token, and the arguments, made from the token.
 CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, ...]]], ...]] = {
     "put": (
-        (nothing, lambda _: (JOBS, PutPlace())),
-        (nothing, lambda _: (JOBS, PutPlace(priority=3, delay=LONG))),
-        (nothing, lambda _: (JOBS, PutPlace(own_ids=True))),
-        (nothing, lambda _: (JOBS, PutPlace(maxsize=2))),
-        (full, lambda _: (JOBS, PutPlace(waiter="bob"))),
-        (full, lambda _: ([], PutPlace(waiter="bob", rest=3))),
+        (nothing, lambda _: (JOBS, PutParams())),
+        (nothing, lambda _: (JOBS, PutParams(priority=3, delay=LONG))),
+        (nothing, lambda _: (JOBS, PutParams(own_ids=True))),
+        (nothing, lambda _: (JOBS, PutParams(maxsize=2))),
+        (full, lambda _: (JOBS, PutParams(waiter="bob"))),
+        (full, lambda _: ([], PutParams(waiter="bob", rest=3))),
     ),
     "claim": (
         (put, lambda _: ("ann", "ann.1", 2, LONG)),
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
     "count": ((held, lambda _: ()),),
     "tally": ((held, lambda _: ("ann", 7, None, [("cut", "s=1 M=9")])),),
     "series": ((held, lambda _: ("minute", 1, 2)),),
-    "rows": ((held, lambda _: ("leased", RowsPlace(9))),),
+    "rows": ((held, lambda _: ("leased", RowRange(9))),),
     "state": ((held, lambda _: (FIRST,)),),
     "listen": (
         (held, lambda _: ("producer03", LONG, [FIRST])),
@@ -216,7 +216,7 @@ class Late(NamedTuple):
     """A command whose copy has a separate effect."""
 
     before: Callable[[Lane], Any]
-    make: Callable[[str], commands.Command]
+    make: Callable[[str], Command]
     meanwhile: Callable[[Lane], Any]
     """What is done between the command and its copy."""
     effect: dict[str, int]
@@ -271,7 +271,7 @@ LATE = {
     ),
     "put-full": Late(
         nothing,
-        lambda queue: commands.put(queue, JOBS, PutPlace(maxsize=2)),
+        lambda queue: commands.put(queue, JOBS, PutParams(maxsize=2)),
         lambda lane: lane.claim(2),
         {"accepted": 1, "ready": 1},
     ),
@@ -284,13 +284,13 @@ PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]
     "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
     "clear": (held, lambda queue: plain.clear(f"{queue}s", [keys.key(queue, "bell")])),
     "groups": (dead, lambda queue: records.dead_groups(queue, 0)),
-    "keep": (nothing, lambda _: audit_log.keep_operation("operation", b"state", 9.0)),
-    "note": (nothing, plain.note_queue),
-    "progress": (held, lambda queue: plain.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
-    "record": (nothing, lambda _: audit_log.record(b"act", "pause", "done", "order")),
-    "report": (nothing, lambda _: plain.report("w", b"report", 9.0)[0]),
-    "tell": (nothing, lambda _: plain.control("w", b"stop")[0]),
-    "trail": (nothing, lambda _: audit_log.acts("", 9)),
+    "keep": (nothing, lambda _: records.keep_operation("operation", b"state", 9.0)),
+    "note": (nothing, commands.note_queue),
+    "progress": (held, lambda queue: records.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
+    "record": (nothing, lambda _: records.record(b"act", "pause", "done", "order")),
+    "report": (nothing, lambda _: control_channel.report("w", b"report", 9.0)),
+    "tell": (nothing, lambda _: control_channel.send("w", b"stop")),
+    "trail": (nothing, lambda _: records.audit_entries("", 9)),
 }
 #: Plain scripts that leave a message for each execution, and why: the key of the list. A copy cannot know whether the
 #: first message was taken out meanwhile, so the reader tolerates it.
@@ -306,7 +306,7 @@ REPEATS = {
 }
 
 
-def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: Any) -> commands.Command:
+def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: Any) -> Command:
     token = before(lane)
     return getattr(commands, verb)(lane.queue, *arguments(token))
 
@@ -330,8 +330,7 @@ def state_of(lane: Lane) -> dict[str, Any]:
 
 
 def test_each_command_has_a_resend_case() -> None:
-    functions = {name for name in commands.__all__ if inspect.isfunction(getattr(commands, name))}
-    assert CASES.keys() == functions
+    assert CASES.keys() == lifecycle.VERBS
 
 
 @pytest.mark.parametrize(("verb", "before", "arguments"), ROWS)
@@ -435,10 +434,10 @@ def everything(server: Server, name: str) -> dict[bytes, Any]:
     return state
 
 
-def run_without_first_reply(lane: Lane, command: commands.Command) -> None:
+def run_without_first_reply(lane: Lane, command: Command) -> None:
     with Proxy(lane.server.url) as proxy:
         client = Client(proxy.url)
-        client.run(plain.queues())  # connected, and so only the reply to the command is lost
+        client.run(commands.queue_names())  # connected, and so only the reply to the command is lost
         proxy.mode = Mode(lost_replies=1)
         run(lane, client, command)
         client.close()

@@ -16,7 +16,7 @@ from consumer_kit import Running, go, lines
 from conveyor import Consumer, DurabilityUnknown, Job, JobGone, Queue, store
 from conveyor.consumer.settings import LEASE
 from conveyor.order import Order
-from conveyor.store import embedded, plain
+from conveyor.store import embedded, fitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,7 +200,7 @@ def test_embedded_server_syncs_before_its_reply_if_fsync_is_set(
     own_queue: Queue, eventually: Callable[..., Any]
 ) -> None:
     def synced() -> str:
-        return str(own_queue.client.run(plain.setting("appendfsync")))
+        return str(own_queue.client.run(fitness.setting("appendfsync")))
 
     queue = Queue("work", durability="fsync", store=own_queue.client)
     assert synced() == "everysec"

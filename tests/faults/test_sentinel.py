@@ -17,7 +17,7 @@ from moving import LOCALHOST, Forwarder, Node, Sentinel, make_certificate
 
 from conveyor import Consumer, Job, Queue
 from conveyor.errors import StoreRefused, StoreUnavailable
-from conveyor.store import connect, plain
+from conveyor.store import commands, connect
 from conveyor.store.client import Client
 from conveyor.torture.servers import free_port
 
@@ -69,7 +69,7 @@ def time_of(url: str) -> float:
     """Ask the server at an address for its time, once."""
     client = Client(url, patience=0.0)
     try:
-        return client.run(plain.server_time())
+        return client.run(commands.server_time())
     finally:
         client.close()
 
@@ -93,7 +93,7 @@ def test_server_and_sentinels_may_have_passwords(
     sentinel = start(Sentinel, primary, *more, secret=own_secret)
     url = f"sentinel://{login}127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/films{options}"
     client = Client(url)
-    client.run(plain.note_queue("films"))
+    client.run(commands.note_queue("films"))
     assert primary.raw.info("keyspace").keys() == {"db1" if options == "/1" else "db0"}
     client.close()
 
@@ -113,8 +113,8 @@ def test_hung_sentinel_is_queried_last_the_next_time(one_server: Any, start: Cal
         place = f"127.0.0.1:{hung.getsockname()[1]}"
         client = Client(f"sentinel://{place},127.0.0.1:{sentinel.port}/films", patience=0.0, within=0.8)
         with pytest.raises(StoreUnavailable):
-            client.run(plain.server_time())
-        assert client.run(plain.server_time()) > 0
+            client.run(commands.server_time())
+        assert client.run(commands.server_time()) > 0
         client.close()
 
 

@@ -149,7 +149,7 @@ def test_large_results_of_a_batch_pass_a_thin_line(one_server: Any, monkeypatch:
 
 def test_get_with_a_short_timeout_reaches_a_far_server(one_server: Any) -> None:
     """Its time is not enough for a connection and a reply, so the next call uses the connection."""
-    one_server.client.run_all(plain.load_scripts())
+    one_server.client.run_all(commands.load_scripts())
     with Proxy(one_server.url) as proxy, suppress(Empty):
         proxy.mode = Mode(delay=DELAY)
         for _ in range(30):  # on a busy machine; three do otherwise
@@ -163,7 +163,7 @@ def test_connection_is_kept_after_a_call_timed_out(one_server: Any) -> None:
         proxy.mode = Mode(delay=DELAY)
         client = Client(proxy.url, patience=0.0)
         with pytest.raises(StoreUnavailable):
-            client.run(plain.server_time(), within=3 * DELAY)
-        assert client.run(plain.server_time(), within=100 * DELAY) > 0
+            client.run(commands.server_time(), within=3 * DELAY)
+        assert client.run(commands.server_time(), within=100 * DELAY) > 0
         assert proxy.connections_made == 1
         client.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import BadCall, StoreRefused
-from conveyor.monitor.actions import Act, Actions, Actor
+from conveyor.monitor.actions import Actions, Actor, AuditEntry
 from conveyor.store import commands, keys
 from conveyor.wire import control_messages
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from conftest import Films
 
-    Trail = Callable[..., list[Act]]
+    Trail = Callable[..., list[AuditEntry]]
 
 
-def facts(act: Act) -> tuple[Any, ...]:
+def facts(act: AuditEntry) -> tuple[Any, ...]:
     return (
         act.action,
         act.target,
@@ -35,16 +35,16 @@ def facts(act: Act) -> tuple[Any, ...]:
     )
 
 
-def told(server: Any, consumer: str) -> list[control_messages.Control]:
+def told(server: Any, consumer: str) -> list[control_messages.ControlCommand]:
     return [
-        control_messages.decode_control(data) for data in server.raw.lrange(keys.control_key(consumer), 0, -1)
+        control_messages.decode_command(data) for data in server.raw.lrange(keys.control_key(consumer), 0, -1)
     ]
 
 
 def test_queue_is_paused_and_resumed(films: Films, actions: Actions, trail: Trail) -> None:
     films.put(2)
     answer = actions.pause_queue("films", "too hot")
-    assert (answer.before.paused, answer.after.paused, answer.after.waiting, answer.recorded) == (
+    assert (answer.before.paused, answer.after.paused, answer.after.qsize, answer.recorded) == (
         0,
         1,
         2,
@@ -156,8 +156,8 @@ def test_kill_command_names_the_job_of_each_worker(actions: Actions, one_server:
 
 
 def test_callers_can_record_their_own_actions(actions: Actions, trail: Trail) -> None:
-    assert actions.record(Act("enqueue_job", "x", "films", after={"jobs": 1}, outcome="done"))
-    assert actions.record(Act("enqueue_job", "y", "films", who="bob", origin="page"))
+    assert actions.record(AuditEntry("enqueue_job", "x", "films", after={"jobs": 1}, outcome="done"))
+    assert actions.record(AuditEntry("enqueue_job", "y", "films", who="bob", origin="page"))
     assert [(act.target, act.who, act.origin) for act in trail()] == [
         *[("y", "bob", "page"), ("x", "ann", "cli@there")],
     ]

@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from conveyor.monitor import recording
-from conveyor.monitor.actions import Act, Actions
+from conveyor.monitor.actions import Actions, AuditEntry
 from conveyor.monitor.audit import acts, counts
-from conveyor.store import audit_log as commands
-from conveyor.store import keys, plain
+from conveyor.store import control_channel, keys, records
 from conveyor.wire.audit_entry import encode
 
 
 def test_audit_trail_stays_bounded(one_server: Any) -> None:
     for first in range(0, 11_000, 1000):
-        made = [Act("sing", f"song {number}") for number in range(first, first + 1000)]
-        one_server.client.run_all([commands.record(encode(act), "sing", "done") for act in made])
+        made = [AuditEntry("sing", f"song {number}") for number in range(first, first + 1000)]
+        one_server.client.run_all([records.record(encode(act), "sing", "done") for act in made])
     assert 10_000 <= one_server.raw.xlen(keys.AUDIT) <= 10_200
     assert acts(count=1).ask(one_server.client)[0].act.target == "song 10999"
 
 
 def test_large_record_is_abbreviated(one_server: Any) -> None:
     recording.record(
-        one_server.client, Act("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999})
+        one_server.client, AuditEntry("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999})
     )
     ((_, fields),) = one_server.raw.xrange(keys.AUDIT)
     assert len(fields[b"act"]) < 2500
@@ -31,37 +30,37 @@ def test_large_record_is_abbreviated(one_server: Any) -> None:
 
 
 def test_record_that_arrives_twice_is_kept_once(one_server: Any) -> None:
-    data = encode(Act("sing", "song"))
-    first = one_server.client.run(commands.record(data, "sing", "done"))
-    one_server.client.run(commands.record(encode(Act("sing", "song")), "sing", "done"))
-    assert one_server.client.run(commands.record(data, "sing", "done")) == first
+    data = encode(AuditEntry("sing", "song"))
+    first = one_server.client.run(records.record(data, "sing", "done"))
+    one_server.client.run(records.record(encode(AuditEntry("sing", "song")), "sing", "done"))
+    assert one_server.client.run(records.record(data, "sing", "done")) == first
     assert one_server.raw.xlen(keys.AUDIT) == 2
 
 
 def test_pages_are_consecutive_newest_first(actions: Actions, one_server: Any) -> None:
     for number in range(7):
-        actions.record(Act("sing", str(number)))
+        actions.record(AuditEntry("sing", str(number)))
     found, before = [], ""
     while page := acts(before, 3).ask(one_server.client):
         assert len(page) <= 3
         found += [one.act.target for one in page]
         before = page[-1].id
-        actions.record(Act("hum", "meanwhile"))
+        actions.record(AuditEntry("hum", "meanwhile"))
     assert found == ["6", "5", "4", "3", "2", "1", "0"]
 
 
 def test_page_of_results_has_200_records_at_most(one_server: Any) -> None:
-    made = [encode(Act("sing", str(number))) for number in range(250)]
-    one_server.client.run_all([commands.record(data, "sing", "done") for data in made])
+    made = [encode(AuditEntry("sing", str(number))) for number in range(250)]
+    one_server.client.run_all([records.record(data, "sing", "done") for data in made])
     assert len(acts(count=10_000).ask(one_server.client)) == 200
 
 
 def test_unreadable_records_do_not_hide_others(actions: Actions, one_server: Any) -> None:
-    actions.record(Act("sing", "before"))
+    actions.record(AuditEntry("sing", "before"))
     for rubbish in (b"", b"\xc1", b"\x80", encode({"action": 3}), encode(["act"]), b"\x81\xa6action\xa1\xff"):
         one_server.raw.xadd(keys.AUDIT, {"act": rubbish})
     one_server.raw.xadd(keys.AUDIT, {"other": "field", "and": "more"})
-    actions.record(Act("sing", "after"))
+    actions.record(AuditEntry("sing", "after"))
     found = acts().ask(one_server.client)
     assert [one.act.target for one in found] == ["after", *["?"] * 7, "before"]
     assert found[1].act.outcome == "undecodable"
@@ -69,10 +68,10 @@ def test_unreadable_records_do_not_hide_others(actions: Actions, one_server: Any
 
 def test_audit_entry_has_the_last_reply_of_each_target(actions: Actions, one_server: Any) -> None:
     for order, words in (("one", ("acknowledged", "done")), ("two", ("expired: too late",))):
-        actions.record(Act("stop_workers", "a/1", after={"order": order}, outcome="told"))
+        actions.record(AuditEntry("stop_workers", "a/1", after={"order": order}, outcome="told"))
         for word in words:
-            one_server.client.run_all(plain.answer(order, b"", "a/1", word))
-    actions.record(Act("sing", "song", outcome="done"))
+            one_server.client.run(control_channel.acknowledge(order, b"", "a/1", word))
+    actions.record(AuditEntry("sing", "song", outcome="done"))
     found = acts().ask(one_server.client)
     assert [one.came_to for one in found] == ["done", "told: too late", "told: done"]
     assert [one.came_to_nothing for one in found] == [False, True, False]
@@ -82,11 +81,11 @@ def test_audit_entry_has_the_last_reply_of_each_target(actions: Actions, one_ser
 def test_replies_beyond_the_limit_of_a_page_are_counted(
     actions: Actions, one_server: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(commands, "MOST_WORDS", 5)
+    monkeypatch.setattr(records, "MAX_ACKNOWLEDGEMENTS", 5)
     for order, targets in (("one", 1), ("three", 3), ("four", 4)):
-        actions.record(Act("stop_workers", "a", after={"order": order}, outcome="told"))
+        actions.record(AuditEntry("stop_workers", "a", after={"order": order}, outcome="told"))
         for target in range(targets):
-            one_server.client.run_all(plain.answer(order, b"", f"a/{target}", "done"))
+            one_server.client.run(control_channel.acknowledge(order, b"", f"a/{target}", "done"))
     found = acts().ask(one_server.client)
     assert [len(one.answers) for one in found] == [4, 0, 1]
     assert [one.came_to for one in found] == ["told: 4 done", "told: 3 answered", "told: done"]
@@ -95,19 +94,21 @@ def test_replies_beyond_the_limit_of_a_page_are_counted(
 
 def test_oldest_replies_are_dropped_beyond_the_limit(one_server: Any, monkeypatch: Any) -> None:
     for most in (10_000, 5):
-        monkeypatch.setattr(plain, "MOST_ORDERS", most)
+        monkeypatch.setattr(control_channel, "MAX_COMMANDS", most)
         for order in range(12):
-            one_server.client.run_all(plain.answer(f"order{order}", b"", "a", "done"))
+            one_server.client.run(control_channel.acknowledge(f"order{order}", b"", "a", "done"))
     assert one_server.raw.zcard(keys.ORDERS) == len(one_server.raw.keys("conveyor:answers:*")) == 5
 
 
 def test_kept_replies_are_bounded(one_server: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(plain, "MOST_TARGETS", 3)
-    monkeypatch.setattr(plain, "MOST_ORDERS", 5)
+    monkeypatch.setattr(control_channel, "MAX_TARGETS", 3)
+    monkeypatch.setattr(control_channel, "MAX_COMMANDS", 5)
     for order in range(8):
         for word in ("acknowledged", "done"):
-            told = [plain.answer(f"order{order}", b"", f"a/{target}", word) for target in range(5)]
-            one_server.client.run_all([command for one in told for command in one])
+            told = [
+                control_channel.acknowledge(f"order{order}", b"", f"a/{target}", word) for target in range(5)
+            ]
+            one_server.client.run_all(told)
     kept = sorted(one_server.raw.scan_iter("conveyor:answers:*"))
     assert kept == [f"conveyor:answers:order{order}".encode() for order in range(3, 8)]
     assert all(one_server.raw.hvals(key) == [b"done"] * 3 for key in kept)
@@ -122,10 +123,10 @@ def test_entry_of_a_newer_version_can_be_read(one_server: Any) -> None:
 
 def test_actions_are_counted_by_outcome(actions: Actions, one_server: Any) -> None:
     for outcome in ("done", "told", "not dead: waiting", "refused: no answer", "begun", "failed: no memory"):
-        actions.record(Act("sing", "song", outcome=outcome))
-    data = encode(Act("sing", "song"))
+        actions.record(AuditEntry("sing", "song", outcome=outcome))
+    data = encode(AuditEntry("sing", "song"))
     for _ in range(2):  # this one arrives twice
-        one_server.client.run(commands.record(data, "hum", "done"))
+        one_server.client.run(records.record(data, "hum", "done"))
     assert counts().ask(one_server.client) == {
         ("sing", "done"): 2,
         ("sing", "unchanged"): 1,
@@ -137,8 +138,8 @@ def test_actions_are_counted_by_outcome(actions: Actions, one_server: Any) -> No
 
 
 def test_actions_beyond_the_name_limit_are_counted_as_others(actions: Actions, one_server: Any) -> None:
-    for number in range(commands.MOST_COUNTED + 5):
-        actions.record(Act(f"sing {number}", "song", outcome="done"))
+    for number in range(records.MAX_COUNTED + 5):
+        actions.record(AuditEntry(f"sing {number}", "song", outcome="done"))
     found = counts().ask(one_server.client)
-    assert len(found) == commands.MOST_COUNTED + 1
+    assert len(found) == records.MAX_COUNTED + 1
     assert (found["sing0", "done"], found["other", "done"]) == (1, 5)

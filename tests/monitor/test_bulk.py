@@ -11,15 +11,15 @@ from conveyor.errors import BadCall, StoreRefused
 from conveyor.monitor import bulk, operations
 from conveyor.monitor.actions import Actions, Matching, Operation
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Films
-    from conveyor.monitor.actions import Act
+    from conveyor.monitor.actions import AuditEntry
 
-    Trail = Callable[..., list[Act]]
+    Trail = Callable[..., list[AuditEntry]]
 
 FAILED = b"\x93\xa6failed\xc0\x00"
 RUNNER = """
@@ -276,7 +276,7 @@ def test_cancel_covers_all_priorities_but_no_jobs_put_meanwhile(films: Films, ac
     assert ready % 36 == 0
     films.put(8, delay=1000.0)
     assert finished(actions, actions.begin("cancel", "films"), chunk=5).done == ready + 8
-    assert (films.count().waiting, films.count().imbalance) == (0, 0)
+    assert (films.count().qsize, films.count().imbalance) == (0, 0)
 
 
 def test_delayed_jobs_that_become_due_meanwhile_are_cancelled(

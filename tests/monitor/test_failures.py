@@ -9,7 +9,7 @@ import pytest
 from conveyor import Queue
 from conveyor.monitor import failures
 from conveyor.store import commands, keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 from conveyor.store.query import Query, together
 from conveyor.wire.outcome import Fail, describe_text
 

@@ -10,7 +10,7 @@ from conveyor.errors import BadCall
 from conveyor.monitor import history
 from conveyor.monitor.history import Matching
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 from conveyor.wire import codec
 from conveyor.wire.outcome import Done, Fail, Note, describe_text, encode
 

@@ -9,7 +9,8 @@ import pytest
 from conveyor.errors import BadCall
 from conveyor.monitor import job_list, job_record
 from conveyor.store import commands
-from conveyor.store.answers import PutPlace
+from conveyor.store.command import Command
+from conveyor.store.commands import PutParams
 from conveyor.wire import codec
 from conveyor.wire.outcome import Cancel, Done, Fail, Retry, describe_text
 from conveyor.wire.redaction import MASK, Labels
@@ -132,7 +133,7 @@ def test_running_job_has_its_worker(queue: Queue, hand: Hand) -> None:
 
 
 def test_delayed_job_has_its_due_time(queue: Queue) -> None:
-    queue.client.run(commands.put(queue.name, [("later", b"\xc1")], PutPlace(delay=100.0)))
+    queue.client.run(commands.put(queue.name, [("later", b"\xc1")], PutParams(delay=100.0)))
     one = told(queue, "later")
     assert one.state == "delayed"
     assert one.due_in == pytest.approx(100.0, abs=10.0)
@@ -140,7 +141,7 @@ def test_delayed_job_has_its_due_time(queue: Queue) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"no job", b"\x94\xa1t\x05\x05\x00"])
 def test_unreadable_job_has_a_record(queue: Queue, data: bytes) -> None:
-    queue.client.run(commands.put(queue.name, [("odd", data)], PutPlace()))
+    queue.client.run(commands.put(queue.name, [("odd", data)], PutParams()))
     one = told(queue, "odd")
     assert (one.state, one.undecodable, one.arguments) == ("waiting", len(data), [])
 
@@ -148,9 +149,9 @@ def test_unreadable_job_has_a_record(queue: Queue, data: bytes) -> None:
 def test_unreadable_outcome_attempt_or_progress_hides_no_more(queue: Queue, hand: Hand) -> None:
     job = queue.submit(fetch, "x")
     raw = queue.client
-    raw.run(commands.Command(("RPUSH", f"conveyor:{{{queue.name}}}:attempts:{job.id}", b"\xc1")))
-    raw.run(commands.Command(("EXPIRE", f"conveyor:{{{queue.name}}}:attempts:{job.id}", 60)))
-    raw.run(commands.Command(("HSET", f"conveyor:{{{queue.name}}}:progress", job.id, b"\xc1")))
+    raw.run(Command(("RPUSH", f"conveyor:{{{queue.name}}}:attempts:{job.id}", b"\xc1")))
+    raw.run(Command(("EXPIRE", f"conveyor:{{{queue.name}}}:attempts:{job.id}", 60)))
+    raw.run(Command(("HSET", f"conveyor:{{{queue.name}}}:progress", job.id, b"\xc1")))
     one = told(queue, job.id)
     assert (one.state, one.attempts, one.progress) == ("waiting", [], None)
     claimed = hand.take()

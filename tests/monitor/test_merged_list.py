@@ -15,7 +15,7 @@ from conveyor.monitor.history import Matching
 from conveyor.monitor.merging import Limits
 from conveyor.monitor.rows import Wanted
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 from conveyor.wire import codec
 from conveyor.wire.outcome import Run, note_of
 

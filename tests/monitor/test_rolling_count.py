@@ -7,7 +7,7 @@ import pytest
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.rolling_count import Lately
 from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
-from conveyor.store.answers import Count
+from conveyor.store.commands import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))
 

@@ -13,7 +13,7 @@ from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
 from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
-from conveyor.store.answers import Count
+from conveyor.store.commands import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))
 LIVE = st.dictionaries(

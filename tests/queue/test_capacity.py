@@ -12,7 +12,7 @@ import pytest
 
 from conveyor import Full, NotEmpty, Queue
 from conveyor.clock import Deadline
-from conveyor.store import commands, plain
+from conveyor.store import commands
 from conveyor.wire.call import PutOptions, encode_items
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Observer:
     def _look(self, bench: Bench) -> None:
         while not self._over.is_set():
             count = bench.queue.count()
-            self.most_waiting = max(self.most_waiting, count.waiting)
+            self.most_waiting = max(self.most_waiting, count.qsize)
             self.most_blocked = max(self.most_blocked, count.blocked)
             self.imbalances.add(count.imbalance)
             self.looks += 1
@@ -144,7 +144,7 @@ def test_clear_spares_jobs_put_meanwhile(server: Any, monkeypatch: pytest.Monkey
     assert queue.clear() == 1300
     monkeypatch.undo()
     count = queue.count()
-    assert (count.cancelled, count.waiting, count.imbalance) == (1300, count.accepted - 1300, 0)
+    assert (count.cancelled, count.qsize, count.imbalance) == (1300, count.accepted - 1300, 0)
     assert queue.get() == 0
     assert count.accepted < 20_000
 
@@ -173,7 +173,7 @@ def test_deletion_purges_a_job_whose_lease_has_ended(one_server: Any, eventually
     def is_deleted() -> bool:
         with contextlib.suppress(NotEmpty):
             queue.delete(purge=True)
-        return not queue.client.run(plain.is_there("belt"))
+        return not queue.client.run(commands.is_there("belt"))
 
     with pytest.raises(NotEmpty, match="1 running"):
         queue.delete(purge=True)
@@ -204,4 +204,4 @@ def test_deleted_queue_is_new_when_used_again(server: Any) -> None:
 def test_queue_with_only_a_setting_is_listed(bench: Bench, verb: str) -> None:
     """An unlisted queue could not be found, nor ever removed."""
     getattr(bench.queue, verb)()
-    assert bench.client.run(plain.queues()) == [bench.queue.name]
+    assert bench.client.run(commands.queue_names()) == [bench.queue.name]

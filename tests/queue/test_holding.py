@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Bench
+    from conveyor.store.command import Command
 
 TAKE_AND_HOLD = """
 import sys
@@ -151,7 +152,7 @@ def test_failed_renewal_is_retried(
     bench.queue.get()
     run, failed = bench.client.run, []
 
-    def fail_twice(command: commands.Command, **options: Any) -> Any:
+    def fail_twice(command: Command, **options: Any) -> Any:
         if command.script and command.script.name == "renew" and len(failed) < 2:
             failed.append(command)
             raise error
@@ -180,7 +181,7 @@ def test_logging_that_raises_does_not_end_renewals(
 ) -> None:
     run, raised = bench.client.run, []
 
-    def fail_once(command: commands.Command, **options: Any) -> Any:
+    def fail_once(command: Command, **options: Any) -> Any:
         if command.script and command.script.name == "renew" and not raised:
             raise OSError
         return run(command, **options)
@@ -245,7 +246,7 @@ def test_lease_is_renewed_after_task_done_without_reply(
     bench.queue.get()
     holder, run = held_items.holder_of(bench.client), bench.client.run
 
-    def unavailable(command: commands.Command, **options: Any) -> Any:
+    def unavailable(command: Command, **options: Any) -> Any:
         if command.script and command.script.name == "finish":
             bench.eventually(lambda: holder.thread is None)
             raise StoreUnavailable
@@ -267,7 +268,7 @@ def test_item_can_be_settled_after_a_finish_without_reply(
     bench.queue.get()
     bench.queue.get()
 
-    def unavailable(command: commands.Command, **options: Any) -> Any:
+    def unavailable(command: Command, **options: Any) -> Any:
         raise error
 
     with monkeypatch.context() as away:

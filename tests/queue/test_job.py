@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor import BadCall, DuplicateJob, Job, JobCancelled, clock
-from conveyor.store import commands, plain
+from conveyor.store import commands, control_channel, records
 from conveyor.tasks import Task
 from conveyor.wire import control_messages
 from conveyor.wire.call import PutOptions, RunOptions
@@ -81,7 +81,7 @@ def test_cancel_of_a_running_job_is_sent_to_its_consumer(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
     bench.claim()
     assert job.cancel("no longer needed")
-    order = control_messages.decode_control(bench.client.run(plain.await_control("worker", 5.0)))
+    order = control_messages.decode_command(bench.client.run(control_channel.await_command("worker", 5.0)))
     assert (order.verb, order.job, order.workers, order.reason) == (
         "cancel",
         job.id,
@@ -95,7 +95,7 @@ def test_progress_is_the_latest_report_of_the_job(bench: Bench) -> None:
     assert job.progress() is None
     bench.claim()
     said = control_messages.Progress(3, 4, "nearly")
-    bench.worker.run(plain.set_progress(bench.queue.name, [(job.id, control_messages.encode(said))]))
+    bench.worker.run(records.set_progress(bench.queue.name, [(job.id, control_messages.encode(said))]))
     assert job.progress() == said
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from conveyor import Job, JobGone, Queue, StoreUnavailable, WaitTimeout, inbox, restoring
 from conveyor.inbox import inbox_of
-from conveyor.store import Client, commands, plain
-from conveyor.store.answers import PutPlace
+from conveyor.store import Client, commands
+from conveyor.store.commands import PutParams
 from conveyor.store.waiting import put_jobs
 from conveyor.tasks import Task
 from conveyor.wire.call import PutOptions, RunOptions
@@ -79,7 +79,7 @@ def test_put_that_ends_during_a_restoration_is_put_again(
     """The put's jobs were put before the loss, and are kept once the earlier ones are being put again."""
     first = bench.queue.submit(double, 0)
     expect_all([first])
-    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
+    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutParams(), 0, 60.0)
     restorer, put_jobs = inbox_of(bench.queue.client).restorer, restoring.put_jobs
 
     def put_jobs_meanwhile(*words: Any) -> None:
@@ -95,7 +95,7 @@ def test_put_that_ends_during_a_restoration_is_put_again(
 def test_put_that_outlasts_a_restoration_is_put_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that puts jobs again has ended by then, and no caller waits for a result."""
     first = bench.queue.submit(double, 0)
-    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutPlace(), 0, 60.0)
+    late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutParams(), 0, 60.0)
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
     bench.server.raw.flushall()
     second = bench.queue.submit(double, 1)  # which notices it
@@ -155,7 +155,7 @@ def failed_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise StoreUnavailable
         return was_deleted(queue, born)
 
-    monkeypatch.setattr(plain, "was_deleted", fail_once)
+    monkeypatch.setattr(commands, "was_deleted", fail_once)
     return failed
 
 
@@ -194,7 +194,7 @@ def test_lasting_check_failure_does_not_block_other_results(
         checks.append(queue)
         raise StoreUnavailable
 
-    monkeypatch.setattr(plain, "was_deleted", fail)
+    monkeypatch.setattr(commands, "was_deleted", fail)
     bench.server.raw.delete(*bench.server.raw.keys(f"conveyor:{{{bench.queue.name}}}:*"))
     bench.queue.submit(double, 4)
     inbox_of(bench.client)._doubt_all()
@@ -222,7 +222,7 @@ def test_put_with_a_failed_check_counts_the_accepted_jobs(
     monkeypatch.setattr(restoring.Restorer, "_was_deleted", Mock(side_effect=StoreUnavailable))
     jobs = [(bench.queue.name + one, b"x") for one in "ab"]
     with pytest.raises(StoreUnavailable) as failed:
-        put_jobs(bench.client, bench.queue.name, jobs, PutPlace(), None, inbox_of(bench.client).restorer)
+        put_jobs(bench.client, bench.queue.name, jobs, PutParams(), None, inbox_of(bench.client).restorer)
     assert (failed.value.accepted, bench.queue.qsize()) == (2, 2)
 
 
@@ -250,7 +250,7 @@ def test_known_deletion_is_not_queried(bench: Bench, monkeypatch: pytest.MonkeyP
     before = restorer.knows(bench.queue.name)
     Queue(bench.queue.name, store=Client(bench.server.url)).delete()
     bench.queue.submit(double, 2)
-    monkeypatch.delattr(plain, "was_deleted")
+    monkeypatch.delattr(commands, "was_deleted")
     assert not restorer.heard(bench.queue.name, before, restorer.knows(bench.queue.name).lineage)
 
 
@@ -367,7 +367,7 @@ def test_lost_jobs_wait_for_room_in_a_bounded_queue(bench: Bench) -> None:
     jobs = [queue.submit(double, number) for number in range(2)]
     ended = expect_all(jobs)
     bench.server.raw.flushall()
-    place = commands.PutPlace(maxsize=2)
+    place = commands.PutParams(maxsize=2)
     bench.worker.run(commands.put(queue.name, [("a", b"bytes"), ("b", b"bytes")], place))
     bench.eventually(lambda: inbox_of(bench.client).restorer.due)
     assert ready(bench) == ["a", "b"]
@@ -384,7 +384,7 @@ def test_lost_jobs_are_woken_for_room(bench: Bench, monkeypatch: pytest.MonkeyPa
     Queue(bench.queue.name, 2, store=bench.client).put_many(["a", "b"])
     ids, own = [f"job{number}" for number in range(4)], inbox_of(bench.client)
     own.restorer.known[bench.queue.name] = restoring.Known(losses=1)
-    kept = restoring.Kept(bench.queue.name, [(one, one.encode()) for one in ids], PutPlace(), 0, 600.0)
+    kept = restoring.Kept(bench.queue.name, [(one, one.encode()) for one in ids], PutParams(), 0, 600.0)
     own.keep(kept)
     bench.eventually(lambda: bench.queue.count().blocked == 1)
     bench.settle(2)
@@ -398,13 +398,13 @@ def test_lost_jobs_of_several_puts_keep_their_place_in_line(bench: Bench) -> Non
     name, restorer = bench.queue.name, restoring.Restorer(bench.client)
     line = f"conveyor:{{{name}}}:line"
     restorer.known[name] = restoring.Known(losses=1)
-    place, ids = PutPlace(own_ids=True), ("job0", "job1", "job2")
+    place, ids = PutParams(own_ids=True), ("job0", "job1", "job2")
     kept = [restoring.Kept(name, [(one, b"bytes")], place, 0, 600.0) for one in ids]
     for number in range(3):
         restorer.keep(kept[number])
     Queue(name, 1, store=bench.client).put("first")
     assert not restorer.restore(name, {}, restorer)
-    bench.worker.run(commands.put(name, [], PutPlace(waiter="rival", rest=9)))
+    bench.worker.run(commands.put(name, [], PutParams(waiter="rival", rest=9)))
     in_line = [restorer.waiter.encode(), b"rival"]
     for one in ids[:2]:
         assert bench.server.raw.zrange(line, 0, -1) == in_line
@@ -420,7 +420,7 @@ def test_lost_jobs_of_several_puts_keep_their_place_in_line(bench: Bench) -> Non
 def test_delayed_lost_job_returns_before_its_outcome_expires(bench: Bench) -> None:
     name, restorer = bench.queue.name, restoring.Restorer(bench.client)
     restorer.known[name] = restoring.Known(losses=1)
-    kept = restoring.Kept(name, [("job0", b"bytes")], PutPlace(delay=600.0), 0, 0.0)
+    kept = restoring.Kept(name, [("job0", b"bytes")], PutParams(delay=600.0), 0, 0.0)
     restorer.keep(kept)
     assert restorer.restore(name, {}, restorer)
     assert bench.queue.count().delayed == 1
@@ -433,7 +433,7 @@ def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
     name, ids = bench.queue.name, [f"job{number}" for number in range(50)]
     bench.worker.run(commands.bound(name, 5))
     restorer = restoring.Restorer(bench.client)
-    kept = restoring.Kept(name, [(one, one.encode()) for one in ids], PutPlace(), 0, 600.0)
+    kept = restoring.Kept(name, [(one, one.encode()) for one in ids], PutParams(), 0, 600.0)
     restorer.keep(kept)
     restorer.known[name] = restoring.Known(losses=1)
     sent: list[str] = []

@@ -13,12 +13,13 @@ import pytest
 
 from conveyor import Full, Job, Queue, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.store import Client, commands, plain, waiting
+from conveyor.store import Client, commands, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Bench
+    from conveyor.store.command import Command
 
 CALLS: dict[str, tuple[Callable[[Queue], object], type[Exception]]] = {
     "put": (lambda queue: queue.put("item", timeout=0.3), StoreUnavailable),
@@ -88,15 +89,15 @@ def test_result_timeout_is_honored_while_the_server_hangs(
 def test_get_timeout_is_honored_if_the_server_starts_to_hang(
     bench: Bench, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = plain.await_bell
+    original = commands.await_bell
 
-    def stop_first(queues: list[str], seconds: float) -> commands.Command:
+    def stop_first(queues: list[str], seconds: float) -> Command:
         hanging.stop()
         return original(queues, seconds)
 
     bench.queue.put("noted")
     bench.queue.get()
-    monkeypatch.setattr(plain, "await_bell", stop_first)
+    monkeypatch.setattr(commands, "await_bell", stop_first)
     assert 0.25 < seconds_of(lambda: bench.queue.get(timeout=0.3), StoreUnavailable) < 5.0
 
 
@@ -105,7 +106,7 @@ def test_put_to_a_full_queue_raises_full_if_the_server_hangs(
 ) -> None:
     original = commands.leave
 
-    def stop_first(queue: str, waiter: str) -> commands.Command:
+    def stop_first(queue: str, waiter: str) -> Command:
         hanging.stop()
         return original(queue, waiter)
 
@@ -118,13 +119,13 @@ def test_put_to_a_full_queue_raises_full_if_the_server_hangs(
 def test_interrupted_put_raises_if_the_server_is_unavailable(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> commands.Command:
+    def interrupt(*_: object) -> Command:
         bench.server.stop()
         raise KeyboardInterrupt
 
     queue = Queue(bench.queue.name, 1, store=bench.client)
     queue.put("first")
-    monkeypatch.setattr(waiting.plain, "await_wake", interrupt)
+    monkeypatch.setattr(waiting.commands, "await_wake", interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             queue.put("second")

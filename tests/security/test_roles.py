@@ -17,7 +17,7 @@ from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed,
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
 from conveyor.errors import StoreDenied
-from conveyor.store import Client, audit_log, commands, fitness, keys, plain, scripts
+from conveyor.store import Client, commands, control_channel, fitness, keys, records, scripts
 from conveyor.wire.durability import read_durability
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def test_role_may_demand_a_level_of_durability(
             Queue("work", durability="replicated:1", store=client).put("item", timeout=0.1)
         Queue("work", durability="written", store=client).put("item")
         synced = Queue("work", durability="fsync", store=client)
-        waits = fitness.waits_for_sync(people.server.client.run(plain.info("server")))
+        waits = fitness.waits_for_sync(people.server.client.run(fitness.info("server")))
         if role != "operator" and not waits:
             with pytest.raises(StoreDenied) as error:
                 synced.put("item")
@@ -270,10 +270,10 @@ def test_role_is_denied_forbidden_commands(role: str, people: People) -> None:
                 act()
     if role in {"producer", "worker"}:
         with pytest.raises(StoreDenied):
-            client.run(audit_log.act_counts())
+            client.run(records.audit_counts())
     if role == "producer":
         with pytest.raises(StoreDenied):
-            client.run_all(plain.control("host-1", b"kill"))
+            client.run(control_channel.send("host-1", b"kill"))
     client.close()
     assert Queue("work", store=people.server.client).qsize() == 1
 

@@ -13,6 +13,8 @@ from conveyor.store.client import exchange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conveyor.store.command import Command
+
 _names = (f"lane{number}" for number in itertools.count())
 LONG = 1000.0  # seconds; a lease or a delay that does not end while a test runs
 VOLATILE = {"token", "clock", "wall", "due_wall", "due_shift", "born"}  # of meta
@@ -44,7 +46,7 @@ class Lane:
         """Return a key of the queue."""
         return keys.key(self.queue, name)
 
-    def run(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
+    def run(self, verb: Callable[..., Command], *args: Any) -> Any:
         """Run a verb of commands.py on this queue."""
         return _plain(self.client.run(verb(self.queue, *args)))
 
@@ -63,7 +65,7 @@ class Lane:
     def put(self, *ids: str, **place: Any) -> Any:
         """Put jobs whose bytes are made from their ids."""
         jobs = [(one, f"bytes of {one}".encode()) for one in ids]
-        return self.run(commands.put, jobs, commands.PutPlace(**place))
+        return self.run(commands.put, jobs, commands.PutParams(**place))
 
     def claim(
         self, want: int = 1, owner: str = "ann", nonce: str = "", lease: float = LONG

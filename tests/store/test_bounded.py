@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.store import commands, lifecycle
-from conveyor.store.answers import PutPlace, RowsPlace, Settlement
+from conveyor.store.commands import PutParams, RowRange, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class Backlog:
         ids = [f"{name}{number:06}" for number in range(count)]
         for first in range(0, count, 3_000):
             jobs = [(one, b"bytes") for one in ids[first : first + 3_000]]
-            self.lane.run(commands.put, jobs, PutPlace(**place))
+            self.lane.run(commands.put, jobs, PutParams(**place))
 
     def calls(self) -> dict[str, tuple[Any, ...]]:
         """Return the arguments of a call of each verb."""
@@ -53,7 +53,7 @@ class Backlog:
         mine = [one for one, _ in self.held]
         one = Settlement(mine[0], b"no", 60.0)
         return {
-            "put": ([(f"new{number}", b"bytes") for number in range(MOST)], PutPlace()),
+            "put": ([(f"new{number}", b"bytes") for number in range(MOST)], PutParams()),
             "claim": ("bob", "nonce", MOST, LONG),
             "renew": ([(*each, "S") for each in self.held], LONG),
             "retry": (token, mine[1], 0.0, b""),
@@ -68,7 +68,7 @@ class Backlog:
             "reap": (),
             "purge": ("ready", 200, b"cancelled", 60.0),
             "count": (),
-            "rows": ("ready", RowsPlace(200, down=True)),
+            "rows": ("ready", RowRange(200, down=True)),
             "state": ("first025000",),
             "listen": ("inbox", 60.0, [f"first{number:06}" for number in range(10_000, 10_000 + MOST)]),
             "join": ("joiner",),

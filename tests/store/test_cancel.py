@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.commands import Settlement
 from conveyor.wire import call
 from conveyor.wire.call import RunOptions
 
@@ -19,7 +19,7 @@ TOP = 255 * 2**45
 KEEP = 60.0
 
 
-def cancel(lane: Lane, job_id: str) -> commands.Cancelled:
+def cancel(lane: Lane, job_id: str) -> commands.CancelReply:
     return lane.run(commands.cancel, job_id, b"away", KEEP)
 
 
@@ -161,7 +161,7 @@ def test_outcome_of_a_cancelled_job_is_kept_for_its_own_time(
     lane: Lane, way: str, options: RunOptions, seconds: int
 ) -> None:
     data = call.encode_calls(len, "builtins:len", [(([b"\x94\x01\x02\x03\x04" * 20],), {})], options)[0]
-    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    lane.run(commands.put, [("a", data)], commands.PutParams())
     if way == "purge":
         lane.run(commands.purge, "ready", 9, b"away", KEEP)
     elif way == "release":
@@ -189,7 +189,7 @@ def test_keep_of_a_job_with_secrets_is_read(lane: Lane) -> None:
 
     data = call.encode_calls(login, "login", [(("ada", "x" * 100), {})], RunOptions(keep=86400.0))[0]
     assert call.decode_call(data).labels.may_hide
-    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    lane.run(commands.put, [("a", data)], commands.PutParams())
     assert cancel(lane, "a") == ("cancelled", "", "")
     assert 86300 < lane.raw.ttl(lane.key("outcome:a")) <= 86400
 
@@ -200,7 +200,7 @@ def test_purge_decodes_hostile_jobs_only_partly(lane: Lane) -> None:
 
     def time_of(data: bytes) -> float:
         jobs = [(f"job{next(numbers)}", data) for _ in range(5)]
-        lane.run(commands.put, jobs, commands.PutPlace())
+        lane.run(commands.put, jobs, commands.PutParams())
         lane.raw.config_resetstat()
         assert lane.run(commands.purge, "ready", 9, b"away", KEEP) == 5
         return lane.raw.info("commandstats")["cmdstat_evalsha"]["usec"]

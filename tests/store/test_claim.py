@@ -134,8 +134,8 @@ def test_empty_claim_waits_for_the_next_lease_to_expire(lane: Lane) -> None:
 
 def test_claim_returns_at_most_a_mebibyte_but_at_least_a_job(lane: Lane) -> None:
     big = b"x" * 600_000
-    lane.run(commands.put, [(one, big) for one in "abc"], commands.PutPlace())
-    lane.run(commands.put, [("huge", b"x" * (1 << 20) + b"y")], commands.PutPlace(priority=1))
+    lane.run(commands.put, [(one, big) for one in "abc"], commands.PutParams())
+    lane.run(commands.put, [("huge", b"x" * (1 << 20) + b"y")], commands.PutParams(priority=1))
     assert taken(lane.claim(10)) == ["huge"]
     assert taken(lane.claim(10)) == ["a"]
 
@@ -250,7 +250,7 @@ def test_claim_reads_only_the_claimed_jobs(own_lane: Lane) -> None:
     """Memory of scripts shows how much they read: 60 jobs of 1 MB would need 60 MB."""
     large = b"x" * 1_000_000
     for number in range(60):
-        own_lane.run(commands.put, [(f"job{number:02}", large)], commands.PutPlace())
+        own_lane.run(commands.put, [(f"job{number:02}", large)], commands.PutParams())
     own_lane.raw.execute_command("MEMORY", "PURGE")
     before = own_lane.raw.info("memory")["used_memory"]
     assert taken(own_lane.claim(50)) == ["job00"]

@@ -17,10 +17,11 @@ from conveyor import Queue, clock
 from conveyor.cli.main import run
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store import client as client_module
-from conveyor.store import commands, connect, plain, scripts
+from conveyor.store import commands, connect, scripts
 from conveyor.store.address import shown
-from conveyor.store.answers import PutPlace
 from conveyor.store.client import Client, Listener
+from conveyor.store.command import Command
+from conveyor.store.commands import PutParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from conftest import Server
 
 
-def put(name: str, queue: str = "films") -> commands.Command:
-    return commands.put(queue, [(name, b"bytes")], PutPlace())
+def put(name: str, queue: str = "films") -> Command:
+    return commands.put(queue, [(name, b"bytes")], PutParams())
 
 
 def cut_off(server: Server) -> None:
@@ -85,7 +86,7 @@ def test_killed_server_that_restarts_is_waited_for(
 def test_patience_ends(one_server: Server) -> None:
     one_server.stop()
     try:
-        with pytest.raises(StoreUnavailable, match="no answer") as error:
+        with pytest.raises(StoreUnavailable, match="no reply") as error:
             one_server.client.run(put("job"), patience=0.2)
         assert isinstance(error.value, ConnectionError)
         assert error.value.hint
@@ -98,7 +99,7 @@ def test_client_may_reconnect_any_number_of_times(one_server: Server) -> None:
     for _ in range(150):
         connection = one_server.client.connection()
         connection.disconnect()
-    assert one_server.client.run(plain.server_time()) > 0
+    assert one_server.client.run(commands.server_time()) > 0
 
 
 def test_many_threads_share_a_client(one_server: Server) -> None:
@@ -168,7 +169,7 @@ def test_refusal_names_the_server_and_is_not_retried(one_server: Server) -> None
 
 def test_pipeline_runs_other_commands_if_a_command_is_refused(one_server: Server) -> None:
     with pytest.raises(StoreRefused):
-        one_server.client.run_all([put("a"), commands.Command(("NOSUCHCOMMAND",)), put("b")])
+        one_server.client.run_all([put("a"), Command(("NOSUCHCOMMAND",)), put("b")])
     assert one_server.client.run(commands.count("films")).ready == 2
 
 
@@ -177,28 +178,28 @@ def test_listener_can_be_polled_and_closes_with_the_server(
 ) -> None:
     listener = Listener(one_server.client)
     assert listener.fileno() == -1
-    listener.ask(plain.await_bell(["films"], 30.0))
+    listener.ask(commands.await_bell(["films"], 30.0))
     assert listener.fileno() >= 0
     one_server.client.run(put("job"))
-    assert listener.answer() == b"1"
-    listener.ask(plain.await_bell(["films"], 30.0))
+    assert listener.reply() == b"1"
+    listener.ask(commands.await_bell(["films"], 30.0))
     cut_off(one_server)
     with pytest.raises(StoreUnavailable):
-        listener.answer()
+        listener.reply()
     assert listener.fileno() == -1
 
 
 def test_suspended_server_counts_as_unavailable(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     client = one_server.client
-    client.run(plain.server_time())
+    client.run(commands.server_time())
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)
     os.kill(one_server.pid, signal.SIGSTOP)
     try:
         with pytest.raises(StoreUnavailable):
-            client.run(plain.server_time(), patience=0.0)
+            client.run(commands.server_time(), patience=0.0)
     finally:
         os.kill(one_server.pid, signal.SIGCONT)
-    assert client.run(plain.server_time()) > 0
+    assert client.run(commands.server_time()) > 0
 
 
 def test_script_forgotten_right_after_its_load_is_loaded_again(
@@ -207,7 +208,7 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
     flushes = iter(range(4))
     packed = client_module._packed
 
-    def forget_first(command: commands.Command, *, again: bool) -> bytes:
+    def forget_first(command: Command, *, again: bool) -> bytes:
         flush = b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n" if next(flushes, None) is not None else b""
         return flush + packed(command, again=again)
 
@@ -391,7 +392,7 @@ def test_client_retries_a_dead_server_at_least_twice_a_second(monkeypatch: pytes
     monkeypatch.setattr(clock, "monotonic", lambda: sum(pauses))
     monkeypatch.setattr(clock, "sleep", pauses.append)
     with pytest.raises(StoreUnavailable):
-        Client("unix:///nowhere/s", patience=60.0).run(plain.server_time())
+        Client("unix:///nowhere/s", patience=60.0).run(commands.server_time())
     assert max(pauses) <= 0.5
     assert sum(pauses) > 59.0
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.store import commands, keys, lifecycle, scripts
-from conveyor.store.answers import PutPlace, RowsPlace, Settlement
 from conveyor.store.client import Listener
+from conveyor.store.command import PROTOCOL
+from conveyor.store.commands import PutParams, RowRange, Settlement
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -20,7 +21,7 @@ FOLDER = Path(scripts.__file__).parent
 ONE = Settlement("id", b"outcome", 1.0, b"note")
 #: Of each verb the arguments of one call, with one job wherever there may be several.
 SAMPLES: dict[str, tuple[Any, ...]] = {
-    "put": ([("id", b"bytes")], PutPlace()),
+    "put": ([("id", b"bytes")], PutParams()),
     "claim": ("owner", "nonce", 1, 1.0),
     "renew": ([("id", "token", "S")], 1.0),
     "finish": ("token", [ONE]),
@@ -46,7 +47,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "state": ("id",),
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
-    "rows": ("ready", RowsPlace(1)),
+    "rows": ("ready", RowRange(1)),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "revive"}
@@ -79,8 +80,8 @@ def test_each_verb_has_a_script_and_function_and_a_known_effect() -> None:
     moves = {move.verb for move in lifecycle.TRANSITIONS}
     assert moves & lifecycle.NOT_MOVES.keys() == set()
     assert set(scripts.names()) == moves | lifecycle.NOT_MOVES.keys() == lifecycle.VERBS
-    functions = {name for name in commands.__all__ if inspect.isfunction(getattr(commands, name))}
-    assert functions == lifecycle.VERBS
+    functions = {name for name, one in vars(commands).items() if is_public_function(name, one)}
+    assert functions - WITHOUT_VERB == lifecycle.VERBS
     assert SAMPLES.keys() == lifecycle.VERBS
 
 
@@ -195,5 +196,5 @@ def test_listener_loads_unknown_scripts(server: Server) -> None:
     server.raw.script_flush()
     listener = Listener(server.client)
     listener.ask(commands.count("films"))
-    assert listener.answer().accepted == 0
+    assert listener.reply().accepted == 0
     listener.close()

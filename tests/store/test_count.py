@@ -9,7 +9,7 @@ import pytest
 from conveyor.monitor import queues
 from conveyor.queue import Queue
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane

@@ -25,9 +25,8 @@ import redis
 from conveyor import Queue, store
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
-from conveyor.store import embedded, plain
+from conveyor.store import commands, embedded
 from conveyor.store.client import Client
-from conveyor.store.embedded import server_process
 from conveyor.store.embedded.state_folder import new_socket
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ def test_healthy_server_survives_a_lack_of_file_descriptors(
     with monkeypatch.context() as failing:
         failing.setattr(embedded, "_ask", fail)
         pid = embedded.status().pid
-        with pytest.raises(StoreUnavailable, match="no way to the embedded server"):
+        with pytest.raises(StoreUnavailable, match="cannot reach the embedded server"):
             embedded.revive()
     assert embedded.status().pid == pid
 
@@ -317,11 +316,11 @@ def test_fork_does_not_keep_the_start_lock(moment: str, home: Path, monkeypatch:
 def test_fork_during_the_start_does_not_keep_the_server_alive(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    children = ExitStack()
+    children, spawn = ExitStack(), embedded.spawn
 
     def fork_and_spawn(folder: Path, place: Path, *, keep: int) -> None:
         children.enter_context(forked_child())
-        server_process.spawn(folder, place, keep=keep)
+        spawn(folder, place, keep=keep)
 
     with children:
         with monkeypatch.context() as forking:
@@ -384,7 +383,7 @@ def test_client_revives_its_own_server_in_any_environment(
         os.kill(pid, signal.SIGKILL)
         wait_until_gone(pid)
         monkeypatch.setenv("CONVEYOR_HOME", str(elsewhere))
-        assert mine.run(plain.server_time())
+        assert mine.run(commands.server_time())
         mine.close()
         assert not elsewhere.exists()
     finally:
@@ -424,7 +423,7 @@ def test_socket_stays_if_another_process_restarts_the_server(
         wait_until_gone(pid)
         process = starter(TMPDIR=str(home), XDG_RUNTIME_DIR=str(home))
         assert process.communicate("go\n", timeout=30)[0].split()[0] == f"unix://{place}"
-        assert mine.run(plain.server_time(), within=5.0)
+        assert mine.run(commands.server_time(), within=5.0)
     finally:
         mine.close()
         assert embedded.stop()
@@ -501,7 +500,7 @@ def test_missing_server_program_is_reported_with_advice(home: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [("echo no such luck; exit 3", "no such luck"), ("exit 0", "ended at once")]
+    ("body", "words"), [("echo no such luck; exit 3", "no such luck"), ("exit 0", "exited immediately")]
 )
 def test_program_that_exits_immediately_is_reported(
     home: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
@@ -514,7 +513,7 @@ def test_program_that_exits_immediately_is_reported(
 def test_unresponsive_program_is_ended_and_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_program(home, monkeypatch, "sleep 60 >/dev/null 2>&1 & echo $! > server.pid")
     monkeypatch.setattr(embedded, "_START_PATIENCE", 0.2)
-    with pytest.raises(StoreUnavailable, match="did not answer"):
+    with pytest.raises(StoreUnavailable, match="did not reply"):
         embedded.ensure()
     wait_until_gone(int((home / "server.pid").read_text()))
 
@@ -523,7 +522,7 @@ def use_program(home: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     program = home.parent / "program"
     program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(server_process, "find_binary", lambda: program)
+    monkeypatch.setattr(embedded, "find_binary", lambda: program)
 
 
 def test_server_that_loads_its_data_is_waited_for(home: Path) -> None:
@@ -570,7 +569,7 @@ def test_timeout_is_honored_while_another_process_starts_it(home: Path) -> None:
 def seconds_of_a_call(home: Path) -> float:
     """Return how long a call takes that waits for 0.3 s, while the server cannot be used; at most 10."""
     mine = Client(f"unix://{home}/server.sock", revive=partial(embedded.revive, home))
-    return seconds_until_unavailable(lambda: mine.run(plain.server_time(), within=0.3))
+    return seconds_until_unavailable(lambda: mine.run(commands.server_time(), within=0.3))
 
 
 def seconds_until_unavailable(function: Callable[[], object]) -> float:
@@ -628,7 +627,7 @@ def test_first_call_honors_its_timeout_while_data_are_loaded(home: Path) -> None
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            with pytest.raises(StoreUnavailable, match="still reads its data"):
+            with pytest.raises(StoreUnavailable, match="is still reading its data"):
                 embedded.ensure(Deadline(1.0))
         finally:
             server.shutdown()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane

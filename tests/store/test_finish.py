@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.store import commands, plain
-from conveyor.store.answers import Settlement
+from conveyor.store import commands, records
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -159,7 +159,9 @@ def test_history_keeps_about_the_last_five_thousand_entries(lane: Lane) -> None:
 @pytest.mark.parametrize("end", ["finish", "fail", "release", "retry", "lost", "cancel", "reap"])
 def test_progress_after_the_end_is_not_kept(lane: Lane, end: str) -> None:
     token = lane.take("a", "b")
-    lane.client.run(plain.set_progress(lane.queue, [("a", b"half"), ("never put", b"half"), ("b", b"more")]))
+    lane.client.run(
+        records.set_progress(lane.queue, [("a", b"half"), ("never put", b"half"), ("b", b"more")])
+    )
     assert lane.dump()["progress"] == {"a": "half", "b": "more"}
     if end == "reap":
         lane.let_leases_run_out("b")
@@ -174,5 +176,5 @@ def test_progress_after_the_end_is_not_kept(lane: Lane, end: str) -> None:
             "cancel": lambda: lane.run(commands.cancel, "b", b"away", KEEP),
         }[end]()
     assert lane.dump()["progress"] == {"a": "half"}
-    lane.client.run(plain.set_progress(lane.queue, [("b", b"all")]))
+    lane.client.run(records.set_progress(lane.queue, [("b", b"all")]))
     assert lane.dump()["progress"] == {"a": "half"}

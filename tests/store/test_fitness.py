@@ -46,7 +46,7 @@ def test_replica_is_refused(server: Server, verb: str) -> None:
     call: Any = {"put": lambda: queue.put("item"), "get": lambda: queue.get(timeout=5)}[verb]
     with replica(server):
         before = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="is a replica and takes no jobs") as error:
+        with pytest.raises(StoreUnavailable, match="is a replica and accepts no jobs") as error:
             call()
         assert time.monotonic() - before < 5
         assert "primary" in error.value.hint
@@ -66,7 +66,7 @@ def test_eviction_policy_is_logged_once(
             queue.get()
             queue.task_done()
     (record,) = caplog.records
-    assert f"may throw {what} away" in record.getMessage()
+    assert f"may evict {what}" in record.getMessage()
     assert name in record.getMessage()
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from conveyor import Queue
 from conveyor.errors import StoreMismatch, StoreUnavailable
-from conveyor.store import commands, forgetting, plain
-from conveyor.store.answers import Looked, Settlement
+from conveyor.store import commands, forgetting, records
+from conveyor.store.commands import ForgetReply, Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -41,22 +41,22 @@ def keys_of(lane: Lane) -> set[str]:
 
 @pytest.mark.parametrize("where", ["ready", "delayed", "leased", "dead"])
 def test_queue_with_jobs_is_not_removed(lane: Lane, where: str) -> None:
-    lane.client.run(plain.note_queue(lane.queue))
+    lane.client.run(commands.note_queue(lane.queue))
     lane.put("a", delay=1000.0 if where == "delayed" else 0.0)
     if where in {"leased", "dead"}:
         token = lane.claim().token
         if where == "dead":
             lane.run(commands.fail, token, Settlement("a", b"no", 60.0, group="5af3"))
     before = lane.dump()
-    assert forgetting.delete(lane.client, lane.queue) == Looked("LIVE")._replace(**{where: 1})
+    assert forgetting.delete(lane.client, lane.queue) == ForgetReply("LIVE")._replace(**{where: 1})
     assert lane.changes(before) == {}
     assert lane.raw.sismember("conveyor:queues", lane.queue)
 
 
 def test_deleted_queue_leaves_no_key_and_no_name(lane: Lane) -> None:
-    lane.client.run(plain.note_queue(lane.queue))
+    lane.client.run(commands.note_queue(lane.queue))
     use(lane)
-    lane.client.run_all(plain.log(lane.queue, "a", "a line"))
+    lane.client.run_all(records.log(lane.queue, "a", "a line"))
     other = lane.raw.set(f"conveyor:{{{lane.queue}x}}:outcome:a", "other", ex=60)
     assert len(keys_of(lane)) > 8
     assert forgetting.delete(lane.client, lane.queue).word == "GONE"
@@ -66,14 +66,14 @@ def test_deleted_queue_leaves_no_key_and_no_name(lane: Lane) -> None:
     assert forgetting.delete(lane.client, lane.queue).word == "GONE"
 
 
-@pytest.mark.parametrize("step", ["drop_queue", "some_remains", "clear"])
+@pytest.mark.parametrize("step", ["drop_names", "some_remains", "clear"])
 def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """The producer noted the name a moment ago, so it would not do so again automatically."""
     producer = Queue(lane.queue, store=lane.server.another_client())
     producer.put("before")
     lane.run(commands.purge, "ready", 9, b"", 60.0)
     use(lane)
-    real, put = getattr(plain, step), []
+    real, put = getattr(forgetting, step), []
 
     def put_and_go_on(queue: str, *args: Any) -> Any:
         if not put:
@@ -82,7 +82,7 @@ def test_jobs_put_during_a_deletion_stay(lane: Lane, monkeypatch: pytest.MonkeyP
             lane.run(commands.finish, token, [Settlement(lane.dump()["leased"].popitem()[0], b"done", 600.0)])
         return real(queue, *args)
 
-    monkeypatch.setattr(plain, step, put_and_go_on)
+    monkeypatch.setattr(forgetting, step, put_and_go_on)
     Queue(lane.queue, store=lane.client).delete()
     assert put
     assert len(lane.dump()["ready"]) == 49
@@ -116,7 +116,7 @@ def test_only_the_last_deleted_births_are_kept(lane: Lane) -> None:
         born.append(int(lane.raw.hget(lane.key("meta"), "born")))
         lane.raw.delete(lane.key("outcome:a"))
         forgetting.delete(lane.client, lane.queue)
-    known = [lane.client.run(plain.was_deleted(lane.queue, one)) for one in born]
+    known = [lane.client.run(commands.was_deleted(lane.queue, one)) for one in born]
     assert known == [False] * 5 + [True] * 20
     assert 0 < lane.raw.ttl(lane.key("deleted")) <= LONG
 
@@ -129,7 +129,7 @@ def test_late_tally_does_not_recreate_a_deleted_queue(lane: Lane) -> None:
 
 
 def test_queue_unused_for_thirty_days_is_forgotten(lane: Lane) -> None:
-    lane.client.run(plain.note_queue(lane.queue))
+    lane.client.run(commands.note_queue(lane.queue))
     use(lane)
     for seconds in (0.0, LONG - 60.0):
         assert forgetting.forget_unused(lane.client) is None
@@ -146,7 +146,7 @@ def test_queue_unused_for_thirty_days_is_forgotten(lane: Lane) -> None:
 
 @pytest.mark.parametrize("how", ["put", "claim", "paused", "shut"])
 def test_queue_in_use_is_not_forgotten(lane: Lane, how: str) -> None:
-    lane.client.run(plain.note_queue(lane.queue))
+    lane.client.run(commands.note_queue(lane.queue))
     use(lane)
     if how == "claim":
         lane.put("b")
@@ -170,7 +170,7 @@ def test_queue_in_use_is_not_forgotten(lane: Lane, how: str) -> None:
 def test_put_between_query_and_removal_keeps_queue_and_name(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane.client.run(plain.note_queue(lane.queue))
+    lane.client.run(commands.note_queue(lane.queue))
     use(lane)
     lane.run(commands.forget, LONG)
     let_time_pass(lane, LONG)
@@ -190,7 +190,7 @@ def test_put_between_query_and_removal_keeps_queue_and_name(
 def test_queues_of_other_programs_are_left_alone(lane: Lane) -> None:
     """One is of another protocol version, one has foreign keys; the next one is forgotten."""
     for name in ("other-version", "spoiled", lane.queue):
-        lane.client.run(plain.note_queue(name))
+        lane.client.run(commands.note_queue(name))
         lane.client.run(commands.bound(name, 1))
         lane.client.run(commands.forget(name, LONG))
     let_time_pass(lane, LONG)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.command import PROTOCOL
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -128,7 +129,7 @@ def test_count_is_the_whole_ledger(lane: Lane) -> None:
         paused=1,
         shutdown=1,
     )
-    assert (count.waiting, count.live, count.imbalance) == (2, 3, 0)
+    assert (count.qsize, count.live, count.imbalance) == (2, 3, 0)
 
 
 def test_vanished_job_shows_in_the_ledger(lane: Lane) -> None:
@@ -141,10 +142,10 @@ def test_vanished_job_shows_in_the_ledger(lane: Lane) -> None:
 def test_limit_can_be_set_early_repeatedly_and_below_the_backlog(lane: Lane) -> None:
     for _ in range(2):
         lane.run(commands.bound, 3)
-        assert lane.dump() == {"meta.version": commands.PROTOCOL, "meta.maxsize": "3"}
+        assert lane.dump() == {"meta.version": PROTOCOL, "meta.maxsize": "3"}
     lane.put("a", "b", "c")
     lane.run(commands.bound, 1)
-    assert lane.count().waiting == 3
+    assert lane.count().qsize == 3
     assert lane.put("d").accepted == 0
     lane.run(commands.bound, 0)
     assert lane.put("d").accepted == 1

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.store import commands, plain
-from conveyor.store.answers import Settlement
+from conveyor.store import commands
+from conveyor.store.commands import Settlement
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -17,7 +17,7 @@ OTHER = "producer02"
 HOLD = 1000.0
 
 
-def listen(lane: Lane, *ids: str, inbox: str = MINE, hold: float = HOLD) -> commands.Letters:
+def listen(lane: Lane, *ids: str, inbox: str = MINE, hold: float = HOLD) -> commands.ListenReply:
     return lane.run(commands.listen, inbox, hold, ids)
 
 
@@ -32,7 +32,7 @@ def end(lane: Lane, *ids: str) -> None:
 
 def test_open_inbox_is_recorded_with_its_end_only(lane: Lane) -> None:
     for was_open in (False, True):
-        assert listen(lane) == commands.Letters({}, 0, was_open)
+        assert listen(lane) == commands.ListenReply({}, 0, was_open)
         assert lane.dump() == {"inboxes": {MINE: 1000}}
 
 
@@ -40,7 +40,7 @@ def test_closed_inbox_is_removed_with_its_content(lane: Lane) -> None:
     listen(lane)
     end(lane, f"{MINE}0001")
     for _ in range(2):
-        assert listen(lane, hold=0.0) == commands.Letters({}, 0)
+        assert listen(lane, hold=0.0) == commands.ListenReply({}, 0)
         state = lane.dump()
         assert "inboxes" not in state
         assert f"inbox:{MINE}" not in state
@@ -70,7 +70,7 @@ def test_outcomes_of_a_batch_are_pushed_to_their_producers(lane: Lane) -> None:
     end(lane, f"{MINE}0001", f"{OTHER}0001", f"{MINE}0002")
     assert pushed(lane) == [f"{MINE}0001", f"of {MINE}0001", f"{MINE}0002", f"of {MINE}0002"]
     assert pushed(lane, OTHER) == [f"{OTHER}0001", f"of {OTHER}0001"]
-    queue, pairs = lane.client.run(plain.await_letters(["elsewhere", lane.queue], OTHER, 0.1))
+    queue, pairs, _ = lane.client.run(commands.await_outcomes(["elsewhere", lane.queue], OTHER, 0.1))
     assert (queue, pairs) == (lane.queue, [f"{OTHER}0001".encode(), f"of {OTHER}0001".encode()])
 
 

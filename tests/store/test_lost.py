@@ -10,7 +10,7 @@ import pytest
 from conveyor import held_items
 from conveyor.consumer import settings
 from conveyor.store import commands
-from conveyor.store.answers import Settlement
+from conveyor.store.commands import Settlement
 from conveyor.wire.outcome import decode_attempt
 
 if TYPE_CHECKING:

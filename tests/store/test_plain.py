@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from conveyor.store import audit_log, keys, plain
+from conveyor.store import control_channel, keys, records
 
 if TYPE_CHECKING:
     import pytest
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def test_control_command_is_kept_for_a_minute_after_the_last(server: Server) -> None:
     for data in (b"stop", b"kill"):
-        server.client.run_all(plain.control("w", data))
+        server.client.run(control_channel.send("w", data))
     assert server.raw.lrange(keys.control_key("w"), 0, -1) == [b"stop", b"kill"]
-    assert 50 < server.raw.ttl(keys.control_key("w")) <= plain.CONTROL_KEEP
+    assert 50 < server.raw.ttl(keys.control_key("w")) <= control_channel.CONTROL_KEEP
 
 
 def test_report_is_listed_and_expires_after_twenty_seconds(server: Server) -> None:
@@ -27,8 +27,8 @@ def test_report_is_listed_and_expires_after_twenty_seconds(server: Server) -> No
 
 
 def test_only_the_last_operations_are_listed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "MOST_OPERATIONS", 2)
+    monkeypatch.setattr(records, "MAX_OPERATIONS", 2)
     for number in range(3):
-        server.client.run(audit_log.keep_operation(f"o{number}", b"state", number))
-    listed: Any = server.client.run(audit_log.operations(0, 9))
+        server.client.run(records.keep_operation(f"o{number}", b"state", number))
+    listed: Any = server.client.run(records.operations(0, 9))
     assert listed == ["o2", "o1"]

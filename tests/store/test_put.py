@@ -9,7 +9,8 @@ import pytest
 
 from conveyor.errors import DuplicateJob, ShutDown, StoreFull
 from conveyor.store import commands
-from conveyor.store.answers import PutAnswer, PutPlace
+from conveyor.store.command import PROTOCOL
+from conveyor.store.commands import PutParams, PutReply
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -27,7 +28,7 @@ def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
         "jobs": {"a": "bytes of a"},
         "ready": {"a": TOP + 1},
         "bell": ["1"],
-        "meta.version": commands.PROTOCOL,
+        "meta.version": PROTOCOL,
         "meta.sequence": "1",
         "meta.accepted": "1",
     }
@@ -36,7 +37,7 @@ def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
 def test_jobs_put_together_keep_their_order_and_wake_for_each(lane: Lane) -> None:
     lane.put("z")
     before = lane.dump()
-    assert lane.put("y", "x", "w") == PutAnswer(3, 4)
+    assert lane.put("y", "x", "w") == PutReply(3, 4)
     assert lane.changes(before) == {
         "jobs": {one: f"bytes of {one}" for one in "wxyz"},
         "ready": {"z": TOP + 1, "y": TOP + 2, "x": TOP + 3, "w": TOP + 4},
@@ -72,7 +73,7 @@ def test_full_queue_accepts_the_first_that_fit_and_says_how_many(
 ) -> None:
     lane.put(*(f"old{number}" for number in range(waiting)), maxsize=3)
     fresh = [f"new{number}" for number in range(wanted)]
-    assert lane.put(*fresh, maxsize=3) == PutAnswer(accepted, min(3, waiting + wanted))
+    assert lane.put(*fresh, maxsize=3) == PutReply(accepted, min(3, waiting + wanted))
     assert [one for one in fresh if one in lane.dump().get("jobs", {})] == fresh[:accepted]
 
 
@@ -87,11 +88,11 @@ def test_delayed_jobs_take_room_and_taken_jobs_do_not(lane: Lane) -> None:
 def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
     lane.put("a", maxsize=1)
     before = lane.dump()
-    assert lane.put("b") == PutAnswer(0, 1)
+    assert lane.put("b") == PutReply(0, 1)
     assert lane.changes(before) == {}
-    assert lane.put("b", maxsize=2) == PutAnswer(0, 1), "a put sets it only where there is none"
+    assert lane.put("b", maxsize=2) == PutReply(0, 1), "a put sets it only where there is none"
     lane.run(commands.bound, 2)
-    assert lane.put("b") == PutAnswer(1, 2)
+    assert lane.put("b") == PutReply(1, 2)
     assert lane.dump()["meta.maxsize"] == "2"
 
 
@@ -99,7 +100,7 @@ def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
 def test_put_sent_twice_has_no_second_effect(lane: Lane, place: dict[str, Any]) -> None:
     lane.put("a", "b", **place)
     before = lane.dump()
-    assert lane.run_again(commands.put, jobs("a", "b"), PutPlace(**place)) == PutAnswer(2, 2)
+    assert lane.run_again(commands.put, jobs("a", "b"), PutParams(**place)) == PutReply(2, 2)
     assert lane.changes(before) == {}
 
 
@@ -110,8 +111,8 @@ def test_put_sent_twice_has_no_second_effect_if_jobs_moved_on(lane: Lane) -> Non
     lane.run(commands.finish, batch.token, [commands.Settlement("ended", b"done", 0.0)])
     lane.run(commands.fail, batch.token, commands.Settlement("dead", b"failed", 60.0))
     before = lane.dump()
-    answer = lane.run_again(commands.put, jobs("taken", "ended", "dead", "waits"), PutPlace())
-    assert answer == PutAnswer(4, 1)
+    answer = lane.run_again(commands.put, jobs("taken", "ended", "dead", "waits"), PutParams())
+    assert answer == PutReply(4, 1)
     assert lane.changes(before) == {}
 
 
@@ -120,7 +121,7 @@ def test_delayed_put_sent_twice_leaves_no_trace_of_a_taken_job(lane: Lane) -> No
     while not (batch := lane.claim()).jobs:
         pass
     before = lane.dump()
-    lane.run_again(commands.put, jobs("a"), PutPlace(delay=0.001, priority=5))
+    lane.run_again(commands.put, jobs("a"), PutParams(delay=0.001, priority=5))
     assert lane.changes(before) == {}
     assert batch.jobs[0].id == "a"
 
@@ -133,32 +134,32 @@ def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: st
     if batch is not None and moved == "ended":
         lane.run(commands.finish, batch.token, [commands.Settlement("a", b"done", 60.0)])
     before = lane.dump()
-    assert lane.run(commands.put, jobs("a"), PutPlace()).accepted == 1
+    assert lane.run(commands.put, jobs("a"), PutParams()).accepted == 1
     assert lane.changes(before) == {}
 
 
 def test_resent_put_is_accepted_if_its_queue_was_shut_meanwhile(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.shut)
-    assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
+    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1, 1)
     with pytest.raises(ShutDown) as refusal:
-        lane.run_again(commands.put, jobs("a", "b"), PutPlace())
+        lane.run_again(commands.put, jobs("a", "b"), PutParams())
     assert refusal.value.accepted == 1
 
 
 def test_resent_put_adds_the_rest_of_a_partial_put(lane: Lane) -> None:
     assert lane.put("a", "b", "c", maxsize=2) == PutAnswer(2, 2)
     lane.claim()
-    assert lane.run_again(commands.put, jobs("a", "b", "c"), PutPlace(maxsize=2)) == PutAnswer(3, 2)
+    assert lane.run_again(commands.put, jobs("a", "b", "c"), PutParams(maxsize=2)) == PutReply(3, 2)
     assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]
 
 
 def test_known_job_makes_no_room_for_jobs_before_it(lane: Lane) -> None:
     lane.put("old", maxsize=1)
-    assert lane.run_again(commands.put, jobs("new", "old"), PutPlace()) == PutAnswer(0, 1)
-    assert lane.run_again(commands.put, jobs("old", "new"), PutPlace()) == PutAnswer(1, 1)
+    assert lane.run_again(commands.put, jobs("new", "old"), PutParams()) == PutReply(0, 1)
+    assert lane.run_again(commands.put, jobs("old", "new"), PutParams()) == PutReply(1, 1)
     lane.claim()
-    assert lane.run_again(commands.put, jobs("new", "old", "newer"), PutPlace()) == PutAnswer(2, 1)
+    assert lane.run_again(commands.put, jobs("new", "old", "newer"), PutParams()) == PutReply(2, 1)
     assert sorted(lane.dump()["jobs"]) == ["new", "old"]
 
 
@@ -171,7 +172,7 @@ def test_known_custom_id_is_refused_without_effect(lane: Lane, how: str) -> None
         lane.run(commands.fail, token, commands.Settlement("mine", b"failed", 60.0))
     before = lane.dump()
     with pytest.raises(DuplicateJob, match="mine"):
-        lane.run(commands.put, [("new", b""), ("mine", b"other bytes")], PutPlace(own_ids=True))
+        lane.run(commands.put, [("new", b""), ("mine", b"other bytes")], PutParams(own_ids=True))
     assert lane.changes(before) == {}
 
 
@@ -183,7 +184,7 @@ def test_resent_put_with_a_custom_id_is_refused_if_the_job_ended(lane: Lane, *, 
         lane.run(commands.finish, token, [commands.Settlement("mine", b"done", 60.0)])
     before = lane.dump()
     with pytest.raises(DuplicateJob) if ended else nullcontext():
-        assert lane.run_again(commands.put, jobs("mine"), PutPlace(own_ids=True)).accepted == 1
+        assert lane.run_again(commands.put, jobs("mine"), PutParams(own_ids=True)).accepted == 1
     assert lane.changes(before) == {}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.monitor import Inspector
 from conveyor.store import commands
-from conveyor.store.answers import RowsPlace
+from conveyor.store.commands import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ def test_delays_started_after_a_clock_was_set_back_are_exact(lane: Lane) -> None
     lane.run(commands.retry, lane.take("fourth"), "fourth", 700.0, b"")
     left = {one: lane.run(commands.state, one).detail / 1000 for one in ("first", "second", "fourth")}
     assert left == pytest.approx({"first": 1000, "second": 500, "fourth": 700}, abs=5)
-    (row, *_) = [one for one in lane.run(commands.rows, "delayed", RowsPlace(9)).rows if one.id == "second"]
+    (row, *_) = [one for one in lane.run(commands.rows, "delayed", RowRange(9)).rows if one.id == "second"]
     assert (float(row.score) - row.shift) / 1000 == pytest.approx(lane.raw.time()[0] + 500, abs=5)
     (line, *_) = [one for one in Inspector(lane.client).jobs(lane.queue, "delayed") if one.id == "first"]
     assert line.score / 1000 == pytest.approx(lane.raw.time()[0] + 1000, abs=5)

@@ -8,8 +8,8 @@ import pytest
 
 from conveyor.errors import BadCall
 from conveyor.monitor import job_list, previews
-from conveyor.store import commands, heads
-from conveyor.store.answers import RowsPlace, Settlement
+from conveyor.store import commands, records
+from conveyor.store.commands import RowRange, Settlement
 from conveyor.wire.codec import encode
 from conveyor.wire.outcome import describe_text, encode_settled
 
@@ -24,7 +24,7 @@ def job(task: str = "tasks.cut", argument: Any = "film", at: float = 1000.5) -> 
 
 
 def put(lane: Lane, jobs: dict[str, bytes], **place: Any) -> None:
-    lane.run(commands.put, list(jobs.items()), commands.PutPlace(**place))
+    lane.run(commands.put, list(jobs.items()), commands.PutParams(**place))
 
 
 def delay_alike(lane: Lane) -> None:
@@ -123,7 +123,7 @@ def test_dead_jobs_come_newest_first_with_their_error(lane: Lane) -> None:
 def test_row_of_a_large_job_has_its_task_and_the_first_bytes(lane: Lane) -> None:
     data = job("tasks.cut", "x" * ((1 << 20) - 100))
     put(lane, {f"large{number}": data for number in range(3)})
-    answer = lane.run(commands.rows, "ready", RowsPlace(3))
+    answer = lane.run(commands.rows, "ready", RowRange(3))
     assert [(len(row.data), row.size) for row in answer.rows] == [(2048, len(data))] * 3
     row = job_list.page(lane.queue, "waiting").ask(lane.client).rows[0]
     assert (row.task, row.put_at) == ("tasks.cut", None)
@@ -212,7 +212,7 @@ def test_search_covers_text_and_workers(lane: Lane) -> None:
 
 def test_oldest_wait_is_the_put_time_of_the_head(lane: Lane) -> None:
     def oldest() -> float | None:
-        return heads.oldest([lane.queue]).ask(lane.client)[lane.queue]
+        return records.oldest_waiting([lane.queue]).ask(lane.client)[lane.queue]
 
     assert oldest() is None
     put(lane, {"a": job(argument="x" * 50_000, at=1234.5)})

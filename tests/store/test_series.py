@@ -9,7 +9,7 @@ import pytest
 from conveyor.errors import BadCall
 from conveyor.monitor import charts as questions
 from conveyor.store import commands
-from conveyor.store.answers import Bucket
+from conveyor.store.commands import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,8 @@ import pytest
 
 from conveyor.errors import StoreMismatch
 from conveyor.store import commands, lifecycle, scripts
-from conveyor.store.answers import PutPlace, RowsPlace, Settlement
+from conveyor.store.command import PROTOCOL, Command
+from conveyor.store.commands import PutParams, RowRange, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ def test_queue_of_the_previous_version_is_taken_over(old: Lane, verb: str) -> No
     else:
         assert [job.id for job in old.claim(2).jobs] == ["waiting"]
         old.put("new")
-    assert version(old) == commands.PROTOCOL != OLD
+    assert version(old) == PROTOCOL != OLD
     old.let_leases_run_out("leased")
     old.raw.zadd(old.key("delayed"), {"delayed": 1})
     old.run(commands.reap)
@@ -62,26 +63,26 @@ def test_queue_of_the_previous_version_is_taken_over(old: Lane, verb: str) -> No
 def test_empty_claim_takes_a_queue_over(lane: Lane) -> None:
     lane.raw.hset(lane.key("meta"), "version", OLD)
     assert lane.claim().state == "EMPTY"
-    assert version(lane) == commands.PROTOCOL != OLD
+    assert version(lane) == PROTOCOL != OLD
 
 
 def test_count_of_lapses_takes_a_queue_over(old: Lane) -> None:
     old.let_leases_run_out("leased")
     old.run(commands.reap)
     assert old.dump()["tries"]["leased"] == "1 1 2 1"
-    assert version(old) == commands.PROTOCOL != OLD
+    assert version(old) == PROTOCOL != OLD
 
 
 def test_push_of_a_bare_id_takes_a_queue_over(old: Lane) -> None:
     ids = [f"{INBOX}{number}" for number in range(2)]
-    old.run(commands.put, [(one, b"") for one in ids], PutPlace())
+    old.run(commands.put, [(one, b"") for one in ids], PutParams())
     old.raw.hset(old.key("meta"), "version", OLD)
     old.run(commands.listen, INBOX, 1000.0, [])
     for one in ids:
         assert version(old) == OLD
         old.run(commands.cancel, one, bytes(5000), 600.0)
     assert old.dump()[f"inbox:{INBOX}"][2:] == [ids[1], ""]
-    assert version(old) == commands.PROTOCOL != OLD
+    assert version(old) == PROTOCOL != OLD
 
 
 LOOKS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
@@ -115,7 +116,7 @@ def end(job: str) -> Settlement:
 
 #: Refused verbs, with arguments that would have an effect.
 REFUSED: dict[str, tuple[Any, ...]] = {
-    "put": ([("new", b"bytes")], PutPlace()),
+    "put": ([("new", b"bytes")], PutParams()),
     "claim": ("ann", "nonce.1", 1, 10.0),
     "cancel": ("waiting", b"away", 600.0),
     "revive": (["dead"],),
@@ -141,7 +142,7 @@ HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
 }
 LOOKING: dict[str, tuple[Any, ...]] = {
     "count": (),
-    "rows": ("dead", RowsPlace(9)),
+    "rows": ("dead", RowRange(9)),
     "state": ("waiting",),
     "series": ("minute", 1, 2),
     "listen": (INBOX, 0.0),
@@ -194,7 +195,7 @@ def later(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             text = text.replace(old, new)
         return text
 
-    def run(verb: Callable[..., commands.Command], *args: Any) -> Any:
+    def run(verb: Callable[..., Command], *args: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(scripts, "_read", read_later)
             scripts.load.cache_clear()

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor import BadCall, Queue, Task, task
 from conveyor.monitor import Inspector
-from conveyor.store import connect, plain
+from conveyor.store import connect, records
 from conveyor.tasks import registry
 from conveyor.wire.call import PutOptions, RunOptions, decode_call
 from conveyor.wire.redaction import Labels
@@ -108,7 +108,7 @@ def test_submit_uses_the_queue_and_options_of_the_task(
     assert details
     assert details.call
     assert (details.call.task, details.call.positional(), details.call.options.retries) == ("primes", [2], 3)
-    (data,) = client.run(plain.fields("task-numbers", "jobs", [job.id]))
+    (data,) = client.run(records.fields("task-numbers", "jobs", [job.id]))
     assert decode_call(data).positional() == [100]
 
 

@@ -12,7 +12,7 @@ from consumer_kit import go
 
 from conveyor import clock
 from conveyor.monitor import poll_interval
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.store.client import Client
 from conveyor.top.app import Top
 from conveyor.top.watch import Watch
@@ -52,7 +52,7 @@ def test_view_recovers_when_the_server_is_back(
 def test_two_workers_of_the_same_name_are_two_rows(seated: Seated, queue: Queue) -> None:
     twin = control_messages.WorkerReport("host-ab12/1", 1, "idle")
     report = control_messages.ConsumerReport("host-ab12", "host", 1, [queue.name], "all", 0.0, [twin, twin])
-    queue.client.run_all(plain.report(report.name, control_messages.encode(report), clock.wall()))
+    queue.client.run(control_channel.report(report.name, control_messages.encode(report), clock.wall()))
 
     async def story(seat: Any) -> None:
         await seat.press("3")

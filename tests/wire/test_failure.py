@@ -105,7 +105,7 @@ def test_fingerprint_is_independent_of_any_message(message: str, line: int) -> N
 
 
 def test_user_code_is_separated_from_library_code() -> None:
-    found = failure.pieces(OWN)
+    found = failure.traceback_parts(OWN)
     own = [one for one in found if one.of == "own"]
     assert [(one.text, one.places) for one in own] == [
         ('  File "/srv/app/films.py", line 12, in cut\n    some_code()', 1)
@@ -115,6 +115,6 @@ def test_user_code_is_separated_from_library_code() -> None:
 
 
 def test_text_after_the_exception_belongs_to_no_code() -> None:
-    last = failure.pieces(f"{OWN}\nmore words")[-1]
+    last = failure.traceback_parts(f"{OWN}\nmore words")[-1]
     assert (last.of, last.text.split("\n")[-1]) == ("", "more words")
-    assert [one.of for one in failure.pieces("no traceback at all")] == [""]
+    assert [one.of for one in failure.traceback_parts("no traceback at all")] == [""]

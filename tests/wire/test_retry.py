@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.wire.retry import FIRST_DELAY, LONGEST_DELAY, delay_before
+from conveyor.wire.call import FIRST_DELAY
+from conveyor.wire.outcome import MAX_DELAY, delay_before
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_retry_delay_doubles_up_to_an_hour_with_jitter(retry: int, wait: float) 
 
 
 def test_default_first_retry_delay_is_a_second() -> None:
-    assert FIRST_DELAY <= delay_before(1) < FIRST_DELAY * 1.25
+    assert FIRST_DELAY <= delay_before(1, FIRST_DELAY) < FIRST_DELAY * 1.25
 
 
 def test_zero_first_delay_means_no_delay() -> None:
@@ -26,9 +27,9 @@ def test_zero_first_delay_means_no_delay() -> None:
 
 
 def test_simultaneous_failures_are_retried_at_different_times() -> None:
-    assert len({delay_before(3) for _ in range(100)}) > 50
+    assert len({delay_before(3, FIRST_DELAY) for _ in range(100)}) > 50
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1e6))
 def test_retry_delay_is_never_negative_or_above_the_limit(retry: int, first: float) -> None:
-    assert 0 <= delay_before(retry, first) <= LONGEST_DELAY * 1.25
+    assert 0 <= delay_before(retry, first) <= MAX_DELAY * 1.25

@@ -11,7 +11,7 @@ import socket
 from conveyor.cli.exits import NotFound, closest
 from conveyor.monitor import Inspector
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import Client, announce, connect, plain
+from conveyor.store import Client, announce, commands, connect
 
 #: Seconds that a command waits for the first answer before it says that there is none.
 FIRST_PATIENCE = 1.0
@@ -26,7 +26,7 @@ def open_store(*, quiet: bool = False) -> Client:
     with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
         client = connect()
         announce(client)
-    client.run(plain.server_time(), patience=FIRST_PATIENCE)
+    client.run(commands.server_time(), patience=FIRST_PATIENCE)
     return client
 
 

@@ -62,7 +62,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
 
 def code_of(error: BaseException) -> int:
     """Give the exit code that stands for an error."""
-    if isinstance(error, errors.StoreRefused) and "is not the address of a server" in str(error):
+    if isinstance(error, errors.StoreRefused) and "invalid server URL" in str(error):
         return USAGE  # no server was asked
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 

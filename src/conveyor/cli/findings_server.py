@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from conveyor import clock
 from conveyor.cli.findings import BAD, OK, WARN, Finding
 from conveyor.cli.output import count_of
-from conveyor.store import fitness, plain
+from conveyor.store import commands, fitness
 from conveyor.wire.durability import Durability
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def server_findings(client: Client) -> Iterator[Finding]:
 
 
 def _info(client: Client, section: str) -> Iterator[tuple[str, str]]:
-    found: dict[str, str] = client.run(plain.info(section))
+    found: dict[str, str] = client.run(fitness.info(section))
     yield from found.items()
 
 
@@ -171,7 +171,7 @@ def _latency(client: Client) -> Finding:
     times = []
     for _ in range(QUESTIONS):
         start = clock.monotonic()
-        client.run(plain.server_time())
+        client.run(commands.server_time())
         times.append((clock.monotonic() - start) * 1000)
     median = statistics.median(times)
     text = f"{median:.2f} ms for a round trip (median of {QUESTIONS}, longest {max(times):.2f} ms)"
@@ -184,7 +184,7 @@ def _latency(client: Client) -> Finding:
 
 def _clock(client: Client) -> Finding:
     start = clock.wall()
-    difference = client.run(plain.server_time()) - (start + clock.wall()) / 2
+    difference = client.run(commands.server_time()) - (start + clock.wall()) / 2
     text = (
         f"the server's is {abs(difference):.3f} s {'ahead of' if difference > 0 else 'behind'} this machine's"
     )
@@ -203,7 +203,7 @@ def _library() -> Finding:
 
 
 def _setting(client: Client, name: str) -> str:
-    found: str = client.run(plain.setting(name, optional=True))  # hosted servers often forbid CONFIG
+    found: str = client.run(fitness.setting(name, optional=True))  # hosted servers often forbid CONFIG
     return found
 
 

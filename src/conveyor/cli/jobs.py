@@ -11,7 +11,7 @@ from conveyor.cli.output import Column, count_of, document, duration, moment, no
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.workers import progress_text
 from conveyor.monitor import silence
-from conveyor.store import commands, plain
+from conveyor.store import commands
 from conveyor.wire import control_messages
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
@@ -109,7 +109,7 @@ def _waiting(_: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:
 
 
 def _delayed(inspector: Inspector, _: Jobs, lines: Sequence[JobLine]) -> list[Row]:
-    now = inspector.client.run(plain.server_time())
+    now = inspector.client.run(commands.server_time())
     return [{**_start(line), "due_in": round(max(0.0, line.score / 1000 - now), 3)} for line in lines]
 
 

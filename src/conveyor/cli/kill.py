@@ -12,7 +12,7 @@ from conveyor.cli.desk import existing_queue, open_actions, open_inspector
 from conveyor.cli.exits import Usage
 from conveyor.cli.orders import plan_for
 from conveyor.cli.output import clean, count_of, document, is_terminal, note
-from conveyor.store import plain
+from conveyor.store import control_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +108,6 @@ def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:
     if silent:
         parts.append(
             f"{count_of(len(silent), 'target')} did not answer: probably dead, "
-            f"and off the list {plain.REPORT_KEEP} s after the last sign of life"
+            f"and off the list {control_channel.REPORT_KEEP} s after the last sign of life"
         )
     note("; ".join(parts) + ".")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conveyor.cli.exits import NotFound, Usage
 from conveyor.cli.output import clean
 from conveyor.clock import Deadline
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -105,10 +105,14 @@ def hear(
     """Take in answers until all are done or the time is over; `words` puts a target's new state into a line."""
     deadline, first = Deadline(timeout), Deadline(max(timeout, FIRST_ANSWER))
     while _open(plan.targets.values(), deadline, first):
-        data = client.run(plain.await_reply(order_id, STEP / 4 if deadline.passed() else deadline.left(STEP)))
+        data = client.run(
+            control_channel.await_acknowledgement(
+                order_id, STEP / 4 if deadline.passed() else deadline.left(STEP)
+            )
+        )
         if data is None:
             continue
-        answer = control_messages.decode_answer(data)
+        answer = control_messages.decode_acknowledgement(data)
         target = plan.targets.setdefault(
             answer.target, Target(answer.target, control_messages.consumer_of(answer.target))
         )

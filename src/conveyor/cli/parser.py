@@ -77,7 +77,7 @@ def _root(
     if url:
         address = importlib.import_module("conveyor.store.address")
         if not address.normal(url).startswith(SCHEMES):
-            message = f"{address.shown(url)!r} is not the address of a server"
+            message = f"invalid server URL {address.shown(url)!r}"
             raise Usage(message, hint=f"an address begins with {', '.join(SCHEMES)}")
         os.environ["CONVEYOR_URL"] = url  # children read it as well
     if version:

@@ -61,8 +61,8 @@ def purge(asked: Purge) -> int:
         raise Usage(
             f"purge cancels every job that waits in {asked.queue}, so it needs --yes where nobody can be asked"
         )
-    if count.waiting and not asked.yes:
-        question = f"Cancel {count_of(count.waiting, 'job')} waiting or not due yet in {queue}?"
+    if count.qsize and not asked.yes:
+        question = f"Cancel {count_of(count.qsize, 'job')} waiting or not due yet in {queue}?"
         if not asker().agree(question, default=False):
             note("Nothing was cancelled.")
             return exits.OK

@@ -47,7 +47,7 @@ def show(asked: Status) -> int:
         )
         return exits.OK
     if lines:
-        longest = max(line.count.waiting for line in lines)
+        longest = max(line.count.qsize for line in lines)
         table(_COLUMNS, [_row(line, longest) for line in lines])
     else:
         note(EMPTY)
@@ -75,8 +75,8 @@ def _row(line: QueueLine, longest: int) -> Sequence[str | Text]:
 def _bar(line: QueueLine, longest: int) -> Text:
     """Draw how full a queue is: of its bound, or compared with the longest queue where it has none."""
     whole = line.count.maxsize or longest
-    share = min(1.0, line.count.waiting / whole) if whole else 0.0
-    filled = max(round(share * _BAR), 1 if line.count.waiting else 0)
+    share = min(1.0, line.count.qsize / whole) if whole else 0.0
+    filled = max(round(share * _BAR), 1 if line.count.qsize else 0)
     bar = Text("█" * filled, style="yellow" if line.state == "full" else "cyan")
     if line.count.maxsize:
         bar.append("░" * (_BAR - filled), style="dim")

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         if levels := fitness.levels_of(client):
             events.emit(events.ServerLevels(tuple(map(str, levels))))
         scripts.load_all()
-        client.run_all(plain.load_scripts())
+        client.run_all(commands.load_scripts())
     except ConveyorError as error:
         sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69

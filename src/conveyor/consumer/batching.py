@@ -9,7 +9,7 @@ from conveyor import clock, events
 from conveyor.consumer.health import Isolation
 from conveyor.errors import StoreError
 from conveyor.store import commands
-from conveyor.store.waiting import LONGEST_BLOCK
+from conveyor.store.waiting import MAX_BLOCK
 
 if TYPE_CHECKING:
     from collections import deque
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.settlement import Settler
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
-    from conveyor.store.commands import Claimed, Command
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Claimed
     from conveyor.wire.call import Call
 
 #: Seconds that the jobs of one claim may take together.
@@ -172,7 +173,7 @@ class BatchMonitor:
             try:
                 replies = self.client.run_all(sent, patience=LONGEST_BLOCK)
             except StoreError:
-                clock.sleep(LONGEST_BLOCK)
+                clock.sleep(MAX_BLOCK)
                 continue
             with self._lock:
                 if self._unconfirmed is not sent:

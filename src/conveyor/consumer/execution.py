@@ -21,6 +21,7 @@ from conveyor.wire.outcome import (
     Fail,
     Outcome,
     Retry,
+    delay_before,
     describe_error,
     describe_text,
     describe_undecodable,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.store import plain
+from conveyor.store import records
 
 if TYPE_CHECKING:
     from conveyor.store import Client
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 #: Lines that are buffered while the server is unavailable.
 MAX_WAITING = 500
@@ -80,7 +80,7 @@ class LogLines:
         sent: list[Command] = []
         count, size = 0, 0
         for line in self._waiting:
-            adding, expiring = plain.log(*line)
+            adding, expiring = records.log(*line)
             size += len(adding.words[-1])
             if count and size > MAX_SENT:
                 break

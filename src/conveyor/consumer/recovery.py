@@ -12,11 +12,17 @@ from conveyor.consumer.settings import LEASE
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS
 from conveyor.errors import StoreError
 from conveyor.store import commands
-from conveyor.store.answers import read_tries, settlement_of_failure
-from conveyor.store.commands import Settlement
+from conveyor.store.commands import Settlement, read_tries, settlement_of_failure
 from conveyor.wire import call
-from conveyor.wire.outcome import Run, attempt_of, describe_text, encode_killed, encode_settled, note_of
-from conveyor.wire.retry import delay_before
+from conveyor.wire.outcome import (
+    Run,
+    attempt_of,
+    delay_before,
+    describe_text,
+    encode_killed,
+    encode_settled,
+    note_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +30,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.health import Isolation
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
-    from conveyor.store.commands import Batch, Command, State
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Batch, State
 
 #: How an undisturbed worker ends.
 ORDERLY = "exit code 0"

@@ -30,7 +30,7 @@ from conveyor.wire.statistics import BOUNDS, LETTERS, OTHER, write_figures
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 #: Bytes of outcomes after which a batch settles its finished jobs. With one more, of a mebibyte at most, they must pass
 #: a slow connection before their reply times out.

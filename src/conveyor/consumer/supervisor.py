@@ -24,7 +24,7 @@ from conveyor.consumer.recovery import recover, release_stuck_jobs
 from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK, worker_name
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS, GroupWatcher, WorkerHandle, describe_exit
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.store import Client, plain
+from conveyor.store import Client, control_channel
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from conveyor.consumer.shared_status import (
     StatusReading,
 )
 from conveyor.errors import StoreError
-from conveyor.wire.control_messages import Control, WorkerReport
+from conveyor.wire.control_messages import ControlCommand, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

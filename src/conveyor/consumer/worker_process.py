@@ -20,8 +20,8 @@ from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
-from conveyor.store import commands, plain
-from conveyor.store.waiting import LONGEST_BLOCK
+from conveyor.store import commands
+from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
-    from conveyor.store.commands import Batch, Claimed, Command
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Batch, Claimed
     from conveyor.tasks import Registry
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.charts import Point
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
-    from conveyor.store.last_seen import Heard
+    from conveyor.store.control_channel import LastSeen
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Queues with the same issue that have a line each; more share one.
@@ -47,7 +47,7 @@ class IssueInputs(NamedTuple):
 
     memory: Mapping[str, str] = {}
     """The server's facts about its memory."""
-    heard: Sequence[Heard] = ()
+    heard: Sequence[LastSeen] = ()
     """When each consumer last reported."""
     minutes: Sequence[Point] = ()
     """The last hour in minutes, the running one last."""
@@ -132,7 +132,7 @@ def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
     workers = snapshot.workers_of(name)
     if count.imbalance:
         yield "unbalanced"
-    if count.waiting and not workers and not count.paused:
+    if count.qsize and not workers and not count.paused:
         yield "unserved"
     elif count.leased and not workers:
         yield "abandoned"
@@ -140,7 +140,7 @@ def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
         count.is_full or count.paused
     ):  # otherwise there is room, and they are about to take it
         yield "blocking" if count.paused else "full"
-    elif count.paused and count.waiting:
+    elif count.paused and count.qsize:
         yield "paused"
     if count.dead:
         yield "dead"

@@ -21,8 +21,8 @@ from conveyor.errors import StoreError, StoreRefused
 from conveyor.monitor import audit, charts, queues, server
 from conveyor.monitor.charts import Totals
 from conveyor.monitor.snapshot import NOTHING
-from conveyor.store.heads import oldest
 from conveyor.store.query import together
+from conveyor.store.records import oldest_waiting
 from conveyor.wire.statistics import OTHER, Figures, subtract_figures, sum_figures
 
 if TYPE_CHECKING:

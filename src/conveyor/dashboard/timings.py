@@ -13,7 +13,7 @@ from conveyor.store import Client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 #: Upper bounds of the buckets, seconds; one more bucket is for longer waits.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

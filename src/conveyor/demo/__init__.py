@@ -17,7 +17,7 @@ from conveyor.errors import ConveyorError
 from conveyor.monitor import Inspector
 from conveyor.order import Order
 from conveyor.queue import Queue
-from conveyor.store import announce, connect, plain
+from conveyor.store import announce, commands, connect
 from conveyor.task_def.csv_search import csv_search
 from conveyor.task_def.heavy_math import heavy_math
 from conveyor.task_def.video_split import video_split
@@ -123,7 +123,7 @@ def run() -> int:
     people = Console(stderr=True)
     client = connect()
     announce(client)
-    client.run(plain.server_time(), patience=FIRST_PATIENCE)
+    client.run(commands.server_time(), patience=FIRST_PATIENCE)
     queue = Queue(QUEUE, store=client)
     queue.resume()
     try:

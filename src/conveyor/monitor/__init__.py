@@ -21,7 +21,7 @@ from conveyor.monitor.jobs import (
 )
 from conveyor.monitor.lease import lease_of
 from conveyor.monitor.snapshot import Snapshot
-from conveyor.store import Client, commands, connect, plain, records
+from conveyor.store import Client, commands, connect, records
 from conveyor.store.query import Query, together
 from conveyor.wire import control_messages
 from conveyor.wire.outcome import Settled, decode_settled
@@ -66,7 +66,7 @@ class Inspector:
     def presence(self) -> Snapshot:
         """Give a snapshot of consumers alone, as `consumers` has them, and when each was heard of."""
         last = {one.name: one.at for one in workers.heard().ask(self.client)}
-        time = Query((plain.server_time(),), lambda answers: answers[0])
+        time = Query((commands.server_time(),), lambda answers: answers[0])
         found, now = together([workers.reports(list(last)), time]).ask(self.client)
         told = [silence.marked(one, now, last[one.name]) for one in found]
         return Snapshot(now, consumers=[workers.aged(one, now) for one in told], heard=last)
@@ -93,11 +93,11 @@ class Inspector:
         `labels_of` as in `stories.story`.
         """
         last = first + max(1, min(count, MOST_ON_PAGE)) - 1
-        rows: list[tuple[str, float]] = self.client.run(plain.page(queue, INDEXES[state], first, last))
+        rows: list[tuple[str, float]] = self.client.run(records.page(queue, INDEXES[state], first, last))
         if not rows:
             return []
         data, shift = self.client.run_all(
-            [plain.fields(queue, "jobs", [job for job, _ in rows]), plain.due_shift(queue)]
+            [records.fields(queue, "jobs", [job for job, _ in rows]), records.due_shift(queue)]
         )
         if state == "delayed":
             rows = [(job, score - shift) for job, score in rows]
@@ -110,12 +110,12 @@ class Inspector:
         """Give what dead jobs of a queue ended with, in the order of `ids`; None where nothing is known."""
         if not ids:
             return []
-        found = self.client.run(plain.fields(queue, "reasons", ids))
+        found = self.client.run(records.fields(queue, "reasons", ids))
         return [decode_settled(data) if data else None for data in found]
 
     def job(self, job_id: str, queue: str | None = None) -> JobDetails | None:
         """Give what is known of a job, looking in all queues unless one is named; None if nothing is."""
-        names: list[str] = [queue] if queue else self.client.run(plain.queues())
+        names: list[str] = [queue] if queue else self.client.run(commands.queue_names())
         states: list[State] = self.client.run_all([commands.state(name, job_id) for name in names])
         for name, state in zip(names, states, strict=True):
             if state.state != "gone":
@@ -145,6 +145,6 @@ class Inspector:
             retries=tried.retries,
             crashes=tried.crashes,
             progress=control_messages.decode_progress(state.progress) if state.progress else None,
-            lines=self.client.run(plain.lines(queue, job_id)),
+            lines=self.client.run(records.lines(queue, job_id)),
             cancelled=job_record.cancellation_of(self.client.run(records.cancellation(queue, job_id))),
         )

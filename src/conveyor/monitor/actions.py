@@ -14,23 +14,24 @@ from conveyor.monitor.answers import Actor, CancelAnswer, JobAnswer, Order, Queu
 from conveyor.monitor.jobs import read_call
 from conveyor.monitor.runner import OperationRunner
 from conveyor.queue import Queue
-from conveyor.store import commands, plain
+from conveyor.store import commands, control_channel
 from conveyor.wire import call, control_messages, ids
-from conveyor.wire.audit_entry import Act, Matching, Operation
+from conveyor.wire.audit_entry import AuditEntry, Matching, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.store import Client
-    from conveyor.store.commands import Command, Count
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Count
     from conveyor.wire.audit_entry import Facts
 
 T = TypeVar("T")
 
 __all__ = [
-    "Act",
     "Actions",
     "Actor",
+    "AuditEntry",
     "CancelAnswer",
     "JobAnswer",
     "Matching",
@@ -62,19 +63,19 @@ class Actions:
         self.client = client
         self.actor = actor
 
-    def record(self, act: Act) -> bool:
+    def record(self, act: AuditEntry) -> bool:
         """Write down an act that was done elsewhere; this actor's name is put where none is."""
         who, origin = act.who or self.actor.who, act.origin or self.actor.origin
         return recording.record(self.client, msgspec.structs.replace(act, who=who, origin=origin))
 
     def pause_queue(self, queue: str, reason: str = "") -> QueueAnswer:
         """Let a queue give out nothing; what runs goes on, puts are accepted."""
-        act = Act("pause_queue", queue, queue, reason)
+        act = AuditEntry("pause_queue", queue, queue, reason)
         return self._on_queue(act, commands.pause(ids.checked_queue(queue)), _open_or_not)
 
     def resume_queue(self, queue: str, reason: str = "") -> QueueAnswer:
         """Let a queue that was paused or shut down work again."""
-        act = Act("resume_queue", queue, queue, reason)
+        act = AuditEntry("resume_queue", queue, queue, reason)
         return self._on_queue(act, commands.resume(ids.checked_queue(queue)), _open_or_not)
 
     def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueAnswer:
@@ -82,7 +83,7 @@ class Actions:
         call.check_whole("maxsize", maxsize, call.MAX_SIZE)
         command = commands.bound(ids.checked_queue(queue), maxsize)
         return self._on_queue(
-            Act("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
+            AuditEntry("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
         )
 
     def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueAnswer:
@@ -91,8 +92,8 @@ class Actions:
         Raises NotEmpty if it has jobs, or has running ones in any case; see `Queue.delete`.
         """
         before: Count = self.client.run(commands.count(ids.checked_queue(queue)))
-        facts: Facts = {"waiting": before.waiting, "running": before.leased, "dead": before.dead}
-        act = Act("delete_queue", queue, queue, reason, before=facts)
+        facts: Facts = {"waiting": before.qsize, "running": before.leased, "dead": before.dead}
+        act = AuditEntry("delete_queue", queue, queue, reason, before=facts)
         self._done(act, lambda: Queue(queue, store=self.client).delete(purge=purge))
         return QueueAnswer(
             queue, before, self.client.run(commands.count(queue)), self._finish(act, "done", {})
@@ -143,14 +144,16 @@ class Actions:
         order = ids.unique()
         meant = jobs if verb in ABOUT_JOBS else NO_JOBS
         groups = _groups(targets, meant)
-        act = Act(f"{verb}_workers", ", ".join(targets), queue, reason)
+        act = AuditEntry(f"{verb}_workers", ", ".join(targets), queue, reason)
 
         def tell() -> None:
-            expires = self.client.run(plain.server_time()) + OBEYED_WITHIN[verb]
+            expires = self.client.run(commands.server_time()) + OBEYED_WITHIN[verb]
             told: list[Command] = []
             for consumer, workers, job in groups:
-                said = control_messages.Control(order, verb, workers, job, reason, expires, self.actor.who)
-                told += plain.control(consumer, control_messages.encode(said))
+                said = control_messages.ControlCommand(
+                    order, verb, workers, job, reason, expires, self.actor.who
+                )
+                told.append(control_channel.send(consumer, control_messages.encode(said)))
             self.client.run_all(told)
 
         if groups:
@@ -191,13 +194,13 @@ class Actions:
     def _on_operation(
         self, action: str, operation_id: str, reason: str, change: Callable[[Client, str], Operation]
     ) -> Operation:
-        act = Act(action, operation_id, reason=reason)
+        act = AuditEntry(action, operation_id, reason=reason)
         found = self._done(act, lambda: change(self.client, operation_id))
         act = msgspec.structs.replace(act, queue=found.queue)
         self._finish(act, "done", {"done": found.done, "total": found.total})
         return found
 
-    def _on_queue(self, act: Act, command: Command, facts: Callable[[Count], Facts]) -> QueueAnswer:
+    def _on_queue(self, act: AuditEntry, command: Command, facts: Callable[[Count], Facts]) -> QueueAnswer:
         # One by one: in one round trip, a script that the server must first be taught would run after the others.
         count = commands.count(act.queue)
         before: Count = self.client.run(count)
@@ -206,23 +209,23 @@ class Actions:
         act = msgspec.structs.replace(act, before=facts(before))
         return QueueAnswer(act.queue, before, after, self._finish(act, "done", facts(after)))
 
-    def _about_job(self, action: str, queue: str, job_id: str, reason: str) -> Act:
+    def _about_job(self, action: str, queue: str, job_id: str, reason: str) -> AuditEntry:
         ids.checked_queue(queue)
         state: commands.State = self.client.run(commands.state(queue, job_id))
         before: Facts = {"state": _WORDS.get(state.state, state.state)}
         call = read_call(state.data)
         if call is not None:
             before["task"] = call.task
-        return Act(action, job_id, queue, reason, before)
+        return AuditEntry(action, job_id, queue, reason, before)
 
-    def _on_dead(self, act: Act, command: Command, state: str) -> JobAnswer:
+    def _on_dead(self, act: AuditEntry, command: Command, state: str) -> JobAnswer:
         changed = bool(self._done(act, lambda: self.client.run(command)))
         if not changed:
             state = cast("str", act.before["state"])
         recorded = self._finish(act, state if changed else f"not dead: {state}", {"state": state})
         return JobAnswer(state, changed, recorded)
 
-    def _done(self, act: Act, do: Callable[[], T]) -> T:
+    def _done(self, act: AuditEntry, do: Callable[[], T]) -> T:
         """Do it; what is refused is written down as well, and raised."""
         try:
             return do()
@@ -230,7 +233,7 @@ class Actions:
             self._finish(act, f"refused: {error}", {})
             raise
 
-    def _finish(self, act: Act, outcome: str, after: Facts) -> bool:
+    def _finish(self, act: AuditEntry, outcome: str, after: Facts) -> bool:
         return self.record(msgspec.structs.replace(act, outcome=outcome, after=after))
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.store import audit_log as store_acts
+from conveyor.store import records
 from conveyor.store.query import Query
 from conveyor.wire import control_messages
-from conveyor.wire.audit_entry import Act, decode_act
+from conveyor.wire.audit_entry import AuditEntry, decode_entry
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Acts of one page at most.
 MOST_ACTS_ON_PAGE = 200
-_UNREADABLE = Act(action="?", target="?", outcome="undecodable", nonce="")
+_UNREADABLE = AuditEntry(action="?", target="?", outcome="undecodable", nonce="")
 
 
 class ActRecord(NamedTuple):
@@ -28,7 +28,7 @@ class ActRecord(NamedTuple):
     """Its place in the trail; the next page begins before it."""
     at: float
     """Seconds since 1970, by the server's clock."""
-    act: Act
+    act: AuditEntry
     answers: Mapping[str, str] = {}
     """What the supervisors said last of each target of an order that the act gave; kept for 30 days, of 200 targets."""
     unread: int = 0
@@ -50,12 +50,12 @@ class ActRecord(NamedTuple):
     def came_to_nothing(self) -> bool:
         """Whether it was an order that nobody followed."""
         states = {word.partition(":")[0] for word in self.answers.values()}
-        return bool(states) and states <= control_messages.CAME_TO_NOTHING
+        return bool(states) and states <= control_messages.NOT_DONE
 
 
 def counts() -> Query[dict[tuple[str, str], int]]:
-    """How many acts there were in all time, by action and outcome, as `Act.counts_as` gives them."""
-    return Query((store_acts.act_counts(),), lambda answers: dict(answers[0]))
+    """How many acts there were in all time, by action and outcome, as `AuditEntry.counts_as` gives them."""
+    return Query((records.audit_counts(),), lambda answers: dict(answers[0]))
 
 
 def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
@@ -63,7 +63,7 @@ def acts(before_id: str = "", count: int = 50) -> Query[list[ActRecord]]:
 
     A record that cannot be read is shown as an act `?`, so that it hides no others.
     """
-    return Query((store_acts.acts(before_id, max(1, min(count, MOST_ACTS_ON_PAGE))),), _read)
+    return Query((records.audit_entries(before_id, max(1, min(count, MOST_ACTS_ON_PAGE))),), _read)
 
 
 def _read(answers: Sequence[Any]) -> list[ActRecord]:
@@ -73,9 +73,9 @@ def _read(answers: Sequence[Any]) -> list[ActRecord]:
     ]
 
 
-def _act(data: bytes) -> Act:
+def _act(data: bytes) -> AuditEntry:
     try:
-        act = decode_act(data)
+        act = decode_entry(data)
     except (msgspec.MsgspecError, ValueError):
         return _UNREADABLE
     return msgspec.structs.replace(act, reason=redacted_text(act.reason))

@@ -15,10 +15,9 @@ from conveyor import clock
 from conveyor.errors import BadCall, ConveyorError, StoreError, StoreUnavailable
 from conveyor.monitor import recording
 from conveyor.monitor.chunks import first_cursor, work
-from conveyor.store import audit_log as commands
-from conveyor.store import plain
+from conveyor.store import commands, records
 from conveyor.wire import audit_entry, ids
-from conveyor.wire.audit_entry import KINDS, Act, Matching, Operation, decode_operation
+from conveyor.wire.audit_entry import KINDS, AuditEntry, Matching, Operation, decode_operation
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,7 +38,7 @@ def begin(client: Client, wished: Operation) -> Operation:
     Raises BadCall where kind and matching make no sense together.
     """
     _check(wished)
-    now: float = client.run(plain.server_time())
+    now: float = client.run(commands.server_time())
     cursor, total = first_cursor(client, wished, now)
     made = msgspec.structs.replace(
         wished, id=ids.unique(), cursor=cursor, total=total, started=now, changed=now
@@ -84,8 +83,8 @@ def stop(client: Client, operation_id: str) -> Operation:
     found = load(client, operation_id)
     if found.state == "running":
         # Also if it is stalled: its process may only be slow.
-        client.run(commands.stop_operation(operation_id))
-        if found.stalled(client.run(plain.server_time())):
+        client.run(records.stop_operation(operation_id))
+        if found.stalled(client.run(commands.server_time())):
             return _end(client, found, "stopped")
     return found
 
@@ -96,7 +95,7 @@ def take_up(client: Client, operation_id: str, stalled_after: float = audit_entr
     Raises BadCall if it is not known, is done, or made progress within the last `stalled_after` seconds.
     """
     found = load(client, operation_id)
-    now: float = client.run(plain.server_time())
+    now: float = client.run(commands.server_time())
     if found.state == "done":
         message = f"operation {operation_id} is done"
         raise BadCall(message)
@@ -104,13 +103,13 @@ def take_up(client: Client, operation_id: str, stalled_after: float = audit_entr
         message = f"operation {operation_id} is being worked on"
         hint = f"it counts as stalled after {stalled_after:g} s without progress"
         raise BadCall(message, hint=hint)
-    client.run(commands.unstop_operation(operation_id))
+    client.run(records.unstop_operation(operation_id))
     return keep(client, msgspec.structs.replace(found, state="running", changed=now, error=""))
 
 
 def load(client: Client, operation_id: str) -> Operation:
     """Give an operation as the server has it; raises BadCall if it is not known."""
-    data = client.run(commands.operation_states([operation_id]))[0]
+    data = client.run(records.operation_states([operation_id]))[0]
     if data is None:
         message = f"no operation {operation_id!r:.80} is known"
         raise BadCall(message, hint="they are forgotten after 7 days")
@@ -119,11 +118,11 @@ def load(client: Client, operation_id: str) -> Operation:
 
 def keep(client: Client, operation: Operation) -> Operation:
     """Keep an operation on the server as it is now, and give it back."""
-    client.run(commands.keep_operation(operation.id, audit_entry.encode(operation), operation.started))
+    client.run(records.keep_operation(operation.id, audit_entry.encode(operation), operation.started))
     return operation
 
 
-def act_of(operation: Operation) -> Act:
+def act_of(operation: Operation) -> AuditEntry:
     """Give the act that an operation is, for the audit trail."""
     narrowed = msgspec.structs.asdict(operation.matching)
     before: dict[str, Any] = {name: value for name, value in narrowed.items() if value}
@@ -135,11 +134,13 @@ def act_of(operation: Operation) -> Act:
     if operation.queues:
         target = f"{len(operation.queues):,} queues"
         before["queues"] = ", ".join(operation.queues[:20])
-    return Act(action, target, operation.queue, operation.reason, before=before, who=who, origin=origin)
+    return AuditEntry(
+        action, target, operation.queue, operation.reason, before=before, who=who, origin=origin
+    )
 
 
 def _step(client: Client, operation: Operation, chunk: int) -> Operation:
-    is_stopped, now = client.run_all([commands.is_stopped(operation.id), plain.server_time()])
+    is_stopped, now = client.run_all([records.is_stopped(operation.id), commands.server_time()])
     if is_stopped:
         return _end(client, operation, "stopped")
     worked = work(client, msgspec.structs.replace(operation, changed=now), chunk)

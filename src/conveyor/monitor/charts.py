@@ -31,7 +31,8 @@ from conveyor.wire.statistics import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conveyor.store.commands import Bucket, Command, Count
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Bucket, Count
 
 #: Buckets of one series at most.
 MOST_BUCKETS = 180

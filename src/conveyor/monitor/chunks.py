@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from conveyor.job import cancel_jobs
 from conveyor.monitor.jobs import read_call
-from conveyor.store import audit_log, commands, plain
+from conveyor.store import commands, records
 from conveyor.wire.audit_entry import Cursor
 from conveyor.wire.call import KEEP
 from conveyor.wire.outcome import encode_settled
@@ -36,21 +36,21 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
     """Give where an operation begins, and how many jobs there are to look at; `now` is the server's time."""
     queue, matching = operation.queue, operation.matching
     if operation.kind in {"retry", "discard"}:
-        newest = client.run_all([audit_log.highest(name, "dead") for name in operation.on])
+        newest = client.run_all([records.highest(name, "dead") for name in operation.on])
         upto = max(float(int(now * 1000)), *newest)  # later than now if the clock was set back
         if matching.before_score:
             upto = min(upto, matching.before_score - 1)
-        total: int = sum(client.run_all([audit_log.count_upto(name, "dead", upto) for name in operation.on]))
+        total: int = sum(client.run_all([records.count_upto(name, "dead", upto) for name in operation.on]))
         cursor = Cursor("dead", upto)
     elif operation.kind == "purge":
-        told = [audit_log.sequence(queue), audit_log.highest(queue, "delayed"), commands.count(queue)]
+        told = [records.sequence(queue), records.highest(queue, "delayed"), commands.count(queue)]
         last, due, count = client.run_all(told)
-        cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.waiting
+        cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.qsize
         if not count.delayed:
             cursor = Cursor("ready", float(last))
     else:
-        last, count = client.run_all([audit_log.highest(queue, "delayed"), commands.count(queue)])
-        cursor, total = Cursor("delayed", last), count.waiting
+        last, count = client.run_all([records.highest(queue, "delayed"), commands.count(queue)])
+        cursor, total = Cursor("delayed", last), count.qsize
         if not count.delayed:
             cursor = _ready_cursor(client, queue, cursor.place)
     return cursor, len(matching.ids) or total
@@ -112,7 +112,7 @@ def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curs
     cursor, wanted = operation.cursor, operation.matching.ids
     ids = wanted[cursor.place : cursor.place + chunk]
     indexes = ("dead",) if cursor.index == "dead" else ("ready", "delayed")
-    found = client.run_all([audit_log.scores(operation.queue, index, ids) for index in indexes])
+    found = client.run_all([records.scores(operation.queue, index, ids) for index in indexes])
     rows = []
     for place, job in enumerate(ids):
         scores = [column[place] for column in found if column[place] is not None]
@@ -143,7 +143,7 @@ def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) 
     """Give the jobs after the cursor, and whether there may be more; many may have the very score of the last."""
     first = 0
     while True:
-        rows: Rows = client.run(audit_log.span(queue, cursor.index, (cursor.score, high), first, chunk))
+        rows: Rows = client.run(records.span(queue, cursor.index, (cursor.score, high), first, chunk))
         fresh = [row for row in rows if (row[1], row[0]) > (cursor.score, cursor.last)]
         if fresh or len(rows) < chunk:
             return fresh, len(rows) == chunk
@@ -155,12 +155,12 @@ def _ready_cursor(client: Client, queue: str, place: int) -> Cursor:
 
     Only now, after the delayed ones: those of them that came due meanwhile were accepted into `ready` again.
     """
-    return Cursor("ready", float(client.run(audit_log.sequence(queue))), place=place)
+    return Cursor("ready", float(client.run(records.sequence(queue))), place=place)
 
 
 def _matching(client: Client, queue: str, matching: Matching, names: Sequence[str]) -> list[str]:
     if matching.group and names:
-        groups = client.run(plain.fields(queue, "groups", names))
+        groups = client.run(records.fields(queue, "groups", names))
         wanted = matching.group.encode()
         names = [name for name, group in zip(names, groups, strict=True) if group == wanted]
     if not matching.task:
@@ -168,7 +168,7 @@ def _matching(client: Client, queue: str, matching: Matching, names: Sequence[st
     found = []
     for first in range(0, len(names), READ_AT_ONCE):
         some = names[first : first + READ_AT_ONCE]
-        for job, data in zip(some, client.run(plain.fields(queue, "jobs", some)), strict=True):
+        for job, data in zip(some, client.run(records.fields(queue, "jobs", some)), strict=True):
             call = read_call(data or b"")
             if call is not None and call.task == matching.task:
                 found.append(job)

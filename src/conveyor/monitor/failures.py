@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.store import plain, records
+from conveyor.store import records
 from conveyor.store.query import Query
 from conveyor.wire import failure
 from conveyor.wire.outcome import decode_settled
@@ -88,7 +88,7 @@ def looked_at(dead: Mapping[str, int], budget: int = LOOKED) -> dict[str, int]:
     for name in sorted(dead, key=lambda name: (-dead[name], name))[:MOST_QUEUES]:
         most = min(dead[name], MOST_DEAD, budget)
         if most > 0:
-            found[name] = -(-most // records.MOST_ENTRIES) * records.MOST_ENTRIES
+            found[name] = -(-most // records.MAX_ENTRIES) * records.MAX_ENTRIES
             budget -= most
     return found
 
@@ -100,9 +100,9 @@ def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
     the server for long; they are counted while others may die. Those that failed alike in several queues are one group.
     """
     asked = [
-        (queue, records.dead_groups(queue, first, min(records.MOST_ENTRIES, most - first)))
+        (queue, records.dead_groups(queue, first, min(records.MAX_ENTRIES, most - first)))
         for queue, most in queues.items()
-        for first in range(0, most, records.MOST_ENTRIES)
+        for first in range(0, most, records.MAX_ENTRIES)
     ]
 
     def read(answers: Sequence[Any]) -> list[GroupCount]:
@@ -166,7 +166,7 @@ def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
         return [found[group] for group in wanted if group in found]
 
     return Query(
-        tuple(plain.fields(queue, "reasons", [one.newest for one in part]) for queue, part in asked), read
+        tuple(records.fields(queue, "reasons", [one.newest for one in part]) for queue, part in asked), read
     )
 
 

@@ -86,8 +86,8 @@ def finishes(
     One question looks at 1000 entries at most: a page may be empty, and still have a `next`.
     Raises BadCall if `before_id` is no entry's id.
     """
-    count = max(1, min(count, records.MOST_ENTRIES))
-    looked_at = count if matching == _EVERYTHING else records.MOST_ENTRIES
+    count = max(1, min(count, records.MAX_ENTRIES))
+    looked_at = count if matching == _EVERYTHING else records.MAX_ENTRIES
     command = records.history(queue, records.checked_entry(before_id), looked_at)
     return Query((command,), lambda answers: _page(answers[0], count, looked_at, matching))
 

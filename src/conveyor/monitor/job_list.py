@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from conveyor.monitor import cursors
 from conveyor.monitor.rows import JobRow, Source, Wanted, index_of, is_wanted, row_of
 from conveyor.store import commands
-from conveyor.store.commands import RowsPlace
-from conveyor.store.heads import oldest
+from conveyor.store.commands import RowRange
 from conveyor.store.query import Query
+from conveyor.store.records import oldest_waiting
 from conveyor.wire.redaction import no_labels
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = [
     "JobRow",
     "Limits",
     "Wanted",
-    "oldest",
+    "oldest_waiting",
     "page",
     "search",
 ]
@@ -103,7 +103,7 @@ def page(
     index, place = index_of(state), _read_cursor(cursor)
     down = (index == "dead") != backwards
     count = max(1, min(count, MOST_ROWS))
-    asked = RowsPlace(count, down != place.before, place.score, place.id)
+    asked = RowRange(count, down != place.before, place.score, place.id)
     return Query(
         (commands.rows(queue, index, asked),),
         lambda answers: _page(Source(queue, index, labels_of), answers[0], down=down, turned=place.before),
@@ -127,7 +127,7 @@ def search(
     told = []
     for skip in range(0, budget, MOST_ROWS):
         count = min(MOST_ROWS, budget - skip)
-        asked = RowsPlace(count, (index == "dead") != place.before, place.score, place.id, skip)
+        asked = RowRange(count, (index == "dead") != place.before, place.score, place.id, skip)
         told.append(commands.rows(queue, index, asked))
     return Query(tuple(told), lambda answers: _found(Source(queue, index, labels_of), answers, wanted, most))
 

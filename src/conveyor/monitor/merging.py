@@ -18,7 +18,7 @@ from conveyor.monitor.job_list import MOST_ROWS
 from conveyor.monitor.rows import JobRow, Source, Wanted, index_of, is_wanted, row_of
 from conveyor.monitor.sort_orders import ByAge, ByMoment, ByScore, Read
 from conveyor.store import commands, records
-from conveyor.store.answers import RowsPlace
+from conveyor.store.commands import RowRange
 from conveyor.store.query import Query
 from conveyor.wire.redaction import no_labels
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.monitor.history import Finish, Matching
-    from conveyor.store.answers import Row, Rows
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Row, Rows
     from conveyor.store.records import Entry
     from conveyor.wire.redaction import LabelsOf
 
@@ -84,7 +85,7 @@ def jobs(
     down = index == "dead"
     order = ByAge(cursor) if index == "ready" else ByScore(cursor, down=down)
     share = limits.share(len(asked), searches=any(wanted))
-    reads = [_reads(queue, index, RowsPlace(share, down, *order.begin(queue))) for queue in asked]
+    reads = [_reads(queue, index, RowRange(share, down, *order.begin(queue))) for queue in asked]
 
     def value(queue: str, raw: Row) -> JobRow | None:
         row = row_of(Source(queue, index, labels_of), raw)
@@ -106,7 +107,7 @@ def finishes(
 ) -> Query[Merged[Ended]]:
     """The runs that match and ended last in the first 20 of these queues. Raises BadCall."""
     asked, order = list(queues[:MOST_QUEUES]), ByMoment(cursor)
-    share = min(limits.share(len(asked), searches=matching != _EVERY), records.MOST_ENTRIES)
+    share = min(limits.share(len(asked), searches=matching != _EVERY), records.MAX_ENTRIES)
 
     def value(queue: str, raw: Entry) -> Ended | None:
         finish = history.finish_of(raw)
@@ -121,7 +122,7 @@ def finishes(
     return Query(tuple(records.history(queue, order.begin(queue), share) for queue in asked), read)
 
 
-def _reads(queue: str, index: str, place: RowsPlace) -> list[commands.Command]:
+def _reads(queue: str, index: str, place: RowRange) -> list[Command]:
     """Give what reads as many rows behind a place as it wants, of which one command gives 200 at most."""
     return [
         commands.rows(queue, index, place._replace(want=min(MOST_ROWS, place.want - skip), skip=skip))

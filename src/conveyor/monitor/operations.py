@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conveyor.store import audit_log, plain
+from conveyor.store import commands, records
 from conveyor.store.query import Query
 from conveyor.wire.audit_entry import Operation, decode_operation
 
@@ -20,7 +20,7 @@ MOST_OPERATIONS_ON_PAGE = 200
 def names(first: int = 0, count: int = 50) -> Query[list[str]]:
     """Which operations there are, those that began last first; 200 at most. Some may be forgotten."""
     count = max(1, min(count, MOST_OPERATIONS_ON_PAGE))
-    return Query((audit_log.operations(first, count),), lambda answers: list(answers[0]))
+    return Query((records.operations(first, count),), lambda answers: list(answers[0]))
 
 
 def operations(ids: Sequence[str]) -> Query[list[Operation]]:
@@ -30,7 +30,7 @@ def operations(ids: Sequence[str]) -> Query[list[Operation]]:
     """
     if not ids:
         return Query((), lambda _: [])
-    return Query((audit_log.operation_states(ids), plain.server_time()), _read)
+    return Query((records.operation_states(ids), commands.server_time()), _read)
 
 
 def _read(answers: Sequence[Any]) -> list[Operation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.store import commands, plain
+from conveyor.store import commands, records
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def names() -> Query[list[str]]:
     """Which queues were ever put to, sorted."""
-    return Query((plain.queues(),), lambda answers: list(answers[0]))
+    return Query((commands.queue_names(),), lambda answers: list(answers[0]))
 
 
 def memory(queues: Sequence[str]) -> Query[dict[str, int]]:
     """How many bytes of the server's memory the jobs of each queue take that are not over; about, from five samples."""
-    told = tuple(plain.memory(queue, index) for queue in queues for index in ("jobs", "ready"))
+    told = tuple(records.memory(queue, index) for queue in queues for index in ("jobs", "ready"))
 
     def read(answers: Sequence[int]) -> dict[str, int]:
         pairs = zip(queues, answers[::2], answers[1::2], strict=True)

@@ -13,7 +13,7 @@ import msgspec
 from conveyor import clock
 from conveyor.errors import ConveyorError
 from conveyor.monitor import bulk
-from conveyor.store import plain
+from conveyor.store import commands
 from conveyor.wire.audit_entry import STALLED_AFTER, Operation
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class OperationRunner:
         if clock.monotonic() - self._touched < STALLED_AFTER / 3:
             return
         self._touched = clock.monotonic()
-        now = self.client.run(plain.server_time())
+        now = self.client.run(commands.server_time())
         with self._changed:
             waiting = list(self._line)
         for one in waiting:

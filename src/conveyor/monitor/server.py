@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conveyor.store import plain
+from conveyor.store import fitness
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -19,4 +19,4 @@ def kind() -> Query[str]:
         name = "valkey" if "valkey_version" in facts else "redis"
         return f"{name} {facts.get(f'{name}_version', '?')}"
 
-    return Query((plain.info("server"),), read)
+    return Query((fitness.info("server"),), read)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import SILENT
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Seconds after its last report that a consumer is called silent: one is due every 5, and it had 3 more.
 SILENT_AFTER = 8.0
 #: Seconds until a report is gone. One that is there and says it is older comes from a machine whose clock is wrong.
-REPORT_KEEP = plain.REPORT_KEEP + 2.0
+REPORT_KEEP = control_channel.REPORT_KEEP + 2.0
 
 
 def last_heard(report: ConsumerReport, at: float, heard: float = 0.0) -> float | None:

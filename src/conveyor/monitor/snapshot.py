@@ -10,7 +10,7 @@ import msgspec
 from conveyor.monitor import operations, queues, silence, workers
 from conveyor.monitor.busiest import NOBODY, Busiest, Load, busiest_of
 from conveyor.monitor.rolling_count import UNSEEN, Lately
-from conveyor.store import heads, plain
+from conveyor.store import commands, records
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
 
@@ -169,13 +169,13 @@ def question(before: Snapshot) -> Query[Sample]:
     Which queues and consumers there are is known from the sample before, so a new one is counted from the next on.
     """
     parts: list[Query[Any]] = [
-        Query((plain.server_time(),), lambda answers: answers[0]),
+        Query((commands.server_time(),), lambda answers: answers[0]),
         queues.names(),
         queues.counts(before.names),
         workers.heard(),
         workers.reports(before.on_list),
         operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
-        heads.oldest(_heads_due(before)),
+        records.oldest_waiting(_heads_due(before)),
     ]
     asked = together(parts)
     return Query(asked.commands, lambda answers: _sample(asked.read(answers)))

@@ -21,7 +21,7 @@ from conveyor.wire import ids
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.store.answers import Row
+    from conveyor.store.commands import Row
     from conveyor.store.records import Entry
 
 #: Sorts behind every id, and comes in none.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor.store import last_seen, plain
+from conveyor.store import control_channel
 from conveyor.store.query import Query
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import SILENT
@@ -15,8 +15,8 @@ from conveyor.wire.control_messages import SILENT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from conveyor.store.last_seen import Heard
-    from conveyor.wire.control_messages import Answer, ConsumerReport, WorkerReport
+    from conveyor.store.control_channel import LastSeen
+    from conveyor.wire.control_messages import Acknowledgement, ConsumerReport, WorkerReport
 
 
 #: Workers of one report that are read: a consumer has no more.
@@ -52,12 +52,12 @@ class Place(NamedTuple):
 
 def consumers() -> Query[list[str]]:
     """Which consumers are on the list, those that reported last first; some may be gone."""
-    return Query((plain.consumers(),), lambda answers: list(answers[0]))
+    return Query((control_channel.consumer_names(),), lambda answers: list(answers[0]))
 
 
-def heard() -> Query[list[Heard]]:
+def heard() -> Query[list[LastSeen]]:
     """When each consumer on the list last reported, those that did last first; one that left is not on it."""
-    return Query((last_seen.heard(),), lambda answers: list(answers[0]))
+    return Query((control_channel.last_seen(),), lambda answers: list(answers[0]))
 
 
 def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
@@ -67,15 +67,15 @@ def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
     """
     if not names:
         return Query((), lambda _: [])
-    return Query((plain.reports(names),), _read)
+    return Query((control_channel.reports(names),), _read)
 
 
-def answers(order_id: str) -> Query[list[Answer]]:
+def answers(order_id: str) -> Query[list[Acknowledgement]]:
     """What was answered to a control command in the last minute, in the order of coming; it stays there for others.
 
     At most 500 answers; without those that cannot be read.
     """
-    return Query((plain.replies(order_id),), _read_answers)
+    return Query((control_channel.acknowledgements(order_id),), _read_answers)
 
 
 def counts(reports: Iterable[ConsumerReport]) -> WorkerCounts:
@@ -113,7 +113,7 @@ def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport 
 
 def aged(report: ConsumerReport, now: float) -> ConsumerReport:
     """Give a report as it would read at `now` by the server's clock: its jobs have run on, unless it is silent."""
-    age = min(max(0.0, now - report.at), plain.REPORT_KEEP) if report.at else 0.0
+    age = min(max(0.0, now - report.at), control_channel.REPORT_KEEP) if report.at else 0.0
     told = [
         msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job and one.state != SILENT else one
         for one in report.workers
@@ -132,11 +132,11 @@ def find(reports: Iterable[ConsumerReport], name: str) -> Found | None:
     return None
 
 
-def _read_answers(replies: Sequence[Any]) -> list[Answer]:
+def _read_answers(replies: Sequence[Any]) -> list[Acknowledgement]:
     found = []
     for data in replies[0]:
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            found.append(control_messages.decode_answer(data))
+            found.append(control_messages.decode_acknowledgement(data))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Addresses of servers: read, and shown without what is secret."""
+"""URLs of servers: parsed, and shown without secrets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from conveyor.wire.redaction import MASK
 
-#: A scheme, however it is mistyped.
+#: A scheme, even if mistyped.
 _SCHEME = re.compile(r"[^:/@?]*:/+")
 _PARAMETER = re.compile(r"([?&;])([^=&;]*)=([^&;]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
-#: Options that an address may have and whose values are not secret.
+#: Options of a URL whose values are not secret.
 OPTIONS = (
     "db",
     "protocol",
@@ -41,31 +41,31 @@ _SENTINEL_PORT = "26379"
 
 
 class SentinelAddress(NamedTuple):
-    """What sentinels watch, and where they are."""
+    """The parts of a URL of sentinels."""
 
     service: str
     server: str
-    """How to reach the watched server, as an address whose host is still to be asked for."""
+    """The URL of the watched server; the sentinels know its host."""
     sentinels: list[str]
-    """The address of each sentinel; twice, with the server's password and without, if it has none of its own."""
+    """The URL of each sentinel; twice, with the server's password and without, if it has no password of its own."""
 
 
 def normal(url: str) -> str:
-    """Return an address with its scheme in lower case; case does not matter in schemes."""
+    """Return a URL with its scheme in lower case."""
     scheme, mark, rest = url.partition("://")
     return scheme.lower() + mark + rest
 
 
 def shown(url: str) -> str:
-    """Return a server's address without its password, however the address is mistyped.
+    """Return a server's URL without its password, even if the URL is mistyped.
 
-    Hidden are the values of parameters that may be secret or are unknown, all before the last `@` but a user's name,
-    and all from a port on that is none. If in doubt, too much is hidden rather than too little.
+    Hidden are the values of secret and unknown parameters, all before the last `@` except the user's name, and all
+    from an invalid port on. If in doubt, too much is hidden rather than too little.
     """
     scheme = _SCHEME.match(url)
     start = scheme.end() if scheme else 0
     credentials, at, place = url[start:].rpartition("@")
-    if _PARAMETER.search(credentials):  # the `@` may be a part of a parameter's value
+    if _PARAMETER.search(credentials):  # the `@` may be part of a parameter's value
         return url[:start] + MASK
     name, _, password = credentials.partition(":")
     user = f"{name}:" if password else ""
@@ -80,7 +80,7 @@ def _without_secret(found: re.Match[str]) -> str:
 
 
 def _shown_place(place: str) -> str:
-    """Return what follows the credentials, up to what should be a port and is none: a part of a password, perhaps."""
+    """Return what follows the credentials, up to an invalid port, which may be part of a password."""
     hosts = re.split(r"[/?#]", place, maxsplit=1)[0]
     at = 0
     for host in hosts.split(","):
@@ -91,8 +91,8 @@ def _shown_place(place: str) -> str:
     return place
 
 
-def fault_of(url: str, error: ValueError) -> tuple[str, str]:
-    """Return why an address cannot be used, and a hint; without parts of the address that a library may quote."""
+def error_of(url: str, error: ValueError) -> tuple[str, str]:
+    """Return why a URL is invalid, and a hint, without parts of the URL that a library may quote."""
     text = str(error)
     if text.startswith("netloc "):
         return "it has invalid characters", _FORMS
@@ -107,12 +107,12 @@ def fault_of(url: str, error: ValueError) -> tuple[str, str]:
 
 
 def is_sentinel(url: str) -> bool:
-    """Return True if an address is that of sentinels."""
+    """Return True if the URL is that of sentinels."""
     return url.startswith(("sentinel:", "sentinels:"))
 
 
 def read_sentinel(url: str) -> SentinelAddress:
-    """Read `sentinel://user:password@host:port,host:port/name/db?option=…`; raises ValueError where it is none.
+    """Parse `sentinel://user:password@host:port,host:port/name/db?option=…`. Raises ValueError if it is invalid.
 
     `sentinels://` is TLS, to the sentinels and to the server. User and password are the server's. The sentinels' own
     are the options `sentinel_username` and `sentinel_password`.
@@ -120,8 +120,7 @@ def read_sentinel(url: str) -> SentinelAddress:
     found = _SENTINELS.fullmatch(url)
     places = [_PLACE.fullmatch(place) for place in found[3].split(",")] if found else []
     if not found or not all(places):
-        message = "a sentinel is host, host:port or [IPv6]:port"
-        raise ValueError(message)
+        raise ValueError("a sentinel is host, host:port or [IPv6]:port")
     tls, secret, _, service, db, query = found.groups(default="")
     options = dict(parse_qsl(query, keep_blank_values=True))
     user, password = options.pop("sentinel_username", ""), options.pop("sentinel_password", "")

@@ -1,4 +1,4 @@
-"""What a command is, and how one is made that runs a script; commands.py and plain.py have the commands."""
+"""The command: what to send to the server and how to read the reply, as a value. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -16,63 +16,84 @@ PROTOCOL = "2"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to send, and how to read the answer. May be sent twice without harm."""
+    """What to send, and how to read the reply. Sending it twice does no harm."""
 
     words: tuple[Any, ...]
-    """A plain command; for a script the words after EVALSHA and the hash."""
+    """A plain command or, with a script, the words after EVALSHA and the hash."""
     script: scripts.Script | None = None
     read: Callable[[Any], Any] = field(default=lambda reply: reply)
     block: float = 0.0
-    """Seconds that the server may let us wait."""
+    """Seconds that the server may block."""
     again: tuple[Any, ...] | None = None
-    """The words to use when it is sent a second time, where they differ."""
+    """The words to send the second time, if they differ."""
     optional: bool = False
-    """The server may refuse or not know it: `read` then gets None, and the others of its round trip go on."""
+    """If the server forbids or does not know it, `read` gets None, and the rest of the round trip continues."""
     confirms: bool = False
-    """It waits for the writes before it on its connection; if it is refused for good, `read` gets the error."""
+    """It waits for the earlier writes of its connection. If it is refused for good, `read` gets the error."""
     leads: bool = False
-    """What follows it in a round trip must not be done before it, even if the server does not know its script yet."""
+    """The rest of the round trip must not overtake it, even if the server has yet to load its script."""
 
     def resent(self) -> Command:
-        """Return the command as it is sent once an answer to it may have been lost."""
+        """Return the command to send after a reply may have been lost."""
         return self if self.again is None else replace(self, words=self.again)
 
 
 def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:
-    """Give the command that runs a verb's script on a queue; unless told, its answer is the word it gives."""
+    """Return the command that runs a verb's script on a queue. Without `read`, the reply is the script's word."""
     return Command(words(queue, args), scripts.load(name), read or word)
 
 
 def words(queue: str, args: Iterable[Any]) -> tuple[Any, ...]:
-    """Give the words of a script: the queue's keys, and the arguments."""
+    """Return the words of a script: the queue's keys and the arguments."""
     names = keys.queue_keys(queue)
     return (len(names), *names, *args)
 
 
+def block_on(lists: Sequence[str], seconds: float) -> Command:
+    """Block until one of the lists has an element. Reply: its bytes, or None."""
+    seconds = max(seconds, 0.001)  # 0 would block forever
+    return Command(("BLPOP", *lists, f"{seconds:.3f}"), read=lambda reply: reply and reply[1], block=seconds)
+
+
+def push(key: str, keep: int, *messages: bytes | str, optional: bool = False) -> Command:
+    """Append messages to a list that expires after `keep` seconds, even if the server is full."""
+    return Command((1, key, keep, *messages), scripts.load_plain("tell"), optional=optional)
+
+
 def word(reply: Sequence[bytes]) -> str:
-    """Read an answer that is one word."""
+    """Read a reply that is one word."""
     return checked(reply[0].decode())
 
 
 def number(reply: Sequence[Any]) -> int:
-    """Read an answer that is a word and a number."""
+    """Read a reply that is a word and a number."""
     checked(reply[0].decode())
     return int(reply[1])
 
 
-def checked(answer: str) -> str:
-    """Give back a script's word; raises StoreMismatch where it says that the queue is another version's."""
-    if answer == "VERSION":
-        message = f"this queue was written by another protocol version than {PROTOCOL}"
-        raise StoreMismatch(message, hint="use the same version of conveyor for all who share a server")
-    return answer
+def checked(reply: str) -> str:
+    """Return a script's word. Raises StoreMismatch if the queue has another version."""
+    if reply == "VERSION":
+        raise StoreMismatch(
+            f"the queue has another protocol version than {PROTOCOL}",
+            hint="use one version of conveyor in all programs that share a server",
+        )
+    return reply
 
 
 def texts(items: Iterable[bytes]) -> list[str]:
-    """Read texts."""
+    """Read strings."""
     return [item.decode() for item in items]
 
 
+def readable(item: bytes) -> str:
+    """Read a string for display: invalid UTF-8 is replaced, so that one bad record hides no other.
+
+    Strings that commands use are decoded strictly instead, and refused if invalid.
+    """
+    return item.decode(errors="replace")
+
+
 def milliseconds(seconds: float) -> int:
-    """Give whole milliseconds for the wire."""
+    """Return whole milliseconds, the unit of the protocol."""
     return int(seconds * 1000)

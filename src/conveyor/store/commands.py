@@ -1,139 +1,171 @@
-"""One function per verb: what to send and how to read the answer, as a value. No input, no output happens here.
+"""Commands on a queue, as values, and their replies. One function per verb; nothing is sent here.
 
-Only this module knows the order of KEYS and ARGV. Times are seconds in Python and milliseconds on the wire.
+Only this module and its siblings know the order of KEYS and ARGV. Times are seconds in Python and milliseconds in
+the protocol.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import keys, scripts
-from conveyor.store.answers import (
-    Batch,
-    Bucket,
-    Cancelled,
-    Claimed,
-    Count,
-    Letters,
-    Lineage,
-    Looked,
-    PutAnswer,
-    PutPlace,
-    Renewal,
-    Row,
-    Rows,
-    RowsPlace,
-    Settlement,
-    State,
-    read_tries,
-    shown,
+from conveyor.store.command import (
+    Command,
+    block_on,
+    checked,
+    milliseconds,
+    number,
+    push,
+    readable,
+    script,
+    texts,
+    words,
 )
-from conveyor.store.command import PROTOCOL, Command, checked, milliseconds, number, script, texts, words
+from conveyor.wire import codec, ids
+from conveyor.wire.durability import MEMORY, Durability
+from conveyor.wire.failure import fingerprint
+from conveyor.wire.outcome import attempt_of, encode_settled, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [  # noqa: RUF022 - in the order of a job's life
-    # values
-    "PROTOCOL",
-    "Batch",
-    "Bucket",
-    "Cancelled",
-    "Claimed",
-    "Command",
-    "Count",
-    "Letters",
-    "Lineage",
-    "Looked",
-    "PutAnswer",
-    "PutPlace",
-    "Renewal",
-    "Row",
-    "Rows",
-    "RowsPlace",
-    "Settlement",
-    "State",
-    # jobs come in, are taken, and end
-    "put",
-    "claim",
-    "renew",
-    "finish",
-    "retry",
-    "fail",
-    "release",
-    "lost",
-    "promote",
-    "reap",
-    # what people do to jobs and to queues
-    "cancel",
-    "revive",
-    "discard",
-    "purge",
-    "bound",
-    "pause",
-    "resume",
-    "shut",
-    "forget",
-    # looking and waiting
-    "count",
-    "tally",
-    "series",
-    "rows",
-    "state",
-    "listen",
-    "join",
-    "leave",
-]
+    from conveyor.wire.outcome import Run
 
-#: Bytes of jobs that one claim brings, and of outcomes that one listen brings.
-MOST_BYTES = 1 << 20
+#: Bytes of jobs in the reply to one claim, and of outcomes in the reply to one listen.
+MAX_BYTES = 1 << 20
 #: How a job is held.
 HELD: Final = "H"
 STARTED: Final = "S"
 LEAVING: Final = "L"
-#: Leases that one renewal is for at most: the server does nothing else meanwhile.
-MOST_RENEWED = 500
+#: Leases per renewal, during which the server serves no one else.
+MAX_RENEWED = 500
+#: Seconds that a nudge stays in an inbox that no one reads any more.
+NUDGE_KEEP = 120
 
 
-def put(queue: str, jobs: Sequence[tuple[str, bytes]], place: PutPlace) -> Command:
-    """(new) -> ready or delayed; answers PutAnswer, raises DuplicateJob or ShutDown."""
+# --- putting jobs
 
-    def read(reply: Sequence[Any]) -> PutAnswer:
+
+class PutParams(NamedTuple):
+    """How jobs are put."""
+
+    maxsize: int = 0
+    """The new max size of the queue; 0 leaves it as it is."""
+    priority: int = 0
+    delay: float = 0.0
+    waiter: str = ""
+    """The name under which the caller waits for room."""
+    own_ids: bool = False
+    rest: int = 0
+    """How many more jobs the caller will send once there is room."""
+    again: bool = False
+    """Jobs that were put before: those that the server knows are left as they are, even if they have finished."""
+    durability: Durability = MEMORY
+    """What the server has to confirm before the jobs count as put."""
+
+
+class Lineage(NamedTuple):
+    """Which data of a queue a server has: when the queue was created, and the last number that orders its jobs.
+
+    After it, a server that has lost no data replies with the same birth and with no lower `prior`. 0 if there are none.
+    """
+
+    born: int = 0
+    sequence: int = 0
+    prior: int = 0
+    """The last number before the command, lower than `sequence` if the command put jobs."""
+
+
+class PutReply(NamedTuple):
+    """How many jobs were accepted, how many are queued now, and for how many of the rest there is room."""
+
+    accepted: int
+    waiting: int
+    room: int = 0
+    lineage: Lineage = Lineage()
+
+
+def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
+    """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
+
+    def read(reply: Sequence[Any]) -> PutReply:
         word = checked(reply[0].decode())
         if word == "DUP":
-            message = f"a job with the id {reply[1].decode()} is known already"
-            raise DuplicateJob(message, hint="use `Job(id, queue)` as its handle, or put with another id")
+            raise DuplicateJob(
+                f"a job with the id {reply[1].decode()} exists already",
+                hint="use `Job(id, queue)` as its handle, or put with another id",
+            )
         if word == "SHUT":
-            message = f"the queue {queue} was shut down"
-            error = ShutDown(message, hint=f"conveyor resume {queue} opens it again")
+            error = ShutDown(
+                f"the queue {queue} is shut down", hint=f"reopen it with conveyor resume {queue}"
+            )
             error.accepted = reply[1]
             raise error
         _, accepted, waiting, room, born, sequence, fresh = reply
-        return PutAnswer(accepted, waiting, room, Lineage(int(born), sequence, sequence - fresh))
+        return PutReply(accepted, waiting, room, Lineage(int(born), sequence, sequence - fresh))
 
-    rest: list[Any] = [place.maxsize, place.priority, milliseconds(place.delay), place.waiter, place.rest]
+    rest: list[Any] = [
+        params.maxsize,
+        params.priority,
+        milliseconds(params.delay),
+        params.waiter,
+        params.rest,
+    ]
     for job in jobs:
         rest += job
-    first, again = ("check", "check") if place.own_ids else ("new", "again")
-    if place.again:
+    first, again = ("check", "check") if params.own_ids else ("new", "again")
+    if params.again:
         first = again = "again"
     return Command(
         words(queue, (first, *rest)), scripts.load("put"), read, again=words(queue, (again, *rest))
     )
 
 
+# --- taking jobs
+
+
+class Claimed(NamedTuple):
+    """A job under lease."""
+
+    id: str
+    data: bytes
+    retries: int
+    crashes: int
+    """Runs that ended with a crash of the worker or an expired lease."""
+
+
+class Batch(NamedTuple):
+    """The reply to a claim: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until it pays to poll again."""
+
+    state: str
+    token: str = ""
+    jobs: Sequence[Claimed] = ()
+    left: int = 0
+    wait: float = 60.0
+
+
+class Renewal(NamedTuple):
+    """Which leases are lost, and which jobs are to be cancelled, by their positions in the list that was sent.
+
+    An id is not enough: two workers may hold the same job, one of them under a token that has expired.
+    """
+
+    lost: list[int]
+    cancelled: list[int]
+
+
 def claim(
     queue: str, owner: str, nonce: str, want: int, lease: float, first: Literal["S", "H"] = "S"
 ) -> Command:
-    """Ready -> leased, up to `want`; answers a Batch. The same nonce again gives the same batch.
+    """Claim up to `want` jobs: ready -> leased. Reply: `Batch`; the same nonce again returns the same batch.
 
-    The nonces of one owner are in order (`ids.Nonces`), so a duplicate of an old claim brings nothing. With `want` 0
-    the batch is what the nonce has brought before; if that claim is still under way, it brings nothing any more.
-    `first` tells how the first job is held: as started, or as held if its taker says by a renewal that it has it.
+    The nonces of one owner are in order (`ids.Nonces`), so a duplicate of an old claim returns nothing. With `want` 0
+    the reply is the batch of an earlier claim with this nonce; if that claim is still under way, it will return
+    nothing. `first` is how the first job is held: started, or held if its consumer confirms the receipt by a renewal.
     """
-    args = (owner, nonce, want, milliseconds(lease), MOST_BYTES, first)
+    args = (owner, nonce, want, milliseconds(lease), MAX_BYTES, first)
     new, again = words(queue, (*args, "new")), words(queue, (*args, "again"))
     return Command(new, scripts.load("claim"), _read_batch, again=again)
 
@@ -150,10 +182,16 @@ def _read_batch(reply: Sequence[Any]) -> Batch:
     return Batch(state, reply[1].decode(), jobs, reply[2])
 
 
-def renew(queue: str, held: Iterable[tuple[str, str, str]], lease: float) -> Command:
-    """Leased -> leased, later, for each (id, token, how it is held), at most MOST_RENEWED; answers a Renewal.
+def read_tries(text: str) -> tuple[int, int]:
+    """Return the retries used, and the runs that ended with a crash of the worker or an expired lease."""
+    retries, crashes, _, lapses = (*map(int, text.split()), 0, 0, 0, 0)[:4]
+    return retries, crashes + lapses
 
-    How: HELD, STARTED, or LEAVING if its consumer is leaving: should its lease end, the job is not blamed.
+
+def renew(queue: str, held: Iterable[tuple[str, str, str]], lease: float) -> Command:
+    """Renew the lease of each (id, token, how it is held), at most MAX_RENEWED. Reply: `Renewal`.
+
+    LEAVING is for jobs of a consumer that exits: if such a lease expires, it does not count as a crash of the job.
     """
     rest: list[Any] = [milliseconds(lease)]
     for one in held:
@@ -166,8 +204,40 @@ def renew(queue: str, held: Iterable[tuple[str, str, str]], lease: float) -> Com
     return script("renew", queue, *rest, read=read)
 
 
+# --- settling jobs
+
+
+class Settlement(NamedTuple):
+    """One finished job. `note` goes to the history; empty for none.
+
+    Only for a job that may be dead now: `attempt` is kept with it, and equal `group`s mark failures that are alike.
+    """
+
+    id: str
+    outcome: bytes
+    keep: float
+    note: bytes = b""
+    attempt: bytes = b""
+    group: str = ""
+
+
+def settlement_of_failure(
+    job_id: str, word: str, error: bytes, run: Run, elapsed: float, keep: float
+) -> Settlement:
+    """Return the settlement of a job that may be dead now; `word` is how its run ended, for people."""
+    kind, _, traceback = codec.decode(error)
+    return Settlement(
+        job_id,
+        encode_settled("lost" if word == "lost" else "failed", error, elapsed, run),
+        keep,
+        note_of(job_id, word, run, elapsed),
+        attempt_of(word, run, elapsed, error),
+        fingerprint(run.task, kind, traceback),
+    )
+
+
 def finish(queue: str, token: str, settlements: Iterable[Settlement], counter: str = "finished") -> Command:
-    """Leased -> over, a batch under one token; answers the ids that this token does not hold."""
+    """Finish a batch under one token: leased -> over. Reply: the ids that this token does not hold."""
     rest: list[Any] = [token, counter]
     for one in settlements:
         rest += (one.id, one.outcome, milliseconds(one.keep), one.note)
@@ -175,62 +245,63 @@ def finish(queue: str, token: str, settlements: Iterable[Settlement], counter: s
 
 
 def retry(queue: str, token: str, job_id: str, delay: float, note: bytes, attempt: bytes = b"") -> Command:
-    """Leased -> delayed, one retry used; answers OK or STALE."""
+    """Use up a retry: leased -> delayed. Reply: OK or STALE."""
     return script("retry", queue, token, job_id, milliseconds(delay), note, attempt)
 
 
 def fail(queue: str, token: str, settlement: Settlement) -> Command:
-    """Leased -> dead; answers OK or STALE."""
+    """Fail for good: leased -> dead. Reply: OK or STALE."""
     one = settlement
-    keep = milliseconds(one.keep)
-    return script("fail", queue, token, one.id, one.outcome, keep, one.note, one.attempt, one.group)
+    rest = (milliseconds(one.keep), one.note, one.attempt, one.group)
+    return script("fail", queue, token, one.id, one.outcome, *rest)
 
 
 def release(queue: str, token: str, ids: Iterable[str], attempt: bytes = b"") -> Command:
-    """Leased -> ready at the old place, without blame; answers how many. `attempt`: the run that it ended.
+    """Release jobs to their old positions: leased -> ready. Reply: how many. `attempt` is the run that it ended.
 
-    A claim after it in a round trip brings what it released, since that was put first.
+    A later claim in the same round trip gets them, since their positions are older.
     """
     return replace(script("release", queue, token, attempt, *ids, read=number), leads=True)
 
 
 def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:
-    """Leased -> ready, dead or cancelled: its worker died; answers which, or STALE."""
+    """Recover the job of a crashed worker: leased -> ready, dead or over. Reply: ready, dead, cancelled or STALE."""
     one = settlement
     rest = (milliseconds(one.keep), one.note, one.attempt, one.group)
     return script("lost", queue, token, one.id, one.outcome, cancelled, *rest)
 
 
-def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b"") -> Command:
-    """Cancel a waiting job, or mark a running one. `keep` is for a job that does not say it itself.
+# --- what people do to jobs
 
-    `note` says who cancels it and why, for people; empty for none.
-    Reply: Cancelled. The owner of a job that was only held is named as well, for it may have begun a moment ago.
+
+class CancelReply(NamedTuple):
+    """The result of a cancellation: cancelled, running, dead, over or gone; for a taken job, who holds it."""
+
+    state: str
+    owner: str = ""
+    token: str = ""
+
+
+def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b"") -> Command:
+    """Cancel a waiting job, or mark a running one. Reply: `CancelReply`.
+
+    `keep` is for a job without one of its own. `note` is who cancels it and why, for people; empty for none. The reply
+    names the holder even of a job that was prefetched, which may have started a moment ago.
     """
-    told = (job_id, outcome, milliseconds(keep), *([note] if note else []))
+    args = (job_id, outcome, milliseconds(keep), *([note] if note else []))
     return script(
-        "cancel", queue, *told, read=lambda reply: Cancelled(checked(reply[0].decode()), *texts(reply[1:]))
+        "cancel", queue, *args, read=lambda reply: CancelReply(checked(reply[0].decode()), *texts(reply[1:]))
     )
 
 
 def revive(queue: str, ids: Iterable[str]) -> Command:
-    """Dead -> ready; answers how many."""
+    """Revive jobs: dead -> ready. Reply: how many."""
     return script("revive", queue, *ids, read=number)
 
 
 def discard(queue: str, ids: Iterable[str]) -> Command:
-    """Dead -> over, for good; answers how many."""
+    """Discard jobs for good: dead -> over. Reply: how many."""
     return script("discard", queue, *ids, read=number)
-
-
-def promote(queue: str) -> Command:
-    """Delayed -> ready, a slice of those due; answers how many."""
-    return script("promote", queue, read=number)
-
-
-def reap(queue: str) -> Command:
-    """Leased -> ready, dead or cancelled, a slice of the lapsed; answers how many."""
-    return script("reap", queue, read=number)
 
 
 def purge(
@@ -238,33 +309,249 @@ def purge(
 ) -> Command:
     """Cancel a slice of the jobs in `ready` or `delayed`. Reply: how many, 0 at the end.
 
-    `upto` bounds them: in `ready` the number of the job accepted last, in `delayed` the due time in ms. `keep` is for
-    jobs that do not say themselves how long their outcome is kept.
+    `upto` limits them: in `ready` to the sequence number of the last job accepted, in `delayed` to a due time in ms.
+    `keep` is for jobs without one of their own.
     """
     return script("purge", queue, index, repr(upto), most, outcome, milliseconds(keep), read=number)
 
 
+# --- recovery
+
+
+def promote(queue: str) -> Command:
+    """Move a slice of the due jobs: delayed -> ready. Reply: how many."""
+    return script("promote", queue, read=number)
+
+
+def reap(queue: str) -> Command:
+    """Recover a slice of the jobs with expired leases: leased -> ready, dead or over. Reply: how many."""
+    return script("reap", queue, read=number)
+
+
+# --- the queue as a whole
+
+
+class Count(NamedTuple):
+    """How many jobs are in each state, and the ledger."""
+
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    blocked: int
+    """Producers that wait for room and were last seen within 5 seconds."""
+    accepted: int
+    finished: int
+    cancelled: int
+    discarded: int
+    """Dead jobs dropped because there were more than 10,000, or on request."""
+    orphans: int
+    lapsed: int
+    maxsize: int
+    paused: int
+    shutdown: int
+    strange: int = 0
+    """Keys of the queue that hold the wrong type, since another program has written to them."""
+    torn: int = 0
+    """Entries of the queue's keys without their counterpart, as after an eviction: jobs without bytes, say."""
+
+    @property
+    def qsize(self) -> int:
+        """Jobs in the buffer, delayed ones included: what `maxsize` limits."""
+        return self.ready + self.delayed
+
+    @property
+    def is_full(self) -> bool:
+        """True if there is no room."""
+        return 0 < self.maxsize <= self.qsize
+
+    @property
+    def state(self) -> str:
+        """The state of the queue: shut, paused, full or open."""
+        if self.shutdown:
+            return "shut"
+        if self.paused:
+            return "paused"
+        return "full" if self.is_full else "open"
+
+    @property
+    def live(self) -> int:
+        """Unfinished jobs."""
+        return self.ready + self.delayed + self.leased
+
+    @property
+    def imbalance(self) -> int:
+        """Jobs accepted and not accounted for; 0 if the ledger balances."""
+        return self.accepted - self.live - self.finished - self.cancelled - self.dead - self.discarded
+
+
+class ForgetReply(NamedTuple):
+    """The state of a queue that might be forgotten: GONE, IDLE, USED or LIVE; and its jobs."""
+
+    word: str
+    ready: int = 0
+    delayed: int = 0
+    leased: int = 0
+    dead: int = 0
+
+
 def count(queue: str) -> Command:
-    """Answer a Count."""
+    """Count the jobs. Reply: `Count`."""
     return script("count", queue, read=lambda reply: Count(*map(int, reply)))
+
+
+def bound(queue: str, maxsize: int) -> Command:
+    """Set the max size."""
+    return script("bound", queue, maxsize)
+
+
+def pause(queue: str) -> Command:
+    """Make claims return nothing until `resume`."""
+    return script("pause", queue)
+
+
+def resume(queue: str) -> Command:
+    """Undo `pause` and `shut`."""
+    return script("resume", queue)
+
+
+def shut(queue: str) -> Command:
+    """Refuse all puts."""
+    return script("shut", queue)
+
+
+def forget(queue: str, unused: float, *, remove: bool = False) -> Command:
+    """Check if a queue was empty and unused for `unused` seconds; with `remove`, remove it. Reply: `ForgetReply`."""
+
+    def read(reply: Sequence[Any]) -> ForgetReply:
+        return ForgetReply(checked(reply[0].decode()), *reply[1:])
+
+    return script("forget", queue, milliseconds(unused), "yes" if remove else "no", read=read)
+
+
+def note_queue(queue: str) -> Command:
+    """Add the queue's name to the list of queues."""
+    return Command((1, keys.QUEUES, queue), scripts.load_plain("note"))
+
+
+def queue_names() -> Command:
+    """List the queues. Reply: their names, sorted, without invalid ones that another program added."""
+    return Command(("SMEMBERS", keys.QUEUES), read=lambda reply: sorted(valid_names(reply)))
+
+
+def valid_names(found: Iterable[bytes]) -> list[str]:
+    """Read names of queues, and leave out invalid ones."""
+    return list(filter(ids.is_queue_name, map(readable, found)))
+
+
+def is_there(queue: str) -> Command:
+    """Check if the queue exists: it was put to, or has settings."""
+    return Command(("EXISTS", keys.key(queue, "meta")), read=bool)
+
+
+def was_deleted(queue: str, born: int) -> Command:
+    """Check if the queue with this birth was deleted on purpose."""
+    return Command(("LPOS", keys.key(queue, "deleted"), born), read=lambda reply: reply is not None)
+
+
+# --- looking at jobs, and at what was done
+
+
+class State(NamedTuple):
+    """Where one job is: ready, delayed, leased, dead, over or gone. `detail` depends on the state, see state.lua."""
+
+    state: str
+    detail: bytes | int
+    data: bytes
+    tries: str
+    progress: bytes
+
+
+class RowRange(NamedTuple):
+    """Which rows of an index: `want` of them after (score, id), ascending or descending; from an end if score is ""."""
+
+    want: int
+    down: bool = False
+    score: str = ""
+    id: str = ""
+    skip: int = 0
+    """Rows to leave out at the beginning."""
+    cut: int = 2048
+    """Max bytes of each job and each reason."""
+
+
+class Row(NamedTuple):
+    """One entry of an index; missing parts are empty."""
+
+    id: str
+    score: str
+    """As a string, exact."""
+    data: bytes
+    """The first bytes of the job."""
+    size: int
+    """Bytes of the whole job."""
+    lease: bytes
+    tries: bytes
+    progress: bytes
+    reason: bytes
+    """The first bytes of a dead job's outcome."""
+    shift: int = 0
+    """Milliseconds that the score of a delayed job is ahead of the server's clock."""
+
+
+class Rows(NamedTuple):
+    """Some entries of an index in the order asked for, its length, and the position of the lowest of them, from 0."""
+
+    total: int
+    first: int
+    rows: list[Row]
+
+
+class Bucket(NamedTuple):
+    """The figures of one minute, hour or day: its number since 1970, and strings by field."""
+
+    number: int
+    fields: dict[str, str]
+
+
+def state(queue: str, job_id: str) -> Command:
+    """Find one job. Reply: `State`."""
+
+    def read(reply: Sequence[Any]) -> State:
+        word, detail, data, tries, progress = reply
+        return State(word.decode(), detail, data, readable(tries), progress)
+
+    return script("state", queue, job_id, read=read)
+
+
+def rows(queue: str, index: str, chosen: RowRange) -> Command:
+    """List at most 200 entries of an index: ready, delayed, leased or dead. Reply: `Rows`."""
+
+    def read(reply: Sequence[Any]) -> Rows:
+        shift = reply[3]
+        found = [Row(readable(job), score.decode(), *[*rest, shift]) for job, score, *rest in reply[4:]]
+        return Rows(reply[1], reply[2], found)
+
+    args = (chosen.want, chosen.score, chosen.id, chosen.skip, chosen.cut)
+    return script("rows", queue, index, "down" if chosen.down else "up", *args, read=read)
 
 
 def tally(
     queue: str, owner: str, number: int, oldest: float | None, figures: Iterable[tuple[str, str]]
 ) -> Command:
-    """Add (task, figures as text) to the histories and note the gauges; `number` 0 where there is nothing to add.
+    """Add (task, figures as text) to the histories and set the gauges; `number` 0 adds nothing.
 
-    A number that is not greater than the last of this owner adds nothing. `oldest` is the put_at of the job at the
-    head, None where it is not known.
+    A number no greater than this owner's last adds nothing. `oldest` is the put_at of the job at the head, None if
+    unknown.
     """
     head: int | str = "" if oldest is None else milliseconds(oldest)
-    if queue == keys.ALL_QUEUES:  # gauges are of one queue each
+    if queue == keys.ALL_QUEUES:  # gauges are per queue
         head = "-"
     return script("tally", queue, owner, number, head, *(word for one in figures for word in one))
 
 
 def series(queue: str, tier: str, first: int, last: int, fields: Sequence[str] = ()) -> Command:
-    """Answer the Bucket of each minute, hour or day there is from `first` to `last`, at most 180 of them."""
+    """Read the minutes, hours or days from `first` to `last`, at most 180. Reply: a `Bucket` for each with figures."""
 
     def read(reply: Sequence[Any]) -> list[Bucket]:
         return [
@@ -275,56 +562,34 @@ def series(queue: str, tier: str, first: int, last: int, fields: Sequence[str] =
 
 
 def _values(fields: Sequence[str], found: Sequence[bytes | None]) -> dict[str, str]:
-    names = fields or [shown(one) for one in found[::2] if one]
+    names = fields or [readable(one) for one in found[::2] if one]
     values = found if fields else found[1::2]
-    return {name: shown(value) for name, value in zip(names, values, strict=True) if value is not None}
+    return {name: readable(value) for name, value in zip(names, values, strict=True) if value is not None}
 
 
-def rows(queue: str, index: str, place: RowsPlace) -> Command:
-    """Answer the Rows of an index (ready, delayed, leased, dead) behind a place, at most 200."""
-
-    def read(reply: Sequence[Any]) -> Rows:
-        shift = reply[3]
-        found = [Row(shown(job), score.decode(), *[*rest, shift]) for job, score, *rest in reply[4:]]
-        return Rows(reply[1], reply[2], found)
-
-    order = "down" if place.down else "up"
-    return script(
-        "rows", queue, index, order, place.want, place.score, place.id, place.skip, place.cut, read=read
-    )
+# --- waiting, and receiving results
 
 
-def bound(queue: str, maxsize: int) -> Command:
-    """Set how many jobs may wait."""
-    return script("bound", queue, maxsize)
+class ListenReply(NamedTuple):
+    """Outcomes by id (empty bytes: unknown job), and how many of the ids were looked up."""
+
+    outcomes: dict[str, bytes]
+    looked: int
+    was_open: bool = False
+    """True if the inbox was open before, so that outcomes since the last call were pushed to it."""
+    lineage: Lineage = Lineage()
 
 
-def pause(queue: str) -> Command:
-    """Let claims give nothing until resume."""
-    return script("pause", queue)
+class Pushed(NamedTuple):
+    """Entries of an inbox: id, outcome, id, outcome, … or, instead of them, a hint that the queue may have room."""
 
-
-def resume(queue: str) -> Command:
-    """Undo pause and shutdown."""
-    return script("resume", queue)
-
-
-def shut(queue: str) -> Command:
-    """Let no put be accepted any more."""
-    return script("shut", queue)
-
-
-def forget(queue: str, unused: float, *, remove: bool = False) -> Command:
-    """Remove a queue if it is empty and was unused for so many seconds, or only look. Reply: `Looked`."""
-
-    def read(reply: Sequence[Any]) -> Looked:
-        return Looked(checked(reply[0].decode()), *reply[1:])
-
-    return script("forget", queue, milliseconds(unused), "yes" if remove else "no", read=read)
+    queue: str
+    entries: Sequence[bytes] = ()
+    has_room: bool = False
 
 
 def join(queue: str, joiner: str) -> Command:
-    """Answer how many jobs are not over; if any, the joiner is woken when none is left."""
+    """Ask for a wake-up once no job is left. Reply: how many are unfinished."""
     return script("join", queue, joiner, read=lambda reply: 0 if reply[0] == b"DONE" else int(reply[1]))
 
 
@@ -334,22 +599,80 @@ def leave(queue: str, waiter: str) -> Command:
 
 
 def listen(queue: str, inbox: str, hold: float, ids: Iterable[str] = ()) -> Command:
-    """Hold an inbox open for `hold` seconds (0 closes it) and ask for outcomes; answers Letters."""
+    """Hold an inbox open for `hold` seconds (0 closes it) and look up outcomes. Reply: `ListenReply`."""
 
-    def read(reply: Sequence[Any]) -> Letters:
-        *answered, looked, was_open, born, sequence = reply
-        pairs = zip(answered[::2], answered[1::2], strict=True)
+    def read(reply: Sequence[Any]) -> ListenReply:
+        *found, looked, was_open, born, sequence = reply
+        pairs = zip(found[::2], found[1::2], strict=True)
         outcomes = {job_id.decode(): outcome for job_id, outcome in pairs}
-        return Letters(outcomes, looked, bool(was_open), Lineage(int(born), int(sequence), int(sequence)))
+        return ListenReply(outcomes, looked, bool(was_open), Lineage(int(born), int(sequence), int(sequence)))
 
-    return script("listen", queue, inbox, milliseconds(hold), MOST_BYTES, *ids, read=read)
+    return script("listen", queue, inbox, milliseconds(hold), MAX_BYTES, *ids, read=read)
 
 
-def state(queue: str, job_id: str) -> Command:
-    """Answer the State of one job."""
-    return script(
-        "state",
-        queue,
-        job_id,
-        read=lambda reply: State(reply[0].decode(), reply[1], reply[2], shown(reply[3]), reply[4]),
-    )
+def await_outcomes(
+    queues: Sequence[str],
+    inbox: str,
+    seconds: float,
+    lined: Sequence[str] = (),
+    waiter: str = "",
+    most: int = 1000,
+) -> Command:
+    """Wait for outcomes pushed to an inbox, or for room in a queue in whose line `waiter` is. Reply: `Pushed` or None.
+
+    An id with an empty outcome has finished and must be looked up. An empty id with an outcome means that further ones
+    were not pushed; with none it is a nudge. With 0 seconds it does not wait. A reply is lost with its connection.
+    """
+    queue_of = {keys.key(queue, f"inbox:{inbox}"): queue for queue in queues}
+    lined_of = {keys.key(queue, f"wake:{waiter}"): queue for queue in lined}
+    verb = ("BLMPOP", f"{seconds:.3f}") if seconds > 0 else ("LMPOP",)
+
+    def read(reply: Sequence[Any] | None) -> Pushed | None:
+        if reply is None:
+            return None
+        name = reply[0].decode()
+        if name in lined_of:
+            return Pushed(lined_of[name], has_room=True)
+        return Pushed(queue_of[name], reply[1])
+
+    lists = (len(queue_of) + len(lined_of), *queue_of, *lined_of)
+    return Command((*verb, *lists, "LEFT", "COUNT", 2 * most), read=read, block=seconds)
+
+
+def nudge(queue: str, inbox: str) -> Command:
+    """Wake the reader of an inbox without an outcome, even if the server is full."""
+    return push(keys.key(queue, f"inbox:{inbox}"), NUDGE_KEEP, "", "")
+
+
+def await_bell(queues: Iterable[str], seconds: float) -> Command:
+    """Wait for a hint that a job may be there. Reply: the hint, or None."""
+    return block_on([keys.key(queue, "bell") for queue in queues], seconds)
+
+
+def await_wake(queue: str, waiter: str, seconds: float) -> Command:
+    """Wait for the wake-up of one blocked producer or joiner. Reply: the hint, or None."""
+    return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
+
+
+def any_work(queues: Iterable[str]) -> Command:
+    """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
+    words = ["EXISTS"]
+    for queue in queues:
+        words += (keys.key(queue, "ready"), keys.key(queue, "delayed"), keys.key(queue, "leased"))
+    return Command(tuple(words), read=bool)
+
+
+# --- the server
+
+
+def load_scripts() -> list[Command]:
+    """Load all verbs into the server. Reply of each: its hash, or None if forbidden.
+
+    A script that the server does not know is sent again after the rest of its round trip, and so out of order.
+    """
+    return [Command(("SCRIPT", "LOAD", scripts.load(name).text), optional=True) for name in scripts.names()]
+
+
+def server_time() -> Command:
+    """Read the server's clock. Reply: seconds since 1970."""
+    return Command(("TIME",), read=lambda reply: int(reply[0]) + int(reply[1]) / 1e6)

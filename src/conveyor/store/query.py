@@ -1,7 +1,4 @@
-"""A question as a value: the commands that ask it, and how to read their answers.
-
-Questions of many askers can so travel in one round trip, and whoever asks decides when.
-"""
+"""The query: a question as a value, so that many of them can share a round trip."""
 
 from __future__ import annotations
 
@@ -12,57 +9,53 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.store.client import Client
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[T]):
-    """What to ask a server, and how to make one value of the answers; changes nothing there."""
+    """What to ask a server, and how to turn the replies into one value. Changes nothing on the server."""
 
     commands: tuple[Command, ...]
     read: Callable[[Sequence[Any]], T]
-    """Gets the answers, as each command's own `read` gives them, in the order of `commands`.
+    """Takes the replies in the order of `commands`, each as its own `read` returns it.
 
-    May return another query, which needs these answers: the one who asks asks that one, too, for the value.
+    May return another query if the value needs more replies; the caller then runs that one, too.
     """
 
     def ask(self, client: Client, *, patience: float | None = None, within: float | None = None) -> T:
-        """Ask in one round trip, or none for nothing; limits and errors are those of `Client.run_all`."""
-        answers = client.run_all(self.commands, patience=patience, within=within) if self.commands else []
-        value = self.read(answers)
+        """Run the query in one round trip, or none if it is empty. Limits and errors are those of `Client.run_all`."""
+        replies = client.run_all(self.commands, patience=patience, within=within) if self.commands else []
+        value = self.read(replies)
         return value.ask(client, patience=patience, within=within) if isinstance(value, Query) else value
 
     def map(self, make: Callable[[Any], Any]) -> Query[Any]:
-        """Return the query whose value is made of this one's."""
+        """Return the query whose value is `make` of this one's."""
 
-        def read(answers: Sequence[Any]) -> Any:
-            value = self.read(answers)
+        def read(replies: Sequence[Any]) -> Any:
+            value = self.read(replies)
             return value.map(make) if isinstance(value, Query) else make(value)
 
         return Query(self.commands, read)
 
 
 def known(value: T) -> Query[T]:
-    """Return the query that asks nothing and has this value."""
+    """Return the empty query with this value."""
     return Query((), lambda _: value)
 
 
 def together(queries: Sequence[Query[Any]]) -> Query[list[Any]]:
-    """Give the question that asks all of these in one round trip; its value lists theirs.
+    """Return the query for the list of all their values, in one round trip.
 
-    The second queries that some of them have share a second round trip.
+    Queries that they return in turn share a second round trip.
     """
     commands = tuple(command for query in queries for command in query.commands)
 
-    def read(answers: Sequence[Any]) -> Any:
-        values: list[Any] = []
-        first = 0
-        for query in queries:
-            last = first + len(query.commands)
-            values.append(query.read(answers[first:last]))
-            first = last
+    def read(replies: Sequence[Any]) -> Any:
+        left = iter(replies)
+        values = [query.read([next(left) for _ in query.commands]) for query in queries]
         if any(isinstance(value, Query) for value in values):
             return together([value if isinstance(value, Query) else known(value) for value in values])
         return values

@@ -28,8 +28,8 @@ from conveyor.errors import (
     StoreUnavailable,
     WaitTimeout,
 )
-from conveyor.store import commands, plain
-from conveyor.store.timeouts import GRACE, time_for
+from conveyor.store import commands, fitness
+from conveyor.store.client import GRACE, time_for
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from conveyor.wire.durability import Durability
 
 #: No block is longer than this many seconds.
-LONGEST_BLOCK = 2.0
+MAX_BLOCK = 2.0
 #: Jobs and bytes that one put carries at most.
 MOST_JOBS, MOST_PUT_BYTES = 500, 4 << 20
 #: Seconds that a level of durability is waited for at most, and then for the server's word that it was not reached.
@@ -64,7 +64,7 @@ def put_jobs(
     client: Client,
     queue: str,
     jobs: Sequence[tuple[str, bytes]],
-    place: commands.PutPlace,
+    place: commands.PutParams,
     deadline: Deadline | None,
     witness: Witness,
 ) -> None:
@@ -102,7 +102,7 @@ def put_jobs(
                 break
             if waiter:
                 hint = client.run(
-                    plain.await_wake(queue, waiter, deadline.left(1.0)), within=time_for(deadline)
+                    commands.await_wake(queue, waiter, deadline.left(1.0)), within=time_for(deadline)
                 )
                 room = int(hint or 0)
             else:
@@ -130,9 +130,9 @@ def _put_some(
     client: Client,
     queue: str,
     jobs: Sequence[tuple[str, bytes]],
-    place: commands.PutPlace,
+    place: commands.PutParams,
     deadline: Deadline | None,
-) -> tuple[commands.PutAnswer, str]:
+) -> tuple[commands.PutReply, str]:
     """Put jobs; return the answer, and what their level of durability lacks, or "" if it was reached."""
     put, durability = commands.put(queue, jobs, place), place.durability
     if not jobs or durability == MEMORY:
@@ -141,9 +141,9 @@ def _put_some(
     within = time_for(deadline)
     if within is not None and durability.level != "written":  # that is not waited for
         within = seconds + CONFIRM_GRACE
-    told = [put, plain.confirm(durability, seconds)]
+    told = [put, fitness.confirm(durability, seconds)]
     if is_proven := durability.level == "fsync" and not client.waits_for_sync:
-        told.append(plain.setting("appendfsync", optional=True))  # it may have changed
+        told.append(fitness.setting("appendfsync", optional=True))  # it may have changed
     answer, lacking, *synced = client.run_all(told, within=within)
     if is_proven and not lacking and synced != ["always"]:
         lacking = f"the server does not sync before it answers any more (appendfsync {synced[0]})"
@@ -169,7 +169,7 @@ def _check_confirmed(
     raise error
 
 
-def _list_new(client: Client, queue: str, answer: commands.PutAnswer) -> None:
+def _list_new(client: Client, queue: str, answer: commands.PutReply) -> None:
     """List a queue if these jobs are the first that were put to it; best effort.
 
     Its name was noted before, but whoever deleted the queue meanwhile has taken it off the list.
@@ -177,7 +177,7 @@ def _list_new(client: Client, queue: str, answer: commands.PutAnswer) -> None:
     if not 0 < answer.accepted == answer.lineage.sequence:
         return
     with contextlib.suppress(StoreError):
-        client.run(plain.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
+        client.run(commands.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
 
 
 def _fitting(jobs: Sequence[tuple[str, bytes]], start: int, most: int) -> int:
@@ -220,8 +220,8 @@ def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline |
         if deadline is None or deadline.passed():
             message = f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}"
             raise Empty(message)
-        seconds = deadline.left(min(LONGEST_BLOCK, batch.wait))
-        client.run(plain.await_bell([queue], seconds), within=time_for(deadline))
+        seconds = deadline.left(min(MAX_BLOCK, batch.wait))
+        client.run(commands.await_bell([queue], seconds), within=time_for(deadline))
 
 
 def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
@@ -235,5 +235,5 @@ def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
             leave(client, queue, joiner)
             message = f"{live} jobs of {queue} are not over"
             raise WaitTimeout(message)
-        seconds = deadline.left(LONGEST_BLOCK)
-        client.run(plain.await_wake(queue, joiner, seconds), within=time_for(deadline))
+        seconds = deadline.left(MAX_BLOCK)
+        client.run(commands.await_wake(queue, joiner, seconds), within=time_for(deadline))

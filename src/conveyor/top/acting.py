@@ -9,7 +9,7 @@ from conveyor.clock import Deadline, sleep
 from conveyor.errors import ConveyorError, StoreUnavailable
 from conveyor.monitor import bulk as operations
 from conveyor.monitor.actions import Matching
-from conveyor.store import commands, plain
+from conveyor.store import commands, control_channel
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def tell_worker(verb: str, worker: str, job: str = "") -> Doing:
         order = actions.tell_workers(verb, [worker], reason, jobs={worker: job})
         first, deadline, state = Deadline(FIRST_WORD), Deadline(FOLLOWED), REQUESTED
         while not deadline.passed() and (state != REQUESTED or not first.passed()):
-            data = actions.client.run(plain.await_reply(order.id, STEP))
+            data = actions.client.run(control_channel.await_acknowledgement(order.id, STEP))
             if data is None:
                 continue
-            answer = control_messages.decode_answer(data)
+            answer = control_messages.decode_acknowledgement(data)
             if answer.target != worker:  # its consumer, which leaves with its last worker
                 continue
             state = answer.state if answer.state in {ACKNOWLEDGED, DONE} else REFUSED

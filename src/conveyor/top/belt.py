@@ -62,8 +62,8 @@ def _slots(count: Count, most: int) -> tuple[int, int]:
     """Give how many slots are drawn, and how many of them have jobs; without a bound a slot is 1, 2, 5, 10, … jobs."""
     if count.maxsize:
         drawn = min(most, count.maxsize)
-        return drawn, min(drawn, math.ceil(count.waiting * drawn / count.maxsize))
+        return drawn, min(drawn, math.ceil(count.qsize * drawn / count.maxsize))
     scale = 1
-    while count.waiting > most * scale:
+    while count.qsize > most * scale:
         scale = scale * 5 // 2 if str(scale)[0] == "2" else scale * 2
-    return most, math.ceil(count.waiting / scale)
+    return most, math.ceil(count.qsize / scale)

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from conveyor.store.embedded.server_process import find_binary
+from conveyor.store.embedded import find_binary
 from conveyor.torture import bench
 from conveyor.torture.faults import FAULTS
 

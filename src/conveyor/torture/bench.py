@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.consumer.settings import LEASE
 from conveyor.errors import ConveyorError, StoreError
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness
 from conveyor.store.address import shown
 from conveyor.torture import history, report
 from conveyor.torture.faults import Effect, Fault, Missing, usable
@@ -210,7 +210,7 @@ def version_of(plan: Plan) -> str:
     if plan.binary:
         words = [plan.binary, "--version"]
         return subprocess.run(words, capture_output=True, check=False, text=True).stdout.partition(" sha=")[0]
-    facts = Client(plan.url).run(plain.info("server"))
+    facts = Client(plan.url).run(fitness.info("server"))
     return f"{facts.get('server_name', 'redis')} {facts.get('valkey_version') or facts.get('redis_version')}"
 
 

@@ -20,12 +20,12 @@ from conveyor import Job, Queue
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.monitor import Inspector
 from conveyor.monitor.actions import OBEYED_WITHIN
-from conveyor.store import plain
+from conveyor.store import commands, control_channel, records
 from conveyor.torture.history import CancelAsked, note
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 from conveyor.torture.servers import wait_for
 from conveyor.wire import ids
-from conveyor.wire.control_messages import Control, encode
+from conveyor.wire.control_messages import ControlCommand, encode
 
 if TYPE_CHECKING:
     from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage
@@ -185,10 +185,10 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     if not reports:
         raise Missing
     report = reports[0]
-    expires = stage.client.run(plain.server_time()) + OBEYED_WITHIN["kill"]
-    order = Control(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
+    expires = stage.client.run(commands.server_time()) + OBEYED_WITHIN["kill"]
+    order = ControlCommand(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
     with contextlib.suppress(StoreUnavailable):  # it may arrive nevertheless
-        stage.client.run_all(plain.control(report.name, encode(order)))
+        stage.client.run(control_channel.send(report.name, encode(order)))
     # The order names the worker, which may have been replaced since the report.
     reported, killed = {one.pid for one in report.workers}, report.workers[-1].pid
     yield [killed, *(one for one in consumer.children() if one not in reported)]
@@ -291,7 +291,7 @@ def cancel(stage: Stage, chance: Random) -> Iterator[list[int]]:
     found = [
         job
         for index in ("leased", "ready", "delayed")
-        for job, _ in stage.client.run(plain.page(lane.queue, index, 0, 3))
+        for job, _ in stage.client.run(records.page(lane.queue, index, 0, 3))
     ]
     if not found:
         raise Missing

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import StoreError
-from conveyor.store import Client, plain
+from conveyor.store import Client, fitness
 from conveyor.store.command import Command
 from conveyor.torture.history import Usage, note
 
@@ -91,7 +91,7 @@ class Server:
 
     def facts(self, section: str) -> dict[str, str]:
         """Return what INFO says. Raises StoreError."""
-        found: dict[str, str] = self.admin.run(plain.info(section))
+        found: dict[str, str] = self.admin.run(fitness.info(section))
         return found
 
     def note_leftovers(self) -> None:

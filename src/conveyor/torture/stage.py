@@ -25,7 +25,7 @@ from conveyor import Queue
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import LEASE, ConsumerSettings
 from conveyor.errors import BadCall, NotEmpty, StoreError
-from conveyor.store import Client, commands, plain
+from conveyor.store import Client, commands
 from conveyor.store.address import shown
 from conveyor.store.forgetting import UNUSED
 from conveyor.torture import history
@@ -250,7 +250,7 @@ class Stage:
             with contextlib.suppress(StoreError):
                 for lane in self.lanes:
                     count = Queue(lane.queue, store=self.client).count()
-                    note(Depth(time.monotonic(), lane.queue, count.waiting, count.maxsize))
+                    note(Depth(time.monotonic(), lane.queue, count.qsize, count.maxsize))
 
     def _measure(self) -> None:
         """Note now and then what the processes use, and so which there are, whether the server answers or not."""
@@ -351,7 +351,7 @@ class YourStage(Stage):
     def __init__(self, folder: Path, url: str, lanes: list[Lane], seed: str) -> None:
         client = Client(url)
         for lane in lanes:
-            if client.run(plain.is_there(lane.queue)):
+            if client.run(commands.is_there(lane.queue)):
                 message = f"the queue {lane.queue!r} exists: a run with this seed uses it, or has left it"
                 hint = f"use another seed, or delete it: {removal_of(lane.queue, url)}"
                 raise BadCall(message, hint=hint)

@@ -21,7 +21,7 @@ _WORD_ROOM = 40
 KINDS = ("retry", "discard", "cancel", "purge")
 
 
-class Act(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """One act of a person: what was done to what, why, by whom, and what came of it."""
 
     action: str
@@ -52,7 +52,7 @@ class Act(msgspec.Struct, frozen=True):
         word = "unchanged" if first.startswith("not ") else first
         return action or "other", word if word in OUTCOMES else "done"
 
-    def shortened(self) -> Act:
+    def shortened(self) -> AuditEntry:
         """Give the same act with every text cut to 500 characters, so that no record is large."""
         texts = {
             name: _short(text) for name, text in msgspec.structs.asdict(self).items() if isinstance(text, str)
@@ -113,7 +113,7 @@ class Operation(msgspec.Struct, frozen=True):
     """Jobs to look at, counted when it began."""
     done: int = 0
     skipped: int = 0
-    """Looked at and left alone: they do not match, or are no longer where they were."""
+    """ForgetReply at and left alone: they do not match, or are no longer where they were."""
     cursor: Cursor = Cursor()
     started: float = 0.0
     changed: float = 0.0
@@ -133,5 +133,5 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_act = msgspec.msgpack.Decoder(Act).decode
+decode_entry = msgspec.msgpack.Decoder(AuditEntry).decode
 decode_operation = msgspec.msgpack.Decoder(Operation).decode

@@ -10,9 +10,9 @@ from msgspec import Raw
 from conveyor import clock
 from conveyor.errors import BadCall, TooLarge
 from conveyor.wire import codec, redaction
+from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.durability import read_durability
 from conveyor.wire.redaction import Labels
-from conveyor.wire.retry import FIRST_DELAY
 from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bytes that an encoded job or result may have.
-SIZE_LIMIT = 1 << 20
 #: Seconds that an outcome is kept unless the job says otherwise.
 KEEP = 3600.0
+#: Seconds before the first retry, unless the task says otherwise.
+FIRST_DELAY = 1.0
 #: Highest priority; 0 is the lowest and the default.
-HIGHEST_PRIORITY = 255
+MAX_PRIORITY = 255
 #: The task name of what `Queue.put` puts: a plain item that only `Queue.get` takes.
 ITEM = ""
 #: What people call it, in the place of a task.
@@ -88,7 +88,7 @@ class PutOptions(msgspec.Struct, frozen=True):
     """The level of durability; None for that of the `Queue` object."""
 
     def __post_init__(self) -> None:
-        check_whole("priority", self.priority, HIGHEST_PRIORITY)
+        check_whole("priority", self.priority, MAX_PRIORITY)
         check_seconds("delay", self.delay)
         if self.durability is not None:
             read_durability(self.durability)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array"]
 
-#: Deeper nesting than this is refused: it is a loop, or an attack.
+#: Deeper nesting is refused: it is a loop, or an attack.
 MAX_DEPTH = 100
+#: Max bytes of an encoded job or result.
+SIZE_LIMIT = 1 << 20
 
 _encoder = Encoder()
 (

@@ -14,7 +14,7 @@ def fraction_of(done: float, total: float) -> float | None:
     return max(0.0, min(1.0, done / total))
 
 
-class Control(msgspec.Struct, frozen=True):
+class ControlCommand(msgspec.Struct, frozen=True):
     """A command to a consumer's supervisor."""
 
     id: str
@@ -40,7 +40,7 @@ class Control(msgspec.Struct, frozen=True):
     """The token of the run to cancel, for the command may come when the job runs again. Empty: any run."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Acknowledgement(msgspec.Struct, frozen=True):
     """What a supervisor says to a control command, about one target; `acknowledged` comes first, `done` at the end."""
 
     target: str
@@ -56,11 +56,7 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def last_word(self) -> str:
         """The state, and why nothing came of it: what is kept of the answer for good."""
-        return (
-            f"{self.state}: {self.detail[:100]}"
-            if self.state in CAME_TO_NOTHING and self.detail
-            else self.state
-        )
+        return f"{self.state}: {self.detail[:100]}" if self.state in NOT_DONE and self.detail else self.state
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -148,13 +144,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 #: The state of a worker that has missed its heartbeats, to those who read: it may be busy, or dead.
 SILENT = "silent"
 #: States of answers to what was not done.
-CAME_TO_NOTHING = frozenset({"unknown", "gone", "expired"})
+NOT_DONE = frozenset({"unknown", "gone", "expired"})
 #: What people read for states of answers that are no words for them.
 WORDS = {"unknown": "unknown to its consumer", "expired": "too late", "repeated": "asked for again since"}
 
 encode = msgspec.msgpack.Encoder().encode
-decode_control = msgspec.msgpack.Decoder(Control).decode
-decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_command = msgspec.msgpack.Decoder(ControlCommand).decode
+decode_acknowledgement = msgspec.msgpack.Decoder(Acknowledgement).decode
 decode_report = msgspec.msgpack.Decoder(ConsumerReport).decode
 decode_progress = msgspec.msgpack.Decoder(Progress).decode
 

@@ -22,7 +22,7 @@ _FOREIGN = re.compile(
 _TASKS_THAT_COME_ALONG = re.compile(r"[\\/]conveyor[\\/]task_def[\\/]")
 
 
-class Place(NamedTuple):
+class CodeLocation(NamedTuple):
     """A line of code: the file's name without folders, line number, function."""
 
     file: str
@@ -44,17 +44,17 @@ def fingerprint(task: str, kind: str, traceback: str = "") -> str:
     return hashlib.blake2s(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
 
 
-def innermost(traceback: str) -> Place | None:
+def innermost(traceback: str) -> CodeLocation | None:
     """Give the last place of a traceback in the user's own code, or its last of all; None where there is none."""
     own = last = None
     for path, line, function in _frames(traceback):
-        last = Place(re.split(r"[\\/]", path)[-1], int(line), function)
+        last = CodeLocation(re.split(r"[\\/]", path)[-1], int(line), function)
         if _is_own(path):
             own = last
     return own or last
 
 
-class Piece(NamedTuple):
+class TracebackPart(NamedTuple):
     """Some lines of a traceback that follow each other."""
 
     of: str
@@ -63,16 +63,16 @@ class Piece(NamedTuple):
     places: int
 
 
-def pieces(traceback: str) -> list[Piece]:
+def traceback_parts(traceback: str) -> list[TracebackPart]:
     """Give a traceback in pieces of the same kind; put together with line feeds it is what it was."""
-    found: list[Piece] = []
+    found: list[TracebackPart] = []
     for line, of in _lines(traceback):
         place = 1 if _FRAME.match(line) else 0
         if found and found[-1].of == of:
             last = found[-1]
-            found[-1] = Piece(of, f"{last.text}\n{line}", last.places + place)
+            found[-1] = TracebackPart(of, f"{last.text}\n{line}", last.places + place)
         else:
-            found.append(Piece(of, line, place))
+            found.append(TracebackPart(of, line, place))
     return found
 
 

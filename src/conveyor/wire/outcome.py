@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import traceback as tracebacks
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from msgspec import Raw
 
 from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
 from conveyor.wire import codec
-from conveyor.wire.call import SIZE_LIMIT
+from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.redaction import redacted, without
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
 #: Characters of a message that are kept of an attempt.
 ATTEMPT_LIMIT = 200
+#: Max seconds before a retry, without jitter.
+MAX_DELAY = 3600.0
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -232,3 +235,12 @@ def describe_text(kind: str, message: str, traceback: str = "") -> bytes:
     """Give an error that was no exception in the same form."""
     texts = (kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
     return codec.encode([text.encode(errors="backslashreplace").decode() for text in texts])
+
+
+def delay_before(retry: int, first: float) -> float:
+    """Return the seconds before the `retry`th retry (1, 2, …): doubling from `first`, plus up to 25 % of jitter.
+
+    Jitter keeps jobs that failed together from coming back together. Does not use the program's own random numbers.
+    """
+    longest = min(MAX_DELAY, first * 2.0 ** min(retry - 1, 32))
+    return longest * (1.0 + random.SystemRandom().random() / 4)

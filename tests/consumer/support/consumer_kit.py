@@ -22,7 +22,7 @@ from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.shared_status import SharedStatus
 from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.monitor import Inspector
-from conveyor.store import connect, embedded, plain
+from conveyor.store import connect, control_channel, embedded
 from conveyor.wire import control_messages, ids
 
 if TYPE_CHECKING:
@@ -66,20 +66,22 @@ class Running:
     def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0) -> str:
         """Send a control command to some of its workers (none: to all of it); return the command's id."""
         names = [f"{self.name}/{number}" for number in numbers]
-        order = control_messages.Control(ids.unique(), verb, names, job, expires=expires)
-        self.client.run_all(plain.control(self.name, control_messages.encode(order)))
+        order = control_messages.ControlCommand(ids.unique(), verb, names, job, expires=expires)
+        self.client.run(control_channel.send(self.name, control_messages.encode(order)))
         return order.id
 
     def answers(self, command: str, until: int) -> list[tuple[str, str]]:
         """Give the answers to a command, (target, state), as soon as there are so many; targets without the host."""
         return [(one.target.removeprefix(self.name), one.state) for one in self.details(command, until)]
 
-    def details(self, command: str, until: int) -> list[control_messages.Answer]:
+    def details(self, command: str, until: int) -> list[control_messages.Acknowledgement]:
         """Give the same answers as they are."""
         found = []
         while len(found) < until:
-            data = self.eventually(lambda: self.client.run(plain.await_reply(command, 1.0)))
-            found.append(control_messages.decode_answer(data))
+            data = self.eventually(
+                lambda: self.client.run(control_channel.await_acknowledgement(command, 1.0))
+            )
+            found.append(control_messages.decode_acknowledgement(data))
         return found
 
     def signal(self, number: int = signal.SIGTERM) -> None:

@@ -10,7 +10,7 @@ from asking import ask
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard
 from conveyor.errors import StoreRefused
-from conveyor.store import Client, plain
+from conveyor.store import Client, commands, fitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,16 +60,16 @@ def test_missing_server_right_is_named_with_the_acl_to_grant(user: Callable[...,
 def test_refusal_names_missing_key_patterns(user: Callable[..., str]) -> None:
     client = Client(user("resetkeys"))
     with pytest.raises(StoreRefused) as refusal:
-        client.run(plain.queues())
+        client.run(commands.queue_names())
     assert "~conveyor:*" in refusal.value.hint
     client.close()
 
 
 def test_optional_command_does_not_fail_its_round_trip(user: Callable[..., str]) -> None:
     client = Client(user())
-    names, facts = client.run_all([plain.queues(), plain.info("memory", optional=True)])
+    names, facts = client.run_all([commands.queue_names(), fitness.info("memory", optional=True)])
     assert (names, facts) == (["mail"], {})
     with pytest.raises(StoreRefused) as refusal:
-        client.run(plain.info("memory"))
+        client.run(fitness.info("memory"))
     assert "ACL SETUSER carl +info" in refusal.value.hint
     client.close()

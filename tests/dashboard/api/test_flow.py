@@ -10,7 +10,7 @@ import pytest
 from many_kit import kill
 
 from conveyor import Queue
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport
 
@@ -125,7 +125,7 @@ def test_repeated_queue_action_reports_no_change(api: Api, queue: Queue) -> None
 def test_action_on_a_queue_with_only_listeners_gets_409(api: Api) -> None:
     now = time.time()
     crew = ConsumerReport("rack-0001", "rack", 99, ["fresh_q"], "process", now, [], "0.1.0", 8, "3.12.1", now)
-    api.client.run_all(plain.report(crew.name, control_messages.encode(crew), now))
+    api.client.run(control_channel.report(crew.name, control_messages.encode(crew), now))
     assert api.get("/queues/fresh_q")["waiting"] == 0
     for verb, body in (("pause", None), ("resume", None), ("bound", {"maxsize": 7}), ("purge", None)):
         assert api.refusal("POST", f"/queues/fresh_q/{verb}", body) == (409, "wrong-state"), verb

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from conveyor import Queue
 from conveyor.monitor.merging import MOST_QUEUES
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 from conveyor.wire.outcome import Run, note_of
 
 if TYPE_CHECKING:

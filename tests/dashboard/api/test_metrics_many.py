@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_kit import number, numbers
 
-from conveyor.store import commands, keys, plain
-from conveyor.store.answers import PutPlace
+from conveyor.store import commands, keys
+from conveyor.store.commands import PutParams
 from conveyor.wire.statistics import OTHER
 
 if TYPE_CHECKING:
     import pytest
     from api_kit import Api
 
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 LARGEST = 1_000_000
 #: A supervisor's counts of a task: every outcome, and runs and waits of some lengths.
@@ -41,7 +41,7 @@ def test_metrics_of_a_thousand_queues_are_below_a_megabyte(api: Api) -> None:
     for place, name in enumerate(names):
         tasks = [(f"shop.prices.task_{task}", FIGURES) for task in range(5)]
         jobs = [(f"{name}{job}", b"x") for job in range(2 if place >= 950 else 1)]
-        puts += [plain.note_queue(name), commands.put(name, jobs, PutPlace())]
+        puts += [commands.note_queue(name), commands.put(name, jobs, PutParams())]
         tallies.append(commands.tally(name, "rack-1", 1, None, tasks))
     api.client.run_all(
         puts
@@ -76,7 +76,7 @@ def test_metrics_sum_up_queues_beyond_the_limit(api: Api, monkeypatch: pytest.Mo
     monkeypatch.setattr("conveyor.dashboard.metrics.MAX_QUERIED", 4)
     names = [f"queue_{place}" for place in range(9)]
     for name in names:
-        api.client.run_all([plain.note_queue(name), commands.put(name, [(f"{name}x", b"x")], PutPlace())])
+        api.client.run_all([commands.note_queue(name), commands.put(name, [(f"{name}x", b"x")], PutParams())])
         every = commands.tally(keys.ALL_QUEUES, name, 1, None, [("*", FIGURES)])
         api.client.run_all([commands.tally(name, "rack-1", 1, None, [("cut", FIGURES)]), every])
     found = numbers(api)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from crew_kit import report, tell, worker
 
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
-from conveyor.wire.control_messages import Answer
+from conveyor.wire.control_messages import Acknowledgement
 
 if TYPE_CHECKING:
     from api_kit import Api

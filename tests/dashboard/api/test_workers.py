@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.monitor import Inspector
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
@@ -24,7 +24,7 @@ def tell(api: Api, name: str, workers: int, queue: str = "alpha") -> list[str]:
         WorkerReport(f"{name}/{number}", number, "busy", job="x" * 14) for number in range(1, workers + 1)
     ]
     told = ConsumerReport(name, "rack", 1, [queue], "process", 1.0, crew, at=time.time())
-    api.client.run_all(plain.report(name, control_messages.encode(told), time.time()))
+    api.client.run(control_channel.report(name, control_messages.encode(told), time.time()))
     return [one.name for one in crew]
 
 

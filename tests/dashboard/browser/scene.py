@@ -10,7 +10,7 @@ from browser_tasks import double, fail, hold, report
 from conveyor import Queue
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import plain
+from conveyor.store import control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.audit_entry import Matching
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -60,7 +60,7 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
     report = ConsumerReport(
         name, host, 3999, queues, "process", now - 86_000, crew, "0.1.0", 8, "3.13.1", now
     )
-    client.run_all(plain.report(name, control_messages.encode(report), now))
+    client.run(control_channel.report(name, control_messages.encode(report), now))
 
 
 def _somebody_acted(client: Client, queue: str) -> None:

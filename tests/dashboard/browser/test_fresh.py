@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 from conveyor.wire.outcome import Run, note_of
 
 if TYPE_CHECKING:

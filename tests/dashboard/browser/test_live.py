@@ -11,7 +11,7 @@ from browser_tasks import double, fail, hold
 from playwright.sync_api import expect
 
 from conveyor.store import commands
-from conveyor.store.answers import PutPlace
+from conveyor.store.commands import PutParams
 from conveyor.wire import ids
 from conveyor.wire.call import encode_items
 
@@ -141,7 +141,7 @@ def test_delayed_jobs_are_shown_next_to_waiting_jobs_if_any(
     told = page.locator("[data-while=delayed]")
     expect(told).to_be_hidden()
     later = [(ids.new_ids(1)[0], encode_items([1])[0])]
-    queue.client.run(commands.put(queue.name, later, PutPlace(delay=600.0)))
+    queue.client.run(commands.put(queue.name, later, PutParams(delay=600.0)))
     expect(told).to_be_visible()
     expect(told).to_have_text(", and 1 not due yet")
     expect(page.locator("[data-total=waiting]")).to_have_text("1")

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from conveyor import Queue
 from conveyor.monitor import Inspector
 from conveyor.store import commands
-from conveyor.store.commands import PutPlace
+from conveyor.store.commands import PutParams
 from conveyor.wire import call, ids
 
 from .corpus import TEXTS
@@ -70,7 +70,7 @@ def fill(
     failed = queue.submit_many(fail, [(text,) for text in texts])
     for number, text in enumerate(texts):
         data = call.encode_calls(echo, f"{number} {text}", [((text,), {})], call.RunOptions())
-        queue.client.run(commands.put(queue.name, [(ids.unique(), data[0])], PutPlace()))
+        queue.client.run(commands.put(queue.name, [(ids.unique(), data[0])], PutParams()))
     for job in (*said, *failed):
         job.exception(30)
     running = queue.submit(linger, texts[2], str(path))

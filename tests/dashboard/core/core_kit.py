@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.live_stats import LiveStats
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 
 class CountingClient(Client):

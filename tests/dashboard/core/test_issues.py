@@ -12,7 +12,7 @@ from consumer_kit import lines
 from conveyor.dashboard.issues import KINDS, MAX_ALONE, MAX_NAMED, IssueInputs, issues
 from conveyor.monitor.charts import Point
 from conveyor.monitor.snapshot import Rate, Snapshot
-from conveyor.store.last_seen import Heard
+from conveyor.store.control_channel import LastSeen
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 from ..crew_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
@@ -144,9 +144,9 @@ def test_running_jobs_without_a_worker_are_stalled(
     consumers = [report("rack-1", crew, at=AT - 1)]
     rates = {"video": Rate(rate, rate)}
     seen = Snapshot(AT, {"video": counts(leased=leased)}, consumers, rates)
-    told = {"heard": [Heard("rack-1", AT - 1)]}
+    told = {"heard": [LastSeen("rack-1", AT - 1)]}
     assert any("stalled" in what for what in said(seen, **told)) == stalled
-    told["heard"].append(Heard("rack-2", AT - 1))
+    told["heard"].append(LastSeen("rack-2", AT - 1))
     assert said(seen, **told) == [], "what rack-2 runs is not known yet"
 
 

@@ -10,7 +10,7 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
 from conveyor.monitor.job_record import MOST_LINES
-from conveyor.store import plain
+from conveyor.store import records
 
 from ..asking import ask, ask_all  # noqa: TID252 - test folders are no packages
 from ..crew_kit import ADA  # noqa: TID252
@@ -59,7 +59,7 @@ def site(client: CountingClient, pollers: list[Poller], eventually: Any) -> Any:
 
 def log(server: Any, *texts: str) -> None:
     for text in texts:
-        server.client.run_all(plain.log("mail", JOB, text))
+        server.client.run_all(records.log("mail", JOB, text))
 
 
 def follow(site: Any, followers: list[Follower]) -> None:

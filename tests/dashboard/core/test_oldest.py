@@ -6,7 +6,7 @@ import pytest
 
 from conveyor.dashboard.chart_data import MAX_SUMMED, chart_data, chart_data_of_all
 from conveyor.monitor.snapshot import Head
-from conveyor.store.answers import Bucket
+from conveyor.store.commands import Bucket
 
 NOW = 60.0 * 1000 + 30.0
 

@@ -14,7 +14,7 @@ from conveyor.dashboard.poller import MAX_CACHED
 from conveyor.monitor import poll_interval
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.snapshot import Rate
-from conveyor.store import plain
+from conveyor.store import commands
 from conveyor.store.query import Query
 
 from ..crew_kit import report, tell  # noqa: TID252 - test folders are no packages
@@ -109,7 +109,7 @@ def test_slow_query_runs_every_ten_seconds_at_most(
             asked.append(answers[0])
             return float(answers[0])
 
-        return Query((plain.server_time(),), read)
+        return Query((commands.server_time(),), read)
 
     def view(_: PageRequest, __: Any, answers: tuple[float, float]) -> Shown:
         quick, kept = answers

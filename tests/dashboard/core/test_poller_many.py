@@ -11,7 +11,7 @@ from conveyor import clock
 from conveyor.dashboard.poller import MAX_CACHED, MAX_COSTLY, MAX_PAGES
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor import poll_interval
-from conveyor.store import plain
+from conveyor.store import commands
 from conveyor.store.query import Query
 
 from .core_kit import CountingClient, Listener, Shown, later, page

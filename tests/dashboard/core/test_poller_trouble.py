@@ -10,8 +10,8 @@ from conveyor import clock
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.poller import LEFT_OUT
 from conveyor.errors import StoreUnavailable
-from conveyor.store import plain
-from conveyor.store.commands import Command
+from conveyor.store import commands
+from conveyor.store.command import Command
 from conveyor.store.query import Query
 
 from .core_kit import CountingClient, Listener, Shown, asks_time, later, page
@@ -30,11 +30,11 @@ def raises_gone(*_: Any) -> Any:
 
 
 def unreadable(*_: Any) -> Query[Any]:
-    return Query((plain.server_time(),), raises_bug)
+    return Query((commands.server_time(),), raises_bug)
 
 
 def unreadable_later(*_: Any) -> Query[Any]:
-    return Query((plain.server_time(),), unreadable)
+    return Query((commands.server_time(),), unreadable)
 
 
 def refused(*_: Any) -> Query[Any]:
@@ -145,7 +145,7 @@ def test_unavailable_server_is_reported_until_it_is_back(
     one_server.stop()
     try:
         trouble = eventually(lambda: listener.of("trouble"))[0]
-        assert "no answer from the server" in trouble["why"]
+        assert "no reply from the server" in trouble["why"]
         assert "conveyor doctor" in trouble["try"]
         assert poller.trouble == trouble["why"]
         with pytest.raises(StoreUnavailable):

@@ -62,7 +62,7 @@ def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClie
                 under_way[0] -= 1
             return answers[0]
 
-        return Query((plain.server_time(),), read)
+        return Query((commands.server_time(),), read)
 
     poller = poller_of(page("search", question=question, costly=lambda _: True))
     found = [poller.registry.find(f"/search?text={number % 4}") for number in range(8)]

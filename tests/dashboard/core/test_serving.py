@@ -80,7 +80,7 @@ def test_read_only_mode_is_shown_and_refuses_writes(start: Any, one_server: Any)
 def test_exit_code_is_69_if_the_server_is_unavailable(run: Any) -> None:
     done = run("--port", 0, CONVEYOR_URL="redis://127.0.0.1:1")
     assert done.returncode == 69, done.stderr
-    assert "no answer from the server at redis://127.0.0.1:1" in done.stderr
+    assert "no reply from the server at redis://127.0.0.1:1" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])

@@ -11,8 +11,9 @@ from selectolax.lexbor import LexborHTMLParser
 from conveyor.consumer.settlement import Settler
 from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.store import commands, keys, plain
-from conveyor.store.answers import PutPlace, Settlement
+from conveyor.store import commands, keys, records
+from conveyor.store.command import Command
+from conveyor.store.commands import PutParams, Settlement
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
 from conveyor.wire.call import decode_call
@@ -56,19 +57,19 @@ class Line:
     def __init__(self, client: Client, name: str = "") -> None:
         self.client = client
         self.name = name or f"shown{next(_numbers)}"
-        client.run(plain.note_queue(self.name))
+        client.run(commands.note_queue(self.name))
 
     def put(self, data: bytes, job_id: str = "", delay: float = 0.0) -> str:
         """Put bytes that may be a job or not."""
         job_id = job_id or ids.new_ids(1)[0]
-        place = PutPlace(delay=delay)
+        place = PutParams(delay=delay)
         self.client.run(commands.put(self.name, [(job_id, data)], place))
         return job_id
 
     def put_many(self, data: bytes, count: int) -> list[str]:
         """Put many alike."""
         names = ids.new_ids(count)
-        self.client.run(commands.put(self.name, [(one, data) for one in names], PutPlace()))
+        self.client.run(commands.put(self.name, [(one, data) for one in names], PutParams()))
         return names
 
     def run(self, data: bytes, job_id: str = "", worker: str = "host-ab12/3") -> str:
@@ -80,12 +81,12 @@ class Line:
     def progress(self, job_id: str, done: float, total: float, message: str = "") -> None:
         """Report the progress of a running job."""
         key = keys.key(self.name, "progress")
-        self.client.run(commands.Command(("HSET", key, job_id, encode(Progress(done, total, message)))))
+        self.client.run(Command(("HSET", key, job_id, encode(Progress(done, total, message)))))
 
     def log(self, job_id: str, *texts: str) -> None:
         """Log lines."""
         for text in texts:
-            self.client.run_all(plain.log(self.name, job_id, text))
+            self.client.run_all(records.log(self.name, job_id, text))
 
     def die(
         self, data: bytes, kind: str = "KeyError", message: str = "'price'", trace: str = TRACEBACK

@@ -10,7 +10,7 @@ from consumer_kit import go
 from pages_kit import TRACEBACK, Line, Role, Visitor, call
 
 from conveyor.store import keys
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,9 @@ from conveyor import JobCancelled
 from conveyor.dashboard.rendering import duration
 from conveyor.monitor import Inspector, bulk
 from conveyor.monitor.actions import Actions, Actor, Matching
-from conveyor.store import commands, keys, plain
-from conveyor.store.commands import Command, Settlement
+from conveyor.store import commands, control_channel, keys
+from conveyor.store.command import Command
+from conveyor.store.commands import Settlement
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 from conveyor.wire.outcome import Cancellation, Run, encode_killed, encode_settled
@@ -54,14 +55,14 @@ def report(line: Line, job: str, ago: float, **more: Any) -> None:
     worker = WorkerReport(OWNER, 4711, "busy", 3, job, "shop.prices", line.name, 60.0, **more)
     name, at = control_messages.consumer_of(OWNER), time.time() - ago
     told = ConsumerReport(name, "far-away", 99, [line.name], "process", 1.0, [worker], at=at)
-    line.client.run_all(plain.report(name, control_messages.encode(told), at))
+    line.client.run(control_channel.report(name, control_messages.encode(told), at))
 
 
 @pytest.fixture(autouse=True)
 def nobody_stays(line: Line) -> Any:
     """Forget the consumer in the end."""
     yield
-    line.client.run_all(plain.retire(control_messages.consumer_of(OWNER)))
+    line.client.run_all(control_channel.retire(control_messages.consumer_of(OWNER)))
 
 
 def test_resources_of_the_worker_process_are_shown(line: Line, visit: Visit) -> None:
@@ -97,7 +98,7 @@ def test_unreported_job_shows_no_resources(line: Line, visit: Visit) -> None:
 def test_times_are_frozen_while_the_worker_is_silent(line: Line, visit: Visit, ago: float, ran: str) -> None:
     job = running(line, 100.0)
     report(line, job, ago, cpu=0.83, memory=1024)
-    if ago > plain.REPORT_KEEP:
+    if ago > control_channel.REPORT_KEEP:
         line.client.run(Command(("DEL", keys.consumer_key(control_messages.consumer_of(OWNER)))))
     seen = page_of(visit(), line, job)
     assert "its worker is silent since" in seen.text
@@ -115,7 +116,7 @@ def test_times_in_lists_are_frozen_while_the_worker_is_silent(
 ) -> None:
     job = running(line, 100.0)
     report(line, job, ago)
-    if ago > plain.REPORT_KEEP:
+    if ago > control_channel.REPORT_KEEP:
         line.client.run(Command(("DEL", keys.consumer_key(control_messages.consumer_of(OWNER)))))
     filters = {} if whose else {"queue": line.name}
     seen = visit().see("/jobs", state="running", **filters)

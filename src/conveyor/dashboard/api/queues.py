@@ -143,7 +143,7 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
         count,
         name=name,
         waiting=count.ready,
-        qsize=count.waiting,
+        qsize=count.qsize,
         running=count.leased,
         paused=bool(count.paused),
         shutdown=bool(count.shutdown),

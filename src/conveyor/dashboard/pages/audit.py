@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.audit import ActRecord
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
-    from conveyor.wire.audit_entry import Act
+    from conveyor.wire.audit_entry import AuditEntry
 
 #: Actions of one page; those that are searched for it with a filter.
 ON_PAGE, SEARCHED = 40, 200
@@ -70,7 +70,7 @@ def _question(request: PageRequest, _: Snapshot) -> Query[list[ActRecord]]:
     return audit.acts(_before(request), SEARCHED if any(_filters(request).values()) else ON_PAGE)
 
 
-def _fits(act: Act, filters: dict[str, str]) -> bool:
+def _fits(act: AuditEntry, filters: dict[str, str]) -> bool:
     return (
         filters["action"].replace(" ", "_").casefold() in act.action.casefold()
         and filters["who"].casefold() in act.who.casefold()

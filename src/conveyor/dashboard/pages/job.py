@@ -78,7 +78,7 @@ class Failure(NamedTuple):
     kind: str
     message: str
     where: str
-    pieces: list[failure.Piece]
+    pieces: list[failure.TracebackPart]
     """Of the traceback."""
 
     @property
@@ -275,7 +275,7 @@ def _failure(settled: Settled | None) -> Failure | None:
         return Failure("?", "what is kept of it cannot be read", "", [])
     where = str(failure.innermost(traceback) or "")
     text = redacted_text(traceback)[-TRACEBACK_ROOM:]
-    return Failure(kind, redacted_text(message), where, failure.pieces(text) if text.strip() else [])
+    return Failure(kind, redacted_text(message), where, failure.traceback_parts(text) if text.strip() else [])
 
 
 def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:

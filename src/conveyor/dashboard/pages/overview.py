@@ -10,7 +10,7 @@ from conveyor.dashboard.live_stats import LiveStats, live_stats
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.queues import row_of
 from conveyor.monitor import charts, workers
-from conveyor.store import plain
+from conveyor.store import fitness
 from conveyor.store.query import Query, together
 
 if TYPE_CHECKING:

