@@ -1,4 +1,4 @@
-"""The only place that reads the time of this machine. What decides about a job is the server's clock, never this."""
+"""The clocks of this process. Decisions about jobs follow the server's clock, never these."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 #: Seconds on a clock that only goes forward; for durations within one process.
 monotonic = time.monotonic
 
-#: The same, but goes on while the machine is suspended, where the system has such a clock.
+#: The same, but continues while the host is suspended, if the system has such a clock.
 boottime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-#: Seconds since 1970 by this machine's clock; for people, never for decisions.
+#: Seconds since 1970 by this host's clock; for people, never for decisions.
 wall = time.time
 
 #: Wait for a number of seconds.
@@ -26,16 +26,15 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         if seconds is not None and math.isnan(seconds):
-            message = "a timeout must be a number of seconds, got nan"
-            raise ValueError(message)
+            raise ValueError("a timeout must be a number of seconds, got nan")
         self.at = None if seconds is None else monotonic() + seconds
 
     def left(self, at_most: float) -> float:
-        """Give the seconds until the deadline, never negative and at most `at_most`."""
+        """Return the seconds until the deadline, never negative and at most `at_most`."""
         if self.at is None:
             return at_most
         return max(0.0, min(at_most, self.at - monotonic()))
 
     def passed(self) -> bool:
-        """Tell whether the deadline is over."""
+        """Return True if the deadline has passed."""
         return self.at is not None and monotonic() >= self.at

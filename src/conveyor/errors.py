@@ -1,10 +1,10 @@
-"""Everything that can go wrong, as one tree.
+"""All errors, as one tree.
 
 ```text
 ConveyorError
-├── BadCall (TypeError)            the arguments do not fit the task, or cannot be carried
-├── BadInput (ValueError)          a task refuses what it was given: missing file, not a video, …
-├── TooLarge (ValueError)          a job or a result over the size limit
+├── BadCall (TypeError)            the arguments do not fit the task, or cannot be serialized
+├── BadInput (ValueError)          a task refuses its input: missing file, not a video, …
+├── TooLarge (ValueError)          a job or a result exceeds the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
 ├── DuplicateJob                   a job with this id was put before
 ├── NotEmpty                       a queue that is to be deleted has jobs
@@ -19,9 +19,9 @@ ConveyorError
 ├── LeaseLost                      the lease ran out or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
 └── StoreError
-    ├── DurabilityUnknown                    the jobs are put; their level of durability was not confirmed
-    ├── StoreUnavailable (ConnectionError)   no answer from the server, or it says: not now
-    ├── StoreRefused                         the server answers, and says no (rights, memory)
+    ├── DurabilityUnknown                    the jobs are put, but not confirmed to be durable
+    ├── StoreUnavailable (ConnectionError)   no reply from the server, or it is not ready
+    ├── StoreRefused                         the server refuses (rights, memory)
     │   ├── StoreFull                        it is out of memory
     │   └── StoreDenied                      wrong password, or not enough rights
     └── StoreMismatch                        server too old, or data of another protocol version
@@ -43,8 +43,8 @@ _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 class ConveyorError(Exception):
     """Root of all errors of Conveyor.
 
-    `hint` is one sentence on what to try, or an empty string. Where jobs were put together and some of them are in the
-    queue nevertheless, the first ones, `accepted` says how many are known to be, and `ids` which.
+    `hint` is advice on what to do, or "". If jobs were put together and the first ones are in the queue nevertheless,
+    `accepted` is their number, and `ids` are their ids.
     """
 
     accepted: int = 0
@@ -60,15 +60,15 @@ class ConveyorError(Exception):
 
 
 class BadCall(ConveyorError, TypeError):
-    """The arguments do not fit the task's signature, or one of them cannot be carried to a worker."""
+    """The arguments do not fit the task's signature, or one of them cannot be serialized."""
 
 
 class BadInput(ConveyorError, ValueError):
-    """A task refuses what it was asked to work on; it will refuse it again, so it is never retried."""
+    """A task refuses its input. It would refuse it again, so it is never retried."""
 
 
 class TooLarge(ConveyorError, ValueError):
-    """An encoded job or result is over the limit of 1 MiB."""
+    """An encoded job or result exceeds the limit of 1 MiB."""
 
 
 class UnknownTask(ConveyorError, LookupError):
@@ -78,16 +78,16 @@ class UnknownTask(ConveyorError, LookupError):
 class DuplicateJob(ConveyorError):
     """A job with this id was accepted before and is still known.
 
-    It may be the caller's own: if the reply to the put was lost, and the job has ended before the client sent it again.
+    It may be the caller's own: if the reply to the put was lost, and the job finished before the client sent it again.
     """
 
 
 class NotEmpty(ConveyorError):
-    """A queue cannot be deleted as long as it has waiting, delayed, running or dead jobs."""
+    """A queue with waiting, delayed, running or dead jobs cannot be deleted."""
 
 
 class Full(ConveyorError, queue.Full):
-    """The queue had no room for the job, or for all that were put together, within the time the caller allowed."""
+    """The queue had no room for the job, or for all that were put together, within the caller's timeout."""
 
     def __init__(self, message: str = "", *, hint: str = "", accepted: int = 0) -> None:
         super().__init__(message, hint=hint)
@@ -95,18 +95,18 @@ class Full(ConveyorError, queue.Full):
 
 
 class Empty(ConveyorError, queue.Empty):
-    """The queue had no job within the time the caller allowed."""
+    """The queue had no job within the caller's timeout."""
 
 
 class ShutDown(ConveyorError, _StdlibShutDown):  # type: ignore[valid-type, misc]
-    """The queue was shut down: it accepts nothing, and nothing is left in it for this caller."""
+    """The queue is shut down: it accepts no jobs, and has none left for this caller."""
 
 
 class JobFailed(ConveyorError):
     """The task raised an exception, in a worker.
 
-    Errors travel as data: `kind` is the exception's type name and `traceback` its traceback,
-    both text; no exception class is ever rebuilt from what a worker sent.
+    Errors travel as data: `kind` is the name of the exception's type and `traceback` its traceback, both strings. No
+    exception class is ever rebuilt from what a worker sent.
     """
 
     def __init__(self, kind: str, message: str, traceback: str = "") -> None:
@@ -117,18 +117,18 @@ class JobFailed(ConveyorError):
 
 
 class JobLost(JobFailed):
-    """The worker process died under the job more often than the crash budget allows."""
+    """The job's worker processes crashed more often than the crash budget allows."""
 
 
 class JobCancelled(ConveyorError, CancelledError):
-    """The job was cancelled before it was done.
+    """The job was cancelled before it had finished.
 
-    Inside a task this is what a cancellation raises; let it pass.
+    A cancellation raises it inside the task; do not catch it there.
     """
 
 
 class JobGone(ConveyorError, LookupError):
-    """No live job and no kept outcome has this id."""
+    """No job and no outcome with this id exists."""
 
 
 class MissingExtra(ConveyorError, ImportError):
@@ -144,42 +144,42 @@ class MissingExtra(ConveyorError, ImportError):
 
 
 class LeaseLost(ConveyorError):
-    """The lease ran out or another worker holds it now: this holder may not settle the job."""
+    """The lease expired or another worker holds it now: this holder may not settle the job."""
 
 
 class WaitTimeout(ConveyorError, TimeoutError):
-    """The caller's timeout ran out; what was waited for goes on."""
+    """The caller's timeout expired; the awaited job continues."""
 
 
 class StoreError(ConveyorError):
-    """Something between this process and the Redis or Valkey server."""
+    """An error of the Redis or Valkey server, or of the connection to it."""
 
 
 class StoreUnavailable(StoreError, ConnectionError):
-    """The server does not answer, or is not ready: it loads its data, is a replica, lacks replicas or a disk."""
+    """The server does not reply, or is not ready: it loads its data, is a replica, lacks replicas or a disk."""
 
 
 class DurabilityUnknown(StoreError):
     """Jobs are in the queue, but the server has not confirmed their level of durability in time.
 
-    `ids` are those that are in the queue. The first `confirmed` of them have reached the level; of the others it is
-    not known. They run all the same, so do not put them again.
+    `ids` are the jobs in the queue. The first `confirmed` of them have reached the level; for the others it is
+    unknown. All of them run, so do not put them again.
     """
 
     confirmed: int = 0
 
 
 class StoreRefused(StoreError):
-    """The server answers and refuses: out of memory, no rights, wrong password."""
+    """The server refuses: out of memory, no rights, wrong password."""
 
 
 class StoreFull(StoreRefused):
-    """The server is out of memory: it takes no more jobs until some are worked off, or it is given more."""
+    """The server is out of memory: it accepts no more jobs until some are processed, or maxmemory is raised."""
 
 
 class StoreDenied(StoreRefused):
-    """The server does not let this client in, or not do that: a wrong password, or rights that are missing."""
+    """The server refuses this client or command: a wrong password, or missing rights."""
 
 
 class StoreMismatch(StoreError):
-    """The server is too old, or its data are of another protocol version."""
+    """The server is too old, or its data have another protocol version."""

@@ -1,4 +1,4 @@
-"""Facts that a running consumer makes known: one class each. Who cares subscribes; logs and metrics are such."""
+"""Events of a running consumer, one class each, and the subscription to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStarted:
-    """A consumer is up and takes jobs."""
+    """A consumer has started and takes jobs."""
 
     consumer: str
     queues: tuple[str, ...]
@@ -21,7 +21,7 @@ class ConsumerStarted:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLeaving:
-    """A consumer was asked to leave; `step` counts the requests: finish current, cancel and return, kill."""
+    """A consumer was requested to exit; `step` counts the requests: finish current jobs, cancel them, kill."""
 
     consumer: str
     step: int
@@ -29,7 +29,7 @@ class ConsumerLeaving:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLeft:
-    """A consumer has left."""
+    """A consumer has exited."""
 
     consumer: str
     jobs_done: int
@@ -37,19 +37,19 @@ class ConsumerLeft:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker process ended without being asked to."""
+    """A worker process crashed."""
 
     worker: str
     how: str
     job: str
     task: str
     reason: str = ""
-    """What it said last, if that was a refusal of the server."""
+    """Its last report, if that was a refusal of the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker left in good order, though its consumer goes on; it is replaced."""
+    """A worker has exited without an error, though its consumer continues; it is replaced."""
 
     worker: str
     reason: str
@@ -57,7 +57,7 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUnstarted:
-    """A worker could not be started: the machine has no room for a process now. It is tried again."""
+    """A worker could not be started: the host has no resources for a process now. The consumer retries."""
 
     worker: str
     reason: str
@@ -65,7 +65,7 @@ class WorkerUnstarted:
 
 @dataclass(frozen=True, slots=True)
 class ThreadRefused:
-    """The system allows a worker no further thread. The worker claims one job at a time until it has one."""
+    """The system allows a worker no further thread. The worker claims one job at a time until it does."""
 
     worker: str
     reason: str
@@ -73,7 +73,7 @@ class ThreadRefused:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """An error in the own code of a supervisor or worker; `place` says where. The consumer goes on."""
+    """An error in Conveyor's own code in a supervisor or worker, at `place`. The consumer continues."""
 
     error: str
     place: str
@@ -81,17 +81,17 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopped:
-    """A worker ended on request, or was killed for a job that did not end on request."""
+    """A worker exited on request, or was killed for a job that did not end on request."""
 
     worker: str
     verb: str
-    """stop, kill, or release if it released the job that it was to be killed for."""
+    """stop, kill, or release if it released the job for which it was to be killed."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecovered:
-    """The job of a dead worker was settled: `became` ready, dead or cancelled."""
+    """The job of a crashed worker was settled: `became` ready, dead or cancelled."""
 
     job: str
     became: str
@@ -99,7 +99,7 @@ class JobRecovered:
 
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
-    """Somebody wants a running job to end."""
+    """A running job was requested to stop."""
 
     job: str
     reason: str
@@ -107,7 +107,7 @@ class CancelAsked:
 
 @dataclass(frozen=True, slots=True)
 class TimeLimitReached:
-    """A run took longer than its job allows, and its worker is killed."""
+    """A run exceeded the time limit of its job, and its worker is killed."""
 
     job: str
     task: str
@@ -124,7 +124,7 @@ class FinishedLate:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """A worker still runs a job whose lease it has lost; that run is ended, the job waits or runs elsewhere."""
+    """A worker still runs a job whose lease it has lost; the run is ended; the job is waiting or runs elsewhere."""
 
     worker: str
     job: str
@@ -132,35 +132,35 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True)
 class TasksUnloadable:
-    """A worker could not import the tasks, so the consumer gives up."""
+    """A worker could not import the tasks, so the consumer exits."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUnfit:
-    """The server is set up in a way that may lose jobs; the consumer works on it nevertheless."""
+    """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLevels:
-    """The levels of durability that the server can give at the start of a consumer."""
+    """The levels of durability that the server can provide at the start of a consumer."""
 
     levels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAway:
-    """The server does not answer; the consumer keeps trying."""
+    """The server is unavailable; the consumer keeps trying."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerBack:
-    """The server answers again."""
+    """The server is available again."""
 
 
 Event = (
@@ -188,11 +188,11 @@ _subscribers: list[Callable[[Event], object]] = []
 
 
 def subscribe(listener: Callable[[Event], object]) -> None:
-    """Have `listener` called with every event of this process from now on."""
+    """Call `listener` with every event of this process from now on."""
     _subscribers.append(listener)
 
 
 def emit(event: Event) -> None:
-    """Make a fact known."""
+    """Pass an event to all subscribers."""
     for listener in _subscribers:
         listener(event)

@@ -1,4 +1,4 @@
-"""One order: split into jobs, put, followed, and joined to one result; the producer's side of split and join."""
+"""One order: split into jobs, put, watched, and joined to one result; the producer's side of split and join."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
-from conveyor.queue import Queue
+from conveyor.queue import Queue, results_of
 from conveyor.store import records
 from conveyor.wire import control_messages
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.tasks import Task
 
-#: Seconds between two looks at the progress of running jobs.
-LOOK_EVERY = 0.25
-#: Jobs that are put in one go; whole orders, so that a bad part of one is found before anything is put.
+#: Seconds between two polls of the progress of running jobs.
+POLL_EVERY = 0.25
+#: Jobs that are put at once; whole orders, so that an invalid part of one is found before any of it is put.
 SLICE = 1000
-#: Jobs whose progress is looked at.
-MOST_LOOKED_AT = 200
+#: Jobs whose progress is polled.
+MAX_POLLED = 200
 
 
 class OrderProgress(NamedTuple):
-    """How far an order is: `fraction` 0 to 1, jobs that are over and in all, what a running one last said."""
+    """The progress of an order: `fraction` from 0 to 1, finished jobs, all jobs, and a running job's last message."""
 
     fraction: float
     over: int
@@ -38,7 +38,7 @@ class OrderProgress(NamedTuple):
 
 
 class Order:
-    """An order that was placed; its jobs are on the queue."""
+    """An order whose jobs are on the queue."""
 
     def __init__(
         self, task: Task[..., Any], arguments: Mapping[str, Any], jobs: list[Job[Any]], client: Client
@@ -47,7 +47,7 @@ class Order:
         self.arguments = dict(arguments)
         self.jobs = jobs
         self.sizes = [len(jobs)]
-        """How many of the jobs make one result; more than one number where the same was ordered several times."""
+        """How many of the jobs make one result; several numbers if the same was ordered several times."""
         self.began = clock.monotonic()
         self.ended: float | None = None
         self._client = client
@@ -67,8 +67,8 @@ class Order:
     ) -> Order:
         """Split an order and put its jobs, on the task's own queue unless another is named.
 
-        With `count` the same is ordered so many times. `on_put` is called with the number of jobs put since it was
-        called last. The split checks the input: BadInput or BadCall is raised before anything is put.
+        The same is ordered `count` times. `on_put` is called with the number of jobs put since its last call. Raises
+        BadInput or BadCall before anything is put if the split refuses the input.
         """
         task_loading.stop_script()
         split = task.split
@@ -86,42 +86,40 @@ class Order:
 
     @property
     def seconds(self) -> float:
-        """Wall time from putting the first job to the end of the last, or until now."""
+        """Wall time in seconds from putting the first job to the end of the last, or until now."""
         return (clock.monotonic() if self.ended is None else self.ended) - self.began
 
     @property
     def job_seconds(self) -> float:
-        """Sum of the times that the jobs themselves took; over wall time, that is the speedup."""
+        """Sum of the jobs' run times in seconds; divided by wall time, that is the speedup."""
         return sum(job.settled.elapsed for job in self.jobs if job.settled is not None)
 
     def watch(self) -> Iterator[OrderProgress]:
-        """Yield the progress a few times a second until all jobs are over. Goes on while the server is unavailable."""
+        """Yield the progress a few times a second until all jobs have finished. Outlasts an unavailable server."""
         for job in self.jobs:
-            with contextlib.suppress(StoreUnavailable):  # the inbox asks again until the server answers
+            with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
                 job.add_done_callback(self._over)
         while True:
             all_over = not self._open
             yield self._progress()
             if all_over:
                 break
-            self._changed.wait(LOOK_EVERY)
+            self._changed.wait(POLL_EVERY)
             self._changed.clear()
 
     def wait(self) -> None:
-        """Wait until all jobs are over, whatever came of them."""
+        """Wait until all jobs have finished, whatever their outcomes."""
         for _ in self.watch():
             pass
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for all jobs and give the joined result; without a join the list of results, or the only one.
+        """Wait for all jobs and return the joined result; without a join, the list of results, or the only one.
 
-        Where the same was ordered several times, a list of that. Raises what the first failed job says, in the order
-        of the parts.
+        If the same was ordered several times, return a list of these. Raises the error of the first failed job, in the
+        order of the parts.
         """
         deadline = Deadline(timeout)
-        results = [
-            job.result(None if deadline.at is None else deadline.left(float("inf"))) for job in self.jobs
-        ]
+        results = list(results_of(self.jobs, deadline))
         if self.ended is None:
             self.ended = clock.monotonic()
         joined, first = [], 0
@@ -131,11 +129,11 @@ class Order:
         return joined[0] if len(joined) == 1 else joined
 
     def cancel(self) -> int:
-        """Cancel the jobs that are not over; gives how many were."""
+        """Cancel the unfinished jobs. Return how many there were."""
         return sum(job.cancel("the order was cancelled") for job in self.jobs if job.id in self._open)
 
     def failed(self) -> list[Job[Any]]:
-        """Give the jobs that ended otherwise than with a result."""
+        """Return the finished jobs without a result."""
         return [job for job in self.jobs if job.settled is not None and job.settled.state != "done"]
 
     def _joined(self, results: list[Any]) -> Any:
@@ -151,14 +149,14 @@ class Order:
         self._changed.set()
 
     def _progress(self) -> OrderProgress:
-        waiting = list(self._open)[:MOST_LOOKED_AT]
+        waiting = list(self._open)[:MAX_POLLED]
         over = len(self.jobs) - len(self._open)
         parts, message = 0.0, ""
         if waiting:
-            said: list[bytes | None] = []
+            replies: list[bytes | None] = []
             with contextlib.suppress(StoreUnavailable):  # unknown progress counts as none
-                said = self._client.run(records.progress(self.jobs[0].queue_name, waiting))
-            for data in said:
+                replies = self._client.run(records.progress(self.jobs[0].queue_name, waiting))
+            for data in replies:
                 if data is not None:
                     step = control_messages.decode_progress(data)
                     parts += step.fraction or 0.0
@@ -168,7 +166,7 @@ class Order:
 
 
 def _slices(orders: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Give the parts of orders, as many whole orders at a time as make a slice."""
+    """Yield the parts of orders, as many whole orders at a time as make a slice."""
     parts: list[dict[str, Any]] = []
     for one in orders:
         parts += one

@@ -1,4 +1,4 @@
-"""The bounded, blocking, shared buffer, with the manners of the standard library's `queue.Queue`."""
+"""The bounded, blocking, shared buffer, with the semantics of the standard library's `queue.Queue`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Seconds after which a queue's name is noted again, in case the server was emptied.
+#: Seconds after which a queue's name is noted again, in case that the server was emptied.
 NOTE_AGAIN = 60.0
-#: Jobs that one slice of `clear` takes out.
+#: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
 _CANCELLED = encode_settled("cancelled")
 _PLAIN = PutOptions()
@@ -38,12 +38,12 @@ _noted: dict[tuple[Client, str], float] = {}
 
 
 class Queue:
-    """A queue of this name on the server; every process that uses the name shares it.
+    """A queue on the server, shared by all processes that use its name.
 
-    `maxsize` bounds what waits in it, for all who put; 0 leaves the bound as it is (none at first). `durability` is the
-    level that what this object puts must reach before its put returns: memory, written, fsync, or replicated:N for N
-    replicas. `store` is a client or the address of a server; without it, CONVEYOR_URL or the embedded server. Nothing
-    is sent until the first call. Objects are cheap and may be shared between threads.
+    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
+    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
+    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
+    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe.
     """
 
     def __init__(
@@ -61,11 +61,12 @@ class Queue:
         self._bounded = self.maxsize == 0
 
     def __repr__(self) -> str:
-        return f"Queue({self.name!r}{f', maxsize={self.maxsize}' if self.maxsize else ''})"
+        maxsize = f", maxsize={self.maxsize}" if self.maxsize else ""
+        return f"Queue({self.name!r}{maxsize})"
 
     @property
     def client(self) -> Client:
-        """The client that this queue's commands run on."""
+        """The client that runs this queue's commands."""
         return self._connect()
 
     def _connect(self, deadline: Deadline | None = None) -> Client:
@@ -75,12 +76,17 @@ class Queue:
         return self._given
 
     def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
-        """Put an item; while the queue is full, wait for room, `timeout` seconds at most.
+        """Put an item. While the queue is full, wait for room, at most `timeout` seconds.
 
-        Blocked producers get their places first come, first served. Raises Full if the time is over or `block` is
-        false, ShutDown, BadCall for what cannot be carried, ValueError on a negative timeout, StoreUnavailable if the
-        server does not answer, after the timeout or 15 seconds, and DurabilityUnknown if the item is in the queue and
-        its level of durability was not confirmed in that time.
+        Blocked producers are served first come, first served.
+
+        Raises:
+            Full: there was no room in time, or `block` is false.
+            ShutDown: the queue is shut down.
+            BadCall: the item cannot be serialized.
+            ValueError: the timeout is negative.
+            StoreUnavailable: the server did not reply within the timeout or 15 seconds.
+            DurabilityUnknown: the item is in the queue, but its level of durability was not confirmed in time.
         """
         self._put(call.encode_items([item]), _deadline(block=block, timeout=timeout))
 
@@ -89,15 +95,19 @@ class Queue:
         self.put(item, block=False)
 
     def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
-        """Put items in order, some hundred per round trip; on Full, `accepted` tells how many of them were put."""
+        """Put items in order, several hundred per round trip. On Full, `accepted` is how many of them were put."""
         self._put(call.encode_items(items), _deadline(block=block, timeout=timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
-        """Take an item, under a lease that is renewed until `task_done`; if this process dies, the item comes back.
+        """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
 
-        Raises Empty when the time is over or `block` is false, and ShutDown once a shut queue is empty. Raises
-        ImportError, MemoryError or OSError if this process lacks what it takes to read the item, which then returns to
-        the queue. A job that was put with `submit` is given as a `Call`.
+        The item is under a lease, renewed until `task_done`: if this process crashes, it returns to the queue. A job
+        that was put with `submit` is returned as a `Call`.
+
+        Raises:
+            Empty: there was no item in time, or `block` is false.
+            ShutDown: the queue is shut down and empty.
+            ImportError, MemoryError, OSError: this process cannot decode the item, which returns to the queue.
         """
         deadline = _deadline(block=block, timeout=timeout)
         fitness.vet(self._connect(deadline), deadline)
@@ -105,7 +115,7 @@ class Queue:
         return holder_of(self.client).take(self, self.name, deadline, _read_item)
 
     def get_nowait(self) -> Any:
-        """Take an item, or raise Empty."""
+        """Remove and return an item, or raise Empty."""
         return self.get(block=False)
 
     def task_done(self) -> None:
@@ -117,39 +127,39 @@ class Queue:
         holder_of(self.client).settle(self)
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until everything that was put is worked off, by whomever; raises WaitTimeout after `timeout` seconds."""
+        """Block until no job is waiting, delayed or in progress. Raises WaitTimeout after `timeout` seconds."""
         deadline = _deadline(block=True, timeout=timeout) or Deadline(0)
         join_queue(self._connect(deadline), self.name, deadline)
 
     def qsize(self) -> int:
-        """Give how many jobs wait, due or not; what `maxsize` bounds."""
+        """Return the number of queued jobs, delayed ones included: what `maxsize` limits."""
         return self.count().qsize
 
     def empty(self) -> bool:
-        """Tell whether nothing waits."""
+        """Return True if no job is queued."""
         return self.qsize() == 0
 
     def full(self) -> bool:
-        """Tell whether as many jobs wait as may."""
+        """Return True if the queue is full."""
         return self.count().is_full
 
     def count(self) -> commands.Count:
-        """Give how many jobs are where, and the books."""
+        """Return the number of jobs in each state, and the ledger."""
         self._set_bound()
         counted: commands.Count = self.client.run(commands.count(self.name))
         return counted
 
     def shutdown(self, immediate: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the standard library
-        """Accept nothing more: put raises ShutDown, get does once nothing is left. With `immediate`, drop what waits.
+        """Refuse further jobs: put raises ShutDown, and so does get once the queue is empty.
 
-        `resume` opens the queue again.
+        With `immediate`, queued jobs are cancelled. `resume` reopens the queue.
         """
         self.client.run_all([commands.shut(self.name), commands.note_queue(self.name)])
         if immediate:
             self.clear()
 
     def pause(self) -> None:
-        """Give out nothing until `resume`; running jobs go on, puts are accepted."""
+        """Stop handing out jobs until `resume`. Running jobs continue, and puts are accepted."""
         self.client.run_all([commands.pause(self.name), commands.note_queue(self.name)])
 
     def resume(self) -> None:
@@ -157,10 +167,10 @@ class Queue:
         self.client.run(commands.resume(self.name))
 
     def clear(self) -> int:
-        """Cancel the jobs that wait now, due or not, and return how many; running jobs go on.
+        """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue.
 
-        Jobs put after the call stay. Of delayed jobs it cancels no more than there were, and none that is due later
-        than the last of them; a job that comes due while this runs may stay.
+        Jobs put after the call stay. It cancels no more delayed jobs than there were, and none that is due later than
+        the last of them. A job that becomes due meanwhile may stay.
         """
         last, due, count = self.client.run_all(
             [
@@ -182,13 +192,13 @@ class Queue:
         return total
 
     def delete(self, *, purge: bool = False) -> None:
-        """Remove the queue with its settings, histories and the outcomes of its jobs; a later put creates it again.
+        """Remove the queue with its settings, histories and the outcomes of its jobs. A later put creates it again.
 
-        With `purge`, waiting jobs are cancelled and dead ones discarded first. Raises NotEmpty if there are jobs, and
-        in any case if one is running. One whose worker is gone counts as running until its lease ends: 15 seconds at
-        most from the first look at the queue, by a consumer or by this.
+        With `purge`, queued jobs are cancelled and dead ones discarded first. Raises NotEmpty if there are jobs, and
+        always if one is running. The job of a crashed worker counts as running until its lease expires: at most 15
+        seconds after the queue is first polled, by a consumer or by this.
         """
-        while purge and self.client.run(commands.reap(self.name)):  # no consumer may be there to do it
+        while purge and self.client.run(commands.reap(self.name)):  # there may be no consumer to do it
             pass
         count = self.client.run(commands.count(self.name))
         if purge and not count.leased:
@@ -202,40 +212,40 @@ class Queue:
         self._bounded = self.maxsize == 0
 
     def resize(self, maxsize: int) -> None:
-        """Set how many jobs may wait, for all who put; 0 lifts the bound. Whoever waits for the new room gets it."""
+        """Set the max size for all producers; 0 removes the limit. Blocked producers get the new room."""
         self.maxsize = _checked_maxsize(maxsize)
         self._bounded = False
         self._set_bound()
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call of a task or an importable function, and give its handle; waits for room while the queue is full.
+        """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
 
-        Raises BadCall, before anything is put, if the arguments do not fit the function's type hints.
+        Raises BadCall before anything is put if the arguments do not fit the function's type hints.
         """
         return self._submit(function, [(args, kwargs)])[0]
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, some hundred per round trip; gives the handles."""
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
         return self._submit(function, [(args, {}) for args in calls])
 
     def submit_parts(
         self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
     ) -> list[Job[R]]:
-        """Put a call for each set of keyword arguments; gives the handles in order.
+        """Put a call for each set of keyword arguments and return the handles in order.
 
-        Raises Full where there is no room within `timeout` seconds; `ids` of the error are those that were put.
+        Raises Full without room within `timeout` seconds; its `ids` are those of the jobs that were put.
         """
         return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
     ) -> Iterator[R]:
-        """Put a call for each item (or each row of several iterables) now, and give the results in that order.
+        """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
-        Raises WaitTimeout from the iterator if a result is not there `timeout` seconds after this call.
+        The iterator raises WaitTimeout if a result is not there `timeout` seconds after this call.
         """
         jobs = self.submit_many(function, zip(*iterables, strict=False))
-        return _results(jobs, Deadline(timeout))
+        return results_of(jobs, Deadline(timeout))
 
     def _submit(
         self,
@@ -254,14 +264,14 @@ class Queue:
         covered = inbox.open_for(self.name)
         losses = inbox.knows(self.name).losses
         jobs = self._put(data, deadline or Deadline(None), put)
-        kept = Kept(self.name, jobs, self._place(put), losses, run.keep)
+        kept = Kept(self.name, jobs, self._params(put), losses, run.keep)
         inbox.keep(kept)
         names = [name for name, _ in jobs]
         if names and ids.producer_of(names[0]) != inbox.name:
-            covered = 0  # from an id of the caller's own nobody can tell whose inbox to push to: it must be asked for
+            covered = 0  # the caller's own id points to no inbox, so the result must be looked up
         return jobs_of(names, self.client, signature_of(function), covered, kept)
 
-    def _place(self, options: PutOptions) -> commands.PutParams:
+    def _params(self, options: PutOptions) -> commands.PutParams:
         return commands.PutParams(
             self.maxsize,
             options.priority,
@@ -278,22 +288,21 @@ class Queue:
         elif len(data) == 1:
             names = [ids.checked_id(options.id)]
         else:
-            message = "one id cannot name several jobs"
-            raise BadCall(message)
+            raise BadCall("one id cannot be that of several jobs")
         jobs = list(zip(names, data, strict=True))
-        place = self._place(options)
-        fitness.vet(self._connect(deadline), deadline, place.durability)
+        params = self._params(options)
+        fitness.vet(self._connect(deadline), deadline, params.durability)
         self._set_bound(deadline)
         self._note(deadline)
         try:
-            put_jobs(self.client, self.name, jobs, place, deadline, inbox_of(self.client))
+            put_jobs(self.client, self.name, jobs, params, deadline, inbox_of(self.client))
         except ConveyorError as error:
             error.ids = names[: error.accepted]
             raise
         return jobs
 
     def _note(self, deadline: Deadline | None = None) -> None:
-        """Have the server remember that there is a queue of this name."""
+        """Add the queue's name to the list of queues, once a minute."""
         now = clock.monotonic()
         if now - _noted.get((self.client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
             self.client.run(commands.note_queue(self.name), within=time_for(deadline))
@@ -307,14 +316,14 @@ class Queue:
 
 
 def _read_item(data: bytes) -> Any:
-    """Return the item that a job's bytes are, or the Call of one that was submitted. Raises what decoding raises."""
+    """Return the item of a job's bytes, or the Call if it was submitted. Raises what decoding raises."""
     taken = call.decode_call(data)
     return taken.item() if taken.task == call.ITEM else taken
 
 
 def _checked_maxsize(maxsize: int) -> int:
-    """Return the bound, 0 for none. Raises BadCall if it is not a whole number."""
-    maxsize = max(maxsize, 0)  # as in the standard library, whose bound may be negative
+    """Return the max size, 0 for none. Raises BadCall if it is not a whole number."""
+    maxsize = max(maxsize, 0)  # as in the standard library, whose maxsize may be negative
     call.check_whole("maxsize", maxsize, call.MAX_SIZE)
     return maxsize
 
@@ -328,23 +337,22 @@ def _not_empty(queue: str, found: ForgetReply) -> NotEmpty:
     }
     jobs = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
     hint = (
-        "running jobs must end first; one whose worker is gone does so within 15 s: try again then"
+        "wait for the running jobs to finish; that of a crashed worker counts as running for up to 15 s"
         if found.leased
         else f"delete it with purge to cancel and discard its jobs (`conveyor delete {queue} --purge`)"
     )
-    message = f"the queue {queue} is not empty: {jobs}"
-    return NotEmpty(message, hint=hint)
+    return NotEmpty(f"the queue {queue} is not empty: {jobs}", hint=hint)
 
 
 def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
     if not block:
         return None
     if timeout is not None and timeout < 0:
-        message = "'timeout' must be a non-negative number"
-        raise ValueError(message)
+        raise ValueError("'timeout' must be a non-negative number")
     return Deadline(timeout)
 
 
-def _results(jobs: list[Job[R]], deadline: Deadline) -> Iterator[R]:
+def results_of(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
+    """Yield the results of jobs in order. Raises what `Job.result` raises, and WaitTimeout after the deadline."""
     for job in jobs:
         yield job.result(None if deadline.at is None else deadline.left(float("inf")))

@@ -1,10 +1,10 @@
 """What this process put on a server, kept in case that the server loses it.
 
-A server can come back empty or in an older state. Each reply to a put, and to a look at an inbox, carries the birth of
+A server can come back empty or in an older state. Each reply to a put, and to a lookup of results, carries the birth of
 the queue and its sequence number, which only grows. A reply with another birth, or with a lower number before its own
-command than an earlier reply, proves a loss, unless somebody has deleted the queue. Then jobs whose handles live and
-have not ended are put again under their ids, so that a result comes. The bytes are those made for the put, kept until
-the job has ended here, at most MOST_KEPT bytes in all.
+command than an earlier reply, proves a loss, unless the queue was deleted on purpose. Then unfinished jobs whose
+handles live are put again under their ids, so that a result comes. The bytes are those made for the put, kept until
+the job has finished, at most MAX_KEPT bytes in all.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import threading
 import weakref
 from bisect import bisect_right
 from collections import deque
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import DuplicateJob, Full, ShutDown, StoreError, StoreRefused
 from conveyor.store import commands
 from conveyor.store.commands import Lineage
-from conveyor.store.waiting import MOST_JOBS, leave, put_jobs
+from conveyor.store.waiting import MAX_JOBS, leave, put_jobs
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from conveyor.store import Client
     from conveyor.store.commands import PutParams
     from conveyor.store.waiting import Witness
 
-#: Bytes of jobs that a process keeps at most; jobs beyond that are not put again.
-MOST_KEPT = 64 << 20
+#: Max bytes of jobs that a process keeps; jobs beyond that are not put again.
+MAX_KEPT = 64 << 20
 #: What a kept job takes beyond its own bytes, roughly.
 ENTRY_BYTES = 100
-#: Seconds until jobs are put again that were refused: no server, or no room and no hint that there is some.
+#: Seconds until refused jobs are put again: without a server, or without room and a hint that there is some.
 TRY_AGAIN = 1.0
 
 
@@ -52,7 +52,7 @@ class Known(NamedTuple):
 
 
 class Kept:
-    """Jobs that were put together, in order, each until it has ended."""
+    """Jobs that were put together, in order, each until it has finished."""
 
     __slots__ = (
         "__weakref__",
@@ -60,7 +60,7 @@ class Kept:
         "freed",
         "jobs",
         "losses",
-        "place",
+        "params",
         "put_at",
         "queue",
         "restored_at",
@@ -68,25 +68,36 @@ class Kept:
     )
 
     def __init__(
-        self, queue: str, jobs: Sequence[tuple[str, bytes]], place: PutParams, losses: int, keep: float
+        self, queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams, losses: int, keep: float
     ) -> None:
-        self.queue, self.place = queue, place
+        self.queue, self.params = queue, params
         self.jobs: list[tuple[str, bytes] | None] = [*jobs]
         self.losses = losses
         """The losses that these jobs have survived, or were put after."""
         self.again = (losses, 0)
         """A loss, and how many of the jobs, from the first, were put again or left out after it."""
-        self.freed: deque[int] = deque()  # takes no lock, so it is safe while garbage is collected
+        self.freed: deque[int] = deque()  # takes no lock, so it is safe during garbage collection
         self.put_at = clock.monotonic()
-        self.until = self.put_at + place.delay + keep
-        """Until then the server knows of each of them, or has lost it; later its outcome may have been forgotten."""
+        self.until = self.put_at + params.delay + keep
+        """Until then the server knows each of them, or has lost it; later it may have forgotten the outcome."""
         self.restored_at = float("-inf")
 
     def drop(self, number: int) -> None:
-        """Keep a job no longer."""
+        """Stop keeping a job."""
         if number < len(self.jobs) and (job := self.jobs[number]) is not None:
             self.jobs[number] = None
             self.freed.append(len(job[1]) + ENTRY_BYTES)
+
+    def left(self, losses: int, awaited: Container[str]) -> Iterator[tuple[Kept, int, tuple[str, bytes]]]:
+        """Yield this, the number after it, and each job that is still to be put again after a loss.
+
+        Jobs whose outcome the server may have forgotten are left out unless they are awaited.
+        """
+        now = clock.monotonic()
+        first = self.again[1] if self.again[0] == losses else 0
+        for number, job in enumerate(islice(self.jobs, first, None), first + 1):
+            if job is not None and (now < self.until or job[0] in awaited):
+                yield self, number, job
 
     def __contains__(self, number: object) -> bool:
         return isinstance(number, int) and number < len(self.jobs) and self.jobs[number] is not None
@@ -96,64 +107,64 @@ class Kept:
 
 
 class Restorer:
-    """Notices that a server lost a queue, and puts again what is kept."""
+    """Notices that a server lost a queue, and puts its jobs again."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.lock = threading.Lock()
         self.known: dict[str, Known] = {}
-        self.waiter = ids.unique()  # who stands in line for room for lost jobs
+        self.waiter = ids.unique()  # the name under which it waits for room for lost jobs
         self.due: dict[str, float] = {}
-        """Queues whose kept jobs are to be put again, and when at the earliest."""
+        """Queues whose jobs are to be put again, and when at the earliest."""
         self.lined: set[str] = set()
-        """Queues in whose lines it stands, since they are full."""
+        """Full queues in whose lines it waits."""
         self._left: dict[str, tuple[int, deque[weakref.ref[Kept]]]] = {}
-        """By queue: a loss, and the puts that are still to be put again after it."""
+        """By queue: a loss, and the puts that are still to be repeated after it."""
         self._kept: weakref.WeakSet[Kept] = weakref.WeakSet()
         self._size = 0
         self._freed: deque[int] = deque()
 
     def knows(self, queue: str) -> Known:
-        """Return what is known now; to be asked for before something is sent."""
+        """Return what is known now; to be called before a command is sent."""
         return self.known.get(queue, Known())
 
     def heard(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
-        """Process a reply. `before` was known when it was sent. Return True if it is news of a loss.
+        """Process a reply. `before` was known when its command was sent. Return True if it proves a new loss.
 
-        `within` bounds in seconds how long the server is asked whether the queue was deleted. Raises StoreError if it
-        did not say so: the next reply decides.
+        `within` limits in seconds the query if the queue was deleted. Raises StoreError if that fails: the next reply
+        decides.
         """
         born = before.lineage.born
+        is_another = bool(born and lineage.born != born)
         if before.is_older_than(self.knows(queue)):
-            return False  # others have learned more meanwhile, and this reply may be older
-        deleted = bool(born and lineage.born != born) and self._was_deleted(queue, born, within)
+            return False  # other threads know more by now, and this reply may be older
+        deleted = is_another and self._was_deleted(queue, born, within)
         with self.lock:
-            now = self.known.get(queue, Known())
+            now = self.knows(queue)
             if before.is_older_than(now):
                 return False
-            if deleted:
-                self.known[queue] = Known(lineage, now.losses)
-                return False
-            if (born and lineage.born != born) or lineage.prior < before.lineage.sequence:
+            if not deleted and (is_another or lineage.prior < before.lineage.sequence):
                 self.known[queue] = Known(lineage, now.losses + 1)
                 self.due[queue] = clock.monotonic()
                 return True
-            highest = max(lineage.sequence, now.lineage.sequence)
-            self.known[queue] = Known(Lineage(lineage.born or now.lineage.born, highest), now.losses)
+            if not deleted:
+                highest = max(lineage.sequence, now.lineage.sequence)
+                lineage = Lineage(lineage.born or now.lineage.born, highest)
+            self.known[queue] = Known(lineage, now.losses)
             return False
 
     def _was_deleted(self, queue: str, born: int, within: float | None) -> bool:
         try:
             return bool(self.client.run(commands.was_deleted(queue, born), within=within))
         except StoreRefused:
-            return True  # it cannot be known, and what ended must not run again
+            return True  # unknown, and finished jobs must not run again
 
     def keep(self, kept: Kept) -> None:
         """Keep jobs that were put, the first ones if not all fit."""
         with self.lock:
             while self._freed:
                 self._size -= self._freed.popleft()
-            room = MOST_KEPT - self._size
+            room = MAX_KEPT - self._size
             size = sum(len(job[1]) for job in kept.jobs if job) + ENTRY_BYTES * len(kept.jobs)
             if size > room:
                 sizes = [0, *accumulate(len(job[1]) + ENTRY_BYTES for job in kept.jobs if job)]
@@ -163,17 +174,17 @@ class Restorer:
             self._size += size
             kept.freed = self._freed
             self._kept.add(kept)
-            if kept.losses < self.knows(kept.queue).losses:  # lost while it was being put
+            if kept.losses < self.knows(kept.queue).losses:  # lost during the put
                 self.due[kept.queue] = clock.monotonic()
 
     def may_return(self, kept: Kept | None, number: int, asked_at: float) -> bool:
-        """Return True if a job that the server did not know when it was asked is, or was since, put again."""
+        """Return True if a job that the server did not know at `asked_at` is, or was since, put again."""
         if kept is None or number not in kept or kept not in self._kept:  # a forked child's parent keeps it
             return False
         return kept.losses < self.knows(kept.queue).losses or asked_at < kept.restored_at
 
     def restore(self, queue: str, awaited: Container[str], witness: Witness) -> bool:
-        """Put again what a queue lost; return False if some of it was refused for now and has to be tried again."""
+        """Put again what a queue lost. Return False if some jobs were refused for now and have to be tried again."""
         losses = self.knows(queue).losses
         self.due[queue] = clock.monotonic() + TRY_AGAIN
         puts = self._puts_left(queue, losses)
@@ -197,7 +208,7 @@ class Restorer:
         return True
 
     def _puts_left(self, queue: str, losses: int) -> deque[weakref.ref[Kept]]:
-        """Return what is to be put again, in order: made once after each loss, since much may be kept."""
+        """Return the puts to repeat, in order: collected once after each loss, since there may be many."""
         if queue not in self._left or self._left[queue][0] != losses:
             with self.lock:
                 lost = sorted(self._lost(queue, losses), key=lambda one: one.put_at)
@@ -210,44 +221,37 @@ class Restorer:
     def _put_again(
         self, alike: list[Kept], losses: int, awaited: Container[str], witness: Witness, *, is_last: bool
     ) -> bool:
-        """Put the next MOST_JOBS of these again, as many as there is room for; False if some were refused for now."""
-        now = clock.monotonic()
-        jobs: list[tuple[str, bytes]] = []
-        accepted, reached = [], []  # how far each put comes with each of the jobs, and with all of them
-        for kept in alike:
-            number = kept.again[1] if kept.again[0] == losses else 0
-            while number < len(kept.jobs) and len(jobs) < MOST_JOBS:
-                job = kept.jobs[number]
-                number += 1
-                if job is not None and (now < kept.until or job[0] in awaited):
-                    jobs.append(job)
-                    accepted.append((kept, number))
-            reached.append((kept, number))
-            is_last &= number == len(kept.jobs)
-        is_refused = False
+        """Put the next MAX_JOBS of these again, as many as there is room for. Return False if some were refused."""
+        found = (one for kept in alike for one in kept.left(losses, awaited))
+        sent = list(islice(found, MAX_JOBS))
+        is_all = len(sent) < MAX_JOBS
+        accepted = len(sent)
         try:
-            if jobs:
-                if not is_last:
+            if sent:
+                if not (is_last and is_all):
                     self.lined.add(alike[0].queue)
-                self._put(jobs, alike[0], now, witness, rest=0 if is_last else 1)
-        except (ShutDown, DuplicateJob):  # what cannot come back is gone
+                self._put([job for _, _, job in sent], alike[0], witness, rest=0 if is_last and is_all else 1)
+        except (ShutDown, DuplicateJob):  # these jobs cannot come back
             pass
         except (Full, StoreError) as error:
-            is_refused = True
-            reached = accepted[: error.accepted]
+            accepted = error.accepted
             if isinstance(error, Full):
                 self.lined.add(alike[0].queue)
-        for kept, number in reached:
+        for kept, number, _ in sent[:accepted]:
             kept.again = (losses, number)
-        return not is_refused
+        if accepted < len(sent):
+            return False
+        for kept in alike if is_all else ():
+            kept.again = (losses, len(kept.jobs))
+        return True
 
-    def _put(
-        self, jobs: list[tuple[str, bytes]], like: Kept, now: float, witness: Witness, *, rest: int
-    ) -> None:
-        """Put jobs again; with a `rest` keep the place in line for others."""
-        delay = max(0.0, like.place.delay + like.put_at - now)
-        # At the level memory: another one is waited for, and results arrive on this thread.
-        again = like.place._replace(delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY)
+    def _put(self, jobs: list[tuple[str, bytes]], like: Kept, witness: Witness, *, rest: int) -> None:
+        """Put jobs again; with a `rest`, keep the position in line for others."""
+        delay = max(0.0, like.params.delay + like.put_at - clock.monotonic())
+        # At the level memory: another level would block this thread, on which results arrive.
+        again = like.params._replace(
+            delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY
+        )
         put_jobs(self.client, like.queue, jobs, again, None, witness)
 
 
@@ -255,10 +259,10 @@ def _take_alike(puts: deque[weakref.ref[Kept]]) -> list[Kept]:
     """Take out the first of these puts, with those behind it that can be put again as one."""
     alike: list[Kept] = []
     size = 0
-    while puts and size < MOST_JOBS:
+    while puts and size < MAX_JOBS:
         kept = puts[0]()
         if kept is not None:
-            if alike and (kept.place != alike[0].place or kept.place.own_ids or kept.place.delay):
+            if alike and (kept.params != alike[0].params or kept.params.own_ids or kept.params.delay):
                 break
             alike.append(kept)
             size += len(kept.jobs)

@@ -1,4 +1,4 @@
-"""Loading the code that holds tasks into a worker process, the script the consumer was started from included."""
+"""Loading of modules with tasks into a worker, including the script that the consumer was started from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 
 class ScriptStops(BaseException):
-    """A worker has read as much of its producer's script as it needs: up to its first use of a queue."""
+    """A worker has read its producer's script as far as necessary: up to its first use of a queue."""
 
 
 class _Loading:
@@ -18,17 +18,17 @@ class _Loading:
 
 
 def stop_script() -> None:
-    """End the reading of a script here, if this process is a worker that reads one for its functions.
+    """Stop reading a script here, if this process is a worker that reads one for its functions.
 
-    A script that is producer and consumer in one defines its functions, then uses queues. A worker process needs
-    the functions and must not do the rest once more.
+    A script that is producer and consumer in one defines its functions, then uses queues. A worker needs
+    the functions and must not do the rest again.
     """
     if _Loading.active:
         raise ScriptStops
 
 
 def load_script(file: str, name: str) -> None:
-    """Read the functions of a script as the module `name`, quietly, up to its first use of a queue."""
+    """Read the functions of a script as the module `name`, without output, up to its first use of a queue."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         return
@@ -44,7 +44,7 @@ def load_script(file: str, name: str) -> None:
 
 
 def found_modules(folder: str | None = None) -> list[str]:
-    """Give the modules with tasks that lie in the working folder: `tasks.py` or a package `task_def`."""
+    """Return the modules with tasks in the working folder: `tasks.py` or a package `task_def`."""
     place = pathlib.Path(folder) if folder else pathlib.Path.cwd()
     found = []
     if (place / "tasks.py").is_file():

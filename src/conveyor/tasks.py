@@ -1,4 +1,4 @@
-"""Tasks: the functions that workers may run, by name, and how one order is split into jobs and joined again."""
+"""Tasks: the functions that workers may run, by name, and how orders are split into jobs and joined."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Task(Generic[P, R]):
-    """A registered function. Call it and it runs here; `submit` it and it runs in a worker."""
+    """A registered function. A call runs here; `submit` runs it in a worker."""
 
     def __init__(self, function: Callable[P, R], name: str, put: PutOptions, run: RunOptions) -> None:
         self.function = function
@@ -45,34 +45,33 @@ class Task(Generic[P, R]):
         self.__module__ = function.__module__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now."""
+        """Run the function in this process."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name} on {self.put.queue}>"
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put one call on the task's queue and give its handle; waits for room while the queue is full.
+        """Put a call on the task's queue and return its handle. Waits for room while the queue is full.
 
-        Raises BadCall before anything is put if the arguments do not fit, and ShutDown on a queue that was shut down.
+        Raises BadCall before anything is put if the arguments do not fit, and ShutDown if the queue is shut down.
         """
         return Queue(self.put.queue).submit(self, *args, **kwargs)
 
     def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, a few hundred per round trip; gives the handles."""
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
         return Queue(self.put.queue).submit_many(self, calls)
 
     def options(self, **changes: Any) -> Task[P, R]:
-        """Return the same task with other options.
+        """Return the task with other options.
 
-        These are queue, priority, delay, id, durability, retries, first_delay, timeout and keep.
+        The options are queue, priority, delay, id, durability, retries, first_delay, timeout and keep.
         """
         known_put = {name: changes.pop(name) for name in PutOptions.__struct_fields__ if name in changes}
         known_run = {name: changes.pop(name) for name in RunOptions.__struct_fields__ if name in changes}
         if changes:
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
-            message = f"{', '.join(changes)}: no such option"
-            raise BadCall(message, hint=f"the options are {known}")
+            raise BadCall(f"unknown options: {', '.join(changes)}", hint=f"use {known}")
         other: Task[P, R] = Task(
             self.function,
             self.name,
@@ -84,24 +83,24 @@ class Task(Generic[P, R]):
         return other
 
     def checks(self, function: F) -> F:
-        """Decorate the function that refuses arguments which fit their types and still make no sense.
+        """Decorate the function that refuses arguments which fit their types but are invalid.
 
-        It takes the task's own arguments, runs in the producer before a job is put, and raises BadInput.
+        It takes the task's arguments, runs in the producer before a job is put, and raises BadInput.
         """
         self.check = function
         return function
 
     def splits(self, function: F) -> F:
-        """Decorate the function that turns one order into keyword arguments for several jobs.
+        """Decorate the function that splits an order into keyword arguments for several jobs.
 
-        Its own parameters, with their defaults, are what a person is asked for. It runs in the producer and
-        refuses bad input with BadInput before anything is put.
+        Users are asked for its parameters, with their defaults. It runs in the producer and raises BadInput for
+        invalid input before anything is put.
         """
         self.split = function
         return function
 
     def joins(self, function: F) -> F:
-        """Decorate the function that makes one result of the jobs' results, in the order of the parts.
+        """Decorate the function that joins the jobs' results, in the order of the parts, to one result.
 
         It runs in the producer, with the list of results and then the order's keyword arguments.
         """
@@ -110,7 +109,7 @@ class Task(Generic[P, R]):
 
     @property
     def order_function(self) -> Callable[..., Any]:
-        """The function whose parameters describe an order: the split where there is one, else the task itself."""
+        """The function whose parameters describe an order: the split if there is one, or else the task itself."""
         return self.split or self.function
 
     @property
@@ -120,7 +119,7 @@ class Task(Generic[P, R]):
 
 
 class Registry:
-    """The tasks of this process by name; what is not in it does not run."""
+    """The tasks of this process by name; no other function runs."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task[..., Any]] = {}
@@ -134,20 +133,20 @@ class Registry:
         self.tasks[task.name] = task
 
     def load(self, module: str) -> None:
-        """Import a module: its tasks are registered, and its own plain functions may be run by name as well."""
+        """Import a module, which registers its tasks; its own plain functions may run by name as well."""
         importlib.import_module(module)
         self.modules.add(module)
 
     def promise(self, names: dict[str, str]) -> None:
-        """Register tasks (name to module) whose modules are imported only when first asked for."""
+        """Register tasks (name to module) whose modules are imported on first use."""
         self.lazy.update(names)
 
     def promise_script(self, file: str, name: str) -> None:
-        """Name the script that is read, for its tasks and functions alone, when a task is not known otherwise."""
+        """Set the script that is read, for its tasks and functions only, if a task is unknown otherwise."""
         self._script = (file, name)
 
     def find(self, name: str) -> Task[..., Any]:
-        """Give the task of this name; raises UnknownTask, and whatever the module or script that holds it raises."""
+        """Return a task by name. Raises UnknownTask, and what the import of its module or script raises."""
         if name not in self.tasks:
             if name in self.lazy:
                 importlib.import_module(self.lazy[name])
@@ -156,19 +155,19 @@ class Registry:
         return self.tasks.get(name) or self._plain(name)
 
     def _read_script(self, name: str) -> None:
-        """Read the script if it may hold this task. Threads that come meanwhile wait for that, and read it no more."""
+        """Read the script if it may hold this task, once: other threads wait for that."""
         with self._reading:
             if self._script is not None and name not in self.tasks and not self._is_own(name):
-                load_script(*self._script)  # where it raises, that is what the next job is told as well
+                load_script(*self._script)  # if it raises, it does so for the next job as well
                 self.modules.add(self._script[1])
                 self._script = None
 
     def names(self) -> list[str]:
-        """Give the names of all registered tasks, without importing anything."""
+        """Return the names of all registered tasks, without importing anything."""
         return sorted({*self.tasks, *self.lazy})
 
     def labels(self, name: str) -> Labels:
-        """Give what is known here of a task's arguments, without importing anything; empty for tasks not loaded."""
+        """Return the labels of a task's arguments, without importing anything; empty for tasks that are not loaded."""
         known = self.tasks.get(name)
         if known is not None:
             return signature_of(known).labels(known.redact)
@@ -176,18 +175,19 @@ class Registry:
         return Labels() if function is None else signature_of(function).labels()
 
     def _is_own(self, name: str) -> bool:
-        """Tell whether the name is of a module that was told, so that there is no need to look further."""
+        """Return True if the name belongs to a loaded module, so that nothing else must be searched."""
         return name.rpartition(".")[0] in self.modules
 
     def _plain(self, name: str) -> Task[..., Any]:
-        """Find a function that its own, told module defines; never one that it merely imported."""
+        """Find a function that a loaded module defines itself; never one that it imported."""
         function = self._own_function(name)
         if function is not None:
             task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
             self.tasks[name] = task
             return task
-        message = f"no task is called {name!r} here"
-        raise UnknownTask(message, hint="start the consumer with --tasks MODULE, or correct the name")
+        raise UnknownTask(
+            f"unknown task {name!r}", hint="start the consumer with --tasks MODULE, or correct the name"
+        )
 
     def _own_function(self, name: str) -> Callable[..., Any] | None:
         module, _, function_name = name.rpartition(".")
@@ -199,7 +199,7 @@ class Registry:
         return function if own and callable(function) and not isinstance(function, type) else None
 
 
-#: The registry that `@task` fills and workers look into.
+#: The registry that `@task` fills and workers search.
 registry = Registry()
 
 
@@ -216,7 +216,7 @@ def task(
     redact: Iterable[str] = (),
     **run: float | None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(  # noqa: PLR0913 - one for each option, all of them by name
+def task(  # noqa: PLR0913 - one for each option, by keyword
     function: Callable[P, R] | None = None,
     /,
     *,
@@ -230,11 +230,11 @@ def task(  # noqa: PLR0913 - one for each option, all of them by name
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task.
 
-    Options: `queue` it goes to, `priority` 0 to 255 (higher first), `retries` after it raised, `first_delay` in seconds
-    before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` in seconds,
-    `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue` object),
-    `redact` names of parameters and mapping keys that are secret besides those that `conveyor.wire.redaction` knows.
-    The name is the module's and the function's, unless `name` is given.
+    The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` in
+    seconds before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` of the outcome
+    in seconds, `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue`
+    object), and `redact`, further parameters and mapping keys that are secret. The default `name` is that of the module
+    and the function.
     """
 
     def register(function: Callable[P, R]) -> Task[P, R]:

@@ -70,7 +70,7 @@ def test_queue_with_jobs_is_deleted_with_purge(
     busy = conveyor("delete", "held", "--purge", "--yes")
     assert busy.code == 5
     assert "1 waiting, 1 running" in busy.err
-    assert "running jobs must end first" in busy.err
+    assert "wait for the running jobs to finish" in busy.err
 
 
 def test_waiting_job_is_cancelled_once(at_server: Any, conveyor: Any) -> None:

@@ -22,7 +22,7 @@ def test_consumer_exits_cleanly_on_a_signal(
     assert process.wait(20) == 0
     told = (folder / "consumer-0.log").read_text()
     assert "the server keeps jobs at the level memory; a restart of the server loses all jobs" in told
-    assert "has left, 0 jobs done" in told
+    assert "has exited, 0 jobs done" in told
     assert conveyor("workers", "--json").document["consumers"] == []
 
 
@@ -40,8 +40,8 @@ def test_log_distinguishes_killed_workers_from_exited_ones(
         assert process.wait(20) == 0
         told = (folder / f"consumer-{number}.log").read_text()
         assert ("/1 was killed: late\n" in told) == (ending == "kill")
-        assert ("/1 gave its job back and left\n" in told) == (ending == "grace")
-        assert "has left, 0 jobs done" in told
+        assert ("/1 released its job and exited\n" in told) == (ending == "grace")
+        assert "has exited, 0 jobs done" in told
         assert conveyor("cancel", job).code == 0
 
 

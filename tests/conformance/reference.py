@@ -28,7 +28,7 @@ NOW = 10.0**12  # a due time after all that the test has made past, and before a
 pack = msgspec.msgpack.encode
 WISHED = pack(["cancelled", False, 0])
 LAPSED = pack(
-    ["lost", ["LeaseLost", "ten leases of its runs ran out: their workers were never heard of again", ""], 0]
+    ["lost", ["LeaseLost", "ten leases of its runs expired: their workers missed their heartbeats", ""], 0]
 )
 
 
@@ -343,8 +343,8 @@ class Model:
             number = job.retries + job.crashes + job.lapses + 1
             state = {"S": "lost", "L": "killed"}.get(job.how, "")
             why = {
-                "S": "its worker was not heard of any more",
-                "L": "its consumer was leaving, and ended before the run did",
+                "S": "its worker missed its heartbeats",
+                "L": "its consumer was exiting, and ended before the run did",
             }.get(job.how)
             attempt = pack([number, 0, 0, job.owner, state, "LeaseLost", why]) if why else b""
             self.take_back(job, End(LAPSED, WISHED_KEEP / 1000, b"", attempt, "lost"), WISHED, crashed=False)

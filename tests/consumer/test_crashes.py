@@ -102,7 +102,7 @@ def test_job_that_crashes_three_workers_is_lost_with_a_reason(
     assert details.state == "lost"
     assert queue.count().dead == 1
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
-    assert f"died ({told}) while it ran consumer_jobs.end_process {job.id}" in capfd.readouterr().err
+    assert f"crashed ({told}) while it ran consumer_jobs.end_process {job.id}" in capfd.readouterr().err
 
 
 def test_prefetched_jobs_are_not_blamed_for_a_crash(

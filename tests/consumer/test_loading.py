@@ -196,7 +196,7 @@ def test_command_exits_with_1_if_a_module_cannot_be_loaded(
 
 def test_job_of_an_unknown_task_fails_and_is_dead(queue: Queue, consume: Callable[..., Any]) -> None:
     consume()
-    with pytest.raises(JobFailed, match=r"no task is called 'consumer_jobs\.gone' here") as caught:
+    with pytest.raises(JobFailed, match=r"unknown task 'consumer_jobs\.gone'") as caught:
         put(queue, "consumer_jobs.gone").result(30)
     assert caught.value.kind == "UnknownTask"
     assert queue.count().dead == 1

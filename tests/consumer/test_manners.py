@@ -140,7 +140,7 @@ def test_worker_without_file_descriptors_is_replaced(
     one_server.raw.client_kill_filter(_type="normal")
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     told = capfd.readouterr().err
-    assert "/1 has left and is replaced: it cannot open a connection: too many open files" in told
+    assert "/1 has exited and is replaced: it cannot open a connection: too many open files" in told
     assert queue.count().lapsed == 0
 
 

@@ -141,8 +141,8 @@ def test_full_standard_error_does_not_block_an_event(
     events.emit(events.ServerBack())
     assert os.read(reading, 65536).decode().splitlines() == [
         "conveyor: 2 lines were dropped, since nothing read them",
-        "conveyor: third; trying again",
-        "conveyor: the server answers again",
+        "conveyor: third; retrying",
+        "conveyor: the server is available again",
     ]
 
 

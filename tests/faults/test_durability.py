@@ -148,7 +148,7 @@ def test_first_jobs_of_many_may_be_confirmed(
     level: str, one_filed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
-    monkeypatch.setattr(waiting, "MOST_JOBS", 2)
+    monkeypatch.setattr(waiting, "MAX_JOBS", 2)
     client = one_filed.client
     run_all = client.run_all
 

@@ -119,7 +119,7 @@ def test_consumer_recovers_once_the_password_is_lifted(
     assert held.result(30) == "held"
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() == before
-    eventually(lambda: "answers again" in (told.append(capfd.readouterr().err) or "".join(told)))
+    eventually(lambda: "is available again" in (told.append(capfd.readouterr().err) or "".join(told)))
     assert "Traceback" not in "".join(told)
     assert "".join(told).count("refused") == 1
     order = running.command("stop")

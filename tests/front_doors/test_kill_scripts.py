@@ -48,7 +48,7 @@ def test_all_workers_are_stopped(
     child = open_terminal("kill_thread/kill_all_threads.py", *words)
     child.expect_exact("5 workers stopped.")
     assert exit_code(child) == 0
-    consumer.expect_exact("has left, 0 jobs done")
+    consumer.expect_exact("has exited, 0 jobs done")
     assert exit_code(consumer) == 0
 
 

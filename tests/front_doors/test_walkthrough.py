@@ -37,7 +37,7 @@ def test_five_workers_sleep_five_seconds_in_one(
     producer.expect(r"Result:\s+times\s+5\s+seconds\s+5")
     assert exit_code(producer) == 0
     consumer.sendintr()
-    consumer.expect_exact("has left, 5 jobs done")
+    consumer.expect_exact("has exited, 5 jobs done")
     assert exit_code(consumer) == 0
 
 
@@ -58,7 +58,7 @@ def test_consumer_rejects_invalid_answers_and_asks_again(open_terminal: Any, exi
     answer(child, "Number, or any name [0]: ", "9")
     child.expect_exact("9 is not in the list: it goes from 0 to 4")
     answer(child, "Number, or any name [0]: ", "no such name")
-    child.expect_exact("cannot be the name of a queue")
+    child.expect_exact("invalid queue name")
     answer(child, "Number, or any name [0]: ", "brand_new")
     child.expect_exact("Nothing was ever put on brand_new")
     child.expect_exact("conveyor consume brand_new -n 3")

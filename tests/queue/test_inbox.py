@@ -45,7 +45,7 @@ def with_id(name: str) -> Task[..., int]:
 
 @pytest.fixture
 def asking_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(inbox, "POLL_AGAIN", 0.05)
 
 
 def waiting(bench: Bench) -> int:
@@ -65,7 +65,7 @@ def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.Mon
     ended.cancel()
     cancelled.join()
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
-    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(inbox, "POLL_AGAIN", 0.05)
     bench.eventually(lambda: "other" not in boxes)
     assert boxes[bench.queue.name].held is not None
     again = other.submit(double, 3)
@@ -306,7 +306,7 @@ def test_emptied_server_is_noticed_and_used_again(bench: Bench) -> None:
 
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "MOST_ARRIVED", 100_000)
+    monkeypatch.setattr(inbox, "MAX_ARRIVED", 100_000)
 
 
 def test_unrequested_results_take_bounded_memory(
@@ -389,7 +389,7 @@ def test_stopped_producer_costs_the_server_no_second_copy(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_waiting_caller_starts_a_dead_reader_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(inbox, "POLL_AGAIN", 0.1)
     read_once, dead = inbox.Inbox._read_once, threading.Event()
 
     def die_once(reader: inbox.Inbox) -> None:

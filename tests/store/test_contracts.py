@@ -97,7 +97,7 @@ def test_each_move_is_listed_once_and_changes_the_state() -> None:
 def test_script_starts_with_its_contract(verb: str) -> None:
     assert header(verb)[0].startswith(f"{verb}: ")
     assert entry(verb, "ARGV")
-    assert entry(verb, "gives")
+    assert entry(verb, "reply")
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))

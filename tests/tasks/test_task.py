@@ -69,7 +69,7 @@ def test_options_returns_a_new_task_and_keeps_the_original() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"retires": 3}, "retires: no such option"),
+        ({"retires": 3}, "unknown options: retires"),
         ({"priority": 256}, "priority must be a whole number between 0 and 255, got 256"),
         ({"priority": -1}, "priority must be a whole number"),
         ({"delay": -1.0}, "delay must be between 0 and 315360000 seconds, got -1.0"),

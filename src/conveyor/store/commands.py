@@ -362,7 +362,7 @@ class Count(NamedTuple):
 
     @property
     def is_full(self) -> bool:
-        """True if there is no room."""
+        """True if it holds `maxsize` jobs."""
         return 0 < self.maxsize <= self.qsize
 
     @property

@@ -122,7 +122,7 @@ def _facts(client: Client, deadline: Deadline | None, *checks: Command) -> tuple
 
 
 def lack_of(durability: Durability, facts: Mapping[str, str], synced: str) -> Lack | None:
-    """Return why a server cannot provide a level of durability now, or None if there is no known reason.
+    """Return why a server cannot provide a level of durability now, or None if nothing is known to prevent it.
 
     `facts` are its persistence, replication and version, `synced` its appendfsync; empty if its user may not know them.
     """

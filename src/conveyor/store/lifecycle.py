@@ -1,18 +1,18 @@
-"""The life of a job: where it can be, and every move between those places. One verb, one script, one function.
+"""The life cycle of a job: its states, and all moves between them. A verb is one script and one function.
 
             put              claim               finish
-    (gone) ─────▶ ready ───────────────▶ leased ─────────▶ over ──▶ (gone, when its outcome is forgotten)
+    (gone) ─────▶ ready ───────────────▶ leased ─────────▶ over ──▶ (gone, when its outcome expires)
       │            ▲  ▲                  │ │ │ ▲
       │ put        │  ├── release, lost ─┤ │ │ └─ renew: stays, for longer
       │ with a     │  └── reap ──────────┘ │ ├── fail, lost, reap ──▶ dead ── revive ──▶ ready
-      ▼ delay      │                       │ └── retry, release, lost, reap of a job wished cancelled ──▶ over
+      ▼ delay      │                       │ └── retry, release, lost, reap if it was to be cancelled ──▶ over
     delayed ───────┘◀──────── retry ───────┘
           promote               ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
 
-A job's place is the index it is a member of; nothing else says so, and nothing can contradict it. `claim` and `renew`
-do a slice of `promote` and of `reap` on their way. `lost` counts a crash, `reap` an expired lease: three of the one or
-ten of the other make a job dead, but not those of jobs that had not started, or whose consumer was leaving. Of more
-than 10,000 dead letters the oldest goes, and is counted, as are those that somebody discards.
+A job's state is the index that it is a member of, and nothing else, so nothing can contradict it. `claim` and `renew`
+also do a slice of `promote` and of `reap`. `lost` counts a crash, `reap` an expired lease: three crashes or ten expired
+leases make a job dead. They do not count for jobs that had not started, or whose consumer was exiting. Of more than
+10,000 dead jobs the oldest is dropped and counted as discarded.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import NamedTuple
 
 
 class JobState(enum.StrEnum):
-    """Where a job is; the words are those of the script `state`."""
+    """The states of a job, as the script `state` names them."""
 
     READY = "ready"
     """Waits for a worker."""
     DELAYED = "delayed"
     """Waits until it is due."""
     LEASED = "leased"
-    """Taken by a worker, which holds a lease; started or not."""
+    """Held by a worker under a lease; started or not."""
     DEAD = "dead"
-    """Failed for good, or its workers died too often; kept with its bytes, so it can be revived."""
+    """Failed for good, or its workers crashed too often; kept with its bytes, so it can be revived."""
     OVER = "over"
-    """Ended, and its outcome is still kept."""
+    """Finished, and its outcome is still kept."""
     GONE = "gone"
-    """Not known: never put, or forgotten."""
+    """Unknown: never put, or forgotten."""
 
 
 class Move(NamedTuple):
-    """One arrow: what is done, and where the job is before and after."""
+    """A move: the verb, and the job's state before and after."""
 
     verb: str
     source: JobState
@@ -58,7 +58,7 @@ TRANSITIONS = (
     Move("fail", _LEASED, _DEAD),
     Move("retry", _LEASED, _DELAYED),
     Move("retry", _LEASED, _READY),  # without a delay
-    Move("retry", _LEASED, _OVER),  # somebody wished it cancelled
+    Move("retry", _LEASED, _OVER),  # it was to be cancelled
     Move("release", _LEASED, _READY),
     Move("release", _LEASED, _OVER),
     Move("lost", _LEASED, _READY),
@@ -70,36 +70,36 @@ TRANSITIONS = (
     Move("promote", _DELAYED, _READY),
     Move("cancel", _READY, _OVER),
     Move("cancel", _DELAYED, _OVER),
-    Move("cancel", _LEASED, _OVER),  # held, not started; one that has started is only marked
+    Move("cancel", _LEASED, _OVER),  # prefetched; a started one is only marked
     Move("purge", _READY, _OVER),
     Move("purge", _DELAYED, _OVER),
     Move("revive", _DEAD, _READY),
     Move("discard", _DEAD, _OVER),
-    Move("discard", _DEAD, _GONE),  # its outcome was forgotten before
+    Move("discard", _DEAD, _GONE),  # its outcome has expired
 )
 
 #: Verbs that move no job of their own.
 NOT_MOVES = {
-    "renew": "a lease lasts longer",
-    "count": "how many jobs are where",
-    "state": "where one job is",
-    "rows": "one page of the jobs of an index",
-    "tally": "what was done is added to the histories",
-    "series": "what was done, over time",
-    "listen": "an inbox is held open, and outcomes are asked for",
-    "join": "somebody waits until no job is left",
-    "leave": "somebody waits no longer",
-    "bound": "how many jobs may wait",
-    "pause": "nothing is given out",
-    "resume": "all is as usual again",
-    "shut": "nothing is accepted",
-    "forget": "an empty queue is removed",
+    "renew": "extend leases",
+    "count": "count the jobs by state",
+    "state": "find one job",
+    "rows": "list a page of an index",
+    "tally": "add figures to the histories",
+    "series": "read figures over time",
+    "listen": "hold an inbox open, and look up outcomes",
+    "join": "wait until no job is left",
+    "leave": "stop waiting",
+    "bound": "set the max size",
+    "pause": "stop handing out jobs",
+    "resume": "undo pause and shut",
+    "shut": "refuse puts",
+    "forget": "remove an empty queue",
 }
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES.keys()
-"""All verbs: the names of the scripts and of the functions in store/commands.py."""
+"""All verbs: the names of the scripts and of their functions in store/commands.py."""
 
 
 def may_move(verb: str, source: str, target: str) -> bool:
-    """Tell whether a job may get from one state into another by this verb; staying where it is is no move."""
+    """Return True if a verb may move a job from one state to another, or leaves it where it is."""
     return source == target or Move(verb, JobState(source), JobState(target)) in TRANSITIONS

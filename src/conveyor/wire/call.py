@@ -1,4 +1,4 @@
-"""A job as it travels: the task's name, its arguments and how it wants to be run, as one immutable string of bytes."""
+"""The call: a job as it travels, with the task's name, its arguments and its options, as immutable bytes."""
 
 from __future__ import annotations
 
@@ -20,49 +20,47 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that an outcome is kept unless the job says otherwise.
+#: Seconds that an outcome is kept by default.
 KEEP = 3600.0
-#: Seconds before the first retry, unless the task says otherwise.
+#: Seconds before the first retry by default.
 FIRST_DELAY = 1.0
 #: Highest priority; 0 is the lowest and the default.
 MAX_PRIORITY = 255
-#: The task name of what `Queue.put` puts: a plain item that only `Queue.get` takes.
+#: The task name of a plain item, which `Queue.put` puts and only `Queue.get` returns.
 ITEM = ""
-#: What people call it, in the place of a task.
+#: Its name for people, in place of a task.
 ITEM_WORD = "item"
-#: Seconds of the longest duration (ten years), and retries of one job at most.
+#: Max seconds of a duration (ten years), and max retries of a job.
 MAX_SECONDS, MAX_RETRIES = 315_360_000.0, 1_000_000
-#: Jobs that the bound of a queue may allow: the last number up to which a server's script counts exactly.
+#: Max `maxsize` of a queue: the last number up to which a server's script counts exactly.
 MAX_SIZE = 1 << 53
-#: The last `put_at` that is a time: the end of the year 9999.
+#: The last valid `put_at`: the end of the year 9999.
 _LAST_TIME = 253_402_300_799.0
 
 
 def check_seconds(name: str, value: object) -> None:
     """Raise BadCall if an argument is not a finite number of seconds from 0 to MAX_SECONDS."""
-    if not (isinstance(value, int | float) and 0 <= value <= MAX_SECONDS):  # NaN is on no side of any number
-        message = f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}"
-        raise BadCall(message)
+    if not (isinstance(value, int | float) and 0 <= value <= MAX_SECONDS):  # NaN compares False
+        raise BadCall(f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}")
 
 
 def check_whole(name: str, value: object, most: int) -> None:
     """Raise BadCall if an argument is not a whole number from 0 to `most`."""
     if not (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most):
-        message = f"{name} must be a whole number between 0 and {most}, got {value!r:.80}"
-        raise BadCall(message)
+        raise BadCall(f"{name} must be a whole number between 0 and {most}, got {value!r:.80}")
 
 
 class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How a job wants to be run; travels with the job, so every worker treats it alike."""
+    """Options of the run. They travel with the job, so that all workers treat it alike."""
 
     retries: int = 0
-    """How often it is tried again after the task raised."""
+    """Max retries after the task raised."""
     first_delay: float = FIRST_DELAY
-    """Seconds before the first retry; doubles with each."""
+    """Seconds before the first retry, doubled for each further one."""
     timeout: float | None = None
-    """Seconds one run may take before its worker is killed; None for no limit."""
+    """Max seconds of a run, after which its worker is killed; None for no limit."""
     keep: float = KEEP
-    """Seconds its outcome is kept."""
+    """Seconds that its outcome is kept."""
 
     def __post_init__(self) -> None:
         check_whole("retries", self.retries, MAX_RETRIES)
@@ -71,19 +69,18 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.timeout is not None:
             check_seconds("timeout", self.timeout)
             if self.timeout == 0:
-                message = "timeout must be more than 0 seconds, or None"
-                raise BadCall(message)
+                raise BadCall("timeout must be more than 0 seconds, or None")
 
 
 class PutOptions(msgspec.Struct, frozen=True):
-    """Where and when a job is put; the server needs these, the worker does not."""
+    """Options of the put, for the server; the worker does not need them."""
 
     queue: str = "default"
     priority: int = 0
     delay: float = 0.0
     """Seconds before it may run."""
     id: str | None = None
-    """The caller's own id: a second put with it is refused while the first is known."""
+    """The caller's own id. Further puts with it are refused while the job is known."""
     durability: str | None = None
     """The level of durability; None for that of the `Queue` object."""
 
@@ -95,7 +92,7 @@ class PutOptions(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A decoded job. `args` and `kwargs` stay bytes until the task that reads them is known."""
+    """A decoded job. `args` and `kwargs` stay bytes until the task is known."""
 
     task: str
     args: Raw
@@ -104,28 +101,28 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds since 1970 by the producer's clock; for people."""
     options: RunOptions = RunOptions()
     labels: Labels = Labels()
-    """What the producer knows of its arguments; empty if no argument can be secret, and of a plain item."""
+    """The labels of its arguments by the producer; empty for a plain item, and if no argument can be secret."""
 
     def item(self) -> Any:
-        """Give what `Queue.put` was given."""
+        """Return the item that was put."""
         return codec.decode(self.args)
 
     def positional(self) -> list[Any]:
-        """Give the positional arguments as they travelled, without the types that the task asks for.
+        """Return the positional arguments as they travelled, without the types of the task's hints.
 
-        Raises ValueError where the bytes are no list of arguments.
+        Raises ValueError if the bytes are invalid.
         """
         return _read(self.args, list)
 
     def named(self) -> dict[str, Any]:
-        """Give the keyword arguments as they travelled; raises ValueError where they are no mapping."""
+        """Return the keyword arguments as they travelled. Raises ValueError if the bytes are invalid."""
         return _read(self.kwargs, dict)
 
 
 def _read(data: Raw, kind: type[T]) -> T:
     value = codec.decode(data)
     if not isinstance(value, kind):
-        message = f"the arguments are a {type(value).__name__} and no {kind.__name__}"
+        message = f"the arguments must be a {kind.__name__}, got a {type(value).__name__}"
         raise ValueError(message)  # noqa: TRY004 - the bytes are wrong, not a caller's argument
     return value
 
@@ -136,18 +133,15 @@ _NO_LABELS = Labels()
 
 
 def decode_call(data: bytes) -> Call:
-    """Return the job of its bytes. Raises msgspec.DecodeError for invalid bytes."""
+    """Return the job of its bytes. Raises msgspec.DecodeError if they are invalid."""
     try:
         job = _decoder.decode(data)
     except RecursionError as error:
-        message = "nested too deep"
-        raise msgspec.DecodeError(message) from error
+        raise msgspec.DecodeError("nested too deep") from error
     except UnicodeDecodeError as error:
-        message = f"a text in it is not UTF-8: {error}"
-        raise msgspec.DecodeError(message) from error
+        raise msgspec.DecodeError(f"invalid UTF-8: {error}") from error
     if not 0 <= job.put_at <= _LAST_TIME:
-        message = f"invalid put_at: {job.put_at!r}"
-        raise msgspec.DecodeError(message)
+        raise msgspec.DecodeError(f"invalid put_at: {job.put_at!r}")
     return job
 
 
@@ -157,7 +151,7 @@ def encode_calls(
     calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
     options: RunOptions = _DEFAULTS,
 ) -> list[bytes]:
-    """Give the bytes of calls of one task; raises BadCall or TooLarge for the first that cannot travel."""
+    """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one."""
     signature = signature_of(function)
     encode, labels = signature.encode, signature.labels(getattr(function, "redact", ()))
     head, tail = _frame(name, options, labels)
@@ -166,7 +160,7 @@ def encode_calls(
 
 
 def encode_items(items: Iterable[object]) -> list[bytes]:
-    """Give the bytes of plain items; raises BadCall or TooLarge for the first that cannot travel."""
+    """Return the bytes of plain items. Raises BadCall or TooLarge for the first invalid one."""
     head, tail = _frame(ITEM, _DEFAULTS)
     empty = codec.encode({})
     encode: Callable[[object], bytes] = codec.encode
@@ -175,7 +169,7 @@ def encode_items(items: Iterable[object]) -> list[bytes]:
 
 
 def _with_formatted(data: bytes, labels: Labels) -> bytes:
-    """Return the bytes of a call that tell which of its arguments formatters of this process show otherwise."""
+    """Return the bytes of a call with labels for the arguments that formatters of this process show otherwise."""
     call = decode_call(data)
     formatted = redaction.formatted_names(call, labels)
     if not formatted:
@@ -187,8 +181,8 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
     """Return the bytes before and after the arguments; the same for all calls that are put together.
 
-    What is as usual is left out: the labels if nothing can be secret, then the options. A `keep` that is not as usual
-    ends the job, as the last of its options or once more behind its labels: there the server's scripts find it.
+    Defaults are left out: the labels if nothing can be secret, then the options. A `keep` that is not the default comes
+    last, as the last option or again after the labels: there the server's scripts find it.
     """
     fields = [codec.encode(round(clock.wall(), 3))]
     if labels.may_hide:
@@ -203,6 +197,8 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
 def _checked(made: list[bytes]) -> list[bytes]:
     size = max(map(len, made), default=0)
     if size > SIZE_LIMIT:
-        message = f"the job has {size:,} bytes, the limit is {SIZE_LIMIT:,}"
-        raise TooLarge(message, hint="put large data in a file or an object store and send its address")
+        raise TooLarge(
+            f"the job has {size:,} bytes, the limit is {SIZE_LIMIT:,}",
+            hint="store large data in a file or an object store, and send its path or URL",
+        )
     return made

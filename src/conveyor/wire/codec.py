@@ -1,8 +1,8 @@
-"""Values to bytes and back: msgpack, and extension types for what msgpack itself would change.
+"""Values to bytes and back: msgpack, with extension types for what msgpack would change.
 
-`encode` and `decode` give back what was put in: a tuple stays a tuple, a set a set. Objects of the caller's own
-classes (dataclasses, enums, named tuples, msgspec structs) travel as plain data and are rebuilt only where a type
-hint names the class, never from a name in the bytes. Nothing here can run code: there is no pickle.
+A round trip through `encode` and `decode` keeps types: a tuple stays a tuple, a set a set. Objects of the user's
+classes (dataclasses, enums, named tuples, msgspec structs) travel as plain data and are rebuilt only if a type hint
+names the class, never from a name in the bytes. Nothing here can run code; pickle is not used.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _encoder = Encoder()
 
 
 def encode(value: object, *, typed: bool = False) -> bytes:
-    """Give the bytes of `value`.
+    """Return the bytes of `value`.
 
-    With `typed` the reader knows the class of each part from type hints, so objects of own classes are allowed.
-    Raises BadCall where a value cannot be carried.
+    With `typed` the reader knows the class of each part from type hints, so objects of the user's classes are allowed.
+    Raises BadCall if a value cannot be serialized.
     """
     try:
         return _encoder.encode(carry(value, typed=typed))
@@ -68,7 +68,7 @@ def encode(value: object, *, typed: bool = False) -> bytes:
 
 
 def encode_flat(tree: object) -> bytes:
-    """Give the bytes of a tree that `carry` gave, or that holds nothing `carry` would change."""
+    """Return the bytes of a tree that `carry` returned, or that `carry` would not change."""
     try:
         return _encoder.encode(tree)
     except OverflowError:  # an integer over 64 bits
@@ -76,39 +76,37 @@ def encode_flat(tree: object) -> bytes:
 
 
 def decode(data: bytes | memoryview | Raw) -> Any:
-    """Return the value of bytes made by `encode`. Raises ValueError for all others, whatever a type's reader raises."""
+    """Return the value of bytes made by `encode`. Raises ValueError for others, whatever a type's reader raises."""
     try:
         return _decoder.decode(data)
     except ValueError:
         raise
     except Exception as error:
-        message = f"these bytes are no value: {type(error).__name__}: {error}"
-        raise ValueError(message) from error
+        raise ValueError(f"invalid bytes: {type(error).__name__}: {error}") from error
 
 
 def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
-    """Give `value`, as decoded, the type that `hint` names; raises msgspec.ValidationError where it does not fit.
+    """Convert a decoded value to the type of `hint`. Raises msgspec.ValidationError if it does not fit.
 
-    Without `strict`, text is read as numbers and so on: for what a person typed.
+    Without `strict`, strings are read as numbers and so on, for user input.
     """
     return msgspec.convert(value, hint, strict=strict, dec_hook=_rebuild)
 
 
 def join_array(*parts: bytes) -> bytes:
-    """Give the msgpack array of up to 15 already encoded parts, without touching them."""
+    """Return the msgpack array of up to 15 encoded parts, without decoding them."""
     return bytes((0x90 | len(parts),)) + b"".join(parts)
 
 
 def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
-    """Give a tree of plain msgpack values that stands for `value`; raises BadCall for what cannot travel."""
+    """Return a tree of plain msgpack values for `value`. Raises BadCall if it cannot be serialized."""
     kind = type(value)
     if kind in _ATOMS:
         return value
     if kind is int:
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
-        message = f"nested more than {MAX_DEPTH} levels deep"
-        raise BadCall(message)
+        raise BadCall(f"nested more than {MAX_DEPTH} levels deep")
     if kind is list:
         return [carry(item, typed=typed, depth=depth + 1) for item in value]
     if kind is dict:
@@ -146,8 +144,10 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
     if kind in {bytearray, memoryview}:
         return bytes(value)
     if not typed:
-        message = f"a {kind.__qualname__} travels only where a type hint names its class"
-        raise BadCall(message, hint="annotate the parameter or the return value, or send plain data")
+        raise BadCall(
+            f"a {kind.__qualname__} needs a type hint that names its class",
+            hint="annotate the parameter or the return value, or send plain data",
+        )
     if isinstance(value, enum.Enum):
         return carry(value.value, typed=True, depth=depth + 1)
     if isinstance(value, msgspec.Struct):
@@ -157,14 +157,16 @@ def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         return [carry(item, typed=True, depth=depth + 1) for item in value]
     else:
-        message = f"a {kind.__qualname__} cannot be carried"
-        raise BadCall(message, hint="send plain data, a dataclass, or a path to a file")
+        raise BadCall(
+            f"a {kind.__qualname__} cannot be serialized",
+            hint="send plain data, a dataclass, or a path to a file",
+        )
     return {name: carry(getattr(value, name), typed=True, depth=depth + 1) for name in names}
 
 
 def _carry_numpy(value: Any, *, typed: bool) -> Any:
     if typed and value.dtype.kind in "biufc" and not value.shape:
-        plain = value.item()  # a hint says which kind of number it is to be
+        plain = value.item()  # a hint has the type of the number
         if type(plain) in _NUMBERS:
             return carry(plain)
     return _carry_array(value)
@@ -172,8 +174,9 @@ def _carry_numpy(value: Any, *, typed: bool) -> Any:
 
 def _carry_array(value: Any) -> Ext:
     if value.dtype.hasobject or value.dtype.names:
-        message = "a numpy array of Python objects or of records cannot be carried"
-        raise BadCall(message, hint="use a numeric dtype")
+        raise BadCall(
+            "a numpy array of Python objects or of records cannot be serialized", hint="use a numeric dtype"
+        )
     head = _encoder.encode([value.dtype.str, list(value.shape)])
     return Ext(_ARRAY, len(head).to_bytes(2, "big") + head + value.tobytes())
 
@@ -182,9 +185,8 @@ def _restore_array(data: bytes) -> Any:
     numpy = importlib.import_module("numpy")
     size = int.from_bytes(data[:2], "big")
     dtype, shape = msgspec.msgpack.decode(data[2 : 2 + size])
-    if not _DTYPE.fullmatch(dtype):  # numpy would parse, and in part evaluate, texts of other kinds
-        message = f"no array of dtype {dtype!r:.80} was ever carried"
-        raise ValueError(message)
+    if not _DTYPE.fullmatch(dtype):  # numpy would parse, and in part evaluate, other strings
+        raise ValueError(f"invalid dtype {dtype!r:.80}")
     array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size).reshape(shape)
     return array.copy() if shape else array[()]
 
@@ -194,7 +196,7 @@ def _integer_bytes(value: int) -> bytes:
 
 
 def _rebuild(hint: Any, value: Any) -> Any:
-    """Help msgspec with the classes it does not know itself."""
+    """Convert to the classes that msgspec does not know."""
     if isinstance(hint, type):
         if isinstance(value, hint):
             return value
@@ -209,16 +211,14 @@ def _rebuild(hint: Any, value: Any) -> Any:
             and isinstance(value, int | float | complex)
         ):
             return hint(value)
-    message = f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`"
-    raise ValueError(message)
+    raise ValueError(f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`")
 
 
 def _restore(code: int, data: memoryview) -> Any:
     raw = bytes(data)
     restore = _RESTORES.get(code)
     if restore is None:
-        message = f"unknown extension type {code}"
-        raise ValueError(message)
+        raise ValueError(f"unknown extension type {code}")
     return restore(raw)
 
 

@@ -1,4 +1,4 @@
-"""Levels of durability: which faults a job survives once its `put` has returned."""
+"""Levels of durability: which failures a job survives once its `put` has returned."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from conveyor.errors import BadCall
 
-#: How a level is written.
+#: The notation of levels.
 LEVELS = ("memory", "written", "fsync", "replicated:N")
 _REPLICATED = re.compile(r"replicated:([1-9]\d{0,2})", re.ASCII)
 
 
 class Durability(NamedTuple):
-    """A level; `replicas` is how many of them have to receive a job, 0 unless the level is `replicated`."""
+    """A level; `replicas` is how many have to receive a job, 0 unless the level is `replicated`."""
 
     level: str = "memory"
     replicas: int = 0
@@ -28,13 +28,13 @@ class Durability(NamedTuple):
         return self.level in {"written", "fsync"}
 
 
-#: The level of a put for which no other is chosen: the server's answer is enough.
+#: The default level: the server's reply is enough.
 MEMORY = Durability()
 
 
 def read_durability(text: str) -> Durability:
-    """Return the level that a text names. Raises BadCall if it names none."""
-    if not isinstance(text, str):  # a list, say, which the cache could not keep
+    """Parse a level. Raises BadCall if it is invalid."""
+    if not isinstance(text, str):  # such as a list, which the cache could not keep
         raise _refused(text)
     return _read(text)
 

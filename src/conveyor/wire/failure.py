@@ -1,4 +1,4 @@
-"""Which failures are the same one: told by the task, the kind of error, and where in the user's own code it came up."""
+"""Fingerprints of failures: alike are those of one task, type of error, and location in the user's code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-#: Group of dead letters that no worker and no supervisor could say anything about.
+#: Group of the dead jobs whose workers and supervisors are gone.
 LOST = "lost"
 
 _FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+), in (.+)$')
@@ -19,11 +19,11 @@ _PACKAGE = str(Path(__file__).parent)
 _FOREIGN = re.compile(
     r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib(?:64)?[\\/]python\d[\d.]*[\\/]|^<|[\\/]conveyor[\\/]consumer[\\/]execution\.py$"
 )
-_TASKS_THAT_COME_ALONG = re.compile(r"[\\/]conveyor[\\/]task_def[\\/]")
+_BUILT_IN_TASKS = re.compile(r"[\\/]conveyor[\\/]task_def[\\/]")
 
 
 class CodeLocation(NamedTuple):
-    """A line of code: the file's name without folders, line number, function."""
+    """A line of code: file name without folders, line number, function."""
 
     file: str
     line: int
@@ -34,18 +34,18 @@ class CodeLocation(NamedTuple):
 
 
 def fingerprint(task: str, kind: str, traceback: str = "") -> str:
-    """Give eight hexadecimal digits that are the same for failures of the same cause.
+    """Return eight hexadecimal digits that are equal for failures with the same cause.
 
-    Messages, line numbers and folders do not count: they differ between runs, versions and machines.
+    Messages, line numbers and folders do not count: they differ between runs, versions and hosts.
     """
-    place = innermost(traceback)
-    where = (place.file, place.function) if place else ("", "")
+    location = innermost(traceback)
+    where = (location.file, location.function) if location else ("", "")
     text = "\0".join((task, kind, *where))
     return hashlib.blake2s(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
 
 
 def innermost(traceback: str) -> CodeLocation | None:
-    """Give the last place of a traceback in the user's own code, or its last of all; None where there is none."""
+    """Return the last location of a traceback in the user's code, or else the last one, or None if there is none."""
     own = last = None
     for path, line, function in _frames(traceback):
         last = CodeLocation(re.split(r"[\\/]", path)[-1], int(line), function)
@@ -55,16 +55,16 @@ def innermost(traceback: str) -> CodeLocation | None:
 
 
 class TracebackPart(NamedTuple):
-    """Some lines of a traceback that follow each other."""
+    """Consecutive lines of a traceback."""
 
     of: str
-    """own: places in the user's own code; library: places in that of others; else empty, such as the message."""
+    """own: locations in the user's code; library: locations in other code; otherwise empty, such as the message."""
     text: str
     places: int
 
 
 def traceback_parts(traceback: str) -> list[TracebackPart]:
-    """Give a traceback in pieces of the same kind; put together with line feeds it is what it was."""
+    """Split a traceback into parts of the same kind; joined by line feeds, they are the traceback."""
     found: list[TracebackPart] = []
     for line, of in _lines(traceback):
         place = 1 if _FRAME.match(line) else 0
@@ -77,7 +77,7 @@ def traceback_parts(traceback: str) -> list[TracebackPart]:
 
 
 def _lines(traceback: str) -> list[tuple[str, str]]:
-    """Give each line, and to whose code it belongs."""
+    """Return each line, and whose code it belongs to."""
     found, of = [], ""
     for line in traceback.rstrip("\n").split("\n"):
         frame = _FRAME.match(line)
@@ -90,7 +90,7 @@ def _lines(traceback: str) -> list[tuple[str, str]]:
 
 
 def _frames(traceback: str) -> list[tuple[str, str, str]]:
-    """Give the frames of the exception that was raised in the end, not those of its causes or in its message."""
+    """Return the frames of the final exception, without those of its causes or in its message."""
     for chain in _CHAINS:
         traceback = traceback.rpartition(f"\n{chain}\n")[2]
     frames: list[tuple[str, str, str]] = []
@@ -98,12 +98,12 @@ def _frames(traceback: str) -> list[tuple[str, str, str]]:
         found = _FRAME.match(line)
         if found:
             frames.append((found[1], found[2], found[3]))
-        elif frames and line[:1] not in {" ", ""}:  # the exception itself; what comes now is its message
+        elif frames and line[:1] not in {" ", ""}:  # the exception itself; its message follows
             break
     return frames
 
 
 def _is_own(path: str) -> bool:
-    if _TASKS_THAT_COME_ALONG.search(path):
+    if _BUILT_IN_TASKS.search(path):
         return True
     return not path.startswith(_PACKAGE) and not _FOREIGN.search(path)

@@ -1,4 +1,4 @@
-"""What a run amounts to, as values (Done, Retry, Fail, Release), and what is kept of it (Settled and the rest)."""
+"""Outcomes of runs (Done, Retry, Fail, Cancel, Release), what is kept of them, and the delay before a retry."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from conveyor.wire.redaction import redacted, without
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Characters of a message and of a traceback that are kept.
+#: Max characters of a message and of a traceback.
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
-#: Characters of a message that are kept of an attempt.
+#: Max characters of an attempt's message.
 ATTEMPT_LIMIT = 200
 #: Max seconds before a retry, without jitter.
 MAX_DELAY = 3600.0
@@ -32,69 +32,69 @@ class Done(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fail(msgspec.Struct, frozen=True, gc=False):
-    """The task raised for the last time; `error` tells of it."""
+    """The task raised, and has no retries left; `error` describes the exception."""
 
     error: bytes
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
-    """The task raised and is tried again in `delay` seconds."""
+    """The task raised and is retried in `delay` seconds."""
 
     error: bytes
     delay: float
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """The run ended because somebody asked for it."""
+    """The run ended by request."""
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
-    """The run did not count: the job goes back to its old place."""
+    """The run does not count: the job returns to its old position."""
 
 
 Outcome = Done | Fail | Retry | Cancel | Release
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The run that a job ended with, for people; kept with the outcome. It ended `Settled.elapsed` after `started`."""
+    """A job's last run, for people; kept with the outcome. It ended `Settled.elapsed` seconds after `started`."""
 
     task: str
     arguments: str
-    """The beginning of its arguments as text, without secrets; empty where nobody who knew them told."""
+    """The beginning of its arguments as a string, without secrets; empty if unknown."""
     started: float
     """Seconds since 1970, by the worker's clock."""
     worker: str
     attempt: int
-    """1 for the first, one more for each retry and each lost worker."""
+    """1 for the first, one more after each retry and each crash."""
     waited: float = 0.0
-    """Seconds from the put to the start of a first attempt, by the clocks of producer and worker; else 0."""
+    """Seconds from the put to the start of the first attempt, by the clocks of producer and worker; otherwise 0."""
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The kept outcome of a job that has ended."""
+    """The outcome of a finished job, as it is kept."""
 
     state: str
-    """done, failed, cancelled or lost; gone where nothing is known of the job."""
+    """done, failed, cancelled or lost; gone if the job is unknown."""
     value: Raw
     elapsed: float = 0.0
     """Seconds the last run took."""
     run: Run | None = None
-    """Who ran it, and how; None where the server ended it, and for most jobs of a flood."""
+    """Details of the run; None if the server ended it, and for most jobs of a burst."""
 
     @property
     def was_killed(self) -> bool:
-        """True if it was cancelled and its worker was killed, since it did not end the run in time."""
+        """True if it was cancelled and its worker killed, since the run did not end in time."""
         return self.state == "cancelled" and bytes(self.value) == _KILLED
 
     def result(self) -> Any:
-        """Give the task's result, or raise what the outcome says: JobFailed, JobLost or JobCancelled."""
+        """Return the task's result, or raise JobFailed, JobLost or JobCancelled."""
         error = self.error()
         if error is not None:
             raise error
         return codec.decode(self.value)
 
     def error(self) -> JobFailed | JobCancelled | None:
-        """Give the outcome as an exception; None where the task returned."""
+        """Return the outcome as an exception, or None if the task returned."""
         if self.state == "done":
             return None
         if self.state == "cancelled":
@@ -104,14 +104,14 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Cancellation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who cancelled a job, and why, as far as they said; for people."""
+    """Who cancelled a job, and why, as far as known; for people."""
 
     who: str = ""
     reason: str = ""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A finish as the history keeps it, for people."""
+    """A finished run as the history keeps it, for people."""
 
     id: str
     task: str
@@ -128,19 +128,19 @@ class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run after which the job went on or was dead, as it is kept with the job."""
+    """A run after which the job was retried, released or dead, as it is kept with the job."""
 
     attempt: int
     started: float
-    """Seconds since 1970, by the worker's clock; 0 where nobody who knew it told."""
+    """Seconds since 1970, by the worker's clock; 0 if unknown."""
     elapsed: float
     worker: str
     state: str
-    """retried, failed, lost, timed out; killed or given back, where it does not count as an attempt."""
+    """retried, failed, lost, timed out; killed or given back if it does not count as an attempt."""
     kind: str = ""
     """Type of the error."""
     message: str = ""
-    """What it says: at most 200 characters, without passwords of addresses."""
+    """Its message: at most 200 characters, without passwords in URLs."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -148,7 +148,7 @@ decode_note = msgspec.msgpack.Decoder(Note).decode
 decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
-#: States of runs that nobody is to blame for: the next one has the same number.
+#: States of runs that do not count: the next one has the same number.
 UNCOUNTED = frozenset({"killed", "given back"})
 _STATES = ("done", "failed", "cancelled", "lost", "gone")
 _HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
@@ -158,30 +158,29 @@ _KILLED = codec.encode("killed")
 
 
 def decode_settled(data: bytes) -> Settled:
-    """Give the kept outcome of its bytes; raises msgspec.DecodeError on bytes that are none."""
+    """Return the outcome of its bytes. Raises msgspec.DecodeError if they are invalid."""
     try:
         return _decoder.decode(data)
     except RecursionError as error:
-        message = "nested too deep"
-        raise msgspec.DecodeError(message) from error
+        raise msgspec.DecodeError("nested too deep") from error
 
 
 def encode_settled(
     state: str, value: bytes = _NOTHING, elapsed: float = 0.0, run: Run | None = None
 ) -> bytes:
-    """Give the bytes that are kept of an outcome; `value` is already encoded."""
+    """Return the bytes of an outcome; `value` is already encoded."""
     if run is not None:
         return _HEADS_WITH_RUN[state] + value + encode(elapsed) + encode(run)
     return _HEADS[state] + value + encode(elapsed)
 
 
 def encode_killed(elapsed: float, run: Run) -> bytes:
-    """Return the bytes that are kept of a cancelled job whose worker had to be killed."""
+    """Return the bytes of the outcome of a cancelled job whose worker had to be killed."""
     return encode_settled("cancelled", _KILLED, elapsed, run)
 
 
 def note_of(job_id: str, state: str, run: Run, elapsed: float) -> bytes:
-    """Give the bytes of the history's note on a run that has ended."""
+    """Return the bytes of the history's note on a finished run."""
     ended = round(run.started + elapsed, 3)
     return encode(
         Note(job_id, run.task, state, elapsed, run.worker, run.attempt, ended, run.waited, run.arguments)
@@ -189,18 +188,18 @@ def note_of(job_id: str, state: str, run: Run, elapsed: float) -> bytes:
 
 
 def attempt_of(state: str, run: Run, elapsed: float, error: bytes) -> bytes:
-    """Give the bytes of the attempt that a run was; `error` as `describe_error` gives it."""
+    """Return the bytes of the attempt of a run; `error` is from `describe_error`."""
     kind, message, _ = codec.decode(error)
     message = str(redacted(message))[:ATTEMPT_LIMIT]
     return encode(Attempt(run.attempt, run.started, elapsed, run.worker, state, kind, message))
 
 
 def result_bytes(value: object, *, typed: bool) -> Done | Fail:
-    """Give Done with the encoded result, or Fail where it cannot be carried."""
+    """Return Done with the encoded result, or Fail if it cannot be serialized."""
     try:
         data = codec.encode(value, typed=typed)
     except BadCall as error:
-        return Fail(describe_text("BadCall", f"the result cannot be carried: {error}"))
+        return Fail(describe_text("BadCall", f"invalid result: {error}"))
     if len(data) > SIZE_LIMIT:
         return Fail(
             describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}")
@@ -209,9 +208,9 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
 
 
 def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
-    """Give an exception as data: its type's name, message and traceback, all text and of bounded length.
+    """Return an exception as data: name of its type, message and traceback, all strings of limited length.
 
-    None of `secrets`, as `redaction.secret_texts` returns them, can be read in it.
+    They contain none of `secrets`, which `redaction.secret_texts` returns.
     """
     kind = type(error).__qualname__
     try:
@@ -221,18 +220,18 @@ def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
         text = "".join(tracebacks.format_exception(error))
         return describe_text(kind, without(message, secrets), without(text, secrets))
     except BaseException as unable:  # noqa: BLE001 - the error's own methods may raise anything
-        message = f"(its text could not be made: {type(unable).__qualname__})"
+        message = f"(its message could not be read: {type(unable).__qualname__})"
         text = "".join(tracebacks.format_tb(error.__traceback__))
         return describe_text(kind, message, without(text, secrets))
 
 
 def describe_undecodable(error: Exception) -> bytes:
-    """Return, in the same form, that a job's bytes could not be read."""
-    return describe_text("Undecodable", f"the job's bytes are no job: {error}")
+    """Return the error of a job with invalid bytes, in the same form."""
+    return describe_text("Undecodable", f"the job's bytes are invalid: {error}")
 
 
 def describe_text(kind: str, message: str, traceback: str = "") -> bytes:
-    """Give an error that was no exception in the same form."""
+    """Return an error that was no exception, in the same form."""
     texts = (kind, message[:MESSAGE_LIMIT], traceback[-TRACEBACK_LIMIT:])
     return codec.encode([text.encode(errors="backslashreplace").decode() for text in texts])
 

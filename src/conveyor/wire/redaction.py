@@ -1,9 +1,9 @@
-"""What people may see of a job's arguments: values without secrets, and one line that sums them up.
+"""Redaction: what people may see of a job's arguments and texts, without secrets.
 
-A value is hidden if the name it is known by (a parameter's, or the key of a mapping at any depth) speaks of a secret,
-and so is the password of a web address in any text. This is for what is shown and what is kept for people; the job
-itself travels as it was put. The producer knows the names of the parameters, so a call with anything to hide carries
-them (`Call.labels`), and what is hidden does not depend on the process that shows it.
+A value is hidden if its name (of a parameter, or the key of a mapping at any depth) suggests a secret, and so is the
+password of a URL in any string. This applies to what is shown and what is kept for people; the job itself travels
+unchanged. The producer knows the names of the parameters, so a call with anything to hide carries them
+(`Call.labels`), and what is hidden does not depend on the process that shows it.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from conveyor.wire.call import Call
-
     Formatter = Callable[[str, Any], Any]
 
 
 class Labels(NamedTuple):
-    """The names that tell which arguments of a task are secret; as an array, a part of a call."""
+    """The names that show which arguments of a task are secret; as an array, part of a call."""
 
     names: tuple[str, ...] = ()
     """Positional parameters, as in `Signature.names`."""
     hidden: tuple[str, ...] = ()
-    """Parameters and mapping keys that are secret, whatever they are called."""
+    """Parameters and mapping keys that are secret whatever their names."""
     formatted: tuple[str, ...] = ()
-    """Parameters and mapping keys that a formatter of the producer shows otherwise; secret to those without it."""
+    """Parameters and mapping keys that a formatter of the producer changes; hidden by processes without it."""
 
     @property
     def may_hide(self) -> bool:
@@ -45,20 +43,41 @@ class Labels(NamedTuple):
         return Labels(self.names or other.names, self.hidden + other.hidden, self.formatted + other.formatted)
 
 
-#: Says what is known of a task by its name, as `conveyor.tasks.registry.labels` does.
+class Arguments(Protocol):
+    """A call, as far as it is needed here."""
+
+    @property
+    def task(self) -> str:
+        """The name of the task; empty for a plain item."""
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that the producer set."""
+
+    def item(self) -> Any:
+        """Return the plain item."""
+
+    def positional(self) -> list[Any]:
+        """Return the positional arguments."""
+
+    def named(self) -> dict[str, Any]:
+        """Return the keyword arguments."""
+
+
+#: Returns the labels of a task by its name, as `conveyor.tasks.registry.labels` does.
 LabelsOf: TypeAlias = "Callable[[str], Labels]"
 
-#: What stands in the place of a hidden value.
+#: Shown in place of a hidden value.
 MASK = "•••"
-#: Nesting that is shown; deeper values are replaced by a sign that there is more.
-MOST_DEEP = 100
+#: Max depth that is shown; deeper values are replaced by MORE.
+MAX_DEPTH = 100
 MORE = "…"
 
 _SECRET = re.compile(r"passw(?:or)?d|secret|token|authorization|cookie|credential", re.IGNORECASE)
 _JOINED_KEY = re.compile(r"(?:api|access|auth|private|secret|signing|ssh|encryption)keys?", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _KEY_WORDS = frozenset({"key", "keys"})
-# From `://` on, so that the time it takes grows with the text and not with its square.
+# From `://` on, so that it takes linear time.
 _ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):([^\s/?#]*)@")
 _CUT_ADDRESS = re.compile(r"(?<=://)([^\s/?#@:]*):[^\s/?#]*\Z")
 # A value that is hidden already, before the end of a word or sentence.
@@ -74,65 +93,65 @@ _BRACKETS: dict[type, tuple[str, str]] = {
     set: ("{", "}"),
     frozenset: ("frozenset({", "})"),
 }
-#: Characters of one text that are looked at beyond those that are shown: its password may end there.
+#: Characters of a string that are examined beyond those that are shown: its password may end there.
 _BEYOND = 4096
-#: Characters that a secret has at least to be looked for in other texts, and how many of one call are looked for.
-SHORTEST_SECRET, MOST_SECRETS = 4, 100
+#: Min characters of a secret that is hidden in other strings, and max secrets of one call.
+MIN_SECRET, MAX_SECRETS = 4, 100
 _NOTHING = Labels()
 _formatters: list[Formatter] = []
-# In free text: a name, perhaps in quotes that are perhaps escaped, and what stands between it and its value. All is
-# bounded, and a word is looked at from its beginning alone, so the time it takes grows with the text.
+# In free text: a name, with optional quotes that may be escaped, and the separator before its value. All lengths are
+# limited, and a word matches only from its beginning, so it takes linear time.
 _NAMED = re.compile(r"""(?<![\w-])([\w-]{1,64}+)\\{0,3}["']?\]?[ \t]{0,4}(?:=>|={1,2}|:(?!//))[ \t]{0,4}""")
 _QUOTE = re.compile(r"""[bBfFrRuU]{0,2}(\\{0,3}["'])""")
 _SCHEME = re.compile(r"(?:Basic|Bearer|Digest|Negotiate|Token)[ \t]{1,4}", re.IGNORECASE)
 _MASKED = re.compile(_HIDDEN)
 _WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
 _HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
-# Colours and other orders to a terminal.
+# Colors and other control sequences of terminals.
 _COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _TYPES = re.compile(r"(?:Error|Exception|Warning|Exit|Interrupt)\Z")
 
 
 def register(formatter: Formatter) -> None:
-    """Have `formatter(name, value)` asked what is shown of each named value; it gives that, or the value itself.
+    """Add a function `formatter(name, value)` that returns what to show for a named value, or the value itself.
 
-    The name is a parameter's or a mapping key. It is asked before the rules of this module, and what it gives is
-    still subject to them. Where it raises, the value is hidden. It holds for this process: register it in a module that
-    producers and workers load. A process without it hides the values that it changed in the producer.
+    The name is that of a parameter or a mapping key. The formatter runs before the rules of this module, and its
+    result is still subject to them. If it raises, the value is hidden. It applies to this process: register it in a
+    module that producers and workers load. A process without it hides the values that it changed in the producer.
     """
     _formatters.append(formatter)
 
 
 def no_labels(_: str) -> Labels:
-    """Know nothing of any task."""
+    """Return empty labels for any task."""
     return _NOTHING
 
 
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Tell whether a name speaks of a secret: `password`, `apiKey`, `X-Auth-Token`, but not `monkey`."""
+    """Return True if a name suggests a secret: `password`, `apiKey`, `X-Auth-Token`, but not `monkey`."""
     if _SECRET.search(name) or _JOINED_KEY.search(name):
         return True
     return not _KEY_WORDS.isdisjoint(word.lower() for word in _WORDS.findall(name))
 
 
 def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
-    """Return a copy of a decoded value in which secrets are replaced; `labels` names further keys to hide."""
+    """Return a copy of a decoded value without secrets; `labels` has further keys to hide."""
     return _redacted(value, labels, 0)
 
 
 def printable(text: str) -> str:
-    """Return a text as one line, with an escape for each character that could forge a line or steer a terminal."""
+    """Return a string as one line, with escapes for characters that could forge a line or control a terminal."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def redacted_text(text: str, *, cut: bool = False) -> str:
-    """Give a text that people or programs wrote (a message, a traceback, a line of a log) without secrets.
+    """Return a text of people or programs (a message, a traceback, a line of a log) without secrets.
 
-    Hidden is what follows a name that speaks of one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and the
-    password of a web address. A secret without its name beside it cannot be told. It takes linear time.
+    Hidden are the values after names that suggest one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and
+    passwords in URLs. A secret without its name cannot be recognized. Takes linear time.
     Colours for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
     may be the beginning of a password.
     """
@@ -145,7 +164,7 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
 
 
 def _without_named(text: str) -> str:
-    """Give a text without the values that follow names which speak of secrets."""
+    """Return a text without the values after names that suggest secrets."""
     pieces: list[str] = []
     done = 0
     for found in _NAMED.finditer(text):
@@ -163,7 +182,7 @@ def _without_named(text: str) -> str:
 
 
 def _value_end(text: str, start: int, *, header: bool) -> int:
-    """Tell where the value that begins at `start` ends; one whose end cannot be told goes on to the end of its line."""
+    """Return the end of the value at `start`; if it is unclear, the end of the line."""
     line_end = text.find("\n", start)
     line_end = len(text) if line_end < 0 else line_end
     quoted = _QUOTE.match(text, start)
@@ -184,11 +203,11 @@ def _value_end(text: str, start: int, *, header: bool) -> int:
     return word.end() if word else start
 
 
-def redacted_arguments(call: Call, labels: Labels = _NOTHING) -> list[tuple[str, Any]]:
-    """Give name and redacted value of each argument of a call; an empty name where it is not known.
+def redacted_arguments(call: Arguments, labels: Labels = _NOTHING) -> list[tuple[str, Any]]:
+    """Return name and redacted value of each argument of a call; an empty name if it is unknown.
 
-    `labels` is what this process knows of the task, in addition to what the call carries. Raises ValueError or
-    msgspec.MsgspecError on arguments that are none.
+    `labels` is what this process knows of the task, in addition to the call's labels. Raises ValueError or
+    msgspec.MsgspecError if the arguments are invalid.
     """
     labels = call.labels.over(labels)
     return [
@@ -196,10 +215,10 @@ def redacted_arguments(call: Call, labels: Labels = _NOTHING) -> list[tuple[str,
     ]
 
 
-def preview(call: Call, labels: Labels = _NOTHING, room: int = 120) -> str:
-    """Give the arguments of a call as one line of at most `room` characters, without secrets; never raises.
+def preview(call: Arguments, labels: Labels = _NOTHING, room: int = 120) -> str:
+    """Return the arguments of a call as one line of at most `room` characters, without secrets. Never raises.
 
-    It looks like a call's: `url='https://example.org', depth=2`. `labels` as in `redacted_arguments`.
+    It looks like Python: `url='https://example.org', depth=2`. `labels` as in `redacted_arguments`.
     """
     try:
         return _joined(_previewed(call, call.labels.over(labels), room), room)
@@ -207,17 +226,17 @@ def preview(call: Call, labels: Labels = _NOTHING, room: int = 120) -> str:
         return _joined(iter([f"undecodable: {error}"]), room)
 
 
-def secret_texts(call: Call, labels: Labels = _NOTHING) -> list[str]:
-    """Return the hidden values of a call as texts, so that they can be hidden in what its task writes; never raises.
+def secret_texts(call: Arguments, labels: Labels = _NOTHING) -> list[str]:
+    """Return the hidden values of a call as strings, to be hidden in what its task writes. Never raises.
 
-    The longest come first. Values of less than four characters are left out: they are in any text.
+    The longest come first. Values of less than four characters are left out: any text contains them.
     """
     labels = call.labels.over(labels)
     found: dict[str, None] = {}
 
     def look(value: Any, depth: int, *, hidden: bool) -> None:
         kind = type(value)
-        if depth > MOST_DEEP or len(found) >= MOST_SECRETS or kind is bool:
+        if depth > MAX_DEPTH or len(found) >= MAX_SECRETS or kind is bool:
             return
         if kind is dict:
             for key, item in value.items():
@@ -241,22 +260,22 @@ def secret_texts(call: Call, labels: Labels = _NOTHING) -> list[str]:
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
         for _, name, value in _arguments(call, labels):
             look(value, 0, hidden=_shown(name, value, labels) is not value)
-    return sorted((one for one in found if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
+    return sorted((one for one in found if len(one) >= MIN_SECRET), key=len, reverse=True)
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
-    """Return a text in which none of these secrets, as `secret_texts` returns them, can be read."""
+    """Return a text without these secrets, which `secret_texts` returns."""
     for one in secrets:
         text = text.replace(one, MASK)
     return text
 
 
-def formatted_names(call: Call, labels: Labels) -> tuple[str, ...]:
+def formatted_names(call: Arguments, labels: Labels) -> tuple[str, ...]:
     """Return the names, at any depth, of the values that formatters of this process change or cannot read."""
     found: dict[str, None] = {}
 
     def look(key: Any, value: Any, depth: int) -> None:
-        if depth > MOST_DEEP:
+        if depth > MAX_DEPTH:
             return
         name = _name(key)
         if isinstance(name, str) and _formatted(name, value) is not value:
@@ -275,11 +294,11 @@ def formatted_names(call: Call, labels: Labels) -> tuple[str, ...]:
 
 
 def has_formatters() -> bool:
-    """Return True if formatters have a say in what is shown."""
+    """Return True if there are formatters."""
     return bool(_formatters)
 
 
-def _previewed(call: Call, labels: Labels, room: int) -> Iterator[str]:
+def _previewed(call: Arguments, labels: Labels, room: int) -> Iterator[str]:
     comma = ""
     for label, name, value in _arguments(call, labels):
         yield comma
@@ -289,8 +308,8 @@ def _previewed(call: Call, labels: Labels, room: int) -> Iterator[str]:
         comma = ", "
 
 
-def _arguments(call: Call, labels: Labels) -> Iterator[tuple[str, Any, Any]]:
-    """Yield of each argument its label, the name that tells whether it is secret, and its value."""
+def _arguments(call: Arguments, labels: Labels) -> Iterator[tuple[str, Any, Any]]:
+    """Yield for each argument its label, the name that shows if it is secret, and its value."""
     if not call.task:
         yield "", None, call.item()
         return
@@ -309,7 +328,7 @@ def _name(key: Any) -> Any:
 
 
 def _shown(key: Any, value: Any, labels: Labels) -> Any:
-    """Give what may be seen of a value that is known by this name."""
+    """Return what may be shown of the value with this name."""
     name = _name(key)
     if not isinstance(name, str):
         return value
@@ -323,7 +342,7 @@ def _formatted(name: str, value: Any) -> Any:
     for formatter in _formatters:
         try:
             value = formatter(name, value)
-        except Exception:  # noqa: BLE001 - somebody else's code; rather too little is shown than too much
+        except Exception:  # noqa: BLE001 - the user's own code; rather show too little than too much
             return MASK
     return value
 
@@ -337,7 +356,7 @@ def _redacted(value: Any, labels: Labels, depth: int) -> Any:
     if kind is bytes:
         value = _ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES + b"@", value)
         return _QUERY_BYTES.sub(_queried, value) if b"=" in value else value
-    if depth > MOST_DEEP:
+    if depth > MAX_DEPTH:
         return MORE
     if kind is dict:
         return {
@@ -350,16 +369,16 @@ def _redacted(value: Any, labels: Labels, depth: int) -> Any:
 
 
 def _queried(found: re.Match[Any]) -> Any:
-    """Return a parameter of a web address, without its value if its name speaks of a secret."""
+    """Return a parameter of a URL, without its value if its name suggests a secret."""
     if not is_secret(_name(found[1])):
         return found[0]
     return found[1] + (f"={MASK}" if isinstance(found[1], str) else b"=" + _MASK_BYTES)
 
 
 def _pieces(value: Any, room: int, labels: Labels, depth: int) -> Iterator[str]:
-    """Give the text of a value piece by piece, so that of a long one only the beginning need be made."""
+    """Yield the text of a value in pieces, so that only the beginning of a long one is made."""
     kind = type(value)
-    if value is MASK or depth > MOST_DEEP:
+    if value is MASK or depth > MAX_DEPTH:
         yield MASK if value is MASK else MORE
     elif kind is str:
         yield repr(_beginning(value, room))
@@ -385,23 +404,23 @@ def _pieces(value: Any, room: int, labels: Labels, depth: int) -> Iterator[str]:
 
 
 def _beginning(value: Any, room: int) -> Any:
-    """Give the beginning of a text or of bytes, a little more than there is room for, without passwords."""
-    looked_at = value[: room + _BEYOND]
-    if len(looked_at) < len(value):
+    """Return the beginning of a string or bytes, a little longer than there is room for, without passwords."""
+    examined = value[: room + _BEYOND]
+    if len(examined) < len(value):
         if isinstance(value, str):
-            looked_at = _CUT_ADDRESS.sub(rf"\1:{MASK}", looked_at)
+            examined = _CUT_ADDRESS.sub(rf"\1:{MASK}", examined)
         else:
-            looked_at = _CUT_ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES, looked_at)
-    return _redacted(looked_at, _NOTHING, 0)[: room + 1]
+            examined = _CUT_ADDRESS_BYTES.sub(rb"\1:" + _MASK_BYTES, examined)
+    return _redacted(examined, _NOTHING, 0)[: room + 1]
 
 
 def _plain(value: Any) -> str:
-    """Give the text of anything else; an array by its kind and shape alone."""
+    """Return the text of any other value; for an array, its type and shape."""
     if hasattr(value, "dtype") and getattr(value, "shape", None):
         return f"array({value.dtype}, {'x'.join(map(str, value.shape))})"
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - a whole number of thousands of digits, or what a formatter made
+    except Exception:  # noqa: BLE001 - an integer of thousands of digits, or the result of a formatter
         return f"<{type(value).__name__}>"
 
 

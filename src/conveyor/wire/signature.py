@@ -1,4 +1,4 @@
-"""What a task takes and gives, read from its type hints once, so that a wrong call fails at the caller's line."""
+"""Signatures of tasks, read from type hints once, so that an invalid call fails at the caller's line."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _PLACE = re.compile(r"at `\$\[(\d+)\]")
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
-#: What named tuples, dataclasses and structs have.
+#: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 _EMPTY_MAP = codec.encode({})
+_DEFINE = "define it with def at module level"
 
 
 class Signature:
-    """The parameters of one function and how their values travel."""
+    """The parameters of a function, and how their values travel."""
 
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__qualname__", repr(function))
         try:
             self._plain: inspect.Signature | None = inspect.signature(function)
-        except (TypeError, ValueError):  # some functions written in C do not say what they take
+        except (TypeError, ValueError):  # some functions in C have none
             self._plain = None
         hints = _hints(function)
         parameters = list(self._plain.parameters.values()) if self._plain else []
@@ -50,9 +51,9 @@ class Signature:
         self._labels: dict[tuple[str, ...], Labels] = {}
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Check the arguments of a call and give their bytes, `[[positional …], {name: value}]` without the brackets.
+        """Check the arguments of a call and return their bytes, `[[positional …], {name: value}]` without the brackets.
 
-        Raises BadCall that names the argument which is missing, superfluous, of a wrong type or cannot be carried.
+        Raises BadCall, with the name of the argument that is missing, superfluous, of a wrong type or not serializable.
         """
         if kwargs or not self._required <= len(args) <= self._most:
             args, kwargs = self._bound(args, kwargs)
@@ -72,7 +73,7 @@ class Signature:
         return data + self._encode_named(kwargs)
 
     def decode(self, args: codec.Raw, kwargs: codec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Give the arguments of a call with the types the function asks for; raises BadCall where they do not fit."""
+        """Return the arguments of a call with the types of the hints. Raises BadCall if they do not fit."""
         positional, named = codec.decode(args), codec.decode(kwargs)
         try:
             return (
@@ -85,7 +86,7 @@ class Signature:
             raise self._wrong(error) from None
 
     def result(self, value: Any) -> Any:
-        """Give a decoded result the type that the function says it returns, as far as it fits."""
+        """Convert a decoded result to the type of the return hint, if it fits."""
         if self.result_hint is Any:
             return value
         try:
@@ -95,15 +96,15 @@ class Signature:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the positional parameters in their order; one that takes all the rest comes last, with a star."""
+        """Names of the positional parameters in order; one for the rest comes last, with a star."""
         rest = [f"*{one.name}" for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
         return (*self._positional, *rest)
 
     def labels(self, redact: tuple[str, ...] = ()) -> Labels:
-        """Return the names that tell which arguments of a call are secret, those in `redact` among them.
+        """Return the names that show which arguments of a call are secret, including those in `redact`.
 
-        A named tuple travels without the names of its fields, so a parameter that takes one with a secret in it is
-        secret as a whole.
+        A named tuple travels without the names of its fields, so a parameter for one with a secret field is secret as
+        a whole.
         """
         known = self._labels.get(redact)
         if known is None:
@@ -117,7 +118,7 @@ class Signature:
         return self.result_hint is not Any
 
     def convert_text(self, name: str, text: str) -> Any:
-        """Give what a person typed for parameter `name` its type; raises BadCall where it does not fit."""
+        """Convert user input for the parameter `name` to its type. Raises BadCall if it does not fit."""
         hint = self._hint(name)
         try:
             return codec.convert(text, hint, strict=False)
@@ -181,7 +182,7 @@ class Signature:
         return rest[0].name if rest else str(place)
 
     def _no_text(self, args: tuple[Any, ...], error: UnicodeEncodeError) -> BadCall:
-        """Name the argument in which there is a character that no text has."""
+        """Return the error for the argument with an unencodable character."""
         for place, value in enumerate(args):
             try:
                 codec.encode(value, typed=True)
@@ -204,12 +205,12 @@ def _read(function: Any) -> Signature:
 
 
 def signature_of(function: Any) -> Signature:
-    """Give the signature of a function or a task, read once."""
+    """Return the signature of a function or a task, read once."""
     return _read(getattr(function, "function", function))
 
 
 def describe(hint: Any) -> str:
-    """Give a type hint in the words a person would use for it."""
+    """Return a type hint as people would write it."""
     if hint is Any:
         return "any value"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
@@ -234,7 +235,7 @@ def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bo
 
 
 def _usable(hint: Any) -> Any:
-    """Give the hint if values can be checked against it, else Any."""
+    """Return the hint if values can be checked against it, or else Any."""
     try:
         codec.convert(None, hint)
     except msgspec.ValidationError:
@@ -245,22 +246,20 @@ def _usable(hint: Any) -> Any:
 
 
 def name_of(function: Any) -> str:
-    """Give the name a function has on every machine: its module's and its own; a task's is its registered one."""
+    """Return the name of a function on all hosts: module and name, or the registered name of a task."""
     if hasattr(function, "function"):
         return str(function.name)
     try:
         module, name = function.__module__, function.__qualname__
     except AttributeError:
-        message = f"{function!r:.80} is no function with a name"
-        raise BadCall(message, hint="define it with def at the top of a module") from None
+        raise BadCall(f"{function!r:.80} is not a function with a name", hint=_DEFINE) from None
     if "<" in name or module is None:
-        message = f"{name} is not at the top of a module, so no worker can find it"
-        raise BadCall(message, hint="define it with def at the top of a module")
+        raise BadCall(f"{name} is not at module level, so workers cannot find it", hint=_DEFINE)
     return f"{main_name() if module == '__main__' else module}.{name}"
 
 
 def main_name() -> str:
-    """Give the name under which other processes can import the script that this process was started with."""
+    """Return the name by which other processes can import this process's script."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:

@@ -1,18 +1,18 @@
-"""What was done, as numbers: figures that add up, in buckets of time, and percentiles from them.
+"""Statistics of runs: figures that can be summed, in buckets of time, and percentiles from them.
 
-Figures travel and are kept as text, `name=count` separated by spaces; what is zero is left out. The names:
+Figures travel and are kept as text, `name=count` separated by spaces; zeros are left out. The names:
 
-    b          runs that began; a run is counted when it ends
-    s f c t l e    ended: succeeded, failed, cancelled, timeout, lost, expired
-    r          tried again
-    d          workers that died while they ran it
-    R  R0..R19     run time of all runs: sum in microseconds, and how many took up to BOUNDS[n] seconds (19: more)
-    W  W0..W19     the same of the wait from put to the first run
-    M X            the longest run and the longest wait, in microseconds; of several figures the greatest
+    b          started runs; a run is counted when it ends
+    s f c t l e    finished: succeeded, failed, cancelled, timeout, lost, expired
+    r          retried
+    d          workers that crashed during the run
+    R  R0..R19     run times: sum in microseconds, and how many were up to BOUNDS[n] seconds (19: more)
+    W  W0..W19     the same for the wait from the put to the first run
+    M X            the longest run and the longest wait, in microseconds; the sum of several is the greatest
 
-They are kept per minute, hour and day by the server's clock, in universal time, and for all time; by field: ALL for
-the queue, `:task` for each of 200 tasks, or of a minute's first 20. Beside them the gauges, the last value of the time:
-depth and running are jobs, oldest is in milliseconds.
+They are kept per minute, hour and day by the server's clock, in UTC, and for all time; by field: ALL for the queue,
+`:task` for each of 200 tasks, or of a minute's first 20. Gauges have the last value of the time: depth and running are
+jobs, oldest is in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Upper bounds of the histograms' buckets, seconds; one more bucket is for what took longer.
+#: Upper bounds of the histograms' buckets, seconds; a further bucket is for longer times.
 BOUNDS = (
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
     *(120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0),
 )
-#: Seconds of one bucket of time, by tier.
+#: Seconds of a bucket of time, by tier.
 TIERS = {"minute": 60, "hour": 3600, "day": 86400}
-#: Outcomes and what else is counted of a run, by the letter of its figure.
+#: Outcomes and other events of a run, and the letters of their figures.
 LETTERS = {
     "succeeded": "s",
     "failed": "f",
@@ -41,46 +41,46 @@ LETTERS = {
     "retried": "r",
     "died": "d",
 }
-#: What a task is called in the figures where a queue has more than 200 of them, or a minute more than 20.
+#: The name of further tasks in the figures, if a queue has more than 200, or a minute more than 20.
 OTHER = "_other"
-#: The field of the whole queue's figures, and what the fields of tasks begin with.
+#: The field of the queue's figures, and the prefix of the fields of tasks.
 ALL, TASK = "*", ":"
 
-#: Digits of a figure; what has more was not written by a script.
-_MOST_DIGITS = 18
-#: Figures of which several make the greatest, not the sum.
+#: Max digits of a figure; longer ones were not written by a script.
+_MAX_DIGITS = 18
+#: Figures of which the greatest counts, not the sum.
 GREATEST = frozenset("MX")
 
 Counts = tuple[int, ...]
-"""How many took how long: one number for each of BOUNDS, and one for what took longer."""
+"""Numbers for each of BOUNDS, and one for longer times."""
 NO_COUNTS: Counts = (0,) * (len(BOUNDS) + 1)
 
 
 class Histogram(NamedTuple):
-    """How long something took."""
+    """The distribution of durations."""
 
     counts: Counts = NO_COUNTS
     seconds: float = 0.0
-    """The sum of all."""
+    """Their sum."""
     longest: float = 0.0
-    """Seconds; 0 where it is not known, as in what was kept before it was counted."""
+    """Seconds; 0 if unknown, as in older records."""
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """Their number."""
         return sum(self.counts)
 
     @property
     def mean(self) -> float | None:
-        """Seconds on average; None where there were none."""
+        """Average in seconds, or None if there are none."""
         return self.seconds / self.total if self.total else None
 
     def percentile(self, part: float) -> float | None:
-        """Give the seconds that `part` (0 to 1) of all took at most; None where there were none.
+        """Return the duration in seconds that `part` (0 to 1) of all did not exceed, or None if there are none.
 
-        It is interpolated within its bucket, whose bound is the longest where that lies in it, so it is right to the
-        bucket's width. In the first bucket, where that would say nothing, it is the least that can be vouched for.
-        What took longer than the last bound counts as the last bound where the longest is not known.
+        It is interpolated within its bucket, whose upper bound is the longest duration if that is in it. So the error
+        is at most the bucket's width. In the first bucket it is the lowest value that is certain. Durations beyond the
+        last bound count as that bound if the longest is unknown.
         """
         wanted, below = part * self.total, 0
         for place, count in enumerate(self.counts):
@@ -93,19 +93,19 @@ class Histogram(NamedTuple):
         return None
 
     def _bound(self, place: int) -> float:
-        """Give what none of a bucket took longer than: the longest of all, if it is in there."""
+        """Return the upper bound of a bucket, or the longest duration of all if that is in it."""
         low, high = BOUNDS[place - 1] if place else 0.0, BOUNDS[place] if place < len(BOUNDS) else math.inf
         if self.longest > 0 and low <= self.longest <= high:
             return self.longest
         return low if math.isinf(high) else high
 
     def _certain(self, part: float) -> float:
-        """Give what `part` took at most by their mean alone: not more than half can take over twice the mean."""
+        """Return a bound of what `part` took by the mean only: at most half can take over twice the mean."""
         return self.seconds / self.total / (1 - part) if self.seconds and part < 1 else math.inf
 
 
 class Figures(NamedTuple):
-    """What was done in some time: by a queue, or by one task of it."""
+    """The figures of a queue, or of one of its tasks, for some time."""
 
     started: int = 0
     succeeded: int = 0
@@ -116,35 +116,35 @@ class Figures(NamedTuple):
     expired: int = 0
     retried: int = 0
     died: int = 0
-    """Workers that died while they ran it; what became of the job is counted besides."""
+    """Workers that crashed during the run; the job's outcome is counted as well."""
     runs: Histogram = Histogram()
     waits: Histogram = Histogram()
 
     @property
     def finished(self) -> int:
-        """Jobs that ended, in whatever way."""
+        """Jobs that finished, whatever their outcomes."""
         return self.succeeded + self.failures + self.cancelled
 
     @property
     def failures(self) -> int:
-        """Jobs that ended badly: failed, timeout, lost, expired."""
+        """Jobs that failed: failed, timeout, lost, expired."""
         return self.failed + self.timeout + self.lost + self.expired
 
 
 def read_figure(text: str) -> int | None:
-    """Give a whole number of its text; None where it is none, or has more digits than any count or time."""
-    return int(text) if len(text) <= _MOST_DIGITS and text.isdecimal() else None
+    """Parse a whole number. Return None if it is invalid, or longer than any count or time."""
+    return int(text) if len(text) <= _MAX_DIGITS and text.isdecimal() else None
 
 
 def read_figures(text: str) -> Figures:
-    """Give figures of their text; what is not one is left out."""
+    """Parse figures, without invalid ones."""
     found: dict[str, int] = {}
     add_text(found, text)
     return figures_of(found)
 
 
 def add_text(found: dict[str, int], text: str) -> None:
-    """Add figures, as text, to others by name; what is no figure is left out."""
+    """Add figures, as text, to others by name, without invalid ones."""
     for word in text.split():
         name, _, count = word.partition("=")
         figure = read_figure(count)
@@ -154,7 +154,7 @@ def add_text(found: dict[str, int], text: str) -> None:
 
 
 def figures_of(found: Mapping[str, int]) -> Figures:
-    """Give figures of their counts by name."""
+    """Return figures by their counts by name."""
     counts: dict[str, Any] = {outcome: found.get(letter, 0) for outcome, letter in LETTERS.items()}
     return Figures(
         found.get("b", 0), runs=_histogram(found, "R", "M"), waits=_histogram(found, "W", "X"), **counts
@@ -162,7 +162,7 @@ def figures_of(found: Mapping[str, int]) -> Figures:
 
 
 def write_figures(found: Mapping[str, int]) -> str:
-    """Give the text of figures by name; what is zero is left out."""
+    """Return figures as text, without zeros."""
     return " ".join(f"{name}={count}" for name, count in found.items() if count)
 
 
@@ -172,7 +172,7 @@ def _histogram(found: Mapping[str, int], letter: str, longest: str) -> Histogram
 
 
 def sum_histograms(histograms: Iterable[Histogram]) -> Histogram:
-    """Give all of them as one."""
+    """Return the sum of histograms."""
     counts, seconds, longest = NO_COUNTS, 0.0, 0.0
     for one in histograms:
         counts = tuple(map(int.__add__, counts, one.counts))
@@ -182,7 +182,7 @@ def sum_histograms(histograms: Iterable[Histogram]) -> Histogram:
 
 
 def sum_figures(figures: Iterable[Figures]) -> Figures:
-    """Give all of them as one."""
+    """Return the sum of figures."""
     every = list(figures)
     counts: dict[str, Any] = {
         name: sum(getattr(one, name) for one in every) for name in ("started", *LETTERS)
@@ -195,7 +195,7 @@ def sum_figures(figures: Iterable[Figures]) -> Figures:
 
 
 def subtract_figures(whole: Figures, part: Figures) -> Figures:
-    """Return what is left of figures without a part of them; never less than nothing."""
+    """Return figures without a part of them, never negative."""
     counts: dict[str, Any] = {
         name: max(0, getattr(whole, name) - getattr(part, name)) for name in ("started", *LETTERS)
     }
@@ -210,10 +210,10 @@ def _subtracted(whole: Histogram, part: Histogram) -> Histogram:
 
 
 def bucket(tier: str, at: float) -> int:
-    """Give the number of the minute, hour or day (`tier`) in which a time lies, seconds since 1970."""
+    """Return the number of the minute, hour or day (`tier`) of a time in seconds since 1970."""
     return int(at // TIERS[tier])
 
 
 def begin(tier: str, number: int) -> float:
-    """Give the time at which a bucket begins, seconds since 1970."""
+    """Return the start of a bucket, seconds since 1970."""
     return float(number * TIERS[tier])

@@ -119,7 +119,7 @@ def start() -> ServerState:
 def stop(timeout: float = 10.0) -> bool:
     """Stop the embedded server with its data saved on disk, and wait until its process is gone.
 
-    Return False if none was running. Raises StoreUnavailable if it still runs after `timeout` seconds.
+    Return False if it was not running. Raises StoreUnavailable if it still runs after `timeout` seconds.
     """
     folder = state_folder()
     if not folder.is_dir():
@@ -304,7 +304,7 @@ def _failure(folder: Path, reason: str) -> StoreUnavailable:
 
 
 def _ask(place: Path, command: bytes, deadline: Deadline = _NEVER) -> str:
-    """Send one inline command and return its reply as a string. Raises OSError if there is no server."""
+    """Send one inline command and return its reply as a string. Raises OSError without a server."""
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(socket_timeout(deadline, _ANSWER_PATIENCE))
         line.connect(os.fspath(place))

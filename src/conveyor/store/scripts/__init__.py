@@ -1,4 +1,4 @@
-"""The server-side verbs: one Lua file each. This module reads them and puts together what they share."""
+"""The server-side verbs, one Lua file each, and the loader that prepends their shared parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _USE = re.compile(r"^-- use: (.+)$", re.MULTILINE)
 
 
 class Script:
-    """One verb as the server gets it: the shared parts it names, then its own text."""
+    """A verb as it is sent to the server: the shared parts that it names, then its own text."""
 
     __slots__ = ("name", "sha", "text")
 
@@ -26,7 +26,7 @@ class Script:
 
 @functools.cache
 def load(name: str) -> Script:
-    """Give the script `name`; a line `-- use: a, b` in it brings shared/a.lua and shared/b.lua in that order."""
+    """Return the script `name`. A line `-- use: a, b` in it prepends shared/a.lua and shared/b.lua in that order."""
     own = _read(f"{name}.lua")
     shebang, _, body = own.partition("\n")
     used = _USE.search(own)
@@ -36,12 +36,12 @@ def load(name: str) -> Script:
 
 @functools.cache
 def load_plain(name: str) -> Script:
-    """Give the script plain/`name`, which moves no job and shares nothing with the others."""
+    """Return the script plain/`name`, which moves no job and shares no parts with others."""
     return Script(name, _read(f"plain/{name}.lua"))
 
 
 def load_all() -> None:
-    """Read all scripts now: a process that will run other people's code may not be able to open files later."""
+    """Read all scripts now: a process that runs users' code may be out of file descriptors later."""
     for name in names():
         load(name)
     for name in ("answer", "tell", "report", "progress"):
@@ -49,7 +49,7 @@ def load_all() -> None:
 
 
 def names() -> list[str]:
-    """Give the names of all verbs."""
+    """Return the names of all verbs."""
     return sorted(
         file.name[:-4] for file in resources.files(__name__).iterdir() if file.name.endswith(".lua")
     )

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- cancel: ready or delayed -> over. A running job is marked; its consumer must still be told.
+-- cancel: ready or delayed -> over. A running job is marked; its consumer must still be notified.
 -- use: wake, deliver, settle, lease
--- ARGV  1 id; 2 outcome; 3 keep, ms, of a job that does not say; 4 who cancels it and why, for people; may be missing
--- gives cancelled, owner and token of one that was held | running, owner, token | dead | over | gone | VERSION
+-- ARGV  1 id; 2 outcome; 3 keep, ms, for a job without one of its own; 4 who cancels it and why, for people; optional
+-- reply cancelled, and owner and token if it was held | running, owner, token | dead | over | gone | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
 local text = redis.call('HGET', LEASES, id)
 local owner, token
 
-local function note() -- the first one stays
+local function note() -- the first one is kept
   if ARGV[4] then redis.call('SET', BASE .. 'cancel:' .. id, ARGV[4], 'NX', 'PX', ARGV[3]) end
 end
 
@@ -21,7 +21,7 @@ if text then
     note()
     return {'running', lease.owner, lease.token}
   end
-  owner, token = lease.owner, lease.token -- it may have begun a moment ago, so its consumer is told all the same
+  owner, token = lease.owner, lease.token -- it may have started a moment ago, so its consumer is notified, too
 end
 if waiting or text then
   note()
@@ -32,5 +32,5 @@ if waiting or text then
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end
 local outcome = redis.call('GET', BASE .. 'outcome:' .. id)
-if outcome == ARGV[2] then return {'cancelled'} end -- this very command came twice
+if outcome == ARGV[2] then return {'cancelled'} end -- this command arrived twice
 return {outcome and 'over' or 'gone'}

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- claim: ready -> leased, the first few in order, under one new token; on the way a slice of promote and reap.
+-- claim: ready -> leased, the first few in order, under one new token; does a slice of promote and reap as well.
 -- use: wake, deliver, settle, lease, due, recover
--- ARGV  1 owner; 2 nonce: the same nonce again gives the same batch again; 3 how many at most, 0 for what the nonce has
---       brought before, and nothing if it comes later; 4 lease, ms
---       5 bytes that the jobs of one batch may have; 6 how the first of them is held: S or H
---       7 new, or again if an answer to this nonce may have been lost
--- gives OK, token, ready left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED | SHUT
---       | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
--- Atomic because a job must never be in two places or in none.
+-- ARGV  1 owner; 2 nonce: the same nonce again returns the same batch; 3 max jobs, 0 for the batch of an earlier claim
+--       with this nonce, which returns nothing if it arrives later; 4 lease, ms
+--       5 max bytes of the jobs of one batch; 6 how the first of them is held: S or H
+--       7 new, or again if a reply to this nonce may have been lost
+-- reply OK, token, ready jobs left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED
+--       | SHUT | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
+-- Atomic because a job must never be in two indexes or in none.
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, most_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
@@ -17,7 +17,7 @@ take_over(meta[1])
 
 local claim_key = BASE .. 'claim:' .. owner
 local last = redis.call('GET', claim_key)
-if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply was lost: the same batch once more
+if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply was lost: return the same batch
   local words = {}
   for word in string.gmatch(last, '%S+') do words[#words + 1] = word end
   local reply = {'OK', words[2], redis.call('ZCARD', READY)}
@@ -30,19 +30,19 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply wa
   end
   return reply
 end
--- An owner counts its claims: a nonce is a name and a number. One that comes behind a later one is a duplicate that was
--- under way for long. Nobody would run what it brings.
+-- An owner counts its claims: a nonce is a name and a number. One that arrives behind a later one is a delayed
+-- duplicate. No worker would run its batch.
 local name, number = string.match(nonce, '^(.+)%.(%d+)$')
 local last_name, last_number = string.match(last or '', '^(%S+)%.(%d+) ')
 if name and name == last_name and tonumber(number) < tonumber(last_number) then return {'EMPTY', 1000} end
 
-local function nothing(...) -- if this command may still be under way a second time, that one must bring nothing, too
+local function nothing(...) -- a copy of this command that is still under way must return nothing, too
   if want == 0 or ARGV[7] == 'again' then redis.call('SET', claim_key, nonce .. ' 0', 'PX', 60000) end
   return {...}
 end
 if want == 0 then return nothing('EMPTY', 60000) end
 
-local soonest = 60000 -- ms until a delayed job or a lapsing lease wants somebody to look
+local soonest = 60000 -- ms until a delayed job becomes due or a lease expires
 local clock = lease_clock(meta[6], meta[7], now)
 local due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
 if due then
@@ -70,9 +70,9 @@ local ids = {}
 for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
 local tries = redis.call('EXISTS', TRIES) == 1 and redis.call('HMGET', TRIES, unpack(ids)) or {}
 
--- How many of them: within the bytes, and a job that was recovered before goes alone, so that if it is what kills
--- workers nobody else is blamed. They are read a few at a time, since those behind them may be large: at most 15 more
--- than are taken. To ask for the length of each first costs a tenth of a flood of tiny jobs.
+-- How many of them: within the bytes, and a recovered job is claimed alone, so that if it kills workers, no other job
+-- is counted as crashed. They are read a few at a time, since later ones may be large: at most 15 more than are taken.
+-- Reading the length of each first would cost 10 % for a burst of tiny jobs.
 local bytes, taken, size, step, is_full = {}, 0, 0, 1, false
 while taken < #ids and not is_full do
   for _, data in ipairs(redis.call('HMGET', JOBS, unpack(ids, taken + 1, math.min(taken + step, #ids)))) do
@@ -88,7 +88,7 @@ while taken < #ids and not is_full do
   end
   step = math.min(2 * step, 16)
 end
--- One that came back often is suspected from the claim on, even if its taker has yet to say that it has it.
+-- A job that came back often counts as started from the claim on, even before its consumer confirms the receipt.
 if tries[1] and tonumber(string.match(tries[1], '^%d+ %d+ (%d+)')) >= LAPSE_BUDGET then first_how = 'S' end
 
 local token = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
@@ -122,6 +122,6 @@ if #leases > 0 then
 end
 local left = redis.call('ZCARD', READY)
 reply[3] = left
-if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- a wake-up is passed on, so none can be lost
+if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- the wake-up is passed on, so none can be lost
 make_room(tonumber(meta[2]) or 0)
 return reply

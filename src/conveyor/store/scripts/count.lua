@@ -1,12 +1,12 @@
 #!lua flags=no-writes,allow-stale
--- count: how many jobs are where, and the books: accepted = live + finished + cancelled + dead + discarded.
+-- count: how many jobs are in each state, and the ledger: accepted = live + finished + cancelled + dead + discarded.
 -- use: line
 -- ARGV  none
--- gives ready, delayed, leased, dead, blocked producers, then of meta: accepted, finished, cancelled, discarded,
---       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys are of another type than they must be,
---       and how many entries are torn: jobs without bytes, leases or reasons, or these without a job; meta that is gone
--- Answers for a queue to whose keys somebody else has written, too: one such queue must not hide the others.
-local MOST_IN_LINE = 1000 -- that are looked at; the others count as they stand there
+-- reply ready, delayed, leased, dead, blocked producers, then of meta: accepted, finished, cancelled, discarded,
+--       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys have a wrong type, and how many entries
+--       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta
+-- Works even if another program has written to the queue's keys: one such queue must not hide the others.
+local MOST_IN_LINE = 1000 -- that are checked; all others count
 local reply, strange = {}, 0
 local function size_of(key, command)
   local size = redis.pcall(command or 'ZCARD', key)
@@ -15,7 +15,7 @@ local function size_of(key, command)
   return 0
 end
 
-local function blocked() -- of the line those heard of lately: the next put takes away who died while it waited
+local function blocked() -- those in line that were seen lately; the next put removes the crashed ones
   local size = size_of(LINE)
   if size == 0 then return 0 end
   local waiters = redis.call('ZRANGE', LINE, 0, MOST_IN_LINE - 1)

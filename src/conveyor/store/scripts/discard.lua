@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- discard: dead -> over, for good: the job's bytes go, its outcome is kept as long as it would have been.
+-- discard: dead -> over, for good: the job's bytes are removed, and its outcome is kept until it expires.
 -- ARGV  1.. ids
--- gives OK, how many were discarded | VERSION
+-- reply OK, how many were discarded | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local discarded = 0
 for _, id in ipairs(ARGV) do

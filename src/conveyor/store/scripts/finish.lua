@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- finish: leased -> over, with the outcome kept and pushed to whoever waits; a batch under one token.
+-- finish: leased -> over, with the outcome kept and pushed to those who wait; a batch under one token.
 -- use: wake, deliver, lease
--- ARGV  1 token; 2 counter that the ledger counts them in: finished or cancelled
+-- ARGV  1 token; 2 counter of the ledger: finished or cancelled
 --       3.. id, outcome, keep ms, note for the history (empty: none) of each job
--- gives OK, ids that this token does not hold …
--- Atomic because a result and the end of its lease are one fact.
+-- reply OK, ids that this token does not hold …
+-- Atomic because a result and the end of its lease belong together.
 local token, counter = ARGV[1], ARGV[2]
 local FIRST = 3
 local asked = {}
@@ -23,7 +23,7 @@ for number, id in ipairs(asked) do
     deliver(letters, id, ARGV[place + 1], tonumber(ARGV[place + 2]), now)
     if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end
   elseif redis.call('GET', BASE .. 'outcome:' .. id) ~= ARGV[FIRST + 4 * (number - 1) + 1] then
-    reply[#reply + 1] = id -- not ours to settle; with this very outcome kept it is the same command sent again
+    reply[#reply + 1] = id -- not ours to settle, unless this outcome is kept: then the command was sent twice
   end
 end
 if #ids == 0 then return reply end

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- forget: remove an empty queue: all its keys but those that expire by themselves; and tidy up after waiters that died.
---       Its birth is noted in `deleted`, so that those who used it do not take it for lost.
+-- forget: remove an empty queue with all its keys except those that expire; and clean up after crashed waiters. Its
+--       birth is noted in `deleted`, so that its users do not take it for lost.
 -- use: wake, line
--- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only look
--- gives GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
+-- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only check
+-- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
 --       | LIVE | VERSION; then how many are ready, delayed, leased and dead
--- A queue is unused from the first look on at which it is empty, until a job is accepted or claimed.
+-- A queue is unused from the first check at which it is empty until a job is accepted or claimed.
 local MOST_TIDIED = 100
 local MOST_DELETED = 20
 local DELETED_KEEP = 2592000 -- s
@@ -20,7 +20,7 @@ local function answer(word)
   return {word, unpack(sizes)}
 end
 
-local function tidy() -- a few at a time of those that stand in line or join and were not seen any more
+local function tidy() -- a few at a time of the waiters and joiners that were not seen lately
   local seen = redis.call('EXISTS', SEEN) == 1 and redis.call('HRANDFIELD', SEEN, MOST_TIDIED, 'WITHVALUES') or {}
   local tidied = 0
   for place = 1, #seen, 2 do

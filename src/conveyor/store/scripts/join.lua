@@ -1,9 +1,8 @@
 #!lua flags=allow-oom
--- join: tell whether all jobs are over; if not, the joiner is woken when they are. Joiners that died are forgotten on
---       the way, a few each time.
+-- join: check if all jobs are finished; if not, the joiner is woken when they are. Also removes a few crashed joiners.
 -- use: line
 -- ARGV  1 joiner
--- gives DONE | LIVE, how many are not over
+-- reply DONE | LIVE, how many are unfinished
 local live = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', LEASED)
 if live == 0 then
   redis.call('SREM', JOINERS, ARGV[1])

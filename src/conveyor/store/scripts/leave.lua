@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- leave: a producer or joiner waits no longer; whoever stood behind it may have room now.
+-- leave: a producer or joiner stops waiting; those behind it may have room now.
 -- use: wake
 -- ARGV  1 waiter
--- gives OK
+-- reply OK
 redis.call('ZREM', LINE, ARGV[1])
 redis.call('HDEL', SEEN, ARGV[1])
 redis.call('SREM', JOINERS, ARGV[1])

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- listen: hold an inbox open, and ask for outcomes that may have come before it was.
--- ARGV  1 inbox; 2 for how long, ms (0: close it); 3 bytes that the reply may have; 4.. ids asked for
--- gives id, outcome (empty: no such job and nothing kept) of each that is over; ids left out have not ended, and their
---       outcome will be pushed; then the number of ids looked at, 1 if the inbox was open already,
---       when the queue came into being (0: there is none), and its sequence
+-- listen: hold an inbox open, and look up outcomes of jobs that may have finished before.
+-- ARGV  1 inbox; 2 for how long, ms (0: close it); 3 max bytes of the reply; 4.. ids to look up
+-- reply id, outcome (empty: unknown job) of each finished one; ids left out are unfinished, and their outcomes will be
+--       pushed; then the number of ids looked up, 1 if the inbox was open already, the birth of the queue
+--       (0: there is none), and its sequence
 local inbox, hold, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST = 4
 local now = server_time()
@@ -13,10 +13,10 @@ if hold == 0 then
   redis.call('DEL', BASE .. 'inbox:' .. inbox)
   return {0, 0, 0, 0}
 end
-local was_closed = redis.call('ZADD', INBOXES, now + hold, inbox) -- else pushes may have been missed
+local was_closed = redis.call('ZADD', INBOXES, now + hold, inbox) -- if so, pushes may have been missed
 
 local is_open = {}
-local function watch(id) -- note who waits for it, and forget those whose inbox has lapsed: their processes are gone
+local function watch(id) -- note this inbox for it, and remove expired ones: their processes are gone
   local known = redis.call('HGET', WATCHERS, id) or ''
   local watchers, is_known = {}, false
   for other in string.gmatch(known, '%S+') do

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- promote: delayed -> ready, a slice of those that are due.
+-- promote: delayed -> ready, a slice of the due jobs.
 -- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
--- gives OK, how many | VERSION
+-- reply OK, how many | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local moved = promote(server_time())
 if moved > 0 then ring(moved) end

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- purge: ready or delayed -> over (cancelled), a slice of those that waited when the caller began. Running jobs are
---        left alone.
+-- purge: ready or delayed -> over (cancelled), a slice of the jobs that were queued when the caller started. Running
+--        jobs are unaffected.
 -- use: wake, deliver, settle
--- ARGV  1 index: ready or delayed; 2 last place: in ready the number of acceptance, in delayed the due time, ms
---       3 how many at most; 4 outcome; 5 keep, ms, of a job that does not say
--- gives OK, how many | VERSION
+-- ARGV  1 index: ready or delayed; 2 last position: in ready the sequence number, in delayed the due time, ms
+--       3 max jobs; 4 outcome; 5 keep, ms, for a job without one of its own
+-- reply OK, how many | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
-local MOST_BYTES = 1048576 -- of jobs that are read in one slice, though always one job
+local MOST_BYTES = 1048576 -- of jobs that are read in one slice, but at least one job
 local index, upto, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function first_ready(ids) -- of each priority those accepted up to the last place, which are its first ones
+local function first_ready(ids) -- of each priority those up to the last position
   local low = '-inf'
   while #ids < most do
     local head = redis.call('ZRANGE', READY, low, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')

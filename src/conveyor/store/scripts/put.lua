@@ -1,17 +1,17 @@
 #!lua
--- put: (new) -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
+-- put: gone -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
 -- use: wake, line, due
--- ARGV  1 mode: check (own ids: refuse those that are known); again (take those that are known for accepted, even if
---       they have ended meanwhile: sent twice, or put again since a server lost them); new (as again, but none is
---       expected to be known: a put that was held up may arrive behind the one sent again in its place)
---       2 maxsize for a queue that has none yet, 0 for none; 3 priority; 4 delay, ms; 5 waiter: who waits for room,
---       empty if nobody does
---       6 how many more jobs the caller has, which it will send once there is room; without any job: only ask for room
+-- ARGV  1 mode: check (own ids: refuse known ones); again (known ones count as accepted, even if they have finished:
+--       sent twice, or put again after the server lost them); new (as again, but none is expected to be known: a
+--       delayed put may arrive behind the one that was sent again in its place)
+--       2 maxsize for a queue without one, 0 for none; 3 priority; 4 delay, ms; 5 waiter: the name under which the
+--       caller waits for room, empty if it does not
+--       6 how many more jobs the caller will send once there is room; without any job: only ask for room
 --       7.. id, bytes of each job
--- gives OK, or FULL if not all of these were accepted, accepted, waiting, how many of the rest there is room for,
---       when the queue came into being (0: no job was put yet), sequence, how much of that is new
+-- reply OK, or FULL if not all of these were accepted, accepted, queued, how many of the rest there is room for,
+--       the birth of the queue (0: no job was put yet), sequence, how many of these numbers are new
 --       | DUP, id | SHUT, how many of these were accepted before | VERSION
--- Atomic because room must not be given twice. Refused by a server that is out of memory (no allow-oom).
+-- Atomic because room must not be assigned twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local rest = tonumber(ARGV[6])
 local FIRST = 7
@@ -20,7 +20,7 @@ local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequen
 if is_foreign(meta[1]) then return {'VERSION'} end
 
 -- A new job is known only if this put arrives behind the one that was sent again in its place. That one accepted the
--- first of them, or none; and of those it accepted, the last ended last. To look at all would cost a bulk put a tenth.
+-- first of them, or none; and of those it accepted, the last finished last. Checking all would cost a bulk put 10 %.
 local function is_any_known()
   local first, last = ARGV[FIRST], ARGV[#ARGV - 1]
   local bytes = redis.call('HMGET', JOBS, first, last)
@@ -41,7 +41,7 @@ if mode ~= 'new' or count > 0 and is_any_known() then
     end
   end
 end
-local function fitting(free) -- how many of the jobs and the rest, in order: what is known needs no room
+local function fitting(free) -- how many of the jobs and the rest, in order: known ones need no room
   if known_count == 0 then return free end
   local fit = 0
   for place = FIRST, #ARGV, 2 do
@@ -62,7 +62,7 @@ local room = count + rest -- for these and the rest
 if maxsize > 0 then
   local ahead = 0
   local now = server_time()
-  if redis.call('EXISTS', LINE) == 1 then -- producers who died while they waited hold nobody up for longer than 5 s
+  if redis.call('EXISTS', LINE) == 1 then -- crashed producers block the others for at most 5 s
     for _ = 1, 64 do
       local gone = 0
       for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
@@ -108,9 +108,9 @@ if taken > 0 then
   end
   if not born then
     local time = redis.call('TIME')
-    born = exact(time[1] * 1000000 + time[2]) -- finer than server_time: a queue may be emptied and used at once
+    born = exact(time[1] * 1000000 + time[2]) -- finer than server_time, since a queue may be deleted and used again
   end
-  -- Written even if all are known: WAITAOF behind a put that is sent again waits for a write of its own connection.
+  -- Written even if all are known: WAITAOF behind a put that is sent again waits for a write of its connection.
   redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh))
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- reap: leased -> ready, dead or cancelled, a slice of those whose lease ran out.
+-- reap: leased -> ready, dead or cancelled, a slice of the jobs with expired leases.
 -- use: wake, deliver, settle, lease, due, recover
 -- ARGV  none
--- gives OK, how many | VERSION
+-- reply OK, how many | VERSION
 local now = server_time()
 local meta = redis.call('HMGET', META, 'clock', 'wall', 'version')
 if is_foreign(meta[3]) then return {'VERSION'} end

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- release: leased -> ready, at the old place, without blame; what was not started, or is given back on purpose.
---          What somebody wants cancelled ends here. A run that is given back is kept for people.
+-- release: leased -> ready, at the old position, without counting as a crash; for prefetched jobs, and on purpose. Jobs
+--          with a requested cancellation end here. An aborted run is kept for people.
 -- use: wake, deliver, settle, lease
 -- ARGV  1 token; 2 attempt (empty: none); 3.. ids
--- gives OK, how many were released
+-- reply OK, how many were released
 local token = ARGV[1]
 local released = 0
 for place = 3, #ARGV do

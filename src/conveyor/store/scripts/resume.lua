@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- resume: undo pause and shutdown.
+-- resume: undo pause and shut.
 -- use: wake
 -- ARGV  none
--- gives OK | VERSION
+-- reply OK | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 redis.call('HDEL', META, 'paused', 'shutdown')
 ring(math.min(redis.call('ZCARD', READY), MOST_HINTS))

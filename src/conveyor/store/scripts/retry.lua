@@ -2,7 +2,7 @@
 -- retry: leased -> delayed (or ready, without a delay), one retry used.
 -- use: wake, deliver, settle, lease, due, recover
 -- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history; 5 attempt (empty: none)
--- gives OK | cancelled: somebody had wished that | STALE
+-- reply OK | cancelled: that was requested | STALE
 local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local text = redis.call('HGET', LEASES, id)
 if not is_holder(text, token) then return {'STALE'} end

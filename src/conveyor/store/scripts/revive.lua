@@ -1,8 +1,8 @@
 #!lua
--- revive: dead -> ready, as if never tried, with the priority that it had.
+-- revive: dead -> ready, as if never tried, with its old priority.
 -- use: wake
 -- ARGV  1.. ids
--- gives OK, how many were revived | VERSION
+-- reply OK, how many were revived | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local sequence = tonumber(redis.call('HGET', META, 'sequence')) or 0
 local revived = 0

@@ -1,17 +1,17 @@
 #!lua flags=no-writes,allow-stale
--- rows: one page of an index, behind a place in it that need not be there any more; nothing twice, nothing left out.
--- ARGV  1 index: ready, delayed, leased or dead; 2 order: up or down; 3 how many at most, no more than 200
---       4 score of the place, empty for the end of the index; 5 id of the place; 6 how many to leave out first
---       7 bytes of each job and each reason to give at most
--- gives OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
+-- rows: one page of an index, after a position that may have gone; no row is repeated or left out.
+-- ARGV  1 index: ready, delayed, leased or dead; 2 order: up or down; 3 max rows, at most 200
+--       4 score of the position, empty for the end of the index; 5 id of the position; 6 how many to skip
+--       7 max bytes of each job and each reason
+-- reply OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
 --       of each row: id, score, first bytes of the job, how many bytes it has, lease, tries, progress, first bytes of
---       the reason; what there is not is empty
-local MOST_BYTES = 3145728 -- of jobs that are read for one page; those behind are given without their bytes
+--       the reason; missing ones are empty
+local MOST_BYTES = 3145728 -- of jobs that are read for one page; later ones come without their bytes
 local INDEXES = {ready = READY, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
 local score, id, skip, cut = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local function is_less(one, other) -- byte by byte, as the server orders members; `<` would go by the locale
+local function is_less(one, other) -- byte by byte, as the server orders members; `<` depends on the locale
   for place = 1, math.min(#one, #other) do
     local a, b = string.byte(one, place), string.byte(other, place)
     if a ~= b then return a < b end
@@ -19,7 +19,7 @@ local function is_less(one, other) -- byte by byte, as the server orders members
   return #one < #other
 end
 
-local function rank_of_place() -- how many members come before the place
+local function rank_of_place() -- how many members come before the position
   local low = redis.call('ZCOUNT', index, '-inf', '(' .. score)
   local high = low + redis.call('ZCOUNT', index, score, score)
   while low < high do

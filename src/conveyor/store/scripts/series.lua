@@ -1,8 +1,8 @@
 #!lua flags=no-writes,allow-stale
--- series: what was done in each minute, hour or day of a range, or (totals) in all time.
+-- series: the figures of each minute, hour or day of a range, or (totals) of all time.
 -- ARGV  1 tier: minute, hour, day or totals; 2 first; 3 last, at most 180 in all; 4.. field
--- gives OK, then of each bucket there is: its number, and its values in the order of the fields (none: all fields with
---       their values)
+-- reply OK, then of each bucket with figures: its number, and its values in the order of the fields (none: all fields
+--       with their values)
 local tier, first, last = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local reply = {'OK'}
 for number = first, math.min(last, first + 179) do

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- shut: no put is accepted any more; what waits is still given out. Everyone who waits looks again.
+-- shut: refuse all puts; queued jobs are still handed out. Wakes all who wait.
 -- use: wake
 -- ARGV  none
--- gives OK | VERSION
+-- reply OK | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 redis.call('HSET', META, 'version', PROTOCOL, 'shutdown', 1)
 ring(MOST_HINTS)

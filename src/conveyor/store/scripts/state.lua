@@ -1,7 +1,7 @@
 #!lua flags=no-writes,allow-stale
 -- state: where one job is; membership is the state.
 -- ARGV  1 id
--- gives ready, place from 0 | delayed, ms until due | leased, lease | dead, reason | over, outcome | gone
+-- reply ready, position from 0 | delayed, ms until due | leased, lease | dead, reason | over, outcome | gone
 --       and then the job's bytes, tries and progress, each empty if there are none
 local id = ARGV[1]
 local answer

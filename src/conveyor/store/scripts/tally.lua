@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- tally: what a worker has counted is added to this minute, hour and day and to the totals; the gauges are noted.
+-- tally: add a worker's counts to this minute, hour and day and to the totals, and set the gauges.
 -- ARGV  1 owner; 2 number: adds nothing unless greater than the last of this owner, 0 if there is nothing to add
---       3 put_at of the job at the head, ms, empty if not known, `-` for no gauges; 4.. task, its figures; the task `*`
---       is counted for the queue alone
--- gives OK | VERSION
--- The figures are those of conveyor/statistics.py: name=count, separated by spaces, which add up, M and X to
--- the greatest. They are kept by field: `*` for the queue, `:task` for the first 200 tasks, `:_other` for the rest; of
--- a minute, since those are many, for its first 20.
--- Atomic because two workers add to the same.
+--       3 put_at of the job at the head, ms, empty if unknown, `-` for no gauges; 4.. task, its figures; the task `*`
+--       counts for the queue only
+-- reply OK | VERSION
+-- The figures are those of conveyor/wire/statistics.py: name=count, separated by spaces; they are summed, but for M
+-- and X the greatest counts. They are kept by field: `*` for the queue, `:task` for the first 200 tasks, `:_other`
+-- for the rest; of a minute, since there are many, for its first 20.
+-- Atomic because workers add to the same fields.
 local MOST_TASKS = 200
 local SHORT = 80 -- characters of figures
 local NUMBER_KEEP = 3600000
@@ -18,7 +18,7 @@ local GREATEST = {M = true, X = true} -- figures of which the greatest is kept
 local owner, number, head = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local version = redis.call('HGET', META, 'version')
 if is_foreign(version) then return {'VERSION'} end
-if not version and ARGV[3] ~= '-' then return {'OK'} end -- a late report must not bring a deleted queue back
+if not version and ARGV[3] ~= '-' then return {'OK'} end -- a late report must not bring back a deleted queue
 
 local function both(name, before, count)
   return GREATEST[name] and math.max(before, count) or before + count
@@ -34,7 +34,7 @@ local function merged_apart(text, delta) -- by name
   return table.concat(names, ' ')
 end
 
-local function merged(text, delta) -- the same; a short delta, which is the usual one, does not take the text apart
+local function merged(text, delta) -- the same; does not split the text for a short delta, which is the usual one
   if #delta > SHORT then return merged_apart(text, delta) end
   text = text and ' ' .. text or ''
   for name, count in string.gmatch(delta, '(%a%d*)=(%d+)') do
@@ -48,9 +48,9 @@ local function merged(text, delta) -- the same; a short delta, which is the usua
   return string.sub(text, 2)
 end
 
-local function by_field() -- the names of the fields, and what is to be added to each
+local function by_field() -- the names of the fields, and what to add to each
   local fields, deltas, all = {'*'}, {}, {}
-  local spare = MOST_TASKS + 2 - redis.call('HLEN', TOTALS) -- beside the tasks: the queue, and the others
+  local spare = MOST_TASKS + 2 - redis.call('HLEN', TOTALS) -- also for the queue, and the other tasks
   if redis.call('HEXISTS', TOTALS, '*') == 0 then spare = spare - 1 end
   if redis.call('HEXISTS', TOTALS, ':_other') == 0 then spare = spare - 1 end
   for place = 4, #ARGV, 2 do
@@ -68,7 +68,7 @@ local function by_field() -- the names of the fields, and what is to be added to
   return fields, deltas
 end
 
-local function narrowed(key, fields, deltas, most) -- the same for a hash that counts fewer tasks apart: its first
+local function narrowed(key, fields, deltas, most) -- the same for a hash with fewer tasks: its first
   local spare = most - redis.call('HLEN', key)
   for _, own in ipairs(redis.call('HMGET', key, '*', ':_other', 'depth', 'running', 'oldest')) do
     if own then spare = spare + 1 end

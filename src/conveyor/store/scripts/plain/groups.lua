@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- groups: count dead letters that failed alike, in a slice of at most 1000, the last to die first.
+-- groups: count dead jobs by fingerprint, in a slice of at most 1000, the last to die first.
 -- KEYS  1 dead; 2 groups
--- ARGV  1 first place, from 0; 2 last place
--- gives group, count, id and time of death, ms, of the one that died last, and time of the first death
+-- ARGV  1 first position, from 0; 2 last position
+-- reply group, count, id and time of death, ms, of the one that died last, and time of the first death
 local last = math.min(tonumber(ARGV[2]), tonumber(ARGV[1]) + 999)
 local rows = redis.call('ZRANGE', KEYS[1], ARGV[1], last, 'REV', 'WITHSCORES')
 if #rows == 0 then return {} end

@@ -1,6 +1,6 @@
 #!lua
--- progress: keep the latest progress of running jobs; of a job that has ended meanwhile nothing is kept. Refused by a
--- server that is out of memory (no allow-oom): a job goes on without it.
+-- progress: set the latest progress of running jobs, not of finished ones. Refused by a server that is out of memory
+-- (no allow-oom): the job continues without it.
 -- KEYS  1 progress; 2 leases
 -- ARGV  1.. id, progress
 for place = 1, #ARGV, 2 do

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- report: say what a consumer is doing. On a full server too, since who is not seen cannot be stopped.
+-- report: set the report of a consumer, even if the server is full, since an unseen consumer cannot be stopped.
 -- KEYS  1 the consumer's report; 2 the list of consumers
 -- ARGV  1 report; 2 how long it is kept, s; 3 time, for sorting; 4 consumer
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])

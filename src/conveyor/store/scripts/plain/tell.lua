@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- tell: leave messages in a list that is gone some time after the last. A full server must still hear "stop".
+-- tell: append messages to a list that expires some time after the last, even if the server is full: "stop" must
+-- arrive.
 -- KEYS  1 list
 -- ARGV  1 how long it is kept, s; 2.. messages
 redis.call('RPUSH', KEYS[1], unpack(ARGV, 2))

@@ -1,8 +1,8 @@
--- How an outcome reaches those who wait for it: kept under the id, and pushed to each open inbox, or its id alone.
-local LEAST_KEEP = 20000 -- ms; longer than any client sends a command again for, so that its answer stays the same
+-- Delivery of outcomes: kept under the id, and pushed to each open inbox, large ones as ids only.
+local LEAST_KEEP = 20000 -- ms; longer than any client retries a command, so that its reply stays the same
 local MOST_ENDS = 5000 -- entries of the history
--- An inbox is bounded, for its producer may be stopped: past MOST_FULL entries of its list, and if an outcome has more
--- than LETTER_BYTES and does not come first, only the id is pushed. Past MOST_ENTRIES nothing is but one "more".
+-- An inbox is limited, since its producer may be stopped: beyond MOST_FULL entries of its list, and if an outcome has
+-- more than LETTER_BYTES and does not come first, only the id is pushed. Beyond MOST_ENTRIES only one "more" is.
 local MOST_FULL, MOST_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
 local open_inboxes = {}
 
@@ -36,7 +36,7 @@ local function deliver(letters, id, outcome, keep_ms, now)
   if is_open(inbox, now) then push(letters, inbox, id, outcome) end
 end
 
--- Pushes id, outcome, … to each inbox; an empty outcome means: ask for it. It is kept under its id in any case.
+-- Push id, outcome, … to each inbox; an empty outcome must be looked up. All are kept under their ids.
 local function send_letters(letters)
   for inbox, letter in pairs(letters) do
     local list = BASE .. 'inbox:' .. inbox
@@ -59,7 +59,7 @@ local function send_letters(letters)
   end
 end
 
-local function clear_traces(letters, ids, outcomes) -- of jobs that run no more: what only some jobs have
+local function clear_traces(letters, ids, outcomes) -- of jobs that no longer run: what only some jobs have
   if redis.call('EXISTS', PROGRESS, WATCHERS) == 0 then return end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then

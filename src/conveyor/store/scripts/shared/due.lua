@@ -1,6 +1,6 @@
--- The clock that delays run on: follows the server's, but never back. `due_shift` is how far the server's was set back
--- in all, as seen by those who look while jobs are delayed: every two seconds where a consumer has nothing to do. Due
--- times are in this clock; people see them less the shift.
+-- The clock for delays: follows the server's, but never goes back. `due_shift` is by how much the server's clock was
+-- set back in total, as observed while jobs are delayed: every two seconds by idle consumers. Due times use this
+-- clock; for people the shift is subtracted.
 local NOTED_EACH = 1000 -- ms
 
 local function due_clock(now)

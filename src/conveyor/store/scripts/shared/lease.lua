@@ -1,7 +1,7 @@
--- A lease as text: token, owner, how it is held, place in ready. How: H held, S started, C started and wished
--- cancelled, L started by a consumer that is leaving, so that its end does not count against the job.
--- An owner should have no whitespace. One with whitespace is read all the same, since a script that fails on one lease
--- would stop the whole queue.
+-- A lease as text: token, owner, how it is held, position in ready. How: H held, S started, C started and requested to
+-- stop, L started by a consumer that exits, so that its end does not count as a crash of the job.
+-- An owner should have no whitespace. One with whitespace is readable nevertheless, since a script that fails on one
+-- lease would stop the whole queue.
 local LEASE_STEP = 5000 -- ms that the lease clock may advance at once
 
 local function read_lease(text)
@@ -13,11 +13,11 @@ local function write_lease(lease)
   return lease.token .. ' ' .. lease.owner .. ' ' .. lease.how .. ' ' .. lease.place
 end
 
-local function is_holder(text, token) -- plain compare: does this lease carry that token?
+local function is_holder(text, token) -- compares the lease's token
   return text and string.sub(text, 1, #token + 1) == token .. ' '
 end
 
--- The clock that leases run on: follows the server's, but never back, and by at most LEASE_STEP from one script
+-- The clock for leases: follows the server's, but never goes back, and advances by at most LEASE_STEP from one script
 -- to the next. So neither a jump of the wall clock nor an outage of the server ends a healthy lease.
 local function lease_clock(meta_clock, meta_wall, now)
   local clock = tonumber(meta_clock) or now

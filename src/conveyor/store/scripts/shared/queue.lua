@@ -1,9 +1,9 @@
--- What every script knows: its keys by name, the time, and how to take arguments in pieces that unpack can carry.
+-- Shared by all scripts: the keys by name, the time, and arguments in chunks that unpack can handle.
 local META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN, JOINERS,
   INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS = unpack(KEYS)
 local BASE = string.sub(META, 1, -5)
 local PROTOCOL = '2'
-local BEFORE = '1' -- can be read as it is; its own scripts and clients cannot read all that is written now
+local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double
 
 local function server_time() -- milliseconds since 1970, the same throughout one script
@@ -11,8 +11,8 @@ local function server_time() -- milliseconds since 1970, the same throughout one
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Calls a command with many arguments, those from `first` to `last` (all of them unless told): unpack carries some
--- thousand values, not any number.
+-- Call a command with many arguments, those from `first` to `last` (default: all), in chunks: unpack handles several
+-- thousand values only.
 local function each_part(command, key, arguments, first, last)
   last = last or #arguments
   for from = first or 1, last, 4000 do
@@ -20,12 +20,12 @@ local function each_part(command, key, arguments, first, last)
   end
 end
 
-local function is_foreign(version) -- of a version that is not known here: nothing may be read or written
+local function is_foreign(version) -- of an unknown version: nothing may be read or written
   return version and version ~= PROTOCOL and version ~= BEFORE
 end
 
--- Called before anything is written that the version before cannot read: it is refused from then on. What always writes
--- the version besides, such as put, need not.
+-- Call this before writing what the previous version cannot read: it is refused from then on. Scripts that always write
+-- the version, such as put, need not.
 local function take_over(version)
   if version == BEFORE then redis.call('HSET', META, 'version', PROTOCOL) end
 end

@@ -1,5 +1,5 @@
--- Bounded slices of what anybody does for everybody: jobs that came due, leases that ran out. Of a queue of a version
--- that is not known here, nothing: a holder renews and settles its own jobs there, and leaves those of others alone.
+-- Bounded slices of work that claims and renewals do for all: due jobs, expired leases. Nothing for a queue of an
+-- unknown version: a holder renews and settles its own jobs there, and does not touch those of others.
 local MOST_DUE, MOST_LAPSED = 64, 32
 local CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
@@ -19,7 +19,7 @@ local function write_tries(id, retries, crashes, recoveries, lapses)
   redis.call('HSET', TRIES, id, text)
 end
 
-local function promote(now) -- delayed -> ready, at a new place; gives how many
+local function promote(now) -- delayed -> ready, at a new position; returns how many
   if redis.call('EXISTS', DELAYED) == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MOST_DUE)
   if #due == 0 then return 0 end
@@ -36,15 +36,15 @@ local function promote(now) -- delayed -> ready, at a new place; gives how many
   return #due
 end
 
--- An attempt that nobody can say more about.
+-- An attempt of which no more is known.
 local function unheard(number, owner, state, why)
   return cmsgpack.pack({number, 0, 0, owner, state, 'LeaseLost', why})
 end
 
--- The worker died under a job, or its lease ran out. Only a job that had started is suspected; one that was merely
--- held, or whose consumer was leaving, goes back without blame, but is from then on never claimed together with others.
--- What a supervisor saw is a crash; a lease that ran out is counted apart and borne with for longer, for the host or
--- the network may be to blame.
+-- The worker crashed during a job, or the lease expired. Only a job that had started may be the cause; one that was
+-- only prefetched, or whose consumer was exiting, does not count as crashed, but is claimed alone from then on. A
+-- supervisor reports a crash. An expired lease is counted separately, with a larger budget, since the host or the
+-- network may be the cause.
 local function take_back(id, lease, reason, now)
   local retries, crashes, recoveries, lapses = read_tries(id)
   if lease.how == 'C' then
@@ -53,10 +53,10 @@ local function take_back(id, lease, reason, now)
   end
   local attempt, number = '', retries + crashes + lapses + 1
   if lease.how == 'S' then
-    attempt = reason.attempt or unheard(number, lease.owner, 'lost', 'its worker was not heard of any more')
+    attempt = reason.attempt or unheard(number, lease.owner, 'lost', 'its worker missed its heartbeats')
     if reason.lapsed then lapses = lapses + 1 else crashes = crashes + 1 end
   elseif lease.how == 'L' then
-    attempt = unheard(number, lease.owner, 'killed', 'its consumer was leaving, and ended before the run did')
+    attempt = unheard(number, lease.owner, 'killed', 'its consumer was exiting, and ended before the run did')
   end
   if crashes >= CRASH_BUDGET or lapses >= LAPSE_BUDGET then
     write_tries(id, retries, crashes, recoveries, lapses)
@@ -75,25 +75,25 @@ end
 local LAPSED = {
   lapsed = true,
   cancelled = WISHED,
-  lost = cmsgpack.pack({'lost', {'LeaseLost', 'ten leases of its runs ran out: their workers were never heard of again',
+  lost = cmsgpack.pack({'lost', {'LeaseLost', 'ten leases of its runs expired: their workers missed their heartbeats',
     ''}, 0}),
   keep_ms = WISHED_KEEP,
   group = 'lost',
 }
 
-local function reap(clock, now) -- leases that ran out; gives how many
+local function reap(clock, now) -- expired leases; returns how many
   local lapsed = redis.call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, MOST_LAPSED)
   if #lapsed == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   for _, id in ipairs(lapsed) do
     local text = redis.call('HGET', LEASES, id)
     if text then
       take_back(id, read_lease(text), LAPSED, now)
-    else -- an index entry without a lease: somebody else wrote to our keys
+    else -- an index entry without a lease: another program wrote to our keys
       redis.call('ZREM', LEASED, id)
       redis.call('HINCRBY', META, 'orphans', 1)
     end
   end
   redis.call('HINCRBY', META, 'lapsed', #lapsed)
-  tell_joiners() -- some may have ended here
+  tell_joiners() -- some may have finished here
   return #lapsed
 end

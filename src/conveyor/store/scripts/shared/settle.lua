@@ -1,9 +1,9 @@
--- One job is over: out of every index, its outcome kept and delivered.
+-- The end of a job: removed from all indexes, its outcome kept and delivered.
 local MOST_DEAD = 10000
 local MOST_ATTEMPTS = 20
 local MOST_KEEP = 315360000 -- s, ten years
-local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a job that goes on, and of a dead letter
--- What is kept of a job whose cancellation was wished, where nobody is there to say it better.
+local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a live job, and of a dead one
+-- The outcome of a job with a requested cancellation that no worker reports.
 local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
 
 local function forget_index(id)
@@ -14,9 +14,9 @@ local function forget_index(id)
   redis.call('HDEL', PRIORITIES, id)
 end
 
--- How long, in ms, a job asks to have its outcome kept; nil if it does not say. A job that does (conveyor/call.py) is
--- an array of five or seven parts, and ends with a float, which are its last nine bytes. Nothing else is decoded, for
--- the rest may be large and hostile.
+-- How long, in ms, a job wants its outcome kept; nil for the default. A job with a `keep` (conveyor/wire/call.py) is an
+-- array of five or seven parts, and ends with it as a float, in its last nine bytes. Nothing else is decoded, since the
+-- rest may be large and hostile.
 local function own_keep(id)
   local bytes = redis.call('HGET', JOBS, id)
   local parts = bytes and string.byte(bytes)
@@ -25,7 +25,7 @@ local function own_keep(id)
   if keep >= 0 and keep <= MOST_KEEP then return math.floor(keep * 1000) end
 end
 
--- keep_ms: of a job that does not say
+-- keep_ms: of a job without a `keep`
 local function settle(id, outcome, keep_ms, counter, now)
   local letters = {}
   keep_ms = own_keep(id) or keep_ms
@@ -38,7 +38,7 @@ local function settle(id, outcome, keep_ms, counter, now)
   send_letters(letters)
 end
 
--- An attempt that was not the last, or that failed, is kept for people; nothing is of a job that is done at once.
+-- Attempts that were not the last, or failed, are kept for people; none of a job that succeeds the first time.
 local function add_attempt(id, attempt, keep_ms)
   local list = BASE .. 'attempts:' .. id
   if attempt ~= '' then
@@ -48,17 +48,17 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
-local function priority_of(place) -- of a place in ready
+local function priority_of(place) -- of a position in ready
   return 255 - math.floor(tonumber(place) / LEVEL)
 end
 
--- To the dead letters, which keep the job's bytes, its priority, and how often it was tried.
--- place: in ready; reason: lost, the outcome; keep_ms; attempt; group
+-- Make a job dead, which keeps its bytes, its priority, and its tries.
+-- place: position in ready; reason: lost, the outcome; keep_ms; attempt; group
 local function bury(id, place, reason, now)
   local letters = {}
   forget_index(id)
   if priority_of(place) > 0 then redis.call('HSET', PRIORITIES, id, priority_of(place)) end
-  -- The newest stays the last: the first is dropped, and the clock may have been set back.
+  -- The newest must be the last, even if the clock was set back, since the first is dropped.
   local newest = tonumber(redis.call('ZRANGE', DEAD, -1, -1, 'WITHSCORES')[2]) or 0
   redis.call('ZADD', DEAD, newest > now and newest + 1 or now, id)
   redis.call('HSET', REASONS, id, reason.lost)

@@ -1,4 +1,4 @@
--- Hints for those who wait. A hint may be lost or superfluous: whoever is woken looks again.
+-- Wake-ups. A wake-up may be lost or spurious: a woken waiter polls again.
 local MOST_HINTS = 32
 
 local function ring(count) -- wake up to `count` waiting consumers
@@ -10,7 +10,7 @@ local function ring(count) -- wake up to `count` waiting consumers
   end
 end
 
-local function wake(waiter, room) -- room: for how many jobs there is room, of which a producer sends no more at first
+local function wake(waiter, room) -- room: for how many jobs there is room; a producer sends at most as many at first
   local list = BASE .. 'wake:' .. waiter
   if redis.call('EXISTS', list) == 0 then
     redis.call('RPUSH', list, room or '1')
@@ -18,9 +18,9 @@ local function wake(waiter, room) -- room: for how many jobs there is room, of w
   end
 end
 
-local function make_room(maxsize) -- wake as many producers as now have room, those first that came first
+local function make_room(maxsize) -- wake as many producers as have room now, first come, first served
   if redis.call('EXISTS', LINE) == 0 then return end
-  local free = LEVEL -- without a bound there is room for any number
+  local free = LEVEL -- without a limit there is room for any number
   if maxsize > 0 then free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED) end
   if free <= 0 then return end
   for place, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MOST_HINTS) - 1)) do
@@ -28,7 +28,7 @@ local function make_room(maxsize) -- wake as many producers as now have room, th
   end
 end
 
-local function tell_joiners() -- the queue may be all done now: wake those who wait for that
+local function tell_joiners() -- wake the joiners if no job is left
   if redis.call('EXISTS', JOINERS) == 0 then return end
   if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end
   for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do
