@@ -272,7 +272,7 @@ def test_unreadable_outcome_is_a_failure_and_stops_no_other(bench: Bench) -> Non
     batch = bench.claim()
     garbage = commands.Settlement(bad.id, b"\xc1garbage", 60.0)
     bench.worker.run(commands.finish(bench.queue.name, batch.token, [garbage]))
-    with pytest.raises(JobFailed, match="cannot be read"):
+    with pytest.raises(JobFailed, match="is unreadable"):
         bad.result(timeout=20)
     bench.settle(value=4)
     assert good.result(timeout=20) == 4

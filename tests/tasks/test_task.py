@@ -88,7 +88,7 @@ def test_function_that_workers_cannot_find_is_refused() -> None:
     def inner() -> None: ...
 
     for function in (inner, lambda: None):
-        with pytest.raises(BadCall, match="not at the top of a module"):
+        with pytest.raises(BadCall, match="not at module level"):
             task(function)
     assert isinstance(task(name="given")(inner), Task), "with a name of its own it can be registered"
 
