@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks import place, tasks
 from benchmarks.place import Row
 from conveyor import Queue
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from conveyor.store import Client

@@ -11,7 +11,7 @@ from benchmarks import place, tasks
 from benchmarks.place import Row
 from conveyor import Queue
 from conveyor.store import Client
-from conveyor.store.commands import Command
+from conveyor.store.command import Command
 
 IDLE = 10.0
 SAMPLES = int(os.environ.get("BENCH_SAMPLES", "9"))

@@ -222,7 +222,7 @@ class Server:
 
 def forget_losses() -> None:
     """Make this process forget its pending jobs, so that a flush between two tests does not count as a loss."""
-    for one in list(inbox._inboxes.values()):
+    for one in list(inbox.inbox_of.made.values()):
         with one.changed:
             one.restorer.known.clear()
             one.restorer.due.clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from conveyor import clock
 from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
 from conveyor.store import commands, leases, scripts
-from conveyor.store.answers import settlement_of_failure
+from conveyor.store.commands import settlement_of_failure
 from conveyor.store.waiting import Claimant, get_job
 from conveyor.wire import codec, ids
 from conveyor.wire.outcome import Run, describe_undecodable, encode_settled
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store import Client
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 T = TypeVar("T")
 

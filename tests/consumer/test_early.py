@@ -49,7 +49,7 @@ class OneWorker:
         self.status = worker.status
 
 
-CANCEL_A = control_messages.Control("order", "cancel", job="a")
+CANCEL_A = control_messages.ControlCommand("order", "cancel", job="a")
 
 
 def test_early_cancellation_is_kept_until_the_run_starts(
@@ -92,7 +92,7 @@ def test_cancellation_applies_to_a_job_of_its_queue_only(
     if running:
         supervisor.status.start(0, 0.0, 0.0)
         worker.status.start(0, 0.0, 0.0)
-    handler.handle(control_messages.Control("order", "cancel", job="a", queue="work"))
+    handler.handle(control_messages.ControlCommand("order", "cancel", job="a", queue="work"))
     worker.status.start(0, 0.0, 0.0)
     handler.poll()
     assert signals == []
@@ -301,8 +301,8 @@ def test_cancellation_of_an_earlier_run_spares_a_later_run(monkeypatch: pytest.M
     supervisor = OneWorker(monkeypatch)
     supervisor.status.start(0, 0.0, 0.0)
     handler = supervisor.handler
-    handler.handle(control_messages.Control("late", "cancel", job="a", queue="work", token="6"))
+    handler.handle(control_messages.ControlCommand("late", "cancel", job="a", queue="work", token="6"))
     handler.poll()
     assert supervisor.signals == []
-    handler.handle(control_messages.Control("order", "cancel", job="a", queue="work", token="7"))
+    handler.handle(control_messages.ControlCommand("order", "cancel", job="a", queue="work", token="7"))
     assert len(supervisor.signals) == 1

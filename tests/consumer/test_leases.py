@@ -197,7 +197,7 @@ def test_renewals_are_sent_in_chunks(queue: Queue, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(both.client, "run_all", noting)
     both.heartbeat.send(both.workers.values())
     assert len(sent) == 3
-    assert max(sent) <= 3 * commands.MOST_RENEWED + 30
+    assert max(sent) <= 3 * commands.MAX_RENEWED + 30
     assert len(both.heartbeat.take_notices()) == 1200
 
 

@@ -119,7 +119,7 @@ def test_terminated_worker_is_reported_as_exited(
     before.terminate()
     eventually(lambda: [one for one in running.workers() if one != before])
     told = capfd.readouterr().err
-    assert "/1 has left and is replaced: it received a stop signal" in told
+    assert "/1 has exited and is replaced: it received a stop signal" in told
     assert "died" not in told
 
 

@@ -30,7 +30,7 @@ from conveyor.errors import StoreRefused
 from conveyor.store import control_channel
 from conveyor.store.address import shown
 from conveyor.store.client import Client
-from conveyor.wire.control_messages import Control, decode_answer
+from conveyor.wire.control_messages import ControlCommand, decode_acknowledgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,12 +92,15 @@ def test_all_workers_are_released_in_a_single_round_trip(
 def test_replies_wait_for_a_silent_server(supervisor: Supervisor) -> None:
     supervisor.server.silent_since = clock.monotonic()
     for state in ("acknowledged", "done"):
-        supervisor.replies.add(Control("order", "stop"), "host/1", state)
+        supervisor.replies.add(ControlCommand("order", "stop"), "host/1", state)
     supervisor.server.silent_since = float("inf")
     supervisor._send_replies()
     supervisor._send_replies()
-    replies = [supervisor.client.run(plain.await_reply("order", wait)) for wait in (5.0, 5.0, 0.1)]
-    assert [one and decode_answer(one).state for one in replies] == ["acknowledged", "done", None]
+    replies = [
+        supervisor.client.run(control_channel.await_acknowledgement("order", wait))
+        for wait in (5.0, 5.0, 0.1)
+    ]
+    assert [one and decode_acknowledgement(one).state for one in replies] == ["acknowledged", "done", None]
 
 
 def test_replies_of_many_workers_are_sent_together(
@@ -110,7 +113,7 @@ def test_replies_of_many_workers_are_sent_together(
         worker.status.state = shared_status.PAUSED
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
-    supervisor.control.handle(Control("order", "pause"))
+    supervisor.control.handle(ControlCommand("order", "pause"))
     supervisor.control.poll()
     supervisor.replies.send(60.0)  # the machine may be busy
     assert trips == [100, 100, 100, 100, 82], "both answers of each worker, and of the consumer"
@@ -128,7 +131,7 @@ def test_command_replaces_earlier_ones_to_a_busy_worker(
     monkeypatch.setattr(worker, "_signal", lambda _: None)
     worker.status.state = shared_status.PAUSED if verb == "resume" else shared_status.BUSY
     for number in range(3):
-        supervisor.control.handle(Control(f"order{number}", verb, workers))
+        supervisor.control.handle(ControlCommand(f"order{number}", verb, workers))
     supervisor.control.poll()
     supervisor.replies.send(60.0)
     targets = 1 if workers else 2
@@ -148,10 +151,10 @@ def test_command_replaces_earlier_ones_to_a_busy_worker(
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_worker_awaiting_replacement_can_be_ended(verb: str, supervisor: Supervisor) -> None:
     supervisor.to_start.update({"host/1": 0.0, "host/2": 0.0})
-    supervisor.control.handle(Control("order", verb, ["host/1"]))
+    supervisor.control.handle(ControlCommand("order", verb, ["host/1"]))
     supervisor.replies.send(60.0)
-    replies = [supervisor.client.run(plain.await_reply("order", 5.0)) for _ in range(2)]
-    assert [decode_answer(one).state for one in replies] == ["acknowledged", "done"]
+    replies = [supervisor.client.run(control_channel.await_acknowledgement("order", 5.0)) for _ in range(2)]
+    assert [decode_acknowledgement(one).state for one in replies] == ["acknowledged", "done"]
     assert [*supervisor.to_start] == ["host/2"]
 
 
@@ -159,13 +162,13 @@ def test_large_replies_are_sent_separately(supervisor: Supervisor, monkeypatch: 
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
     for size in (1, 70_000, 70_000, 200_000, 1):
-        supervisor.replies.add(Control("order", "stack"), "host/1", "done", "x" * size)
+        supervisor.replies.add(ControlCommand("order", "stack"), "host/1", "done", "x" * size)
     supervisor.replies.send(60.0)
     assert trips == [2, 1, 1, 1]
 
 
 def test_pending_replies_are_sent_at_the_end(supervisor: Supervisor) -> None:
-    supervisor.control.handle(Control("order", "stop"))
+    supervisor.control.handle(ControlCommand("order", "stop"))
     supervisor._end()
     replies = [supervisor.client.run(control_channel.await_acknowledgement("order", 5.0)) for _ in range(2)]
     assert [decode_acknowledgement(one).state for one in replies] == ["acknowledged", "done"]

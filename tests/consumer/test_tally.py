@@ -28,7 +28,7 @@ def totals(queue: Queue) -> figures.Totals:
 
 def points(queue: Queue) -> figures.Point:
     """Return the last two minutes as a single point."""
-    now = statistics.bucket("minute", queue.client.run(plain.server_time()))
+    now = statistics.bucket("minute", queue.client.run(commands.server_time()))
     series = figures.series(queue.name, "minute", now - 1, now).ask(queue.client)
     return figures.sum_of([[series[0]], [series[1]]])[0]
 

@@ -13,7 +13,7 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.store import Client, plain
+from conveyor.store import Client, control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 

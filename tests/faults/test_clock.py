@@ -65,7 +65,7 @@ class Clock:
 
     def passed_in(self, seconds: float) -> float:
         """Return by how much the server's clock advances in some seconds; a stopped one jitters."""
-        before = self.client.run(plain.server_time())
+        before = self.client.run(commands.server_time())
         time.sleep(seconds)
         return self.client.run(commands.server_time()) - before
 

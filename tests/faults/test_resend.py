@@ -280,9 +280,9 @@ LATE = {
 NOTING = {"count", "series", "rows", "state", "listen", "join", "leave"}
 
 #: For each plain script: the preparation, and the command that runs it on a queue.
-PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], commands.Command]]] = {
-    "answer": (nothing, lambda _: plain.answer("order", b"done", "w/1", "done")[0]),
-    "clear": (held, lambda queue: plain.clear(f"{queue}s", [keys.key(queue, "bell")])),
+PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
+    "answer": (nothing, lambda _: control_channel.acknowledge("order", b"done", "w/1", "done")[0]),
+    "clear": (held, lambda queue: forgetting.clear(f"{queue}s", [keys.key(queue, "bell")])),
     "groups": (dead, lambda queue: records.dead_groups(queue, 0)),
     "keep": (nothing, lambda _: records.keep_operation("operation", b"state", 9.0)),
     "note": (nothing, commands.note_queue),
@@ -311,7 +311,7 @@ def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: 
     return getattr(commands, verb)(lane.queue, *arguments(token))
 
 
-def run(lane: Lane, client: Client, command: commands.Command) -> Any:
+def run(lane: Lane, client: Client, command: Command) -> Any:
     """Run a command, and return its reply: a claim repeated for 0 jobs differs in its state."""
     reply = client.run(command)
     if not isinstance(reply, Batch):

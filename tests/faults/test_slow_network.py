@@ -21,7 +21,7 @@ from conveyor.consumer.process_state import ProcessState
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.shared_status import SharedStatus
 from conveyor.consumer.worker_process import WorkerProcess
-from conveyor.store import Client, connect, plain
+from conveyor.store import Client, commands, connect
 from conveyor.tasks import Registry
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 

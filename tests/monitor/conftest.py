@@ -12,14 +12,15 @@ from conveyor.consumer.settlement import Settler
 from conveyor.monitor import audit
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.monitor.jobs import read_call
-from conveyor.store import commands, connect, keys, plain
-from conveyor.store.answers import Batch, PutPlace, Settlement
+from conveyor.store import commands, connect, keys, records
+from conveyor.store.command import Command
+from conveyor.store.commands import Batch, PutParams, Settlement
 from conveyor.wire import call, ids
 from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
     from conveyor.store import Client
-    from conveyor.wire.audit_entry import Act
+    from conveyor.wire.audit_entry import AuditEntry
     from conveyor.wire.outcome import Outcome
 
 _numbers = itertools.count(1)
@@ -45,7 +46,7 @@ class Films:
         (data,) = call.encode_calls(task_one, task, [((), {})])
         for first in range(0, many, 500):
             jobs = [(name, data) for name in names[first : first + 500]]
-            self.client.run(commands.put(self.name, jobs, PutPlace(**place)))
+            self.client.run(commands.put(self.name, jobs, PutParams(**place)))
         return names
 
     def claim(self, many: int = 500, owner: str = "host-ab12/1") -> Batch:
@@ -101,14 +102,14 @@ class Hand:
         """Take the next job, and be lost with it, long ago."""
         self.take()
         leased = keys.key(self.queue.name, "leased")
-        job = self.client.run(commands.Command(("ZRANGE", leased, "0", "0")))[0]
-        self.client.run(commands.Command(("ZADD", leased, "1", job)))
+        job = self.client.run(Command(("ZRANGE", leased, "0", "0")))[0]
+        self.client.run(Command(("ZADD", leased, "1", job)))
         self.client.run(commands.reap(self.queue.name))
 
     def log(self, job_id: str, *texts: str) -> None:
         """Log lines as a task would."""
         for text in texts:
-            self.client.run_all(plain.log(self.queue.name, job_id, text))
+            self.client.run_all(records.log(self.queue.name, job_id, text))
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def actions(one_server: Any) -> Actions:
 def trail(one_server: Any) -> Any:
     """Return a function that reads the newest actions."""
 
-    def read(count: int = 50) -> list[Act]:
+    def read(count: int = 50) -> list[AuditEntry]:
         return [one.act for one in audit.acts(count=count).ask(one_server.client)]
 
     return read

@@ -89,6 +89,6 @@ def bench_at(eventually: Callable[..., Any]) -> Iterator[Callable[[Any], Bench]]
 @pytest.fixture
 def never_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the inbox poll so rarely that every result must have been pushed."""
-    monkeypatch.setattr(inbox, "LOOK_AGAIN", 60.0)
+    monkeypatch.setattr(inbox, "POLL_AGAIN", 60.0)
     monkeypatch.setattr(inbox, "HOLD", 600.0)
     monkeypatch.setattr(inbox, "HOLD_AGAIN", 500.0)

@@ -392,7 +392,7 @@ def test_threads_that_race_for_the_first_use_get_the_same_object(of: Callable[[C
 
 
 def test_undecodable_job_is_dead_and_get_returns_the_next_item(bench: Bench) -> None:
-    bench.worker.run(commands.put(bench.queue.name, [("junk", b"\xc1")], commands.PutPlace()))
+    bench.worker.run(commands.put(bench.queue.name, [("junk", b"\xc1")], commands.PutParams()))
     bench.queue.put("good")
     assert bench.queue.get(timeout=10) == "good"
     assert bench.server.raw.hget(key(bench, "jobs"), "junk") == b"\xc1"

@@ -147,7 +147,7 @@ def test_deleted_queue_does_not_count_as_lost(bench: Bench, caplog: pytest.LogCa
 @pytest.fixture
 def failed_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fail the first check for a deleted queue; return the queue then."""
-    was_deleted, failed = plain.was_deleted, []
+    was_deleted, failed = commands.was_deleted, []
 
     def fail_once(queue: str, born: int) -> Any:
         if not failed:
@@ -353,7 +353,7 @@ def test_finished_jobs_and_jobs_without_handles_are_not_kept(bench: Bench) -> No
 
 
 def test_kept_bytes_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoring, "MOST_KEPT", 100_000)
+    monkeypatch.setattr(restoring, "MAX_KEPT", 100_000)
     jobs = bench.queue.submit_many(len, [("x" * 10_000,) for _ in range(30)])
     expect_all(jobs)
     bench.server.raw.flushall()

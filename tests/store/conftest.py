@@ -50,7 +50,7 @@ class Lane:
         """Run a verb of commands.py on this queue."""
         return _plain(self.client.run(verb(self.queue, *args)))
 
-    def run_again(self, verb: Callable[..., commands.Command], *args: Any) -> Any:
+    def run_again(self, verb: Callable[..., Command], *args: Any) -> Any:
         """Run it with the words for a command that got no reply the first time."""
         command = verb(self.queue, *args)
         connection = self.client.connection()

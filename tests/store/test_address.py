@@ -71,7 +71,7 @@ def test_sentinel_url_names_the_primary_and_sentinels(
     ],
 )
 def test_invalid_url_is_refused(url: str) -> None:
-    with pytest.raises(StoreRefused, match="is not the address of a server"):
+    with pytest.raises(StoreRefused, match="invalid server URL"):
         Client(url)
 
 

@@ -141,7 +141,7 @@ def test_purge_spares_jobs_accepted_after_the_given_job(lane: Lane) -> None:
 
 
 def test_purge_limits_its_chunks_to_a_megabyte(lane: Lane) -> None:
-    lane.run(commands.put, [(one, bytes(600_000)) for one in "abc"], commands.PutPlace())
+    lane.run(commands.put, [(one, bytes(600_000)) for one in "abc"], commands.PutParams())
     assert [lane.run(commands.purge, "ready", 9, b"away", KEEP) for _ in range(4)] == [1, 1, 1, 0]
 
 
@@ -178,7 +178,7 @@ def test_outcome_of_a_cancelled_job_is_kept_for_its_own_time(
     "data", [b"\x95", b"\x95" + b"\xcb12345678\x94" * 9, b"\x95\xcb12345678\x94\x01\x01\xc0\xa1a"]
 )
 def test_undecodable_job_can_be_cancelled(lane: Lane, data: bytes) -> None:
-    lane.run(commands.put, [("a", data)], commands.PutPlace())
+    lane.run(commands.put, [("a", data)], commands.PutParams())
     assert cancel(lane, "a") == ("cancelled", "", "")
     assert KEEP - 5 < lane.raw.ttl(lane.key("outcome:a")) <= KEEP
 

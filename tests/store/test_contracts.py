@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +73,25 @@ def entry(verb: str, word: str) -> str:
     found = [line for line in header(verb) if line.startswith(word)]
     assert len(found) == 1, f"{verb}.lua says {word!r} {len(found)} times"
     return found[0].removeprefix(word).strip()
+
+
+#: Functions in store/commands.py that are no verbs.
+WITHOUT_VERB = {
+    *(
+        "settlement_of_failure",
+        "read_tries",
+        "valid_names",
+        "note_queue",
+        "queue_names",
+        "is_there",
+        "was_deleted",
+    ),
+    *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
+}
+
+
+def is_public_function(name: str, one: object) -> bool:
+    return inspect.isfunction(one) and one.__module__ == commands.__name__ and not name.startswith("_")
 
 
 def test_each_verb_has_a_script_and_function_and_a_known_effect() -> None:
@@ -166,7 +184,7 @@ def test_all_keys_of_a_queue_are_in_the_same_slot() -> None:
 
 
 def test_protocol_version_is_equal_in_lua_and_python() -> None:
-    assert f"local PROTOCOL = '{commands.PROTOCOL}'" in FOLDER.joinpath("shared", "queue.lua").read_text()
+    assert f"local PROTOCOL = '{PROTOCOL}'" in FOLDER.joinpath("shared", "queue.lua").read_text()
 
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
@@ -178,7 +196,7 @@ def test_unknown_script_is_loaded_automatically(server: Server, verb: str) -> No
 
 
 def test_forgotten_scripts_are_loaded_again_in_a_pipeline(server: Server) -> None:
-    place = PutPlace()
+    place = PutParams()
     server.client.run(commands.put("films", [("a", b"")], place))
     server.raw.script_flush()
     told = [

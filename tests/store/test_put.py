@@ -23,7 +23,7 @@ def jobs(*ids: str) -> list[tuple[str, bytes]]:
 
 
 def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
-    assert lane.put("a") == PutAnswer(1, 1)
+    assert lane.put("a") == PutReply(1, 1)
     assert lane.dump() == {
         "jobs": {"a": "bytes of a"},
         "ready": {"a": TOP + 1},
@@ -129,7 +129,7 @@ def test_delayed_put_sent_twice_leaves_no_trace_of_a_taken_job(lane: Lane) -> No
 @pytest.mark.parametrize("moved", ["waits", "taken", "ended"])
 def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: str) -> None:
     """The first copy was held up, its client resent it on another connection, and now it arrives."""
-    assert lane.run_again(commands.put, jobs("a"), PutPlace()) == PutAnswer(1, 1)
+    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1, 1)
     batch = lane.claim() if moved != "waits" else None
     if batch is not None and moved == "ended":
         lane.run(commands.finish, batch.token, [commands.Settlement("a", b"done", 60.0)])
@@ -148,7 +148,7 @@ def test_resent_put_is_accepted_if_its_queue_was_shut_meanwhile(lane: Lane) -> N
 
 
 def test_resent_put_adds_the_rest_of_a_partial_put(lane: Lane) -> None:
-    assert lane.put("a", "b", "c", maxsize=2) == PutAnswer(2, 2)
+    assert lane.put("a", "b", "c", maxsize=2) == PutReply(2, 2)
     lane.claim()
     assert lane.run_again(commands.put, jobs("a", "b", "c"), PutParams(maxsize=2)) == PutReply(3, 2)
     assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]

@@ -58,7 +58,7 @@ def test_more_ids_than_a_name_allows_can_be_made(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the very case that Python warns of
 def test_forked_child_gets_a_new_name_if_the_parent_makes_ids(forked: Any) -> None:
     """The parent's lock, held by another thread at the moment of the fork, must not block the child forever."""
-    with ids._own_numbers().lock:
+    with ids._producer().lock:
         of_the_child = forked(lambda: ids.new_ids(1)[0])
     assert len(of_the_child) == 14
     assert ids.producer_of(of_the_child) != ids.producer()

@@ -27,7 +27,7 @@ LINE_EVERY, LOOK_EVERY = 1.0, 2.0
 FEW = 8
 #: Seconds of work below which a comparison with the wall time says nothing.
 WORTH_COMPARING = 0.1
-#: Letters of what a job says about its progress.
+#: ListenReply of what a job says about its progress.
 _ROOM = 36
 
 

@@ -30,7 +30,7 @@ _COLUMNS = (
     Column("WORKERS", number=True),
     Column("STATE"),
 )
-#: Letters of the longest bar.
+#: ListenReply of the longest bar.
 _BAR = 20
 
 

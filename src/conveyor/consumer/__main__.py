@@ -15,7 +15,7 @@ from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import ConveyorError
-from conveyor.store import connect, fitness, plain, scripts
+from conveyor.store import commands, connect, fitness, scripts
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:

@@ -171,7 +171,7 @@ class BatchMonitor:
         """Send until the server replies, or until the worker takes over: the running job may last for hours."""
         while self._unconfirmed is sent:
             try:
-                replies = self.client.run_all(sent, patience=LONGEST_BLOCK)
+                replies = self.client.run_all(sent, patience=MAX_BLOCK)
             except StoreError:
                 clock.sleep(MAX_BLOCK)
                 continue

@@ -19,7 +19,7 @@ from conveyor.consumer import shared_status
 from conveyor.consumer.settings import HEARTBEAT
 from conveyor.consumer.stack import NoStacks, StackDump
 from conveyor.errors import StoreError, StoreUnavailable
-from conveyor.store import plain
+from conveyor.store import commands, control_channel
 from conveyor.store.client import Listener
 from conveyor.wire import control_messages
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.heartbeat import Notice
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
-    from conveyor.store.commands import Command
-    from conveyor.wire.control_messages import Control
+    from conveyor.store.command import Command
+    from conveyor.wire.control_messages import ControlCommand
 
     #: Replies to a command about one target: with its state and, if there is more to say, a detail.
     Reply = Callable[..., None]
@@ -67,7 +67,7 @@ class ControlChannel:
         self._asked = 0.0
         self._known: deque[bytes] = deque(maxlen=MAX_REMEMBERED)
 
-    def poll(self, handle: Callable[[Control, float], None], interval: float) -> None:
+    def poll(self, handle: Callable[[ControlCommand, float], None], interval: float) -> None:
         """Pass on a received command with the seconds it is late, and ask for the next one.
 
         Asks at most once per interval, in seconds.
@@ -79,7 +79,7 @@ class ControlChannel:
                     self.listener.close()
                 return
             with contextlib.suppress(StoreError):
-                data = self.listener.answer()
+                data = self.listener.reply()
                 control = self._decode(data) if data is not None else None
                 if control is not None:
                     handle(control, self._seconds_late(control))
@@ -87,12 +87,12 @@ class ControlChannel:
             return
         self._asked = clock.monotonic()
         with contextlib.suppress(StoreError):
-            self.listener.ask(plain.await_control(self.consumer, HEARTBEAT))
+            self.listener.ask(control_channel.await_command(self.consumer, HEARTBEAT))
 
-    def _decode(self, data: bytes) -> Control | None:
+    def _decode(self, data: bytes) -> ControlCommand | None:
         """Return a command, or None if it is invalid or was sent twice."""
         try:
-            control = control_messages.decode_control(data)
+            control = control_messages.decode_command(data)
         except (msgspec.MsgspecError, ValueError):
             return None
         if control.id == control.job:  # a plain cancellation has no id of its own: equal ones are distinct
@@ -101,12 +101,12 @@ class ControlChannel:
         self._known.append(data)
         return None if is_known else control
 
-    def _seconds_late(self, control: Control) -> float:
+    def _seconds_late(self, control: ControlCommand) -> float:
         """Return how long ago a command has expired: the supervisor may have hung, and its sender gave up."""
         if not control.expires:
             return 0.0
         try:
-            now = self.client.run(plain.server_time(), patience=0.0)
+            now = self.client.run(commands.server_time(), patience=0.0)
         except StoreError:  # it has just become unavailable; this machine's clock is the next best
             now = clock.wall()
         return max(0.0, float(now - control.expires))
@@ -119,10 +119,11 @@ class Replies:
         self.client = client
         self.unsent: deque[Command] = deque(maxlen=MAX_UNSENT)
 
-    def add(self, control: Control, target: str, state: str, detail: str = "") -> None:
+    def add(self, control: ControlCommand, target: str, state: str, detail: str = "") -> None:
         """Reply to a command about one target."""
-        reply = control_messages.Answer(target, state, detail)
-        self.unsent += plain.answer(control.id, control_messages.encode(reply), target, reply.last_word)
+        reply = control_messages.Acknowledgement(target, state, detail)
+        data = control_messages.encode(reply)
+        self.unsent.append(control_channel.acknowledge(control.id, data, target, reply.last_word))
 
     def send(self, seconds: float = SENDING) -> None:
         """Send the replies in order, for the given time. Raises StoreError; refused replies are dropped."""
@@ -177,9 +178,9 @@ class ControlHandler:
         self._stacks = _StackCommands(workers, reply)
         self._early: dict[tuple[str, str], tuple[str, float]] = {}
         """Jobs to cancel, by queue and id, whose run has not started here yet: its token, and the deadline."""
-        self._cancels: dict[tuple[str, str], Control] = {}
+        self._cancels: dict[tuple[str, str], ControlCommand] = {}
         """Commands that are done when a run ends, by its queue and id."""
-        self._whole: list[Control] = []
+        self._whole: list[ControlCommand] = []
         """Commands that are done when the whole consumer ends."""
 
     @property
@@ -187,7 +188,7 @@ class ControlHandler:
         """True if an effect is imminent that only polling detects."""
         return bool(self._early) or self.pauses.is_urgent or self._stacks.is_urgent
 
-    def handle(self, control: Control, seconds_late: float = 0.0) -> None:
+    def handle(self, control: ControlCommand, seconds_late: float = 0.0) -> None:
         """Carry out a control command, or reply that it came too late."""
         if seconds_late > 0:
             detail = f"it came {seconds_late:.1f} s too late; nothing was done"
@@ -246,7 +247,7 @@ class ControlHandler:
             events.emit(events.LeaseLost(held.worker.name, held.id))
         held.worker.end_run(reading, None if notice.lost else (held.queue, held.id))
 
-    def _handle_cancel(self, control: Control) -> None:
+    def _handle_cancel(self, control: ControlCommand) -> None:
         events.emit(events.CancelAsked(control.job, control.reason))
         key = control.queue, control.job
         if not self.cancel(*key, control.token):
@@ -258,7 +259,7 @@ class ControlHandler:
             self._cancels[key] = control
             self.reply(control, control.workers[0], "acknowledged", control.job)
 
-    def _handle_stop(self, control: Control) -> None:
+    def _handle_stop(self, control: ControlCommand) -> None:
         targets = [
             one for name, one in self.workers.items() if not control.workers or name in control.workers
         ]
@@ -276,7 +277,7 @@ class ControlHandler:
         for worker in targets:
             self._stop(worker, control)
 
-    def _stop(self, worker: WorkerHandle, control: Control) -> None:
+    def _stop(self, worker: WorkerHandle, control: ControlCommand) -> None:
         job = worker.job()[1]
         if control.verb == "kill" and control.workers and control.job and job not in {"", control.job}:
             self.reply(control, worker.name, "expired", f"it runs job {job} now")
@@ -290,7 +291,7 @@ class ControlHandler:
         else:
             worker.stop()
 
-    def _replace(self, controls: list[Control], control: Control, target: str) -> None:
+    def _replace(self, controls: list[ControlCommand], control: ControlCommand, target: str) -> None:
         """Add a command in place of an equal one to this target, so that repetitions do not grow the list."""
         for before in [one for one in controls if one.verb == control.verb]:
             controls.remove(before)
@@ -302,7 +303,7 @@ class ControlHandler:
 class _OpenPause:
     """A command to pause or resume that has not taken full effect."""
 
-    control: Control
+    control: ControlCommand
     left: int
     """Number of workers that have not replied."""
     soon: float
@@ -328,7 +329,7 @@ class Pauses:
         """True if a worker is about to follow a command."""
         return any(clock.monotonic() < one.soon for one in self._open.values())
 
-    def handle(self, control: Control) -> None:
+    def handle(self, control: ControlCommand) -> None:
         """Pause or resume the named workers, or all workers without names; `poll` replies when they have followed.
 
         This replaces an earlier command to a worker that has not followed it yet.
@@ -385,15 +386,15 @@ class _StackCommands:
 
     workers: dict[str, WorkerHandle]
     reply: Reply
-    _waiting: deque[tuple[WorkerHandle, Control]] = field(default_factory=deque)
-    _dumps: dict[int, tuple[WorkerHandle, StackDump, list[Control]]] = field(default_factory=dict)
+    _waiting: deque[tuple[WorkerHandle, ControlCommand]] = field(default_factory=deque)
+    _dumps: dict[int, tuple[WorkerHandle, StackDump, list[ControlCommand]]] = field(default_factory=dict)
 
     @property
     def is_urgent(self) -> bool:
         """True if stacks are being written, or about to be."""
         return bool(self._dumps or self._waiting)
 
-    def handle(self, control: Control) -> None:
+    def handle(self, control: ControlCommand) -> None:
         """Request the stacks of the named workers, or of all; the replies follow within about a second."""
         for name in control.workers or sorted(self.workers):
             worker = self.workers.get(name)
@@ -415,7 +416,7 @@ class _StackCommands:
                 for control in controls:
                     self.reply(control, worker.name, "done", text)
 
-    def _begin(self, worker: WorkerHandle, control: Control) -> None:
+    def _begin(self, worker: WorkerHandle, control: ControlCommand) -> None:
         if worker.pid in self._dumps:
             self._dumps[worker.pid][2].append(control)
             return

@@ -28,7 +28,6 @@ from conveyor.wire.outcome import (
     result_bytes,
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
-from conveyor.wire.retry import delay_before
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:

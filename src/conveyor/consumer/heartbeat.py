@@ -14,7 +14,7 @@ from conveyor.consumer.health import Isolation
 from conveyor.consumer.settings import HEARTBEAT, LEASE, RENEWAL
 from conveyor.consumer.settlement import Tally
 from conveyor.errors import StoreError, StoreRefused
-from conveyor.store import commands, forgetting, heads, leases, plain
+from conveyor.store import commands, control_channel, forgetting, leases, records
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
     from conveyor.wire.control_messages import WorkerReport
 
 #: Seconds after its last report that a killed consumer is removed from the list.
@@ -169,14 +169,14 @@ class Heartbeat:
                 data = control_messages.encode(control_messages.Progress(done, total, message))
                 changed.setdefault(queue, []).append((job, data))
         self._progress = counters
-        return [plain.set_progress(queue, some) for queue, some in changed.items()]
+        return [records.set_progress(queue, some) for queue, some in changed.items()]
 
     def _report(self, workers: list[WorkerReport]) -> None:
         now = clock.wall()
         report = msgspec.structs.replace(self.report, workers=workers, at=now)
-        sent = plain.report(self.report.name, control_messages.encode(report), now)
+        sent = [control_channel.report(self.report.name, control_messages.encode(report), now)]
         if self._is_first:
-            sent.append(plain.forget_silent(now - FORGET_AFTER))
+            sent.append(control_channel.forget_silent(now - FORGET_AFTER))
         self.client.run_all(sent, patience=PATIENCE)
         self._is_first = False
 
@@ -201,9 +201,9 @@ class Heartbeat:
 
     def _record(self, gauge: _Gauge) -> None:
         """Record these queues, unless they have no jobs and had none before."""
-        has_work = self.client.run(plain.any_work(gauge.queues), patience=PATIENCE)
+        has_work = self.client.run(commands.any_work(gauge.queues), patience=PATIENCE)
         if has_work or gauge.had_work:
-            query = heads.oldest(gauge.queues)
+            query = records.oldest_waiting(gauge.queues)
             oldest = query.read(self.client.run_all(query.commands, patience=PATIENCE))
             sent = [commands.tally(queue, self.report.name, 0, at, []) for queue, at in oldest.items()]
             self.client.run_all(sent, patience=PATIENCE)
@@ -212,7 +212,7 @@ class Heartbeat:
     def _sweep(self, now: float) -> None:
         """Remove unused queues, some at a time; one consumer does so, once an hour."""
         try:
-            begin = plain.begin_sweep(self.report.name, SWEEP_EVERY)
+            begin = forgetting.begin_sweep(self.report.name, SWEEP_EVERY)
             if self._sweep_cursor is not None or self.client.run(begin, patience=PATIENCE):
                 self._sweep_cursor = forgetting.forget_unused(self.client, self._sweep_cursor or "0")
         except StoreError:  # leases come first

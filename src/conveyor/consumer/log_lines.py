@@ -46,7 +46,7 @@ class LogLines:
         """Send a line, or buffer it if the server is unavailable. Never raises a StoreError."""
         with self._lock:
             if len(self._waiting) < MAX_WAITING:
-                self._waiting.append((queue, job_id, text[: plain.LONGEST_LINE + 1]))
+                self._waiting.append((queue, job_id, text[: records.MAX_LINE + 1]))
             else:
                 self._lose(queue, job_id)
             if clock.monotonic() >= self._again_at:
@@ -122,9 +122,9 @@ def _lost_lines(lost: Counter[tuple[str, str]], others: int) -> list[Command]:
     """Return the commands that report lost lines to their jobs, and to the last one those not counted separately."""
     sent: list[Command] = []
     for (queue, job_id), number in lost.items():
-        sent += plain.log(queue, job_id, f"{_lines(number)} lost: the server took none")
+        sent += records.log(queue, job_id, f"{_lines(number)} lost: the server took none")
     if others and lost:
-        sent += plain.log(*list(lost)[-1], f"{_lines(others, ' of other jobs')} lost: the server took none")
+        sent += records.log(*list(lost)[-1], f"{_lines(others, ' of other jobs')} lost: the server took none")
     return sent
 
 

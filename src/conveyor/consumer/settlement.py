@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor import clock, events
 from conveyor.store import commands, keys
-from conveyor.store.answers import settlement_of_failure
-from conveyor.store.commands import Settlement
+from conveyor.store.commands import Settlement, settlement_of_failure
 from conveyor.wire import ids
 from conveyor.wire.call import KEEP, Call
 from conveyor.wire.outcome import (

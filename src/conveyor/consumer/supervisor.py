@@ -479,7 +479,7 @@ class Supervisor:
         return 0
 
     def _retire(self) -> None:
-        sent = [*self.heartbeat.last_tally(), *plain.retire(self.report.name)]
+        sent = [*self.heartbeat.last_tally(), *control_channel.retire(self.report.name)]
         self.client.run_all(sent, patience=0.0, within=LAST_CALL_TIMEOUT)
 
 

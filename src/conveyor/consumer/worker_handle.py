@@ -62,7 +62,7 @@ class WorkerHandle:
         self.slot = 0
         """Where the group watcher has its process group."""
         self.usage = ProcessUsage()
-        self.controls: list[Control] = []
+        self.controls: list[ControlCommand] = []
         """The control commands that are done when it is gone."""
         self.verb = ""
         """`stop` or `kill`, if requested."""

@@ -138,7 +138,7 @@ class WorkerProcess:
 
     def _no_work_left(self) -> bool:
         """Return True if the worker is to exit because the queues are empty."""
-        return self.settings.until_empty and not self._send([plain.any_work(self.settings.queues)])[0]
+        return self.settings.until_empty and not self._send([commands.any_work(self.settings.queues)])[0]
 
     def _pause(self) -> None:
         """Take no jobs until the pause ends, or until no work is left if the worker is to exit then."""
@@ -186,7 +186,7 @@ class WorkerProcess:
         self.monitor.rest()
         self.status.state = shared_status.IDLE
         queues = self.settings.queues
-        longest = POLL_EMPTY if self.settings.until_empty else LONGEST_BLOCK
+        longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
         wait = batch.wait if batch is not None else longest
         while not self._must_stop() and not self.status.pause_requested:
             if self._no_work_left():
@@ -195,14 +195,14 @@ class WorkerProcess:
             with contextlib.suppress(_Interrupted):
                 tallies = self.settler.tallies()
                 self._is_waiting = True
-                *replies, wake_up = self._send([*tallies, plain.await_bell(queues, min(longest, wait))])
+                *replies, wake_up = self._send([*tallies, commands.await_bell(queues, min(longest, wait))])
                 self._is_waiting = False
                 self.settler.settled(tallies, replies)
             self._is_waiting = False
             if self._is_stopping or wake_up is not None:
                 break
             wait = longest
-            if self._send([plain.any_work(queues)])[0]:
+            if self._send([commands.any_work(queues)])[0]:
                 break
         return True
 
@@ -219,7 +219,7 @@ class WorkerProcess:
         starved: clock.Deadline | None = None
         while True:
             try:
-                replies = self.client.run_all(sent, patience=LONGEST_BLOCK)
+                replies = self.client.run_all(sent, patience=MAX_BLOCK)
                 if refused is not None:
                     self.status.error = ""
             except StoreError as error:

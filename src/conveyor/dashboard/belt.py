@@ -46,7 +46,7 @@ def belt_of(queue: str, count: Count, workers: Sequence[WorkerReport]) -> Belt:
     slots, scale = _slots(count)
     letters = "".join(sorted(letter_of(worker, queue) for worker in workers))[::-1]
     per_icon = math.ceil(len(letters) / MAX_ICONS) or 1
-    filled = min(slots, math.ceil(count.waiting / scale))
+    filled = min(slots, math.ceil(count.qsize / scale))
     return Belt(
         slots=slots,
         filled=filled,
@@ -69,7 +69,7 @@ def letter_of(worker: WorkerReport, queue: str) -> str:
 
 def slots_taken(count: Count) -> int:
     """Return how many slots of a bounded queue have jobs."""
-    return min(count.waiting, count.maxsize)
+    return min(count.qsize, count.maxsize)
 
 
 def _slots(count: Count) -> tuple[int, int]:
@@ -78,7 +78,7 @@ def _slots(count: Count) -> tuple[int, int]:
         scale = math.ceil(count.maxsize / MAX_SLOTS)
         return math.ceil(count.maxsize / scale), scale
     scale = 1
-    while count.waiting > MAX_SLOTS * scale:
+    while count.qsize > MAX_SLOTS * scale:
         scale = scale * 5 // 2 if str(scale)[0] == "2" else scale * 2
     return MAX_SLOTS, scale
 
@@ -86,7 +86,7 @@ def _slots(count: Count) -> tuple[int, int]:
 def _sentence(queue: str, count: Count, letters: str) -> str:
     jobs = f"{count.ready:,} {'job' if count.ready == 1 else 'jobs'} waiting"
     if count.maxsize:
-        more = count.waiting - slots_taken(count)
+        more = count.qsize - slots_taken(count)
         beyond = f" and {more:,} more {'job' if more == 1 else 'jobs'} waiting" if more else ""
         jobs = f"{slots_taken(count):,} of {count.maxsize:,} slots taken{beyond}"
     if count.delayed:

@@ -170,14 +170,14 @@ def _is_stalled(snapshot: Snapshot, name: str, count: Count, workers: Sequence[W
     return count.leased > busy + allowed
 
 
-def _is_complete(snapshot: Snapshot, heard: Sequence[Heard]) -> bool:
+def _is_complete(snapshot: Snapshot, heard: Sequence[LastSeen]) -> bool:
     """Return True if the snapshot has the whole report of every consumer that reported lately."""
     reported = {report.name for report in snapshot.consumers}
     lately = {one.name for one in heard if snapshot.at - one.at < REPORT_KEEP}
     return lately <= reported and all(len(one.workers) < MOST_WORKERS for one in snapshot.consumers)
 
 
-def _of_consumers(snapshot: Snapshot, heard: Sequence[Heard]) -> Iterator[Issue]:
+def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Issue]:
     reports = {report.name: report for report in snapshot.consumers}
     silent = [one.name for one in heard if _is_silent(snapshot.at - one.at, reports.get(one.name))]
     for name in silent[:MAX_NAMED]:

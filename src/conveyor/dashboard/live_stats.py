@@ -116,9 +116,9 @@ def queue_stats(snapshot: Snapshot, name: str) -> QueueStats:
     return QueueStats(
         waiting=count.ready,
         delayed=count.delayed,
-        qsize=count.waiting,
+        qsize=count.qsize,
         taken=slots_taken(count),
-        beyond=count.waiting - slots_taken(count) if count.maxsize else 0,
+        beyond=count.qsize - slots_taken(count) if count.maxsize else 0,
         running=count.leased,
         dead=count.dead,
         blocked=count.blocked,

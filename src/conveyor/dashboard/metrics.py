@@ -21,8 +21,8 @@ from conveyor.errors import StoreError, StoreRefused
 from conveyor.monitor import audit, charts, queues, server
 from conveyor.monitor.charts import Totals
 from conveyor.monitor.snapshot import NOTHING
+from conveyor.store import records
 from conveyor.store.query import together
-from conveyor.store.records import oldest_waiting
 from conveyor.wire.statistics import OTHER, Figures, subtract_figures, sum_figures
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Gatherer:
         every = sorted(snapshot.queues, key=taken.__getitem__)
         names, rest = every[:MAX_QUERIED], every[MAX_QUERIED:]
         labelled = sorted(names[:MAX_LABELLED])
-        query = together([charts.totals(names), charts.totals_of_all(), oldest(labelled)])
+        query = together([charts.totals(names), charts.totals_of_all(), records.oldest_waiting(labelled)])
         totals, of_all, heads = self.poller.ask(query)
         more = self._more(labelled[:MAX_MEASURED])
         self.backend = more.get("backend", self.backend)

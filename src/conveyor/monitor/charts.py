@@ -1,7 +1,7 @@
 """Questions about what was done, over time. A minute, hour or day begins by the server's clock, in universal time.
 
-Times are seconds since 1970; `plain.server_time` asks for now, and `statistics.bucket` gives the number of its minute,
-hour or day.
+Times are seconds since 1970; `commands.server_time` asks for now, and `statistics.bucket` gives the number of its
+minute, hour or day.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from conveyor.store import commands
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.store.commands import Command
+    from conveyor.store.command import Command
 
 #: Seconds that a lease lasts, and seconds between renewals: a lease survives two renewals that fail. If every worker is
 #: busy, only renewals detect expired leases: together with the interval at which a supervisor polls, the two must stay
@@ -57,9 +57,9 @@ def renewals(leases: Iterable[L], seconds: float) -> list[Command]:
     for lease in leases:
         by_queue.setdefault(lease.queue, []).append(lease)
     return [
-        _renewal(queue, mine[first : first + commands.MOST_RENEWED], seconds)
+        _renewal(queue, mine[first : first + commands.MAX_RENEWED], seconds)
         for queue, mine in by_queue.items()
-        for first in range(0, len(mine), commands.MOST_RENEWED)
+        for first in range(0, len(mine), commands.MAX_RENEWED)
     ]
 
 

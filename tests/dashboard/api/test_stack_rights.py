@@ -25,8 +25,10 @@ def crew(one_server: Any, queue: str, job: str = "job1") -> str:
 
 def answer(one_server: Any, order: str, target: str) -> None:
     """Reply to a request for a stack as a supervisor does."""
-    told = Answer(target, "done", STACK)
-    one_server.client.run_all(plain.answer(order, control_messages.encode(told), target, told.last_word))
+    told = Acknowledgement(target, "done", STACK)
+    one_server.client.run(
+        control_channel.acknowledge(order, control_messages.encode(told), target, told.last_word)
+    )
 
 
 def test_stack_is_shown_only_with_inspect_right_on_its_job(api: Api, one_server: Any) -> None:

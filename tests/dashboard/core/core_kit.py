@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import Queue
 from conveyor.dashboard.page import Page, PageRequest
-from conveyor.store import Client, plain
-from conveyor.store.answers import Count
+from conveyor.store import Client, commands
+from conveyor.store.commands import Count
 from conveyor.store.query import Query
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Shown(NamedTuple):
 
 def asks_time(_: PageRequest, __: Snapshot) -> Query[Any]:
     """Query a single command."""
-    return Query((plain.server_time(),), lambda answers: answers[0])
+    return Query((commands.server_time(),), lambda answers: answers[0])
 
 
 def page(name: str, view: Callable[..., Any] = lambda *_: Shown(1), **facts: Any) -> Page:

@@ -175,13 +175,13 @@ def test_consumer_without_recent_reports_is_silent(
     silent: bool,  # noqa: FBT001
 ) -> None:
     consumers = [report("rack-1", 1, at=AT - age)] if reports else []
-    found = issues(Snapshot(AT, {}, consumers), IssueInputs(heard=[Heard("rack-1", AT - age)]))
+    found = issues(Snapshot(AT, {}, consumers), IssueInputs(heard=[LastSeen("rack-1", AT - age)]))
     assert [one.what for one in found] == ["consumer rack-1 went silent"] * silent
     assert {one.queue for one in found} <= {"video" if reports else ""}
 
 
 def test_many_silent_consumers_are_counted() -> None:
-    heard = [Heard(f"rack-{number}", AT - 30) for number in range(MAX_NAMED + 7)]
+    heard = [LastSeen(f"rack-{number}", AT - 30) for number in range(MAX_NAMED + 7)]
     assert said(Snapshot(AT), heard=heard)[-1] == "7 more consumers went silent"
 
 

@@ -64,7 +64,7 @@ def test_slow_searches_take_turns_and_do_not_delay_live_stats(
         return answers[0]
 
     def asks_much(_: PageRequest, __: Any) -> Query[Any]:
-        return Query((plain.server_time(),), slow_answer)
+        return Query((commands.server_time(),), slow_answer)
 
     search = page("search", costly=is_search, question=asks_much)
     addresses = [f"/search?text={number}" for number in range(30)]

@@ -13,7 +13,7 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
 from conveyor.dashboard.poller import MAX_SEARCHES, MAX_WAITING, Busy, SearchSlots
-from conveyor.store import plain
+from conveyor.store import commands
 from conveyor.store.query import Query
 
 from ..asking import ask  # noqa: TID252 - test folders are no packages

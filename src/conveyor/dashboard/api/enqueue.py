@@ -17,8 +17,8 @@ from conveyor.dashboard.api.problems import PartlyPut
 from conveyor.errors import ConveyorError, DuplicateJob
 from conveyor.monitor import job_record
 from conveyor.queue import Queue
-from conveyor.store import plain
-from conveyor.wire.audit_entry import Act, Facts
+from conveyor.store import records
+from conveyor.wire.audit_entry import AuditEntry, Facts
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
@@ -56,7 +56,7 @@ def enqueue_jobs(request: ApiRequest) -> Put | Reply:
     if own_id:
         task = task.options(id=own_id, queue=queue)
     facts: Facts = {"task": task.name, "jobs": len(parts)}
-    act = Act("enqueue", own_id or task.name, queue, body.reason, after=facts)
+    act = AuditEntry("enqueue", own_id or task.name, queue, body.reason, after=facts)
     actions = request.actions
     try:
         jobs = _put_all(request, task, parts)
@@ -91,7 +91,7 @@ def _kept_queue(request: ApiRequest, own_id: str, queue: str) -> str:
     It is kept before the put: should the put be lost, the next request with the key puts the same job.
     """
     digest = hashlib.sha256(msgspec.json.encode(request.body, order="sorted")).hexdigest()
-    command = plain.keep_request(own_id.removeprefix(KEYED), f"{digest} {queue} {own_id}")
+    command = records.keep_request(own_id.removeprefix(KEYED), f"{digest} {queue} {own_id}")
     kept = request.context.acting.run(command)
     first, queue, _ = kept.split(" ") if kept else (digest, queue, own_id)
     if first != digest:

@@ -13,7 +13,7 @@ from conveyor.dashboard.api.models import JobId, MaybeQueue, Short, Why
 from conveyor.dashboard.api.problems import ValidationErrors
 from conveyor.errors import BadCall, BadInput, ConveyorError
 from conveyor.monitor.typed_input import as_words, convert_value, parameters_of
-from conveyor.wire.call import HIGHEST_PRIORITY
+from conveyor.wire.call import MAX_PRIORITY
 from conveyor.wire.redaction import MORE, redacted
 from conveyor.wire.signature import signature_of
 
@@ -28,7 +28,7 @@ MAX_COUNT, MAX_PUT = 1000, 10_000
 
 Text = Annotated[str, Meta(max_length=200_000)]
 Times = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
-Priority = Annotated[int, Meta(ge=0, le=HIGHEST_PRIORITY)]
+Priority = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
 Delay = Annotated[float, Meta(ge=0, le=366 * 86400.0)]
 
 

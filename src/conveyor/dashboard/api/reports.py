@@ -11,7 +11,7 @@ from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import MaybeQueue, Query, QueueRows, struct_from
 from conveyor.monitor import audit, charts
 from conveyor.monitor.cursors import after, cursor_of
-from conveyor.store import keys, plain, query, records
+from conveyor.store import fitness, keys, query, records
 from conveyor.store.address import shown
 from conveyor.wire.audit_entry import Facts  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.statistics import bucket
@@ -122,7 +122,7 @@ def list_audit(request: ApiRequest) -> Audit:
 def show_system(request: ApiRequest) -> System:
     """Show the server."""
     snapshot = request.context.snapshot()
-    sections = [plain.info(name, optional=True) for name in ("server", "clients", "memory")]
+    sections = [fitness.info(name, optional=True) for name in ("server", "clients", "memory")]
     facts: dict[str, str] = {}
     for section in request.context.ask(query.Query(tuple(sections), list)):
         facts |= section

@@ -13,7 +13,7 @@ from conveyor.dashboard.api.models import JobId, Order, QueueRows, Short, Why
 from conveyor.monitor import workers
 from conveyor.monitor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
 from conveyor.monitor.cursors import after, cursor_of
-from conveyor.wire.control_messages import Answer as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
+from conveyor.wire.control_messages import Acknowledgement as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.control_messages import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.redaction import redacted_text
 

@@ -45,7 +45,7 @@ class Overview(NamedTuple):
 
 
 def _question(_: PageRequest, __: Snapshot) -> Query[Any]:
-    memory = Query((plain.info("memory", optional=True),), lambda replies: replies[0])
+    memory = Query((fitness.info("memory", optional=True),), lambda replies: replies[0])
     return together([memory, workers.heard()])
 
 

@@ -89,8 +89,8 @@ def _question(_: PageRequest, __: Snapshot) -> Query[dict[str, str]]:
         facts = {name: value for section in sections for name, value in section.items()}
         return {**facts, SYNCED: synced} if facts else {}
 
-    sections = [plain.info(section, optional=True) for section in SECTIONS]
-    return Query((plain.setting(SYNCED, optional=True), *sections), read)
+    sections = [fitness.info(section, optional=True) for section in SECTIONS]
+    return Query((fitness.setting(SYNCED, optional=True), *sections), read)
 
 
 def _number(facts: Mapping[str, str], name: str) -> int:
