@@ -281,7 +281,7 @@ NOTING = {"count", "series", "rows", "state", "listen", "join", "leave"}
 
 #: For each plain script: the preparation, and the command that runs it on a queue.
 PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
-    "answer": (nothing, lambda _: control_channel.acknowledge("order", b"done", "w/1", "done")[0]),
+    "answer": (nothing, lambda _: control_channel.acknowledge("order", b"done", "w/1", "done")),
     "clear": (held, lambda queue: forgetting.clear(f"{queue}s", [keys.key(queue, "bell")])),
     "groups": (dead, lambda queue: records.dead_groups(queue, 0)),
     "keep": (nothing, lambda _: records.keep_operation("operation", b"state", 9.0)),

@@ -38,7 +38,7 @@ def test_page_reports_a_server_restart_and_recovers(
     second = view.tab()
 
     own_server.stop()
-    expect(page.locator("#live-words")).to_have_text("no reply from the server; trying again")
+    expect(page.locator("#live-words")).to_have_text("no answer from the server; trying again")
     second.goto(own.address + "/workers")
     expect(second.locator("h1")).to_have_text("The server does not answer")
     expect(second.locator("main p.hint code")).to_have_text("conveyor doctor")
