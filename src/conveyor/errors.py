@@ -6,18 +6,18 @@ ConveyorError
 ├── BadInput (ValueError)          a task refuses its input: missing file, not a video, …
 ├── TooLarge (ValueError)          a job or a result exceeds the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
-├── DuplicateJob                   a job with this id was put before
-├── NotEmpty                       a queue that is to be deleted has jobs
-├── Full (queue.Full)              no room, and the caller did not want to wait any longer
-├── Empty (queue.Empty)            no job, and the caller did not want to wait any longer
-├── ShutDown (queue.ShutDown)      the queue takes no more (subclass of the stdlib's from 3.13 on)
-├── JobFailed                      the task raised; carries type, message and traceback as text
-│   └── JobLost                    its worker died too often
-├── JobCancelled (CancelledError)  somebody cancelled the job
-├── JobGone (LookupError)          no job and no outcome of this id is kept
+├── DuplicateJob                   a job with this id exists already
+├── NotEmpty                       a queue to be deleted has jobs
+├── Full (queue.Full)              no room within the caller's timeout
+├── Empty (queue.Empty)            no job within the caller's timeout
+├── ShutDown (queue.ShutDown)      the queue is shut down (subclass of the stdlib's from 3.13 on)
+├── JobFailed                      the task raised; has type, message and traceback as strings
+│   └── JobLost                    its worker crashed too often
+├── JobCancelled (CancelledError)  the job was cancelled
+├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
-├── LeaseLost                      the lease ran out or went to another worker
-├── WaitTimeout (TimeoutError)     the caller's timeout ran out; the job goes on
+├── LeaseLost                      the lease expired or went to another worker
+├── WaitTimeout (TimeoutError)     the caller's timeout expired; the job continues
 └── StoreError
     ├── DurabilityUnknown                    the jobs are put, but not confirmed to be durable
     ├── StoreUnavailable (ConnectionError)   no reply from the server, or it is not ready

@@ -261,12 +261,5 @@ class ItemHolder:
 
 
 _thread = _Thread()
-_holders: dict[tuple[Client, int], ItemHolder] = {}
-os.register_at_fork(after_in_child=_holders.clear)
-
-
-def holder_of(client: Client) -> ItemHolder:
-    """Return the holder of this process's items at one server; a forked child holds none at first."""
-    key = client, os.getpid()  # C code forks without hooks
-    # setdefault: two threads may race here, and both must get the same holder
-    return _holders.get(key) or _holders.setdefault(key, ItemHolder(client))
+#: The holder of this process's items at one server; a forked child holds none at first.
+holder_of = ids.PerProcess(ItemHolder)

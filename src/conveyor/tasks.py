@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import sys
@@ -72,14 +73,9 @@ class Task(Generic[P, R]):
         if changes:
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
             raise BadCall(f"unknown options: {', '.join(changes)}", hint=f"use {known}")
-        other: Task[P, R] = Task(
-            self.function,
-            self.name,
-            structs.replace(self.put, **known_put),
-            structs.replace(self.run, **known_run),
-        )
-        other.split, other.join, other.check = self.split, self.join, self.check
-        other.redact = self.redact
+        other = copy.copy(self)
+        other.put = structs.replace(self.put, **known_put)
+        other.run = structs.replace(self.run, **known_run)
         return other
 
     def checks(self, function: F) -> F:

@@ -108,7 +108,7 @@ def test_dead_jobs_are_retried(at_server: Any, conveyor: Any, start_consumer: An
     assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
     assert conveyor("retry", ids[0]).out == f"{ids[0]}: it waits again\n"
     assert conveyor("retry", "--all", "failures", "--json").document == {
-        "schema": "conveyor.wire.retry-all/v1",
+        "schema": "conveyor.retry-all/v1",
         "queue": "failures",
         "retried": 2,
     }

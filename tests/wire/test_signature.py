@@ -196,10 +196,10 @@ def test_result_gets_the_type_of_the_return_hint_if_possible() -> None:
 
     function.__annotations__ = {"return": list[Point]}
     signature = Signature(function)
-    assert signature.gives_objects
+    assert signature.has_result_hint
     assert signature.result([{"x": 1, "y": 2.0}]) == [Point(1, 2.0)]
     assert signature.result("not that") == "not that"
-    assert not Signature(untyped).gives_objects
+    assert not Signature(untyped).has_result_hint
 
 
 @pytest.mark.parametrize(

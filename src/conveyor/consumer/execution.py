@@ -281,7 +281,7 @@ def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
 
 def _carried(value: Any, signature: Signature) -> Outcome:
     try:
-        return result_bytes(value, typed=signature.gives_objects)
+        return result_bytes(value, typed=signature.has_result_hint)
     except JobCancelled:
         raise
     except BaseException as error:  # noqa: BLE001 - reading an object may run user code

@@ -44,6 +44,9 @@ class Signature:
         self.hints = {one.name: _usable(hints.get(one.name, Any)) for one in parameters}
         self.result_hint = _usable(hints.get("return", Any))
         self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
+        rest = {one.kind: one.name for one in parameters}
+        self._rest = rest.get(inspect.Parameter.VAR_POSITIONAL)
+        self._named_rest = rest.get(inspect.Parameter.VAR_KEYWORD, "")
         simple = all(one.kind in _POSITIONAL for one in parameters) and self._plain is not None
         self._required = sum(one.default is one.empty for one in parameters)
         self._most = len(self._positional) if simple else -1
@@ -97,8 +100,7 @@ class Signature:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the positional parameters in order; one for the rest comes last, with a star."""
-        rest = [f"*{one.name}" for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
-        return (*self._positional, *rest)
+        return (*self._positional, f"*{self._rest}") if self._rest else tuple(self._positional)
 
     def labels(self, redact: tuple[str, ...] = ()) -> Labels:
         """Return the names that show which arguments of a call are secret, including those in `redact`.
@@ -113,8 +115,8 @@ class Signature:
         return known
 
     @property
-    def gives_objects(self) -> bool:
-        """Tell whether a return hint lets the caller rebuild objects of own classes."""
+    def has_result_hint(self) -> bool:
+        """True if a return hint lets the caller rebuild objects of the user's classes."""
         return self.result_hint is not Any
 
     def convert_text(self, name: str, text: str) -> Any:
@@ -127,8 +129,7 @@ class Signature:
         try:
             return codec.convert(msgspec.json.decode(text), hint, strict=False)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            message = f"{self.name}: {name}={text!r} does not fit {describe(hint)}"
-            raise BadCall(message) from error
+            raise BadCall(f"{self.name}: {name}={text!r} does not fit {describe(hint)}") from error
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._plain is None:
@@ -136,8 +137,7 @@ class Signature:
         try:
             bound = self._plain.bind(*args, **kwargs)
         except TypeError as error:
-            message = f"{self.name}() {error}"
-            raise BadCall(message, hint=f"it takes {self._plain}") from None
+            raise BadCall(f"{self.name}() {error}", hint=f"use {self._plain}") from None
         return bound.args, bound.kwargs
 
     def _carried(self, args: tuple[Any, ...]) -> Any:
@@ -146,8 +146,7 @@ class Signature:
             try:
                 tree.append(codec.carry(value, typed=self._hint_at(place) is not Any))
             except BadCall as error:
-                message = f"{self.name}(): argument {self._name_at(place)!r}: {error}"
-                raise BadCall(message, hint=error.hint) from None
+                raise self._invalid(self._name_at(place), error) from None
         return tree
 
     def _encode_named(self, kwargs: dict[str, Any]) -> bytes:
@@ -158,8 +157,7 @@ class Signature:
                 tree[name] = codec.carry(value, typed=hint is not Any)
                 codec.convert(codec.decode(codec.encode_flat(tree[name])), hint)
             except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
-                message = f"{self.name}(): argument {name!r}: {error}"
-                raise BadCall(message, hint=getattr(error, "hint", "")) from None
+                raise self._invalid(name, error) from None
         return codec.encode_flat(tree)
 
     def _make_tuple(self, count: int) -> Any:
@@ -170,16 +168,10 @@ class Signature:
         return self._hint(self._name_at(place))
 
     def _hint(self, name: str) -> Any:
-        if name in self.hints:
-            return self.hints[name]
-        rest = [one for one in self.parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
-        return self.hints[rest[0].name] if rest else Any
+        return self.hints.get(name, self.hints.get(self._named_rest, Any))
 
     def _name_at(self, place: int) -> str:
-        if place < len(self._positional):
-            return self._positional[place]
-        rest = [one for one in self.parameters if one.kind is inspect.Parameter.VAR_POSITIONAL]
-        return rest[0].name if rest else str(place)
+        return self._positional[place] if place < len(self._positional) else self._rest or str(place)
 
     def _no_text(self, args: tuple[Any, ...], error: UnicodeEncodeError) -> BadCall:
         """Return the error for the argument with an unencodable character."""
@@ -187,16 +179,18 @@ class Signature:
             try:
                 codec.encode(value, typed=True)
             except BadCall:
-                return BadCall(f"{self.name}(): argument {self._name_at(place)!r}: {error}")
+                return self._invalid(self._name_at(place), error)
         return BadCall(f"{self.name}(): {error}")
+
+    def _invalid(self, name: str, error: object) -> BadCall:
+        return BadCall(f"{self.name}(): argument {name!r}: {error}", hint=getattr(error, "hint", ""))
 
     def _wrong(self, error: msgspec.ValidationError) -> BadCall:
         text = str(error)
         place = _PLACE.search(text)
         if place is None:
             return BadCall(f"{self.name}(): {text}")
-        name = self._name_at(int(place[1]))
-        return BadCall(f"{self.name}(): argument {name!r}: {text.split(' - at', maxsplit=1)[0]}")
+        return self._invalid(self._name_at(int(place[1])), text.split(" - at", maxsplit=1)[0])
 
 
 @functools.lru_cache(maxsize=4096)
