@@ -281,13 +281,13 @@ class Inbox:
         if self.restorer.due:
             self._try_to_start()
 
-    def heard(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
+    def observe(self, queue: str, before: Known, lineage: commands.Lineage) -> None:
         """Check by a reply if the server has lost the queue. If so, report it, and put the jobs again."""
         with contextlib.suppress(StoreError):  # the next reply decides
             self._check_loss(queue, before, lineage, TRY_AGAIN)
 
     def _check_loss(self, queue: str, before: Known, lineage: commands.Lineage, within: float | None) -> None:
-        if not self.restorer.heard(queue, before, lineage, within):
+        if not self.restorer.observe(queue, before, lineage, within):
             return
         now = clock.monotonic()
         level = logging.WARNING if now - self.warned_at > WARN_AGAIN else logging.INFO

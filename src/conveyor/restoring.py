@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conveyor.store import Client
     from conveyor.store.commands import PutParams
-    from conveyor.store.waiting import Witness
+    from conveyor.store.waiting import ReplyObserver
 
 #: Max bytes of jobs that a process keeps; jobs beyond that are not put again.
 MAX_KEPT = 64 << 20
@@ -128,7 +128,7 @@ class Restorer:
         """Return what is known now; to be called before a command is sent."""
         return self.known.get(queue, Known())
 
-    def heard(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
+    def observe(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
         """Process a reply. `before` was known when its command was sent. Return True if it proves a new loss.
 
         `within` limits in seconds the query if the queue was deleted. Raises StoreError if that fails: the next reply
@@ -183,14 +183,14 @@ class Restorer:
             return False
         return kept.losses < self.knows(kept.queue).losses or asked_at < kept.restored_at
 
-    def restore(self, queue: str, awaited: Container[str], witness: Witness) -> bool:
+    def restore(self, queue: str, awaited: Container[str], observer: ReplyObserver) -> bool:
         """Put again what a queue lost. Return False if some jobs were refused for now and have to be tried again."""
         losses = self.knows(queue).losses
         self.due[queue] = clock.monotonic() + TRY_AGAIN
         puts = self._puts_left(queue, losses)
         while puts:
             alike = _take_alike(puts)
-            is_accepted = self._put_again(alike, losses, awaited, witness, is_last=not puts)
+            is_accepted = self._put_again(alike, losses, awaited, observer, is_last=not puts)
             for kept in reversed(alike):
                 if kept.again == (losses, len(kept.jobs)):
                     kept.losses, kept.restored_at = losses, clock.monotonic()
@@ -219,7 +219,13 @@ class Restorer:
         return [one for one in list(self._kept) if one.queue == queue and one.losses < losses]
 
     def _put_again(
-        self, alike: list[Kept], losses: int, awaited: Container[str], witness: Witness, *, is_last: bool
+        self,
+        alike: list[Kept],
+        losses: int,
+        awaited: Container[str],
+        observer: ReplyObserver,
+        *,
+        is_last: bool,
     ) -> bool:
         """Put the next MAX_JOBS of these again, as many as there is room for. Return False if some were refused."""
         found = (one for kept in alike for one in kept.left(losses, awaited))
@@ -230,7 +236,9 @@ class Restorer:
             if sent:
                 if not (is_last and is_all):
                     self.lined.add(alike[0].queue)
-                self._put([job for _, _, job in sent], alike[0], witness, rest=0 if is_last and is_all else 1)
+                self._put(
+                    [job for _, _, job in sent], alike[0], observer, rest=0 if is_last and is_all else 1
+                )
         except (ShutDown, DuplicateJob):  # these jobs cannot come back
             pass
         except (Full, StoreError) as error:
@@ -245,14 +253,14 @@ class Restorer:
             kept.again = (losses, len(kept.jobs))
         return True
 
-    def _put(self, jobs: list[tuple[str, bytes]], like: Kept, witness: Witness, *, rest: int) -> None:
+    def _put(self, jobs: list[tuple[str, bytes]], like: Kept, observer: ReplyObserver, *, rest: int) -> None:
         """Put jobs again; with a `rest`, keep the position in line for others."""
         delay = max(0.0, like.params.delay + like.put_at - clock.monotonic())
         # At the level memory: another level would block this thread, on which results arrive.
         again = like.params._replace(
             delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY
         )
-        put_jobs(self.client, like.queue, jobs, again, None, witness)
+        put_jobs(self.client, like.queue, jobs, again, None, observer)
 
 
 def _take_alike(puts: deque[weakref.ref[Kept]]) -> list[Kept]:

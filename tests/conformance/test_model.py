@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
             assert raised.value.accepted == known
         else:
             answer = self.run("put", sent, place)
-            assert (answer.accepted, answer.waiting, answer.room) == expected
+            assert (answer.accepted, answer.qsize, answer.room) == expected
             assert answer.lineage.sequence == self.model.sequence
             if place.waiter or answer.accepted < len(jobs):
                 self.sent.pop()  # its sender continues with the rest, so a late copy is no copy of this command

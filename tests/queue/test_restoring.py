@@ -251,7 +251,7 @@ def test_known_deletion_is_not_queried(bench: Bench, monkeypatch: pytest.MonkeyP
     Queue(bench.queue.name, store=Client(bench.server.url)).delete()
     bench.queue.submit(double, 2)
     monkeypatch.delattr(commands, "was_deleted")
-    assert not restorer.heard(bench.queue.name, before, restorer.knows(bench.queue.name).lineage)
+    assert not restorer.observe(bench.queue.name, before, restorer.knows(bench.queue.name).lineage)
 
 
 def test_loss_after_a_deletion_is_noticed(

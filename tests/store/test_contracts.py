@@ -97,8 +97,8 @@ def is_public_function(name: str, one: object) -> bool:
 
 def test_each_verb_has_a_script_and_function_and_a_known_effect() -> None:
     moves = {move.verb for move in lifecycle.TRANSITIONS}
-    assert moves & lifecycle.NOT_MOVES.keys() == set()
-    assert set(scripts.names()) == moves | lifecycle.NOT_MOVES.keys() == lifecycle.VERBS
+    assert moves & lifecycle.NOT_MOVES == set()
+    assert set(scripts.names()) == moves | lifecycle.NOT_MOVES == lifecycle.VERBS
     functions = {name for name, one in vars(commands).items() if is_public_function(name, one)}
     assert functions - WITHOUT_VERB == lifecycle.VERBS
     assert SAMPLES.keys() == lifecycle.VERBS

@@ -82,7 +82,7 @@ class PutReply(NamedTuple):
     """How many jobs were accepted, how many are queued now, and for how many of the rest there is room."""
 
     accepted: int
-    waiting: int
+    qsize: int
     room: int = 0
     lineage: Lineage = Lineage()
 
@@ -103,8 +103,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
             )
             error.accepted = reply[1]
             raise error
-        _, accepted, waiting, room, born, sequence, fresh = reply
-        return PutReply(accepted, waiting, room, Lineage(int(born), sequence, sequence - fresh))
+        _, accepted, qsize, room, born, sequence, fresh = reply
+        return PutReply(accepted, qsize, room, Lineage(int(born), sequence, sequence - fresh))
 
     rest: list[Any] = [
         params.maxsize,

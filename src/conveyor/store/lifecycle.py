@@ -78,25 +78,27 @@ TRANSITIONS = (
     Move("discard", _DEAD, _GONE),  # its outcome has expired
 )
 
-#: Verbs that move no job of their own.
-NOT_MOVES = {
-    "renew": "extend leases",
-    "count": "count the jobs by state",
-    "state": "find one job",
-    "rows": "list a page of an index",
-    "tally": "add figures to the histories",
-    "series": "read figures over time",
-    "listen": "hold an inbox open, and look up outcomes",
-    "join": "wait until no job is left",
-    "leave": "stop waiting",
-    "bound": "set the max size",
-    "pause": "stop handing out jobs",
-    "resume": "undo pause and shut",
-    "shut": "refuse puts",
-    "forget": "remove an empty queue",
-}
+#: Verbs that move no job.
+NOT_MOVES = frozenset(
+    [
+        "renew",
+        "count",
+        "state",
+        "rows",
+        "tally",
+        "series",
+        "listen",
+        "join",
+        "leave",
+        "bound",
+        "pause",
+        "resume",
+        "shut",
+        "forget",
+    ]
+)
 
-VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES.keys()
+VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES
 """All verbs: the names of the scripts and of their functions in store/commands.py."""
 
 

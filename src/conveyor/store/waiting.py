@@ -51,13 +51,13 @@ CONFIRM_WITHIN, CONFIRM_GRACE = 15.0, 1.0
 NOTE_WITHIN = 1.0
 
 
-class Witness(Protocol):
+class ReplyObserver(Protocol):
     """An observer of replies, which can prove that the server has lost data."""
 
     def knows(self, queue: str) -> Any:
         """Return what is known before a command is sent."""
 
-    def heard(self, queue: str, before: Any, lineage: commands.Lineage) -> object:
+    def observe(self, queue: str, before: Any, lineage: commands.Lineage) -> object:
         """Process the reply. May raise StoreError if it has to query the server and fails."""
 
 
@@ -67,7 +67,7 @@ def put_jobs(
     jobs: Sequence[tuple[str, bytes]],
     params: commands.PutParams,
     deadline: Deadline | None,
-    witness: Witness,
+    observer: ReplyObserver,
 ) -> None:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
 
@@ -85,11 +85,11 @@ def put_jobs(
         while True:
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = params.rest + len(jobs) - done - len(some)
-            before = witness.knows(queue)
+            before = observer.knows(queue)
             asked = params._replace(waiter=waiter, rest=rest)
             reply, lacking = _put_some(client, queue, some, asked, deadline)
             done += reply.accepted
-            witness.heard(queue, before, reply.lineage)
+            observer.observe(queue, before, reply.lineage)
             _list_new(client, queue, reply)
             fresh = some[: reply.accepted]
             _check_confirmed(queue, fresh, done - len(fresh), params.durability, lacking)
