@@ -79,24 +79,10 @@ TRANSITIONS = (
 )
 
 #: Verbs that move no job.
-NOT_MOVES = frozenset(
-    [
-        "renew",
-        "count",
-        "state",
-        "rows",
-        "tally",
-        "series",
-        "listen",
-        "join",
-        "leave",
-        "bound",
-        "pause",
-        "resume",
-        "shut",
-        "forget",
-    ]
-)
+NOT_MOVES = {
+    *("renew", "count", "state", "rows", "tally", "series", "listen"),
+    *("join", "leave", "bound", "pause", "resume", "shut", "forget"),
+}
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES
 """All verbs: the names of the scripts and of their functions in store/commands.py."""
