@@ -5,11 +5,11 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from conveyor.dashboard.pulse import pulse_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor import Queue
+from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.busiest import FEW, MANY, NOBODY, Busiest, Load, busiest_of
 from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
