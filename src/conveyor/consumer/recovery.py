@@ -72,9 +72,8 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
     replies = client.run_all(sent, patience=0.0) if sent else []
     if not is_replaced:
         _release_unseen(client, worker, held.nonce if held is not None else "", how)
-    if not running or (
-        replies[0] == "STALE" and not reading.is_running
-    ):  # it had been settled before the end
+    was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
+    if not running or was_settled:
         return "", ""
     script = sent[0].script
     verb = script.name if script is not None else ""
