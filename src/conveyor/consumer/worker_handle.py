@@ -121,9 +121,8 @@ class WorkerHandle:
     def pause(self, paused: bool) -> None:  # noqa: FBT001 - the request itself
         """Request that it takes no jobs after its current one, or takes jobs again."""
         self.status.pause_requested = paused
-        if (
-            not self.status.read().is_running
-        ):  # otherwise it checks after the job, and user code is not disturbed
+        # A running worker checks after its job, so that user code is not disturbed.
+        if not self.status.read().is_running:
             self._signal(signal.SIGUSR1)
 
     def end_run(self, reading: StatusReading, job: tuple[str, str] | None) -> None:
@@ -328,9 +327,8 @@ class GroupWatcher:
 
 def _kill_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        with contextlib.suppress(
-            ProcessLookupError
-        ):  # its worker is gone, but programs it started may be alive
+        # If its worker is gone, programs it started may be alive.
+        with contextlib.suppress(ProcessLookupError):
             if os.getsid(group) != os.getsid(0) or os.getpgid(group) != group:
                 return  # the number belongs to another group by now
         os.killpg(group, signal.SIGKILL)
