@@ -154,6 +154,7 @@ class Replies:
         return some
 
 
+@dataclass
 class ControlHandler:
     """Carries out control commands.
 
@@ -161,27 +162,21 @@ class ControlHandler:
     shared with the supervisor. `hurry` makes the next heartbeat report all workers.
     """
 
-    def __init__(
-        self,
-        consumer: str,
-        workers: dict[str, WorkerHandle],
-        to_start: dict[str, float],
-        reply: Reply,
-        hurry: Callable[[], None],
-    ) -> None:
-        self.consumer = consumer
-        self.workers = workers
-        self.to_start = to_start
-        self.reply = reply
-        self.hurry = hurry
-        self.pauses = Pauses(consumer, workers, to_start, reply)
-        self._stacks = _StackCommands(workers, reply)
-        self._early: dict[tuple[str, str], tuple[str, float]] = {}
-        """Jobs to cancel, by queue and id, whose run has not started here yet: its token, and the deadline."""
-        self._cancels: dict[tuple[str, str], ControlCommand] = {}
-        """Commands that are done when a run ends, by its queue and id."""
-        self._whole: list[ControlCommand] = []
-        """Commands that are done when the whole consumer ends."""
+    consumer: str
+    workers: dict[str, WorkerHandle]
+    to_start: dict[str, float]
+    reply: Reply
+    hurry: Callable[[], None]
+    _early: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    """Jobs to cancel, by queue and id, whose run has not started here yet: its token, and the deadline."""
+    _cancels: dict[tuple[str, str], ControlCommand] = field(default_factory=dict)
+    """Commands that are done when a run ends, by its queue and id."""
+    _whole: list[ControlCommand] = field(default_factory=list)
+    """Commands that are done when the whole consumer ends."""
+
+    def __post_init__(self) -> None:
+        self.pauses = Pauses(self.consumer, self.workers, self.to_start, self.reply)
+        self._stacks = _StackCommands(self.workers, self.reply)
 
     @property
     def is_urgent(self) -> bool:

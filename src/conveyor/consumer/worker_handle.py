@@ -266,11 +266,8 @@ def _exit(status: int) -> NoReturn:
 def describe_exit(status: int) -> str:
     """Return the name of the signal, or the exit code, in a wait status."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return signal.Signals(number).name
-        except ValueError:
-            return f"signal {number}"
+        names = {one.value: one.name for one in signal.Signals}
+        return names.get(os.WTERMSIG(status), f"signal {os.WTERMSIG(status)}")
     return f"exit code {os.waitstatus_to_exitcode(status)}"
 
 
