@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from conveyor.store import commands, leases
 from conveyor.store.answers import Renewal
+
+from conveyor.store import commands, leases
 
 
 class Held(NamedTuple):
