@@ -214,7 +214,7 @@ def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("supervisor stopped", lasts=(0.5, 3.0))
 def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Send SIGSTOP to a supervisor, and SIGCONT before its leases end."""
+    """Send SIGSTOP to a supervisor, and SIGCONT before its leases expire."""
     yield from _stopped(_one(stage.of_role("consumer"), chance).pid)
 
 
@@ -247,7 +247,7 @@ def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("consumer leaves in good order")
 def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Send SIGTERM to a consumer, which finishes what it runs; another one is started after that."""
+    """Send SIGTERM to a consumer, which finishes its jobs; then another one is started."""
     consumer = _to_end(stage.at_work(), chance)
     pids = [consumer.pid, *consumer.children()]
     consumer.signal(signal.SIGTERM)
@@ -274,7 +274,7 @@ def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("taker killed")
 def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Send SIGKILL to a process that takes items with `get`; what it held comes back."""
+    """Send SIGKILL to a process that takes items with `get`; its items return to the queue."""
     taker = _to_end(stage.of_role("taker"), chance)
     pid = taker.pid
     taker.signal(signal.SIGKILL)
@@ -286,7 +286,7 @@ def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("jobs cancelled")
 def cancel(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Cancel some jobs that wait or run."""
+    """Cancel some waiting or running jobs."""
     lane = chance.choice([one for one in stage.lanes if one.consumers])
     found = [
         job
@@ -310,7 +310,7 @@ def pause(stage: Stage, chance: Random) -> Iterator[list[int]]:
 
 @_fault("queue resized", lasts=(0.5, 6.0))
 def resize(stage: Stage, chance: Random) -> Iterator[list[int]]:
-    """Make a queue's bound a fifth, and what it was."""
+    """Reduce a queue's limit to a fifth, then restore it."""
     lane = chance.choice(stage.lanes)
     queue = Queue(lane.queue, store=stage.client)
     yield from _undone(lambda: queue.resize(max(1, lane.maxsize // 5)), lambda: queue.resize(lane.maxsize))
@@ -445,7 +445,7 @@ def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     weight=0.3,
 )
 def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """Send SIGKILL to the server, remove its file, and start it: producers put again what they hold."""
+    """Send SIGKILL to the server, remove its file, and start it; producers put the jobs that they hold again."""
     with stage.server_down() as server:
         pid = server.pid
         server.end()
@@ -467,27 +467,27 @@ def stop_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     weight=0.15,
 )
 def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """Send SIGSTOP to the server for longer than a lease, and SIGCONT: no lease ends by that."""
+    """Send SIGSTOP to the server for longer than a lease, and SIGCONT: no lease expires."""
     yield from _stopped(stage.server.pid)
 
 
 @_fault("clients killed", Need.SERVER, weight=2)
 def kill_clients(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """CLIENT KILL TYPE normal: the server closes all connections."""
+    """Send CLIENT KILL TYPE normal: the server closes all connections."""
     stage.server.tell("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     yield []
 
 
 @_fault("clients paused", Need.SERVER)
 def pause_clients(stage: OwnStage, chance: Random) -> Iterator[list[int]]:
-    """CLIENT PAUSE: the server takes no commands, or no writes, for a while."""
+    """Send CLIENT PAUSE: the server executes no commands, or no writes, for a while."""
     stage.server.tell("CLIENT", "PAUSE", chance.randint(100, 3000), chance.choice(("ALL", "WRITE")))
     yield []
 
 
 @_fault("scripts forgotten", Need.SERVER)
 def flush_scripts(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """SCRIPT FLUSH: the server forgets the scripts."""
+    """Send SCRIPT FLUSH: the server forgets the scripts."""
     stage.server.tell("SCRIPT", "FLUSH")
     yield []
 
@@ -500,19 +500,19 @@ def _configured(stage: OwnStage, name: str, value: str) -> Iterator[list[int]]:
 
 @_fault("server out of memory", Need.SERVER, lasts=(0.3, 2.0))
 def fill_memory(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """Set maxmemory below what is in use, and take it back."""
+    """Set maxmemory below the memory in use, then restore it."""
     yield from _configured(stage, "maxmemory", "1mb")
 
 
 @_fault("too few replicas", Need.SERVER, lasts=(0.3, 3.0))
 def want_replicas(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """Set min-replicas-to-write, so that writes are refused (NOREPLICAS), and take it back."""
+    """Set min-replicas-to-write so that writes are refused (NOREPLICAS), then restore it."""
     yield from _configured(stage, "min-replicas-to-write", "3")
 
 
 @_fault("disk full", Need.SERVER, Need.DISK, lasts=(0.3, 2.0), effects=(Effect.REFUSAL,))
 def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
-    """Fill the small disk that the server writes to, and remove what fills it."""
+    """Fill the small disk that the server writes to, then free it."""
     assert stage.disk is not None
     place = Path(stage.disk, "filled")
     with stage.server_down():  # one that syncs always ends when it cannot
@@ -528,7 +528,7 @@ def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 
 @_fault("failover in good order", Need.REPLICA, lasts=(0.5, 1.5), effects=(Effect.REFUSAL,), weight=3)
 def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
-    """Make the replica the primary and the primary its replica, no write lost; the address follows."""
+    """Swap the primary and its replica without losing a write; the address follows."""
     with stage.moving() as pair:
         pair.fail_over()
     yield []
@@ -540,7 +540,7 @@ PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Eff
 
 @_fault("primary killed under sentinel", Need.REPLICA, lasts=(0.0, 0.5), effects=(*PROMOTED,))
 def kill_primary(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
-    """Send SIGKILL to the primary; the sentinel promotes the replica, and the killed one comes back as its replica."""
+    """Send SIGKILL to the primary; the sentinel promotes the replica, and the old primary returns as its replica."""
     with stage.moving() as pair:
         pid = pair.kill_primary()
     yield [pid]
