@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from conveyor.store.answers import Renewal
-
 from conveyor.store import commands, leases
+from conveyor.store.commands import Renewal
 
 
 class Held(NamedTuple):
