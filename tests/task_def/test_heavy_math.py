@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conveyor.errors import BadInput, ConveyorError, JobCancelled
-from conveyor.task_def import fractal, heavy_math, matrix, pi, primes
+from conveyor.task_def import heavy_math, kernels, pi
 from conveyor.task_def.heavy_math import (
     MathSummary,
     Piece,
@@ -80,7 +80,7 @@ class TestPrimes:
         known = [number for number in range(2, 400) if all(number % other for other in range(2, number))]
         for start in range(0, 130, 7):
             for stop in range(start, 400, 13):
-                assert primes.count_between(start, stop) == sum(start <= number < stop for number in known)
+                assert kernels.count_primes(start, stop) == sum(start <= number < stop for number in known)
 
     def test_primes_are_independent_of_the_split(self) -> None:
         assert {order(kind="primes", size=100_000, parts=parts).numbers[0] for parts in (1, 3, 16)} == {9592}
@@ -133,13 +133,13 @@ class TestMandelbrot:
 
     def test_mandelbrot_parts_are_within_the_size_limit(self) -> None:
         parts = split(kind="mandelbrot", size=4_000, parts=1)
-        assert len(parts) == math.ceil(4_000 * fractal.height_of(4_000) / 700_000)
+        assert len(parts) == math.ceil(4_000 * kernels.height_of(4_000) / 700_000)
 
 
 class TestMatrices:
     @pytest.mark.parametrize("size", [1, 2, 17, 100])
     def test_matrices_are_multiplied_as_in_numpy(self, size: int) -> None:
-        product = matrix.left_rows(0, size, size) @ matrix.right_matrix(size)
+        product = kernels.left_rows(0, size, size) @ kernels.right_matrix(size)
         made = matrix_product(size)
         assert (made.trace, made.total) == (int(product.trace()), int(product.sum()))
         assert order(kind="matrix", size=size, parts=5).numbers == [made.trace, made.total]

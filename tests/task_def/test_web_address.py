@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from conveyor.task_def import web_address
-from conveyor.task_def.web_address import FetchError, check_address, checked_addresses, is_loopback
+from conveyor.task_def import web_fetch
+from conveyor.task_def.web_fetch import FetchError, check_address, checked_addresses, is_loopback
 
 PRIVATE = [
     *[
@@ -87,7 +87,7 @@ def test_host_with_a_private_and_a_public_address_is_refused(
     found = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("1.1.1.1", "10.0.0.1")
     ]
-    monkeypatch.setattr(web_address.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(web_fetch.socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(FetchError, match=r"some\.example is 10\.0\.0\.1, a private address"):
         checked_addresses("some.example", 80, allow_private=False)
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor.task_def import web_address, web_fetch
-from conveyor.task_def.web_address import FetchError
-from conveyor.task_def.web_fetch import FetchedPage, Fetcher, FetchLimits
+from conveyor.task_def import web_fetch
+from conveyor.task_def.web_fetch import FetchedPage, Fetcher, FetchError, FetchLimits
 
 if TYPE_CHECKING:
     from conftest import Site, Visitor
@@ -165,7 +164,7 @@ def test_invalid_page_url_is_refused(url: str) -> None:
 def test_local_host_gets_no_request_unless_allowed(
     site: Site, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_address, "PUBLIC_PORTS", {site.server_port})
+    monkeypatch.setattr(web_fetch, "PUBLIC_PORTS", {site.server_port})
     with pytest.raises(FetchError, match=r"private address|never fetched|invalid URL"):
         fetch(f"http://{host}:{site.server_port}/", allow_private=False)
     assert site.asked == []
@@ -183,7 +182,7 @@ def test_name_that_resolves_differently_later_has_no_effect(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     site.page("/", "here")
-    monkeypatch.setattr(web_address.socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(web_fetch.socket, "getaddrinfo", rebinding)
     monkeypatch.setattr(web_fetch.httpcore.SyncBackend, "connect_tcp", connect_to_number)
     assert fetch(f"http://rebind.example:{site.server_port}/").status == 200
     assert asked == ["rebind.example"]

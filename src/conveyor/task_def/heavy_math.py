@@ -20,7 +20,7 @@ from conveyor.tasks import task
 try:
     import numpy as np
 
-    from conveyor.task_def import fractal, matrix, primes
+    from conveyor.task_def import kernels
 except ModuleNotFoundError as error:
     raise MissingExtra("the task heavy_math", "tasks", error.name) from error
 
@@ -90,7 +90,7 @@ class MathSummary:
 def count_primes(limit: Annotated[int, "count primes up to this number"] = 2_000_000_000) -> int:
     """Count the primes up to a limit, the limit included."""
     _check_size("primes", limit, "limit")
-    return primes.count_between(0, limit + 1, _report(limit + 1, "numbers"))
+    return kernels.count_primes(0, limit + 1, _report(limit + 1, "numbers"))
 
 
 @count_primes.checks
@@ -122,8 +122,8 @@ def mandelbrot(
     """Draw the Mandelbrot set to a PNG."""
     check_picture(width, iterations, output)
     path = output_file(output, "mandelbrot", "mandelbrot.png")
-    height = fractal.height_of(width)
-    fractal.write_png(path, fractal.draw_rows(width, 0, height, iterations, _report(height, "rows")))
+    height = kernels.height_of(width)
+    kernels.write_png(path, kernels.draw_rows(width, 0, height, iterations, _report(height, "rows")))
     return Picture(path, width, height)
 
 
@@ -142,7 +142,7 @@ def check_picture(width: int = 2_400, iterations: int = ITERATIONS, output: str 
 def matrix_product(n: Annotated[int, "rows and columns of both matrices"] = 1_200) -> Product:
     """Multiply two matrices of whole numbers, n rows by n columns."""
     _check_size("matrix", n, "n")
-    trace, total = matrix.multiply_rows(0, n, n, _report(n, "rows"))
+    trace, total = kernels.multiply_rows(0, n, n, _report(n, "rows"))
     return Product(n, trace, total)
 
 
@@ -161,12 +161,12 @@ def heavy_math(kind: Kind, size: int, start: int, stop: int) -> Piece:
     _check_size(kind, size, "size")
     report = _report(stop - start, f"of {kind}")
     if kind == "primes":
-        return Piece(numbers=[primes.count_between(start, stop, report)])
+        return Piece(numbers=[kernels.count_primes(start, stop, report)])
     if kind == "pi":
         return Piece(data=pi.to_bytes(pi.sum_between(start, stop, lambda term: report(term - start))))
     if kind == "matrix":
-        return Piece(numbers=list(matrix.multiply_rows(start, stop, size, report)))
-    return Piece(data=[zlib.compress(fractal.draw_rows(size, start, stop, ITERATIONS, report).tobytes())])
+        return Piece(numbers=list(kernels.multiply_rows(start, stop, size, report)))
+    return Piece(data=[zlib.compress(kernels.draw_rows(size, start, stop, ITERATIONS, report).tobytes())])
 
 
 @heavy_math.splits
@@ -186,7 +186,7 @@ def split(
     units, weight = {
         "primes": (size + 1, 0),
         "pi": (pi.terms_for(size), _BYTES_PER_TERM),
-        "mandelbrot": (fractal.height_of(size), size),
+        "mandelbrot": (kernels.height_of(size), size),
         "matrix": (size, 0),
     }[kind]
     parts = min(units, max(parts, -(-units * weight // _MAX_BYTES)))
@@ -205,9 +205,9 @@ def join(
     if kind == "primes":
         result = f"{numbers[0]:,} primes up to {size:,}"
     elif kind == "matrix":
-        if numbers[1] != matrix.expected_total(size):
+        if numbers[1] != kernels.expected_total(size):
             message = (
-                f"the parts of the product add up to {numbers[1]} instead of {matrix.expected_total(size)}"
+                f"the parts of the product add up to {numbers[1]} instead of {kernels.expected_total(size)}"
             )
             raise ConveyorError(message, hint="a worker computes wrong results: check its machine")
         result = f"{size:,} x {size:,}: trace {numbers[0]:,}, sum of all entries {numbers[1]:,}"
@@ -217,9 +217,9 @@ def join(
         result = digits if len(digits) <= MAX_RESULT_LENGTH else f"{digits[:40]}…{digits[-10:]}"
     else:
         bands = b"".join(zlib.decompress(part.data[0]) for part in parts)
-        pixels = np.frombuffer(bands, dtype=np.uint8).reshape(fractal.height_of(size), size)
-        fractal.write_png(made, pixels)
-        result = f"a picture of {size:,} x {fractal.height_of(size):,} points"
+        pixels = np.frombuffer(bands, dtype=np.uint8).reshape(kernels.height_of(size), size)
+        kernels.write_png(made, pixels)
+        result = f"a picture of {size:,} x {kernels.height_of(size):,} points"
     return MathSummary(
         kind, size, len(parts), result, numbers, made if kind in {"pi", "mandelbrot"} else None
     )

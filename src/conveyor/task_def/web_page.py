@@ -8,8 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from conveyor.task_def.web_address import FetchError
-from conveyor.task_def.web_fetch import FetchedPage, parsed
+from conveyor.task_def.web_fetch import FetchedPage, FetchError, parsed
 
 #: Characters of a title at most.
 MAX_TEXT_LENGTH = 300

@@ -16,13 +16,20 @@ from conveyor.errors import BadInput, MissingExtra
 from conveyor.task_def.paths import output_file, replacing, sample_folder
 from conveyor.task_def.samples import standing_documentation_site
 from conveyor.task_def.sleep import pause
-from conveyor.task_def.web_address import FetchError, is_loopback
 from conveyor.tasks import task
 
 try:
     from protego import Protego
 
-    from conveyor.task_def.web_fetch import ROBOT, FetchedPage, Fetcher, FetchLimits, parsed
+    from conveyor.task_def.web_fetch import (
+        ROBOT,
+        FetchedPage,
+        Fetcher,
+        FetchError,
+        FetchLimits,
+        is_loopback,
+        parsed,
+    )
     from conveyor.task_def.web_page import MAX_URL_LENGTH, PageRow, is_html, read_links, read_row, site_of
 except ModuleNotFoundError as error:
     raise MissingExtra("the task web_scrape", "tasks", error.name) from error
