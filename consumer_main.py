@@ -1,11 +1,11 @@
-"""The consumer: asks how many workers are to work on which queue, and works until Ctrl-C."""
+"""The consumer: ask for a number of workers and a queue, and run its jobs until Ctrl-C."""
 
 import sys
 
 try:
-    from conveyor.cli import front_doors
+    from conveyor.cli import scripts
 except ModuleNotFoundError as error:
-    sys.exit(f"{error}. Install what is needed first: pip install -r requirements.txt")
+    sys.exit(f"{error}. Install the requirements first: pip install -r requirements.txt")
 
 if __name__ == "__main__":
-    sys.exit(front_doors.consume())
+    sys.exit(scripts.consume())

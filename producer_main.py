@@ -1,11 +1,11 @@
-"""The producer: asks which task to enqueue and with what, follows the jobs, prints the exact time they took."""
+"""The producer: ask which task to enqueue and with what, follow the jobs and print the exact time they took."""
 
 import sys
 
 try:
-    from conveyor.cli import front_doors
+    from conveyor.cli import scripts
 except ModuleNotFoundError as error:
-    sys.exit(f"{error}. Install what is needed first: pip install -r requirements.txt")
+    sys.exit(f"{error}. Install the requirements first: pip install -r requirements.txt")
 
 if __name__ == "__main__":
-    sys.exit(front_doors.produce())
+    sys.exit(scripts.produce())

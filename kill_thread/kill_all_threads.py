@@ -1,11 +1,11 @@
-"""Stops all workers, after their current jobs; with --now at once, and what they ran goes back to its place."""  # noqa: INP001 - a script, no package
+"""Stop all workers after their current jobs, or immediately with --now; then their jobs return to the queue."""  # noqa: INP001 - a script, no package
 
 import sys
 
 try:
-    from conveyor.cli import front_doors
+    from conveyor.cli import scripts
 except ModuleNotFoundError as error:
-    sys.exit(f"{error}. Install what is needed first: pip install -r requirements.txt")
+    sys.exit(f"{error}. Install the requirements first: pip install -r requirements.txt")
 
 if __name__ == "__main__":
-    sys.exit(front_doors.stop_all())
+    sys.exit(scripts.stop_all())

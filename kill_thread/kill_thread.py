@@ -1,11 +1,11 @@
-"""Lists the workers, asks which one is to stop, and stops it."""  # noqa: INP001 - a script, no package
+"""List the workers, ask for one and stop it."""  # noqa: INP001 - a script, no package
 
 import sys
 
 try:
-    from conveyor.cli import front_doors
+    from conveyor.cli import scripts
 except ModuleNotFoundError as error:
-    sys.exit(f"{error}. Install what is needed first: pip install -r requirements.txt")
+    sys.exit(f"{error}. Install the requirements first: pip install -r requirements.txt")
 
 if __name__ == "__main__":
-    sys.exit(front_doors.stop_one())
+    sys.exit(scripts.stop_one())

@@ -14,7 +14,7 @@ def test_queue_is_paused_and_resumed(at_server: Any, conveyor: Any) -> None:
         "state": "paused",
         "was_paused": True,
     }
-    assert conveyor("resume", "shapes").out == "shapes goes on: 1 waiting, 0 running.\n"
+    assert conveyor("resume", "shapes").out == "shapes is resumed: 1 waiting, 0 running.\n"
     assert conveyor("resume", "shapes", "--json").document["was_paused"] is False
 
 
@@ -87,7 +87,7 @@ def test_cancel_exit_code_if_some_jobs_have_finished(at_server: Any, conveyor: A
     conveyor("cancel", over)
     some = conveyor("cancel", over, waiting)
     assert (some.code, some.out) == (0, f"{waiting}: cancelled\n")
-    assert f"job {over} is over already: cancelled" in some.err
+    assert f"job {over} has already finished: cancelled" in some.err
     assert conveyor("cancel", over, waiting).code == 5
     assert conveyor("cancel", over, "nosuchjob").code == 3
 
@@ -98,7 +98,7 @@ def test_running_job_is_cancelled(
     start_consumer("held", "-n", 1)
     job = conveyor("produce", "hold", folder / "never").out.strip()
     eventually(lambda: at_server.raw.zcard("conveyor:{held}:leased"))
-    assert "told to stop" in conveyor("cancel", job, "--reason", "a test").out
+    assert "its worker will stop it: a test" in conveyor("cancel", job, "--reason", "a test").out
     eventually(lambda: conveyor("job", job, "--json").document["state"] == "cancelled")
 
 
@@ -106,11 +106,11 @@ def test_dead_jobs_are_retried(at_server: Any, conveyor: Any, start_consumer: An
     ids = conveyor("produce", "fail", "--count", 3).out.split()
     assert conveyor("retry", ids[0]).code == 5
     assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
-    assert conveyor("retry", ids[0]).out == f"{ids[0]}: it waits again\n"
+    assert conveyor("retry", ids[0]).out == f"{ids[0]}: waiting again\n"
     assert conveyor("retry", "--all", "failures", "--json").document == {
         "schema": "conveyor.retry-all/v1",
         "queue": "failures",
         "retried": 2,
     }
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 3
-    assert "no dead jobs in failures" in conveyor("retry", "--all", "failures").err
+    assert "No dead jobs in failures" in conveyor("retry", "--all", "failures").err

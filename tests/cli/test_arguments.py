@@ -70,4 +70,4 @@ def test_argument_values_are_shown_in_lines() -> None:
     assert in_one_line("a\x1b[31mb\nc") == "a·[31mb·c"
     assert in_one_line(10**6) == "1,000,000"
     assert in_one_line(10**5000).startswith("a number of ")
-    assert in_one_line("x" * 3000).endswith("… (3,000 letters)")
+    assert in_one_line("x" * 3000).endswith("… (3,000 characters)")

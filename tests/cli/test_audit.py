@@ -34,7 +34,7 @@ def test_audit_lists_actions_with_their_reasons(at_server: Any, conveyor: Any) -
     )
     assert (cancel["who"], cancel["origin"]) == (getpass.getuser(), f"cli@{socket.gethostname()}")
     table = conveyor("audit", "-n", 1)
-    assert table.out.split()[:3] == ["WHEN", "WHO", "WHAT"]
+    assert table.out.split()[:3] == ["TIME", "USER", "ACTION"]
     assert len(table.out.splitlines()) == 2
     older = conveyor("audit", "--before", found["acts"][4]["id"], "--json").document
     assert [act["action"] for act in older["acts"]] == ["resume_queue", "pause_queue"]
@@ -57,6 +57,6 @@ def test_stop_of_workers_is_recorded(at_server: Any, conveyor: Any, start_consum
 
 
 def test_empty_audit_trail_is_reported(at_server: Any, conveyor: Any) -> None:
-    assert conveyor("audit").err.endswith("Nobody has done anything yet.\n")
+    assert conveyor("audit").err.endswith("No actions yet.\n")
     assert conveyor("audit", "--json").document["acts"] == []
     assert conveyor("audit", "--before", "yesterday").code == 2

@@ -26,7 +26,7 @@ from conveyor.cli.main import exit_code
 from conveyor.task_def.sleep import sleep
 words = {"seconds": float(sys.argv[1])}
 demo.FAMILIES = tuple(demo.Family(title, sleep, words, lambda _: ("slept", "")) for title in ("First", "Second"))
-sys.exit(exit_code(demo.run))
+sys.exit(exit_code(demo.demo))
 """
 
 
@@ -75,8 +75,8 @@ def test_killed_workers_are_noticed(at_server: Any, conveyor: Any, start_demo: A
     conveyor("kill", "--all", "--now")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
-    assert "First: the demo's workers have left" in err
-    assert out.count("failed: the demo's workers have left") == 2
+    assert "First: the demo's workers exited" in err
+    assert out.count("failed: the demo's workers exited") == 2
     assert Queue("demo", store=at_server.url).qsize() == 0
 
 
@@ -86,7 +86,7 @@ def test_interrupt_clears_waiting_demo_jobs(at_server: Any, start_demo: Any, eve
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "interrupted; what the demo had not begun was cleared" in err
+    assert "interrupted; jobs that had not started were cleared" in err
     assert Queue("demo", store=at_server.url).qsize() == 0
 
 

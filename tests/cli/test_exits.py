@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.cli import exits
+from conveyor.cli.exit_codes import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,8 @@ def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Callable[..., An
         (("produce",), "TASK is missing"),
         (("consume",), "QUEUE is missing"),
         (("consume", "a b"), "invalid queue name 'a b'"),
-        (("kill",), "kill needs to know whom"),
-        (("kill", "--all", "x"), "one of these"),
+        (("kill",), "kill takes either names, -q QUEUE or --all"),
+        (("kill", "--all", "x"), "kill takes either names"),
         (("retry",), "either ids of jobs or --all QUEUE"),
         (("produce", "shape"), "size is missing"),
         (("produce", "shape", "x"), "size='x' does not fit, it takes a whole number"),
@@ -54,7 +54,7 @@ def test_exit_code_is_69_if_the_server_is_unavailable(conveyor: Callable[..., An
         (("produce", "shape", "1", "size=2"), "size is given twice"),
         (("produce", "shape", "1", "--priority", "300"), "priority must be"),
         (("produce", "shape", "1", "-q", "a b"), "invalid queue name 'a b'"),
-        (("produce", "sleep", "1", "0"), "times=0"),
+        (("produce", "sleep", "1", "0"), "times must be between 1 and"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -92,7 +92,7 @@ def test_urls_in_errors_use_a_single_mask(conveyor: Any, query: str) -> None:
 def test_exit_code_is_3_if_the_target_does_not_exist(at_server: Any, conveyor: Any) -> None:
     conveyor("produce", "shape", 1)
     assert conveyor("purge", "shape").code == 3
-    assert "needs --yes" in conveyor("purge", "shapes").err
+    assert "Hint: add --yes" in conveyor("purge", "shapes").err
     for words in (
         ("jobs", "shape"),
         ("pause", "shape"),
@@ -107,7 +107,7 @@ def test_exit_code_is_3_if_the_target_does_not_exist(at_server: Any, conveyor: A
 def test_errors_are_objects_in_json_mode(at_server: Any, conveyor: Any) -> None:
     done = conveyor("job", "x", "--json")
     assert done.out == ""
-    assert done.error == {"code": 3, "message": "nothing is known of job 'x'", "hint": done.error["hint"]}
+    assert done.error == {"code": 3, "message": "no job 'x'", "hint": done.error["hint"]}
     assert conveyor("jobs", "--json").error["code"] == 2
     assert conveyor("queues", "--json", "--url", "redis://127.0.0.1:1").error["code"] == 69
 
@@ -120,5 +120,5 @@ def test_import_error_of_tasks_is_reported(at_server: Any, conveyor: Any, folder
 
 
 def test_error_text_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    exits.write("ValueError: \x1b[31mred\nand \u202eback", "try \x07", 1, as_json=False)
+    write_error("ValueError: \x1b[31mred\nand \u202eback", "try \x07", 1, as_json=False)
     assert capsys.readouterr().err == "conveyor: ValueError: ·[31mred\nand ·back\n  Hint: try ·\n"

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from conveyor.cli import kill, orders
-from conveyor.cli.commands.act import Kill
+from conveyor.cli.control_targets import find_targets, send
 from conveyor.monitor import Inspector, actions
 from conveyor.store import Client
 from conveyor.wire import control_messages
@@ -60,7 +59,7 @@ def test_ambiguous_name_is_refused(conveyor: Any, consumer: Any) -> None:
     _, name = consumer
     done = conveyor("kill", f"{name}/")
     assert done.code == 2
-    assert f"it may be {name}/1 or {name}/2" in done.err
+    assert f"matches {name}/1 and {name}/2" in done.err
 
 
 def test_long_job_finishes_first_or_is_released_with_now(
@@ -72,10 +71,10 @@ def test_long_job_finishes_first_or_is_released_with_now(
     asked = conveyor("kill", "--all", "--timeout", "0.5")
     assert asked.code == 0
     assert f"acknowledged, finishes job {job} first" in asked.out
-    assert "1 worker leaves after the current job" in asked.err
+    assert "1 worker will stop after the current job" in asked.err
     at_once = conveyor("kill", name, "--now")
     assert at_once.code == 0
-    assert f"acknowledged, job {job} goes back" in at_once.out
+    assert f"acknowledged, job {job} returns to the queue" in at_once.out
     assert process.wait(20) == 0
     assert conveyor("job", job, "--json").document["state"] == "waiting"
 
@@ -117,7 +116,7 @@ def test_suspended_consumer_sends_no_reply(conveyor: Any, consumer: Any) -> None
         process.send_signal(signal.SIGCONT)
     assert done.code == 1
     assert f"{name}: no answer" in done.out
-    assert "3 targets did not answer" in done.err
+    assert "3 targets did not reply" in done.err
     assert process.wait(20) == 0, "it obeys once it can"
 
 
@@ -126,11 +125,10 @@ def test_late_kill_is_reported_as_too_late(
 ) -> None:
     _, name = consumer
     client = Client(at_server.url)
-    plan = orders.plan_for(Inspector(client).consumers(), [f"{name}/1"])
+    targets = find_targets(Inspector(client).consumers(), [f"{name}/1"])
     monkeypatch.setitem(actions.OBEYED_WITHIN, "kill", -7.0)
-    asked = Kill(names=[f"{name}/1"], now=True, timeout=10.0)
-    assert kill.carry_out(client, plan, asked) == 1
+    assert send(client, targets, "kill", timeout=10.0) == 1
     told = capsys.readouterr()
     assert f"{name}/1: too late: it came 7." in told.out
-    assert "too late for 1 worker, and nothing was done there" in told.err
+    assert "too late for 1 worker, where nothing was done" in told.err
     client.close()

@@ -23,7 +23,7 @@ def test_standard_error_names_the_server_in_a_line(at_server: Any, conveyor: Cal
     assert done.out == ""
     assert done.err.splitlines() == [
         f"conveyor: server at {shown(at_server.url)}",
-        "No queues yet. `conveyor produce` puts the first jobs, `conveyor demo` shows it all at work.",
+        "No queues yet. Enqueue the first jobs with `conveyor produce`, or see it all with `conveyor demo`.",
     ]
 
 
@@ -80,7 +80,7 @@ def test_queues_are_counted(at_server: Any, conveyor: Any) -> None:
     }
     assert (found["shapes"]["delayed"], found["shapes"]["state"]) == (1, "paused")
     lines = conveyor("queues").out.splitlines()
-    assert lines[0].split() == ["QUEUE", "WAITING", "DELAYED", "RUNNING", "DEAD", "BOUND", "WORKERS", "STATE"]
+    assert lines[0].split() == ["QUEUE", "WAITING", "DELAYED", "RUNNING", "DEAD", "LIMIT", "WORKERS", "STATE"]
     assert lines[1].split() == ["letters", "2", "0", "0", "0", "2", "0", "full"]
     assert "letters" in conveyor("status").out
 

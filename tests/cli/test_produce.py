@@ -12,7 +12,7 @@ from typing import Any
 def test_output_is_the_ids_without_wait(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "sleep", 0, 3)
     assert len(done.out.split()) == 3
-    assert "3 jobs put on queue_zero" in done.err
+    assert "3 jobs enqueued on queue_zero" in done.err
     assert conveyor("produce", "shape", 1, "-q", "other", "--json").document["queue"] == "other"
 
 
@@ -91,4 +91,4 @@ def test_interrupt_while_following_cancels_no_jobs(
             process.kill()
     assert process.returncode == 130
     (job,) = conveyor("jobs", "shapes", "--json").document["jobs"]
-    assert f"the jobs go on. To cancel them: conveyor cancel {job['id']}" in told
+    assert f"the jobs continue. To cancel them: conveyor cancel {job['id']}" in told

@@ -27,7 +27,7 @@ def embedded(conveyor: Any) -> Iterator[Any]:
 
 
 def test_embedded_server_starts_stops_and_keeps_waiting_jobs(embedded: Any, folder: Any) -> None:
-    assert embedded("server", "status").out.startswith("The embedded server does not run.")
+    assert embedded("server", "status").out.startswith("The embedded server is not running.")
     assert not (folder / "home").exists(), "looking makes nothing"
     started = embedded("server", "start", "--json").document
     assert (started["schema"], started["running"]) == ("conveyor.server/v1", True)
@@ -42,7 +42,7 @@ def test_doctor_reports_a_healthy_server_as_ok(embedded: Any) -> None:
     done = embedded("doctor")
     assert done.code == 0
     assert "append-only file" in done.out
-    assert "All is well." in done.err
+    assert "All checks passed." in done.err
 
 
 def verdicts(done: Any) -> dict[str, str]:

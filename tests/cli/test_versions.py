@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.findings_server import _version
+from conveyor.cli.checks import check_version
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_doctor_knows_the_patch_floor(kind: str, version: str, verdict: str, hin
     facts = {"redis_version": version if kind == "redis" else "7.2.4"}
     if kind == "valkey":
         facts["valkey_version"] = version
-    found = _version(facts)
+    found = check_version(facts)
     assert found.verdict == verdict
     assert found.hint.startswith(hint)
-    assert ("security holes" in found.text) == (verdict == "warn")
+    assert ("known vulnerabilities" in found.text) == (verdict == "warn")

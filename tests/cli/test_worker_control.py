@@ -26,7 +26,7 @@ def states(done: Any) -> dict[str, str]:
 def test_worker_is_paused_and_resumed_by_its_name(conveyor: Any, name: str, eventually: Any) -> None:
     done = conveyor("pause", f"{name}/2")
     assert (done.code, done.out) == (0, f"{name}/2: acknowledged\n{name}/2: done\n")
-    assert f"1 worker paused. `conveyor resume {name}/2` lets them go on." in done.err
+    assert f"1 worker paused.\nTo resume: conveyor resume {name}/2\n" in done.err
 
     def workers() -> Any:
         (found,) = conveyor("workers", "--json").document["consumers"]
@@ -57,14 +57,14 @@ def test_pause_of_a_busy_worker_takes_effect_later(
     done = conveyor("pause", worker, "--timeout", 1)
     assert done.code == 0
     assert f"{worker}: acknowledged, runs job {job}" in done.out
-    assert "1 worker follows after the current job" in done.err
+    assert "1 worker will pause after the current job" in done.err
     assert "busy, paused" in eventually(lambda: "busy, paused" in (out := conveyor("workers").out) and out)
     (folder / "go").touch()
 
 
 def test_queue_name_takes_precedence_over_a_consumer_name(conveyor: Any, name: str) -> None:
     assert conveyor("pause", "held").out.startswith("held is paused")
-    assert "held goes on" in conveyor("resume", "held").out
+    assert "held is resumed" in conveyor("resume", "held").out
     assert conveyor("pause", f"{name}/7").code == 3
     assert conveyor("pause", f"{name}/").code == 2
     assert conveyor("pause", "nowhere").code == 3
@@ -84,7 +84,7 @@ def test_stack_of_a_running_job_names_its_line(
     (folder / "go").touch()
     eventually(lambda: conveyor("job", job, "--json").document["state"] == "done")
     over = conveyor("job", job, "--stack")
-    assert (over.code, "it is done: there is no stack" in over.err) == (5, True)
+    assert (over.code, "it is done, not running" in over.err) == (5, True)
 
 
 def test_workers_show_cpu_and_memory_if_there_is_room(conveyor: Any, name: str) -> None:

@@ -153,7 +153,7 @@ def test_command_serves_below_its_root_path(
         "import sys; sys.stderr = sys.stdout; from conveyor.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     process = start_python(code, "dashboard", "--port", "0", "--root-path", "ops/q")
-    line = next(line for line in process.stdout if "The page is at" in line)
+    line = next(line for line in process.stdout if "The dashboard is at" in line)
     address = re.search(r"http://\S+", line)
     assert address
     assert address[0].endswith("/ops/q/")

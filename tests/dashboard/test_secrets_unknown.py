@@ -13,8 +13,8 @@ import pytest
 from asking import ORIGIN, OWN, ask
 from starlette.routing import Route
 
+from conveyor.cli.commands import COMMANDS
 from conveyor.cli.main import run
-from conveyor.cli.table import LOOK, TABLE
 from conveyor.dashboard import Policy, create_dashboard, pages
 from conveyor.dashboard.api import ENDPOINTS
 from conveyor.dashboard.app import application
@@ -221,7 +221,7 @@ def test_secret_is_in_no_command_output(
     ]
     words["job"] = [[job, "-q", queue] for queue, jobs in scene.jobs.items() for job in jobs[::2]]
     words["job"].append([scene.running, "--stack"])
-    assert {one.name for one in TABLE if one.panel == LOOK} - set(words) == {"dashboard", "top"}
+    assert COMMANDS["Look"].keys() - set(words) == {"dashboard", "top"}
     found = {}
     for command, variants in words.items():
         for variant in variants:

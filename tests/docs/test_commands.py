@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from conveyor.cli.commands import COMMANDS, load
 from conveyor.cli.main import run
-from conveyor.cli.table import GROUPS, TABLE
 
 ROOT = Path(__file__).parents[2]
-NAMES = [entry.name for entry in TABLE]
+GROUPS = {"server": list(load("server").commands)}
+NAMES = [
+    " ".join(words)
+    for commands in COMMANDS.values()
+    for name in commands
+    for words in ([[name, one] for one in GROUPS[name]] if name in GROUPS else [[name]])
+]
 ROOT_OPTIONS = {"--url", "-u", "--version", "-V", "--install-completion", "--show-completion"}
 _SHOWN = (
     re.compile(r"^(conveyor .+)$", re.MULTILINE),  # a line of a console block

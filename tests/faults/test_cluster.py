@@ -8,7 +8,7 @@ import pytest
 from moving import Node
 
 from conveyor import Queue, StoreRefused
-from conveyor.cli import exits
+from conveyor.cli import exit_codes
 from conveyor.cli.main import run
 from conveyor.store import connect
 from conveyor.torture.servers import free_port
@@ -36,6 +36,6 @@ def test_cluster_node_is_refused_immediately(node: Node, capsys: pytest.CaptureF
             call()
         assert "cluster-enabled no" in error.value.hint
     assert node.raw.keys() == []
-    assert run(["--url", queue.client.url, "doctor"]) == exits.FAILED
+    assert run(["--url", queue.client.url, "doctor"]) == exit_codes.FAILED
     assert "is a node of a Redis Cluster" in capsys.readouterr().err
     queue.client.close()

@@ -20,16 +20,16 @@ def test_selected_worker_is_stopped(
 ) -> None:
     eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
     child = open_terminal("kill_thread/kill_thread.py")
-    child.expect_exact("Which worker is to stop?")
+    child.expect_exact("Stop which worker?")
     child.expect(r"0  (\S+)/1 ")
     name = child.match[1]
     child.expect(rf"5  {name}\s+all 5 workers of this consumer")
     child.expect_exact("Number or name [0]: ")
     child.sendline("nobody")
-    child.expect_exact("no worker or consumer is called 'nobody'")
+    child.expect_exact("no worker or consumer named 'nobody'")
     child.expect_exact("Number or name [0]: ")
     child.sendline("2")
-    child.expect_exact(f"Same again: conveyor kill {name}/3")
+    child.expect_exact(f"To repeat: conveyor kill {name}/3")
     child.expect_exact(f"{name}/3: done")
     assert exit_code(child) == 0
     consumer.expect_exact(f"worker {name}/3 was stopped")
@@ -60,7 +60,7 @@ def test_kill_of_all_asks_for_confirmation_on_a_terminal(
     on = " on queue_zero" if whom[0] == "-q" else ""
     for words, question in (
         ((), f"Stop 5 workers of 1 consumer{on} after their current jobs? (y/n) [n]: "),
-        (("--now",), f"Stop 5 workers of 1 consumer{on} at once? (y/n) [n]: "),
+        (("--now",), f"Stop 5 workers of 1 consumer{on} immediately? (y/n) [n]: "),
     ):
         child = open_terminal("conveyor", "kill", *whom, *words)
         child.expect_exact(question)

@@ -22,14 +22,14 @@ def test_five_workers_sleep_five_seconds_in_one(
 ) -> None:
     eventually(lambda: one_server.raw.zcard("conveyor:consumers"))
     producer = open_terminal("producer_main.py")
-    producer.expect_exact("What task do you want to enqueue?")
+    producer.expect_exact("Choose a task")
     for number, task in enumerate(("sleep", "csv_search", "video_split", "web_scrape", "heavy_math")):
         producer.expect(rf"  {number}  {task}\s")
     answer(producer, "Number or name [0]: ", "0")
     answer(producer, "seconds (seconds that each job sleeps) [10]: ", "1")
     answer(producer, "times (number of jobs) [5]: ")
-    producer.expect("5 workers listen on queue_zero, 0 busy")
-    producer.expect_exact("5 jobs put on queue_zero. Same again: conveyor produce sleep seconds=1 --wait")
+    producer.expect("5 workers on queue_zero, 0 busy")
+    producer.expect_exact("5 jobs enqueued on queue_zero. To repeat: conveyor produce sleep seconds=1 --wait")
     producer.expect(r"Execution time: (\d+\.\d\d) s\r\n")
     assert 1.0 <= float(producer.match[1]) < 4.0
     producer.expect(r"Work of 5 jobs: (\d+\.\d\d) s")
@@ -45,22 +45,22 @@ def test_consumer_rejects_invalid_answers_and_asks_again(open_terminal: Any, exi
     child = open_terminal("consumer_main.py")
     prompt = "How many workers? 1 to 10"
     for text, reason in {
-        "0": "0 is too few",
-        "-3": "-3 is too few",
-        "11": "11 is too many: this asks for 10 at most",
-        "abc": "'abc' is no whole number",
-        "2.5": "'2.5' is no whole number",
+        "0": "must be between 1 and 10, got 0",
+        "-3": "must be between 1 and 10, got -3",
+        "11": "must be between 1 and 10, got 11",
+        "abc": "'abc' is not a whole number",
+        "2.5": "'2.5' is not a whole number",
     }.items():
         answer(child, prompt, text)
         child.expect_exact(reason)
     answer(child, prompt, "3")
     child.expect(r"0  queue_zero .*4  queue_four ")
     answer(child, "Number, or any name [0]: ", "9")
-    child.expect_exact("9 is not in the list: it goes from 0 to 4")
+    child.expect_exact("the number must be between 0 and 4, got 9")
     answer(child, "Number, or any name [0]: ", "no such name")
     child.expect_exact("invalid queue name")
     answer(child, "Number, or any name [0]: ", "brand_new")
-    child.expect_exact("Nothing was ever put on brand_new")
+    child.expect_exact("No jobs were ever put on brand_new")
     child.expect_exact("conveyor consume brand_new -n 3")
     child.expect_exact("3 workers on brand_new")
     child.sendintr()
@@ -74,11 +74,11 @@ def test_producer_reports_missing_workers_and_may_stop(
     answer(child, "Number or name [0]: ", "heavy_math")
     for prompt in ("[primes]: ", "takes some seconds): ", "[8]: ", "heavy_math): "):
         answer(child, prompt)
-    child.expect_exact("No worker listens on queue_four")
-    answer(child, "Put the jobs anyway? (y/n) [y]: ", "perhaps")
-    child.expect_exact("please answer y or n")
-    answer(child, "Put the jobs anyway? (y/n) [y]: ", "n")
-    child.expect_exact("Nothing was put.")
+    child.expect_exact("No workers on queue_four")
+    answer(child, "Enqueue the jobs anyway? (y/n) [y]: ", "perhaps")
+    child.expect_exact("type y or n")
+    answer(child, "Enqueue the jobs anyway? (y/n) [y]: ", "n")
+    child.expect_exact("Nothing was enqueued.")
     assert exit_code(child) == 0
     assert one_server.raw.exists("conveyor:{queue_four}:jobs") == 0
 
@@ -90,11 +90,11 @@ def test_jobs_put_without_workers_wait_and_can_be_left(
     answer(child, "Number or name [0]: ", "sleep")
     answer(child, "[10]: ", "0")
     answer(child, "[5]: ", "2")
-    answer(child, "Put the jobs anyway? (y/n) [y]: ")
-    child.expect_exact("2 jobs put on queue_zero")
+    answer(child, "Enqueue the jobs anyway? (y/n) [y]: ")
+    child.expect_exact("2 jobs enqueued on queue_zero")
     child.expect_exact("0 of 2 jobs done")
     child.sendintr()
-    child.expect(r"the jobs go on\. To cancel them: conveyor cancel \w{14} \w{14}")
+    child.expect(r"the jobs continue\. To cancel them: conveyor cancel \w{14} \w{14}")
     assert exit_code(child) == 130
     assert one_server.raw.zcard("conveyor:{queue_zero}:ready") == 2
 
@@ -108,8 +108,8 @@ def test_producer_reports_invalid_input_and_asks_again(
     child.expect_exact("seconds='long' does not fit, it takes a number")
     answer(child, "[10]: ", "0")
     answer(child, "[5]: ", "0")
-    child.expect_exact("That cannot be done: times=0: the number of jobs is 1 to 100,000")
-    child.expect_exact("Nothing was put. Once more:")
+    child.expect_exact("Invalid order: times must be between 1 and 100,000, got 0")
+    child.expect_exact("Nothing was enqueued. Try again:")
     assert one_server.raw.exists("conveyor:{queue_zero}:meta") == 0
     answer(child, "[10]: ", "0")
     answer(child, "[5]: ", "1")
@@ -137,13 +137,13 @@ def test_exit_at_a_prompt_has_no_effect(
 
 def test_menus_are_offered_on_capable_terminals(consumer: Any, open_terminal: Any, exit_code: Any) -> None:
     child = open_terminal("conveyor", "produce", terminal="xterm")
-    child.expect_exact("What task do you want to enqueue?")
+    child.expect_exact("Choose a task")
     child.send("sle\r")
     child.expect_exact("seconds that each job sleeps")
     child.send("\x7f\x7f0\r")
     child.expect_exact("number of jobs")
     child.send("\r")
-    child.expect_exact("5 jobs put on queue_zero")
+    child.expect_exact("5 jobs enqueued on queue_zero")
     child.expect_exact("Execution time:")
     assert exit_code(child) == 0
 

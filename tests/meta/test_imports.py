@@ -10,7 +10,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "src"
 #: Packages whose cycles are still to be removed.
 EXEMPT = (
-    "conveyor.cli",
     "conveyor.dashboard",
     "conveyor.monitor",
     "conveyor.top",

@@ -142,13 +142,13 @@ def test_outage_does_not_stop_the_search_for_workers(
     queue: Queue, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
-    monkeypatch.setattr(follow, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(follow, "POLL_INTERVAL", 0.0)
     step = next(place(queue, alone_task, a=2, b=3).watch())
-    note = follow._waiting_note(queue.name)
+    note = follow._missing_workers(queue.name)
     note(step)
     with outage(one_server, queue, monkeypatch):
         assert note(step) == ""
-    assert "No worker listens" in note(step)
+    assert "No workers on" in note(step)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""The command line: what can be asked (commands/), how it is read (parser), and what does it (the rest)."""
+"""The command line: `main` runs it, `commands` lists it, and each command is a function in the module of its topic."""

@@ -1,56 +1,58 @@
-"""`conveyor audit` lists what people did."""
+"""`conveyor audit`: the audit trail."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from conveyor.cli import exits
-from conveyor.cli.desk import open_store
-from conveyor.cli.exits import Usage
-from conveyor.cli.output import Column, document, moment, note, table
-from conveyor.monitor import audit
+from conveyor.cli import exit_codes
+from conveyor.cli.connection import open_store
+from conveyor.cli.exit_codes import Usage
+from conveyor.cli.options import Json, option
+from conveyor.cli.output import document, moment, note, table
+from conveyor.monitor import audit as trail
 
 if TYPE_CHECKING:
-    from conveyor.cli.commands.look import Audit
     from conveyor.monitor.audit import ActRecord
 
-_COLUMNS = (
-    Column("WHEN"),
-    Column("WHO", may_shrink=True),
-    Column("WHAT"),
-    Column("TARGET", may_shrink=True),
-    Column("QUEUE", may_shrink=True),
-    Column("OUTCOME", may_shrink=True),
-    Column("REASON", may_shrink=True),
-)
 _ID = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
 
 
-def show(asked: Audit) -> int:
-    """List the newest acts."""
-    if asked.before and not _ID.fullmatch(asked.before):
-        raise Usage(f"invalid id of a record {asked.before!r}", hint="`conveyor audit --json` shows them")
-    found = audit.acts(asked.before, asked.count).ask(open_store(quiet=asked.json))
-    if asked.json:
-        document("audit/v1", acts=[_fields(one) for one in found])
+def audit(
+    *,
+    count: Annotated[int, option("N", "Show at most N actions.", "--count", "-n", min=1, max=200)] = 50,
+    before: Annotated[str, option("ID", "Show only actions before this one.")] = "",
+    as_json: Json = False,
+) -> int:
+    """List actions on queues, jobs and workers, newest first."""
+    if before and not _ID.fullmatch(before):
+        raise Usage(f"invalid id of an action {before!r}", hint="use an id from `conveyor audit --json`")
+    found = trail.acts(before, count).ask(open_store(quiet=as_json))
+    if as_json:
+        document("audit/v1", acts=[_document(one) for one in found])
     elif found:
-        table(_COLUMNS, [_row(one) for one in found])
+        table([_row(one) for one in found], may_shrink=("USER", "TARGET", "QUEUE", "OUTCOME", "REASON"))
     else:
-        note("Nobody has done anything yet.")
-    return exits.OK
+        note("No actions yet.")
+    return exit_codes.OK
 
 
-def _fields(one: ActRecord) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(one.act)
+def _document(record: ActRecord) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(record.act)
     del fields["nonce"]
-    return {"id": one.id, "at": moment(one.at), **fields, "answers": one.answers}
+    return {"id": record.id, "at": moment(record.at), **fields, "answers": record.answers}
 
 
-def _row(one: ActRecord) -> list[str]:
-    act = one.act
-    who = f"{act.who} {act.origin}".strip()
-    when = f"{moment(one.at):%Y-%m-%d %H:%M:%S}"
-    return [when, who, act.action, act.target, act.queue, one.came_to, act.reason]
+def _row(record: ActRecord) -> dict[str, str]:
+    action = record.act
+    return {
+        "TIME": f"{moment(record.at):%Y-%m-%d %H:%M:%S}",
+        "USER": f"{action.who} {action.origin}".strip(),
+        "ACTION": action.action,
+        "TARGET": action.target,
+        "QUEUE": action.queue,
+        "OUTCOME": record.came_to,
+        "REASON": action.reason,
+    }

@@ -1,59 +1,78 @@
-"""Names for the shell to complete: asked of the server for a moment, and silent when it does not answer."""
+"""Shell completion of names, asked of the server within half a second and silent on any error."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
+import os
+import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer  # noqa: TC002 - typer reads the type hints at run time
+import typer
 
-#: Seconds that a person who pressed Tab waits at most.
+from conveyor.cli.connection import queue_names
+from conveyor.consumer import known_tasks
+from conveyor.monitor import Inspector
+from conveyor.store import Client, embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+#: Seconds that the shell waits at most.
 TIME_LIMIT = 0.5
+#: Jobs offered per queue and state.
+MAX_JOBS = 50
 
 
-def queues(context: typer.Context, incomplete: str) -> list[str]:
-    """Give names of queues."""
-    return _names("queues", context, incomplete)
+def _completion(names: Callable[[str], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    """Return a completion of the names that a function returns for the URL of the command line."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        url: Any = context.find_root().params.get("url")
+        found: list[str] = []
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                found.extend(names(url or ""))
+
+        thread = threading.Thread(target=ask, daemon=True)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            thread.start()
+            thread.join(TIME_LIMIT)
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
 
 
-def workers(context: typer.Context, incomplete: str) -> list[str]:
-    """Give names of consumers and workers."""
-    return _names("workers", context, incomplete)
+def _inspector(url: str) -> Inspector:
+    """Return an inspector that connects once. Raises StoreUnavailable if the embedded server is not running."""
+    return Inspector(Client(url or os.environ.get("CONVEYOR_URL") or embedded.status().url, patience=0.0))
 
 
-def queues_and_workers(context: typer.Context, incomplete: str) -> list[str]:
-    """Give names of queues, consumers and workers."""
-    return _names("queues_and_workers", context, incomplete)
+def _workers(url: str) -> list[str]:
+    consumers = _inspector(url).consumers()
+    return [*(one.name for one in consumers), *(worker.name for one in consumers for worker in one.workers)]
 
 
-def jobs(context: typer.Context, incomplete: str) -> list[str]:
-    """Give ids of jobs that are not over."""
-    return _names("jobs", context, incomplete)
+def _jobs(url: str, *states: str) -> list[str]:
+    inspector = _inspector(url)
+    return [
+        job.id
+        for queue in inspector.queues()
+        for state in states
+        for job in inspector.jobs(queue, state, 0, MAX_JOBS)
+    ]
 
 
-def dead_jobs(context: typer.Context, incomplete: str) -> list[str]:
-    """Give ids of dead jobs."""
-    return _names("dead_jobs", context, incomplete)
+def _tasks(_: str) -> list[str]:
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the path holds strings
+    return known_tasks().names()
 
 
-def tasks(context: typer.Context, incomplete: str) -> list[str]:
-    """Give names of tasks."""
-    return _names("tasks", context, incomplete)
-
-
-def _names(kind: str, context: typer.Context, incomplete: str) -> list[str]:
-    url: Any = context.find_root().params.get("url")
-    found: list[str] = []
-
-    def look() -> None:
-        with contextlib.suppress(Exception):
-            found.extend(getattr(importlib.import_module("conveyor.cli.known_names"), kind)(url or ""))
-
-    thread = threading.Thread(target=look, daemon=True)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        thread.start()
-        thread.join(TIME_LIMIT)
-    return [name for name in found if name.startswith(incomplete)]
+queues = _completion(lambda url: queue_names(_inspector(url)))
+workers = _completion(_workers)
+queues_and_workers = _completion(lambda url: [*queue_names(_inspector(url)), *_workers(url)])
+jobs = _completion(lambda url: _jobs(url, "running", "waiting", "delayed"))
+dead_jobs = _completion(lambda url: _jobs(url, "dead"))
+tasks = _completion(_tasks)

@@ -1,54 +1,126 @@
-"""`conveyor consume`: becomes the supervisor of a consumer."""
+"""`conveyor consume`: become the supervisor of a consumer."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from msgspec import structs
 
 from conveyor import task_loading
-from conveyor.cli import talk_consumer
-from conveyor.cli.ask import asker, terminal_or
-from conveyor.cli.desk import open_store
+from conveyor.cli import completion
+from conveyor.cli.connection import open_inspector, open_store
+from conveyor.cli.exit_codes import Usage
+from conveyor.cli.options import TaskModules, arguments, flag, option
+from conveyor.cli.output import note
+from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
+from conveyor.cli.status import queue_labels
 from conveyor.cli.tasks import known_tasks
 from conveyor.consumer import command_line
-from conveyor.consumer.settings import ConsumerSettings
+from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind
+from conveyor.wire import ids
 
 if TYPE_CHECKING:
-    from conveyor.cli.commands.work import Consume
+    from collections.abc import Sequence
+
+    from conveyor.cli.prompts import Prompt
+
+#: Workers that a user who is asked can choose; more with -n.
+MAX_WORKERS = 10
 
 
-def consume(asked: Consume) -> int:
-    """Work until told to stop; asks for what is missing where there is a terminal."""
-    settings = settings_for(asked)
-    if not asked.queues:
-        terminal_or("QUEUE is missing", "conveyor consume QUEUE -n WORKERS")
-        settings = talk_consumer.talk(asker(), settings)
-    else:
+def consume(
+    queues: Annotated[
+        list[str],
+        arguments("QUEUE", "Queues in order of precedence.", completion.queues),
+    ],
+    *,
+    workers: Annotated[
+        int | None,
+        option("N", "Number of workers; without it, one per core.", "--workers", "-n", min=1),
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="Kind of workers; only `process` is available.")] = "process",
+    modules: TaskModules,
+    grace: Annotated[
+        float | None,
+        option(
+            "SECONDS",
+            "Seconds from a request to exit until current jobs are cancelled and return to the queue.",
+            min=0,
+            max=MAX_GRACE,
+        ),
+    ] = None,
+    until_empty: Annotated[bool, flag("Exit once the queues have no more jobs.", "--until-empty")] = False,
+) -> int:
+    """Run the jobs of queues. Without QUEUE, prompt for it.
+
+    The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: cancel them and return
+    them to the queue; three times: kill them.
+    """
+    settings = settings_for(
+        queues, modules, workers=workers or 0, kind=kind, leave_grace=grace, until_empty=until_empty
+    )
+    if queues:
         open_store()
+    else:
+        require_terminal("QUEUE is missing", "conveyor consume QUEUE -n WORKERS")
+        settings = prompt_consume(open_prompt(), settings)
     become_supervisor(settings)
 
 
-def settings_for(asked: Consume) -> ConsumerSettings:
-    """Give the settings of the consumer that was asked for; raises BadCall where they cannot work."""
-    known_tasks(asked.tasks)  # what cannot be imported is told here, not by every worker
+def settings_for(queues: Sequence[str] = (), modules: Sequence[str] = (), **options: Any) -> ConsumerSettings:
+    """Return the settings of a consumer. Raises BadCall if they are invalid, ConveyorError if its tasks are."""
+    known_tasks(modules)  # reports an import error here instead of in every worker
+    modules = tuple(modules) or tuple(task_loading.found_modules())
     return ConsumerSettings(
-        queues=tuple(asked.queues) or ("default",),
-        workers=asked.workers or 0,
-        kind=asked.kind,
-        modules=tuple(asked.tasks) or tuple(task_loading.found_modules()),
-        path=tuple(sys.path),
-        until_empty=asked.until_empty,
-        leave_grace=asked.grace,
+        queues=tuple(queues) or ("default",), modules=modules, path=tuple(sys.path), **options
     )
 
 
 def become_supervisor(settings: ConsumerSettings) -> NoReturn:
-    """Put the supervisor in this process's place, so that signals, exit code and process id are its own."""
+    """Replace this process by the supervisor, which then owns its signals, exit code and process id."""
     sys.stdout.flush()
     sys.stderr.flush()
-    words = command_line(settings)
-    # Blocked stays blocked: a Ctrl-C from here on waits until the supervisor is ready to obey it.
+    command = command_line(settings)
+    # Blocked signals stay blocked: a Ctrl-C from here on waits until the supervisor can handle it.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    os.execv(words[0], words)  # noqa: S606 - our own interpreter and module
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
+
+
+def prompt_consume(prompt: Prompt, settings: ConsumerSettings) -> ConsumerSettings:
+    """Ask for the number of workers, unless it is set, and for the queue, and return the settings with them."""
+    inspector = open_inspector()
+    workers = settings.workers
+    if not workers:
+        default = str(min(MAX_WORKERS, settings.worker_count))
+        workers = prompt.line(f"How many workers? 1 to {MAX_WORKERS}", default, read_workers)
+    labels = queue_labels(inspector)
+    tasks = {one.queue: one.name for one in BUILTIN_TASKS}
+    choices = [
+        Choice(name, f"{tasks.get(name, ''):<13}{labels.get(name, '0 waiting, 0 workers')}")
+        for name in dict.fromkeys((*tasks, *labels))
+    ]
+    queue = prompt.choose("Which queue?", choices, ids.checked_queue, others=True)
+    if queue not in labels:
+        note(f"No jobs were ever put on {queue}: the workers wait for the first.")
+    command = ["conveyor", "consume", queue, "-n", str(workers)]
+    if list(settings.modules) != task_loading.found_modules():
+        command += [word for module in settings.modules for word in ("--tasks", module)]
+    note(f"To repeat: {shlex.join(command)}")
+    return structs.replace(settings, queues=(queue,), workers=workers)
+
+
+def read_workers(text: str) -> int:
+    """Return the number of workers that a user typed. Raises Usage for an invalid one."""
+    if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        raise Usage(f"{text!r} is not a whole number", hint=f"type a number from 1 to {MAX_WORKERS}")
+    number = int(text)
+    if not 1 <= number <= MAX_WORKERS:
+        hint = f"for more, use `conveyor consume QUEUE -n {number}`" if number > 0 else ""
+        raise Usage(f"the number of workers must be between 1 and {MAX_WORKERS}, got {number}", hint=hint)
+    return number

@@ -1,4 +1,4 @@
-"""`conveyor dashboard`: serves the page until Ctrl-C, and writes the files of those who may log in."""
+"""`conveyor dashboard`: serve the dashboard, and write the files of its users and tokens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import getpass
 import sys
 import webbrowser
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from conveyor import dashboard
-from conveyor.cli import exits
-from conveyor.cli.ask import leaving
-from conveyor.cli.desk import open_store
-from conveyor.cli.exits import Usage
+from conveyor.cli import exit_codes
+from conveyor.cli.connection import open_store
+from conveyor.cli.exit_codes import Usage
+from conveyor.cli.options import ReadOnly, TaskModules, flag, option, options
 from conveyor.cli.output import note
+from conveyor.cli.prompts import interruptible
+from conveyor.dashboard import create_dashboard
 from conveyor.dashboard import serve as serving
 from conveyor.dashboard.access.policy import from_environment
 from conveyor.dashboard.access.request import read_hosts
@@ -22,86 +23,130 @@ from conveyor.dashboard.access.rights import BadPolicy, Role
 from conveyor.dashboard.access.users import Tokens, Users
 
 if TYPE_CHECKING:
-    from conveyor.cli.commands.work import Dashboard
     from conveyor.dashboard.access.policy import Policy
 
 
-def serve(asked: Dashboard) -> int:
-    """Serve the page."""
+def dashboard(
+    *,
+    host: Annotated[str, option("ADDRESS", "Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, option("N", "Port; 0 for any free one.", "--port", "-p", min=0, max=65535)] = 9181,
+    read_only: ReadOnly = False,
+    no_kill: Annotated[bool, flag("Forbid killing workers.", "--no-kill")] = False,
+    users: Annotated[str, option("FILE", "File of the users who may log in.")] = "",
+    add_user: Annotated[
+        str,
+        option(
+            "NAME",
+            "User to add to --users, then exit. The password is prompted for, or a line of standard input.",
+        ),
+    ] = "",
+    tokens: Annotated[str, option("FILE", "File of the tokens of programs.")] = "",
+    add_token: Annotated[
+        str,
+        option("NAME", "Program to add to --tokens, then exit. Its new token is printed."),
+    ] = "",
+    role: Annotated[
+        str,
+        option("ROLE", "With --add-user and --add-token: viewer, operator or admin."),
+    ] = "operator",
+    until: Annotated[
+        str,
+        option("DATE", "With --add-token: expiry date, such as 2030-12-31.", show_default="never"),
+    ] = "",
+    allow_host: Annotated[
+        list[str],
+        options("NAME", "Host name of the dashboard; repeatable."),
+    ],
+    root_path: Annotated[str, option("PATH", "Path before all others, behind a proxy.")] = "",
+    tasks: TaskModules,
+    insecure_no_auth: Annotated[
+        bool, flag("Allow any --host without a login.", "--insecure-no-auth")
+    ] = False,
+    open_browser: Annotated[bool, flag("Open it in a browser.", "--open")] = False,
+) -> int:
+    """Serve the dashboard: everything live, with controls to stop any of it.
+
+    Only this machine can reach it unless --host says otherwise, which needs a login: --users FILE, or the environment
+    variables of docs/dashboard-security.md.
+    """
     try:
-        if asked.add_user or asked.add_token:
-            return _add_user(asked) if asked.add_user else _add_token(asked)
-        policy = _policy(asked)
+        if add_user:
+            return _add_user(users, add_user, role)
+        if add_token:
+            return _add_token(tokens, add_token, role, until)
+        policy = from_environment()
+        policy = replace(
+            policy,
+            users=Users(users) if users else policy.users,
+            tokens=Tokens(tokens) if tokens else policy.tokens,
+            hosts=policy.hosts | read_hosts(allow_host),
+            read_only=policy.read_only or read_only,
+            no_kill=policy.no_kill or no_kill,
+            insecure_no_auth=policy.insecure_no_auth or insecure_no_auth,
+        ).checked(host, port)
     except BadPolicy as error:
         raise Usage(str(error), hint=error.hint) from error
-    listening = serving.listen(asked.host, asked.port)
+    return _serve(
+        policy,
+        host,
+        port,
+        "/" + root_path.strip("/") if root_path.strip("/") else "",
+        tasks,
+        open_browser=open_browser,
+    )
+
+
+def _serve(
+    policy: Policy, host: str, port: int, root_path: str, tasks: list[str], *, open_browser: bool
+) -> int:
+    listening = serving.listen(host, port)
     client = open_store()
-    root_path = "/" + asked.root_path.strip("/") if asked.root_path.strip("/") else ""
-    address = serving.address_of(listening, root_path)
-    app = dashboard.create_dashboard(client.url, auth=policy, tasks=asked.tasks)
+    url = serving.address_of(listening, root_path)
+    app = create_dashboard(client.url, auth=policy, tasks=tasks)
     if policy.insecure:
-        note("conveyor: WARNING: there is no login: everybody who reaches this address can stop your work")
+        note("conveyor: WARNING: no login is set up: anyone who can reach this URL can stop jobs")
 
     def ready() -> None:
-        note(f"The page is at {address} (Ctrl-C ends it)")
-        if asked.open:
-            webbrowser.open(address)
+        note(f"The dashboard is at {url} (Ctrl-C stops it)")
+        if open_browser:
+            webbrowser.open(url)
 
     serving.serve(app, listening, root_path=root_path, ready=ready)
-    return exits.OK
+    return exit_codes.OK
 
 
-def _policy(asked: Dashboard) -> Policy:
-    policy = from_environment()
-    return replace(
-        policy,
-        users=Users(asked.users) if asked.users else policy.users,
-        tokens=Tokens(asked.tokens) if asked.tokens else policy.tokens,
-        hosts=policy.hosts | read_hosts(asked.allow_host),
-        read_only=policy.read_only or asked.read_only,
-        no_kill=policy.no_kill or asked.no_kill,
-        insecure_no_auth=policy.insecure_no_auth or asked.insecure_no_auth,
-    ).checked(asked.host, asked.port)
-
-
-def _add_user(asked: Dashboard) -> int:
-    """Write a user into the file."""
-    if not asked.users:
-        message = "--add-user needs --users FILE, the file to write to"
-        raise Usage(message)
-    Users(asked.users).add(asked.add_user, Role.of(asked.role), _password(asked.add_user))
-    note(f"{asked.add_user} may log in as {asked.role}: {asked.users}")
-    return exits.OK
+def _add_user(file: str, name: str, role: str) -> int:
+    if not file:
+        raise Usage("--add-user needs --users FILE, the file to write to")
+    Users(file).add(name, Role.of(role), _password(name))
+    note(f"{name} may log in as {role}: {file}")
+    return exit_codes.OK
 
 
 def _password(name: str) -> str:
-    """Ask for a password twice, or read one line of standard input if that is not a terminal."""
+    """Prompt for a password twice, or read one line of standard input if that is not a terminal."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
         if not password:
             raise Usage("no password on standard input", hint="write it there as one line, or use a terminal")
         return password
-    with leaving():
+    with interruptible():
         password = getpass.getpass(f"Password of {name}: ")
         if getpass.getpass("Again: ") != password:
-            raise Usage("the two passwords are not the same")
+            raise Usage("the two passwords differ")
     return password
 
 
-def _add_token(asked: Dashboard) -> int:
-    """Make a token, write its hash into the file, and print it: it is kept nowhere."""
-    if not asked.tokens:
-        message = "--add-token needs --tokens FILE, the file to write to"
-        raise Usage(message)
+def _add_token(file: str, name: str, role: str, until: str) -> int:
+    """Add the hash of a new token to the file, and print the token, which is stored nowhere."""
+    if not file:
+        raise Usage("--add-token needs --tokens FILE, the file to write to")
     try:
-        until = dt.date.fromisoformat(asked.until) if asked.until else None
+        expiry = dt.date.fromisoformat(until) if until else None
     except ValueError as error:
-        message = f"--until {asked.until}: {error}"
-        raise Usage(message, hint="give a day as 2030-12-31") from error
-    token = Tokens(asked.tokens).add(asked.add_token, Role.of(asked.role), until)
-    good = f"good until {until} begins (UTC)" if until else "good for ever"
-    note(
-        f"The token of {asked.add_token}, {asked.role}, {good}, is shown this once: {asked.tokens} has its hash"
-    )
+        raise Usage(f"--until {until}: {error}", hint="write a date such as 2030-12-31") from error
+    token = Tokens(file).add(name, Role.of(role), expiry)
+    validity = f"valid until {expiry} (UTC)" if expiry else "valid until revoked"
+    note(f"The token of {name}, {role}, {validity}, is shown only once: {file} has its hash")
     print(token)
-    return exits.OK
+    return exit_codes.OK

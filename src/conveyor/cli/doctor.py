@@ -1,54 +1,74 @@
-"""`conveyor doctor`: looks at the server and the queues, and says what is wrong and what to do."""
+"""`conveyor doctor`: check the server and the queues and suggest fixes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from conveyor.cli import exits
-from conveyor.cli.desk import open_inspector
-from conveyor.cli.findings import BAD, OK, WARN, Finding, merged
-from conveyor.cli.findings_queues import queue_findings
-from conveyor.cli.findings_server import server_findings
+from conveyor.cli import exit_codes
+from conveyor.cli.checks import BAD, OK, WARN, Finding, check_queues, check_server
+from conveyor.cli.connection import open_inspector
+from conveyor.cli.options import Json
 from conveyor.cli.output import count_of, document, note, screen
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conveyor.cli.commands.look import Doctor
+_COLORS = {OK: "green", WARN: "yellow", BAD: "bold red"}
+#: Queues with the same finding that have a line each, and those that a shared line names.
+MAX_ALONE = MAX_NAMED = 3
 
-_COLOURS = {OK: "green", WARN: "yellow", BAD: "bold red"}
 
+def doctor(*, as_json: Json = False) -> int:
+    """Check the server and the queues and suggest fixes.
 
-def examine(asked: Doctor) -> int:
-    """Look at everything and tell; gives 1 if something is bad."""
-    inspector = open_inspector(quiet=asked.json)
-    findings = [*server_findings(inspector.client), *queue_findings(inspector)]
-    if asked.json:
+    Exit with code 1 if a check fails.
+    """
+    inspector = open_inspector(quiet=as_json)
+    findings = [*check_server(inspector.client), *check_queues(inspector)]
+    if as_json:
         found = [
             {"about": one.about, "verdict": one.verdict, "message": one.text, "hint": one.hint}
             for one in findings
         ]
         document("doctor/v1", server=shown(inspector.client.url), findings=found)
     else:
-        _print(findings)
-    return exits.FAILED if any(one.verdict == BAD for one in findings) else exits.OK
+        _print(merged(findings))
+    return exit_codes.FAILED if any(one.verdict == BAD for one in findings) else exit_codes.OK
 
 
-def _print(findings: Iterable[Finding]) -> None:
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with those that many queues share grouped into one, in place of the first."""
+    groups: dict[object, list[Finding]] = {}
+    for number, one in enumerate(findings):
+        groups.setdefault(one.shared or number, []).append(one)
+    found = []
+    for group in groups.values():
+        shared = group[0].shared
+        if shared is None or len(group) <= MAX_ALONE:
+            found += group
+            continue
+        named = ", ".join(one.about for one in group[:MAX_NAMED])
+        text = f"{len(group):,} {shared.text}: {named} and {len(group) - MAX_NAMED:,} more"
+        found.append(Finding("queues", group[0].verdict, text, shared.hint))
+    return found
+
+
+def _print(findings: list[Finding]) -> None:
     show = screen()
-    findings = merged(findings)
     width = max(len(one.about) for one in findings)
     for one in findings:
-        line = Text.assemble(
-            (one.verdict.ljust(6), _COLOURS[one.verdict]), one.about.ljust(width + 2), one.text
-        )
-        show.print(line, soft_wrap=True)
+        verdict = (one.verdict.ljust(6), _COLORS[one.verdict])
+        show.print(Text.assemble(verdict, one.about.ljust(width + 2), one.text), soft_wrap=True)
         if one.hint:
             show.print(Text(" " * (width + 8) + "Try: " + one.hint, style="dim"), soft_wrap=True)
-    bad, warn = (sum(1 for one in findings if one.verdict == verdict) for verdict in (BAD, WARN))
-    words = [count_of(bad, "fault")] if bad else []
-    words += [count_of(warn, "warning")] if warn else []
-    note(f"\n{' and '.join(words) or 'All is well'}.")
+    counts = Counter(one.verdict for one in findings)
+    parts = [
+        count_of(counts[verdict], noun)
+        for verdict, noun in ((BAD, "problem"), (WARN, "warning"))
+        if counts[verdict]
+    ]
+    note(f"\n{' and '.join(parts) or 'All checks passed'}.")

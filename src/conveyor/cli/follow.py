@@ -1,4 +1,4 @@
-"""Follows an order to its end and tells what came of it: exact wall time, the jobs' own times, the result."""
+"""Following an order to its result: progress, exact wall time, the jobs' own times, the result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from conveyor import clock
-from conveyor.cli import exits
-from conveyor.cli.job import error_document
+from conveyor.cli import exit_codes
+from conveyor.cli.jobs import error_document
 from conveyor.cli.output import clean, count_of, document, duration, is_lively, margin, note, screen
 from conveyor.cli.values import value_lines
 from conveyor.errors import ConveyorError, JobCancelled, JobFailed, StoreUnavailable
@@ -21,45 +21,45 @@ if TYPE_CHECKING:
 
     from conveyor.order import Order, OrderProgress
 
-#: Seconds between two lines of progress where they cannot be overwritten, and between two looks for workers.
-LINE_EVERY, LOOK_EVERY = 1.0, 2.0
-#: Jobs whose ids are written out in a hint.
-FEW = 8
-#: Seconds of work below which a comparison with the wall time says nothing.
-WORTH_COMPARING = 0.1
-#: ListenReply of what a job says about its progress.
-_ROOM = 36
+#: Seconds between two lines of progress if they cannot be overwritten, and between two polls for workers.
+LINE_INTERVAL, POLL_INTERVAL = 1.0, 2.0
+#: Ids listed in a hint.
+MAX_IDS = 8
+#: Seconds of work below which a comparison with the wall time is meaningless.
+MIN_COMPARED = 0.1
+#: Characters of a job's progress message.
+_MAX_MESSAGE = 36
 
 
 def follow(order: Order, queue: str, *, as_json: bool) -> int:
-    """Follow an order, then tell what came of it; gives the exit code."""
+    """Show the progress of an order until it has finished, print the result and return the exit code."""
     try:
-        watch(order, queue, quiet=as_json)
+        if as_json:
+            order.wait()
+        elif is_lively():
+            _show_bar(order, queue)
+        else:
+            _print_progress(order, queue)
     except KeyboardInterrupt:
-        note(f"\nNo longer following; the jobs go on. To cancel them: {how_to_cancel(order, queue)}")
-        return exits.INTERRUPTED
-    return _report(order, queue, as_json=as_json)
-
-
-def watch(order: Order, queue: str, *, quiet: bool) -> None:
-    """Show the progress until all jobs are over."""
-    if quiet:
-        order.wait()
-    elif is_lively():
-        _with_bar(order, queue)
+        unfinished = [job.id for job in order.jobs if job.settled is None]
+        few = len(unfinished) <= MAX_IDS
+        cancel = (
+            f"conveyor cancel {' '.join(unfinished)}" if few else f"conveyor purge {queue}  (all jobs there)"
+        )
+        note(f"\nNo longer following; the jobs continue. To cancel them: {cancel}")
+        return exit_codes.INTERRUPTED
+    try:
+        result, error = order.result(), None
+    except ConveyorError as raised:
+        result, error = None, raised
+    if as_json:
+        _print_document(order, queue, result, error)
     else:
-        _with_lines(order, queue)
+        _print_result(order, result, error)
+    return exit_codes.OK if error is None else exit_codes.FAILED
 
 
-def how_to_cancel(order: Order, queue: str) -> str:
-    """Give the command that cancels what is left of an order."""
-    left = [job.id for job in order.jobs if job.settled is None]
-    if len(left) <= FEW:
-        return f"conveyor cancel {' '.join(left)}"
-    return f"conveyor purge {queue}  (all that wait there)"
-
-
-def _with_bar(order: Order, queue: str) -> None:
+def _show_bar(order: Order, queue: str) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -67,96 +67,80 @@ def _with_bar(order: Order, queue: str) -> None:
         TextColumn("{task.fields[step]}"),
         TimeElapsedColumn(),
     )
-    waits = _waiting_note(queue)
+    missing_workers = _missing_workers(queue)
     with Progress(*columns, console=margin()) as bars:
         bar = bars.add_task(order.task.name, total=1.0, step="")
-        told = False
+        was_missing = ""
         for step in order.watch():
-            nobody = waits(step)
-            if nobody and not told:
-                bars.console.print(nobody)
-            told = bool(nobody)
-            words = "waiting for a worker" if nobody else clean(redacted_text(step.message))[:_ROOM]
-            bars.update(
-                bar, completed=step.fraction, step=f"{step.over:,}/{step.jobs:,} jobs  {words}".rstrip()
-            )
+            missing = missing_workers(step)
+            if missing and not was_missing:
+                bars.console.print(missing)
+            was_missing = missing
+            label = "waiting for a worker" if missing else clean(redacted_text(step.message))[:_MAX_MESSAGE]
+            label = f"{step.over:,}/{step.jobs:,} jobs  {label}".rstrip()
+            bars.update(bar, completed=step.fraction, step=label)
 
 
-def _with_lines(order: Order, queue: str) -> None:
-    waits = _waiting_note(queue)
-    said, told, at = "", -1, float("-inf")
+def _print_progress(order: Order, queue: str) -> None:
+    missing_workers = _missing_workers(queue)
+    was_missing, reported, at = "", -1, float("-inf")
     for step in order.watch():
-        words = waits(step)
-        if words and words != said:
-            note(words)
-        said = words
-        if step.over != told and (step.over == step.jobs or clock.monotonic() - at >= LINE_EVERY):
-            told, at = step.over, clock.monotonic()
-            note(
-                f"{step.over:,} of {count_of(step.jobs, 'job')} done, {step.fraction:.0%}, {duration(order.seconds)}"
-            )
+        missing = missing_workers(step)
+        if missing and missing != was_missing:
+            note(missing)
+        was_missing = missing
+        is_due = step.over == step.jobs or clock.monotonic() - at >= LINE_INTERVAL
+        if step.over != reported and is_due:
+            reported, at = step.over, clock.monotonic()
+            done = f"{step.over:,} of {count_of(step.jobs, 'job')} done"
+            note(f"{done}, {step.fraction:.0%}, {duration(order.seconds)}")
 
 
-def _waiting_note(queue: str) -> Callable[[OrderProgress], str]:
-    """Give a function that says so while nothing moves for want of workers."""
+def _missing_workers(queue: str) -> Callable[[OrderProgress], str]:
+    """Return a function that returns a note if nothing progresses for lack of workers, or else ""."""
     inspector = Inspector()
-    words, looked, last = "", clock.monotonic(), -1.0
+    message, polled, last = "", clock.monotonic(), -1.0
 
-    def waiting_note(step: OrderProgress) -> str:
-        nonlocal words, looked, last
+    def missing_workers(step: OrderProgress) -> str:
+        nonlocal message, polled, last
         now = clock.monotonic()
         if step.fraction != last:
-            words, last, looked = "", step.fraction, now
-        elif now - looked >= LOOK_EVERY:
-            looked, words = now, ""
+            message, last, polled = "", step.fraction, now
+        elif now - polled >= POLL_INTERVAL:
+            polled, message = now, ""
             with contextlib.suppress(StoreUnavailable):
                 if not inspector.workers(queue):
-                    words = f"No worker listens on {queue} yet. Hint: conveyor consume {queue}"
-        return words
+                    message = f"No workers on {queue} yet. Hint: conveyor consume {queue}"
+        return message
 
-    return waiting_note
+    return missing_workers
 
 
-def _report(order: Order, queue: str, *, as_json: bool) -> int:
-    """Print times and result; what failed goes to standard error."""
-    error: ConveyorError | None = None
-    result: Any = None
-    try:
-        result = order.result()
-    except ConveyorError as raised:
-        error = raised
-    if as_json:
-        _print_document(order, queue, result, error)
-        return exits.OK if error is None else exits.FAILED
+def _print_result(order: Order, result: Any, error: ConveyorError | None) -> None:
+    """Print times and result; an error goes to standard error."""
     show = screen()
     show.print(f"Execution time: {exact(order.seconds)}")
     if len(order.jobs) > 1:
-        worth = order.job_seconds >= WORTH_COMPARING and order.seconds
-        gain = f", {order.job_seconds / order.seconds:.2f} times the execution time" if worth else ""
+        is_compared = order.job_seconds >= MIN_COMPARED and order.seconds
+        gain = f", {order.job_seconds / order.seconds:.2f} times the execution time" if is_compared else ""
         show.print(f"Work of {count_of(len(order.jobs), 'job')}: {exact(order.job_seconds)}{gain}")
-    if error is not None:
-        _tell_failure(order, error)
-        return exits.FAILED
-    show.print("Result:")
-    for line in value_lines(result):
-        show.print(f"  {line}", soft_wrap=True)
-    return exits.OK
+    if error is None:
+        show.print("Result:")
+        for line in value_lines(result):
+            show.print(f"  {line}", soft_wrap=True)
+        return
+    message, hint = str(error), error.hint
+    if failed := order.failed():  # otherwise joining their results failed
+        kinds = {JobCancelled: "cancelled", JobFailed: "failed"}
+        outcome = next((name for kind, name in kinds.items() if isinstance(error, kind)), "lost")
+        message = f"{len(failed):,} of {count_of(len(order.jobs), 'job')} {outcome}: {clean(message)}"
+        hint = f"conveyor job {failed[0].id}"
+    exit_codes.write_error(message, hint, exit_codes.FAILED, as_json=False)
 
 
 def exact(seconds: float) -> str:
-    """Give a time with its hundredths, and in minutes as well where it is long."""
+    """Return a time with its hundredths, and in minutes as well if it is long."""
     return f"{seconds:.2f} s" if seconds < 120 else f"{seconds:.2f} s ({duration(seconds)})"  # noqa: PLR2004 - two minutes
-
-
-def _tell_failure(order: Order, error: ConveyorError) -> None:
-    failed = order.failed()
-    if not failed:  # the jobs are fine, joining them was not
-        exits.write(str(error), error.hint, exits.FAILED, as_json=False)
-        return
-    kinds = {JobCancelled: "cancelled", JobFailed: "failed"}
-    word = next((word for kind, word in kinds.items() if isinstance(error, kind)), "gone")
-    message = f"{len(failed):,} of {count_of(len(order.jobs), 'job')} {word}: {clean(str(error))}"
-    exits.write(message, f"conveyor job {failed[0].id}", exits.FAILED, as_json=False)
 
 
 def _print_document(order: Order, queue: str, result: Any, error: ConveyorError | None) -> None:
@@ -165,10 +149,7 @@ def _print_document(order: Order, queue: str, result: Any, error: ConveyorError 
         task=order.task.name,
         queue=queue,
         state="done" if error is None else "failed",
-        jobs=[
-            {"id": job.id, "state": job.settled.state if job.settled is not None else None}
-            for job in order.jobs
-        ],
+        jobs=[{"id": job.id, "state": job.settled and job.settled.state} for job in order.jobs],
         wall_seconds=round(order.seconds, 6),
         job_seconds=round(order.job_seconds, 6),
         result=result,

@@ -1,90 +1,109 @@
-"""`conveyor jobs` lists jobs of a queue that are not over, or are dead."""
+"""`conveyor jobs` lists the jobs of a queue, `conveyor job` shows one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.text import Text
 
 from conveyor import clock
-from conveyor.cli import exits
-from conveyor.cli.desk import existing_queue, open_inspector
-from conveyor.cli.output import Column, count_of, document, duration, moment, note, table
+from conveyor.cli import completion, exit_codes
+from conveyor.cli.connection import existing_queue, open_inspector
+from conveyor.cli.control_targets import stack_of
+from conveyor.cli.exit_codes import NotFound
+from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argument, flag, option
+from conveyor.cli.output import clean, count_of, document, duration, moment, note, screen, table
+from conveyor.cli.status import progress_text
 from conveyor.cli.tasks import labels_of
-from conveyor.cli.workers import progress_text
+from conveyor.cli.values import value_lines
+from conveyor.errors import JobFailed
 from conveyor.monitor import silence
+from conveyor.monitor.lease import lease_of
 from conveyor.store import commands
-from conveyor.wire import control_messages
+from conveyor.wire import codec, control_messages
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
-from conveyor.wire.redaction import redacted_text
+from conveyor.wire.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
 
-    from conveyor.cli.commands.look import Jobs
-    from conveyor.monitor import Inspector, JobLine
+    from conveyor.monitor import Inspector, JobDetails, JobLine
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import Count, State
+    from conveyor.store.commands import State
+    from conveyor.wire.call import Call
 
     Row = dict[str, Any]
 
-#: What is told of a job besides its id, task and arguments, by state: field of the document to title of the column.
+#: The facts about a job in each state: field of the document to title of the column.
 _FACTS = {
-    "waiting": {"place": "PLACE"},
+    "waiting": {"place": "POSITION"},
     "delayed": {"due_in": "DUE IN"},
     "running": {"worker": "WORKER", "running_for": "FOR", "progress": "PROGRESS"},
     "dead": {"died": "DIED", "error": "ERROR"},
 }
+#: The field of a queue's count that has the jobs in each state.
+_COUNTED = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
+_COLORS = {"running": "green", "done": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}
+#: Characters of the arguments of one job.
+_MAX_ARGUMENTS = 2000
 
 
-def show(asked: Jobs) -> int:
-    """List some jobs."""
-    inspector = open_inspector(quiet=asked.json)
-    existing_queue(inspector, asked.queue)
-    lines = inspector.jobs(asked.queue, asked.state, asked.first, asked.count, labels_of(asked.tasks))
-    rows = _LOOKS[asked.state](inspector, asked, lines)
-    in_all = _in_all(inspector.queues().get(asked.queue), asked.state)
-    if asked.json:
-        document("jobs/v1", queue=asked.queue, state=asked.state, first=asked.first, total=in_all, jobs=rows)
-        return exits.OK
+def jobs(
+    queue: QueueName,
+    *,
+    state: Annotated[
+        Literal["waiting", "delayed", "running", "dead"], typer.Option(help="State of the jobs.")
+    ] = ("waiting"),
+    first: Annotated[int, option("N", "Skip the first N.", min=0)] = 0,
+    count: Annotated[int, option("N", "Show at most N jobs.", min=1, max=1000)] = 50,
+    tasks: TaskModules,
+    as_json: Json = False,
+) -> int:
+    """List a queue's unfinished or dead jobs."""
+    inspector = open_inspector(quiet=as_json)
+    existing_queue(inspector, queue)
+    lines = inspector.jobs(queue, state, first, count, labels_of(tasks))
+    facts = {"waiting": _waiting, "delayed": _delayed, "running": _running, "dead": _dead}[state]
+    rows = [
+        {"id": line.id, "task": line.task, "arguments": line.arguments, **more}
+        for line, more in zip(lines, facts(inspector, queue, lines, first), strict=True)
+    ]
+    counts = inspector.queues().get(queue)
+    total = 0 if counts is None else getattr(counts, _COUNTED[state])
+    if as_json:
+        document("jobs/v1", queue=queue, state=state, first=first, total=total, jobs=rows)
+        return exit_codes.OK
     if not rows:
-        note(f"No {asked.state} jobs in {asked.queue}{' from there on' if asked.first else ''}.")
-        return exits.OK
-    _print(asked.state, rows)
-    last = asked.first + len(rows)
-    if last < in_all or asked.first:
-        more = f"; next: --first {last}" if last < in_all else ""
-        note(f"{asked.first + 1:,} to {last:,} of {count_of(in_all, asked.state + ' job')}{more}")
-    return exits.OK
-
-
-def _print(state: str, rows: Sequence[Row]) -> None:
-    columns = [Column("JOB"), Column("TASK", may_shrink=True), Column("ARGUMENTS", may_shrink=True)]
-    facts = _FACTS[state]
-    shrinking, numbers = {"progress", "error", "worker"}, {"place", "due_in", "running_for", "died"}
-    columns += [Column(title, name in numbers, name in shrinking) for name, title in facts.items()]
+        note(f"No {state} jobs in {queue}{f' after the first {first:,}' if first else ''}.")
+        return exit_codes.OK
     table(
-        columns,
-        [
-            (
-                row["id"],
-                row["task"] or ITEM_WORD,
-                row["arguments"],
-                *(_text(name, row[name], row) for name in facts),
-            )
-            for row in rows
-        ],
+        [_cells(state, row) for row in rows],
+        numbers=("POSITION", "DUE IN", "FOR", "DIED"),
+        may_shrink=("TASK", "ARGUMENTS", "WORKER", "PROGRESS", "ERROR"),
     )
+    last = first + len(rows)
+    if last < total or first:
+        more = f"; next: --first {last}" if last < total else ""
+        note(f"{first + 1:,} to {last:,} of {count_of(total, state + ' job')}{more}")
+    return exit_codes.OK
 
 
-def _text(name: str, value: Any, row: Row) -> str:
+def _cells(state: str, row: Row) -> dict[str, str | Text]:
+    cells = {"JOB": row["id"], "TASK": row["task"] or ITEM_WORD, "ARGUMENTS": row["arguments"]}
+    return cells | {title: _fact_text(name, row) for name, title in _FACTS[state].items()}
+
+
+def _fact_text(name: str, row: Row) -> str:
+    value, is_silent = row[name], row.get("silent_since") is not None
     if value is None:
         return ""
-    if row.get("silent_since") is not None:
-        if name == "worker":
-            return f"{value} (silent)"
-        if name == "running_for":
-            return f"at least {duration(value)}"
+    if name == "worker" and is_silent:
+        return f"{value} (silent)"
+    if name == "running_for" and is_silent:
+        return f"at least {duration(value)}"
     if name in {"due_in", "running_for"}:
         return duration(value)
     if name == "died":
@@ -92,74 +111,196 @@ def _text(name: str, value: Any, row: Row) -> str:
     return str(value)
 
 
-def _in_all(count: Count | None, state: str) -> int:
-    if count is None:
-        return 0
-    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
-        state
-    ]
+def _waiting(_: Inspector, __: str, lines: Sequence[JobLine], first: int) -> list[Row]:
+    return [{"place": place} for place, _ in enumerate(lines, first + 1)]
 
 
-def _start(line: JobLine) -> Row:
-    return {"id": line.id, "task": line.task, "arguments": line.arguments}
-
-
-def _waiting(_: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:
-    return [{**_start(line), "place": place} for place, line in enumerate(lines, asked.first + 1)]
-
-
-def _delayed(inspector: Inspector, _: Jobs, lines: Sequence[JobLine]) -> list[Row]:
+def _delayed(inspector: Inspector, _: str, lines: Sequence[JobLine], __: int) -> list[Row]:
     now = inspector.client.run(commands.server_time())
-    return [{**_start(line), "due_in": round(max(0.0, line.score / 1000 - now), 3)} for line in lines]
+    return [{"due_in": round(max(0.0, line.score / 1000 - now), 3)} for line in lines]
 
 
-def _running(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:
+def _dead(inspector: Inspector, queue: str, lines: Sequence[JobLine], _: int) -> Iterator[Row]:
+    for line, settled in zip(lines, inspector.endings(queue, [one.id for one in lines]), strict=True):
+        error = None if settled is None else settled.error()
+        yield {
+            "died": moment(line.score / 1000),
+            "error": None if error is None else redacted_text(str(error)),
+        }
+
+
+def _running(inspector: Inspector, queue: str, lines: Sequence[JobLine], _: int) -> Iterator[Row]:
+    """Yield what the workers report about their jobs, or what the lease tells about the job of a silent worker."""
     seen = inspector.presence()
     workers = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
-    unsaid = [line.id for line in lines if line.id not in workers]  # by a worker that is heard of
-    asks = [commands.state(asked.queue, job) for job in unsaid]
-    found = dict(zip(unsaid, inspector.client.run_all(asks) if asks else [], strict=True))
-    rows = []
+    unreported = [line.id for line in lines if line.id not in workers]
+    asks = [commands.state(queue, job) for job in unreported]
+    states = dict(zip(unreported, inspector.client.run_all(asks) if asks else [], strict=True))
     for line in lines:
-        worker = workers.get(line.id)
-        known = (
-            (worker.name, round(worker.busy_for, 3), progress_text(worker), None)
-            if worker
-            else _of_lease(seen, found[line.id])
-        )
-        rows.append({**_start(line), **dict(zip((*_FACTS["running"], "silent_since"), known, strict=True))})
-    return rows
-
-
-def _of_lease(seen: Snapshot, now: State) -> tuple[str | None, float | None, str | None, datetime | None]:
-    """Tell of a running job what its lease says: its worker, for how long, how far, and since when that is silent."""
-    if now.state != "leased" or not isinstance(now.detail, bytes):
-        return None, None, None, None  # it has ended meanwhile
-    token, worker = now.detail.decode(errors="replace").split(" ")[:2]
-    begun = int(token) / 1e6  # a token is the time of its claim in microseconds
-    heard = silence.of_job(seen, worker, begun)
-    running_for = round(max(0.0, (seen.at if heard is None else heard) - begun), 3)
-    progress = progress_text(control_messages.decode_progress(now.progress)) if now.progress else ""
-    return worker, running_for, progress, None if heard is None else moment(heard)
-
-
-def _dead(inspector: Inspector, asked: Jobs, lines: Sequence[JobLine]) -> list[Row]:
-    rows = []
-    for line, settled in zip(lines, inspector.endings(asked.queue, [one.id for one in lines]), strict=True):
-        error = None if settled is None else settled.error()
-        rows.append(
-            {
-                **_start(line),
-                "died": moment(line.score / 1000),
-                "error": None if error is None else redacted_text(str(error)),
+        if worker := workers.get(line.id):
+            yield {
+                "worker": worker.name,
+                "running_for": round(worker.busy_for, 3),
+                "progress": progress_text(worker),
+                "silent_since": None,
             }
-        )
-    return rows
+        else:
+            yield _lease_facts(seen, states[line.id])
 
 
-_LOOKS: dict[str, Callable[[Inspector, Jobs, Sequence[JobLine]], list[Row]]] = {
-    "waiting": _waiting,
-    "delayed": _delayed,
-    "running": _running,
-    "dead": _dead,
-}
+def _lease_facts(seen: Snapshot, state: State) -> Row:
+    """Return what the lease of a job tells, with None for what is unknown, as after a job that has just finished."""
+    lease = lease_of(state)
+    facts: Row = dict.fromkeys(("worker", "running_for", "progress", "silent_since"))
+    if lease.since is not None:
+        since = silence.of_job(seen, lease.owner, lease.since)
+        facts["worker"] = lease.owner
+        facts["running_for"] = round(max(0.0, (seen.at if since is None else since) - lease.since), 3)
+        progress = control_messages.decode_progress(state.progress) if state.progress else None
+        facts["progress"] = progress_text(progress) if progress else ""
+        facts["silent_since"] = None if since is None else moment(since)
+    return facts
+
+
+def job(
+    job_id: Annotated[str, argument("JOB", "Id of the job.", completion.jobs)],
+    *,
+    queue: OnlyQueue = "",
+    stack: Annotated[bool, flag("Show only the Python stacks of its worker.", "--stack")] = False,
+    tasks: TaskModules,
+    as_json: Json = False,
+) -> int:
+    """Show all about a job: state, arguments, progress, result or error, log."""
+    inspector = open_inspector(quiet=as_json)
+    details = known_job(inspector, job_id, queue)
+    stacks = stack_of(inspector, details) if stack else ""
+    labels = labels_of(tasks)(details.call.task) if details.call is not None else Labels()
+    if as_json:
+        document("job/v1", **_document(details, labels), **({"stack": stacks} if stack else {}))
+    elif stack:
+        for line in stacks.splitlines():
+            print(clean(line))
+    else:
+        facts = dict(_facts(details, labels))
+        width = max(map(len, facts)) + 2
+        for title, text in facts.items():
+            _print(Text.assemble((title.ljust(width), "bold"), text))
+        _print_outcome(details)
+    return exit_codes.OK
+
+
+def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
+    """Return what is known of a job. Raises NotFound."""
+    details = inspector.job(job_id, queue or None)
+    if details is not None:
+        return details
+    message = f"no job {job_id!r}{f' in {queue}' if queue else ''}"
+    raise NotFound(
+        message, hint="list unfinished jobs with `conveyor jobs QUEUE`; outcomes are kept for an hour"
+    )
+
+
+def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text | str]]:
+    yield "Job", details.id
+    yield "Queue", details.queue
+    yield "State", Text(_state(details), style=_COLORS.get(details.state, ""))
+    call, cancelled, settled, progress = details.call, details.cancelled, details.settled, details.progress
+    if call is not None:
+        yield "Task", clean(call.task or "none: an item for Queue.get")
+        yield "Arguments", clean(preview(call, labels, _MAX_ARGUMENTS)) or "none"
+        yield "Enqueued", f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC"
+    if cancelled.who or cancelled.reason:
+        reason = redacted_text(cancelled.reason)
+        yield "Cancelled", clean(f"by {cancelled.who or 'unknown'}{reason and f': {reason}'}")
+    if settled is not None and settled.was_killed:
+        yield "Killed", "with its worker: the task did not stop in time"
+    if details.worker:
+        yield "Worker", clean(details.worker)
+    if progress is not None:
+        yield "Progress", clean(progress_text(progress))
+    if details.retries or details.crashes:
+        retries = count_of(details.retries, "retry", "retries")
+        yield "Retries", f"{retries}, {count_of(details.crashes, 'crashed worker')}"
+    if settled is not None and settled.elapsed:
+        yield "Run time", f"{settled.elapsed:.2f} s"
+
+
+def _state(details: JobDetails) -> str:
+    if details.place is not None:
+        return f"waiting, {count_of(details.place, 'job')} ahead"
+    if details.due_in is not None:
+        return f"delayed, due in {duration(details.due_in)}"
+    return details.state
+
+
+def _print(*parts: Text | str) -> None:
+    for part in parts:
+        screen().print(part, soft_wrap=True)
+
+
+def _print_outcome(details: JobDetails) -> None:
+    """Print result or error, and the log."""
+    error = None if details.settled is None else details.settled.error()
+    if details.settled is not None and error is None:
+        result = redacted(codec.decode(details.settled.value))
+        _print(Text("\nResult", style="bold"), *(f"  {line}" for line in value_lines(result)))
+    elif isinstance(error, JobFailed):
+        _print(Text("\nError", style="bold"), f"  {clean(redacted_text(str(error)))}")
+        traceback = redacted_text(error.traceback).splitlines()
+        _print(*(Text(f"  {clean(line)}", style="dim") for line in traceback))
+    if details.lines:
+        log = (f"  {clean(redacted_text(line))}" for line in details.lines)
+        _print(Text("\nLog", style="bold"), *log)
+
+
+def _document(details: JobDetails, labels: Labels) -> dict[str, Any]:
+    call, progress, settled = details.call, details.progress, details.settled
+    steps = progress and {
+        "done": progress.done,
+        "total": progress.total,
+        "message": redacted_text(progress.message),
+    }
+    error = None if settled is None else settled.error()
+    value = None if settled is None or error is not None else redacted(codec.decode(settled.value))
+    return {
+        "id": details.id,
+        "queue": details.queue,
+        "state": details.state,
+        "task": None if call is None else call.task,
+        "arguments": None if call is None else _arguments(call, labels),
+        "put_at": None if call is None else moment(call.put_at),
+        "place": details.place,
+        "due_in": details.due_in,
+        "worker": details.worker or None,
+        "progress": steps,
+        "retries": details.retries,
+        "crashes": details.crashes,
+        "cancelled_by": details.cancelled.who or None,
+        "cancel_reason": redacted_text(details.cancelled.reason) or None,
+        "killed": settled is not None and settled.was_killed,
+        "log": list(map(redacted_text, details.lines)),
+        "took": None if settled is None else settled.elapsed,
+        "result": value,
+        "error": error_document(error),
+    }
+
+
+def _arguments(call: Call, labels: Labels) -> dict[str, Any]:
+    try:
+        if not call.task:
+            return {"item": redacted(call.item())}
+        arguments = redacted_arguments(call, labels)
+        count = len(call.positional())
+        return {"positional": [value for _, value in arguments[:count]], "named": dict(arguments[count:])}
+    except (msgspec.MsgspecError, ValueError) as error:
+        return {"undecodable": str(error)}
+
+
+def error_document(error: BaseException | None) -> dict[str, Any] | None:
+    """Return the error of a job for JSON, without secrets, or None without an error."""
+    if isinstance(error, JobFailed):
+        message, traceback = redacted_text(error.reason), redacted_text(error.traceback)
+        return {"type": error.kind, "message": message, "traceback": traceback}
+    if error is None:
+        return None
+    return {"type": type(error).__name__, "message": redacted_text(str(error)), "traceback": ""}

@@ -1,113 +1,106 @@
-"""`conveyor kill`: stops workers, from any host, and tells what each target answered."""
+"""`conveyor kill`: stop workers on any host and report the reply of each."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from conveyor.cli import exits, orders
-from conveyor.cli.ask import asker
-from conveyor.cli.desk import existing_queue, open_actions, open_inspector
-from conveyor.cli.exits import Usage
-from conveyor.cli.orders import plan_for
-from conveyor.cli.output import clean, count_of, document, is_terminal, note
-from conveyor.store import control_channel
+from conveyor.cli import completion, exit_codes
+from conveyor.cli.connection import existing_queue, open_inspector
+from conveyor.cli.control_targets import find_targets, send
+from conveyor.cli.exit_codes import Usage
+from conveyor.cli.options import Json, Reason, ReplyTimeout, Yes, arguments, flag, queue_option
+from conveyor.cli.output import count_of, duration, is_terminal, note
+from conveyor.cli.prompts import Choice, open_prompt
+from conveyor.cli.status import NO_WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from conveyor.cli.commands.act import Kill
-    from conveyor.cli.orders import Plan, Target
-    from conveyor.store import Client
+    from conveyor.cli.control_targets import TargetSet
+    from conveyor.cli.prompts import Prompt
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 
-def kill(asked: Kill) -> int:
-    """Stop workers and wait for the answers."""
-    if not (asked.names or asked.every or asked.queue or asked.json) and is_terminal():
-        status: int = importlib.import_module("conveyor.cli.talk_kill").talk(asker(), asked)
-        return status
-    ways = sum((bool(asked.names), asked.every, bool(asked.queue)))
-    if ways != 1:
-        what = (
-            "kill needs to know whom: names, -q QUEUE or --all"
-            if not ways
-            else "kill takes names, -q QUEUE or --all, one of these"
+def kill(
+    names: Annotated[
+        list[str],
+        arguments("WORKER | CONSUMER", "Names as in `conveyor workers`.", completion.workers),
+    ],
+    *,
+    every: Annotated[bool, flag("All workers, on all hosts.", "--all")] = False,
+    queue: Annotated[str, queue_option("All workers of this queue.")] = "",
+    yes: Yes = False,
+    now: Annotated[bool, flag("Do not wait for the current job.", "--now")] = False,
+    reason: Reason = "",
+    timeout: ReplyTimeout = 10.0,
+    as_json: Json = False,
+) -> int:
+    """Stop workers after their current job, or immediately with --now.
+
+    Any unambiguous prefix of a name works. The name of a consumer stops all its workers. On a terminal, --all and -q
+    ask for confirmation. Stopped workers are not replaced; with --now, their jobs return to the queue.
+    """
+    if not (names or every or queue or as_json) and is_terminal():
+        return prompt_kill(open_prompt(), now=now, reason=reason, timeout=timeout)
+    if [bool(names), every, bool(queue)].count(True) != 1:
+        raise Usage(
+            "kill takes either names, -q QUEUE or --all", hint="list the names with `conveyor workers`"
         )
-        raise Usage(what, hint="`conveyor workers` lists the names")
-    inspector = open_inspector(quiet=asked.json)
+    inspector = open_inspector(quiet=as_json)
     consumers = inspector.consumers()
-    if asked.queue:
-        existing_queue(inspector, asked.queue)
-        consumers = [one for one in consumers if asked.queue in one.queues]
-    plan = plan_for(consumers, asked.names)
-    if not plan.targets and not asked.json:
-        note(f"No workers{f' on {asked.queue}' if asked.queue else ''}: nothing to stop.")
-        return exits.OK
-    if plan.targets and not (asked.names or asked.yes) and is_terminal() and not _is_meant(plan, asked):
+    if queue:
+        existing_queue(inspector, queue)
+        consumers = [one for one in consumers if queue in one.queues]
+    on_queue = f" on {queue}" if queue else ""
+    found = find_targets(consumers, names)
+    if not found.targets and not as_json:
+        note(f"No workers{on_queue}: nothing to stop.")
+        return exit_codes.OK
+    if found.targets and not (names or yes) and is_terminal() and not _confirm(found, on_queue, now=now):
         note("Nothing was stopped.")
-        return exits.OK
-    return carry_out(inspector.client, plan, asked)
+        return exit_codes.OK
+    return send(inspector.client, found, _verb(now=now), reason=reason, timeout=timeout, as_json=as_json)
 
 
-def _is_meant(plan: Plan, asked: Kill) -> bool:
-    """Ask whether all these workers are to be stopped."""
-    workers = sum("/" in name for name in plan.targets)
-    whom = f"{count_of(workers, 'worker')} of {count_of(len(plan.orders), 'consumer')}"
-    how = "at once" if asked.now else "after their current jobs"
-    if asked.now:
-        note("What they run goes back to its place.")
-    return asker().agree(f"Stop {whom}{f' on {asked.queue}' if asked.queue else ''} {how}?", default=False)
+def _verb(*, now: bool) -> str:
+    return "kill" if now else "stop"
 
 
-def carry_out(client: Client, plan: Plan, asked: Kill) -> int:
-    """Send the orders, tell the answers as they come, and give the exit code."""
-    verb = "kill" if asked.now else "stop"
-    order = open_actions(client).tell_workers(verb, plan.names, asked.reason, jobs=plan.jobs)
-    try:
-        words = None if asked.json else functools.partial(_words, now=asked.now)
-        orders.hear(client, plan, order.id, asked.timeout, words)
-    except KeyboardInterrupt:
-        note("No longer watching; what was ordered holds.")
-        return exits.INTERRUPTED
-    targets = list(plan.targets.values())
-    silent = [one for one in targets if one.is_silent]
-    if asked.json:
-        document(
-            "kill/v1",
-            targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets],
-        )
-    else:
-        _sum_up(targets, silent)
-    return exits.FAILED if silent or any(one.came_to_nothing for one in targets) else exits.OK
+def _confirm(found: TargetSet, on_queue: str, *, now: bool) -> bool:
+    """Ask whether to stop all these workers."""
+    workers = count_of(sum("/" in name for name in found.targets), "worker")
+    when = "immediately" if now else "after their current jobs"
+    if now:
+        note("Their jobs return to the queue.")
+    consumers = count_of(len(found.workers), "consumer")
+    return open_prompt().confirm(f"Stop {workers} of {consumers}{on_queue} {when}?", default=False)
 
 
-def _words(target: Target, *, now: bool) -> str:
-    if target.state == "acknowledged" and target.detail:
-        job = clean(target.detail)
-        return f"acknowledged, job {job} goes back" if now else f"acknowledged, finishes job {job} first"
-    return target.words()
+def prompt_kill(prompt: Prompt, *, now: bool = False, reason: str = "", timeout: float = 10.0) -> int:
+    """Ask which worker or consumer to stop, and stop it."""
+    inspector = open_inspector()
+    consumers = inspector.consumers()
+    workers = {worker.name: worker for one in consumers for worker in one.workers}
+    if not workers:
+        note(NO_WORKERS)
+        return exit_codes.OK
+    choices = [Choice(worker.name, _activity(one, worker)) for one in consumers for worker in one.workers]
+    choices += [
+        Choice(one.name, f"all {count_of(len(one.workers), 'worker')} of this consumer") for one in consumers
+    ]
+
+    def known(name: str) -> str:
+        find_targets(consumers, [name])
+        return name
+
+    name = prompt.choose("Stop which worker?", choices, known)
+    found = find_targets(consumers, [name])
+    busy = sum(1 for one in found.targets if one in workers and workers[one].job)
+    if busy and not now:
+        now = not prompt.confirm(f"{count_of(busy, 'job')} running there. Finish first?", default=True)
+    note(f"To repeat: conveyor kill {name}{' --now' if now else ''}")
+    return send(inspector.client, found, _verb(now=now), reason=reason, timeout=timeout)
 
 
-def _sum_up(targets: Sequence[Target], silent: Sequence[Target]) -> None:
-    for one in silent:
-        if one.state == "no answer":
-            print(f"{one.name}: no answer")
-    workers = [one for one in targets if "/" in one.name]
-    done = sum(1 for one in workers if one.state == "done")
-    pending = sum(1 for one in workers if one.state == "acknowledged")
-    parts = [f"{count_of(done, 'worker')} stopped"] if done else []
-    if pending:
-        parts.append(
-            f"{count_of(pending, 'worker leaves', 'workers leave')} after the current job; --now does not wait for it"
-        )
-    if late := sum(1 for one in workers if one.came_to_nothing):
-        parts.append(f"too late for {count_of(late, 'worker')}, and nothing was done there")
-    if again := sum(one.state == "repeated" for one in workers):
-        parts.append(f"ordered again since for {count_of(again, 'worker')}")
-    if silent:
-        parts.append(
-            f"{count_of(len(silent), 'target')} did not answer: probably dead, "
-            f"and off the list {control_channel.REPORT_KEEP} s after the last sign of life"
-        )
-    note("; ".join(parts) + ".")
+def _activity(consumer: ConsumerReport, worker: WorkerReport) -> str:
+    if worker.job:
+        return f"runs {worker.task} {worker.job} for {duration(worker.busy_for)}"
+    return f"{worker.state}, takes from {', '.join(consumer.queues)}"

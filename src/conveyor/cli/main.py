@@ -1,4 +1,4 @@
-"""The entry point: reads the command line, runs the command, and turns what went wrong into words and an exit code."""
+"""The entry point: run one command and turn errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from conveyor.cli import exits
-from conveyor.cli.parser import build
+from conveyor.cli import exit_codes
+from conveyor.cli.commands import parser
 from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What the system says when output cannot be written: disk full, over the quota, closed, broken.
+#: Errors of the system if output cannot be written: disk full, quota exceeded, closed, broken.
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO}
 
 
@@ -26,63 +26,60 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and return its exit code."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
 
-    def parsed() -> int:
-        return int(build()(url_first(arguments), prog_name="conveyor", standalone_mode=False) or 0)
+    def command() -> int:
+        return int(parser()(url_first(arguments), prog_name="conveyor", standalone_mode=False) or 0)
 
-    return exit_code(parsed, as_json="--json" in own)
+    return exit_code(command, as_json="--json" in own)
 
 
-def exit_code(act: Callable[[], int], *, as_json: bool = False) -> int:
-    """Do something and give its exit code; what goes wrong is told in words."""
+def exit_code(action: Callable[[], int], *, as_json: bool = False) -> int:
+    """Run an action and return its exit code; if it raises, report the error."""
     _fill_streams()
     try:
-        status = act()
+        status = action()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader closed its end
         _drop_output()
-        return exits.FAILED
+        return exit_codes.FAILED
     except typer.TyperException as error:
-        return exits.tell_usage(error, as_json=as_json)
+        return exit_codes.report_usage(error, as_json=as_json)
     except (ConveyorError, KeyboardInterrupt, EOFError, typer.Abort) as error:
-        return exits.tell(error, as_json=as_json)
+        return exit_codes.report_error(error, as_json=as_json)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
             _drop_output()
-            exits.write(f"cannot write: {error.strerror}", "", exits.FAILED, as_json=as_json)
-            return exits.FAILED
+            message = f"cannot write: {error.strerror}"
+            return exit_codes.write_error(message, "", exit_codes.FAILED, as_json=as_json)
         if os.environ.get("CONVEYOR_TRACEBACK"):
             raise
-        return exits.tell(error, as_json=as_json)
+        return exit_codes.report_error(error, as_json=as_json)
     return status
 
 
 def _fill_streams() -> None:
-    """Put the null device in the place of standard streams that this process was started without."""
+    """Open the null device for standard streams that this process was started without."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: that of the missing stream
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free one: that of the missing stream
             os.set_inheritable(number, True)  # noqa: FBT003 - positional only
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _drop_output() -> None:
-    """Send what is still to be written nowhere, so that the interpreter does not stumble over it at its end."""
+    """Redirect standard output to the null device, so that the interpreter can flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def url_first(arguments: list[str]) -> list[str]:
-    """Move `--url ADDRESS` to the front, so that it may stand after the command as well."""
-    moved, rest = [], list(arguments)
-    for place, word in enumerate(arguments):
+    """Move `--url ADDRESS` to the front: it may also follow the command."""
+    for position, word in enumerate(arguments):
         if word == "--":
             break
-        if word.startswith("--url="):
-            moved = [word]
-            rest = arguments[:place] + arguments[place + 1 :]
-        elif word in {"--url", "-u"} and place + 1 < len(arguments):
-            moved = arguments[place : place + 2]
-            rest = arguments[:place] + arguments[place + 2 :]
-    return moved + rest
+        length = 1 if word.startswith("--url=") else 2 if word in {"--url", "-u"} else 0
+        if length and position + length <= len(arguments):
+            end = position + length
+            return arguments[position:end] + arguments[:position] + arguments[end:]
+    return arguments

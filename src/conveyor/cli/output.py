@@ -1,55 +1,51 @@
-"""How everything looks: tables and documents on standard output, notes on standard error."""
+"""Output: tables and JSON documents on standard output, notes and progress on standard error."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-#: Columns where standard output is no terminal: nothing is cut off for a program.
+#: Columns if standard output is not a terminal: programs get every cell in full.
 ENDLESS = 10_000
+#: Steps below which a progress bar would be gone before it can be read.
+MIN_BAR_STEPS = 2_000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-class Column(NamedTuple):
-    """A column: its title, whether it holds numbers, and whether it may be cut where the terminal is narrow."""
-
-    title: str
-    number: bool = False
-    may_shrink: bool = False
-
-
 def is_terminal() -> bool:
-    """Tell whether somebody sits there to be asked."""
+    """Return True if a user can be prompted."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def is_lively() -> bool:
-    """Tell whether standard error can show something that moves."""
+    """Return True if standard error can move its cursor."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
 
 
 def screen() -> Console:
-    """Give the console for data."""
+    """Return the console for data."""
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else ENDLESS)
 
 
 def margin() -> Console:
-    """Give the console for everything that is no data."""
+    """Return the console for everything but data."""
     return Console(stderr=True, highlight=False, markup=False)
 
 
 def note(text: str = "") -> None:
-    """Write a line for a person to standard error."""
+    """Write a line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -60,18 +56,19 @@ def document(schema: str, **body: Any) -> None:
     sys.stdout.flush()
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Write a table."""
+def table(
+    rows: Sequence[Mapping[str, str | Text]],
+    *,
+    numbers: Collection[str] = (),
+    may_shrink: Collection[str] = (),
+) -> None:
+    """Write rows of title to cell; `numbers` are aligned right, and what `may_shrink` is cut to fit the terminal."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(
-            column.title,
-            justify="right" if column.number else "left",
-            no_wrap=not column.may_shrink,
-            overflow="ellipsis",
-        )
+    for title in rows[0]:
+        justify: Literal["right", "left"] = "right" if title in numbers else "left"
+        made.add_column(title, justify=justify, no_wrap=title not in may_shrink, overflow="ellipsis")
     for row in rows:
-        made.add_row(*map(cell, row))
+        made.add_row(*map(_cell, row.values()))
     show = screen()
     with show.capture() as written:
         show.print(made)
@@ -79,25 +76,37 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> No
         sys.stdout.write(line.rstrip() + "\n")
 
 
-def cell(value: str | Text, style: str = "") -> Text:
-    """Give text for one cell, in one line and without anything that could steer a terminal."""
-    text = value if isinstance(value, Text) else Text(clean(value), style=style)
+def _cell(value: str | Text) -> Text:
+    """Return the text of one cell, in one line and without characters that control the terminal."""
+    text = value if isinstance(value, Text) else Text(clean(value))
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
 
 
+@contextlib.contextmanager
+def progress_bar(title: str, steps: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar during many steps, on a terminal; yield a function to call with the number of further steps done."""
+    if steps < MIN_BAR_STEPS or not is_lively():
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=margin(), transient=True) as bars:
+        bar = bars.add_task(title, total=steps)
+        yield lambda number: bars.advance(bar, number)
+
+
 def clean(text: str) -> str:
-    """Replace what is not printable, line ends included."""
+    """Replace unprintable characters, line ends included."""
     return "".join(letter if letter.isprintable() else "·" for letter in text)
 
 
 def count_of(number: int, one: str, many: str = "") -> str:
-    """Give a number and its noun: `1 job`, `1,000 jobs`."""
+    """Return a number with its noun: `1 job`, `1,000 jobs`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Give a time span the way people say it, in two units at most."""
+    """Return a time span in at most two units."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - tenths matter below ten
     whole = round(seconds)
@@ -109,12 +118,12 @@ def duration(seconds: float) -> str:
 
 
 def moment(at: float) -> dt.datetime:
-    """Give seconds since 1970 as a time in UTC; in a document it becomes RFC 3339."""
+    """Return seconds since 1970 as a time in UTC; in a document it becomes RFC 3339."""
     return dt.datetime.fromtimestamp(round(at, 3), dt.UTC)
 
 
 def _plain(value: Any) -> Any:
-    """Give a value that JSON has no words for as one that it has."""
+    """Return a value that JSON cannot hold as one that it can."""
     if hasattr(value, "tolist"):  # numpy
         return value.tolist()
     return str(value)

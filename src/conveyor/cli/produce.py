@@ -1,56 +1,187 @@
-"""`conveyor produce`: places an order, follows it if asked to, and prints what came of it."""
+"""`conveyor produce`: place an order, and follow it if asked to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shlex
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
-from conveyor.cli import exits, talk_producer
-from conveyor.cli.ask import asker, terminal_or
-from conveyor.cli.desk import open_store
+from conveyor.cli import completion, exit_codes
+from conveyor.cli.connection import open_inspector, open_store
 from conveyor.cli.follow import follow
-from conveyor.cli.output import count_of, document, note
-from conveyor.cli.placing import place
+from conveyor.cli.options import Json, TaskModules, argument, arguments, flag, option, queue_option
+from conveyor.cli.output import count_of, document, is_lively, margin, note, progress_bar
+from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
+from conveyor.cli.status import queue_labels
 from conveyor.cli.tasks import find_task, known_tasks
-from conveyor.monitor.typed_input import bind
+from conveyor.errors import BadCall, BadInput
+from conveyor.monitor import workers
+from conveyor.monitor.typed_input import as_words, bind, convert, parameters_of
+from conveyor.order import Order
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
-    from conveyor.cli.commands.work import Produce
-    from conveyor.tasks import Task
+    from collections.abc import Mapping
+
+    from conveyor.cli.prompts import Prompt
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.typed_input import Parameter
+    from conveyor.store import Client
+    from conveyor.tasks import Registry, Task
+
+#: Consumers listed one by one.
+MAX_NAMES = 5
+#: Characters of a task's description in the menu.
+_MAX_DESCRIPTION = 34
 
 
-def produce(asked: Produce) -> int:
-    """Place an order, or ask for one."""
-    registry = known_tasks(asked.tasks)
-    if not asked.task:
+def produce(
+    *,
+    task: Annotated[str, argument("TASK", "Name of the task.", completion.tasks)] = "",
+    arguments: Annotated[
+        list[str],
+        arguments("ARG | name=value", "Arguments of the task."),
+    ],
+    queue: Annotated[str, queue_option("Queue instead of the task's own.")] = "",
+    count: Annotated[int, option("N", "Number of times to enqueue it.", min=1)] = 1,
+    wait: Annotated[bool, flag("Follow the jobs and print the time and the result.")] = False,
+    delay: Annotated[float | None, option("SECONDS", "Delay in seconds.")] = None,
+    priority: Annotated[
+        int | None, option("0..255", "Priority, higher first, instead of the task's own.")
+    ] = None,
+    retries: Annotated[int | None, option("N", "Number of retries after errors.")] = None,
+    timeout: Annotated[float | None, option("SECONDS", "Time limit of a run in seconds.")] = None,
+    durability: Annotated[
+        str,
+        option(
+            "LEVEL",
+            "Durability: memory, written, fsync or replicated:N, instead of the task's own.",
+        ),
+    ] = "",
+    modules: TaskModules,
+    as_json: Json = False,
+) -> int:
+    """Enqueue a task. Without TASK, prompt for it and follow it.
+
+    Arguments are positional or name=value, and are checked before anything is enqueued: `conveyor tasks TASK` lists
+    them. Write `--` before arguments that begin with a dash.
+    """
+    registry = known_tasks(modules)
+    if not task:
         hint = f"conveyor produce TASK [ARG…] [name=value…], where TASK is {', '.join(registry.names())}"
-        terminal_or("TASK is missing", hint)
-        return talk_producer.talk(asker(), registry)
-    task = with_options(find_task(registry, asked.task), asked)
-    arguments = bind(task, asked.arguments)
-    client = open_store(quiet=asked.json)
-    order = place(client, task, arguments, asked.count, quiet=asked.json)
-    if asked.wait:
-        return follow(order, task.put.queue, as_json=asked.json)
-    if asked.json:
-        document("placed/v1", task=task.name, queue=task.put.queue, jobs=[job.id for job in order.jobs])
-        return exits.OK
-    note(f"{count_of(len(order.jobs), 'job')} put on {task.put.queue}:")
+        require_terminal("TASK is missing", hint)
+        return prompt_produce(open_prompt(), registry)
+    options: dict[str, Any] = {
+        "queue": queue or None,
+        "delay": delay,
+        "priority": priority,
+        "retries": retries,
+        "timeout": timeout,
+        "durability": durability or None,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    found = find_task(registry, task)
+    ids.checked_queue(queue or found.put.queue)
+    found = found.options(**options) if options else found
+    bound = bind(found, arguments)
+    order = place_order(open_store(quiet=as_json), found, bound, count, quiet=as_json)
+    if wait:
+        return follow(order, found.put.queue, as_json=as_json)
+    if as_json:
+        document("placed/v1", task=found.name, queue=found.put.queue, jobs=[job.id for job in order.jobs])
+        return exit_codes.OK
+    note(f"{count_of(len(order.jobs), 'job')} enqueued on {found.put.queue}:")
     for job in order.jobs:
         print(job.id)
-    return exits.OK
+    return exit_codes.OK
 
 
-def with_options(task: Task[..., Any], asked: Produce) -> Task[..., Any]:
-    """Give the task with the options that were given; raises BadCall where one makes no sense."""
-    given: dict[str, Any] = {
-        "queue": asked.queue or None,
-        "delay": asked.delay,
-        "priority": asked.priority,
-        "retries": asked.retries,
-        "timeout": asked.timeout,
-        "durability": asked.durability or None,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    ids.checked_queue(asked.queue or task.put.queue)
-    return task.options(**changes) if changes else task
+def place_order(
+    client: Client, task: Task[..., Any], arguments: Mapping[str, Any], count: int = 1, *, quiet: bool = False
+) -> Order:
+    """Place an order and show that it takes time. Raises BadInput or BadCall before anything is enqueued.
+
+    After Ctrl-C, the jobs enqueued so far stay, and a note has their number.
+    """
+    placed = 0
+    splits = task.split is not None and count == 1 and is_lively() and not quiet
+    reading = margin().status(f"{task.name}: reading the order") if splits else nullcontext()
+    try:
+        with progress_bar(f"enqueuing on {task.put.queue}", 0 if quiet else count) as advance, reading:
+
+            def on_put(number: int) -> None:
+                nonlocal placed
+                placed += number
+                advance(number)
+
+            return Order.place(task, arguments, store=client, count=count, on_put=on_put)
+    except KeyboardInterrupt:
+        if placed:
+            note(f"\n{count_of(placed, 'job')} on {task.put.queue} already, the others were not enqueued.")
+        raise
+
+
+def prompt_produce(prompt: Prompt, registry: Registry) -> int:
+    """Ask for an order, place it, follow it and return the exit code."""
+    inspector = open_inspector()
+    task = _choose_task(prompt, registry, inspector)
+    parameters = parameters_of(task)
+    while True:
+        if parameters:
+            note("Press Enter for the value in brackets.")
+        arguments = {one.name: _ask_argument(prompt, task, one) for one in parameters}
+        has_workers = _show_workers(inspector, task.put.queue)
+        if not has_workers and not prompt.confirm("Enqueue the jobs anyway?", default=True):
+            note("Nothing was enqueued.")
+            return exit_codes.OK
+        try:
+            order = place_order(inspector.client, task, arguments)
+        except (BadInput, BadCall) as error:
+            note(f"\nInvalid order: {error}")
+            if error.hint:
+                note(f"  Hint: {error.hint}")
+            note("Nothing was enqueued. Try again:")
+            continue
+        command = ["conveyor", "produce", task.name, *as_words(arguments, parameters), "--wait"]
+        jobs = count_of(len(order.jobs), "job")
+        note(f"{jobs} enqueued on {task.put.queue}. To repeat: {shlex.join(command)}")
+        return follow(order, task.put.queue, as_json=False)
+
+
+def _choose_task(prompt: Prompt, registry: Registry, inspector: Inspector) -> Task[..., Any]:
+    labels = queue_labels(inspector)
+    descriptions = {one.name: one.description for one in BUILTIN_TASKS}
+    choices = []
+    for name in dict.fromkeys((*descriptions, *registry.tasks)):
+        task = find_task(registry, name)
+        if name in descriptions or not task.__module__.startswith("conveyor."):
+            text = descriptions.get(name) or task.summary
+            label = labels.get(task.put.queue, "0 waiting, 0 workers")
+            choices.append(Choice(name, f"{text[:_MAX_DESCRIPTION]:<{_MAX_DESCRIPTION}}{label}"))
+    return prompt.choose("Choose a task", choices, lambda name: find_task(registry, name))
+
+
+def _ask_argument(prompt: Prompt, task: Task[..., Any], parameter: Parameter) -> Any:
+    def check(text: str) -> Any:
+        if text == parameter.default_text and not parameter.required:
+            return parameter.default
+        if text == "" and parameter.required:
+            raise BadCall(f"{parameter.name} is required: it takes {parameter.type_text}")
+        return convert(task, parameter, text)
+
+    label = f"  {parameter.name} ({parameter.words or parameter.type_text})"
+    return prompt.line(label, parameter.default_text, check)
+
+
+def _show_workers(inspector: Inspector, queue: str) -> bool:
+    """Print the workers of a queue; return True if there are any."""
+    consumers = [one for one in inspector.consumers() if queue in one.queues and one.workers]
+    if not consumers:
+        note(f"No workers on {queue}: the jobs will wait until there are.")
+        note(f"  Hint: conveyor consume {queue}, or python3 consumer_main.py")
+        return False
+    counts = workers.counts(consumers)
+    names = [f"{one.name} ({len(one.workers):,})" for one in consumers[:MAX_NAMES]]
+    rest = f" and {len(consumers) - MAX_NAMES:,} more" if len(consumers) > MAX_NAMES else ""
+    note(f"{count_of(counts.all, 'worker')} on {queue}, {counts.busy:,} busy: {', '.join(names)}{rest}")
+    return True

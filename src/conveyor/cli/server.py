@@ -1,58 +1,66 @@
-"""`conveyor server start|stop|status`: the embedded server."""
+"""`conveyor server start`, `stop` and `status`: the embedded server."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from conveyor.cli import exits
+import typer
+
+from conveyor.cli import exit_codes
+from conveyor.cli.commands import print_help
+from conveyor.cli.options import Json
 from conveyor.cli.output import document, note
 from conveyor.store import embedded
 
 if TYPE_CHECKING:
-    from conveyor.cli.commands.act import ServerStart, ServerStatus, ServerStop
     from conveyor.store.embedded import ServerState
 
+server = typer.Typer(
+    help="Control the embedded server, used without --url and CONVEYOR_URL.", add_completion=False
+)
+server.callback(invoke_without_command=True)(print_help)
 
-def start(asked: ServerStart) -> int:
-    """Start it if it does not run."""
-    ran = embedded.status().running
-    return _tell(embedded.start(), "runs already" if ran else "started", as_json=asked.json)
+
+@server.command()
+def start(*, as_json: Json = False) -> int:
+    """Start the embedded server unless it is running."""
+    was_running = embedded.status().running
+    return _report(embedded.start(), "was already running" if was_running else "started", as_json=as_json)
 
 
-def stop(asked: ServerStop) -> int:
-    """Stop it if it runs."""
+@server.command()
+def stop(*, as_json: Json = False) -> int:
+    """Stop the embedded server. Its jobs stay on disk."""
     stopped = embedded.stop()
-    return _tell(embedded.status(), "stopped" if stopped else "did not run", as_json=asked.json)
+    return _report(embedded.status(), "stopped" if stopped else "was not running", as_json=as_json)
 
 
-def show(asked: ServerStatus) -> int:
-    """Tell whether it runs."""
+@server.command()
+def status(*, as_json: Json = False) -> int:
+    """Show whether the embedded server is running, and where it stores its data."""
     state = embedded.status()
-    return _tell(state, "runs" if state.running else "does not run", as_json=asked.json)
+    return _report(state, "is running" if state.running else "is not running", as_json=as_json)
 
 
-def _tell(state: ServerState, what: str, *, as_json: bool) -> int:
+def _report(state: ServerState, change: str, *, as_json: bool) -> int:
     if as_json:
-        document("server/v1", **_document(state))
-        return exits.OK
-    print(f"The embedded server {what}.")
-    facts = {"Address": state.url, "Folder": state.folder, "Program": state.binary or "none found"}
+        document(
+            "server/v1",
+            running=state.running,
+            pid=state.pid,
+            url=state.url,
+            folder=state.folder,
+            binary=state.binary,
+            version=state.version or None,
+        )
+        return exit_codes.OK
+    print(f"The embedded server {change}.")
+    facts = {"URL": state.url, "Folder": state.folder, "Program": state.binary or "none found"}
     if state.running:
         facts |= {"Process": state.pid or "?", "Version": state.version or "?"}
     for name, value in facts.items():
         print(f"  {name:<9}{value}")
     if os.environ.get("CONVEYOR_URL"):
-        note("It is not in use here: CONVEYOR_URL or --url names another server.")
-    return exits.OK
-
-
-def _document(state: ServerState) -> dict[str, Any]:
-    return {
-        "running": state.running,
-        "pid": state.pid,
-        "url": state.url,
-        "folder": state.folder,
-        "binary": state.binary,
-        "version": state.version or None,
-    }
+        note("Not in use here: CONVEYOR_URL or --url names another server.")
+    return exit_codes.OK

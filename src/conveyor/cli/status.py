@@ -1,92 +1,259 @@
-"""`conveyor status`: queues and workers on one screen."""
+"""`conveyor status`, `queues` and `workers`: what is going on now."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
 
-from conveyor.cli import exits
-from conveyor.cli.desk import open_inspector
-from conveyor.cli.output import Column, count_of, document, note, screen, table
-from conveyor.cli.queues import EMPTY, QueueLine, queue_lines, state_text
-from conveyor.cli.workers import EMPTY as NO_WORKERS
-from conveyor.cli.workers import consumer_document, worker_table
-from conveyor.monitor import workers
+from conveyor.cli import exit_codes
+from conveyor.cli.connection import open_inspector
+from conveyor.cli.options import Json, queue_option
+from conveyor.cli.output import count_of, document, duration, moment, note, screen, table
+from conveyor.monitor import workers as worker_queries
+from conveyor.monitor.snapshot import EMPTY
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from conveyor.cli.commands.look import Status
-    from conveyor.wire.control_messages import ConsumerReport
+    from conveyor.monitor import Inspector
+    from conveyor.store.commands import Count
+    from conveyor.wire.control_messages import ConsumerReport, Progress, WorkerReport
 
-_COLUMNS = (
-    Column("QUEUE"),
-    Column("WAITING", number=True),
-    Column("DELAYED", number=True),
-    Column(""),
-    Column("RUNNING", number=True),
-    Column("DEAD", number=True),
-    Column("WORKERS", number=True),
-    Column("STATE"),
+NO_QUEUES = (
+    "No queues yet. Enqueue the first jobs with `conveyor produce`, or see it all with `conveyor demo`."
 )
-#: ListenReply of the longest bar.
+NO_WORKERS = "No workers. Start some with `conveyor consume QUEUE`."
+#: Columns of a terminal with room for all facts of workers, and the facts that narrower ones lack.
+_ROOMY, _IF_ROOMY = 100, ("HOST", "CPU", "MEMORY")
+#: Characters of the longest bar.
 _BAR = 20
+_COLORS = {
+    "open": "green",
+    "full": "yellow",
+    "paused": "yellow",
+    "shut": "red",
+    "busy": "green",
+    "leaving": "yellow",
+    "starting": "cyan",
+    "silent": "red",
+}
+_MEBIBYTE = 1024 * 1024
 
 
-def show(asked: Status) -> int:
-    """Show queues and workers."""
-    inspector = open_inspector(quiet=asked.json)
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """A queue as lists show it."""
+
+    name: str
+    count: Count
+    workers: int
+    """The number of workers that take from it."""
+
+
+def status(*, as_json: Json = False) -> int:
+    """Show queues and workers on one screen."""
+    inspector = open_inspector(quiet=as_json)
     lines, consumers = queue_lines(inspector), inspector.consumers()
-    if asked.json:
+    counts = worker_queries.counts(consumers)
+    if as_json:
         document(
             "status/v1",
-            queues=[line.as_document() for line in lines],
-            consumers=[consumer_document(one) for one in consumers],
-            workers=workers.counts(consumers)._asdict(),
+            queues=[_queue_document(line) for line in lines],
+            consumers=[_consumer_document(one) for one in consumers],
+            workers=counts._asdict(),
         )
-        return exits.OK
+        return exit_codes.OK
     if lines:
         longest = max(line.count.qsize for line in lines)
-        table(_COLUMNS, [_row(line, longest) for line in lines])
+        _queue_table(lines, "", lambda line: _bar(line.count, longest))
     else:
-        note(EMPTY)
-    screen().print()
-    screen().print(_workers_line(consumers))
-    if any(one.workers for one in consumers):
-        worker_table(consumers)
-    return exits.OK
+        note(NO_QUEUES)
+    summary = NO_WORKERS
+    if counts.all:
+        leaving = f", {counts.leaving:,} leaving" if counts.leaving else ""
+        consumers_text = count_of(len(consumers), "consumer")
+        summary = f"{count_of(counts.all, 'worker')} in {consumers_text}, {counts.busy:,} busy{leaving}"
+    screen().print(f"\n{summary}")
+    if counts.all:
+        _worker_table(consumers)
+    return exit_codes.OK
 
 
-def _row(line: QueueLine, longest: int) -> Sequence[str | Text]:
-    count = line.count
-    return (
-        line.name,
-        f"{count.ready:,}",
-        f"{count.delayed:,}",
-        _bar(line, longest),
-        f"{count.leased:,}",
-        Text(f"{count.dead:,}", style="red" if count.dead else ""),
-        f"{line.workers:,}",
-        state_text(line.state),
-    )
+def queues(*, as_json: Json = False) -> int:
+    """List all queues with their jobs, workers and state."""
+    lines = queue_lines(open_inspector(quiet=as_json))
+    if as_json:
+        document("queues/v1", queues=[_queue_document(line) for line in lines])
+    elif lines:
+        _queue_table(lines, "LIMIT", lambda line: f"{line.count.maxsize:,}" if line.count.maxsize else "none")
+    else:
+        note(NO_QUEUES)
+    return exit_codes.OK
 
 
-def _bar(line: QueueLine, longest: int) -> Text:
-    """Draw how full a queue is: of its bound, or compared with the longest queue where it has none."""
-    whole = line.count.maxsize or longest
-    share = min(1.0, line.count.qsize / whole) if whole else 0.0
-    filled = max(round(share * _BAR), 1 if line.count.qsize else 0)
-    bar = Text("█" * filled, style="yellow" if line.state == "full" else "cyan")
-    if line.count.maxsize:
+def workers(
+    *,
+    queue: Annotated[str, queue_option("Show only workers of this queue.")] = "",
+    as_json: Json = False,
+) -> int:
+    """List all workers with their current job and its progress."""
+    consumers = open_inspector(quiet=as_json).consumers()
+    consumers = [one for one in consumers if not queue or queue in one.queues]
+    if as_json:
+        document("workers/v1", consumers=[_consumer_document(one) for one in consumers])
+    elif any(one.workers for one in consumers):
+        _worker_table(consumers)
+    else:
+        note(f"No workers on {queue}. Start some with `conveyor consume {queue}`." if queue else NO_WORKERS)
+    return exit_codes.OK
+
+
+def queue_lines(inspector: Inspector) -> list[QueueLine]:
+    """Return the lines of all queues by name, including those that only consumers know so far."""
+    worker_counts: Counter[str] = Counter()
+    for consumer in inspector.consumers():
+        for queue in consumer.queues:
+            worker_counts[queue] += len(consumer.workers)
+    counts = dict.fromkeys(worker_counts, EMPTY) | inspector.queues()
+    return [QueueLine(name, count, worker_counts[name]) for name, count in sorted(counts.items())]
+
+
+def queue_labels(inspector: Inspector) -> dict[str, str]:
+    """Return a description of each queue for a menu."""
+    return {
+        line.name: f"{line.count.ready:,} waiting, {count_of(line.workers, 'worker')}"
+        for line in queue_lines(inspector)
+    }
+
+
+def progress_text(progress: WorkerReport | Progress) -> str:
+    """Return how far a job is, for people."""
+    share = "" if progress.fraction is None else f"{progress.fraction:.0%}"
+    return " ".join(filter(None, (share, redacted_text(progress.message))))
+
+
+def _queue_table(lines: Sequence[QueueLine], title: str, extra: Callable[[QueueLine], str | Text]) -> None:
+    """Print queues with one extra column."""
+    rows: list[dict[str, str | Text]] = [
+        {
+            "QUEUE": line.name,
+            "WAITING": f"{line.count.ready:,}",
+            "DELAYED": f"{line.count.delayed:,}",
+            "RUNNING": f"{line.count.leased:,}",
+            "DEAD": Text(f"{line.count.dead:,}", style="red" if line.count.dead else ""),
+            title: extra(line),
+            "WORKERS": Text(
+                f"{line.workers:,}", style="yellow" if line.count.live and not line.workers else ""
+            ),
+            "STATE": Text(line.count.state, style=_COLORS[line.count.state]),
+        }
+        for line in lines
+    ]
+    table(rows, numbers=("WAITING", "DELAYED", "RUNNING", "DEAD", "LIMIT", "WORKERS"))
+
+
+def _bar(count: Count, longest: int) -> Text:
+    """Draw how full a queue is, or how long compared with the longest if it has no limit."""
+    whole = count.maxsize or longest
+    share = min(1.0, count.qsize / whole) if whole else 0.0
+    filled = max(round(share * _BAR), 1 if count.qsize else 0)
+    bar = Text("█" * filled, style="yellow" if count.state == "full" else "cyan")
+    if count.maxsize:
         bar.append("░" * (_BAR - filled), style="dim")
     return bar
 
 
-def _workers_line(consumers: Sequence[ConsumerReport]) -> str:
-    crew = workers.counts(consumers)
-    if not crew.all:
-        return NO_WORKERS
-    leaving = f", {crew.leaving:,} leaving" if crew.leaving else ""
-    consumers_text = count_of(len(consumers), "consumer")
-    return f"{count_of(crew.all, 'worker')} in {consumers_text}, {crew.busy:,} busy{leaving}"
+def _worker_table(consumers: Sequence[ConsumerReport]) -> None:
+    is_roomy = screen().width >= _ROOMY
+    rows = [
+        {
+            title: cell
+            for title, cell in _worker_row(consumer, worker).items()
+            if is_roomy or title not in _IF_ROOMY
+        }
+        for consumer in consumers
+        for worker in consumer.workers
+    ]
+    table(
+        rows,
+        numbers=("PID", "FOR", "CPU", "MEMORY"),
+        may_shrink=("HOST", "QUEUE", "TASK", "PROGRESS"),
+    )
+
+
+def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str | Text]:
+    state = f"{worker.state}, paused" if worker.paused and worker.state == "busy" else worker.state
+    return {
+        "WORKER": worker.name,
+        "HOST": consumer.host,
+        "PID": str(worker.pid),
+        "STATE": Text(state, style=_COLORS.get(state, "dim")),
+        "QUEUE": worker.queue or ", ".join(consumer.queues),
+        "TASK": worker.task,
+        "JOB": worker.job,
+        "FOR": duration(worker.busy_for) if worker.job else "",
+        "CPU": f"{worker.cpu:.0%}",
+        "MEMORY": f"{worker.memory / _MEBIBYTE:,.0f} MiB",
+        "PROGRESS": progress_text(worker),
+    }
+
+
+def _queue_document(line: QueueLine) -> dict[str, Any]:
+    count = line.count
+    return {
+        "name": line.name,
+        "state": count.state,
+        "waiting": count.ready,
+        "delayed": count.delayed,
+        "running": count.leased,
+        "dead": count.dead,
+        "maxsize": count.maxsize,
+        "workers": line.workers,
+        "blocked_producers": count.blocked,
+        "accepted": count.accepted,
+        "finished": count.finished,
+        "cancelled": count.cancelled,
+    }
+
+
+def _consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
+    return {
+        "name": consumer.name,
+        "host": consumer.host,
+        "pid": consumer.pid,
+        "kind": consumer.kind,
+        "queues": consumer.queues,
+        "started": moment(consumer.started),
+        "version": consumer.version,
+        "python": consumer.python,
+        "cores": consumer.cores,
+        "workers": [_worker_document(worker) for worker in consumer.workers],
+    }
+
+
+def _worker_document(worker: WorkerReport) -> dict[str, Any]:
+    job = {
+        "id": worker.job,
+        "queue": worker.queue,
+        "task": worker.task,
+        "attempt": worker.attempt,
+        "running_for": round(worker.busy_for, 3),
+        "done": worker.done,
+        "total": worker.total,
+        "message": redacted_text(worker.message),
+    }
+    return {
+        "name": worker.name,
+        "pid": worker.pid,
+        "state": worker.state,
+        "busy": worker.is_busy,
+        "paused": worker.paused,
+        "cpu": worker.cpu,
+        "memory": worker.memory,
+        "jobs_done": worker.jobs_done,
+        "job": job if worker.job else None,
+    }

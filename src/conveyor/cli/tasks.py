@@ -1,15 +1,16 @@
-"""`conveyor tasks`: what can be put from here, and what a task takes. Also how the other commands find a task."""
+"""`conveyor tasks`, and how the other commands find a task."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from conveyor import consumer
-from conveyor.cli import exits
-from conveyor.cli.exits import NotFound, closest
-from conveyor.cli.output import Column, document, note, screen, table
+from conveyor.cli import completion, exit_codes
+from conveyor.cli.exit_codes import NotFound, closest
+from conveyor.cli.options import Json, TaskModules, argument
+from conveyor.cli.output import document, note, screen, table
 from conveyor.errors import ConveyorError, UnknownTask
 from conveyor.monitor.typed_input import parameters_of, usage
 from conveyor.wire.redaction import no_labels
@@ -17,95 +18,95 @@ from conveyor.wire.redaction import no_labels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.cli.commands.look import Tasks
-    from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Registry, Task
     from conveyor.wire.redaction import LabelsOf
 
-_COLUMNS = (
-    Column("TASK"),
-    Column("QUEUE"),
-    Column("DOES", may_shrink=True),
-    Column("TAKES", may_shrink=True),
-)
-_TAKES = (
-    Column("PARAMETER"),
-    Column("DEFAULT", may_shrink=True),
-    Column("TAKES"),
-    Column("MEANS", may_shrink=True),
-)
 
-
-def show(asked: Tasks) -> int:
-    """List the tasks, or tell about one."""
-    registry = known_tasks(asked.tasks)
-    if asked.task:
-        return _show_one(find_task(registry, asked.task), as_json=asked.json)
-    tasks, broken = [], []
+def tasks(
+    task: Annotated[str, argument("TASK", "Name of one task.", completion.tasks)] = "",
+    *,
+    modules: TaskModules,
+    as_json: Json = False,
+) -> int:
+    """List the tasks that can be enqueued. With TASK, show its parameters."""
+    registry = known_tasks(modules)
+    if task:
+        return _show_one(find_task(registry, task), as_json=as_json)
+    found, errors = [], []
     for name in registry.names():
         try:
-            tasks.append(find_task(registry, name))
+            found.append(find_task(registry, name))
         except ConveyorError as error:
-            broken.append(error)
-    if asked.json:
-        document("tasks/v1", tasks=[_document(task) for task in tasks])
-        return exits.OK
-    table(_COLUMNS, [(task.name, task.put.queue, task.summary, usage(task)) for task in tasks])
-    for line in dict.fromkeys(f"conveyor: {error}\n  Hint: {error.hint}" for error in broken):
+            errors.append(error)
+    if as_json:
+        document("tasks/v1", tasks=[_document(one) for one in found])
+        return exit_codes.OK
+    rows = [
+        {"TASK": one.name, "QUEUE": one.put.queue, "DESCRIPTION": one.summary, "PARAMETERS": usage(one)}
+        for one in found
+    ]
+    table(rows, may_shrink=("DESCRIPTION", "PARAMETERS"))
+    for line in dict.fromkeys(f"conveyor: {error}\n  Hint: {error.hint}" for error in errors):
         note(line)
-    note("\n`conveyor tasks TASK` tells more. Tasks of your own: a `tasks.py` here, or --tasks MODULE.")
-    return exits.OK
+    note("\nFor details: conveyor tasks TASK. For your own tasks: a `tasks.py` here, or --tasks MODULE.")
+    return exit_codes.OK
 
 
 def known_tasks(modules: Sequence[str] = ()) -> Registry:
-    """Give the tasks that are known in the working folder; raises ConveyorError where a module cannot be imported."""
+    """Return the tasks known in the working folder. Raises ConveyorError if a module cannot be imported."""
     return consumer.known_tasks(tuple(modules))
 
 
 def labels_of(modules: Sequence[str] = ()) -> LabelsOf:
-    """Give what says of tasks which of their arguments are secret; raises ConveyorError as `known_tasks` does.
+    """Return the function that finds the labels of a task's arguments, secrets among them.
 
-    Where no module is named, those in the working folder that cannot be imported are passed over with a note.
+    Without named modules, those in the working folder that cannot be imported are skipped with a note; otherwise, as
+    with `known_tasks`, ConveyorError is raised.
     """
-    with contextlib.redirect_stdout(sys.stderr):  # what modules print is no part of a document
+    with contextlib.redirect_stdout(sys.stderr):  # output of the modules is not part of a document
         try:
             return known_tasks(modules).labels
         except ConveyorError as error:
             if modules:
                 raise
-            note(f"conveyor: {error}; so secrets among arguments cannot all be told")
+            note(f"conveyor: {error}; some secret arguments may be unknown")
             return no_labels
 
 
 def find_task(registry: Registry, name: str) -> Task[..., Any]:
-    """Give a task by its name; raises NotFound with the names that are close."""
+    """Return a task by its name. Raises NotFound with the most similar names."""
     try:
         return registry.find(name)
     except UnknownTask:
-        message = f"no task is called {name!r} here"
-        hint = closest(name, registry.names()) or "`conveyor tasks` lists them; --tasks MODULE brings more"
-        raise NotFound(message, hint=hint) from None
+        hint = (
+            closest(name, registry.names()) or "list the tasks with `conveyor tasks`, or add --tasks MODULE"
+        )
+        raise NotFound(f"no task named {name!r} here", hint=hint) from None
 
 
 def _show_one(task: Task[..., Any], *, as_json: bool) -> int:
     if as_json:
         document("task/v1", **_document(task))
-        return exits.OK
+        return exit_codes.OK
     show = screen()
     show.print(f"{task.name} on {task.put.queue}: {task.summary}")
     if task.split is not None:
-        show.print("One order is split into several jobs, and what they give is joined to one result.")
+        show.print("One order is split into several jobs, and their results are joined to one.")
     show.print()
-    parameters = parameters_of(task)
-    if parameters:
-        table(_TAKES, [(one.name, _default_words(one), one.type_text, one.words) for one in parameters])
+    rows = [
+        {
+            "PARAMETER": one.name,
+            "DEFAULT": "required" if one.required else one.default_text,
+            "TYPE": one.type_text,
+            "DESCRIPTION": one.words,
+        }
+        for one in parameters_of(task)
+    ]
+    if rows:
+        table(rows, may_shrink=("DEFAULT", "DESCRIPTION"))
     else:
-        show.print("It takes nothing.")
-    return exits.OK
-
-
-def _default_words(parameter: Parameter) -> str:
-    return "required" if parameter.required else parameter.default_text
+        show.print("It has no parameters.")
+    return exit_codes.OK
 
 
 def _document(task: Task[..., Any]) -> dict[str, Any]:

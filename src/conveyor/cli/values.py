@@ -1,8 +1,9 @@
-"""Results as text for people: dataclasses and mappings field by field, lists of them as rows."""
+"""Results as text for people: dataclasses and mappings field by field, sequences item by item."""
 
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,91 +11,85 @@ import msgspec
 from conveyor.cli.output import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-#: Entries of a list or mapping that are shown, and letters of a text.
-MOST_ENTRIES, MOST_LETTERS = 20, 2_000
-#: Bits of a whole number that is written out.
-LONGEST_NUMBER = 256
-#: Numbers between these are written out.
+#: Items shown of a sequence or mapping, and characters of a string.
+MAX_ITEMS, MAX_LENGTH = 20, 2_000
+#: Bits of a whole number that is written in full.
+MAX_BITS = 256
+#: Range of numbers that are written without an exponent.
 SMALLEST, LARGEST = 1e-3, 1e15
+_MAX_NAME = 30
 
 
 def value_lines(value: Any) -> Iterator[str]:
-    """Give a value as lines of text."""
+    """Yield a value as lines of text."""
     fields = _fields(value)
     if fields is not None:
-        yield from _field_lines(fields)
+        yield from _first(_field_lines(fields), len(fields))
     elif isinstance(value, list | tuple | set | frozenset) and value:
-        entries = list(value)
-        for entry in entries[:MOST_ENTRIES]:
-            yield in_one_line(entry)
-        if len(entries) > MOST_ENTRIES:
-            yield f"… and {len(entries) - MOST_ENTRIES:,} more"
+        yield from _first(([in_one_line(one)] for one in value), len(value))
     else:
         yield in_one_line(value)
 
 
 def in_one_line(value: Any) -> str:
-    """Give a value as one line of text."""
+    """Return a value as one line of text."""
     fields = _fields(value)
     if fields is not None:
         return ", ".join(f"{name} {in_one_line(one)}" for name, one in fields.items())
     if isinstance(value, list | tuple):
-        return (
-            "["
-            + ", ".join(map(in_one_line, value[:MOST_ENTRIES]))
-            + (", …]" if len(value) > MOST_ENTRIES else "]")
-        )
+        more = ", …" if len(value) > MAX_ITEMS else ""
+        return f"[{', '.join(map(in_one_line, value[:MAX_ITEMS]))}{more}]"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "nothing"}[value]
-    text = clean(number_text(value) if isinstance(value, int | float) else str(value))
-    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}… ({len(text):,} letters)"
+    text = clean(_number(value) if isinstance(value, int | float) else str(value))
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}… ({len(text):,} characters)"
 
 
-def number_text(value: float) -> str:
-    """Give a number with marks between thousands, and three digits after the point at most where that says enough."""
+def _number(value: float) -> str:
+    """Return a number with thousands separators and at most three decimals if these are enough."""
     if isinstance(value, int):
-        return (
-            f"{value:,}"
-            if value.bit_length() < LONGEST_NUMBER
-            else f"a number of {value.bit_length():,} bits"
-        )
+        bits = value.bit_length()
+        return f"{value:,}" if bits < MAX_BITS else f"a number of {bits:,} bits"
     if value and not SMALLEST <= abs(value) < LARGEST:
         return f"{value:g}"
     return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
-def _field_lines(fields: Mapping[str, Any]) -> Iterator[str]:
-    width = min(30, max((len(name) for name in fields), default=0))
-    for place, (name, one) in enumerate(fields.items()):
-        if place == MOST_ENTRIES:
-            yield f"… and {len(fields) - MOST_ENTRIES:,} more"
-            return
-        inner = _fields(one)
-        if inner or (isinstance(one, list | tuple) and one and _fields(one[0]) is not None):
-            yield f"{name}"
-            yield from (f"  {line}" for line in value_lines(one))
+def _first(items: Iterable[list[str]], count: int) -> Iterator[str]:
+    """Yield the lines of the first items, and how many more there are."""
+    for lines in islice(items, MAX_ITEMS):
+        yield from lines
+    if count > MAX_ITEMS:
+        yield f"… and {count - MAX_ITEMS:,} more"
+
+
+def _field_lines(fields: dict[str, Any]) -> Iterator[list[str]]:
+    width = min(_MAX_NAME, max(map(len, fields), default=0))
+    for name, value in fields.items():
+        is_table = isinstance(value, list | tuple) and value and _fields(value[0]) is not None
+        if _fields(value) or is_table:
+            yield [name, *(f"  {line}" for line in value_lines(value))]
         else:
-            yield f"{name.ljust(width)}  {in_one_line(one)}"
+            yield [f"{name.ljust(width)}  {in_one_line(value)}"]
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """Give the fields of an object or mapping in the words of a person; None where it has none."""
+    """Return the fields of an object or mapping by readable name, or None if it has none."""
+    if isinstance(value, dict):
+        return {clean(str(name)): one for name, one in value.items()}
     if isinstance(value, type):
         return None
     if dataclasses.is_dataclass(value):
-        named: dict[str, Any] = {
-            field.name: getattr(value, field.name) for field in dataclasses.fields(value)
-        }
+        names = tuple(field.name for field in dataclasses.fields(value))
     elif isinstance(value, msgspec.Struct):
-        named = {name: getattr(value, name) for name in value.__struct_fields__}
-    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
-        named = value._asdict()
-    elif isinstance(value, dict):
-        return {clean(str(name)): one for name, one in value.items()}
+        names = value.__struct_fields__
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        names = value._fields
     else:
         return None
-    return {name.replace("_", " "): one for name, one in named.items() if one is not None and one != []}
+    named = {name.replace("_", " "): getattr(value, name) for name in names}
+    return {name: one for name, one in named.items() if one is not None and one != []}

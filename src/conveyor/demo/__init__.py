@@ -1,4 +1,4 @@
-"""`conveyor demo`: real work on real input, run by one worker per core, and what came of it."""
+"""`conveyor demo`: real work on real input, run by one worker per core, with its results and the speedup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from conveyor import clock
 from conveyor.consumer import Consumer
-from conveyor.demo.page import page_beside, stay
+from conveyor.demo.dashboard import dashboard_beside, stay
 from conveyor.errors import ConveyorError
 from conveyor.monitor import Inspector
 from conveyor.order import Order
@@ -24,40 +24,40 @@ from conveyor.task_def.video_split import video_split
 from conveyor.task_def.web_scrape import web_scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from conveyor.tasks import Task
 
-#: The demo's own queue: what waits in others, or pauses them, is no concern of it.
+#: A queue of the demo's own: jobs in other queues, or a pause of these, do not affect it.
 QUEUE = "demo"
-#: Seconds that the server has for its first answer.
+#: Seconds that the server has for its first reply.
 FIRST_PATIENCE = 1.0
-#: Seconds between two looks at the workers, and for how many of them nobody may be there.
-LOOK_EVERY, ALONE = 0.5, 3.0
-INTERRUPTED = 130
+#: Seconds between two polls of the workers, and for how long there may be none.
+POLL_INTERVAL, MAX_ABSENCE = 0.5, 3.0
+FAILED, INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of work that the demo does."""
+    """One kind of work."""
 
     title: str
     task: Task[..., Any]
     arguments: Mapping[str, Any]
-    tell: Callable[[Any], tuple[str, str]]
-    """Gives result and artefact in words."""
+    describe: Callable[[Any], tuple[str, str]]
+    """Returns the result as text, and the path of the output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """What came of one family."""
+class Report:
+    """The result of one family."""
 
     title: str
-    jobs: int
     result: str
-    artefact: str
-    seconds: float
-    job_seconds: float
+    output: str = ""
+    jobs: int = 0
+    seconds: float = 0.0
+    job_seconds: float = 0.0
     failed: bool = False
 
 
@@ -92,144 +92,125 @@ FAMILIES = (
 
 
 class WorkersLeft(ConveyorError):
-    """Nobody takes from the demo's queue any more."""
+    """The demo's queue has no workers any more."""
 
 
-class Lookout:
-    """Notices that the demo's workers have left: killed from another terminal, say."""
+class WorkerMonitor:
+    """A check that the demo still has workers, which another terminal may have killed."""
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
-        self._looked = self._seen = clock.monotonic()
+        self._polled = self._seen = clock.monotonic()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Raise WorkersLeft if there have been no workers for some time."""
         now = clock.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._polled < POLL_INTERVAL:
             return
-        self._looked = now
+        self._polled = now
         if self._inspector.workers(QUEUE):
             self._seen = now
-        elif now - self._seen > ALONE:
-            message = "the demo's workers have left before the work was done"
-            raise WorkersLeft(message, hint="were they killed? `conveyor demo` starts new ones")
+        elif now - self._seen > MAX_ABSENCE:
+            message = "the demo's workers exited before the work was done"
+            raise WorkersLeft(message, hint="were they killed? run `conveyor demo` again")
 
 
-def run() -> int:
-    """Start everything, do the work, tell what came of it; gives 0, 1 if any of the work failed, 130 after Ctrl-C.
+def demo() -> int:
+    """Run real jobs of five kinds and show their results and the speedup.
 
-    The page shows it all. On a terminal it stays up, and the workers too, until Ctrl-C; elsewhere all ends by itself.
+    Start what that needs: the server, one worker per core and the dashboard. On a terminal, workers and dashboard stay
+    up until Ctrl-C. The output is in `conveyor-out/`. Exit with code 1 if any of the work fails.
     """
-    people = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     client = connect()
     announce(client)
     client.run(commands.server_time(), patience=FIRST_PATIENCE)
     queue = Queue(QUEUE, store=client)
     queue.resume()
     try:
-        with page_beside(client, people) as address, Consumer(QUEUE) as consumer:
-            people.print(
-                f"{consumer.settings.worker_count} workers, one per core, on {QUEUE}", highlight=False
-            )
-            return _show(people, queue, address)
+        with dashboard_beside(client, console) as url, Consumer(QUEUE) as consumer:
+            console.print(f"{consumer.settings.worker_count} workers, one per core, on {QUEUE}")
+            return _run_all(console, queue, url)
     except KeyboardInterrupt:
-        queue.clear()  # what workers held and gave back
-        people.print("conveyor: interrupted; what the demo had not begun was cleared", highlight=False)
+        queue.clear()  # jobs that the workers released
+        console.print("conveyor: interrupted; jobs that had not started were cleared")
         return INTERRUPTED
 
 
-def _show(people: Console, queue: Queue, address: str) -> int:
-    began = clock.monotonic()
+def _run_all(console: Console, queue: Queue, url: str) -> int:
+    start = clock.monotonic()
     try:
-        finished = _do_all(people, Inspector(queue.client))
+        reports = list(_reports(console, Inspector(queue.client)))
     except KeyboardInterrupt:
-        queue.clear()  # so that the workers begin nothing more
+        queue.clear()  # so that the workers start no more of them
         raise
-    if any(one.failed for one in finished):
-        queue.clear()  # what else the failed orders put
-    _tell(finished, clock.monotonic() - began)
-    if address and sys.stdin.isatty() and sys.stdout.isatty():
-        stay(address, people)
-    return 1 if any(one.failed for one in finished) else 0
-
-
-def _tell(finished: list[Finished], seconds: float) -> None:
-    Console(soft_wrap=not sys.stdout.isatty()).print(_table(finished, seconds))
-    for one in finished:
-        if one.artefact:
-            sys.stdout.write(f"{one.title}: {one.artefact}\n")
+    failed = any(one.failed for one in reports)
+    if failed:
+        queue.clear()  # the other jobs of the failed orders
+    Console(soft_wrap=not sys.stdout.isatty()).print(_table(reports, clock.monotonic() - start))
+    for one in reports:
+        if one.output:
+            sys.stdout.write(f"{one.title}: {one.output}\n")
     sys.stdout.flush()
+    if url and sys.stdin.isatty() and sys.stdout.isatty():
+        stay(url, console)
+    return FAILED if failed else 0
 
 
-def _do_all(people: Console, inspector: Inspector) -> list[Finished]:
-    """Do one family after the other; when the workers have left, the rest fails without being begun."""
-    finished: list[Finished] = []
+def _reports(console: Console, inspector: Inspector) -> Iterator[Report]:
+    """Run one family after the other; without workers, the rest fails without a start."""
+    error: ConveyorError | None = None
     for family in FAMILIES:
-        try:
-            finished.append(_do(family, people, Lookout(inspector)))
-        except WorkersLeft as error:
-            people.print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red", highlight=False)
-            rest = FAMILIES[len(finished) :]
-            return finished + [_failed(one, error) for one in rest]
-    return finished
+        if not isinstance(error, WorkersLeft):
+            try:
+                yield _run(family, console, WorkerMonitor(inspector))
+            except ConveyorError as raised:
+                error = raised
+                console.print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red", markup=False)
+            else:
+                continue
+        yield Report(family.title, f"failed: {error}", failed=True)
 
 
-def _failed(family: Family, error: ConveyorError) -> Finished:
-    return Finished(family.title, 0, f"failed: {error}", "", 0.0, 0.0, failed=True)
-
-
-def _do(family: Family, people: Console, lookout: Lookout) -> Finished:
-    """Place one order and follow it to its end; a failure is told and does not end the demo.
-
-    Raises WorkersLeft.
-    """
+def _run(family: Family, console: Console, monitor: WorkerMonitor) -> Report:
+    """Place one order and follow it to its result. Raises ConveyorError, WorkersLeft included."""
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    try:
-        with Progress(*columns, console=people, disable=not people.is_terminal) as bars:
-            bar = bars.add_task(family.title, total=1.0, note="preparing its input")
-            order = Order.place(family.task, family.arguments, queue=QUEUE)
-            for step in order.watch():
-                if step.over < step.jobs:
-                    lookout.look()
-                note = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
-                bars.update(bar, completed=step.fraction, note=note)
-            bars.update(bar, note="joining the parts")
-            result, artefact = family.tell(order.result())
-            bars.update(bar, completed=1.0, note=f"{len(order.jobs)} jobs")
-    except WorkersLeft:
-        raise
-    except ConveyorError as error:
-        people.print(f"{family.title}: {error}\n  {error.hint}", style="red")
-        return _failed(family, error)
-    if not people.is_terminal:
-        people.print(f"{family.title}: {len(order.jobs)} jobs in {order.seconds:.2f} s", highlight=False)
-    return Finished(family.title, len(order.jobs), result, artefact, order.seconds, order.job_seconds)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(family.title, total=1.0, note="preparing its input")
+        order = Order.place(family.task, family.arguments, queue=QUEUE)
+        for step in order.watch():
+            if step.over < step.jobs:
+                monitor.poll()
+            note = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
+            bars.update(bar, completed=step.fraction, note=note)
+        bars.update(bar, note="joining the parts")
+        result, output = family.describe(order.result())
+        bars.update(bar, completed=1.0, note=f"{len(order.jobs)} jobs")
+    if not console.is_terminal:
+        console.print(f"{family.title}: {len(order.jobs)} jobs in {order.seconds:.2f} s")
+    return Report(family.title, result, output, len(order.jobs), order.seconds, order.job_seconds)
 
 
-def _table(finished: list[Finished], seconds: float) -> Table:
+def _table(reports: list[Report], seconds: float) -> Table:
     table = Table(
-        title="What was done", title_justify="left", caption=f"{seconds:.1f} s in all, preparing included"
+        title="Results", title_justify="left", caption=f"{seconds:.1f} s in total, preparation included"
     )
-    table.add_column("Work")
-    table.add_column("Jobs", justify="right")
-    table.add_column("Result", overflow="fold")
-    table.add_column("Wall s", justify="right")
-    table.add_column("Jobs' s", justify="right")
-    table.add_column("Speedup", justify="right")
-    for one in finished:
-        speedup = f"{one.job_seconds / one.seconds:.2f}" if one.seconds else "-"
+    for title in ("Work", "Jobs", "Result", "Wall s", "Jobs' s", "Speedup"):
+        is_text = title in {"Work", "Result"}
+        table.add_column(title, justify="left" if is_text else "right", overflow="fold")
+    for one in reports:
         table.add_row(
             one.title,
             str(one.jobs),
             one.result,
             f"{one.seconds:.2f}",
             f"{one.job_seconds:.2f}",
-            speedup,
+            f"{one.job_seconds / one.seconds:.2f}" if one.seconds else "-",
             style="red" if one.failed else None,
         )
     return table

@@ -20,7 +20,7 @@ SUPPORT = Path(__file__).parent / "support"
 SOURCE = Path(__file__).parents[3] / "src"
 #: A name of this host that is not localhost, so that plain HTTP is no secure context there.
 OTHER_NAME = "conveyor.test"
-ADDRESS = re.compile(r"The page is at http://[^:]+:(\d+)/")
+ADDRESS = re.compile(r"The dashboard is at http://[^:]+:(\d+)/")
 
 
 def environment(url: str, folder: Path, **more: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Dashboard:
     def __init__(self, process: subprocess.Popen[str], said: str) -> None:
         self.process = process
         self.said = said
-        self.address = re.search(r"The page is at (\S+) ", said)[1]
+        self.address = re.search(r"The dashboard is at (\S+) ", said)[1]
         self.port = int(re.search(r":(\d+)/", self.address)[1])
 
     def get(self, path: str = "") -> httpx.Response:
@@ -80,7 +80,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
         said = ""
         for line in iter(process.stderr.readline, ""):
             said += line
-            if "The page is at" in line:
+            if "The dashboard is at" in line:
                 return Dashboard(process, said)
         return pytest.fail(f"it ended: {said}")
 

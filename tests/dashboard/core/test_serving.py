@@ -59,7 +59,7 @@ def test_other_addresses_require_a_login_with_three_ways_named(run: Any) -> None
 
 def test_missing_login_is_warned_of_on_terminal_and_pages(start: Any) -> None:
     page = start("--insecure-no-auth")  # on loopback: tests are not to be reached from elsewhere
-    assert "WARNING: there is no login" in page.said
+    assert "WARNING: no login is set up" in page.said
     for path in ("", "queues"):
         assert "anyone who can reach this URL can stop jobs" in page.get(path).text
 

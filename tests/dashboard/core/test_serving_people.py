@@ -54,7 +54,7 @@ def test_token_is_created_shown_once_and_valid_until_its_expiry(
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert token.startswith("conveyor_")
-    assert "ci, operator, good until 2999-12-31 begins (UTC)" in " ".join(made.stderr.split())
+    assert "ci, operator, valid until 2999-12-31 (UTC)" in " ".join(made.stderr.split())
     assert token not in tokens.read_text()
     assert token not in made.stderr
     assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
@@ -72,7 +72,7 @@ def test_token_is_created_shown_once_and_valid_until_its_expiry(
     ("words", "why"),
     [
         (["--add-token", "ci"], "--add-token needs --tokens FILE"),
-        (["--tokens", "t", "--add-token", "ci", "--until", "soon"], "give a day as 2030-12-31"),
+        (["--tokens", "t", "--add-token", "ci", "--until", "soon"], "write a date such as 2030-12-31"),
         (["--tokens", "t", "--add-token", "ci", "--role", "king"], "use viewer, operator or admin"),
         (["--tokens", "t", "--add-token", "a:b"], "a:b"),
     ],

@@ -1,4 +1,4 @@
-"""The live page beside the demo's work."""
+"""The dashboard alongside the demo's work."""
 
 from __future__ import annotations
 
@@ -18,24 +18,21 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def page_beside(client: Client, people: Console) -> Iterator[str]:
-    """Serve the page while the block runs, on its usual port or else on any; gives its address, empty without one.
-
-    The demo goes on without the page where that cannot be had, and says why.
-    """
+def dashboard_beside(client: Client, console: Console) -> Iterator[str]:
+    """Serve the dashboard during the block, on its usual port or any other; yield its URL, or "" if it cannot start."""
     with contextlib.ExitStack() as stack:
-        address = ""
+        url = ""
         try:
-            address = stack.enter_context(_served(client))
-            people.print(f"Watch it at {address}", highlight=False)
+            url = stack.enter_context(_served(client))
+            console.print(f"Watch it at {url}")
         except ConveyorError as error:
-            people.print(f"conveyor: no page: {error}\n  Hint: {error.hint}", highlight=False, markup=False)
-        yield address
+            console.print(f"conveyor: no dashboard: {error}\n  Hint: {error.hint}", markup=False)
+        yield url
 
 
-def stay(address: str, people: Console) -> None:
-    """Leave the page up until Ctrl-C."""
-    people.print(f"The page and the workers stay up until Ctrl-C: {address}", highlight=False)
+def stay(url: str, console: Console) -> None:
+    """Keep the dashboard up until Ctrl-C."""
+    console.print(f"The dashboard and the workers stay up until Ctrl-C: {url}")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
 

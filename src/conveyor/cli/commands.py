@@ -1,0 +1,134 @@
+"""The commands, each a function that is imported when it is used, and the options of `conveyor` itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import conveyor
+from conveyor.cli.exit_codes import Usage
+
+#: The commands by panel of the help: the module of each one's function, which has its name, and the first line of the
+#: function's docstring, so that `--help` imports no command.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Work": {
+        "demo": ("conveyor.demo", "Run real jobs of five kinds and show their results and the speedup."),
+        "produce": ("produce", "Enqueue a task. Without TASK, prompt for it and follow it."),
+        "consume": ("consume", "Run the jobs of queues. Without QUEUE, prompt for it."),
+    },
+    "Look": {
+        "dashboard": ("dashboard", "Serve the dashboard: everything live, with controls to stop any of it."),
+        "top": ("top", "Show queues, jobs, workers and failures live in the terminal, with controls."),
+        "status": ("status", "Show queues and workers on one screen."),
+        "queues": ("status", "List all queues with their jobs, workers and state."),
+        "workers": ("status", "List all workers with their current job and its progress."),
+        "jobs": ("jobs", "List a queue's unfinished or dead jobs."),
+        "job": ("jobs", "Show all about a job: state, arguments, progress, result or error, log."),
+        "tasks": ("tasks", "List the tasks that can be enqueued. With TASK, show its parameters."),
+        "audit": ("audit", "List actions on queues, jobs and workers, newest first."),
+    },
+    "Control": {
+        "pause": ("queue_control", "Pause a queue or workers until resumed. Running jobs continue."),
+        "resume": ("queue_control", "Resume paused workers, or a queue that was paused or shut down."),
+        "purge": ("queue_control", "Cancel all waiting and delayed jobs of a queue. Running jobs continue."),
+        "delete": ("queue_control", "Delete an empty queue with its settings, histories and outcomes."),
+        "cancel": ("job_control", "Cancel jobs: queued ones immediately, running ones through their worker."),
+        "retry": ("job_control", "Return dead jobs to their queue as if they had never run."),
+        "kill": ("kill", "Stop workers after their current job, or immediately with --now."),
+    },
+    "Server": {
+        "server": ("server", "Control the embedded server, used without --url and CONVEYOR_URL."),
+        "torture": ("torture", "Test the queues of a server with load and random faults."),
+        "doctor": ("doctor", "Check the server and the queues and suggest fixes."),
+    },
+}
+#: How the URL of a server may begin.
+SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://")
+_EPILOG = (
+    "Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 ran and failed, 2 usage, "
+    "3 not found, 4 timed out, 5 wrong state, 69 server unreachable, 130 interrupted."
+)
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands. It lists them from the table and imports one when it is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for panel, commands in COMMANDS.items():
+            for name, (_, summary) in commands.items():
+                self.add_command(TyperCommand(name, help=summary, rich_help_panel=panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the name of the called command, the command itself, imported, and its arguments."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """Import a command or a group of commands."""
+    module = next(commands[name][0] for commands in COMMANDS.values() if name in commands)
+    function = getattr(importlib.import_module(module if "." in module else f"{__package__}.{module}"), name)
+    if isinstance(function, typer.Typer):
+        return typer.main.get_command(function)
+    # A paragraph of help is one line, which typer folds to the width of the terminal.
+    paragraphs = [" ".join(one.split()) for one in (inspect.getdoc(function) or "").split("\n\n")]
+    app = typer.Typer(add_completion=False)
+    app.command(name, help="\n\n".join(paragraphs))(function)
+    return typer.main.get_command(app)
+
+
+def parser() -> typer.Typer:
+    """Return the parser of the command line; calling it runs a command."""
+    app = typer.Typer(
+        name="conveyor",
+        cls=LazyGroup,
+        help="A bounded, blocking queue on Redis or Valkey, with producers, consumers and workers.",
+        epilog=_EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    app.callback(invoke_without_command=True)(_root)
+    return app
+
+
+def _root(
+    context: typer.Context,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url",
+            "-u",
+            metavar="ADDRESS",
+            help="Server: redis://…, rediss://…, unix://…, sentinel://… or sentinels://…, instead of CONVEYOR_URL or "
+            "the embedded server. Also valid after the command.",
+        ),
+    ] = "",
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)
+    ] = False,
+) -> int:
+    if url:
+        address = importlib.import_module("conveyor.store.address")
+        if not address.normal(url).startswith(SCHEMES):
+            message = f"invalid server URL {address.shown(url)!r}"
+            raise Usage(message, hint=f"use a URL that begins with {', '.join(SCHEMES)}")
+        os.environ["CONVEYOR_URL"] = url  # child processes read it as well
+    if version:
+        print(f"conveyor {conveyor.__version__} (Python {sys.version.split()[0]})")
+        raise typer.Exit(0)
+    return print_help(context)
+
+
+def print_help(context: typer.Context) -> int:
+    """Print the help of a group unless a command follows."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    return 0

@@ -1,0 +1,215 @@
+"""The targets of a control command to workers: found by name, sent the command, and followed by their replies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conveyor.cli import exit_codes
+from conveyor.cli.connection import open_actions
+from conveyor.cli.exit_codes import NotFound, Usage, WrongState
+from conveyor.cli.output import clean, count_of, document, note
+from conveyor.clock import Deadline
+from conveyor.errors import ConveyorError
+from conveyor.store import control_channel
+from conveyor.wire import control_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.monitor import Inspector, JobDetails
+    from conveyor.store import Client
+    from conveyor.wire.control_messages import ConsumerReport
+
+#: Seconds between two checks of the time while waiting for replies.
+STEP = 1.0
+#: Seconds that a supervisor has for its first reply, whatever --timeout is.
+FIRST_REPLY = 2.0
+#: Seconds that a supervisor has to return a stack; it takes less than one.
+STACK_TIMEOUT = 3.0
+#: What a target that has acknowledged a command does with its job.
+_WITH_JOB = {"stop": "finishes job {} first", "kill": "job {} returns to the queue"}
+_DONE = {"stop": "stopped", "kill": "stopped", "pause": "paused", "resume": "resumed"}
+
+
+@dataclass(slots=True)
+class Target:
+    """A worker, or the supervisor of a consumer, and how far it is with the command."""
+
+    name: str
+    consumer: str
+    state: str = "no answer"
+    """no answer, or the state of its last reply."""
+    detail: str = ""
+
+    @property
+    def is_silent(self) -> bool:
+        """True if nothing handles the command."""
+        return self.state in {"no answer", "unknown"}
+
+    @property
+    def has_failed(self) -> bool:
+        """True if the command arrived without effect."""
+        return self.state in {"gone", "expired"}
+
+    @property
+    def job(self) -> str | None:
+        """The job that still runs there."""
+        return self.detail or None if self.state == "acknowledged" else None
+
+    def describe(self, verb: str) -> str:
+        """Return how far it is, for people."""
+        if self.job:
+            return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(clean(self.job))}"
+        label = control_messages.WORDS.get(self.state, self.state)
+        return f"{label}: {clean(self.detail)}" if self.has_failed and self.detail else label
+
+
+@dataclass(slots=True)
+class TargetSet:
+    """The targets of one command: whole consumers, and single workers of others."""
+
+    targets: dict[str, Target] = field(default_factory=dict)
+    workers: dict[str, list[str]] = field(default_factory=dict)
+    """Consumer to the names of its workers; an empty list means the whole consumer."""
+    jobs: dict[str, str] = field(default_factory=dict)
+    """The job that each single worker was running when it was listed."""
+
+    @property
+    def names(self) -> list[str]:
+        """The full names that the command is sent to."""
+        return [name for consumer, workers in self.workers.items() for name in workers or [consumer]]
+
+    def add_consumer(self, report: ConsumerReport) -> None:
+        """Add a consumer with all its workers."""
+        self.workers[report.name] = []
+        for name in (*(worker.name for worker in report.workers), report.name):
+            self.targets.setdefault(name, Target(name, report.name))
+
+    def add_worker(self, report: ConsumerReport, worker: str) -> None:
+        """Add one worker, unless its whole consumer is a target."""
+        self.jobs.update({one.name: one.job for one in report.workers if one.name == worker and one.job})
+        if self.workers.get(report.name) != []:
+            self.workers.setdefault(report.name, []).append(worker)
+            self.targets.setdefault(worker, Target(worker, report.name))
+
+
+def find_targets(consumers: Sequence[ConsumerReport], names: Sequence[str]) -> TargetSet:
+    """Return the targets with these names, or all without names. Raises NotFound, or Usage for an ambiguous name."""
+    found = TargetSet()
+    if not names:
+        for report in consumers:
+            found.add_consumer(report)
+    for name in (_full_name(consumers, one) for one in names):
+        report = next(one for one in consumers if one.name == control_messages.consumer_of(name))
+        if "/" in name:
+            found.add_worker(report, name)
+        else:
+            found.add_consumer(report)
+    return found
+
+
+def _full_name(consumers: Sequence[ConsumerReport], name: str) -> str:
+    known = [one.name for one in consumers]
+    if "/" in name:
+        known = [worker.name for one in consumers for worker in one.workers]
+    if name in known:
+        return name
+    near = [one for one in known if name and one.startswith(name)]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise Usage(f"ambiguous name {name!r}: matches {' and '.join(near)}", hint="type more letters")
+    raise NotFound(f"no worker or consumer named {name!r}", hint="list the names with `conveyor workers`")
+
+
+def send(
+    client: Client, to: TargetSet, verb: str, *, reason: str = "", timeout: float, as_json: bool = False
+) -> int:
+    """Send a command to workers, report their replies as they arrive and return the exit code."""
+    receipt = open_actions(client).tell_workers(verb, to.names, reason, jobs=to.jobs)
+
+    def report(target: Target) -> None:
+        if not as_json:
+            print(f"{clean(target.name)}: {target.describe(verb)}", flush=True)
+
+    try:
+        follow_replies(client, to, receipt.id, timeout, report)
+    except KeyboardInterrupt:
+        note("No longer waiting for replies; the command stays in effect.")
+        return exit_codes.INTERRUPTED
+    targets = list(to.targets.values())
+    if as_json:
+        schema = "kill/v1" if verb in {"stop", "kill"} else f"{verb}-workers/v1"
+        document(schema, targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets])
+    else:
+        for target in targets:
+            if target.state == "no answer":
+                report(target)
+        note(_summary(targets, verb) + ".")
+    failed = any(one.is_silent or one.has_failed for one in targets)
+    return exit_codes.FAILED if failed else exit_codes.OK
+
+
+def follow_replies(
+    client: Client, to: TargetSet, command_id: str, timeout: float, on_reply: Callable[[Target], object]
+) -> None:
+    """Update the targets with their replies until all are done or the timeout is over; call `on_reply` for each."""
+    deadline, first = Deadline(timeout), Deadline(max(timeout, FIRST_REPLY))
+    while _is_open(to, deadline, first):
+        wait = STEP / 4 if deadline.passed() else deadline.left(STEP)
+        if (data := client.run(control_channel.await_acknowledgement(command_id, wait))) is None:
+            continue
+        reply = control_messages.decode_acknowledgement(data)
+        target = Target(reply.target, control_messages.consumer_of(reply.target))
+        target = to.targets.setdefault(reply.target, target)
+        target.state, target.detail = reply.state, reply.detail
+        on_reply(target)
+
+
+def _is_open(to: TargetSet, deadline: Deadline, first: Deadline) -> bool:
+    """Return True if more replies may come."""
+    states = {one.state for one in to.targets.values()}
+    if not deadline.passed():
+        return not states.isdisjoint({"no answer", "acknowledged"})
+    return not first.passed() and "no answer" in states
+
+
+def stack_of(inspector: Inspector, job: JobDetails) -> str:
+    """Return the stacks of the worker that runs a job.
+
+    Raises WrongState if it is not running, NotFound if no worker of a consumer runs it, ConveyorError without a reply.
+    """
+    hint = f"see `conveyor job {job.id}`"
+    if job.state != "running":
+        raise WrongState(f"no stack of job {job.id}: it is {job.state}, not running", hint=hint)
+    consumer = control_messages.consumer_of(job.worker)
+    if consumer not in {one.name for one in inspector.consumers()}:
+        message = f"no stack of job {job.id}: {job.worker} is not a worker of a known consumer"
+        raise NotFound(message, hint="list the workers with `conveyor workers`")
+    target = Target(job.worker, consumer)
+    to = TargetSet({job.worker: target}, {consumer: [job.worker]}, {job.worker: job.id})
+    receipt = open_actions(inspector.client).tell_workers("stack", to.names, jobs=to.jobs)
+    follow_replies(inspector.client, to, receipt.id, STACK_TIMEOUT, lambda _: None)
+    if target.state in {"unknown", "expired"}:
+        raise WrongState(f"no stack of job {job.id}: {target.detail or 'it is not running'}", hint=hint)
+    if target.state != "done":
+        message = f"no stack of job {job.id}: {consumer} did not reply within {STACK_TIMEOUT:g} s"
+        raise ConveyorError(message, hint="check with `conveyor workers` that it is there, and try again")
+    return target.detail
+
+
+def _summary(targets: Sequence[Target], verb: str) -> str:
+    states = Counter(one.state for one in targets if "/" in one.name)
+    done, pending, failed = states["done"], states["acknowledged"], states["gone"] + states["expired"]
+    silent = sum(one.is_silent for one in targets)
+    kept = f"unlisted {control_channel.REPORT_KEEP} s after the last report"
+    parts = {
+        f"{count_of(done, 'worker')} {_DONE[verb]}": done,
+        f"{count_of(pending, 'worker')} will {verb} after the current job": pending,
+        f"too late for {count_of(failed, 'worker')}, where nothing was done": failed,
+        f"a later command replaced this one for {count_of(states['repeated'], 'worker')}": states["repeated"],
+        f"{count_of(silent, 'target')} did not reply: probably dead, and {kept}": silent,
+    }
+    return "; ".join(text for text, number in parts.items() if number)
