@@ -29,6 +29,10 @@ from conveyor import inbox
 from conveyor.store import embedded, keys
 from conveyor.store.client import Client
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from launcher import Launcher
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -367,6 +371,14 @@ def each_of(raw: redis.Redis, verb: str, names: Sequence[bytes]) -> list[Any]:
     for name in names:
         getattr(pipe, verb)(name)
     return pipe.execute()
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Return what starts commands of Conveyor without the time that a Python needs to start."""
+    launcher = Launcher()
+    yield launcher
+    launcher.stop()
 
 
 @pytest.fixture

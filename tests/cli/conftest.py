@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from launcher import Launched, Launcher
 
 TASKS = """
 import time
@@ -106,20 +107,11 @@ def at_server(environment: dict[str, str], one_server: Any) -> Any:
 
 
 @pytest.fixture
-def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
+def conveyor(launcher: Launcher, folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
     """Return a function that runs a command to its end."""
 
     def run(*words: object, **changes: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "conveyor", *map(str, words)],
-            cwd=folder,
-            env={**environment, **changes},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        done = launcher.run(words, folder, {**environment, **changes})
         assert "Traceback" not in done.stderr or "JobFailed" in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -128,34 +120,29 @@ def conveyor(folder: Path, environment: dict[str, str]) -> Callable[..., Ran]:
 
 @pytest.fixture
 def start_consumer(
-    folder: Path, environment: dict[str, str], at_server: Any, eventually: Callable[..., Any]
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    launcher: Launcher,
+    folder: Path,
+    environment: dict[str, str],
+    at_server: Any,
+    eventually: Callable[..., Any],
+) -> Iterator[Callable[..., Launched]]:
     """Return a function that starts `conveyor consume …` and waits until its workers are ready."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Launched] = []
 
-    def start(*words: object) -> subprocess.Popen[str]:
+    def start(*words: object) -> Launched:
         before = at_server.raw.zcard("conveyor:consumers")
         with (folder / f"consumer-{len(started)}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "conveyor", "consume", *map(str, words)],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                text=True,
-            )
+            process = launcher.start(["consume", *words], folder, environment, log.fileno(), log.fileno())
         started.append(process)
         eventually(lambda: process.poll() is not None or at_server.raw.zcard("conveyor:consumers") > before)
         return process
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for number in (signal.SIGTERM, signal.SIGINT):  # twice the same may arrive as one
+            process.send_signal(number)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
