@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +25,8 @@ from .crew_kit import Visitor, report, tell, words_of, worker
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from launcher import Launcher
 
 
 @pytest.fixture
@@ -51,25 +51,19 @@ def shown(visitor: Visitor, address: str, selector: str) -> str:
     return str(node.text()).strip()
 
 
-def document(server: Any, folder: Path, *words: str) -> dict[str, Any]:
+def document(launcher: Launcher, server: Any, folder: Path, *words: str) -> dict[str, Any]:
     """Return the JSON output of a command."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONVEYOR")}
-    told = subprocess.run(
-        [sys.executable, "-m", "conveyor", *words, "--json"],
-        env={**kept, "CONVEYOR_URL": server.url, "CONVEYOR_HOME": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    env = {**kept, "CONVEYOR_URL": server.url, "CONVEYOR_HOME": str(folder)}
+    told = launcher.run([*words, "--json"], folder, env)
+    assert told.returncode == 0, told.stderr
     found: dict[str, Any] = json.loads(told.stdout)
     return found
 
 
 @pytest.mark.parametrize(("due", "later"), [(3, 2), (0, 1)])
 def test_page_api_commands_and_terminal_show_equal_counts(
-    one_server: Any, visitor: Visitor, tmp_path: Path, due: int, later: int
+    one_server: Any, launcher: Launcher, visitor: Visitor, tmp_path: Path, due: int, later: int
 ) -> None:
     put(one_server, due=due, later=later)
     word = str(due)
@@ -86,7 +80,7 @@ def test_page_api_commands_and_terminal_show_equal_counts(
     assert (pulse["waiting"], pulse["queues"]["video"]["waiting"]) == (due, due)
     assert visitor.get("/api/v1/jobs", queue="video", state="waiting").json()["total"] == due
     for command in ("queues", "status"):
-        (line,) = document(one_server, tmp_path, command)["queues"]
+        (line,) = document(launcher, one_server, tmp_path, command)["queues"]
         assert (line["waiting"], line["delayed"]) == (due, later)
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
@@ -123,7 +117,7 @@ def leaving_crew() -> list[WorkerReport]:
 
 
 def test_exiting_workers_with_a_job_are_busy_everywhere(
-    one_server: Any, visitor: Visitor, tmp_path: Path
+    one_server: Any, launcher: Launcher, visitor: Visitor, tmp_path: Path
 ) -> None:
     put(one_server, due=1, later=0)
     tell(one_server, report("rack-0001", leaving_crew()))
@@ -148,10 +142,10 @@ def test_exiting_workers_with_a_job_are_busy_everywhere(
     assert f'conveyor_worker_slots{{state="busy"}} {LEAVING}\n' in metrics
     assert f'conveyor_worker_slots{{state="idle"}} {IDLE}\n' in metrics
     tell(one_server, report("rack-0001", leaving_crew()))  # again: after some seconds it would be silent
-    status = document(one_server, tmp_path, "status")
+    status = document(launcher, one_server, tmp_path, "status")
     assert status["workers"] == {"all": LEAVING + IDLE, "busy": LEAVING, "leaving": LEAVING}
     tell(one_server, report("rack-0001", leaving_crew()))
-    (consumer,) = document(one_server, tmp_path, "workers")["consumers"]
+    (consumer,) = document(launcher, one_server, tmp_path, "workers")["consumers"]
     assert sum(one["busy"] for one in consumer["workers"]) == LEAVING
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,6 +15,8 @@ from .many_kit import DEAD_QUEUES, KINDS, LEAVING, RUNNING, Counted, Filled, cou
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from launcher import Launcher
 
 ENDED = 3000
 
@@ -29,10 +30,10 @@ class Made(NamedTuple):
 
 
 @pytest.fixture
-def made(server: Any) -> Made:
+def made(one_server: Any) -> Made:
     """Return a server with 300 queues."""
-    filled = fill(server.client, ENDED)
-    return Made(server, filled, counted(server.raw))
+    filled = fill(one_server.client, ENDED)
+    return Made(one_server, filled, counted(one_server.raw))
 
 
 def shown(html: str, selector: str) -> int:
@@ -49,14 +50,14 @@ def summed(metrics: str, name: str, **labels: str) -> int:
     return int(sum(float(number) for found, number in lines if all(one in found for one in wanted)))
 
 
-def test_every_interface_matches_the_keys(made: Made, tmp_path: Path) -> None:
+def test_every_interface_matches_the_keys(made: Made, launcher: Launcher, tmp_path: Path) -> None:
     visitor, keys = Visitor(made.server.url), made.keys
     assert keys.ended == keys.succeeded + keys.failed == ENDED + sum(KINDS.values())
     assert (keys.running, keys.busy, keys.dead) == (LEAVING, LEAVING, sum(KINDS.values()))
     for check in (check_overview, check_api, check_failures, check_metrics):
         report(made.server.client, made.filled)
         check(visitor, keys)
-    check_commands(made, tmp_path)
+    check_commands(made, launcher, tmp_path)
 
 
 def check_overview(visitor: Visitor, keys: Counted) -> None:
@@ -123,13 +124,13 @@ def check_metrics(visitor: Visitor, keys: Counted) -> None:
     assert summed(metrics, "workers", queue=RUNNING, state="leaving") == LEAVING
 
 
-def check_commands(made: Made, folder: Path) -> None:
+def check_commands(made: Made, launcher: Launcher, folder: Path) -> None:
     keys = made.keys
 
     def told(command: str) -> dict[str, Any]:
         report(made.server.client, made.filled)
-        words = [sys.executable, "-m", "conveyor", "--url", made.server.url, command, "--json"]
-        done = subprocess.run(words, capture_output=True, cwd=folder, timeout=60, check=True)
+        done = launcher.run(["--url", made.server.url, command, "--json"], folder, os.environ)
+        assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -23,45 +21,36 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+    from launcher import Launcher
+
 sys.path.insert(0, str(SUPPORT))
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
-)
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser(browser_program: str, browser_flags: tuple[str, ...]) -> Iterator[Browser]:
     """Provide the only browser of this folder; end it there, since it leaves a running event loop in this thread."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        reason = "no browser is installed (Debian's package is chromium)"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    flags = [*browser_flags, f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=browser_program, args=flags)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="package")
 def shared_dashboard(
-    servers: Any, tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]
+    launcher: Launcher,
+    servers: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Callable[..., Any],
 ) -> Iterator[Callable[[str], Dashboard]]:
     """Provide the dashboard process of a server, shared by all tests on that server."""
     running: dict[str, Dashboard] = {}
 
     def of(url: str) -> Dashboard:
         if url not in running:
-            running[url] = Dashboard(url, tmp_path_factory.mktemp("dashboard"), eventually)
+            running[url] = Dashboard(launcher, url, eventually, tmp_path_factory.mktemp("dashboard"))
         return running[url]
 
     yield of
@@ -77,13 +66,13 @@ def dashboard(one_server: Any, shared_dashboard: Callable[[str], Dashboard]) -> 
 
 @pytest.fixture
 def serve(
-    one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
+    launcher: Launcher, one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., Dashboard]]:
     """Return a function that starts a dashboard process for the test: its arguments and environment."""
     started: list[Dashboard] = []
 
     def start(*words: str, url: str = one_server.url, **env: str) -> Dashboard:
-        started.append(Dashboard(url, tmp_path, eventually, *words, **env))
+        started.append(Dashboard(launcher, url, eventually, tmp_path, *words, **env))
         return started[-1]
 
     yield start
@@ -131,7 +120,7 @@ def queue(one_server: Any) -> Iterator[Queue]:
 
 @pytest.fixture
 def consume(
-    one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
+    launcher: Launcher, one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., Command]]:
     """Return a function that starts `conveyor consume` with some queues and workers and waits for its report."""
     started: list[Command] = []
@@ -140,7 +129,7 @@ def consume(
         before = one_server.raw.zcard("conveyor:consumers")
         words = ["consume", *queues, "-n", str(workers), "--tasks", "browser_tasks"]
         said = tmp_path / f"consumer-{len(started)}"
-        started.append(Command(words, environment(one_server.url, tmp_path), said))
+        started.append(Command(launcher, words, environment(one_server.url, tmp_path), said))
         eventually(lambda: one_server.raw.zcard("conveyor:consumers") > before)
         return started[-1]
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from launcher import Launcher
 
 SUPPORT = Path(__file__).parent / "support"
 SOURCE = Path(__file__).parents[3] / "src"
@@ -33,8 +34,9 @@ def environment(url: str, folder: Path, **more: str) -> dict[str, str]:
 class Command:
     """A running `conveyor …` whose output goes to a file."""
 
-    def __init__(self, words: Sequence[str], env: dict[str, str], said: Path) -> None:
-        self.words = [sys.executable, "-m", "conveyor", *words]
+    def __init__(self, launcher: Launcher, words: Sequence[str], env: dict[str, str], said: Path) -> None:
+        self.launcher = launcher
+        self.words = [*words]
         self.env = env
         self.said = said
         self.start()
@@ -42,14 +44,8 @@ class Command:
     def start(self) -> None:
         """Start it."""
         with self.said.open("w") as file:
-            self.process = subprocess.Popen(
-                self.words,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                cwd=self.said.parent,
-            )
+            number = file.fileno()
+            self.process = self.launcher.start(self.words, self.said.parent, self.env, number, number)
 
     def end(self) -> None:
         """Kill it with all that it has started, by pid."""
@@ -74,10 +70,17 @@ class Dashboard(Command):
     """The page's process; restarted, it has the same port."""
 
     def __init__(
-        self, url: str, folder: Path, eventually: Callable[..., Any], *words: str, **env: str
+        self,
+        launcher: Launcher,
+        url: str,
+        eventually: Callable[..., Any],
+        folder: Path,
+        *words: str,
+        **env: str,
     ) -> None:
         self.eventually = eventually
         super().__init__(
+            launcher,
             ["dashboard", "-p", "0", "--tasks", "browser_tasks", *words],
             environment(url, folder, **env),
             folder / f"dashboard-{len(list(folder.iterdir()))}",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from _pytest.fixtures import FixtureRequest
 
+    from launcher import Launcher
+
 __all__ = ["environment", "run", "start"]
 
 
@@ -42,13 +44,16 @@ class Dashboard:
 
 
 @pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(
+    launcher: Launcher, environment: dict[str, str], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs `conveyor dashboard …` to its end."""
 
     def run(*words: object, code: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-        how = ["-c", code] if code else ["-m", "conveyor"]
+        if not code:
+            return launcher.run(["dashboard", *words], tmp_path, {**environment, **changes})
         return subprocess.run(
-            [sys.executable, *how, "dashboard", *map(str, words)],
+            [sys.executable, "-c", code, "dashboard", *map(str, words)],
             cwd=tmp_path,
             env={**environment, **changes},
             stdin=subprocess.DEVNULL,
