@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +15,16 @@ from conveyor.dashboard.access.users import Users, hashed
 from .guarded_page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_hashes() -> Iterator[None]:
+    """Compute each hash once: the same password, salt and cost have the same hash, which takes 0.2 s by design."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "scrypt", functools.cache(hashlib.scrypt))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -95,13 +95,9 @@ def fill(
     ]
 
 
-def asked(queue: Queue, texts: Sequence[str]) -> list[str]:
-    """Return paths with the texts in them, each text in two positions."""
-    return [
-        ASKED[(number * 2 + step) % len(ASKED)].format(queue=queue.name, text=quote(text, safe=""))
-        for number, text in enumerate(texts)
-        for step in range(2)
-    ]
+def path_of(asked: str, queue: Queue, text: str) -> str:
+    """Return a path with a text in it."""
+    return asked.format(queue=queue.name, text=quote(text, safe=""))
 
 
 class Reader:
@@ -180,7 +176,9 @@ def test_texts_of_jobs_workers_and_reasons_are_escaped(
 def test_texts_in_urls_are_escaped(window: Callable[..., Window], queue: Queue) -> None:
     queue.put("something")
     reader = Reader(window())
-    plain = reader.counts(asked(queue, HARMLESS))
-    bad = reader.counts(asked(queue, TEXTS))
-    fresh = [new_tags(*pair) for pair in zip(bad, plain, strict=True)]
-    assert [pair for pair in zip(asked(queue, TEXTS), fresh, strict=True) if pair[1]] == []
+    plain = dict(zip(ASKED, reader.counts([path_of(one, queue, HARMLESS[0]) for one in ASKED]), strict=True))
+    asked = [ASKED[number % len(ASKED)] for number in range(2 * len(TEXTS))]  # each text in two positions
+    paths = [path_of(one, queue, TEXTS[number // 2]) for number, one in enumerate(asked)]
+    bad = reader.counts(paths)
+    fresh = [new_tags(tags, plain[one]) for one, tags in zip(asked, bad, strict=True)]
+    assert [pair for pair in zip(paths, fresh, strict=True) if pair[1]] == []
