@@ -6,18 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from _pytest.fixtures import FixtureRequest
 
-    from launcher import Launcher
+    from launcher import Launched, Launcher
 
 __all__ = ["environment", "run", "start"]
 
@@ -33,11 +33,16 @@ def environment(tmp_path: Path, request: FixtureRequest) -> dict[str, str]:
 class Dashboard:
     """A running process, with its output on standard error."""
 
-    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
+    def __init__(self, process: Launched, log: Path) -> None:
         self.process = process
-        self.said = said
-        self.address = re.search(r"The dashboard is at (\S+) ", said)[1]
+        self.log = log
+        self.address = re.search(r"The dashboard is at (\S+) ", self.said)[1]
         self.port = int(re.search(r":(\d+)/", self.address)[1])
+
+    @property
+    def said(self) -> str:
+        """Its output so far."""
+        return self.log.read_text()
 
     def get(self, path: str = "") -> httpx.Response:
         return httpx.get(f"{self.address}{path}", timeout=20)
@@ -67,29 +72,23 @@ def run(
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Dashboard]]:
+def start(
+    launcher: Launcher, environment: dict[str, str], tmp_path: Path, eventually: Callable[..., Any]
+) -> Iterator[Callable[..., Dashboard]]:
     """Return a function that starts `conveyor dashboard …` and waits until it prints its URL."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Launched] = []
 
     def start(*words: object) -> Dashboard:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "conveyor", "dashboard", "--port", "0", *map(str, words)],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        log = tmp_path / f"dashboard-{len(started)}.log"
+        with log.open("w") as err, Path(os.devnull).open("w") as out:
+            words = ["dashboard", "--port", "0", *words]
+            process = launcher.start(words, tmp_path, environment, out.fileno(), err.fileno())
         started.append(process)
-        said = ""
-        for line in iter(process.stderr.readline, ""):
-            said += line
-            if "The dashboard is at" in line:
-                return Dashboard(process, said)
-        return pytest.fail(f"it ended: {said}")
+        eventually(lambda: "The dashboard is at" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        return Dashboard(process, log)
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
