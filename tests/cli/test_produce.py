@@ -22,7 +22,7 @@ def test_order_is_followed_to_its_joined_result(at_server: Any, conveyor: Any, s
     assert done.code == 0
     lines = done.out.splitlines()
     assert re.fullmatch(r"Execution time: \d+\.\d\d s", lines[0])
-    assert lines[1].startswith("Work of 4 jobs: 0.0")
+    assert re.fullmatch(r"Work of 4 jobs: \d+\.\d\d s, \d+\.\d\d times the execution time", lines[1])
     assert lines[2:4] == ["Result:", "  times    4"]
     assert "4 of 4 jobs done, 100%" in done.err
 
