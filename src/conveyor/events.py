@@ -1,4 +1,4 @@
-"""Events of a running consumer, one class each, and the subscription to them."""
+"""Events of a running consumer, one class each with its line for people, and the subscription to them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LEAVING = {
+    1: "exits after the current jobs (again: cancel and release them; a third time: kill)",
+    2: "cancels the current jobs and releases them",
+    3: "kills its workers",
+}
+_STOPPED = {"stop": "was stopped", "kill": "was killed", "release": "released its job and exited"}
 
-@dataclass(frozen=True, slots=True)
-class ConsumerStarted:
+
+@dataclass(frozen=True)
+class Event:
+    """What happened in a consumer; as a string, a line for people."""
+
+
+@dataclass(frozen=True)
+class ConsumerStarted(Event):
     """A consumer has started and takes jobs."""
 
     consumer: str
@@ -18,25 +30,37 @@ class ConsumerStarted:
     workers: int
     server: str
 
+    def __str__(self) -> str:
+        many = "worker" if self.workers == 1 else "workers"
+        return f"{self.consumer}: {self.workers} {many} on {', '.join(self.queues)}. Ctrl-C to exit."
 
-@dataclass(frozen=True, slots=True)
-class ConsumerLeaving:
+
+@dataclass(frozen=True)
+class ConsumerLeaving(Event):
     """A consumer was requested to exit; `step` counts the requests: finish current jobs, cancel them, kill."""
 
     consumer: str
     step: int
 
+    def __str__(self) -> str:
+        return f"{self.consumer} {_LEAVING[min(self.step, 3)]}"
 
-@dataclass(frozen=True, slots=True)
-class ConsumerLeft:
+
+@dataclass(frozen=True)
+class ConsumerLeft(Event):
     """A consumer has exited."""
 
     consumer: str
     jobs_done: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.consumer} has exited, {self.jobs_done:,} {'job' if self.jobs_done == 1 else 'jobs'} done"
+        )
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+
+@dataclass(frozen=True)
+class WorkerDied(Event):
     """A worker process crashed."""
 
     worker: str
@@ -46,41 +70,58 @@ class WorkerDied:
     reason: str = ""
     """Its last report, if that was a refusal of the server."""
 
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        job = f" while it ran {self.task} {self.job}" if self.job else ""
+        return f"worker {self.worker} crashed ({self.how}{why}){job}"
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+
+@dataclass(frozen=True)
+class WorkerLeft(Event):
     """A worker has exited without an error, though its consumer continues; it is replaced."""
 
     worker: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} has exited and is replaced: {self.reason}"
 
-@dataclass(frozen=True, slots=True)
-class WorkerUnstarted:
+
+@dataclass(frozen=True)
+class WorkerUnstarted(Event):
     """A worker could not be started: the host has no resources for a process now. The consumer retries."""
 
     worker: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} cannot be started: {self.reason}; retrying"
 
-@dataclass(frozen=True, slots=True)
-class ThreadRefused:
+
+@dataclass(frozen=True)
+class ThreadRefused(Event):
     """The system allows a worker no further thread. The worker claims one job at a time until it does."""
 
     worker: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} claims one job at a time until it can start a thread: {self.reason}"
 
-@dataclass(frozen=True, slots=True)
-class StepFailed:
+
+@dataclass(frozen=True)
+class StepFailed(Event):
     """An error in Conveyor's own code in a supervisor or worker, at `place`. The consumer continues."""
 
     error: str
     place: str
 
+    def __str__(self) -> str:
+        return f"error in Conveyor itself, at {self.place}: {self.error}. The consumer continues; please report it"
 
-@dataclass(frozen=True, slots=True)
-class WorkerStopped:
+
+@dataclass(frozen=True)
+class WorkerStopped(Event):
     """A worker exited on request, or was killed for a job that did not end on request."""
 
     worker: str
@@ -88,102 +129,117 @@ class WorkerStopped:
     """stop, kill, or release if it released the job for which it was to be killed."""
     reason: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} {_STOPPED[self.verb]}{f': {self.reason}' if self.reason else ''}"
 
-@dataclass(frozen=True, slots=True)
-class JobRecovered:
+
+@dataclass(frozen=True)
+class JobRecovered(Event):
     """The job of a crashed worker was settled: `became` ready, dead or cancelled."""
 
     job: str
     became: str
 
+    def __str__(self) -> str:
+        return f"job {self.job} of a crashed worker: {self.became}"
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+
+@dataclass(frozen=True)
+class CancelAsked(Event):
     """A running job was requested to stop."""
 
     job: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"job {self.job} was requested to stop{f': {self.reason}' if self.reason else ''}"
 
-@dataclass(frozen=True, slots=True)
-class TimeLimitReached:
+
+@dataclass(frozen=True)
+class TimeLimitReached(Event):
     """A run exceeded the time limit of its job, and its worker is killed."""
 
     job: str
     task: str
     limit: float
 
+    def __str__(self) -> str:
+        return (
+            f"job {self.job} ({self.task}) reached its time limit of {self.limit:g} s; its worker is killed"
+        )
 
-@dataclass(frozen=True, slots=True)
-class FinishedLate:
+
+@dataclass(frozen=True)
+class FinishedLate(Event):
     """A worker finished a job whose lease it had lost; the result was refused."""
 
     worker: str
     job: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} finished job {self.job} after its lease had expired; the result was refused"
 
-@dataclass(frozen=True, slots=True)
-class LeaseLost:
+
+@dataclass(frozen=True)
+class LeaseLost(Event):
     """A worker still runs a job whose lease it has lost; the run is ended; the job is waiting or runs elsewhere."""
 
     worker: str
     job: str
 
+    def __str__(self) -> str:
+        return f"worker {self.worker} lost its lease of job {self.job}; this run is ended, and the job is not cancelled"
 
-@dataclass(frozen=True, slots=True)
-class TasksUnloadable:
+
+@dataclass(frozen=True)
+class TasksUnloadable(Event):
     """A worker could not import the tasks, so the consumer exits."""
 
     reason: str
 
+    def __str__(self) -> str:
+        return f"the tasks cannot be loaded: {self.reason}"
 
-@dataclass(frozen=True, slots=True)
-class ServerUnfit:
+
+@dataclass(frozen=True)
+class ServerUnfit(Event):
     """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 
     reason: str
 
+    def __str__(self) -> str:
+        return f"warning: {self.reason}"
 
-@dataclass(frozen=True, slots=True)
-class ServerLevels:
+
+@dataclass(frozen=True)
+class ServerLevels(Event):
     """The levels of durability that the server can provide at the start of a consumer."""
 
     levels: tuple[str, ...]
 
+    def __str__(self) -> str:
+        lost = "; a restart of the server loses all jobs" if self.levels == ("memory",) else ""
+        return f"the server keeps jobs at the level {', '.join(self.levels)}{lost}"
 
-@dataclass(frozen=True, slots=True)
-class ServerAway:
+
+@dataclass(frozen=True)
+class ServerAway(Event):
     """The server is unavailable; the consumer keeps trying."""
 
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.reason}; retrying"
 
-@dataclass(frozen=True, slots=True)
-class ServerBack:
+
+@dataclass(frozen=True)
+class ServerBack(Event):
     """The server is available again."""
 
+    def __str__(self) -> str:
+        return "the server is available again"
 
-Event = (
-    ConsumerStarted
-    | ConsumerLeaving
-    | ConsumerLeft
-    | WorkerDied
-    | WorkerLeft
-    | WorkerUnstarted
-    | ThreadRefused
-    | StepFailed
-    | WorkerStopped
-    | JobRecovered
-    | CancelAsked
-    | TimeLimitReached
-    | FinishedLate
-    | LeaseLost
-    | TasksUnloadable
-    | ServerUnfit
-    | ServerLevels
-    | ServerAway
-    | ServerBack
-)
+
 _subscribers: list[Callable[[Event], object]] = []
 
 
