@@ -16,11 +16,11 @@ class Held(NamedTuple):
 
 
 def test_renewals_are_grouped_by_queue_and_limited_in_size() -> None:
-    held = [Held(queue, str(number)) for number in range(commands.MOST_RENEWED + 1) for queue in ("a", "b")]
+    held = [Held(queue, str(number)) for number in range(commands.MAX_RENEWED + 1) for queue in ("a", "b")]
     renewals = leases.renewals(held, 15.0)
-    assert [len(one.read([b"OK", 0]).leases) for one in renewals] == [commands.MOST_RENEWED, 1] * 2
+    assert [len(one.read([b"OK", 0]).leases) for one in renewals] == [commands.MAX_RENEWED, 1] * 2
     assert [one.read([b"OK", 0]).leases[0].queue for one in renewals] == ["a", "a", "b", "b"]
-    assert renewals[1].words[-4:] == (15_000, str(commands.MOST_RENEWED), "7", commands.STARTED)
+    assert renewals[1].words[-4:] == (15_000, str(commands.MAX_RENEWED), "7", commands.STARTED)
 
 
 def test_reply_names_lost_and_cancelled_leases_by_position() -> None:
