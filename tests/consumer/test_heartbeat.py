@@ -210,7 +210,7 @@ def test_gauges_without_a_reply_do_not_make_the_server_silent(
         tries.append(now)
         raise StoreUnavailable
 
-    monkeypatch.setattr("conveyor.store.heads.oldest", fail)
+    monkeypatch.setattr("conveyor.store.records.oldest_waiting", fail)
     for now in (100.0, 101.0, 109.0, 110.0):  # noqa: B007 - the clock
         heartbeat.send([])
     assert tries == [100.0, 110.0]
