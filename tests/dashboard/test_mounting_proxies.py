@@ -165,7 +165,7 @@ def test_command_serves_below_its_root_path(
 def test_urls_in_templates_and_scripts_begin_with_the_root() -> None:
     """Check the sources for URLs that no visitor of these tests reaches."""
     good = ("{{ root }}", "{{ static }}/", "{{ form.action }}", "#")
-    # Options of the palette have the root in them; heal.js asks for /readyz below the root, or for the page itself.
+    # Options of the palette have the root in them; reconnect.js asks for /readyz below the root, or for the page.
     asked = ("root", "`${root}", "option", "away")
     wrong, looked = [], 0
     for file in [*PACKAGE.glob("templates/*.html"), *PACKAGE.glob("static/*.js")]:

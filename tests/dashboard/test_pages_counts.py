@@ -184,8 +184,8 @@ def test_queue_with_workers_and_no_job_is_empty_everywhere(one_server: Any, visi
     api = ("/api/v1/queues/video", "/api/v1/queues/video/scaling", "/api/v1/jobs?queue=video")
     for address in (*lists, *api):
         missing = visitor.see(address, 404)
-        assert ("heal.js" in missing) == (address in lists)
-    assert "heal.js" not in visitor.see("/jobs/nojob", 404)
+        assert ("reconnect.js" in missing) == (address in lists)
+    assert "reconnect.js" not in visitor.see("/jobs/nojob", 404)
     tell(one_server, report())
     for address in (*lists, *api):
         Visitor(one_server.url).see(address)

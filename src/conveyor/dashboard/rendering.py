@@ -26,7 +26,7 @@ _SHORTEST = 0.0005  # anything shorter would be written as nothing
 _LATEST = 7000 * 365 * _DAY
 _UNREADABLE = 1e15
 _JUST = 2
-#: Controls but for line ends and tabs, marks of direction, and what has no width; as in unseen.js. Joiners are letters.
+#: Controls but for line ends and tabs, marks of direction, and what has no width; as in escape.js. Joiners are letters.
 _UNSEEN = re.compile(
     "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xad\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]"
 )

@@ -27,7 +27,7 @@ LOG = f"/api/v1/jobs/{JOB}/log?queue=mail"
 
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a second last 300 ms: long enough for ten to fetch what they were told of."""
+    """Shorten a second to 300 ms: long enough for ten followers to fetch their updates."""
     monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (0.3, 0.3, 0.3, 0.3))
 
 
@@ -49,7 +49,7 @@ class Follower:
 
 @pytest.fixture
 def site(client: CountingClient, pollers: list[Poller], eventually: Any) -> Any:
-    """Give the page; nobody watches it afterwards."""
+    """Return the page; it has no viewers afterwards."""
     policy = Policy(resolve=lambda _: ADA)
     yield SecurityMiddleware(application(client, policy), policy)
     for watcher in list(pollers[-1]._subscribers):

@@ -186,7 +186,7 @@ class SecuredSend:
         if message["type"] == "http.response.start":
             self.started = True
             kept = [
-                (name, value)
+                (name.lower(), value)
                 for name, value in message.get("headers", ())
                 if not name.lower().startswith(b"access-control-")
             ]

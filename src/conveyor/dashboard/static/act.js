@@ -2,7 +2,7 @@
 // data-no data-done>. The dialog's buttons say what they do: `data-yes`, and `data-no` for what stays. With `data-count`,
 // a queue, and `data-count-of`, a field of the API's answer about it, {n} in these texts is how many jobs that is. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
 import { root, tell } from "./bus.js";
-import { refresh } from "./part.js";
+import { refresh } from "./partial.js";
 import { sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 

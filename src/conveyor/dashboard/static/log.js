@@ -2,7 +2,7 @@
 // the end stays in sight unless the reader has scrolled up. Never more than MOST lines are kept in the page.
 import { call } from "./act.js";
 import { hear } from "./bus.js";
-import { visible } from "./unseen.js";
+import { visible } from "./escape.js";
 
 const MOST = 2000;
 const ROUNDS = 4; // requests after one hint, where many lines came at once

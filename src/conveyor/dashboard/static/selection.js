@@ -7,7 +7,7 @@
 // queue's name, and `matching` is one request per queue.
 import { act, ask, call, counted, problemText } from "./act.js";
 import { hear, root } from "./bus.js";
-import { refresh } from "./part.js";
+import { refresh } from "./partial.js";
 import { toast } from "./shell.js";
 
 const chosen = new Set();

@@ -1,5 +1,5 @@
 // The header's own buttons, and short messages.
-import { say } from "./aloud.js";
+import { say } from "./announce.js";
 import { hear, remember, remembered } from "./bus.js";
 import { opened, sentences, withCommands } from "./sentences.js";
 

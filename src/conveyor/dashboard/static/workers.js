@@ -40,7 +40,7 @@ function tell(button) {
   act(order);
 }
 
-export function startCrew() {
+export function startWorkers() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-tell]");
     if (button) { event.preventDefault(); tell(button); }

@@ -45,7 +45,7 @@ function tellState() {
   state = words(".state");
 }
 
-export function startAloud() {
+export function startAnnouncements() {
   state = words(".state");
   hear("pulse", countFailures);
   hear("morphed", tellState);

@@ -2,7 +2,7 @@
 // open stay, and what somebody is at.
 import { hear, root, tell } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";
-import { heldRegion, holdsStill, isStillIn, startHold } from "./hold.js";
+import { heldRegion, holdsStill, isStillIn, startHold } from "./freeze.js";
 import { isRefused, paused } from "./live.js";
 import { hideNotice, showFault, showGone } from "./notice.js";
 
@@ -107,7 +107,7 @@ function onLeft() {
   refresh();
 }
 
-export function startPart() {
+export function startPartial() {
   if (!main()?.dataset.address) return;
   startHold(onLeft);
   hear("changed", ({ address, version }) => {
