@@ -111,7 +111,7 @@ class PageRegistry:
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = pages
         self._patterns = [
-            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", one.path)), one) for one in pages
+            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/\r\n]+)", one.path)), one) for one in pages
         ]
 
     def find(self, address: str) -> tuple[Page, PageRequest] | None:

@@ -72,7 +72,7 @@ def test_dead_job_shows_its_traceback_with_user_code_highlighted(line: Line, vis
     assert seen.words(".trace .own") == ['File "/srv/app/shop.py", line 12, in prices return page["price"]']
     assert seen.words(".trace summary") == ["1 place in code of libraries"]
     assert "execution.py" in seen.words(".trace details pre")[0]
-    assert "strong type" in seen.text
+    assert "in bold" in seen.text
     assert "shop.py:12 prices" in seen.text
     assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Retry job", "Discard job"]
     assert f"/enqueue?task=shop.prices&from={job}&queue={line.name}" in seen.links()
@@ -84,7 +84,7 @@ def test_traceback_without_user_code_is_not_folded(line: Line, visit: Visit) -> 
     seen = page_of(visit(), line, job)
     assert "\n".join(node.text() for node in seen.all(".trace pre")) == foreign.rstrip()
     assert not seen.all(".trace summary")
-    assert "strong type" not in seen.text
+    assert "in bold" not in seen.text
 
 
 def test_finished_job_shows_its_result_and_arguments(line: Line, visit: Visit) -> None:
