@@ -126,7 +126,7 @@ def test_late_kill_is_reported_as_too_late(
     _, name = consumer
     client = Client(at_server.url)
     targets = find_targets(Inspector(client).consumers(), [f"{name}/1"])
-    monkeypatch.setitem(actions.OBEYED_WITHIN, "kill", -7.0)
+    monkeypatch.setitem(actions.EXPIRES_AFTER, "kill", -7.0)
     assert send(client, targets, "kill", timeout=10.0) == 1
     told = capsys.readouterr()
     assert f"{name}/1: too late: it came 7." in told.out

@@ -113,7 +113,7 @@ def test_task_that_ignores_cancellation_is_killed_and_cancelled(
     assert details is not None
     assert details.settled is not None
     assert details.settled.was_killed
-    assert (details.cancelled.who, details.cancelled.reason) == ("", "too slow")
+    assert (details.cancelled_by, details.cancel_reason) == ("", "too slow")
     assert lines(path)[1:] == (["ignored"] if name == "ignore_for_ever" else [])
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     assert running.workers() != before

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor import Queue
-    from conveyor.monitor.audit import ActRecord
+    from conveyor.monitor.audit import AuditRecord
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def _exists(key: str) -> Command:
     return Command(("EXISTS", key))
 
 
-def newest(queue: Queue) -> ActRecord:
-    return audit.acts(count=1).ask(queue.client)[0]
+def newest(queue: Queue) -> AuditRecord:
+    return audit.entries(count=1).ask(queue.client)[0]
 
 
-def comes_to(queue: Queue, words: str, eventually: Callable[..., Any]) -> ActRecord:
+def comes_to(queue: Queue, words: str, eventually: Callable[..., Any]) -> AuditRecord:
     """Wait until the newest action has this result, and return it."""
-    eventually(lambda: newest(queue).came_to == words)
+    eventually(lambda: newest(queue).result == words)
     return newest(queue)
 
 
@@ -48,7 +48,7 @@ def test_kill_is_reported_as_sent_and_then_as_done(
     queue.submit(jobs.hold, str(path), "it")
     eventually(lambda: lines(path))
     name = f"{running.name}/1"
-    order = actions.tell_workers("kill", [name], "it hangs")
+    order = actions.control_workers("kill", [name], "it hangs")
     act = comes_to(queue, "told: done", eventually)
     assert (act.act.who, act.act.reason, act.act.target) == ("ann", "it hangs", name)
     assert act.answers == {name: "done"}
@@ -62,7 +62,7 @@ def test_stop_of_a_worker_is_done_once_its_job_has_finished(
     running = consume(workers=1)
     queue.submit(jobs.hold, str(path), "it")
     eventually(lambda: lines(path))
-    actions.tell_workers("stop", [running.name])
+    actions.control_workers("stop", [running.name])
     acknowledged = comes_to(queue, "told: 2 acknowledged", eventually)
     assert acknowledged.answers == {f"{running.name}/1": "acknowledged", running.name: "acknowledged"}
     go(path)
@@ -90,7 +90,7 @@ def test_second_cancel_of_a_job_supersedes_the_first(
         actions.cancel_job(queue.name, job.id, "wrong")
     comes_to(queue, "running: acknowledged", eventually)
     eventually(
-        lambda: audit.acts().ask(queue.client)[1].came_to == "running: asked for again since",
+        lambda: audit.entries().ask(queue.client)[1].result == "running: asked for again since",
     )
     running.answers(running.command("kill", 1), 2)
     comes_to(queue, "running: done", eventually)
@@ -101,10 +101,10 @@ def test_reason_for_a_command_without_effect_is_kept(
 ) -> None:
     running = consume(workers=1)
     name = f"{running.name}/7"
-    actions.tell_workers("pause", [name])
+    actions.control_workers("pause", [name])
     act = comes_to(queue, "told: unknown to its consumer", eventually)
     assert act.answers == {name: "unknown: no such worker"}
-    assert act.came_to_nothing
+    assert act.had_no_effect
 
 
 def test_cancel_by_the_program_itself_is_not_in_the_audit_trail(

@@ -41,7 +41,7 @@ def test_progress_and_log_lines_are_visible_during_the_run(
     assert (progress.done, progress.total, progress.message) == (3, 4, "three of four")
     details = Inspector(queue.client).job(job.id, queue.name)
     assert details
-    assert details.lines == ["first line", "second line"]
+    assert [line.text for line in details.lines] == ["first line", "second line"]
     assert details.state == "running"
     assert details.worker == f"{running.name}/1"
     assert details.progress == progress

@@ -66,12 +66,12 @@ def test_late_kill_to_a_hung_consumer_spares_the_next_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running, first = held
-    monkeypatch.setitem(actions.OBEYED_WITHIN, "kill", 0.2)
+    monkeypatch.setitem(actions.EXPIRES_AFTER, "kill", 0.2)
     other = path.with_name("other")
     second = queue.submit(jobs.hold, str(other), "that")
     running.signal(signal.SIGSTOP)
     try:
-        order = Actions(queue.client, Actor("ann", "test")).tell_workers("kill", [f"{running.name}/1"])
+        order = Actions(queue.client, Actor("ann", "test")).control_workers("kill", [f"{running.name}/1"])
         late = now(queue) + 0.3
         go(path)
         eventually(lambda: lines(other))

@@ -174,6 +174,6 @@ def test_lines_logged_while_the_server_hangs_reach_the_job(
 
     def told() -> list[str]:
         found = Inspector(queue.client).job(job.id, queue.name)
-        return list(dict.fromkeys(found.lines)) if found else []
+        return list(dict.fromkeys(line.text for line in found.lines)) if found else []
 
     eventually(lambda: told() == ["line 0", "line 1", "line 2"])

@@ -314,7 +314,7 @@ def test_str_subclass_is_logged_as_plain_text(queue: Queue, unruly_consumer: Any
     job.result(30)
     details = Inspector(queue.client).job(job.id, queue.name)
     assert details
-    assert details.lines == ["a line"]
+    assert [line.text for line in details.lines] == ["a line"]
 
 
 def test_forked_child_logs_while_a_thread_of_its_parent_logs(queue: Queue, unruly_consumer: Any) -> None:
@@ -322,4 +322,4 @@ def test_forked_child_logs_while_a_thread_of_its_parent_logs(queue: Queue, unrul
     assert job.result(60) == [0] * 4
     details = Inspector(queue.client).job(job.id, queue.name)
     assert details
-    assert details.lines.count("child") == 4
+    assert [line.text for line in details.lines].count("child") == 4

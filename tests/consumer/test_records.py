@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
-def told(queue: Queue, job_id: str) -> job_record.JobStory:
-    found = job_record.story(queue.name, job_id).ask(queue.client)
+def told(queue: Queue, job_id: str) -> job_record.JobRecord:
+    found = job_record.record(queue.name, job_id).ask(queue.client)
     assert found
     return found
 

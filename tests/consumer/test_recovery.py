@@ -122,7 +122,7 @@ def test_killed_run_is_recorded_with_its_author_as_no_attempt(queue: Queue) -> N
         scene.worker.killed = True
         scene.worker.controls = [order] if order else []
         scene.recover()
-        one = job_record.story(queue.name, scene.jobs[0].id).ask(queue.client)
+        one = job_record.record(queue.name, scene.jobs[0].id).ask(queue.client)
         assert one
         assert (one.retries, one.crashes, one.attempt) == (0, 0, 1)
         (run,) = one.attempts

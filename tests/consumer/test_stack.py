@@ -11,7 +11,7 @@ import unruly_jobs
 from consumer_kit import lines
 
 from conveyor.consumer import stack
-from conveyor.monitor import workers as questions
+from conveyor.monitor import follow
 from conveyor.store import control_channel
 from conveyor.wire import control_messages, ids
 
@@ -31,7 +31,7 @@ def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.
     def ask(running: Any, job: str = "") -> control_messages.Acknowledgement:
         order = control_messages.ControlCommand(ids.unique(), "stack", [f"{running.name}/1"], job=job)
         running.client.run(control_channel.send(running.name, control_messages.encode(order)))
-        (answer,) = eventually(lambda: questions.answers(order.id).ask(running.client))
+        (answer,) = eventually(lambda: follow.acknowledgements(order.id).ask(running.client))
         return answer
 
     return ask

@@ -57,7 +57,7 @@ def test_killed_worker_exits_and_its_job_returns_without_blame(
     assert job.result(30) == "it"
     assert len(running.workers()) == 1
     assert lines(path)[1].split()[2] == "1", "the attempt that was killed does not count"
-    told = job_record.story(queue.name, job.id).ask(queue.client)
+    told = job_record.record(queue.name, job.id).ask(queue.client)
     assert told
     assert [(one.attempt, one.state) for one in told.attempts] == [(1, "killed"), (1, "done")]
     assert (told.retries, told.crashes, told.attempt) == (0, 0, 1)

@@ -474,7 +474,7 @@ def test_roll_out_never_blames_a_task_with_default_signals(
         eventually(lambda: running.report().workers[0].state == "leaving")
         running.signal()
     eventually(running.has_left)
-    one = job_record.story(queue.name, job.id).ask(queue.client)
+    one = job_record.record(queue.name, job.id).ask(queue.client)
     assert one
     assert (one.state, one.crashes, [run.state for run in one.attempts]) == ("waiting", 0, ["killed"])
     assert f"ended by {number.name}" in one.attempts[0].message

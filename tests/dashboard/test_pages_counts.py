@@ -14,9 +14,9 @@ from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.actions import Actor
 from conveyor.store import commands
 from conveyor.store.commands import PutParams
-from conveyor.top import panes
+from conveyor.top import tabs
 from conveyor.top.app import Top
-from conveyor.top.watch import Sight
+from conveyor.top.poller import PollResult
 from conveyor.wire import ids
 from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
@@ -85,8 +85,8 @@ def test_page_api_commands_and_terminal_show_equal_counts(
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
-        seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
-    (row,) = panes.queue_rows(Sight(seen), "", [24] * len(panes.QUEUE_COLUMNS))
+        seen = snapshots.snapshot_of(snapshots.query(seen).ask(one_server.client), seen)
+    (row,) = tabs.queue_rows(PollResult(seen), "", [24] * len(tabs.QUEUE_COLUMNS))
     assert row.cells[2].plain.strip() == word
 
 
@@ -150,17 +150,10 @@ def test_exiting_workers_with_a_job_are_busy_everywhere(
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
-        seen = snapshots.snapshot_of(snapshots.question(seen).ask(one_server.client), seen)
+        seen = snapshots.snapshot_of(snapshots.query(seen).ask(one_server.client), seen)
     top = Top(one_server.client, Actor("ada", "test"))
-    top.sight = Sight(seen)
+    top.result = PollResult(seen)
     assert f"{LEAVING}/{every} workers busy   {LEAVING} leaving" in top.head().plain
-
-
-def test_exiting_worker_with_a_hidden_job_stays_busy() -> None:
-    seen = snapshots.Snapshot(1.0, {}, [report("rack-0001", leaving_crew(), queues=["video", "mail"])])
-    narrowed = seen.only(lambda queue: queue == "mail")
-    assert not any(one.job or one.queue for one in narrowed.workers())
-    assert narrowed.worker_counts == seen.worker_counts == (LEAVING + IDLE, LEAVING, LEAVING)
 
 
 def test_silent_worker_is_not_busy() -> None:

@@ -13,9 +13,10 @@ from conveyor.consumer.settlement import Tally
 from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.operations import in_words
 from conveyor.dashboard.pages.paging import slice_of
-from conveyor.monitor.actions import Actions, Actor, Matching
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands
 from conveyor.store.commands import PutParams, Settlement
+from conveyor.wire.audit_entry import Matching
 from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.outcome import Note, encode

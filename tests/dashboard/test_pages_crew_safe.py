@@ -12,9 +12,10 @@ import pytest
 
 from conveyor import Queue
 from conveyor.dashboard.access.rights import Access, Role
-from conveyor.monitor.actions import Actions, Actor, Matching
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands
 from conveyor.store.commands import PutParams, Settlement
+from conveyor.wire.audit_entry import Matching
 from conveyor.wire.outcome import Note, encode
 
 from .crew_kit import LARGEST, Visitor, put, report, tell, worker

@@ -11,7 +11,7 @@ from conveyor import Queue
 from conveyor.consumer.settlement import Settler
 from conveyor.monitor import audit
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.monitor.jobs import read_call
+from conveyor.monitor.job_data import read_call
 from conveyor.store import commands, connect, keys, records
 from conveyor.store.command import Command
 from conveyor.store.commands import Batch, PutParams, Settlement
@@ -129,7 +129,7 @@ def trail(one_server: Any) -> Any:
     """Return a function that reads the newest actions."""
 
     def read(count: int = 50) -> list[AuditEntry]:
-        return [one.act for one in audit.acts(count=count).ask(one_server.client)]
+        return [one.act for one in audit.entries(count=count).ask(one_server.client)]
 
     return read
 

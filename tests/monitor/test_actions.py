@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import BadCall, StoreRefused
-from conveyor.monitor.actions import Actions, Actor, AuditEntry
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands, keys
 from conveyor.wire import control_messages
+from conveyor.wire.audit_entry import AuditEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def test_dead_job_is_retried_or_discarded(films: Films, actions: Actions, trail:
 def test_each_worker_and_consumer_gets_one_stop_command(
     actions: Actions, trail: Trail, one_server: Any
 ) -> None:
-    order = actions.tell_workers("stop", ["a-1/1", "a-1/2", "b-1/1", "b-1"], "holiday")
+    order = actions.control_workers("stop", ["a-1/1", "a-1/2", "b-1/1", "b-1"], "holiday")
     (to_a,), (to_b,) = told(one_server, "a-1"), told(one_server, "b-1")
     assert (to_a.id, to_a.verb, to_a.workers, to_a.reason) == (
         order.id,
@@ -126,7 +127,7 @@ def test_each_worker_and_consumer_gets_one_stop_command(
     (act,) = trail()
     assert (act.action, act.target, act.reason) == ("stop_workers", "a-1/1, a-1/2, b-1/1, b-1", "holiday")
     with pytest.raises(BadCall):
-        actions.tell_workers("sing", ["a-1"])
+        actions.control_workers("sing", ["a-1"])
 
 
 def test_control_commands_expire_by_the_clock_of_the_server(
@@ -135,7 +136,7 @@ def test_control_commands_expire_by_the_clock_of_the_server(
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 86_400)  # the caller's clock is a day ahead
     for verb, seconds in (("kill", 10), ("stack", 10), ("stop", 60), ("pause", 60), ("resume", 60)):
-        actions.tell_workers(verb, [f"{verb}-1"])
+        actions.control_workers(verb, [f"{verb}-1"])
         (order,) = told(one_server, f"{verb}-1")
         second, micros = one_server.raw.time()
         assert seconds - 5 < order.expires - (second + micros / 1e6) <= seconds
@@ -143,7 +144,7 @@ def test_control_commands_expire_by_the_clock_of_the_server(
 
 def test_kill_command_names_the_job_of_each_worker(actions: Actions, one_server: Any) -> None:
     jobs = {"a-1/1": "x", "a-1/3": "y", "b-1": "z"}
-    order = actions.tell_workers("kill", ["a-1/1", "a-1/2", "a-1/3", "b-1"], jobs=jobs)
+    order = actions.control_workers("kill", ["a-1/1", "a-1/2", "a-1/3", "b-1"], jobs=jobs)
     assert sorted((one.workers, one.job, one.id) for one in told(one_server, "a-1")) == [
         (["a-1/1"], "x", order.id),
         (["a-1/2"], "", order.id),
@@ -151,7 +152,7 @@ def test_kill_command_names_the_job_of_each_worker(actions: Actions, one_server:
     ]
     (whole,) = told(one_server, "b-1")
     assert (whole.workers, whole.job) == ([], "")
-    actions.tell_workers("stop", ["c-1/1", "c-1/2"], jobs={"c-1/1": "x"})
+    actions.control_workers("stop", ["c-1/1", "c-1/2"], jobs={"c-1/1": "x"})
     assert [one.job for one in told(one_server, "c-1")] == [""], "what it runs is finished, whatever it is"
 
 

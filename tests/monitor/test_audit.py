@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conveyor.monitor import recording
-from conveyor.monitor.actions import Actions, AuditEntry
-from conveyor.monitor.audit import acts, counts
+from conveyor.monitor import audit
+from conveyor.monitor.audit import counts, entries
 from conveyor.store import control_channel, keys, records
-from conveyor.wire.audit_entry import encode
+from conveyor.wire.audit_entry import AuditEntry, encode
+
+if TYPE_CHECKING:
+    from conveyor.monitor.actions import Actions
 
 
 def test_audit_trail_stays_bounded(one_server: Any) -> None:
@@ -16,16 +18,16 @@ def test_audit_trail_stays_bounded(one_server: Any) -> None:
         made = [AuditEntry("sing", f"song {number}") for number in range(first, first + 1000)]
         one_server.client.run_all([records.record(encode(act), "sing", "done") for act in made])
     assert 10_000 <= one_server.raw.xlen(keys.AUDIT) <= 10_200
-    assert acts(count=1).ask(one_server.client)[0].act.target == "song 10999"
+    assert entries(count=1).ask(one_server.client)[0].act.target == "song 10999"
 
 
 def test_large_record_is_abbreviated(one_server: Any) -> None:
-    recording.record(
+    audit.record(
         one_server.client, AuditEntry("sing", "x" * 9999, reason="y" * 9999, before={"text": "z" * 9999})
     )
     ((_, fields),) = one_server.raw.xrange(keys.AUDIT)
     assert len(fields[b"act"]) < 2500
-    (found,) = acts().ask(one_server.client)
+    (found,) = entries().ask(one_server.client)
     assert found.act.reason == "y" * 499 + "…"
 
 
@@ -41,7 +43,7 @@ def test_pages_are_consecutive_newest_first(actions: Actions, one_server: Any) -
     for number in range(7):
         actions.record(AuditEntry("sing", str(number)))
     found, before = [], ""
-    while page := acts(before, 3).ask(one_server.client):
+    while page := entries(before, 3).ask(one_server.client):
         assert len(page) <= 3
         found += [one.act.target for one in page]
         before = page[-1].id
@@ -52,7 +54,7 @@ def test_pages_are_consecutive_newest_first(actions: Actions, one_server: Any) -
 def test_page_of_results_has_200_records_at_most(one_server: Any) -> None:
     made = [encode(AuditEntry("sing", str(number))) for number in range(250)]
     one_server.client.run_all([records.record(data, "sing", "done") for data in made])
-    assert len(acts(count=10_000).ask(one_server.client)) == 200
+    assert len(entries(count=10_000).ask(one_server.client)) == 200
 
 
 def test_unreadable_records_do_not_hide_others(actions: Actions, one_server: Any) -> None:
@@ -61,7 +63,7 @@ def test_unreadable_records_do_not_hide_others(actions: Actions, one_server: Any
         one_server.raw.xadd(keys.AUDIT, {"act": rubbish})
     one_server.raw.xadd(keys.AUDIT, {"other": "field", "and": "more"})
     actions.record(AuditEntry("sing", "after"))
-    found = acts().ask(one_server.client)
+    found = entries().ask(one_server.client)
     assert [one.act.target for one in found] == ["after", *["?"] * 7, "before"]
     assert found[1].act.outcome == "undecodable"
 
@@ -72,9 +74,9 @@ def test_audit_entry_has_the_last_reply_of_each_target(actions: Actions, one_ser
         for word in words:
             one_server.client.run(control_channel.acknowledge(order, b"", "a/1", word))
     actions.record(AuditEntry("sing", "song", outcome="done"))
-    found = acts().ask(one_server.client)
-    assert [one.came_to for one in found] == ["done", "told: too late", "told: done"]
-    assert [one.came_to_nothing for one in found] == [False, True, False]
+    found = entries().ask(one_server.client)
+    assert [one.result for one in found] == ["done", "told: too late", "told: done"]
+    assert [one.had_no_effect for one in found] == [False, True, False]
     assert [dict(one.answers) for one in found] == [{}, {"a/1": "expired: too late"}, {"a/1": "done"}]
 
 
@@ -86,10 +88,10 @@ def test_replies_beyond_the_limit_of_a_page_are_counted(
         actions.record(AuditEntry("stop_workers", "a", after={"order": order}, outcome="told"))
         for target in range(targets):
             one_server.client.run(control_channel.acknowledge(order, b"", f"a/{target}", "done"))
-    found = acts().ask(one_server.client)
+    found = entries().ask(one_server.client)
     assert [len(one.answers) for one in found] == [4, 0, 1]
-    assert [one.came_to for one in found] == ["told: 4 done", "told: 3 answered", "told: done"]
-    assert not found[1].came_to_nothing
+    assert [one.result for one in found] == ["told: 4 done", "told: 3 answered", "told: done"]
+    assert not found[1].had_no_effect
 
 
 def test_oldest_replies_are_dropped_beyond_the_limit(one_server: Any, monkeypatch: Any) -> None:
@@ -117,7 +119,7 @@ def test_kept_replies_are_bounded(one_server: Any, monkeypatch: Any) -> None:
 
 def test_entry_of_a_newer_version_can_be_read(one_server: Any) -> None:
     one_server.raw.xadd(keys.AUDIT, {"act": encode({"action": "sing", "target": "x", "later": 1})})
-    (found,) = acts().ask(one_server.client)
+    (found,) = entries().ask(one_server.client)
     assert (found.act.action, found.act.target) == ("sing", "x")
 
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import BadCall, StoreRefused
-from conveyor.monitor import bulk, operations
-from conveyor.monitor.actions import Actions, Matching, Operation
+from conveyor.monitor import bulk
+from conveyor.monitor.actions import Actions
 from conveyor.store import commands
 from conveyor.store.commands import Settlement
+from conveyor.wire.audit_entry import Matching, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Films
-    from conveyor.monitor.actions import AuditEntry
+    from conveyor.wire.audit_entry import AuditEntry
 
     Trail = Callable[..., list[AuditEntry]]
 
@@ -40,7 +41,7 @@ def finished(actions: Actions, begun: Operation, chunk: int = 500) -> Operation:
 
 def shown(server: Any, operation_id: str) -> Operation:
     """Return an operation as another process sees it."""
-    (found,) = operations.operations([operation_id]).ask(server.another_client())
+    (found,) = bulk.operations([operation_id]).ask(server.another_client())
     return found
 
 
@@ -104,7 +105,7 @@ def test_group_is_processed_in_several_queues(
     actions.stop_operation(begun.id)
     assert list(steps)[-1].state == "stopped"
     assert shown(one_server, begun.id).on == begun.on
-    ended = finished(actions, actions.take_up(begun.id), chunk=4)
+    ended = finished(actions, actions.resume_operation(begun.id), chunk=4)
     assert half.done < ended.done == 3 + 4 + 5 + 6
     assert (ended.skipped, ended.state, ended.queues) == (4, "done", begun.queues)
     assert [one.count().dead for one in queues] == [1] * 4
@@ -159,7 +160,7 @@ def test_stopped_operation_can_be_resumed(
     assert (shown(one_server, begun.id).state, films.count().dead) == ("stopped", 300)
     assert [act.action for act in trail(2)] == ["retry_jobs", "stop_operation"]
     assert trail(1)[0].outcome == "stopped"
-    again = actions.take_up(begun.id)
+    again = actions.resume_operation(begun.id)
     assert finished(actions, again, chunk=100).done == 400
     assert (films.count().ready, films.count().imbalance) == (400, 0)
 
@@ -173,12 +174,12 @@ def test_operation_of_a_killed_process_is_stalled_and_resumable(
     assert [runner.stdout.readline() for _ in range(3)] == ["100\n", "200\n", "300\n"]
     runner.send_signal(signal.SIGKILL)
     runner.wait()
-    with pytest.raises(BadCall, match="being worked on"):
-        actions.take_up(begun.id)
+    with pytest.raises(BadCall, match="is running"):
+        actions.resume_operation(begun.id)
     films.kill_waiting()  # what was put back dies again: it must not be put back twice
     monkeypatch.setattr("conveyor.wire.audit_entry.STALLED_AFTER", 0.0)
     assert shown(one_server, begun.id).state == "stalled"
-    again = bulk.take_up(actions.client, begun.id, stalled_after=0.0)
+    again = bulk.resume(actions.client, begun.id, stalled_after=0.0)
     assert finished(actions, again).done == 700
     assert (films.count().ready, films.count().dead, films.count().imbalance) == (400, 300, 0)
     assert shown(one_server, begun.id).state == "done"
@@ -221,7 +222,7 @@ def test_operation_fails_and_is_resumable_if_the_server_refuses(
     assert failed.state == "failed"
     assert "maxmemory" in failed.error
     assert trail(1)[0].outcome.startswith("failed: ")
-    assert finished(actions, actions.take_up(begun.id)).done == 5
+    assert finished(actions, actions.resume_operation(begun.id)).done == 5
 
 
 def test_full_server_can_be_drained_by_operations(films: Films, actions: Actions, one_server: Any) -> None:
@@ -352,17 +353,17 @@ def test_unknown_or_finished_operations_cannot_be_resumed(films: Films, actions:
     finished(actions, begun)
     for name in (begun.id, "unknown"):
         with pytest.raises(BadCall):
-            actions.take_up(name)
+            actions.resume_operation(name)
     with pytest.raises(BadCall):
         actions.stop_operation("unknown")
 
 
 def test_operation_list_is_newest_first_and_bounded(actions: Actions, one_server: Any) -> None:
     for number in range(1005):
-        bulk.keep(actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done"))
+        bulk.save(actions.client, Operation("purge", "films", id=f"n{number}", started=number, state="done"))
     assert one_server.raw.zcard("conveyor:operations") == 1000
-    names = operations.names(0, 3).ask(one_server.client)
+    names = bulk.operation_names(0, 3).ask(one_server.client)
     assert names == ["n1004", "n1003", "n1002"]
     one_server.raw.set("conveyor:operation:n1003", b"\xc1", ex=60)
-    found = operations.operations([*names, "forgotten"]).ask(one_server.client)
+    found = bulk.operations([*names, "forgotten"]).ask(one_server.client)
     assert [one.id for one in found] == ["n1004", "n1002"]

@@ -105,7 +105,7 @@ def test_unreadable_reason_is_reported(queue: Queue, hand: Hand, reason: bytes) 
     (name,) = die(queue, hand, failed("ValueError"))
     queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
     (sample,) = failures.samples(failures.groups({queue.name: 10_000}).ask(queue.client)).ask(queue.client)
-    assert (sample.kind, sample.message) == ("", "what is kept of it cannot be read")
+    assert (sample.kind, sample.message) == ("", "unreadable outcome")
 
 
 def test_overview_matches_groups_and_samples(queue: Queue, hand: Hand) -> None:
@@ -123,19 +123,19 @@ def test_overview_of_many_queues_has_all_reasons(queue: Queue, hand: Hand) -> No
         die(other, type(hand)(other), failed("OSError", function=f"f{number}"))
         dead[other.name] = 1
     die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(60)))
-    first = failures.overview(failures.looked_at(dead))
+    first = failures.overview(failures.read_counts(dead))
     shown = first.ask(queue.client)
     assert (shown.groups, len(shown.samples)) == (90, 50)
     assert all(one.kind == "ValueError" for one in shown.samples)
     with_others = together([first, Query((), lambda _: "other"), first])
     assert with_others.ask(queue.client) == [shown, "other", shown]
-    rest = failures.overview(failures.looked_at(dead), shown.next).ask(queue.client)
+    rest = failures.overview(failures.read_counts(dead), shown.next).ask(queue.client)
     assert [one.kind for one in rest.samples] == 10 * ["ValueError"] + 30 * ["OSError"]
 
 
 def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
     die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(115)))
-    found: list[failures.Sample] = []
+    found: list[failures.GroupSample] = []
     sizes, after = [], ""
     while True:
         page = failures.overview({queue.name: 1000}, after).ask(queue.client)
@@ -157,7 +157,7 @@ def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
 
 
 def test_number_of_inspected_dead_jobs_is_bounded() -> None:
-    assert failures.looked_at({"a": 3, "b": 1500, "c": 0}) == {"b": 2000, "a": 1000}
-    many = failures.looked_at({f"q{number:03}": 9_000 for number in range(300)})
+    assert failures.read_counts({"a": 3, "b": 1500, "c": 0}) == {"b": 2000, "a": 1000}
+    many = failures.read_counts({f"q{number:03}": 9_000 for number in range(300)})
     assert many == {"q000": 9000, "q001": 9000, "q002": 2000}
-    assert len(failures.looked_at({f"q{number}": 1 for number in range(2000)})) == failures.MOST_QUEUES
+    assert len(failures.read_counts({f"q{number}": 1 for number in range(2000)})) == failures.MAX_QUEUES

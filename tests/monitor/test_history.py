@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.errors import BadCall
 from conveyor.monitor import history
-from conveyor.monitor.history import Matching
+from conveyor.monitor.history import HistoryFilter
 from conveyor.store import keys
 from conveyor.store.command import Command
 from conveyor.wire import codec
@@ -67,27 +67,27 @@ def test_history_pages_have_no_gap_if_runs_are_added_meanwhile(queue: Queue) -> 
 @pytest.mark.parametrize(
     "matching",
     [
-        Matching(task="whisper"),
-        Matching(state="failed"),
-        Matching(worker="host/2"),
-        Matching(id="job5"),
-        Matching(text="NEEDLE"),
-        Matching(text="whisp", state="failed"),
+        HistoryFilter(task="whisper"),
+        HistoryFilter(state="failed"),
+        HistoryFilter(worker="host/2"),
+        HistoryFilter(id="job5"),
+        HistoryFilter(text="NEEDLE"),
+        HistoryFilter(text="whisp", state="failed"),
     ],
 )
-def test_filter_finds_only_matching_runs(queue: Queue, matching: Matching) -> None:
+def test_filter_finds_only_matching_runs(queue: Queue, matching: HistoryFilter) -> None:
     wanted = note(5, task="whisper", state="failed", worker="host/2", arguments="text='a needle'")
     written(queue, note(1), wanted, *map(note, range(10, 20)))
-    page = history.finishes(queue.name, matching=matching).ask(queue.client)
+    page = history.finishes(queue.name, wanted=matching).ask(queue.client)
     assert ids(page) == ["job5"]
     assert (page.searched, page.next) == (12, "")
 
 
 def test_query_searches_a_thousand_entries_and_returns_a_cursor(queue: Queue) -> None:
     written(queue, note(1, state="failed"), *map(note, range(10, 1210)))
-    page = history.finishes(queue.name, matching=Matching(state="failed")).ask(queue.client)
+    page = history.finishes(queue.name, wanted=HistoryFilter(state="failed")).ask(queue.client)
     assert (ids(page), page.searched) == ([], 1000)
-    page = history.finishes(queue.name, page.next, matching=Matching(state="failed")).ask(queue.client)
+    page = history.finishes(queue.name, page.next, wanted=HistoryFilter(state="failed")).ask(queue.client)
     assert (ids(page), page.searched, page.next) == (["job1"], 201, "")
 
 
@@ -95,7 +95,7 @@ def test_full_page_continues_right_after_its_last_entry(queue: Queue) -> None:
     written(queue, *(note(number, state="failed" if number % 2 else "done") for number in range(8)))
     found, before = [], ""
     while True:
-        page = history.finishes(queue.name, before, 2, Matching(state="failed")).ask(queue.client)
+        page = history.finishes(queue.name, before, 2, HistoryFilter(state="failed")).ask(queue.client)
         found += ids(page)
         before = page.next
         if not before:
@@ -122,8 +122,12 @@ def test_empty_history_has_an_empty_page(queue: Queue) -> None:
 
 def test_task_and_worker_match_by_prefix_unless_exact() -> None:
     note = Note("job1", "quick_test", "done", 0.1, "host-ab12/10", 1, 1.0)
-    for matching in (Matching(task="quick"), Matching(worker="host-ab12/1"), Matching(worker="ab12/1")):
-        assert matching.fits(note)
-        assert not matching._replace(exact=True).fits(note)
-    assert Matching(task="quick_test", worker="ab12/10", exact=True).fits(note)
-    assert not Matching(task="test").fits(note)
+    for matching in (
+        HistoryFilter(task="quick"),
+        HistoryFilter(worker="host-ab12/1"),
+        HistoryFilter(worker="ab12/1"),
+    ):
+        assert matching.matches(note)
+        assert not matching._replace(exact=True).matches(note)
+    assert HistoryFilter(task="quick_test", worker="ab12/10", exact=True).matches(note)
+    assert not HistoryFilter(task="test").matches(note)

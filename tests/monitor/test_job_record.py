@@ -25,8 +25,8 @@ ERROR = describe_text("OSError", "no way", 'Traceback …:\n  File "/app/a.py", 
 def fetch(url: str, depth: int = 1, **rest: Any) -> None: ...
 
 
-def told(queue: Queue, job_id: str, **options: Any) -> job_record.JobStory:
-    found = job_record.story(queue.name, job_id, **options).ask(queue.client)
+def told(queue: Queue, job_id: str, **options: Any) -> job_record.JobRecord:
+    found = job_record.record(queue.name, job_id, **options).ask(queue.client)
     assert found
     return found
 
@@ -82,8 +82,8 @@ def test_failed_job_has_a_single_attempt(queue: Queue, hand: Hand) -> None:
     assert one.arguments == [("", "x")]
 
 
-def tries(one: job_record.JobStory) -> tuple[int, int, int]:
-    """Give retries, crashes, attempt."""
+def tries(one: job_record.JobRecord) -> tuple[int, int, int]:
+    """Return retries, crashes and attempt."""
     return one.retries, one.crashes, one.attempt
 
 
@@ -170,7 +170,7 @@ def test_cancelled_job_has_its_run_time(queue: Queue, hand: Hand) -> None:
 
 
 def test_unknown_job_has_no_record(queue: Queue) -> None:
-    assert job_record.story(queue.name, "never").ask(queue.client) is None
+    assert job_record.record(queue.name, "never").ask(queue.client) is None
 
 
 def test_job_is_located_in_its_queue(queue: Queue, hand: Hand) -> None:

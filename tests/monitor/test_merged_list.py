@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conveyor.errors import BadCall
-from conveyor.monitor import merging
-from conveyor.monitor.history import Matching
-from conveyor.monitor.merging import Limits
-from conveyor.monitor.rows import Wanted
+from conveyor.monitor import merged_list
+from conveyor.monitor.history import HistoryFilter
+from conveyor.monitor.job_list import JobFilter
+from conveyor.monitor.merged_list import MergeLimits
 from conveyor.store import keys
 from conveyor.store.command import Command
 from conveyor.wire import codec
@@ -64,15 +64,15 @@ class Hall:
         """Return queue and id of each job, page by page, to the end."""
         found, cursor = [], ""
         named = [self.queue(one) for one in queues]
-        limits = Limits(most, how.pop("budget", 1000))
+        limits = MergeLimits(most, how.pop("budget", 1000))
         for _ in range(1000):
             page: Any
             if state == "ended":
-                matching = how.get("matching", Matching())
-                page = merging.finishes(named, cursor, matching, limits).ask(self.client)
+                matching = how.get("matching", HistoryFilter())
+                page = merged_list.finishes(named, cursor, matching, limits).ask(self.client)
                 rows = [(one.queue, one.finish.note.id) for one in page.rows]
             else:
-                page = merging.jobs(named, state, cursor, how.get("wanted", Wanted()), limits).ask(
+                page = merged_list.jobs(named, state, cursor, how.get("wanted", JobFilter()), limits).ask(
                     self.client
                 )
                 rows = [(one.queue, one.id) for one in page.rows]
@@ -163,10 +163,10 @@ def test_job_with_unknown_put_time_follows_its_predecessor(hall: Hall) -> None:
 def test_jobs_that_leave_between_two_pages_hide_no_others(hall: Hall) -> None:
     x, y = wait(hall, "x", *range(0, 20, 2)), wait(hall, "y", *range(1, 20, 2))
     named = [hall.queue("x"), hall.queue("y")]
-    first = merging.jobs(named, "waiting", limits=Limits(6)).ask(hall.client)
+    first = merged_list.jobs(named, "waiting", limits=MergeLimits(6)).ask(hall.client)
     for queue, job in (*x[:4], *y[:2]):
         hall.client.run(Command(("ZREM", keys.key(hall.queue(queue), "ready"), job)))
-    second = merging.jobs(named, "waiting", first.next, limits=Limits(6)).ask(hall.client)
+    second = merged_list.jobs(named, "waiting", first.next, limits=MergeLimits(6)).ask(hall.client)
     assert [one.id for one in first.rows] == ["x0", "y0", "x1", "y1", "x2", "y2"]
     assert [one.id for one in second.rows] == ["y3", "x4", "y4", "x5", "y5", "x6"]
 
@@ -177,7 +177,7 @@ def test_search_covers_its_share_of_each_queue_and_continues(hall: Hall, state: 
         for place in range(60):
             data = call(place, "green" if place % 20 == 7 else "red")
             hall.add(queue, state, f"{queue}{place}", place, data)
-    pages = hall.pages("xyz", state, 50, wanted=Wanted(text="GREEN"), budget=30)
+    pages = hall.pages("xyz", state, 50, wanted=JobFilter(text="GREEN"), budget=30)
     assert len(pages) > 5
     found = [one for page in pages for one in page]
     assert sorted(found) == sorted((queue, f"{queue}{place}") for queue in "xyz" for place in (7, 27, 47))
@@ -187,7 +187,7 @@ def test_search_of_finished_runs_continues_on_later_pages(hall: Hall) -> None:
     for queue in "xy":
         for place in range(1, 40):
             hall.end(queue, f"{place}-0", f"{queue}{place}", "failed" if place % 10 == 0 else "done")
-    pages = hall.pages("xy", "ended", 50, matching=Matching(state="failed"), budget=20)
+    pages = hall.pages("xy", "ended", 50, matching=HistoryFilter(state="failed"), budget=20)
     assert len(pages) > 2
     assert [one for page in pages for one in page] == [
         (queue, f"{queue}{place}") for place in (30, 20, 10) for queue in "yx"
@@ -198,9 +198,9 @@ def test_many_queues_cost_a_round_trip_of_bounded_queries(hall: Hall) -> None:
     names = [f"q{number:02}" for number in range(30)]
     for name in names:
         hall.add(name, "waiting", f"{name}-job", 1)
-    asked = merging.jobs([hall.queue(one) for one in names], "waiting")
-    assert len(asked.commands) == merging.MOST_QUEUES
-    assert len(asked.ask(hall.client).rows) == merging.MOST_QUEUES
+    asked = merged_list.jobs([hall.queue(one) for one in names], "waiting")
+    assert len(asked.commands) == merged_list.MAX_QUEUES
+    assert len(asked.ask(hall.client).rows) == merged_list.MAX_QUEUES
     assert all(len(page) == 1 for page in hall.pages(names, "waiting", 1))
 
 
@@ -212,7 +212,7 @@ def test_empty_list_of_queues_has_no_jobs(hall: Hall) -> None:
 @pytest.mark.parametrize("cursor", ["nonsense", "\x00ÿ", "x" * 2000, "MSB4", "MSB4IA", "YTpiIGM6ZA", "MSA"])
 def test_invalid_cursor_is_refused(cursor: str) -> None:
     for state in ("waiting", "delayed", "dead"):
-        with pytest.raises(BadCall, match="is no cursor"):
-            merging.jobs(["work"], state, cursor)
-    with pytest.raises(BadCall, match=r"invalid cursor|invalid entry id"):
-        merging.finishes(["work"], cursor)
+        with pytest.raises(BadCall, match="invalid cursor"):
+            merged_list.jobs(["work"], state, cursor)
+    with pytest.raises(BadCall, match=r"invalid cursor|invalid entry"):
+        merged_list.finishes(["work"], cursor)

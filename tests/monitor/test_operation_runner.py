@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.monitor import operations
-from conveyor.monitor.actions import Actions, Operation, OperationRunner
+from conveyor.monitor import bulk
+from conveyor.monitor.bulk import OperationRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Films
+    from conveyor.monitor.actions import Actions
+    from conveyor.wire.audit_entry import Operation
 
     Start = Callable[..., OperationRunner]
 
@@ -32,7 +34,7 @@ def start(one_server: Any) -> Iterator[Start]:
 
 
 def shown(server: Any, *begun: Operation) -> list[Operation]:
-    return operations.operations([one.id for one in begun]).ask(server.client)
+    return bulk.operations([one.id for one in begun]).ask(server.client)
 
 
 def test_operations_run_in_sequence(
@@ -73,7 +75,7 @@ def test_close_stops_after_the_chunk_and_another_runner_resumes(
     assert stopped.state == "stopped"
     assert 0 < stopped.done < 40
     assert not runner.add(begun)
-    start().add(actions.take_up(begun.id))
+    start().add(actions.resume_operation(begun.id))
     eventually(lambda: shown(one_server, begun)[0].state == "done")
     assert (films.count().ready, films.count().imbalance) == (40, 0)
 
@@ -86,7 +88,7 @@ def test_queued_operations_do_not_show_as_stalled(
     eventually: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("conveyor.monitor.runner.STALLED_AFTER", 0.0)
+    monkeypatch.setattr("conveyor.monitor.bulk.STALLED_AFTER", 0.0)
     films.dead(500)
     first, second = actions.begin("retry", "films"), actions.begin("discard", "films")
     runner = start(chunk=1, pause=0.02)

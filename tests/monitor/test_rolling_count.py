@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.rolling_count import Lately
+from conveyor.monitor.activity import RollingCount
 from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
 from conveyor.store.commands import Count
 
@@ -66,15 +66,15 @@ def test_rate_is_unknown_for_a_minute_after_a_long_pause() -> None:
 
 
 def test_count_restarts_if_the_clock_is_set_back() -> None:
-    lately = Lately()
+    count = RollingCount()
     for at in (*range(1000, 1100), *range(500, 561)):
-        lately = lately.later(float(at), 1)
-    assert lately.in_the_last_minute(560.0) == 60
+        count = count.add(float(at), 1)
+    assert count.last_minute(560.0) == 60
 
 
 def test_frequent_polls_are_merged() -> None:
-    lately = Lately()
+    count = RollingCount()
     for tenth in range(2000):
-        lately = lately.later(1000.0 + tenth / 10, 1)
-    assert len(lately.notes) <= 70
-    assert lately.in_the_last_minute(1199.9) == pytest.approx(600, abs=1)
+        count = count.add(1000.0 + tenth / 10, 1)
+    assert len(count.notes) <= 70
+    assert count.last_minute(1199.9) == pytest.approx(600, abs=1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.monitor import queues
+from conveyor.monitor.snapshot import queue_names
 from conveyor.queue import Queue
 from conveyor.store import commands
 from conveyor.store.commands import Settlement
@@ -34,7 +34,7 @@ def test_line_with_foreign_entries_is_counted(server: Any) -> None:
 def test_invalid_queue_names_are_not_listed(server: Any) -> None:
     Queue("films", store=server.client).put("one")
     server.raw.sadd("conveyor:queues", b"\xff", "a queue", "{}")
-    assert queues.names().ask(server.client) == ["films"]
+    assert queue_names().ask(server.client) == ["films"]
 
 
 @pytest.mark.parametrize("key", ["jobs", "leases", "reasons", "ready", "leased", "dead", "delayed", "meta"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.errors import BadCall
-from conveyor.monitor import job_list, previews
+from conveyor.monitor import job_data, job_list
 from conveyor.store import commands, records
 from conveyor.store.commands import RowRange, Settlement
 from conveyor.wire.codec import encode
@@ -152,7 +152,7 @@ def test_undecodable_job_has_a_row(lane: Lane, data: bytes) -> None:
 @pytest.mark.parametrize("size", range(0, 60, 3))
 def test_job_cut_anywhere_has_a_row(size: int) -> None:
     data = job("tasks.cut", "some film")
-    assert previews.preview(data[:size], 99_999).arguments.endswith("(99,999 bytes)") or size < 3
+    assert job_data.preview(data[:size], 99_999).arguments.endswith("(99,999 bytes)") or size < 3
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(BadCall):
         job_list.page("work", "waiting", cursor)
     with pytest.raises(BadCall):
-        job_list.search("work", "waiting", job_list.Wanted(), cursor)
+        job_list.search("work", "waiting", job_list.JobFilter(), cursor)
 
 
 def test_invalid_state_is_refused() -> None:
@@ -170,11 +170,11 @@ def test_invalid_state_is_refused() -> None:
         job_list.page("work", "meta")
 
 
-def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> job_list.Found:
+def search(lane: Lane, cursor: str = "", state: str = "waiting", **how: Any) -> job_list.SearchResult:
     limits = {name: how.pop(name) for name in ("budget", "most") if name in how}
-    return job_list.search(lane.queue, state, job_list.Wanted(**how), cursor, job_list.Limits(**limits)).ask(
-        lane.client
-    )
+    return job_list.search(
+        lane.queue, state, job_list.JobFilter(**how), cursor, job_list.SearchLimits(**limits)
+    ).ask(lane.client)
 
 
 def test_search_covers_its_budget_and_returns_a_cursor(lane: Lane) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def acts_of(queue: Queue) -> list[tuple[str, str, str, str]]:
     """Return the audit trail from the oldest entry: author, action, reason and outcome."""
-    found = audit.acts().ask(queue.client)
+    found = audit.entries().ask(queue.client)
     return [(one.act.who, one.act.action, one.act.reason, one.act.outcome) for one in found][::-1]
 
 
@@ -62,7 +62,7 @@ def test_worker_is_killed_and_its_job_returns_to_the_queue(
         await seat.press("3")
         await seat.sees(f"{running.name}/1", "busy", "hold")
         await seat.press("K")
-        await seat.sees(job.id, "goes back")
+        await seat.sees(job.id, "returns")
         await seat.press(*"odd", "enter")
         await seat.sees(f"Kill worker {running.name}/1 now: done")
         await seat.sees("No workers")
@@ -146,8 +146,8 @@ def test_failures_are_shown_in_a_single_line_and_retried(
         await seat.press("escape", "R")
         await seat.sees("Retry 3 dead jobs of", "boom")
         await seat.press("enter")
-        await seat.sees("done, 3 wait again")
-        await seat.sees("No dead letters")
+        await seat.sees("done, 3 waiting again")
+        await seat.sees("No dead jobs")
         await seat.press("2")
         for job_id in ids:
             await seat.sees(job_id)

@@ -11,11 +11,11 @@ import pytest
 from consumer_kit import go
 
 from conveyor import clock
-from conveyor.monitor import poll_interval
+from conveyor.monitor import poller
 from conveyor.store import control_channel
 from conveyor.store.client import Client
 from conveyor.top.app import Top
-from conveyor.top.watch import Watch
+from conveyor.top.poller import PollResult, View, ViewPoller
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -139,16 +139,20 @@ def test_colors_follow_the_terminal_unless_disabled(
     seated(story)
 
 
-def test_slow_server_is_polled_less_often(queue: Queue) -> None:
-    watch = Watch(queue.client, lambda _: None)
-    watch._pace.took(0.9)
-    watch._pace.took(0.9)
-    assert watch._look().interval == poll_interval.STEPS[2]
-    watch._pace.took(0.001)
-    assert watch._look().interval == poll_interval.STEPS[1]
+def test_slow_server_is_polled_less_often(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[PollResult] = []
+    polls = ViewPoller(queue.client, results.append)
+    interval = polls._poller.interval
+    for _ in range(2):
+        interval.succeeded(0.9 * interval.seconds)
+    for fast_enough, step in ((0.0, 2), (1000.0, 1)):
+        monkeypatch.setattr(poller, "FAST_ENOUGH", fast_enough)
+        polls._view = View(text=str(step))
+        polls._poll()
+        assert results[-1].interval == poller.STEPS[step]
     app = Top(Client(queue.client.url), Any)  # type: ignore[arg-type]
-    app.sight = watch._look()
-    assert "every 2 s: the server is slow" in app.channel().plain
+    app.result = results[-1]
+    assert "every 2 s: the server is slow" in app.connection().plain
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ from conveyor.monitor.actions import Actor
 from conveyor.store import connect
 from conveyor.top.app import Top
 
-def refresh_screen(self):
+def refresh_screens(self):
     password = "{SECRET[:3]}" + "{SECRET[3:]}"
     raise RuntimeError("it broke")
 
-Top.refresh_screen = refresh_screen
+Top.refresh_screens = refresh_screens
 app = Top(connect(sys.argv[1]), Actor("ann", "cli@there"))
 app.run()
 sys.exit(app.return_code)

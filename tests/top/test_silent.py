@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from conveyor.monitor.job_list import JobRow
-from conveyor.monitor.silence import marked
 from conveyor.monitor.snapshot import Snapshot
-from conveyor.top import jobs_pane, panes
-from conveyor.top.questions import Wish
-from conveyor.top.watch import Sight
+from conveyor.monitor.workers import with_silence
+from conveyor.top import jobs_tab, tabs
+from conveyor.top.poller import PollResult, View
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 AT, OWNER = 10_000.0, "host-ab12/3"
@@ -17,31 +16,33 @@ JOB = JobRow(
 )
 
 
-def sight(ago: float) -> Sight:
+def result(ago: float) -> PollResult:
     """Return the status of a worker whose consumer reported `ago` seconds ago; after 20 seconds it has no report."""
     worker = WorkerReport(OWNER, 7, "busy", 0, "job1", "split", "video", 100 - ago)
     report = ConsumerReport("host-ab12", "host", 1, ["video"], "process", 1.0, [worker], at=AT - ago)
-    reports = [marked(report, AT)] if ago < 20 else []
-    wish = Wish(queue="video", state="running")
-    return Sight(Snapshot(AT, consumers=reports, heard={"host-ab12": AT - ago}), wish, [JOB], seen_at=0.0)
+    reports = [with_silence(report, AT)] if ago < 20 else []
+    view = View(queue="video", state="running")
+    return PollResult(
+        Snapshot(AT, consumers=reports, reported={"host-ab12": AT - ago}), view, [JOB], polled_at=0.0
+    )
 
 
-def cells(seen: Sight) -> list[str]:
+def cells(seen: PollResult) -> list[str]:
     """Return the cells of the job."""
-    (row,) = jobs_pane.rows(seen, "", [20] * 6)
+    (row,) = jobs_tab.rows(seen, "", [20] * 6)
     return [cell.plain.strip() for cell in row.cells]
 
 
 def test_job_of_a_silent_worker_is_shown_as_silent() -> None:
     for ago, ran in ((15.0, "≥1:25"), (40.0, "≥1:00")):
-        assert cells(sight(ago))[2:4] == [f"silent {OWNER}", ran]
+        assert cells(result(ago))[2:4] == [f"silent {OWNER}", ran]
 
 
 def test_job_of_a_reporting_worker_is_not_shown_as_silent() -> None:
-    assert cells(sight(3.0))[2] == OWNER
+    assert cells(result(3.0))[2] == OWNER
 
 
 def test_silent_worker_is_red_and_its_job_time_is_frozen() -> None:
-    (row,) = panes.worker_rows(sight(15.0), "", [20] * 10)
+    (row,) = tabs.worker_rows(result(15.0), "", [20] * 10)
     words = [cell.plain.strip() for cell in row.cells]
     assert (words[1], words[5]) == ("silent", "≥1:25")

@@ -15,7 +15,7 @@ from conveyor.cli.output import document, moment, note, table
 from conveyor.monitor import audit as trail
 
 if TYPE_CHECKING:
-    from conveyor.monitor.audit import ActRecord
+    from conveyor.monitor.audit import AuditRecord
 
 _ID = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
 
@@ -29,7 +29,7 @@ def audit(
     """List actions on queues, jobs and workers, newest first."""
     if before and not _ID.fullmatch(before):
         raise Usage(f"invalid id of an action {before!r}", hint="use an id from `conveyor audit --json`")
-    found = trail.acts(before, count).ask(open_store(quiet=as_json))
+    found = trail.entries(before, count).ask(open_store(quiet=as_json))
     if as_json:
         document("audit/v1", acts=[_document(one) for one in found])
     elif found:
@@ -39,13 +39,13 @@ def audit(
     return exit_codes.OK
 
 
-def _document(record: ActRecord) -> dict[str, Any]:
+def _document(record: AuditRecord) -> dict[str, Any]:
     fields = msgspec.structs.asdict(record.act)
     del fields["nonce"]
     return {"id": record.id, "at": moment(record.at), **fields, "answers": record.answers}
 
 
-def _row(record: ActRecord) -> dict[str, str]:
+def _row(record: AuditRecord) -> dict[str, str]:
     action = record.act
     return {
         "TIME": f"{moment(record.at):%Y-%m-%d %H:%M:%S}",
@@ -53,6 +53,6 @@ def _row(record: ActRecord) -> dict[str, str]:
         "ACTION": action.action,
         "TARGET": action.target,
         "QUEUE": action.queue,
-        "OUTCOME": record.came_to,
+        "OUTCOME": record.result,
         "REASON": action.reason,
     }

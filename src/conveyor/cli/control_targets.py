@@ -10,20 +10,19 @@ from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_actions
 from conveyor.cli.exit_codes import NotFound, Usage, WrongState
 from conveyor.cli.output import clean, count_of, document, note
-from conveyor.clock import Deadline
 from conveyor.errors import ConveyorError
+from conveyor.monitor.follow import NO_REPLY, Target, follow_command
 from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from conveyor.monitor import Inspector, JobDetails
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.job_record import JobRecord
     from conveyor.store import Client
     from conveyor.wire.control_messages import ConsumerReport
 
-#: Seconds between two checks of the time while waiting for replies.
-STEP = 1.0
 #: Seconds that a supervisor has for its first reply, whatever --timeout is.
 FIRST_REPLY = 2.0
 #: Seconds that a supervisor has to return a stack; it takes less than one.
@@ -31,39 +30,6 @@ STACK_TIMEOUT = 3.0
 #: What a target that has acknowledged a command does with its job.
 _WITH_JOB = {"stop": "finishes job {} first", "kill": "job {} returns to the queue"}
 _DONE = {"stop": "stopped", "kill": "stopped", "pause": "paused", "resume": "resumed"}
-
-
-@dataclass(slots=True)
-class Target:
-    """A worker, or the supervisor of a consumer, and how far it is with the command."""
-
-    name: str
-    consumer: str
-    state: str = "no answer"
-    """no answer, or the state of its last reply."""
-    detail: str = ""
-
-    @property
-    def is_silent(self) -> bool:
-        """True if nothing handles the command."""
-        return self.state in {"no answer", "unknown"}
-
-    @property
-    def has_failed(self) -> bool:
-        """True if the command arrived without effect."""
-        return self.state in {"gone", "expired"}
-
-    @property
-    def job(self) -> str | None:
-        """The job that still runs there."""
-        return self.detail or None if self.state == "acknowledged" else None
-
-    def describe(self, verb: str) -> str:
-        """Return how far it is, for people."""
-        if self.job:
-            return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(clean(self.job))}"
-        label = control_messages.WORDS.get(self.state, self.state)
-        return f"{label}: {clean(self.detail)}" if self.has_failed and self.detail else label
 
 
 @dataclass(slots=True)
@@ -85,14 +51,14 @@ class TargetSet:
         """Add a consumer with all its workers."""
         self.workers[report.name] = []
         for name in (*(worker.name for worker in report.workers), report.name):
-            self.targets.setdefault(name, Target(name, report.name))
+            self.targets.setdefault(name, Target(name))
 
     def add_worker(self, report: ConsumerReport, worker: str) -> None:
         """Add one worker, unless its whole consumer is a target."""
         self.jobs.update({one.name: one.job for one in report.workers if one.name == worker and one.job})
         if self.workers.get(report.name) != []:
             self.workers.setdefault(report.name, []).append(worker)
-            self.targets.setdefault(worker, Target(worker, report.name))
+            self.targets.setdefault(worker, Target(worker))
 
 
 def find_targets(consumers: Sequence[ConsumerReport], names: Sequence[str]) -> TargetSet:
@@ -128,14 +94,15 @@ def send(
     client: Client, to: TargetSet, verb: str, *, reason: str = "", timeout: float, as_json: bool = False
 ) -> int:
     """Send a command to workers, report their replies as they arrive and return the exit code."""
-    receipt = open_actions(client).tell_workers(verb, to.names, reason, jobs=to.jobs)
+    receipt = open_actions(client).control_workers(verb, to.names, reason, jobs=to.jobs)
 
     def report(target: Target) -> None:
         if not as_json:
-            print(f"{clean(target.name)}: {target.describe(verb)}", flush=True)
+            print(f"{clean(target.name)}: {_describe(target, verb)}", flush=True)
 
     try:
-        follow_replies(client, to, receipt.id, timeout, report)
+        for one in follow_command(client, receipt.id, to.targets, timeout, max(timeout, FIRST_REPLY)):
+            report(one)
     except KeyboardInterrupt:
         note("No longer waiting for replies; the command stays in effect.")
         return exit_codes.INTERRUPTED
@@ -145,38 +112,14 @@ def send(
         document(schema, targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets])
     else:
         for target in targets:
-            if target.state == "no answer":
+            if target.state == NO_REPLY:
                 report(target)
         note(_summary(targets, verb) + ".")
-    failed = any(one.is_silent or one.has_failed for one in targets)
+    failed = any(one.is_silent or one.had_no_effect for one in targets)
     return exit_codes.FAILED if failed else exit_codes.OK
 
 
-def follow_replies(
-    client: Client, to: TargetSet, command_id: str, timeout: float, on_reply: Callable[[Target], object]
-) -> None:
-    """Update the targets with their replies until all are done or the timeout is over; call `on_reply` for each."""
-    deadline, first = Deadline(timeout), Deadline(max(timeout, FIRST_REPLY))
-    while _is_open(to, deadline, first):
-        wait = STEP / 4 if deadline.passed() else deadline.left(STEP)
-        if (data := client.run(control_channel.await_acknowledgement(command_id, wait))) is None:
-            continue
-        reply = control_messages.decode_acknowledgement(data)
-        target = Target(reply.target, control_messages.consumer_of(reply.target))
-        target = to.targets.setdefault(reply.target, target)
-        target.state, target.detail = reply.state, reply.detail
-        on_reply(target)
-
-
-def _is_open(to: TargetSet, deadline: Deadline, first: Deadline) -> bool:
-    """Return True if more replies may come."""
-    states = {one.state for one in to.targets.values()}
-    if not deadline.passed():
-        return not states.isdisjoint({"no answer", "acknowledged"})
-    return not first.passed() and "no answer" in states
-
-
-def stack_of(inspector: Inspector, job: JobDetails) -> str:
+def stack_of(inspector: Inspector, job: JobRecord) -> str:
     """Return the stacks of the worker that runs a job.
 
     Raises WrongState if it is not running, NotFound if no worker of a consumer runs it, ConveyorError without a reply.
@@ -188,10 +131,11 @@ def stack_of(inspector: Inspector, job: JobDetails) -> str:
     if consumer not in {one.name for one in inspector.consumers()}:
         message = f"no stack of job {job.id}: {job.worker} is not a worker of a known consumer"
         raise NotFound(message, hint="list the workers with `conveyor workers`")
-    target = Target(job.worker, consumer)
+    target = Target(job.worker)
     to = TargetSet({job.worker: target}, {consumer: [job.worker]}, {job.worker: job.id})
-    receipt = open_actions(inspector.client).tell_workers("stack", to.names, jobs=to.jobs)
-    follow_replies(inspector.client, to, receipt.id, STACK_TIMEOUT, lambda _: None)
+    receipt = open_actions(inspector.client).control_workers("stack", to.names, jobs=to.jobs)
+    for _ in follow_command(inspector.client, receipt.id, to.targets, STACK_TIMEOUT):
+        pass
     if target.state in {"unknown", "expired"}:
         raise WrongState(f"no stack of job {job.id}: {target.detail or 'it is not running'}", hint=hint)
     if target.state != "done":
@@ -200,8 +144,14 @@ def stack_of(inspector: Inspector, job: JobDetails) -> str:
     return target.detail
 
 
+def _describe(target: Target, verb: str) -> str:
+    if target.job:
+        return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(clean(target.job))}"
+    return target.description
+
+
 def _summary(targets: Sequence[Target], verb: str) -> str:
-    states = Counter(one.state for one in targets if "/" in one.name)
+    states = Counter(one.state for one in targets if one.is_worker)
     done, pending, failed = states["done"], states["acknowledged"], states["gone"] + states["expired"]
     silent = sum(one.is_silent for one in targets)
     kept = f"unlisted {control_channel.REPORT_KEEP} s after the last report"

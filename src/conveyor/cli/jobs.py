@@ -19,10 +19,8 @@ from conveyor.cli.status import progress_text
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.values import value_lines
 from conveyor.errors import JobFailed
-from conveyor.monitor import silence
-from conveyor.monitor.lease import lease_of
 from conveyor.store import commands
-from conveyor.wire import codec, control_messages
+from conveyor.wire import codec
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
 from conveyor.wire.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
@@ -30,9 +28,10 @@ from conveyor.wire.redaction import Labels, preview, redacted, redacted_argument
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.monitor import Inspector, JobDetails, JobLine
+    from conveyor.monitor import Inspector
+    from conveyor.monitor.job_list import JobRow
+    from conveyor.monitor.job_record import JobRecord
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import State
     from conveyor.wire.call import Call
 
     Row = dict[str, Any]
@@ -65,11 +64,11 @@ def jobs(
     """List a queue's unfinished or dead jobs."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
-    lines = inspector.jobs(queue, state, first, count, labels_of(tasks))
+    found = inspector.jobs(queue, state, first, count, labels_of(tasks))
     facts = {"waiting": _waiting, "delayed": _delayed, "running": _running, "dead": _dead}[state]
     rows = [
-        {"id": line.id, "task": line.task, "arguments": line.arguments, **more}
-        for line, more in zip(lines, facts(inspector, queue, lines, first), strict=True)
+        {"id": job.id, "task": job.task, "arguments": job.arguments, **more}
+        for job, more in zip(found, facts(inspector, found, first), strict=True)
     ]
     counts = inspector.queues().get(queue)
     total = 0 if counts is None else getattr(counts, _COUNTED[state])
@@ -111,33 +110,31 @@ def _fact_text(name: str, row: Row) -> str:
     return str(value)
 
 
-def _waiting(_: Inspector, __: str, lines: Sequence[JobLine], first: int) -> list[Row]:
-    return [{"place": place} for place, _ in enumerate(lines, first + 1)]
+def _waiting(_: Inspector, found: Sequence[JobRow], first: int) -> list[Row]:
+    return [{"place": place} for place, _ in enumerate(found, first + 1)]
 
 
-def _delayed(inspector: Inspector, _: str, lines: Sequence[JobLine], __: int) -> list[Row]:
+def _delayed(inspector: Inspector, found: Sequence[JobRow], _: int) -> list[Row]:
     now = inspector.client.run(commands.server_time())
-    return [{"due_in": round(max(0.0, line.score / 1000 - now), 3)} for line in lines]
+    return [{"due_in": round(max(0.0, (job.due_at or now) - now), 3)} for job in found]
 
 
-def _dead(inspector: Inspector, queue: str, lines: Sequence[JobLine], _: int) -> Iterator[Row]:
-    for line, settled in zip(lines, inspector.endings(queue, [one.id for one in lines]), strict=True):
-        error = None if settled is None else settled.error()
-        yield {
-            "died": moment(line.score / 1000),
-            "error": None if error is None else redacted_text(str(error)),
+def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
+    return [
+        {
+            "died": moment(job.since or 0.0),
+            "error": ": ".join(filter(None, (job.kind, job.message))) or None,
         }
+        for job in found
+    ]
 
 
-def _running(inspector: Inspector, queue: str, lines: Sequence[JobLine], _: int) -> Iterator[Row]:
+def _running(inspector: Inspector, found: Sequence[JobRow], _: int) -> Iterator[Row]:
     """Yield what the workers report about their jobs, or what the lease tells about the job of a silent worker."""
     seen = inspector.presence()
     workers = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
-    unreported = [line.id for line in lines if line.id not in workers]
-    asks = [commands.state(queue, job) for job in unreported]
-    states = dict(zip(unreported, inspector.client.run_all(asks) if asks else [], strict=True))
-    for line in lines:
-        if worker := workers.get(line.id):
+    for job in found:
+        if worker := workers.get(job.id):
             yield {
                 "worker": worker.name,
                 "running_for": round(worker.busy_for, 3),
@@ -145,19 +142,17 @@ def _running(inspector: Inspector, queue: str, lines: Sequence[JobLine], _: int)
                 "silent_since": None,
             }
         else:
-            yield _lease_facts(seen, states[line.id])
+            yield _lease_facts(seen, job)
 
 
-def _lease_facts(seen: Snapshot, state: State) -> Row:
+def _lease_facts(seen: Snapshot, job: JobRow) -> Row:
     """Return what the lease of a job tells, with None for what is unknown, as after a job that has just finished."""
-    lease = lease_of(state)
     facts: Row = dict.fromkeys(("worker", "running_for", "progress", "silent_since"))
-    if lease.since is not None:
-        since = silence.of_job(seen, lease.owner, lease.since)
-        facts["worker"] = lease.owner
-        facts["running_for"] = round(max(0.0, (seen.at if since is None else since) - lease.since), 3)
-        progress = control_messages.decode_progress(state.progress) if state.progress else None
-        facts["progress"] = progress_text(progress) if progress else ""
+    if job.since is not None:
+        since = seen.job_silent_since(job.worker, job.since)
+        facts["worker"] = job.worker
+        facts["running_for"] = round(max(0.0, (seen.at if since is None else since) - job.since), 3)
+        facts["progress"] = progress_text(job.progress) if job.progress else ""
         facts["silent_since"] = None if since is None else moment(since)
     return facts
 
@@ -189,7 +184,7 @@ def job(
     return exit_codes.OK
 
 
-def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
+def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobRecord:
     """Return what is known of a job. Raises NotFound."""
     details = inspector.job(job_id, queue or None)
     if details is not None:
@@ -200,19 +195,19 @@ def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobDetails:
     )
 
 
-def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text | str]]:
+def _facts(details: JobRecord, labels: Labels) -> Iterator[tuple[str, Text | str]]:
     yield "Job", details.id
     yield "Queue", details.queue
     yield "State", Text(_state(details), style=_COLORS.get(details.state, ""))
-    call, cancelled, settled, progress = details.call, details.cancelled, details.settled, details.progress
+    call, settled, progress = details.call, details.settled, details.progress
     if call is not None:
         yield "Task", clean(call.task or "none: an item for Queue.get")
         yield "Arguments", clean(preview(call, labels, _MAX_ARGUMENTS)) or "none"
         yield "Enqueued", f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC"
-    if cancelled.who or cancelled.reason:
-        reason = redacted_text(cancelled.reason)
-        yield "Cancelled", clean(f"by {cancelled.who or 'unknown'}{reason and f': {reason}'}")
-    if settled is not None and settled.was_killed:
+    if details.cancelled_by or details.cancel_reason:
+        reason = f": {details.cancel_reason}" if details.cancel_reason else ""
+        yield "Cancelled", clean(f"by {details.cancelled_by or 'unknown'}{reason}")
+    if details.killed:
         yield "Killed", "with its worker: the task did not stop in time"
     if details.worker:
         yield "Worker", clean(details.worker)
@@ -225,7 +220,7 @@ def _facts(details: JobDetails, labels: Labels) -> Iterator[tuple[str, Text | st
         yield "Run time", f"{settled.elapsed:.2f} s"
 
 
-def _state(details: JobDetails) -> str:
+def _state(details: JobRecord) -> str:
     if details.place is not None:
         return f"waiting, {count_of(details.place, 'job')} ahead"
     if details.due_in is not None:
@@ -238,7 +233,7 @@ def _print(*parts: Text | str) -> None:
         screen().print(part, soft_wrap=True)
 
 
-def _print_outcome(details: JobDetails) -> None:
+def _print_outcome(details: JobRecord) -> None:
     """Print result or error, and the log."""
     error = None if details.settled is None else details.settled.error()
     if details.settled is not None and error is None:
@@ -249,11 +244,11 @@ def _print_outcome(details: JobDetails) -> None:
         traceback = redacted_text(error.traceback).splitlines()
         _print(*(Text(f"  {clean(line)}", style="dim") for line in traceback))
     if details.lines:
-        log = (f"  {clean(redacted_text(line))}" for line in details.lines)
+        log = (f"  {clean(redacted_text(line.text))}" for line in details.lines)
         _print(Text("\nLog", style="bold"), *log)
 
 
-def _document(details: JobDetails, labels: Labels) -> dict[str, Any]:
+def _document(details: JobRecord, labels: Labels) -> dict[str, Any]:
     call, progress, settled = details.call, details.progress, details.settled
     steps = progress and {
         "done": progress.done,
@@ -275,10 +270,10 @@ def _document(details: JobDetails, labels: Labels) -> dict[str, Any]:
         "progress": steps,
         "retries": details.retries,
         "crashes": details.crashes,
-        "cancelled_by": details.cancelled.who or None,
-        "cancel_reason": redacted_text(details.cancelled.reason) or None,
-        "killed": settled is not None and settled.was_killed,
-        "log": list(map(redacted_text, details.lines)),
+        "cancelled_by": details.cancelled_by or None,
+        "cancel_reason": details.cancel_reason or None,
+        "killed": details.killed,
+        "log": [redacted_text(line.text) for line in details.lines],
         "took": None if settled is None else settled.elapsed,
         "result": value,
         "error": error_document(error),

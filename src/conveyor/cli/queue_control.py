@@ -11,7 +11,8 @@ from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import Json, QueueName, QueueOrWorker, Reason, ReplyTimeout, Yes, flag
 from conveyor.cli.output import count_of, document, is_terminal, note, progress_bar
 from conveyor.cli.prompts import open_prompt
-from conveyor.monitor import bulk, queues
+from conveyor.monitor import bulk
+from conveyor.monitor.snapshot import queue_counts
 
 if TYPE_CHECKING:
     from conveyor.monitor import Inspector
@@ -82,7 +83,7 @@ def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: J
     """Cancel all waiting and delayed jobs of a queue. Running jobs continue."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
-    count = queues.counts([queue]).ask(inspector.client)[queue]
+    count = queue_counts([queue]).ask(inspector.client)[queue]
     question = f"Cancel {count_of(count.qsize, 'waiting or delayed job')} of {queue}?"
     if not yes and not _confirm(question, f"purge cancels every waiting job of {queue}", ask=count.qsize > 0):
         note("Nothing was cancelled.")
@@ -107,7 +108,7 @@ def delete(
     """Delete an empty queue with its settings, histories and outcomes."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
-    count = queues.counts([queue]).ask(inspector.client)[queue]
+    count = queue_counts([queue]).ask(inspector.client)[queue]
     jobs = count.live + count.dead
     question = f"Delete {queue} and its {count_of(jobs, 'job')}?"
     if purge and jobs and not yes and not _confirm(question, f"--purge drops every job of {queue}"):

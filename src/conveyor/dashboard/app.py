@@ -17,7 +17,7 @@ from conveyor.dashboard.page import PageRegistry
 from conveyor.dashboard.poller import Poller
 from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
-from conveyor.monitor.actions import OperationRunner
+from conveyor.monitor.bulk import OperationRunner
 from conveyor.store import Client
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from conveyor.monitor.silence import REPORT_KEEP, SILENT_AFTER
-from conveyor.monitor.workers import MOST_WORKERS
+from conveyor.monitor.workers import MAX_WORKERS, REPORT_KEEP, SILENT_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -174,7 +173,7 @@ def _is_complete(snapshot: Snapshot, heard: Sequence[LastSeen]) -> bool:
     """Return True if the snapshot has the whole report of every consumer that reported lately."""
     reported = {report.name for report in snapshot.consumers}
     lately = {one.name for one in heard if snapshot.at - one.at < REPORT_KEEP}
-    return lately <= reported and all(len(one.workers) < MOST_WORKERS for one in snapshot.consumers)
+    return lately <= reported and all(len(one.workers) < MAX_WORKERS for one in snapshot.consumers)
 
 
 def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Issue]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.dashboard.belt import Belt, belt_of, slots_taken
-from conveyor.monitor.busiest import by_rank
-from conveyor.monitor.snapshot import Rate, ended, load_of
+from conveyor.monitor.activity import by_rank
+from conveyor.monitor.belt import Belt, belt_of, slots_taken
+from conveyor.monitor.snapshot import ended
 
 if TYPE_CHECKING:
     from conveyor.monitor.snapshot import Snapshot
@@ -83,9 +83,7 @@ class LiveStats(msgspec.Struct, frozen=True):
 
 def live_stats(snapshot: Snapshot, interval: float) -> LiveStats:
     """Return the numbers of a snapshot."""
-    loads = {
-        name: load_of(count, snapshot.rates.get(name, Rate())) for name, count in snapshot.queues.items()
-    }
+    loads = {name: snapshot.load_of(name) for name in snapshot.queues}
     busiest = snapshot.busiest
     order = list(dict.fromkeys((*busiest.few, *busiest.many, *by_rank(loads))))[:MAX_QUEUES]
     workers = snapshot.worker_counts
@@ -111,7 +109,7 @@ def live_stats(snapshot: Snapshot, interval: float) -> LiveStats:
 def queue_stats(snapshot: Snapshot, name: str) -> QueueStats:
     """Return the numbers of one queue that the snapshot has."""
     count = snapshot.queues[name]
-    rate = snapshot.rates.get(name, Rate())
+    rate = snapshot.rate_of(name)
     workers = snapshot.workers_of(name)
     return QueueStats(
         waiting=count.ready,

@@ -18,7 +18,8 @@ from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.metric_values import MEDIA_TYPE, Metric, Value, exposition, histogram
 from conveyor.dashboard.timings import BOUNDS, Timing
 from conveyor.errors import StoreError, StoreRefused
-from conveyor.monitor import audit, charts, queues, server
+from conveyor.monitor import audit, charts
+from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.charts import Totals
 from conveyor.monitor.snapshot import NOTHING
 from conveyor.store import records
@@ -84,8 +85,8 @@ class Gatherer:
 
     def _more(self, names: Sequence[str]) -> dict[str, Any]:
         every: dict[str, Query[Any]] = {
-            "memory": queues.memory(names),
-            "backend": server.kind(),
+            "memory": snapshots.queue_memory(names),
+            "backend": snapshots.server_version(),
             "acts": audit.counts(),
         }
         wanted = {name: query for name, query in every.items() if name not in self._refused}

@@ -19,7 +19,7 @@ from conveyor.dashboard.live_stats import live_stats
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
-from conveyor.monitor import poll_interval
+from conveyor.monitor import poller as polling
 from conveyor.monitor import snapshot as snapshots
 from conveyor.store.query import Query, known, together
 
@@ -257,7 +257,7 @@ class Poller:
         self.client = client
         self.registry = registry
         self.snapshot = snapshots.NOTHING
-        self.pace = poll_interval.Pace()
+        self.pace = polling.PollInterval()
         self.trouble = ""
         """Why the last poll failed, or ""."""
         self.took = 0.0
@@ -312,9 +312,9 @@ class Poller:
 
     def cached(self, page: Page, request: PageRequest) -> CachedPage | None:
         """Return a page from the cache if it is as good as a new one, or None; asks no one."""
-        max_age = poll_interval.STEPS[0]
+        max_age = polling.STEPS[0]
         if request.address in self._watched:
-            max_age = 2 * self.pace.interval + (SLOW_EVERY if page.costly(request) else 0.0)
+            max_age = 2 * self.pace.seconds + (SLOW_EVERY if page.costly(request) else 0.0)
         return self._cache.get(request.address, max_age)
 
     def fresh(self) -> Snapshot:
@@ -330,7 +330,7 @@ class Poller:
             raise StoreUnavailable(f"no answer from the server within {WITHIN:g} s") from None
 
     def _is_fresh(self) -> bool:
-        return not self.trouble and clock.monotonic() - self._polled_at < self.pace.interval
+        return not self.trouble and clock.monotonic() - self._polled_at < self.pace.seconds
 
     def _refresh(self) -> Snapshot:
         return self.snapshot if self._is_fresh() else self.poll()  # the call before may just have ended
@@ -363,7 +363,7 @@ class Poller:
         """Take a snapshot now; asks twice if there are queues or consumers that it did not know."""
         for _ in range(2):
             before = self.snapshot
-            sample = self.ask(snapshots.question(before), "sample")
+            sample = self.ask(snapshots.query(before), "sample")
             self._take(sample, before)
             if snapshots.is_complete(sample, before):
                 break
@@ -401,11 +401,11 @@ class Poller:
             except Exception:  # noqa: BLE001 - one poll that failed must not be the last
                 _log.exception("this sample was in vain")
             self._wake.clear()
-            left = self.pace.interval - (clock.monotonic() - began)
+            left = self.pace.seconds - (clock.monotonic() - began)
             while left > 0 and self._subscribers:
                 self._wake.wait(left)
                 self._wake.clear()
-                left = self.pace.interval - (clock.monotonic() - began)
+                left = self.pace.seconds - (clock.monotonic() - began)
 
     def _poll_for_all(self) -> None:
         with self._lock:
@@ -417,7 +417,7 @@ class Poller:
             watched = {one[1].address: one for pages in subscribers.values() for one in pages.values()}
             self._watched = frozenset(watched)
             before, pages = self.snapshot, self._schedule.choose(watched)
-            sample, *replies = self._ask_with_pages(snapshots.question(before), pages, "sample")
+            sample, *replies = self._ask_with_pages(snapshots.query(before), pages, "sample")
             self._take(sample, before)
             if not snapshots.is_complete(sample, before):
                 self.poll()  # what has just come is shown immediately
@@ -427,7 +427,7 @@ class Poller:
         self._note(clock.monotonic() - began)
         versions, faults = self._make_all(pages, replies)
         self._log_faults(faults)
-        stats = live_stats(self.snapshot, self.pace.interval)
+        stats = live_stats(self.snapshot, self.pace.seconds)
         for subscriber, its_pages in subscribers.items():
             subscriber.notify("pulse", stats)
             for address, (_, request) in its_pages.items():
@@ -489,7 +489,7 @@ class Poller:
         self._polled_at = clock.monotonic()
         if self.trouble:
             self.trouble = ""
-            self.pace.restart()
+            self.pace.reset()
 
     def _fail(self, error: StoreError, subscribers: Iterable[Subscriber]) -> None:
         self.trouble = str(error)
@@ -501,7 +501,7 @@ class Poller:
         self.took = took
         self.polls.add("", took)
         if not self._schedule.has_costly:  # a search does not show how fast the server is
-            self.pace.took(took)
+            self.pace.succeeded(took)
 
 
 def _result_or_error(function: Callable[..., Any], *args: Any) -> Any:

@@ -1,22 +1,20 @@
-"""What people do to queues, jobs and workers, whatever surface they use: done, answered, and written down."""
+"""What users do to queues, jobs and workers from any surface: carried out, and recorded in the audit trail."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.job import cancel_jobs
-from conveyor.monitor import bulk, recording
-from conveyor.monitor.answers import Actor, CancelAnswer, JobAnswer, Order, QueueAnswer
-from conveyor.monitor.jobs import read_call
-from conveyor.monitor.runner import OperationRunner
+from conveyor.monitor import audit, bulk
+from conveyor.monitor.job_data import STATES, read_call
 from conveyor.queue import Queue
 from conveyor.store import commands, control_channel
 from conveyor.wire import call, control_messages, ids
-from conveyor.wire.audit_entry import AuditEntry, Matching, Operation
+from conveyor.wire.audit_entry import AuditEntry, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,39 +22,73 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.command import Command
     from conveyor.store.commands import Count
-    from conveyor.wire.audit_entry import Facts
+    from conveyor.wire.audit_entry import Facts, Matching
 
 T = TypeVar("T")
 
-__all__ = [
-    "Actions",
-    "Actor",
-    "AuditEntry",
-    "CancelAnswer",
-    "JobAnswer",
-    "Matching",
-    "Operation",
-    "OperationRunner",
-    "Order",
-    "QueueAnswer",
-]
-
-#: What workers and consumers can be told.
+#: Verbs of control commands.
 VERBS = ("stop", "kill", "pause", "resume", "stack")
-#: Those for which it matters which job a worker was seen at.
-ABOUT_JOBS = ("kill", "stack")
+#: Verbs that apply only to the job that the worker was seen running.
+JOB_VERBS = ("kill", "stack")
 NO_JOBS: Mapping[str, str] = MappingProxyType({})
-#: Seconds, by the server's clock, after which a supervisor does not obey any more; what ends or shows a job at once is
-#: about what ran when it was wanted.
-OBEYED_WITHIN = {"kill": 10.0, "stack": 10.0, "stop": 60.0, "pause": 60.0, "resume": 60.0}
-_WORDS = {"ready": "waiting", "leased": "running"}
+#: Seconds, by the server's clock, until a control command expires; kill and stack are about the job that runs now.
+EXPIRES_AFTER = {"kill": 10.0, "stack": 10.0, "stop": 60.0, "pause": 60.0, "resume": 60.0}
+
+
+class Actor(NamedTuple):
+    """The user that acts, and from where."""
+
+    who: str
+    """Name of the user: of the operating system's account, or of the login."""
+    origin: str
+    """`cli@host`, or the address of a browser."""
+
+
+class QueueResult(NamedTuple):
+    """A queue right before and after an action; `recorded` is True if the audit trail has the action."""
+
+    queue: str
+    before: Count
+    after: Count
+    recorded: bool
+
+    @property
+    def changed(self) -> bool:
+        """True if the queue's pause, shutdown or maxsize changed."""
+        one, other = self.before, self.after
+        return (one.paused, one.shutdown, one.maxsize) != (other.paused, other.shutdown, other.maxsize)
+
+
+class CancelResult(NamedTuple):
+    """The result of cancelling a job; `recorded` is True if the audit trail has the action."""
+
+    state: str
+    """cancelled; running: its worker was asked to stop it; over, dead or gone: nothing was done."""
+    recorded: bool
+
+
+class JobResult(NamedTuple):
+    """The result of retrying or discarding a dead job; `recorded` is True if the audit trail has the action."""
+
+    state: str
+    """waiting or discarded; otherwise the job's state, since it is not dead and nothing was done."""
+    changed: bool
+    recorded: bool
+
+
+class CommandReceipt(NamedTuple):
+    """A control command that was sent; `monitor.follow` reads the acknowledgements of its targets."""
+
+    id: str
+    targets: tuple[str, ...]
+    recorded: bool
 
 
 class Actions:
-    """What one actor can do on one server, from any thread; each call waits for the server's answer.
+    """The actions of one user on one server. Thread-safe; each call waits for the server's reply.
 
-    An act that cannot be written down happens all the same: the answer says `recorded=False`. An act that the server
-    refuses is written down as refused, and raises.
+    An action that cannot be recorded happens all the same: its result has `recorded=False`. An action that the server
+    refuses is recorded as refused, and raises.
     """
 
     def __init__(self, client: Client, actor: Actor) -> None:
@@ -64,63 +96,61 @@ class Actions:
         self.actor = actor
 
     def record(self, act: AuditEntry) -> bool:
-        """Write down an act that was done elsewhere; this actor's name is put where none is."""
+        """Record an action that was carried out elsewhere, with this user as the default actor."""
         who, origin = act.who or self.actor.who, act.origin or self.actor.origin
-        return recording.record(self.client, msgspec.structs.replace(act, who=who, origin=origin))
+        return audit.record(self.client, msgspec.structs.replace(act, who=who, origin=origin))
 
-    def pause_queue(self, queue: str, reason: str = "") -> QueueAnswer:
-        """Let a queue give out nothing; what runs goes on, puts are accepted."""
+    def pause_queue(self, queue: str, reason: str = "") -> QueueResult:
+        """Pause a queue: running jobs continue, and puts are accepted."""
         act = AuditEntry("pause_queue", queue, queue, reason)
-        return self._on_queue(act, commands.pause(ids.checked_queue(queue)), _open_or_not)
+        return self._on_queue(act, commands.pause(ids.checked_queue(queue)), _flags)
 
-    def resume_queue(self, queue: str, reason: str = "") -> QueueAnswer:
-        """Let a queue that was paused or shut down work again."""
+    def resume_queue(self, queue: str, reason: str = "") -> QueueResult:
+        """Resume a queue that was paused or shut down."""
         act = AuditEntry("resume_queue", queue, queue, reason)
-        return self._on_queue(act, commands.resume(ids.checked_queue(queue)), _open_or_not)
+        return self._on_queue(act, commands.resume(ids.checked_queue(queue)), _flags)
 
-    def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueAnswer:
-        """Set how many jobs may wait in a queue; 0 lifts the bound. Raises BadCall for a negative number."""
+    def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueResult:
+        """Set the maxsize of a queue; 0 removes the limit. Raises BadCall for a negative number."""
         call.check_whole("maxsize", maxsize, call.MAX_SIZE)
         command = commands.bound(ids.checked_queue(queue), maxsize)
-        return self._on_queue(
-            AuditEntry("bound_queue", queue, queue, reason), command, lambda count: {"maxsize": count.maxsize}
-        )
+        act = AuditEntry("bound_queue", queue, queue, reason)
+        return self._on_queue(act, command, lambda count: {"maxsize": count.maxsize})
 
-    def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueAnswer:
-        """Remove an empty queue and all that is kept of it; with `purge`, what waits or is dead goes first.
+    def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueResult:
+        """Delete an empty queue and everything stored about it; `purge` first removes waiting and dead jobs.
 
-        Raises NotEmpty if it has jobs, or has running ones in any case; see `Queue.delete`.
+        Raises NotEmpty if it has jobs, or running ones in any case; see `Queue.delete`.
         """
         before: Count = self.client.run(commands.count(ids.checked_queue(queue)))
         facts: Facts = {"waiting": before.qsize, "running": before.leased, "dead": before.dead}
         act = AuditEntry("delete_queue", queue, queue, reason, before=facts)
-        self._done(act, lambda: Queue(queue, store=self.client).delete(purge=purge))
-        return QueueAnswer(
-            queue, before, self.client.run(commands.count(queue)), self._finish(act, "done", {})
-        )
+        self._attempt(act, lambda: Queue(queue, store=self.client).delete(purge=purge))
+        after: Count = self.client.run(commands.count(queue))
+        return QueueResult(queue, before, after, self._finish(act, "done", {}))
 
-    def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelAnswer:
-        """Cancel a job: at once while it waits; if it runs, its worker is told to stop it."""
-        act, order = self._about_job("cancel_job", queue, job_id, reason), ids.unique()
-        (state,) = self._done(
+    def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelResult:
+        """Cancel a job: immediately while it is waiting; if it is running, its worker is asked to stop it."""
+        act, command_id = self._job_entry("cancel_job", queue, job_id, reason), ids.unique()
+        (state,) = self._attempt(
             act,
-            lambda: cancel_jobs(self.client, queue, [job_id], reason, order=order, who=self.actor.who),
+            lambda: cancel_jobs(self.client, queue, [job_id], reason, order=command_id, who=self.actor.who),
         )
         outcome = state if state in {"cancelled", "running"} else f"not done: {state}"
-        after: Facts = {"state": state, **({"order": order} if state == "running" else {})}
-        return CancelAnswer(state, self._finish(act, outcome, after))
+        after: Facts = {"state": state, **({"order": command_id} if state == "running" else {})}
+        return CancelResult(state, self._finish(act, outcome, after))
 
-    def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobAnswer:
-        """Put a dead job back, as if never tried."""
-        act = self._about_job("retry_job", queue, job_id, reason)
+    def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
+        """Return a dead job to its queue, as if never tried."""
+        act = self._job_entry("retry_job", queue, job_id, reason)
         return self._on_dead(act, commands.revive(queue, [job_id]), "waiting")
 
-    def discard_job(self, queue: str, job_id: str, reason: str = "") -> JobAnswer:
-        """Remove a dead job for good; its outcome is kept as long as it would have been."""
-        act = self._about_job("discard_job", queue, job_id, reason)
+    def discard_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
+        """Delete a dead job; its outcome expires as it would have."""
+        act = self._job_entry("discard_job", queue, job_id, reason)
         return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
 
-    def tell_workers(
+    def control_workers(
         self,
         verb: str,
         targets: Sequence[str],
@@ -128,105 +158,105 @@ class Actions:
         *,
         jobs: Mapping[str, str] = NO_JOBS,
         queue: str = "",
-    ) -> Order:
-        """Tell workers (`host-ab12/3`) and whole consumers (`host-ab12`) something, and do not wait for their answers.
+    ) -> CommandReceipt:
+        """Send a control command to workers (`host-ab12/3`) and whole consumers (`host-ab12`), without waiting.
 
-        stop: finish the current job, then leave. kill: leave at once, the job goes back. pause, resume: take no more
-        jobs, take jobs again. stack: tell what the code is doing. `jobs` has the job that a single worker was
-        seen at: if it runs another by then, kill and stack do nothing. Nor does an order that is heard too late, as
-        OBEYED_WITHIN says. `queue` is for the record: the one that all of these jobs are of.
-        Names must be full; nobody checks that they exist.
-        Raises BadCall for another verb.
+        stop: exit after the current job. kill: exit immediately, the job returns to the queue. pause, resume: take no
+        more jobs, take jobs again. stack: reply with the current stack.
+
+        `jobs` maps a worker to the job that it was seen running: kill and stack do nothing if it runs another one by
+        then. A command that arrives after EXPIRES_AFTER does nothing, too. `queue` is the one queue of all these jobs,
+        for the audit trail. Names must be full, and are not checked. Raises BadCall for another verb.
         """
         if verb not in VERBS:
-            message = f"workers cannot be told to {verb!r:.80}: it is one of {', '.join(VERBS)}"
+            message = f"verb must be one of {', '.join(VERBS)}, got {verb!r:.80}"
             raise BadCall(message)
-        order = ids.unique()
-        meant = jobs if verb in ABOUT_JOBS else NO_JOBS
-        groups = _groups(targets, meant)
+        command_id = ids.unique()
+        groups = _groups(targets, jobs if verb in JOB_VERBS else NO_JOBS)
         act = AuditEntry(f"{verb}_workers", ", ".join(targets), queue, reason)
 
-        def tell() -> None:
-            expires = self.client.run(commands.server_time()) + OBEYED_WITHIN[verb]
-            told: list[Command] = []
+        def send() -> None:
+            expires = self.client.run(commands.server_time()) + EXPIRES_AFTER[verb]
+            queries: list[Command] = []
             for consumer, workers, job in groups:
-                said = control_messages.ControlCommand(
-                    order, verb, workers, job, reason, expires, self.actor.who
+                control = control_messages.ControlCommand(
+                    command_id, verb, workers, job, reason, expires, self.actor.who
                 )
-                told.append(control_channel.send(consumer, control_messages.encode(said)))
-            self.client.run_all(told)
+                queries.append(control_channel.send(consumer, control_messages.encode(control)))
+            self.client.run_all(queries)
 
         if groups:
-            self._done(act, tell)
-        return Order(order, tuple(targets), self._finish(act, "told", {"order": order}))
+            self._attempt(act, send)
+        recorded = self._finish(act, "told", {"order": command_id})
+        return CommandReceipt(command_id, tuple(targets), recorded)
 
     def begin(
         self,
         kind: str,
         queue: str | Sequence[str],
-        matching: Matching = bulk.EVERYTHING,
+        matching: Matching = bulk.ALL_JOBS,
         reason: str = "",
     ) -> Operation:
-        """Begin an operation over many jobs: retry, discard, cancel or purge. It is worked on by `operation.run`.
+        """Begin a bulk operation: retry, discard, cancel or purge. `bulk.run` carries it out.
 
-        Dead jobs can be retried or discarded in several queues. Raises BadCall where kind and matching make no sense.
+        Dead jobs can be retried or discarded in several queues. Raises BadCall for an invalid combination.
         """
         names = (queue,) if isinstance(queue, str) else tuple(dict.fromkeys(queue))
-        wished = Operation(kind, names[0], matching, reason, self.actor.who, self.actor.origin)
+        wanted = Operation(kind, names[0], matching, reason, self.actor.who, self.actor.origin)
         if len(names) > 1:
-            wished = msgspec.structs.replace(wished, queue="", queues=names)
-        act = bulk.act_of(wished)
-        begun = self._done(act, lambda: bulk.begin(self.client, wished))
+            wanted = msgspec.structs.replace(wanted, queue="", queues=names)
+        act = bulk.audit_entry_of(wanted)
+        begun = self._attempt(act, lambda: bulk.begin(self.client, wanted))
         self._finish(act, "begun", {"operation": begun.id, "total": begun.total})
         return begun
 
-    def take_up(self, operation_id: str, reason: str = "") -> Operation:
-        """Take up an operation that was stopped, has failed or is stalled, to be worked on again where it was.
+    def resume_operation(self, operation_id: str, reason: str = "") -> Operation:
+        """Resume a stopped, failed or stalled bulk operation where it was; `bulk.run` carries it out.
 
-        Raises BadCall if it is not known, is done, or somebody works on it.
+        Raises BadCall if it is unknown, done or running.
         """
-        return self._on_operation("take_up_operation", operation_id, reason, bulk.take_up)
+        return self._on_operation("take_up_operation", operation_id, reason, bulk.resume)
 
     def stop_operation(self, operation_id: str, reason: str = "") -> Operation:
-        """Stop an operation after the jobs it is just at; gives how far it is. Raises BadCall if it is not known."""
+        """Stop a bulk operation after its current chunk, and return it. Raises BadCall if it is unknown."""
         return self._on_operation("stop_operation", operation_id, reason, bulk.stop)
 
     def _on_operation(
         self, action: str, operation_id: str, reason: str, change: Callable[[Client, str], Operation]
     ) -> Operation:
         act = AuditEntry(action, operation_id, reason=reason)
-        found = self._done(act, lambda: change(self.client, operation_id))
+        found = self._attempt(act, lambda: change(self.client, operation_id))
         act = msgspec.structs.replace(act, queue=found.queue)
         self._finish(act, "done", {"done": found.done, "total": found.total})
         return found
 
-    def _on_queue(self, act: AuditEntry, command: Command, facts: Callable[[Count], Facts]) -> QueueAnswer:
-        # One by one: in one round trip, a script that the server must first be taught would run after the others.
+    def _on_queue(self, act: AuditEntry, command: Command, facts: Callable[[Count], Facts]) -> QueueResult:
+        # One by one: in one round trip, a script that the server does not know yet would run after the others.
         count = commands.count(act.queue)
         before: Count = self.client.run(count)
-        self._done(act, lambda: self.client.run(command))
+        self._attempt(act, lambda: self.client.run(command))
         after: Count = self.client.run(count)
         act = msgspec.structs.replace(act, before=facts(before))
-        return QueueAnswer(act.queue, before, after, self._finish(act, "done", facts(after)))
+        return QueueResult(act.queue, before, after, self._finish(act, "done", facts(after)))
 
-    def _about_job(self, action: str, queue: str, job_id: str, reason: str) -> AuditEntry:
+    def _job_entry(self, action: str, queue: str, job_id: str, reason: str) -> AuditEntry:
         ids.checked_queue(queue)
         state: commands.State = self.client.run(commands.state(queue, job_id))
-        before: Facts = {"state": _WORDS.get(state.state, state.state)}
+        before: Facts = {"state": STATES.get(state.state, state.state)}
         call = read_call(state.data)
         if call is not None:
             before["task"] = call.task
         return AuditEntry(action, job_id, queue, reason, before)
 
-    def _on_dead(self, act: AuditEntry, command: Command, state: str) -> JobAnswer:
-        changed = bool(self._done(act, lambda: self.client.run(command)))
+    def _on_dead(self, act: AuditEntry, command: Command, state: str) -> JobResult:
+        changed = bool(self._attempt(act, lambda: self.client.run(command)))
         if not changed:
             state = cast("str", act.before["state"])
         recorded = self._finish(act, state if changed else f"not dead: {state}", {"state": state})
-        return JobAnswer(state, changed, recorded)
+        return JobResult(state, changed, recorded)
 
-    def _done(self, act: AuditEntry, do: Callable[[], T]) -> T:
-        """Do it; what is refused is written down as well, and raised."""
+    def _attempt(self, act: AuditEntry, do: Callable[[], T]) -> T:
+        """Return what `do` returns; if it is refused, record that and raise the error."""
         try:
             return do()
         except ConveyorError as error:
@@ -237,24 +267,23 @@ class Actions:
         return self.record(msgspec.structs.replace(act, outcome=outcome, after=after))
 
 
-def _open_or_not(count: Count) -> Facts:
+def _flags(count: Count) -> Facts:
     return {"paused": bool(count.paused), "shutdown": bool(count.shutdown)}
 
 
 def _groups(targets: Sequence[str], jobs: Mapping[str, str]) -> list[tuple[str, list[str], str]]:
-    """Give consumer, workers and job of each command: one for each worker whose job is known, one for the others."""
+    """Return consumer, workers and job of each message: one per worker with a known job, one for the other workers.
+
+    No workers means the whole consumer.
+    """
+    by_consumer: dict[str, list[str]] = {}
+    for target in targets:
+        by_consumer.setdefault(control_messages.consumer_of(target), []).append(target)
     groups = []
-    for consumer, workers in _by_consumer(targets).items():
+    for consumer, names in by_consumer.items():
+        workers = [] if consumer in names else names
         others = [name for name in workers if not jobs.get(name)]
         if others or not workers:
             groups.append((consumer, others, ""))
         groups += [(consumer, [name], jobs[name]) for name in workers if jobs.get(name)]
     return groups
-
-
-def _by_consumer(targets: Sequence[str]) -> dict[str, list[str]]:
-    """Give each consumer's workers that are meant; none where the whole consumer is."""
-    found: dict[str, list[str]] = {}
-    for target in targets:
-        found.setdefault(control_messages.consumer_of(target), []).append(target)
-    return {consumer: [] if consumer in names else names for consumer, names in found.items()}

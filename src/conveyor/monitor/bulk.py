@@ -1,62 +1,70 @@
-"""Operations over many jobs: begun once, worked on slice by slice, stopped and taken up again by anybody.
+"""Bulk operations: retry, discard, cancel or purge many jobs, in chunks, so that the server stays responsive.
 
-What an operation is about is fixed when it begins: dead jobs that are dead then, waiting jobs that were accepted by
-then. So one that dies again, or is put meanwhile, is not taken. How far it is lies on the server after every slice.
+The jobs of an operation are fixed when it begins: those that are dead then, or the waiting ones accepted by then. So a
+job that dies again or is put meanwhile is not affected. The state of an operation is stored on the server after every
+chunk, so any process can show, stop or resume it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from conveyor import clock
 from conveyor.errors import BadCall, ConveyorError, StoreError, StoreUnavailable
-from conveyor.monitor import recording
-from conveyor.monitor.chunks import first_cursor, work
+from conveyor.monitor import audit
+from conveyor.monitor.chunks import first_cursor, process_chunk
 from conveyor.store import commands, records
+from conveyor.store.query import Query, known
 from conveyor.wire import audit_entry, ids
-from conveyor.wire.audit_entry import KINDS, AuditEntry, Matching, Operation, decode_operation
+from conveyor.wire.audit_entry import KINDS, STALLED_AFTER, AuditEntry, Matching, Operation, decode_operation
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from conveyor.store import Client
 
-#: Jobs of one slice, and seconds between two slices, in which the server sees to others.
-SLICE, PAUSE = 500, 0.05
+#: Jobs of one chunk, 1,000 at most, and seconds between two chunks, in which the server serves others.
+CHUNK, PAUSE, MAX_CHUNK = 500, 0.05, 1000
 #: Ids, and queues, that one operation can name.
-MOST_IDS, MOST_QUEUES = 1000, 1000
-EVERYTHING = Matching()
+MAX_IDS, MAX_QUEUES = 1000, 1000
+#: Operations that one query lists, and that one runner accepts.
+MAX_LISTED, MAX_PENDING = 200, 100
+ALL_JOBS = Matching()
 _ACTIONS = {"retry": "retry_jobs", "discard": "discard_jobs", "cancel": "cancel_jobs", "purge": "purge_queue"}
+_log = logging.getLogger("conveyor")
 
 
-def begin(client: Client, wished: Operation) -> Operation:
-    """Give it an id, fix what it is about, and keep it on the server; nothing is done to any job yet.
+def begin(client: Client, wanted: Operation) -> Operation:
+    """Return the operation with an id and its jobs fixed, stored on the server. Changes no job yet.
 
-    Raises BadCall where kind and matching make no sense together.
+    Raises BadCall for an invalid combination of kind and filter.
     """
-    _check(wished)
+    _check(wanted)
     now: float = client.run(commands.server_time())
-    cursor, total = first_cursor(client, wished, now)
-    made = msgspec.structs.replace(
-        wished, id=ids.unique(), cursor=cursor, total=total, started=now, changed=now
+    cursor, total = first_cursor(client, wanted, now)
+    begun = msgspec.structs.replace(
+        wanted, id=ids.unique(), cursor=cursor, total=total, started=now, changed=now
     )
-    return keep(client, made)
+    return save(client, begun)
 
 
 def run(
-    client: Client, operation: Operation, chunk: int = SLICE, pause: float = PAUSE
+    client: Client, operation: Operation, chunk: int = CHUNK, pause: float = PAUSE
 ) -> Generator[Operation, None, None]:
-    """Work on an operation that was begun or taken up; gives how far it is after each slice of `chunk` jobs.
+    """Run an operation that was begun or resumed; yield its state after each chunk.
 
-    Ends when it is done, or somebody stopped it; closing the generator, or Ctrl-C, stops it too. If the server refuses
-    something, the operation has failed, and the error is raised. If the server is away, StoreUnavailable is raised and
-    the operation stays as it was. `take_up` goes on after any of these. Two that run the same operation do no harm to
-    jobs; only their counts are wrong. If a process dies, the jobs of its last slice may be missing in the counts.
+    Ends once it is done or stopped; closing the generator, or Ctrl-C, stops it, too. If the server refuses a command,
+    the operation has failed, and the error is raised. If the server is unavailable, StoreUnavailable is raised and the
+    operation stays as it was. `resume` continues after any of these. If two processes run the same operation, only its
+    counts are wrong. If a process crashes, the jobs of its last chunk may be missing in the counts.
     """
-    chunk = max(1, min(chunk, 1000))
+    chunk = max(1, min(chunk, MAX_CHUNK))
     try:
         while operation.state == "running":
             operation = _step(client, operation, chunk)
@@ -76,23 +84,23 @@ def run(
 
 
 def stop(client: Client, operation_id: str) -> Operation:
-    """Wish that an operation stops after the slice it is at; gives how far it is. Raises BadCall if it is not known.
+    """Request that an operation stops after its current chunk, and return it. Raises BadCall if it is unknown.
 
-    One that is stalled is stopped at once.
+    A stalled one stops immediately.
     """
     found = load(client, operation_id)
     if found.state == "running":
-        # Also if it is stalled: its process may only be slow.
+        # Request it of a stalled one, too: its process may only be slow.
         client.run(records.stop_operation(operation_id))
         if found.stalled(client.run(commands.server_time())):
             return _end(client, found, "stopped")
     return found
 
 
-def take_up(client: Client, operation_id: str, stalled_after: float = audit_entry.STALLED_AFTER) -> Operation:
-    """Make an operation that was stopped, has failed or is stalled run again; hand it to `run`.
+def resume(client: Client, operation_id: str, stalled_after: float = STALLED_AFTER) -> Operation:
+    """Return a stopped, failed or stalled operation in state running again, for `run`.
 
-    Raises BadCall if it is not known, is done, or made progress within the last `stalled_after` seconds.
+    Raises BadCall if it is unknown, done, or made progress within the last `stalled_after` seconds.
     """
     found = load(client, operation_id)
     now: float = client.run(commands.server_time())
@@ -100,30 +108,44 @@ def take_up(client: Client, operation_id: str, stalled_after: float = audit_entr
         message = f"operation {operation_id} is done"
         raise BadCall(message)
     if found.state == "running" and now - found.changed <= stalled_after:
-        message = f"operation {operation_id} is being worked on"
+        message = f"operation {operation_id} is running"
         hint = f"it counts as stalled after {stalled_after:g} s without progress"
         raise BadCall(message, hint=hint)
     client.run(records.unstop_operation(operation_id))
-    return keep(client, msgspec.structs.replace(found, state="running", changed=now, error=""))
+    return save(client, msgspec.structs.replace(found, state="running", changed=now, error=""))
 
 
 def load(client: Client, operation_id: str) -> Operation:
-    """Give an operation as the server has it; raises BadCall if it is not known."""
+    """Return an operation from the server. Raises BadCall if it is unknown."""
     data = client.run(records.operation_states([operation_id]))[0]
     if data is None:
-        message = f"no operation {operation_id!r:.80} is known"
-        raise BadCall(message, hint="they are forgotten after 7 days")
+        message = f"unknown operation {operation_id!r:.80}"
+        raise BadCall(message, hint="operations are forgotten after 7 days")
     return decode_operation(data)
 
 
-def keep(client: Client, operation: Operation) -> Operation:
-    """Keep an operation on the server as it is now, and give it back."""
+def save(client: Client, operation: Operation) -> Operation:
+    """Save the state of an operation on the server, and return the operation."""
     client.run(records.keep_operation(operation.id, audit_entry.encode(operation), operation.started))
     return operation
 
 
-def act_of(operation: Operation) -> AuditEntry:
-    """Give the act that an operation is, for the audit trail."""
+def operation_names(first: int = 0, count: int = 50) -> Query[list[str]]:
+    """Return the ids of up to 200 operations, the one that began last first; some may be forgotten."""
+    count = max(1, min(count, MAX_LISTED))
+    return Query((records.operations(first, count),), lambda replies: list(replies[0]))
+
+
+def operations(names: Sequence[str]) -> Query[list[Operation]]:
+    """Return the state of operations, without forgotten and unreadable ones.
+
+    The state of one without progress for 30 seconds is `stalled`.
+    """
+    return Query((records.operation_states(names), commands.server_time()), _read) if names else known([])
+
+
+def audit_entry_of(operation: Operation) -> AuditEntry:
+    """Return the audit entry of an operation."""
     narrowed = msgspec.structs.asdict(operation.matching)
     before: dict[str, Any] = {name: value for name, value in narrowed.items() if value}
     if "ids" in before:
@@ -139,38 +161,111 @@ def act_of(operation: Operation) -> AuditEntry:
     )
 
 
+class OperationRunner:
+    """Runs operations one after another in a daemon thread, and keeps pending ones from counting as stalled."""
+
+    def __init__(self, client: Client, *, chunk: int = CHUNK, pause: float = PAUSE) -> None:
+        self.client = client
+        self._chunk, self._pause = chunk, pause
+        self._pending: deque[Operation] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._touched = clock.monotonic()
+        self._thread = threading.Thread(target=self._run_all, name="conveyor operations", daemon=True)
+        self._thread.start()
+
+    def add(self, begun: Operation) -> bool:
+        """Accept an operation that was begun or resumed; return False if 100 are pending, or the runner is closed."""
+        with self._changed:
+            if self._closed or len(self._pending) >= MAX_PENDING:
+                return False
+            self._pending.append(begun)
+            self._changed.notify()
+        return True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop the current operation after its chunk; pending ones become stalled."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run_all(self) -> None:
+        while (begun := self._next()) is not None:
+            try:
+                self._run(begun)
+            except ConveyorError as error:
+                _log.warning("operation %s: %s", begun.id, error)
+            except Exception:  # noqa: BLE001 - the thread must run the next one
+                _log.exception("operation %s", begun.id)
+
+    def _run(self, begun: Operation) -> None:
+        with contextlib.closing(run(self.client, begun, self._chunk, self._pause)) as steps:
+            for _ in steps:
+                if self._closed:
+                    return
+                self._touch()
+
+    def _next(self) -> Operation | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closed)
+            return None if self._closed else self._pending.popleft()
+
+    def _touch(self) -> None:
+        """Update pending operations from time to time, so that they do not count as stalled."""
+        if clock.monotonic() - self._touched < STALLED_AFTER / 3:
+            return
+        self._touched = clock.monotonic()
+        now = self.client.run(commands.server_time())
+        with self._changed:
+            pending = list(self._pending)
+        for one in pending:
+            save(self.client, msgspec.structs.replace(one, changed=now))
+
+
 def _step(client: Client, operation: Operation, chunk: int) -> Operation:
     is_stopped, now = client.run_all([records.is_stopped(operation.id), commands.server_time()])
     if is_stopped:
         return _end(client, operation, "stopped")
-    worked = work(client, msgspec.structs.replace(operation, changed=now), chunk)
-    return _end(client, worked, "done") if worked.state == "done" else keep(client, worked)
+    worked = process_chunk(client, msgspec.structs.replace(operation, changed=now), chunk)
+    return _end(client, worked, "done") if worked.state == "done" else save(client, worked)
 
 
 def _end(client: Client, operation: Operation, state: str, error: str = "") -> Operation:
-    ended = keep(client, msgspec.structs.replace(operation, state=state, error=error))
+    ended = save(client, msgspec.structs.replace(operation, state=state, error=error))
     facts: audit_entry.Facts = {"operation": ended.id, "done": ended.done, "skipped": ended.skipped}
     outcome = f"{state}: {error}" if error else state
-    recording.record(client, msgspec.structs.replace(act_of(ended), after=facts, outcome=outcome))
+    audit.record(client, msgspec.structs.replace(audit_entry_of(ended), after=facts, outcome=outcome))
     return ended
 
 
-def _check(wished: Operation) -> None:
-    for queue in wished.on:
+def _check(wanted: Operation) -> None:
+    for queue in wanted.on:
         ids.checked_queue(queue)
-    matching = wished.matching
+    matching = wanted.matching
     message = ""
-    if wished.kind not in KINDS:
-        message = f"no operation is called {wished.kind!r:.80}: it is one of {', '.join(KINDS)}"
-    elif wished.kind == "purge" and matching != EVERYTHING:
-        message = "purge is of all that waits; `cancel` takes only some"
-    elif wished.kind == "cancel" and matching.before_score:
-        message = "before_score is about dead jobs"
-    elif wished.queues and (wished.queue or wished.kind not in {"retry", "discard"} or matching.ids):
-        message = "an operation on several queues is to retry or discard dead jobs, and names no ids"
-    elif len(wished.queues) > MOST_QUEUES:
-        message = f"{len(wished.queues):,} queues: one operation names {MOST_QUEUES:,} at most"
-    elif len(matching.ids) > MOST_IDS:
-        message = f"{len(matching.ids):,} ids: one operation names {MOST_IDS:,} at most"
+    if wanted.kind not in KINDS:
+        message = f"operation must be one of {', '.join(KINDS)}, got {wanted.kind!r:.80}"
+    elif wanted.kind == "purge" and matching != ALL_JOBS:
+        message = "purge takes no filter: use cancel for some of the waiting jobs"
+    elif wanted.kind == "cancel" and matching.before_score:
+        message = "before_score applies to dead jobs only"
+    elif wanted.queues and (wanted.queue or wanted.kind not in {"retry", "discard"} or matching.ids):
+        message = "an operation on several queues must retry or discard dead jobs, and name no ids"
+    elif len(wanted.queues) > MAX_QUEUES:
+        message = f"an operation must name at most {MAX_QUEUES:,} queues, got {len(wanted.queues):,}"
+    elif len(matching.ids) > MAX_IDS:
+        message = f"an operation must name at most {MAX_IDS:,} ids, got {len(matching.ids):,}"
     if message:
         raise BadCall(message)
+
+
+def _read(replies: Sequence[Any]) -> list[Operation]:
+    states, now = replies
+    found = []
+    for data in states:
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            if data is not None:
+                one = decode_operation(data)
+                found.append(msgspec.structs.replace(one, state="stalled") if one.stalled(now) else one)
+    return found

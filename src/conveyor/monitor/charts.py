@@ -1,7 +1,6 @@
-"""Questions about what was done, over time. A minute, hour or day begins by the server's clock, in universal time.
+"""What queues did over time, per minute, hour and day, and in total. Times are UTC by the server's clock.
 
-Times are seconds since 1970; `commands.server_time` asks for now, and `statistics.bucket` gives the number of its
-minute, hour or day.
+`statistics.bucket` returns the number of a time's minute, hour or day.
 """
 
 from __future__ import annotations
@@ -34,102 +33,102 @@ if TYPE_CHECKING:
     from conveyor.store.command import Command
     from conveyor.store.commands import Bucket, Count
 
-#: Buckets of one series at most.
-MOST_BUCKETS = 180
-#: Buckets whose tasks are read by one command, which bounds its work.
+#: Buckets of one series.
+MAX_BUCKETS = 180
+#: Buckets whose tasks one command reads, which limits its work.
 _TASKS_STEP = 20
 _FIELDS = (ALL, "depth", "running", "oldest")
 
 
 class Point(NamedTuple):
-    """What a queue did in one minute, hour or day; a time of which nothing is known is zeros, and None for `oldest`.
+    """What a queue did in one minute, hour or day; zeros, and None for `oldest`, if nothing is known of it.
 
-    A run is counted when it ends, with its start and its wait; not at all if its job only goes back to its place. The
-    gauges are the last values of the time; consumers note them, so where none took from the queue they are not known.
+    A run is counted when it ends, with its start and its wait, but not if it released its job. The gauges are the last
+    values of the time. Consumers record them, so they are unknown while none takes from the queue.
     """
 
     at: float
-    """When it began."""
+    """When it began, seconds since 1970."""
     succeeded: int = 0
     failed: int = 0
-    """Jobs that failed for good, those over their time limit included."""
+    """Jobs that failed finally, those over their time limit included."""
     cancelled: int = 0
     lost: int = 0
     retried: int = 0
     started: int = 0
     depth: int = 0
-    """Jobs that wait."""
+    """Waiting and delayed jobs."""
     oldest: float | None = None
-    """Seconds since the job at the head was put, 0 where none waited."""
+    """Seconds since the job at the head was put, 0 without waiting jobs."""
     running: int = 0
     run_p50: float | None = None
-    """Seconds; None where nothing ran."""
+    """Seconds; None if nothing ran."""
     run_p95: float | None = None
     wait_p50: float | None = None
     wait_p95: float | None = None
     timeout: int = 0
-    """Those of `failed` that were over their time limit."""
+    """Jobs among `failed` that were over their time limit."""
     expired: int = 0
     died: int = 0
-    """Workers that died while they ran a job, and were not told to."""
+    """Workers that crashed while they ran a job."""
     runs: Histogram = Histogram()
     waits: Histogram = Histogram()
 
 
 class Totals(NamedTuple):
-    """What a queue has done in all time, by task, and how many jobs are where now."""
+    """What a queue has done since it exists, in total and by task, and its number of jobs by state."""
 
     queue: Figures
     tasks: dict[str, Figures]
     """The first 200 by name, the rest as `_other`."""
     jobs: Count
-    """Its `cancelled` includes jobs cancelled while they waited; the figures count runs."""
+    """Its `cancelled` includes jobs that were cancelled while waiting; the figures count runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFigures:
-    """What was done of one task."""
+    """What a queue did of one task."""
 
     task: str
     count: int
-    """Jobs that ended."""
+    """Finished jobs."""
     failures: int
-    """Those of them that failed, took too long, or were lost."""
+    """Jobs among them that failed, were over their time limit or were lost."""
     mean: float | None
-    """Seconds of a run; None where there was none."""
+    """Seconds of a run; None without runs."""
     p95: float | None
     retried: int = 0
 
 
 def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
-    """What a queue did in each bucket from number `first` to `last`, both included, at most 180; none is missing.
+    """Return what a queue did in each bucket from number `first` to `last`, both included, at most 180.
 
     `tier` is minute, hour or day; they go back 6 hours, 14 days and 400 days. Raises BadCall.
     """
     _check(tier, first, last)
     return Query(
         (commands.series(queue, tier, first, last, _FIELDS),),
-        lambda answers: _points(tier, first, last, answers[0]),
+        lambda replies: _points(tier, first, last, replies[0]),
     )
 
 
 def series_of_all(tier: str, first: int, last: int) -> Query[list[Point]]:
-    """Ask what all queues together did, as `series`; without gauges, which are of one queue each."""
+    """Return what all queues together did, as `series` does, without the gauges, which exist per queue."""
     return series(keys.ALL_QUEUES, tier, first, last)
 
 
 def totals_of_all() -> Query[Figures]:
-    """Ask what all queues together have done in all time."""
+    """Return what all queues together have done since they exist."""
     return Query(
         (commands.series(keys.ALL_QUEUES, "totals", 0, 0, (ALL,)),),
-        lambda answers: read_figures(answers[0][0].fields.get(ALL, "")) if answers[0] else Figures(),
+        lambda replies: read_figures(replies[0][0].fields.get(ALL, "")) if replies[0] else Figures(),
     )
 
 
 def with_all(summed: Sequence[Point], of_all: Sequence[Point]) -> list[Point]:
-    """Return the points of all queues with the gauges of those that were summed.
+    """Return the points of all queues, with the gauges of the summed ones.
 
-    The sum of some counts where it is the greater one: workers of an older version tell nothing of all queues.
+    A summed point is used if it counts more, since workers of an older version do not count for all queues.
     """
     return [
         one._replace(depth=some.depth, oldest=some.oldest, running=some.running)
@@ -140,14 +139,14 @@ def with_all(summed: Sequence[Point], of_all: Sequence[Point]) -> list[Point]:
 
 
 def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dict[str, list[int]]]:
-    """How many jobs of each queue ended in each of the last minutes, the one that goes on (at `now`) as the last."""
+    """Return how many jobs of each queue finished in each of the last minutes, the current one (at `now`) last."""
     last = bucket("minute", now)
     first = max(0, last - minutes + 1)
     _check("minute", first, last)
 
-    def read(answers: Sequence[list[Bucket]]) -> dict[str, list[int]]:
+    def read(replies: Sequence[list[Bucket]]) -> dict[str, list[int]]:
         found = {}
-        for queue, buckets in zip(queues, answers, strict=True):
+        for queue, buckets in zip(queues, replies, strict=True):
             ended = [0] * (last - first + 1)
             for one in buckets:
                 ended[one.number - first] = read_figures(one.fields.get(ALL, "")).finished
@@ -160,66 +159,68 @@ def sparkline(queues: Sequence[str], now: float, minutes: int = 30) -> Query[dic
 def sum_of(
     points: Iterable[Sequence[Point]], since: Sequence[float | None] = (), others: float | None = None
 ) -> list[Point]:
-    """Give several queues' points of the same times as one series.
+    """Return the sum of several queues' points of the same times.
 
-    `oldest` is the greatest there is, and None where jobs of one queue waited of which nobody noted since when. That
-    is told by later notes, by `since`: of each series, when the job was put that waits at the head now; and by
-    `others`: the same of queues that are not among them.
+    `oldest` is the maximum, and None if jobs of a queue were waiting but no consumer recorded since when. Later points
+    show that, and so do `since`, when the job now at the head of each queue was put, and `others`, the same of queues
+    that are not included.
     """
     every = list(points)
-    silent = [_silent(series, head) for series, head in zip_longest(every, since[: len(every)])]
-    silent += [_silent([one._replace(oldest=None, depth=0) for one in every[0]], others)] if every else []
+    unrecorded = [_unrecorded(series, head) for series, head in zip_longest(every, since[: len(every)])]
+    unrecorded += (
+        [_unrecorded([one._replace(oldest=None, depth=0) for one in every[0]], others)] if every else []
+    )
     return [
-        _sum(column)._replace(oldest=None) if any(quiet) else _sum(column)
-        for column, quiet in zip(zip(*every, strict=True), zip(*silent, strict=True), strict=True)
+        _sum(column)._replace(oldest=None) if any(missing) else _sum(column)
+        for column, missing in zip(zip(*every, strict=True), zip(*unrecorded, strict=True), strict=True)
     ]
 
 
 def totals(queues: Sequence[str]) -> Query[dict[str, Totals]]:
-    """What each queue has done in all time, and its counts now; these figures only ever grow."""
-    told: list[Command] = []
+    """Return what each queue has done since it exists, which only grows, and its counts."""
+    queries: list[Command] = []
     for queue in queues:
-        told += (commands.series(queue, "totals", 0, 0), commands.count(queue))
+        queries += (commands.series(queue, "totals", 0, 0), commands.count(queue))
 
-    def read(answers: Sequence[Any]) -> dict[str, Totals]:
-        pairs = zip(queues, answers[::2], answers[1::2], strict=True)
+    def read(replies: Sequence[Any]) -> dict[str, Totals]:
+        pairs = zip(queues, replies[::2], replies[1::2], strict=True)
         return {queue: _totals(buckets, count) for queue, buckets, count in pairs}
 
-    return Query(tuple(told), read)
+    return Query(tuple(queries), read)
 
 
 def by_task(queue: str, tier: str, first: int, last: int) -> Query[list[TaskFigures]]:
-    """What a queue did in a time, by task, those of which most ended first; as for `series`.
+    """Return what a queue did by task, the one with the most finished jobs first; parameters as of `series`.
 
-    Hours and days know 200 tasks of a queue, minutes 20; the others together are `_other`.
+    Hours and days hold 200 tasks of a queue, minutes 20; the rest together is `_other`.
     """
     _check(tier, first, last)
     parts = range(first, last + 1, _TASKS_STEP)
-    told = tuple(commands.series(queue, tier, part, min(last, part + _TASKS_STEP - 1)) for part in parts)
+    queries = tuple(commands.series(queue, tier, part, min(last, part + _TASKS_STEP - 1)) for part in parts)
 
-    def read(answers: Sequence[list[Bucket]]) -> list[TaskFigures]:
+    def read(replies: Sequence[list[Bucket]]) -> list[TaskFigures]:
         found: dict[str, dict[str, int]] = {}
-        for one in (one for buckets in answers for one in buckets):
+        for one in (one for buckets in replies for one in buckets):
             for name, text in one.fields.items():
                 if name.startswith(TASK):
                     add_text(found.setdefault(name.removeprefix(TASK), {}), text)
         every = [_of_task(task, figures_of(counts)) for task, counts in found.items()]
         return sorted(every, key=lambda one: (-one.count, one.task))
 
-    return Query(told, read)
+    return Query(queries, read)
 
 
 def _check(tier: str, first: int, last: int) -> None:
     if tier not in TIERS:
-        message = f"{tier!r:.80} is none of {', '.join(TIERS)}"
+        message = f"tier must be one of {', '.join(TIERS)}, got {tier!r:.80}"
         raise BadCall(message)
-    if not 0 <= first <= last < 1 << 40 or last - first >= MOST_BUCKETS:
-        message = f"from {tier} {first} to {last}: it is 1 to {MOST_BUCKETS} of them"
+    if not 0 <= first <= last < 1 << 40 or last - first >= MAX_BUCKETS:
+        message = f"a series must have 1 to {MAX_BUCKETS} buckets, got {tier} {first} to {last}"
         raise BadCall(message)
 
 
-def _silent(points: Sequence[Point], since: float | None) -> list[bool]:
-    """Tell of each time whether jobs waited for longer than one step and nobody noted since when."""
+def _unrecorded(points: Sequence[Point], since: float | None) -> list[bool]:
+    """Return for each time True if jobs were waiting for longer than one step and no consumer recorded since when."""
     step = points[1].at - points[0].at if len(points) > 1 else float("inf")
     found: list[bool] = []
     end = float("inf")

@@ -1,6 +1,6 @@
-"""One slice of an operation: which jobs are next, which of them match, and what is done to them.
+"""One chunk of a bulk operation: the next jobs of its index, those that match, and what is done to them.
 
-The walk through an index goes by score and id, not by place, so jobs that come and go meanwhile shift nothing.
+The cursor in an index is a score and an id, not a position, so jobs that come and go meanwhile shift nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from conveyor.job import cancel_jobs
-from conveyor.monitor.jobs import read_call
+from conveyor.monitor.job_data import read_call
 from conveyor.store import commands, records
 from conveyor.wire.audit_entry import Cursor
 from conveyor.wire.call import KEEP
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[str, float]]
 
-#: Jobs whose bytes are read at once: each may have a megabyte.
-READ_AT_ONCE = 50
-#: In `ready` a score is (255 - priority) of these, and the number of acceptance.
+#: Jobs whose bytes are read by one command: each may have a megabyte.
+MAX_READ = 50
+#: In `ready` a score is (255 - priority) times this, plus the sequence number of the put.
 LEVEL = 1 << 45
 _INF = float("inf")
 _CANCELLED = encode_settled("cancelled")
 
 
 def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Cursor, int]:
-    """Give where an operation begins, and how many jobs there are to look at; `now` is the server's time."""
+    """Return where an operation begins, and the number of jobs to examine; `now` is the server's time."""
     queue, matching = operation.queue, operation.matching
     if operation.kind in {"retry", "discard"}:
         newest = client.run_all([records.highest(name, "dead") for name in operation.on])
-        upto = max(float(int(now * 1000)), *newest)  # later than now if the clock was set back
+        upto = max(float(int(now * 1000)), *newest)  # later than now if the server's clock was set back
         if matching.before_score:
             upto = min(upto, matching.before_score - 1)
         total: int = sum(client.run_all([records.count_upto(name, "dead", upto) for name in operation.on]))
         cursor = Cursor("dead", upto)
     elif operation.kind == "purge":
-        told = [records.sequence(queue), records.highest(queue, "delayed"), commands.count(queue)]
-        last, due, count = client.run_all(told)
+        queries = [records.sequence(queue), records.highest(queue, "delayed"), commands.count(queue)]
+        last, due, count = client.run_all(queries)
         cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.qsize
         if not count.delayed:
             cursor = Cursor("ready", float(last))
@@ -56,43 +56,43 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
     return cursor, len(matching.ids) or total
 
 
-def work(client: Client, operation: Operation, chunk: int) -> Operation:
-    """Do the next slice; gives the operation further on, done if that was the last."""
+def process_chunk(client: Client, operation: Operation, chunk: int) -> Operation:
+    """Process the next chunk and return the operation after it, in state done if that was the last."""
     if not operation.queues:
-        return _work(client, operation, chunk)
+        return _process(client, operation, chunk)
     cursor = operation.cursor
     of_one = replace(operation, queue=operation.queues[cursor.queue], queues=())
-    worked = _work(client, of_one, chunk)
+    worked = _process(client, of_one, chunk)
     following = cursor.queue + 1
     if worked.state == "done" and following < len(operation.queues):
         worked = replace(worked, state="running", cursor=Cursor("dead", cursor.upto, queue=following))
     return replace(worked, queue=operation.queue, queues=operation.queues)
 
 
-def _work(client: Client, operation: Operation, chunk: int) -> Operation:
+def _process(client: Client, operation: Operation, chunk: int) -> Operation:
     if operation.kind == "purge":
         return _purge(client, operation, chunk)
     if operation.matching.ids:
         rows, cursor = _named(client, operation, chunk)
-        looked_at = cursor.place - operation.cursor.place
+        examined = cursor.place - operation.cursor.place
     else:
         rows, cursor = _next(client, operation, chunk)
-        looked_at = len(rows)
+        examined = len(rows)
     names = _matching(client, operation.queue, operation.matching, [job for job, _ in rows])
-    done = _act(client, operation, names) if names else 0
+    done = _apply(client, operation, names) if names else 0
     return replace(
         operation,
         cursor=cursor,
         done=operation.done + done,
-        skipped=operation.skipped + looked_at - done,
+        skipped=operation.skipped + examined - done,
         state="running" if cursor.index else "done",
     )
 
 
 def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
-    """Cancel jobs that waited when the operation began, or producers that go on could keep it from ending.
+    """Cancel the jobs that were waiting when the operation began, as active producers could otherwise keep it running.
 
-    Delayed jobs come first, before they come due: `place` counts them down, `score` is where the ready ones end.
+    Delayed jobs come first, before they are due: `place` counts them down, `score` is where the ready ones end.
     """
     cursor = operation.cursor
     most = min(chunk, cursor.place) if cursor.index == "delayed" else chunk
@@ -108,7 +108,7 @@ def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
 
 
 def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:
-    """Give those of the next named jobs that are where the operation looks for jobs."""
+    """Return the next named jobs that are in the indexes of the operation, and the cursor after them."""
     cursor, wanted = operation.cursor, operation.matching.ids
     ids = wanted[cursor.place : cursor.place + chunk]
     indexes = ("dead",) if cursor.index == "dead" else ("ready", "delayed")
@@ -123,13 +123,13 @@ def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curs
 
 
 def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:
-    """Give the next jobs of the index that the operation is in, and where it is after them."""
+    """Return the next jobs of the operation's current index, and the cursor after them."""
     queue, cursor = operation.queue, operation.cursor
     high = 255 * LEVEL + cursor.upto if cursor.index == "ready" else cursor.upto
     rows, more = _after(client, queue, cursor, high, chunk)
     if cursor.index == "ready":
         old = [place for place, (_, score) in enumerate(rows) if score % LEVEL > cursor.upto]
-        if old:  # the rest of this priority came later: on with the next one
+        if old:  # the rest of this priority was put later: continue with the next priority
             level = rows[old[0]][1] // LEVEL + 1
             return rows[: old[0]], replace(cursor, score=level * LEVEL, last="")
     if more:
@@ -140,7 +140,7 @@ def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curso
 
 
 def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) -> tuple[Rows, bool]:
-    """Give the jobs after the cursor, and whether there may be more; many may have the very score of the last."""
+    """Return the jobs after the cursor, and True if there may be more. Many may have the score of the last one."""
     first = 0
     while True:
         rows: Rows = client.run(records.span(queue, cursor.index, (cursor.score, high), first, chunk))
@@ -151,9 +151,9 @@ def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) 
 
 
 def _ready_cursor(client: Client, queue: str, place: int) -> Cursor:
-    """Begin with the waiting jobs, as far as they are accepted now.
+    """Return the cursor of the waiting jobs that have been accepted by now.
 
-    Only now, after the delayed ones: those of them that came due meanwhile were accepted into `ready` again.
+    It is made after the delayed jobs are done, since those that became due meanwhile were accepted into `ready`.
     """
     return Cursor("ready", float(client.run(records.sequence(queue))), place=place)
 
@@ -166,17 +166,17 @@ def _matching(client: Client, queue: str, matching: Matching, names: Sequence[st
     if not matching.task:
         return list(names)
     found = []
-    for first in range(0, len(names), READ_AT_ONCE):
-        some = names[first : first + READ_AT_ONCE]
+    for first in range(0, len(names), MAX_READ):
+        some = names[first : first + MAX_READ]
         for job, data in zip(some, client.run(records.fields(queue, "jobs", some)), strict=True):
-            call = read_call(data or b"")
+            call = read_call(data)
             if call is not None and call.task == matching.task:
                 found.append(job)
     return found
 
 
-def _act(client: Client, operation: Operation, names: Sequence[str]) -> int:
-    """Do it to the jobs, and give to how many it was done."""
+def _apply(client: Client, operation: Operation, names: Sequence[str]) -> int:
+    """Apply the operation to jobs, and return how many it changed."""
     if operation.kind == "cancel":
         states = cancel_jobs(client, operation.queue, names, operation.reason, who=operation.who)
         return sum(state in {"cancelled", "running"} for state in states)

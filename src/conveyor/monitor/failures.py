@@ -1,4 +1,4 @@
-"""Questions about dead letters: which of them failed alike, and what a group of them says."""
+"""Dead jobs in groups of the same failure, and what each group has in common."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from conveyor.store.records import GroupSlice
     from conveyor.wire.outcome import Settled
 
-#: Dead letters of one queue that are looked at: a queue keeps no more. Of all queues together, and of how many queues.
-MOST_DEAD, LOOKED, MOST_QUEUES = 10_000, 20_000, 500
-#: Groups of which one question gives samples.
-MOST_SAMPLES = 50
+#: Dead jobs that are read of one queue, which keeps no more, and of all queues together; queues that are read.
+MAX_DEAD, BUDGET, MAX_QUEUES = 10_000, 20_000, 500
+#: Groups that one query samples.
+MAX_SAMPLES = 50
 
 
-class DeadPlace(NamedTuple):
-    """The place of a dead letter among those of all queues: they stand by time of death, then by id, the last first."""
+class DeathPosition(NamedTuple):
+    """The position of a dead job among those of all queues, which are sorted by time of death, then by id."""
 
     at: int
     """Time of death, ms since 1970."""
@@ -37,12 +37,12 @@ class DeadPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """Dead letters that failed alike, in one queue or several."""
+    """Dead jobs with the same failure, in one queue or several."""
 
     queue: str
-    """Where the one is that died last."""
+    """The queue of the latest death."""
     fingerprint: str
-    """As `failure.fingerprint` gives it; `lost` where no worker was heard of; empty where nothing is known."""
+    """As of `failure.fingerprint`; `lost` for lost jobs; empty if unknown."""
     count: int
     newest: str
     """Id of the job that died last."""
@@ -50,43 +50,43 @@ class GroupCount:
     """Time of the first death, seconds since 1970, by the server's clock."""
     last_seen: float
     queues: tuple[str, ...] = ()
-    """All queues that have some, those with the most first."""
+    """All queues that have such jobs, the one with the most first."""
 
     @property
-    def place(self) -> DeadPlace:
-        """Where it stands among groups: the one with the latest death comes first."""
-        return DeadPlace(round(1000 * self.last_seen), self.newest)
+    def position(self) -> DeathPosition:
+        """Position among groups: the one with the latest death comes first."""
+        return DeathPosition(round(1000 * self.last_seen), self.newest)
 
 
-class Sample(NamedTuple):
-    """What a group of dead letters says, by the one that died last."""
+class GroupSample(NamedTuple):
+    """The failure of a group, from the job that died last."""
 
     group: GroupCount
     task: str
-    """Empty where nothing is known, as after a lease that ran out."""
+    """Empty if unknown, as after an expired lease."""
     kind: str
     message: str
     where: str
-    """`file:line function` of the innermost place in the user's own code; empty where there is none."""
+    """`file:line function` of the innermost location in the user's own code, or empty."""
 
 
 class Overview(NamedTuple):
-    """Some groups of dead letters, and what there is besides."""
+    """A page of groups."""
 
-    samples: list[Sample]
+    samples: list[GroupSample]
     groups: int
-    """All groups, those of other pages included."""
+    """Number of all groups, other pages included."""
     counted: int
-    """Dead letters in all groups."""
+    """Dead jobs in all groups."""
     next: str
-    """Names the place behind the last group; empty if there are no more."""
+    """Where the next page begins; empty on the last one."""
 
 
-def looked_at(dead: Mapping[str, int], budget: int = LOOKED) -> dict[str, int]:
-    """Choose how many dead letters of each queue to look at, given how many there are: those with the most first."""
+def read_counts(dead: Mapping[str, int], budget: int = BUDGET) -> dict[str, int]:
+    """Return how many dead jobs to read of each queue, given how many it has: the queue with the most comes first."""
     found = {}
-    for name in sorted(dead, key=lambda name: (-dead[name], name))[:MOST_QUEUES]:
-        most = min(dead[name], MOST_DEAD, budget)
+    for name in sorted(dead, key=lambda name: (-dead[name], name))[:MAX_QUEUES]:
+        most = min(dead[name], MAX_DEAD, budget)
         if most > 0:
             found[name] = -(-most // records.MAX_ENTRIES) * records.MAX_ENTRIES
             budget -= most
@@ -94,80 +94,80 @@ def looked_at(dead: Mapping[str, int], budget: int = LOOKED) -> dict[str, int]:
 
 
 def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
-    """Which groups the dead letters of these queues form, the one with the latest death first.
+    """Return the groups of these queues' dead jobs, the one with the latest death first.
 
-    Of each queue as many are looked at as is said, those that died last, a thousand at a time, so that no command keeps
-    the server for long; they are counted while others may die. Those that failed alike in several queues are one group.
+    Reads the given number of jobs per queue, latest death first. One command reads a thousand, so that none blocks the
+    server for long, and jobs that die meanwhile may be missing. The same failure in several queues is one group.
     """
-    asked = [
+    parts = [
         (queue, records.dead_groups(queue, first, min(records.MAX_ENTRIES, most - first)))
         for queue, most in queues.items()
         for first in range(0, most, records.MAX_ENTRIES)
     ]
 
-    def read(answers: Sequence[Any]) -> list[GroupCount]:
+    def read(replies: Sequence[Any]) -> list[GroupCount]:
         found: dict[str, list[tuple[str, GroupSlice]]] = {}
-        for (queue, _), slices in zip(asked, answers, strict=True):
+        for (queue, _), slices in zip(parts, replies, strict=True):
             for one in slices:
                 found.setdefault(one.fingerprint, []).append((queue, one))
         merged = [_group(fingerprint, some) for fingerprint, some in found.items()]
-        return sorted(merged, key=lambda group: group.place, reverse=True)
+        return sorted(merged, key=lambda group: group.position, reverse=True)
 
-    return Query(tuple(command for _, command in asked), read)
+    return Query(tuple(command for _, command in parts), read)
 
 
 def overview(queues: Mapping[str, int], after: str = "") -> Query[Overview]:
-    """What the 50 groups behind a place say: counted in one round trip, their reasons read in a second one.
+    """Return the page of 50 groups after `after`: counted in one round trip, sampled in a second one.
 
-    A group whose reason is not there, as that of a job which was revived in between, has empty texts.
+    The sample of a group is empty if its latest job was retried in between.
     """
-    place = _place(after)
+    start = _position(after)
 
     def read(every: Sequence[GroupCount]) -> Query[Overview]:
-        behind = [group for group in every if place is None or group.place < place]
-        page = behind[:MOST_SAMPLES]
-        following = "{0.at}-{0.id}".format(page[-1].place) if len(behind) > len(page) else ""
+        rest = [group for group in every if start is None or group.position < start]
+        page = rest[:MAX_SAMPLES]
+        following = "{0.at}-{0.id}".format(page[-1].position) if len(rest) > len(page) else ""
         counted = sum(group.count for group in every)
 
-        def show(found: Sequence[Sample]) -> Overview:
-            told = {one.group: one for one in found}
-            shown = [told.get(group, Sample(group, "", "", "", "")) for group in page]
+        def combine(found: Sequence[GroupSample]) -> Overview:
+            known = {one.group: one for one in found}
+            shown = [known.get(group, GroupSample(group, "", "", "", "")) for group in page]
             return Overview(shown, len(every), counted, following)
 
-        return samples(page).map(show)
+        return samples(page).map(combine)
 
     return groups(queues).map(read)
 
 
-def _place(after: str) -> DeadPlace | None:
-    moment, dash, job = after.partition("-")
-    died = read_figure(moment)
-    return DeadPlace(died, job) if dash and died is not None else None
+def samples(wanted: Sequence[GroupCount]) -> Query[list[GroupSample]]:
+    """Return the samples of the first 50 of these groups, in their order.
 
-
-def samples(wanted: Sequence[GroupCount]) -> Query[list[Sample]]:
-    """What these groups say; of at most 50 of them, in their order.
-
-    A group whose job was revived or dropped meanwhile is left out.
+    A group whose latest job was retried or discarded meanwhile is left out.
     """
-    wanted = wanted[:MOST_SAMPLES]
-    asked = [
+    wanted = wanted[:MAX_SAMPLES]
+    parts = [
         (queue, part)
         for queue in dict.fromkeys(group.queue for group in wanted)
         for part in _parts([group for group in wanted if group.queue == queue])
     ]
 
-    def read(answers: Sequence[Any]) -> list[Sample]:
+    def read(replies: Sequence[Any]) -> list[GroupSample]:
         found = {}
-        for (_, part), reasons in zip(asked, answers, strict=True):
+        for (_, part), reasons in zip(parts, replies, strict=True):
             for group, data in zip(part, reasons, strict=True):
                 if data is not None:
                     found[group] = _sample(group, data)
         return [found[group] for group in wanted if group in found]
 
     return Query(
-        tuple(records.fields(queue, "reasons", [one.newest for one in part]) for queue, part in asked), read
+        tuple(records.fields(queue, "reasons", [one.newest for one in part]) for queue, part in parts), read
     )
+
+
+def _position(after: str) -> DeathPosition | None:
+    moment, dash, job = after.partition("-")
+    died = read_figure(moment)
+    return DeathPosition(died, job) if dash and died is not None else None
 
 
 def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> GroupCount:
@@ -190,14 +190,14 @@ def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:
     return [items[first : first + size] for first in range(0, len(items), size)]
 
 
-def _sample(group: GroupCount, data: bytes) -> Sample:
+def _sample(group: GroupCount, data: bytes) -> GroupSample:
     try:
         settled: Settled = decode_settled(data)
         error = settled.error()
     except (msgspec.MsgspecError, ValueError):
-        return Sample(group, "", "", "what is kept of it cannot be read", "")
+        return GroupSample(group, "", "", "unreadable outcome", "")
     place = failure.innermost(getattr(error, "traceback", ""))
-    return Sample(
+    return GroupSample(
         group,
         settled.run.task if settled.run is not None else "",
         getattr(error, "kind", ""),

@@ -1,4 +1,4 @@
-"""Questions about runs that have ended: the history of a queue, a page at a time, the newest first."""
+"""The history of a queue: its finished runs, newest first."""
 
 from __future__ import annotations
 
@@ -18,38 +18,30 @@ if TYPE_CHECKING:
     from conveyor.store.records import Entry
 
 
-class Matching(NamedTuple):
-    """Which runs are wanted: those that have all that is not empty here."""
+class HistoryFilter(NamedTuple):
+    """Which runs to find: those that match every field; an empty field matches all."""
 
     task: str = ""
-    """How its name begins."""
+    """Prefix of the task's name."""
     state: str = ""
     """done, failed, retried, timed out, lost or cancelled."""
     worker: str = ""
-    """How its name begins, whole or short."""
+    """Prefix of the worker's full or short name."""
     id: str = ""
     text: str = ""
-    """Occurs in id, task, worker or arguments, in upper or lower case."""
+    """Part of id, task, worker or arguments, regardless of case."""
     exact: bool = False
-    """Whether task and worker are whole names."""
+    """True if task and worker are full names, not prefixes."""
 
-    def fits(self, note: Note) -> bool:
-        """Tell whether a run is one of those wanted."""
-        for wanted, is_one in (
-            (self.state, note.state),
-            (self.id, note.id),
-        ):
-            if wanted and wanted != is_one:
-                return False
-        if not self._names(self.task, note.task or ITEM_WORD):
-            return False
-        if not any(
-            self._names(self.worker, one) for one in (note.worker, control_messages.short_name(note.worker))
-        ):
-            return False
-        text = self.text.casefold()
-        return not text or any(
-            text in field.casefold() for field in (note.id, note.task, note.worker, note.arguments)
+    def matches(self, note: Note) -> bool:
+        """Return True if a run matches."""
+        text, workers = self.text.casefold(), (note.worker, control_messages.short_name(note.worker))
+        return (
+            self.state in {"", note.state}
+            and self.id in {"", note.id}
+            and self._names(self.task, note.task or ITEM_WORD)
+            and any(self._names(self.worker, one) for one in workers)
+            and any(text in one.casefold() for one in (note.id, note.task, note.worker, note.arguments))
         )
 
     def _names(self, wanted: str, name: str) -> bool:
@@ -57,42 +49,50 @@ class Matching(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """A run that has ended; `entry` is its place in the history."""
+    """A finished run; `entry` is its position in the history."""
 
     entry: str
     note: Note
 
 
 class HistoryPage(NamedTuple):
-    """Some runs of a queue, the newest first."""
+    """Some finished runs of a queue, newest first."""
 
     finishes: list[Finish]
     searched: int
-    """Entries that were looked at."""
+    """Entries that were read."""
     unreadable: int
-    """Those of them that could not be read."""
+    """Entries among them that cannot be decoded."""
     next: str
-    """What to ask with as `before_id` for those before; empty if there are none."""
+    """`before_id` of the next page; empty on the last one."""
 
 
-_EVERYTHING = Matching()
+_ANY_RUN = HistoryFilter()
 
 
 def finishes(
-    queue: str, before_id: str = "", count: int = 50, matching: Matching = _EVERYTHING
+    queue: str, before_id: str = "", count: int = 50, wanted: HistoryFilter = _ANY_RUN
 ) -> Query[HistoryPage]:
-    """Which runs ended before the entry `before_id` (empty: now), at most `count` of those that match.
+    """Return at most `count` matching runs that finished before the entry `before_id`, or the latest if it is empty.
 
-    One question looks at 1000 entries at most: a page may be empty, and still have a `next`.
-    Raises BadCall if `before_id` is no entry's id.
+    Reads at most 1,000 entries, so a page may be empty and still have a `next`. Raises BadCall if `before_id` is not
+    an entry's id.
     """
     count = max(1, min(count, records.MAX_ENTRIES))
-    looked_at = count if matching == _EVERYTHING else records.MAX_ENTRIES
-    command = records.history(queue, records.checked_entry(before_id), looked_at)
-    return Query((command,), lambda answers: _page(answers[0], count, looked_at, matching))
+    budget = count if wanted == _ANY_RUN else records.MAX_ENTRIES
+    command = records.history(queue, records.checked_entry(before_id), budget)
+    return Query((command,), lambda replies: _page(replies[0], count, budget, wanted))
 
 
-def _page(entries: Sequence[Entry], count: int, looked_at: int, matching: Matching) -> HistoryPage:
+def finish_of(entry: Entry) -> Finish | None:
+    """Return the run that an entry of the history describes, or None if it describes none or is unreadable."""
+    try:
+        return Finish(entry.id, decode_note(entry.data)) if entry.field == "end" else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _page(entries: Sequence[Entry], count: int, budget: int, wanted: HistoryFilter) -> HistoryPage:
     found: list[Finish] = []
     unreadable = searched = 0
     for entry in entries:
@@ -100,17 +100,9 @@ def _page(entries: Sequence[Entry], count: int, looked_at: int, matching: Matchi
         finish = finish_of(entry)
         if finish is None:
             unreadable += entry.field == "end"
-        elif matching.fits(finish.note):
+        elif wanted.matches(finish.note):
             found.append(finish)
             if len(found) == count:
                 break
-    more = searched < len(entries) or len(entries) == looked_at
+    more = searched < len(entries) or len(entries) == budget
     return HistoryPage(found, searched, unreadable, entries[searched - 1].id if more else "")
-
-
-def finish_of(entry: Entry) -> Finish | None:
-    """Give the run that an entry of the history tells of; None where it tells of none, or cannot be read."""
-    try:
-        return Finish(entry.id, decode_note(entry.data)) if entry.field == "end" else None
-    except (msgspec.MsgspecError, ValueError):
-        return None

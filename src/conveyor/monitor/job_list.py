@@ -1,51 +1,83 @@
-"""Questions about the live jobs of a queue, page by page, at the same cost wherever the page is.
+"""The jobs of a queue in one state, in pages that cost the same anywhere in the list.
 
-A page is found by where it begins: score and id of the job before it, in a text that surfaces carry and do not read.
-So while jobs come and go nothing is shown twice and nothing is left out, but for jobs that moved meanwhile: a running
-job goes to the end of its list whenever its lease is renewed.
+A page is found by the score and id of the job before it, in an opaque cursor. So while jobs come and go, no job appears
+twice and none is left out, except jobs that moved meanwhile: a running job moves to the end whenever its lease is
+renewed.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from conveyor.monitor import cursors
-from conveyor.monitor.rows import JobRow, Source, Wanted, index_of, is_wanted, row_of
+from conveyor.errors import BadCall
+from conveyor.monitor.job_data import (
+    INDEXES,
+    preview,
+    read_attempt_counts,
+    read_ending,
+    read_error,
+    read_lease,
+    read_progress,
+)
 from conveyor.store import commands
 from conveyor.store.commands import RowRange
 from conveyor.store.query import Query
-from conveyor.store.records import oldest_waiting
-from conveyor.wire.redaction import no_labels
+from conveyor.wire import control_messages
+from conveyor.wire.call import ITEM_WORD
+from conveyor.wire.redaction import MORE, no_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from conveyor.store.command import Command
     from conveyor.store.commands import Row, Rows
     from conveyor.wire.redaction import LabelsOf
 
-__all__ = [
-    "MOST_ROWS",
-    "MOST_SEARCHED",
-    "SCORE",
-    "Found",
-    "JobPage",
-    "JobRow",
-    "Limits",
-    "Wanted",
-    "oldest_waiting",
-    "page",
-    "search",
-]
-
-#: Jobs of one page at most; jobs that one search looks at, at most.
-MOST_ROWS, MOST_SEARCHED = 200, 5000
+#: Jobs of one page; jobs that one search reads; jobs of one list by position.
+MAX_ROWS, MAX_SEARCHED, MAX_LISTED = 200, 5000, 1000
+#: Characters of a search text; characters of a job's arguments that a search covers.
+MAX_SEARCH_TEXT, SEARCHED_LENGTH = 200, 2048
+#: Characters of a cursor.
+MAX_CURSOR = 1000
 #: A score as the server writes it.
 SCORE = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?", re.ASCII)
 
 
+class JobRow(NamedTuple):
+    """A live or dead job in a list."""
+
+    id: str
+    queue: str
+    state: str
+    """The index that has it: ready, delayed, leased or dead."""
+    task: str
+    """`?` if the job's bytes are unreadable; empty for a plain item."""
+    arguments: str
+    """As text, abbreviated."""
+    put_at: float | None
+    """Seconds since 1970 by the producer's clock; None if the job is large."""
+    due_at: float | None
+    """When a delayed job is due, by the server's clock."""
+    since: float | None
+    """When a running job was claimed, or a dead one died, by the server's clock."""
+    worker: str
+    retries: int
+    crashes: int
+    attempt: int
+    """The attempt that it is at, waits for or died of, from 1."""
+    progress: control_messages.Progress | None
+    size: int
+    """Bytes of the job."""
+    kind: str
+    """Type of a dead job's error."""
+    message: str
+
+
 class JobPage(NamedTuple):
-    """Some jobs of a queue in one state; `next` and `previous` are cursors, empty where there is nothing."""
+    """Some jobs of a queue in one state; `next` and `previous` are cursors, empty at the ends of the list."""
 
     rows: list[JobRow]
     next: str
@@ -53,20 +85,37 @@ class JobPage(NamedTuple):
     total: int
     """Jobs in this state."""
     first: int
-    """How many come before the first row."""
+    """Number of jobs before the first row."""
 
 
-class Limits(NamedTuple):
-    """How far a search goes."""
+class JobFilter(NamedTuple):
+    """What a search finds: jobs that match every field; an empty field matches all."""
+
+    task: str = ""
+    """Prefix of the task's name; `item` for plain items."""
+    worker: str = ""
+    """Prefix of the worker's full or short name."""
+    text: str = ""
+    """Part of the id, the task's name, the shown arguments (of a large job, those in its first 2,048 bytes) or the
+    error, regardless of case. Hidden values are not searched."""
+
+    def checked(self) -> JobFilter:
+        """Return the filter. Raises BadCall if it is too long."""
+        if any(len(text) > MAX_SEARCH_TEXT for text in self):
+            message = f"a search text has at most {MAX_SEARCH_TEXT} characters"
+            raise BadCall(message)
+        return self
+
+
+class SearchLimits(NamedTuple):
+    """How many jobs a search reads, at most 5,000, and how many it returns."""
 
     budget: int = 1000
-    """Jobs that are looked at, at most 5,000."""
-    most: int = MOST_ROWS
-    """Jobs that are found."""
+    most: int = MAX_ROWS
 
 
-class Found(NamedTuple):
-    """What a search found; `next` is the cursor to go on with, empty when all was looked at."""
+class SearchResult(NamedTuple):
+    """Matching jobs; `next` is the cursor to continue with, empty once all were read."""
 
     rows: list[JobRow]
     next: str
@@ -74,15 +123,23 @@ class Found(NamedTuple):
     total: int
 
 
-class _Place(NamedTuple):
-    """Where a page begins: behind a job, or (`before`) in front of it."""
+class Source(NamedTuple):
+    """The list that rows are read from."""
+
+    queue: str
+    index_name: str
+    labels_of: LabelsOf
+
+
+class _Position(NamedTuple):
+    """Where a page begins: after a job, or (`before`) in front of it."""
 
     before: bool = False
     score: str = ""
     id: str = ""
 
 
-_USUAL = Limits()
+_DEFAULT_LIMITS = SearchLimits()
 
 
 def page(
@@ -94,87 +151,182 @@ def page(
     backwards: bool = False,
     labels_of: LabelsOf = no_labels,
 ) -> Query[JobPage]:
-    """Some jobs of a queue in one state (waiting, delayed, running, dead; or ready, leased).
+    """Return a page of a queue's jobs in one state: waiting, delayed, running or dead.
 
-    In the order in which they will run, are due, lose their lease; the dead that died last come first. `backwards`
-    turns that round; a cursor is good for the order it came from. `count` is 1 to 200. `labels_of` as in
-    `stories.story`. Raises BadCall.
+    Jobs are in the order in which they run, are due or lose their lease; dead ones begin with the latest death.
+    `backwards` reverses that; a cursor is valid only for its own order. `count` is 1 to 200. `labels_of` as in
+    `job_record.record`. Raises BadCall.
     """
-    index, place = index_of(state), _read_cursor(cursor)
+    index, start = index_of(state), _read_cursor(cursor)
     down = (index == "dead") != backwards
-    count = max(1, min(count, MOST_ROWS))
-    asked = RowRange(count, down != place.before, place.score, place.id)
+    count = max(1, min(count, MAX_ROWS))
+    command = commands.rows(queue, index, RowRange(count, down != start.before, start.score, start.id))
+    source = Source(queue, index, labels_of)
+    return Query((command,), lambda replies: _page(source, replies[0], down=down, reverse=start.before))
+
+
+def span(
+    queue: str, state: str, first: int = 0, count: int = 50, labels_of: LabelsOf = no_labels
+) -> Query[list[JobRow]]:
+    """Return up to 1,000 jobs of a queue in one state from position `first`, lowest score first.
+
+    Jobs that move while several commands are answered may be missing. `labels_of` as in `job_record.record`. Raises
+    BadCall.
+    """
+    index = index_of(state)
+    place = RowRange(max(1, min(count, MAX_LISTED)), skip=max(0, first))
+    source = Source(queue, index, labels_of)
     return Query(
-        (commands.rows(queue, index, asked),),
-        lambda answers: _page(Source(queue, index, labels_of), answers[0], down=down, turned=place.before),
+        tuple(read_rows(queue, index, place)),
+        lambda replies: list({one.id: row_of(source, one) for one in _all_rows(replies)}.values()),
     )
 
 
 def search(
     queue: str,
     state: str,
-    wanted: Wanted,
+    wanted: JobFilter,
     cursor: str = "",
-    limits: Limits = _USUAL,
+    limits: SearchLimits = _DEFAULT_LIMITS,
     labels_of: LabelsOf = no_labels,
-) -> Query[Found]:
-    """The jobs among the next ones that are as wanted, in one round trip; `labels_of` as in `stories.story`.
+) -> Query[SearchResult]:
+    """Return the matching ones of the next jobs, in one round trip; `labels_of` as in `job_record.record`.
 
-    Jobs that leave the front of the queue while it is answered may hide as many others from this search.
+    Jobs that leave the front of the queue meanwhile may hide as many others from this search. Raises BadCall.
     """
-    index, place, wanted = index_of(state), _read_cursor(cursor), wanted.checked()
-    budget, most = max(1, min(limits.budget, MOST_SEARCHED)), max(1, limits.most)
-    told = []
-    for skip in range(0, budget, MOST_ROWS):
-        count = min(MOST_ROWS, budget - skip)
-        asked = RowRange(count, (index == "dead") != place.before, place.score, place.id, skip)
-        told.append(commands.rows(queue, index, asked))
-    return Query(tuple(told), lambda answers: _found(Source(queue, index, labels_of), answers, wanted, most))
+    index, start, wanted = index_of(state), _read_cursor(cursor), wanted.checked()
+    budget, most = max(1, min(limits.budget, MAX_SEARCHED)), max(1, limits.most)
+    place = RowRange(budget, (index == "dead") != start.before, start.score, start.id)
+    source = Source(queue, index, labels_of)
+    return Query(
+        tuple(read_rows(queue, index, place)), lambda replies: _search(source, replies, wanted, most)
+    )
 
 
-def _page(of: Source, found: Rows, *, down: bool, turned: bool) -> JobPage:
-    given = found.rows[::-1] if turned else found.rows
-    rows = [row_of(of, one) for one in given]
-    if not given:
+def read_rows(queue: str, index: str, place: RowRange) -> list[Command]:
+    """Return the commands that read as many rows as `place` wants; each reads 200 at most."""
+    return [
+        commands.rows(
+            queue, index, place._replace(want=min(MAX_ROWS, place.want - first), skip=place.skip + first)
+        )
+        for first in range(0, place.want, MAX_ROWS)
+    ]
+
+
+def row_of(source: Source, raw: Row) -> JobRow:
+    """Return the row of an entry of an index."""
+    index = source.index_name
+    shown, score = preview(raw.data, raw.size, source.labels_of), float(raw.score)
+    lease = read_lease(raw.lease)
+    kind, message = read_error(raw.reason) if raw.reason else ("", "")
+    return JobRow(
+        *(raw.id, source.queue, index, *shown),
+        due_at=(score - raw.shift) / 1000 if index == "delayed" else None,
+        since=score / 1000 if index == "dead" else lease.since if index == "leased" else None,
+        worker=lease.owner,
+        **read_attempt_counts(raw.tries.decode(errors="replace"), read_ending(raw.reason))._asdict(),
+        progress=read_progress(raw.progress),
+        size=raw.size,
+        kind=kind,
+        message=message,
+    )
+
+
+def matches(row: JobRow, raw: Row, wanted: JobFilter, labels_of: LabelsOf) -> bool:
+    """Return True if a job matches a filter; `labels_of` as in `job_record.record`."""
+    names = (row.worker, control_messages.short_name(row.worker))
+    text = wanted.text.lower()
+    return (
+        (row.task or ITEM_WORD).startswith(wanted.task)
+        and any(name.startswith(wanted.worker) for name in names)
+        and (
+            not text
+            or text in f"{row.id}\n{row.task}\n{row.kind}\n{row.message}\n{row.arguments}".lower()
+            or (
+                MORE in row.arguments
+                and text in preview(raw.data, raw.size, labels_of, SEARCHED_LENGTH).arguments.lower()
+            )
+        )
+    )
+
+
+def index_of(state: str) -> str:
+    """Return the index of the jobs in a state. Raises BadCall for another word."""
+    index = INDEXES.get(state, state)
+    if index not in INDEXES.values():
+        message = f"state must be one of {', '.join(INDEXES)}, got {state!r:.80}"
+        raise BadCall(message)
+    return index
+
+
+def encode_cursor(last: str) -> str:
+    """Return the cursor of the page that follows the key `last`."""
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """Return the last key of the previous page, or "" for the first. Raises BadCall for an invalid cursor."""
+    try:
+        if len(cursor) > MAX_CURSOR:
+            raise ValueError
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return data.decode()
+    except (ValueError, binascii.Error):
+        raise invalid_cursor(cursor) from None
+
+
+def invalid_cursor(cursor: str) -> BadCall:
+    """Return the error for an invalid cursor."""
+    message = f"invalid cursor {cursor!r:.80}"
+    return BadCall(message, hint="use a cursor from an earlier page, or omit it")
+
+
+def _page(source: Source, found: Rows, *, down: bool, reverse: bool) -> JobPage:
+    entries = found.rows[::-1] if reverse else found.rows
+    if not entries:
         return JobPage([], "", "", found.total, 0)
-    above = found.total - found.first - len(given)
+    above = found.total - found.first - len(entries)
     before, after = (above, found.first) if down else (found.first, above)
     return JobPage(
-        rows,
-        _write_cursor("a", given[-1]) if after > 0 else "",
-        _write_cursor("b", given[0]) if before > 0 else "",
+        [row_of(source, one) for one in entries],
+        _write_cursor("a", entries[-1]) if after > 0 else "",
+        _write_cursor("b", entries[0]) if before > 0 else "",
         found.total,
         max(0, before),
     )
 
 
-def _found(of: Source, answers: Sequence[Rows], wanted: Wanted, most: int) -> Found:
+def _search(source: Source, replies: Sequence[Rows], wanted: JobFilter, most: int) -> SearchResult:
     rows: dict[str, JobRow] = {}
-    searched, last, ended = 0, None, True
-    for one in (row for found in answers for row in found.rows):
+    searched, last, is_full = 0, None, False
+    for one in _all_rows(replies):
         if len(rows) == most:
-            ended = False
+            is_full = True
             break
         searched, last = searched + 1, one
-        row = row_of(of, one)
-        if is_wanted(row, one, wanted, of.labels_of):
+        row = row_of(source, one)
+        if matches(row, one, wanted, source.labels_of):
             rows[row.id] = row
-    final = answers[-1]
-    rest = final.first if of.where == "dead" else final.total - final.first - len(final.rows)
-    more = not ended or (bool(final.rows) and rest > 0)
-    return Found(
+    final = replies[-1]
+    rest = final.first if source.index_name == "dead" else final.total - final.first - len(final.rows)
+    more = is_full or (bool(final.rows) and rest > 0)
+    return SearchResult(
         list(rows.values()), _write_cursor("a", last) if more and last else "", searched, final.total
     )
 
 
+def _all_rows(replies: Iterable[Rows]) -> Iterable[Row]:
+    return (row for found in replies for row in found.rows)
+
+
 def _write_cursor(direction: str, row: Row) -> str:
-    return cursors.cursor_of(f"{direction} {row.score} {row.id}")
+    return encode_cursor(f"{direction} {row.score} {row.id}")
 
 
-def _read_cursor(cursor: str) -> _Place:
+def _read_cursor(cursor: str) -> _Position:
     if not cursor:
-        return _Place()
-    direction, score, job = (*cursors.after(cursor).split(" ", 2), "", "")[:3]
+        return _Position()
+    direction, score, job = (*decode_cursor(cursor).split(" ", 2), "", "")[:3]
     if direction not in {"a", "b"} or not SCORE.fullmatch(score) or not job:
-        raise cursors.none(cursor)
-    return _Place(direction == "b", score, job)
+        raise invalid_cursor(cursor)
+    return _Position(direction == "b", score, job)

@@ -1,53 +1,43 @@
-"""What is known of a whole server at one moment: counts of all queues, reports of all consumers."""
+"""The state of a whole server at one moment: the counts of all queues and the reports of all consumers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from conveyor.monitor import operations, queues, silence, workers
-from conveyor.monitor.busiest import NOBODY, Busiest, Load, busiest_of
-from conveyor.monitor.rolling_count import UNSEEN, Lately
-from conveyor.store import commands, records
+from conveyor.monitor import bulk, workers
+from conveyor.monitor.activity import NO_COUNT, NONE_BUSY, Busiest, Load, Rate, RollingCount, busiest_of
+from conveyor.store import commands, fitness, records
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
+from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.monitor.workers import WorkerCounts
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
-#: Seconds between two samples at least, for a rate to be worth saying; else that of before is said again.
-SHORTEST = 0.2
-#: Seconds that a rate is told of: jobs that take seconds end in bursts, and a rate from one second to the next would
-#: mostly be nothing.
-WINDOW = 6.0
-#: Queues of which one sample asks since when the job at the head waits; where there are more they take turns.
-MOST_HEADS = 20
-
-
-class Rate(NamedTuple):
-    """Jobs per second, over the last few seconds."""
-
-    accepted: float = 0.0
-    ended: float = 0.0
+#: Seconds between two polls from which a rate is reliable; otherwise the previous rate is kept.
+MIN_SECONDS = 0.2
+#: Seconds that a rate covers: long jobs finish in bursts, so the rate of one second would mostly be zero.
+RATE_SECONDS = 6.0
+#: Queues whose head one poll asks for; more of them take turns.
+MAX_HEADS = 20
 
 
 class Head(NamedTuple):
     """The job at the head of a queue."""
 
     put_at: float | None
-    """Seconds since 1970 by its producer's clock; None where it is not known."""
+    """Seconds since 1970 by its producer's clock; None if unknown."""
     seen: float
-    """When the server was asked."""
+    """When the server was polled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One sample. Nothing in it changes any more, so all viewers share it."""
+    """The state of a server at one moment. Immutable, so all viewers share it."""
 
     at: float
     """Seconds since 1970, by the server's clock."""
@@ -55,103 +45,92 @@ class Snapshot:
     consumers: Sequence[ConsumerReport] = ()
     rates: Mapping[str, Rate] = field(default_factory=dict)
     names: Sequence[str] = ()
-    """All queues; one that is new is counted from the next sample on."""
+    """All queues; a new one is counted from the next poll on."""
     on_list: Sequence[str] = ()
-    """Names of consumers that are to be asked about in the next sample; some may be gone."""
+    """Names of listed consumers, whose reports the next poll asks for; some may be gone."""
     operations: Sequence[str] = ()
-    """Names of the operations over many jobs that began last; some may be forgotten."""
+    """Names of the latest bulk operations; some may be forgotten."""
     heads: Mapping[str, Head] = field(default_factory=dict)
-    """Of queues in which jobs wait that are due."""
-    busiest: Busiest = NOBODY
+    """Of queues with waiting jobs."""
+    busiest: Busiest = NONE_BUSY
     past: Sequence[tuple[float, Mapping[str, Count]]] = ()
-    """Moments and counts of the samples before, as far back as rates are told of."""
-    lately: Lately = UNSEEN
-    heard: Mapping[str, float] = field(default_factory=dict)
-    """When each consumer on the list last reported, by its own machine's clock; one that left is not on it."""
+    """Times and counts of earlier polls, as many as rates cover."""
+    finished: RollingCount = NO_COUNT
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """When each listed consumer last reported, by its own machine's clock; a consumer that exited is not listed."""
 
     @property
     def is_partial(self) -> bool:
-        """Whether there is a queue that was not counted yet."""
+        """True if a queue has not been counted yet."""
         return any(name not in self.queues for name in self.names)
 
     @property
     def per_minute(self) -> int | None:
-        """How many jobs ended in the last minute; None until one was looked at as a whole."""
-        return self.lately.in_the_last_minute(self.at)
+        """Number of jobs that finished in the last minute, or None if not polled throughout it."""
+        return self.finished.last_minute(self.at)
 
     @property
     def oldest(self) -> float | None:
-        """When the job was put that has waited longest, seconds since 1970; None where none waits that is due."""
+        """When the oldest waiting job was put, seconds since 1970, or None without waiting jobs."""
         return min((head.put_at for head in self.heads.values() if head.put_at is not None), default=None)
 
-    def only(self, shows: Callable[[str], bool], before: Busiest = NOBODY) -> Snapshot:
-        """Give what is left of it where only some queues are shown: their counts, and who takes from them.
+    @property
+    def worker_counts(self) -> WorkerCounts:
+        """Numbers of all, busy and leaving workers."""
+        return workers.counts(self.consumers)
 
-        Of a worker at a job of another queue it is said that it is busy, not at what. `before` has the busiest ones of
-        the sample before, of those that are shown.
-        """
-        counts = {name: count for name, count in self.queues.items() if shows(name)}
-        rates = {name: rate for name, rate in self.rates.items() if name in counts}
-        loads = {name: load_of(count, rates.get(name, Rate())) for name, count in counts.items()}
-        return replace(
-            self,
-            queues=counts,
-            consumers=[
-                _only_of(one, shows) for one in self.consumers if any(shows(name) for name in one.queues)
-            ],
-            rates=rates,
-            names=[name for name in self.names if shows(name)],
-            heads={name: head for name, head in self.heads.items() if name in counts},
-            busiest=busiest_of(loads, before),
-            past=(),
-            lately=UNSEEN,
-        )
+    def workers(self) -> list[WorkerReport]:
+        """Return all workers."""
+        return [worker for one in self.consumers for worker in one.workers]
+
+    def workers_of(self, queue: str) -> list[WorkerReport]:
+        """Return the workers that take from a queue."""
+        return [worker for one in self.consumers if queue in one.queues for worker in one.workers]
+
+    def rate_of(self, queue: str) -> Rate:
+        """Return the rate of a queue, zero if unknown."""
+        return self.rates.get(queue, Rate())
+
+    def load_of(self, queue: str) -> Load:
+        """Return what a queue has to do."""
+        return _load(self.queues[queue], self.rate_of(queue))
 
     def with_queue(self, queue: str) -> Snapshot:
-        """Return the snapshot with an empty queue of this name if there is none yet, but workers listen to it."""
+        """Return the snapshot with an empty queue of this name if there is none yet, but workers take from it."""
         if queue in self.queues or not any(queue in one.queues for one in self.consumers):
             return self
         return replace(self, queues={**self.queues, queue: EMPTY})
 
-    def workers_of(self, queue: str) -> list[WorkerReport]:
-        """Give the workers that take from a queue."""
-        return [
-            worker for consumer in self.consumers if queue in consumer.queues for worker in consumer.workers
-        ]
+    def silent_since(self, consumer: str) -> float | None:
+        """Return when a silent consumer last reported, or None if it is not silent or no longer listed."""
+        report = next((one for one in self.consumers if one.name == consumer), None)
+        listed_at = self.reported.get(consumer, 0.0)
+        if report is not None:
+            return workers.silent_since(report, self.at, listed_at)
+        return listed_at if listed_at and self.at - listed_at > workers.SILENT_AFTER else None
 
-    def workers(self) -> list[WorkerReport]:
-        """Give all workers."""
-        return [worker for consumer in self.consumers for worker in consumer.workers]
+    def job_silent_since(self, worker: str, claimed: float | None) -> float | None:
+        """Return the last sign of life of a running job's worker if its consumer is silent, else None.
 
-    @property
-    def worker_counts(self) -> WorkerCounts:
-        """How many workers there are, and how many of them are busy or leaving."""
-        return workers.counts(self.consumers)
-
-
-def _only_of(report: ConsumerReport, shows: Callable[[str], bool]) -> ConsumerReport:
-    """Give a report without the names of queues that are not shown, and without what is told of their jobs."""
-    workers = [
-        one if not one.queue or shows(one.queue) else msgspec.structs.replace(one, **_UNSAID)
-        for one in report.workers
-    ]
-    queues = [name for name in report.queues if shows(name)]
-    return msgspec.structs.replace(report, queues=queues, workers=workers)
+        That is the last report or the claim, whichever is later. A job that a program took with `Queue.get` has no
+        consumer.
+        """
+        consumer, claimed = control_messages.consumer_of(worker), claimed or 0.0
+        if consumer == worker:
+            return None
+        last = self.silent_since(consumer)
+        known = consumer in self.reported or any(one.name == consumer for one in self.consumers)
+        if last is None and not known and self.at - claimed > workers.SILENT_AFTER:
+            last = claimed  # it is no longer listed; right after the claim its report may not be polled yet
+        return None if last is None else max(last, claimed)
 
 
-_UNSAID: dict[str, Any] = {
-    **dict.fromkeys(("job", "task", "queue", "message"), ""),
-    **dict.fromkeys(("busy_for", "done", "total", "kill_in"), 0.0),
-    "attempt": 0,
-    "cancelling": False,
-    "busy": True,
-}
 NOTHING = Snapshot(0.0)
 EMPTY = Count(*[0] * len(Count._fields))
 
 
 class Sample(NamedTuple):
-    """The raw answers of one look, before they are compared with the look before."""
+    """The replies of one poll, before they are compared with the snapshot before."""
 
     at: float
     names: list[str]
@@ -160,102 +139,108 @@ class Sample(NamedTuple):
     reports: list[ConsumerReport]
     operations: list[str]
     heads: Mapping[str, float | None] = {}
-    heard: Mapping[str, float] = {}
+    reported: Mapping[str, float] = {}
 
 
-def question(before: Snapshot) -> Query[Sample]:
-    """Ask for a sample in one round trip.
+def query(before: Snapshot) -> Query[Sample]:
+    """Return the query of one poll, in one round trip.
 
-    Which queues and consumers there are is known from the sample before, so a new one is counted from the next on.
+    The snapshot before names the queues and consumers, so a new one is included from the next poll on.
     """
     parts: list[Query[Any]] = [
-        Query((commands.server_time(),), lambda answers: answers[0]),
-        queues.names(),
-        queues.counts(before.names),
-        workers.heard(),
+        Query((commands.server_time(),), lambda replies: replies[0]),
+        queue_names(),
+        queue_counts(before.names),
+        workers.last_reports(),
         workers.reports(before.on_list),
-        operations.names(0, operations.MOST_OPERATIONS_ON_PAGE),
-        records.oldest_waiting(_heads_due(before)),
+        bulk.operation_names(0, bulk.MAX_LISTED),
+        records.oldest_waiting(_due_heads(before)),
     ]
-    asked = together(parts)
-    return Query(asked.commands, lambda answers: _sample(asked.read(answers)))
 
+    def read(values: Sequence[Any]) -> Sample:
+        at, names, counts, last_reports, *more = values
+        reported = {one.name: one.at for one in last_reports}
+        return Sample(at, names, counts, list(reported), *more)._replace(reported=reported)
 
-def _sample(answers: Sequence[Any]) -> Sample:
-    at, names, counts, heard, *more = answers
-    last = {one.name: one.at for one in heard}
-    return Sample(at, names, counts, list(last), *more)._replace(heard=last)
+    return together(parts).map(read)
 
 
 def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
-    """Make a snapshot of a sample."""
-    past = [one for one in (*before.past, (before.at, before.queues)) if sample.at - one[0] <= WINDOW]
+    """Return the snapshot of a sample."""
+    past = [one for one in (*before.past, (before.at, before.queues)) if sample.at - one[0] <= RATE_SECONDS]
     past = past or [(before.at, before.queues)]
     counts = {name: sample.counts[name] for name in sample.names if name in sample.counts}
     rates = {
-        name: _rate(name, count, sample.at, past) or before.rates.get(name, Rate())
-        for name, count in counts.items()
+        name: _rate(name, count, sample.at, past) or before.rate_of(name) for name, count in counts.items()
     }
-    seen = {name: Head(at, sample.at) for name, at in sample.heads.items()}
-    waiting = {
-        name: head for name, head in {**before.heads, **seen}.items() if name in counts and counts[name].ready
-    }
-    reports = [silence.marked(one, sample.at, sample.heard.get(one.name, 0.0)) for one in sample.reports]
-    order = sorted(reports, key=lambda report: (report.host, report.started, report.name))
+    loads = {name: _load(count, rates[name]) for name, count in counts.items()}
+    new_heads = {name: Head(at, sample.at) for name, at in sample.heads.items()}
+    all_heads = {**before.heads, **new_heads}
+    reports = [
+        workers.with_silence(one, sample.at, sample.reported.get(one.name, 0.0)) for one in sample.reports
+    ]
     return Snapshot(
-        sample.at,
-        counts,
-        order,
-        rates,
-        sample.names,
-        sample.consumers,
-        sample.operations,
-        waiting,
-        busiest_of({name: load_of(count, rates[name]) for name, count in counts.items()}, before.busiest),
-        past,
-        before.lately.later(sample.at, _ended_since(before.queues, counts)),
-        sample.heard,
+        at=sample.at,
+        queues=counts,
+        consumers=sorted(reports, key=lambda report: (report.host, report.started, report.name)),
+        rates=rates,
+        names=sample.names,
+        on_list=sample.consumers,
+        operations=sample.operations,
+        heads={name: head for name, head in all_heads.items() if name in counts and counts[name].ready},
+        busiest=busiest_of(loads, before.busiest),
+        past=past,
+        finished=before.finished.add(sample.at, _ended_since(before.queues, counts)),
+        reported=sample.reported,
     )
 
 
-def _ended_since(before: Mapping[str, Count], now: Mapping[str, Count]) -> int:
-    """Give how many jobs have ended of the queues that were counted before."""
-    return sum(max(0, ended(now[name]) - ended(before[name])) for name in now.keys() & before.keys())
-
-
-def load_of(count: Count, rate: Rate) -> Load:
-    """Return what a queue has to do."""
-    return Load(count.leased + rate.ended, count.live or 0.5 * (rate.accepted > 0 or rate.ended > 0))
-
-
-def _heads_due(before: Snapshot) -> list[str]:
-    """Give the queues whose heads are asked for next: of those in which jobs wait the ones asked longest ago."""
-    waiting = [name for name in before.names if name not in before.queues or before.queues[name].ready]
-    unseen = Head(None, 0.0)
-    return sorted(waiting, key=lambda name: before.heads.get(name, unseen).seen)[:MOST_HEADS]
-
-
 def is_complete(sample: Sample, before: Snapshot) -> bool:
-    """Tell whether all that is there was asked about."""
+    """Return True if the poll included all queues and consumers."""
     return set(sample.names) <= set(before.names) and set(sample.consumers) <= set(before.on_list)
 
 
-def _rate(name: str, now: Count, at: float, past: Sequence[tuple[float, Mapping[str, Count]]]) -> Rate | None:
-    """Give the rate since the queue was first counted; None where that is too short a time to say one."""
-    then, old = next(((then, counts[name]) for then, counts in past if name in counts), (at, now))
-    seconds = at - then
-    if seconds < SHORTEST:
-        return None
-    return Rate(max(0, now.accepted - old.accepted) / seconds, max(0, ended(now) - ended(old)) / seconds)
+def queue_names() -> Query[list[str]]:
+    """Return the names of all queues that were ever put to, sorted."""
+    return Query((commands.queue_names(),), lambda replies: list(replies[0]))
+
+
+def queue_counts(queues: Sequence[str]) -> Query[dict[str, Count]]:
+    """Return the number of jobs by state, for each queue."""
+    return Query(
+        tuple(commands.count(name) for name in queues),
+        lambda replies: dict(zip(queues, replies, strict=True)),
+    )
+
+
+def queue_memory(queues: Sequence[str]) -> Query[dict[str, int]]:
+    """Return the approximate bytes of memory that each queue's unfinished jobs take, estimated from five samples."""
+
+    def read(replies: Sequence[int]) -> dict[str, int]:
+        pairs = zip(queues, replies[::2], replies[1::2], strict=True)
+        return {queue: jobs + ready for queue, jobs, ready in pairs}
+
+    return Query(tuple(records.memory(queue, index) for queue in queues for index in ("jobs", "ready")), read)
+
+
+def server_version() -> Query[str]:
+    """Return name and version of the server, such as `redis 7.2.4` or `valkey 8.0.1`."""
+
+    def read(replies: Sequence[Mapping[str, str]]) -> str:
+        info = replies[0]
+        name = "valkey" if "valkey_version" in info else "redis"
+        return f"{name} {info.get(f'{name}_version', '?')}"
+
+    return Query((fitness.info("server"),), read)
 
 
 def ended(count: Count) -> int:
-    """Give how many jobs of a queue have ended, however they did."""
+    """Return how many jobs of a queue have finished, whatever their outcome."""
     return count.finished + count.cancelled + count.dead + count.discarded
 
 
 def in_state(count: Count, state: str) -> int:
-    """Give how many jobs of a queue are waiting, delayed, running or dead; of those that ended, how many ever did."""
+    """Return the number of a queue's waiting, delayed, running, dead or (ever) ended jobs."""
     if state == "ended":
         return ended(count)
     return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
@@ -264,5 +249,30 @@ def in_state(count: Count, state: str) -> int:
 
 
 def fullest(queues: Mapping[str, Count], names: Iterable[str], state: str) -> list[str]:
-    """Give some queues by how many jobs they have in a state, the one with the most first."""
+    """Return queues by their number of jobs in a state, the largest first."""
     return sorted(names, key=lambda name: (-in_state(queues[name], state), name))
+
+
+def _ended_since(before: Mapping[str, Count], now: Mapping[str, Count]) -> int:
+    """Return how many jobs have finished in the queues that were counted before."""
+    return sum(max(0, ended(now[name]) - ended(before[name])) for name in now.keys() & before.keys())
+
+
+def _load(count: Count, rate: Rate) -> Load:
+    return Load(count.leased + rate.ended, count.live or 0.5 * (rate.accepted > 0 or rate.ended > 0))
+
+
+def _due_heads(before: Snapshot) -> list[str]:
+    """Return the queues whose heads to ask for: of those with waiting jobs, the ones polled longest ago."""
+    waiting = [name for name in before.names if name not in before.queues or before.queues[name].ready]
+    unseen = Head(None, 0.0)
+    return sorted(waiting, key=lambda name: before.heads.get(name, unseen).seen)[:MAX_HEADS]
+
+
+def _rate(name: str, now: Count, at: float, past: Sequence[tuple[float, Mapping[str, Count]]]) -> Rate | None:
+    """Return the rate since the first of the past counts, or None if that is too short a time."""
+    then, old = next(((then, counts[name]) for then, counts in past if name in counts), (at, now))
+    seconds = at - then
+    if seconds < MIN_SECONDS:
+        return None
+    return Rate(max(0, now.accepted - old.accepted) / seconds, max(0, ended(now) - ended(old)) / seconds)

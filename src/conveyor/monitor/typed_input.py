@@ -1,4 +1,4 @@
-"""From what a person typed to the arguments of an order, checked by the type hints before anything is put."""
+"""Typed text converted to the arguments of an order, checked against the type hints before anything is put."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ _FIXED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Parameter(NamedTuple):
-    """One parameter of an order, as a person is asked for it."""
+    """One parameter of an order, as a prompt or form shows it."""
 
     name: str
     hint: Any
     default: Any
-    """inspect.Parameter.empty where there is none."""
+    """inspect.Parameter.empty if there is none."""
     words: str
-    """What it means; empty where the task does not say."""
+    """Its description in the task, or empty."""
     by_name_only: bool
     hidden: bool
-    """It is a secret."""
+    """True if it is a secret."""
 
     @property
     def required(self) -> bool:
-        """Tell whether it must be given."""
+        """True if it has no default."""
         return self.default is inspect.Parameter.empty
 
     @property
     def default_text(self) -> str:
-        """The default as a person would type it, without secrets; empty where there is none, or nothing to type."""
+        """The default as a user would type it, without secrets; empty if there is none, or nothing to type."""
         if self.required or self.default is None:
             return ""
         return _typed(self.default_shown)
 
     @property
     def default_shown(self) -> Any:
-        """The default itself, without secrets; None where there is none."""
+        """The default itself, without secrets; None if there is none."""
         if self.required or self.default is None:
             return None
         is_empty = isinstance(self.default, str) and not self.default
@@ -63,12 +63,12 @@ class Parameter(NamedTuple):
 
     @property
     def type_text(self) -> str:
-        """The type in the words of a person."""
+        """The type in plain words."""
         return type_words(self.hint)
 
 
 def parameters_of(task: Task[..., Any]) -> list[Parameter]:
-    """Give the parameters of an order of this task, in order."""
+    """Return the parameters of an order of this task, in order."""
     function = task.order_function
     signature = signature_of(function)
     words = _words(function)
@@ -87,23 +87,23 @@ def parameters_of(task: Task[..., Any]) -> list[Parameter]:
 
 
 def is_hidden(task: Task[..., Any], name: str) -> bool:
-    """Tell whether a parameter of this name is a secret."""
+    """Return True if a parameter of this name is a secret."""
     return name in task.redact or is_secret(name)
 
 
 def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
-    """Give the value that a person typed for a parameter; raises BadCall where it does not fit."""
+    """Return the value of a parameter from typed text. Raises BadCall if it does not match the type."""
     if parameter.hint is bool or parameter.hint == bool | None:
         text = _YES_NO.get(text.strip().lower(), text)
     try:
         return signature_of(task.order_function).convert_text(parameter.name, text)
     except BadCall:
         message = f"{task.name}: {_misfit(parameter, text)}"
-        raise BadCall(message, hint=f"`conveyor tasks {task.name}` tells what each parameter means") from None
+        raise BadCall(message, hint=f"see `conveyor tasks {task.name}` for the parameters") from None
 
 
 def _misfit(parameter: Parameter, text: str) -> str:
-    """Say what does not fit; of a list the first item that does not. A secret is not repeated."""
+    """Return what does not match the type, in a list the first such item, without secrets."""
     if parameter.hidden:
         return f"{parameter.name} does not fit, it takes {parameter.type_text}"
     item_hint = item_of(parameter.hint)
@@ -120,7 +120,7 @@ def _misfit(parameter: Parameter, text: str) -> str:
 
 
 def item_of(hint: Any) -> Any:
-    """Give the type of the items of a list, a set or a tuple of any length; None where it is no such type."""
+    """Return the item type of a list, a set or a tuple of any length, or None for another type."""
     origin, items = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         rest = [one for one in items if one is not type(None)]
@@ -131,9 +131,9 @@ def item_of(hint: Any) -> Any:
 
 
 def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
-    """Give the arguments of an order from words, some of them name=value.
+    """Return the arguments of an order from words, some of them name=value.
 
-    Raises BadCall that names the parameter which is missing, unknown, given twice or does not fit.
+    Raises BadCall, which names a parameter that is missing, unknown, repeated or of the wrong type.
     """
     parameters = parameters_of(task)
     by_name = {one.name: one for one in parameters}
@@ -164,7 +164,7 @@ def bind(task: Task[..., Any], texts: Sequence[str]) -> dict[str, Any]:
 
 
 def convert_value(task: Task[..., Any], parameter: Parameter, value: Any) -> Any:
-    """Give the argument for a value of JSON; a text counts as typed. Raises BadCall where it does not fit."""
+    """Return the argument of a JSON value; a string counts as typed text. Raises BadCall for a wrong type."""
     if isinstance(value, str):
         return convert(task, parameter, value)
     try:
@@ -175,7 +175,7 @@ def convert_value(task: Task[..., Any], parameter: Parameter, value: Any) -> Any
 
 
 def usage(task: Task[..., Any]) -> str:
-    """Give what a task takes in one line: required ones plain, others with their default."""
+    """Return the parameters of a task in one line, optional ones in brackets with their default."""
     return (
         " ".join(
             one.name if one.required else f"[{one.name}={one.default_text}]" for one in parameters_of(task)
@@ -185,13 +185,13 @@ def usage(task: Task[..., Any]) -> str:
 
 
 def as_words(arguments: dict[str, Any], parameters: Sequence[Parameter]) -> list[str]:
-    """Give the words of a command line that mean these arguments; what is the default is left out."""
+    """Return these arguments as words of a command line, without defaults."""
     defaults = {one.name: one.default for one in parameters}
     return [f"{name}={_typed(value)}" for name, value in arguments.items() if value != defaults.get(name)]
 
 
 def type_words(hint: Any) -> str:
-    """Give a type hint in the words of a person: `whole number`, `one of primes, pi`, `number or nothing`."""
+    """Return a type hint in plain words: `a whole number`, `one of primes, pi`, `a number or nothing`."""
     plain = {int: "a whole number", float: "a number", str: "text", bool: "yes or no", type(None): "nothing"}
     if isinstance(hint, type) and hint in plain:
         return plain[hint]
@@ -222,7 +222,7 @@ def _typed(value: Any) -> str:
 
 
 def _words(function: Callable[..., Any]) -> dict[str, str]:
-    """Give what the parameters mean, where the type hints say so: Annotated[int, "number of jobs"]."""
+    """Return the descriptions in the type hints, by parameter: Annotated[int, "number of jobs"]."""
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):

@@ -1,4 +1,8 @@
-"""Questions about consumers and their workers."""
+"""Consumers and their workers: what they report, and when a consumer is silent.
+
+A consumer is silent once it has missed its heartbeats. It may still be running, so its workers' jobs are shown with the
+time up to its last report.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor.store import control_channel
-from conveyor.store.query import Query
+from conveyor.store.query import Query, known
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import SILENT
 
@@ -16,138 +20,137 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from conveyor.store.control_channel import LastSeen
-    from conveyor.wire.control_messages import Acknowledgement, ConsumerReport, WorkerReport
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+
+#: Workers of one report that are read.
+MAX_WORKERS = 1000
+#: Seconds after its last report from which a consumer is silent: a report is due every 5, plus 3 for delays.
+SILENT_AFTER = 8.0
+#: Seconds until a report expires. One that claims to be older comes from a machine whose clock is wrong.
+REPORT_KEEP = control_channel.REPORT_KEEP + 2.0
 
 
-#: Workers of one report that are read: a consumer has no more.
-MOST_WORKERS = 1000
-
-
-class Found(NamedTuple):
-    """Whom a name means."""
+class NamedWorker(NamedTuple):
+    """The consumer, or its worker, that has a name."""
 
     consumer: ConsumerReport
     worker: WorkerReport | None
-    """None where the name is the consumer's own."""
+    """None if the name is the consumer's own."""
 
 
 class WorkerCounts(NamedTuple):
-    """How many workers some consumers have."""
+    """Numbers of workers."""
 
     all: int
     busy: int
-    """Those that run a job, leaving ones included."""
+    """Workers that run a job, leaving ones included."""
     leaving: int
-    """Those that take no more jobs and do not come back; some of them finish a job."""
+    """Workers that take no more jobs and exit; some of them finish a job."""
 
 
-class Place(NamedTuple):
-    """A worker in the order of all; a consumer that has none takes one place, too."""
+class WorkerPosition(NamedTuple):
+    """A worker in the order of all; a consumer without workers takes one position, too."""
 
     key: str
-    """Sorts places by host, consumer and worker, and stays the same while others come and go."""
+    """Sorts by host, consumer and worker, and stays the same while others come and go."""
     report: ConsumerReport
     worker: WorkerReport | None
 
 
 def consumers() -> Query[list[str]]:
-    """Which consumers are on the list, those that reported last first; some may be gone."""
-    return Query((control_channel.consumer_names(),), lambda answers: list(answers[0]))
+    """Return the names of the listed consumers, latest report first; some may be gone."""
+    return Query((control_channel.consumer_names(),), lambda replies: list(replies[0]))
 
 
-def heard() -> Query[list[LastSeen]]:
-    """When each consumer on the list last reported, those that did last first; one that left is not on it."""
-    return Query((control_channel.last_seen(),), lambda answers: list(answers[0]))
+def last_reports() -> Query[list[LastSeen]]:
+    """Return when each listed consumer last reported, latest first; a consumer that exited is not listed."""
+    return Query((control_channel.last_seen(),), lambda replies: list(replies[0]))
 
 
 def reports(names: Sequence[str]) -> Query[list[ConsumerReport]]:
-    """What each consumer last reported; without those not heard of for 20 seconds or not readable.
+    """Return the last report of each consumer, if it is readable and at most 20 seconds old.
 
-    Of a report with more than 1,000 workers the first 1,000 are read.
+    A report includes 1,000 workers at most.
     """
-    if not names:
-        return Query((), lambda _: [])
-    return Query((control_channel.reports(names),), _read)
-
-
-def answers(order_id: str) -> Query[list[Acknowledgement]]:
-    """What was answered to a control command in the last minute, in the order of coming; it stays there for others.
-
-    At most 500 answers; without those that cannot be read.
-    """
-    return Query((control_channel.acknowledgements(order_id),), _read_answers)
+    return Query((control_channel.reports(names),), _read_reports) if names else known([])
 
 
 def counts(reports: Iterable[ConsumerReport]) -> WorkerCounts:
-    """Count the workers of some consumers: the same numbers for every surface."""
+    """Count the workers of some consumers."""
     workers = [worker for report in reports for worker in report.workers]
     leaving = sum(worker.state == "leaving" for worker in workers)
     return WorkerCounts(len(workers), sum(worker.is_busy for worker in workers), leaving)
 
 
 def by_host(reports: Iterable[ConsumerReport]) -> dict[str, list[ConsumerReport]]:
-    """Sort consumers by the machine they run on, by name; those of one machine by theirs."""
+    """Group consumers by host, sorted by name."""
     hosts: dict[str, list[ConsumerReport]] = {}
     for report in sorted(reports, key=lambda one: (one.host, one.name)):
         hosts.setdefault(report.host, []).append(report)
     return hosts
 
 
-def places(reports: Iterable[ConsumerReport]) -> list[Place]:
-    """Give all workers in their order: by host, consumer and number."""
+def positions(reports: Iterable[ConsumerReport]) -> list[WorkerPosition]:
+    """Return all workers, sorted by host, consumer and number."""
     found = []
     for report in reports:
         if not report.workers:
-            found.append(Place(f"{report.host}/{report.name}/", report, None))
+            found.append(WorkerPosition(f"{report.host}/{report.name}/", report, None))
         for worker in report.workers:
             number = worker.name.rpartition("/")[2]
-            found.append(Place(f"{report.host}/{report.name}/{number:0>6}", report, worker))
-    return sorted(found, key=lambda place: place.key)
+            found.append(WorkerPosition(f"{report.host}/{report.name}/{number:0>6}", report, worker))
+    return sorted(found, key=lambda position: position.key)
 
 
 def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport | None:
-    """Give the worker that runs a job, None if nobody says so."""
+    """Return the worker that reports to run a job, or None."""
     workers = (worker for report in reports for worker in report.workers)
     return next((worker for worker in workers if job_id and worker.job == job_id), None)
 
 
-def aged(report: ConsumerReport, now: float) -> ConsumerReport:
-    """Give a report as it would read at `now` by the server's clock: its jobs have run on, unless it is silent."""
-    age = min(max(0.0, now - report.at), control_channel.REPORT_KEEP) if report.at else 0.0
-    told = [
-        msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job and one.state != SILENT else one
-        for one in report.workers
-    ]
-    return msgspec.structs.replace(report, workers=told)
-
-
-def find(reports: Iterable[ConsumerReport], name: str) -> Found | None:
-    """Give the consumer or the worker of exactly this name, None if there is none."""
+def find(reports: Iterable[ConsumerReport], name: str) -> NamedWorker | None:
+    """Return the consumer or the worker of exactly this name, or None."""
     for report in reports:
         if report.name == name:
-            return Found(report, None)
+            return NamedWorker(report, None)
         if report.name == control_messages.consumer_of(name):
             worker = next((one for one in report.workers if one.name == name), None)
-            return None if worker is None else Found(report, worker)
+            return None if worker is None else NamedWorker(report, worker)
     return None
 
 
-def _read_answers(replies: Sequence[Any]) -> list[Acknowledgement]:
+def aged(report: ConsumerReport, now: float) -> ConsumerReport:
+    """Return a report with the running times at `now`, by the server's clock; a silent consumer's do not grow."""
+    age = min(max(0.0, now - report.at), control_channel.REPORT_KEEP) if report.at else 0.0
+    workers = [
+        msgspec.structs.replace(one, busy_for=one.busy_for + age) if one.job and one.state != SILENT else one
+        for one in report.workers
+    ]
+    return msgspec.structs.replace(report, workers=workers)
+
+
+def silent_since(report: ConsumerReport, now: float, listed_at: float = 0.0) -> float | None:
+    """Return when a silent consumer last reported, seconds since 1970, or None if it is not silent.
+
+    `listed_at` is its last report according to the list of consumers, 0 if unknown.
+    """
+    last = max(report.at, listed_at)
+    return last if last and SILENT_AFTER < now - last < REPORT_KEEP else None
+
+
+def with_silence(report: ConsumerReport, now: float, listed_at: float = 0.0) -> ConsumerReport:
+    """Return a report whose workers are in state silent if the consumer is; parameters as of `silent_since`."""
+    if silent_since(report, now, listed_at) is None:
+        return report
+    workers = [msgspec.structs.replace(worker, state=SILENT) for worker in report.workers]
+    return msgspec.structs.replace(report, workers=workers)
+
+
+def _read_reports(replies: Sequence[Any]) -> list[ConsumerReport]:
     found = []
     for data in replies[0]:
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            found.append(control_messages.decode_acknowledgement(data))
-    return found
-
-
-def _read(answers: Sequence[Any]) -> list[ConsumerReport]:
-    found = []
-    for data in answers[0]:
-        try:
             if data is not None:
                 report = control_messages.decode_report(data)
-                few = report.workers[:MOST_WORKERS]
-                found.append(msgspec.structs.replace(report, workers=few))
-        except (msgspec.MsgspecError, ValueError):
-            continue
+                found.append(msgspec.structs.replace(report, workers=report.workers[:MAX_WORKERS]))
     return found

@@ -1,7 +1,9 @@
-"""The page in the terminal: queues, jobs, workers and failures, live, and the means to stop any of them.
+"""The terminal view: queues, jobs, workers and failures, live, and controls to stop any of them.
 
-`conveyor.top.app.Top(client, actor, read_only=False).run()` shows one server until somebody leaves.
+`conveyor.top.app.Top(client, actor, read_only=False).run()` shows one server until the user quits. Requires Textual.
 """
+
+from __future__ import annotations
 
 from importlib.util import find_spec
 

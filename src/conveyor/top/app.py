@@ -1,4 +1,4 @@
-"""The program in the terminal: holds the looking thread, the acts under way, and the screens."""
+"""The terminal program: the poller, the actions under way, and the screens."""
 
 from __future__ import annotations
 
@@ -12,215 +12,206 @@ from textual.binding import Binding
 from textual.css.query import NoMatches
 from textual.message import Message
 
-from conveyor.monitor import poll_interval
 from conveyor.monitor.actions import Actions
-from conveyor.monitor.snapshot import Rate
+from conveyor.monitor.follow import ACKNOWLEDGED, DONE, NO_REPLY
+from conveyor.monitor.format import rate, safe
+from conveyor.monitor.poller import STEPS
 from conveyor.store.address import shown as shown_address
-from conveyor.top import acting
+from conveyor.top.actions import REFUSED, REQUESTED, perform
 from conveyor.top.details import Details
 from conveyor.top.dialogs import Confirm, Help
 from conveyor.top.main import Main
+from conveyor.top.poller import PollResult, ViewPoller
 from conveyor.top.table import Line
-from conveyor.top.watch import Sight, Watch
-from conveyor.top.words import clean
 
 if TYPE_CHECKING:
     from textual.screen import Screen
 
     from conveyor.monitor.actions import Actor
     from conveyor.store import Client
-    from conveyor.top.acting import Intent, News
+    from conveyor.top.actions import Intent, Step
 
-#: Seconds between two redraws of what ticks.
+#: Seconds between two redraws of running times.
 TICK = 0.5
-_COLOURS = {
-    acting.REQUESTED: "yellow",
-    acting.ACKNOWLEDGED: "cyan",
-    acting.DONE: "green",
-    acting.REFUSED: "red",
-    acting.SILENT: "red",
-}
-
-
-class Seen(Message):
-    """The server has answered, or has not."""
-
-    def __init__(self, sight: Sight) -> None:
-        super().__init__()
-        self.sight = sight
-
-
-class Told(Message):
-    """An act has come further."""
-
-    def __init__(self, intent: Intent, news: News) -> None:
-        super().__init__()
-        self.intent, self.news = intent, news
-
-
-#: What `return_code` is after Ctrl-C.
+#: `return_code` after Ctrl-C.
 INTERRUPTED = 130
+_COLORS = {REQUESTED: "yellow", ACKNOWLEDGED: "cyan", DONE: "green", REFUSED: "red", NO_REPLY: "red"}
+
+
+class Polled(Message):
+    """The server was polled."""
+
+    def __init__(self, result: PollResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+class ActionUpdated(Message):
+    """An action has made a step."""
+
+    def __init__(self, intent: Intent, step: Step) -> None:
+        super().__init__()
+        self.intent, self.step = intent, step
 
 
 class Top(App[None]):
-    """Shows one server, live, and acts on it for one person."""
+    """Shows one server, live, and carries out actions for one user."""
 
     CSS_PATH = "top.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar = [Binding("ctrl+c", "interrupt", show=False, priority=True)]
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:
-        # The terminal's own colours, whatever they are. Said here, since NO_COLOR is heeded accordingly.
+        # The terminal's own colors. Set here, since Textual then handles NO_COLOR accordingly.
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.client, self.read_only = client, read_only
         self.actions = Actions(client, actor)
-        self.sight = Sight()
-        self.deed: tuple[Intent, News] | None = None
+        self.result = PollResult()
+        self.last_action: tuple[Intent, Step] | None = None
         self.remark = ""
+        """Why the last key had no effect."""
         self.main = Main()
-        self.watch_thread = Watch(client, lambda sight: self.post_message(Seen(sight)))
+        self.poller = ViewPoller(client, lambda result: self.post_message(Polled(result)))
 
     def get_default_screen(self) -> Screen[None]:
-        """Give the screen that is there first."""
+        """Return the main screen."""
         return self.main
 
     def _fatal_error(self) -> None:
-        """Leave with a traceback; Textual's own shows the values of variables, and they may be secrets."""
+        """Exit with a traceback; Textual's own shows the values of variables, which may be secrets."""
         self.panic(Traceback(width=None, show_locals=False))
 
     def action_interrupt(self) -> None:
-        """Leave at Ctrl-C, as other commands do."""
+        """Exit at Ctrl-C, as other commands do."""
         self.exit(return_code=INTERRUPTED)
 
     def on_mount(self) -> None:
-        """Begin to look."""
-        self.watch_thread.start()
+        """Start polling."""
+        self.poller.start()
         self.set_interval(TICK, self.tick)
 
     def on_unmount(self) -> None:
-        """Look no more."""
-        self.watch_thread.stop()
+        """Stop polling."""
+        self.poller.stop()
 
-    def on_seen(self, seen: Seen) -> None:
-        """Show what was seen."""
-        self.sight = seen.sight
-        self.refresh_screen()
-        self.look()
+    def on_polled(self, polled: Polled) -> None:
+        """Show a poll result."""
+        self.result = polled.result
+        self.refresh_screens()
+        self.update_view()
 
-    def on_told(self, told: Told) -> None:
-        """Show how far an act is."""
-        self.deed, self.remark = (told.intent, told.news), ""
-        self.watch_thread.look_now()
-        self.refresh_screen()
+    def on_action_updated(self, updated: ActionUpdated) -> None:
+        """Show the step of an action."""
+        self.last_action, self.remark = (updated.intent, updated.step), ""
+        self.poller.refresh()
+        self.refresh_screens()
 
     def tick(self) -> None:
-        """Redraw what ticks, unless updates are paused."""
-        if not self.watch_thread.paused:
-            self.refresh_screen()
+        """Redraw running times, unless updates are paused."""
+        if not self.poller.paused:
+            self.refresh_screens()
 
-    def refresh_screen(self) -> None:
-        """Draw all screens anew; only cells that changed are sent to the terminal."""
+    def refresh_screens(self) -> None:
+        """Draw all screens; only changed cells are sent to the terminal."""
         for screen in self.screen_stack:
             if isinstance(screen, Main | Details) and screen.is_mounted:
-                with contextlib.suppress(
-                    NoMatches
-                ):  # its parts are being removed: the program is about to leave
-                    self._refresh(screen)
+                with contextlib.suppress(NoMatches):  # the program is exiting, and removes its widgets
+                    self._draw(screen)
 
-    def _refresh(self, screen: Main | Details) -> None:
-        screen.show(self.sight, self.head(), self.last_deed(), read_only=self.read_only)
-        trouble = screen.query_one("#trouble", Line)
-        trouble.display = bool(self.sight.trouble)
-        trouble.say(Text(f"{clean(self.sight.trouble)}\n{clean(self.sight.hint)}".strip(), "red"))
+    def _draw(self, screen: Main | Details) -> None:
+        screen.query_one("#head", Line).show(self.head())
+        screen.query_one("#action", Line).show(self.action_line())
+        error = screen.query_one("#error", Line)
+        error.display = bool(self.result.error)
+        error.show(Text(f"{safe(self.result.error)}\n{safe(self.result.hint)}".strip(), "red"))
+        screen.show(self.result, read_only=self.read_only)
 
-    def look(self) -> None:
-        """Have the thread look at what the screens show."""
-        wish = self.main.wish
+    def update_view(self) -> None:
+        """Poll for what the screens show."""
+        view = self.main.view
         for screen in self.screen_stack:
             if isinstance(screen, Details):
-                wish = wish._replace(story=(screen.queue, screen.job_id))
-        self.watch_thread.look_at(wish)
+                view = view._replace(job=(screen.queue, screen.job_id))
+        self.poller.show(view)
 
     def open_job(self, queue: str, job_id: str) -> None:
-        """Show all about a job."""
+        """Open the screen of a job."""
         self.push_screen(Details(queue, job_id))
-        self.look()
+        self.update_view()
 
     def head(self) -> Text:
-        """Give the two lines at the top: the channel, and the totals."""
-        snapshot = self.sight.snapshot
-        counts, crew = snapshot.queues.values(), snapshot.worker_counts
-        ended = sum(snapshot.rates.get(name, Rate()).ended for name in snapshot.queues)
+        """Return the two lines at the top: the state of the connection, and the totals."""
+        snapshot = self.result.snapshot
+        counts, workers = snapshot.queues.values(), snapshot.worker_counts
+        ended = sum(snapshot.rate_of(name).ended for name in snapshot.queues)
         dead, delayed = sum(count.dead for count in counts), sum(count.delayed for count in counts)
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(" conveyor top  ", "bold").append_text(self.channel()).append("\n ")
-        for value, word, colour in (
+        text.append(" conveyor top  ", "bold").append_text(self.connection()).append("\n ")
+        for value, label, color in (
             (f"{sum(count.ready for count in counts):,}", "waiting", ""),
             *([(f"{delayed:,}", "delayed", "")] if delayed else []),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
-            (f"{crew.busy}/{crew.all}", "workers busy", ""),
-            *([(f"{crew.leaving:,}", "leaving", "yellow")] if crew.leaving else []),
-            (f"{ended:,.1f}/s", "ended", ""),
+            (f"{workers.busy}/{workers.all}", "workers busy", ""),
+            *([(f"{workers.leaving:,}", "leaving", "yellow")] if workers.leaving else []),
+            (f"{rate(ended)}/s", "ended", ""),
             (f"{dead:,}", "dead", "red" if dead else ""),
         ):
-            text.append(value, f"bold {colour}").append(f" {word}   ")
+            text.append(value, f"bold {color}").append(f" {label}   ")
         return text
 
-    def channel(self) -> Text:
-        """Tell how things stand between here and the server."""
-        sight = self.sight
-        text = Text()
-        if self.watch_thread.paused:
-            text.append("⏸ updates are paused, p goes on", "bold yellow")
-        elif sight.trouble:
+    def connection(self) -> Text:
+        """Return the state of the connection to the server."""
+        result, text = self.result, Text()
+        if self.poller.paused:
+            text.append("⏸ updates are paused, p resumes", "bold yellow")
+        elif result.error:
             text.append("● no answer, trying again", "bold red")
-        elif not sight.seen_at:
-            text.append("◌ asking", "yellow")
-        elif sight.interval > poll_interval.STEPS[0]:
-            text.append(f"● live, every {sight.interval:.0f} s: the server is slow", "yellow")
+        elif not result.polled_at:
+            text.append("◌ connecting", "yellow")
+        elif result.interval > STEPS[0]:
+            text.append(f"● live, every {result.interval:.0f} s: the server is slow", "yellow")
         else:
             text.append("● live", "green")
         if self.read_only:
             text.append("  read-only", "yellow")
         return text.append(f"  {shown_address(self.client.url)}", "dim")
 
-    def last_deed(self) -> Text:
-        """Tell how far the last act is, or why there was none."""
-        if self.remark or self.deed is None:
+    def action_line(self) -> Text:
+        """Return how far the last action is, or why there was none."""
+        if self.remark or self.last_action is None:
             return Text(f" {self.remark}", "yellow")
-        intent, news = self.deed
+        intent, step = self.last_action
         text = Text(f" {intent.title.rstrip('?')}: ", no_wrap=True, overflow="ellipsis")
-        text.append(news.state, f"bold {_COLOURS[news.state]}")
-        return text.append(f", {clean(news.detail)}" if news.detail else "")
+        text.append(step.state, f"bold {_COLORS[step.state]}")
+        return text.append(f", {safe(step.detail)}" if step.detail else "")
 
     def action_pause_updates(self) -> None:
-        """Let everything stand still, or go on."""
-        self.watch_thread.paused = not self.watch_thread.paused
-        self.watch_thread.look_now()
-        self.refresh_screen()
+        """Pause or resume updates."""
+        self.poller.paused = not self.poller.paused
+        self.poller.refresh()
+        self.refresh_screens()
 
     def action_help(self) -> None:
-        """Tell the keys."""
+        """Show the keys."""
         self.push_screen(Help(read_only=self.read_only))
 
     def action_act(self, key: str) -> None:
-        """Ask whether an act is meant, then do it."""
+        """Carry out the action of a key after confirmation."""
         screen = self.screen
         if not isinstance(screen, Main | Details):
             return
-        found = "this is read-only" if self.read_only else screen.intent(key, self.sight)
-        if isinstance(found, str):
-            self.remark = found
-            self.refresh_screen()
+        intent = "this is read-only" if self.read_only else screen.intent(key, self.result)
+        if isinstance(intent, str):
+            self.remark = intent
+            self.refresh_screens()
             return
-        intent = found
 
         def confirmed(reason: str | None) -> None:
             if reason is not None:
-                acting.carry_out(intent, self.actions, reason, self._tell)
+                perform(intent, self.actions, reason, self._notify)
 
         self.push_screen(Confirm(intent), confirmed)
 
-    def _tell(self, intent: Intent, news: News) -> None:
-        self.post_message(Told(intent, news))
+    def _notify(self, intent: Intent, step: Step) -> None:
+        self.post_message(ActionUpdated(intent, step))

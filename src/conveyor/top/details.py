@@ -1,4 +1,4 @@
-"""All that is known of one job, and its log as it grows."""
+"""The screen of one job: its record, and its log as it grows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 
-from conveyor.top import intents
-from conveyor.top.table import Line
-from conveyor.top.words import COLOURS, clean, elapsed, progress, shown, took
+from conveyor.monitor.format import STATE_COLORS, count_of, safe, safe_lines, short_duration, shorten, timer
+from conveyor.top.actions import job_intent
+from conveyor.top.table import Line, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from conveyor.monitor.job_record import JobStory
-    from conveyor.top.acting import Intent
-    from conveyor.top.watch import Sight
+    from conveyor.monitor.job_record import JobRecord
+    from conveyor.top.actions import Intent
+    from conveyor.top.poller import PollResult
 
 #: Characters of an argument's value.
-VALUE_ROOM = 1000
+MAX_VALUE = 1000
 
 
 class Details(Screen[None]):
-    """One job; `l` shows its log alone, always at its end."""
+    """One job; `l` shows only its log, scrolled to the end."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,backspace,h", "dismiss", show=False),
@@ -43,118 +43,110 @@ class Details(Screen[None]):
     def __init__(self, queue: str, job_id: str) -> None:
         super().__init__()
         self.queue, self.job_id = queue, job_id
-        self.log_alone = False
+        self.log_only = False
 
     def compose(self) -> ComposeResult:
-        """Make the screen."""
+        """Yield the widgets."""
         yield Line("head")
-        yield Line("trouble")
-        with VerticalScroll(id="story"):
-            yield Line("told", "…")
-        yield Line("deed")
+        yield Line("error")
+        with VerticalScroll(id="scroll"):
+            yield Line("record", "…")
+        yield Line("action")
         yield Line("keys")
 
     def on_mount(self) -> None:
-        """Have arrows and pages scroll."""
-        self.query_one("#story").focus()
+        """Focus the record, so that arrow keys scroll it."""
+        self.query_one("#scroll").focus()
 
-    def show(self, sight: Sight, head: Text, deed: Text, *, read_only: bool) -> None:
-        """Show the job as it was seen."""
-        self.query_one("#head", Line).say(head)
-        self.query_one("#deed", Line).say(deed)
-        acts = "" if read_only else "   C cancel   R retry"
-        keys = f" Esc back   l {'everything' if self.log_alone else 'log alone'}{acts}   ? help"
-        self.query_one("#keys", Line).say(Text(keys))
-        story = sight.story
-        if story is None or story.id != self.job_id:
-            known = sight.wish.story == (self.queue, self.job_id)
-            text = Text(f"Nothing is known of job {self.job_id} any more." if known else "…")
+    def show(self, result: PollResult, *, read_only: bool) -> None:
+        """Show the job of a poll result."""
+        actions = "" if read_only else "   C cancel   R retry"
+        keys = f" Esc back   l {'everything' if self.log_only else 'log only'}{actions}   ? help"
+        self.query_one("#keys", Line).show(keys)
+        record = result.record
+        if record is None or record.id != self.job_id:
+            polled = result.view.job == (self.queue, self.job_id)
+            text = Text(f"Job {self.job_id} is no longer known." if polled else "…")
         else:
-            text = _log(story) if self.log_alone else _story(story)
-        if self.query_one("#told", Line).say(text) and self.log_alone:
-            self.query_one("#story").scroll_end(animate=False)
+            text = _log(record) if self.log_only else _text(record)
+        if self.query_one("#record", Line).show(text) and self.log_only:
+            self.query_one("#scroll").scroll_end(animate=False)
 
-    def intent(self, key: str, sight: Sight) -> Intent | str:
-        """Give what a key means for this job."""
-        story = sight.story
-        if story is None or story.id != self.job_id:
-            return "nothing is known of it"
-        return intents.about_job(key, self.queue, self.job_id, story.state)
+    def intent(self, key: str, result: PollResult) -> Intent | str:
+        """Return the action of a key for this job, or why there is none."""
+        record = result.record
+        if record is None or record.id != self.job_id:
+            return "the job is no longer known"
+        return job_intent(key, self.queue, self.job_id, record.state)
 
     def action_log(self) -> None:
-        """Show the log alone, or everything."""
-        self.log_alone = not self.log_alone
-        self.app.refresh_screen()  # type: ignore[attr-defined]
-        story = self.query_one("#story")
-        story.scroll_end(animate=False) if self.log_alone else story.scroll_home(animate=False)
+        """Show only the log, or everything."""
+        self.log_only = not self.log_only
+        self.app.refresh_screens()  # type: ignore[attr-defined]
+        scroll = self.query_one("#scroll")
+        scroll.scroll_end(animate=False) if self.log_only else scroll.scroll_home(animate=False)
 
     def action_scroll(self, way: str) -> None:
         """Scroll a line."""
-        story = self.query_one("#story")
-        story.scroll_down(animate=False) if way == "down" else story.scroll_up(animate=False)
+        scroll = self.query_one("#scroll")
+        scroll.scroll_down(animate=False) if way == "down" else scroll.scroll_up(animate=False)
 
 
-def _story(story: JobStory) -> Text:
+def _text(record: JobRecord) -> Text:
     text = Text()
-    for title, value in _facts(story):
+    for title, value in _facts(record):
         text.append(f"{title:<11}", "bold").append(value).append("\n")
-    if story.arguments:
+    if record.arguments or record.preview:
         text.append("\nArguments\n", "bold")
-        for name, argument in story.arguments:
-            text.append(f"  {clean(name)}{' = ' if name else ''}").append(f"{clean(_value(argument))}\n")
-    elif story.preview:
-        text.append("\nArguments\n", "bold").append(f"  {clean(story.preview)}\n")
-    error = story.settled.error() if story.settled is not None else None
+    for name, argument in record.arguments:
+        text.append(f"  {safe(name)}{' = ' if name else ''}{safe(shorten(repr(argument), MAX_VALUE))}\n")
+    if record.preview and not record.arguments:
+        text.append(f"  {safe(record.preview)}\n")
+    error = record.settled.error() if record.settled is not None else None
     if error is not None:
-        text.append("\nError\n", "bold").append(f"  {shown(str(error))}\n", "red")
-        for line in shown(getattr(error, "traceback", "")).rstrip().split("\n"):
+        text.append("\nError\n", "bold").append(f"  {safe_lines(str(error))}\n", "red")
+        for line in safe_lines(getattr(error, "traceback", "")).rstrip().split("\n"):
             text.append(f"  {line}\n", "dim")
-    if len(story.attempts) > 1:
+    if len(record.attempts) > 1:
         text.append("\nAttempts\n", "bold")
-        for one in story.attempts:
+        for one in record.attempts:
             why = f"{one.kind} {one.message}".strip()
-            text.append(f"  {one.attempt:>3} ").append(f"{one.state:<10}", COLOURS.get(one.state, ""))
-            text.append(f" {took(one.elapsed):>8}  {clean(one.worker)}  {clean(why)}\n")
-    if story.lines:
-        text.append("\n").append(_log(story))
-    return text
+            text.append(f"  {one.attempt:>3} ").append(f"{one.state:<10}", STATE_COLORS.get(one.state, ""))
+            text.append(f" {short_duration(one.elapsed):>8}  {safe(one.worker)}  {safe(why)}\n")
+    return text.append("\n").append(_log(record)) if record.lines else text
 
 
-def _facts(story: JobStory) -> Iterator[tuple[str, Text]]:
-    yield "Job", Text(story.id)
-    yield "Queue", Text(story.queue)
-    yield "State", Text(_state(story), COLOURS.get(story.state, ""))
-    yield "Task", Text(clean(story.task) or "none: an item for Queue.get")
-    if story.worker or story.run is not None:
-        yield "Worker", Text(clean(story.worker or (story.run.worker if story.run else "")))
-    if story.cancelled_by or story.cancel_reason:
-        who, reason = story.cancelled_by or "unknown", story.cancel_reason
-        yield "Cancelled", Text(clean(f"by {who}{reason and f': {reason}'}"))
-    if story.killed:
-        yield "Killed", Text("its worker was killed: the task did not end in time")
-    if story.progress is not None:
-        yield "Progress", progress(*(story.progress.done, story.progress.total, story.progress.message), 20)
-    if story.retries or story.crashes:
-        yield "Tries", Text(f"{story.retries} retries, {story.crashes} lost workers")
-    if story.settled is not None and story.settled.elapsed:
-        yield "Took", Text(took(story.settled.elapsed))
-    if story.undecodable:
-        yield "Bytes", Text(f"{story.undecodable:,}, which are no job that can be read here", "red")
+def _facts(record: JobRecord) -> Iterator[tuple[str, Text]]:
+    yield "Job", Text(record.id)
+    yield "Queue", Text(record.queue)
+    yield "State", Text(_state(record), STATE_COLORS.get(record.state, ""))
+    yield "Task", Text(safe(record.task) or "none: an item for Queue.get")
+    if worker := record.worker or (record.run.worker if record.run else ""):
+        yield "Worker", Text(safe(worker))
+    if record.cancelled_by or record.cancel_reason:
+        reason = f": {record.cancel_reason}" if record.cancel_reason else ""
+        yield "Cancelled", Text(safe(f"by {record.cancelled_by or 'unknown'}{reason}"))
+    if record.killed:
+        yield "Killed", Text("its worker was killed, since the task did not end in time")
+    if record.progress is not None:
+        yield "Progress", progress(record.progress, 20)
+    if record.retries or record.crashes:
+        retries, crashes = count_of(record.retries, "retry", "retries"), record.crashes
+        yield "Retries", Text(f"{retries}, {count_of(crashes, 'crashed worker')}")
+    if record.settled is not None and record.settled.elapsed:
+        yield "Took", Text(short_duration(record.settled.elapsed))
+    if record.undecodable:
+        yield "Bytes", Text(f"{record.undecodable:,}, not readable as a job", "red")
 
 
-def _state(story: JobStory) -> str:
-    if story.place is not None:
-        return f"waiting, {story.place:,} before it"
-    return f"delayed, due in {elapsed(story.due_in)}" if story.due_in is not None else story.state
+def _state(record: JobRecord) -> str:
+    if record.place is not None:
+        return f"waiting, {record.place:,} before it"
+    return f"delayed, due in {timer(record.due_in)}" if record.due_in is not None else record.state
 
 
-def _value(argument: object) -> str:
-    text = repr(argument)
-    return text if len(text) <= VALUE_ROOM else text[: VALUE_ROOM - 1] + "…"
-
-
-def _log(story: JobStory) -> Text:
-    text = Text.assemble(("Log\n", "bold")) if story.lines else Text("It has logged nothing.", "dim")
-    for line in story.lines:
-        text.append(f"  {shown(line.text)}\n", "")
+def _log(record: JobRecord) -> Text:
+    text = Text.assemble(("Log\n", "bold")) if record.lines else Text("No log lines.", "dim")
+    for line in record.lines:
+        text.append(f"  {safe_lines(line.text)}\n", "")
     return text

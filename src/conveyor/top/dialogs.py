@@ -1,4 +1,4 @@
-"""What stands before the screen for a moment: a question with a reason, and the keys."""
+"""Dialogs in front of the screen: a question with a reason, and the keys."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from conveyor.top.belt import SIGNS
+from conveyor.top.tabs import ICONS
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from conveyor.top.acting import Intent
+    from conveyor.top.actions import Intent
 
 _KEYS = (
-    ("1 2 3 4, Tab", "queues, jobs, workers, failures; ← → or h l as well"),
-    ("↑ ↓, j k", "move; g and G: first and last"),
+    ("1 2 3 4, Tab", "queues, jobs, workers, failures; also ← → and h l"),
+    ("↑ ↓, j k", "move; g and G: first and last row"),
     ("Enter", "open: a queue's jobs, a job, a worker's job, a failure"),
-    ("s  o", "jobs: the next state; the next queue"),
-    ("/", "filter what is shown; Esc takes the filter away"),
-    ("p", "pause updates, and go on"),
-    ("l", "in a job: its log alone, live"),
-    ("q", "leave"),
+    ("s  o", "jobs: next state, next queue"),
+    ("/", "filter the rows; Esc clears the filter"),
+    ("p", "pause or resume updates"),
+    ("l", "in a job: show only its log"),
+    ("q", "quit"),
 )
-_ACTS = (
+_ACTIONS = (
     ("P", "pause or resume the queue or worker"),
     ("S", "stop the worker after its current job"),
-    ("K", "kill the worker now; its job goes back"),
+    ("K", "kill the worker now; its job returns to the queue"),
     ("C", "cancel the job"),
     ("R", "retry the dead job, or all of a failure"),
 )
-#: Longest reason.
-REASON_ROOM = 200
+#: Characters of a reason.
+MAX_REASON = 200
 
 
 class Confirm(ModalScreen[str | None]):
-    """Asks whether an act is meant, and why; gives the reason, None where it is not meant."""
+    """Asks for confirmation and a reason; returns the reason, or None if the action is dismissed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
 
@@ -49,34 +49,34 @@ class Confirm(ModalScreen[str | None]):
         self.intent = intent
 
     def compose(self) -> ComposeResult:
-        """Make the dialog."""
+        """Yield the widgets."""
         with Vertical(classes="dialog"):
             yield Static(Text(self.intent.title, "bold"))
             yield Static(Text(self.intent.consequence))
-            yield Input(placeholder="reason, for the audit trail", max_length=REASON_ROOM, compact=True)
+            yield Input(placeholder="reason, for the audit trail", max_length=MAX_REASON, compact=True)
             with Horizontal():
                 yield Button(f"{self.intent.yes} ⏎", id="yes", variant="error", compact=True)
                 yield Button(f"{self.intent.no} (Esc)", id="no", compact=True)
 
     def on_mount(self) -> None:
-        """Begin with the reason."""
+        """Focus the reason."""
         self.query_one(Input).focus()
 
     def on_input_submitted(self) -> None:
-        """Take Enter in the field for yes."""
+        """Confirm with Enter in the reason."""
         self.dismiss(self.query_one(Input).value.strip())
 
     def on_button_pressed(self, pressed: Button.Pressed) -> None:
-        """Take the answer."""
+        """Confirm or dismiss."""
         self.dismiss(self.query_one(Input).value.strip() if pressed.button.id == "yes" else None)
 
     def action_leave(self) -> None:
-        """Do nothing."""
+        """Dismiss the action."""
         self.dismiss(None)
 
 
 class Help(ModalScreen[None]):
-    """Tells the keys, and what the signs mean."""
+    """Shows the keys and the meaning of the icons."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q,enter", "dismiss", show=False),
@@ -87,24 +87,18 @@ class Help(ModalScreen[None]):
         self.read_only = read_only
 
     def compose(self) -> ComposeResult:
-        """Make the dialog."""
+        """Yield the widgets."""
         text = Text()
-        for key, words in _KEYS:
-            text.append(f"{key:<14}", "bold").append(f"{words}\n")
+        for key, meaning in _KEYS:
+            text.append(f"{key:<14}", "bold").append(f"{meaning}\n")
         if self.read_only:
-            text.append("\nRead-only: nothing can be changed from here.\n", "yellow")
+            text.append("\nRead-only: actions are not available.\n", "yellow")
         else:
             text.append("\nThese ask first:\n")
-            for key, words in _ACTS:
-                text.append(f"{key:<14}", "bold").append(f"{words}\n")
-        text.append("\n3»", "bold red").append(" producers blocked   ▮ job   ▯ free slot\n")
-        meanings = {
-            "busy": "at work",
-            "idle": "waits for a job",
-            "paused": "takes none",
-            "silent": "not heard of",
-        }
-        for state, (sign, colour) in SIGNS.items():
-            text.append(sign, colour).append(f" {meanings.get(state, state)}   ")
+            for key, meaning in _ACTIONS:
+                text.append(f"{key:<14}", "bold").append(f"{meaning}\n")
+        text.append("\n3»", "bold red").append(" blocked producers   ▮ job   ▯ free slot\n")
+        for icon, color, meaning in ICONS.values():
+            text.append(icon, color).append(f" {meaning}   ")
         with Vertical(classes="dialog"):
             yield Static(text)

@@ -1,4 +1,4 @@
-"""The screen that is there first: totals, four tabs, what was done last, and the keys."""
+"""The main screen: totals, four tabs, the last action, and the keys."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input
 
-from conveyor.top import intents, jobs_pane
-from conveyor.top.panes import FAILURES, QUEUES, WORKERS
-from conveyor.top.questions import STATES, Wish
+from conveyor.top import actions, jobs_tab
+from conveyor.top.poller import STATES, PollResult, View
 from conveyor.top.table import Line, LiveTable, fitted
+from conveyor.top.tabs import FAILURES, QUEUES, WORKERS
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from conveyor.top.acting import Intent
-    from conveyor.top.panes import Pane
-    from conveyor.top.watch import Sight
+    from conveyor.top.actions import Intent
+    from conveyor.top.tabs import Tab
 
-PANES: tuple[Pane, ...] = (QUEUES, jobs_pane.JOBS, WORKERS, FAILURES)
-#: What can be done on each tab, in the order of the keys' line.
-ACTS = {
+TABS: tuple[Tab, ...] = (QUEUES, jobs_tab.JOBS, WORKERS, FAILURES)
+#: The actions of each tab, and its other keys, in the order of the line of keys.
+ACTIONS = {
     "queues": ("P pause",),
     "jobs": ("C cancel", "R retry", "P pause"),
     "workers": ("S stop", "K kill", "C cancel", "P pause"),
     "failures": ("R retry",),
 }
-_MORE = {"queues": "⏎ jobs", "jobs": "⏎ open  s state  o queue", "workers": "⏎ job", "failures": "⏎ newest"}
+_KEYS = {"queues": "⏎ jobs", "jobs": "⏎ open  s state  o queue", "workers": "⏎ job", "failures": "⏎ newest"}
 
 
 class Main(Screen[None]):
-    """Four tabs, each a table that is always up to date."""
+    """Four tabs, each a live table."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(place + 1), f"tab({place})", show=False) for place in range(len(PANES))),
+        *(Binding(str(at + 1), f"tab({at})", show=False) for at in range(len(TABS))),
         Binding("tab,right,l", "turn(1)", show=False, priority=True),
         Binding("shift+tab,left,h", "turn(-1)", show=False, priority=True),
         Binding("slash", "filter", show=False),
@@ -53,120 +52,113 @@ class Main(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pane = 0
+        self.at = 0
+        """Position of the open tab."""
         self.queue, self.state = "", STATES[0]
-        self.texts = [""] * len(PANES)
+        self.filters = [""] * len(TABS)
         self.read_only = False
-        self._sight: Sight | None = None
+        self._result = PollResult()
 
     def compose(self) -> ComposeResult:
-        """Make the screen."""
-        yield Line("head")
-        yield Line("trouble")
-        yield Line("tabs")
-        yield Line("heading")
-        yield Line("empty")
-        with ContentSwitcher(initial=PANES[0].name):
-            for pane in PANES:
-                with Vertical(id=pane.name):
-                    yield LiveTable(f"{pane.name}-table")
+        """Yield the widgets."""
+        for name in ("head", "error", "tabs", "heading", "empty"):
+            yield Line(name)
+        with ContentSwitcher(initial=TABS[0].name):
+            for tab in TABS:
+                with Vertical(id=tab.name):
+                    yield LiveTable(f"{tab.name}-table")
         yield Input(id="filter", placeholder="contains …", compact=True, max_length=100)
-        yield Line("deed")
+        yield Line("action")
         yield Line("keys")
 
     def on_mount(self) -> None:
-        """Begin with the queues."""
-        self.query_one("#filter").display = False
+        """Open the tab of queues."""
         self.action_tab(0)
 
     @property
-    def table(self) -> LiveTable:
-        """The table of the tab that is open."""
-        return self.query_one(f"#{PANES[self.pane].name}-table", LiveTable)
+    def tab(self) -> Tab:
+        """The open tab."""
+        return TABS[self.at]
 
     @property
-    def wish(self) -> Wish:
-        """What must be asked for what is shown."""
-        name = PANES[self.pane].name
-        if name == "jobs":
-            return Wish(self.queue, self.state, self.texts[self.pane])
-        return Wish(failures=name == "failures")
+    def table(self) -> LiveTable:
+        """The table of the open tab."""
+        return self.query_one(f"#{self.tab.name}-table", LiveTable)
 
-    def show(self, sight: Sight, head: Text, deed: Text, *, read_only: bool) -> None:
-        """Show what was seen."""
-        self._sight, self.read_only = sight, read_only
-        if not self.queue and sight.snapshot.queues:
-            self.queue = next(iter(sight.snapshot.queues))
-        self.query_one("#head", Line).say(head)
-        self.query_one("#deed", Line).say(deed)
+    @property
+    def view(self) -> View:
+        """What to poll for the open tab."""
+        if self.tab is jobs_tab.JOBS:
+            return View(self.queue, self.state, self.filters[self.at])
+        return View(failures=self.tab is FAILURES)
+
+    def show(self, result: PollResult, *, read_only: bool) -> None:
+        """Show a poll result."""
+        self._result, self.read_only = result, read_only
+        self.queue = self.queue or next(iter(result.snapshot.queues), "")
         self.draw()
 
     def draw(self) -> None:
-        """Draw the tab that is open, of what was seen last."""
+        """Draw the open tab, unless its result has not arrived yet."""
         self._draw_lines()
-        sight, pane, text = self._sight, PANES[self.pane], self.texts[self.pane]
-        if sight is None or not _is_of(sight, self.wish):
+        result, tab, text = self._result, self.tab, self.filters[self.at]
+        if result.view._replace(job=("", "")) != self.view:
             return
-        columns = pane.columns(sight)
+        columns = tab.columns(result)
         widths = fitted(columns, self.size.width)
-        rows = pane.rows(sight, text, widths)
+        rows = tab.rows(result, text, widths)
         self.table.show(columns, widths, rows)
-        seen = bool(sight.seen_at)
         empty = self.query_one("#empty", Line)
         empty.display, self.table.show_header = not rows, bool(rows)
-        empty.say(Text(pane.empty(sight, text) if seen else "Asking the server …"))
+        empty.show(tab.empty(result, text) if result.polled_at else "Connecting …")
 
     def _draw_lines(self) -> None:
-        tabs, name = Text(), PANES[self.pane].name
-        for place, pane in enumerate(PANES):
-            tabs.append(f" {place + 1} {pane.title} ", "bold reverse" if place == self.pane else "").append(
-                " "
-            )
-        if self.texts[self.pane]:
-            tabs.append(f"  /{self.texts[self.pane]}", "yellow")
-        self.query_one("#tabs", Line).say(tabs)
+        tabs, name = Text(), self.tab.name
+        for at, tab in enumerate(TABS):
+            tabs.append(f" {at + 1} {tab.title} ", "bold reverse" if at == self.at else "").append(" ")
+        if self.filters[self.at]:
+            tabs.append(f"  /{self.filters[self.at]}", "yellow")
+        self.query_one("#tabs", Line).show(tabs)
         heading = self.query_one("#heading", Line)
-        heading.display = name == "jobs"
-        if self._sight is not None and name == "jobs":
-            heading.say(jobs_pane.heading(self._sight, self.queue, self.state))
-        acts = [] if self.read_only else list(ACTS[name])
-        words = [_MORE[name], *acts, "/ filter", "? help", "q quit"]
-        self.query_one("#keys", Line).say(Text(" " + "  ".join(words)))
+        heading.display = self.tab is jobs_tab.JOBS
+        heading.show(jobs_tab.heading(self._result, self.queue, self.state))
+        keys = [_KEYS[name], *([] if self.read_only else ACTIONS[name]), "/ filter", "? help", "q quit"]
+        self.query_one("#keys", Line).show(" " + "  ".join(keys))
 
-    def intent(self, key: str, sight: Sight) -> Intent | str:
-        """Give what a key means for the row under the cursor."""
-        name, current = PANES[self.pane].name, self.table.current
-        if name == "queues":
-            return intents.about_queue(key, sight, current)
-        if name == "workers":
-            return intents.about_worker(key, sight, current)
-        if name == "failures":
-            return intents.about_failure(key, sight, current)
+    def intent(self, key: str, result: PollResult) -> Intent | str:
+        """Return the action of a key for the current row, or why there is none."""
+        current = self.table.current
+        if self.tab is QUEUES:
+            return actions.queue_intent(key, result, current)
+        if self.tab is WORKERS:
+            return actions.worker_intent(key, result, current)
+        if self.tab is FAILURES:
+            return actions.failure_intent(key, result, current.partition(" ")[2] if current else None)
         if key == "P":
-            return intents.about_queue(key, sight, self.queue)
-        return intents.about_job(key, self.queue, current.partition(" ")[0], self.state)
+            return actions.queue_intent(key, result, self.queue)
+        return actions.job_intent(key, self.queue, current.partition(" ")[0], self.state)
 
     def open_jobs(self, queue: str, state: str = "waiting") -> None:
-        """Show a queue's jobs."""
+        """Open the tab of jobs."""
         self.queue, self.state = queue, state
         self.action_tab(1)
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
-        """Open the row under the cursor."""
-        name, current = PANES[self.pane].name, self.table.current
-        sight = self._sight
-        if not current or sight is None:
+        """Open what the current row is about."""
+        current = self.table.current
+        if not current:
             return
-        if name == "queues":
+        if self.tab is QUEUES:
             self.open_jobs(current)
-        elif name == "jobs":
+        elif self.tab is jobs_tab.JOBS:
             self._open(self.queue, current.partition(" ")[0])
-        elif name == "workers":
-            worker = next((one for one in sight.snapshot.workers() if one.name == current), None)
-            if worker is not None and worker.job:
-                self._open(worker.queue, worker.job)
+        elif self.tab is WORKERS:
+            for worker in self._result.snapshot.workers():
+                if worker.name == current and worker.job:
+                    self._open(worker.queue, worker.job)
+                    return
         else:
-            for sample in sight.failures:
+            for sample in self._result.failures:
                 if f"group {sample.group.fingerprint}" == current:
                     self._open(sample.group.queue, sample.group.newest)
 
@@ -174,48 +166,48 @@ class Main(Screen[None]):
         self.app.open_job(queue, job_id)  # type: ignore[attr-defined]
 
     def on_input_changed(self, changed: Input.Changed) -> None:
-        """Filter while somebody types."""
-        self.texts[self.pane] = changed.value
-        self._look()
+        """Apply the filter while the user types."""
+        self.filters[self.at] = changed.value
+        self._update()
 
     def on_input_submitted(self) -> None:
-        """Keep the filter, and go back to the table."""
+        """Keep the filter, and focus the table."""
         self.query_one("#filter").display = False
         self.table.focus()
 
     def on_resize(self) -> None:
-        """Use the room there is."""
+        """Draw for the new size."""
         self.draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
-        """Leave keys to the field that is typed into."""
+        """Disable the keys that turn tabs while the user types a filter."""
         return not (action == "turn" and self.focused is self.query_one("#filter"))
 
-    def action_tab(self, place: int) -> None:
+    def action_tab(self, at: int) -> None:
         """Open a tab."""
         self.query_one("#filter").display = False
-        self.pane = place
-        self.query_one(ContentSwitcher).current = PANES[place].name
+        self.at = at
+        self.query_one(ContentSwitcher).current = self.tab.name
         self.table.focus()
-        self._look()
+        self._update()
 
     def action_turn(self, way: int) -> None:
-        """Open the next tab, or the one before."""
-        self.action_tab((self.pane + way) % len(PANES))
+        """Open the next tab, or the previous one."""
+        self.action_tab((self.at + way) % len(TABS))
 
     def action_filter(self) -> None:
-        """Ask what rows must contain."""
+        """Open the input of the filter."""
         field = self.query_one("#filter", Input)
-        field.value = self.texts[self.pane]
+        field.value = self.filters[self.at]
         field.display = True
         field.focus()
 
     def action_no_filter(self) -> None:
-        """Show all rows again."""
-        self.texts[self.pane] = ""
+        """Clear the filter."""
+        self.filters[self.at] = ""
         self.query_one("#filter", Input).value = ""
         self.on_input_submitted()
-        self._look()
+        self._update()
 
     def action_state(self) -> None:
         """Show the jobs in the next state."""
@@ -223,16 +215,11 @@ class Main(Screen[None]):
 
     def action_queue(self) -> None:
         """Show the jobs of the next queue."""
-        queues = list(self._sight.snapshot.queues) if self._sight is not None else []
+        queues = list(self._result.snapshot.queues)
         if queues:
-            place = queues.index(self.queue) if self.queue in queues else -1
-            self.open_jobs(queues[(place + 1) % len(queues)], self.state)
+            at = queues.index(self.queue) if self.queue in queues else -1
+            self.open_jobs(queues[(at + 1) % len(queues)], self.state)
 
-    def _look(self) -> None:
-        self.app.look()  # type: ignore[attr-defined]
+    def _update(self) -> None:
+        self.app.update_view()  # type: ignore[attr-defined]
         self.draw()
-
-
-def _is_of(sight: Sight, wish: Wish) -> bool:
-    """Tell whether the sight has what is wished for; the job that is open on another screen does not matter."""
-    return sight.wish._replace(story=("", "")) == wish

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor import Job, Queue
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.monitor import Inspector
-from conveyor.monitor.actions import OBEYED_WITHIN
+from conveyor.monitor.actions import EXPIRES_AFTER
 from conveyor.store import commands, control_channel, records
 from conveyor.torture.history import CancelAsked, note
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
@@ -185,7 +185,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     if not reports:
         raise Missing
     report = reports[0]
-    expires = stage.client.run(commands.server_time()) + OBEYED_WITHIN["kill"]
+    expires = stage.client.run(commands.server_time()) + EXPIRES_AFTER["kill"]
     order = ControlCommand(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
     with contextlib.suppress(StoreUnavailable):  # it may arrive nevertheless
         stage.client.run(control_channel.send(report.name, encode(order)))
@@ -195,7 +195,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     # A worker that was told to leave stays away, and one without others leaves: the consumer is replaced.
     consumer.wanted, pid = True, consumer.pid
     with contextlib.suppress(TimeoutError):  # it may be obeyed late
-        wait_for(lambda: killed not in consumer.children(), OBEYED_WITHIN["kill"])
+        wait_for(lambda: killed not in consumer.children(), EXPIRES_AFTER["kill"])
     if consumer.pid == pid:
         consumer.signal(signal.SIGTERM)
 

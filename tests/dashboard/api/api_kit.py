@@ -15,7 +15,7 @@ from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.page import PageRegistry
 from conveyor.dashboard.poller import Poller
-from conveyor.monitor.actions import OperationRunner
+from conveyor.monitor.bulk import OperationRunner
 
 if TYPE_CHECKING:
     import httpx

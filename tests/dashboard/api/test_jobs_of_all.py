@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor import Queue
-from conveyor.monitor.merging import MOST_QUEUES
+from conveyor.monitor.merged_list import MAX_QUEUES
 from conveyor.store import keys
 from conveyor.store.command import Command
 from conveyor.wire.outcome import Run, note_of
@@ -64,10 +64,10 @@ def test_plain_items_are_found_by_a_common_name(api: Api) -> None:
 
 
 def test_number_of_omitted_queues_is_reported(api: Api) -> None:
-    for number in range(MOST_QUEUES + 2):
+    for number in range(MAX_QUEUES + 2):
         put(api, f"queue{number}")
     page = api.get("/jobs", count=200)
-    assert (len(page["jobs"]), page["left_out"], page["total"]) == (MOST_QUEUES, 2, MOST_QUEUES + 2)
+    assert (len(page["jobs"]), page["left_out"], page["total"]) == (MAX_QUEUES, 2, MAX_QUEUES + 2)
 
 
 def test_inspect_right_is_required_to_see_or_search_arguments(api: Api) -> None:

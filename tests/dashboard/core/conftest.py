@@ -9,7 +9,7 @@ import pytest
 from conveyor.dashboard import live
 from conveyor.dashboard.page import Page, PageRegistry
 from conveyor.dashboard.poller import Poller
-from conveyor.monitor import poll_interval
+from conveyor.monitor import poller as polling
 
 from .core_kit import CountingClient
 from .serving_kit import environment, run, start
@@ -23,7 +23,7 @@ __all__ = ["environment", "run", "start"]
 @pytest.fixture
 def quick_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second last 40 ms, so that many samples take little time."""
-    monkeypatch.setattr(poll_interval, "STEPS", (0.04, 0.08, 0.2, 0.6))
+    monkeypatch.setattr(polling, "STEPS", (0.04, 0.08, 0.2, 0.6))
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor.dashboard.belt import MAX_ICONS, MAX_SLOTS, belt_of, letter_of
 from conveyor.dashboard.live_stats import MAX_QUEUES, live_stats
+from conveyor.monitor.belt import MAX_ICONS, MAX_SLOTS, belt_of, letter_of
 from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.wire.control_messages import WorkerReport
 

@@ -9,7 +9,7 @@ import pytest
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
-from conveyor.monitor.job_record import MOST_LINES
+from conveyor.monitor.job_record import MAX_LINES
 from conveyor.store import records
 
 from ..asking import ask, ask_all  # noqa: TID252 - test folders are no packages
@@ -28,7 +28,7 @@ LOG = f"/api/v1/jobs/{JOB}/log?queue=mail"
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten a second to 300 ms: long enough for ten followers to fetch their updates."""
-    monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (0.3, 0.3, 0.3, 0.3))
+    monkeypatch.setattr("conveyor.monitor.poller.STEPS", (0.3, 0.3, 0.3, 0.3))
 
 
 class Follower:
@@ -102,7 +102,7 @@ def test_late_follower_gets_lines_the_page_no_longer_has(
     log(one_server, "first")
     away = Follower()
     follow(site, [away])
-    lines = [f"line {number}" for number in range(MOST_LINES + 50)]
+    lines = [f"line {number}" for number in range(MAX_LINES + 50)]
     log(one_server, *lines)
     listener = Listener(PAGE)
     pollers[-1].subscribe(listener)
@@ -131,7 +131,7 @@ def test_follower_without_the_right_to_inspect_gets_no_log_line(
 def test_polling_followers_are_served_from_the_last_sample(
     site: Any, client: CountingClient, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conveyor.monitor.poll_interval.STEPS", (60.0, 60.0, 60.0, 60.0))
+    monkeypatch.setattr("conveyor.monitor.poller.STEPS", (60.0, 60.0, 60.0, 60.0))
     put(one_server, "mail")
     log(one_server, "one", "two")
     ask(site, "GET", f"/api/v1/snapshot?watch={PAGE}")

@@ -11,9 +11,9 @@ import pytest
 from conveyor import clock
 from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.poller import MAX_CACHED
-from conveyor.monitor import poll_interval
+from conveyor.monitor import poller as polling
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.snapshot import Rate
+from conveyor.monitor.activity import Rate
 from conveyor.store import commands
 from conveyor.store.query import Query
 
@@ -135,7 +135,7 @@ def test_poll_interval_adapts_to_the_speed_of_replies(
     client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
     poller, listener = poller_of(page("a")), Listener("/a")
-    client.before = lambda: clock.sleep(poller.pace.interval / 2)
+    client.before = lambda: clock.sleep(poller.pace.seconds / 2)
     poller.subscribe(listener)
     eventually(lambda: poller.pace.step == 3)
     later(eventually, listener, 2)
@@ -144,7 +144,7 @@ def test_poll_interval_adapts_to_the_speed_of_replies(
     told = [pulse.interval for pulse in listener.pulses]
     longest = told.index(0.6)
     assert told[: longest + 1] == [0.08, 0.2, 0.6]
-    places = [poll_interval.STEPS.index(interval) for interval in told[longest:]]
+    places = [polling.STEPS.index(interval) for interval in told[longest:]]
     assert all(abs(later - earlier) <= 1 for earlier, later in pairwise(places)), "back step by step"
 
 
@@ -198,7 +198,7 @@ def test_rates_cover_the_last_few_seconds() -> None:
 def test_request_for_a_watched_page_gets_the_last_sample(
     client: CountingClient, poller_of: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll_interval, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
+    monkeypatch.setattr(polling, "STEPS", (5.0, 5.0, 5.0, 5.0))  # the next sample is far away
     poller = poller_of(page("a"), page("b"))
     listener = Listener("/a")
     poller.subscribe(listener)

@@ -10,7 +10,7 @@ import pytest
 from conveyor import clock
 from conveyor.dashboard.poller import MAX_CACHED, MAX_COSTLY, MAX_PAGES
 from conveyor.errors import StoreUnavailable
-from conveyor.monitor import poll_interval
+from conveyor.monitor import poller as polling
 from conveyor.store import commands
 from conveyor.store.query import Query
 
@@ -60,7 +60,7 @@ def test_slow_searches_take_turns_and_do_not_delay_live_stats(
     client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
     def slow_answer(answers: Any) -> Any:
-        clock.sleep(poll_interval.STEPS[0])  # alone it would lengthen the step
+        clock.sleep(polling.STEPS[0])  # alone it would lengthen the step
         return answers[0]
 
     def asks_much(_: PageRequest, __: Any) -> Query[Any]:
@@ -75,7 +75,7 @@ def test_slow_searches_take_turns_and_do_not_delay_live_stats(
     eventually(lambda: all(listener.versions(address) for address in addresses))
     assert max(client.trips) <= alone + 1 + MAX_COSTLY
     steps = [pulse.interval for pulse in listener.pulses]
-    assert steps.count(poll_interval.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
+    assert steps.count(polling.STEPS[0]) > len(steps) / 4, "a busy machine may be slow at times, too"
     assert len(listener.versions("/a")) == len(listener.pulses)
 
 

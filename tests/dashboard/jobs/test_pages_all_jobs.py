@@ -8,7 +8,7 @@ import pytest
 from pages_kit import Line, Visitor, call
 
 from conveyor.monitor import job_record
-from conveyor.monitor.merging import MOST_QUEUES
+from conveyor.monitor.merged_list import MAX_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,14 +85,14 @@ def test_filters_work_across_queues(line: Line, other: Line, visit: Visit) -> No
 
 def test_list_covers_the_queues_with_the_most_jobs_and_says_so(line: Line, visit: Visit) -> None:
     line.put(call("shop.prices", 1))
-    many = [Line(line.client) for _ in range(MOST_QUEUES)]
+    many = [Line(line.client) for _ in range(MAX_QUEUES)]
     for one in many:
         one.put_many(call("shop.prices", 1), 2)
     seen = visit().see("/jobs", state="waiting")
     assert set(seen.words("tbody td[data-label=Queue]")) == {one.name for one in many}
-    assert f"{MOST_QUEUES + 1} queues have waiting jobs" in seen.text
-    assert seen.words(".tabs a[aria-current]") == [f"Waiting {2 * MOST_QUEUES + 1}"]
-    assert f"of the {MOST_QUEUES}" not in visit().see("/jobs", state="waiting", queue=line.name).text
+    assert f"{MAX_QUEUES + 1} queues have waiting jobs" in seen.text
+    assert seen.words(".tabs a[aria-current]") == [f"Waiting {2 * MAX_QUEUES + 1}"]
+    assert f"of the {MAX_QUEUES}" not in visit().see("/jobs", state="waiting", queue=line.name).text
 
 
 def test_list_of_a_single_queue_is_that_of_the_queue(line: Line, visit: Visit) -> None:
@@ -143,7 +143,7 @@ def test_fifty_full_rows_of_all_queues_are_at_most_60_kb(line: Line, visit: Visi
 def test_job_search_is_limited_to_a_number_of_queues_and_says_so(
     line: Line, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_record, "MOST_LOOKED_IN", 2)
+    monkeypatch.setattr(job_record, "MAX_SEARCHED_QUEUES", 2)
     names = [f"{line.name}.{number}" for number in range(2)]
     first, last = (Line(line.client, name).put(call("shop.prices")) for name in (line.name, names[1]))
     Line(line.client, names[0])

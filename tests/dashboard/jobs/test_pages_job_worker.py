@@ -12,13 +12,13 @@ from pages_kit import Line, Role, Visitor, call
 from conveyor import JobCancelled
 from conveyor.dashboard.rendering import duration
 from conveyor.monitor import Inspector, bulk
-from conveyor.monitor.actions import Actions, Actor, Matching
+from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands, control_channel, keys
-from conveyor.store.command import Command
-from conveyor.store.commands import Settlement
+from conveyor.store.commands import Command, Settlement
 from conveyor.wire import control_messages
+from conveyor.wire.audit_entry import Matching
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
-from conveyor.wire.outcome import Cancellation, Run, encode_killed, encode_settled
+from conveyor.wire.outcome import Run, encode_killed, encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +217,7 @@ def test_cancelled_job_shows_author_reason_and_kill(line: Line, visit: Visit) ->
     assert (hidden["cancelled_by"], hidden["cancel_reason"], hidden["killed"]) == (None, None, True)
     details = Inspector(line.client).job(job, line.name)
     assert details is not None
-    assert details.cancelled == Cancellation("ada", "too slow")
+    assert (details.cancelled_by, details.cancel_reason) == ("ada", "too slow")
     assert details.settled is not None
     assert details.settled.was_killed
     with pytest.raises(JobCancelled):

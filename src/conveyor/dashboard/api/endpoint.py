@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.access.request import Scope
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.dashboard.poller import Poller
-    from conveyor.monitor.actions import OperationRunner
+    from conveyor.monitor.bulk import OperationRunner
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
     from conveyor.store.query import Query

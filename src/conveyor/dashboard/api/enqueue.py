@@ -116,7 +116,7 @@ def _put_all(request: ApiRequest, task: Task[..., Any], parts: list[dict[str, An
 
 def _put_before(request: ApiRequest, task: Task[..., Any], queue: str, job: str) -> Put:
     """Respond as the first time; a key older than what is kept of it may have been for another task."""
-    record = request.context.ask(job_record.story(queue, job))
+    record = request.context.ask(job_record.record(queue, job))
     if record is not None and record.task not in {"", task.name}:
         raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")
     return _put([job], queue, recorded=True)

@@ -30,7 +30,7 @@ from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
-    from conveyor.monitor.job_record import JobStory
+    from conveyor.monitor.job_record import JobRecord
     from conveyor.monitor.job_record import LogLine as Line
     from conveyor.wire.outcome import Settled
 
@@ -136,7 +136,7 @@ class AboutJob(Why, frozen=True):
 def show_job(request: ApiRequest) -> Job:
     """Show a job."""
     queue, job = _find(request)
-    record: JobStory | None = request.context.ask(job_record.story(queue, job, known_tasks.labels))
+    record: JobRecord | None = request.context.ask(job_record.record(queue, job, known_tasks.labels))
     if record is None:
         raise _unknown(job)
     shown = request.may("inspect")
@@ -201,13 +201,15 @@ def request_stack(request: ApiRequest) -> Order:
     queue, job = _find(request)
     request.allowed("inspect")
     running = workers.running_job(request.context.snapshot().consumers, job)
-    record: JobStory | None = request.context.ask(job_record.story(queue, job))
+    record: JobRecord | None = request.context.ask(job_record.record(queue, job))
     if record is None:
         raise _unknown(job)
     name = running.name if running is not None else record.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so it has no stack.")
-    told = request.actions.tell_workers("stack", [name], request.body.reason, jobs={name: job}, queue=queue)
+    told = request.actions.control_workers(
+        "stack", [name], request.body.reason, jobs={name: job}, queue=queue
+    )
     return Order(told.id, list(told.targets), told.recorded)
 
 
@@ -258,7 +260,7 @@ def _cached_lines(request: ApiRequest, queue: str, job: str) -> list[Line] | Non
         return None
     known: list[Line] = cached.view.job.lines
     wanted = [line for line in known if records.place_of(line.id) > after]
-    is_whole = len(known) < job_record.MOST_LINES or len(wanted) < len(known)
+    is_whole = len(known) < job_record.MAX_LINES or len(wanted) < len(known)
     return wanted[: request.query.count] if is_whole else None
 
 

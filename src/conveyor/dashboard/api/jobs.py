@@ -10,8 +10,8 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import Progress, QueueRows, Short, position_after, progress_of, struct_from
-from conveyor.monitor import failures, history, job_list, merging, silence, snapshot
-from conveyor.monitor.cursors import cursor_of
+from conveyor.monitor import failures, history, job_list, merged_list, snapshot
+from conveyor.monitor.job_list import encode_cursor
 from conveyor.wire.call import ITEM_WORD
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def list_jobs(request: ApiRequest) -> Jobs:
 @endpoint("GET", "/failures", "look", Failures, query=QueueRows, rows="failures")
 def list_failures(request: ApiRequest) -> Failures:
     """Show which dead jobs failed alike."""
-    first, count = position_after(request.query.cursor), min(request.query.count, failures.MOST_SAMPLES)
-    every = request.context.ask(failures.groups(failures.looked_at(_dead(request))))
+    first, count = position_after(request.query.cursor), min(request.query.count, failures.MAX_SAMPLES)
+    every = request.context.ask(failures.groups(failures.read_counts(_dead(request))))
     page = every[first : first + count]
     samples = {one.group: one for one in request.context.ask(failures.samples(page))}
     shown = request.may("inspect")
@@ -139,7 +139,7 @@ def list_failures(request: ApiRequest) -> Failures:
             )
             more = {"task": sample.task, "kind": sample.kind, **texts}
         rows.append(struct_from(FailureGroup, group, **more))
-    next_page = cursor_of(str(first + count)) if len(every) > first + count else ""
+    next_page = encode_cursor(str(first + count)) if len(every) > first + count else ""
     return Failures(rows, next_page, hidden=bool(page) and not shown)
 
 
@@ -150,27 +150,27 @@ def _of_all(request: ApiRequest) -> Jobs:
     index = query.state if is_live else "ended"
     names = snapshot.fullest(queues, list(queues), index)  # also those without any: one may just have come
     counts = [snapshot.in_state(queues[name], index) for name in names]
-    limits = merging.Limits(query.count, SEARCHED)
-    found: merging.Merged[Any]
+    limits = merged_list.MergeLimits(query.count, SEARCHED)
+    found: merged_list.MergedPage[Any]
     asked: Query[Any]
     if is_live:
         wanted = _wanted(request)
-        asked = merging.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
+        asked = merged_list.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
         found = request.context.ask(asked, costly=any(wanted))
         rows = [_row(request, one) for one in found.rows]
     else:
         matching = _matching(query)
-        asked = merging.finishes(names, query.cursor, matching, limits)
+        asked = merged_list.finishes(names, query.cursor, matching, limits)
         found = request.context.ask(asked, costly=any(matching))
         rows = [_finish(request, one.finish, one.queue) for one in found.rows]
-    left_out = sum(count > 0 for count in counts[merging.MOST_QUEUES :])
+    left_out = sum(count > 0 for count in counts[merged_list.MAX_QUEUES :])
     return Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
 
 
 def _live(request: ApiRequest) -> Jobs:
     query, wanted = request.query, _wanted(request)
     if any(wanted):
-        limits = job_list.Limits(SEARCHED, query.count)
+        limits = job_list.SearchLimits(SEARCHED, query.count)
         asked: Any = job_list.search(
             query.queue, query.state, wanted, query.cursor, limits, known_tasks.labels
         )
@@ -191,13 +191,13 @@ def _ended(request: ApiRequest) -> Jobs:
     return Jobs(rows, page.next, None, not request.may("inspect"))
 
 
-def _wanted(request: ApiRequest) -> job_list.Wanted:
-    return job_list.Wanted(request.query.task, request.query.worker, request.query.text)
+def _wanted(request: ApiRequest) -> job_list.JobFilter:
+    return job_list.JobFilter(request.query.task, request.query.worker, request.query.text)
 
 
-def _matching(query: JobRows) -> history.Matching:
+def _matching(query: JobRows) -> history.HistoryFilter:
     state = query.outcome if query.state == "ended" else query.state
-    return history.Matching(query.task, state, query.worker, "", query.text)
+    return history.HistoryFilter(query.task, state, query.worker, "", query.text)
 
 
 def _row(request: ApiRequest, one: JobRow) -> JobLine:
@@ -210,7 +210,7 @@ def _row(request: ApiRequest, one: JobRow) -> JobLine:
         arguments=one.arguments if shown else None,
         message=one.message if shown else None,
         progress=progress_of(one.progress),
-        silent_since=silence.of_job(request.context.snapshot(), one.worker, one.since),
+        silent_since=request.context.snapshot().job_silent_since(one.worker, one.since),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from conveyor.monitor.cursors import after, none
+from conveyor.monitor.job_list import decode_cursor, invalid_cursor
 from conveyor.wire import ids
 from conveyor.wire.redaction import redacted_text
 
@@ -36,9 +36,9 @@ def struct_from(wanted: type[S], given: object, /, **more: Any) -> S:
 
 def position_after(cursor: str) -> int:
     """Return the position in a list at which a page begins, 0 for the first. Raises BadCall for an invalid cursor."""
-    text = after(cursor) or "0"
+    text = decode_cursor(cursor) or "0"
     if not (text.isascii() and text.isdigit() and len(text) < 8):  # noqa: PLR2004 - every list is shorter
-        raise none(cursor)
+        raise invalid_cursor(cursor)
     return int(text)
 
 

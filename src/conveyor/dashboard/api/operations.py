@@ -19,9 +19,9 @@ from conveyor.dashboard.api.models import (
     position_after,
     struct_from,
 )
-from conveyor.monitor import operations
-from conveyor.monitor.bulk import MOST_IDS, MOST_QUEUES
-from conveyor.monitor.cursors import cursor_of
+from conveyor.monitor import bulk
+from conveyor.monitor.bulk import MAX_IDS, MAX_QUEUES
+from conveyor.monitor.job_list import encode_cursor
 from conveyor.wire import audit_entry
 from conveyor.wire.audit_entry import KINDS  # noqa: TC001 - msgspec reads the annotations
 
@@ -79,7 +79,7 @@ class Matching(Struct, frozen=True, forbid_unknown_fields=True):
     """Which jobs are meant; what is empty does not narrow it."""
 
     task: Short = ""
-    ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] = ()
+    ids: Annotated[tuple[JobId, ...], Meta(max_length=MAX_IDS)] = ()
     group: Short = ""
     """A fingerprint of `failures`."""
 
@@ -89,7 +89,7 @@ class Begin(Why, frozen=True, kw_only=True):
 
     kind: Literal[KINDS]  # type: ignore[valid-type]
     queue: MaybeQueue = ""
-    queues: Annotated[tuple[Queue, ...], Meta(max_length=MOST_QUEUES)] = ()
+    queues: Annotated[tuple[Queue, ...], Meta(max_length=MAX_QUEUES)] = ()
     """Several queues, to retry or discard dead jobs there. Without any, all that have dead jobs; then `matching` has a
     group or a task."""
     matching: Matching = Matching()
@@ -99,10 +99,10 @@ class Begin(Why, frozen=True, kw_only=True):
 def list_operations(request: ApiRequest) -> Operations:
     """List operations over many jobs."""
     first, count = position_after(request.query.cursor), request.query.count
-    names = request.context.ask(operations.names(first, count))
-    found = request.context.ask(operations.operations(names))
+    names = request.context.ask(bulk.operation_names(first, count))
+    found = request.context.ask(bulk.operations(names))
     rows = [struct_from(Operation, one) for one in found if request.query.queue in {"", *one.on}]
-    return Operations(rows, cursor_of(str(first + count)) if len(names) == count else "")
+    return Operations(rows, encode_cursor(str(first + count)) if len(names) == count else "")
 
 
 @endpoint("POST", "/operations", "purge", Begun, body=Begin, status=202)
@@ -135,7 +135,7 @@ def resume_operation(request: ApiRequest) -> Done:
     found = _find(request)
     if found.state in {"running", "done"}:
         raise refused(409, "wrong-state", f"The operation is {found.state}.")
-    resumed = request.actions.take_up(found.id, request.body.reason)
+    resumed = request.actions.resume_operation(found.id, request.body.reason)
     _run(request, resumed)
     return Done("It goes on where it was", state=resumed.state)
 
@@ -160,7 +160,7 @@ def _with_dead_jobs(request: ApiRequest) -> list[str]:
     dead = {name: count.dead for name, count in queues.items() if count.dead}
     if not dead:
         raise refused(409, "wrong-state", "No job is dead.")
-    return sorted(dead, key=lambda name: (-dead[name], name))[:MOST_QUEUES]
+    return sorted(dead, key=lambda name: (-dead[name], name))[:MAX_QUEUES]
 
 
 def _run(request: ApiRequest, operation: audit_entry.Operation) -> None:
@@ -171,7 +171,7 @@ def _run(request: ApiRequest, operation: audit_entry.Operation) -> None:
 
 def _find(request: ApiRequest) -> audit_entry.Operation:
     found: list[audit_entry.Operation]
-    found = request.context.ask(operations.operations([request.parts["id"][:100]]))
+    found = request.context.ask(bulk.operations([request.parts["id"][:100]]))
     if not found:
         hint = "They are forgotten after 7 days."
         raise refused(404, "unknown-operation", "There is no such operation.", hint)

@@ -10,13 +10,13 @@ from msgspec import Meta, Struct
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import Done, Query, RowsQuery, Why, struct_from
 from conveyor.dashboard.api.operations import Begun, Matching, begin
-from conveyor.monitor import queues
-from conveyor.monitor.cursors import after, cursor_of
-from conveyor.monitor.snapshot import Rate
+from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.activity import Rate
+from conveyor.monitor.job_list import decode_cursor, encode_cursor
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
-    from conveyor.monitor.actions import QueueAnswer
+    from conveyor.monitor.actions import QueueResult
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
@@ -83,9 +83,9 @@ class Bound(Why, frozen=True, kw_only=True):
 def list_queues(request: ApiRequest) -> Queues:
     """List queues."""
     snapshot = request.context.snapshot()
-    last, count = after(request.query.cursor), request.query.count
+    last, count = decode_cursor(request.query.cursor), request.query.count
     names = [name for name in sorted(snapshot.queues) if name > last]
-    more = cursor_of(names[count - 1]) if len(names) > count else ""
+    more = encode_cursor(names[count - 1]) if len(names) > count else ""
     return Queues([_line(snapshot, name, snapshot.queues[name]) for name in names[:count]], more)
 
 
@@ -156,9 +156,9 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
 
 def _count(request: ApiRequest) -> Count:
     """Count now, so that a client that has just changed a queue sees it."""
-    count: Count = request.context.ask(queues.counts([request.queue]))[request.queue]
+    count: Count = request.context.ask(snapshots.queue_counts([request.queue]))[request.queue]
     return count
 
 
-def _done(message: str, answer: QueueAnswer) -> Done:
+def _done(message: str, answer: QueueResult) -> Done:
     return Done(message, changed=answer.changed, recorded=answer.recorded)

@@ -10,7 +10,7 @@ import conveyor
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import MaybeQueue, Query, QueueRows, struct_from
 from conveyor.monitor import audit, charts
-from conveyor.monitor.cursors import after, cursor_of
+from conveyor.monitor.job_list import decode_cursor, encode_cursor
 from conveyor.store import fitness, keys, query, records
 from conveyor.store.address import shown
 from conveyor.wire.audit_entry import Facts  # noqa: TC001 - msgspec reads the annotations
@@ -108,14 +108,14 @@ class SeriesQuery(Query, frozen=True, kw_only=True):
 @endpoint("GET", "/audit", "inspect", Audit, query=QueueRows, rows="acts")
 def list_audit(request: ApiRequest) -> Audit:
     """List actions of people."""
-    before = records.checked_entry(after(request.query.cursor))
-    found = request.context.ask(audit.acts(before, request.query.count))
+    before = records.checked_entry(decode_cursor(request.query.cursor))
+    found = request.context.ask(audit.entries(before, request.query.count))
     rows = [
         struct_from(AuditLine, one.act, id=one.id, at=one.at, answers=dict(one.answers))
         for one in found
         if request.queue in {"", one.act.queue}
     ]
-    return Audit(rows, cursor_of(found[-1].id) if len(found) == request.query.count else "")
+    return Audit(rows, encode_cursor(found[-1].id) if len(found) == request.query.count else "")
 
 
 @endpoint("GET", "/system", "look", System)

@@ -15,7 +15,7 @@ from conveyor.dashboard.api.models import RowsQuery
 from conveyor.dashboard.api.problems import ValidationErrors
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
-from conveyor.monitor.cursors import after, cursor_of
+from conveyor.monitor.job_list import decode_cursor, encode_cursor
 from conveyor.monitor.typed_input import parameters_of
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class PreviewAnswer(Struct, frozen=True):
 @endpoint("GET", "/tasks", "look", Tasks, query=RowsQuery, rows="tasks")
 def list_tasks(request: ApiRequest) -> Tasks:
     """List tasks."""
-    last, count = after(request.query.cursor), request.query.count
+    last, count = decode_cursor(request.query.cursor), request.query.count
     names = [name for name in known_tasks.registry().names() if name > last]
-    more = cursor_of(names[count - 1]) if len(names) > count else ""
+    more = encode_cursor(names[count - 1]) if len(names) > count else ""
     return Tasks([line_of(name) for name in names[:count]], more)
 
 

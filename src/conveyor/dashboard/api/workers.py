@@ -10,9 +10,9 @@ from msgspec import Meta, Struct
 from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import JobId, Order, QueueRows, Short, Why
-from conveyor.monitor import workers
+from conveyor.monitor import follow, workers
 from conveyor.monitor.actions import VERBS  # noqa: TC001 - msgspec reads the annotations
-from conveyor.monitor.cursors import after, cursor_of
+from conveyor.monitor.job_list import decode_cursor, encode_cursor
 from conveyor.wire.control_messages import Acknowledgement as WorkerAnswer  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.control_messages import ConsumerReport  # noqa: TC001 - msgspec reads the annotations
 from conveyor.wire.redaction import redacted_text
@@ -56,16 +56,16 @@ class Answers(Struct, frozen=True):
 @endpoint("GET", "/workers", "look", Workers, query=QueueRows, rows="consumers")
 def list_workers(request: ApiRequest) -> Workers:
     """List consumers and their workers."""
-    last, count = after(request.query.cursor), request.query.count
+    last, count = decode_cursor(request.query.cursor), request.query.count
     reports = request.context.snapshot().consumers
     reports = [one for one in reports if request.queue in {"", *one.queues}]
-    places = [place for place in workers.places(reports) if place.key > last]
+    places = [place for place in workers.positions(reports) if place.key > last]
     shown: dict[str, ConsumerReport] = {}
     for place in places[:count]:
         consumer = shown.get(place.report.name) or msgspec.structs.replace(place.report, workers=[])
         some = [] if place.worker is None else [place.worker]
         shown[consumer.name] = msgspec.structs.replace(consumer, workers=[*consumer.workers, *some])
-    more = cursor_of(places[count - 1].key) if len(places) > count else ""
+    more = encode_cursor(places[count - 1].key) if len(places) > count else ""
     return Workers([_redacted(one) for one in shown.values()], more)
 
 
@@ -82,7 +82,7 @@ def command_workers(request: ApiRequest) -> Order:
         hint = "They may have left; the list of workers is at most 20 seconds old."
         detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
         raise refused(404, "unknown-worker", detail, hint)
-    told = request.actions.tell_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
+    told = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
     return Order(told.id, list(told.targets), told.recorded)
 
 
@@ -97,7 +97,7 @@ def show_order(request: ApiRequest) -> Answers:
         raise refused(404, "unknown-order", "Invalid id of an order.")
     shown = request.may("inspect")
     latest: dict[str, WorkerAnswer] = {}
-    for one in request.context.ask(workers.answers(order)):
+    for one in request.context.ask(follow.acknowledgements(order)):
         latest[one.target] = one if shown else msgspec.structs.replace(one, detail="")
     return Answers(list(latest.values()), not shown)
 

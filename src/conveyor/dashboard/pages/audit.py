@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.audit import ActRecord
+    from conveyor.monitor.audit import AuditRecord
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
     from conveyor.wire.audit_entry import AuditEntry
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 class ActRow(NamedTuple):
     """One action's line."""
 
-    record: ActRecord
+    record: AuditRecord
     changes: Sequence[Change]
     happened: bool
 
@@ -66,8 +66,8 @@ def _before(request: PageRequest) -> str:
         return ""  # the newest, as for an invalid filter
 
 
-def _question(request: PageRequest, _: Snapshot) -> Query[list[ActRecord]]:
-    return audit.acts(_before(request), SEARCHED if any(_filters(request).values()) else ON_PAGE)
+def _question(request: PageRequest, _: Snapshot) -> Query[list[AuditRecord]]:
+    return audit.entries(_before(request), SEARCHED if any(_filters(request).values()) else ON_PAGE)
 
 
 def _fits(act: AuditEntry, filters: dict[str, str]) -> bool:
@@ -85,15 +85,15 @@ def _text(facts: Any, name: str) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value!s:.{_SHORT}}"
 
 
-def _row(record: ActRecord) -> ActRow:
+def _row(record: AuditRecord) -> ActRow:
     act = record.act
     names = list(dict.fromkeys([*act.before, *act.after]))[:MAX_CHANGES]
     changes = [Change(name[:_SHORT], _text(act.before, name), _text(act.after, name)) for name in names]
     bad = act.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
-    return ActRow(record, changes, not (bad or record.came_to_nothing))
+    return ActRow(record, changes, not (bad or record.had_no_effect))
 
 
-def _view(request: PageRequest, _: Snapshot, records: list[ActRecord]) -> Audit:
+def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> Audit:
     filters, before = _filters(request), _before(request)
     limit = SEARCHED if any(filters.values()) else ON_PAGE
     fitting = [record for record in records if _fits(record.act, filters)]

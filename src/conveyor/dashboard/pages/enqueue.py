@@ -12,7 +12,7 @@ from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.fields import Field, field_of
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.monitor.jobs import read_call
+from conveyor.monitor.job_data import read_call
 from conveyor.monitor.typed_input import as_words, parameters_of
 from conveyor.store import commands
 from conveyor.store.query import Query, known

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.failures import GroupCount, Overview, Sample
+    from conveyor.monitor.failures import GroupCount, GroupSample, Overview
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
 
@@ -63,7 +63,7 @@ class FailuresView(NamedTuple):
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Overview]:
     queue = request.filters.get("queue", "").strip()
     dead = {name: count.dead for name, count in snapshot.queues.items() if not queue or name == queue}
-    return failures.overview(failures.looked_at(dead), request.filters.get("after", ""))
+    return failures.overview(failures.read_counts(dead), request.filters.get("after", ""))
 
 
 def _view(request: PageRequest, snapshot: Snapshot, found: Overview) -> FailuresView:
@@ -87,7 +87,7 @@ def _view(request: PageRequest, snapshot: Snapshot, found: Overview) -> Failures
     )
 
 
-def _group(one: Sample) -> Group:
+def _group(one: GroupSample) -> Group:
     lost = one.group.fingerprint == LOST
     return Group(
         counts=one.group,

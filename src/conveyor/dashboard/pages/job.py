@@ -14,7 +14,7 @@ from conveyor.dashboard.pages.job_rows import redacted_progress
 from conveyor.dashboard.pretty import pretty
 from conveyor.dashboard.rendering import Bar
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.monitor import job_record, silence, workers
+from conveyor.monitor import job_record, workers
 from conveyor.store.query import Query, known, together
 from conveyor.wire import codec, control_messages, failure, ids
 from conveyor.wire.redaction import redacted, redacted_text
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.job_record import JobStory, LogLine
+    from conveyor.monitor.job_record import JobRecord, LogLine
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.wire.outcome import Settled
 
@@ -99,7 +99,7 @@ class Line(NamedTuple):
 class JobView(NamedTuple):
     """What the page shows."""
 
-    job: JobStory
+    job: JobRecord
     runner: Runner
     progress: control_messages.Progress | None
     arguments: list[tuple[str, str]]
@@ -150,22 +150,22 @@ def query_or_error(make: Callable[[], Query[Any]]) -> Query[Any]:
         return known(error)
 
 
-def job_query(queue: str, job_id: str) -> Query[JobStory | None]:
+def job_query(queue: str, job_id: str) -> Query[JobRecord | None]:
     """Query what is known of a job of one queue. Raises BadCall."""
-    return job_record.story(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
+    return job_record.record(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
 
 
-def find_job(job_id: str, queues: Sequence[str]) -> Query[JobStory | None]:
+def find_job(job_id: str, queues: Sequence[str]) -> Query[JobRecord | None]:
     """Query what is known of a job in any queue; one that has it comes before one that remembers it. Raises BadCall.
 
-    As many queues are searched as `job_record.MOST_LOOKED_IN`, which is much work.
+    As many queues are searched as `job_record.MAX_SEARCHED_QUEUES`, which is much work.
     """
     ids.checked_id(job_id)
-    some = together([job_query(queue, job_id) for queue in queues[: job_record.MOST_LOOKED_IN]])
+    some = together([job_query(queue, job_id) for queue in queues[: job_record.MAX_SEARCHED_QUEUES]])
     return some.map(lambda found: min((one for one in found if one is not None), key=_rank, default=None))
 
 
-def _rank(one: JobStory) -> int:
+def _rank(one: JobRecord) -> int:
     return 2 if one.state == "gone" else 1 if one.settled is not None else 0
 
 
@@ -180,7 +180,7 @@ def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return query_or_error(lambda: find_job(job_id, list(snapshot.queues)))
 
 
-def _view(request: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorError | None) -> JobView:
+def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorError | None) -> JobView:
     if isinstance(job, ConveyorError):
         raise job
     if job is None:
@@ -213,13 +213,13 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobStory | ConveyorErro
     )
 
 
-def _runner(job: JobStory, snapshot: Snapshot) -> Runner:
+def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
     """Return what is known of the worker; nothing for a job that a program took by `Queue.get`."""
     if job.state != "running" or not job.worker or not job.task:
         return Runner()
     consumer = control_messages.consumer_of(job.worker)
-    if silence.of_job(snapshot, job.worker, job.since) is not None:
-        return Runner(silent=True, heard=silence.since(snapshot, consumer))
+    if snapshot.job_silent_since(job.worker, job.since) is not None:
+        return Runner(silent=True, heard=snapshot.silent_since(consumer))
     report = next((one for one in snapshot.consumers if one.name == consumer), None)
     worker = workers.running_job([report], job.id) if report is not None else None
     if report is None or worker is None:
@@ -245,7 +245,7 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
     return shown[::-1], cut
 
 
-def _raw(job: JobStory) -> str:
+def _raw(job: JobRecord) -> str:
     call = job.call
     if call is None:
         return ""
@@ -278,7 +278,7 @@ def _failure(settled: Settled | None) -> Failure | None:
     return Failure(kind, redacted_text(message), where, failure.traceback_parts(text) if text.strip() else [])
 
 
-def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:
+def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:
     """Return the runs as bars, and when the first began and the last ended."""
     bars = [
         Bar(
@@ -296,7 +296,7 @@ def _bars(job: JobStory, now: float) -> tuple[list[Bar], float, float]:
     return bars, begin, max((bar.end for bar in bars), default=0.0)
 
 
-def _ended(job: JobStory) -> float | None:
+def _ended(job: JobRecord) -> float | None:
     if job.settled is None:
         return None
     if job.run is not None:
@@ -305,7 +305,7 @@ def _ended(job: JobStory) -> float | None:
     return last.started + last.elapsed if last is not None and last.started else None
 
 
-def _eta(job: JobStory, now: float) -> float | None:
+def _eta(job: JobRecord, now: float) -> float | None:
     progress = job.progress
     if job.since is None or progress is None or not progress.fraction or progress.fraction == 1:
         return None

@@ -14,7 +14,7 @@ from conveyor.wire.redaction import redacted_text
 if TYPE_CHECKING:
     from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
-    from conveyor.monitor.job_record import JobStory
+    from conveyor.monitor.job_record import JobRecord
     from conveyor.wire import control_messages
 
 #: Characters of arguments and of a message in a row.
@@ -79,7 +79,7 @@ def of_finish(queue: str, finish: Finish) -> Row:
     )
 
 
-def of_record(record: JobStory) -> Row:
+def of_record(record: JobRecord) -> Row:
     """Return the row of a job that was found by its id."""
     last = record.attempts[-1] if record.attempts else None
     return struct_from(

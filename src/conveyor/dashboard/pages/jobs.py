@@ -12,7 +12,7 @@ from conveyor.dashboard.page import NoSuchThing, Page, href
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.job import find_job, query_or_error
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.monitor import history, job_list, job_record, merging, silence
+from conveyor.monitor import history, job_list, job_record, merged_list
 from conveyor.monitor.snapshot import fullest, in_state
 from conveyor.store.query import known
 
@@ -163,7 +163,7 @@ def _searched(filters: Filters) -> Query[Listed]:
         rows = [job_rows.of_live(one) for one in found.rows]
         return Listed(filters, rows, found.next, total=found.total, searched=found.searched)
 
-    place, limits = (filters.queue, filters.state), job_list.Limits(BUDGET, ROWS)
+    place, limits = (filters.queue, filters.state), job_list.SearchLimits(BUDGET, ROWS)
     return job_list.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels).map(listed)
 
 
@@ -177,34 +177,36 @@ def _ended(filters: Filters) -> Query[Listed]:
 
 def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
     """Query the jobs of several queues."""
-    query: Query[merging.Merged[Any]]
+    query: Query[merged_list.MergedPage[Any]]
     row: Callable[[Any], Row]
     if filters.state == "ended":
-        query = merging.finishes(names, filters.cursor, _matching(filters), merging.Limits(ROWS, RUNS))
+        query = merged_list.finishes(
+            names, filters.cursor, _matching(filters), merged_list.MergeLimits(ROWS, RUNS)
+        )
         row = _of_ended
     else:
-        limits, labels = merging.Limits(ROWS, BUDGET), known_tasks.labels
-        query = merging.jobs(names, filters.state, filters.cursor, _wanted(filters), limits, labels)
+        limits, labels = merged_list.MergeLimits(ROWS, BUDGET), known_tasks.labels
+        query = merged_list.jobs(names, filters.state, filters.cursor, _wanted(filters), limits, labels)
         row = job_rows.of_live
 
-    def listed(page: merging.Merged[Any]) -> Listed:
+    def listed(page: merged_list.MergedPage[Any]) -> Listed:
         searched = page.searched if filters.narrowed else 0
-        asked = min(len(names), merging.MOST_QUEUES)
+        asked = min(len(names), merged_list.MAX_QUEUES)
         return Listed(filters, [row(one) for one in page.rows], page.next, searched=searched, asked=asked)
 
     return query.map(listed)
 
 
-def _of_ended(one: merging.Ended) -> Row:
+def _of_ended(one: merged_list.QueueFinish) -> Row:
     return job_rows.of_finish(one.queue, one.finish)
 
 
-def _wanted(filters: Filters) -> job_list.Wanted:
-    return job_list.Wanted(filters.task, filters.worker, filters.text)
+def _wanted(filters: Filters) -> job_list.JobFilter:
+    return job_list.JobFilter(filters.task, filters.worker, filters.text)
 
 
-def _matching(filters: Filters) -> history.Matching:
-    return history.Matching(filters.task, filters.outcome, filters.worker, "", filters.text)
+def _matching(filters: Filters) -> history.HistoryFilter:
+    return history.HistoryFilter(filters.task, filters.outcome, filters.worker, "", filters.text)
 
 
 def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
@@ -247,7 +249,7 @@ def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) ->
 def _with_silence(row: Row, snapshot: Snapshot) -> Row:
     if row.state != "running":
         return row
-    return replace(row, silent_since=silence.of_job(snapshot, row.worker, row.since))
+    return replace(row, silent_since=snapshot.job_silent_since(row.worker, row.since))
 
 
 def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> Tab:

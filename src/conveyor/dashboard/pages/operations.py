@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import Page, href
-from conveyor.monitor import operations
+from conveyor.monitor import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _first(request: PageRequest, snapshot: Snapshot) -> int:
 
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     first = _first(request, snapshot)
-    return operations.operations(snapshot.operations[first : first + ON_PAGE])
+    return bulk.operations(snapshot.operations[first : first + ON_PAGE])
 
 
 def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> Operations:

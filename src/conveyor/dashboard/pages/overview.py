@@ -46,7 +46,7 @@ class Overview(NamedTuple):
 
 def _question(_: PageRequest, __: Snapshot) -> Query[Any]:
     memory = Query((fitness.info("memory", optional=True),), lambda replies: replies[0])
-    return together([memory, workers.heard()])
+    return together([memory, workers.last_reports()])
 
 
 def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:

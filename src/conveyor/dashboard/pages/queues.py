@@ -9,7 +9,7 @@ from conveyor.dashboard.live_stats import MAX_QUEUES
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.pages.paging import Slice, slice_of
 from conveyor.monitor import charts
-from conveyor.monitor.snapshot import Rate
+from conveyor.monitor.activity import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.history import Finish, HistoryPage
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.monitor.workers import Found
+    from conveyor.monitor.workers import NamedWorker
 
 #: Runs that are shown.
 MAX_RUNS = 10
@@ -47,7 +47,7 @@ def _name(request: PageRequest) -> str:
     return f"{request.parts['consumer']}/{request.parts['number']}"
 
 
-def _queues(found: Found | None) -> list[str]:
+def _queues(found: NamedWorker | None) -> list[str]:
     if found is None or found.worker is None:
         return []
     first = [found.worker.queue] if found.worker.queue else []
@@ -57,8 +57,8 @@ def _queues(found: Found | None) -> list[str]:
 def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     name = _name(request)
     queues = _queues(find(snapshot.consumers, name))
-    matching = history.Matching(worker=name, exact=True)
-    query = together([history.finishes(queue, count=MAX_RUNS, matching=matching) for queue in queues])
+    matching = history.HistoryFilter(worker=name, exact=True)
+    query = together([history.finishes(queue, count=MAX_RUNS, wanted=matching) for queue in queues])
     return query.map(lambda pages: dict(zip(queues, pages, strict=True)))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.paging import Slice
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.monitor.workers import Place
+    from conveyor.monitor.workers import WorkerPosition
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
@@ -168,14 +168,14 @@ def _is_in(state: str, worker: WorkerReport | None) -> bool:
     return not state or state == worker.state or is_also
 
 
-def _sizes(places: Sequence[Place]) -> Iterator[int]:
+def _sizes(places: Sequence[WorkerPosition]) -> Iterator[int]:
     host, consumer = "", ""
     for place in places:
         yield 1 + (place.report.host != host) + (place.report.name != consumer)
         host, consumer = place.report.host, place.report.name
 
 
-def _hosts(places: Sequence[Place], at: float) -> list[tuple[str, Sequence[Consumer]]]:
+def _hosts(places: Sequence[WorkerPosition], at: float) -> list[tuple[str, Sequence[Consumer]]]:
     rows: dict[str, list[WorkerRow]] = {}
     reports = {place.report.name: place.report for place in places}
     for place in places:
@@ -203,7 +203,7 @@ def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
 def _view(request: PageRequest, snapshot: Snapshot, _: object) -> Workers:
     choice = _choice(request, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
-    places = [place for place in workers.places(reports) if _is_in(choice.state, place.worker)]
+    places = [place for place in workers.positions(reports) if _is_in(choice.state, place.worker)]
     found = slice_of(places, [place.key for place in places], request, ROOM, list(_sizes(places)))
     return Workers(
         hosts=_hosts(found.items, snapshot.at),

@@ -1,0 +1,212 @@
+"""The actions of the terminal view: what a key means for a row, and how far a confirmed action is."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from conveyor.errors import ConveyorError, StoreUnavailable
+from conveyor.monitor import bulk, follow
+from conveyor.monitor.follow import ACKNOWLEDGED, DONE, NO_REPLY
+from conveyor.monitor.format import count_of
+from conveyor.wire.audit_entry import Matching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from conveyor.monitor.actions import Actions
+    from conveyor.top.poller import PollResult
+    from conveyor.wire.control_messages import WorkerReport
+
+#: Seconds that a consumer is given for its first reply, and that an action is followed.
+FIRST_REPLY, FOLLOWED = 10.0, 55.0
+REQUESTED, REFUSED = "requested", "refused"
+FOR_WORKERS, FOR_JOBS = "this is for workers", "this is for jobs"
+
+
+class Step(NamedTuple):
+    """How far an action is."""
+
+    state: str
+    """requested, acknowledged, done, refused or no answer."""
+    detail: str = ""
+
+
+#: Carries out an action and yields its steps, given a reason.
+Run: TypeAlias = "Callable[[Actions, str], Iterator[Step]]"
+
+
+class Intent(NamedTuple):
+    """An action that waits for confirmation."""
+
+    title: str
+    """The question: Kill worker host-ab12/3 now?"""
+    consequence: str
+    yes: str
+    """Label of the button that confirms."""
+    run: Run
+    no: str = "Do nothing"
+
+
+def perform(intent: Intent, actions: Actions, reason: str, notify: Callable[[Intent, Step], object]) -> None:
+    """Carry out an action in a thread, which passes each step to `notify`."""
+
+    def run() -> None:
+        notify(intent, Step(REQUESTED))
+        try:
+            for step in intent.run(actions, reason):
+                notify(intent, step)
+        except StoreUnavailable as error:
+            notify(intent, Step(NO_REPLY, str(error)))
+        except ConveyorError as error:
+            notify(intent, Step(REFUSED, str(error)))
+
+    threading.Thread(target=run, name="conveyor-top-action", daemon=True).start()
+
+
+def worker_intent(key: str, result: PollResult, name: str) -> Intent | str:
+    """Return the action of a key for a worker, or why there is none."""
+    worker = next((one for one in result.snapshot.workers() if one.name == name), None)
+    if worker is None:
+        return "no worker selected"
+    job = worker.job
+    if key == "C":
+        return _cancel(worker.queue, job) if job else f"{name} runs no job"
+    if key == "K":
+        returns = f"Job {job} returns to its position in {worker.queue}. " if job else ""
+        consequence = f"{returns}The worker is not replaced."
+        return Intent(f"Kill worker {name} now?", consequence, "Kill worker", _control("kill", name, job))
+    if key == "S":
+        finishes = f"It finishes job {job} first. " if job else ""
+        title = f"Stop worker {name} after its current job?"
+        return Intent(title, f"{finishes}It is not replaced.", "Stop worker", _control("stop", name))
+    return _pause_worker(worker) if key == "P" else f"{FOR_JOBS} and failures"
+
+
+def queue_intent(key: str, result: PollResult, name: str) -> Intent | str:
+    """Return the action of a key for a queue, or why there is none."""
+    count = result.snapshot.queues.get(name)
+    if count is None:
+        return "no queue selected"
+    if key != "P":
+        return FOR_WORKERS if key in {"K", "S"} else f"{FOR_JOBS}: Enter lists those of the queue"
+    if count.paused or count.shutdown:
+        return Intent(f"Resume {name}?", "Workers take its jobs again.", "Resume queue", _resume_queue(name))
+    consequence = "Workers take no more of its jobs. Running jobs continue, and puts are accepted."
+    return Intent(f"Pause {name}?", consequence, "Pause queue", _pause_queue(name))
+
+
+def job_intent(key: str, queue: str, job_id: str, state: str) -> Intent | str:
+    """Return the action of a key for a job, or why there is none."""
+    if not job_id:
+        return "no job selected"
+    if key == "C":
+        finished = state in {"done", "failed", "cancelled", "lost", "ended", "gone", "dead"}
+        return f"{job_id} has finished" if finished else _cancel(queue, job_id)
+    if key != "R":
+        return FOR_WORKERS
+    if state not in {"dead", "failed", "lost"}:
+        return f"{job_id} is not dead"
+    consequence = "It returns to the queue, as if never tried."
+    return Intent(f"Retry job {job_id}?", consequence, "Retry job", _retry_job(queue, job_id))
+
+
+def failure_intent(key: str, result: PollResult, fingerprint: str | None) -> Intent | str:
+    """Return the action of a key for a group of dead jobs, or why there is none."""
+    found = next((one for one in result.failures if one.group.fingerprint == fingerprint), None)
+    if found is None:
+        return "no failure selected"
+    if key != "R":
+        return FOR_WORKERS if key in {"K", "S", "P"} else "these jobs have finished"
+    if not fingerprint:
+        return "the failure of these jobs is unknown: retry them one by one"
+    jobs, queues = count_of(found.group.count, "dead job"), found.group.queues
+    where = f"on {queues[0]}" if len(queues) == 1 else f"in {len(queues):,} queues"
+    title = f"Retry {jobs} of {found.task or 'this failure'} {where}?"
+    consequence = "They return to their queues, as if never tried."
+    return Intent(title, consequence, f"Retry {jobs}", _retry_group(queues, fingerprint))
+
+
+def _pause_worker(worker: WorkerReport) -> Intent:
+    name = worker.name
+    if worker.paused:
+        return Intent(
+            f"Resume worker {name}?", "It takes jobs again.", "Resume worker", _control("resume", name)
+        )
+    consequence = "It finishes its current job, and takes no other until it is resumed."
+    return Intent(f"Pause worker {name}?", consequence, "Pause worker", _control("pause", name))
+
+
+def _cancel(queue: str, job_id: str) -> Intent:
+    consequence = "If it is running, its worker is asked to stop it, and killed if that has no effect."
+    return Intent(
+        f"Cancel job {job_id}?", consequence, "Cancel job", _cancel_job(queue, job_id), no="Keep job"
+    )
+
+
+def _control(verb: str, worker: str, job: str = "") -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        command = actions.control_workers(verb, [worker], reason, jobs={worker: job})
+        target = follow.Target(worker)
+        targets = {worker: target}
+        for one in follow.follow_command(actions.client, command.id, targets, FOLLOWED, FIRST_REPLY):
+            if one is not target:  # its consumer, which exits with its last worker
+                continue
+            if one.state not in {ACKNOWLEDGED, DONE}:
+                yield Step(REFUSED, one.description)
+                return
+            yield Step(one.state, f"with job {one.job}" if one.job else "")
+            if one.state == DONE:
+                return
+        if target.state == NO_REPLY:
+            yield Step(NO_REPLY, "still valid if its consumer returns within a minute")
+
+    return run
+
+
+def _pause_queue(queue: str) -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        actions.pause_queue(queue, reason)
+        yield Step(DONE, "running jobs continue")
+
+    return run
+
+
+def _resume_queue(queue: str) -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        actions.resume_queue(queue, reason)
+        yield Step(DONE)
+
+    return run
+
+
+def _cancel_job(queue: str, job_id: str) -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        state = actions.cancel_job(queue, job_id, reason).state
+        if state == "running":
+            yield Step(ACKNOWLEDGED, "its worker was asked to stop it")
+            if follow.wait_until_stopped(actions.client, queue, job_id, FOLLOWED):
+                yield Step(DONE)
+        else:
+            yield Step(DONE) if state == "cancelled" else Step(REFUSED, f"it is {state}")
+
+    return run
+
+
+def _retry_job(queue: str, job_id: str) -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        result = actions.retry_job(queue, job_id, reason)
+        yield Step(DONE, "it is waiting again") if result.changed else Step(REFUSED, f"it is {result.state}")
+
+    return run
+
+
+def _retry_group(queues: Sequence[str], fingerprint: str) -> Run:
+    def run(actions: Actions, reason: str) -> Iterator[Step]:
+        begun, done = actions.begin("retry", queues, Matching(group=fingerprint), reason), 0
+        for step in bulk.run(actions.client, begun):
+            done = step.done
+            yield Step(ACKNOWLEDGED, f"{done:,} waiting again")
+        yield Step(DONE, f"{done:,} waiting again")
+
+    return run

@@ -1,0 +1,172 @@
+"""Polls the server for the terminal view: queues and workers always, other things while a screen shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor import clock
+from conveyor.errors import ConveyorError
+from conveyor.monitor import failures, history, job_list, job_record, workers
+from conveyor.monitor.job_data import INDEXES
+from conveyor.monitor.poller import STEPS, Poller, asker
+from conveyor.monitor.snapshot import NOTHING, Snapshot
+from conveyor.store.query import Query, known
+from conveyor.tasks import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.monitor.failures import GroupSample
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.job_list import JobRow
+    from conveyor.monitor.job_record import JobRecord
+    from conveyor.store import Client
+
+#: Jobs that are listed, and those that a filter searches.
+MAX_ROWS, SEARCHED = 100, 1000
+#: The lists of a queue's jobs, in the order in which the key `s` shows them.
+STATES = ("waiting", "running", "delayed", "dead", "ended")
+
+
+class View(NamedTuple):
+    """What the screens show, in addition to queues and workers."""
+
+    queue: str = ""
+    """The queue whose jobs are listed; empty for none."""
+    state: str = "waiting"
+    text: str = ""
+    """What the jobs must contain."""
+    failures: bool = False
+    job: tuple[str, str] = ("", "")
+    """Queue and id of the open job."""
+
+
+NO_VIEW = View()
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """The result of the last poll; while the server is unavailable, that of the last successful one and the error."""
+
+    snapshot: Snapshot = NOTHING
+    view: View = NO_VIEW
+    jobs: Sequence[JobRow] = ()
+    finishes: Sequence[Finish] = ()
+    failures: Sequence[GroupSample] = ()
+    record: JobRecord | None = None
+    started: dict[str, float] | None = None
+    """When the job of each worker started, on this machine's `clock.monotonic`."""
+    polled_at: float = 0.0
+    """Time of the poll, on `clock.monotonic`."""
+    interval: float = STEPS[0]
+    error: str = ""
+    hint: str = ""
+
+    def now(self) -> float:
+        """Return the estimated time of the server."""
+        return self.snapshot.at + clock.monotonic() - self.polled_at
+
+
+class ViewPoller:
+    """Polls from a thread until stopped, and passes each result to `notify` in that thread."""
+
+    def __init__(self, client: Client, notify: Callable[[PollResult], object]) -> None:
+        self.paused = False
+        """True to poll only when the view changes."""
+        self._notify = notify
+        self._view = NO_VIEW
+        self._result = PollResult()
+        self._started: dict[str, tuple[str, float]] = {}
+        self._stopped = False
+        self._poller = Poller(asker(client), self._poll, lambda: not self._stopped)
+
+    def start(self) -> None:
+        """Start polling."""
+        self._poller.wake()
+
+    def stop(self) -> None:
+        """Stop polling; returns immediately."""
+        self._stopped = True
+        self._poller.wake()
+
+    def show(self, view: View) -> None:
+        """Poll for another view from now on."""
+        if view != self._view:
+            self._view = view
+            self._poller.wake(now=True)
+
+    def refresh(self) -> None:
+        """Poll now."""
+        self._poller.wake(now=True)
+
+    def _poll(self) -> None:
+        view = self._view
+        if self.paused and view == self._result.view:
+            return
+        try:
+            self._result = self._ask(view)
+        except ConveyorError as error:
+            interval = self._poller.interval.seconds
+            self._result = replace(self._result, interval=interval, error=str(error), hint=error.hint)
+        if not self._stopped:
+            self._notify(self._result)
+
+    def _ask(self, view: View) -> PollResult:
+        values = self._poller.poll(lambda before: _queries(view, before))
+        for value in values:
+            if isinstance(value, Exception):
+                raise value
+        jobs, finishes, groups, record = values
+        snapshot = self._poller.snapshot
+        return PollResult(
+            snapshot,
+            view,
+            jobs,
+            finishes,
+            groups,
+            record,
+            self._start_times(snapshot),
+            clock.monotonic(),
+            self._poller.interval.seconds,
+        )
+
+    def _start_times(self, snapshot: Snapshot) -> dict[str, float]:
+        """Return when each job started. The clocks of reports differ, so the earliest estimate is the best."""
+        now, found = clock.monotonic(), {}
+        for report in snapshot.consumers:
+            for worker in workers.aged(report, snapshot.at).workers:
+                if worker.job:
+                    job, at = self._started.get(worker.name, ("", 0.0))
+                    start = now - worker.busy_for
+                    found[worker.name] = (worker.job, min(at, start) if job == worker.job else start)
+        self._started = found
+        return {name: at for name, (_, at) in found.items()}
+
+
+def _queries(view: View, before: Snapshot) -> list[Query[Any]]:
+    """Return the queries for a view: jobs, finished runs, failures and the record of a job."""
+    jobs: Query[Any] = known([])
+    finishes: Query[Any] = known([])
+    if view.queue and view.state == "ended":
+        wanted = history.HistoryFilter(text=view.text)
+        page = history.finishes(view.queue, count=MAX_ROWS, wanted=wanted)
+        finishes = page.map(lambda found: found.finishes)
+    elif view.queue and view.state in INDEXES and view.text:
+        limits = job_list.SearchLimits(SEARCHED, MAX_ROWS)
+        filtered = job_list.JobFilter(text=view.text)
+        jobs = job_list.search(view.queue, view.state, filtered, "", limits, registry.labels).map(_rows)
+    elif view.queue and view.state in INDEXES:
+        jobs = job_list.page(view.queue, view.state, count=MAX_ROWS, labels_of=registry.labels).map(_rows)
+    dead = {queue: count.dead for queue, count in before.queues.items()}
+    groups = failures.overview(failures.read_counts(dead)) if view.failures else None
+    return [
+        jobs,
+        finishes,
+        known([]) if groups is None else groups.map(lambda overview: overview.samples),
+        job_record.record(*view.job, registry.labels) if view.job[1] else known(None),
+    ]
+
+
+def _rows(found: Any) -> Any:
+    return found.rows
