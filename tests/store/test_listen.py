@@ -157,7 +157,11 @@ def test_bounded_reply_has_the_number_of_covered_jobs(lane: Lane) -> None:
 
 def test_empty_push_wakes_the_reader_without_an_outcome(lane: Lane) -> None:
     lane.client.run(commands.nudge(lane.queue, MINE))
-    assert lane.client.run(commands.await_outcomes([lane.queue], MINE, 0.1)) == (lane.queue, [b"", b""])
+    assert lane.client.run(commands.await_outcomes([lane.queue], MINE, 0.1)) == (
+        lane.queue,
+        [b"", b""],
+        False,
+    )
 
 
 def test_expired_inbox_was_not_open(lane: Lane) -> None:

@@ -136,7 +136,7 @@ def test_job_of_an_exiting_consumer_is_never_blamed(lane: Lane) -> None:
         assert lane.dump()["tries"] == {"long": f"0 0 {number}"}
     attempt = decode_attempt(lane.raw.lindex(lane.key("attempts:long"), -1))
     assert (attempt.state, attempt.attempt) == ("killed", 1)
-    assert "leaving" in attempt.message
+    assert "exiting" in attempt.message
 
 
 def test_exit_does_not_excuse_an_observed_crash(lane: Lane) -> None:
