@@ -114,7 +114,7 @@ class Operation(msgspec.Struct, frozen=True):
     """Jobs to examine, counted at the start."""
     done: int = 0
     skipped: int = 0
-    """ForgetReply at and left alone: they do not match, or are no longer where they were."""
+    """Examined jobs that do not match, or have moved since."""
     cursor: Cursor = Cursor()
     started: float = 0.0
     changed: float = 0.0
