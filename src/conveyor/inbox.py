@@ -114,9 +114,8 @@ class Arrived:
         self.size += len(outcome) + ENTRY_BYTES
         if self.size <= MAX_ARRIVED:
             return False
-        for queue_and_id in list(
-            self.kept
-        ):  # many at once, since each time all handles have to look up theirs
+        # Many at once, since each time all handles have to look up theirs.
+        for queue_and_id in list(self.kept):
             if self.size <= MAX_ARRIVED * 3 // 4:
                 break
             self.pop(*queue_and_id)
