@@ -133,9 +133,7 @@ class Box:
     def __init__(self) -> None:
         self.held: float | None = None  # when the server was last requested to hold it open
         self.waiting: dict[str, list[PendingResult]] = {}  # all handles by job
-        self.unsure: deque[PendingResult] = (
-            deque()
-        )  # may have finished without a push: looked up without a pause
+        self.unsure: deque[PendingResult] = deque()  # may have finished without a push
 
     def expect(self, job: PendingResult) -> None:
         """Add a handle to settle."""
@@ -147,9 +145,7 @@ class Box:
         """Settle all handles of a job. After an error, those that are not settled remain."""
         handles = self.waiting.get(job_id, [])
         try:
-            for job in reversed(
-                handles
-            ):  # the first one last: until it is settled, the outcome is looked up again
+            for job in reversed(handles):  # until the first one is settled, the outcome is looked up again
                 job.settle(outcome)
         finally:
             if handles and handles[0].settled is not None:

@@ -212,9 +212,7 @@ def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline |
             return batch
         if batch.state == "SHUT":
             raise ShutDown(f"the queue {queue} is shut down and empty")
-        if (
-            batch.state == "OK"
-        ):  # the claimed jobs had no bytes, or were released meanwhile: there may be more
+        if batch.state == "OK":  # the claimed jobs had no bytes, or were released: there may be more
             continue
         if deadline is None or deadline.passed():
             raise Empty(f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}")
