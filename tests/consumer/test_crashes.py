@@ -236,7 +236,7 @@ def test_group_watcher_kills_only_noted_groups(eventually: Callable[..., Any]) -
             watched.note(watched.free_slot(), one.pid)
         watched.note(0, 0)
         assert watched.free_slot() == 0
-        watched.let_go()
+        watched.close()
         eventually(lambda: ended.poll() is not None, 5.0)
         assert ended.returncode == -signal.SIGKILL
         assert kept.poll() is None
