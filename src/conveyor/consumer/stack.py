@@ -26,7 +26,7 @@ SIGNAL = signal.SIGUSR2
 #: Bytes of stacks that are kept: the end, which has the main thread.
 MAX_SIZE = 64 * 1024
 #: Seconds until a worker must have started writing, and seconds without a change after which it has finished.
-PATIENCE, QUIET = 0.8, 0.06
+PATIENCE, QUIET = 0.8, 0.15
 _NAME = "conveyor-stacks"
 
 
