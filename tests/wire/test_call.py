@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conveyor import Queue, clock, task
 from conveyor.errors import BadCall, TooLarge
-from conveyor.monitor import previews
+from conveyor.monitor import job_data
 from conveyor.wire import call, codec, redaction
 from conveyor.wire.redaction import Labels
 
@@ -96,7 +96,7 @@ def test_abbreviated_job_with_secrets_shows_no_arguments(keep: float) -> None:
     def pay(card: str) -> None: ...
 
     (data,) = call.encode_calls(pay, "pay.cut", [(("4000" * 50,), {})], call.RunOptions(keep=keep))
-    assert previews.preview(data[:100], len(data)).arguments == f"… ({len(data):,} bytes)"
+    assert job_data.preview(data[:100], len(data)).arguments == f"… ({len(data):,} bytes)"
 
 
 def test_call_without_secrets_carries_no_names() -> None:
