@@ -112,17 +112,15 @@ def test_report_of_an_older_version_is_readable() -> None:
     assert (found.cores, found.python, found.at) == (0, "", 0.0)
 
 
-def test_workers_are_found_by_name_job_and_host() -> None:
+def test_workers_are_found_by_name_and_job() -> None:
     def consumer(
         name: str, host: str, *workers: control_messages.WorkerReport
     ) -> control_messages.ConsumerReport:
         return control_messages.ConsumerReport(name, host, 1, [], "process", 0.0, list(workers))
 
     busy = control_messages.WorkerReport("b-1/2", 7, "busy", job="j")
-    b, a, other = consumer("b-1", "b", busy), consumer("a-2", "a"), consumer("b-0", "b")
-    reports = [b, a, other]
-    assert questions.by_host(reports) == {"a": [a], "b": [other, b]}
-    assert list(questions.by_host(reports)) == ["a", "b"]
+    b, a = consumer("b-1", "b", busy), consumer("a-2", "a")
+    reports = [b, a]
     assert questions.running_job(reports, "j") is busy
     assert questions.running_job(reports, "") is None
     assert questions.find(reports, "b-1/2") == (b, busy)

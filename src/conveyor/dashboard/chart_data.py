@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conveyor.dashboard.rendering import duration, number
 from conveyor.monitor import charts
+from conveyor.monitor.format import duration, number
 from conveyor.store.query import Query, together
 from conveyor.wire.statistics import bucket
 

@@ -1,10 +1,8 @@
-"""From views to HTML: the templates, how they write numbers, times and names, and small SVG. All text is escaped."""
+"""From views to HTML: the templates, their filters, and small SVG. All text is escaped."""
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
-import math
 import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,17 +12,15 @@ import jinja2
 from markupsafe import Markup, escape
 
 from conveyor import clock
+from conveyor.monitor.format import date_time, duration, elapsed, number, rate, shorten, size, utc
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PACKAGE = "conveyor.dashboard"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_SHORTEST = 0.0005  # anything shorter would be written as nothing
 #: Moments that can be written as a date: until the year 9000.
-_LATEST = 7000 * 365 * _DAY
-_UNREADABLE = 1e15
+_LATEST = 7000 * 365 * 86400
 _JUST = 2
 #: Controls but for line ends and tabs, marks of direction, and what has no width; as in escape.js. Joiners are letters.
 _UNSEEN = re.compile(
@@ -32,58 +28,6 @@ _UNSEEN = re.compile(
 )
 #: The moment that is rendered, by the server's clock; zero where a page shows none.
 _now: ContextVar[float] = ContextVar("now", default=0.0)
-
-
-def number(value: float, digits: int = 0) -> str:
-    """Return a number in groups: 12,345; an unreadably long one as 1e+300."""
-    if abs(value) >= _UNREADABLE:
-        return f"{value:.3g}"
-    return f"{value:,.{digits}f}"
-
-
-def rate(value: float) -> str:
-    """Return jobs per second with as many digits as matter."""
-    if value == 0:
-        return "0"
-    return number(value, 0 if value >= 100 else 1 if value >= 10 else 2)  # noqa: PLR2004 - powers of ten
-
-
-def duration(seconds: float | None) -> str:
-    """Return a span of time in its two largest units: 1 h 12 min, 3.25 s, 18 ms."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    seconds = max(seconds, 0.0)  # two clocks that differ a little
-    if round(seconds, 3) < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds >= _SHORTEST else "< 1 ms"
-    if round(seconds, 1) < _MINUTE:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
-    whole = int(seconds + 0.05)
-    for unit, name, part, part_name in (
-        (_DAY, "d", _HOUR, "h"),
-        (_HOUR, "h", _MINUTE, "min"),
-        (_MINUTE, "min", 1, "s"),
-    ):
-        if whole >= unit:
-            rest = whole % unit // part
-            return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")
-    return f"{whole} s"
-
-
-def size(count: float) -> str:
-    """Return bytes in the unit that people would use."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if round(count) < 1024 or unit == "GiB":  # noqa: PLR2004
-            return f"{count:,.0f} {unit}" if unit == "B" or round(count, 1) >= 100 else f"{count:,.1f} {unit}"  # noqa: PLR2004
-        count /= 1024
-    return ""
-
-
-def elapsed(seconds: float) -> str:
-    """Return a running time in its two largest units, whole seconds at least; as `span` of times.js does."""
-    if seconds < 1:
-        return "0 s"
-    whole = int(seconds)
-    return f"{whole} s" if whole < _MINUTE else duration(whole)
 
 
 def moment(at: float | None, kind: str = "ago") -> Markup:
@@ -94,9 +38,8 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
     """
     if not at or not 0 < at < _LATEST:
         return Markup("–")
-    when = dt.datetime.fromtimestamp(at, dt.UTC)
-    time = when.strftime("%Y-%m-%d %H:%M:%S UTC")
-    stamp = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = date_time(at)
+    stamp = utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     title = Markup("") if kind == "clock" else Markup(' title="{}"').format(time)
     text = time if kind == "clock" else _relative(at, kind)
     return Markup('<time datetime="{}" data-time="{}"{}>{}</time>').format(stamp, kind, title, text)
@@ -118,12 +61,12 @@ def compact(value: float) -> str:
 
 def minute(at: float) -> str:
     """Return the time of day, UTC."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M")
+    return f"{utc(at):%H:%M}"
 
 
 def day(at: float) -> str:
     """Return the day of a moment, UTC."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d")
+    return f"{utc(at):%Y-%m-%d}"
 
 
 def path_part(text: str) -> str:
@@ -144,11 +87,6 @@ def _escape(found: re.Match[str]) -> str:
 def _finalized(value: Any) -> Any:
     """Return what a template writes; what must stay as it is, such as the value of a field, is escaped by `|e`."""
     return visible(value) if type(value) is str else value
-
-
-def short(text: str, room: int = 60) -> str:
-    """Return the beginning of a text."""
-    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def sentences(*parts: str) -> str:
@@ -242,7 +180,7 @@ def environment() -> jinja2.Environment:
         "part": path_part,
         "prose": prose,
         "sentences": sentences,
-        "short": short,
+        "short": shorten,
         "worker_short": control_messages.short_name,
     }
     env.globals |= {

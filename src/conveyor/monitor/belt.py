@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 MAX_SLOTS = 40
 #: Worker icons that are drawn; with more workers each stands for several.
 MAX_ICONS = 200
-#: Blocked producers that are drawn.
-MAX_BLOCKED = 12
 #: One letter for the icon of each worker: busy with this queue, busy with another, idle, starting, leaving, paused,
 #: silent.
 BUSY, BUSY_ELSEWHERE, IDLE, STARTING, LEAVING, PAUSED, SILENT_ICON = "w", "o", "i", "s", "l", "p", "h"

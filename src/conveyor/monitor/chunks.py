@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MAX_READ = 50
 #: In `ready` a score is (255 - priority) times this, plus the sequence number of the put.
 LEVEL = 1 << 45
-_INF = float("inf")
 _CANCELLED = encode_settled("cancelled")
 
 

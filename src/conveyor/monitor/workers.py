@@ -82,14 +82,6 @@ def counts(reports: Iterable[ConsumerReport]) -> WorkerCounts:
     return WorkerCounts(len(workers), sum(worker.is_busy for worker in workers), leaving)
 
 
-def by_host(reports: Iterable[ConsumerReport]) -> dict[str, list[ConsumerReport]]:
-    """Group consumers by host, sorted by name."""
-    hosts: dict[str, list[ConsumerReport]] = {}
-    for report in sorted(reports, key=lambda one: (one.host, one.name)):
-        hosts.setdefault(report.host, []).append(report)
-    return hosts
-
-
 def positions(reports: Iterable[ConsumerReport]) -> list[WorkerPosition]:
     """Return all workers, sorted by host, consumer and number."""
     found = []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from conveyor import clock
 from conveyor.dashboard import assets, rendering
+from conveyor.monitor import format as formats
 from conveyor.wire import control_messages
 
 from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
@@ -51,12 +52,12 @@ HOSTILE = "\"><script>alert('x')</script>&"
     ],
 )
 def test_durations_are_written_in_their_two_largest_units(seconds: float | None, words: str) -> None:
-    assert rendering.duration(seconds) == words
+    assert formats.duration(seconds) == words
 
 
 @given(st.floats(0, 1e7))
 def test_duration_units_never_reach_their_maximum(seconds: float) -> None:
-    words = rendering.duration(seconds).removeprefix("< ").split()
+    words = formats.duration(seconds).removeprefix("< ").split()
     most = {"ms": 1000, "s": 60, "min": 60, "h": 24}
     assert all(float(n) < most.get(unit, math.inf) for n, unit in zip(words[::2], words[1::2], strict=True))
 
@@ -75,7 +76,7 @@ def test_duration_units_never_reach_their_maximum(seconds: float) -> None:
     ],
 )
 def test_sizes_are_written_in_the_usual_unit(count: float, words: str) -> None:
-    assert rendering.size(count) == words
+    assert formats.size(count) == words
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_sizes_are_written_in_the_usual_unit(count: float, words: str) -> None:
     [(0, "0"), (0.25, "0.25"), (9.5, "9.50"), (10, "10.0"), (100, "100"), (12345, "12,345")],
 )
 def test_rates_have_significant_digits_only(value: float, words: str) -> None:
-    assert rendering.rate(value) == words
+    assert formats.rate(value) == words
 
 
 @pytest.mark.parametrize("at", [None, 0, -1, math.nan, math.inf, 1e18])
@@ -128,7 +129,7 @@ def test_moment_text_is_correct_at_rendering(
     [(7384, "2 h 3 min"), (7200, "2 h"), (90_000, "1 d 1 h"), (86_400 * 400 + 3600, "400 d 1 h")],
 )
 def test_elapsed_time_has_its_two_largest_units(seconds: float, text: str) -> None:
-    assert rendering.elapsed(seconds) == text
+    assert formats.elapsed(seconds) == text
 
 
 @given(st.floats(0, 1e12))
@@ -168,8 +169,8 @@ def test_reason_is_a_sentence_with_commands_as_code(text: str, html: str) -> Non
 
 def test_names_are_encoded_in_paths_and_texts_are_truncated() -> None:
     assert rendering.path_part("a/b?c#d e") == "a%2Fb%3Fc%23d%20e"
-    assert rendering.short("abcdef", 6) == "abcdef"
-    assert rendering.short("abcdefg", 6) == "abcde…"
+    assert formats.shorten("abcdef", 6) == "abcdef"
+    assert formats.shorten("abcdefg", 6) == "abcde…"
     assert control_messages.short_name("my-host-1a2b/3") == "1a2b/3"
 
 

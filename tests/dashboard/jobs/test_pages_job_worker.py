@@ -10,9 +10,9 @@ import pytest
 from pages_kit import Line, Role, Visitor, call
 
 from conveyor import JobCancelled
-from conveyor.dashboard.rendering import duration
 from conveyor.monitor import Inspector, bulk
 from conveyor.monitor.actions import Actions, Actor
+from conveyor.monitor.format import duration
 from conveyor.store import commands, control_channel, keys
 from conveyor.store.commands import Command, Settlement
 from conveyor.wire import control_messages

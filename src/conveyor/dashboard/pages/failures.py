@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.dashboard.page import NoSuchThing, Page, href, job_path
-from conveyor.dashboard.rendering import short
 from conveyor.monitor import failures
+from conveyor.monitor.format import shorten
 from conveyor.wire.failure import LOST
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def _group(one: GroupSample) -> Group:
     return Group(
         counts=one.group,
         address=job_path(one.group.queue, one.group.newest),
-        task=short(one.task, MESSAGE),
-        kind=short(one.kind, MESSAGE) or ("lost" if lost else "not known"),
-        message=short(" ".join(one.message.split()), MESSAGE),
-        where=short(one.where, MESSAGE),
+        task=shorten(one.task, MESSAGE),
+        kind=shorten(one.kind, MESSAGE) or ("lost" if lost else "not known"),
+        message=shorten(" ".join(one.message.split()), MESSAGE),
+        where=shorten(one.where, MESSAGE),
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from conveyor.dashboard.api.models import struct_from
 from conveyor.dashboard.page import job_path
-from conveyor.dashboard.rendering import short
+from conveyor.monitor.format import shorten
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def of_live(one: JobRow) -> Row:
         Row,
         one,
         state=WORDS.get(one.state, one.state),
-        arguments=short(one.arguments, ROOM),
+        arguments=shorten(one.arguments, ROOM),
         address=job_path(one.queue, one.id),
         progress=redacted_progress(one.progress),
-        kind=short(one.kind, ROOM),
+        kind=shorten(one.kind, ROOM),
         message=_line(one.message),
     )
 
@@ -71,7 +71,7 @@ def of_finish(queue: str, finish: Finish) -> Row:
         Row,
         note,
         queue=queue,
-        arguments=short(note.arguments, ROOM),
+        arguments=shorten(note.arguments, ROOM),
         address=job_path(queue, note.id),
         run=finish.entry,
         since=note.at,
@@ -86,13 +86,13 @@ def of_record(record: JobRecord) -> Row:
         Row,
         record,
         task="?" if record.undecodable else record.task,
-        arguments=short(record.preview, ROOM),
+        arguments=shorten(record.preview, ROOM),
         address=job_path(record.queue, record.id),
         due_at=None,
         since=last.started + last.elapsed if last is not None and last.started else record.since,
         worker=record.worker or (record.run.worker if record.run is not None else ""),
         progress=redacted_progress(record.progress),
-        kind=short(last.kind, ROOM) if last is not None else "",
+        kind=shorten(last.kind, ROOM) if last is not None else "",
         message=_line(last.message) if last is not None else "",
         run="",
         forgotten=record.call is None and record.run is None and not record.undecodable,
@@ -108,4 +108,4 @@ def redacted_progress(progress: control_messages.Progress | None) -> control_mes
 
 def _line(message: str) -> str:
     """Return the beginning of a message in one line, without secrets."""
-    return short(redacted_text(" ".join(message[:1000].split())), ROOM)
+    return shorten(redacted_text(" ".join(message[:1000].split())), ROOM)
