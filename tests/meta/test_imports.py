@@ -10,11 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "src"
 #: Packages whose cycles are still to be removed.
 EXEMPT = (
-    "conveyor.dashboard",
     "conveyor.monitor",
-    "conveyor.top",
     "conveyor.torture",
-    "conveyor.wire",
 )
 
 
