@@ -1,7 +1,7 @@
 """Conveyor: a bounded, blocking queue in Redis or Valkey, producers that put jobs on it, consumers that run them.
 
-The names below are all that is public. A module is imported when one of its names is first asked for, so that a
-command line's help text does not wait for what it does not need.
+The names below are the public API. A module is imported when one of its names is first used, so that the help of a
+command does not wait for modules that it does not need.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [  # noqa: RUF022 - grouped by what a reader looks for
+__all__ = [  # noqa: RUF022 - grouped by subject
     # the queue and its two ends
     "Queue",
     "Consumer",
@@ -56,7 +56,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "Call",
     "current_job",
     "CurrentJob",
-    # what can go wrong
+    # errors
     "BadCall",
     "BadInput",
     "ConveyorError",
@@ -96,7 +96,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name when it is first used."""
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
