@@ -55,6 +55,6 @@ def create_dashboard(
         policy = replace(policy, resolve=auth)
     policy = replace(policy, read_only=policy.read_only or read_only, no_kill=policy.no_kill or no_kill)
     shared = connect(url)
-    # Its own, so that its inbox and patience concern nobody else.
+    # Its own, so that its inbox and patience are not shared.
     client = Client(shared.url, patience=PATIENCE, within=WITHIN, revive=shared.revive, name=NAME)
     return SecurityMiddleware(application(client, policy, tuple(tasks)), policy)

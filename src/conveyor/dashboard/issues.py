@@ -186,7 +186,7 @@ def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Iss
     if more := len(silent[MAX_NAMED:]):
         yield Issue("warn", f"{more} more consumers went silent", "look at their machines", "/workers")
     if any(worker.paused for worker in snapshot.workers()):
-        hint = "they take no jobs until somebody resumes them"
+        hint = "they take no jobs until you resume them"
         yield Issue("note", "some workers are paused", hint, "/workers?state=paused")
 
 

@@ -47,6 +47,7 @@ _REMEMBERED_FOR = 60.0  # seconds
 
 #: Seconds that a session lasts.
 LIFETIME = 12 * 3600
+_MAX_CLOCK_SKEW = 60.0  # seconds, between machines that share a secret
 _MAX_ENDED = 10_000
 _MAX_COOKIE = 2048  # characters
 
@@ -191,10 +192,13 @@ class Sessions:
     def read(self, text: str | None) -> Session | None:
         """Return the session that a text stands for, or None if it was tampered with, has expired or was ended."""
         try:
-            session = Session(*self._serializer.loads((text or "")[:_MAX_COOKIE], max_age=LIFETIME))
+            fields, begun = self._serializer.loads((text or "")[:_MAX_COOKIE], return_timestamp=True)
+            session = Session(*fields)
         except (BadData, TypeError, ValueError):
             return None
-        return None if session.nonce in self._ended else session
+        age = time.time() - begun.timestamp()
+        is_valid = -_MAX_CLOCK_SKEW <= age < LIFETIME and session.nonce not in self._ended
+        return session if is_valid else None
 
     def end(self, text: str | None) -> None:
         """Make a session invalid before its time, in this process."""
@@ -234,7 +238,7 @@ def login_url(scope: Scope) -> str:
 
 
 def safe_next(text: str) -> str:
-    """Return where to go on after the login: a path below our root, whatever the URL asked for."""
+    """Return where to go on after the login: a path below our root, for any requested URL."""
     odd = len(text) > _MAX_NEXT or not text.isprintable() or not text.startswith("/")
     return "/" if odd or "\\" in text or text.startswith("//") else text
 

@@ -258,8 +258,8 @@ class Proxies:
 
     def scheme(self, scope: Scope) -> str:
         """Return http or https, as the browser sees it."""
-        told = (header(scope, "x-forwarded-proto") or "").lower() if self.trusts(scope) else ""
-        return told if told in {"http", "https"} else str(scope.get("scheme", "http"))
+        sent = (header(scope, "x-forwarded-proto") or "").lower() if self.trusts(scope) else ""
+        return sent if sent in {"http", "https"} else str(scope.get("scheme", "http"))
 
     def host(self, scope: Scope) -> str | None:
         """Return host and port, as the browser sees them, or None if the request names none, or several."""
@@ -269,8 +269,8 @@ class Proxies:
 
     def prefix(self, scope: Scope) -> str:
         """Return the path that a trusted proxy took off the URL, without a slash at its end, or ""."""
-        told = header(scope, "x-forwarded-prefix") if self.trusts(scope) else None
-        return told.rstrip("/") if told and _PREFIX.fullmatch(told) else ""
+        sent = header(scope, "x-forwarded-prefix") if self.trusts(scope) else None
+        return sent.rstrip("/") if sent and _PREFIX.fullmatch(sent) else ""
 
     def _has(self, address: Address | None) -> bool:
         return address is not None and any(

@@ -307,6 +307,6 @@ def _problem_of(error: Exception) -> Problem | None:
     if isinstance(error, Forbidden):
         return Problem(403, "forbidden", f"{error.message}.", error.hint)
     if isinstance(error, BadFile):
-        _LOG.error("nobody can log in: %s. %s", error.message, error.hint)
-        return Problem(503, "no-login", "Nobody can log in at the moment; the log says why.")
+        _LOG.error("no one can log in: %s. %s", error.message, error.hint)
+        return Problem(503, "no-login", "No one can log in at the moment; the log says why.")
     return None

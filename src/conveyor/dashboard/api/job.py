@@ -207,10 +207,8 @@ def request_stack(request: ApiRequest) -> Order:
     name = running.name if running is not None else record.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so it has no stack.")
-    told = request.actions.control_workers(
-        "stack", [name], request.body.reason, jobs={name: job}, queue=queue
-    )
-    return Order(told.id, list(told.targets), told.recorded)
+    order = request.actions.control_workers("stack", [name], request.body.reason, jobs={name: job}, queue=queue)
+    return Order(order.id, list(order.targets), order.recorded)
 
 
 def _unknown(job: str, elsewhere: str = "") -> Exception:

@@ -64,7 +64,7 @@ class Jobs(Struct, frozen=True):
     """Jobs in this state; null for runs that have ended."""
     hidden: bool
     left_out: int = 0
-    """Queues with such jobs that were not asked: of all queues, only the 20 with the most are."""
+    """Queues with such jobs that were not queried: of all queues, only the 20 with the most are."""
 
 
 class JobRows(QueueRows, frozen=True):
@@ -152,16 +152,16 @@ def _of_all(request: ApiRequest) -> Jobs:
     counts = [snapshot.in_state(queues[name], index) for name in names]
     limits = merged_list.MergeLimits(query.count, SEARCHED)
     found: merged_list.MergedPage[Any]
-    asked: Query[Any]
+    listing: Query[Any]
     if is_live:
         wanted = _wanted(request)
-        asked = merged_list.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
-        found = request.context.ask(asked, costly=any(wanted))
+        listing = merged_list.jobs(names, query.state, query.cursor, wanted, limits, known_tasks.labels)
+        found = request.context.ask(listing, costly=any(wanted))
         rows = [_row(request, one) for one in found.rows]
     else:
         matching = _matching(query)
-        asked = merged_list.finishes(names, query.cursor, matching, limits)
-        found = request.context.ask(asked, costly=any(matching))
+        listing = merged_list.finishes(names, query.cursor, matching, limits)
+        found = request.context.ask(listing, costly=any(matching))
         rows = [_finish(request, one.finish, one.queue) for one in found.rows]
     left_out = sum(count > 0 for count in counts[merged_list.MAX_QUEUES :])
     return Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
@@ -171,22 +171,22 @@ def _live(request: ApiRequest) -> Jobs:
     query, wanted = request.query, _wanted(request)
     if any(wanted):
         limits = job_list.SearchLimits(SEARCHED, query.count)
-        asked: Any = job_list.search(
+        listing: Any = job_list.search(
             query.queue, query.state, wanted, query.cursor, limits, known_tasks.labels
         )
     else:
-        asked = job_list.page(
+        listing = job_list.page(
             query.queue, query.state, query.cursor, query.count, labels_of=known_tasks.labels
         )
-    found = request.context.ask(asked, costly=any(wanted))
+    found = request.context.ask(listing, costly=any(wanted))
     rows = [_row(request, one) for one in found.rows]
     return Jobs(rows, found.next, found.total, not request.may("inspect"))
 
 
 def _ended(request: ApiRequest) -> Jobs:
     query, matching = request.query, _matching(request.query)
-    asked = history.finishes(query.queue, query.cursor, query.count, matching)
-    page = request.context.ask(asked, costly=any(matching))
+    listing = history.finishes(query.queue, query.cursor, query.count, matching)
+    page = request.context.ask(listing, costly=any(matching))
     rows = [_finish(request, one, query.queue) for one in page.finishes]
     return Jobs(rows, page.next, None, not request.may("inspect"))
 

@@ -76,15 +76,17 @@ class PartlyPut(errors.ConveyorError):
     """Some of the jobs of a request are in the queue; `cause` kept the others out."""
 
     def __init__(self, queue: str, ids: list[str], wanted: int, cause: errors.ConveyorError) -> None:
-        rest, told = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
+        rest, partly = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
         if isinstance(cause, errors.DurabilityUnknown):
             missing = f", but not {rest}" if len(ids) < wanted else ""
-            super().__init__(f"{told}{missing}: {cause}", hint=cause.hint)
+            super().__init__(f"{partly}{missing}: {cause}", hint=cause.hint)
         elif isinstance(cause, errors.StoreUnavailable):
-            super().__init__(f"{told}, of {rest} nobody knows: {cause}", hint=f"look at {queue} first")
+            super().__init__(
+                f"{partly}, and the state of {rest} is unknown: {cause}", hint=f"inspect {queue} first"
+            )
         else:
             hint = f"put only {rest}, once what kept them out is over"
-            super().__init__(f"{told}, but not {rest}: {cause}", hint=hint)
+            super().__init__(f"{partly}, but not {rest}: {cause}", hint=hint)
         self.cause, self.accepted, self.ids = cause, len(ids), ids
 
 

@@ -150,9 +150,9 @@ def show_system(request: ApiRequest) -> System:
 @endpoint("GET", "/statistics", "look", Series, query=SeriesQuery)
 def show_statistics(request: ApiRequest) -> Series:
     """Show what queues did over time."""
-    asked, context = request.query, request.context
-    snapshot = context.snapshot_with(asked.queue) if asked.queue else context.snapshot()
-    last = bucket(asked.tier, snapshot.at)
-    first = max(0, last - asked.count + 1)
-    points = context.ask(charts.series(asked.queue or keys.ALL_QUEUES, asked.tier, first, last))
-    return Series(asked.queue, asked.tier, [struct_from(Point, one) for one in points])
+    given, context = request.query, request.context
+    snapshot = context.snapshot_with(given.queue) if given.queue else context.snapshot()
+    last = bucket(given.tier, snapshot.at)
+    first = max(0, last - given.count + 1)
+    points = context.ask(charts.series(given.queue or keys.ALL_QUEUES, given.tier, first, last))
+    return Series(given.queue, given.tier, [struct_from(Point, one) for one in points])

@@ -82,8 +82,8 @@ def command_workers(request: ApiRequest) -> Order:
         hint = "They may have left; the list of workers is at most 20 seconds old."
         detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
         raise refused(404, "unknown-worker", detail, hint)
-    told = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
-    return Order(told.id, list(told.targets), told.recorded)
+    order = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
+    return Order(order.id, list(order.targets), order.recorded)
 
 
 @endpoint("GET", "/orders/{id}", "look", Answers)

@@ -1,4 +1,4 @@
-"""Work over many jobs: what was asked, how far it is, and its result."""
+"""Work over many jobs: the request, its progress and its result."""
 
 from __future__ import annotations
 
