@@ -28,6 +28,8 @@ class Problem(NamedTuple):
     detail: str
     hint: str = ""
     headers: tuple[Header, ...] = ()
+    more: Mapping[str, object] = {}
+    """Further fields of the document."""
 
     @property
     def title(self) -> str:
@@ -75,8 +77,8 @@ def refused(status: int, code: str, detail: str, hint: str = "", headers: tuple[
     return Refused(Problem(status, code, detail, hint, headers))
 
 
-def json_response(problem: Problem, more: Mapping[str, object] | None = None) -> Response:
-    """Return a problem document, which may have `more` fields."""
+def json_response(problem: Problem) -> Response:
+    """Return a problem document."""
     fields: dict[str, object] = {
         "type": f"urn:conveyor:problem:{problem.code}",
         "title": problem.title,
@@ -85,7 +87,7 @@ def json_response(problem: Problem, more: Mapping[str, object] | None = None) ->
         "code": problem.code,
     }
     fields |= {"hint": problem.hint} if problem.hint else {}
-    body = msgspec.json.encode({**fields, **(more or {})})
+    body = msgspec.json.encode({**fields, **problem.more})
     return with_headers(Response(body, problem.status, media_type=MEDIA_TYPE), problem.headers)
 
 

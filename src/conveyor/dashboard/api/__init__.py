@@ -18,7 +18,7 @@ from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.api import enqueue, job, jobs, operations, queues, reports, tasks, workers
 from conveyor.dashboard.api.endpoint import ApiContext, ApiRequest, Endpoint
 from conveyor.dashboard.api.openapi import document
-from conveyor.dashboard.api.problems import more_of, problem_of
+from conveyor.dashboard.api.problems import problem_of
 from conveyor.errors import ConveyorError
 
 if TYPE_CHECKING:
@@ -91,5 +91,5 @@ def _run(context: ApiContext, endpoint: Endpoint, http: Request, body: bytes) ->
     except Refused as error:
         return json_response(error.problem)
     except ConveyorError as error:
-        return json_response(problem_of(error), more_of(error))
+        return json_response(problem_of(error))
     return Response(data, status, media_type=_JSON)

@@ -93,17 +93,11 @@ class PartlyPut(errors.ConveyorError):
 def problem_of(error: errors.ConveyorError) -> Problem:
     """Return the problem that an error stands for."""
     if isinstance(error, ValidationErrors):
-        return Problem(422, "bad-values", error.message, error.hint)
+        return Problem(422, "bad-values", error.message, error.hint, more={"errors": error.by_name})
     if isinstance(error, PartlyPut):
-        return problem_of(error.cause)._replace(detail=error.message, hint=error.hint)
+        more = {"accepted": error.accepted, "ids": error.ids}
+        return problem_of(error.cause)._replace(detail=error.message, hint=error.hint, more=more)
     status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
     wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(error, kind)), None)
     headers = () if wait is None else (("retry-after", str(wait)),)
     return Problem(status, code, str(error), error.hint, headers)
-
-
-def more_of(error: errors.ConveyorError) -> dict[str, object]:
-    """Return the further fields of the document of an error."""
-    if isinstance(error, ValidationErrors):
-        return {"errors": error.by_name}
-    return {"accepted": error.accepted, "ids": error.ids} if isinstance(error, PartlyPut) else {}
