@@ -207,7 +207,9 @@ def request_stack(request: ApiRequest) -> Order:
     name = running.name if running is not None else record.worker
     if not name:
         raise refused(409, "wrong-state", "The job is not running, so it has no stack.")
-    order = request.actions.control_workers("stack", [name], request.body.reason, jobs={name: job}, queue=queue)
+    order = request.actions.control_workers(
+        "stack", [name], request.body.reason, jobs={name: job}, queue=queue
+    )
     return Order(order.id, list(order.targets), order.recorded)
 
 
