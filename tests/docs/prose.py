@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-CEILING = {"opening": 758, "test name": 0, "phrase": 380}  # lower it with each rewording commit
+CEILING = {"opening": 0, "test name": 0, "phrase": 0}
 OPENING = re.compile(r"(Give|Tell|Answer|Say|What|Whether|Which|How|Who|Mean|Wish|Take in|Have|Let)\b")
 PHRASE = re.compile(
     r"\b(work(ed|s)? off|heard of|(is|are) told|(is|are) no (?!longer|more|other|such)|for want of|anew|manners"

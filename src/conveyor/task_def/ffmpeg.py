@@ -140,7 +140,7 @@ def _check_video_file(file: Path) -> None:
 def _scan(file: Path, *, decode: bool) -> VideoFrames | None:
     """Read the times of the frames from the packets or, with `decode`, from the frames.
 
-    Return None if the packets lack the times, or if there are no frames.
+    Return None if the packets lack the times, or without frames.
     """
     how = (
         ["-fps_mode", "passthrough", "-vf", "scale=16:16", "-c:v", "rawvideo"] if decode else ["-c:v", "copy"]

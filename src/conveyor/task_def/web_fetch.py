@@ -141,7 +141,7 @@ class _Network(httpcore.NetworkBackend):
         self.deadline = time.monotonic() + limits.seconds_per_page
 
     def within(self, timeout: float | None) -> float:
-        """Return the remaining seconds; raises FetchError if none are left."""
+        """Return the remaining seconds; raises FetchError once the time is up."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             message = f"the page took longer than {self._limits.seconds_per_page:g} seconds"
