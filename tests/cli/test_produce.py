@@ -18,7 +18,7 @@ def test_output_is_the_ids_without_wait(at_server: Any, conveyor: Any) -> None:
 
 def test_order_is_followed_to_its_joined_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     start_consumer("queue_zero", "-n", 2)
-    done = conveyor("produce", "sleep", "seconds=0.01", "times=4", "--wait")
+    done = conveyor("produce", "sleep", "seconds=0.05", "times=4", "--wait")
     assert done.code == 0
     lines = done.out.splitlines()
     assert re.fullmatch(r"Execution time: \d+\.\d\d s", lines[0])

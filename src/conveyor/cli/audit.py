@@ -11,8 +11,9 @@ from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_store
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import Json, option
-from conveyor.cli.output import document, moment, note, table
+from conveyor.cli.output import document, note, table
 from conveyor.monitor import audit as trail
+from conveyor.monitor.format import date_time, utc
 
 if TYPE_CHECKING:
     from conveyor.monitor.audit import AuditRecord
@@ -42,13 +43,13 @@ def audit(
 def _document(record: AuditRecord) -> dict[str, Any]:
     fields = msgspec.structs.asdict(record.act)
     del fields["nonce"]
-    return {"id": record.id, "at": moment(record.at), **fields, "answers": record.answers}
+    return {"id": record.id, "at": utc(record.at), **fields, "answers": record.answers}
 
 
 def _row(record: AuditRecord) -> dict[str, str]:
     action = record.act
     return {
-        "TIME": f"{moment(record.at):%Y-%m-%d %H:%M:%S}",
+        "TIME": date_time(record.at),
         "USER": f"{action.who} {action.origin}".strip(),
         "ACTION": action.action,
         "TARGET": action.target,

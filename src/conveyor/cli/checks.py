@@ -8,8 +8,8 @@ import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor import clock
-from conveyor.cli.output import count_of
 from conveyor.cli.status import queue_lines
+from conveyor.monitor.format import count_of, size
 from conveyor.store import commands, fitness
 from conveyor.wire.durability import Durability
 
@@ -169,13 +169,13 @@ def _memory(facts: dict[str, str]) -> Finding:
     if not limit:
         total = int(facts.get("total_system_memory", 0))
         if total and used > FILLING * total:
-            text = f"{_mib(used)} in use, no limit, {_mib(total)} in the machine"
+            text = f"{size(used)} in use, no limit, {size(total)} in the machine"
             return Finding("memory", WARN, text, "process waiting jobs, or add memory")
-        return Finding("memory", OK, f"{_mib(used)} in use, no limit")
+        return Finding("memory", OK, f"{size(used)} in use, no limit")
     share = used / limit
     verdict = OK if share < FILLING else WARN if share < NEARLY_FULL else BAD
     hint = "" if verdict == OK else "process waiting jobs, limit the queues with maxsize, or raise maxmemory"
-    return Finding("memory", verdict, f"{_mib(used)} of {_mib(limit)} in use ({share:.0%})", hint)
+    return Finding("memory", verdict, f"{size(used)} of {size(limit)} in use ({share:.0%})", hint)
 
 
 def _latency(client: Client) -> Finding:
@@ -224,10 +224,6 @@ def _setting(client: Client, name: str) -> str:
 def _numbers(version: str) -> tuple[int, int, int]:
     found = [int(part) for part in re.findall(r"\d+", version)[:3]]
     return (*found, 0, 0, 0)[:3]  # type: ignore[return-value]
-
-
-def _mib(size: int) -> str:
-    return f"{size / 1024**2:,.1f} MiB"
 
 
 def check_queues(inspector: Inspector) -> Iterator[Finding]:

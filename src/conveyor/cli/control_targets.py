@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_actions
 from conveyor.cli.exit_codes import NotFound, Usage, WrongState
-from conveyor.cli.output import clean, count_of, document, note
+from conveyor.cli.output import document, note
 from conveyor.errors import ConveyorError
 from conveyor.monitor.follow import NO_REPLY, Target, follow_command
+from conveyor.monitor.format import count_of, printable
 from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
@@ -98,7 +99,7 @@ def send(
 
     def report(target: Target) -> None:
         if not as_json:
-            print(f"{clean(target.name)}: {_describe(target, verb)}", flush=True)
+            print(f"{printable(target.name)}: {_describe(target, verb)}", flush=True)
 
     try:
         for one in follow_command(client, receipt.id, to.targets, timeout, max(timeout, FIRST_REPLY)):
@@ -146,7 +147,7 @@ def stack_of(inspector: Inspector, job: JobRecord) -> str:
 
 def _describe(target: Target, verb: str) -> str:
     if target.job:
-        return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(clean(target.job))}"
+        return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(printable(target.job))}"
     return target.description
 
 

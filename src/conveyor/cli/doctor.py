@@ -11,7 +11,8 @@ from conveyor.cli import exit_codes
 from conveyor.cli.checks import BAD, OK, WARN, Finding, check_queues, check_server
 from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json
-from conveyor.cli.output import count_of, document, note, screen
+from conveyor.cli.output import document, note, screen
+from conveyor.monitor.format import count_of
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -10,19 +9,20 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from conveyor import clock
 from conveyor.cli import exit_codes
 from conveyor.cli.jobs import error_document
-from conveyor.cli.output import clean, count_of, document, duration, is_lively, margin, note, screen
+from conveyor.cli.output import document, is_lively, margin, note, screen
 from conveyor.cli.values import value_lines
-from conveyor.errors import ConveyorError, JobCancelled, JobFailed, StoreUnavailable
+from conveyor.errors import ConveyorError, JobCancelled, JobFailed
 from conveyor.monitor import Inspector
-from conveyor.wire.redaction import redacted_text
+from conveyor.monitor.follow import WorkerMonitor
+from conveyor.monitor.format import count_of, duration, printable, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.order import Order, OrderProgress
 
-#: Seconds between two lines of progress if they cannot be overwritten, and between two polls for workers.
-LINE_INTERVAL, POLL_INTERVAL = 1.0, 2.0
+#: Seconds between two lines of progress if they cannot be overwritten.
+LINE_INTERVAL = 1.0
 #: Ids listed in a hint.
 MAX_IDS = 8
 #: Seconds of work below which a comparison with the wall time is meaningless.
@@ -76,7 +76,7 @@ def _show_bar(order: Order, queue: str) -> None:
             if missing and not was_missing:
                 bars.console.print(missing)
             was_missing = missing
-            label = "waiting for a worker" if missing else clean(redacted_text(step.message))[:_MAX_MESSAGE]
+            label = "waiting for a worker" if missing else safe(step.message)[:_MAX_MESSAGE]
             label = f"{step.over:,}/{step.jobs:,} jobs  {label}".rstrip()
             bars.update(bar, completed=step.fraction, step=label)
 
@@ -99,19 +99,16 @@ def _print_progress(order: Order, queue: str) -> None:
 def _missing_workers(queue: str) -> Callable[[OrderProgress], str]:
     """Return a function that returns a note if nothing progresses for lack of workers, or else ""."""
     inspector = Inspector()
-    message, polled, last = "", clock.monotonic(), -1.0
+    monitor, last = WorkerMonitor(lambda: len(inspector.workers(queue))), -1.0
 
     def missing_workers(step: OrderProgress) -> str:
-        nonlocal message, polled, last
-        now = clock.monotonic()
+        nonlocal last
         if step.fraction != last:
-            message, last, polled = "", step.fraction, now
-        elif now - polled >= POLL_INTERVAL:
-            polled, message = now, ""
-            with contextlib.suppress(StoreUnavailable):
-                if not inspector.workers(queue):
-                    message = f"No workers on {queue} yet. Hint: conveyor consume {queue}"
-        return message
+            last = step.fraction
+            monitor.progressed()
+        elif monitor.check():
+            return f"No workers on {queue} yet. Hint: conveyor consume {queue}"
+        return ""
 
     return missing_workers
 
@@ -133,7 +130,7 @@ def _print_result(order: Order, result: Any, error: ConveyorError | None) -> Non
     if failed := order.failed():  # otherwise joining their results failed
         kinds = {JobCancelled: "cancelled", JobFailed: "failed"}
         outcome = next((name for kind, name in kinds.items() if isinstance(error, kind)), "lost")
-        message = f"{len(failed):,} of {count_of(len(order.jobs), 'job')} {outcome}: {clean(message)}"
+        message = f"{len(failed):,} of {count_of(len(order.jobs), 'job')} {outcome}: {printable(message)}"
         hint = f"conveyor job {failed[0].id}"
     exit_codes.write_error(message, hint, exit_codes.FAILED, as_json=False)
 

@@ -9,8 +9,9 @@ from conveyor.cli.connection import existing_queue, open_actions, open_inspector
 from conveyor.cli.exit_codes import NotFound, Usage, WrongState
 from conveyor.cli.jobs import known_job
 from conveyor.cli.options import Json, OnlyQueue, Reason, argument, arguments, option
-from conveyor.cli.output import count_of, document, note
+from conveyor.cli.output import document, note
 from conveyor.cli.queue_control import run_operation
+from conveyor.monitor.format import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,20 @@ from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import stack_of
 from conveyor.cli.exit_codes import NotFound
 from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argument, flag, option
-from conveyor.cli.output import clean, count_of, document, duration, moment, note, screen, table
-from conveyor.cli.status import progress_text
+from conveyor.cli.output import document, note, screen, table
 from conveyor.cli.tasks import labels_of
 from conveyor.cli.values import value_lines
 from conveyor.errors import JobFailed
+from conveyor.monitor.format import (
+    STATE_COLORS,
+    count_of,
+    date_time,
+    duration,
+    printable,
+    progress,
+    safe,
+    utc,
+)
 from conveyor.store import commands
 from conveyor.wire import codec
 from conveyor.wire.call import ITEM_WORD
@@ -45,7 +54,6 @@ _FACTS = {
 }
 #: The field of a queue's count that has the jobs in each state.
 _COUNTED = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
-_COLORS = {"running": "green", "done": "green", "failed": "red", "lost": "red", "cancelled": "yellow"}
 #: Characters of the arguments of one job.
 _MAX_ARGUMENTS = 2000
 
@@ -122,7 +130,7 @@ def _delayed(inspector: Inspector, found: Sequence[JobRow], _: int) -> list[Row]
 def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
     return [
         {
-            "died": moment(job.since or 0.0),
+            "died": utc(job.since or 0.0),
             "error": ": ".join(filter(None, (job.kind, job.message))) or None,
         }
         for job in found
@@ -138,7 +146,7 @@ def _running(inspector: Inspector, found: Sequence[JobRow], _: int) -> Iterator[
             yield {
                 "worker": worker.name,
                 "running_for": round(worker.busy_for, 3),
-                "progress": progress_text(worker),
+                "progress": progress(worker),
                 "silent_since": None,
             }
         else:
@@ -152,8 +160,8 @@ def _lease_facts(seen: Snapshot, job: JobRow) -> Row:
         since = seen.job_silent_since(job.worker, job.since)
         facts["worker"] = job.worker
         facts["running_for"] = round(max(0.0, (seen.at if since is None else since) - job.since), 3)
-        facts["progress"] = progress_text(job.progress) if job.progress else ""
-        facts["silent_since"] = None if since is None else moment(since)
+        facts["progress"] = progress(job.progress) if job.progress else ""
+        facts["silent_since"] = None if since is None else utc(since)
     return facts
 
 
@@ -174,7 +182,7 @@ def job(
         document("job/v1", **_document(details, labels), **({"stack": stacks} if stack else {}))
     elif stack:
         for line in stacks.splitlines():
-            print(clean(line))
+            print(printable(line))
     else:
         facts = dict(_facts(details, labels))
         width = max(map(len, facts)) + 2
@@ -198,21 +206,21 @@ def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobRecord:
 def _facts(details: JobRecord, labels: Labels) -> Iterator[tuple[str, Text | str]]:
     yield "Job", details.id
     yield "Queue", details.queue
-    yield "State", Text(_state(details), style=_COLORS.get(details.state, ""))
-    call, settled, progress = details.call, details.settled, details.progress
+    yield "State", Text(_state(details), style=STATE_COLORS.get(details.state, ""))
+    call, settled = details.call, details.settled
     if call is not None:
-        yield "Task", clean(call.task or "none: an item for Queue.get")
-        yield "Arguments", clean(preview(call, labels, _MAX_ARGUMENTS)) or "none"
-        yield "Enqueued", f"{moment(call.put_at):%Y-%m-%d %H:%M:%S} UTC"
+        yield "Task", printable(call.task or "none: an item for Queue.get")
+        yield "Arguments", printable(preview(call, labels, _MAX_ARGUMENTS)) or "none"
+        yield "Enqueued", date_time(call.put_at)
     if details.cancelled_by or details.cancel_reason:
         reason = f": {details.cancel_reason}" if details.cancel_reason else ""
-        yield "Cancelled", clean(f"by {details.cancelled_by or 'unknown'}{reason}")
+        yield "Cancelled", printable(f"by {details.cancelled_by or 'unknown'}{reason}")
     if details.killed:
         yield "Killed", "with its worker: the task did not stop in time"
     if details.worker:
-        yield "Worker", clean(details.worker)
-    if progress is not None:
-        yield "Progress", clean(progress_text(progress))
+        yield "Worker", printable(details.worker)
+    if details.progress is not None:
+        yield "Progress", progress(details.progress)
     if details.retries or details.crashes:
         retries = count_of(details.retries, "retry", "retries")
         yield "Retries", f"{retries}, {count_of(details.crashes, 'crashed worker')}"
@@ -240,21 +248,17 @@ def _print_outcome(details: JobRecord) -> None:
         result = redacted(codec.decode(details.settled.value))
         _print(Text("\nResult", style="bold"), *(f"  {line}" for line in value_lines(result)))
     elif isinstance(error, JobFailed):
-        _print(Text("\nError", style="bold"), f"  {clean(redacted_text(str(error)))}")
+        _print(Text("\nError", style="bold"), f"  {safe(str(error))}")
         traceback = redacted_text(error.traceback).splitlines()
-        _print(*(Text(f"  {clean(line)}", style="dim") for line in traceback))
+        _print(*(Text(f"  {printable(line)}", style="dim") for line in traceback))
     if details.lines:
-        log = (f"  {clean(redacted_text(line.text))}" for line in details.lines)
+        log = (f"  {safe(line.text)}" for line in details.lines)
         _print(Text("\nLog", style="bold"), *log)
 
 
 def _document(details: JobRecord, labels: Labels) -> dict[str, Any]:
-    call, progress, settled = details.call, details.progress, details.settled
-    steps = progress and {
-        "done": progress.done,
-        "total": progress.total,
-        "message": redacted_text(progress.message),
-    }
+    call, step, settled = details.call, details.progress, details.settled
+    steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
     error = None if settled is None else settled.error()
     value = None if settled is None or error is not None else redacted(codec.decode(settled.value))
     return {
@@ -263,7 +267,7 @@ def _document(details: JobRecord, labels: Labels) -> dict[str, Any]:
         "state": details.state,
         "task": None if call is None else call.task,
         "arguments": None if call is None else _arguments(call, labels),
-        "put_at": None if call is None else moment(call.put_at),
+        "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,
         "worker": details.worker or None,

@@ -9,9 +9,10 @@ from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import find_targets, send
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import Json, Reason, ReplyTimeout, Yes, arguments, flag, queue_option
-from conveyor.cli.output import count_of, duration, is_terminal, note
+from conveyor.cli.output import is_terminal, note
 from conveyor.cli.prompts import Choice, open_prompt
 from conveyor.cli.status import NO_WORKERS
+from conveyor.monitor.format import count_of, duration
 
 if TYPE_CHECKING:
     from conveyor.cli.control_targets import TargetSet

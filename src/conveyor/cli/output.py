@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from conveyor.monitor.format import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 ENDLESS = 10_000
 #: Steps below which a progress bar would be gone before it can be read.
 MIN_BAR_STEPS = 2_000
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def is_terminal() -> bool:
@@ -78,7 +78,7 @@ def table(
 
 def _cell(value: str | Text) -> Text:
     """Return the text of one cell, in one line and without characters that control the terminal."""
-    text = value if isinstance(value, Text) else Text(clean(value))
+    text = value if isinstance(value, Text) else Text(printable(value))
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
 
@@ -93,33 +93,6 @@ def progress_bar(title: str, steps: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=margin(), transient=True) as bars:
         bar = bars.add_task(title, total=steps)
         yield lambda number: bars.advance(bar, number)
-
-
-def clean(text: str) -> str:
-    """Replace unprintable characters, line ends included."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
-
-
-def count_of(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: `1 job`, `1,000 jobs`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in at most two units."""
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - tenths matter below ten
-    whole = round(seconds)
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
-
-
-def moment(at: float) -> dt.datetime:
-    """Return seconds since 1970 as a time in UTC; in a document it becomes RFC 3339."""
-    return dt.datetime.fromtimestamp(round(at, 3), dt.UTC)
 
 
 def _plain(value: Any) -> Any:

@@ -10,12 +10,13 @@ from conveyor.cli import completion, exit_codes
 from conveyor.cli.connection import open_inspector, open_store
 from conveyor.cli.follow import follow
 from conveyor.cli.options import Json, TaskModules, argument, arguments, flag, option, queue_option
-from conveyor.cli.output import count_of, document, is_lively, margin, note, progress_bar
+from conveyor.cli.output import document, is_lively, margin, note, progress_bar
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
 from conveyor.cli.tasks import find_task, known_tasks
 from conveyor.errors import BadCall, BadInput
 from conveyor.monitor import workers
+from conveyor.monitor.format import count_of
 from conveyor.monitor.typed_input import as_words, bind, convert, parameters_of
 from conveyor.order import Order
 from conveyor.wire import ids

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from conveyor.cli.exit_codes import Interrupted, Usage
-from conveyor.cli.output import clean, is_lively, is_terminal, note
+from conveyor.cli.output import is_lively, is_terminal, note
 from conveyor.errors import ConveyorError
+from conveyor.monitor.format import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ class Prompt:
         note(question)
         width, digits = max(len(one.name) for one in choices), len(str(len(choices) - 1))
         for number, one in enumerate(choices):
-            line = f"  {number:>{digits}}  {clean(one.name).ljust(width)}  {clean(one.description)}".rstrip()
+            line = f"  {number:>{digits}}  {printable(one.name).ljust(width)}  {printable(one.description)}".rstrip()
             note(line[: shutil.get_terminal_size().columns - 1])
 
         def chosen(text: str) -> T:

@@ -9,9 +9,10 @@ from conveyor.cli.connection import existing_queue, open_actions, open_inspector
 from conveyor.cli.control_targets import find_targets, send
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import Json, QueueName, QueueOrWorker, Reason, ReplyTimeout, Yes, flag
-from conveyor.cli.output import count_of, document, is_terminal, note, progress_bar
+from conveyor.cli.output import document, is_terminal, note, progress_bar
 from conveyor.cli.prompts import open_prompt
 from conveyor.monitor import bulk
+from conveyor.monitor.format import count_of
 from conveyor.monitor.snapshot import queue_counts
 
 if TYPE_CHECKING:

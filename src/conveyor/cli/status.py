@@ -11,8 +11,9 @@ from rich.text import Text
 from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json, queue_option
-from conveyor.cli.output import count_of, document, duration, moment, note, screen, table
+from conveyor.cli.output import document, note, screen, table
 from conveyor.monitor import workers as worker_queries
+from conveyor.monitor.format import STATE_COLORS, count_of, duration, progress, size, utc
 from conveyor.monitor.snapshot import EMPTY
 from conveyor.wire.redaction import redacted_text
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from conveyor.monitor import Inspector
     from conveyor.store.commands import Count
-    from conveyor.wire.control_messages import ConsumerReport, Progress, WorkerReport
+    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 NO_QUEUES = (
     "No queues yet. Enqueue the first jobs with `conveyor produce`, or see it all with `conveyor demo`."
@@ -31,17 +32,8 @@ NO_WORKERS = "No workers. Start some with `conveyor consume QUEUE`."
 _ROOMY, _IF_ROOMY = 100, ("HOST", "CPU", "MEMORY")
 #: Characters of the longest bar.
 _BAR = 20
-_COLORS = {
-    "open": "green",
-    "full": "yellow",
-    "paused": "yellow",
-    "shut": "red",
-    "busy": "green",
-    "leaving": "yellow",
-    "starting": "cyan",
-    "silent": "red",
-}
-_MEBIBYTE = 1024 * 1024
+#: The color of each state of a queue.
+_COLORS = {"open": "green", "full": "yellow", "paused": "yellow", "shut": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +122,6 @@ def queue_labels(inspector: Inspector) -> dict[str, str]:
     }
 
 
-def progress_text(progress: WorkerReport | Progress) -> str:
-    """Return how far a job is, for people."""
-    share = "" if progress.fraction is None else f"{progress.fraction:.0%}"
-    return " ".join(filter(None, (share, redacted_text(progress.message))))
-
-
 def _queue_table(lines: Sequence[QueueLine], title: str, extra: Callable[[QueueLine], str | Text]) -> None:
     """Print queues with one extra column."""
     rows: list[dict[str, str | Text]] = [
@@ -191,14 +177,14 @@ def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str
         "WORKER": worker.name,
         "HOST": consumer.host,
         "PID": str(worker.pid),
-        "STATE": Text(state, style=_COLORS.get(state, "dim")),
+        "STATE": Text(state, style=STATE_COLORS.get(state, "dim")),
         "QUEUE": worker.queue or ", ".join(consumer.queues),
         "TASK": worker.task,
         "JOB": worker.job,
         "FOR": duration(worker.busy_for) if worker.job else "",
         "CPU": f"{worker.cpu:.0%}",
-        "MEMORY": f"{worker.memory / _MEBIBYTE:,.0f} MiB",
-        "PROGRESS": progress_text(worker),
+        "MEMORY": size(worker.memory),
+        "PROGRESS": progress(worker),
     }
 
 
@@ -227,7 +213,7 @@ def _consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
         "pid": consumer.pid,
         "kind": consumer.kind,
         "queues": consumer.queues,
-        "started": moment(consumer.started),
+        "started": utc(consumer.started),
         "version": consumer.version,
         "python": consumer.python,
         "cores": consumer.cores,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conveyor.cli.output import clean
+from conveyor.monitor.format import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def in_one_line(value: Any) -> str:
         return f"{len(value):,} bytes"
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "nothing"}[value]
-    text = clean(_number(value) if isinstance(value, int | float) else str(value))
+    text = printable(_number(value) if isinstance(value, int | float) else str(value))
     return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}… ({len(text):,} characters)"
 
 
@@ -80,7 +80,7 @@ def _field_lines(fields: dict[str, Any]) -> Iterator[list[str]]:
 def _fields(value: Any) -> dict[str, Any] | None:
     """Return the fields of an object or mapping by readable name, or None if it has none."""
     if isinstance(value, dict):
-        return {clean(str(name)): one for name, one in value.items()}
+        return {printable(str(name)): one for name, one in value.items()}
     if isinstance(value, type):
         return None
     if dataclasses.is_dataclass(value):

@@ -15,6 +15,7 @@ from conveyor.consumer import Consumer
 from conveyor.demo.dashboard import dashboard_beside, stay
 from conveyor.errors import ConveyorError
 from conveyor.monitor import Inspector
+from conveyor.monitor.follow import WorkerMonitor
 from conveyor.order import Order
 from conveyor.queue import Queue
 from conveyor.store import announce, commands, connect
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 QUEUE = "demo"
 #: Seconds that the server has for its first reply.
 FIRST_PATIENCE = 1.0
-#: Seconds between two polls of the workers, and for how long there may be none.
-POLL_INTERVAL, MAX_ABSENCE = 0.5, 3.0
+#: Seconds without workers after which the demo gives up.
+MAX_ABSENCE = 3.0
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -95,26 +96,6 @@ class WorkersLeft(ConveyorError):
     """The demo's queue has no workers any more."""
 
 
-class WorkerMonitor:
-    """A check that the demo still has workers, which another terminal may have killed."""
-
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
-        self._polled = self._seen = clock.monotonic()
-
-    def poll(self) -> None:
-        """Raise WorkersLeft if there have been no workers for some time."""
-        now = clock.monotonic()
-        if now - self._polled < POLL_INTERVAL:
-            return
-        self._polled = now
-        if self._inspector.workers(QUEUE):
-            self._seen = now
-        elif now - self._seen > MAX_ABSENCE:
-            message = "the demo's workers exited before the work was done"
-            raise WorkersLeft(message, hint="were they killed? run `conveyor demo` again")
-
-
 def demo() -> int:
     """Run real jobs of five kinds and show their results and the speedup.
 
@@ -163,7 +144,7 @@ def _reports(console: Console, inspector: Inspector) -> Iterator[Report]:
     for family in FAMILIES:
         if not isinstance(error, WorkersLeft):
             try:
-                yield _run(family, console, WorkerMonitor(inspector))
+                yield _run(family, console, WorkerMonitor(lambda: len(inspector.workers(QUEUE))))
             except ConveyorError as raised:
                 error = raised
                 console.print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red", markup=False)
@@ -184,8 +165,9 @@ def _run(family: Family, console: Console, monitor: WorkerMonitor) -> Report:
         bar = bars.add_task(family.title, total=1.0, note="preparing its input")
         order = Order.place(family.task, family.arguments, queue=QUEUE)
         for step in order.watch():
-            if step.over < step.jobs:
-                monitor.poll()
+            if step.over < step.jobs and monitor.check() > MAX_ABSENCE:
+                message = "the demo's workers exited before the work was done"
+                raise WorkersLeft(message, hint="were they killed? run `conveyor demo` again")
             note = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
             bars.update(bar, completed=step.fraction, note=note)
         bars.update(bar, note="joining the parts")
