@@ -142,7 +142,7 @@ def test_outage_does_not_stop_the_search_for_workers(
     queue: Queue, one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
-    monkeypatch.setattr("conveyor.monitor.follow.WORKERS_EVERY", 0.0)
+    monkeypatch.setattr("conveyor.monitor.follow.WORKER_INTERVAL", 0.0)
     step = next(place(queue, alone_task, a=2, b=3).watch())
     note = follow._missing_workers(queue.name)
     note(step)

@@ -1,28 +1,29 @@
-"""Following a control command, or a cancelled job, until it is done."""
+"""Following a control command or a cancelled job until it is done, and noticing that no worker is there to do it."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from conveyor import clock
 from conveyor.clock import Deadline
+from conveyor.errors import StoreUnavailable
 from conveyor.monitor.format import printable
 from conveyor.store import commands, control_channel
 from conveyor.store.query import Query
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 
     from conveyor.store import Client
     from conveyor.wire.control_messages import Acknowledgement
 
-#: Seconds of one wait for an acknowledgement, and between two polls of a running job.
-STEP, JOB_INTERVAL = 0.5, 0.25
+#: Seconds of one wait for an acknowledgement, and between two polls of a running job or for workers.
+STEP, JOB_INTERVAL, WORKER_INTERVAL = 0.5, 0.25, 2.0
 NO_REPLY, ACKNOWLEDGED, DONE = "no answer", "acknowledged", "done"
 
 
@@ -114,6 +115,36 @@ def wait_until_stopped(client: Client, queue: str, job_id: str, timeout: float) 
             return True
         clock.sleep(JOB_INTERVAL)
     return False
+
+
+@dataclass(slots=True)
+class WorkerMonitor:
+    """Checks every two seconds whether a queue has workers, while nothing else shows that it has.
+
+    `count_workers` returns the number of workers; it may raise StoreUnavailable.
+    """
+
+    count_workers: Callable[[], int]
+    missing_for: float = 0.0
+    """Seconds since workers, or progress, were last seen, as of the last check; 0 if there are workers."""
+    _seen: float = field(default_factory=clock.monotonic)
+    _checked: float = field(default_factory=clock.monotonic)
+
+    def progressed(self) -> None:
+        """Note that jobs progress, so there are workers."""
+        self.missing_for, self._seen, self._checked = 0.0, clock.monotonic(), clock.monotonic()
+
+    def check(self) -> float:
+        """Return `missing_for`, after a check if the last one is two seconds old."""
+        now = clock.monotonic()
+        if now - self._checked >= WORKER_INTERVAL:
+            self._checked = now
+            with contextlib.suppress(StoreUnavailable):
+                if self.count_workers():
+                    self.progressed()
+                else:
+                    self.missing_for = now - self._seen
+        return self.missing_for
 
 
 def _left(targets: Iterable[Target], deadline: Deadline, first: Deadline) -> float:
