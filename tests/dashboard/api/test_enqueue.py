@@ -160,7 +160,7 @@ def test_order_is_split_on_request(api: Api) -> None:
 
 
 def test_full_queue_is_reported_promptly(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
+    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.3)
     api.post("/jobs", {"task": "fail"})
     api.post("/queues/alpha/bound", {"maxsize": 1})
     assert api.refusal("POST", "/jobs", {"task": "fail"}) == (409, "queue-full")
@@ -176,7 +176,7 @@ def test_full_queue_is_reported_promptly(api: Api, monkeypatch: pytest.MonkeyPat
 def test_jobs_put_before_the_queue_was_full_are_reported(
     api: Api, monkeypatch: pytest.MonkeyPatch, order: dict[str, Any], slice_: int
 ) -> None:
-    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.05)
+    monkeypatch.setattr("conveyor.dashboard.api.enqueue.PATIENCE", 0.3)
     monkeypatch.setattr("conveyor.dashboard.api.enqueue.SLICE", slice_)
     Queue("alpha", 5, store=api.client).pause()
     Queue("alpha", store=api.client).resize(5)

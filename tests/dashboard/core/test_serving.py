@@ -95,7 +95,7 @@ def test_signal_ends_open_streams_and_then_the_process(number: int, code: int, s
         page.process.send_signal(number)
         assert "event: over" in lines, "the stream is told, so nothing is cut off"
     assert page.process.wait(20) == code
-    assert "The page is at" in page.said.splitlines()[-1], "it says nothing more"
+    assert "The dashboard is at" in page.said.splitlines()[-1], "it says nothing more"
 
 
 def test_all_urls_begin_with_the_root_path(start: Any) -> None:
