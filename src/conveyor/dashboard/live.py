@@ -182,7 +182,7 @@ class LiveChannel:
             for address, (_, one) in pages.items()
             if one.address in versions
         ]
-        stats = live_stats(poller.snapshot, poller.pace.seconds)
+        stats = live_stats(poller.snapshot, poller.interval.seconds)
         headers = {"cache-control": "no-store"}
         body = _encode({"pulse": stats, "changed": changed})
         return Response(body, media_type="application/json", headers=headers)

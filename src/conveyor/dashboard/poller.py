@@ -20,7 +20,7 @@ from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.timings import Timings
 from conveyor.errors import ConveyorError, StoreError, StoreUnavailable
 from conveyor.monitor import poller as polling
-from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor.poller import PATIENCE, WITHIN, ask_isolated, result_or_error
 from conveyor.store.query import Query, known, together
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Seconds of age up to which a snapshot is believed if what a page is about is not in it.
 YOUNG = 0.1
-#: Seconds that a viewer waits for a connection and for the reply, before the server counts as unavailable.
-PATIENCE, WITHIN = 0.5, 3.0
 #: Seconds for which the reply to a page's slow question is valid.
 SLOW_EVERY = 10.0
 #: Pages that are cached.
@@ -250,38 +248,37 @@ def pages_at(addresses: Iterable[str], access: Access | None, registry: PageRegi
     }
 
 
-class Poller:
-    """Asks the server for all viewers. Its thread runs only while there are subscribers. Thread-safe."""
+class Poller(polling.Poller):
+    """Polls the server for all viewers, with the pages that they watch. Thread-safe."""
 
     def __init__(self, client: Client, registry: PageRegistry) -> None:
+        super().__init__(lambda query: self.ask(query, "sample"), self._poll_for_all, self._is_watched)
         self.client = client
         self.registry = registry
-        self.snapshot = snapshots.NOTHING
-        self.pace = polling.PollInterval()
-        self.trouble = ""
-        """Why the last poll failed, or ""."""
-        self.took = 0.0
-        """Seconds that the last poll took."""
         self.timings, self.polls = Timings(), Timings()
         """Round trips to the server by purpose, and all polls for subscribers under an empty name."""
         self.searches = SearchSlots()
-        self._polled_at = float("-inf")
         self._subscribers: dict[Subscriber, Pages] = {}
         self._cache = PageCache()
         self._schedule = PageSchedule(self._cache)
         self._refreshing = SingleFlight(self._refresh)
         self._watched: frozenset[str] = frozenset()
-        """Addresses that the next polls bring anyway."""
+        """Addresses that the polls bring while there are subscribers."""
         self._failing: set[str] = set()
         """Addresses whose page could not be made the last time; logged once."""
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
+
+    @property
+    def trouble(self) -> str:
+        """Why the last poll failed, or ""."""
+        return "" if self.error is None else str(self.error)
 
     @property
     def subscribers(self) -> list[Subscriber]:
         """The subscribers now."""
         return list(self._subscribers)
+
+    def _is_watched(self) -> bool:
+        return bool(self._subscribers)
 
     def page(self, page: Page, request: PageRequest) -> CachedPage:
         """Return a page that is at most a second old or, if it is watched, of the last poll.
@@ -301,9 +298,9 @@ class Poller:
         try:
             return self._make_now(page, request)
         except NoSuchThing:  # it may be younger than the snapshot
-            if clock.monotonic() - self._polled_at < YOUNG and not self.snapshot.is_partial:
+            if self.age < YOUNG and not self.snapshot.is_partial:
                 raise
-        self.poll()
+        self.poll_snapshot()
         return self._make_now(page, request)
 
     def _make_now(self, page: Page, request: PageRequest) -> CachedPage:
@@ -313,8 +310,8 @@ class Poller:
     def cached(self, page: Page, request: PageRequest) -> CachedPage | None:
         """Return a page from the cache if it is as good as a new one, or None; asks no one."""
         max_age = polling.STEPS[0]
-        if request.address in self._watched:
-            max_age = 2 * self.pace.seconds + (SLOW_EVERY if page.costly(request) else 0.0)
+        if self._subscribers and request.address in self._watched:
+            max_age = 2 * self.interval.seconds + (SLOW_EVERY if page.costly(request) else 0.0)
         return self._cache.get(request.address, max_age)
 
     def fresh(self) -> Snapshot:
@@ -330,10 +327,12 @@ class Poller:
             raise StoreUnavailable(f"no answer from the server within {WITHIN:g} s") from None
 
     def _is_fresh(self) -> bool:
-        return not self.trouble and clock.monotonic() - self._polled_at < self.pace.seconds
+        return self.age < self.interval.seconds
 
     def _refresh(self) -> Snapshot:
-        return self.snapshot if self._is_fresh() else self.poll()  # the call before may just have ended
+        return (
+            self.snapshot if self._is_fresh() else self.poll_snapshot()
+        )  # the call before may just have ended
 
     def versions(self, pages: Pages) -> dict[str, str]:
         """Return the version of each page, by address; those that are not cached are asked in one round trip.
@@ -356,18 +355,9 @@ class Poller:
 
     def _versions_now(self, pages: Pages) -> dict[str, str]:
         pages = self._schedule.permitted(pages)
-        _, *replies = self._ask_with_pages(Query((), lambda _: None), pages, "page")
+        questions = self._questions(pages, self.snapshot)
+        _, *replies = ask_isolated(self.ask, known(None), questions, self._refuse(pages))
         return self._make_all(pages, replies)[0]
-
-    def poll(self) -> Snapshot:
-        """Take a snapshot now; asks twice if there are queues or consumers that it did not know."""
-        for _ in range(2):
-            before = self.snapshot
-            sample = self.ask(snapshots.query(before), "sample")
-            self._take(sample, before)
-            if snapshots.is_complete(sample, before):
-                break
-        return self.snapshot
 
     def ask(self, query: Query[T], name: str = "page") -> T:
         """Ask in one round trip, timed under a name. Raises StoreUnavailable soon if the server is unavailable."""
@@ -378,56 +368,35 @@ class Poller:
         """Notify a subscriber from now on."""
         with self._lock:
             self._subscribers[subscriber] = pages_at(subscriber.addresses, subscriber.access, self.registry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="conveyor-poller", daemon=True)
-                self._thread.start()
-        self._wake.set()
+        self.wake()
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Notify a subscriber no more."""
         with self._lock:
             self._subscribers.pop(subscriber, None)
-        self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._subscribers:
-                    self._watched, self._thread = frozenset(), None
-                    return
-            began = clock.monotonic()
-            try:
-                self._poll_for_all()
-            except Exception:  # noqa: BLE001 - one poll that failed must not be the last
-                _log.exception("this sample was in vain")
-            self._wake.clear()
-            left = self.pace.seconds - (clock.monotonic() - began)
-            while left > 0 and self._subscribers:
-                self._wake.wait(left)
-                self._wake.clear()
-                left = self.pace.seconds - (clock.monotonic() - began)
+        self.wake()
 
     def _poll_for_all(self) -> None:
         with self._lock:
             subscribers = dict(self._subscribers)
-        began = clock.monotonic()
+        watched = {one[1].address: one for pages in subscribers.values() for one in pages.values()}
+        self._watched = frozenset(watched)
+        pages = self._schedule.choose(watched)
         try:
-            if self.snapshot is snapshots.NOTHING:
-                self.poll()  # otherwise there would be nothing to show for a moment
-            watched = {one[1].address: one for pages in subscribers.values() for one in pages.values()}
-            self._watched = frozenset(watched)
-            before, pages = self.snapshot, self._schedule.choose(watched)
-            sample, *replies = self._ask_with_pages(snapshots.query(before), pages, "sample")
-            self._take(sample, before)
-            if not snapshots.is_complete(sample, before):
-                self.poll()  # what has just come is shown immediately
+            # A search does not show how fast the server is.
+            replies = self.poll(
+                lambda snapshot: self._questions(pages, snapshot),
+                adapt=not self._schedule.has_costly,
+                on_refused=self._refuse(pages),
+            )
         except StoreError as error:
-            self._fail(error, subscribers)
+            for subscriber in subscribers:
+                subscriber.notify("trouble", {"why": str(error), "try": error.hint})
             return
-        self._note(clock.monotonic() - began)
+        self.polls.add("", self.took)
         versions, faults = self._make_all(pages, replies)
         self._log_faults(faults)
-        stats = live_stats(self.snapshot, self.pace.seconds)
+        stats = live_stats(self.snapshot, self.interval.seconds)
         for subscriber, its_pages in subscribers.items():
             subscriber.notify("pulse", stats)
             for address, (_, request) in its_pages.items():
@@ -435,30 +404,15 @@ class Poller:
                     update = {"address": address, "version": versions[request.address]}
                     subscriber.notify(f"changed {address}", update)
 
-    def _ask_with_pages(self, first: Query[Any], pages: Pages, name: str) -> list[Any]:
-        """Ask a first question and those of the pages in one round trip; return the replies, or a page's error instead.
+    def _questions(self, pages: Pages, snapshot: Snapshot) -> list[Query[Any]]:
+        """Return the question of each page; the value of a question that cannot be made is the error."""
+        made = [result_or_error(self._cache.question, *one, snapshot) for one in pages.values()]
+        return [one if isinstance(one, Query) else known(one) for one in made]
 
-        If the server refuses one, each is asked separately, so that only that one goes without. Raises what the first
-        question raises, and StoreUnavailable.
-        """
-        queries = [self._guarded_question(page, request) for page, request in pages.values()]
-        replies = _result_or_error(self.ask, together([first, *queries]), name)
-        if isinstance(replies, list):
-            return replies
-        replies = [self.ask(first, name)]
-        for address, query in zip(pages, queries, strict=True):
-            try:
-                replies.append(self.ask(query, name))
-            except StoreUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with a question
-                replies.append(error)
-                self._schedule.refuse(address)
-        return replies
-
-    def _guarded_question(self, page: Page, request: PageRequest) -> Query[Any]:
-        query = _result_or_error(self._cache.question, page, request, self.snapshot)
-        return _guarded(query) if isinstance(query, Query) else known(query)
+    def _refuse(self, pages: Pages) -> Callable[[int], None]:
+        """Return a function that leaves out the page at a position, since the server refused its question."""
+        addresses = list(pages)
+        return lambda position: self._schedule.refuse(addresses[position])
 
     def _make_all(self, pages: Pages, replies: Sequence[Any]) -> tuple[dict[str, str], dict[str, Exception]]:
         """Make and cache pages; returns the version of each, and the errors of those that cannot be made."""
@@ -466,7 +420,7 @@ class Poller:
         for (address, (page, request)), reply in zip(pages.items(), replies, strict=True):
             made = reply
             if not isinstance(reply, Exception):
-                made = _result_or_error(self._cache.make, page, request, self.snapshot, reply)
+                made = result_or_error(self._cache.make, page, request, self.snapshot, reply)
             if isinstance(made, CachedPage):
                 versions[address] = made.version
             elif isinstance(
@@ -483,42 +437,3 @@ class Poller:
             if address not in self._failing:
                 _log.error("the page %s cannot be made", address, exc_info=fault)
         self._failing = set(faults)
-
-    def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
-        self.snapshot = snapshots.snapshot_of(sample, before)
-        self._polled_at = clock.monotonic()
-        if self.trouble:
-            self.trouble = ""
-            self.pace.reset()
-
-    def _fail(self, error: StoreError, subscribers: Iterable[Subscriber]) -> None:
-        self.trouble = str(error)
-        self.pace.failed()
-        for subscriber in subscribers:
-            subscriber.notify("trouble", {"why": self.trouble, "try": error.hint})
-
-    def _note(self, took: float) -> None:
-        self.took = took
-        self.polls.add("", took)
-        if not self._schedule.has_costly:  # a search does not show how fast the server is
-            self.pace.succeeded(took)
-
-
-def _result_or_error(function: Callable[..., Any], *args: Any) -> Any:
-    """Return what a page's own code returns, or its error: no page may stop the others. Raises StoreUnavailable."""
-    try:
-        return function(*args)
-    except StoreUnavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 - any bug of a page
-        return error
-
-
-def _guarded(query: Query[Any]) -> Query[Any]:
-    """Return the query whose value is an error if reading its replies raises one."""
-
-    def read(replies: Sequence[Any]) -> Any:
-        value = _result_or_error(query.read, replies)
-        return _guarded(value) if isinstance(value, Query) else value
-
-    return Query(query.commands, read)

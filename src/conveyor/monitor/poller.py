@@ -75,6 +75,8 @@ class Poller:
         self.interval = PollInterval()
         self.error: StoreError | None = None
         """Why the last poll failed; None if it succeeded."""
+        self.took = 0.0
+        """Seconds that the last poll took."""
         self._ask, self._on_poll, self._is_watched = ask, on_poll, is_watched
         self._polled_at = float("-inf")
         self._is_due = False
@@ -87,18 +89,25 @@ class Poller:
         """Seconds since the snapshot was taken; infinite if the last poll failed."""
         return float("inf") if self.error is not None else clock.monotonic() - self._polled_at
 
-    def poll(self, queries: Callable[[Snapshot], Sequence[Query[Any]]], *, adapt: bool = True) -> list[Any]:
+    def poll(
+        self,
+        queries: Callable[[Snapshot], Sequence[Query[Any]]],
+        *,
+        adapt: bool = True,
+        on_refused: Callable[[int], object] = lambda _: None,
+    ) -> list[Any]:
         """Take a snapshot and return the values of further queries, asked in the same round trip.
 
-        `queries` makes them from the snapshot before. The value of a query that fails is its error. Without `adapt`, as
-        for a slow query, the interval stays. Raises StoreError, and keeps it as `error`, if the server does not reply.
+        `queries` makes them from the snapshot before. The value of a query that fails is its error, and `on_refused` is
+        called with the position of one that the server refuses. Without `adapt`, as for a slow query, the interval
+        stays. Raises StoreError, and keeps it as `error`, if the server does not reply.
         """
         began = clock.monotonic()
         try:
             if self.snapshot is NOTHING:
                 self.poll_snapshot()  # otherwise the first queries would know no queue
             before = self.snapshot
-            sample, *values = ask_isolated(self._ask, snapshots.query(before), queries(before))
+            sample, *values = ask_isolated(self._ask, snapshots.query(before), queries(before), on_refused)
             self._take(sample, before)
             if not snapshots.is_complete(sample, before):
                 self.poll_snapshot()
@@ -106,8 +115,9 @@ class Poller:
             self.error = error
             self.interval.failed()
             raise
+        self.took = clock.monotonic() - began
         if adapt:
-            self.interval.succeeded(clock.monotonic() - began)
+            self.interval.succeeded(self.took)
         return values
 
     def poll_snapshot(self) -> Snapshot:
@@ -162,17 +172,30 @@ def asker(client: Client) -> Callable[[Query[Any]], Any]:
 
 
 def ask_isolated(
-    ask: Callable[[Query[Any]], Any], first: Query[Any], queries: Sequence[Query[Any]]
+    ask: Callable[[Query[Any]], Any],
+    first: Query[Any],
+    queries: Sequence[Query[Any]],
+    on_refused: Callable[[int], object] = lambda _: None,
 ) -> list[Any]:
     """Return the values of all queries, asked in one round trip; the value of one after the first may be its error.
 
-    If the server refuses a query, each is asked separately. Raises the error of the first one, and StoreUnavailable.
+    If the server refuses a query, each is asked separately, and `on_refused` is called with the position of a refused
+    one. Raises the error of the first one, and StoreUnavailable.
     """
     guarded = [_guarded(query) for query in queries]
     values: list[Any] | Exception = result_or_error(ask, together([first, *guarded]))
     if isinstance(values, list):
         return values
-    return [ask(first), *(result_or_error(ask, query) for query in guarded)]
+    values = [ask(first)]
+    for position, query in enumerate(guarded):
+        try:
+            values.append(ask(query))
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a query
+            values.append(error)
+            on_refused(position)
+    return values
 
 
 def result_or_error(make: Callable[..., T], *args: Any) -> T | Exception:

@@ -56,7 +56,7 @@ def test_twenty_viewers_of_ten_pages_cost_a_trip_per_sample(
 ) -> None:
     names = [f"p{number}" for number in range(10)]
     poller = poller_of(*[page(name) for name in names])
-    poller.poll()
+    poller.poll_snapshot()
     before = len(client.trips)
     listeners = each([f"/{name}" for name in names], 20)
     for listener in listeners:
@@ -135,9 +135,9 @@ def test_poll_interval_adapts_to_the_speed_of_replies(
     client: CountingClient, poller_of: Any, eventually: Any
 ) -> None:
     poller, listener = poller_of(page("a")), Listener("/a")
-    client.before = lambda: clock.sleep(poller.pace.seconds / 2)
+    client.before = lambda: clock.sleep(poller.interval.seconds / 2)
     poller.subscribe(listener)
-    eventually(lambda: poller.pace.step == 3)
+    eventually(lambda: poller.interval.step == 3)
     later(eventually, listener, 2)
     client.before = lambda: None
     eventually(lambda: listener.pulses[-1].interval == 0.04)

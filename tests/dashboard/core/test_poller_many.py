@@ -69,7 +69,7 @@ def test_slow_searches_take_turns_and_do_not_delay_live_stats(
     search = page("search", costly=is_search, question=asks_much)
     addresses = [f"/search?text={number}" for number in range(30)]
     poller, listener = poller_of(search, page("a")), Listener("/a", *addresses)
-    poller.poll()
+    poller.poll_snapshot()
     alone = client.trips[-1]
     poller.subscribe(listener)
     eventually(lambda: all(listener.versions(address) for address in addresses))
@@ -123,7 +123,7 @@ def test_request_shares_the_failure_of_its_own_sample_only(poller_of: Any) -> No
 def test_versions_of_thirty_pages_cost_a_single_round_trip(client: CountingClient, poller_of: Any) -> None:
     poller = poller_of(page("a"), page("search", costly=is_search))
     addresses = [f"/a?number={number}" for number in range(20)] + [f"/search?text={n}" for n in range(10)]
-    poller.poll()
+    poller.poll_snapshot()
     before = len(client.trips)
     found = poller.versions({address: poller.registry.find(address) for address in addresses})
     assert client.trips[before:] == [20 + MAX_COSTLY]

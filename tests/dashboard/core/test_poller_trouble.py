@@ -154,4 +154,4 @@ def test_unavailable_server_is_reported_until_it_is_back(
         one_server.start()
     later(eventually, listener, 3)
     assert poller.trouble == ""
-    eventually(lambda: poller.pace.step == 0)
+    eventually(lambda: poller.interval.step == 0)

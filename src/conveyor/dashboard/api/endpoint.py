@@ -63,7 +63,7 @@ class ApiContext:
         """Return a snapshot that has this queue. Refuses (404) one without jobs ever put and without workers."""
         snapshot = self.snapshot()
         if queue not in snapshot.queues:
-            snapshot = self.poller.poll().with_queue(queue)
+            snapshot = self.poller.poll_snapshot().with_queue(queue)
         if queue not in snapshot.queues:
             raise refused(404, "unknown-queue", f"Unknown queue {queue!r:.110}.")
         return snapshot

@@ -156,7 +156,7 @@ def _with_dead_jobs(request: ApiRequest) -> list[str]:
     if request.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
         detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
         raise refused(422, "bad-body", detail, "Name a queue.")
-    queues = request.context.poller.poll().queues
+    queues = request.context.poller.poll_snapshot().queues
     dead = {name: count.dead for name, count in queues.items() if count.dead}
     if not dead:
         raise refused(409, "wrong-state", "No job is dead.")

@@ -76,7 +76,7 @@ def command_workers(request: ApiRequest) -> Order:
     request.allowed(_RIGHTS.get(verb, "act"))
     reports = request.context.snapshot().consumers
     if not all(workers.find(reports, name) for name in targets):
-        reports = request.context.poller.poll().consumers
+        reports = request.context.poller.poll_snapshot().consumers
     unknown = [name for name in targets if workers.find(reports, name) is None]
     if unknown:
         hint = "They may have left; the list of workers is at most 20 seconds old."
