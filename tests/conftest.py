@@ -396,6 +396,14 @@ def launcher() -> Iterator[Launcher]:
     launcher.stop()
 
 
+@pytest.fixture(scope="session")
+def consumer_launcher() -> Iterator[Launcher]:
+    """Return what starts supervisors of consumers without the time that a Python needs to start."""
+    launcher = Launcher("conveyor.consumer")
+    yield launcher
+    launcher.stop()
+
+
 @pytest.fixture
 def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return a function that starts Python with some code and arguments; kill the rest by pid afterwards."""

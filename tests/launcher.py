@@ -1,41 +1,55 @@
-"""Starts `conveyor …` without the start: a Python that has everything loaded forks a process for each command.
+"""Starts `python -m conveyor …` without the start: a Python that has everything loaded forks a process for each.
 
 Run as a program, this is that Python. It reads requests from its standard input, a socket, until the other end closes.
-A forked process has its own arguments, environment, folder, streams and exit code, as one of `python -m conveyor` has.
+A forked process has its own arguments, environment, folder, streams and exit code, as any other has. Its arguments and
+environment cannot be seen in /proc; instead, its name is the text of the environment variable PROCESS_NAME.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
 import os
 import pkgutil
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-LARGEST_REQUEST = 1 << 17
+#: Bytes of a number on a socket: the length of a request, a process id, an exit code.
+NUMBER = 12
+#: The variable with the name that processes have, and those that they fork; of a name, Linux keeps 15 characters.
+PROCESS_NAME = "CONVEYOR_TEST_PROCESS_NAME"
+LONGEST_NAME = 15
+
+
+def number(value: int) -> bytes:
+    """Return the bytes of a number."""
+    return str(value).rjust(NUMBER).encode()
 
 
 class Launched:
-    """A command that runs, with what a `subprocess.Popen` offers of it."""
+    """A process that runs, with what a `subprocess.Popen` offers of it. Thread-safe."""
 
     def __init__(self, words: Sequence[str], answers: socket.socket) -> None:
         self.args = words
         self.returncode: int | None = None
-        self._answers = answers
-        self.pid = int(answers.recv(32))
+        self._reading = threading.Lock()
+        self._answers = answers.detach()
+        self.pid = int(os.read(self._answers, NUMBER))
 
     def poll(self) -> int | None:
         """Return the exit code, or None if it runs."""
@@ -47,20 +61,22 @@ class Launched:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end and return the exit code. Raises TimeoutExpired."""
         if self.returncode is None:
-            self._answers.settimeout(timeout)
-            try:
-                answer = self._answers.recv(32)
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
-            assert answer, "the launcher died"
-            self.returncode = int(answer)
-            self._answers.close()
+            ready = select.poll()
+            ready.register(self._answers, select.POLLIN)
+            if not ready.poll(None if timeout is None else timeout * 1000):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            with self._reading:
+                if self.returncode is None:  # another thread may have read it
+                    self.returncode = int(os.read(self._answers, NUMBER))
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
+    def __del__(self) -> None:
+        os.close(self._answers)
+
+    def send_signal(self, signal_number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal_number)
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -72,28 +88,40 @@ class Launched:
 
 
 class Launcher:
-    """The loaded Python, and the way to start commands with it. Thread-safe."""
+    """The loaded Python, and the way to start a program of Conveyor with it, a module to run. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        words = [sys.executable, "-W", "error", __file__]
+    def __init__(self, program: str = "conveyor") -> None:
+        self.program = program
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
+        self._requesting = threading.Lock()
+        self._requests, theirs = socket.socketpair()
+        words = [sys.executable, *WARNINGS[program], __file__, program]
         self._process = subprocess.Popen(words, stdin=theirs, stdout=subprocess.DEVNULL)
         theirs.close()
 
     def start(
-        self, words: Sequence[object], folder: Path, env: Mapping[str, str], out: int, err: int
+        self,
+        words: Sequence[object],
+        folder: Path,
+        env: Mapping[str, str],
+        out: int,
+        err: int,
+        stdin: int | None = None,
     ) -> Launched:
-        """Start `conveyor` with some words in a folder; its output goes to two file descriptors."""
-        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = json.dumps([[str(word) for word in words], str(folder), dict(env)])
-        socket.send_fds(self._requests, [request.encode()], [out, err, theirs.fileno()])
+        """Start the program with some words in a folder; its streams are file descriptors, no input if not given."""
+        mine, theirs = socket.socketpair()
+        request = json.dumps([[str(word) for word in words], str(folder), dict(env)]).encode()
+        streams = (self._nothing if stdin is None else stdin, out, err)
+        with self._requesting:
+            socket.send_fds(self._requests, [number(len(request))], [*streams, theirs.fileno()])
+            self._requests.sendall(request)
         theirs.close()
-        return Launched(["conveyor", *map(str, words)], mine)
+        return Launched([self.program, *map(str, words)], mine)
 
     def run(
         self, words: Sequence[object], folder: Path, env: Mapping[str, str], timeout: float = 90.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run `conveyor` with some words to its end. Raises TimeoutExpired."""
+        """Run the program with some words to its end. Raises TimeoutExpired."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             process = self.start(words, folder, env, out.fileno(), err.fileno())
             try:
@@ -108,12 +136,19 @@ class Launcher:
         """End the loaded Python; commands that run go on."""
         self._requests.close()
         self._process.wait()
+        os.close(self._nothing)
 
 
-def load() -> None:
+def load_modules(package: str) -> None:
+    """Import the modules of a package, but not its program."""
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+
+
+def load_commands() -> None:
     """Import what commands and their tasks need, all but the tasks themselves: importing those registers them."""
-    for module in pkgutil.walk_packages(importlib.import_module("conveyor.cli").__path__, "conveyor.cli."):
-        importlib.import_module(module.name)
+    load_modules("conveyor.cli")
     for name in (
         "conveyor.dashboard.app",
         "httpx",
@@ -125,8 +160,11 @@ def load() -> None:
         importlib.import_module(name)
     for words in (["--help"], ["--version"]):
         importlib.import_module("conveyor.cli.main").run(words)  # imports what the parser loads late
-    gc.collect()
-    gc.freeze()
+
+
+#: What to load for each program; what the commands import has to be free of warnings, tasks need not be.
+LOADED = {"conveyor": load_commands, "conveyor.consumer": lambda: load_modules("conveyor.consumer")}
+WARNINGS = {"conveyor": ["-W", "error"], "conveyor.consumer": []}
 
 
 def serve() -> list[Any]:
@@ -134,42 +172,52 @@ def serve() -> list[Any]:
     requests = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a command is not waited for
     while True:
-        message, descriptors, *_ = socket.recv_fds(requests, LARGEST_REQUEST, 3)
-        if not message:
+        length, descriptors, *_ = socket.recv_fds(requests, NUMBER, 4)
+        if not length:
             os._exit(0)
-        if os.fork() == 0:
+        message = requests.recv(int(length), socket.MSG_WAITALL)
+        with warnings.catch_warnings():  # libraries have threads of their own, which do nothing
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
             break
         for one in descriptors:
             os.close(one)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     requests.close()
-    out, err, answers = descriptors
+    *streams, answers = descriptors
     if pid := os.fork():
         with socket.socket(fileno=answers) as asker:
             os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-            asker.send(str(pid).encode())
-            for one in (out, err):
+            asker.send(number(pid))
+            for one in streams:
                 os.close(one)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            asker.send(str(status).encode())
+            asker.send(number(status))
         os._exit(0)
     os.close(answers)
-    for number, one in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
-        os.dup2(one, number)
+    for place, one in enumerate(streams):
+        os.dup2(one, place)
         os.close(one)
     return json.loads(message)
 
 
 if __name__ == "__main__":
-    load()
+    program = sys.argv[1]
+    LOADED[program]()
+    gc.collect()
+    gc.freeze()
     words, folder, environment = serve()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    if name := environment.get(PROCESS_NAME):
+        with contextlib.suppress(OSError):
+            Path("/proc/self/comm").write_text(name)
     sys.argv[1:] = words
     sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     try:
-        runpy.run_module("conveyor", run_name="__main__", alter_sys=True)
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         # As the interpreter ends, but without taking down what is loaded, which costs more than most commands.
         threading._shutdown()

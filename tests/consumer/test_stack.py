@@ -37,6 +37,7 @@ def ask_stack(eventually: Callable[..., Any]) -> Callable[..., control_messages.
     return ask
 
 
+@pytest.mark.usefixtures("real_start")
 @pytest.mark.parametrize(
     "task", [unruly_jobs.spin, jobs.sleep_for_ever, jobs.count_for_ever, unruly_jobs.hold_lock_in_c]
 )

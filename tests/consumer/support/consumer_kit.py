@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -24,15 +25,17 @@ from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.monitor import Inspector
 from conveyor.store import connect, control_channel, embedded
 from conveyor.wire import control_messages, ids
+from launcher import LONGEST_NAME, PROCESS_NAME, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conveyor.tasks import Registry
 
-__all__ = ["alone", "consume", "path", "queue", "short_lease"]
+__all__ = ["alone", "consume", "path", "queue", "real_start", "short_lease"]
 
 MARK = "CONVEYOR_TEST_MARK"
+POPEN = subprocess.Popen
 _numbers = itertools.count(1)
 
 
@@ -43,7 +46,7 @@ class Running:
         self.consumer = consumer
         self.client = client
         self.eventually = eventually
-        assert consumer._process
+        assert consumer._process is not None
         self.popen = consumer._process
         self.pid = consumer._process.pid
         self.status: int | None = None
@@ -112,6 +115,20 @@ class Running:
             raise
 
 
+class Forking:
+    """The module subprocess, except that supervisors are forked from a Python that has everything loaded."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+
+    def Popen(self, command: list[str], **options: Any) -> Any:  # noqa: N802 - the name it stands for
+        """Start a supervisor; something else, or if the test has a Popen of its own, as always."""
+        if command[1:3] != ["-m", self.launcher.program] or subprocess.Popen is not POPEN:
+            return subprocess.Popen(command, **options)
+        env = {PROCESS_NAME: os.environ[MARK][:LONGEST_NAME], **(options["env"] or os.environ)}
+        return self.launcher.start(command[3:], Path.cwd(), env, 1, 2, options["stdin"])
+
+
 def runs(process: psutil.Process) -> bool:
     """Tell whether a process runs; one that is over and that nobody has asked about yet does not."""
     try:
@@ -136,11 +153,13 @@ def fill(pipe: int) -> None:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Give the processes that run and have this test's mark in their environment."""
+    """Give the processes that run and have this test's mark in their environment or, if forked, as their name."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and (
+                process.environ().get(MARK) == mark or process.name() == mark[:LONGEST_NAME]
+            ):
                 found.append(process)
     return found
 
@@ -171,7 +190,13 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[
 
 
 @pytest.fixture
-def consume(alone: None, queue: Queue, eventually: Callable[..., Any]) -> Iterator[Callable[..., Running]]:
+def consume(
+    alone: None,
+    queue: Queue,
+    eventually: Callable[..., Any],
+    consumer_launcher: Launcher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Running]]:
     """Give the function that starts a consumer of the tests' tasks; keyword arguments change its settings."""
     started: list[Running] = []
 
@@ -180,13 +205,21 @@ def consume(alone: None, queue: Queue, eventually: Callable[..., Any]) -> Iterat
         consumer = Consumer(queues, workers, tasks=tasks, store=store or queue.client)
         changes = {"script": "", **changes}
         consumer.settings = msgspec.structs.replace(consumer.settings, **changes)
-        consumer.start()
+        with monkeypatch.context() as patch:
+            patch.setattr("conveyor.consumer.subprocess", Forking(consumer_launcher))
+            consumer.start()
         started.append(Running(consumer, queue.client, eventually))
         return started[-1]
 
     yield start
     for one in started:
         one.end()
+
+
+@pytest.fixture
+def real_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the supervisors of the test as users do, each with a Python of its own."""
+    monkeypatch.setattr(sys.modules[__name__], "POPEN", None)
 
 
 @pytest.fixture
