@@ -113,7 +113,8 @@ def test_slow_query_runs_every_ten_seconds_at_most(
 
     def view(_: PageRequest, __: Any, answers: tuple[float, float]) -> Shown:
         quick, kept = answers
-        assert quick >= kept == asked[-1]
+        assert kept == asked[-1]
+        assert quick >= kept - 0.1  # one round trip may ask the quick query first
         return Shown(len(asked))
 
     poller, listener = poller_of(page("a", view, slow=slow)), Listener("/a")
