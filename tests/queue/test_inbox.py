@@ -281,7 +281,7 @@ def test_unreadable_outcome_is_a_failure_and_stops_no_other(bench: Bench) -> Non
 def test_unused_inbox_is_closed_and_reopened(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, asking_often: None
 ) -> None:
-    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.3)
+    monkeypatch.setattr(inbox, "HOLD_AGAIN", 0.05)
     for round_number in range(3):
         job = bench.queue.submit(double, 1)
         job.add_done_callback(lambda job: None)
