@@ -61,7 +61,7 @@ def test_unserializable_result_fails_and_costs_no_worker(queue: Queue, consume: 
     running = consume()
     before = running.workers()
     for task in (jobs.unfit, jobs.treacherous, jobs.endless):
-        with pytest.raises(JobFailed, match="cannot be carried"):
+        with pytest.raises(JobFailed, match="cannot be serialized"):
             queue.submit(task).result(30)
     assert running.workers() == before
 

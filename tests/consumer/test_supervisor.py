@@ -315,7 +315,7 @@ def test_consumer_at_a_replica_reports_the_error_and_exits(
         one_server.raw.replicaof("NO", "ONE")
     told = capfd.readouterr().err
     assert f"the server at {shown(one_server.url)} is a replica and accepts no jobs" in told
-    assert "address of the primary" in told
+    assert "URL of the primary" in told
 
 
 def test_consumer_warns_of_a_server_that_evicts_jobs(

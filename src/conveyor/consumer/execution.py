@@ -286,7 +286,7 @@ def _carried(value: Any, signature: Signature) -> Outcome:
         raise
     except BaseException as error:  # noqa: BLE001 - reading an object may run user code
         kind, message, traceback = codec.decode(describe_error(error))
-        text = f"the result cannot be carried: {kind}: {message}"
+        text = f"the result cannot be serialized: {kind}: {message}"
         return Fail(describe_text("BadCall", text, traceback))
 
 

@@ -199,7 +199,7 @@ def result_bytes(value: object, *, typed: bool) -> Done | Fail:
     try:
         data = codec.encode(value, typed=typed)
     except BadCall as error:
-        return Fail(describe_text("BadCall", f"invalid result: {error}"))
+        return Fail(describe_text("BadCall", f"the result cannot be serialized: {error}"))
     if len(data) > SIZE_LIMIT:
         return Fail(
             describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}")
