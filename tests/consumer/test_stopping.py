@@ -361,9 +361,11 @@ def test_run_in_two_threads_leaves_signals_to_the_main_thread(
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(consumer, "start", lambda: None)
     with consumer._signals_passed_on():
+        passing = signal.getsignal(signal.SIGTERM)
+        assert passing != before
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(consumer.run).result() == 0
-        assert signal.getsignal(signal.SIGTERM) == consumer._pass_on
+        assert signal.getsignal(signal.SIGTERM) == passing
     assert signal.getsignal(signal.SIGTERM) == before
 
 
