@@ -147,7 +147,7 @@ def test_job_search_is_limited_to_a_number_of_queues_and_says_so(
     names = [f"{line.name}.{number}" for number in range(2)]
     first, last = (Line(line.client, name).put(call("shop.prices")) for name in (line.name, names[1]))
     Line(line.client, names[0])
-    told = "It was looked for in 2 of the 3 queues; say in which queue it is."
+    told = "2 of the 3 queues were searched; name the queue of the job."
     visitor = visit()
     for address in ("/jobs/{}", "/jobs?id={}", "/api/v1/jobs/{}"):
         assert first in visitor.see(address.format(first)).html
