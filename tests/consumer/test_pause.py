@@ -57,8 +57,8 @@ def test_paused_worker_releases_prefetched_jobs_during_a_burst(
     queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume()
-    queue.submit_many(jobs.add, [(number, 1) for number in range(100_000)])
-    eventually(lambda: queue.count().qsize < 99_000)
+    queue.submit_many(jobs.add, [(number, 1) for number in range(30_000)])
+    eventually(lambda: queue.count().qsize < 29_000)
     running.answers(running.command("pause", 1), 2)
     left = queue.count()
     assert left.qsize > 0
