@@ -193,7 +193,8 @@ def serve() -> list[Any]:
             for one in streams:
                 os.close(one)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            asker.send(number(status))
+            with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+                asker.send(number(status))
         os._exit(0)
     os.close(answers)
     for place, one in enumerate(streams):

@@ -6,10 +6,12 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from playwright.sync_api import sync_playwright
 
 from conveyor import Queue
+from conveyor.consumer.settings import ConsumerSettings
 from conveyor.store import connect
 
 from .kit import OTHER_NAME, SUPPORT, Command, Dashboard, environment
@@ -120,16 +122,18 @@ def queue(one_server: Any) -> Iterator[Queue]:
 
 @pytest.fixture
 def consume(
-    launcher: Launcher, one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
+    consumer_launcher: Launcher, one_server: Any, tmp_path: Path, eventually: Callable[..., Any]
 ) -> Iterator[Callable[..., Command]]:
-    """Return a function that starts `conveyor consume` with some queues and workers and waits for its report."""
+    """Return a function that starts a supervisor with some queues and workers and waits for its report."""
     started: list[Command] = []
 
     def start(*queues: str, workers: int = 1) -> Command:
         before = one_server.raw.zcard("conveyor:consumers")
-        words = ["consume", *queues, "-n", str(workers), "--tasks", "browser_tasks"]
+        path = (str(SUPPORT),)
+        settings = ConsumerSettings(queues=queues, workers=workers, modules=("browser_tasks",), path=path)
+        words = [msgspec.json.encode(settings).decode()]
         said = tmp_path / f"consumer-{len(started)}"
-        started.append(Command(launcher, words, environment(one_server.url, tmp_path), said))
+        started.append(Command(consumer_launcher, words, environment(one_server.url, tmp_path), said))
         eventually(lambda: one_server.raw.zcard("conveyor:consumers") > before)
         return started[-1]
 
