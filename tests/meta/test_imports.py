@@ -8,11 +8,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "src"
-#: Packages whose cycles are still to be removed.
-EXEMPT = (
-    "conveyor.monitor",
-    "conveyor.torture",
-)
 
 
 def modules() -> dict[str, Path]:
@@ -40,8 +35,7 @@ def imports(path: Path, known: dict[str, Path]) -> set[str]:
 def graph() -> dict[str, set[str]]:
     """Return the imports of each module, without the package's own module: that imports every public name lazily."""
     known = {name: path for name, path in modules().items() if name != "conveyor"}
-    kept = {name: path for name, path in known.items() if not name.startswith(EXEMPT)}
-    return {name: imports(path, known) & kept.keys() - {name} for name, path in kept.items()}
+    return {name: imports(path, known) - {name} for name, path in known.items()}
 
 
 def cycle_in(imports_of: dict[str, set[str]]) -> list[str]:

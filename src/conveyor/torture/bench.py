@@ -22,10 +22,10 @@ from conveyor.errors import ConveyorError, StoreError
 from conveyor.store import Client, fitness
 from conveyor.store.address import shown
 from conveyor.torture import history, report
-from conveyor.torture.faults import Effect, Fault, Missing, usable
+from conveyor.torture.faults import Fault, Missing, usable
 from conveyor.torture.history import note
 from conveyor.torture.judge import BOUND, Record, judge
-from conveyor.torture.stage import Lane, OwnStage, Stage, WatchedStage, YourStage
+from conveyor.torture.stage import Effect, Lane, OwnStage, Stage, WatchedStage, YourStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

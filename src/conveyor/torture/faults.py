@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import signal
 import time
@@ -24,6 +23,7 @@ from conveyor.store import commands, control_channel, records
 from conveyor.torture.history import CancelAsked, note
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 from conveyor.torture.servers import wait_for
+from conveyor.torture.stage import PROMOTED, Effect, Need
 from conveyor.wire import ids
 from conveyor.wire.control_messages import ControlCommand, encode
 
@@ -35,36 +35,6 @@ _HEALING = 60.0  # seconds within which a server that is not gone for good does 
 
 #: Does a fault to a stage, yields the ids of the processes concerned, and heals it.
 Steps = Callable[[Any, Random], Iterator[list[int]]]
-
-
-class Effect(enum.StrEnum):
-    """What a fault may do by the contract in docs/guarantees.md; a judge accepts no other harm."""
-
-    LOSS = enum.auto()
-    """The server forgets: jobs that no producer still holds may be lost, others may run again."""
-    ORDER = enum.auto()
-    """Jobs that were claimed and not started may start after later ones."""
-    LEASE = enum.auto()
-    """Leases of healthy runs may end, so that their jobs run elsewhere at the same time."""
-    KILL = enum.auto()
-    """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
-    STALE = enum.auto()
-    """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
-    REFUSAL = enum.auto()
-    """A consumer that starts may give up, since it is led to a replica, or does not reach the server."""
-
-
-class Need(enum.StrEnum):
-    """What a stage must have for a fault to be possible, beside its lanes."""
-
-    SERVER = enum.auto()
-    """A server of our own on this machine."""
-    DISK = enum.auto()
-    """A small disk of its own under the server's folder."""
-    NETWORK = enum.auto()
-    """A proxy between the processes and the server."""
-    REPLICA = enum.auto()
-    """A replica, and a sentinel that watches both."""
 
 
 class Fault(NamedTuple):
@@ -532,10 +502,6 @@ def fail_over(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
     with stage.moving() as pair:
         pair.fail_over()
     yield []
-
-
-#: What the promotion of a replica that may lack the last writes can do.
-PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Effect.REFUSAL})
 
 
 @_fault("primary killed under sentinel", Need.REPLICA, lasts=(0.0, 0.5), effects=(*PROMOTED,))

@@ -15,7 +15,6 @@ from bisect import bisect
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from conveyor.torture.faults import Effect
 from conveyor.torture.history import (
     Accepted,
     CancelAsked,
@@ -32,6 +31,7 @@ from conveyor.torture.history import (
     Usage,
 )
 from conveyor.torture.load import KINDS, Spoiled
+from conveyor.torture.stage import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

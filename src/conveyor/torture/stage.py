@@ -6,6 +6,7 @@ A stage keeps its processes: one that ends, for whatever reason, is noted and st
 from __future__ import annotations
 
 import contextlib
+import enum
 import itertools
 import os
 import random
@@ -29,7 +30,6 @@ from conveyor.store import Client, commands
 from conveyor.store.address import shown
 from conveyor.store.forgetting import UNUSED
 from conveyor.torture import history
-from conveyor.torture.faults import PROMOTED, Need
 from conveyor.torture.history import (
     Accepted,
     Closed,
@@ -53,6 +53,40 @@ _AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
 _SILENT = 6.0  # seconds after which a waiter that says nothing counts as dead
 _STARTING = 60.0  # seconds until all processes are up
 _EXPIRING = LEASE + 5.0  # seconds until the leases of killed processes have expired
+
+
+class Effect(enum.StrEnum):
+    """What a fault may do by the contract in docs/guarantees.md; a judge accepts no other harm."""
+
+    LOSS = enum.auto()
+    """The server forgets: jobs that no producer still holds may be lost, others may run again."""
+    ORDER = enum.auto()
+    """Jobs that were claimed and not started may start after later ones."""
+    LEASE = enum.auto()
+    """Leases of healthy runs may end, so that their jobs run elsewhere at the same time."""
+    KILL = enum.auto()
+    """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
+    STALE = enum.auto()
+    """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
+    REFUSAL = enum.auto()
+    """A consumer that starts may give up, since it is led to a replica, or does not reach the server."""
+
+
+class Need(enum.StrEnum):
+    """What a stage must have for a fault to be possible, beside its lanes."""
+
+    SERVER = enum.auto()
+    """A server of our own on this machine."""
+    DISK = enum.auto()
+    """A small disk of its own under the server's folder."""
+    NETWORK = enum.auto()
+    """A proxy between the processes and the server."""
+    REPLICA = enum.auto()
+    """A replica, and a sentinel that watches both."""
+
+
+#: What the promotion of a replica that may lack the last writes can do.
+PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Effect.REFUSAL})
 
 
 class Lane(NamedTuple):
