@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from conveyor.cli.values import in_one_line, value_lines
+from conveyor.cli.output import in_one_line, value_lines
 from conveyor.errors import BadCall
 from conveyor.monitor.typed_input import as_words, bind, parameters_of, type_words, usage
 from conveyor.tasks import Task

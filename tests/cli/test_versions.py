@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conveyor.cli.checks import check_version
+from conveyor.cli.doctor import check_version
 
 
 @pytest.mark.parametrize(

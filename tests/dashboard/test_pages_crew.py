@@ -10,9 +10,8 @@ import pytest
 
 from conveyor import Queue
 from conveyor.consumer.settlement import Tally
-from conveyor.dashboard.page import PageRequest
+from conveyor.dashboard.page import PageRequest, slice_of
 from conveyor.dashboard.pages.operations import in_words
-from conveyor.dashboard.pages.paging import slice_of
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.store import commands
 from conveyor.store.commands import PutParams, Settlement

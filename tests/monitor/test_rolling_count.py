@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.activity import RollingCount
-from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
+from conveyor.monitor.snapshot import NOTHING, RollingCount, Sample, Snapshot
 from conveyor.store.commands import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))

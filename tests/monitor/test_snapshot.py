@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from conveyor import Queue
 from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.activity import FEW, MANY, NONE_BUSY, Busiest, Load, busiest_of
-from conveyor.monitor.snapshot import NOTHING, Sample, Snapshot
+from conveyor.monitor.snapshot import (
+    FEW,
+    MANY,
+    NONE_BUSY,
+    NOTHING,
+    Busiest,
+    Load,
+    Sample,
+    Snapshot,
+    busiest_of,
+)
 from conveyor.store.commands import Count
 
 NO_COUNT = Count(*[0] * len(Count._fields))

@@ -27,7 +27,7 @@ from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.store import commands, embedded
 from conveyor.store.client import Client
-from conveyor.store.embedded.state_folder import new_socket
+from conveyor.store.embedded import new_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

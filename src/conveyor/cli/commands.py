@@ -24,7 +24,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "dashboard": ("dashboard", "Serve the dashboard: everything live, with controls to stop any of it."),
-        "top": ("top", "Show queues, jobs, workers and failures live in the terminal, with controls."),
+        "top": ("dashboard", "Show queues, jobs, workers and failures live in the terminal, with controls."),
         "status": ("status", "Show queues and workers on one screen."),
         "queues": ("status", "List all queues with their jobs, workers and state."),
         "workers": ("status", "List all workers with their current job and its progress."),
@@ -34,12 +34,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "audit": ("audit", "List actions on queues, jobs and workers, newest first."),
     },
     "Control": {
-        "pause": ("queue_control", "Pause a queue or workers until resumed. Running jobs continue."),
-        "resume": ("queue_control", "Resume paused workers, or a queue that was paused or shut down."),
-        "purge": ("queue_control", "Cancel all waiting and delayed jobs of a queue. Running jobs continue."),
-        "delete": ("queue_control", "Delete an empty queue with its settings, histories and outcomes."),
-        "cancel": ("job_control", "Cancel jobs: queued ones immediately, running ones through their worker."),
-        "retry": ("job_control", "Return dead jobs to their queue as if they had never run."),
+        "pause": ("control", "Pause a queue or workers until resumed. Running jobs continue."),
+        "resume": ("control", "Resume paused workers, or a queue that was paused or shut down."),
+        "purge": ("control", "Cancel all waiting and delayed jobs of a queue. Running jobs continue."),
+        "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
+        "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
+        "retry": ("control", "Return dead jobs to their queue as if they had never run."),
         "kill": ("kill", "Stop workers after their current job, or immediately with --now."),
     },
     "Server": {

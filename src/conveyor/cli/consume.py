@@ -13,7 +13,7 @@ import typer
 from msgspec import structs
 
 from conveyor import task_loading
-from conveyor.cli import completion
+from conveyor.cli import options
 from conveyor.cli.connection import open_inspector, open_store
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import TaskModules, arguments, flag, option
@@ -37,7 +37,7 @@ MAX_WORKERS = 10
 def consume(
     queues: Annotated[
         list[str],
-        arguments("QUEUE", "Queues in order of precedence.", completion.queues),
+        arguments("QUEUE", "Queues in order of precedence.", options.queues),
     ],
     *,
     workers: Annotated[

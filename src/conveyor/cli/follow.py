@@ -9,8 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from conveyor import clock
 from conveyor.cli import exit_codes
 from conveyor.cli.jobs import error_document
-from conveyor.cli.output import document, is_lively, margin, note, screen
-from conveyor.cli.values import value_lines
+from conveyor.cli.output import document, is_lively, margin, note, screen, value_lines
 from conveyor.errors import ConveyorError, JobCancelled, JobFailed
 from conveyor.monitor import Inspector
 from conveyor.monitor.follow import WorkerMonitor

@@ -9,14 +9,13 @@ import typer
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.cli import completion, exit_codes
+from conveyor.cli import exit_codes, options
 from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import stack_of
 from conveyor.cli.exit_codes import NotFound
 from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argument, flag, option
-from conveyor.cli.output import document, note, screen, table
+from conveyor.cli.output import document, note, screen, table, value_lines
 from conveyor.cli.tasks import labels_of
-from conveyor.cli.values import value_lines
 from conveyor.errors import JobFailed
 from conveyor.monitor.format import (
     STATE_COLORS,
@@ -166,7 +165,7 @@ def _lease_facts(seen: Snapshot, job: JobRow) -> Row:
 
 
 def job(
-    job_id: Annotated[str, argument("JOB", "Id of the job.", completion.jobs)],
+    job_id: Annotated[str, argument("JOB", "Id of the job.", options.jobs)],
     *,
     queue: OnlyQueue = "",
     stack: Annotated[bool, flag("Show only the Python stacks of its worker.", "--stack")] = False,

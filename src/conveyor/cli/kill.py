@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from conveyor.cli import completion, exit_codes
+from conveyor.cli import exit_codes, options
 from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import find_targets, send
 from conveyor.cli.exit_codes import Usage
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def kill(
     names: Annotated[
         list[str],
-        arguments("WORKER | CONSUMER", "Names as in `conveyor workers`.", completion.workers),
+        arguments("WORKER | CONSUMER", "Names as in `conveyor workers`.", options.workers),
     ],
     *,
     every: Annotated[bool, flag("All workers, on all hosts.", "--all")] = False,

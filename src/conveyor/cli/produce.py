@@ -6,7 +6,7 @@ import shlex
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
-from conveyor.cli import completion, exit_codes
+from conveyor.cli import exit_codes, options
 from conveyor.cli.connection import open_inspector, open_store
 from conveyor.cli.follow import follow
 from conveyor.cli.options import Json, TaskModules, argument, arguments, flag, option, queue_option
@@ -38,7 +38,7 @@ _MAX_DESCRIPTION = 34
 
 def produce(
     *,
-    task: Annotated[str, argument("TASK", "Name of the task.", completion.tasks)] = "",
+    task: Annotated[str, argument("TASK", "Name of the task.", options.tasks)] = "",
     arguments: Annotated[
         list[str],
         arguments("ARG | name=value", "Arguments of the task."),

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from conveyor import consumer
-from conveyor.cli import completion, exit_codes
+from conveyor.cli import exit_codes, options
 from conveyor.cli.exit_codes import NotFound, closest
 from conveyor.cli.options import Json, TaskModules, argument
 from conveyor.cli.output import document, note, screen, table
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def tasks(
-    task: Annotated[str, argument("TASK", "Name of one task.", completion.tasks)] = "",
+    task: Annotated[str, argument("TASK", "Name of one task.", options.tasks)] = "",
     *,
     modules: TaskModules,
     as_json: Json = False,

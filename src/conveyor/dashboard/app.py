@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import conveyor
-from conveyor.dashboard import api, assets, known_tasks, metrics, pages
+from conveyor.dashboard import api, known_tasks, metrics, pages, rendering
 from conveyor.dashboard.api import ApiContext
 from conveyor.dashboard.live import LiveChannel
 from conveyor.dashboard.page import PageRegistry
@@ -50,7 +50,7 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         return PlainTextResponse("ok\n")
 
     routes = [
-        Route("/static/{version}/{name:path}", assets.asset),
+        Route("/static/{version}/{name:path}", rendering.asset),
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/api/v1/events", live.stream),

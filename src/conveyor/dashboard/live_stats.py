@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from conveyor.monitor.activity import by_rank
 from conveyor.monitor.belt import Belt, belt_of, slots_taken
-from conveyor.monitor.snapshot import ended
+from conveyor.monitor.snapshot import by_rank, ended
 
 if TYPE_CHECKING:
     from conveyor.monitor.snapshot import Snapshot

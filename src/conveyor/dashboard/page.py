@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from conveyor.errors import ConveyorError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.access.rights import Access, Right
     from conveyor.monitor.snapshot import Snapshot
+
 
 #: Characters of an address that can be watched.
 MAX_ADDRESS = 2000
@@ -141,3 +143,45 @@ def version_of(view: object) -> str:
     """
     key = view.version_key() if hasattr(view, "version_key") else view
     return hashlib.blake2b(repr(key).encode(errors="backslashreplace"), digest_size=8).hexdigest()
+
+
+T = TypeVar("T")
+
+
+class Slice(NamedTuple, Generic[T]):
+    """Part of a list; `previous` and `next` are addresses, "" without one."""
+
+    items: Sequence[T]
+    first: int
+    """How many come before."""
+    total: int
+    previous: str
+    next: str
+
+
+def slice_of(
+    items: Sequence[T], keys: Sequence[str], request: PageRequest, room: int, sizes: Sequence[int] = ()
+) -> Slice[T]:
+    """Return the items behind the filter `after` (a key) for which there is room.
+
+    The items are sorted by their keys, so a cursor stays valid while they come and go. `sizes` are their sizes, 1 by
+    default; the first is included at any size.
+    """
+    sizes = sizes or [1] * len(items)
+    after = request.filters.get("after", "")
+    first = bisect.bisect_right(keys, after) if after else 0
+    end = _fitting(sizes[first:], room) + first
+    back = first - _fitting(sizes[:first][::-1], room)
+    rest = {name: value for name, value in request.filters.items() if name != "after"}
+    previous = href(request.path, **rest, after=keys[back - 1] if back else "") if first else ""
+    following = href(request.path, **rest, after=keys[end - 1]) if end < len(items) else ""
+    return Slice(items[first:end], first, len(items), previous, following)
+
+
+def _fitting(sizes: Sequence[int], room: int) -> int:
+    used = 0
+    for position, size in enumerate(sizes):
+        used += size
+        if used > room and position:
+            return position
+    return len(sizes)

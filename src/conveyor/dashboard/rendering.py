@@ -1,22 +1,72 @@
-"""From views to HTML: the templates, their filters, and small SVG. All text is escaped."""
+"""From views to HTML: templates with their filters, small SVG, values as text, and the URLs of static files.
+
+All text is escaped. The URL of a static file changes when any of them does.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import mimetypes
 import re
 from contextvars import ContextVar
+from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
+from starlette.responses import PlainTextResponse, Response
 
 from conveyor import clock
 from conveyor.monitor.format import date_time, duration, elapsed, number, rate, shorten, size, utc
 from conveyor.wire import control_messages
+from conveyor.wire.redaction import MORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from starlette.requests import Request
+
+
+_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
+
+
+@functools.cache
+def files() -> dict[str, bytes]:
+    """Return all assets by their path below `static`."""
+    found: dict[str, bytes] = {}
+    root = resources.files("conveyor.dashboard").joinpath("static")
+    for entry in root.iterdir():
+        if entry.is_file():
+            found[entry.name] = entry.read_bytes()
+        elif entry.is_dir():
+            found |= {
+                f"{entry.name}/{one.name}": one.read_bytes() for one in entry.iterdir() if one.is_file()
+            }
+    return found
+
+
+@functools.cache
+def version() -> str:
+    """Return a string that changes when any asset does; it is part of their URL, so browsers may keep them forever."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, data in sorted(files().items()):
+        digest.update(name.encode() + b"\0" + data)
+    return digest.hexdigest()
+
+
+async def asset(request: Request) -> Response:
+    """Return one asset; only names that are in the package exist."""
+    data = files().get(request.path_params["name"])
+    if data is None:
+        return PlainTextResponse("there is no such asset\n", status_code=404)
+    name = request.path_params["name"]
+    kind = _KINDS.get(name[name.rfind(".") :]) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    headers = _FOREVER if request.path_params["version"] == version() else {"cache-control": "no-cache"}
+    return Response(data, media_type=kind, headers=headers)
+
 
 _PACKAGE = "conveyor.dashboard"
 #: Moments that can be written as a date: until the year 9000.
@@ -198,3 +248,79 @@ def render(name: str, /, **what: Any) -> str:
         return environment().get_template(name).render(**what)
     finally:
         _now.reset(token)
+
+
+#: Characters of a line up to which a container stays on it.
+LINE = 72
+#: Nesting that is shown.
+DEEPEST = 20
+#: Characters of one text that are shown before the rest is left out.
+TEXT = 2000
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+
+
+def pretty(value: Any, room: int = 4000) -> str:
+    """Return a value as Python would write it, indented, in at most about `room` characters. Never raises."""
+    text = ""
+    for piece in _pieces(value, "", room):
+        text += piece
+        if len(text) > room:
+            return f"{text[:room]}{MORE}"
+    return text
+
+
+def _pieces(value: Any, indent: str, room: int) -> Iterator[str]:
+    kind = type(value)
+    if kind is not dict and kind not in _BRACKETS:
+        yield _plain(value)
+        return
+    if len(indent) > 2 * DEEPEST:
+        yield MORE
+        return
+    first, last = ("{", "}") if kind is dict else _BRACKETS[kind]
+    if not value:
+        yield "set()" if kind is set else first + last
+        return
+    if len(value) <= LINE:
+        flat = _flat(value)
+        if len(flat) <= LINE:
+            yield flat
+            return
+    inner = f"{indent}  "
+    yield first
+    for item in value:
+        yield f"\n{inner}"
+        if kind is dict:
+            yield f"{_plain(item)}: "
+        yield from _pieces(value[item] if kind is dict else item, inner, room)
+        yield ","
+    yield f"\n{indent}{last}"
+
+
+def _flat(value: Any) -> str:
+    """Return a small container as one line, or a text longer than a line if it has a long item."""
+    if any(len(item) > LINE for item in _texts(value)):
+        return " " * (LINE + 1)
+    return _plain(value)
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    """Return the items of a container that may be long."""
+    items = [*value, *value.values()] if type(value) is dict else value
+    return (item for item in items if hasattr(item, "__len__"))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str | bytes) and len(value) > TEXT:
+        return f"{value[:TEXT]!r}{MORE} ({len(value):,})"
+    if hasattr(value, "dtype") and getattr(value, "shape", None):
+        return f"array({value.dtype}, {'x'.join(map(str, value.shape))})"
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"<{type(value).__name__}>"

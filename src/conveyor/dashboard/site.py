@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from conveyor.dashboard import assets
+from conveyor.dashboard import rendering
 from conveyor.dashboard.access.problems import refused
 from conveyor.dashboard.access.request import has_streams, link_root, path_of
 from conveyor.dashboard.page import NoSuchThing, version_of
@@ -93,7 +93,7 @@ class Site:
 
     def _page(self, http: Request, page: Page, request: PageRequest, cached: CachedPage) -> Response:
         access = http.state.access
-        tag = f'"{cached.version}-{version_of(access)}-{assets.version()}"'
+        tag = f'"{cached.version}-{version_of(access)}-{rendering.version()}"'
         part = http.headers.get(PART) == "main"
         headers = {"etag": tag, "cache-control": "no-cache", "vary": f"{PART}, cookie, authorization"}
         if part and http.headers.get("if-none-match") == tag:
@@ -126,7 +126,7 @@ class Site:
         return {
             "root": root,
             "streams": has_streams(http.scope),
-            "static": f"{root}/static/{assets.version()}",
+            "static": f"{root}/static/{rendering.version()}",
             "menu": [one for one in self.poller.registry.pages if one.menu],
             "server": shown(self.poller.client.url),
             **self.facts,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,6 @@ from rich.table import Table
 
 from conveyor import clock
 from conveyor.consumer import Consumer
-from conveyor.demo.dashboard import dashboard_beside, stay
 from conveyor.errors import ConveyorError
 from conveyor.monitor import Inspector
 from conveyor.monitor.follow import WorkerMonitor
@@ -27,7 +29,9 @@ from conveyor.task_def.web_scrape import web_scrape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from conveyor.store import Client
     from conveyor.tasks import Task
+
 
 #: A queue of the demo's own: jobs in other queues, or a pause of these, do not affect it.
 QUEUE = "demo"
@@ -196,3 +200,36 @@ def _table(reports: list[Report], seconds: float) -> Table:
             style="red" if one.failed else None,
         )
     return table
+
+
+@contextlib.contextmanager
+def dashboard_beside(client: Client, console: Console) -> Iterator[str]:
+    """Serve the dashboard during the block, on its usual port or any other; yield its URL, or "" if it cannot start."""
+    with contextlib.ExitStack() as stack:
+        url = ""
+        try:
+            url = stack.enter_context(_served(client))
+            console.print(f"Watch it at {url}")
+        except ConveyorError as error:
+            console.print(f"conveyor: no dashboard: {error}\n  Hint: {error.hint}", markup=False)
+        yield url
+
+
+def stay(url: str, console: Console) -> None:
+    """Keep the dashboard up until Ctrl-C."""
+    console.print(f"The dashboard and the workers stay up until Ctrl-C: {url}")
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def _served(client: Client) -> contextlib.AbstractContextManager[str]:
+    dashboard: Any = importlib.import_module("conveyor.dashboard")  # an optional extra
+    serving: Any = importlib.import_module("conveyor.dashboard.serve")
+    host = "127.0.0.1"
+    try:
+        listening = serving.listen(host, serving.PORT)
+    except serving.CannotListen:
+        listening = serving.listen(host, 0)
+    app = dashboard.create_dashboard(client.url)
+    served: contextlib.AbstractContextManager[str] = serving.served(app, listening)
+    return served

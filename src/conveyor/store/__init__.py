@@ -12,7 +12,6 @@ from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client, time_for
-from conveyor.store.embedded.state_folder import state_folder
 
 __all__ = ["Client", "announce", "connect", "server_line"]
 
@@ -74,7 +73,7 @@ _embedded_clients: list[Client] = []  # one at most
 def _embedded(end: Deadline) -> Client:
     if not _embedded_clients:
         # The client's server stays that of this folder, even if the environment changes.
-        folder = state_folder()
+        folder = embedded.state_folder()
         client = Client(embedded.ensure(end), revive=functools.partial(embedded.revive, folder))
         announce(client)
         _embedded_clients.append(client)

@@ -8,7 +8,7 @@ from metrics_kit import number, numbers
 from prometheus_client.parser import text_string_to_metric_families
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.metric_values import Metric, Value, exposition
+from conveyor.dashboard.metrics import Metric, Value, exposition
 
 if TYPE_CHECKING:
     from api_kit import Api
@@ -70,7 +70,7 @@ def test_metrics_are_unique_and_only_counters_end_in_total(api: Api) -> None:
 def test_number_of_labels_is_bounded(
     api: Api, consume: Any, queue: Queue, eventually: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("conveyor.dashboard.metric_values.MAX_TASKS", 1)
+    monkeypatch.setattr("conveyor.dashboard.metrics.MAX_TASKS", 1)
     consume(workers=1, modules=("api_tasks",))
     for task in ("fail", "greet", "spread"):
         arguments = {"greet": {"name": "Bob"}, "spread": {"part": 1}}.get(task, {})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from manual_kit import rows
 
-from conveyor.dashboard.metric_values import OUTCOMES
+from conveyor.dashboard.metrics import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.poller import MAX_CACHED
 from conveyor.monitor import poller as polling
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.activity import Rate
+from conveyor.monitor.snapshot import Rate
 from conveyor.store import commands
 from conveyor.store.query import Query
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor import clock
-from conveyor.dashboard import assets, rendering
+from conveyor.dashboard import rendering
 from conveyor.monitor import format as formats
 from conveyor.wire import control_messages
 
@@ -209,7 +209,7 @@ def asset(one_server: Any) -> Any:
     visitor = Visitor(one_server.url)
 
     def ask(name: str, version: str = "") -> Response:
-        return visitor.get(f"/static/{version or assets.version()}/{name}")
+        return visitor.get(f"/static/{version or rendering.version()}/{name}")
 
     return ask
 
@@ -221,13 +221,13 @@ def test_asset_of_the_current_version_is_cached_forever(asset: Any) -> None:
     assert [reply.status_code for reply in replies] == [200] * 5
     assert [reply.headers["content-type"].partition(";")[0] for reply in replies] == kinds
     assert {reply.headers["cache-control"] for reply in replies} == {"public, max-age=31536000, immutable"}
-    assert [reply.content for reply in replies] == [assets.files()[name] for name in names]
+    assert [reply.content for reply in replies] == [rendering.files()[name] for name in names]
 
 
 def test_asset_of_an_unknown_version_is_served_but_not_cached(asset: Any) -> None:
     reply = asset("app.js", "000000000000")
     assert (reply.status_code, reply.headers["cache-control"]) == (200, "no-cache")
-    assert reply.content == assets.files()["app.js"]
+    assert reply.content == rendering.files()["app.js"]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_asset_of_an_unknown_version_is_served_but_not_cached(asset: Any) -> Non
     [
         "nothing.js",
         "vendor",
-        "../assets.py",
+        "../rendering.py",
         "vendor/../../app.py",
         "/etc/passwd",
         "app.js/",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from conveyor.dashboard import assets
+from conveyor.dashboard import rendering
 from conveyor.dashboard.access.request import Scope, is_api, is_metrics, link_root
 from conveyor.dashboard.rendering import render
 
@@ -121,4 +121,4 @@ def render_login(scope: Scope, form: LoginForm) -> str:
 
 def _frame(scope: Scope) -> dict[str, str]:
     root = link_root(scope)
-    return {"root": root, "static": f"{root}/static/{assets.version()}"}
+    return {"root": root, "static": f"{root}/static/{rendering.version()}"}

@@ -1,28 +1,217 @@
-"""The endpoint that enqueues jobs."""
+"""The endpoint that enqueues jobs: arguments by the task's type hints, and the same as a command line."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from conveyor.dashboard import known_tasks
 from conveyor.dashboard.access.problems import refused
-from conveyor.dashboard.api import enqueue_request as requests
 from conveyor.dashboard.api.endpoint import Reply, endpoint
-from conveyor.dashboard.api.enqueue_request import Enqueue
-from conveyor.dashboard.api.problems import PartlyPut
-from conveyor.errors import ConveyorError, DuplicateJob
+from conveyor.dashboard.api.models import JobId, MaybeQueue, Short, Why
+from conveyor.dashboard.api.problems import PartlyPut, ValidationErrors
+from conveyor.errors import BadCall, BadInput, ConveyorError, DuplicateJob
 from conveyor.monitor import job_record
+from conveyor.monitor.typed_input import as_words, convert_value, parameters_of
 from conveyor.queue import Queue
 from conveyor.store import records
 from conveyor.wire.audit_entry import AuditEntry, Facts
+from conveyor.wire.call import MAX_PRIORITY
+from conveyor.wire.redaction import MORE, redacted
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from conveyor.dashboard.api.endpoint import ApiRequest
+    from conveyor.monitor.typed_input import Parameter
     from conveyor.tasks import Task
+
+
+#: Jobs that one request puts at most, before and after splitting.
+MAX_COUNT, MAX_PUT = 1000, 10_000
+
+Text = Annotated[str, Meta(max_length=200_000)]
+Times = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+Priority = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
+Delay = Annotated[float, Meta(ge=0, le=366 * 86400.0)]
+
+
+class Preview(Struct, frozen=True, forbid_unknown_fields=True):
+    """An order that is being typed: the text of each argument that is given. Its bounds are checked later."""
+
+    arguments: Annotated[dict[Short, Text], Meta(max_length=100)] = {}
+    queue: Short = ""
+    priority: float | None = None
+    delay: float | None = None
+    count: float = 1
+    split: bool = False
+
+
+class Options(Struct, frozen=True):
+    """The valid options of an order."""
+
+    queue: MaybeQueue = ""
+    priority: Priority | None = None
+    delay: Delay | None = None
+    count: Times = 1
+
+
+class Enqueue(Why, frozen=True, kw_only=True):
+    """Jobs to put: `count` times the same. A string for an argument of another type is parsed as if typed."""
+
+    task: Annotated[str, Meta(min_length=1, max_length=200)]
+    arguments: Annotated[dict[Short, Any], Meta(max_length=100)] = {}  # noqa: RUF012 - msgspec copies it
+    queue: MaybeQueue = ""
+    """Empty: the task's own."""
+    priority: Priority | None = None
+    delay: Delay | None = None
+    """Seconds before it may run."""
+    count: Times = 1
+    id: JobId | None = None
+    """The job's own id; 409 if it is known already."""
+    split: bool = False
+    """Split each into the jobs that `conveyor produce` would make of it; the arguments are those of the order."""
+
+
+def options_of(request: Enqueue | Preview) -> Options:
+    """Return the options of an order. Raises ValidationErrors for those out of bounds."""
+    errors, found = [], {}
+    for one in msgspec.structs.fields(Options):
+        try:
+            found[one.name] = msgspec.convert(getattr(request, one.name), one.type, strict=False)
+        except msgspec.ValidationError as error:
+            errors.append(f"{one.name}: {error}")
+    if errors:
+        raise ValidationErrors(", ".join(errors), {"": ", ".join(errors)})
+    return Options(**found)
+
+
+def task_for(name: str, request: Enqueue | Preview, options: Options) -> Task[..., Any]:
+    """Return the task with the requested options, and without its split unless that is requested."""
+    task = known_tasks.task_named(name)
+    if not request.split:
+        task = known_tasks.one_job_of(task)
+    changes = _given(options)
+    return task.options(**changes) if changes else task
+
+
+def read(task: Task[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments. Raises ValidationErrors that say what is wrong with which."""
+    arguments, errors = sort(task, given)
+    if errors:
+        raise errors_of(task, errors)
+    return arguments
+
+
+def errors_of(task: Task[..., Any], errors: Mapping[str, str]) -> ValidationErrors:
+    """Return the exception that says what is wrong with which argument."""
+    return ValidationErrors(f"{task.name}: {', '.join(errors)} cannot be so", errors)
+
+
+def sort(task: Task[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arguments that fit, and what is wrong with the others, by name."""
+    parameters = {one.name: one for one in parameters_of(task)}
+    errors = {name: "there is no such parameter" for name in given if name not in parameters}
+    errors |= {
+        one.name: f"is missing, it takes {one.type_text}"
+        for one in parameters.values()
+        if one.required and one.name not in given
+    }
+    arguments: dict[str, Any] = {}
+    for name in given.keys() & parameters.keys():
+        try:
+            arguments[name] = convert_value(task, parameters[name], given[name])
+        except (BadCall, BadInput) as error:
+            errors[name] = str(error).removeprefix(f"{task.name}: ")
+    return {name: arguments[name] for name in given if name in arguments}, errors
+
+
+def check(task: Task[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that cannot travel, or that the task itself refuses. Raises BadCall, BadInput or TooLarge."""
+    signature_of(task.order_function).encode((), dict(arguments))
+    refuse = task.check
+    if refuse is not None and task.split is None:
+        _call(task, refuse, arguments)
+
+
+def parts_of(task: Task[..., Any], arguments: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """Return the arguments of each job. Raises BadInput if the task refuses the order, BadCall for too many jobs."""
+    parts = _call(task, task.split, arguments) if task.split is not None else [dict(arguments)]
+    if len(parts) * count > MAX_PUT:
+        message = f"{len(parts) * count:,} jobs: one request puts {MAX_PUT:,} at most"
+        raise BadCall(message, hint="conveyor produce has no such bound")
+    return list(parts) * count
+
+
+def _call(task: Task[..., Any], function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a function of the task's author; an exception of it is a response, not a bug of this process."""
+    try:
+        return function(**arguments)
+    except ConveyorError:
+        raise
+    except Exception as error:
+        message = f"{task.name} cannot check this: {type(error).__name__}: {error}"
+        raise BadInput(message[:500]) from error
+
+
+def command(
+    task: Task[..., Any], arguments: Mapping[str, Any], options: Options, missing: Collection[str] = ()
+) -> str:
+    """Return the line for a shell that puts the same, or "" if the command line would split it.
+
+    Secrets are hidden. An ellipsis stands for each of the `missing` arguments.
+    """
+    own = known_tasks.task_named(task.name)
+    if own.split is not None and task.split is None:
+        return ""
+    parameters = parameters_of(task)
+    words = ["conveyor", "produce", task.name, *as_words(_shown(task, arguments), parameters)]
+    rest: list[str] = []
+    repeated = {"count": options.count} if options.count != 1 else {}
+    for option, value in {**_given(options), **repeated}.items():
+        rest += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    for module in known_tasks.modules():
+        rest += ["--tasks", module]
+    gaps = [f"{one.name}={MORE}" for one in parameters if one.name in missing]
+    return " ".join(filter(None, (shlex.join(words), *gaps, shlex.join(rest))))
+
+
+def python(task: Task[..., Any], arguments: Mapping[str, Any], options: Options) -> str:
+    """Return the same as Python. Secrets are hidden."""
+    name = task.function.__name__
+    shown = _shown(task, arguments)
+    changes = ", ".join(f"{option}={value!r}" for option, value in _given(options).items())
+    call = f"{name}.options({changes})" if changes else name
+    line = f"{call}.submit({', '.join(f'{one}={value!r}' for one, value in shown.items())})"
+    start = f"from {task.function.__module__} import {name}\n"
+    if task.split is not None:
+        start, line = f"from conveyor.order import Order\n{start}", f"Order.place({call}, {shown!r})"
+    return start + (f"for _ in range({options.count}):\n    {line}" if options.count > 1 else line)
+
+
+def schema_of(parameter: Parameter) -> dict[str, Any]:
+    """Return the JSON Schema of a parameter, or only words if its type has none."""
+    try:
+        return msgspec.json.schema(parameter.hint)
+    except (TypeError, ValueError, RecursionError):
+        return {"description": parameter.type_text}
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """Return the options that change the task's own."""
+    given = {"queue": options.queue or None, "priority": options.priority, "delay": options.delay}
+    return {option: value for option, value in given.items() if value is not None}
+
+
+def _shown(task: Task[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(redacted(dict(arguments), signature_of(task).labels(task.redact)))
+
 
 #: Seconds that a request waits for room in a queue, and jobs that are put in one go.
 PATIENCE, SLICE = 2.0, 1000
@@ -45,12 +234,12 @@ class Put(Struct, frozen=True):
 def enqueue_jobs(request: ApiRequest) -> Put | Reply:
     """Enqueue jobs."""
     body = request.body
-    task = requests.task_for(body.task, body, requests.options_of(body))
+    task = task_for(body.task, body, options_of(body))
     queue = task.put.queue
     own_id = _own_id(request, request.allowed("act").who)
-    arguments = requests.read(task, body.arguments)
-    requests.check(task, arguments)
-    parts = requests.parts_of(task, arguments, body.count)
+    arguments = read(task, body.arguments)
+    check(task, arguments)
+    parts = parts_of(task, arguments, body.count)
     if request.key:
         queue = _kept_queue(request, own_id, queue)
     if own_id:

@@ -11,8 +11,8 @@ from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import Done, Query, RowsQuery, Why, struct_from
 from conveyor.dashboard.api.operations import Begun, Matching, begin
 from conveyor.monitor import snapshot as snapshots
-from conveyor.monitor.activity import Rate
 from conveyor.monitor.job_list import decode_cursor, encode_cursor
+from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest

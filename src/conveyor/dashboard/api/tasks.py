@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.api import enqueue_request as requests
+from conveyor.dashboard.api import enqueue as requests
 from conveyor.dashboard.api.endpoint import endpoint
-from conveyor.dashboard.api.enqueue_request import Preview
+from conveyor.dashboard.api.enqueue import Preview
 from conveyor.dashboard.api.models import RowsQuery
 from conveyor.dashboard.api.problems import ValidationErrors
 from conveyor.dashboard.rendering import sentences

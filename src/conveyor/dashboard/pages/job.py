@@ -11,8 +11,7 @@ import msgspec
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.page import NoSuchThing, Page, job_path
 from conveyor.dashboard.pages.job_rows import redacted_progress
-from conveyor.dashboard.pretty import pretty
-from conveyor.dashboard.rendering import Bar
+from conveyor.dashboard.rendering import Bar, pretty
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor import job_record, workers
 from conveyor.store.query import Query, known, together

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.dashboard.issues import KINDS, kinds_of
 from conveyor.dashboard.live_stats import MAX_QUEUES
-from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.paging import Slice, slice_of
+from conveyor.dashboard.page import Page, Slice, slice_of
 from conveyor.monitor import charts
-from conveyor.monitor.activity import Rate
+from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct
 
 from conveyor.dashboard.api.models import struct_from
-from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.paging import slice_of
+from conveyor.dashboard.page import Page, slice_of
 from conveyor.monitor import workers
 from conveyor.wire.control_messages import SILENT
 from conveyor.wire.redaction import redacted_text
@@ -17,8 +16,7 @@ from conveyor.wire.redaction import redacted_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from conveyor.dashboard.page import PageRequest
-    from conveyor.dashboard.pages.paging import Slice
+    from conveyor.dashboard.page import PageRequest, Slice
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import WorkerPosition
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
