@@ -50,7 +50,7 @@ def consume(
         float | None,
         option(
             "SECONDS",
-            "Seconds from a request to exit until current jobs are cancelled and return to the queue.",
+            "Seconds from a request to exit until current jobs are interrupted and return to the queue.",
             min=0,
             max=MAX_GRACE,
         ),
@@ -59,7 +59,7 @@ def consume(
 ) -> int:
     """Run the jobs of queues. Without QUEUE, prompt for it.
 
-    The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: cancel them and return
+    The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: interrupt them and return
     them to the queue; three times: kill them.
     """
     settings = settings_for(

@@ -143,7 +143,7 @@ class Consumer:
     def run(self) -> int:
         """Work until stopped or, with `until_empty`, until the queues are empty. Return the exit code.
 
-        Ctrl-C or SIGTERM once: stop after the current jobs; twice: cancel them and return them to the queue; three
+        Ctrl-C or SIGTERM once: stop after the current jobs; twice: interrupt and return them; three
         times: kill. The calling program goes on after that. In a thread other than the main one, signals keep their
         usual effect.
         """

@@ -1,4 +1,4 @@
-"""The worker process: claims, runs and settles jobs. It never renews a lease; its supervisor does that."""
+"""The worker process: claims, runs and settles jobs. Its supervisor renews its leases."""
 
 from __future__ import annotations
 
