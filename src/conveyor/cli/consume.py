@@ -59,8 +59,8 @@ def consume(
 ) -> int:
     """Run the jobs of queues. Without QUEUE, prompt for it.
 
-    The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: interrupt them and return
-    them to the queue; three times: kill them.
+    The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: return them to the
+    queue; three times: kill them.
     """
     settings = settings_for(
         queues, modules, workers=workers or 0, kind=kind, leave_grace=grace, until_empty=until_empty
