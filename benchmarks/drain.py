@@ -18,7 +18,7 @@ BATCH = 100
 
 
 def measure(client: Client) -> list[Row]:
-    """Give the rates, the bare server's own beside them."""
+    """Return the rates, and those of the bare server."""
     raw_put, raw_take = _bare(client)
     put, alone = _alone(client)
     waited, right = _waited(client)
@@ -40,7 +40,7 @@ def measure(client: Client) -> list[Row]:
 
 
 def _bare(client: Client) -> tuple[float, float]:
-    """Give how fast this server takes and gives plain elements in batches, from one Python client."""
+    """Return the rates of plain elements in batches, from one Python client."""
     body = "x" * 40
     push = Command(("RPUSH", "bench:list", *[body] * BATCH))
     pop = Command(("LPOP", "bench:list", BATCH))

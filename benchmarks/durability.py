@@ -1,4 +1,4 @@
-"""What each level of durability costs: puts one by one and in bulk, and a bare `RPUSH` with the same wait."""
+"""The cost of each level of durability: puts one by one and in bulk, and a bare `RPUSH` with the same wait."""
 
 from __future__ import annotations
 

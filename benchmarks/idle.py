@@ -1,4 +1,4 @@
-"""What a consumer costs that has nothing to do: commands to the server, and processor time."""
+"""The cost of an idle consumer: commands to the server, and CPU time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 20.0
 
 
 def measure(client: Client) -> list[Row]:
-    """Give commands and processor time per second, for one worker and for ten."""
+    """Return commands and CPU time per second, for one worker and for ten."""
     rows = []
     for workers in (1, 10):
         with place.consumer(client, "idle", workers) as running:
@@ -40,7 +40,7 @@ def _commands(client: Client) -> int:
 
 
 def _cpu(pid: int | None) -> float:
-    """Give processor seconds of a process and its children so far."""
+    """Return the CPU seconds of a process and its children so far."""
     children = subprocess.run(
         ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
     ).stdout.split()

@@ -18,7 +18,7 @@ SAMPLES = int(os.environ.get("BENCH_SAMPLES", "9"))
 
 
 def measure(client: Client) -> list[Row]:
-    """Give medians and worst of some samples, with a bare BLPOP between two processes beside them."""
+    """Return medians and maxima of some samples, and those of a bare BLPOP between two processes."""
     starts, backs = [], []
     queue = Queue("latency", store=client)
     with place.consumer(client, "latency"):
@@ -38,7 +38,7 @@ def measure(client: Client) -> list[Row]:
 
 
 def _bare(client: Client) -> list[float]:
-    """Give how long an element takes through a list into another process that has waited for it."""
+    """Return the time that an element takes through a list to a waiting process."""
     child = os.fork()
     if child == 0:
         mine = Client(client.url)

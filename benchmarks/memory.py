@@ -11,7 +11,7 @@ JOBS = 100_000
 
 
 def measure(client: Client) -> list[Row]:
-    """Give bytes per waiting job, by the server's own count."""
+    """Return the bytes per waiting job, as counted by the server."""
     before = _used(client)
     Queue("memory", store=client).submit_many(tasks.echo, [(number,) for number in range(JOBS)])
     each = (_used(client) - before) / JOBS

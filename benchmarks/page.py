@@ -125,7 +125,7 @@ def _crews(client: Client) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _telling(client: Client) -> Iterator[str]:
-    """Have a job run that logs all the while; gives the address of its page."""
+    """Run a job that logs continuously; yield the URL of its page."""
     with place.consumer(client, "telling"):
         job = Queue("telling", store=client).submit(tasks.tell, 3600.0)
         place.until(lambda: job.status() == "running")
@@ -166,7 +166,7 @@ def _served(url: str) -> Iterator[str]:
 
 
 def _pages(address: str, pages: Sequence[str]) -> tuple[dict[str, float], dict[str, int]]:
-    """Give the slowest of some looks at each page, none from memory, and its bytes."""
+    """Return the slowest of some requests of each page, uncached, and its bytes."""
     times: dict[str, float] = {}
     sizes: dict[str, int] = {}
     urllib.request.urlopen(address + "/healthz").read()
@@ -182,14 +182,14 @@ def _pages(address: str, pages: Sequence[str]) -> tuple[dict[str, float], dict[s
 
 
 def _rate(count: turns.Turns, seconds: float) -> float:
-    """Give the round trips a second."""
+    """Return the round trips per second."""
     before = count.count
     time.sleep(seconds)
     return (count.count - before) / seconds
 
 
 def _throughput(client: Client, address: str, pages: Sequence[str]) -> tuple[float, float]:
-    """Give the drain of one worker without viewers and with them, taken in turn.
+    """Return the drain of one worker without viewers and with them, alternating.
 
     The best of four each: what else a machine does can only make a drain slower.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def binaries() -> dict[str, str]:
-    """Give the servers that are here: the embedded Valkey, and what is on the path."""
+    """Return the available servers: the embedded Valkey, and those on the path."""
     found = {"embedded valkey": str(find_binary())}
     for name in ("redis-server", "valkey-server"):
         path = shutil.which(name)
@@ -80,7 +80,7 @@ class Row(msgspec.Struct):
 
 
 def quantile(values: list[float], part: float) -> float:
-    """Give the value below which `part` of the values lie."""
+    """Return the value below which `part` of the values are."""
     return sorted(values)[min(len(values) - 1, int(part * len(values)))]
 
 

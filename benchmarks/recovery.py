@@ -1,4 +1,4 @@
-"""How soon work goes on after a death or a failover, and what becomes of the jobs that it hit.
+"""The time until work continues after a crash or a failover, and the fate of the affected jobs.
 
 Starts and ends are those that tasks note in files, by the machine's monotonic clock. `measure` is at the end; each
 scenario before it returns rows, and all of them together take six minutes, most of it for leases that must end.
@@ -100,7 +100,7 @@ class Scene:
         return self.queue.submit(tasks.hold, key, seconds, way)
 
     def let_end(self, key: str) -> None:
-        """Have a job end at once, or as soon as it starts again."""
+        """Make a job finish immediately, or as soon as it starts again."""
         (self.folder / f"{key}.over").touch()
 
     def starts(self) -> dict[str, list[Start]]:
@@ -284,7 +284,7 @@ def _consumers_killed(url: str) -> list[Row]:
 
 
 def _wave(scene: Scene, consumers: list[Kept], name: str, way: str, *, is_host: bool) -> list[float]:
-    """Have each consumer run a job, kill one after the other, and return the seconds until the jobs started again."""
+    """Run a job in each consumer, kill one after the other, and return the seconds until the jobs started again."""
     jobs = {f"{name} {number}": scene.hold(f"{name} {number}", HOUR, way) for number in range(len(consumers))}
     pids = {key: scene.start(key).pid for key in jobs}
     killed = {}
@@ -347,7 +347,7 @@ def _rolled_out(url: str) -> list[Row]:
 
 
 def _left(url: str) -> list[Row]:
-    """Have consumers leave under load, over and over, and look at each job that was accepted."""
+    """Stop consumers under load, repeatedly, and check each accepted job."""
     seconds: list[float] = []
     with Scene("leaving", url, maxsize=500) as scene:
         load = Load(scene, LENGTHS)
@@ -372,7 +372,7 @@ def _left(url: str) -> list[Row]:
 
 
 def _leave_again(scene: Scene, times: int, consumer: Kept) -> list[float]:
-    """Have a consumer leave whenever it works; start it again each time, and return the seconds that leaving took."""
+    """Stop a consumer whenever it works, start it again, and return the seconds that stopping took."""
     seconds = []
     for _ in range(times):
         wait_for(lambda: any((scene.folder / f"{pid}.events").exists() for pid in consumer.children()), NEVER)

@@ -17,7 +17,7 @@ WORKERS = 10
 
 
 def measure(client: Client) -> list[Row]:
-    """Give the time between the first and the last start of ten one-second jobs on ten workers."""
+    """Return the time between the first and the last start of ten one-second jobs on ten workers."""
     queue = Queue("sharing", store=client)
     with place.consumer(client, "sharing", WORKERS):
         time.sleep(1)

@@ -1,4 +1,4 @@
-"""What the measured jobs do."""
+"""The tasks of the measured jobs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from conveyor.torture.load import noted
 
 
 def echo(number: int) -> int:
-    """Give the number back: the smallest job there is."""
+    """Return the number: the smallest possible job."""
     return number
 
 
 def now() -> float:
-    """Give the time it is started at, on a clock that all processes of a machine share."""
+    """Return the start time on a clock that all processes of a machine share."""
     return time.monotonic()
 
 

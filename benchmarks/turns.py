@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """How many round trips went through so far."""
+    """Return the number of round trips so far."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watching(address: str, pages: Sequence[str], viewers: int) -> Iterator[None]:
-    """Have so many look at the pages, one after the other, while the block runs."""
+    """Run N viewers that request the pages, one after the other, while the block runs."""
     command = [sys.executable, "-m", "benchmarks.viewers", address, str(viewers), *pages]
     process = subprocess.Popen(command)
     try:

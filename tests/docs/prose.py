@@ -24,7 +24,7 @@ PHRASE = re.compile(
 
 def findings() -> Iterator[tuple[Path, int, str, str]]:
     """Yield file, line, kind and text of each finding."""
-    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/**/test_*.py")]:
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/**/test_*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if node.name.startswith("test_") and len(node.name) > 60:
@@ -33,7 +33,11 @@ def findings() -> Iterator[tuple[Path, int, str, str]]:
                 if not is_property and OPENING.match(text := ast.get_docstring(node) or ""):
                     yield path, node.lineno, "opening", text.partition("\n")[0]
     for pattern in (
+        "Makefile",
         "*.md",
+        "docs/*.yml",
+        "benchmarks/*.py",
+        "release/*.py",
         "docs/*.md",
         "src/**/*.py",
         "src/**/*.html",
