@@ -115,7 +115,7 @@ def test_fsync_requires_a_server_with_a_working_waitaof(filed: Any) -> None:
     if fitness.waits_for_sync(facts):
         queue.put("second")
         return
-    with pytest.raises(DurabilityUnknown, match="does not sync before it answers any more") as error:
+    with pytest.raises(DurabilityUnknown, match="no longer syncs before it replies") as error:
         queue.put("second")
     assert list(error.value.ids) == ready(filed)[1:]
     with pytest.raises(StoreRefused, match="its WAITAOF does not wait for that") as refusal:

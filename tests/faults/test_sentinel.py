@@ -124,7 +124,7 @@ def test_sentinel_refusals_and_unknown_names_are_reported(one_server: Any, start
     for url in (f"sentinel://{place}/films", f"sentinel://{place}/films?sentinel_password=wrong"):
         with pytest.raises(StoreRefused, match="refused"):
             time_of(url)
-    with pytest.raises(StoreUnavailable, match="no primary of this name"):
+    with pytest.raises(StoreUnavailable, match="no sentinel knows the primary"):
         time_of(f"sentinel://{place}/cars?sentinel_password=sesame")
 
 

@@ -140,7 +140,7 @@ def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
     assert (queue.qsize(), queue.full(), queue.empty()) == (2, False, False)
     with pytest.raises(Full):
         Queue("small", 1, store=queue.client).put_many(["a", "b"], timeout=0.1)
-    with pytest.raises(Exception, match="not"):
+    with pytest.raises(Exception, match="unfinished"):
         queue.join(0.1)
     for place in (path, path.with_name("logged")):
         go(place)
@@ -286,7 +286,7 @@ def rights_of_one_queue() -> dict[str, list[str]]:
     assert everything
     assert its_keys
     of_all, of_one, figures = "~conveyor:{*}:*", "~conveyor:{sums}:*", "~conveyor:{\\*}:*"
-    for text in (f"put `{of_one}` in place of `{of_all}`", f"figures of all queues together, `{figures}`"):
+    for text in (f"replace `{of_all}` by `{of_one}`", f"totals of all queues, `{figures}`"):
         assert text in page.replace("\n", " ")
     rights = {"conveyor": everything[1].replace("~conveyor:*", its_keys[0]).split()}
     for role, more in (("producer", []), ("worker", [figures])):
