@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.cli.control_targets import find_targets, send
+from conveyor.cli import control_targets
+from conveyor.cli.control_targets import TargetSet, find_targets, send
 from conveyor.monitor import Inspector, actions
+from conveyor.monitor.follow import Target
 from conveyor.store import Client
 from conveyor.wire import control_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -77,6 +82,31 @@ def test_long_job_finishes_first_or_is_released_with_now(
     assert f"acknowledged, job {job} returns to the queue" in at_once.out
     assert process.wait(20) == 0
     assert conveyor("job", job, "--json").document["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("verb", "summary"),
+    [
+        ("stop", "1 worker will stop after the current job (--now does not wait for it).\n"),
+        ("kill", "1 worker still stopping.\n"),
+        ("pause", "1 worker will pause after the current job.\n"),
+        ("resume", "1 worker still resuming.\n"),
+    ],
+)
+def test_summary_of_a_pending_command_names_what_will_happen(
+    at_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, verb: str, summary: str
+) -> None:
+    def acknowledge(_client: Client, _id: str, targets: dict[str, Target], *_: float) -> Iterator[Target]:
+        for target in targets.values():
+            target.state = "acknowledged"
+            yield target
+
+    monkeypatch.setattr(control_targets, "follow_command", acknowledge)
+    client = Client(at_server.url)
+    to = TargetSet({"host-ab12/1": Target("host-ab12/1")}, {"host-ab12": ["host-ab12/1"]})
+    assert send(client, to, verb, timeout=0.0) == 0
+    assert capsys.readouterr().err == summary
+    client.close()
 
 
 def test_kill_targets_the_job_the_worker_was_listed_with(

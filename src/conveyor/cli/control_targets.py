@@ -31,6 +31,12 @@ STACK_TIMEOUT = 3.0
 #: What a target that has acknowledged a command does with its job.
 _WITH_JOB = {"stop": "finishes job {} first", "kill": "job {} returns to the queue"}
 _DONE = {"stop": "stopped", "kill": "stopped", "pause": "paused", "resume": "resumed"}
+_PENDING = {
+    "stop": "will stop after the current job (--now does not wait for it)",
+    "kill": "still stopping",
+    "pause": "will pause after the current job",
+    "resume": "still resuming",
+}
 
 
 @dataclass(slots=True)
@@ -154,13 +160,13 @@ def _describe(target: Target, verb: str) -> str:
 def _summary(targets: Sequence[Target], verb: str) -> str:
     states = Counter(one.state for one in targets if one.is_worker)
     done, pending, failed = states["done"], states["acknowledged"], states["gone"] + states["expired"]
-    silent = sum(one.is_silent for one in targets)
+    repeated, silent = states["repeated"], sum(one.is_silent for one in targets)
     kept = f"unlisted {control_channel.REPORT_KEEP} s after the last report"
-    parts = {
-        f"{count_of(done, 'worker')} {_DONE[verb]}": done,
-        f"{count_of(pending, 'worker')} will {verb} after the current job": pending,
-        f"too late for {count_of(failed, 'worker')}, where nothing was done": failed,
-        f"a later command replaced this one for {count_of(states['repeated'], 'worker')}": states["repeated"],
-        f"{count_of(silent, 'target')} did not reply: probably dead, and {kept}": silent,
-    }
-    return "; ".join(text for text, number in parts.items() if number)
+    parts = [
+        (done, f"{count_of(done, 'worker')} {_DONE[verb]}"),
+        (pending, f"{count_of(pending, 'worker')} {_PENDING[verb]}"),
+        (failed, f"too late for {count_of(failed, 'worker')}, where nothing was done"),
+        (repeated, f"a later command replaced this one for {count_of(repeated, 'worker')}"),
+        (silent, f"{count_of(silent, 'target')} did not reply: probably dead, and {kept}"),
+    ]
+    return "; ".join(text for number, text in parts if number)
