@@ -11,6 +11,7 @@ import pytest
 from consumer_kit import go
 
 from conveyor import clock
+from conveyor.errors import StoreUnavailable
 from conveyor.monitor import poller
 from conveyor.store import control_channel
 from conveyor.store.client import Client
@@ -153,6 +154,20 @@ def test_slow_server_is_polled_less_often(queue: Queue, monkeypatch: pytest.Monk
     app = Top(Client(queue.client.url), Any)  # type: ignore[arg-type]
     app.result = results[-1]
     assert "every 2 s: the server is slow" in app.connection().plain
+
+
+def test_unavailable_server_is_polled_every_second(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[PollResult] = []
+    polls = ViewPoller(queue.client, results.append)
+    polls._poller.interval.succeeded(0.9)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("no reply")
+
+    monkeypatch.setattr(queue.client, "run_all", refuse)
+    for _ in range(3):
+        polls._poll()
+    assert [one.interval for one in results] == [poller.STEPS[0]] * 3
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,14 @@ _log = logging.getLogger("conveyor.monitor")
 
 
 class PollInterval:
-    """The time between two polls, adapted to the speed of the server."""
+    """The time between two polls, adapted to the speed of the server.
 
-    def __init__(self) -> None:
+    `max_retry_step` limits it while the server is unavailable.
+    """
+
+    def __init__(self, max_retry_step: int = len(STEPS) - 2) -> None:
         self.step = 0
+        self._max_retry_step = max_retry_step
 
     @property
     def seconds(self) -> float:
@@ -51,7 +55,7 @@ class PollInterval:
 
     def failed(self) -> None:
         """Poll a server that is unavailable less often, but not so rarely that its return is noticed late."""
-        self.step = min(self.step + 1, len(STEPS) - 2)
+        self.step = min(self.step + 1, self._max_retry_step)
 
     def reset(self) -> None:
         """Return to the usual interval: an outage says nothing about the server's speed."""
@@ -70,9 +74,10 @@ class Poller:
         ask: Callable[[Query[Any]], Any],
         on_poll: Callable[[], object],
         is_watched: Callable[[], bool],
+        interval: PollInterval | None = None,
     ) -> None:
         self.snapshot = NOTHING
-        self.interval = PollInterval()
+        self.interval = interval or PollInterval()
         self.error: StoreError | None = None
         """Why the last poll failed; None if it succeeded."""
         self.took = 0.0

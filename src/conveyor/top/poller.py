@@ -9,7 +9,7 @@ from conveyor import clock
 from conveyor.errors import ConveyorError
 from conveyor.monitor import failures, history, job_list, job_record, workers
 from conveyor.monitor.job_data import INDEXES
-from conveyor.monitor.poller import STEPS, Poller, asker
+from conveyor.monitor.poller import STEPS, Poller, PollInterval, asker
 from conveyor.monitor.snapshot import NOTHING, Snapshot
 from conveyor.store.query import Query, known
 from conveyor.tasks import registry
@@ -79,7 +79,9 @@ class ViewPoller:
         self._result = PollResult()
         self._started: dict[str, tuple[str, float]] = {}
         self._stopped = False
-        self._poller = Poller(asker(client), self._poll, lambda: not self._stopped)
+        # One viewer who waits for a server is no load on it.
+        interval = PollInterval(max_retry_step=0)
+        self._poller = Poller(asker(client), self._poll, lambda: not self._stopped, interval)
 
     def start(self) -> None:
         """Start polling."""
