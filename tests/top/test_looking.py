@@ -12,9 +12,12 @@ from consumer_kit import go
 
 from conveyor import clock
 from conveyor.errors import StoreUnavailable
-from conveyor.monitor import poller
+from conveyor.monitor import failures, poller
+from conveyor.monitor import snapshot as snapshots
 from conveyor.store import control_channel
 from conveyor.store.client import Client
+from conveyor.store.command import Command
+from conveyor.store.query import Query
 from conveyor.top.app import Top
 from conveyor.top.poller import PollResult, View, ViewPoller
 from conveyor.wire import control_messages
@@ -168,6 +171,47 @@ def test_unavailable_server_is_polled_every_second(queue: Queue, monkeypatch: py
     for _ in range(3):
         polls._poll()
     assert [one.interval for one in results] == [poller.STEPS[0]] * 3
+
+
+def broken(_: Any) -> Any:
+    raise ValueError("odd bytes")
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        (Query((Command(("NO_SUCH_COMMAND",)),), list), "refused: unknown command"),
+        (Query((), broken), "ValueError: odd bytes"),
+    ],
+)
+def test_refused_query_freezes_no_queues(
+    seated: Seated, queue: Queue, monkeypatch: pytest.MonkeyPatch, query: Query[Any], error: str
+) -> None:
+    monkeypatch.setattr(failures, "overview", lambda _: query)
+    queue.put("one")
+
+    async def story(seat: Any) -> None:
+        await seat.press("4")
+        await seat.sees(error)
+        await seat.sees("● live")
+        queue.put("two")
+        await seat.sees("2 waiting")
+        await seat.press("1")
+        await seat.misses(error)
+
+    seated(story)
+
+
+def test_bug_in_a_poll_is_shown(seated: Seated, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(seat: Any) -> None:
+        await seat.sees("● live")
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshots, "snapshot_of", broken)
+            await seat.sees("no answer, trying again")
+            await seat.sees("odd bytes")
+        await seat.sees("● live")
+
+    seated(story)
 
 
 @pytest.mark.parametrize(

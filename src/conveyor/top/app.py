@@ -165,7 +165,7 @@ class Top(App[None]):
         result, text = self.result, Text()
         if self.poller.paused:
             text.append("⏸ updates are paused, p resumes", "bold yellow")
-        elif result.error:
+        elif result.unavailable:
             text.append("● no answer, trying again", "bold red")
         elif not result.polled_at:
             text.append("◌ connecting", "yellow")

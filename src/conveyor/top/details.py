@@ -65,7 +65,7 @@ class Details(Screen[None]):
         self.query_one("#keys", Line).show(keys)
         record = result.record
         if record is None or record.id != self.job_id:
-            polled = result.view.job == (self.queue, self.job_id)
+            polled = result.view.job == (self.queue, self.job_id) and not result.is_partial
             text = Text(f"Job {self.job_id} is no longer known." if polled else "…")
         else:
             text = _log(record) if self.log_only else _text(record)

@@ -110,7 +110,8 @@ class Main(Screen[None]):
         self.table.show(columns, widths, rows)
         empty = self.query_one("#empty", Line)
         empty.display, self.table.show_header = not rows, bool(rows)
-        empty.show(tab.empty(result, text) if result.polled_at else "Connecting …")
+        text = tab.empty(result, text) if result.polled_at else "Connecting …"
+        empty.show("" if result.is_partial else text)
 
     def _draw_lines(self) -> None:
         tabs, name = Text(), self.tab.name

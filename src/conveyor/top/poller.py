@@ -43,6 +43,8 @@ class View(NamedTuple):
 
 
 NO_VIEW = View()
+#: The values of queries that found nothing, in the order of `_queries`.
+_NOTHING_FOUND: tuple[Any, ...] = ([], [], [], None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,15 @@ class PollResult:
     """Time of the poll, on `clock.monotonic`."""
     interval: float = STEPS[0]
     error: str = ""
+    """Why the poll, or a query of it, failed."""
     hint: str = ""
+    unavailable: bool = False
+    """True if the whole poll failed, so that all else is from the one before."""
+
+    @property
+    def is_partial(self) -> bool:
+        """True if the server refused a query, so what it asked for is missing."""
+        return bool(self.error) and not self.unavailable
 
     def now(self) -> float:
         """Return the estimated time of the server."""
@@ -108,18 +118,22 @@ class ViewPoller:
             return
         try:
             self._result = self._ask(view)
-        except ConveyorError as error:
+        except Exception as error:  # noqa: BLE001 - a log line would be lost behind the screen
             interval = self._poller.interval.seconds
-            self._result = replace(self._result, interval=interval, error=str(error), hint=error.hint)
+            message, hint = _description(error)
+            self._result = replace(
+                self._result, interval=interval, error=message, hint=hint, unavailable=True
+            )
         if not self._stopped:
             self._notify(self._result)
 
     def _ask(self, view: View) -> PollResult:
         values = self._poller.poll(lambda before: _queries(view, before))
-        for value in values:
-            if isinstance(value, Exception):
-                raise value
-        jobs, finishes, groups, record = values
+        error = next((one for one in values if isinstance(one, Exception)), None)
+        jobs, finishes, groups, record = (
+            empty if isinstance(one, Exception) else one
+            for one, empty in zip(values, _NOTHING_FOUND, strict=True)
+        )
         snapshot = self._poller.snapshot
         return PollResult(
             snapshot,
@@ -131,6 +145,7 @@ class ViewPoller:
             self._start_times(snapshot),
             clock.monotonic(),
             self._poller.interval.seconds,
+            *_description(error),
         )
 
     def _start_times(self, snapshot: Snapshot) -> dict[str, float]:
@@ -144,6 +159,15 @@ class ViewPoller:
                     found[worker.name] = (worker.job, min(at, start) if job == worker.job else start)
         self._started = found
         return {name: at for name, (_, at) in found.items()}
+
+
+def _description(error: Exception | None) -> tuple[str, str]:
+    """Return message and hint of an error; both are empty without one."""
+    if error is None:
+        return "", ""
+    if isinstance(error, ConveyorError):
+        return str(error), error.hint
+    return f"{type(error).__name__}: {error}", ""
 
 
 def _queries(view: View, before: Snapshot) -> list[Query[Any]]:
