@@ -53,7 +53,11 @@ def dashboard(
     ] = "operator",
     until: Annotated[
         str,
-        option("DATE", "With --add-token: expiry date, such as 2030-12-31.", show_default="never"),
+        option(
+            "DATE",
+            "With --add-token: valid until the start of this date (UTC), such as 2030-12-31.",
+            show_default="never",
+        ),
     ] = "",
     allow_host: Annotated[
         list[str],
@@ -148,7 +152,7 @@ def _add_token(file: str, name: str, role: str, until: str) -> int:
     except ValueError as error:
         raise Usage(f"--until {until}: {error}", hint="write a date such as 2030-12-31") from error
     token = Tokens(file).add(name, Role.of(role), expiry)
-    validity = f"valid until {expiry} (UTC)" if expiry else "valid until revoked"
+    validity = f"valid until the start of {expiry} (UTC)" if expiry else "valid until revoked"
     note(f"The token of {name}, {role}, {validity}, is shown only once: {file} has its hash")
     print(token)
     return exit_codes.OK

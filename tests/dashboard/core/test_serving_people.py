@@ -54,7 +54,7 @@ def test_token_is_created_shown_once_and_valid_until_its_expiry(
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert token.startswith("conveyor_")
-    assert "ci, operator, valid until 2999-12-31 (UTC)" in " ".join(made.stderr.split())
+    assert "ci, operator, valid until the start of 2999-12-31 (UTC)" in " ".join(made.stderr.split())
     assert token not in tokens.read_text()
     assert token not in made.stderr
     assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
