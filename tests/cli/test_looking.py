@@ -13,6 +13,7 @@ from conveyor.store import control_channel
 from conveyor.store.address import shown
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+from conveyor.wire.outcome import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,14 @@ def test_dead_jobs_show_their_error(at_server: Any, conveyor: Any, start_consume
     shown = conveyor("job", job, "--json").document
     assert (shown["state"], shown["error"]["type"]) == ("failed", "ValueError")
     assert "in fail" in shown["error"]["traceback"]
+
+
+def test_dead_jobs_show_the_longest_error_in_full(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
+    message = "é" * MESSAGE_LIMIT
+    conveyor("produce", "fail", message)
+    assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
+    (listed,) = conveyor("jobs", "failures", "--state", "dead", "--json").document["jobs"]
+    assert listed["error"] == f"ValueError: {message}"
 
 
 def test_workers_show_their_current_job(

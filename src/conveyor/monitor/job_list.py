@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Jobs of one page; jobs that one search reads; jobs of one list by position.
 MAX_ROWS, MAX_SEARCHED, MAX_LISTED = 200, 5000, 1000
+#: Bytes of each job and each outcome in a list by position, so that the longest error message fits.
+_LISTED_BYTES = 10_000
 #: Characters of a search text; characters of a job's arguments that a search covers.
 MAX_SEARCH_TEXT, SEARCHED_LENGTH = 200, 2048
 #: Characters of a cursor.
@@ -174,7 +176,7 @@ def span(
     BadCall.
     """
     index = index_of(state)
-    place = RowRange(max(1, min(count, MAX_LISTED)), skip=max(0, first))
+    place = RowRange(max(1, min(count, MAX_LISTED)), skip=max(0, first), cut=_LISTED_BYTES)
     source = Source(queue, index, labels_of)
     return Query(
         tuple(read_rows(queue, index, place)),
