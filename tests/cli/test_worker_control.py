@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 
+from conveyor import clock
+from conveyor.cli import control, control_targets
+from conveyor.store import control_channel
+from conveyor.wire import control_messages
+from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+
 
 @pytest.fixture
 def name(conveyor: Any, start_consumer: Any, eventually: Any) -> str:
@@ -60,6 +66,25 @@ def test_pause_of_a_busy_worker_takes_effect_later(
     assert "1 worker will pause after the current job" in done.err
     assert "busy, paused" in eventually(lambda: "busy, paused" in (out := conveyor("workers").out) and out)
     (folder / "go").touch()
+
+
+def test_interrupted_pause_does_not_advise_to_resume(
+    at_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    worker = WorkerReport("rack-0001/1", 100, "idle")
+    now = clock.wall()
+    report = ConsumerReport("rack-0001", "rack", 99, ["held"], "process", now, [worker], at=now)
+    at_server.client.run(control_channel.report(report.name, control_messages.encode(report), now))
+
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(control_targets, "follow_command", interrupt)
+    monkeypatch.setenv("CONVEYOR_URL", at_server.url)
+    assert control.pause(worker.name) == 130
+    err = capsys.readouterr().err
+    assert "the command stays in effect" in err
+    assert "To resume" not in err
 
 
 def test_queue_name_takes_precedence_over_a_consumer_name(conveyor: Any, name: str) -> None:

@@ -56,7 +56,7 @@ def pause(
             document("pause/v1", queue=name, state="paused", was_paused=bool(count.paused))
         else:
             _print_state(name, "was already paused" if count.paused else "is paused", count)
-    if not as_json:
+    if not as_json and code != exit_codes.INTERRUPTED:
         note(f"To resume: conveyor resume {name}")
     return code
 
