@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from conveyor.dashboard.chart_data import MAX_SUMMED, chart_data, chart_data_of_all
 from conveyor.monitor.snapshot import Head
+from conveyor.store import keys
 from conveyor.store.commands import Bucket
+
+if TYPE_CHECKING:
+    from conveyor.store.query import Query
 
 NOW = 60.0 * 1000 + 30.0
 
@@ -31,12 +37,22 @@ def test_oldest_wait_is_blank_for_a_queue_without_workers(
     assert found.succeeded == 60
 
 
+def queues_of(query: Query[Any]) -> list[str]:
+    """Return the queue that each command of a query reads."""
+    return [command.words[1].partition("{")[2].partition("}")[0] for command in query.commands]
+
+
 def test_charts_are_summed_over_a_limited_number_of_queues() -> None:
     names = [f"queue {number}" for number in range(MAX_SUMMED + 1)]
-    found = chart_data(names, NOW).read([[] for _ in range(MAX_SUMMED)])
-    assert len(found.points) == 60
-    of_all = chart_data_of_all(names, NOW).read([[] for _ in range(MAX_SUMMED + 1)])
-    assert len(of_all.points) == 60
+    depths = range(1, MAX_SUMMED + 1)
+    histories = [[Bucket(1000, {"*": "b=1 s=1", "depth": str(depth), "oldest": "0"})] for depth in depths]
+    some, of_all = chart_data(names, NOW), chart_data_of_all(names, NOW)
+    assert queues_of(some) == names[:MAX_SUMMED]
+    assert queues_of(of_all) == [*names[:MAX_SUMMED], keys.ALL_QUEUES]
+    for found in (some.read(histories), of_all.read([*histories, []])):
+        assert len(found.points) == 60
+        assert found.points[-1].depth == sum(depths)
+        assert found.succeeded == MAX_SUMMED
     assert list(chart_data([], NOW).read([]).points) == []
 
 
