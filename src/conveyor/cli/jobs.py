@@ -27,6 +27,7 @@ from conveyor.monitor.format import (
     safe,
     utc,
 )
+from conveyor.monitor.snapshot import in_state
 from conveyor.store import commands
 from conveyor.wire import codec
 from conveyor.wire.call import ITEM_WORD
@@ -51,8 +52,6 @@ _FACTS = {
     "running": {"worker": "WORKER", "running_for": "FOR", "progress": "PROGRESS"},
     "dead": {"died": "DIED", "error": "ERROR"},
 }
-#: The field of a queue's count that has the jobs in each state.
-_COUNTED = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
 #: Characters of the arguments of one job.
 _MAX_ARGUMENTS = 2000
 
@@ -78,7 +77,7 @@ def jobs(
         for job, more in zip(found, facts(inspector, found, first), strict=True)
     ]
     counts = inspector.queues().get(queue)
-    total = 0 if counts is None else getattr(counts, _COUNTED[state])
+    total = 0 if counts is None else in_state(counts, state)
     if as_json:
         document("jobs/v1", queue=queue, state=state, first=first, total=total, jobs=rows)
         return exit_codes.OK

@@ -32,8 +32,6 @@ NO_WORKERS = "No workers. Start some with `conveyor consume QUEUE`."
 _ROOMY, _IF_ROOMY = 100, ("HOST", "CPU", "MEMORY")
 #: Characters of the longest bar.
 _BAR = 20
-#: The color of each state of a queue.
-_COLORS = {"open": "green", "full": "yellow", "paused": "yellow", "shut": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ def _queue_table(lines: Sequence[QueueLine], title: str, extra: Callable[[QueueL
             "WORKERS": Text(
                 f"{line.workers:,}", style="yellow" if line.count.live and not line.workers else ""
             ),
-            "STATE": Text(line.count.state, style=_COLORS[line.count.state]),
+            "STATE": Text(line.count.state, style=STATE_COLORS[line.count.state]),
         }
         for line in lines
     ]

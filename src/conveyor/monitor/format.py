@@ -11,17 +11,20 @@ from conveyor.wire.redaction import redacted_text
 if TYPE_CHECKING:
     from conveyor.wire.control_messages import Progress, WorkerReport
 
-#: The terminal color of each state of a job, run or worker. The state is always written out, too.
+#: The terminal color of each state of a queue, worker, job or run. The state is always written out, too.
 STATE_COLORS = {
+    "open": "green",
     "busy": "green",
     "running": "green",
     "done": "green",
     "starting": "cyan",
     "delayed": "cyan",
+    "full": "yellow",
     "leaving": "yellow",
     "paused": "yellow",
     "retried": "yellow",
     "cancelled": "yellow",
+    "shut": "red",
     "silent": "red",
     "failed": "red",
     "timed out": "red",

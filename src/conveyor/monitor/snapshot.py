@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.monitor import bulk, workers
+from conveyor.monitor.job_data import INDEXES
 from conveyor.store import commands, fitness, records
 from conveyor.store.commands import Count
 from conveyor.store.query import Query, together
@@ -343,9 +344,8 @@ def in_state(count: Count, state: str) -> int:
     """Return the number of a queue's waiting, delayed, running, dead or (ever) ended jobs."""
     if state == "ended":
         return ended(count)
-    return {"waiting": count.ready, "delayed": count.delayed, "running": count.leased, "dead": count.dead}[
-        state
-    ]
+    number: int = getattr(count, INDEXES[state])
+    return number
 
 
 def fullest(queues: Mapping[str, Count], names: Iterable[str], state: str) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 from conveyor.dashboard.api.models import struct_from
 from conveyor.dashboard.page import job_path
 from conveyor.monitor.format import shorten
+from conveyor.monitor.job_data import STATES
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Characters of arguments and of a message in a row.
 ROOM = 80
-#: The indexes of a queue in the words for people.
-WORDS = {"ready": "waiting", "leased": "running"}
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -55,7 +54,7 @@ def of_live(one: JobRow) -> Row:
     return struct_from(
         Row,
         one,
-        state=WORDS.get(one.state, one.state),
+        state=STATES.get(one.state, one.state),
         arguments=shorten(one.arguments, ROOM),
         address=job_path(one.queue, one.id),
         progress=redacted_progress(one.progress),
