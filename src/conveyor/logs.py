@@ -7,7 +7,7 @@ import select
 import sys
 
 from conveyor import events
-from conveyor.wire.redaction import printable, redacted_text
+from conveyor.wire.redaction import escaped, redacted_text
 
 #: Max characters of a line.
 MAX_LENGTH = 4000
@@ -55,5 +55,5 @@ def _fitting(line: str) -> str:
 
 def line_for(event: events.Event) -> str:
     """Return the line for an event, printable whatever names jobs and people chose, without secrets, and cut."""
-    line = printable(redacted_text(str(event)))
+    line = escaped(redacted_text(str(event)))
     return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 1] + "…"

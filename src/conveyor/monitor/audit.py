@@ -13,7 +13,7 @@ from conveyor.store import records
 from conveyor.store.query import Query
 from conveyor.wire import audit_entry, control_messages
 from conveyor.wire.audit_entry import AuditEntry, decode_entry
-from conveyor.wire.redaction import printable, redacted_text
+from conveyor.wire.redaction import escaped, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,9 +86,7 @@ def record(client: Client, act: AuditEntry) -> bool:
 def log_line(act: AuditEntry) -> str:
     """Return an entry as one line of `name=value` pairs, strings as JSON, without empty values."""
     known = {name: value for name, value in msgspec.structs.asdict(act).items() if value and name != "nonce"}
-    return printable(
-        " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in known.items())
-    )
+    return escaped(" ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in known.items()))
 
 
 def entries(before_id: str = "", count: int = 50) -> Query[list[AuditRecord]]:

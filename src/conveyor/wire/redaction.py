@@ -140,7 +140,7 @@ def redacted(value: Any, labels: Labels = _NOTHING) -> Any:
     return _redacted(value, labels, 0)
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a string as one line, with escapes for characters that could forge a line or control a terminal."""
     if text.isprintable():
         return text
