@@ -1,4 +1,4 @@
-"""The terminal view on any terminal and server."""
+"""The screens of the terminal view, on any terminal and server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that act on queues and jobs."""
+"""The commands that control queues and jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that show something: tables for people, documents for programs, and a message if empty."""
+"""The commands that show queues, jobs and workers: tables, JSON documents, and a message if there are none."""
 
 from __future__ import annotations
 
