@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from starlette.requests import ClientDisconnect, Request
+
 from conveyor.dashboard.access.rights import BadPolicy
 
 if TYPE_CHECKING:
@@ -120,17 +122,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise BodyMissing
-                body += message.get("body", b"")
+            async for part in Request(scope, receive).stream():
+                body += part
                 if len(body) > limit:
                     raise BodyTooLarge
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         raise BodyMissing from None
+    return bytes(body)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
