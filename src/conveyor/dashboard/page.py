@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from starlette.routing import compile_path
 
 from conveyor.errors import ConveyorError
 from conveyor.store.query import Query
@@ -101,6 +102,11 @@ class Page:
     section: str = ""
     """The menu entry that is marked on the page."""
 
+    def request(self, path: str, parts: Mapping[str, str], filters: Mapping[str, str]) -> PageRequest | None:
+        """Return what a path that matches the page's own asks for, or None if it has an invalid queue name."""
+        is_valid = ids.is_queue_name(parts.get("queue", "any")) and not {"\r", "\n"} & set(path)
+        return PageRequest(path, parts, filters) if is_valid else None
+
     def missing(self, request: PageRequest, access: Access) -> Right | None:
         """Return the right that the client lacks to see this, or None."""
         needed: tuple[Right, ...] = (self.right, "inspect") if self.inspects(request) else (self.right,)
@@ -108,13 +114,11 @@ class Page:
 
 
 class PageRegistry:
-    """All pages, found by address."""
+    """All pages, and which of them a watched address is: by the patterns of their routes."""
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = pages
-        self._patterns = [
-            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/\r\n]+)", one.path)), one) for one in pages
-        ]
+        self._patterns = [(compile_path(one.path)[0], one) for one in pages]
 
     def find(self, address: str) -> tuple[Page, PageRequest] | None:
         """Return the page at an address below the root, and what it is asked for, or None."""
@@ -125,14 +129,12 @@ class PageRegistry:
             filters = dict(parse_qsl(split.query, max_num_fields=MAX_FILTERS)) if split.query else {}
         except ValueError:  # a visitor's own text: stray brackets, or too many filters
             return None
-        return self.of_path(unquote(split.path), filters)
-
-    def of_path(self, path: str, filters: Mapping[str, str]) -> tuple[Page, PageRequest] | None:
-        """Return the page of a path, and what it is asked for, or None. An invalid queue name has no page."""
+        path = unquote(split.path)
         for pattern, page in self._patterns:
             found = pattern.fullmatch(path)
-            if found and ids.is_queue_name(found.groupdict().get("queue", "any")):
-                return page, PageRequest(path, found.groupdict(), filters)
+            request = page.request(path, found.groupdict(), filters) if found else None
+            if request is not None:
+                return page, request
         return None
 
 

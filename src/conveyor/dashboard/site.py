@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, Response
@@ -40,15 +41,16 @@ class Site:
 
     def routes(self) -> list[Route]:
         """Return a route for each page."""
-        return [Route(one.path, self.respond) for one in self.poller.registry.pages]
+        return [
+            Route(page.path, functools.partial(self._respond, page)) for page in self.poller.registry.pages
+        ]
 
-    def respond(self, http: Request) -> Response:
-        """Return the requested page: whole, or its inner part, or that nothing has changed."""
+    def _respond(self, page: Page, http: Request) -> Response:
+        """Return a page: whole, or its inner part, or that nothing has changed."""
         path = path_of(http.scope)
-        found = self.poller.registry.of_path(path, dict(http.query_params))
-        if found is None:
+        request = page.request(path, http.path_params, dict(http.query_params))
+        if request is None:
             return self.problem(http, 404, "There is no such page", path)
-        page, request = found
         missing = page.missing(request, http.state.access)
         if missing is not None:
             return self.problem(http, 403, "You may not see this page", f"it needs the right to {missing}")
