@@ -129,7 +129,7 @@ def test_exiting_workers_with_a_job_are_busy_everywhere(
     assert f"{LEAVING} of {every} busy, {LEAVING} leaving" in words_of(visitor.see("/workers"))
     assert f"{LEAVING} of {every} busy, {LEAVING} leaving" in words_of(visitor.see("/workers/rack-0001/1"))
     assert words_of(visitor.see("/workers?state=busy")).count("0001/") == LEAVING
-    assert shown(visitor, "/queues/video", "#crew-title [data-n=busy]") == str(LEAVING - 1)
+    assert shown(visitor, "/queues/video", "#workers-title [data-n=busy]") == str(LEAVING - 1)
     assert f"{LEAVING - 1} of {every} workers at work" in shown(visitor, "/queues/video", "[data-belt-words]")
     pulse = visitor.get("/api/v1/snapshot").json()["pulse"]
     assert (pulse["busy"], pulse["workers"], pulse["leaving"]) == (LEAVING, LEAVING + IDLE, LEAVING)

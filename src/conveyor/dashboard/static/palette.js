@@ -38,7 +38,7 @@ async function learn() {
   const [lines, tasks, workers] = await Promise.all([
     list("queues", (data) => data.queues),
     list("tasks", (data) => data.tasks.map((one) => one.name)),
-    list("workers", (data) => data.consumers.flatMap((crew) => crew.workers.map((one) => one.name))),
+    list("workers", (data) => data.consumers.flatMap((consumer) => consumer.workers.map((one) => one.name))),
   ]);
   known = { tasks, workers, at: Date.now() };
   queues.clear();

@@ -1,4 +1,4 @@
-// The ladder of what workers can be told: Pause or Resume, Stop after the current job, Cancel that job, Kill. Rows say
+// The control commands to workers: Pause or Resume, Stop after the current job, Cancel that job, Kill. Rows say
 // whom they are about (data-target) and what that one is at; the words of the question are made when it is asked.
 import { act } from "./act.js";
 
@@ -8,20 +8,20 @@ function words(row) {
   const { target, job, short } = row.dataset;
   const task = row.querySelector(".at a, .now-task a")?.textContent;
   const jobs = Number(row.dataset.jobs ?? (job ? 1 : 0));
-  const crew = row.dataset.workers;
+  const workers = row.dataset.workers;
   const since = row.querySelector("[data-elapsed] time, td time")?.textContent;
   const at = job ? `It is at ${task} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
-  const what = crew ? `${target} and its ${crew} workers` : target;
+  const what = workers ? `${target} and its ${workers} workers` : target;
   const back = jobs > 1
     ? `The ${jobs} jobs that they run go back to the queue, and that is not counted as their fault. `
     : jobs === 1 ? `${job ? "The job" : "The job that it runs"} goes back to the queue, and that is not counted as its fault. ` : "";
-  const noun = crew ? "workers" : "worker";
+  const noun = workers ? "workers" : "worker";
   return {
-    pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${crew ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${crew ? "them" : "it"}.` },
-    resume: { ask: `Resume ${what}?`, yes: `Resume ${noun}`, done: "Resume", words: `${crew ? "They take" : "It takes"} jobs again.` },
-    stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: `Stop ${noun}`, no: `Keep ${noun}`, done: "Stop", words: `${at}${crew ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
+    pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${workers ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${workers ? "them" : "it"}.` },
+    resume: { ask: `Resume ${what}?`, yes: `Resume ${noun}`, done: "Resume", words: `${workers ? "They take" : "It takes"} jobs again.` },
+    stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: `Stop ${noun}`, no: `Keep ${noun}`, done: "Stop", words: `${at}${workers ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
     cancel: { ask: `Cancel job ${job}?`, yes: "Cancel job", no: "Keep job", done: "Cancel the job", words: `${at}The task is asked to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not tried again.` },
-    kill: { ask: `Kill ${what} now?`, yes: `Kill ${noun}`, no: `Keep ${noun}`, done: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${crew ? "Their processes end" : "Its process ends"} at once. ${back}${crew ? "The consumer leaves." : LEAVES}` },
+    kill: { ask: `Kill ${what} now?`, yes: `Kill ${noun}`, no: `Keep ${noun}`, done: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${workers ? "Their processes end" : "Its process ends"} at once. ${back}${workers ? "The consumer leaves." : LEAVES}` },
   };
 }
 
