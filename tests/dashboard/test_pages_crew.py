@@ -246,7 +246,7 @@ def test_audit_trail_shows_author_action_and_reason(one_server: Any, visitor: Vi
     only = words_of(visitor.see("/audit?action=bound+queue&who=ANNA&queue=video"))
     assert "more disk" in only
     assert "deploying" not in only
-    assert "1 of the 2 searched acts matches" in only
+    assert "1 of the 2 searched actions matches" in only
 
 
 def test_audit_trail_pages_have_no_gaps(one_server: Any, visitor: Visitor) -> None:

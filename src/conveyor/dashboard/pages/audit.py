@@ -34,7 +34,7 @@ class Change(NamedTuple):
     after: str
 
 
-class ActRow(NamedTuple):
+class ActionRow(NamedTuple):
     """One action's line."""
 
     record: AuditRecord
@@ -45,7 +45,7 @@ class ActRow(NamedTuple):
 class Audit(NamedTuple):
     """What the page shows."""
 
-    rows: Sequence[ActRow]
+    rows: Sequence[ActionRow]
     searched: int
     """Actions that were searched for this page."""
     filters: dict[str, str]
@@ -70,11 +70,11 @@ def _question(request: PageRequest, _: Snapshot) -> Query[list[AuditRecord]]:
     return audit.entries(_before(request), SEARCHED if any(_filters(request).values()) else ON_PAGE)
 
 
-def _fits(act: AuditEntry, filters: dict[str, str]) -> bool:
+def _fits(entry: AuditEntry, filters: dict[str, str]) -> bool:
     return (
-        filters["action"].replace(" ", "_").casefold() in act.action.casefold()
-        and filters["who"].casefold() in act.who.casefold()
-        and (not filters["queue"] or filters["queue"] in (act.queue, act.target))
+        filters["action"].replace(" ", "_").casefold() in entry.action.casefold()
+        and filters["who"].casefold() in entry.who.casefold()
+        and (not filters["queue"] or filters["queue"] in (entry.queue, entry.target))
     )
 
 
@@ -85,12 +85,12 @@ def _text(facts: Any, name: str) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value!s:.{_SHORT}}"
 
 
-def _row(record: AuditRecord) -> ActRow:
-    act = record.act
-    names = list(dict.fromkeys([*act.before, *act.after]))[:MAX_CHANGES]
-    changes = [Change(name[:_SHORT], _text(act.before, name), _text(act.after, name)) for name in names]
-    bad = act.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
-    return ActRow(record, changes, not (bad or record.had_no_effect))
+def _row(record: AuditRecord) -> ActionRow:
+    entry = record.act
+    names = list(dict.fromkeys([*entry.before, *entry.after]))[:MAX_CHANGES]
+    changes = [Change(name[:_SHORT], _text(entry.before, name), _text(entry.after, name)) for name in names]
+    bad = entry.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
+    return ActionRow(record, changes, not (bad or record.had_no_effect))
 
 
 def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> Audit:

@@ -64,7 +64,7 @@ function everything() {
     ...[...queues.keys()].map((name) => place(`queue ${name}`, `/queues/${part(name)}`)),
     ...known.tasks.map((name) => place(`task ${name}`, `/enqueue?task=${part(name)}`)),
     ...known.workers.map((name) => place(`worker ${name}`, workerPath(name))),
-    ...("acts" in element("").dataset ? [...queues].map(pausing) : []),
+    ...("controls" in element("").dataset ? [...queues].map(pausing) : []),
     { words: "Change between light and dark", run: changeTheme },
     { words: paused() ? "Go on with updates" : "Pause updates", run: () => setPaused(!paused()) },
     { words: "Keys", run: showKeys },
