@@ -79,21 +79,21 @@ KINDS = {
     ),
     "abandoned": _Kind(
         *("wrong", "{} has running jobs and no workers", "queues have running jobs and no workers"),
-        "conveyor consume {} starts some, which take the jobs back; or a program holds them by Queue.get",
+        "conveyor consume {} starts some, which take the jobs, unless a program holds them by Queue.get",
     ),
     "full": _Kind(
         *("warn", "{} is full and blocks producers", "queues are full and block producers"),
-        "more workers, or a larger maxsize, let them go on",
+        "add workers or raise maxsize to unblock them",
     ),
     "blocking": _Kind(
         *("warn", "{} is paused and blocks producers", "queues are paused and block producers"),
-        "Resume lets them go on",
+        "resume the queue to unblock them",
     ),
     "stalled": _Kind(
         "warn",
-        "{} has stalled jobs: running, but no worker is at them",
-        "queues have stalled jobs: running, but no worker is at them",
-        "they go to other workers when their leases end; else a program holds them by Queue.get",
+        "{} has stalled jobs: claimed, but no worker runs them",
+        "queues have stalled jobs: claimed, but no worker runs them",
+        "other workers take them when their leases expire, unless a program holds them by Queue.get",
         "/jobs?queue={}&state=running",
     ),
     "paused": _Kind(
@@ -101,11 +101,16 @@ KINDS = {
             "note",
             "{} is paused while jobs wait",
             "queues are paused while jobs wait",
-            "Resume lets it go on",
+            "resume the queue to process them",
         ),
     ),
     "dead": _Kind(
-        *("note", "{} has dead jobs", "queues have dead jobs", "look at why, and retry them"),
+        *(
+            "note",
+            "{} has dead jobs",
+            "queues have dead jobs",
+            "inspect the failures, then retry or discard the jobs",
+        ),
         *("/failures?queue={}", "/failures"),
     ),
 }
@@ -181,10 +186,10 @@ def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Iss
     silent = [one.name for one in heard if _is_silent(snapshot.at - one.at, reports.get(one.name))]
     for name in silent[:MAX_NAMED]:
         queues = reports[name].queues if name in reports else []
-        hint = "look at its machine, and start it again; its jobs go to others when their leases end"
+        hint = "check its host and start it again; other consumers take its jobs when their leases expire"
         yield Issue("warn", f"consumer {name} went silent", hint, "/workers", queues[0] if queues else "")
     if more := len(silent[MAX_NAMED:]):
-        yield Issue("warn", f"{more} more consumers went silent", "look at their machines", "/workers")
+        yield Issue("warn", f"{more} more consumers went silent", "check their hosts", "/workers")
     if any(worker.paused for worker in snapshot.workers()):
         hint = "they take no jobs until you resume them"
         yield Issue("note", "some workers are paused", hint, "/workers?state=paused")
@@ -196,14 +201,14 @@ def _is_silent(age: float, report: ConsumerReport | None) -> bool:
 
 def _of_minutes(minutes: Sequence[Point]) -> Iterator[Issue]:
     if _is_spike([point.failed + point.lost for point in minutes], MIN_FAILED):
-        hint = "see which failures are alike; pause the queue if need be"
+        hint = "inspect the groups of failures; pause the queue if need be"
         yield Issue("warn", "failures are up on the previous hour", hint, "/failures")
     if _is_spike([point.retried for point in minutes], MIN_RETRIED):
-        hint = "something that they need may be away; pause the queue until it is back"
+        hint = "a service that they need may be unavailable; pause the queue until it is back"
         yield Issue("warn", "retries are up on the previous hour", hint, "/queues")
     if any(point.died for point in minutes[-RECENT:]):
-        hint = "often for lack of memory; their jobs went back, or are dead if they ended three workers"
-        yield Issue("warn", f"workers died at their jobs in the last {RECENT} minutes", hint, "/workers")
+        hint = "often for lack of memory; their jobs returned to the queue, or are dead after three crashes"
+        yield Issue("warn", f"workers crashed in the last {RECENT} minutes", hint, "/workers")
 
 
 def _is_spike(minutes: Sequence[int], least: int) -> bool:
@@ -217,7 +222,9 @@ def _of_server(memory: Mapping[str, str]) -> Iterator[Issue]:
     policy = memory.get("maxmemory_policy", "noeviction")
     limit, used = int(memory.get("maxmemory") or 0), int(memory.get("used_memory") or 0)
     if limit and policy != "noeviction":
-        what = f"the server throws keys away when its memory is full (maxmemory-policy {policy})"
-        yield Issue("wrong", what, "set it to noeviction, else jobs are lost", "/system")
+        what = f"the server evicts keys when its memory is full (maxmemory-policy {policy})"
+        yield Issue("wrong", what, "set it to noeviction, or jobs are lost", "/system")
     if limit and used > 0.9 * limit:
-        yield Issue("warn", "the server's memory is nearly full", "puts are refused when it is", "/system")
+        yield Issue(
+            "warn", "the server's memory is nearly full", "puts are refused when it is full", "/system"
+        )

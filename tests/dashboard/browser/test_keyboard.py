@@ -185,7 +185,7 @@ def test_palette_finds_entries_and_runs_reversible_actions(
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     choose("updates", "^Pause updates$")
     expect(page.locator(".live")).to_have_attribute("data-live-state", "paused")
-    choose("updates", "^Go on with updates$")
+    choose("updates", "^Resume updates$")
     view.is_live()
     choose(f"pause {queue.name}", f"^Pause queue {queue.name}$")
     typist.answer("deploying")

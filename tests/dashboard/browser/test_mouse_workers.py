@@ -33,7 +33,7 @@ def test_worker_is_killed(
     row.get_by_role("button", name="Kill").click()
     words = page.locator("#confirm-words")
     expect(words).to_contain_text(job.id)
-    expect(words).to_contain_text("goes back to the queue")
+    expect(words).to_contain_text("returns to the queue")
     page.evaluate(
         """() => {
           window.told = [];

@@ -54,7 +54,7 @@ FULL = {"maxmemory": "1000", "used_memory": "950"}
         ({"leased": 1, "workers": 0}, {}, "wrong", "video has running jobs and no workers"),
         ({"leased": 3}, {}, "warn", "video has stalled jobs"),
         ({"dead": 1}, {}, "note", "video has dead jobs"),
-        ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "throws keys away"),
+        ({}, {"maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}, "wrong", "evicts keys"),
         ({}, FULL, "warn", "memory is nearly full"),
     ],
 )
@@ -154,7 +154,7 @@ def test_job_of_another_queue_does_not_hide_a_stalled_job() -> None:
     crew = [worker("rack-1/1", queue="mail"), worker("rack-1/2", queue="mail")]
     queues = {"video": counts(leased=3), "mail": counts(leased=2)}
     seen = Snapshot(AT, queues, [report("rack-1", crew, queues=["video", "mail"])])
-    assert said(seen) == ["video has stalled jobs: running, but no worker is at them"]
+    assert said(seen) == ["video has stalled jobs: claimed, but no worker runs them"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_crashed_workers_are_reported_for_ten_minutes() -> None:
     minutes[49] = Point(2940.0, died=3)
     assert said(Snapshot(AT), minutes=minutes) == []
     minutes[50] = Point(3000.0, died=1)
-    assert said(Snapshot(AT), minutes=minutes) == ["workers died at their jobs in the last 10 minutes"]
+    assert said(Snapshot(AT), minutes=minutes) == ["workers crashed in the last 10 minutes"]
 
 
 def test_paused_workers_are_reported_as_a_note() -> None:

@@ -114,7 +114,7 @@ class Policy:
 
 
 _THREE_WAYS = (
-    "Three ways to go on: (1) listen on 127.0.0.1 and come through an SSH tunnel; "
+    "Choose one of three ways: (1) listen on 127.0.0.1 and come through an SSH tunnel; "
     "(2) have a login: --users FILE for people, written with --add-user NAME; --tokens FILE for programs, written with "
     "--add-token NAME; or a hook or a proxy's, by CONVEYOR_DASHBOARD_RESOLVE or CONVEYOR_DASHBOARD_PROXY_HEADER; the "
     "files also by CONVEYOR_DASHBOARD_USERS and CONVEYOR_DASHBOARD_TOKENS. Name what browsers will "

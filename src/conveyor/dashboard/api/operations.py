@@ -125,8 +125,8 @@ def show_operation(request: ApiRequest) -> Operation:
 def stop_operation(request: ApiRequest) -> Done:
     """Stop an operation."""
     found = request.actions.stop_operation(_find(request).id, request.body.reason)
-    message = f"It stops after the jobs it is at; {found.done:,} are done"
-    return Done(message if found.state == "running" else f"It is {found.state}", state=found.state)
+    message = f"The operation stops after its current jobs; {found.done:,} are done"
+    return Done(message if found.state == "running" else f"The operation is {found.state}", state=found.state)
 
 
 @endpoint("POST", "/operations/{id}/resume", "purge", Done, body=Why)
@@ -137,7 +137,7 @@ def resume_operation(request: ApiRequest) -> Done:
         raise refused(409, "wrong-state", f"The operation is {found.state}.")
     resumed = request.actions.resume_operation(found.id, request.body.reason)
     _run(request, resumed)
-    return Done("It goes on where it was", state=resumed.state)
+    return Done("The operation is resumed", state=resumed.state)
 
 
 def begin(request: ApiRequest, kind: str, queues: Sequence[str], matching: Matching) -> Begun:

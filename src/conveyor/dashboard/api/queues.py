@@ -117,7 +117,7 @@ def resume_queue(request: ApiRequest) -> Done:
     """Resume a queue."""
     request.context.check_begun(request.queue)
     answer = request.actions.resume_queue(request.queue, request.body.reason)
-    return _done(f"{answer.queue} goes on", answer)
+    return _done(f"{answer.queue} is resumed", answer)
 
 
 @endpoint("POST", "/queues/{queue}/bound", "act", Done, body=Bound)
@@ -125,7 +125,8 @@ def bound_queue(request: ApiRequest) -> Done:
     """Set how many jobs may wait."""
     request.context.check_begun(request.queue)
     answer = request.actions.bound_queue(request.queue, request.body.maxsize, request.body.reason)
-    return _done(f"The bound of {answer.queue} is {answer.after.maxsize}", answer)
+    limit = f"limited to {answer.after.maxsize:,} jobs" if answer.after.maxsize else "no longer limited"
+    return _done(f"{answer.queue} is {limit}", answer)
 
 
 @endpoint("POST", "/queues/{queue}/purge", "purge", Begun, body=Why, status=202)

@@ -66,7 +66,7 @@ function everything() {
     ...known.workers.map((name) => place(`worker ${name}`, workerPath(name))),
     ...("controls" in element("").dataset ? [...queues].map(pausing) : []),
     { words: "Change between light and dark", run: changeTheme },
-    { words: paused() ? "Go on with updates" : "Pause updates", run: () => setPaused(!paused()) },
+    { words: paused() ? "Resume updates" : "Pause updates", run: () => setPaused(!paused()) },
     { words: "Keys", run: showKeys },
   ];
 }

@@ -2,7 +2,7 @@
 import { act } from "./act.js";
 
 const WORDS = {
-  pause: "Workers finish what they run and take no more from it. Producers can go on putting until it is full.",
+  pause: "Workers finish their current jobs and take no more from it. Producers can put until it is full.",
   resume: "Workers take jobs from it again, and producers may put.",
 };
 
@@ -22,8 +22,8 @@ async function changeBound(form) {
   const field = form.elements.maxsize;
   const maxsize = field.valueAsNumber;
   const texts = maxsize
-    ? { ask: `Bound ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set the bound", words: "Jobs that are on it already stay; producers wait while it is full." }
-    : { ask: `Lift the bound of ${queue}?`, yes: "Lift the bound", words: "It then takes whatever is put, as long as the server has memory. Producers that wait go on." };
+    ? { ask: `Bound ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set the bound", words: "Jobs that are on it already stay; producers are blocked while it is full." }
+    : { ask: `Lift the bound of ${queue}?`, yes: "Lift the bound", words: "The queue then grows as long as the server has memory. Blocked producers continue." };
   field.blur(); // what has the focus is not brought up to date
   await act(order(queue, "bound", { ...texts, done: `Bound of ${queue}` }), { maxsize });
 }

@@ -34,7 +34,7 @@ let trouble = "";
 function showTrouble({ why, detail, hint, try: what }) {
   const box = document.getElementById("trouble");
   const since = lastPulse.toLocaleTimeString([], { hour12: false });
-  const text = sentences(opened(why ?? detail), opened(what ?? hint), `What is shown is as of ${since}; it goes on by itself`);
+  const text = sentences(opened(why ?? detail), opened(what ?? hint), `What is shown is as of ${since}. It is updated as soon as the server answers`);
   if (trouble !== text) box.replaceChildren(...withCommands(text)); // else it would be read out again
   trouble = text;
   box.hidden = false;

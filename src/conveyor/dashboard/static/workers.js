@@ -10,14 +10,14 @@ function words(row) {
   const jobs = Number(row.dataset.jobs ?? (job ? 1 : 0));
   const workers = row.dataset.workers;
   const since = row.querySelector("[data-elapsed] time, td time")?.textContent;
-  const at = job ? `It is at ${task} (job ${job})${since ? ` for ${since}` : ""}. ` : "";
+  const at = job ? `The current job is ${task} (${job})${since ? `, running for ${since}` : ""}. ` : "";
   const what = workers ? `${target} and its ${workers} workers` : target;
   const back = jobs > 1
-    ? `The ${jobs} jobs that they run go back to the queue, and that is not counted as their fault. `
-    : jobs === 1 ? `${job ? "The job" : "The job that it runs"} goes back to the queue, and that is not counted as its fault. ` : "";
+    ? `The ${jobs} jobs that they run return to the queue, and no crash is counted. `
+    : jobs === 1 ? `${job ? "The job" : "The job that it runs"} returns to the queue, and no crash is counted. ` : "";
   const noun = workers ? "workers" : "worker";
   return {
-    pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${workers ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until somebody resumes ${workers ? "them" : "it"}.` },
+    pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${workers ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until you resume ${workers ? "them" : "it"}.` },
     resume: { ask: `Resume ${what}?`, yes: `Resume ${noun}`, done: "Resume", words: `${workers ? "They take" : "It takes"} jobs again.` },
     stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: `Stop ${noun}`, no: `Keep ${noun}`, done: "Stop", words: `${at}${workers ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
     cancel: { ask: `Cancel job ${job}?`, yes: "Cancel job", no: "Keep job", done: "Cancel the job", words: `${at}The task is asked to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not tried again.` },
