@@ -109,7 +109,11 @@ def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> Audi
 
 
 AUDIT = Page(
-    *("audit", "/audit", "Audit trail", _view, _question),
+    "audit",
+    "/audit",
+    "Audit trail",
+    _view,
+    _question,
     right="inspect",
     menu="Audit",
     key="a",

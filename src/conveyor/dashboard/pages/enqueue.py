@@ -259,7 +259,11 @@ def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tup
 
 
 ENQUEUE = Page(
-    *("enqueue", "/enqueue", "Enqueue", _view, _question),
+    "enqueue",
+    "/enqueue",
+    "Enqueue",
+    _view,
+    _question,
     right="act",
     menu="Enqueue",
     key="e",

@@ -100,5 +100,5 @@ def _group(one: GroupSample) -> Group:
 
 
 FAILURES = Page(
-    *("failures", "/failures", "Failures", _view, _question), menu="Failures", key="f", section="Failures"
+    "failures", "/failures", "Failures", _view, _question, menu="Failures", key="f", section="Failures"
 )

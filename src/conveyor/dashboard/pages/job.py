@@ -131,10 +131,29 @@ class JobView(NamedTuple):
         """Return what makes a new version: not what follows from the current time."""
         job = self.job
         return (
-            *(job.state, job.queue, job.task, job.dead, job.place, job.worker, job.since, job.put_at),
-            *(job.retries, job.crashes, job.progress, job.undecodable, job.size, job.run, self.result),
-            *(len(job.attempts), self.lines[-1:], bool(self.workers), self.paused),
-            *(job.cancelling, job.cancelled_by, job.cancel_reason, self.runner.version_key()),
+            job.state,
+            job.queue,
+            job.task,
+            job.dead,
+            job.place,
+            job.worker,
+            job.since,
+            job.put_at,
+            job.retries,
+            job.crashes,
+            job.progress,
+            job.undecodable,
+            job.size,
+            job.run,
+            self.result,
+            len(job.attempts),
+            self.lines[-1:],
+            bool(self.workers),
+            self.paused,
+            job.cancelling,
+            job.cancelled_by,
+            job.cancel_reason,
+            self.runner.version_key(),
         )
 
 
@@ -282,7 +301,9 @@ def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:
     bars = [
         Bar(
             f"attempt {one.attempt}: {one.state} after {one.elapsed:.3g} s",
-            *(one.started, one.started + one.elapsed, one.state),
+            one.started,
+            one.started + one.elapsed,
+            one.state,
         )
         for one in job.attempts
         if one.started
@@ -323,7 +344,11 @@ def _dump(data: bytes) -> str:
 
 JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
 FOUND = Page(
-    *("job", "/jobs/{id}", "Job", _view, _question),
+    "job",
+    "/jobs/{id}",
+    "Job",
+    _view,
+    _question,
     costly=lambda request: not _queue(request),
     section="Jobs",
 )

@@ -264,7 +264,11 @@ def _searches(request: PageRequest) -> bool:
 
 
 JOBS = Page(
-    *("jobs", "/jobs", "Jobs", _view, _question),
+    "jobs",
+    "/jobs",
+    "Jobs",
+    _view,
+    _question,
     costly=_searches,
     inspects=lambda request: bool(request.filters.get("text", "").strip()),
     menu="Jobs",

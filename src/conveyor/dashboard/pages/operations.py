@@ -66,7 +66,11 @@ def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> O
 
 
 OPERATIONS = Page(
-    *("operations", "/operations", "Operations", _view, _question),
+    "operations",
+    "/operations",
+    "Operations",
+    _view,
+    _question,
     menu="Operations",
     key="b",
     section="Operations",

@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 SECTIONS = ("server", "memory", "clients", "persistence", "stats", "replication")
 #: Their facts that are shown: numbers, and strings with what stands for an unknown one.
 NUMBERS = (
-    *("used_memory", "used_memory_peak", "maxmemory", "total_system_memory", "evicted_keys"),
-    *("connected_clients", "blocked_clients", "maxclients", "rejected_connections"),
-    *("instantaneous_ops_per_sec", "total_commands_processed"),
+    "used_memory",
+    "used_memory_peak",
+    "maxmemory",
+    "total_system_memory",
+    "evicted_keys",
+    "connected_clients",
+    "blocked_clients",
+    "maxclients",
+    "rejected_connections",
+    "instantaneous_ops_per_sec",
+    "total_commands_processed",
 )
 STRINGS = {
     "os": "",
@@ -134,6 +142,4 @@ def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> System:
     )
 
 
-SYSTEM_PAGE = Page(
-    *("system", "/system", "System", _view, _question), menu="System", key="s", section="System"
-)
+SYSTEM_PAGE = Page("system", "/system", "System", _view, _question, menu="System", key="s", section="System")
