@@ -14,7 +14,7 @@ from conveyor.dashboard import api, known_tasks, metrics, pages, rendering
 from conveyor.dashboard.api import ApiContext
 from conveyor.dashboard.live import LiveChannel
 from conveyor.dashboard.page import PageRegistry
-from conveyor.dashboard.poller import Poller
+from conveyor.dashboard.poller import PagePoller
 from conveyor.dashboard.site import Site
 from conveyor.errors import StoreError
 from conveyor.monitor.bulk import OperationRunner
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> Starlette:
     """Return the application for one server; the security middleware goes before it."""
-    poller = Poller(client, PageRegistry(pages.ALL))
+    poller = PagePoller(client, PageRegistry(pages.ALL))
     facts = {"read_only": policy.read_only, "insecure": policy.insecure, "release": conveyor.__version__}
     site = Site(poller, facts)
     live = LiveChannel(poller)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from conveyor.dashboard.access.rights import Access
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 #: Streams of one process; further viewers poll.
 MAX_STREAMS = 200
@@ -97,7 +97,9 @@ class Viewer:
         return fresh
 
 
-async def events(poller: Poller, viewer: Viewer, *, longest: float = MAX_SECONDS) -> AsyncGenerator[bytes]:
+async def events(
+    poller: PagePoller, viewer: Viewer, *, longest: float = MAX_SECONDS
+) -> AsyncGenerator[bytes]:
     """Yield the bytes of one stream to a subscribed viewer, until it has lasted long enough or the viewer leaves."""
     deadline = clock.Deadline(longest)
     _open.add(viewer)
@@ -121,7 +123,7 @@ async def events(poller: Poller, viewer: Viewer, *, longest: float = MAX_SECONDS
 class EventStream(StreamingResponse):
     """The response that is a stream; a viewer that disconnects is unsubscribed immediately."""
 
-    def __init__(self, poller: Poller, viewer: Viewer) -> None:
+    def __init__(self, poller: PagePoller, viewer: Viewer) -> None:
         self._unsubscribe = functools.partial(poller.unsubscribe, viewer)
         poller.subscribe(viewer)  # now, so that simultaneous requests cannot exceed the limit
         self._messages = events(poller, viewer)
@@ -152,7 +154,7 @@ def end_all() -> None:
 class LiveChannel:
     """The endpoints of the live channel."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: PagePoller) -> None:
         self.poller = poller
 
     async def stream(self, request: Request) -> Response:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
     from conveyor.store.query import Query
@@ -244,7 +244,7 @@ class Gathered(NamedTuple):
 class Gatherer:
     """Queries the numbers. What the server does not permit is queried once."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: PagePoller) -> None:
         self.poller = poller
         self.backend = ""
         """Kind and version of the server, as far as known."""
@@ -290,7 +290,7 @@ class Gatherer:
                 self._refused.add(name)
 
 
-def route(poller: Poller) -> Route:
+def route(poller: PagePoller) -> Route:
     """Return the route `/metrics`; it needs the right to look."""
     gatherer = Gatherer(poller)
 

@@ -248,7 +248,7 @@ def pages_at(addresses: Iterable[str], access: Access | None, registry: PageRegi
     }
 
 
-class Poller(polling.Poller):
+class PagePoller(polling.Poller):
     """Polls the server for all viewers, with the pages that they watch. Thread-safe."""
 
     def __init__(self, client: Client, registry: PageRegistry) -> None:

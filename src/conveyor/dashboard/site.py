@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from conveyor.dashboard.page import Page, PageRequest
-    from conveyor.dashboard.poller import CachedPage, Poller
+    from conveyor.dashboard.poller import CachedPage, PagePoller
 
 #: The request header by which a browser asks for the inner part of a page that it has open.
 PART = "conveyor-part"
@@ -32,7 +32,7 @@ MAX_RENDERED = 100
 class Site:
     """All pages of one server."""
 
-    def __init__(self, poller: Poller, facts: dict[str, Any]) -> None:
+    def __init__(self, poller: PagePoller, facts: dict[str, Any]) -> None:
         self.poller = poller
         self.facts = facts
         """What every page shows: read_only, insecure, release."""

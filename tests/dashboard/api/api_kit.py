@@ -14,7 +14,7 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.page import PageRegistry
-from conveyor.dashboard.poller import Poller
+from conveyor.dashboard.poller import PagePoller
 from conveyor.monitor.bulk import OperationRunner
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Api:
         self.client = client
         self.runner = OperationRunner(client, pause=0.0)
         policy = Policy(resolve=access_by_header)
-        self.poller = Poller(client, PageRegistry(pages.ALL))
+        self.poller = PagePoller(client, PageRegistry(pages.ALL))
         desk = api.ApiContext(client, self.poller, self.runner, policy)
         routes = [metrics.route(self.poller), *api.routes(desk)]
         app = Starlette(routes=routes)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from conveyor.dashboard.access.security import SecurityMiddleware
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 ADMIN = Access.of("ada", Role.ADMIN)
 WRITES = {
@@ -99,7 +99,7 @@ def test_viewers_see_an_outage_and_the_recovery(
         for one in guard._app.routes
         if isinstance(getattr(one.endpoint, "__self__", None), LiveChannel)
     )
-    poller: Poller = live.poller
+    poller: PagePoller = live.poller
     listener = Listener()
     poller.subscribe(listener)
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.dashboard import live
 from conveyor.dashboard.page import Page, PageRegistry
-from conveyor.dashboard.poller import Poller
+from conveyor.dashboard.poller import PagePoller
 from conveyor.monitor import poller as polling
 
 from .core_kit import CountingClient
@@ -35,12 +35,12 @@ def client(one_server: Any) -> Iterator[CountingClient]:
 
 
 @pytest.fixture
-def poller_of(client: CountingClient, eventually: Any) -> Iterator[Callable[..., Poller]]:
+def poller_of(client: CountingClient, eventually: Any) -> Iterator[Callable[..., PagePoller]]:
     """Give the function that makes a poller of some pages; its thread is gone afterwards."""
-    made: list[Poller] = []
+    made: list[PagePoller] = []
 
-    def make(*pages: Page) -> Poller:
-        made.append(Poller(client, PageRegistry(pages)))
+    def make(*pages: Page) -> PagePoller:
+        made.append(PagePoller(client, PageRegistry(pages)))
         return made[-1]
 
     yield make
@@ -51,12 +51,12 @@ def poller_of(client: CountingClient, eventually: Any) -> Iterator[Callable[...,
 
 
 @pytest.fixture
-def pollers(monkeypatch: pytest.MonkeyPatch) -> list[Poller]:
+def pollers(monkeypatch: pytest.MonkeyPatch) -> list[PagePoller]:
     """Give the pollers of the applications that this test makes."""
-    made: list[Poller] = []
+    made: list[PagePoller] = []
 
     class Noted(live.LiveChannel):
-        def __init__(self, poller: Poller) -> None:
+        def __init__(self, poller: PagePoller) -> None:
             super().__init__(poller)
             made.append(poller)
 

@@ -17,7 +17,7 @@ from ..crew_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, Listener, each, put
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 #: How often the log grows while it is followed.
 TIMES = 5
@@ -48,7 +48,7 @@ class Follower:
 
 
 @pytest.fixture
-def site(client: CountingClient, pollers: list[Poller], eventually: Any) -> Any:
+def site(client: CountingClient, pollers: list[PagePoller], eventually: Any) -> Any:
     """Return the page; it has no viewers afterwards."""
     policy = Policy(resolve=lambda _: ADA)
     yield SecurityMiddleware(application(client, policy), policy)
@@ -68,7 +68,7 @@ def follow(site: Any, followers: list[Follower]) -> None:
 
 
 def test_ten_log_followers_cost_a_single_round_trip_per_sample(
-    site: Any, client: CountingClient, one_server: Any, pollers: list[Poller], eventually: Any
+    site: Any, client: CountingClient, one_server: Any, pollers: list[PagePoller], eventually: Any
 ) -> None:
     put(one_server, "mail")
     log(one_server, "line 0")
@@ -96,7 +96,7 @@ def test_ten_log_followers_cost_a_single_round_trip_per_sample(
 
 
 def test_late_follower_gets_lines_the_page_no_longer_has(
-    site: Any, one_server: Any, pollers: list[Poller], eventually: Any
+    site: Any, one_server: Any, pollers: list[PagePoller], eventually: Any
 ) -> None:
     put(one_server, "mail")
     log(one_server, "first")

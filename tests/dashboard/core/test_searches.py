@@ -21,7 +21,7 @@ from ..crew_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, page, put
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 
 def test_searches_wait_for_a_slot_up_to_a_limit(eventually: Any) -> None:
@@ -76,7 +76,7 @@ def test_ten_searches_run_two_at_a_time_and_equal_ones_once(client: CountingClie
 
 
 def test_refused_search_has_the_time_of_the_next_try(
-    client: CountingClient, one_server: Any, pollers: list[Poller], monkeypatch: pytest.MonkeyPatch
+    client: CountingClient, one_server: Any, pollers: list[PagePoller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poller, "MAX_WAIT", 0.01)
     put(one_server, "mail", 2)

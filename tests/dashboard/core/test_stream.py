@@ -21,7 +21,7 @@ from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import page
 
 if TYPE_CHECKING:
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 
 def test_slow_reader_gets_the_latest_of_each_topic_once() -> None:
@@ -86,7 +86,7 @@ def test_viewer_with_a_closed_loop_is_ignored() -> None:
     asyncio.run(viewer()).notify("pulse", 1)
 
 
-async def read(poller: Poller, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
+async def read(poller: PagePoller, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
     poller.subscribe(viewer)
     return [piece async for piece in events(poller, viewer, longest=longest)]
 

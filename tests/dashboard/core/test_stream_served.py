@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conveyor.dashboard.access.rights import Access
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
 
 
 class Connection:
@@ -60,7 +60,7 @@ class Connection:
 
 @pytest.fixture
 def streaming(
-    one_server: Any, pollers: list[Poller], quick_steps: None, eventually: Any
+    one_server: Any, pollers: list[PagePoller], quick_steps: None, eventually: Any
 ) -> Callable[..., Any]:
     """Return a context that serves a page to a user and provides the function that opens a stream."""
 
@@ -101,7 +101,7 @@ def test_stream_consists_of_named_events_with_a_json_line(streaming: Any, one_se
 
 
 def test_disconnected_viewer_gets_no_further_events(
-    streaming: Any, pollers: list[Poller], eventually: Any
+    streaming: Any, pollers: list[PagePoller], eventually: Any
 ) -> None:
     with streaming() as connect:
         one, two = connect(), connect()

@@ -18,7 +18,7 @@ from conveyor.dashboard.access.problems import LoginForm
 from conveyor.dashboard.access.rights import Access
 from conveyor.dashboard.page import Page, PageRegistry, PageRequest
 from conveyor.dashboard.pages import system
-from conveyor.dashboard.poller import Poller
+from conveyor.dashboard.poller import PagePoller
 from conveyor.dashboard.rendering import environment
 from conveyor.monitor.snapshot import Snapshot
 
@@ -119,7 +119,7 @@ def attributes_in(name: str) -> set[str]:
 @pytest.fixture(scope="module")
 def known() -> dict[str, set[str]]:
     """Return the attributes that each template may read: those of the pages that it is part of."""
-    poller = Poller(None, PageRegistry(()))  # type: ignore[arg-type]
+    poller = PagePoller(None, PageRegistry(()))  # type: ignore[arg-type]
     frame = {*dir(poller), *dir(poller.interval), *KEYS}.union(*map(attributes_of, FRAME))
     found: dict[str, set[str]] = defaultdict(lambda: set(frame))
     for page in pages.ALL:

@@ -9,7 +9,7 @@ from pages_kit import Line, Role, Visitor, call
 
 from conveyor.dashboard import pages
 from conveyor.dashboard.page import PageRegistry
-from conveyor.dashboard.poller import Poller
+from conveyor.dashboard.poller import PagePoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,7 +260,7 @@ class Ear:
 
 def test_viewer_of_an_invalid_page_does_not_block_others(line: Line, eventually: Callable[..., Any]) -> None:
     line.put(call("shop.prices", 1))
-    poller = Poller(line.client, PageRegistry(pages.ALL))
+    poller = PagePoller(line.client, PageRegistry(pages.ALL))
     good = f"/jobs?queue={line.name}&state=waiting"
     bad = [
         f"/jobs?queue={line.name}&cursor=x",

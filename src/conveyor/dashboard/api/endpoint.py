@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.access.request import Scope
     from conveyor.dashboard.access.rights import Access, Right
-    from conveyor.dashboard.poller import Poller
+    from conveyor.dashboard.poller import PagePoller
     from conveyor.monitor.bulk import OperationRunner
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store import Client
@@ -38,7 +38,7 @@ class ApiContext:
     """What all endpoints share. `operations` is the thread that runs operations begun here."""
 
     client: Client
-    poller: Poller
+    poller: PagePoller
     operations: OperationRunner
     policy: Policy = field(default_factory=Policy)
     acting: Client = field(init=False)

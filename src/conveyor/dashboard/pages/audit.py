@@ -42,7 +42,7 @@ class ActionRow(NamedTuple):
     happened: bool
 
 
-class Audit(NamedTuple):
+class AuditView(NamedTuple):
     """What the page shows."""
 
     rows: Sequence[ActionRow]
@@ -93,13 +93,13 @@ def _row(record: AuditRecord) -> ActionRow:
     return ActionRow(record, changes, not (bad or record.had_no_effect))
 
 
-def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> Audit:
+def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> AuditView:
     filters, before = _filters(request), _before(request)
     limit = SEARCHED if any(filters.values()) else ON_PAGE
     fitting = [record for record in records if _fits(record.act, filters)]
     shown = fitting[:ON_PAGE]
     last = shown[-1].id if len(fitting) > ON_PAGE else records[-1].id if len(records) == limit else ""
-    return Audit(
+    return AuditView(
         rows=[_row(record) for record in shown],
         searched=len(records),
         filters=filters,

@@ -71,7 +71,7 @@ class Result(NamedTuple):
     """Empty if it is so large that it can only be downloaded."""
 
 
-class Failure(NamedTuple):
+class FailureView(NamedTuple):
     """What the last run ended with."""
 
     kind: str
@@ -86,7 +86,7 @@ class Failure(NamedTuple):
         return any(one.of == "own" for one in self.pieces)
 
 
-class Line(NamedTuple):
+class LogLineView(NamedTuple):
     """A log line; its moment in the form of HTML, and as a clock shows it in UTC."""
 
     id: str
@@ -103,8 +103,8 @@ class JobView(NamedTuple):
     progress: control_messages.Progress | None
     arguments: list[tuple[str, str]]
     result: Result | None
-    failure: Failure | None
-    lines: list[Line]
+    failure: FailureView | None
+    lines: list[LogLineView]
     cut: bool
     """True if the job logged more than is shown."""
     bars: list[Bar]
@@ -248,9 +248,9 @@ def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
     return Runner(kill_at=kill_at, usage=usage)
 
 
-def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
+def _log(lines: Sequence[LogLine]) -> tuple[list[LogLineView], bool]:
     """Return the last lines for which there is room, and True if there are more or longer ones."""
-    shown: list[Line] = []
+    shown: list[LogLineView] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
         text = redacted_text(line.text)[:LINE_ROOM]
@@ -259,7 +259,9 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[Line], bool]:
         if room < 0:
             return shown[::-1], True
         when = dt.datetime.fromtimestamp(line.at, dt.UTC)
-        shown.append(Line(line.id, f"{when:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z", f"{when:%H:%M:%S}", text))
+        shown.append(
+            LogLineView(line.id, f"{when:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z", f"{when:%H:%M:%S}", text)
+        )
     return shown[::-1], cut
 
 
@@ -284,16 +286,18 @@ def _result(settled: Settled | None) -> Result | None:
         return Result(size, "(cannot be read)")
 
 
-def _failure(settled: Settled | None) -> Failure | None:
+def _failure(settled: Settled | None) -> FailureView | None:
     if settled is None or settled.state not in {"failed", "lost"}:
         return None
     try:
         kind, message, traceback = map(str, codec.decode(settled.value))
     except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
-        return Failure("?", "what is kept of it cannot be read", "", [])
+        return FailureView("?", "what is kept of it cannot be read", "", [])
     where = str(failure.innermost(traceback) or "")
     text = redacted_text(traceback)[-TRACEBACK_ROOM:]
-    return Failure(kind, redacted_text(message), where, failure.traceback_parts(text) if text.strip() else [])
+    return FailureView(
+        kind, redacted_text(message), where, failure.traceback_parts(text) if text.strip() else []
+    )
 
 
 def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOM = 80
 
 
-class Row(msgspec.Struct, frozen=True):
+class JobRowView(msgspec.Struct, frozen=True):
     """One row. Moments are seconds since 1970."""
 
     id: str
@@ -49,10 +49,10 @@ class Row(msgspec.Struct, frozen=True):
     """True if it has finished, and its task is no longer known."""
 
 
-def of_live(one: JobRow) -> Row:
+def of_live(one: JobRow) -> JobRowView:
     """Return the row of a waiting, delayed, running or dead job."""
     return struct_from(
-        Row,
+        JobRowView,
         one,
         state=STATES.get(one.state, one.state),
         arguments=shorten(one.arguments, ROOM),
@@ -63,11 +63,11 @@ def of_live(one: JobRow) -> Row:
     )
 
 
-def of_finish(queue: str, finish: Finish) -> Row:
+def of_finish(queue: str, finish: Finish) -> JobRowView:
     """Return the row of an ended run."""
     note = finish.note
     return struct_from(
-        Row,
+        JobRowView,
         note,
         queue=queue,
         arguments=shorten(note.arguments, ROOM),
@@ -78,11 +78,11 @@ def of_finish(queue: str, finish: Finish) -> Row:
     )
 
 
-def of_record(record: JobRecord) -> Row:
+def of_record(record: JobRecord) -> JobRowView:
     """Return the row of a job that was found by its id."""
     last = record.attempts[-1] if record.attempts else None
     return struct_from(
-        Row,
+        JobRowView,
         record,
         task="?" if record.undecodable else record.task,
         arguments=shorten(record.preview, ROOM),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.dashboard.pages.job_rows import Row
+    from conveyor.dashboard.pages.job_rows import JobRowView
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
 
@@ -61,7 +61,7 @@ class Filters(NamedTuple):
         return list(snapshot.queues)
 
 
-class Tab(NamedTuple):
+class StateTab(NamedTuple):
     """One state, and how many jobs are in it."""
 
     state: str
@@ -75,7 +75,7 @@ class Listed(NamedTuple):
     """The replies, in one form for all lists."""
 
     filters: Filters
-    rows: list[Row]
+    rows: list[JobRowView]
     next: str = ""
     previous: str = ""
     first: int = 0
@@ -89,8 +89,8 @@ class JobsView(NamedTuple):
 
     filters: Filters
     queues: list[str]
-    tabs: list[Tab]
-    rows: list[Row]
+    tabs: list[StateTab]
+    rows: list[JobRowView]
     next: str
     """Addresses of the pages after and before, and of the first; "" without one."""
     previous: str
@@ -178,7 +178,7 @@ def _ended(filters: Filters) -> Query[Listed]:
 def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
     """Query the jobs of several queues."""
     query: Query[merged_list.MergedPage[Any]]
-    row: Callable[[Any], Row]
+    row: Callable[[Any], JobRowView]
     if filters.state == "ended":
         query = merged_list.finishes(
             names, filters.cursor, _matching(filters), merged_list.MergeLimits(ROWS, RUNS)
@@ -197,7 +197,7 @@ def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
     return query.map(listed)
 
 
-def _of_ended(one: merged_list.QueueFinish) -> Row:
+def _of_ended(one: merged_list.QueueFinish) -> JobRowView:
     return job_rows.of_finish(one.queue, one.finish)
 
 
@@ -246,17 +246,17 @@ def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) ->
     )
 
 
-def _with_silence(row: Row, snapshot: Snapshot) -> Row:
+def _with_silence(row: JobRowView, snapshot: Snapshot) -> JobRowView:
     if row.state != "running":
         return row
     return replace(row, silent_since=snapshot.job_silent_since(row.worker, row.since))
 
 
-def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> Tab:
+def _tab(filters: Filters, names: Sequence[str], snapshot: Snapshot, state: str) -> StateTab:
     most = REMEMBERED if state == "ended" else 10**9
     numbers = [in_state(snapshot.queues[name], state) for name in names]
     shown = sum(min(number, most) for number in numbers)
-    return Tab(state, shown, shown < sum(numbers), filters.at(state=state, outcome="", id=""))
+    return StateTab(state, shown, shown < sum(numbers), filters.at(state=state, outcome="", id=""))
 
 
 def _searches(request: PageRequest) -> bool:

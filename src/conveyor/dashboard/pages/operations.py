@@ -20,7 +20,7 @@ ON_PAGE = 25
 _SHORT = 80
 
 
-class Operations(NamedTuple):
+class OperationsView(NamedTuple):
     """What the page shows."""
 
     rows: Sequence[tuple[Operation, str]]
@@ -54,9 +54,9 @@ def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return bulk.operations(snapshot.operations[first : first + ON_PAGE])
 
 
-def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> Operations:
+def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> OperationsView:
     first, total = _first(request, snapshot), len(snapshot.operations)
-    return Operations(
+    return OperationsView(
         rows=[(one, in_words(one.matching)) for one in found],
         first=first,
         total=total,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.snapshot import Snapshot
 
 
-class Overview(NamedTuple):
+class OverviewView(NamedTuple):
     """What the page shows."""
 
     stats: LiveStats
@@ -61,11 +61,11 @@ def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return together(queries)
 
 
-def _view(_: PageRequest, snapshot: Snapshot, replies: Any) -> Overview:
+def _view(_: PageRequest, snapshot: Snapshot, replies: Any) -> OverviewView:
     (memory, heard), (history, sparks, *minutes) = replies
     hour = minutes[0] if minutes else history
     stats = live_stats(snapshot, 1.0)
-    return Overview(
+    return OverviewView(
         stats=stats,
         belts=snapshot.busiest.few,
         rows=[row_of(snapshot, name)._replace(ended=sparks.get(name, ())) for name in snapshot.busiest.many],

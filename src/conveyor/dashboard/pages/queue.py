@@ -31,7 +31,7 @@ MAX_JOBS, MAX_TASKS = 10, 8
 HOURS = 2
 
 
-class Queue(NamedTuple):
+class QueueView(NamedTuple):
     """What the page shows."""
 
     row: QueueRow
@@ -74,7 +74,7 @@ def _slow(request: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
     return together([chart_data([queue], snapshot.at, span_named(request.filters.get("span", ""))), tasks])
 
 
-def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobRow], Any]) -> Queue:
+def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobRow], Any]) -> QueueView:
     name = request.parts["queue"]
     waiting, (history, tasks) = replies
     consumers = [one for one in snapshot.consumers if name in one.queues]
@@ -85,7 +85,7 @@ def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobR
         raise NoSuchThing(f"no queue is called {name:.120}", hint=hint, may_come="queue")
     rows = [worker_row(worker, one, snapshot.at) for one in consumers for worker in one.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
-    return Queue(
+    return QueueView(
         row=row_of(snapshot, name),
         stats=queue_stats(snapshot, name),
         workers=rows[:MAX_WORKERS],

@@ -43,7 +43,7 @@ class QueueRow(NamedTuple):
         return self.name, state, self.jobs.maxsize, self.workers > 0, tuple(self.ended)
 
 
-class Queues(NamedTuple):
+class QueuesView(NamedTuple):
     """What the page shows."""
 
     rows: Slice[QueueRow]
@@ -98,10 +98,10 @@ def _slow(request: PageRequest, snapshot: Snapshot) -> Query[dict[str, list[int]
 
 def _view(
     request: PageRequest, snapshot: Snapshot, replies: tuple[None, Mapping[str, Sequence[int]]]
-) -> Queues:
+) -> QueuesView:
     found, needs = _names(request, snapshot), _needs(request)
     rows = [row_of(snapshot, name)._replace(ended=replies[1].get(name, ())) for name in found.items]
-    return Queues(
+    return QueuesView(
         rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),
         text=_text(request),

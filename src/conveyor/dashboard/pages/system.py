@@ -52,7 +52,7 @@ SYSTEM = platform.platform(terse=True)
 MACHINE = platform.machine()
 
 
-class Server(NamedTuple):
+class ServerView(NamedTuple):
     """What the server says of itself."""
 
     name: str
@@ -74,10 +74,10 @@ class Versions(NamedTuple):
     consumers: int
 
 
-class System(NamedTuple):
+class SystemView(NamedTuple):
     """What the page shows."""
 
-    server: Server | None
+    server: ServerView | None
     """None if the server's user may not read its facts."""
     ledgers: Sequence[tuple[str, Count]]
     sums: Mapping[str, int]
@@ -106,14 +106,14 @@ def _number(facts: Mapping[str, str], name: str) -> int:
     return int(text) if text.lstrip("-").isdigit() and text.isascii() else 0
 
 
-def _server(facts: Mapping[str, str], at: float) -> Server:
+def _server(facts: Mapping[str, str], at: float) -> ServerView:
     kind = "Valkey" if "valkey_version" in facts else "Redis"
     mode = facts.get("server_mode") or facts.get("redis_mode", "?")
     # Without a snapshot, the server reports the time of its own start instead.
     saved = None if facts.get("rdb_saves") == "0" else _number(facts, "rdb_last_save_time") or None
     # To ten seconds: the uptime is in whole seconds, and must not make a new version of the page.
     uptime = _number(facts, "uptime_in_seconds")
-    return Server(
+    return ServerView(
         name=f"{kind} {facts.get(f'{kind.lower()}_version', '?')}, {mode}",
         started=(at - uptime) // 10 * 10 if uptime else 0.0,
         saved=saved,
@@ -123,12 +123,12 @@ def _server(facts: Mapping[str, str], at: float) -> Server:
     )
 
 
-def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> System:
+def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemView:
     ledgers = sorted(
         snapshot.queues.items(), key=lambda one: (one[1].imbalance == 0, -one[1].accepted, one[0])
     )
     versions = Counter((one.version, one.python) for one in snapshot.consumers)
-    return System(
+    return SystemView(
         server=_server(facts, snapshot.at) if facts else None,
         ledgers=ledgers[:MAX_LEDGERS],
         sums={name: sum(getattr(count, name) for _, count in ledgers) for name in COLUMNS},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import NoSuchThing, Page
-from conveyor.dashboard.pages.workers import Consumer, WorkerRow, consumer_of, row_of
+from conveyor.dashboard.pages.workers import ConsumerView, WorkerRow, consumer_of, row_of
 from conveyor.monitor import history
 from conveyor.monitor.workers import find
 from conveyor.store.query import Query, together
@@ -24,19 +24,19 @@ MAX_RUNS = 10
 MAX_HISTORIES = 3
 
 
-class Run(NamedTuple):
+class RunView(NamedTuple):
     """A run that this worker ended."""
 
     queue: str
     finish: Finish
 
 
-class Worker(NamedTuple):
+class WorkerView(NamedTuple):
     """What the page shows."""
 
-    consumer: Consumer
+    consumer: ConsumerView
     row: WorkerRow
-    runs: Sequence[Run]
+    runs: Sequence[RunView]
     searched: int
     """Ended runs that were searched."""
     queues: Sequence[str]
@@ -62,14 +62,16 @@ def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return query.map(lambda pages: dict(zip(queues, pages, strict=True)))
 
 
-def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[None, dict[str, HistoryPage]]) -> Worker:
+def _view(
+    request: PageRequest, snapshot: Snapshot, replies: tuple[None, dict[str, HistoryPage]]
+) -> WorkerView:
     pages, name = replies[1], _name(request)
     found = find(snapshot.consumers, name)
     if found is None or found.worker is None:
         hint = "It has left, or missed its heartbeats for 20 seconds; its jobs are under Jobs."
         raise NoSuchThing(f"no worker is called {name:.120}", hint=hint, may_come="worker")
-    runs = [Run(queue, finish) for queue, page in pages.items() for finish in page.finishes]
-    return Worker(
+    runs = [RunView(queue, finish) for queue, page in pages.items() for finish in page.finishes]
+    return WorkerView(
         consumer=consumer_of(found.consumer, ()),
         row=row_of(found.worker, found.consumer, snapshot.at),
         runs=sorted(runs, key=lambda run: -run.finish.note.at)[:MAX_RUNS],

@@ -62,7 +62,7 @@ class WorkerRow(Struct, frozen=True):
     """When its silent consumer last reported; 0 if it is not silent."""
 
 
-class Consumer(Struct, frozen=True):
+class ConsumerView(Struct, frozen=True):
     """One consumer, and those of its workers that are shown."""
 
     name: str
@@ -107,10 +107,10 @@ class Choice(NamedTuple):
     """Number of their workers."""
 
 
-class Workers(NamedTuple):
+class WorkersView(NamedTuple):
     """What the page shows."""
 
-    hosts: Sequence[tuple[str, Sequence[Consumer]]]
+    hosts: Sequence[tuple[str, Sequence[ConsumerView]]]
     """The consumers that are shown by the name of their machine."""
     places: Slice[Any]
     """Where this page is in the list; its items are in `hosts`."""
@@ -138,10 +138,10 @@ def row_of(worker: WorkerReport, report: ConsumerReport, at: float) -> WorkerRow
     )
 
 
-def consumer_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> Consumer:
+def consumer_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> ConsumerView:
     """Return a consumer with some of its workers."""
     return struct_from(
-        Consumer,
+        ConsumerView,
         report,
         queues=tuple(report.queues),
         heard=report.at,
@@ -173,14 +173,14 @@ def _sizes(places: Sequence[WorkerPosition]) -> Iterator[int]:
         host, consumer = place.report.host, place.report.name
 
 
-def _hosts(places: Sequence[WorkerPosition], at: float) -> list[tuple[str, Sequence[Consumer]]]:
+def _hosts(places: Sequence[WorkerPosition], at: float) -> list[tuple[str, Sequence[ConsumerView]]]:
     rows: dict[str, list[WorkerRow]] = {}
     reports = {place.report.name: place.report for place in places}
     for place in places:
         some = rows.setdefault(place.report.name, [])
         if place.worker is not None:
             some.append(row_of(place.worker, place.report, at))
-    hosts: dict[str, list[Consumer]] = {}
+    hosts: dict[str, list[ConsumerView]] = {}
     for name, report in reports.items():
         hosts.setdefault(report.host, []).append(consumer_of(report, tuple(rows[name])))
     return list(hosts.items())
@@ -198,12 +198,12 @@ def _fits(report: ConsumerReport, queue: str, host: str) -> bool:
     return (not queue or queue in report.queues) and (not host or host == report.host)
 
 
-def _view(request: PageRequest, snapshot: Snapshot, _: object) -> Workers:
+def _view(request: PageRequest, snapshot: Snapshot, _: object) -> WorkersView:
     choice = _choice(request, snapshot.consumers)
     reports = [one for one in snapshot.consumers if _fits(one, choice.queue, choice.host)]
     places = [place for place in workers.positions(reports) if _is_in(choice.state, place.worker)]
     found = slice_of(places, [place.key for place in places], request, ROOM, list(_sizes(places)))
-    return Workers(
+    return WorkersView(
         hosts=_hosts(found.items, snapshot.at),
         places=found._replace(items=()),
         shown=len(found.items),
