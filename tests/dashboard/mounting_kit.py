@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from wsgiref import simple_server
 
 import uvicorn
-from asking import FORM, PASSWORD
+from asgi_client import FORM, PASSWORD
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from conveyor.dashboard import serve

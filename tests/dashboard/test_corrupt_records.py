@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import ask
+from asgi_client import ask
 
 from conveyor import Queue
 from conveyor.dashboard import Policy, create_dashboard

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from asking import OWN
+from asgi_client import OWN
 
 from conveyor import Queue
 from conveyor.dashboard import Policy, create_dashboard, serve

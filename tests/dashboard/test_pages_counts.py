@@ -21,7 +21,7 @@ from conveyor.wire import ids
 from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
 
-from .crew_kit import Visitor, report, tell, words_of, worker
+from .visitor_kit import Visitor, report, tell, words_of, worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from .crew_kit import Visitor, words_of
 from .many_kit import DEAD_QUEUES, KINDS, LEAVING, RUNNING, Counted, Filled, counted, fill, report
+from .visitor_kit import Visitor, words_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from conveyor.monitor import snapshot as snapshots
 from conveyor.store import control_channel
 from conveyor.wire import control_messages
 
-from .crew_kit import Visitor, put, report, words_of
+from .visitor_kit import Visitor, put, report, words_of
 
 PAGES = ("/queues/video", "/workers", "/workers/rack-0001/1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .crew_kit import Visitor, put, report, tell, words_of
+from .visitor_kit import Visitor, put, report, tell, words_of
 
 
 def test_system_page_shows_server_ledger_and_versions(server: Any) -> None:

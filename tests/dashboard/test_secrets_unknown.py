@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
-from asking import ORIGIN, OWN, ask
+from asgi_client import ORIGIN, OWN, ask
 from starlette.routing import Route
 
 from conveyor.cli.commands import COMMANDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 import redis
-from asking import OWN, ask
+from asgi_client import OWN, ask
 from consumer_kit import Running, go, lines
 from tests.conftest import RUNNING, documented_rights
 from tests.store.test_versions import HOLDING, LOOKING, REFUSED

@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from asking import PASSWORD
+from asgi_client import PASSWORD
 
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.users import Users, hashed

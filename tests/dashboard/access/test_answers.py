@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from asking import FORM, OWN
+from asgi_client import FORM, OWN
 
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.problems import LoginForm, Problem

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import FORM, OWN
+from asgi_client import FORM, OWN
 
 from conveyor.dashboard.access import request
 from conveyor.dashboard.access.policy import BODY_LIMIT

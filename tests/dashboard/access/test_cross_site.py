@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from asking import FORM, ORIGIN
+from asgi_client import FORM, ORIGIN
 
 from .guarded_page import code_of, session_of
 

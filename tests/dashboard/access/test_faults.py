@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from asking import OWN, ask
+from asgi_client import OWN, ask
 
 from conveyor.dashboard import create_dashboard, pages
 from conveyor.dashboard.page import Page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import OWN
+from asgi_client import OWN
 
 from conveyor.dashboard.access.request import read_hosts
 from conveyor.dashboard.access.rights import BadPolicy

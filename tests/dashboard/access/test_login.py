@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from asking import FORM, ORIGIN, OWN, PASSWORD
+from asgi_client import FORM, ORIGIN, OWN, PASSWORD
 
 from conveyor.dashboard.access.login import LIFETIME, Sessions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import PASSWORD, ask
+from asgi_client import PASSWORD, ask
 from playwright.sync_api import expect
 
 from conveyor import Queue

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from asking import PASSWORD
+from asgi_client import PASSWORD
 
 from conveyor.dashboard.access import users as passwords
 from conveyor.dashboard.access.rights import BadPolicy, Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import OWN, ask
+from asgi_client import OWN, ask
 
 from conveyor.dashboard import Policy, create_dashboard
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import FORM, OWN
+from asgi_client import FORM, OWN
 
 from conveyor.dashboard.access.policy import Identities
 from conveyor.dashboard.access.request import Proxies

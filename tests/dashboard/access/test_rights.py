@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from asking import OWN
+from asgi_client import OWN
 
 from conveyor.dashboard.access.rights import ALL_RIGHTS, Access, Role
 from conveyor.dashboard.access.security import allowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import ask
+from asgi_client import ask
 
 from conveyor import Queue
 from conveyor.dashboard import create_dashboard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import FORM, PASSWORD
+from asgi_client import FORM, PASSWORD
 
 from conveyor.dashboard.access import login as module
 from conveyor.dashboard.access.login import Throttle

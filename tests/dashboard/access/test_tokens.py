@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from asking import PASSWORD
+from asgi_client import PASSWORD
 
 from conveyor.dashboard.access.rights import Role
 from conveyor.dashboard.access.users import BadFile, Tokens

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from asking import OWN, ask
+from asgi_client import OWN, ask
 from starlette.applications import Starlette
 
 from conveyor.dashboard import api, metrics, pages

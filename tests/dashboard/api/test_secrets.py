@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from api_tasks import deliver
-from crew_kit import report, tell, worker
+from visitor_kit import report, tell, worker
 
 from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.enqueue import ENQUEUE

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import OWN, ask, ask_all
+from asgi_client import OWN, ask, ask_all
 
 from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role

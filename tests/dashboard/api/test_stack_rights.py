@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crew_kit import report, tell, worker
+from visitor_kit import report, tell, worker
 
 from conveyor.store import control_channel
 from conveyor.wire import control_messages

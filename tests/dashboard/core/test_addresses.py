@@ -14,7 +14,7 @@ from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
 from conveyor.dashboard.page import PageRegistry
 
-from ..asking import ask_all  # noqa: TID252 - test folders are no packages
+from ..asgi_client import ask_all  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
 BOOK = PageRegistry(pages.ALL)

@@ -11,7 +11,7 @@ from conveyor.monitor.belt import MAX_ICONS, MAX_SLOTS, belt_of, letter_of
 from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.wire.control_messages import WorkerReport
 
-from ..crew_kit import report  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import report  # noqa: TID252 - test folders are no packages
 from .core_kit import counts
 
 SIZES = st.integers(0, 10**7) | st.integers(0, 120)

@@ -15,7 +15,7 @@ from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.store.control_channel import LastSeen
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
-from ..crew_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
 from .core_kit import counts
 
 if TYPE_CHECKING:

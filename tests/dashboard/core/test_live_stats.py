@@ -9,7 +9,7 @@ from conveyor.dashboard.live import Viewer, message
 from conveyor.dashboard.live_stats import LiveStats, live_stats
 from conveyor.monitor.snapshot import Snapshot
 
-from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import counts
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from conveyor.dashboard.app import application
 from conveyor.monitor.job_record import MAX_LINES
 from conveyor.store import records
 
-from ..asking import ask, ask_all  # noqa: TID252 - test folders are no packages
-from ..crew_kit import ADA  # noqa: TID252
+from ..asgi_client import ask, ask_all  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, Listener, each, put
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from conveyor.monitor.snapshot import Rate
 from conveyor.store import commands
 from conveyor.store.query import Query
 
-from ..crew_kit import report, tell  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import report, tell  # noqa: TID252 - test folders are no packages
 from .core_kit import CountingClient, Listener, Shown, asks_time, counts, each, later, page, put
 
 pytestmark = pytest.mark.usefixtures("quick_steps")

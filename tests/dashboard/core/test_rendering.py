@@ -16,7 +16,7 @@ from conveyor.dashboard import rendering
 from conveyor.monitor import format as formats
 from conveyor.wire import control_messages
 
-from ..crew_kit import Visitor  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import Visitor  # noqa: TID252 - test folders are no packages
 
 if TYPE_CHECKING:
     from httpx import Response

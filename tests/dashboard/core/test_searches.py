@@ -16,8 +16,8 @@ from conveyor.dashboard.poller import MAX_SEARCHES, MAX_WAITING, Busy, SearchSlo
 from conveyor.store import commands
 from conveyor.store.query import Query
 
-from ..asking import ask  # noqa: TID252 - test folders are no packages
-from ..crew_kit import ADA  # noqa: TID252
+from ..asgi_client import ask  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import ADA  # noqa: TID252
 from .core_kit import CountingClient, page, put
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..asking import OWN  # noqa: TID252 - test folders are no packages
+from ..asgi_client import OWN  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
 WITHOUT_STARLETTE = (

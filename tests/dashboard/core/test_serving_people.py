@@ -13,7 +13,7 @@ import pytest
 
 from conveyor.dashboard.access.users import Users
 
-from ..asking import FORM  # noqa: TID252 - test folders are no packages
+from ..asgi_client import FORM  # noqa: TID252 - test folders are no packages
 from .core_kit import put
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from conveyor.dashboard.live import EventStream, Viewer, events
 from conveyor.dashboard.live_stats import live_stats
 from conveyor.monitor.snapshot import NOTHING
 
-from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
+from ..visitor_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import page
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.access.security import SecurityMiddleware
 from conveyor.dashboard.app import application
 
-from ..crew_kit import ADA  # noqa: TID252 - test folders are no packages
 from ..mounting_kit import by_uvicorn  # noqa: TID252
+from ..visitor_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import Listener, later, page, put
 
 if TYPE_CHECKING:

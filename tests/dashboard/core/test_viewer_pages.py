@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crew_kit import Visitor, put
+from visitor_kit import Visitor, put
 
 from conveyor.dashboard.access.rights import Access, Role
 

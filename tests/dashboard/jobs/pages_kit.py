@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from asking import ask
+from asgi_client import ask
 from selectolax.lexbor import LexborHTMLParser
 
 from conveyor.consumer.settlement import Settler

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crew_kit import report, tell, worker
 from pages_kit import Line, Visitor, call
+from visitor_kit import report, tell, worker
 
 from conveyor import task
 

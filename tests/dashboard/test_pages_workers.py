@@ -20,7 +20,7 @@ from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.outcome import Note, encode
 
-from .crew_kit import LARGEST, Visitor, put, report, tell, words_of, worker
+from .visitor_kit import LARGEST, Visitor, put, report, tell, words_of, worker
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from conveyor.store.commands import PutParams, Settlement
 from conveyor.wire.audit_entry import Matching
 from conveyor.wire.outcome import Note, encode
 
-from .crew_kit import LARGEST, Visitor, put, report, tell, worker
+from .visitor_kit import LARGEST, Visitor, put, report, tell, worker
 
 SLOWEST = 0.3
 ALL = ("/queues", "/queues/video", "/workers", "/workers/rack-0001/2", "/operations", "/audit", "/system")

@@ -6,7 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from asking import ask
+from asgi_client import ask
 
 from conveyor import Queue
 from conveyor.dashboard.access.policy import Policy
