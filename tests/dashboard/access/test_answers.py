@@ -10,7 +10,6 @@ import pytest
 from asgi_client import FORM, OWN
 
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.problems import LoginForm, Problem
 from conveyor.dashboard.access.security import SecurityMiddleware
 
 from .guarded_page import code_of
@@ -138,18 +137,15 @@ def test_server_error_response_of_an_application_is_unchanged() -> None:
     assert _raw(SecurityMiddleware(app, Policy()), "/api/x") == "500 my own"
 
 
-def test_problems_and_login_can_be_rendered_by_the_application(users: Any) -> None:
-    seen: list[Any] = []
-
-    def keep(_scope: Any, what: Problem | LoginForm) -> str:
-        seen.append(what)
-        return "mine"
-
-    guard = SecurityMiddleware(lambda *_: None, Policy(users=users), render_problem=keep, render_login=keep)  # type: ignore[arg-type, return-value]
-    assert _raw(guard, "/login") == "200 mine"
-    assert _raw(guard, "/", [(b"host", b"evil.example")]) == "421 mine"
-    assert seen[0] == LoginForm("/login", "/")
-    assert (seen[1].status, seen[1].code, seen[1].title) == (421, "wrong-host", "Misdirected Request")
+def test_problems_and_login_are_pages_for_people(users: Any) -> None:
+    guard = SecurityMiddleware(lambda *_: None, Policy(users=users))  # type: ignore[arg-type, return-value]
+    login = _raw(guard, "/login")
+    assert login.startswith("200 <!doctype html>")
+    assert 'action="/login"' in login
+    assert 'name="next" value="/"' in login
+    problem = _raw(guard, "/", [(b"host", b"evil.example")])
+    assert problem.startswith("421 <!doctype html>")
+    assert "Misdirected Request" in problem
 
 
 def test_stream_is_passed_on_in_pieces_with_its_disconnect() -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import HTMLResponse, Response
 
-from conveyor.dashboard.access.problems import LoginForm, Refused, refused, with_headers
+from conveyor.dashboard.access.problems import LoginForm, Refused, login_page, refused, with_headers
 from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
 from conveyor.dashboard.access.rules import FORM, READS, check_origin, checked_body
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.dashboard.access.policy import Policy
-    from conveyor.dashboard.access.problems import RenderLogin
     from conveyor.dashboard.access.request import Receive, Scope
     from conveyor.dashboard.access.users import User, Users
 
@@ -246,13 +245,10 @@ def safe_next(text: str) -> str:
 class LoginHandler:
     """Handles /login and /logout, which are there only with a users file."""
 
-    def __init__(
-        self, policy: Policy, sessions: Sessions, attempts: LoginAttempts, render: RenderLogin
-    ) -> None:
+    def __init__(self, policy: Policy, sessions: Sessions, attempts: LoginAttempts) -> None:
         self._policy = policy
         self._sessions = sessions
         self._attempts = attempts
-        self._render = render
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         """Return the response. Raises Refused for an invalid request."""
@@ -289,7 +285,7 @@ class LoginHandler:
 
     def _form(self, scope: Scope, status: int, onwards: str, problem: str = "") -> Response:
         form = LoginForm(f"{link_root(scope)}/login", onwards, problem)
-        return HTMLResponse(self._render(scope, form), status)
+        return HTMLResponse(login_page(scope, form), status)
 
     def _redirect(self, scope: Scope, path: str, session: str) -> Response:
         """Return a redirect that begins a session, or ends it if the text is empty."""

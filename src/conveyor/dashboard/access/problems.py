@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,11 +58,6 @@ class LoginForm(NamedTuple):
     problem: str = ""
 
 
-#: Return the HTML of the page for a problem, and of the one with the login form.
-RenderProblem = Callable[[Scope, Problem], str]
-RenderLogin = Callable[[Scope, LoginForm], str]
-
-
 class Refused(Exception):
     """The response to a request is a problem."""
 
@@ -91,14 +85,14 @@ def json_response(problem: Problem) -> Response:
     return with_headers(Response(body, problem.status, media_type=MEDIA_TYPE), problem.headers)
 
 
-def problem_response(scope: Scope, problem: Problem, render: RenderProblem) -> Response:
+def problem_response(scope: Scope, problem: Problem) -> Response:
     """Return a problem in the form that suits the client."""
     if is_api(scope):
         return json_response(problem)
     if is_metrics(scope):
         text = "\n".join(filter(None, (problem.title, problem.detail, problem.hint)))
         return with_headers(PlainTextResponse(f"{text}\n", problem.status), problem.headers)
-    return with_headers(HTMLResponse(render(scope, problem), problem.status), problem.headers)
+    return with_headers(HTMLResponse(problem_page(scope, problem), problem.status), problem.headers)
 
 
 def with_headers(response: Response, headers: Iterable[Header]) -> Response:
@@ -108,13 +102,13 @@ def with_headers(response: Response, headers: Iterable[Header]) -> Response:
     return response
 
 
-def render_problem(scope: Scope, problem: Problem) -> str:
+def problem_page(scope: Scope, problem: Problem) -> str:
     """Return the page of a problem. It stands alone and asks the server nothing."""
     facts = {"status": problem.status, "what": problem.title, "why": problem.detail, "hint": problem.hint}
     return render("problem.html", **_frame(scope), **facts)
 
 
-def render_login(scope: Scope, form: LoginForm) -> str:
+def login_page(scope: Scope, form: LoginForm) -> str:
     """Return the login page."""
     return render("login.html", **_frame(scope), form=form)
 

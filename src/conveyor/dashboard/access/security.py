@@ -19,14 +19,11 @@ from starlette.responses import HTMLResponse, Response
 
 from conveyor.dashboard.access import login, request, rules
 from conveyor.dashboard.access.problems import FAULT, Problem, Refused, problem_response, refused
-from conveyor.dashboard.access.problems import render_login as login_page
-from conveyor.dashboard.access.problems import render_problem as problem_page
 from conveyor.dashboard.access.rights import LOCAL, Access, Forbidden
 from conveyor.dashboard.access.users import BadFile
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.policy import Policy
-    from conveyor.dashboard.access.problems import RenderLogin, RenderProblem
     from conveyor.dashboard.access.request import App, Message, Receive, Scope, Send
     from conveyor.dashboard.access.rights import Right
 
@@ -198,25 +195,17 @@ class SecuredSend:
 class SecurityMiddleware:
     """Passes permitted requests to `app`, with the client's access in `scope["state"]["access"]`.
 
-    Responses pass message by message, so streams stay streams. The renderers make the HTML of problems and of the
-    login page; programs get problem JSON. Web sockets are refused.
+    Responses pass message by message, so streams stay streams. People get problems as pages, programs as problem
+    JSON. Web sockets are refused.
     """
 
-    def __init__(
-        self,
-        app: App,
-        policy: Policy,
-        *,
-        render_problem: RenderProblem = problem_page,
-        render_login: RenderLogin = login_page,
-    ) -> None:
+    def __init__(self, app: App, policy: Policy) -> None:
         self.policy = policy
         self._app = app
-        self._render = render_problem
         sessions = login.Sessions(policy.secret)
         attempts = login.LoginAttempts(policy.users) if policy.users else None
         self._authenticator = Authenticator(policy, sessions, attempts)
-        self._login = login.LoginHandler(policy, sessions, attempts, render_login) if attempts else None
+        self._login = login.LoginHandler(policy, sessions, attempts) if attempts else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI has it."""
@@ -239,7 +228,7 @@ class SecurityMiddleware:
             if problem is None:
                 _LOG.exception("a fault while %s %r was answered", scope["method"], scope["path"])
             send.drop()
-            await problem_response(scope, problem or FAULT, self._render)(scope, receive, send)
+            await problem_response(scope, problem or FAULT)(scope, receive, send)
         await send.flush()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
