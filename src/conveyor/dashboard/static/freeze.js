@@ -1,5 +1,5 @@
-// What somebody is at is theirs while the page changes: the form or field that has the focus is left alone, and the whole
-// page holds still only while text is selected, a dialog or menu is open, or the pointer is down.
+// Keeps updates away from what the user is using: the form or field that has the focus is not updated, and the whole
+// page is frozen only while text is selected, a dialog or menu is open, or the pointer is down.
 const FIELDS = "input:not([type=checkbox]), textarea, select";
 
 let pressed = false;

@@ -1,5 +1,5 @@
 // Lists whose newest come first: a <tbody data-newest>. What has come since waits behind a chip, [data-fresh] with a button
-// in it, so that the rows somebody reads stay where they are; what changes in those is shown at once.
+// in it, so that visible rows stay in place; changes in them are shown immediately.
 import { hear, tell } from "./bus.js";
 
 let all = false; // the next time everything is shown
@@ -22,7 +22,7 @@ function withhold(next, now) {
   return `${fresh.length}${first < 0 ? " or more" : ""}`;
 }
 
-// Gives the inner part of the page without rows that are new, if there is a list that somebody reads.
+// Returns the inner part of the page without its new rows, if it has such a list.
 export function withoutFresh(html, main) {
   const now = list(main);
   if (all || !now) { all = false; return html; }

@@ -7,7 +7,7 @@ const HIDDEN_FOR = 30_000; // ms until a hidden tab lets go
 const HERE_EVERY = 10_000; // ms between two signs of life of a tab
 const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
-const OUT_AT_LEAST = 3000; // ms in which other tabs may not have heard yet that nobody is logged in
+const OUT_AT_LEAST = 3000; // ms in which other tabs may not know yet that the user is logged out
 const AWAY_AFTER = 4000; // ms without the page's own server until that is said above the page
 const FLOWS = new Set(["live", "slowed", "silent"]);
 
@@ -25,7 +25,7 @@ let openedAt = 0;
 let watched = "";
 let polling;
 let polls = 0; // number of the latest question; an answer to one before says nothing and asks nothing more
-let outAt = 0; // when it turned out that nobody is logged in any more; 0: it did not
+let outAt = 0; // when the user turned out to be logged out; 0: not so
 let heardAt = Date.now();
 let every = 1; // seconds between two pulses
 let now = "";
@@ -66,7 +66,7 @@ function take(name, data) {
   if (paused()) return;
   if (outAt) {
     if (name !== "pulse" || Date.now() - outAt < OUT_AT_LEAST) return;
-    comeBack(); // somebody has logged in in another tab
+    comeBack(); // the user has logged in in another tab
   }
   if (name === "pulse") {
     heardAt = Date.now();

@@ -1,5 +1,5 @@
-// What is said above the page about the page itself: that its worker, job or queue has gone, that it cannot be refreshed,
-// or that nobody is logged in any more.
+// The message above the page about the page itself: that its worker, job or queue has gone, that it cannot be refreshed,
+// or that the user is logged out.
 import { hear, root } from "./bus.js";
 
 const GONE = {

@@ -1,5 +1,5 @@
-// Fetches the inner part of the page again when it has changed, and morphs it in, so that focus, selection and what is
-// open stay, and what somebody is at.
+// Fetches the inner part of the page again when it has changed, and morphs it in, so that focus, selection,
+// open parts and unsent input stay.
 import { hear, root, tell } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";
 import { heldRegion, holdsStill, isStillIn, startHold } from "./freeze.js";
@@ -11,12 +11,12 @@ const LATER = 5000; // ms until what could not be done is tried again
 let fetching = false;
 let fetchedAt = 0;
 let later;
-let kept = false; // somebody was at a form or field, so it is as old as then
+let kept = false; // a form or field in use was kept, so it is as old as then
 let tag = null;
 
 const main = () => document.getElementById("main");
 
-// What somebody has changed in a form and not sent yet.
+// The input in a form that has not been sent yet.
 function changed(name, node) {
   if (name === "value") return node.tagName !== "PROGRESS" && node.value !== node.defaultValue;
   if (name === "selected") return node.selected !== node.defaultSelected;

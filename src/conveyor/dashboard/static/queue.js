@@ -1,4 +1,4 @@
-// What can be done to a queue: pause and resume it from any row about it, and change its bound.
+// The controls of a queue: pause and resume it from any row about it, and change its bound.
 import { act } from "./act.js";
 
 const WORDS = {

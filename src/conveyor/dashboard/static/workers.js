@@ -1,5 +1,5 @@
-// The control commands to workers: Pause or Resume, Stop after the current job, Cancel that job, Kill. Rows say
-// whom they are about (data-target) and what that one is at; the words of the question are made when it is asked.
+// The control commands to workers: Pause or Resume, Stop after the current job, Cancel that job, Kill. A row
+// names its target (data-target) and the current job; the text of the question is made when it is asked.
 import { act } from "./act.js";
 
 const LEAVES = "The worker does not come back; with the last one its consumer leaves, too.";
