@@ -89,7 +89,7 @@ class ViewPoller:
         self._result = PollResult()
         self._started: dict[str, tuple[str, float]] = {}
         self._stopped = False
-        # One viewer who waits for a server is no load on it.
+        # One viewer that waits for a server adds no load.
         interval = PollInterval(max_retry_step=0)
         self._poller = Poller(asker(client), self._poll, lambda: not self._stopped, interval)
 
