@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.access.policy import Policy, from_environment
 from conveyor.errors import MissingExtra
 from conveyor.store import Client, connect
 
 try:
+    from conveyor.dashboard.access.policy import Policy, from_environment
     from conveyor.dashboard.access.security import SecurityMiddleware
     from conveyor.dashboard.app import application
 except ModuleNotFoundError as error:
