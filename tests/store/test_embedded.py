@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -255,7 +256,8 @@ def test_new_server_has_time_to_reply_with_any_timeout(home: Path, monkeypatch: 
 
     monkeypatch.setattr(embedded, "_answer", note)
     home.mkdir(mode=0o700)
-    embedded._launch(home, Deadline(0.0))
+    with contextlib.suppress(StoreUnavailable):  # a busy machine may need more than that time
+        embedded._launch(home, Deadline(0.0))
     assert min(left) > 0.1
 
 
