@@ -33,6 +33,7 @@ def test_exited_worker_is_reported_and_its_controls_disabled(
     page = view.go("/workers")
     page.locator("tr[data-row] a").first.click()
     view.is_live()
+    expect(page.locator("h1")).to_contain_text("busy")
     heading = page.locator("h1").inner_text()
     kill = page.get_by_role("button", name="Kill now")
     expect(kill).to_be_enabled()
