@@ -63,7 +63,7 @@ class Isolation:
 
 
 class ServerHealth:
-    """Whether the server serves a consumer: reports the start and the end of each outage once.
+    """The availability of the server to a consumer: reports the start and the end of each outage once.
 
     With `revives`, an embedded server that crashed is restarted, by a separate process: it may read its data for
     minutes.

@@ -1,4 +1,4 @@
-"""What a worker has done and has not reported yet: outcomes and counts, gathered to travel with its next claim."""
+"""A worker's unreported outcomes and counts, gathered to travel with its next claim."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class StatusReading(NamedTuple):
     batch: int
     """The number of its batch: one more with each."""
     position: int
-    """Which job of the batch is running, or -1 for none."""
+    """Position of the running job in the batch, or -1."""
     since: float
     limit: float
     jobs_done: int

@@ -46,7 +46,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may come in, by which names the dashboard is known, and what no one may do.
+    """Access rules: who may come in, the dashboard's host names, and what no one may do.
 
     `hosts` are names in addition to localhost, as `read_hosts` returns them. `secret` signs sessions: pass one of 32
     bytes or more if they are to outlive the process or if several processes serve the dashboard.

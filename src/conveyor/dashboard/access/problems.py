@@ -48,7 +48,7 @@ FAULT = Problem(
 
 
 class LoginForm(NamedTuple):
-    """What the login page shows: where the form goes, where to go on afterwards, and what went wrong before.
+    """The contents of the login page: the form's target, where to continue afterwards, and the last error.
 
     The form has the fields `name`, `password` and `next`, and is sent by POST.
     """

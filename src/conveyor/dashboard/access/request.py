@@ -1,4 +1,4 @@
-"""What a request says, and what a trusted proxy says about it. A header that is there twice says nothing."""
+"""Facts of a request, and of a trusted proxy about it. A duplicate header counts as missing."""
 
 from __future__ import annotations
 

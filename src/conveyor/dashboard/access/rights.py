@@ -64,7 +64,7 @@ RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one client may do.
+    """The access of one client.
 
     `source` is how the client was recognized: session, basic, token, proxy, hook or local.
     """

@@ -216,7 +216,7 @@ class Users:
 
 
 class Token(NamedTuple):
-    """What a program shows instead of a password."""
+    """The credential of a program, in place of a password."""
 
     name: str
     role: Role

@@ -1,4 +1,4 @@
-"""What an endpoint is: a function with a method, a path, a right and types, from which its route is made."""
+"""An endpoint: a function with a method, a path, a right and types, which define its route."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_KEY = 200
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """What all endpoints share. `operations` is the thread that runs operations begun here."""
+    """The context of all endpoints. `operations` is the thread that runs operations begun here."""
 
     client: Client
     poller: PagePoller
@@ -102,7 +102,7 @@ class ApiRequest:
 
     @property
     def actions(self) -> Actions:
-        """What the client can do, in its name."""
+        """Actions in the client's name."""
         access = self.allowed("look")
         address = self.context.policy.proxies.client(self.scope) or "unknown"
         origin = f"api {address}" if access.source == "token" else f"page {address}"
