@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,7 @@ import pytest
 
 from conveyor.context import CurrentJob, running
 from conveyor.task_def import web_scrape
+from conveyor.task_def.samples import make_documentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +58,14 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder for the pages of the documentation, which take seconds to write."""
-    return tmp_path_factory.mktemp("samples") / "documentation"
+    """Return the folder with the pages of the documentation, which take seconds to write: once for all processes."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "samples"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_documentation(folder / "documentation")
+    return folder / "documentation"
 
 
 @pytest.fixture

@@ -71,6 +71,10 @@ class Seat:
             lambda: not any(all(word in line for word in words) for line in self.screen), seconds, words
         )
 
+    async def has(self, *colors: str) -> None:
+        """Wait until the terminal has these colors and no others."""
+        await self._until(lambda: self.colours == set(colors), 15.0, colors)
+
     async def _until(self, fact: Callable[[], Any], seconds: float, words: tuple[str, ...]) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := fact()):

@@ -268,9 +268,9 @@ UNITS = st.text(alphabet="a =:'\"\\\n{[/-@b•", min_size=1, max_size=6) | st.sa
 
 
 def seconds_for(text: str) -> float:
-    begun = time.perf_counter()
+    begun = time.thread_time()  # not that of others
     redaction.redacted_text(text)
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 @settings(max_examples=60, deadline=None)
