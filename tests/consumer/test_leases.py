@@ -30,23 +30,23 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def queue(server: Any) -> Queue:
-    """Return a queue on each kind of server."""
-    return Queue(f"leased{next(_numbers)}", store=connect(server.url))
+def queue(one_server: Any) -> Queue:
+    """Return a queue."""
+    return Queue(f"leased{next(_numbers)}", store=connect(one_server.url))
 
 
-def leases(server: Any, queue: Queue) -> dict[bytes, float]:
+def leases(one_server: Any, queue: Queue) -> dict[bytes, float]:
     """Return when the leases of a queue end."""
-    return dict(server.raw.zrange(keys.key(queue.name, "leased"), 0, -1, withscores=True))
+    return dict(one_server.raw.zrange(keys.key(queue.name, "leased"), 0, -1, withscores=True))
 
 
-def renewals(server: Any, queue: Queue, eventually: Callable[..., Any], times: int) -> None:
+def renewals(one_server: Any, queue: Queue, eventually: Callable[..., Any], times: int) -> None:
     """Wait until the leases of a queue that do not end meanwhile have been renewed so often."""
     for _ in range(times):
-        before = leases(server, queue)
+        before = leases(one_server, queue)
 
         def are_renewed(before: dict[bytes, float] = before) -> bool:
-            now = leases(server, queue)
+            now = leases(one_server, queue)
             return bool(now) and all(now.get(one, math.inf) > end for one, end in before.items())
 
         eventually(are_renewed)
@@ -54,7 +54,7 @@ def renewals(server: Any, queue: Queue, eventually: Callable[..., Any], times: i
 
 @pytest.mark.usefixtures("short_lease")
 def test_released_jobs_run_elsewhere_undisturbed(
-    server: Any,
+    one_server: Any,
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
@@ -71,7 +71,7 @@ def test_released_jobs_run_elsewhere_undisturbed(
     eventually(lambda: lines(path))
     second.resume()
     eventually(lambda: len(lines(path)) == 2)
-    renewals(server, queue, eventually, 3)
+    renewals(one_server, queue, eventually, 3)
     go(path)
     assert [job.result(30) for job in held] == ["first", "second"]
     queue.join(10)
@@ -81,7 +81,7 @@ def test_released_jobs_run_elsewhere_undisturbed(
 
 @pytest.mark.usefixtures("short_lease")
 def test_lost_lease_ends_only_its_own_run(
-    server: Any,
+    one_server: Any,
     queue: Queue,
     consume: Callable[..., Any],
     path: Path,
@@ -99,7 +99,7 @@ def test_lost_lease_ends_only_its_own_run(
     eventually(lambda: len(lines(path)) == 2)
     assert [int(line.split()[1]) for line in lines(path)] == [second.pid, first.pid]
     running.signal(signal.SIGCONT)
-    renewals(server, queue, eventually, 3)
+    renewals(one_server, queue, eventually, 3)
     go(path)
     assert job.result(30) == "it"
     eventually(lambda: running.report().workers[1].state == "idle")
