@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import typing
@@ -34,6 +35,7 @@ OWN = {"loop", "ns"}
 METHODS = {*dir(str), *dir(list), *dir(dict)}
 
 
+@functools.cache
 def namespace(module: ModuleType) -> dict[str, Any]:
     """Return the names of a module with those that it imports for type checkers only."""
     names = dict(vars(module))
