@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +17,11 @@ _LEAVING = {
 _STOPPED = {"stop": "was stopped", "kill": "was killed", "release": "released its job and exited"}
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """What happened in a consumer; as a string, a line for people."""
 
 
-@dataclass(frozen=True)
-class ConsumerStarted(Event):
+class ConsumerStarted(Event, frozen=True):
     """A consumer has started and takes jobs."""
 
     consumer: str
@@ -35,8 +34,7 @@ class ConsumerStarted(Event):
         return f"{self.consumer}: {self.workers} {many} on {', '.join(self.queues)}. Ctrl-C to exit."
 
 
-@dataclass(frozen=True)
-class ConsumerLeaving(Event):
+class ConsumerLeaving(Event, frozen=True):
     """A consumer was requested to exit; `step` counts the requests: finish current jobs, cancel them, kill."""
 
     consumer: str
@@ -46,8 +44,7 @@ class ConsumerLeaving(Event):
         return f"{self.consumer} {_LEAVING[min(self.step, 3)]}"
 
 
-@dataclass(frozen=True)
-class ConsumerLeft(Event):
+class ConsumerLeft(Event, frozen=True):
     """A consumer has exited."""
 
     consumer: str
@@ -59,8 +56,7 @@ class ConsumerLeft(Event):
         )
 
 
-@dataclass(frozen=True)
-class WorkerDied(Event):
+class WorkerDied(Event, frozen=True):
     """A worker process crashed."""
 
     worker: str
@@ -76,8 +72,7 @@ class WorkerDied(Event):
         return f"worker {self.worker} crashed ({self.how}{why}){job}"
 
 
-@dataclass(frozen=True)
-class WorkerLeft(Event):
+class WorkerLeft(Event, frozen=True):
     """A worker has exited without an error, though its consumer continues; it is replaced."""
 
     worker: str
@@ -87,8 +82,7 @@ class WorkerLeft(Event):
         return f"worker {self.worker} has exited and is replaced: {self.reason}"
 
 
-@dataclass(frozen=True)
-class WorkerUnstarted(Event):
+class WorkerUnstarted(Event, frozen=True):
     """A worker could not be started: the host has no resources for a process now. The consumer retries."""
 
     worker: str
@@ -98,8 +92,7 @@ class WorkerUnstarted(Event):
         return f"worker {self.worker} cannot be started: {self.reason}; retrying"
 
 
-@dataclass(frozen=True)
-class ThreadRefused(Event):
+class ThreadRefused(Event, frozen=True):
     """The system allows a worker no further thread. The worker claims one job at a time until it does."""
 
     worker: str
@@ -109,8 +102,7 @@ class ThreadRefused(Event):
         return f"worker {self.worker} claims one job at a time until it can start a thread: {self.reason}"
 
 
-@dataclass(frozen=True)
-class StepFailed(Event):
+class StepFailed(Event, frozen=True):
     """An error in Conveyor's own code in a supervisor or worker, at `place`. The consumer continues."""
 
     error: str
@@ -120,8 +112,7 @@ class StepFailed(Event):
         return f"error in Conveyor itself, at {self.place}: {self.error}. The consumer continues; please report it"
 
 
-@dataclass(frozen=True)
-class WorkerStopped(Event):
+class WorkerStopped(Event, frozen=True):
     """A worker exited on request, or was killed for a job that did not end on request."""
 
     worker: str
@@ -133,8 +124,7 @@ class WorkerStopped(Event):
         return f"worker {self.worker} {_STOPPED[self.verb]}{f': {self.reason}' if self.reason else ''}"
 
 
-@dataclass(frozen=True)
-class JobRecovered(Event):
+class JobRecovered(Event, frozen=True):
     """The job of a crashed worker was settled: `became` ready, dead or cancelled."""
 
     job: str
@@ -144,8 +134,7 @@ class JobRecovered(Event):
         return f"job {self.job} of a crashed worker: {self.became}"
 
 
-@dataclass(frozen=True)
-class CancelAsked(Event):
+class CancelAsked(Event, frozen=True):
     """A running job was requested to stop."""
 
     job: str
@@ -155,8 +144,7 @@ class CancelAsked(Event):
         return f"job {self.job} was requested to stop{f': {self.reason}' if self.reason else ''}"
 
 
-@dataclass(frozen=True)
-class TimeLimitReached(Event):
+class TimeLimitReached(Event, frozen=True):
     """A run exceeded the time limit of its job, and its worker is killed."""
 
     job: str
@@ -169,8 +157,7 @@ class TimeLimitReached(Event):
         )
 
 
-@dataclass(frozen=True)
-class FinishedLate(Event):
+class FinishedLate(Event, frozen=True):
     """A worker finished a job whose lease it had lost; the result was refused."""
 
     worker: str
@@ -180,8 +167,7 @@ class FinishedLate(Event):
         return f"worker {self.worker} finished job {self.job} after its lease had expired; the result was refused"
 
 
-@dataclass(frozen=True)
-class LeaseLost(Event):
+class LeaseLost(Event, frozen=True):
     """A worker still runs a job whose lease it has lost; the run is ended; the job is waiting or runs elsewhere."""
 
     worker: str
@@ -191,8 +177,7 @@ class LeaseLost(Event):
         return f"worker {self.worker} lost its lease of job {self.job}; this run is ended, and the job is not cancelled"
 
 
-@dataclass(frozen=True)
-class TasksUnloadable(Event):
+class TasksUnloadable(Event, frozen=True):
     """A worker could not import the tasks, so the consumer exits."""
 
     reason: str
@@ -201,8 +186,7 @@ class TasksUnloadable(Event):
         return f"the tasks cannot be loaded: {self.reason}"
 
 
-@dataclass(frozen=True)
-class ServerUnfit(Event):
+class ServerUnfit(Event, frozen=True):
     """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 
     reason: str
@@ -211,8 +195,7 @@ class ServerUnfit(Event):
         return f"warning: {self.reason}"
 
 
-@dataclass(frozen=True)
-class ServerLevels(Event):
+class ServerLevels(Event, frozen=True):
     """The levels of durability that the server can provide at the start of a consumer."""
 
     levels: tuple[str, ...]
@@ -222,8 +205,7 @@ class ServerLevels(Event):
         return f"the server keeps jobs at the level {', '.join(self.levels)}{lost}"
 
 
-@dataclass(frozen=True)
-class ServerAway(Event):
+class ServerAway(Event, frozen=True):
     """The server is unavailable; the consumer keeps trying."""
 
     reason: str
@@ -232,8 +214,7 @@ class ServerAway(Event):
         return f"{self.reason}; retrying"
 
 
-@dataclass(frozen=True)
-class ServerBack(Event):
+class ServerBack(Event, frozen=True):
     """The server is available again."""
 
     def __str__(self) -> str:

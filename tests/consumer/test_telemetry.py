@@ -7,11 +7,11 @@ import select
 import sys
 import typing
 from contextlib import suppress
-from dataclasses import fields, replace
 from threading import Thread
 
 import pytest
 from consumer_kit import fill
+from msgspec.structs import fields, replace
 
 from conveyor import events, logs
 
