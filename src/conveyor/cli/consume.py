@@ -63,7 +63,7 @@ def consume(
     queue; three times: kill them.
     """
     settings = settings_for(
-        queues, modules, workers=workers or 0, kind=kind, leave_grace=grace, until_empty=until_empty
+        queues, modules, workers=workers, kind=kind, leave_grace=grace, until_empty=until_empty
     )
     if queues:
         open_store()

@@ -18,7 +18,7 @@ import msgspec
 
 from conveyor import task_def, task_loading
 from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind
-from conveyor.errors import BadCall, ConveyorError
+from conveyor.errors import ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
 from conveyor.wire.signature import main_name
@@ -60,7 +60,7 @@ class Consumer:
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
-            workers=_checked_workers(workers),
+            workers=workers,
             kind=kind,
             modules=tuple(tasks) or tuple(task_loading.found_modules()),
             script=script,
@@ -277,15 +277,6 @@ def _url(store: Client | str | None) -> str:
     if isinstance(store, Client):
         return "" if store.revive is not None else store.url  # every process finds the embedded server
     return store or ""
-
-
-def _checked_workers(workers: int | None) -> int:
-    if workers is None:
-        return 0
-    if workers < 1:
-        message = f"workers must be 1 or more, got {workers}"
-        raise BadCall(message, hint="leave it out for one worker per core")
-    return workers
 
 
 def _own_script() -> tuple[str, str]:

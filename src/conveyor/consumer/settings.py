@@ -35,8 +35,8 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
 
     queues: tuple[str, ...] = ("default",)
     """In order of precedence: the next job comes from the first queue that has one."""
-    workers: int = 0
-    """0: one per core."""
+    workers: int | None = None
+    """None: one per core."""
     kind: Kind = "process"
     modules: tuple[str, ...] = ()
     """Modules whose tasks and functions may run."""
@@ -63,9 +63,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             raise BadCall(message, hint="name one or more")
         for queue in self.queues:
             ids.checked_queue(queue)
-        if not 0 <= self.workers <= MAX_WORKERS:
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
             message = f"workers must be between 1 and {MAX_WORKERS}, got {self.workers}"
-            raise BadCall(message)
+            raise BadCall(message, hint="leave it out for one worker per core")
         seconds = self.leave_grace
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (is_number and 0 <= seconds <= MAX_GRACE):
