@@ -11,7 +11,6 @@ import io
 import mmap
 import os
 import signal
-import struct
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from conveyor import clock
 from conveyor.consumer import stack
 from conveyor.consumer.process_usage import ProcessUsage
-from conveyor.consumer.settings import GRACE
+from conveyor.consumer.settings import GRACE, STOP_SIGNALS
 from conveyor.consumer.shared_status import (
     REQUEST_CANCEL,
     REQUEST_RETURN,
@@ -41,9 +40,7 @@ REQUEST_SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 #: Signals that must reach a worker even if the caller of the consumer had blocked them.
 _NEEDED = {*REQUEST_SIGNALS, stack.SIGNAL}
 _HANDLED = (*_NEEDED, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
-_GROUP = struct.Struct("=q")
 #: Process groups that can be noted at a time, with room to spare.
 _SLOTS = 4096
 
@@ -282,7 +279,7 @@ class GroupWatcher:
     """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SLOTS * _GROUP.size)
+        self._groups = memoryview(mmap.mmap(-1, 8 * _SLOTS)).cast("q")
         reading, self._writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -296,12 +293,11 @@ class GroupWatcher:
 
     def free_slot(self) -> int:
         """Return a slot for the next group."""
-        groups = _GROUP.iter_unpack(self._memory[:])
-        return next(number for number, (group,) in enumerate(groups) if not group)
+        return self._groups.tolist().index(0)
 
     def note(self, slot: int, group: int) -> None:
         """Note a group, or 0 for none. A worker notes itself as well, before it runs any user code."""
-        _GROUP.pack_into(self._memory, slot * _GROUP.size, group)
+        self._groups[slot] = group
 
     def close(self) -> None:
         """Close the pipe in a forked worker, which must not hold it open."""
@@ -310,15 +306,14 @@ class GroupWatcher:
     def _watch(self, reading: int) -> NoReturn:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for number in _IGNORED:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.closerange(0, reading)
         os.closerange(reading + 1, max(4096, os.sysconf("SC_OPEN_MAX")))
         os.read(reading, 1)  # until no process is left that could write
-        for (group,) in _GROUP.iter_unpack(self._memory[:]):
-            if group:
-                _kill_group(group)
+        for group in filter(None, self._groups):
+            _kill_group(group)
         os._exit(0)
 
 
