@@ -51,16 +51,13 @@ class HeldItem(NamedTuple):
     """True if the server knows that it was received. Until then, its lease may expire without counting as a crash."""
     lost: bool = False
     """True if the server has reported the lease as expired."""
+    progress: str = commands.STARTED
+    """The item as a renewal reports it: received."""
 
     @property
     def key(self) -> tuple[str, str, str]:
         """The key in `ItemHolder.held`: an item taken twice by this process is held under two tokens."""
         return self.queue, self.id, self.token
-
-    @property
-    def progress(self) -> str:
-        """The item as a renewal reports it: received."""
-        return commands.STARTED
 
 
 class Unanswered(NamedTuple):

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: The values of `status`.
-STATES = ("waiting", "delayed", "running", "done", "failed", "lost", "cancelled", "gone")
 _CANCELLED = encode_settled("cancelled")
 _GONE = encode_settled("gone")
 _UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "the outcome of this job is unreadable"))

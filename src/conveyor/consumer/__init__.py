@@ -25,7 +25,6 @@ from conveyor.wire.signature import main_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from conveyor.tasks import Registry
 
@@ -202,9 +201,7 @@ class Consumer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _wait(self) -> int:

@@ -89,8 +89,3 @@ def cores() -> int:
 def consumer_name() -> str:
     """Return a name for a new consumer: its host and four letters, unique on that host."""
     return f"{ids.host_name()}-{ids.unique(4)}"
-
-
-def worker_name(consumer: str, number: int) -> str:
-    """Return the name of a consumer's worker."""
-    return f"{consumer}/{number}"

@@ -21,7 +21,7 @@ from conveyor.consumer.health import Isolation, ServerHealth
 from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.process_usage import first_report
 from conveyor.consumer.recovery import recover, release_stuck_jobs
-from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK, worker_name
+from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS, GroupWatcher, WorkerHandle, describe_exit
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import Client, control_channel
@@ -103,7 +103,7 @@ class Supervisor:
         with contextlib.suppress(OSError):  # no room for a process; workers will report that
             self.watcher = GroupWatcher()
         wakeup = self._prepare_signals()
-        names = [worker_name(self.report.name, number) for number in range(1, self.settings.worker_count + 1)]
+        names = [f"{self.report.name}/{number}" for number in range(1, self.settings.worker_count + 1)]
         self.to_start.update(dict.fromkeys(names, clock.monotonic()))
         events.emit(
             events.ConsumerStarted(self.report.name, self.settings.queues, len(names), shown(self.client.url))
