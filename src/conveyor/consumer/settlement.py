@@ -45,20 +45,16 @@ MAX_NAME = 200
 #: Tasks in one command, which limits its work, and tasks that are counted separately at a time.
 MAX_TOGETHER, MAX_TASKS = 20, 200
 
-_BUCKETS = len(BOUNDS) + 1
-_POSITIONS = {outcome: position for position, outcome in enumerate(LETTERS)}
-_RUN_SUM = len(LETTERS)
-_RUNS = _RUN_SUM + 1
-_WAIT_SUM = _RUNS + _BUCKETS
-_WAITS = _WAIT_SUM + 1
-_MAX_RUN = _WAITS + _BUCKETS
-_MAX_WAIT = _MAX_RUN + 1
+_BUCKETS = range(len(BOUNDS) + 1)
 _NAMES = (
     *LETTERS.values(),
-    *("R", *(f"R{bucket}" for bucket in range(_BUCKETS))),
-    *("W", *(f"W{bucket}" for bucket in range(_BUCKETS))),
+    *("R", *(f"R{bucket}" for bucket in _BUCKETS)),
+    *("W", *(f"W{bucket}" for bucket in _BUCKETS)),
     *"MX",
 )
+_POSITIONS = {outcome: position for position, outcome in enumerate(LETTERS)}
+_RUN_SUM, _WAIT_SUM, _MAX_RUN, _MAX_WAIT = map(_NAMES.index, "RWMX")
+_RUNS, _WAITS = _RUN_SUM + 1, _WAIT_SUM + 1
 
 
 class Settler:
