@@ -24,13 +24,13 @@ LEFT_OUT_PARTS = {"__main__", "test", "tests", "_main"}
 _LOCAL_LINK = re.compile(r'<a href="file:[^"]*">(.*?)</a>', re.DOTALL)
 
 
-def write_pages(folder: Path) -> int:
-    """Write a page per importable module, and an index; return the number of modules."""
+def write_pages(folder: Path) -> None:
+    """Write a page per importable module, an index, and a robots.txt that allows everything."""
     names = [name for name in module_names() if write_page(name, folder)]
     links = "".join(f'<li><a href="{name}.html">{name}</a></li>\n' for name in names)
     contents = f"<h1>Modules of Python {sys.version.split()[0]}</h1>\n<ul>\n{links}</ul>"
     (folder / "index.html").write_text(pydoc.html.page("Index of Modules", contents), encoding="utf-8")
-    return len(names)
+    (folder / "robots.txt").write_text("User-agent: *\nAllow: /\n", encoding="utf-8")
 
 
 def write_page(name: str, folder: Path) -> bool:

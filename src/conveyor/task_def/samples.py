@@ -7,39 +7,21 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import lru_cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from conveyor.errors import ConveyorError
 from conveyor.task_def import documentation
 from conveyor.task_def.paths import replacing
 
-_CITIES = [
-    "Lisbon",
-    "Tromsø",
-    "Graz",
-    "Porto",
-    "Kraków",
-    "Oslo",
-    "Gent",
-    "Turin",
-    "Malmö",
-    "Izmir",
-    "Cork",
-    "Lyon",
-]
+_CITIES = (
+    "Lisbon", "Tromsø", "Graz", "Porto", "Kraków", "Oslo", "Gent", "Turin", "Malmö", "Izmir", "Cork", "Lyon",
+)  # fmt: skip
 _STATES = ("delivered",) * 12 + ("in transit",) * 5 + ("delayed", "returned", "lost")
-_REMARKS = ("",) * 3 + (
-    "left with a neighbour",
-    "fragile",
-    "signed for",
-    "delayed by weather",
-    "second attempt",
-)
+_REMARKS = (
+    "", "", "", "left with a neighbour", "fragile", "signed for", "delayed by weather", "second attempt",
+)  # fmt: skip
 _COLUMNS = ("shipment", "day", "from", "to", "kilograms", "state", "remark")
 
 
@@ -58,45 +40,16 @@ def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
     return folder
 
 
-@contextmanager
-def documentation_site(folder: Path) -> Iterator[str]:
-    """Serve the documentation of this Python's standard library on loopback, and yield the site's URL.
-
-    At least a hundred pages with links between them, written once by pydoc to `folder` and served from memory.
-    """
-    site = DocumentationSite(folder)
-    try:
-        yield site.start()
-    finally:
-        site.stop()
-
-
 @lru_cache(maxsize=4)
-def standing_documentation_site(folder: Path) -> str:
-    """Serve the documentation until this process exits, and return the site's URL."""
-    return DocumentationSite(folder).start()
+def documentation_site(folder: Path) -> str:
+    """Serve the documentation of this Python's standard library on loopback, and return the site's URL.
 
-
-class DocumentationSite:
-    """A web server on a free port of 127.0.0.1, in a thread of this process."""
-
-    def __init__(self, folder: Path) -> None:
-        self._pages = {
-            f"/{file.name}": file.read_bytes() for file in make_documentation(folder).glob("*.html")
-        }
-        self._pages["/"] = self._pages["/index.html"]
-        self._pages["/robots.txt"] = b"User-agent: *\nAllow: /\n"
-
-    def start(self) -> str:
-        """Start serving and return the URL of the index page."""
-        self._server = _Server(self._pages)
-        threading.Thread(target=self._server.serve_forever, name="documentation-site", daemon=True).start()
-        return f"http://127.0.0.1:{self._server.server_port}/"
-
-    def stop(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+    At least a hundred pages with links between them, written once by pydoc below `folder`, and served by a thread
+    until this process exits.
+    """
+    server = _Server(("127.0.0.1", 0), partial(_Page, directory=make_documentation(folder)))
+    threading.Thread(target=server.serve_forever, name="documentation-site", daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/"
 
 
 def make_documentation(folder: Path) -> Path:
@@ -130,33 +83,15 @@ def make_documentation(folder: Path) -> Path:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, pages: dict[str, bytes]) -> None:
-        self.pages = pages
-        super().__init__(("127.0.0.1", 0), _Page)
 
-
-class _Page(BaseHTTPRequestHandler):
-    server: _Server
+class _Page(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Header and body share one packet; otherwise the peer's delayed acknowledgement costs 40 ms per page.
     wbufsize = -1
     disable_nagle_algorithm = True
     timeout = 60
-
-    def do_GET(self) -> None:
-        path = urlsplit(self.path).path
-        page = self.server.pages.get(path)
-        body = b"<h1>Page not found</h1>" if page is None else page
-        self.send_response(404 if page is None else 200)
-        self.send_header(
-            "Content-Type", "text/plain" if path.endswith(".txt") else "text/html; charset=utf-8"
-        )
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
         """Log nothing: the producer's terminal belongs to its user."""

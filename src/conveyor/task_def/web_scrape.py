@@ -14,7 +14,7 @@ from typing import Annotated
 from conveyor.context import current_job
 from conveyor.errors import BadInput, MissingExtra
 from conveyor.task_def.paths import output_file, replacing, sample_folder
-from conveyor.task_def.samples import standing_documentation_site
+from conveyor.task_def.samples import documentation_site
 from conveyor.task_def.sleep import pause
 from conveyor.tasks import task
 
@@ -107,7 +107,7 @@ def split(
     output_file(output, "web_scrape", "pages.csv")
     if not url:
         # The site lives as long as this process, which waits for the parts.
-        url, allow_private = standing_documentation_site(sample_folder() / "documentation"), True
+        url, allow_private = documentation_site(sample_folder() / "documentation"), True
     limits = FetchLimits(bytes_per_page=max_bytes, allow_private=allow_private)
     try:
         pause_between = _delay(parsed(url).host, delay)
