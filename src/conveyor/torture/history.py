@@ -7,6 +7,8 @@ its process by SIGKILL.
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, TypeVar
@@ -146,23 +148,9 @@ class Usage(Event):
     keys: list[str] = []
 
 
-AnyEvent = (
-    Put
-    | Accepted
-    | Outcome
-    | Start
-    | End
-    | Fault
-    | CancelAsked
-    | LossSeen
-    | ProcessEnded
-    | Depth
-    | Closed
-    | Usage
-)
 E = TypeVar("E", bound=Event)
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder = msgspec.json.Decoder(functools.reduce(operator.or_, Event.__subclasses__()))
 
 
 def note(*events: Event) -> None:
@@ -183,14 +171,13 @@ class History:
     """Events by kind, each kind in the order of its times."""
 
     def __init__(self, events: list[Event]) -> None:
-        kinds: dict[type[Event], list[Event]] = defaultdict(list)
+        self._kinds: dict[type[Event], list[Event]] = defaultdict(list)
         for one in sorted(events, key=lambda one: one.at):
-            kinds[type(one)].append(one)
-        self._kinds = dict(kinds)
+            self._kinds[type(one)].append(one)
 
     def of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
-        return self._kinds.get(kind, [])  # type: ignore[return-value]
+        return self._kinds[kind]  # type: ignore[return-value]
 
 
 def read(folder: Path, pids: list[int] | None = None) -> History:

@@ -12,8 +12,8 @@ import os
 import signal
 import statistics
 from bisect import bisect
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections import Counter, defaultdict, deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.torture.history import (
     Accepted,
@@ -67,9 +67,6 @@ _RESIZING = 1.0  # seconds that a change of a bound may be away from where it wa
 _STARTING = 20.0  # seconds within which a consumer that starts gives up on its server
 
 
-E = TypeVar("E", Start, End)
-
-
 class Verdict(NamedTuple):
     """The verdict on one promise."""
 
@@ -112,7 +109,7 @@ class Case:
     @property
     def wants(self) -> str:
         """The state that it must end in, unless somebody cancels it."""
-        return "done" if self.is_item else KINDS[self.put.kind].ends
+        return KINDS[self.put.kind].ends
 
     @property
     def is_lost(self) -> bool:
@@ -132,6 +129,7 @@ class Record:
     def __init__(self, history: History) -> None:
         self.history = history
         self.faults = history.of(Fault)
+        self.endings = [one for one in self.faults if one.name.startswith(ENDING)]
         self._ended: dict[int, list[float]] = defaultdict(list)
         for ended in history.of(ProcessEnded):
             self._ended[ended.pid].append(ended.at)
@@ -147,7 +145,10 @@ class Record:
     def _add_runs(self) -> None:
         #: When jobs began that end their worker, by its process.
         self.enders: dict[int, list[float]] = defaultdict(list)
-        ends = {(one.key, one.token, one.pid, nth): one for nth, one in _numbered(self.history.of(End))}
+        # An item may have several ends in one process, since it has no token.
+        ends: dict[tuple[str, int, int], deque[End]] = defaultdict(deque)
+        for end in self.history.of(End):
+            ends[end.key, end.token, end.pid].append(end)
         seen: dict[int, list[float]] = defaultdict(list)  # when each process was seen
         for start in self.history.of(Start):
             seen[start.pid].append(start.at)
@@ -157,18 +158,17 @@ class Record:
                 seen[int(pid)].append(one.at)
         for times in seen.values():
             times.sort()
-        for nth, start in _numbered(self.history.of(Start)):
-            end = ends.get((start.key, start.token, start.pid, nth))
-            run = (
-                Run(start, last_of(seen[start.pid], start.at), "")
-                if end is None
-                else Run(start, end.at, end.how)
-            )
+        for start in self.history.of(Start):
+            if own := ends[start.key, start.token, start.pid]:
+                end = own.popleft()
+                run = Run(start, end.at, end.how)
+            else:
+                run = Run(start, last_of(seen[start.pid], start.at), "")
             if start.key in self.cases:  # not one that an earlier run of the bench has left on the server
                 case = self.cases[start.key]
                 case.id = case.id or start.id
                 case.runs.append(run)
-                if not case.is_item and KINDS[case.put.kind].ends_worker:
+                if KINDS[case.put.kind].ends_worker:
                     self.enders[start.pid].append(start.at)
 
     def has(self, effect: Effect, lane: str, since: float, until: float, pid: int = 0) -> bool:
@@ -215,12 +215,8 @@ class Record:
         """Return True if a fault ended the process of a run, or its next job did, from its start to a moment."""
         pid, since = run.start.pid, run.start.at
         return any(since <= at <= until for at in self.enders[pid]) or any(
-            one.name.startswith(ENDING)
-            and pid in one.pids
-            and one.at <= until
-            and one.until + _SETTLING >= since
-            and concerns(one, lane)
-            for one in self.faults
+            pid in one.pids and one.at <= until and one.until + _SETTLING >= since and concerns(one, lane)
+            for one in self.endings
         )
 
 
@@ -237,14 +233,6 @@ def last_of(seen: list[float], since: float) -> float:
 def concerns(fault: Fault, lane: str) -> bool:
     """Return True if a fault was on this lane, on its whole stage, or everywhere."""
     return fault.lane in {"", lane} and (not fault.stage or f"-{fault.stage}-" in lane)
-
-
-def _numbered(events: list[E]) -> Iterator[tuple[int, E]]:
-    """Number the events of the same job, token and process: items have no tokens."""
-    counts: dict[tuple[str, int, int], int] = defaultdict(int)
-    for one in events:
-        counts[one.key, one.token, one.pid] += 1
-        yield counts[one.key, one.token, one.pid], one
 
 
 Finding = tuple[str, bool]
@@ -340,7 +328,7 @@ def no_healthy_job_is_cancelled(record: Record) -> Iterator[Finding | None]:
 def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
     """Every run comes to the end that its task has, unless somebody cancels it or its process is killed."""
     for case in record.cases.values():
-        for run in case.runs if case.is_item or not KINDS[case.put.kind].ends_worker else ():
+        for run in case.runs if not KINDS[case.put.kind].ends_worker else ():
             if run.how in {"done", Spoiled.__name__}:
                 yield None
                 continue
@@ -363,16 +351,17 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
     No attempt counts that was not begun, unless its worker may have been killed in that moment.
     """
     kills = [one for one in record.faults if Effect.KILL in one.effects]
-    endings = [one for one in record.faults if one.name.startswith(ENDING)]
     for case in record.cases.values():
         for number, run in enumerate(case.runs, 1):
             if run.start.attempt > number:
                 since, until = case.put.at, run.start.at
-                killed = any(since <= one.until <= until and concerns(one, case.put.lane) for one in endings)
+                killed = any(
+                    since <= one.until <= until and concerns(one, case.put.lane) for one in record.endings
+                )
                 excused = killed or record.lost_since(case.put, until)
                 yield f"{case.name}: its run {number} counts as attempt {run.start.attempt}", excused
         for one in case.outcomes[:1]:
-            if one.state == "lost" and case.wants != "lost":
+            if one.state == "lost" and (case.wants != "lost" or len(case.runs) < _CRASHES):
                 deaths = sum(
                     run.start.pid in kill.pids
                     and run.start.at <= kill.at + _SETTLING
@@ -381,9 +370,8 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                     for run in case.runs
                     for kill in kills
                 )
-                yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", deaths >= _CRASHES
-            elif one.state == "lost" and len(case.runs) < _CRASHES:
-                yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", False
+                excused = case.wants != "lost" and deaths >= _CRASHES
+                yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", excused
             else:
                 yield None
 
@@ -661,14 +649,14 @@ def lost_by_level(record: Record) -> dict[str, Counter[str]]:
 def recovery_times(record: Record) -> dict[str, list[float]]:
     """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
     found: dict[str, list[float]] = defaultdict(list)
-    faults: dict[int, list[Fault]] = defaultdict(list)
-    for one in record.faults:
-        for pid in one.pids if one.name.startswith(ENDING) else ():
-            faults[pid].append(one)
     for case in record.cases.values():
         for first, second in itertools.pairwise(case.runs):
-            for fault in faults[first.start.pid] if not first.how else ():
-                if first.start.at <= fault.until <= second.start.at and concerns(fault, case.put.lane):
+            for fault in record.endings if not first.how else ():
+                if (
+                    first.start.pid in fault.pids
+                    and first.start.at <= fault.until <= second.start.at
+                    and concerns(fault, case.put.lane)
+                ):
                     found[fault.name].append(second.start.at - fault.until)
                     break
     return found
