@@ -27,10 +27,7 @@ SILENCE = 10.0
 #: Bytes decompressed per step, so that a decompression bomb is stopped before it fills the memory.
 _UNPACKED = 1 << 16
 #: Everything that a broken or hostile response can raise; a redirect to an invalid URL raises httpx.InvalidURL.
-_FAILURES = (
-    *(httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError),
-    *(ssl.SSLError, zlib.error, UnicodeError, OSError),
-)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, zlib.error, UnicodeError, OSError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -96,8 +93,7 @@ class Fetcher:
             address = parsed(url)
             url = str(address)
             if url in seen:
-                message = f"the redirects of {seen[0]} loop back to {url}"
-                raise FetchError(message, hint="name another page")
+                raise FetchError(f"the redirects of {seen[0]} loop back to {url}", hint="name another page")
             seen.append(url)
             if len(seen) > MAX_REDIRECTS + 1:
                 message = f"{seen[0]} redirects more than {MAX_REDIRECTS} times"
@@ -196,45 +192,18 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _Transport(httpx.BaseTransport):
+class _Transport(httpx.HTTPTransport):
     """A transport over the checked network, since httpx itself accepts no network backend."""
 
     def __init__(self, network: _Network) -> None:
         self._pool = httpcore.ConnectionPool(max_connections=4, network_backend=network)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        answer = self._pool.handle_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class _Body(httpx.SyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_stream()
-
-    def close(self) -> None:
-        self._answer.close()
 
 
 def _unpacked(response: httpx.Response) -> Iterator[bytes]:
     """Yield the body in small pieces; httpx itself would decompress a piece of any size in one step."""
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in {"identity", "gzip", ""}:
-        message = f"unrequested encoding {packing[:60]!r}"
-        raise FetchError(message)
+        raise FetchError(f"unrequested encoding {packing[:60]!r}")
     if packing != "gzip":
         yield from response.iter_raw()
         return
@@ -250,17 +219,15 @@ def _joined(address: httpx.URL, target: str) -> str:
     try:
         return str(address.join(target))
     except (httpx.InvalidURL, ValueError) as error:
-        message = f"{address} redirects to the invalid URL {target[:200]!r}"
-        raise FetchError(message) from error
+        raise FetchError(f"{address} redirects to the invalid URL {target[:200]!r}") from error
 
 
 @contextlib.contextmanager
 def _fetch_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except (httpcore.TimeoutException, httpx.TimeoutException) as error:
-        message = f"{url} timed out"
-        raise FetchError(message, hint="try again later") from error
+    except httpx.TimeoutException as error:
+        raise FetchError(f"{url} timed out", hint="try again later") from error
     except _FAILURES as error:
         message = f"{url} cannot be reached: {error}"
         raise FetchError(message, hint="check the URL and that the site is up") from error
@@ -292,13 +259,11 @@ def checked_addresses(host: str, port: int, *, allow_private: bool) -> list[str]
     services.
     """
     if not allow_private and port not in PUBLIC_PORTS:
-        message = f"port {port} of {host} is not a web port"
-        raise FetchError(message, hint=_LIFTED)
+        raise FetchError(f"port {port} of {host} is not a web port", hint=_LIFTED)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        message = f"unknown host {host!r}"
-        raise FetchError(message, hint="correct the URL, or check the network") from error
+        raise FetchError(f"unknown host {host!r}", hint="correct the URL, or check the network") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
         check_address(address, host, allow_private=allow_private)
@@ -314,8 +279,7 @@ def check_address(text: str, host: str, *, allow_private: bool) -> None:
         raise FetchError(message, hint="name the URL of a web site")
     inside = not address.is_global or address.is_reserved or getattr(address, "is_site_local", False)
     if inside and not allow_private:
-        message = f"{_named(host, address)}, a private address"
-        raise FetchError(message, hint=_LIFTED)
+        raise FetchError(f"{_named(host, address)}, a private address", hint=_LIFTED)
 
 
 def _named(host: str, address: Address) -> str:
