@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TextIO
 
 from conveyor.errors import BadInput
 
@@ -60,18 +60,16 @@ class CsvFile:
         """The first row."""
         self.delimiter = ","
         self._encoding = encoding
+        self._text: TextIO
         self._rest = ""
         self._lines: deque[str] = deque()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             try:
-                self._binary = stack.enter_context(self.path.open("rb"))
+                self._text = stack.enter_context(self.path.open(encoding=self._encoding, newline=""))
             except OSError as error:
                 self._refuse(f"it cannot be opened: {error.strerror}", "correct its name or rights", error)
-            self._text = stack.enter_context(
-                io.TextIOWrapper(self._binary, encoding=self._encoding, newline="")
-            )
             self._rest = self._read_text()
             first_line = self._rest.partition("\n")[0]
             self.delimiter = max(_DELIMITERS, key=first_line.count)
@@ -90,7 +88,7 @@ class CsvFile:
         reader = csv.reader(iter(self._next_line, None), delimiter=self.delimiter)
         with self._csv_errors():
             while block := self._read_block():
-                report(self._binary.tell())
+                report(self._text.buffer.tell())
                 if self._is_plain(block):
                     yield from self._plain_matches(block, word)
                 else:
@@ -128,7 +126,7 @@ class CsvFile:
         while self._lines and (row := next(reader, None)) is not None:
             self.rows += 1
             if self.rows % ROWS_PER_CHECK == 0:
-                report(self._binary.tell())
+                report(self._text.buffer.tell())
             if count := word.count(row):
                 yield self.rows, count, row
 
@@ -177,5 +175,4 @@ class CsvFile:
     def _refuse(
         self, why: str, hint: str = "leave it out, or repair it", cause: Exception | None = None
     ) -> NoReturn:
-        message = f"{self.path} cannot be searched: {why}"
-        raise BadInput(message, hint=hint) from cause
+        raise BadInput(f"{self.path} cannot be searched: {why}", hint=hint) from cause

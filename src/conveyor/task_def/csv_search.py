@@ -158,8 +158,7 @@ def _files_of(path: str) -> list[Path]:
         found = [whole]
     for file in found:
         if not file.is_file():
-            message = f"{file} is not a regular file"
-            raise BadInput(message, hint="name CSV files")
+            raise BadInput(f"{file} is not a regular file", hint="name CSV files")
     return found
 
 
@@ -177,8 +176,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _word_of(search: Search) -> Word:
     if not search.word.strip():
-        message = "the word is empty"
-        raise BadInput(message, hint=f"set a word, for example word={SAMPLE_WORD}")
+        raise BadInput("the word is empty", hint=f"set a word, for example word={SAMPLE_WORD}")
     try:
         codecs.lookup(search.encoding)
     except LookupError as error:

@@ -114,27 +114,22 @@ def read_frames(file: Path) -> VideoFrames:
         message = f"ffmpeg cannot read {file}: {error}"
         raise BadInput(message, hint="play it to check that it is complete") from error
     if source is None:
-        message = f"{file} contains no video stream"
-        raise BadInput(message, hint="name a video file")
+        raise BadInput(f"{file} contains no video stream", hint="name a video file")
     return source
 
 
 def _check_video_file(file: Path) -> None:
     if not exists(file):
-        message = f"{file} does not exist"
-        raise BadInput(message, hint="correct the path")
+        raise BadInput(f"{file} does not exist", hint="correct the path")
     if not file.is_file():
-        message = f"{file} is not a regular file"
-        raise BadInput(message, hint="name a video file")
+        raise BadInput(f"{file} is not a regular file", hint="name a video file")
     try:
         with file.open("rb") as video:
             start = video.read(64)
     except OSError as error:
-        message = f"cannot read {file}: {error.strerror}"
-        raise BadInput(message, hint="correct its rights") from error
+        raise BadInput(f"cannot read {file}: {error.strerror}", hint="correct its rights") from error
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_PLAYLISTS):
-        message = f"{file} is a list of other files, not a video"
-        raise BadInput(message, hint="name the video itself")
+        raise BadInput(f"{file} is a list of other files, not a video", hint="name the video itself")
 
 
 def _scan(file: Path, *, decode: bool) -> VideoFrames | None:

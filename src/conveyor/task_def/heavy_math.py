@@ -180,8 +180,7 @@ def split(
     size = _size_of(kind, size)
     _check_size(kind, size, "size")
     if not 1 <= parts <= MAX_PARTS:
-        message = f"parts must be between 1 and {MAX_PARTS:,}, got {parts}"
-        raise BadInput(message, hint="try parts=8")
+        raise BadInput(f"parts must be between 1 and {MAX_PARTS:,}, got {parts}", hint="try parts=8")
     _output(kind, output)
     units, weight = {
         "primes": (size + 1, 0),
@@ -213,7 +212,8 @@ def join(
         result = f"{size:,} x {size:,}: trace {numbers[0]:,}, sum of all entries {numbers[1]:,}"
     elif kind == "pi":
         digits = pi.digits_of([pi.from_bytes(part.data) for part in parts], size)
-        _write_text(made, digits)
+        with replacing(made) as making:
+            making.write_text(digits + "\n", encoding="utf-8")
         result = digits if len(digits) <= MAX_RESULT_LENGTH else f"{digits[:40]}…{digits[-10:]}"
     else:
         bands = b"".join(zlib.decompress(part.data[0]) for part in parts)
@@ -227,8 +227,7 @@ def join(
 
 def _size_of(kind: Kind, size: int | None) -> int:
     if kind not in SIZES:
-        message = f"unknown kind {kind!r}"
-        raise BadInput(message, hint=f"the kinds are {', '.join(SIZES)}")
+        raise BadInput(f"unknown kind {kind!r}", hint=f"the kinds are {', '.join(SIZES)}")
     return SIZES[kind][2] if size is None else size
 
 
@@ -253,8 +252,3 @@ def _report(total: int, units: str) -> Callable[[int], None]:
         job.progress(done, total, units)
 
     return report
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as making:
-        making.write_text(text + "\n", encoding="utf-8")

@@ -42,8 +42,7 @@ def path_of(text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
-        message = f"unknown user in the path {text!r}"
-        raise BadInput(message, hint="write the path without ~") from error
+        raise BadInput(f"unknown user in the path {text!r}", hint="write the path without ~") from error
 
 
 def exists(path: Path) -> bool:

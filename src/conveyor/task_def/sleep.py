@@ -36,12 +36,6 @@ def sleep(seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
-@sleep.checks
-def check(seconds: float = 10.0) -> None:
-    """Refuse a negative or infinite time."""
-    _check_seconds(seconds)
-
-
 @sleep.splits
 def split(
     seconds: Annotated[float, "seconds that each job sleeps"] = 10.0,
@@ -50,8 +44,7 @@ def split(
     """Return `times` jobs that sleep `seconds` each."""
     _check_seconds(seconds)
     if not 1 <= times <= MAX_TIMES:
-        message = f"times must be between 1 and {MAX_TIMES:,}, got {times}"
-        raise BadInput(message, hint="try times=5")
+        raise BadInput(f"times must be between 1 and {MAX_TIMES:,}, got {times}", hint="try times=5")
     return [{"seconds": seconds} for _ in range(times)]
 
 
@@ -78,5 +71,4 @@ def pause(seconds: float, *, report: bool = False) -> None:
 
 def _check_seconds(seconds: float) -> None:
     if not 0 <= seconds < math.inf:
-        message = f"seconds must be finite and 0 or more, got {seconds}"
-        raise BadInput(message, hint="try seconds=10")
+        raise BadInput(f"seconds must be finite and 0 or more, got {seconds}", hint="try seconds=10")

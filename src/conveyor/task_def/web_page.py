@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -70,24 +70,22 @@ class PageRow:
 
 def read_row(page: FetchedPage) -> PageRow:
     """Return the facts of a page, or the reason why it was not read."""
-    size = len(page.body)
+    unread = PageRow(page.url, page.status, bytes=len(page.body))
     if page.cut:
-        return PageRow(page.url, page.status, bytes=size, error=f"longer than {size:,} bytes")
+        return replace(unread, error=f"longer than {unread.bytes:,} bytes")
     if not is_html(page):
-        return PageRow(
-            page.url, page.status, bytes=size, error=f"not HTML but {page.content_type[:80] or 'unnamed'}"
-        )
+        return replace(unread, error=f"not HTML but {page.content_type[:80] or 'unnamed'}")
     try:
         tree = _tree(page)
     except FetchError as refusal:
-        return PageRow(page.url, page.status, bytes=size, error=refusal.message)
+        return replace(unread, error=refusal.message)
     links = len(tree.css("a[href]"))
     title = _text(tree.css_first("title"))
     heading = _text(tree.css_first("h1"))
     tree.strip_tags(["script", "style", "noscript", "template"])
     words = len(tree.body.text(separator=" ").split()) if tree.body else 0
     error = "" if page.status < HTTPStatus.BAD_REQUEST else f"the site returned {page.status}"
-    return PageRow(page.url, page.status, title, heading, links, words, size, error)
+    return replace(unread, title=title, h1=heading, links=links, words=words, error=error)
 
 
 def read_links(page: FetchedPage) -> list[str]:
@@ -128,8 +126,7 @@ def is_html(page: FetchedPage) -> bool:
 def _tree(page: FetchedPage) -> LexborHTMLParser:
     text = _decoded(page)
     if _depth(text) > MAX_DEPTH:
-        message = f"nested deeper than {MAX_DEPTH:,} elements"
-        raise FetchError(message)
+        raise FetchError(f"nested deeper than {MAX_DEPTH:,} elements")
     return LexborHTMLParser(text)
 
 

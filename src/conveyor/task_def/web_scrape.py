@@ -146,14 +146,12 @@ def join(parts: list[list[PageRow]], /, output: str = "", **_: object) -> SiteSu
 
 def _check_numbers(pages: int, delay: float | None, max_bytes: int) -> None:
     if not 1 <= pages <= MAX_PAGES:
-        message = f"pages must be between 1 and {MAX_PAGES:,}, got {pages}"
-        raise BadInput(message, hint="try pages=100")
+        raise BadInput(f"pages must be between 1 and {MAX_PAGES:,}, got {pages}", hint="try pages=100")
     if delay is not None and not 0 <= delay <= _MAX_DELAY:
         message = f"delay must be between 0 and {_MAX_DELAY:g} seconds, got {delay:g}"
         raise BadInput(message, hint="try delay=0.5")
     if max_bytes < 1:
-        message = f"max_bytes must be 1 or more, got {max_bytes}"
-        raise BadInput(message, hint="try max_bytes=5000000")
+        raise BadInput(f"max_bytes must be 1 or more, got {max_bytes}", hint="try max_bytes=5000000")
 
 
 def _delay(host: str, delay: float | None) -> float:
@@ -196,8 +194,7 @@ def _start(fetcher: Fetcher, url: str) -> tuple[FetchedPage, Protego]:
         robots = _robots(fetcher, start.url)
         _check_robots(robots, start.url)
     if start.status >= HTTPStatus.BAD_REQUEST:
-        message = f"{url} returned {start.status}"
-        raise FetchError(message, hint="correct the URL")
+        raise FetchError(f"{url} returned {start.status}", hint="correct the URL")
     if start.cut or not is_html(start):
         message = f"cannot start from {url}: {read_row(start).error}"
         raise FetchError(message, hint="name the URL of an HTML page")
@@ -239,12 +236,10 @@ def _failed_row(url: str, error: FetchError) -> PageRow:
 
 def _check_hop(robots: Protego, target: str, site: str) -> None:
     if site_of(target) != site_of(site):
-        message = f"it redirects to another site, {target[:200]}"
-        raise FetchError(message)
+        raise FetchError(f"it redirects to another site, {target[:200]}")
     _check_robots(robots, target)
 
 
 def _check_robots(robots: Protego, url: str) -> None:
     if not robots.can_fetch(url, ROBOT):
-        message = f"robots.txt excludes {url[:200]}"
-        raise FetchError(message, hint="name another page or site")
+        raise FetchError(f"robots.txt excludes {url[:200]}", hint="name another page or site")
