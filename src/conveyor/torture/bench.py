@@ -11,9 +11,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +21,7 @@ from conveyor.errors import ConveyorError, StoreError
 from conveyor.store import Client, fitness
 from conveyor.store.address import shown
 from conveyor.torture import history, report
-from conveyor.torture.faults import Fault, Missing, usable
+from conveyor.torture.faults import FAULTS, Fault, Missing
 from conveyor.torture.history import note
 from conveyor.torture.judge import BOUND, Record, judge
 from conveyor.torture.stage import Effect, Lane, OwnStage, Stage, WatchedStage, YourStage
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 _PAUSE = (0.1, 0.9)  # seconds between two faults of a kind of trouble
 _AIR = 1.0  # seconds more after one of server or network: time to renew a lease before the next
 _PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
+_AT_ONCE = 32  # faults of a kind of trouble under way, at most
 #: Lanes of a run; the watched one is on a stage of its own.
 LANES = ("mixed", "order", "items", "long", "watched")
 _ROOM_FOR_LONG_JOBS = 30.0  # seconds of a run from which on there is a lane of them
@@ -65,34 +65,31 @@ class Plan(NamedTuple):
     """Level at which jobs are put to the server that `url` names."""
 
 
-class Trouble(threading.Thread):
-    """Does one group of faults to a stage, one after the other, until `stop`; then all are healed."""
+class Trouble:
+    """Does one group of faults to a stage, one after the other, until `over` is set; then all are healed."""
 
-    def __init__(self, stage: Stage, table: list[Fault], seed: str) -> None:
-        super().__init__(name=f"trouble {seed}")
-        self._stage, self._table, self._seed = stage, table, seed
+    def __init__(self, stage: Stage, table: list[Fault], seed: str, over: threading.Event) -> None:
+        self._stage, self._table, self._seed, self._over = stage, table, seed, over
         self._chance = random.Random(seed)
-        self._over = threading.Event()
-        self._under_way: list[threading.Thread] = []
-        self._errors: list[Exception] = []
 
     def run(self) -> None:
-        """Deal faults from a deck in which each is as often as its weight says."""
-        number = 0
-        while not self._over.is_set():
-            for fault in self._deck():
-                if self._over.wait(self._chance.uniform(*_PAUSE)):
-                    break
-                number += 1
-                chance = random.Random(f"{self._seed} {number}")
-                thread = threading.Thread(target=self._try, args=(fault, chance), name=fault.name)
-                self._under_way.append(thread)
-                thread.start()
-                thread.join(_PATIENCE)
-                if fault.is_outside:
-                    self._over.wait(_AIR)
-        for thread in self._under_way:
-            thread.join()
+        """Deal faults from a deck in which each is as often as its weight says.
+
+        Raises what went wrong with the bench itself, once all is healed.
+        """
+        under_way: list[Future[None]] = []
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while not self._over.is_set():
+                for fault in self._deck():
+                    if self._over.wait(self._chance.uniform(*_PAUSE)):
+                        break
+                    chance = random.Random(f"{self._seed} {len(under_way) + 1}")
+                    under_way.append(pool.submit(self._try, fault, chance))
+                    wait(under_way[-1:], _PATIENCE)
+                    if fault.is_outside:
+                        self._over.wait(_AIR)
+        for one in under_way:
+            one.result()
 
     def _deck(self) -> list[Fault]:
         deck = [
@@ -106,17 +103,14 @@ class Trouble(threading.Thread):
     def _try(self, fault: Fault, chance: random.Random) -> None:
         began = time.monotonic()
         name, pids = fault.name, list[int]()
-        lanes = {
-            one.pid: one.queue for one in self._stage.kept
-        }  # now: an id may be that of another process later
+        # Now, since an id may be that of another process later.
+        lanes = {one.pid: one.queue for one in self._stage.kept}
         try:
             pids = self._do(fault, chance)
         except Missing:
             return
         except (ConveyorError, OSError):
             name += CUT_SHORT  # by another fault, perhaps after a part of this one was done
-        except Exception as error:  # noqa: BLE001 - it ends the run, once all is healed
-            self._errors.append(error)
         lane = lanes.get(pids[0], "") if pids else ""
         now, stage = time.monotonic(), self._stage.name
         note(history.Fault(began, now, name, pids, sorted(fault.effects), stage, lane))
@@ -129,34 +123,15 @@ class Trouble(threading.Thread):
         next(steps, None)
         return pids
 
-    def stop(self) -> None:
-        """Do no more, and heal what is under way. Raises what went wrong with the bench itself."""
-        self._over.set()
-        self.join()
-        for error in self._errors:
-            raise error
 
-
-class Clock(threading.Thread):
-    """Notes when this machine was too busy to run it: then it does not renew leases in time either."""
-
-    def __init__(self) -> None:
-        super().__init__(name="clock")
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Compare the time that passed with the time that should have."""
-        before = time.monotonic()
-        while not self._over.wait(_TICK):
-            now = time.monotonic()
-            if now - before > _TICK + _STALL:
-                note(history.Fault(before, now + LEASE, STALLED, [], [Effect.LEASE, Effect.ORDER], ""))
-            before = now
-
-    def stop(self) -> None:
-        """Note no more."""
-        self._over.set()
-        self.join()
+def watch_the_clock(over: threading.Event) -> None:
+    """Note when this machine was too busy to run this thread: then it does not renew leases in time either."""
+    before = time.monotonic()
+    while not over.wait(_TICK):
+        now = time.monotonic()
+        if now - before > _TICK + _STALL:
+            note(history.Fault(before, now + LEASE, STALLED, [], [Effect.LEASE, Effect.ORDER], ""))
+        before = now
 
 
 def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
@@ -220,7 +195,8 @@ def run(plan: Plan, folder: Path) -> history.History:
     notes.mkdir(parents=True)
     os.environ[history.FOLDER] = str(notes)
     stages: list[Stage] = []
-    clock = Clock()
+    over = threading.Event()
+    clock = threading.Thread(target=watch_the_clock, args=(over,), name="clock")
     clock.start()
     try:
         for stage in stages_of(plan, folder):
@@ -230,7 +206,8 @@ def run(plan: Plan, folder: Path) -> history.History:
         _together([partial(_settle, stage) for stage in stages])
     finally:
         _together([stage.close for stage in stages])
-        clock.stop()
+        over.set()
+        clock.join()
     return history.read(notes)
 
 
@@ -245,19 +222,21 @@ def _settle(stage: Stage) -> None:
 
 
 def _torment(stages: list[Stage], plan: Plan) -> None:
+    """Do the faults of the plan that each stage has all for: at the same time one from outside and one other."""
+    over = threading.Event()
+    chosen = [one for one in FAULTS.values() if not plan.only or one.name in plan.only]
     troubles = []
-    for stage in stages:
-        table = [one for one in usable(stage) if not plan.only or one.name in plan.only]
-        for name, group in itertools.groupby(
-            sorted(table, key=attrgetter("is_outside")), attrgetter("is_outside")
-        ):
-            troubles.append(Trouble(stage, list(group), f"{plan.seed} {stage.name} {name}"))
-    for one in troubles:
-        one.start()
-    try:
-        time.sleep(plan.seconds)
-    finally:
-        _together([one.stop for one in troubles])
+    for stage, outside in itertools.product(stages, (False, True)):
+        if table := [one for one in chosen if one.needs <= stage.has and one.is_outside == outside]:
+            troubles.append(Trouble(stage, table, f"{plan.seed} {stage.name} {outside}", over))
+    with ThreadPoolExecutor(max(1, len(troubles))) as pool:
+        running = [pool.submit(one.run) for one in troubles]
+        try:
+            time.sleep(plan.seconds)
+        finally:
+            over.set()
+    for one in running:
+        one.result()
 
 
 def _together(calls: list[Callable[[], object]]) -> None:

@@ -21,6 +21,7 @@ from conveyor.monitor import Inspector
 from conveyor.monitor.actions import EXPIRES_AFTER
 from conveyor.store import commands, control_channel, records
 from conveyor.torture.history import CancelAsked, note
+from conveyor.torture.load import fill
 from conveyor.torture.proxy import PASS, REPLIES, REQUESTS, Mode, Proxy
 from conveyor.torture.servers import wait_for
 from conveyor.torture.stage import PROMOTED, Effect, Need
@@ -118,11 +119,20 @@ def _stopped(pid: int, *children: int) -> Iterator[list[int]]:
     _send(pid, signal.SIGCONT)
 
 
-def _network(stage: Stage, mode: Mode) -> Iterator[list[int]]:
-    """Change the network for a while."""
-    _proxy(stage).mode = mode
-    yield []
-    _proxy(stage).mode = PASS
+def _ended(one: Kept, number: int = signal.SIGKILL) -> Iterator[list[int]]:
+    """Send a process a signal that ends it; its children are concerned, too."""
+    pids = [one.pid, *one.children()]
+    one.signal(number)
+    yield pids
+
+
+def _network(proxy: Proxy, mode: Mode, *pids: int, cut: bool = False) -> Iterator[list[int]]:
+    """Change the network for a while, and then cut the connections if so."""
+    proxy.mode = mode
+    yield list(pids)
+    if cut:
+        proxy.cut()
+    proxy.mode = PASS
 
 
 # --- workers ------------------------------------------------------------------------------------------------------
@@ -176,10 +186,7 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("supervisor killed", effects=(Effect.ORDER,))
 def kill_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a supervisor; its workers end with it, and another consumer is started."""
-    consumer = _to_end(stage.at_work(), chance)
-    pids = [consumer.pid, *consumer.children()]
-    consumer.signal(signal.SIGKILL)
-    yield pids
+    yield from _ended(_to_end(stage.at_work(), chance))
 
 
 @_fault("supervisor stopped", lasts=(0.5, 3.0))
@@ -218,10 +225,7 @@ def roll_out(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("consumer leaves in good order")
 def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGTERM to a consumer, which finishes its jobs; then another one is started."""
-    consumer = _to_end(stage.at_work(), chance)
-    pids = [consumer.pid, *consumer.children()]
-    consumer.signal(signal.SIGTERM)
-    yield pids
+    yield from _ended(_to_end(stage.at_work(), chance), signal.SIGTERM)
 
 
 # --- producers and takers -----------------------------------------------------------------------------------------
@@ -230,10 +234,7 @@ def leave(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("producer killed")
 def kill_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a producer; the next one waits for the outcomes of its jobs."""
-    producer = _to_end(stage.of_role("producer"), chance)
-    pid = producer.pid
-    producer.signal(signal.SIGKILL)
-    yield [pid]
+    yield from _ended(_to_end(stage.of_role("producer"), chance))
 
 
 @_fault("producer stopped", lasts=(0.5, 6.0))
@@ -245,10 +246,7 @@ def stop_producer(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("taker killed")
 def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGKILL to a process that takes items with `get`; its items return to the queue."""
-    taker = _to_end(stage.of_role("taker"), chance)
-    pid = taker.pid
-    taker.signal(signal.SIGKILL)
-    yield [pid]
+    yield from _ended(_to_end(stage.of_role("taker"), chance))
 
 
 # --- what operators do --------------------------------------------------------------------------------------------
@@ -315,7 +313,7 @@ def _insist(heal: Callable[[], object]) -> None:
 @_fault("network slow", Need.NETWORK, lasts=(0.5, 3.0))
 def slow_network(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Delay each request and each reply."""
-    yield from _network(stage, Mode(delay=chance.choice((0.005, 0.05, 0.2))))
+    yield from _network(_proxy(stage), Mode(delay=chance.choice((0.005, 0.05, 0.2))))
 
 
 @_fault("connections cut", Need.NETWORK, weight=2)
@@ -328,13 +326,13 @@ def cut(stage: Stage, _: Random) -> Iterator[list[int]]:
 @_fault("replies lost", Need.NETWORK, lasts=(0.3, 1.0), weight=2)
 def lose_replies(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Make the server execute some requests and lose the replies."""
-    yield from _network(stage, Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA"))
+    yield from _network(_proxy(stage), Mode(lost_replies=chance.randint(1, 10), matching=b"EVALSHA"))
 
 
 @_fault("requests sent twice", Need.NETWORK, lasts=(0.3, 2.0))
 def repeat(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Send each script twice, the copy on a separate connection."""
-    yield from _network(stage, Mode(times=2, matching=b"EVALSHA"))
+    yield from _network(_proxy(stage), Mode(times=2, matching=b"EVALSHA"))
 
 
 @_fault("requests held and sent twice later", Need.NETWORK, lasts=(0.5, 3.0))
@@ -352,19 +350,13 @@ def hold(stage: Stage, chance: Random) -> Iterator[list[int]]:
 @_fault("blackhole to the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_requests(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Drop everything to the server, then cut the connections, as a system does that gave up."""
-    _proxy(stage).mode = Mode(held=frozenset({REQUESTS}))
-    yield []
-    _proxy(stage).cut()
-    _proxy(stage).mode = PASS
+    yield from _network(_proxy(stage), Mode(held=frozenset({REQUESTS})), cut=True)
 
 
 @_fault("blackhole from the server", Need.NETWORK, lasts=(0.5, 3.0))
 def blackhole_replies(stage: Stage, _: Random) -> Iterator[list[int]]:
     """Pass requests and drop replies, then cut the connections."""
-    _proxy(stage).mode = Mode(held=frozenset({REPLIES}))
-    yield []
-    _proxy(stage).cut()
-    _proxy(stage).mode = PASS
+    yield from _network(_proxy(stage), Mode(held=frozenset({REPLIES})), cut=True)
 
 
 @_fault(
@@ -380,31 +372,32 @@ def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
     if stage.branch is None or not behind:
         raise Missing
     pids = [pid for one in behind for pid in (one.pid, *one.children())]
-    stage.branch.mode = Mode(held=frozenset({REQUESTS, REPLIES}))
-    yield pids
-    stage.branch.cut()
-    stage.branch.mode = PASS
+    yield from _network(stage.branch, Mode(held=frozenset({REQUESTS, REPLIES})), *pids, cut=True)
 
 
 # --- the server ---------------------------------------------------------------------------------------------------
 
 
+def _restarted(stage: OwnStage, number: int, *, forget: bool = False) -> Iterator[list[int]]:
+    """End the server by a signal, and start it after a while, without its file if so."""
+    with stage.server_down() as server:
+        pid = server.pid
+        server.end(number)
+        if forget:
+            server.forget()
+        yield [pid]
+
+
 @_fault("server killed, restarted with its file", Need.SERVER, lasts=(0.0, 2.0), effects=(Effect.REFUSAL,))
 def kill_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGKILL to the server, and start it with its file, which is synced always."""
-    with stage.server_down() as server:
-        pid = server.pid
-        server.end()
-        yield [pid]
+    yield from _restarted(stage, signal.SIGKILL)
 
 
 @_fault("server restarted in good order", Need.SERVER, lasts=(0.0, 2.0), effects=(Effect.REFUSAL,))
 def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGTERM to the server, and start it again."""
-    with stage.server_down() as server:
-        pid = server.pid
-        server.end(signal.SIGTERM)
-        yield [pid]
+    yield from _restarted(stage, signal.SIGTERM)
 
 
 @_fault(
@@ -416,11 +409,7 @@ def restart_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 )
 def empty_server(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SIGKILL to the server, remove its file, and start it; producers put the jobs that they hold again."""
-    with stage.server_down() as server:
-        pid = server.pid
-        server.end()
-        server.forget()
-        yield [pid]
+    yield from _restarted(stage, signal.SIGKILL, forget=True)
 
 
 @_fault("server stopped", Need.SERVER, lasts=(0.2, 3.0))
@@ -486,9 +475,7 @@ def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     assert stage.disk is not None
     place = Path(stage.disk, "filled")
     with stage.server_down():  # one that syncs always ends when it cannot
-        with contextlib.suppress(OSError), place.open("wb") as file:
-            while True:
-                file.write(bytes(1 << 20))
+        fill(place)
         yield []
         place.unlink()
 
@@ -510,8 +497,3 @@ def kill_primary(stage: WatchedStage, _: Random) -> Iterator[list[int]]:
     with stage.moving() as pair:
         pid = pair.kill_primary()
     yield [pid]
-
-
-def usable(stage: Stage) -> list[Fault]:
-    """Return the faults that a stage has all for."""
-    return [one for one in FAULTS.values() if one.needs <= stage.has]

@@ -122,6 +122,13 @@ def close_files() -> None:
     os.closerange(3, 1024)
 
 
+def fill(place: Path) -> None:
+    """Write a file until its disk is full."""
+    with contextlib.suppress(OSError), place.open("wb") as file:
+        while True:
+            file.write(bytes(_MIB))
+
+
 def fill_disk() -> None:
     """Fill the server's small disk for a moment, where there is one."""
     folder = os.environ.get(SCRATCH)
@@ -129,9 +136,7 @@ def fill_disk() -> None:
         return
     place = Path(folder, f"filled-by-task-{os.getpid()}")
     try:
-        with contextlib.suppress(OSError), place.open("wb") as file:
-            while True:
-                file.write(bytes(_MIB))
+        fill(place)
         time.sleep(0.1)
     finally:
         place.unlink(missing_ok=True)
