@@ -90,7 +90,7 @@ class Scene:
         )
         environment = {**os.environ, "CONVEYOR_URL": self.url, history.FOLDER: str(self.folder)}
         name = f"consumer {self.name} {len(self.kept)}"
-        one = Kept(name, lambda: command_line(settings), environment, self.folder / "log")
+        one = Kept(name, lambda _: command_line(settings), environment, self.folder / "log")
         one.start()
         self.kept.append(one)
         return one

@@ -14,9 +14,10 @@ from conveyor.store.address import shown
 from conveyor.torture import bench, history
 from conveyor.torture import stage as stages
 from conveyor.torture.judge import Record, judge
+from conveyor.torture.load import Lane
 from conveyor.torture.proxy import Mode, Proxy
 from conveyor.torture.servers import Server, free_port
-from conveyor.torture.stage import Lane, Stage, YourStage, through
+from conveyor.torture.stage import Stage, YourStage, through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

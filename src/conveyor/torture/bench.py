@@ -24,7 +24,8 @@ from conveyor.torture import history, report
 from conveyor.torture.faults import FAULTS, Fault, Missing
 from conveyor.torture.history import note
 from conveyor.torture.judge import BOUND, Record, judge
-from conveyor.torture.stage import Effect, Lane, OwnStage, Stage, WatchedStage, YourStage
+from conveyor.torture.load import Lane
+from conveyor.torture.stage import Effect, OwnStage, Stage, WatchedStage, YourStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

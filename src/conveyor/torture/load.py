@@ -16,6 +16,7 @@ import sys
 import time
 import zlib
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -268,6 +269,26 @@ RECIPES = {"mixed": mixed, "order": in_order, "long": long_only}
 # --- processes ----------------------------------------------------------------------------------------------------
 
 
+class Lane(NamedTuple):
+    """A queue, who puts into it and who takes from it."""
+
+    queue: str
+    role: str
+    """What its producers put: a name of RECIPES, or items."""
+    maxsize: int
+    producers: int
+    rate: float
+    """Jobs per second of each producer, at most."""
+    consumers: tuple[int, ...] = ()
+    """Workers of each consumer."""
+    takers: int = 0
+    """Processes that take plain items."""
+    most: int = 1_500
+    """Jobs without an outcome of each producer, at most."""
+    durability: str = "memory"
+    """Level at which its producers put."""
+
+
 class LoadSettings(msgspec.Struct):
     """What a producer or a taker has to know."""
 
@@ -275,30 +296,24 @@ class LoadSettings(msgspec.Struct):
     """Stays the same when it is started again after its end."""
     role: str
     """A name of RECIPES: puts such jobs; items: puts plain items; taker: takes those."""
-    queue: str
-    maxsize: int
+    lane: Lane
     url: str
     seed: str
-    rate: float
-    """Jobs per second, at most."""
-    durability: str
-    life: int = 0
+    life: int
     """How often a process of this name was started before."""
-    most: int = 1_500
-    """Jobs without an outcome, at most."""
-    leaving: bool = False
-    """True if it is to put nothing, and only to wait for outcomes."""
-    before: list[tuple[str, str]] = []
+    before: list[tuple[str, str]]
     """Key and id of jobs that a process of this name put before, and of whose outcome it has not heard."""
+    leaving: bool
+    """True if it is to put nothing, and only to wait for outcomes."""
 
 
 class Producer:
     """A producer that records every reply about its jobs until SIGTERM, then waits for the rest."""
 
     def __init__(self, settings: LoadSettings) -> None:
-        self.settings = settings
+        self.settings, self.lane = settings, settings.lane
         self.queue = Queue(
-            settings.queue, settings.maxsize, store=connect(settings.url), durability=settings.durability
+            self.lane.queue, self.lane.maxsize, store=connect(settings.url), durability=self.lane.durability
         )
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
@@ -313,7 +328,7 @@ class Producer:
     def run(self) -> None:
         """Produce until told to leave, then wait for all outcomes."""
         for key, id_ in self.settings.before:
-            self._follow(key, Job(id_, self.settings.queue, client=self.queue.client))
+            self._follow(key, Job(id_, self.lane.queue, client=self.queue.client))
         recipe, due = RECIPES[self.settings.role], time.monotonic()
         ask = due + _ASK_AGAIN
         while not self.leaving:
@@ -322,7 +337,7 @@ class Producer:
             if time.monotonic() > ask:
                 self._ask_again()
                 ask = time.monotonic() + _ASK_AGAIN
-            due += len(batch.calls) / self.settings.rate  # what a fault held up is made up for
+            due += len(batch.calls) / self.lane.rate  # what a fault held up is made up for
             self._pause(until=due)
         while self.waiting:
             time.sleep(0.02)
@@ -335,49 +350,36 @@ class Producer:
             if self.leaving and self.waiting:  # later, once all outcomes have arrived
                 return
             with contextlib.suppress(StoreError):
-                job = Job[Any](id_, self.settings.queue, client=self.queue.client)
+                job = Job[Any](id_, self.lane.queue, client=self.queue.client)
                 if job.done():
                     self._note_outcome(key, job, again=True)
 
     def _pause(self, until: float) -> None:
-        while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.settings.most):
+        while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.lane.most):
             time.sleep(0.01)
 
     def _put(self, batch: Batch) -> None:
-        keys = [self._key() for _ in batch.calls]
-        now, delay, priority = (
-            time.monotonic(),
-            batch.options.get("delay", 0.0),
-            batch.options.get("priority", 0),
-        )
-        note(
-            *(
-                Put(now, key, self.settings.queue, kind, value_of(key, payload), delay, priority)
-                for key, (kind, _, payload) in zip(keys, batch.calls, strict=True)
-            )
-        )
-        calls = [(key, *call) for key, call in zip(keys, batch.calls, strict=True)]
+        calls = [(self._key(), *call) for call in batch.calls]
+        now, lane, level = time.monotonic(), self.lane.queue, self.lane.durability
+        common = batch.options.get("delay", 0.0), batch.options.get("priority", 0)
+        note(*[Put(now, key, lane, kind, value_of(key, data), *common) for key, kind, _, data in calls])
         held, sure = True, len(calls)
         try:
             jobs = self.queue.submit_many(work.options(**batch.options), calls)
         except StoreError as error:  # those that were put are named; nothing is known of the others
             held, sure = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
-            jobs = [Job(one, self.settings.queue, client=self.queue.client) for one in error.ids]
-        if self.settings.durability.startswith("replicated") and self.chance.random() < _LET_GO:
+            jobs = [Job(one, lane, client=self.queue.client) for one in error.ids]
+        if level.startswith("replicated") and self.chance.random() < _LET_GO:
             held = False
             for job in jobs:
                 kept, place = job.kept
                 if kept is not None:
                     kept.drop(place)
         now = time.monotonic()
-        accepted = list(zip(keys, jobs, strict=False))
-        note(
-            *(
-                Accepted(now, key, job.id, held, self.settings.durability if nth < sure else "memory")
-                for nth, (key, job) in enumerate(accepted)
-            )
-        )
-        for key, job in accepted:
+        known = [(key, job) for (key, *_), job in zip(calls, jobs, strict=False)]
+        levels = [level] * sure + ["memory"] * (len(calls) - sure)
+        note(*[Accepted(now, key, job.id, held, one) for (key, job), one in zip(known, levels, strict=False)])
+        for key, job in known:
             self._follow(key, job)
 
     def _key(self) -> str:
@@ -411,11 +413,11 @@ class ItemProducer(Producer):
         """Put items until told to leave."""
         while not self.leaving:
             key, now = self._key(), time.monotonic()
-            note(Put(now, key, self.settings.queue, "item", key))
+            note(Put(now, key, self.lane.queue, "item", key))
             with contextlib.suppress(ConveyorError):
                 self.queue.put(key, timeout=2.0)
-                note(Accepted(time.monotonic(), key, "", level=self.settings.durability))
-            self._pause(until=now + 1 / self.settings.rate)
+                note(Accepted(time.monotonic(), key, "", level=self.lane.durability))
+            self._pause(until=now + 1 / self.lane.rate)
 
 
 class Taker(Producer):
@@ -448,24 +450,18 @@ class Taker(Producer):
 ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}
 
 
-class LossNoter(logging.Handler):
-    """Notes what the library logs when it finds that the server has lost a queue."""
-
-    def __init__(self, lane: str) -> None:
-        super().__init__()
-        self._lane = lane
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note it, if it is that."""
-        if record.msg == LOST_QUEUE:
-            note(LossSeen(time.monotonic(), self._lane))
+def note_loss(lane: str, record: logging.LogRecord) -> bool:
+    """Note it if the library logs that the server has lost a queue; a filter that lets all records pass."""
+    if record.msg == LOST_QUEUE:
+        note(LossSeen(time.monotonic(), lane))
+    return True
 
 
 def main() -> None:
     """Run as the settings in the file say that the command line names."""
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadSettings)
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger().addHandler(LossNoter(settings.queue))
+    logging.getLogger().handlers[0].addFilter(partial(note_loss, settings.lane.queue))
     ROLES.get(settings.role, Producer)(settings).run()
 
 

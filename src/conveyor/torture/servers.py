@@ -39,8 +39,7 @@ def wait_for(fact: Callable[[], object], seconds: float = _STARTING) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:
-            message = f"not true within {seconds} s: {fact}"
-            raise TimeoutError(message)
+            raise TimeoutError(f"not true within {seconds} s: {fact}")
         time.sleep(0.02)
 
 
@@ -61,8 +60,7 @@ class Server:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(lambda: self.answers() or self.has_ended())
         if self.has_ended():
-            message = f"the server in {self.folder} did not start; its log says why"
-            raise RuntimeError(message)
+            raise RuntimeError(f"the server in {self.folder} did not start; its log says why")
 
     def _command(self) -> list[str]:
         where = (

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -40,7 +41,7 @@ from conveyor.torture.history import (
     Usage,
     note,
 )
-from conveyor.torture.load import SCRATCH, LoadSettings
+from conveyor.torture.load import SCRATCH, Lane, LoadSettings
 from conveyor.torture.proxy import Proxy
 from conveyor.torture.servers import DURABLE, SERVICE, Pair, Server, small_disk, wait_for
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOOK = 0.1  # seconds between two looks at the processes
+_SAMPLE = 0.25  # seconds between two notes of what waits, and of what is used
 _FOREVER = float("inf")
 _AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
 _SILENT = 6.0  # seconds after which a waiter that says nothing counts as dead
@@ -89,31 +91,11 @@ class Need(enum.StrEnum):
 PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Effect.REFUSAL})
 
 
-class Lane(NamedTuple):
-    """A queue, who puts into it and who takes from it."""
-
-    queue: str
-    role: str
-    """What its producers put: a name of `load.RECIPES`, or items."""
-    maxsize: int
-    producers: int
-    rate: float
-    """Jobs per second of each producer, at most."""
-    consumers: tuple[int, ...] = ()
-    """Workers of each consumer."""
-    takers: int = 0
-    """Processes that take plain items."""
-    most: int = 1_500
-    """Jobs without an outcome of each producer, at most."""
-    durability: str = "memory"
-    """Level at which its producers put."""
-
-
 class Kept:
     """A process that is started again whenever it ends, until the stage is closed."""
 
     def __init__(
-        self, name: str, command: Callable[[], list[str]], environment: dict[str, str], log: Path
+        self, name: str, command: Callable[[Kept], list[str]], environment: dict[str, str], log: Path
     ) -> None:
         self.name = name
         self.role, self.queue = name.split()[:2]
@@ -137,7 +119,7 @@ class Kept:
         self.wanted = False
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command(), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(self), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.working_since = _FOREVER
         self.pids.append(self.pid)
@@ -188,9 +170,10 @@ class Stage:
         self.client = Client(self.url)
         self.kept: list[Kept] = []
         self._closed = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name=f"{self.name} keeper")
-        self._watcher = threading.Thread(target=self._watch, name=f"{self.name} watcher")
-        self._meter = threading.Thread(target=self._measure, name=f"{self.name} meter")
+        steps = ((self._keep, _LOOK), (self._note_depths, _SAMPLE), (self.note_usage, _SAMPLE))
+        self._threads = [threading.Thread(target=self._repeat, args=one) for one in steps]
+        #: Held while a fault has the server, or somebody mends it.
+        self._lent = threading.RLock()
         self._draining = False
 
     @property
@@ -202,16 +185,16 @@ class Stage:
 
     def start(self) -> None:
         """Start all processes, and keep them running."""
-        environment = {**os.environ, "CONVEYOR_URL": self.url, SCRATCH: str(self.disk or "")}
         for lane in self.lanes:
             for number, workers in enumerate(lane.consumers, 1):
                 url = self.other_url if number > 1 else self.url
-                own = {**environment, "CONVEYOR_URL": url}
-                self._add(f"consumer {lane.queue} {number}", self._consumer(lane, workers), own)
+                self._add(f"consumer {lane.queue} {number}", partial(_consumer, lane, workers), url)
             for number in range(1, lane.producers + 1):
-                self._add(f"producer {lane.queue} {number}", self._load(lane, lane.role, number), environment)
+                load = partial(self._load, lane, lane.role, number)
+                self._add(f"producer {lane.queue} {number}", load, self.url)
             for number in range(1, lane.takers + 1):
-                self._add(f"taker {lane.queue} {number}", self._load(lane, "taker", number), environment)
+                load = partial(self._load, lane, "taker", number)
+                self._add(f"taker {lane.queue} {number}", load, self.url)
         chance = random.Random(self.seed)
         for _, same in itertools.groupby(self.kept, lambda one: (one.role, one.queue)):
             some = list(same)
@@ -219,43 +202,28 @@ class Stage:
         for one in self.kept:
             one.start()
         wait_for(lambda: all(map(self._is_up, self.kept)), _STARTING)
-        self._keeper.start()
-        self._watcher.start()
-        self._meter.start()
+        for thread in self._threads:
+            thread.start()
 
     def _is_up(self, one: Kept) -> bool:
         """Return True if a consumer has workers, and if a producer has put something."""
         if one.has_ended():
-            message = f"{one.name} did not start; its log is in {self.folder}"
-            raise RuntimeError(message)
+            raise RuntimeError(f"{one.name} did not start; its log is in {self.folder}")
         if one.role == "producer":
             return Path(os.environ[history.FOLDER], f"{one.pid}.events").exists()
         return one.role == "taker" or bool(one.children())
 
-    def _add(self, name: str, command: Callable[[str], list[str]], environment: dict[str, str]) -> None:
-        log = self.folder / f"{name.replace(' ', '-')}.log"
-        self.kept.append(Kept(name, lambda: command(name), environment, log))
+    def _add(self, name: str, command: Callable[[Kept], list[str]], url: str) -> None:
+        environment = {**os.environ, "CONVEYOR_URL": url, SCRATCH: str(self.disk or "")}
+        self.kept.append(Kept(name, command, environment, self.folder / f"{name.replace(' ', '-')}.log"))
 
-    def _consumer(self, lane: Lane, workers: int) -> Callable[[str], list[str]]:
-        settings = ConsumerSettings(
-            queues=(lane.queue,), workers=workers, modules=("conveyor.torture.load",), path=tuple(sys.path)
-        )
-        return lambda _: command_line(settings)
-
-    def _load(self, lane: Lane, role: str, number: int) -> Callable[[str], list[str]]:
-        def command(name: str) -> list[str]:
-            pids = next(one.pids for one in self.kept if one.name == name)
-            own = f"{lane.queue}.{role}{number}"
-            settings = LoadSettings(
-                own, role, lane.queue, lane.maxsize, self.url, self.seed, lane.rate, lane.durability
-            )
-            settings.most, settings.life = lane.most, len(pids)
-            settings.before, settings.leaving = unheard(pids), self._draining
-            file = self.folder / f"{own}.settings"  # one argument could not take all that may be unheard of
-            file.write_bytes(msgspec.json.encode(settings))
-            return [sys.executable, "-m", "conveyor.torture.load", str(file)]
-
-        return command
+    def _load(self, lane: Lane, role: str, number: int, one: Kept) -> list[str]:
+        """Return the command of a producer or taker, for its next life."""
+        name, before = f"{lane.queue}.{role}{number}", unheard(one.pids)
+        settings = LoadSettings(name, role, lane, self.url, self.seed, len(one.pids), before, self._draining)
+        file = self.folder / f"{name}.settings"  # one argument could not take all that may be unheard of
+        file.write_bytes(msgspec.json.encode(settings))
+        return [sys.executable, "-m", "conveyor.torture.load", str(file)]
 
     def of_role(self, role: str) -> list[Kept]:
         """Return the processes of a role that run: consumer, producer or taker."""
@@ -266,33 +234,46 @@ class Stage:
         now = time.monotonic()
         return [one for one in self.of_role("consumer") if now - one.working_since > _AT_WORK]
 
+    def _repeat(self, step: Callable[[], None], seconds: float) -> None:
+        while not self._closed.wait(seconds):
+            step()
+
+    def _join(self) -> None:
+        """End the threads."""
+        self._closed.set()
+        for thread in self._threads:
+            if thread.ident:
+                thread.join()
+
     def _keep(self) -> None:
-        while not self._closed.wait(_LOOK):
-            for one in self.kept:
-                if one.has_ended() and not self._closed.is_set():
-                    one.start()
-                elif one.working_since == _FOREVER and one.children():
-                    one.working_since = time.monotonic()
-            self.look_after()
+        """Start again what has ended."""
+        for one in self.kept:
+            if one.has_ended() and not self._closed.is_set():
+                one.start()
+            elif one.working_since == _FOREVER and one.children():
+                one.working_since = time.monotonic()
+        self.look_after()
 
     def look_after(self) -> None:
-        """Put right what faults break by the way; called again and again."""
+        """Mend the server unless a fault has it; called again and again."""
+        if self._lent.acquire(blocking=False):
+            try:
+                self._mend()
+            finally:
+                self._lent.release()
 
-    def _watch(self) -> None:
-        """Note now and then how many jobs wait in each queue."""
-        while not self._closed.wait(0.25):
-            with contextlib.suppress(StoreError):
-                for lane in self.lanes:
-                    count = Queue(lane.queue, store=self.client).count()
-                    note(Depth(time.monotonic(), lane.queue, count.qsize, count.maxsize))
+    def _mend(self) -> None:
+        """Put right what faults break by the way."""
 
-    def _measure(self) -> None:
-        """Note now and then what the processes use, and so which there are, whether the server answers or not."""
-        while not self._closed.wait(0.25):
-            self.note_usage()
+    def _note_depths(self) -> None:
+        """Note how many jobs wait in each queue."""
+        with contextlib.suppress(StoreError):
+            for lane in self.lanes:
+                count = Queue(lane.queue, store=self.client).count()
+                note(Depth(time.monotonic(), lane.queue, count.qsize, count.maxsize))
 
     def note_usage(self) -> None:
-        """Note the memory of all processes, those of workers included."""
+        """Note the memory of all processes, those of workers included, and so which there are."""
         now = time.monotonic()
         for one in self.kept:
             for pid in (one.pid, *one.children()):
@@ -306,10 +287,7 @@ class Stage:
     def drain(self, bound: float) -> float | None:
         """Stop the producers and wait until everything is settled; return the seconds, or None if it never was."""
         began = time.monotonic()
-        self._closed.set()
-        self._keeper.join()
-        self._watcher.join()
-        self._meter.join()
+        self._join()
         self._draining = True
         producers = [one for one in self.kept if one.role == "producer"]
         for one in producers:
@@ -335,18 +313,8 @@ class Stage:
         seconds = self.drain(bound)
         for lane in self.lanes:
             count = Queue(lane.queue, store=self.client).count()
-            note(
-                Closed(
-                    time.monotonic(),
-                    lane.queue,
-                    count.live,
-                    count.imbalance,
-                    count.torn,
-                    count.orphans,
-                    seconds,
-                    count.accepted,
-                )
-            )
+            wrong = count.imbalance, count.torn, count.orphans
+            note(Closed(time.monotonic(), lane.queue, count.live, *wrong, seconds, count.accepted))
 
     def tidy(self) -> None:
         """Make the server forget dead waiters, as a consumer does once an hour."""
@@ -356,10 +324,7 @@ class Stage:
 
     def close(self) -> None:
         """End all processes."""
-        self._closed.set()
-        for thread in (self._keeper, self._watcher, self._meter):
-            if thread.ident:
-                thread.join()
+        self._join()
         for one in self.kept:
             one.signal(signal.SIGTERM)
         deadline = time.monotonic() + 15.0
@@ -413,26 +378,18 @@ class OwnStage(Stage):
         self.server = Server(binary, folder / "disk", DURABLE)
         self.server.start()
         self.server.note_leftovers()
-        self._down = threading.RLock()
         self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
         super().__init__(folder, self.server.url, lanes, seed)
 
     @contextlib.contextmanager
     def server_down(self) -> Iterator[Server]:
         """Lend the server to a fault that ends it; start it after that, if it does not run."""
-        with self._down:
+        with self._lent:
             yield self.server
-            self._revive()
+            self._mend()
 
-    def look_after(self) -> None:
+    def _mend(self) -> None:
         """Start the server again if it ended, as one does that finds its disk full."""
-        if self._down.acquire(blocking=False):
-            try:
-                self._revive()
-            finally:
-                self._down.release()
-
-    def _revive(self) -> None:
         if self.server.has_ended():
             self.server.admin.close()
             wait_for(self._starts)
@@ -471,7 +428,6 @@ class WatchedStage(Stage):
         self.pair = Pair(binary, folder)
         self.pair.start()
         self.pair.primary.note_leftovers()
-        self._moving = threading.RLock()
         super().__init__(folder, self.pair.primary.url, lanes, seed)
 
     @property
@@ -482,32 +438,24 @@ class WatchedStage(Stage):
     @contextlib.contextmanager
     def moving(self) -> Iterator[Pair]:
         """Lend the servers to a fault that moves the primary; the proxy's address follows for new connections."""
-        with self._moving:
+        assert self.proxy is not None
+        with self._lent:
             try:
                 yield self.pair
             finally:
-                self._follow()
+                self.proxy.target = self.pair.primary.url
             self.pair.follow()
 
-    def _follow(self) -> None:
-        assert self.proxy is not None
-        self.proxy.target = self.pair.primary.url
-
-    def look_after(self) -> None:
+    def _mend(self) -> None:
         """Follow the sentinel if it has moved the primary by itself, as it does if the machine stands still."""
-        if self._moving.acquire(blocking=False):
-            try:
-                began = time.monotonic()
-                if self.pair.replica.has_ended():  # a fault was cut short
-                    self.pair.follow()
-                if self.pair.was_moved():
-                    with self.moving():
-                        pass
-                    note(Fault(began, time.monotonic(), MOVED, [], sorted(PROMOTED), self.name))
-            except (StoreError, TimeoutError):  # the next look
-                pass
-            finally:
-                self._moving.release()
+        began = time.monotonic()
+        with contextlib.suppress(StoreError, TimeoutError):  # the next look
+            if self.pair.replica.has_ended():  # a fault was cut short
+                self.pair.follow()
+            if self.pair.was_moved():
+                with self.moving():
+                    pass
+                note(Fault(began, time.monotonic(), MOVED, [], sorted(PROMOTED), self.name))
 
     def settle(self, bound: float) -> None:
         """Wait until everything is settled, and record what is left on the primary after its expiry."""
@@ -519,6 +467,14 @@ class WatchedStage(Stage):
         """End all processes and servers."""
         super().close()
         self.pair.end()
+
+
+def _consumer(lane: Lane, workers: int, _: Kept) -> list[str]:
+    """Return the command of a consumer."""
+    settings = ConsumerSettings(
+        queues=(lane.queue,), workers=workers, modules=("conveyor.torture.load",), path=tuple(sys.path)
+    )
+    return command_line(settings)
 
 
 def _is_removed(client: Client, queue: str) -> bool:
