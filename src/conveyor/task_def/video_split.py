@@ -98,13 +98,11 @@ def split(
         raise BadInput(message, hint=f"try segments={source.count}")
     folder = output_folder(output, "video_split")
     width = max(3, len(str(segments)))
-    names = [
-        f"{file.stem[:80]}-{number:0{width}}-of-{segments:0{width}}.mp4" for number in range(1, segments + 1)
-    ]
-    return [
-        {"file": file, "target": folder / name, "cut": cut}
-        for name, cut in zip(names, plan_cuts(source, segments), strict=True)
-    ]
+    parts: list[dict[str, object]] = []
+    for cut in plan_cuts(source, segments):
+        name = f"{file.stem[:80]}-{cut.number:0{width}}-of-{segments:0{width}}.mp4"
+        parts.append({"file": file, "target": folder / name, "cut": cut})
+    return parts
 
 
 @video_split.joins

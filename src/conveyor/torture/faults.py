@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from conveyor import Job, Queue
 from conveyor.errors import StoreError, StoreUnavailable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _HEALING = 60.0  # seconds within which a server that is not gone for good does what heals a fault
 
+T = TypeVar("T")
 #: Does a fault to a stage, yields the ids of the processes concerned, and heals it.
 Steps = Callable[[Any, Random], Iterator[list[int]]]
 
@@ -53,7 +54,7 @@ class Fault(NamedTuple):
     @property
     def is_outside(self) -> bool:
         """True if it is about the server or the network, False if it is about processes and what people do."""
-        return bool(self.needs & {Need.NETWORK, Need.SERVER, Need.REPLICA})
+        return bool(self.needs)
 
     @property
     def about(self) -> str:
@@ -85,7 +86,7 @@ class Missing(Exception):
     """There is nothing at the moment that the fault could be done to."""
 
 
-def _one(found: list[Kept], chance: Random) -> Kept:
+def _one(found: list[T], chance: Random) -> T:
     if not found:
         raise Missing
     return chance.choice(found)
@@ -96,10 +97,7 @@ def _to_end(found: list[Kept], chance: Random) -> Kept:
 
 
 def _worker(stage: Stage, chance: Random) -> int:
-    workers = [pid for one in stage.of_role("consumer") for pid in one.children()]
-    if not workers:
-        raise Missing
-    return chance.choice(workers)
+    return _one([pid for one in stage.of_role("consumer") for pid in one.children()], chance)
 
 
 def _proxy(stage: Stage) -> Proxy:

@@ -34,7 +34,6 @@ from conveyor.errors import (
     StoreError,
 )
 from conveyor.inbox import LOST_QUEUE
-from conveyor.store import connect
 from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Start, note
 
 if TYPE_CHECKING:
@@ -297,7 +296,6 @@ class LoadSettings(msgspec.Struct):
     role: str
     """A name of RECIPES: puts such jobs; items: puts plain items; taker: takes those."""
     lane: Lane
-    url: str
     seed: str
     life: int
     """How often a process of this name was started before."""
@@ -312,9 +310,7 @@ class Producer:
 
     def __init__(self, settings: LoadSettings) -> None:
         self.settings, self.lane = settings, settings.lane
-        self.queue = Queue(
-            self.lane.queue, self.lane.maxsize, store=connect(settings.url), durability=self.lane.durability
-        )
+        self.queue = Queue(self.lane.queue, self.lane.maxsize, durability=self.lane.durability)
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
         self.told: deque[tuple[str, str]] = deque(maxlen=_ASKED_AGAIN)

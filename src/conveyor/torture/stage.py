@@ -220,7 +220,7 @@ class Stage:
     def _load(self, lane: Lane, role: str, number: int, one: Kept) -> list[str]:
         """Return the command of a producer or taker, for its next life."""
         name, before = f"{lane.queue}.{role}{number}", unheard(one.pids)
-        settings = LoadSettings(name, role, lane, self.url, self.seed, len(one.pids), before, self._draining)
+        settings = LoadSettings(name, role, lane, self.seed, len(one.pids), before, self._draining)
         file = self.folder / f"{name}.settings"  # one argument could not take all that may be unheard of
         file.write_bytes(msgspec.json.encode(settings))
         return [sys.executable, "-m", "conveyor.torture.load", str(file)]
@@ -316,11 +316,12 @@ class Stage:
             wrong = count.imbalance, count.torn, count.orphans
             note(Closed(time.monotonic(), lane.queue, count.live, *wrong, seconds, count.accepted))
 
-    def tidy(self) -> None:
-        """Make the server forget dead waiters, as a consumer does once an hour."""
+    def note_leftovers(self, server: Server) -> None:
+        """Note what is left on a server once it has forgotten dead waiters, as a consumer makes it do once an hour."""
         time.sleep(_SILENT)
         for lane in self.lanes:
             self.client.run(commands.forget(lane.queue, UNUSED, remove=False))
+        server.note_leftovers()
 
     def close(self) -> None:
         """End all processes."""
@@ -405,8 +406,7 @@ class OwnStage(Stage):
     def settle(self, bound: float) -> None:
         """Wait until everything is settled, and record what is left on the server after its expiry."""
         super().settle(bound)
-        self.tidy()
-        self.server.note_leftovers()
+        self.note_leftovers(self.server)
 
     def close(self) -> None:
         """End all processes, and the server."""
@@ -460,8 +460,7 @@ class WatchedStage(Stage):
     def settle(self, bound: float) -> None:
         """Wait until everything is settled, and record what is left on the primary after its expiry."""
         super().settle(bound)
-        self.tidy()
-        self.pair.primary.note_leftovers()
+        self.note_leftovers(self.pair.primary)
 
     def close(self) -> None:
         """End all processes and servers."""
