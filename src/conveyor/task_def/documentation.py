@@ -5,6 +5,7 @@ It imports only the standard library, since it runs without the caller's import 
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import pkgutil
 import pydoc
@@ -51,17 +52,10 @@ def module_names() -> Iterator[str]:
         if name.startswith("_") or name in LEFT_OUT:
             continue
         yield name
-        yield from _parts_of(name)
-
-
-def _parts_of(name: str) -> Iterator[str]:
-    try:
-        package = importlib.import_module(name)
-    except (Exception, SystemExit):  # noqa: BLE001 (see write_page)
-        return
-    for part in pkgutil.iter_modules(getattr(package, "__path__", [])):
-        if not part.name.startswith("_") and part.name not in LEFT_OUT_PARTS:
-            yield f"{name}.{part.name}"
+        spec = importlib.util.find_spec(name)
+        for part in pkgutil.iter_modules((spec and spec.submodule_search_locations) or []):
+            if not part.name.startswith("_") and part.name not in LEFT_OUT_PARTS:
+                yield f"{name}.{part.name}"
 
 
 if __name__ == "__main__":

@@ -91,10 +91,8 @@ def output_lines(arguments: Sequence[str]) -> Generator[str, None, None]:
             process.kill()
         if status:
             complaints.seek(0)
-            said = complaints.read().decode("utf-8", "replace").strip().splitlines() or [
-                f"exit code {status}"
-            ]
-            raise FfmpegError(said[-1][:300])
+            said = complaints.read().decode("utf-8", "replace").strip().splitlines()
+            raise FfmpegError(said[-1][:300] if said else f"exit code {status}")
 
 
 def file_url(file: Path) -> str:
