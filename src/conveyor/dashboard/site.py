@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from conveyor.dashboard import rendering
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.access.request import has_streams, link_root, path_of
 from conveyor.dashboard.page import NoSuchThing, version_of
 from conveyor.dashboard.poller import TRY_AGAIN, Busy
@@ -61,11 +61,11 @@ class Site:
         return self._page(http, page, request, cached)
 
     def unrouted(self, http: Request, error: Any) -> Response:
-        """Respond to a request without a route. Raises Refused for another method than GET."""
+        """Respond to a request without a route. Raises Problem for another method than GET."""
         if error.status_code == 405:  # noqa: PLR2004
             headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
             hint = "Pages are read by GET; what changes something is below /api/v1."
-            raise refused(405, "wrong-method", f"There is nothing here for {http.method}.", hint, headers)
+            raise Problem(405, "wrong-method", f"There is nothing here for {http.method}.", hint, headers)
         return self.problem(http, 404, "There is no such page", path_of(http.scope))
 
     def problem(

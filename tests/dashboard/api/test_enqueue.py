@@ -139,7 +139,7 @@ def lose(*_: object) -> None:
 
 def test_unconfirmed_job_is_reported_as_put() -> None:
     cause = DurabilityUnknown("the job a is on the queue alpha, but", hint="do not put it again")
-    problem = problem_of(PartlyPut("alpha", ["a"], 1, cause))
+    problem = problem_of(PartlyPut("alpha", ["a"], 1, cause)).document
     assert (problem.status, problem.code) == (504, "durability-unknown")
     assert problem.detail == "1 of 1 jobs are on alpha: the job a is on the queue alpha, but"
     assert problem.hint == "do not put it again"

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import HTMLResponse, Response
 
-from conveyor.dashboard.access.problems import LoginForm, Refused, login_page, refused, with_headers
+from conveyor.dashboard.access.problems import LoginForm, Problem, login_page, with_headers
 from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
 from conveyor.dashboard.access.rules import FORM, READS, check_origin, checked_body
 
@@ -129,9 +129,9 @@ class LoginAttempts:
         self._right: dict[bytes, float] = {}
 
     async def verified(self, name: str, password: str, address: str) -> User | None:
-        """Return the user if the password is right, or None. Raises Refused (429, 503), or BadFile."""
+        """Return the user if the password is right, or None. Raises Problem (429, 503), or BadFile."""
         if self._waiting >= _MAX_WAITING:
-            raise refused(503, "busy", "Too many are logging in right now.", headers=(("retry-after", "5"),))
+            raise Problem(503, "busy", "Too many are logging in right now.", headers=(("retry-after", "5"),))
         self._waiting += 1
         try:
             async with self._slots:
@@ -145,7 +145,7 @@ class LoginAttempts:
         if wait := self.throttle.wait(name, address):
             seconds = str(math.ceil(wait))
             detail = f"Too many failed logins. Try again in {seconds} s."
-            raise refused(429, "throttled", detail, headers=(("retry-after", seconds),))
+            raise Problem(429, "throttled", detail, headers=(("retry-after", seconds),))
         user = await asyncio.to_thread(self.users.verified, name, password)
         if user is None:
             self.throttle.failed(name, address)
@@ -251,19 +251,19 @@ class LoginHandler:
         self._attempts = attempts
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
-        """Return the response. Raises Refused for an invalid request."""
+        """Return the response. Raises Problem for an invalid request."""
         page = path_of(scope)
         if scope["method"] in READS and page == "/login":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=10)
             return self._form(scope, 200, safe_next(query.get("next", ["/"])[0]))
         if scope["method"] != "POST":
-            raise refused(405, "wrong-method", "Log in and out by POST.", headers=(("allow", "POST"),))
+            raise Problem(405, "wrong-method", "Log in and out by POST.", headers=(("allow", "POST"),))
         check_origin(scope, self._policy)
         body = await checked_body(scope, receive, FORM, _MAX_FORM)
         try:
             found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=10)
         except ValueError:
-            raise refused(400, "bad-form", "The form cannot be read.") from None
+            raise Problem(400, "bad-form", "The form cannot be read.") from None
         if page == "/login":
             return await self._log_in(scope, {name: values[0] for name, values in found.items()})
         self._sessions.end(session_cookie(scope))
@@ -274,9 +274,9 @@ class LoginHandler:
         address = self._policy.proxies.client(scope)
         try:
             user = await self._attempts.verified(name, fields.get("password", ""), address)
-        except Refused as error:
-            problem = error.problem
-            return with_headers(self._form(scope, problem.status, onwards, problem.detail), problem.headers)
+        except Problem as problem:
+            document = problem.document
+            return with_headers(self._form(scope, document.status, onwards, document.detail), problem.headers)
         if user is None:
             return self._form(scope, 401, onwards, "Wrong name or password.")
         self._sessions.end(session_cookie(scope))

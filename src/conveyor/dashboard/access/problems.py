@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -13,31 +13,57 @@ from conveyor.dashboard.access.request import Scope, is_api, is_metrics, link_ro
 from conveyor.dashboard.rendering import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 Header = tuple[str, str]
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(NamedTuple):
-    """Why a request was refused. `code` is one stable word for programs; `headers` go with the response."""
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a request was not carried out, by RFC 9457."""
 
+    type: str
+    title: str
     status: int
-    code: str
     detail: str
+    code: str
+    """One stable word for programs."""
     hint: str = ""
-    headers: tuple[Header, ...] = ()
-    more: Mapping[str, object] = {}
-    """Further fields of the document."""
-
-    @property
-    def title(self) -> str:
-        """The status in words."""
-        return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
+    """What to try."""
+    errors: dict[str, str] = {}
+    """What is wrong with single values, by name; the empty name means all of them together."""
+    accepted: int = 0
+    """Of the jobs to put, how many are in the queue nevertheless."""
+    ids: list[str] = []
+    """Those jobs."""
 
 
 #: Titles for statuses whose standard phrase is of little use to a person.
 _TITLES = {500: "Something went wrong on this page"}
+
+
+class Problem(Exception):
+    """Why a request was refused, to be raised or made a response. `headers` go with it.
+
+    `code` is one stable word for programs; `more` are further fields of the document.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        hint: str = "",
+        headers: tuple[Header, ...] = (),
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        title = _TITLES.get(status) or HTTPStatus(status).phrase
+        kind = f"urn:conveyor:problem:{code}"
+        self.document = ProblemDocument(kind, title, status, detail, code, hint, **more)
+        self.headers = headers
+
+
 #: For a bug of the dashboard. It reveals nothing of the inside.
 FAULT = Problem(
     500,
@@ -58,41 +84,22 @@ class LoginForm(NamedTuple):
     problem: str = ""
 
 
-class Refused(Exception):
-    """The response to a request is a problem."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-def refused(status: int, code: str, detail: str, hint: str = "", headers: tuple[Header, ...] = ()) -> Refused:
-    """Return the exception that refuses a request with a problem."""
-    return Refused(Problem(status, code, detail, hint, headers))
-
-
 def json_response(problem: Problem) -> Response:
     """Return a problem document."""
-    fields: dict[str, object] = {
-        "type": f"urn:conveyor:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-    }
-    fields |= {"hint": problem.hint} if problem.hint else {}
-    body = msgspec.json.encode({**fields, **problem.more})
-    return with_headers(Response(body, problem.status, media_type=MEDIA_TYPE), problem.headers)
+    body = msgspec.json.encode(problem.document)
+    response = Response(body, problem.document.status, media_type=MEDIA_TYPE)
+    return with_headers(response, problem.headers)
 
 
 def problem_response(scope: Scope, problem: Problem) -> Response:
     """Return a problem in the form that suits the client."""
     if is_api(scope):
         return json_response(problem)
+    document = problem.document
     if is_metrics(scope):
-        text = "\n".join(filter(None, (problem.title, problem.detail, problem.hint)))
-        return with_headers(PlainTextResponse(f"{text}\n", problem.status), problem.headers)
-    return with_headers(HTMLResponse(problem_page(scope, problem), problem.status), problem.headers)
+        text = "\n".join(filter(None, (document.title, document.detail, document.hint)))
+        return with_headers(PlainTextResponse(f"{text}\n", document.status), problem.headers)
+    return with_headers(HTMLResponse(problem_page(scope, document), document.status), problem.headers)
 
 
 def with_headers(response: Response, headers: Iterable[Header]) -> Response:
@@ -102,7 +109,7 @@ def with_headers(response: Response, headers: Iterable[Header]) -> Response:
     return response
 
 
-def problem_page(scope: Scope, problem: Problem) -> str:
+def problem_page(scope: Scope, problem: ProblemDocument) -> str:
     """Return the page of a problem. It stands alone and asks the server nothing."""
     facts = {"status": problem.status, "what": problem.title, "why": problem.detail, "hint": problem.hint}
     return render("problem.html", **_frame(scope), **facts)

@@ -24,14 +24,6 @@ class BadPolicy(ConveyorError, ValueError):
     """The security settings are invalid or unsafe; the dashboard must not start with them."""
 
 
-class Forbidden(ConveyorError):
-    """The client lacks a right."""
-
-    def __init__(self, right: Right) -> None:
-        super().__init__(f"this needs the right “{right}”")
-        self.right = right
-
-
 class Role(enum.IntEnum):
     """Role of a client; a greater one grants all that a lesser one does."""
 

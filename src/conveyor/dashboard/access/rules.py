@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conveyor.dashboard.access import request
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 
 if TYPE_CHECKING:
     from conveyor.dashboard.access.policy import Policy
@@ -21,19 +21,19 @@ def check_host(scope: Scope, policy: Policy) -> None:
     text = policy.proxies.host(scope)
     host = request.split_host(text) if text else None
     if host is None:
-        raise refused(400, "bad-host", "The request does not name one host.")
+        raise Problem(400, "bad-host", "The request does not name one host.")
     if not request.is_allowed(host, policy.hosts):
         hint = "If this is a name of this page, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)."
-        raise refused(421, "wrong-host", "This page is not served under that name.", hint)
+        raise Problem(421, "wrong-host", "This page is not served under that name.", hint)
 
 
 def check_shape(scope: Scope) -> None:
     """Refuse paths that mean another path, and bodies that do not belong there."""
     segments = str(scope["path"]).replace("\\", "/").split("/")
     if "." in segments or ".." in segments or "\0" in scope["path"]:
-        raise refused(400, "bad-path", "The path has segments that lead elsewhere.")
+        raise Problem(400, "bad-path", "The path has segments that lead elsewhere.")
     if scope["method"] in READS and request.has_body(scope):
-        raise refused(400, "unwanted-body", f"A {scope['method']} request has no body.")
+        raise Problem(400, "unwanted-body", f"A {scope['method']} request has no body.")
 
 
 def check_origin(scope: Scope, policy: Policy) -> None:
@@ -42,7 +42,7 @@ def check_origin(scope: Scope, policy: Policy) -> None:
     sites = request.headers(scope, "sec-fetch-site")
     if sites:
         if sites != ["same-origin"]:
-            raise refused(403, "cross-site", other_site)
+            raise Problem(403, "cross-site", other_site)
         return
     ours = request.origin_of(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
     theirs = request.header(scope, "origin")
@@ -50,17 +50,17 @@ def check_origin(scope: Scope, policy: Policy) -> None:
         hint = "Programs show a token: Authorization: Bearer …"
         if not policy.has_login:
             hint = f"Without a login, programs say that they mean this page: Origin: {ours}"
-        raise refused(403, "no-origin", "The request does not say which page it comes from.", hint)
+        raise Problem(403, "no-origin", "The request does not say which page it comes from.", hint)
     if theirs != ours:
         hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."
-        raise refused(403, "cross-site", other_site, hint)
+        raise Problem(403, "cross-site", other_site, hint)
 
 
 def check_reader(scope: Scope) -> None:
     """Refuse what a page of another site asks for in the background, such as a search; following a link is fine."""
     site, mode = request.headers(scope, "sec-fetch-site"), request.header(scope, "sec-fetch-mode")
     if site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
-        raise refused(403, "cross-site", "Other sites may not read this page's data.")
+        raise Problem(403, "cross-site", "Other sites may not read this page's data.")
 
 
 async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:
@@ -68,7 +68,7 @@ async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) ->
 
     A DELETE may come without a kind, if it has no body: other sites cannot send one unasked.
     """
-    wrong_type = refused(415, "wrong-type", f"The body must be {kind}.")
+    wrong_type = Problem(415, "wrong-type", f"The body must be {kind}.")
     without = scope["method"] == "DELETE" and not request.headers(scope, "content-type")
     if not without and request.media_type(scope) != kind:
         raise wrong_type
@@ -76,9 +76,9 @@ async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) ->
         body = await request.read_body(scope, receive, limit)
     except request.BodyTooLarge:
         detail = f"The body has more than {limit} bytes."
-        raise refused(413, "too-large", detail, headers=(("connection", "close"),)) from None
+        raise Problem(413, "too-large", detail, headers=(("connection", "close"),)) from None
     except request.BodyMissing:
-        raise refused(408, "no-body", "The body did not come to its end.") from None
+        raise Problem(408, "no-body", "The body did not come to its end.") from None
     if body and without:
         raise wrong_type
     return body

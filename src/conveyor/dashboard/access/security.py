@@ -18,8 +18,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, Response
 
 from conveyor.dashboard.access import login, request, rules
-from conveyor.dashboard.access.problems import FAULT, Problem, Refused, problem_response, refused
-from conveyor.dashboard.access.rights import LOCAL, Access, Forbidden
+from conveyor.dashboard.access.problems import FAULT, Problem, problem_response
+from conveyor.dashboard.access.rights import LOCAL, Access
 from conveyor.dashboard.access.users import BadFile
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ def access_of(scope: Scope) -> Access | None:
 
 
 def allowed(scope: Scope, right: Right) -> Access:
-    """Return the client's access. Raises Forbidden, which the middleware turns into 403, without the right.
+    """Return the client's access. Raises Problem (403) without the right.
 
     To be called by every function that shows or changes something: what the page hides can still be requested.
     """
     access = access_of(scope)
     if access is None or not access.may(right):
-        raise Forbidden(right)
+        raise Problem(403, "forbidden", f"This needs the right “{right}”.")
     return access
 
 
@@ -260,7 +260,7 @@ class SecurityMiddleware:
         await self._app(scope, receive, send)
 
     def _ask_for_login(self, scope: Scope) -> Response:
-        """Return the login page for a person, if there is one. Raises Refused otherwise."""
+        """Return the login page for a person, if there is one. Raises Problem otherwise."""
         shown = bool(request.headers(scope, "authorization"))
         is_program = request.is_api(scope) or request.is_metrics(scope)
         if self._login is None or shown or is_program or scope["method"] not in rules.READS:
@@ -271,7 +271,7 @@ class SecurityMiddleware:
             if self.policy.users and request.is_metrics(scope):  # a browser would open a window of its own
                 challenges.append('Basic realm="conveyor", charset="UTF-8"')
             challenge = tuple(("www-authenticate", one) for one in challenges)
-            raise refused(401, "unknown", "Authentication required.", hint, challenge)
+            raise Problem(401, "unknown", "Authentication required.", hint, challenge)
         if request.headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):
             return HTMLResponse(_ONCE_MORE)
         return Response(
@@ -291,10 +291,8 @@ def is_probe(scope: Scope) -> bool:
 
 def _problem_of(error: Exception) -> Problem | None:
     """Return the problem that an exception stands for, or None for a bug."""
-    if isinstance(error, Refused):
-        return error.problem
-    if isinstance(error, Forbidden):
-        return Problem(403, "forbidden", f"{error.message}.", error.hint)
+    if isinstance(error, Problem):
+        return error
     if isinstance(error, BadFile):
         _LOG.error("no one can log in: %s. %s", error.message, error.hint)
         return Problem(503, "no-login", "No one can log in at the moment; the log says why.")

@@ -12,8 +12,7 @@ import anyio.to_thread
 from starlette.responses import Response
 from starlette.routing import Route
 
-from conveyor.dashboard.access.problems import Problem, Refused, json_response
-from conveyor.dashboard.access.rights import Forbidden
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.access.security import allowed
 from conveyor.dashboard.api import enqueue, job, jobs, operations, queues, reports, tasks, workers
 from conveyor.dashboard.api.endpoint import ApiContext, ApiRequest, Endpoint
@@ -54,7 +53,7 @@ def routes(context: ApiContext) -> list[Route]:
         """Refuse a request for an unknown endpoint."""
         allowed(http.scope, "look")
         hint = f"{BASE}/openapi.json lists what there is"
-        return json_response(Problem(404, "no-endpoint", "There is no such endpoint.", hint))
+        raise Problem(404, "no-endpoint", "There is no such endpoint.", hint)
 
     return [
         Route(f"{BASE}/openapi.json", openapi),
@@ -74,7 +73,7 @@ def _handler(context: ApiContext, methods: dict[str, Endpoint]) -> Any:
         if endpoint is None:
             detail = f"This is not an endpoint for {http.method}."
             allow = (("allow", ", ".join(methods)),)
-            return json_response(Problem(405, "wrong-method", detail, headers=allow))
+            raise Problem(405, "wrong-method", detail, headers=allow)
         body = await http.body()
         return await anyio.to_thread.run_sync(_run, context, endpoint, http, body)
 
@@ -86,10 +85,6 @@ def _run(context: ApiContext, endpoint: Endpoint, http: Request, body: bytes) ->
         query = endpoint.read_query(http.query_params)
         request = ApiRequest(context, http.scope, http.path_params, query, endpoint.read_body(body))
         data, status = endpoint.run(request)
-    except Forbidden:
-        raise  # the middleware responds to it
-    except Refused as error:
-        return json_response(error.problem)
     except ConveyorError as error:
-        return json_response(problem_of(error))
+        raise problem_of(error) from error  # the middleware responds
     return Response(data, status, media_type=_JSON)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor.dashboard.access.policy import Policy
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.access.request import headers
 from conveyor.dashboard.access.security import access_of, allowed
 from conveyor.dashboard.timings import TimedClient
@@ -65,14 +65,14 @@ class ApiContext:
         if queue not in snapshot.queues:
             snapshot = self.poller.poll_snapshot().with_queue(queue)
         if queue not in snapshot.queues:
-            raise refused(404, "unknown-queue", f"Unknown queue {queue!r:.110}.")
+            raise Problem(404, "unknown-queue", f"Unknown queue {queue!r:.110}.")
         return snapshot
 
     def check_begun(self, queue: str) -> None:
         """Refuse (404) an unknown queue, and (409) one on which nothing was ever put."""
         if queue not in self.snapshot().queues and self.snapshot_with(queue).queues[queue] is EMPTY:
             hint = "A queue begins when a job is put on it."
-            raise refused(409, "wrong-state", f"Nothing was put on {queue!r:.110} yet.", hint)
+            raise Problem(409, "wrong-state", f"Nothing was put on {queue!r:.110} yet.", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class ApiRequest:
         return self.parts.get("queue") or next(filter(None, given), "")
 
     def allowed(self, right: Right) -> Access:
-        """Return the client's access. Raises Forbidden, which becomes 403, without the right."""
+        """Return the client's access. Raises Problem (403) without the right."""
         return allowed(self.scope, right)
 
     def may(self, right: Right) -> bool:
@@ -116,7 +116,7 @@ class ApiRequest:
             return ""
         if len(given) > 1 or not 0 < len(given[0]) <= MAX_KEY:
             detail = f"The Idempotency-Key is 1 to {MAX_KEY} characters, given once."
-            raise refused(422, "bad-key", detail)
+            raise Problem(422, "bad-key", detail)
         return given[0]
 
 
@@ -162,7 +162,7 @@ class Endpoint:
         try:
             return msgspec.convert(dict(given), self.query, strict=False)
         except (msgspec.ValidationError, ValueError) as error:
-            raise refused(422, "bad-query", f"The query does not fit: {error}.") from None
+            raise Problem(422, "bad-query", f"The query does not fit: {error}.") from None
 
     def read_body(self, data: bytes) -> Any:
         """Return the body. Refuses (400) what is not JSON, and (422) what does not fit."""
@@ -171,9 +171,9 @@ class Endpoint:
         try:
             return msgspec.json.decode(data or b"{}", type=self.body)
         except msgspec.ValidationError as error:
-            raise refused(422, "bad-body", f"The body does not fit: {error}.") from None
+            raise Problem(422, "bad-body", f"The body does not fit: {error}.") from None
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise refused(400, "bad-json", f"The body is not JSON: {error}.") from None
+            raise Problem(400, "bad-json", f"The body is not JSON: {error}.") from None
 
     def run(self, request: ApiRequest) -> tuple[bytes, int]:
         """Check the right, call the function, and return the JSON and the status of the response."""
@@ -199,7 +199,7 @@ def _check_queue(queue: str, *, in_path: bool) -> None:
         ids.checked_queue(queue)
     except BadCall:
         if in_path:
-            raise refused(404, "unknown-queue", f"Unknown queue {queue!r:.110}.") from None
+            raise Problem(404, "unknown-queue", f"Unknown queue {queue!r:.110}.") from None
         raise
 
 
@@ -210,6 +210,6 @@ def _narrowed(response: msgspec.Struct, rows: str, fields: str) -> Any:
     known = {one.encode_name for one in msgspec.structs.fields(row.__args__[0])}
     if unknown := sorted(wanted - known):
         detail = f"Unknown fields {', '.join(unknown)!r:.200}."
-        raise refused(422, "bad-query", detail, f"The fields are {', '.join(sorted(known))}.")
+        raise Problem(422, "bad-query", detail, f"The fields are {', '.join(sorted(known))}.")
     whole = msgspec.to_builtins(response)
     return {**whole, rows: [{name: one[name] for name in one if name in wanted} for one in whole[rows]]}

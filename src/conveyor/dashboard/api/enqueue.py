@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import Reply, endpoint
 from conveyor.dashboard.api.models import JobId, MaybeQueue, Short, Why
 from conveyor.dashboard.api.problems import PartlyPut, ValidationErrors
@@ -268,9 +268,9 @@ def _own_id(request: ApiRequest, who: str) -> str:
     """Return the requested id of the job, or the one made of the key; "" for any."""
     body, key = request.body, request.key
     if key and body.id:
-        raise refused(422, "bad-key", "Give an id or an Idempotency-Key, not both.")
+        raise Problem(422, "bad-key", "Give an id or an Idempotency-Key, not both.")
     if (key or body.id) and (body.count != 1 or body.split):
-        raise refused(422, "bad-key", "An id or an Idempotency-Key is for one job, without count and split.")
+        raise Problem(422, "bad-key", "An id or an Idempotency-Key is for one job, without count and split.")
     return f"{KEYED}{hashlib.sha256(repr((who, key)).encode()).hexdigest()[:40]}" if key else body.id or ""
 
 
@@ -284,7 +284,7 @@ def _kept_queue(request: ApiRequest, own_id: str, queue: str) -> str:
     kept = request.context.acting.run(command)
     first, queue, _ = kept.split(" ") if kept else (digest, queue, own_id)
     if first != digest:
-        raise refused(422, "key-reused", "The Idempotency-Key was used for another request.")
+        raise Problem(422, "key-reused", "The Idempotency-Key was used for another request.")
     return queue
 
 
@@ -307,7 +307,7 @@ def _put_before(request: ApiRequest, task: Task[..., Any], queue: str, job: str)
     """Respond as the first time; a key older than what is kept of it may have been for another task."""
     record = request.context.ask(job_record.record(queue, job))
     if record is not None and record.task not in {"", task.name}:
-        raise refused(422, "key-reused", "The Idempotency-Key was used for another task.")
+        raise Problem(422, "key-reused", "The Idempotency-Key was used for another task.")
     return _put([job], queue, recorded=True)
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import (
     Done,
@@ -206,7 +206,7 @@ def request_stack(request: ApiRequest) -> Order:
         raise _unknown(job)
     name = running.name if running is not None else record.worker
     if not name:
-        raise refused(409, "wrong-state", "The job is not running, so it has no stack.")
+        raise Problem(409, "wrong-state", "The job is not running, so it has no stack.")
     order = request.actions.control_workers(
         "stack", [name], request.body.reason, jobs={name: job}, queue=queue
     )
@@ -215,7 +215,7 @@ def request_stack(request: ApiRequest) -> Order:
 
 def _unknown(job: str, elsewhere: str = "") -> Exception:
     hint = elsewhere or "Outcomes are kept as long as the job said, an hour by default."
-    return refused(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
+    return Problem(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
 
 
 def _find(request: ApiRequest) -> tuple[str, str]:
@@ -269,6 +269,6 @@ def _done(job: str, answer: Any, verb: str) -> Done:
         raise _unknown(job)
     changed = getattr(answer, "changed", answer.state in {"cancelled", "running"})
     if not changed:
-        raise refused(409, "wrong-state", f"The job is {answer.state}, so there is nothing to {verb}.")
+        raise Problem(409, "wrong-state", f"The job is {answer.state}, so there is nothing to {verb}.")
     message = "Its worker stops it now" if answer.state == "running" else f"The job is {answer.state}"
     return Done(message, answer.state, changed, answer.recorded)

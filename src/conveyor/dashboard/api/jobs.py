@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from conveyor.dashboard import known_tasks
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import Progress, QueueRows, Short, position_after, progress_of, struct_from
 from conveyor.monitor import failures, history, job_list, merged_list, snapshot
@@ -111,7 +111,7 @@ def list_jobs(request: ApiRequest) -> Jobs:
     query = request.query
     if query.outcome and query.state != "ended":
         detail = f"Jobs that are {query.state} have no outcome to choose."
-        raise refused(422, "bad-query", detail, "Ask for state=ended.")
+        raise Problem(422, "bad-query", detail, "Ask for state=ended.")
     if query.text:
         request.allowed("inspect")  # clients that may not see arguments must not search in them either
     if not query.queue:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import conveyor
-from conveyor.dashboard.access.problems import MEDIA_TYPE
+from conveyor.dashboard.access.problems import MEDIA_TYPE, ProblemDocument
 from conveyor.dashboard.api.endpoint import MAX_KEY
-from conveyor.dashboard.api.problems import ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import (
     Done,
@@ -134,7 +134,7 @@ def resume_operation(request: ApiRequest) -> Done:
     """Resume an operation."""
     found = _find(request)
     if found.state in {"running", "done"}:
-        raise refused(409, "wrong-state", f"The operation is {found.state}.")
+        raise Problem(409, "wrong-state", f"The operation is {found.state}.")
     resumed = request.actions.resume_operation(found.id, request.body.reason)
     _run(request, resumed)
     return Done("The operation is resumed", state=resumed.state)
@@ -155,18 +155,18 @@ def _with_dead_jobs(request: ApiRequest) -> list[str]:
     matching = request.body.matching
     if request.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
         detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
-        raise refused(422, "bad-body", detail, "Name a queue.")
+        raise Problem(422, "bad-body", detail, "Name a queue.")
     queues = request.context.poller.poll_snapshot().queues
     dead = {name: count.dead for name, count in queues.items() if count.dead}
     if not dead:
-        raise refused(409, "wrong-state", "No job is dead.")
+        raise Problem(409, "wrong-state", "No job is dead.")
     return sorted(dead, key=lambda name: (-dead[name], name))[:MAX_QUEUES]
 
 
 def _run(request: ApiRequest, operation: audit_entry.Operation) -> None:
     if not request.context.operations.add(operation):
         hint = "Resume it when the others are done; it shows as stalled until then."
-        raise refused(503, "operations-full", "Too many operations wait for their turn here.", hint)
+        raise Problem(503, "operations-full", "Too many operations wait for their turn here.", hint)
 
 
 def _find(request: ApiRequest) -> audit_entry.Operation:
@@ -174,5 +174,5 @@ def _find(request: ApiRequest) -> audit_entry.Operation:
     found = request.context.ask(bulk.operations([request.parts["id"][:100]]))
     if not found:
         hint = "They are forgotten after 7 days."
-        raise refused(404, "unknown-operation", "There is no such operation.", hint)
+        raise Problem(404, "unknown-operation", "There is no such operation.", hint)
     return found[0]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from conveyor import errors
 from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.page import NoSuchThing
@@ -14,8 +12,36 @@ from conveyor.dashboard.poller import TRY_AGAIN, Busy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+class ValidationErrors(errors.ConveyorError):
+    """Several values do not fit; `by_name` says what is wrong with each."""
+
+    def __init__(self, message: str, by_name: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.by_name = dict(by_name)
+
+
+class PartlyPut(errors.ConveyorError):
+    """Some of the jobs of a request are in the queue; `cause` kept the others out."""
+
+    def __init__(self, queue: str, ids: list[str], wanted: int, cause: errors.ConveyorError) -> None:
+        rest, partly = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
+        if isinstance(cause, errors.DurabilityUnknown):
+            missing = f", but not {rest}" if len(ids) < wanted else ""
+            super().__init__(f"{partly}{missing}: {cause}", hint=cause.hint)
+        elif isinstance(cause, errors.StoreUnavailable):
+            super().__init__(
+                f"{partly}, and the state of {rest} is unknown: {cause}", hint=f"inspect {queue} first"
+            )
+        else:
+            hint = f"put only {rest}, once what kept them out is over"
+            super().__init__(f"{partly}, but not {rest}: {cause}", hint=hint)
+        self.cause, self.accepted, self.ids = cause, len(ids), ids
+
+
 #: The first that fits counts.
 CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
+    (ValidationErrors, 422, "bad-values"),
     (errors.BadInput, 422, "bad-input"),
     (errors.BadCall, 422, "bad-call"),
     (errors.TooLarge, 413, "too-large"),
@@ -45,59 +71,20 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
 _TRY_AGAIN = ((errors.StoreUnavailable, 5), (Busy, TRY_AGAIN))
 
 
-class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a request was not carried out, by RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    """One stable word for programs."""
-    hint: str = ""
-    """What to try."""
-    errors: dict[str, str] = {}
-    """What is wrong with single values, by name; the empty name means all of them together."""
-    accepted: int = 0
-    """Of the jobs to put, how many are in the queue nevertheless."""
-    ids: list[str] = []
-    """Those jobs."""
-
-
-class ValidationErrors(errors.ConveyorError):
-    """Several values do not fit; `by_name` says what is wrong with each."""
-
-    def __init__(self, message: str, by_name: Mapping[str, str]) -> None:
-        super().__init__(message)
-        self.by_name = dict(by_name)
-
-
-class PartlyPut(errors.ConveyorError):
-    """Some of the jobs of a request are in the queue; `cause` kept the others out."""
-
-    def __init__(self, queue: str, ids: list[str], wanted: int, cause: errors.ConveyorError) -> None:
-        rest, partly = f"the other {wanted - len(ids):,}", f"{len(ids):,} of {wanted:,} jobs are on {queue}"
-        if isinstance(cause, errors.DurabilityUnknown):
-            missing = f", but not {rest}" if len(ids) < wanted else ""
-            super().__init__(f"{partly}{missing}: {cause}", hint=cause.hint)
-        elif isinstance(cause, errors.StoreUnavailable):
-            super().__init__(
-                f"{partly}, and the state of {rest} is unknown: {cause}", hint=f"inspect {queue} first"
-            )
-        else:
-            hint = f"put only {rest}, once what kept them out is over"
-            super().__init__(f"{partly}, but not {rest}: {cause}", hint=hint)
-        self.cause, self.accepted, self.ids = cause, len(ids), ids
-
-
 def problem_of(error: errors.ConveyorError) -> Problem:
     """Return the problem that an error stands for."""
-    if isinstance(error, ValidationErrors):
-        return Problem(422, "bad-values", error.message, error.hint, more={"errors": error.by_name})
-    if isinstance(error, PartlyPut):
-        more = {"accepted": error.accepted, "ids": error.ids}
-        return problem_of(error.cause)._replace(detail=error.message, hint=error.hint, more=more)
-    status, code = next((status, code) for kind, status, code in CODES if isinstance(error, kind))
-    wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(error, kind)), None)
+    cause = error.cause if isinstance(error, PartlyPut) else error
+    status, code = next((status, code) for kind, status, code in CODES if isinstance(cause, kind))
+    wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(cause, kind)), None)
     headers = () if wait is None else (("retry-after", str(wait)),)
-    return Problem(status, code, str(error), error.hint, headers)
+    wrong = error.by_name if isinstance(error, ValidationErrors) else {}
+    return Problem(
+        status,
+        code,
+        str(error),
+        error.hint,
+        headers,
+        errors=wrong,
+        accepted=error.accepted,
+        ids=list(error.ids),
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from conveyor.dashboard.access.problems import refused
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import JobId, Order, QueueRows, Short, Why
 from conveyor.monitor import follow, workers
@@ -81,7 +81,7 @@ def command_workers(request: ApiRequest) -> Order:
     if unknown:
         hint = "They may have left; the list of workers is at most 20 seconds old."
         detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
-        raise refused(404, "unknown-worker", detail, hint)
+        raise Problem(404, "unknown-worker", detail, hint)
     order = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
     return Order(order.id, list(order.targets), order.recorded)
 
@@ -94,7 +94,7 @@ def show_order(request: ApiRequest) -> Answers:
     """
     order = request.parts["id"]
     if not (order.isascii() and order.isalnum() and len(order) <= 64):  # noqa: PLR2004 - as long as an id may be
-        raise refused(404, "unknown-order", "Invalid id of an order.")
+        raise Problem(404, "unknown-order", "Invalid id of an order.")
     shown = request.may("inspect")
     latest: dict[str, WorkerAnswer] = {}
     for one in request.context.ask(follow.acknowledgements(order)):
