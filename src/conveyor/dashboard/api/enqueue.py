@@ -53,15 +53,6 @@ class Preview(Struct, frozen=True, forbid_unknown_fields=True):
     split: bool = False
 
 
-class Options(Struct, frozen=True):
-    """The valid options of an order."""
-
-    queue: MaybeQueue = ""
-    priority: Priority | None = None
-    delay: Delay | None = None
-    count: Times = 1
-
-
 class Enqueue(Why, frozen=True, kw_only=True):
     """Jobs to put: `count` times the same. A string for an argument of another type is parsed as if typed."""
 
@@ -79,25 +70,30 @@ class Enqueue(Why, frozen=True, kw_only=True):
     """Split each into the jobs that `conveyor produce` would make of it; the arguments are those of the order."""
 
 
-def options_of(request: Enqueue | Preview) -> Options:
-    """Return the options of an order. Raises ValidationErrors for those out of bounds."""
+#: Fields of a Preview whose bounds are checked.
+_OPTIONS = ("queue", "priority", "delay", "count")
+
+
+def request_of(task: str, typed: Preview) -> Enqueue:
+    """Return the request that is being typed. Raises BadCall for options out of bounds."""
+    types = {one.name: one.type for one in msgspec.structs.fields(Enqueue)}
     errors, found = [], {}
-    for one in msgspec.structs.fields(Options):
+    for name in _OPTIONS:
         try:
-            found[one.name] = msgspec.convert(getattr(request, one.name), one.type, strict=False)
+            found[name] = msgspec.convert(getattr(typed, name), types[name], strict=False)
         except msgspec.ValidationError as error:
-            errors.append(f"{one.name}: {error}")
+            errors.append(f"{name}: {error}")
     if errors:
-        raise ValidationErrors(", ".join(errors), {"": ", ".join(errors)})
-    return Options(**found)
+        raise BadCall(", ".join(errors))
+    return Enqueue(task=task, arguments=typed.arguments, split=typed.split, **found)
 
 
-def task_for(name: str, request: Enqueue | Preview, options: Options) -> Task[..., Any]:
+def task_of(request: Enqueue) -> Task[..., Any]:
     """Return the task with the requested options, and without its split unless that is requested."""
-    task = known_tasks.task_named(name)
+    task = known_tasks.task_named(request.task)
     if not request.split:
         task = known_tasks.one_job_of(task)
-    changes = _given(options)
+    changes = _options(request)
     return task.options(**changes) if changes else task
 
 
@@ -105,13 +101,8 @@ def read(task: Task[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments. Raises ValidationErrors that say what is wrong with which."""
     arguments, errors = sort(task, given)
     if errors:
-        raise errors_of(task, errors)
+        raise ValidationErrors(f"{task.name}: {', '.join(errors)} cannot be so", errors)
     return arguments
-
-
-def errors_of(task: Task[..., Any], errors: Mapping[str, str]) -> ValidationErrors:
-    """Return the exception that says what is wrong with which argument."""
-    return ValidationErrors(f"{task.name}: {', '.join(errors)} cannot be so", errors)
 
 
 def sort(task: Task[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -161,7 +152,7 @@ def _call(task: Task[..., Any], function: Callable[..., Any], arguments: Mapping
 
 
 def command(
-    task: Task[..., Any], arguments: Mapping[str, Any], options: Options, missing: Collection[str] = ()
+    task: Task[..., Any], arguments: Mapping[str, Any], request: Enqueue, missing: Collection[str] = ()
 ) -> str:
     """Return the line for a shell that puts the same, or "" if the command line would split it.
 
@@ -173,8 +164,8 @@ def command(
     parameters = parameters_of(task)
     words = ["conveyor", "produce", task.name, *as_words(_shown(task, arguments), parameters)]
     rest: list[str] = []
-    repeated = {"count": options.count} if options.count != 1 else {}
-    for option, value in {**_given(options), **repeated}.items():
+    repeated = {"count": request.count} if request.count != 1 else {}
+    for option, value in {**_options(request), **repeated}.items():
         rest += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     for module in known_tasks.modules():
         rest += ["--tasks", module]
@@ -182,17 +173,17 @@ def command(
     return " ".join(filter(None, (shlex.join(words), *gaps, shlex.join(rest))))
 
 
-def python(task: Task[..., Any], arguments: Mapping[str, Any], options: Options) -> str:
+def python(task: Task[..., Any], arguments: Mapping[str, Any], request: Enqueue) -> str:
     """Return the same as Python. Secrets are hidden."""
     name = task.function.__name__
     shown = _shown(task, arguments)
-    changes = ", ".join(f"{option}={value!r}" for option, value in _given(options).items())
+    changes = ", ".join(f"{option}={value!r}" for option, value in _options(request).items())
     call = f"{name}.options({changes})" if changes else name
     line = f"{call}.submit({', '.join(f'{one}={value!r}' for one, value in shown.items())})"
     start = f"from {task.function.__module__} import {name}\n"
     if task.split is not None:
         start, line = f"from conveyor.order import Order\n{start}", f"Order.place({call}, {shown!r})"
-    return start + (f"for _ in range({options.count}):\n    {line}" if options.count > 1 else line)
+    return start + (f"for _ in range({request.count}):\n    {line}" if request.count > 1 else line)
 
 
 def schema_of(parameter: Parameter) -> dict[str, Any]:
@@ -203,9 +194,9 @@ def schema_of(parameter: Parameter) -> dict[str, Any]:
         return {"description": parameter.type_text}
 
 
-def _given(options: Options) -> dict[str, Any]:
+def _options(request: Enqueue) -> dict[str, Any]:
     """Return the options that change the task's own."""
-    given = {"queue": options.queue or None, "priority": options.priority, "delay": options.delay}
+    given = {"queue": request.queue or None, "priority": request.priority, "delay": request.delay}
     return {option: value for option, value in given.items() if value is not None}
 
 
@@ -234,7 +225,7 @@ class Put(Struct, frozen=True):
 def enqueue_jobs(request: ApiRequest) -> Put | Reply:
     """Enqueue jobs."""
     body = request.body
-    task = task_for(body.task, body, options_of(body))
+    task = task_of(body)
     queue = task.put.queue
     own_id = _own_id(request, request.allowed("act").who)
     arguments = read(task, body.arguments)

@@ -12,7 +12,6 @@ from conveyor.dashboard.api import enqueue as requests
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.enqueue import Preview
 from conveyor.dashboard.api.models import RowsQuery
-from conveyor.dashboard.api.problems import ValidationErrors
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, BadInput, ConveyorError, TooLarge
 from conveyor.monitor.job_list import decode_cursor, encode_cursor
@@ -108,19 +107,16 @@ def preview_task(request: ApiRequest) -> PreviewAnswer:
     name, partial = request.parts["name"], ""
     known_tasks.task_named(name)
     try:
-        options = requests.options_of(request.body)
-        task = requests.task_for(name, request.body, options)
-        arguments, errors = requests.sort(task, request.body.arguments)
-        partial = requests.command(task, arguments, options, errors)
+        given = requests.request_of(name, request.body)
+        task = requests.task_of(given)
+        arguments, errors = requests.sort(task, given.arguments)
+        partial = requests.command(task, arguments, given, errors)
         if errors:
-            raise requests.errors_of(task, errors)
+            return PreviewAnswer(ok=False, partial=partial, errors=errors)
         requests.check(task, arguments)
-    except ValidationErrors as error:
-        return PreviewAnswer(ok=False, partial=partial, errors=error.by_name)
     except (BadCall, BadInput, TooLarge) as error:
         return PreviewAnswer(ok=False, partial=partial, errors={"": sentences(str(error), error.hint)})
-    command, python = (write(task, arguments, options) for write in (requests.command, requests.python))
-    return PreviewAnswer(ok=True, command=command, python=python)
+    return PreviewAnswer(ok=True, command=partial, python=requests.python(task, arguments, given))
 
 
 def line_of(name: str) -> TaskLine:
