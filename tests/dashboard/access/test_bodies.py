@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgi_client import FORM, OWN
 
-from conveyor.dashboard.access import request
+from conveyor.dashboard.access import rules
 from conveyor.dashboard.access.policy import BODY_LIMIT
 
 from .guarded_page import code_of
@@ -78,7 +78,7 @@ def test_get_with_a_body_is_refused(page: Any) -> None:
 
 
 def test_stalled_body_is_not_waited_for(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(rules, "BODY_TIMEOUT", 0.05)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"

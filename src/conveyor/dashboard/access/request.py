@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
 import socket
@@ -10,8 +9,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from starlette.requests import ClientDisconnect, Request
 
 from conveyor.dashboard.access.rights import BadPolicy
 
@@ -26,8 +23,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Seconds within which a body has to be there.
-BODY_TIMEOUT = 30.0
 #: Always allowed. A page of another site whose name is made to point here (DNS rebinding) sends that site's name.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}))(?::(\d{1,5}))?", re.ASCII)
@@ -41,14 +36,6 @@ _FORWARDED = (
     "x-real-ip",
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,10}/?", re.ASCII)
-
-
-class BodyTooLarge(Exception):
-    """A body has more bytes than allowed."""
-
-
-class BodyMissing(Exception):
-    """The body was not sent completely."""
 
 
 def headers(scope: Scope, name: str) -> list[str]:
@@ -112,23 +99,6 @@ def has_body(scope: Scope) -> bool:
     """Return True if a request announces a body."""
     lengths = headers(scope, "content-length")
     return bool(headers(scope, "transfer-encoding")) or any(length.strip() != "0" for length in lengths)
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read the whole body. Raises BodyTooLarge as soon as it is known to exceed `limit` bytes, or BodyMissing."""
-    announced = header(scope, "content-length")
-    if announced and announced.isdecimal() and int(announced[:20]) > limit:
-        raise BodyTooLarge
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            async for part in Request(scope, receive).stream():
-                body += part
-                if len(body) > limit:
-                    raise BodyTooLarge
-    except (TimeoutError, ClientDisconnect):
-        raise BodyMissing from None
-    return bytes(body)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

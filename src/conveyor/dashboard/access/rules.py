@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect, Request
 
 from conveyor.dashboard.access import request
 from conveyor.dashboard.access.problems import Problem
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+#: Seconds within which a body has to be there.
+BODY_TIMEOUT = 30.0
 
 
 def check_host(scope: Scope, policy: Policy) -> None:
@@ -64,7 +69,7 @@ def check_reader(scope: Scope) -> None:
 
 
 async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:
-    """Return a change's whole body if it is of the right kind and size.
+    """Return a change's whole body if it is of the right kind and size, and refuse it as soon as it is too large.
 
     A DELETE may come without a kind, if it has no body: other sites cannot send one unasked.
     """
@@ -72,13 +77,20 @@ async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) ->
     without = scope["method"] == "DELETE" and not request.headers(scope, "content-type")
     if not without and request.media_type(scope) != kind:
         raise wrong_type
+    detail = f"The body has more than {limit} bytes."
+    too_large = Problem(413, "too-large", detail, headers=(("connection", "close"),))
+    announced = request.header(scope, "content-length")
+    if announced and announced.isdecimal() and int(announced[:20]) > limit:
+        raise too_large
+    body = bytearray()
     try:
-        body = await request.read_body(scope, receive, limit)
-    except request.BodyTooLarge:
-        detail = f"The body has more than {limit} bytes."
-        raise Problem(413, "too-large", detail, headers=(("connection", "close"),)) from None
-    except request.BodyMissing:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for part in Request(scope, receive).stream():
+                body += part
+                if len(body) > limit:
+                    raise too_large
+    except (TimeoutError, ClientDisconnect):
         raise Problem(408, "no-body", "The body did not come to its end.") from None
     if body and without:
         raise wrong_type
-    return body
+    return bytes(body)
