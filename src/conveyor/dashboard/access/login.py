@@ -10,8 +10,7 @@ import math
 import os
 import secrets
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import parse_qs, quote
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -38,6 +37,8 @@ MAX_WAIT = 60.0
 _FORGOTTEN_AFTER = 900.0
 _MAX_KEYS = 10_000
 _Key = tuple[str, str]
+K = TypeVar("K")
+V = TypeVar("V")
 
 _MAX_CONCURRENT = 2  # each takes a core and 16 MiB
 _MAX_WAITING = 64
@@ -61,8 +62,8 @@ class Throttle:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._failures: OrderedDict[_Key, tuple[int, float]] = OrderedDict()
-        self._known: OrderedDict[_Key, None] = OrderedDict()
+        self._failures: dict[_Key, tuple[int, float]] = {}
+        self._known: dict[_Key, None] = {}
 
     def wait(self, user: str, address: str) -> float:
         """Return the seconds until this user may try from this address, or 0."""
@@ -72,17 +73,14 @@ class Throttle:
         """Count a failure."""
         for key in self._keys(user, address):
             count, _ = self._recent(key)
-            self._failures[key] = (count + 1, self._now())
-            _trim(self._failures, key)
+            _remember(self._failures, key, (count + 1, self._now()), _MAX_KEYS)
 
     def succeeded(self, user: str, address: str) -> None:
         """Forget a user's failures, and remember that they are known at this address; its own count stays."""
         for key in self._keys(user, address):
             if key[0] != "address":
                 self._failures.pop(key, None)
-        known = (user, _network(address))
-        self._known[known] = None
-        _trim(self._known, known)
+        _remember(self._known, (user, _network(address)), None, _MAX_KEYS)
 
     def _keys(self, user: str, address: str) -> list[_Key]:
         network = _network(address)
@@ -108,10 +106,12 @@ def _network(address: str) -> str:
     return str(int(found) >> 64) if found and found.version == 6 else address[:64]  # noqa: PLR2004
 
 
-def _trim(table: OrderedDict[_Key, tuple[int, float]] | OrderedDict[_Key, None], newest: _Key) -> None:
-    table.move_to_end(newest)
-    while len(table) > _MAX_KEYS:
-        table.popitem(last=False)
+def _remember(table: dict[K, V], key: K, value: V, most: int) -> None:
+    """Add an entry as the newest, and forget the oldest ones above `most`."""
+    table.pop(key, None)
+    table[key] = value
+    while len(table) > most:
+        del table[next(iter(table))]
 
 
 class LoginAttempts:
@@ -120,9 +120,9 @@ class LoginAttempts:
     Programs send a password with each request, so a right one costs nothing for a minute.
     """
 
-    def __init__(self, users: Users, throttle: Throttle | None = None) -> None:
-        self.users = users
-        self.throttle = throttle or Throttle()
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._throttle = Throttle()
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
         self._waiting = 0
         self._key = os.urandom(32)
@@ -136,32 +136,31 @@ class LoginAttempts:
         try:
             async with self._slots:
                 if self._right.get(self._digest(name, password), 0.0) > time.monotonic():
-                    return self.users.find(name)
+                    return self._users.find(name)
                 return await self._try(name, password, address)
         finally:
             self._waiting -= 1
 
     async def _try(self, name: str, password: str, address: str) -> User | None:
-        if wait := self.throttle.wait(name, address):
+        if wait := self._throttle.wait(name, address):
             seconds = str(math.ceil(wait))
             detail = f"Too many failed logins. Try again in {seconds} s."
             raise Problem(429, "throttled", detail, headers=(("retry-after", seconds),))
-        user = await asyncio.to_thread(self.users.verified, name, password)
+        user = await asyncio.to_thread(self._users.verified, name, password)
         if user is None:
-            self.throttle.failed(name, address)
+            self._throttle.failed(name, address)
             # An unknown name is not logged: it may be a password in the wrong field.
             LOG.warning(
-                "login refused: user %r from %s", name if self.users.find(name) else "unknown", address
+                "login refused: user %r from %s", name if self._users.find(name) else "unknown", address
             )
             return None
-        self.throttle.succeeded(name, address)
-        self._right[self._digest(name, password)] = time.monotonic() + _REMEMBERED_FOR
-        while len(self._right) > _MAX_REMEMBERED:
-            del self._right[next(iter(self._right))]
+        self._throttle.succeeded(name, address)
+        until = time.monotonic() + _REMEMBERED_FOR
+        _remember(self._right, self._digest(name, password), until, _MAX_REMEMBERED)
         return user
 
     def _digest(self, name: str, password: str) -> bytes:
-        user = self.users.find(name)
+        user = self._users.find(name)
         text = f"{name}\0{user.stamp if user else os.urandom(16)!r}\0{password}"
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
@@ -202,9 +201,7 @@ class Sessions:
     def end(self, text: str | None) -> None:
         """Make a session invalid before its time, in this process."""
         if session := self.read(text):
-            self._ended[session.nonce] = None
-            while len(self._ended) > _MAX_ENDED:
-                del self._ended[next(iter(self._ended))]
+            _remember(self._ended, session.nonce, None, _MAX_ENDED)
 
 
 def session_cookie(scope: Scope) -> str | None:
