@@ -15,7 +15,6 @@ import pytest
 from jinja2 import meta, nodes
 
 from conveyor.dashboard import pages
-from conveyor.dashboard.access.problems import LoginForm
 from conveyor.dashboard.access.rights import Access
 from conveyor.dashboard.page import Page, PageRegistry, PageRequest
 from conveyor.dashboard.pages import system
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 #: What every template is rendered with, and the names that are no attributes of a class.
-FRAME = (Page, PageRequest, Access, Snapshot, LoginForm)
+FRAME = (Page, PageRequest, Access, Snapshot)
 KEYS = {*system.NUMBERS, *system.STRINGS}
 #: Variables of the template language itself.
 OWN = {"loop", "ns"}

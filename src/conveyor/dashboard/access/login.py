@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import HTMLResponse, Response
 
-from conveyor.dashboard.access.problems import LoginForm, Problem, login_page, with_headers
+from conveyor.dashboard.access.problems import Problem, login_page, with_headers
 from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
 from conveyor.dashboard.access.rules import FORM, READS, check_origin, checked_body
 
@@ -281,8 +281,7 @@ class LoginHandler:
         return self._redirect(scope, onwards, self._sessions.begin(user.name, user.stamp))
 
     def _form(self, scope: Scope, status: int, onwards: str, problem: str = "") -> Response:
-        form = LoginForm(f"{link_root(scope)}/login", onwards, problem)
-        return HTMLResponse(login_page(scope, form), status)
+        return HTMLResponse(login_page(scope, onwards, problem), status)
 
     def _redirect(self, scope: Scope, path: str, session: str) -> Response:
         """Return a redirect that begins a session, or ends it if the text is empty."""

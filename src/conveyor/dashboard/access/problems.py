@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -73,17 +73,6 @@ FAULT = Problem(
 )
 
 
-class LoginForm(NamedTuple):
-    """The contents of the login page: the form's target, where to continue afterwards, and the last error.
-
-    The form has the fields `name`, `password` and `next`, and is sent by POST.
-    """
-
-    action: str
-    next: str
-    problem: str = ""
-
-
 def json_response(problem: Problem) -> Response:
     """Return a problem document."""
     body = msgspec.json.encode(problem.document)
@@ -115,9 +104,9 @@ def problem_page(scope: Scope, problem: ProblemDocument) -> str:
     return render("problem.html", **_frame(scope), **facts)
 
 
-def login_page(scope: Scope, form: LoginForm) -> str:
-    """Return the login page."""
-    return render("login.html", **_frame(scope), form=form)
+def login_page(scope: Scope, onwards: str, problem: str) -> str:
+    """Return the login page: its form leads to the path `onwards`; `problem` is the last error, or ""."""
+    return render("login.html", **_frame(scope), next=onwards, problem=problem)
 
 
 def _frame(scope: Scope) -> dict[str, str]:
