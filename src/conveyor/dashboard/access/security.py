@@ -175,10 +175,6 @@ class SecuredSend:
         for message in held:
             await self._pass(message)
 
-    def drop(self) -> None:
-        """Forget what was held back, since there is a better response."""
-        self._held = []
-
     async def _pass(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
@@ -212,52 +208,49 @@ class SecurityMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            scope = request.placed(scope, self.policy.proxies)
-            await self._respond(scope, receive, SecuredSend(scope, send))
+            await self._respond(request.placed(scope, self.policy.proxies), receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
-    async def _respond(self, scope: Scope, receive: Receive, send: SecuredSend) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secured = SecuredSend(scope, send)
         try:
-            await self._serve(scope, receive, send)
+            app, receive = await self._permitted(scope, receive)
+            await app(scope, receive, secured)
         except Exception as error:
-            if send.started:  # too late for another response: the server breaks the connection, and logs why
+            if (
+                secured.started
+            ):  # too late for another response: the server breaks the connection, and logs why
                 raise
             problem = _problem_of(error)
             if problem is None:
                 _LOG.exception("a fault while %s %r was answered", scope["method"], scope["path"])
-            send.drop()
-            await problem_response(scope, problem or FAULT)(scope, receive, send)
-        await send.flush()
+            secured = SecuredSend(scope, send)  # without what was held back
+            await problem_response(scope, problem or FAULT)(scope, receive, secured)
+        await secured.flush()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _permitted(self, scope: Scope, receive: Receive) -> tuple[App, Receive]:
+        """Return what responds to a request, and its `receive`. Raises Problem for a request that is not permitted."""
         rules.check_shape(scope)
         if is_probe(scope):  # load balancers ask by address, and cannot log in
-            await self._app(scope, receive, send)
-            return
+            return self._app, receive
         rules.check_host(scope, self.policy)
         if is_static(scope):
-            await self._app(scope, receive, send)
-            return
+            return self._app, receive
         if self._login and login.is_login(scope):
-            response = await self._login.respond(scope, receive)
-            await response(scope, receive, send)
-            return
+            return await self._login.respond(scope, receive), receive
         caller = await self._authenticator.caller(scope)
         if caller is None:
-            response = self._ask_for_login(scope)
-            await response(scope, receive, send)
-            return
+            return self._ask_for_login(scope), receive
         scope["state"]["access"] = caller.access
         if scope["method"] in rules.READS:
             rules.check_reader(scope)
-        else:
-            if not caller.by_bearer:
-                rules.check_origin(scope, self.policy)
-            body = await rules.checked_body(scope, receive, rules.JSON, self.policy.body_limit)
-            receive = request.replayed(body, receive)
-        await self._app(scope, receive, send)
+            return self._app, receive
+        if not caller.by_bearer:
+            rules.check_origin(scope, self.policy)
+        body = await rules.checked_body(scope, receive, rules.JSON, self.policy.body_limit)
+        return self._app, request.replayed(body, receive)
 
     def _ask_for_login(self, scope: Scope) -> Response:
         """Return the login page for a person, if there is one. Raises Problem otherwise."""
