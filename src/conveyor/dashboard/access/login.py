@@ -217,8 +217,8 @@ def _cookie_name(scope: Scope) -> str:
     """
     server, root = scope.get("server"), root_path(scope)
     digest = hashlib.blake2b(root.encode(errors="surrogatepass"), digest_size=4).hexdigest() if root else ""
-    port = server[1] if server else None
-    return "_".join(["conveyor_session", *([str(port)] if port else []), *([digest] if digest else [])])
+    port = str(server[1] or "") if server else ""
+    return "_".join(filter(None, ("conveyor_session", port, digest)))
 
 
 def is_login(scope: Scope) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from conveyor.dashboard.access.request import Proxies, Scope, header, is_loopback, read_hosts
+from conveyor.dashboard.access.request import Proxies, Scope, is_loopback, read_hosts
 from conveyor.dashboard.access.rights import Access, BadPolicy, Right, Role
 from conveyor.dashboard.access.users import Tokens, Users
 
@@ -36,12 +36,6 @@ class Identities:
 
     header: str
     roles: Mapping[str, Role] = field(default_factory=dict)
-
-    def access(self, scope: Scope, proxies: Proxies) -> Access | None:
-        """Return the access of the person whom a trusted proxy names, or None if that one is not listed."""
-        name = header(scope, self.header.lower()) if proxies.trusts(scope) else None
-        role = self.roles.get(name) if name else None
-        return Access.of(name, role, "proxy") if name and role else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
 from conveyor.errors import ConveyorError
@@ -45,13 +44,11 @@ class Role(enum.IntEnum):
         raise BadPolicy(f"unknown role {word!r}", hint="use viewer, operator or admin")
 
 
-RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
-    {
-        Role.VIEWER: frozenset({"look"}),
-        Role.OPERATOR: frozenset({"look", "inspect", "act"}),
-        Role.ADMIN: ALL_RIGHTS,
-    }
-)
+RIGHTS: Mapping[Role, frozenset[Right]] = {
+    Role.VIEWER: frozenset({"look"}),
+    Role.OPERATOR: frozenset({"look", "inspect", "act"}),
+    Role.ADMIN: ALL_RIGHTS,
+}
 
 
 @dataclass(frozen=True, slots=True)

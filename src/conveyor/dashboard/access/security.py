@@ -130,7 +130,11 @@ class Authenticator:
 
     def _proxy(self, scope: Scope) -> Access | None:
         identities = self._policy.identities
-        return identities.access(scope, self._policy.proxies) if identities else None
+        if identities is None or not self._policy.proxies.trusts(scope):
+            return None
+        name = request.header(scope, identities.header.lower())
+        role = identities.roles.get(name) if name else None
+        return Access.of(name, role, "proxy") if name and role else None
 
     async def _hook(self, scope: Scope) -> Access | None:
         if self._policy.resolve is None:

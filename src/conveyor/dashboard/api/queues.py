@@ -16,7 +16,6 @@ from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
-    from conveyor.monitor.actions import QueueResult
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
 
@@ -109,7 +108,7 @@ def pause_queue(request: ApiRequest) -> Done:
     """Pause a queue."""
     request.context.check_begun(request.queue)
     answer = request.actions.pause_queue(request.queue, request.body.reason)
-    return _done(f"{answer.queue} is paused", answer)
+    return struct_from(Done, answer, message=f"{answer.queue} is paused")
 
 
 @endpoint("POST", "/queues/{queue}/resume", "act", Done, body=Why)
@@ -117,7 +116,7 @@ def resume_queue(request: ApiRequest) -> Done:
     """Resume a queue."""
     request.context.check_begun(request.queue)
     answer = request.actions.resume_queue(request.queue, request.body.reason)
-    return _done(f"{answer.queue} is resumed", answer)
+    return struct_from(Done, answer, message=f"{answer.queue} is resumed")
 
 
 @endpoint("POST", "/queues/{queue}/bound", "act", Done, body=Bound)
@@ -126,7 +125,7 @@ def bound_queue(request: ApiRequest) -> Done:
     request.context.check_begun(request.queue)
     answer = request.actions.bound_queue(request.queue, request.body.maxsize, request.body.reason)
     limit = f"limited to {answer.after.maxsize:,} jobs" if answer.after.maxsize else "no longer limited"
-    return _done(f"{answer.queue} is {limit}", answer)
+    return struct_from(Done, answer, message=f"{answer.queue} is {limit}")
 
 
 @endpoint("POST", "/queues/{queue}/purge", "purge", Begun, body=Why, status=202)
@@ -159,7 +158,3 @@ def _count(request: ApiRequest) -> Count:
     """Count now, so that a client that has just changed a queue sees it."""
     count: Count = request.context.ask(snapshots.queue_counts([request.queue]))[request.queue]
     return count
-
-
-def _done(message: str, answer: QueueResult) -> Done:
-    return Done(message, changed=answer.changed, recorded=answer.recorded)
