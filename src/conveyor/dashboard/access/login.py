@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import parse_qs, quote
 
 from itsdangerous import BadData, URLSafeTimedSerializer
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from conveyor.dashboard.access.problems import Problem, login_page, with_headers
 from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
@@ -252,7 +252,7 @@ class LoginHandler:
         page = path_of(scope)
         if scope["method"] in READS and page == "/login":
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=10)
-            return self._form(scope, 200, safe_next(query.get("next", ["/"])[0]))
+            return login_page(scope, 200, safe_next(query.get("next", ["/"])[0]))
         if scope["method"] != "POST":
             raise Problem(405, "wrong-method", "Log in and out by POST.", headers=(("allow", "POST"),))
         check_origin(scope, self._policy)
@@ -273,15 +273,12 @@ class LoginHandler:
             user = await self._attempts.verified(name, fields.get("password", ""), address)
         except Problem as problem:
             document = problem.document
-            return with_headers(self._form(scope, document.status, onwards, document.detail), problem.headers)
+            return with_headers(login_page(scope, document.status, onwards, document.detail), problem.headers)
         if user is None:
-            return self._form(scope, 401, onwards, "Wrong name or password.")
+            return login_page(scope, 401, onwards, "Wrong name or password.")
         self._sessions.end(session_cookie(scope))
         LOG.info("login: user %r from %s", user.name, address)
         return self._redirect(scope, onwards, self._sessions.begin(user.name, user.stamp))
-
-    def _form(self, scope: Scope, status: int, onwards: str, problem: str = "") -> Response:
-        return HTMLResponse(login_page(scope, onwards, problem), status)
 
     def _redirect(self, scope: Scope, path: str, session: str) -> Response:
         """Return a redirect that begins a session, or ends it if the text is empty."""

@@ -88,7 +88,10 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
     if is_metrics(scope):
         text = "\n".join(filter(None, (document.title, document.detail, document.hint)))
         return with_headers(PlainTextResponse(f"{text}\n", document.status), problem.headers)
-    return with_headers(HTMLResponse(problem_page(scope, document), document.status), problem.headers)
+    # It stands alone and asks the server nothing.
+    facts = {"status": document.status, "what": document.title, "why": document.detail, "hint": document.hint}
+    page = render("problem.html", **_frame(scope), **facts)
+    return with_headers(HTMLResponse(page, document.status), problem.headers)
 
 
 def with_headers(response: Response, headers: Iterable[Header]) -> Response:
@@ -98,15 +101,9 @@ def with_headers(response: Response, headers: Iterable[Header]) -> Response:
     return response
 
 
-def problem_page(scope: Scope, problem: ProblemDocument) -> str:
-    """Return the page of a problem. It stands alone and asks the server nothing."""
-    facts = {"status": problem.status, "what": problem.title, "why": problem.detail, "hint": problem.hint}
-    return render("problem.html", **_frame(scope), **facts)
-
-
-def login_page(scope: Scope, onwards: str, problem: str) -> str:
-    """Return the login page: its form leads to the path `onwards`; `problem` is the last error, or ""."""
-    return render("login.html", **_frame(scope), next=onwards, problem=problem)
+def login_page(scope: Scope, status: int, onwards: str, problem: str = "") -> Response:
+    """Return the login page: its form leads to the path `onwards`; `problem` is the last error."""
+    return HTMLResponse(render("login.html", **_frame(scope), next=onwards, problem=problem), status)
 
 
 def _frame(scope: Scope) -> dict[str, str]:

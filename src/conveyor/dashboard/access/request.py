@@ -103,14 +103,10 @@ def has_body(scope: Scope) -> bool:
 
 def replayed(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that returns a body that was read before, then what comes after it."""
-    sent = False
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return next(messages, None) or await receive()
 
     return again
 
