@@ -61,6 +61,13 @@ def test_login_form_escapes_its_input(page: Any, users: Any) -> None:
     assert "&gt;&lt;script&gt;" in text
 
 
+def test_login_page_ignores_other_parameters(page: Any, users: Any) -> None:
+    many = {"next": "/jobs", **{f"a{number}": "1" for number in range(100)}}
+    response = page(users=users).get("/login", params=many)
+    assert response.status_code == 200
+    assert 'name="next" value="/jobs"' in response.text
+
+
 def test_cookie_is_limited_to_the_browser_and_the_dashboard(page: Any, users: Any) -> None:
     cookie = page(users=users).log_in("ada").headers["set-cookie"]
     fields = set(cookie.split("; ")[1:])

@@ -11,10 +11,11 @@ import os
 import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qsl, quote
 
 from itsdangerous import BadData, URLSafeTimedSerializer
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 
 from conveyor.dashboard.access.problems import Problem, login_page, with_headers
 from conveyor.dashboard.access.request import cookie, link_root, path_of, read_address, root_path
@@ -22,6 +23,8 @@ from conveyor.dashboard.access.rules import FORM, READS, check_origin, checked_b
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from starlette.responses import Response
 
     from conveyor.dashboard.access.policy import Policy
     from conveyor.dashboard.access.request import Receive, Scope
@@ -251,18 +254,17 @@ class LoginHandler:
         """Return the response. Raises Problem for an invalid request."""
         page = path_of(scope)
         if scope["method"] in READS and page == "/login":
-            query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=10)
-            return login_page(scope, 200, safe_next(query.get("next", ["/"])[0]))
+            return login_page(scope, 200, safe_next(Request(scope).query_params.get("next", "/")))
         if scope["method"] != "POST":
             raise Problem(405, "wrong-method", "Log in and out by POST.", headers=(("allow", "POST"),))
         check_origin(scope, self._policy)
         body = await checked_body(scope, receive, FORM, _MAX_FORM)
         try:
-            found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=10)
+            fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
         except ValueError:
             raise Problem(400, "bad-form", "The form cannot be read.") from None
         if page == "/login":
-            return await self._log_in(scope, {name: values[0] for name, values in found.items()})
+            return await self._log_in(scope, fields)
         self._sessions.end(session_cookie(scope))
         return self._redirect(scope, "/login", "")
 
@@ -282,8 +284,7 @@ class LoginHandler:
 
     def _redirect(self, scope: Scope, path: str, session: str) -> Response:
         """Return a redirect that begins a session, or ends it if the text is empty."""
-        location = quote(link_root(scope) + path, safe="/?&=%:;,+@!$'()*~#[]-._")
-        response = Response(status_code=303, headers={"location": location}, media_type="text/plain")
+        response = RedirectResponse(link_root(scope) + path, status_code=303)
         response.set_cookie(
             _cookie_name(scope),
             session,

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from conveyor.dashboard.access import login, request, rules
 from conveyor.dashboard.access.problems import FAULT, Problem, problem_response
@@ -23,6 +23,8 @@ from conveyor.dashboard.access.rights import LOCAL, Access
 from conveyor.dashboard.access.users import BadFile
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
+
     from conveyor.dashboard.access.policy import Policy
     from conveyor.dashboard.access.request import App, Message, Receive, Scope, Send
     from conveyor.dashboard.access.rights import Right
@@ -271,9 +273,7 @@ class SecurityMiddleware:
             raise Problem(401, "unknown", "Authentication required.", hint, challenge)
         if request.headers(scope, "sec-fetch-site") in (["cross-site"], ["same-site"]):
             return HTMLResponse(_ONCE_MORE)
-        return Response(
-            status_code=303, headers={"location": login.login_url(scope)}, media_type="text/plain"
-        )
+        return RedirectResponse(login.login_url(scope), status_code=303)
 
 
 def is_static(scope: Scope) -> bool:
