@@ -208,17 +208,13 @@ class Proxies:
     def client(self, scope: Scope) -> str:
         """Return the client's address: the peer's, or what the nearest trusted proxies say."""
         nearest = peer(scope)
-        if not self._has(nearest):
-            return str(nearest or "")
         hops = [hop for line in headers(scope, "x-forwarded-for") for hop in line.split(",")]
-        for hop in reversed(hops):
-            found = read_address(hop)
+        while hops and self._has(nearest):
+            found = read_address(hops.pop())
             if found is None:
                 break
             nearest = found
-            if not self._has(found):
-                break
-        return str(nearest)
+        return str(nearest or "")
 
     def scheme(self, scope: Scope) -> str:
         """Return http or https, as the browser sees it."""
@@ -237,9 +233,7 @@ class Proxies:
         return sent.rstrip("/") if sent and _PREFIX.fullmatch(sent) else ""
 
     def _has(self, address: Address | None) -> bool:
-        return address is not None and any(
-            network.version == address.version and address in network for network in self.networks
-        )
+        return address is not None and any(address in network for network in self.networks)
 
 
 def placed(scope: Scope, proxies: Proxies) -> Scope:
