@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from conveyor.wire.redaction import redacted_text
 if TYPE_CHECKING:
     from conveyor.dashboard.access.rights import Right
     from conveyor.dashboard.api.endpoint import ApiRequest
+    from conveyor.wire.control_messages import WorkerReport
 
 #: Rights that a verb needs in addition to `act`; a stack shows where the code is.
 _RIGHTS: dict[str, Right] = {"kill": "kill", "stack": "inspect"}
@@ -60,13 +62,13 @@ def list_workers(request: ApiRequest) -> Workers:
     reports = request.context.snapshot().consumers
     reports = [one for one in reports if request.queue in {"", *one.queues}]
     places = [place for place in workers.positions(reports) if place.key > last]
-    shown: dict[str, ConsumerReport] = {}
-    for place in places[:count]:
-        consumer = shown.get(place.report.name) or msgspec.structs.replace(place.report, workers=[])
-        some = [] if place.worker is None else [place.worker]
-        shown[consumer.name] = msgspec.structs.replace(consumer, workers=[*consumer.workers, *some])
+    consumers = []
+    for _, group in itertools.groupby(places[:count], key=lambda place: place.report.name):
+        some = list(group)
+        shown = [_redacted(one.worker) for one in some if one.worker is not None]
+        consumers.append(msgspec.structs.replace(some[0].report, workers=shown))
     more = encode_cursor(places[count - 1].key) if len(places) > count else ""
-    return Workers([_redacted(one) for one in shown.values()], more)
+    return Workers(consumers, more)
 
 
 @endpoint("POST", "/workers/tell", "act", Order, body=Tell, status=202)
@@ -102,9 +104,5 @@ def show_order(request: ApiRequest) -> Answers:
     return Answers(list(latest.values()), not shown)
 
 
-def _redacted(report: ConsumerReport) -> ConsumerReport:
-    some = [
-        msgspec.structs.replace(one, message=redacted_text(one.message), busy=one.is_busy)
-        for one in report.workers
-    ]
-    return msgspec.structs.replace(report, workers=some)
+def _redacted(worker: WorkerReport) -> WorkerReport:
+    return msgspec.structs.replace(worker, message=redacted_text(worker.message), busy=worker.is_busy)
