@@ -50,10 +50,10 @@ def header(scope: Scope, name: str) -> str | None:
     return found[0].strip() if len(found) == 1 else None
 
 
-def media_type(scope: Scope) -> str | None:
-    """Return the body's media type in lower case and without parameters, or None."""
-    found = header(scope, "content-type")
-    return found.partition(";")[0].strip().lower() if found else None
+def authorization(scope: Scope) -> tuple[str, str]:
+    """Return scheme, in lower case, and credentials of the Authorization header; both empty without a single one."""
+    scheme, _, shown = (header(scope, "authorization") or "").partition(" ")
+    return scheme.lower(), shown.strip()
 
 
 def cookie(scope: Scope, name: str) -> str | None:
@@ -146,12 +146,6 @@ def read_hosts(texts: Iterable[str]) -> frozenset[str]:
             raise BadPolicy(f"invalid host name {text!r}", hint=hint)
         hosts.add(text.lower())
     return frozenset(hosts)
-
-
-def is_allowed(host: tuple[str, str], hosts: frozenset[str]) -> bool:
-    """Return True if the dashboard may be requested by this name: with any port, unless the list has one."""
-    name, port = host
-    return name in LOCAL_HOSTS or name in hosts or f"{name}:{port}" in hosts
 
 
 def origin_of(scheme: str, host: str) -> str:

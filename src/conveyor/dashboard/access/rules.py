@@ -27,7 +27,9 @@ def check_host(scope: Scope, policy: Policy) -> None:
     host = request.split_host(text) if text else None
     if host is None:
         raise Problem(400, "bad-host", "The request does not name one host.")
-    if not request.is_allowed(host, policy.hosts):
+    name, port = host
+    # Any port is fine, unless the list has one.
+    if {name, f"{name}:{port}"}.isdisjoint(request.LOCAL_HOSTS | policy.hosts):
         hint = "If this is a name of this page, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)."
         raise Problem(421, "wrong-host", "This page is not served under that name.", hint)
 
@@ -75,7 +77,8 @@ async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) ->
     """
     wrong_type = Problem(415, "wrong-type", f"The body must be {kind}.")
     without = scope["method"] == "DELETE" and not request.headers(scope, "content-type")
-    if not without and request.media_type(scope) != kind:
+    sent = (request.header(scope, "content-type") or "").partition(";")[0].strip().lower()
+    if not without and sent != kind:
         raise wrong_type
     detail = f"The body has more than {limit} bytes."
     too_large = Problem(413, "too-large", detail, headers=(("connection", "close"),))

@@ -12,7 +12,7 @@ import binascii
 import inspect
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -70,13 +70,6 @@ def allowed(scope: Scope, right: Right) -> Access:
     return access
 
 
-class Caller(NamedTuple):
-    """A known client, and whether it showed a bearer token, which no browser sends automatically."""
-
-    access: Access
-    by_bearer: bool = False
-
-
 class Authenticator:
     """Finds the client: by its Authorization header, or else a session, a proxy, the hook, or because it is local.
 
@@ -90,21 +83,19 @@ class Authenticator:
         self._sessions = sessions
         self._attempts = attempts
 
-    async def caller(self, scope: Scope) -> Caller | None:
-        """Return the client with its access, or None for an unknown one."""
+    async def access(self, scope: Scope) -> Access | None:
+        """Return the client's access, or None for an unknown one."""
         if request.headers(scope, "authorization"):
-            scheme, _, shown = (request.header(scope, "authorization") or "").partition(" ")
-            is_bearer = scheme.lower() == "bearer"
-            access = self._token(shown.strip()) if is_bearer else None
-            if scheme.lower() == "basic":
-                access = await self._basic(scope, shown.strip())
+            scheme, shown = request.authorization(scope)
+            access = self._token(shown) if scheme == "bearer" else None
+            if scheme == "basic":
+                access = await self._basic(scope, shown)
             access = access or await self._hook(scope)
         else:
-            is_bearer = False
             access = (
                 self._session(scope) or self._proxy(scope) or await self._hook(scope) or self._local(scope)
             )
-        return Caller(access.without(self._policy.denied), is_bearer) if access else None
+        return access.without(self._policy.denied) if access else None
 
     def _token(self, shown: str) -> Access | None:
         token = self._policy.tokens.verified(shown) if self._policy.tokens else None
@@ -246,14 +237,14 @@ class SecurityMiddleware:
             return self._app, receive
         if self._login and login.is_login(scope):
             return await self._login.respond(scope, receive), receive
-        caller = await self._authenticator.caller(scope)
-        if caller is None:
+        access = await self._authenticator.access(scope)
+        if access is None:
             return self._ask_for_login(scope), receive
-        scope["state"]["access"] = caller.access
+        scope["state"]["access"] = access
         if scope["method"] in rules.READS:
             rules.check_reader(scope)
             return self._app, receive
-        if not caller.by_bearer:
+        if request.authorization(scope)[0] != "bearer":  # which no browser sends automatically
             rules.check_origin(scope, self.policy)
         body = await rules.checked_body(scope, receive, rules.JSON, self.policy.body_limit)
         return self._app, request.replayed(body, receive)

@@ -67,16 +67,15 @@ CODES: tuple[tuple[type[errors.ConveyorError], int, str], ...] = (
     (errors.ConveyorError, 409, "refused"),
 )
 
-#: Seconds after which the client may try again.
-_TRY_AGAIN = ((errors.StoreUnavailable, 5), (Busy, TRY_AGAIN))
+#: Seconds after which the client may try again, by code.
+_TRY_AGAIN = {"server-away": 5, "busy": TRY_AGAIN}
 
 
 def problem_of(error: errors.ConveyorError) -> Problem:
     """Return the problem that an error stands for."""
     cause = error.cause if isinstance(error, PartlyPut) else error
     status, code = next((status, code) for kind, status, code in CODES if isinstance(cause, kind))
-    wait = next((seconds for kind, seconds in _TRY_AGAIN if isinstance(cause, kind)), None)
-    headers = () if wait is None else (("retry-after", str(wait)),)
+    headers = (("retry-after", str(_TRY_AGAIN[code])),) if code in _TRY_AGAIN else ()
     wrong = error.by_name if isinstance(error, ValidationErrors) else {}
     return Problem(
         status,
