@@ -75,7 +75,7 @@ def test_bound_host_name_is_allowed(users: Any) -> None:
 
 
 def test_invalid_settings_are_reported_at_the_start(users: Any) -> None:
-    users.file.path.write_text("ada:boss:x\n")
+    users.path.write_text("ada:boss:x\n")
     identities = Identities("X-User", {"ada": Role.ADMIN})
     listed = Proxies.of(["192.0.2.1"])
     faulty: list[tuple[dict[str, Any], str]] = [

@@ -30,7 +30,7 @@ def test_empty_environment_is_the_safe_default() -> None:
 
 def test_full_environment_is_read(users: Any, tmp_path: Any) -> None:
     policy = _read(
-        USERS=str(users.file.path),
+        USERS=str(users.path),
         TOKENS=str(tmp_path / "tokens"),
         PROXIES="192.0.2.1, 10.0.0.0/8",
         PROXY_HEADER="X-Forwarded-User",
@@ -42,7 +42,7 @@ def test_full_environment_is_read(users: Any, tmp_path: Any) -> None:
         RESOLVE=f"{__name__}:hook",
     )
     assert policy.users.find("ada").role is Role.ADMIN
-    assert policy.tokens.file.path == tmp_path / "tokens"
+    assert policy.tokens.path == tmp_path / "tokens"
     assert [str(network) for network in policy.proxies.networks] == ["192.0.2.1/32", "10.0.0.0/8"]
     assert policy.identities.roles == {"ada@corp.com": Role.ADMIN, "cn=Vera,dc=corp": Role.VIEWER}
     assert policy.hosts == {"queue.corp.com", "queue:8080"}
@@ -78,4 +78,4 @@ def test_invalid_proxy_role_is_refused(roles: str) -> None:
 
 
 def test_secret_is_not_shown(users: Any) -> None:
-    assert "ssss" not in repr(_read(SECRET="s" * 40, USERS=str(users.file.path)))
+    assert "ssss" not in repr(_read(SECRET="s" * 40, USERS=str(users.path)))

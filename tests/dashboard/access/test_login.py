@@ -175,7 +175,7 @@ def test_session_expires_after_12_hours(page: Any, users: Any, monkeypatch: pyte
 def test_session_ends_if_password_role_or_user_change(page: Any, users: Any) -> None:
     guarded = page(users=users)
     sessions = {name: session_of(guarded.log_in(name)) for name in ("vera", "otto", "ada")}
-    path = users.file.path
+    path = users.path
     vera, otto, ada = path.read_text().splitlines()
     path.write_text(f"{vera}\n{otto.replace('operator', 'viewer')}\n")
     users.add("vera", users.find("vera").role, "another password")
@@ -236,11 +236,11 @@ def test_world_readable_users_file_admits_no_one(
 ) -> None:
     guarded = page(users=users)
     session = session_of(guarded.log_in("ada"))
-    os.chmod(users.file.path, 0o644)  # noqa: PTH101
+    os.chmod(users.path, 0o644)  # noqa: PTH101
     response = guarded.get("/api/who", cookies=session)
     assert response.status_code == 503
-    assert str(users.file.path) not in response.text
-    assert str(users.file.path) in caplog.text
+    assert str(users.path) not in response.text
+    assert str(users.path) in caplog.text
 
 
 def test_login_log_contains_no_passwords(page: Any, users: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -84,23 +84,23 @@ def test_created_file_is_private_and_adding_again_replaces(tmp_path: Any) -> Non
     users.add("ada", Role.VIEWER, "first password")
     users.add("bob", Role.VIEWER, "other password")
     users.add("ada", Role.ADMIN, "second password")
-    assert users.file.path.stat().st_mode & 0o777 == 0o600
+    assert users.path.stat().st_mode & 0o777 == 0o600
     assert users.verified("ada", "first password") is None
     found = users.verified("ada", "second password")
     assert found
     assert found.role is Role.ADMIN
-    assert set(users.file.rows()) == {"ada", "bob"}
-    assert list(tmp_path.iterdir()) == [users.file.path]
+    assert set(users.rows()) == {"ada", "bob"}
+    assert list(tmp_path.iterdir()) == [users.path]
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o666, 0o602, 0o601])
 def test_file_open_to_other_users_admits_no_one(users: Users, mode: int) -> None:
     assert users.verified("ada", PASSWORD)
-    users.file.path.chmod(mode)
+    users.path.chmod(mode)
     with pytest.raises(BadFile, match="other users of this machine") as caught:
         users.verified("ada", PASSWORD)
     assert "chmod 600" in caught.value.hint
-    users.file.path.chmod(0o640)
+    users.path.chmod(0o640)
     assert users.verified("ada", PASSWORD)
 
 
@@ -126,15 +126,15 @@ def test_missing_or_irregular_file_admits_no_one(tmp_path: Any) -> None:
     ],
 )
 def test_file_with_an_invalid_line_admits_no_one(users: Users, line: str) -> None:
-    good = users.file.path.read_text().splitlines()[0].split(":")[2]
-    users.file.path.write_text("# people\n\n" + line.format(hash=good) + "\n")
+    good = users.path.read_text().splitlines()[0].split(":")[2]
+    users.path.write_text("# people\n\n" + line.format(hash=good) + "\n")
     with pytest.raises(BadFile, match=r"users, line [34]:"):
         users.verified("ada", PASSWORD)
 
 
 def test_changed_file_takes_effect_immediately(users: Users) -> None:
     assert users.find("vera")
-    path = users.file.path
+    path = users.path
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("vera")))
     os.utime(path, ns=(1, 1))

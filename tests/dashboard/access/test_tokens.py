@@ -37,9 +37,9 @@ def test_token_acts_within_its_role_without_an_origin(page: Any, tokens: Tokens)
 
 def test_token_file_does_not_contain_the_token(tokens: Tokens) -> None:
     token = tokens.add("ci", Role.VIEWER, None)
-    assert token not in tokens.file.path.read_text()
-    assert token.removeprefix("conveyor_") not in tokens.file.path.read_text()
-    assert tokens.file.path.stat().st_mode & 0o777 == 0o600
+    assert token not in tokens.path.read_text()
+    assert token.removeprefix("conveyor_") not in tokens.path.read_text()
+    assert tokens.path.stat().st_mode & 0o777 == 0o600
     assert len(token) > 40
 
 
@@ -60,7 +60,7 @@ def test_new_token_of_the_same_name_replaces_the_old(page: Any, tokens: Tokens) 
 
 def test_invalid_token_is_refused_even_with_a_session(page: Any, users: Any, tokens: Tokens) -> None:
     token = tokens.add("ci", Role.ADMIN, None)
-    digest = tokens.file.path.read_text().strip().rpartition(":")[2]
+    digest = tokens.path.read_text().strip().rpartition(":")[2]
     guarded = page(users=users, tokens=tokens)
     session = session_of(guarded.log_in("ada"))
     for shown in ("", "x", token[:-1], f"{token}x", digest, "ci", token.upper(), PASSWORD, "\xe9"):
@@ -79,7 +79,7 @@ def test_invalid_token_is_refused_even_with_a_session(page: Any, users: Any, tok
 )
 def test_token_file_with_an_invalid_line_admits_no_one(tokens: Tokens, line: str) -> None:
     token = tokens.add("good", Role.VIEWER, None)
-    with tokens.file.path.open("a") as file:
+    with tokens.path.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(BadFile, match="tokens, line 2"):
         tokens.verified(token)

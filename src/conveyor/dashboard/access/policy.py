@@ -82,7 +82,7 @@ class Policy:
         self._check_settings()
         for file in (self.users, self.tokens):
             if file is not None:
-                file.file.rows()
+                file.rows()
         if not (self.has_login or self.insecure or is_loopback(host)):
             where = f"{host or 'any address'}:{port}"
             raise BadPolicy(

@@ -14,12 +14,9 @@ import stat
 import tempfile
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from conveyor.dashboard.access.rights import BadPolicy, Role
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Row = TypeVar("Row")
 _MAX_FILE = 2**20  # bytes
@@ -108,11 +105,14 @@ class SecretFile(Generic[Row]):
     it has an invalid line: such a file lets no one in.
     """
 
-    def __init__(self, path: Path | str, read: Callable[[str], tuple[str, Row]]) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._read = read
         self._state: tuple[int, int, int] | None = None
         self._rows: dict[str, Row] = {}
+
+    def read(self, line: str) -> tuple[str, Row]:
+        """Return the name and the row of a line. Raises ValueError for an invalid one."""
+        raise NotImplementedError
 
     def rows(self) -> dict[str, Row]:
         """Return the rows by name."""
@@ -161,7 +161,7 @@ class SecretFile(Generic[Row]):
             if not line.strip() or line.startswith("#"):
                 continue
             try:
-                name, row = self._read(line)
+                name, row = self.read(line)
                 if _checked_name(name) in rows:
                     raise ValueError(f"{name!r} is there twice")
             except ValueError as error:
@@ -190,15 +190,17 @@ class User(NamedTuple):
         return hashlib.sha256(f"{self.role.word}:{self.hash}".encode()).hexdigest()[:16]
 
 
-class Users:
+class Users(SecretFile[User]):
     """A users file: lines of `name:role:scrypt$n$r$p$salt$hash`."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.file = SecretFile(path, _read_user)
+    def read(self, line: str) -> tuple[str, User]:
+        """Return a user and the name."""
+        name, role, text = _fields(line, "name:role:hash")
+        return name, User(name, Role.of(role), read_hash(text))
 
     def find(self, name: str) -> User | None:
         """Return the user of exactly this name, or None. Raises BadFile for an unsafe or invalid file."""
-        return self.file.rows().get(name)
+        return self.rows().get(name)
 
     def verified(self, name: str, password: str) -> User | None:
         """Return the user if the password is right, or None. Takes as long for an unknown name."""
@@ -207,7 +209,7 @@ class Users:
 
     def add(self, name: str, role: Role, password: str) -> None:
         """Write a user into the file, replacing one of the same name. Raises BadPolicy for a bad name or password."""
-        self.file.write(name, f"{_checked_name(name)}:{role.word}:{hashed(password)}")
+        self.write(name, f"{_checked_name(name)}:{role.word}:{hashed(password)}")
 
 
 class Token(NamedTuple):
@@ -219,17 +221,23 @@ class Token(NamedTuple):
     digest: bytes
 
 
-class Tokens:
+class Tokens(SecretFile[Token]):
     """A tokens file: lines of `name:role:expires:sha256`, where expires is a date (UTC) or `never`."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.file = SecretFile(path, _read_token)
+    def read(self, line: str) -> tuple[str, Token]:
+        """Return a token and its name."""
+        name, role, until, text = _fields(line, "name:role:expires:sha256")
+        digest = bytes.fromhex(text)
+        if len(digest) != hashlib.sha256().digest_size:
+            raise ValueError("the hash of a token has 64 hexadecimal digits")
+        expires = None if until == _NEVER else dt.date.fromisoformat(until)
+        return name, Token(name, Role.of(role), expires, digest)
 
     def verified(self, shown: str) -> Token | None:
         """Return the token that was shown, or None if it is unknown or expired. Raises BadFile as for users."""
         digest = hashlib.sha256(shown.encode("utf-8", "surrogateescape")).digest()
         found = None
-        for token in self.file.rows().values():
+        for token in self.rows().values():
             if hmac.compare_digest(token.digest, digest):
                 found = token
         today = dt.datetime.now(dt.UTC).date()
@@ -243,21 +251,8 @@ class Tokens:
         token = _TOKEN_START + secrets.token_urlsafe(32)
         until = expires.isoformat() if expires else _NEVER
         digest = hashlib.sha256(token.encode()).hexdigest()
-        self.file.write(name, f"{_checked_name(name)}:{role.word}:{until}:{digest}")
+        self.write(name, f"{_checked_name(name)}:{role.word}:{until}:{digest}")
         return token
-
-
-def _read_user(line: str) -> tuple[str, User]:
-    name, role, text = _fields(line, "name:role:hash")
-    return name, User(name, Role.of(role), read_hash(text))
-
-
-def _read_token(line: str) -> tuple[str, Token]:
-    name, role, until, text = _fields(line, "name:role:expires:sha256")
-    digest = bytes.fromhex(text)
-    if len(digest) != hashlib.sha256().digest_size:
-        raise ValueError("the hash of a token has 64 hexadecimal digits")
-    return name, Token(name, Role.of(role), None if until == _NEVER else dt.date.fromisoformat(until), digest)
 
 
 def _fields(line: str, form: str) -> list[str]:
