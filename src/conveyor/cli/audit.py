@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_store
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import Json, option
@@ -26,7 +25,7 @@ def audit(
     count: Annotated[int, option("N", "Show at most N actions.", "--count", "-n", min=1, max=200)] = 50,
     before: Annotated[str, option("ID", "Show only actions before this one.")] = "",
     as_json: Json = False,
-) -> int:
+) -> None:
     """List actions on queues, jobs and workers, newest first."""
     if before and not _ID.fullmatch(before):
         raise Usage(f"invalid id of an action {before!r}", hint="use an id from `conveyor audit --json`")
@@ -37,7 +36,6 @@ def audit(
         table([_row(one) for one in found], may_shrink=("USER", "TARGET", "QUEUE", "OUTCOME", "REASON"))
     else:
         note("No actions yet.")
-    return exit_codes.OK
 
 
 def _document(record: AuditRecord) -> dict[str, Any]:

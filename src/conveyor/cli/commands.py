@@ -114,7 +114,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)
     ] = False,
-) -> int:
+) -> None:
     if url:
         address = importlib.import_module("conveyor.store.address")
         if not address.normal(url).startswith(SCHEMES):
@@ -123,12 +123,11 @@ def _root(
         os.environ["CONVEYOR_URL"] = url  # child processes read it as well
     if version:
         print(f"conveyor {conveyor.__version__} (Python {sys.version.split()[0]})")
-        raise typer.Exit(0)
-    return print_help(context)
+        raise typer.Exit
+    print_help(context)
 
 
-def print_help(context: typer.Context) -> int:
+def print_help(context: typer.Context) -> None:
     """Print the help of a group unless a command follows."""
     if context.invoked_subcommand is None:
         print(context.get_help())
-    return 0

@@ -95,7 +95,7 @@ def _print_state(queue: str, state: str, count: Count) -> None:
     print(f"{queue} {state}: {count.ready:,} waiting, {count.leased:,} running.")
 
 
-def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> int:
+def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
     """Cancel all waiting and delayed jobs of a queue. Running jobs continue."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
@@ -103,14 +103,13 @@ def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: J
     question = f"Cancel {count_of(count.qsize, 'waiting or delayed job')} of {queue}?"
     if not yes and not _confirm(question, f"purge cancels every waiting job of {queue}", ask=count.qsize > 0):
         note("Nothing was cancelled.")
-        return exit_codes.OK
+        return
     cancelled = run_operation(open_actions(inspector.client), "purge", queue, reason)
     if as_json:
         document("purge/v1", queue=queue, cancelled=cancelled, running=count.leased)
     else:
         running = f"; {count.leased:,} still running" if count.leased else ""
         print(f"{queue}: {count_of(cancelled, 'job')} cancelled{running}.")
-    return exit_codes.OK
 
 
 def delete(
@@ -120,7 +119,7 @@ def delete(
     yes: Yes = False,
     reason: Reason = "",
     as_json: Json = False,
-) -> int:
+) -> None:
     """Delete an empty queue with its settings, histories and outcomes."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
@@ -129,7 +128,7 @@ def delete(
     question = f"Delete {queue} and its {count_of(jobs, 'job')}?"
     if purge and jobs and not yes and not _confirm(question, f"--purge drops every job of {queue}"):
         note("Nothing was deleted.")
-        return exit_codes.OK
+        return
     open_actions(inspector.client).delete_queue(queue, reason, purge=purge)
     cancelled, discarded = (count.live, count.dead) if purge else (0, 0)
     if as_json:
@@ -137,7 +136,6 @@ def delete(
     else:
         dropped = f" {count_of(cancelled, 'job')} cancelled, {discarded:,} discarded." if jobs else ""
         print(f"{queue} is deleted.{dropped}")
-    return exit_codes.OK
 
 
 def _confirm(question: str, consequence: str, *, ask: bool = True) -> bool:

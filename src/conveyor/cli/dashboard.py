@@ -7,7 +7,7 @@ import getpass
 import sys
 import webbrowser
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_actions, open_store
@@ -23,9 +23,6 @@ from conveyor.dashboard.access.request import read_hosts
 from conveyor.dashboard.access.rights import BadPolicy, Role
 from conveyor.dashboard.access.users import Tokens, Users
 from conveyor.top.app import Top
-
-if TYPE_CHECKING:
-    from conveyor.dashboard.access.policy import Policy
 
 
 def dashboard(
@@ -69,7 +66,7 @@ def dashboard(
         bool, flag("Allow any --host without a login.", "--insecure-no-auth")
     ] = False,
     open_browser: Annotated[bool, flag("Open it in a browser.", "--open")] = False,
-) -> int:
+) -> None:
     """Serve the dashboard: everything live, with controls to stop any of it.
 
     Only this machine can reach it unless --host says otherwise, which needs a login: --users FILE, or the environment
@@ -77,9 +74,11 @@ def dashboard(
     """
     try:
         if add_user:
-            return _add_user(users, add_user, role)
+            _add_user(users, add_user, role)
+            return
         if add_token:
-            return _add_token(tokens, add_token, role, until)
+            _add_token(tokens, add_token, role, until)
+            return
         policy = from_environment()
         policy = replace(
             policy,
@@ -92,20 +91,8 @@ def dashboard(
         ).checked(host, port)
     except BadPolicy as error:
         raise Usage(str(error), hint=error.hint) from error
-    return _serve(
-        policy,
-        host,
-        port,
-        "/" + root_path.strip("/") if root_path.strip("/") else "",
-        tasks,
-        open_browser=open_browser,
-    )
-
-
-def _serve(
-    policy: Policy, host: str, port: int, root_path: str, tasks: list[str], *, open_browser: bool
-) -> int:
     listening = serving.listen(host, port)
+    root_path = f"/{root_path.strip('/')}".rstrip("/")
     client = open_store()
     url = serving.address_of(listening, root_path)
     app = create_dashboard(client.url, auth=policy, tasks=tasks)
@@ -118,15 +105,13 @@ def _serve(
             webbrowser.open(url)
 
     serving.serve(app, listening, root_path=root_path, ready=ready)
-    return exit_codes.OK
 
 
-def _add_user(file: str, name: str, role: str) -> int:
+def _add_user(file: str, name: str, role: str) -> None:
     if not file:
         raise Usage("--add-user needs --users FILE, the file to write to")
     Users(file).add(name, Role.of(role), _password(name))
     note(f"{name} may log in as {role}: {file}")
-    return exit_codes.OK
 
 
 def _password(name: str) -> str:
@@ -143,7 +128,7 @@ def _password(name: str) -> str:
     return password
 
 
-def _add_token(file: str, name: str, role: str, until: str) -> int:
+def _add_token(file: str, name: str, role: str, until: str) -> None:
     """Add the hash of a new token to the file, and print the token, which is stored nowhere."""
     if not file:
         raise Usage("--add-token needs --tokens FILE, the file to write to")
@@ -155,7 +140,6 @@ def _add_token(file: str, name: str, role: str, until: str) -> int:
     validity = f"valid until the start of {expiry} (UTC)" if expiry else "valid until revoked"
     note(f"The token of {name}, {role}, {validity}, is shown only once: {file} has its hash")
     print(token)
-    return exit_codes.OK
 
 
 def top(*, read_only: ReadOnly = False, tasks: TaskModules) -> int:

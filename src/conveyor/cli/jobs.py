@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from conveyor import clock
-from conveyor.cli import exit_codes, options
+from conveyor.cli import options
 from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import stack_of
 from conveyor.cli.exit_codes import NotFound
@@ -66,7 +66,7 @@ def jobs(
     count: Annotated[int, option("N", "Show at most N jobs.", min=1, max=1000)] = 50,
     tasks: TaskModules,
     as_json: Json = False,
-) -> int:
+) -> None:
     """List a queue's unfinished or dead jobs."""
     inspector = open_inspector(quiet=as_json)
     existing_queue(inspector, queue)
@@ -80,10 +80,10 @@ def jobs(
     total = 0 if counts is None else in_state(counts, state)
     if as_json:
         document("jobs/v1", queue=queue, state=state, first=first, total=total, jobs=rows)
-        return exit_codes.OK
+        return
     if not rows:
         note(f"No {state} jobs in {queue}{f' after the first {first:,}' if first else ''}.")
-        return exit_codes.OK
+        return
     table(
         [_cells(state, row) for row in rows],
         numbers=("POSITION", "DUE IN", "FOR", "DIED"),
@@ -93,7 +93,6 @@ def jobs(
     if last < total or first:
         more = f"; next: --first {last}" if last < total else ""
         note(f"{first + 1:,} to {last:,} of {count_of(total, state + ' job')}{more}")
-    return exit_codes.OK
 
 
 def _cells(state: str, row: Row) -> dict[str, str | Text]:
@@ -170,7 +169,7 @@ def job(
     stack: Annotated[bool, flag("Show only the Python stacks of its worker.", "--stack")] = False,
     tasks: TaskModules,
     as_json: Json = False,
-) -> int:
+) -> None:
     """Show all about a job: state, arguments, progress, result or error, log."""
     inspector = open_inspector(quiet=as_json)
     details = known_job(inspector, job_id, queue)
@@ -187,7 +186,6 @@ def job(
         for title, text in facts.items():
             _print(Text.assemble((title.ljust(width), "bold"), text))
         _print_outcome(details)
-    return exit_codes.OK
 
 
 def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobRecord:

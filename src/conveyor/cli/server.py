@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from conveyor.cli import exit_codes
 from conveyor.cli.commands import print_help
 from conveyor.cli.options import Json
 from conveyor.cli.output import document, note
@@ -23,27 +22,27 @@ server.callback(invoke_without_command=True)(print_help)
 
 
 @server.command()
-def start(*, as_json: Json = False) -> int:
+def start(*, as_json: Json = False) -> None:
     """Start the embedded server unless it is running."""
     was_running = embedded.status().running
-    return _report(embedded.start(), "was already running" if was_running else "started", as_json=as_json)
+    _report(embedded.start(), "was already running" if was_running else "started", as_json=as_json)
 
 
 @server.command()
-def stop(*, as_json: Json = False) -> int:
+def stop(*, as_json: Json = False) -> None:
     """Stop the embedded server. Its jobs stay on disk."""
     stopped = embedded.stop()
-    return _report(embedded.status(), "stopped" if stopped else "was not running", as_json=as_json)
+    _report(embedded.status(), "stopped" if stopped else "was not running", as_json=as_json)
 
 
 @server.command()
-def status(*, as_json: Json = False) -> int:
+def status(*, as_json: Json = False) -> None:
     """Show whether the embedded server is running, and where it stores its data."""
     state = embedded.status()
-    return _report(state, "is running" if state.running else "is not running", as_json=as_json)
+    _report(state, "is running" if state.running else "is not running", as_json=as_json)
 
 
-def _report(state: ServerState, change: str, *, as_json: bool) -> int:
+def _report(state: ServerState, change: str, *, as_json: bool) -> None:
     if as_json:
         document(
             "server/v1",
@@ -54,7 +53,7 @@ def _report(state: ServerState, change: str, *, as_json: bool) -> int:
             binary=state.binary,
             version=state.version or None,
         )
-        return exit_codes.OK
+        return
     print(f"The embedded server {change}.")
     facts = {"URL": state.url, "Folder": state.folder, "Program": state.binary or "none found"}
     if state.running:
@@ -63,4 +62,3 @@ def _report(state: ServerState, change: str, *, as_json: bool) -> int:
         print(f"  {name:<9}{value}")
     if os.environ.get("CONVEYOR_URL"):
         note("Not in use here: CONVEYOR_URL or --url names another server.")
-    return exit_codes.OK

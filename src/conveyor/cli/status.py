@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
 
-from conveyor.cli import exit_codes
 from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json, queue_option
 from conveyor.cli.output import document, note, screen, table
@@ -44,7 +43,7 @@ class QueueLine:
     """The number of workers that take from it."""
 
 
-def status(*, as_json: Json = False) -> int:
+def status(*, as_json: Json = False) -> None:
     """Show queues and workers on one screen."""
     inspector = open_inspector(quiet=as_json)
     lines, consumers = queue_lines(inspector), inspector.consumers()
@@ -56,7 +55,7 @@ def status(*, as_json: Json = False) -> int:
             consumers=[_consumer_document(one) for one in consumers],
             workers=counts._asdict(),
         )
-        return exit_codes.OK
+        return
     if lines:
         longest = max(line.count.qsize for line in lines)
         _queue_table(lines, "", lambda line: _bar(line.count, longest))
@@ -70,10 +69,9 @@ def status(*, as_json: Json = False) -> int:
     screen().print(f"\n{summary}")
     if counts.all:
         _worker_table(consumers)
-    return exit_codes.OK
 
 
-def queues(*, as_json: Json = False) -> int:
+def queues(*, as_json: Json = False) -> None:
     """List all queues with their jobs, workers and state."""
     lines = queue_lines(open_inspector(quiet=as_json))
     if as_json:
@@ -82,14 +80,13 @@ def queues(*, as_json: Json = False) -> int:
         _queue_table(lines, "LIMIT", lambda line: f"{line.count.maxsize:,}" if line.count.maxsize else "none")
     else:
         note(NO_QUEUES)
-    return exit_codes.OK
 
 
 def workers(
     *,
     queue: Annotated[str, queue_option("Show only workers of this queue.")] = "",
     as_json: Json = False,
-) -> int:
+) -> None:
     """List all workers with their current job and its progress."""
     consumers = open_inspector(quiet=as_json).consumers()
     consumers = [one for one in consumers if not queue or queue in one.queues]
@@ -99,7 +96,6 @@ def workers(
         _worker_table(consumers)
     else:
         note(f"No workers on {queue}. Start some with `conveyor consume {queue}`." if queue else NO_WORKERS)
-    return exit_codes.OK
 
 
 def queue_lines(inspector: Inspector) -> list[QueueLine]:

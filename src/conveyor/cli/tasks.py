@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from conveyor import consumer
-from conveyor.cli import exit_codes, options
+from conveyor.cli import options
 from conveyor.cli.exit_codes import NotFound, closest
 from conveyor.cli.options import Json, TaskModules, argument
 from conveyor.cli.output import document, note, screen, table
@@ -27,11 +27,12 @@ def tasks(
     *,
     modules: TaskModules,
     as_json: Json = False,
-) -> int:
+) -> None:
     """List the tasks that can be enqueued. With TASK, show its parameters."""
     registry = known_tasks(modules)
     if task:
-        return _show_one(find_task(registry, task), as_json=as_json)
+        _show_one(find_task(registry, task), as_json=as_json)
+        return
     found, errors = [], []
     for name in registry.names():
         try:
@@ -40,7 +41,7 @@ def tasks(
             errors.append(error)
     if as_json:
         document("tasks/v1", tasks=[_document(one) for one in found])
-        return exit_codes.OK
+        return
     rows = [
         {"TASK": one.name, "QUEUE": one.put.queue, "DESCRIPTION": one.summary, "PARAMETERS": usage(one)}
         for one in found
@@ -49,7 +50,6 @@ def tasks(
     for line in dict.fromkeys(f"conveyor: {error}\n  Hint: {error.hint}" for error in errors):
         note(line)
     note("\nFor details: conveyor tasks TASK. For your own tasks: a `tasks.py` here, or --tasks MODULE.")
-    return exit_codes.OK
 
 
 def known_tasks(modules: Sequence[str] = ()) -> Registry:
@@ -84,10 +84,10 @@ def find_task(registry: Registry, name: str) -> Task[..., Any]:
         raise NotFound(f"no task named {name!r} here", hint=hint) from None
 
 
-def _show_one(task: Task[..., Any], *, as_json: bool) -> int:
+def _show_one(task: Task[..., Any], *, as_json: bool) -> None:
     if as_json:
         document("task/v1", **_document(task))
-        return exit_codes.OK
+        return
     show = screen()
     show.print(f"{task.name} on {task.put.queue}: {task.summary}")
     if task.split is not None:
@@ -106,7 +106,6 @@ def _show_one(task: Task[..., Any], *, as_json: bool) -> int:
         table(rows, may_shrink=("DEFAULT", "DESCRIPTION"))
     else:
         show.print("It has no parameters.")
-    return exit_codes.OK
 
 
 def _document(task: Task[..., Any]) -> dict[str, Any]:
