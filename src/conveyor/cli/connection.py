@@ -7,11 +7,16 @@ import getpass
 import io
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from conveyor.cli.exit_codes import NotFound, closest
 from conveyor.monitor import Inspector
 from conveyor.monitor.actions import Actions, Actor
+from conveyor.monitor.snapshot import EMPTY
 from conveyor.store import Client, announce, commands, connect
+
+if TYPE_CHECKING:
+    from conveyor.store.commands import Count
 
 #: Seconds that a command waits for the first reply of the server.
 FIRST_PATIENCE = 1.0
@@ -44,16 +49,16 @@ def open_actions(client: Client) -> Actions:
     return Actions(client, Actor(user, f"cli@{socket.gethostname()}"))
 
 
-def queue_names(inspector: Inspector) -> list[str]:
-    """Return the names of all queues, including those that only consumers know so far."""
-    consumers = inspector.consumers()
-    return sorted({*inspector.queues(), *(queue for one in consumers for queue in one.queues)})
+def queue_counts(inspector: Inspector) -> dict[str, Count]:
+    """Return the counts of all queues by name, including those that only consumers know so far."""
+    consumed = (queue for one in inspector.consumers() for queue in one.queues)
+    return dict.fromkeys(consumed, EMPTY) | inspector.queues()
 
 
-def existing_queue(inspector: Inspector, name: str) -> str:
-    """Return the name of a queue if it exists or has a consumer. Raises NotFound."""
-    known = queue_names(inspector)
+def existing_queue(inspector: Inspector, name: str) -> Count:
+    """Return the counts of a queue if it exists or has a consumer. Raises NotFound."""
+    known = queue_counts(inspector)
     if name in known:
-        return name
+        return known[name]
     message = f"no queue named {name!r}"
     raise NotFound(message, hint=closest(name, known) or "list the queues with `conveyor queues`")

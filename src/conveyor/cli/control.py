@@ -26,7 +26,6 @@ from conveyor.cli.output import document, is_terminal, note, progress_bar
 from conveyor.cli.prompts import open_prompt
 from conveyor.monitor import bulk
 from conveyor.monitor.format import count_of
-from conveyor.monitor.snapshot import queue_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,8 +97,7 @@ def _print_state(queue: str, state: str, count: Count) -> None:
 def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
     """Cancel all waiting and delayed jobs of a queue. Running jobs continue."""
     inspector = open_inspector(quiet=as_json)
-    existing_queue(inspector, queue)
-    count = queue_counts([queue]).ask(inspector.client)[queue]
+    count = existing_queue(inspector, queue)
     question = f"Cancel {count_of(count.qsize, 'waiting or delayed job')} of {queue}?"
     if not yes and not _confirm(question, f"purge cancels every waiting job of {queue}", ask=count.qsize > 0):
         note("Nothing was cancelled.")
@@ -122,8 +120,7 @@ def delete(
 ) -> None:
     """Delete an empty queue with its settings, histories and outcomes."""
     inspector = open_inspector(quiet=as_json)
-    existing_queue(inspector, queue)
-    count = queue_counts([queue]).ask(inspector.client)[queue]
+    count = existing_queue(inspector, queue)
     jobs = count.live + count.dead
     question = f"Delete {queue} and its {count_of(jobs, 'job')}?"
     if purge and jobs and not yes and not _confirm(question, f"--purge drops every job of {queue}"):
@@ -215,7 +212,8 @@ def retry(
 
     if ids:
         return _each(ids, retry_one, {"waiting": "waiting again"}, "retry/v1" if as_json else "")
-    retried = run_operation(actions, "retry", existing_queue(inspector, every), reason)
+    existing_queue(inspector, every)
+    retried = run_operation(actions, "retry", every, reason)
     if as_json:
         document("retry-all/v1", queue=every, retried=retried)
     elif retried:

@@ -16,7 +16,7 @@ from conveyor.errors import ConveyorError
 from conveyor.wire.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 OK, FAILED, USAGE, NOT_FOUND, TIMED_OUT, WRONG_STATE = range(6)
 UNREACHABLE, INTERRUPTED = 69, 130
@@ -99,7 +99,7 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
 
 
-def closest(name: str, known: Sequence[str]) -> str:
+def closest(name: str, known: Iterable[str]) -> str:
     """Return a hint with the known names most similar to `name`, or "" without any."""
     near = difflib.get_close_matches(name, known, n=3)
     return f"did you mean {' or '.join(near)}?" if near else ""

@@ -69,15 +69,13 @@ def jobs(
 ) -> None:
     """List a queue's unfinished or dead jobs."""
     inspector = open_inspector(quiet=as_json)
-    existing_queue(inspector, queue)
+    total = in_state(existing_queue(inspector, queue), state)
     found = inspector.jobs(queue, state, first, count, labels_of(tasks))
     facts = {"waiting": _waiting, "delayed": _delayed, "running": _running, "dead": _dead}[state]
     rows = [
         {"id": job.id, "task": job.task, "arguments": job.arguments, **more}
         for job, more in zip(found, facts(inspector, found, first), strict=True)
     ]
-    counts = inspector.queues().get(queue)
-    total = 0 if counts is None else in_state(counts, state)
     if as_json:
         document("jobs/v1", queue=queue, state=state, first=first, total=total, jobs=rows)
         return

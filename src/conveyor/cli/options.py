@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from conveyor.cli.connection import queue_names
+from conveyor.cli.connection import queue_counts
 from conveyor.consumer import known_tasks
 from conveyor.monitor import Inspector
 from conveyor.store import Client, embedded
@@ -74,9 +74,9 @@ def _tasks(_: str) -> list[str]:
     return known_tasks().names()
 
 
-queues = _completion(lambda url: queue_names(_inspector(url)))
+queues = _completion(lambda url: sorted(queue_counts(_inspector(url))))
 workers = _completion(_workers)
-queues_and_workers = _completion(lambda url: [*queue_names(_inspector(url)), *_workers(url)])
+queues_and_workers = _completion(lambda url: [*sorted(queue_counts(_inspector(url))), *_workers(url)])
 jobs = _completion(lambda url: _jobs(url, "running", "waiting", "delayed"))
 dead_jobs = _completion(lambda url: _jobs(url, "dead"))
 tasks = _completion(_tasks)
