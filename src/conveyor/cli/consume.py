@@ -20,8 +20,7 @@ from conveyor.cli.options import TaskModules, arguments, flag, option
 from conveyor.cli.output import note
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
-from conveyor.cli.tasks import known_tasks
-from conveyor.consumer import command_line
+from conveyor.consumer import command_line, known_tasks
 from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind
 from conveyor.wire import ids
 

@@ -13,7 +13,8 @@ from conveyor.cli.options import Json, TaskModules, argument, arguments, flag, o
 from conveyor.cli.output import document, is_lively, margin, note, progress_bar
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
-from conveyor.cli.tasks import find_task, known_tasks
+from conveyor.cli.tasks import find_task
+from conveyor.consumer import known_tasks
 from conveyor.errors import BadCall, BadInput
 from conveyor.monitor import workers
 from conveyor.monitor.format import count_of

@@ -10,7 +10,7 @@ from conveyor.cli.kill import kill, prompt_kill
 from conveyor.cli.main import exit_code
 from conveyor.cli.produce import prompt_produce
 from conveyor.cli.prompts import Prompt
-from conveyor.cli.tasks import known_tasks
+from conveyor.consumer import known_tasks
 
 
 def produce() -> int:

@@ -6,11 +6,11 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-from conveyor import consumer
 from conveyor.cli import options
 from conveyor.cli.exit_codes import NotFound, closest
 from conveyor.cli.options import Json, TaskModules, argument
 from conveyor.cli.output import document, note, screen, table
+from conveyor.consumer import known_tasks
 from conveyor.errors import ConveyorError, UnknownTask
 from conveyor.monitor.typed_input import parameters_of, usage
 from conveyor.wire.redaction import no_labels
@@ -50,11 +50,6 @@ def tasks(
     for line in dict.fromkeys(f"conveyor: {error}\n  Hint: {error.hint}" for error in errors):
         note(line)
     note("\nFor details: conveyor tasks TASK. For your own tasks: a `tasks.py` here, or --tasks MODULE.")
-
-
-def known_tasks(modules: Sequence[str] = ()) -> Registry:
-    """Return the tasks known in the working folder. Raises ConveyorError if a module cannot be imported."""
-    return consumer.known_tasks(tuple(modules))
 
 
 def labels_of(modules: Sequence[str] = ()) -> LabelsOf:

@@ -24,7 +24,7 @@ from conveyor.tasks import registry
 from conveyor.wire.signature import main_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.tasks import Registry
 
@@ -228,7 +228,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def known_tasks(modules: tuple[str, ...] = ()) -> Registry:
+def known_tasks(modules: Sequence[str] = ()) -> Registry:
     """Return the built-in tasks and those of the given modules, or else of the modules in the working folder.
 
     Raises ConveyorError if a module cannot be imported.
@@ -237,7 +237,7 @@ def known_tasks(modules: tuple[str, ...] = ()) -> Registry:
     if here not in sys.path:
         sys.path.insert(0, here)
     registry.promise(task_def.TASKS)
-    names = modules or tuple(task_loading.found_modules())
+    names = modules or task_loading.found_modules()
     try:
         for module in names:
             registry.load(module)
