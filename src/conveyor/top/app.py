@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -10,7 +11,6 @@ from rich.traceback import Traceback
 from textual.app import App
 from textual.binding import Binding
 from textual.css.query import NoMatches
-from textual.message import Message
 
 from conveyor.monitor.actions import Actions
 from conveyor.monitor.follow import ACKNOWLEDGED, DONE, NO_REPLY
@@ -38,22 +38,6 @@ INTERRUPTED = 130
 _COLORS = {REQUESTED: "yellow", ACKNOWLEDGED: "cyan", DONE: "green", REFUSED: "red", NO_REPLY: "red"}
 
 
-class Polled(Message):
-    """The server was polled."""
-
-    def __init__(self, result: PollResult) -> None:
-        super().__init__()
-        self.result = result
-
-
-class ActionUpdated(Message):
-    """An action has made a step."""
-
-    def __init__(self, intent: Intent, step: Step) -> None:
-        super().__init__()
-        self.intent, self.step = intent, step
-
-
 class Top(App[None]):
     """Shows one server, live, and carries out actions for one user."""
 
@@ -68,11 +52,10 @@ class Top(App[None]):
         self.client, self.read_only = client, read_only
         self.actions = Actions(client, actor)
         self.result = PollResult()
-        self.last_action: tuple[Intent, Step] | None = None
-        self.remark = ""
-        """Why the last key had no effect."""
+        self.action_line = Text()
+        """How far the last action is, or why the last key had no effect."""
         self.main = Main()
-        self.poller = ViewPoller(client, lambda result: self.post_message(Polled(result)))
+        self.poller = ViewPoller(client, lambda result: self.call_later(self.show_result, result))
 
     def get_default_screen(self) -> Screen[None]:
         """Return the main screen."""
@@ -88,22 +71,24 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Start polling."""
-        self.poller.start()
+        self.poller.refresh()
         self.set_interval(TICK, self.tick)
 
     def on_unmount(self) -> None:
         """Stop polling."""
         self.poller.stop()
 
-    def on_polled(self, polled: Polled) -> None:
+    def show_result(self, result: PollResult) -> None:
         """Show a poll result."""
-        self.result = polled.result
+        self.result = result
         self.refresh_screens()
         self.update_view()
 
-    def on_action_updated(self, updated: ActionUpdated) -> None:
-        """Show the step of an action."""
-        self.last_action, self.remark = (updated.intent, updated.step), ""
+    def show_step(self, intent: Intent, step: Step) -> None:
+        """Show how far an action is."""
+        self.action_line = Text(f" {intent.title.rstrip('?')}: ", no_wrap=True, overflow="ellipsis")
+        self.action_line.append(step.state, f"bold {_COLORS[step.state]}")
+        self.action_line.append(f", {safe(step.detail)}" if step.detail else "")
         self.poller.refresh()
         self.refresh_screens()
 
@@ -121,7 +106,7 @@ class Top(App[None]):
 
     def _draw(self, screen: Main | Details) -> None:
         screen.query_one("#head", Line).show(self.head())
-        screen.query_one("#action", Line).show(self.action_line())
+        screen.query_one("#action", Line).show(self.action_line)
         error = screen.query_one("#error", Line)
         error.display = bool(self.result.error)
         error.show(Text(f"{safe(self.result.error)}\n{safe(self.result.hint)}".strip(), "red"))
@@ -177,15 +162,6 @@ class Top(App[None]):
             text.append("  read-only", "yellow")
         return text.append(f"  {shown_address(self.client.url)}", "dim")
 
-    def action_line(self) -> Text:
-        """Return how far the last action is, or why there was none."""
-        if self.remark or self.last_action is None:
-            return Text(f" {self.remark}", "yellow")
-        intent, step = self.last_action
-        text = Text(f" {intent.title.rstrip('?')}: ", no_wrap=True, overflow="ellipsis")
-        text.append(step.state, f"bold {_COLORS[step.state]}")
-        return text.append(f", {safe(step.detail)}" if step.detail else "")
-
     def action_pause_updates(self) -> None:
         """Pause or resume updates."""
         self.poller.paused = not self.poller.paused
@@ -203,15 +179,12 @@ class Top(App[None]):
             return
         intent = "this is read-only" if self.read_only else screen.intent(key, self.result)
         if isinstance(intent, str):
-            self.remark = intent
+            self.action_line = Text(f" {intent}", "yellow")
             self.refresh_screens()
             return
 
         def confirmed(reason: str | None) -> None:
             if reason is not None:
-                perform(intent, self.actions, reason, self._notify)
+                perform(intent, self.actions, reason, partial(self.call_later, self.show_step))
 
         self.push_screen(Confirm(intent), confirmed)
-
-    def _notify(self, intent: Intent, step: Step) -> None:
-        self.post_message(ActionUpdated(intent, step))

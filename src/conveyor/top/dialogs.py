@@ -42,7 +42,7 @@ MAX_REASON = 200
 class Confirm(ModalScreen[str | None]):
     """Asks for confirmation and a reason; returns the reason, or None if the action is dismissed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", show=False)]
 
     def __init__(self, intent: Intent) -> None:
         super().__init__()
@@ -69,10 +69,6 @@ class Confirm(ModalScreen[str | None]):
     def on_button_pressed(self, pressed: Button.Pressed) -> None:
         """Confirm or dismiss."""
         self.dismiss(self.query_one(Input).value.strip() if pressed.button.id == "yes" else None)
-
-    def action_leave(self) -> None:
-        """Dismiss the action."""
-        self.dismiss(None)
 
 
 class Help(ModalScreen[None]):
