@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
 from conveyor.errors import ConveyorError
 from conveyor.monitor import failures, history, job_list, job_record, workers
-from conveyor.monitor.job_data import INDEXES
 from conveyor.monitor.poller import STEPS, Poller, PollInterval, asker
 from conveyor.monitor.snapshot import NOTHING, Snapshot
-from conveyor.store.query import Query, known
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.monitor.failures import GroupSample
     from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
     from conveyor.store import Client
+    from conveyor.store.query import Query
 
 #: Jobs that are listed, and those that a filter searches.
 MAX_ROWS, SEARCHED = 100, 1000
@@ -43,8 +42,6 @@ class View(NamedTuple):
 
 
 NO_VIEW = View()
-#: The values of queries that found nothing, in the order of `_queries`.
-_NOTHING_FOUND: tuple[Any, ...] = ([], [], [], None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class PollResult:
     finishes: Sequence[Finish] = ()
     failures: Sequence[GroupSample] = ()
     record: JobRecord | None = None
-    started: dict[str, float] | None = None
+    started: Mapping[str, float] = field(default_factory=dict)
     """When the job of each worker started, on this machine's `clock.monotonic`."""
     polled_at: float = 0.0
     """Time of the poll, on `clock.monotonic`."""
@@ -93,10 +90,6 @@ class ViewPoller:
         interval = PollInterval(max_retry_step=0)
         self._poller = Poller(asker(client), self._poll, lambda: not self._stopped, interval)
 
-    def start(self) -> None:
-        """Start polling."""
-        self._poller.wake()
-
     def stop(self) -> None:
         """Stop polling; returns immediately."""
         self._stopped = True
@@ -109,7 +102,7 @@ class ViewPoller:
             self._poller.wake(now=True)
 
     def refresh(self) -> None:
-        """Poll now."""
+        """Poll now, and from then on until stopped."""
         self._poller.wake(now=True)
 
     def _poll(self) -> None:
@@ -128,24 +121,25 @@ class ViewPoller:
             self._notify(self._result)
 
     def _ask(self, view: View) -> PollResult:
-        values = self._poller.poll(lambda before: _queries(view, before))
-        error = next((one for one in values if isinstance(one, Exception)), None)
-        jobs, finishes, groups, record = (
-            empty if isinstance(one, Exception) else one
-            for one, empty in zip(values, _NOTHING_FOUND, strict=True)
-        )
+        asked: dict[str, Query[Any]] = {}
+
+        def queries(before: Snapshot) -> list[Query[Any]]:
+            asked.update(_queries(view, before))
+            return list(asked.values())
+
+        values = dict(zip(asked, self._poller.poll(queries), strict=True))
+        errors = [value for value in values.values() if isinstance(value, Exception)]
+        message, hint = _description(errors[0]) if errors else ("", "")
         snapshot = self._poller.snapshot
         return PollResult(
             snapshot,
             view,
-            jobs,
-            finishes,
-            groups,
-            record,
-            self._start_times(snapshot),
-            clock.monotonic(),
-            self._poller.interval.seconds,
-            *_description(error),
+            started=self._start_times(snapshot),
+            polled_at=clock.monotonic(),
+            interval=self._poller.interval.seconds,
+            error=message,
+            hint=hint,
+            **{name: value for name, value in values.items() if not isinstance(value, Exception)},
         )
 
     def _start_times(self, snapshot: Snapshot) -> dict[str, float]:
@@ -161,38 +155,28 @@ class ViewPoller:
         return {name: at for name, (_, at) in found.items()}
 
 
-def _description(error: Exception | None) -> tuple[str, str]:
-    """Return message and hint of an error; both are empty without one."""
-    if error is None:
-        return "", ""
+def _description(error: Exception) -> tuple[str, str]:
+    """Return message and hint of an error."""
     if isinstance(error, ConveyorError):
         return str(error), error.hint
     return f"{type(error).__name__}: {error}", ""
 
 
-def _queries(view: View, before: Snapshot) -> list[Query[Any]]:
-    """Return the queries for a view: jobs, finished runs, failures and the record of a job."""
-    jobs: Query[Any] = known([])
-    finishes: Query[Any] = known([])
+def _queries(view: View, before: Snapshot) -> dict[str, Query[Any]]:
+    """Return the queries for a view, by the field of the poll result that has their value."""
+    found: dict[str, Query[Any]] = {}
     if view.queue and view.state == "ended":
         wanted = history.HistoryFilter(text=view.text)
-        page = history.finishes(view.queue, count=MAX_ROWS, wanted=wanted)
-        finishes = page.map(lambda found: found.finishes)
-    elif view.queue and view.state in INDEXES and view.text:
-        limits = job_list.SearchLimits(SEARCHED, MAX_ROWS)
-        filtered = job_list.JobFilter(text=view.text)
-        jobs = job_list.search(view.queue, view.state, filtered, "", limits, registry.labels).map(_rows)
-    elif view.queue and view.state in INDEXES:
-        jobs = job_list.page(view.queue, view.state, count=MAX_ROWS, labels_of=registry.labels).map(_rows)
-    dead = {queue: count.dead for queue, count in before.queues.items()}
-    groups = failures.overview(failures.read_counts(dead)) if view.failures else None
-    return [
-        jobs,
-        finishes,
-        known([]) if groups is None else groups.map(lambda overview: overview.samples),
-        job_record.record(*view.job, registry.labels) if view.job[1] else known(None),
-    ]
-
-
-def _rows(found: Any) -> Any:
-    return found.rows
+        runs = history.finishes(view.queue, count=MAX_ROWS, wanted=wanted)
+        found["finishes"] = runs.map(lambda page: page.finishes)
+    elif view.queue:
+        limits = job_list.SearchLimits(SEARCHED if view.text else MAX_ROWS, MAX_ROWS)
+        text = job_list.JobFilter(text=view.text)
+        jobs = job_list.search(view.queue, view.state, text, limits=limits, labels_of=registry.labels)
+        found["jobs"] = jobs.map(lambda page: page.rows)
+    if view.failures:
+        dead = failures.read_counts({queue: count.dead for queue, count in before.queues.items()})
+        found["failures"] = failures.overview(dead).map(lambda overview: overview.samples)
+    if view.job[1]:
+        found["record"] = job_record.record(*view.job, registry.labels)
+    return found
