@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from conveyor.errors import ConveyorError, StoreUnavailable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from conveyor.monitor.actions import Actions
     from conveyor.top.poller import PollResult
-    from conveyor.wire.control_messages import WorkerReport
 
 #: Seconds that a consumer is given for its first reply, and that an action is followed.
 FIRST_REPLY, FOLLOWED = 10.0, 55.0
@@ -72,15 +72,21 @@ def worker_intent(key: str, result: PollResult, name: str) -> Intent | str:
     job = worker.job
     if key == "C":
         return _cancel(worker.queue, job) if job else f"{name} runs no job"
+    if key not in {"K", "S", "P"}:
+        return f"{FOR_JOBS} and failures"
     if key == "K":
         returns = f"Job {job} returns to its position in {worker.queue}. " if job else ""
-        consequence = f"{returns}The worker is not replaced."
-        return Intent(f"Kill worker {name} now?", consequence, "Kill worker", _control("kill", name, job))
-    if key == "S":
+        verb, when, consequence = "kill", " now", f"{returns}The worker is not replaced."
+    elif key == "S":
         finishes = f"It finishes job {job} first. " if job else ""
-        title = f"Stop worker {name} after its current job?"
-        return Intent(title, f"{finishes}It is not replaced.", "Stop worker", _control("stop", name))
-    return _pause_worker(worker) if key == "P" else f"{FOR_JOBS} and failures"
+        verb, when, consequence = "stop", " after its current job", f"{finishes}It is not replaced."
+    elif worker.paused:
+        verb, when, consequence = "resume", "", "It takes jobs again."
+    else:
+        consequence = "It finishes its current job, and takes no other until it is resumed."
+        verb, when = "pause", ""
+    button = f"{verb.capitalize()} worker"
+    return Intent(f"{button} {name}{when}?", consequence, button, partial(_control, verb, name, job))
 
 
 def queue_intent(key: str, result: PollResult, name: str) -> Intent | str:
@@ -91,9 +97,10 @@ def queue_intent(key: str, result: PollResult, name: str) -> Intent | str:
     if key != "P":
         return FOR_WORKERS if key in {"K", "S"} else f"{FOR_JOBS}: Enter lists those of the queue"
     if count.paused or count.shutdown:
-        return Intent(f"Resume {name}?", "Workers take its jobs again.", "Resume queue", _resume_queue(name))
+        consequence, resume = "Workers take its jobs again.", partial(_resume_queue, name)
+        return Intent(f"Resume {name}?", consequence, "Resume queue", resume)
     consequence = "Workers take no more of its jobs. Running jobs continue, and puts are accepted."
-    return Intent(f"Pause {name}?", consequence, "Pause queue", _pause_queue(name))
+    return Intent(f"Pause {name}?", consequence, "Pause queue", partial(_pause_queue, name))
 
 
 def job_intent(key: str, queue: str, job_id: str, state: str) -> Intent | str:
@@ -108,7 +115,7 @@ def job_intent(key: str, queue: str, job_id: str, state: str) -> Intent | str:
     if state not in {"dead", "failed", "lost"}:
         return f"{job_id} is not dead"
     consequence = "It returns to the queue, as if never tried."
-    return Intent(f"Retry job {job_id}?", consequence, "Retry job", _retry_job(queue, job_id))
+    return Intent(f"Retry job {job_id}?", consequence, "Retry job", partial(_retry_job, queue, job_id))
 
 
 def failure_intent(key: str, result: PollResult, fingerprint: str | None) -> Intent | str:
@@ -124,89 +131,59 @@ def failure_intent(key: str, result: PollResult, fingerprint: str | None) -> Int
     where = f"on {queues[0]}" if len(queues) == 1 else f"in {len(queues):,} queues"
     title = f"Retry {jobs} of {found.task or 'this failure'} {where}?"
     consequence = "They return to their queues, as if never tried."
-    return Intent(title, consequence, f"Retry {jobs}", _retry_group(queues, fingerprint))
-
-
-def _pause_worker(worker: WorkerReport) -> Intent:
-    name = worker.name
-    if worker.paused:
-        return Intent(
-            f"Resume worker {name}?", "It takes jobs again.", "Resume worker", _control("resume", name)
-        )
-    consequence = "It finishes its current job, and takes no other until it is resumed."
-    return Intent(f"Pause worker {name}?", consequence, "Pause worker", _control("pause", name))
+    return Intent(title, consequence, f"Retry {jobs}", partial(_retry_group, queues, fingerprint))
 
 
 def _cancel(queue: str, job_id: str) -> Intent:
     consequence = "If it is running, its worker is asked to stop it, and killed if that has no effect."
-    return Intent(
-        f"Cancel job {job_id}?", consequence, "Cancel job", _cancel_job(queue, job_id), no="Keep job"
-    )
+    run = partial(_cancel_job, queue, job_id)
+    return Intent(f"Cancel job {job_id}?", consequence, "Cancel job", run, no="Keep job")
 
 
-def _control(verb: str, worker: str, job: str = "") -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        command = actions.control_workers(verb, [worker], reason, jobs={worker: job})
-        target = follow.Target(worker)
-        targets = {worker: target}
-        for one in follow.follow_command(actions.client, command.id, targets, FOLLOWED, FIRST_REPLY):
-            if one is not target:  # its consumer, which exits with its last worker
-                continue
-            if one.state not in {ACKNOWLEDGED, DONE}:
-                yield Step(REFUSED, one.description)
-                return
-            yield Step(one.state, f"with job {one.job}" if one.job else "")
-            if one.state == DONE:
-                return
-        if target.state == NO_REPLY:
-            yield Step(NO_REPLY, "still valid if its consumer returns within a minute")
-
-    return run
+def _control(verb: str, worker: str, job: str, actions: Actions, reason: str) -> Iterator[Step]:
+    command = actions.control_workers(verb, [worker], reason, jobs={worker: job})
+    target = follow.Target(worker)
+    for one in follow.follow_command(actions.client, command.id, {worker: target}, FOLLOWED, FIRST_REPLY):
+        if one is not target:  # its consumer, which exits with its last worker
+            continue
+        if one.state not in {ACKNOWLEDGED, DONE}:
+            yield Step(REFUSED, one.description)
+            return
+        yield Step(one.state, f"with job {one.job}" if one.job else "")
+        if one.state == DONE:
+            return
+    if target.state == NO_REPLY:
+        yield Step(NO_REPLY, "still valid if its consumer returns within a minute")
 
 
-def _pause_queue(queue: str) -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        actions.pause_queue(queue, reason)
-        yield Step(DONE, "running jobs continue")
-
-    return run
+def _pause_queue(queue: str, actions: Actions, reason: str) -> Iterator[Step]:
+    actions.pause_queue(queue, reason)
+    yield Step(DONE, "running jobs continue")
 
 
-def _resume_queue(queue: str) -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        actions.resume_queue(queue, reason)
-        yield Step(DONE)
-
-    return run
+def _resume_queue(queue: str, actions: Actions, reason: str) -> Iterator[Step]:
+    actions.resume_queue(queue, reason)
+    yield Step(DONE)
 
 
-def _cancel_job(queue: str, job_id: str) -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        state = actions.cancel_job(queue, job_id, reason).state
-        if state == "running":
-            yield Step(ACKNOWLEDGED, "its worker was asked to stop it")
-            if follow.wait_until_stopped(actions.client, queue, job_id, FOLLOWED):
-                yield Step(DONE)
-        else:
-            yield Step(DONE) if state == "cancelled" else Step(REFUSED, f"it is {state}")
-
-    return run
+def _cancel_job(queue: str, job_id: str, actions: Actions, reason: str) -> Iterator[Step]:
+    state = actions.cancel_job(queue, job_id, reason).state
+    if state == "running":
+        yield Step(ACKNOWLEDGED, "its worker was asked to stop it")
+        if follow.wait_until_stopped(actions.client, queue, job_id, FOLLOWED):
+            yield Step(DONE)
+    else:
+        yield Step(DONE) if state == "cancelled" else Step(REFUSED, f"it is {state}")
 
 
-def _retry_job(queue: str, job_id: str) -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        result = actions.retry_job(queue, job_id, reason)
-        yield Step(DONE, "it is waiting again") if result.changed else Step(REFUSED, f"it is {result.state}")
-
-    return run
+def _retry_job(queue: str, job_id: str, actions: Actions, reason: str) -> Iterator[Step]:
+    result = actions.retry_job(queue, job_id, reason)
+    yield Step(DONE, "it is waiting again") if result.changed else Step(REFUSED, f"it is {result.state}")
 
 
-def _retry_group(queues: Sequence[str], fingerprint: str) -> Run:
-    def run(actions: Actions, reason: str) -> Iterator[Step]:
-        begun, done = actions.begin("retry", queues, Matching(group=fingerprint), reason), 0
-        for step in bulk.run(actions.client, begun):
-            done = step.done
-            yield Step(ACKNOWLEDGED, f"{done:,} waiting again")
-        yield Step(DONE, f"{done:,} waiting again")
-
-    return run
+def _retry_group(queues: Sequence[str], fingerprint: str, actions: Actions, reason: str) -> Iterator[Step]:
+    begun, done = actions.begin("retry", queues, Matching(group=fingerprint), reason), 0
+    for step in bulk.run(actions.client, begun):
+        done = step.done
+        yield Step(ACKNOWLEDGED, f"{done:,} waiting again")
+    yield Step(DONE, f"{done:,} waiting again")
