@@ -60,7 +60,7 @@ def rows(result: PollResult, _: str, widths: Sequence[int]) -> list[Row]:
     """Return a row for each job of the open list; the server has filtered them."""
     if result.view.state == "ended":
         return [_finish_row(result, one) for one in result.finishes]
-    return [Row(job.id, _cells(result, job, widths)) for job in result.jobs]
+    return [Row(job.id, _cells(result, job, widths), (job.queue, job.id)) for job in result.jobs]
 
 
 def _cells(result: PollResult, job: JobRow, widths: Sequence[int]) -> tuple[Text, ...]:
@@ -86,7 +86,7 @@ def _worker_cells(result: PollResult, job: JobRow) -> tuple[Text, Text]:
         ran = timer(silent_since - (job.since or silent_since))
         return Text.assemble(("silent", "red"), f" {worker}"), right(f"≥{ran}")
     reported = next((one.name for one in result.snapshot.workers() if one.job == job.id), "")
-    started = (result.started or {}).get(reported)
+    started = result.started.get(reported)
     ran = timer(now - (job.since or now) if started is None else clock.monotonic() - started)
     return Text(worker), right(ran)
 
@@ -102,7 +102,7 @@ def _finish_row(result: PollResult, one: Finish) -> Row:
         Text(safe(note.arguments), "dim"),
         right(timer(result.now() - note.at)),
     )
-    return Row(f"{note.id} {one.entry}", cells)
+    return Row(f"{note.id} {one.entry}", cells, (result.view.queue, note.id))
 
 
 def heading(result: PollResult, queue: str, state: str) -> Text:

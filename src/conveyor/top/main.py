@@ -128,16 +128,16 @@ class Main(Screen[None]):
 
     def intent(self, key: str, result: PollResult) -> Intent | str:
         """Return the action of a key for the current row, or why there is none."""
-        current = self.table.current
+        row = self.table.current
         if self.tab is QUEUES:
-            return actions.queue_intent(key, result, current)
+            return actions.queue_intent(key, result, row.key)
         if self.tab is WORKERS:
-            return actions.worker_intent(key, result, current)
+            return actions.worker_intent(key, result, row.key)
         if self.tab is FAILURES:
-            return actions.failure_intent(key, result, current.partition(" ")[2] if current else None)
+            return actions.failure_intent(key, result, row.key.partition(" ")[2] if row.key else None)
         if key == "P":
             return actions.queue_intent(key, result, self.queue)
-        return actions.job_intent(key, self.queue, current.partition(" ")[0], self.state)
+        return actions.job_intent(key, *row.job, self.state)
 
     def open_jobs(self, queue: str, state: str = "waiting") -> None:
         """Open the tab of jobs."""
@@ -146,25 +146,11 @@ class Main(Screen[None]):
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         """Open what the current row is about."""
-        current = self.table.current
-        if not current:
-            return
-        if self.tab is QUEUES:
-            self.open_jobs(current)
-        elif self.tab is jobs_tab.JOBS:
-            self._open(self.queue, current.partition(" ")[0])
-        elif self.tab is WORKERS:
-            for worker in self._result.snapshot.workers():
-                if worker.name == current and worker.job:
-                    self._open(worker.queue, worker.job)
-                    return
-        else:
-            for sample in self._result.failures:
-                if f"group {sample.group.fingerprint}" == current:
-                    self._open(sample.group.queue, sample.group.newest)
-
-    def _open(self, queue: str, job_id: str) -> None:
-        self.app.open_job(queue, job_id)  # type: ignore[attr-defined]
+        row = self.table.current
+        if row.job[1]:
+            self.app.open_job(*row.job)  # type: ignore[attr-defined]
+        elif row.key and self.tab is QUEUES:
+            self.open_jobs(row.key)
 
     def on_input_changed(self, changed: Input.Changed) -> None:
         """Apply the filter while the user types."""

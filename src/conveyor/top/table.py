@@ -45,6 +45,11 @@ class Row(NamedTuple):
 
     key: str
     cells: tuple[Text, ...]
+    job: tuple[str, str] = ("", "")
+    """Queue and id of the job that Enter opens; the id is empty if there is none."""
+
+
+NO_ROW = Row("", ())
 
 
 def right(text: str, style: StyleType = "") -> Text:
@@ -118,22 +123,23 @@ class LiveTable(DataTable[Text]):
         self._layout_key: Any = None
 
     @property
-    def current(self) -> str:
-        """The key of the row under the cursor, or empty."""
-        return self._shown[self.cursor_row].key if 0 <= self.cursor_row < len(self._shown) else ""
+    def current(self) -> Row:
+        """The row under the cursor, or NO_ROW."""
+        return self._shown[self.cursor_row] if 0 <= self.cursor_row < len(self._shown) else NO_ROW
 
     def show(self, columns: Sequence[Column], widths: Sequence[int], rows: Sequence[Row]) -> None:
         """Show these rows."""
         layout = (tuple(column.title for column in columns), tuple(widths))
         kept = [at for at, width in enumerate(widths) if width]
         rows = [
-            Row(row.key, tuple(_cut(row.cells[at], columns[at], widths[at]) for at in kept)) for row in rows
+            row._replace(cells=tuple(_cut(row.cells[at], columns[at], widths[at]) for at in kept))
+            for row in rows
         ]
         if layout != self._layout_key:
             self._layout_key = layout
             self._fill(rows, self.cursor_row, {columns[at]: widths[at] for at in kept})
         elif [row.key for row in rows] != [row.key for row in self._shown]:
-            keys, current = [row.key for row in rows], self.current
+            keys, current = [row.key for row in rows], self.current.key
             follow = current in keys and self.cursor_row
             self._fill(rows, keys.index(current) if follow else self.cursor_row)
         else:

@@ -124,7 +124,7 @@ def draw_belt(queue: str, count: Count, workers: Sequence[WorkerReport], width: 
 def worker_rows(result: PollResult, text: str, widths: Sequence[int]) -> list[Row]:
     """Return a row for each worker."""
     return [
-        Row(worker.name, _worker_cells(result, consumer, worker, widths[6]))
+        Row(worker.name, _worker_cells(result, consumer, worker, widths[6]), (worker.queue, worker.job))
         for consumer in result.snapshot.consumers
         for worker in consumer.workers
         if _contains(
@@ -137,7 +137,7 @@ def _worker_cells(
     result: PollResult, consumer: ConsumerReport, worker: WorkerReport, room: int
 ) -> tuple[Text, ...]:
     state = f"{worker.state}, ⏸" if worker.state == "busy" and worker.paused else worker.state
-    started = (result.started or {}).get(worker.name)
+    started = result.started.get(worker.name)
     return (
         Text(safe(worker.name)),
         Text(safe(state), STATE_COLORS.get(worker.state, "dim")),
@@ -174,7 +174,7 @@ def failure_rows(result: PollResult, text: str, _: Sequence[int]) -> list[Row]:
             Text(safe(sample.where), "dim"),
             right(timer(result.now() - group.last_seen)),
         )
-        found.append(Row(f"group {group.fingerprint}", cells))
+        found.append(Row(f"group {group.fingerprint}", cells, (group.queue, group.newest)))
     return found
 
 
