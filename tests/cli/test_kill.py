@@ -103,7 +103,7 @@ def test_summary_of_a_pending_command_names_what_will_happen(
 
     monkeypatch.setattr(control_targets, "follow_command", acknowledge)
     client = Client(at_server.url)
-    to = TargetSet({"host-ab12/1": Target("host-ab12/1")}, {"host-ab12": ["host-ab12/1"]})
+    to = TargetSet(["host-ab12/1"], {"host-ab12/1": Target("host-ab12/1")})
     assert send(client, to, verb, timeout=0.0) == 0
     assert capsys.readouterr().err == summary
     client.close()

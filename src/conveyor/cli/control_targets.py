@@ -43,43 +43,26 @@ _PENDING = {
 class TargetSet:
     """The targets of one command: whole consumers, and single workers of others."""
 
+    names: list[str]
+    """The full names that the command is sent to."""
     targets: dict[str, Target] = field(default_factory=dict)
-    workers: dict[str, list[str]] = field(default_factory=dict)
-    """Consumer to the names of its workers; an empty list means the whole consumer."""
+    """Those that reply, by name: of a whole consumer, its workers and itself."""
     jobs: dict[str, str] = field(default_factory=dict)
     """The job that each single worker was running when it was listed."""
-
-    @property
-    def names(self) -> list[str]:
-        """The full names that the command is sent to."""
-        return [name for consumer, workers in self.workers.items() for name in workers or [consumer]]
-
-    def add_consumer(self, report: ConsumerReport) -> None:
-        """Add a consumer with all its workers."""
-        self.workers[report.name] = []
-        for name in (*(worker.name for worker in report.workers), report.name):
-            self.targets.setdefault(name, Target(name))
-
-    def add_worker(self, report: ConsumerReport, worker: str) -> None:
-        """Add one worker, unless its whole consumer is a target."""
-        self.jobs.update({one.name: one.job for one in report.workers if one.name == worker and one.job})
-        if self.workers.get(report.name) != []:
-            self.workers.setdefault(report.name, []).append(worker)
-            self.targets.setdefault(worker, Target(worker))
 
 
 def find_targets(consumers: Sequence[ConsumerReport], names: Sequence[str]) -> TargetSet:
     """Return the targets with these names, or all without names. Raises NotFound, or Usage for an ambiguous name."""
-    found = TargetSet()
-    if not names:
-        for report in consumers:
-            found.add_consumer(report)
-    for name in (_full_name(consumers, one) for one in names):
+    full_names = [_full_name(consumers, one) for one in names] or [one.name for one in consumers]
+    found = TargetSet(list(dict.fromkeys(full_names)))
+    for name in found.names:
         report = next(one for one in consumers if one.name == control_messages.consumer_of(name))
+        replying = [name]
         if "/" in name:
-            found.add_worker(report, name)
+            found.jobs |= {one.name: one.job for one in report.workers if one.name == name and one.job}
         else:
-            found.add_consumer(report)
+            replying = [*(worker.name for worker in report.workers), name]
+        found.targets |= {one: Target(one) for one in replying}
     return found
 
 
@@ -139,9 +122,9 @@ def stack_of(inspector: Inspector, job: JobRecord) -> str:
         message = f"no stack of job {job.id}: {job.worker} is not a worker of a known consumer"
         raise NotFound(message, hint="list the workers with `conveyor workers`")
     target = Target(job.worker)
-    to = TargetSet({job.worker: target}, {consumer: [job.worker]}, {job.worker: job.id})
-    receipt = open_actions(inspector.client).control_workers("stack", to.names, jobs=to.jobs)
-    for _ in follow_command(inspector.client, receipt.id, to.targets, STACK_TIMEOUT):
+    jobs = {job.worker: job.id}
+    receipt = open_actions(inspector.client).control_workers("stack", [job.worker], jobs=jobs)
+    for _ in follow_command(inspector.client, receipt.id, {job.worker: target}, STACK_TIMEOUT):
         pass
     if target.state in {"unknown", "expired"}:
         raise WrongState(f"no stack of job {job.id}: {target.detail or 'it is not running'}", hint=hint)

@@ -58,11 +58,8 @@ def kill(
     if found.targets and not (names or yes) and is_terminal() and not _confirm(found, on_queue, now=now):
         note("Nothing was stopped.")
         return exit_codes.OK
-    return send(inspector.client, found, _verb(now=now), reason=reason, timeout=timeout, as_json=as_json)
-
-
-def _verb(*, now: bool) -> str:
-    return "kill" if now else "stop"
+    verb = "kill" if now else "stop"
+    return send(inspector.client, found, verb, reason=reason, timeout=timeout, as_json=as_json)
 
 
 def _confirm(found: TargetSet, on_queue: str, *, now: bool) -> bool:
@@ -71,7 +68,7 @@ def _confirm(found: TargetSet, on_queue: str, *, now: bool) -> bool:
     when = "immediately" if now else "after their current jobs"
     if now:
         note("Their jobs return to the queue.")
-    consumers = count_of(len(found.workers), "consumer")
+    consumers = count_of(len(found.names), "consumer")
     return open_prompt().confirm(f"Stop {workers} of {consumers}{on_queue} {when}?", default=False)
 
 
@@ -98,7 +95,7 @@ def prompt_kill(prompt: Prompt, *, now: bool = False, reason: str = "", timeout:
     if busy and not now:
         now = not prompt.confirm(f"{count_of(busy, 'job')} running there. Finish first?", default=True)
     note(f"To repeat: conveyor kill {name}{' --now' if now else ''}")
-    return send(inspector.client, found, _verb(now=now), reason=reason, timeout=timeout)
+    return send(inspector.client, found, "kill" if now else "stop", reason=reason, timeout=timeout)
 
 
 def _activity(consumer: ConsumerReport, worker: WorkerReport) -> str:
