@@ -139,16 +139,16 @@ def test_order_can_be_watched_through_an_outage(
 
 
 def test_outage_does_not_stop_the_search_for_workers(
-    queue: Queue, one_server: Any, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, one_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
     monkeypatch.setattr("conveyor.monitor.follow.WORKER_INTERVAL", 0.0)
-    step = next(place(queue, alone_task, a=2, b=3).watch())
-    note = follow._missing_workers(queue.name)
-    note(step)
+    steps = follow._steps(place(queue, alone_task, a=2, b=3), queue.name)
+    next(steps)
     with outage(one_server, queue, monkeypatch):
-        assert note(step) == ""
-    assert "No workers on" in note(step)
+        assert next(steps)[1] is False
+    assert next(steps)[1] is True
+    assert "No workers on" in capsys.readouterr().err
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from conveyor.monitor.follow import WorkerMonitor
 from conveyor.monitor.format import count_of, duration, printable, safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from conveyor.order import Order, OrderProgress
 
@@ -66,28 +66,17 @@ def _show_bar(order: Order, queue: str) -> None:
         TextColumn("{task.fields[step]}"),
         TimeElapsedColumn(),
     )
-    missing_workers = _missing_workers(queue)
     with Progress(*columns, console=margin()) as bars:
         bar = bars.add_task(order.task.name, total=1.0, step="")
-        was_missing = ""
-        for step in order.watch():
-            missing = missing_workers(step)
-            if missing and not was_missing:
-                bars.console.print(missing)
-            was_missing = missing
-            label = "waiting for a worker" if missing else safe(step.message)[:_MAX_MESSAGE]
+        for step, is_stuck in _steps(order, queue):
+            label = "waiting for a worker" if is_stuck else safe(step.message)[:_MAX_MESSAGE]
             label = f"{step.over:,}/{step.jobs:,} jobs  {label}".rstrip()
             bars.update(bar, completed=step.fraction, step=label)
 
 
 def _print_progress(order: Order, queue: str) -> None:
-    missing_workers = _missing_workers(queue)
-    was_missing, reported, at = "", -1, float("-inf")
-    for step in order.watch():
-        missing = missing_workers(step)
-        if missing and missing != was_missing:
-            note(missing)
-        was_missing = missing
+    reported, at = -1, float("-inf")
+    for step, _ in _steps(order, queue):
         is_due = step.over == step.jobs or clock.monotonic() - at >= LINE_INTERVAL
         if step.over != reported and is_due:
             reported, at = step.over, clock.monotonic()
@@ -95,21 +84,19 @@ def _print_progress(order: Order, queue: str) -> None:
             note(f"{done}, {step.fraction:.0%}, {duration(order.seconds)}")
 
 
-def _missing_workers(queue: str) -> Callable[[OrderProgress], str]:
-    """Return a function that returns a note if nothing progresses for lack of workers, or else ""."""
+def _steps(order: Order, queue: str) -> Iterator[tuple[OrderProgress, bool]]:
+    """Yield the progress of an order, and True while there is none for lack of workers, which a note reports."""
     inspector = Inspector()
-    monitor, last = WorkerMonitor(lambda: len(inspector.workers(queue))), -1.0
-
-    def missing_workers(step: OrderProgress) -> str:
-        nonlocal last
+    monitor = WorkerMonitor(lambda: len(inspector.workers(queue)))
+    last, was_stuck = -1.0, False
+    for step in order.watch():
         if step.fraction != last:
-            last = step.fraction
             monitor.progressed()
-        elif monitor.check():
-            return f"No workers on {queue} yet. Hint: conveyor consume {queue}"
-        return ""
-
-    return missing_workers
+        is_stuck = step.fraction == last and monitor.check() > 0
+        if is_stuck and not was_stuck:
+            note(f"No workers on {queue} yet. Hint: conveyor consume {queue}")
+        last, was_stuck = step.fraction, is_stuck
+        yield step, is_stuck
 
 
 def _print_result(order: Order, result: Any, error: ConveyorError | None) -> None:
