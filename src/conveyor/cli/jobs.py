@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from conveyor.monitor import Inspector
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
-    from conveyor.monitor.snapshot import Snapshot
     from conveyor.wire.call import Call
 
     Row = dict[str, Any]
@@ -133,31 +132,24 @@ def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
 
 
 def _running(inspector: Inspector, found: Sequence[JobRow], _: int) -> Iterator[Row]:
-    """Yield what the workers report about their jobs, or what the lease tells about the job of a silent worker."""
+    """Yield what the workers report about their jobs, or what the lease tells about the job of a silent worker.
+
+    All is None for a job that has just finished.
+    """
     seen = inspector.presence()
     workers = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
     for job in found:
+        facts: Row = dict.fromkeys(("worker", "running_for", "progress", "silent_since"))
         if worker := workers.get(job.id):
-            yield {
-                "worker": worker.name,
-                "running_for": round(worker.busy_for, 3),
-                "progress": progress(worker),
-                "silent_since": None,
-            }
-        else:
-            yield _lease_facts(seen, job)
-
-
-def _lease_facts(seen: Snapshot, job: JobRow) -> Row:
-    """Return what the lease of a job tells, with None for what is unknown, as after a job that has just finished."""
-    facts: Row = dict.fromkeys(("worker", "running_for", "progress", "silent_since"))
-    if job.since is not None:
-        since = seen.job_silent_since(job.worker, job.since)
-        facts["worker"] = job.worker
-        facts["running_for"] = round(max(0.0, (seen.at if since is None else since) - job.since), 3)
-        facts["progress"] = progress(job.progress) if job.progress else ""
-        facts["silent_since"] = None if since is None else utc(since)
-    return facts
+            ran = worker.busy_for
+            facts |= {"worker": worker.name, "progress": progress(worker), "running_for": round(ran, 3)}
+        elif job.since is not None:
+            since = seen.job_silent_since(job.worker, job.since)
+            ran = max(0.0, (seen.at if since is None else since) - job.since)
+            step = progress(job.progress) if job.progress else ""
+            facts |= {"worker": job.worker, "progress": step, "running_for": round(ran, 3)}
+            facts["silent_since"] = None if since is None else utc(since)
+        yield facts
 
 
 def job(
