@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, DataTable, Input
 
@@ -65,8 +64,7 @@ class Main(Screen[None]):
             yield Line(name)
         with ContentSwitcher(initial=TABS[0].name):
             for tab in TABS:
-                with Vertical(id=tab.name):
-                    yield LiveTable(f"{tab.name}-table")
+                yield LiveTable(tab.name)
         yield Input(id="filter", placeholder="contains …", compact=True, max_length=100)
         yield Line("action")
         yield Line("keys")
@@ -83,7 +81,7 @@ class Main(Screen[None]):
     @property
     def table(self) -> LiveTable:
         """The table of the open tab."""
-        return self.query_one(f"#{self.tab.name}-table", LiveTable)
+        return self.query_one(f"#{self.tab.name}", LiveTable)
 
     @property
     def view(self) -> View:
