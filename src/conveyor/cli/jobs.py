@@ -17,22 +17,14 @@ from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argume
 from conveyor.cli.output import document, note, screen, table, value_lines
 from conveyor.cli.tasks import labels_of
 from conveyor.errors import JobFailed
-from conveyor.monitor.format import (
-    STATE_COLORS,
-    count_of,
-    date_time,
-    duration,
-    printable,
-    progress,
-    safe,
-    utc,
-)
+from conveyor.monitor import job_record
+from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, safe, utc
 from conveyor.monitor.snapshot import in_state
 from conveyor.store import commands
 from conveyor.wire import codec
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
-from conveyor.wire.redaction import Labels, preview, redacted, redacted_arguments, redacted_text
+from conveyor.wire.redaction import no_labels, redacted, redacted_arguments, redacted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +33,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
     from conveyor.wire.call import Call
+    from conveyor.wire.redaction import Labels, LabelsOf
 
     Row = dict[str, Any]
 
@@ -51,8 +44,6 @@ _FACTS = {
     "running": {"worker": "WORKER", "running_for": "FOR", "progress": "PROGRESS"},
     "dead": {"died": "DIED", "error": "ERROR"},
 }
-#: Characters of the arguments of one job.
-_MAX_ARGUMENTS = 2000
 
 
 def jobs(
@@ -162,64 +153,32 @@ def job(
 ) -> None:
     """Show all about a job: state, arguments, progress, result or error, log."""
     inspector = open_inspector(quiet=as_json)
-    details = known_job(inspector, job_id, queue)
+    labels = labels_of(tasks)
+    details = known_job(inspector, job_id, queue, labels)
     stacks = stack_of(inspector, details) if stack else ""
-    labels = labels_of(tasks)(details.call.task) if details.call is not None else Labels()
     if as_json:
         document("job/v1", **_document(details, labels), **({"stack": stacks} if stack else {}))
     elif stack:
         for line in stacks.splitlines():
             print(printable(line))
     else:
-        facts = dict(_facts(details, labels))
+        facts = dict(job_record.facts(details))
         width = max(map(len, facts)) + 2
         for title, text in facts.items():
-            _print(Text.assemble((title.ljust(width), "bold"), text))
+            color = STATE_COLORS.get(details.state, "") if title == "State" else ""
+            _print(Text.assemble((title.ljust(width), "bold"), (text, color)))
         _print_outcome(details)
 
 
-def known_job(inspector: Inspector, job_id: str, queue: str = "") -> JobRecord:
+def known_job(inspector: Inspector, job_id: str, queue: str = "", labels: LabelsOf = no_labels) -> JobRecord:
     """Return what is known of a job. Raises NotFound."""
-    details = inspector.job(job_id, queue or None)
+    details = inspector.job(job_id, queue or None, labels)
     if details is not None:
         return details
     message = f"no job {job_id!r}{f' in {queue}' if queue else ''}"
     raise NotFound(
         message, hint="list unfinished jobs with `conveyor jobs QUEUE`; outcomes are kept for an hour"
     )
-
-
-def _facts(details: JobRecord, labels: Labels) -> Iterator[tuple[str, Text | str]]:
-    yield "Job", details.id
-    yield "Queue", details.queue
-    yield "State", Text(_state(details), style=STATE_COLORS.get(details.state, ""))
-    call, settled = details.call, details.settled
-    if call is not None:
-        yield "Task", printable(call.task or "none: an item for Queue.get")
-        yield "Arguments", printable(preview(call, labels, _MAX_ARGUMENTS)) or "none"
-        yield "Enqueued", date_time(call.put_at)
-    if details.cancelled_by or details.cancel_reason:
-        reason = f": {details.cancel_reason}" if details.cancel_reason else ""
-        yield "Cancelled", printable(f"by {details.cancelled_by or 'unknown'}{reason}")
-    if details.killed:
-        yield "Killed", "with its worker: the task did not stop in time"
-    if details.worker:
-        yield "Worker", printable(details.worker)
-    if details.progress is not None:
-        yield "Progress", progress(details.progress)
-    if details.retries or details.crashes:
-        retries = count_of(details.retries, "retry", "retries")
-        yield "Retries", f"{retries}, {count_of(details.crashes, 'crashed worker')}"
-    if settled is not None and settled.elapsed:
-        yield "Run time", f"{settled.elapsed:.2f} s"
-
-
-def _state(details: JobRecord) -> str:
-    if details.place is not None:
-        return f"waiting, {count_of(details.place, 'job')} ahead"
-    if details.due_in is not None:
-        return f"delayed, due in {duration(details.due_in)}"
-    return details.state
 
 
 def _print(*parts: Text | str) -> None:
@@ -242,7 +201,7 @@ def _print_outcome(details: JobRecord) -> None:
         _print(Text("\nLog", style="bold"), *log)
 
 
-def _document(details: JobRecord, labels: Labels) -> dict[str, Any]:
+def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
     call, step, settled = details.call, details.progress, details.settled
     steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
     error = None if settled is None else settled.error()
@@ -252,7 +211,7 @@ def _document(details: JobRecord, labels: Labels) -> dict[str, Any]:
         "queue": details.queue,
         "state": details.state,
         "task": None if call is None else call.task,
-        "arguments": None if call is None else _arguments(call, labels),
+        "arguments": None if call is None else _arguments(call, labels(call.task)),
         "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,

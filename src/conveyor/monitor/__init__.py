@@ -66,13 +66,13 @@ class Inspector:
         """Return some jobs of a queue in one state, as `job_list.span` does."""
         return job_list.span(queue, state, first, count, labels_of).ask(self.client)
 
-    def job(self, job_id: str, queue: str | None = None) -> JobRecord | None:
+    def job(self, job_id: str, queue: str | None = None, labels_of: LabelsOf = no_labels) -> JobRecord | None:
         """Return the record of a live, dead or finished job, searching all queues unless one is named, or None.
 
-        The state of a dead job is the one it ended in: failed or lost.
+        The state of a dead job is the one it ended in: failed or lost. `labels_of` as in `job_record.record`.
         """
         queue = queue or self._locate(job_id)
-        record = job_record.record(queue, job_id).ask(self.client) if queue else None
+        record = job_record.record(queue, job_id, labels_of).ask(self.client) if queue else None
         if record is None or record.state == "gone":
             return None
         return record if record.settled is None else replace(record, state=record.settled.state)

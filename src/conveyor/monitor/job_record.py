@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
+from conveyor.monitor.format import count_of, date_time, duration, printable, progress, safe
 from conveyor.monitor.job_data import (
     SETTLED,
     STATES,
@@ -33,7 +34,7 @@ from conveyor.wire.outcome import (
 from conveyor.wire.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from conveyor.store.commands import State
     from conveyor.store.records import Entry
@@ -151,6 +152,42 @@ def record(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Jo
         return _with_cancellation(found, cancelled)
 
     return Query(queries, read)
+
+
+def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
+    """Yield title and text of the known facts about a job, each in one line, printable and without secrets."""
+    yield "Job", record.id
+    yield "Queue", record.queue
+    yield "State", _state(record)
+    if record.call is not None or record.task:
+        yield "Task", safe(record.task) or "none: an item for Queue.get"
+    if record.call is not None:
+        yield "Arguments", printable(record.preview) or "none"
+        yield "Enqueued", date_time(record.call.put_at)
+    if record.cancelled_by or record.cancel_reason:
+        reason = f": {record.cancel_reason}" if record.cancel_reason else ""
+        yield "Cancelled", safe(f"by {record.cancelled_by or 'unknown'}{reason}")
+    if record.killed:
+        yield "Killed", "with its worker: the task did not stop in time"
+    if worker := record.worker or (record.run.worker if record.run is not None else ""):
+        yield "Worker", safe(worker)
+    if record.progress is not None:
+        yield "Progress", progress(record.progress)
+    if record.retries or record.crashes:
+        retries = count_of(record.retries, "retry", "retries")
+        yield "Retries", f"{retries}, {count_of(record.crashes, 'crashed worker')}"
+    if record.settled is not None and record.settled.elapsed:
+        yield "Run time", f"{record.settled.elapsed:.2f} s"
+    if record.undecodable:
+        yield "Bytes", f"{record.undecodable:,}, not readable as a job"
+
+
+def _state(record: JobRecord) -> str:
+    if record.place is not None:
+        return f"waiting, {count_of(record.place, 'job')} ahead"
+    if record.due_in is not None:
+        return f"delayed, due in {duration(record.due_in)}"
+    return record.state
 
 
 def locate(job_id: str, queues: Sequence[str]) -> Query[str]:

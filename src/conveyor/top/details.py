@@ -9,13 +9,12 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 
-from conveyor.monitor.format import STATE_COLORS, count_of, safe, safe_lines, short_duration, shorten, timer
+from conveyor.monitor.format import STATE_COLORS, safe, safe_lines, short_duration, shorten
+from conveyor.monitor.job_record import facts
 from conveyor.top.actions import job_intent
 from conveyor.top.table import Line, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
@@ -94,8 +93,8 @@ class Details(Screen[None]):
 
 def _text(record: JobRecord) -> Text:
     text = Text()
-    for title, value in _facts(record):
-        text.append(f"{title:<11}", "bold").append(value).append("\n")
+    for title, fact in _facts(record).items():
+        text.append(f"{title:<11}", "bold").append(fact).append("\n")
     if record.arguments or record.preview:
         text.append("\nArguments\n", "bold")
     for name, argument in record.arguments:
@@ -116,33 +115,13 @@ def _text(record: JobRecord) -> Text:
     return text.append("\n").append(_log(record)) if record.lines else text
 
 
-def _facts(record: JobRecord) -> Iterator[tuple[str, Text]]:
-    yield "Job", Text(record.id)
-    yield "Queue", Text(record.queue)
-    yield "State", Text(_state(record), STATE_COLORS.get(record.state, ""))
-    yield "Task", Text(safe(record.task) or "none: an item for Queue.get")
-    if worker := record.worker or (record.run.worker if record.run else ""):
-        yield "Worker", Text(safe(worker))
-    if record.cancelled_by or record.cancel_reason:
-        reason = f": {record.cancel_reason}" if record.cancel_reason else ""
-        yield "Cancelled", Text(safe(f"by {record.cancelled_by or 'unknown'}{reason}"))
-    if record.killed:
-        yield "Killed", Text("its worker was killed, since the task did not end in time")
+def _facts(record: JobRecord) -> dict[str, Text]:
+    colors = {"State": STATE_COLORS.get(record.state, ""), "Bytes": "red"}
+    found = {title: Text(fact, colors.get(title, "")) for title, fact in facts(record)}
+    found.pop("Arguments", None)  # each has a line below
     if record.progress is not None:
-        yield "Progress", progress(record.progress, 20)
-    if record.retries or record.crashes:
-        retries, crashes = count_of(record.retries, "retry", "retries"), record.crashes
-        yield "Retries", Text(f"{retries}, {count_of(crashes, 'crashed worker')}")
-    if record.settled is not None and record.settled.elapsed:
-        yield "Took", Text(short_duration(record.settled.elapsed))
-    if record.undecodable:
-        yield "Bytes", Text(f"{record.undecodable:,}, not readable as a job", "red")
-
-
-def _state(record: JobRecord) -> str:
-    if record.place is not None:
-        return f"waiting, {record.place:,} before it"
-    return f"delayed, due in {timer(record.due_in)}" if record.due_in is not None else record.state
+        found["Progress"] = progress(record.progress, 20)
+    return found
 
 
 def _log(record: JobRecord) -> Text:
