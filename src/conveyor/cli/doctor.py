@@ -95,11 +95,13 @@ def check_server(client: Client) -> Iterator[Finding]:
     facts: dict[str, str] = {}
     for section in ("server", "replication", "persistence", "memory", "stats", "cluster"):
         facts |= client.run(fitness.info(section))
+    for name in ("appendfsync", "no-appendfsync-on-rewrite", "save"):
+        facts[name] = client.run(fitness.setting(name, optional=True))  # hosted servers often forbid CONFIG
     fitness.refuse_cluster(client, facts)
     yield check_version(facts)
     yield _role(facts)
-    yield _persistence(facts, client)
-    yield _durability(facts, client)
+    yield _persistence(facts)
+    yield _durability(facts)
     yield _eviction(facts)
     yield _memory(facts)
     yield _latency(client)
@@ -131,17 +133,17 @@ def _role(facts: dict[str, str]) -> Finding:
     )
 
 
-def _persistence(facts: dict[str, str], client: Client) -> Finding:
+def _persistence(facts: dict[str, str]) -> Finding:
     if facts.get("aof_enabled") == "1":
         if facts.get("aof_last_write_status", "ok") != "ok":
             return Finding("persistence", BAD, "the append-only file cannot be written", _CHECK_DISK)
-        synced = _setting(client, "appendfsync")
+        synced = facts["appendfsync"]
         verdict, means = _SYNCED.get(synced, (OK, "syncing unknown: no permission to read the setting"))
         text = f"append-only file, {means}"
-        if _setting(client, "no-appendfsync-on-rewrite") == "yes" and synced != "no":
+        if facts["no-appendfsync-on-rewrite"] == "yes" and synced != "no":
             return Finding("persistence", WARN, f"{text}; not while it is rewritten", _SYNC_ALWAYS)
         return Finding("persistence", verdict, text, "set appendfsync everysec" if verdict == WARN else "")
-    if _setting(client, "save"):
+    if facts["save"]:
         text = "snapshots only: a crash loses the jobs since the last one"
         if facts.get("rdb_last_bgsave_status", "ok") != "ok":
             return Finding("persistence", BAD, "the last snapshot failed", _CHECK_DISK)
@@ -149,9 +151,9 @@ def _persistence(facts: dict[str, str], client: Client) -> Finding:
     return Finding("persistence", WARN, "off: a restart of the server loses all jobs", "set appendonly yes")
 
 
-def _durability(facts: dict[str, str], client: Client) -> Finding:
+def _durability(facts: dict[str, str]) -> Finding:
     """List the levels that any queue can demand now: they depend on the server alone."""
-    synced = _setting(client, "appendfsync")
+    synced = facts["appendfsync"]
     given = fitness.levels(facts, synced)
     missing = [one for one in (Durability("written"), Durability("fsync")) if one not in given]
     text = f"every queue: {', '.join(map(str, given))}"
@@ -223,11 +225,6 @@ def _library() -> Finding:
     if _numbers(text) < OLDEST_CLIENT:
         return Finding("client", BAD, f"redis-py {text} is too old", "pip install --upgrade 'redis[hiredis]'")
     return Finding("client", OK, f"redis-py {text}, hiredis {importlib.metadata.version('hiredis')}")
-
-
-def _setting(client: Client, name: str) -> str:
-    found: str = client.run(fitness.setting(name, optional=True))  # hosted servers often forbid CONFIG
-    return found
 
 
 def _numbers(version: str) -> tuple[int, int, int]:
