@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The demo with two families, whose jobs take the seconds of the first argument.
 SMALL = """
 import sys
-from conveyor import demo
+from conveyor.cli import demo
 from conveyor.cli.main import exit_code
 from conveyor.task_def.sleep import sleep
 words = {"seconds": float(sys.argv[1])}

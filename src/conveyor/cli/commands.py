@@ -18,7 +18,7 @@ from conveyor.cli.exit_codes import Usage
 #: function's docstring, so that `--help` imports no command.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Work": {
-        "demo": ("conveyor.demo", "Run real jobs of five kinds and show their results and the speedup."),
+        "demo": ("demo", "Run real jobs of five kinds and show their results and the speedup."),
         "produce": ("produce", "Enqueue a task. Without TASK, prompt for it and follow it."),
         "consume": ("consume", "Run the jobs of queues. Without QUEUE, prompt for it."),
     },
@@ -74,7 +74,7 @@ class LazyGroup(TyperGroup):
 def load(name: str) -> Any:
     """Import a command or a group of commands."""
     module = next(commands[name][0] for commands in COMMANDS.values() if name in commands)
-    function = getattr(importlib.import_module(module if "." in module else f"{__package__}.{module}"), name)
+    function = getattr(importlib.import_module(f"{__package__}.{module}"), name)
     if isinstance(function, typer.Typer):
         return typer.main.get_command(function)
     # A paragraph of help is one line, which typer folds to the width of the terminal.

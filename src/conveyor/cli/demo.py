@@ -14,13 +14,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from conveyor import clock
+from conveyor.cli import exit_codes
+from conveyor.cli.connection import open_store
+from conveyor.cli.output import margin, note
 from conveyor.consumer import Consumer
 from conveyor.errors import ConveyorError
 from conveyor.monitor import Inspector
 from conveyor.monitor.follow import WorkerMonitor
 from conveyor.order import Order
 from conveyor.queue import Queue
-from conveyor.store import announce, commands, connect
 from conveyor.task_def.csv_search import csv_search
 from conveyor.task_def.heavy_math import heavy_math
 from conveyor.task_def.video_split import video_split
@@ -35,11 +37,8 @@ if TYPE_CHECKING:
 
 #: A queue of the demo's own: jobs in other queues, or a pause of these, do not affect it.
 QUEUE = "demo"
-#: Seconds that the server has for its first reply.
-FIRST_PATIENCE = 1.0
 #: Seconds without workers after which the demo gives up.
 MAX_ABSENCE = 3.0
-FAILED, INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +105,23 @@ def demo() -> int:
     Start what that needs: the server, one worker per core and the dashboard. On a terminal, workers and dashboard stay
     up until Ctrl-C. The output is in `conveyor-out/`. Exit with code 1 if any of the work fails.
     """
-    console = Console(stderr=True, highlight=False)
-    client = connect()
-    announce(client)
-    client.run(commands.server_time(), patience=FIRST_PATIENCE)
+    client = open_store()
     queue = Queue(QUEUE, store=client)
     queue.resume()
     try:
-        with dashboard_beside(client, console) as url, Consumer(QUEUE) as consumer:
-            console.print(f"{consumer.settings.worker_count} workers, one per core, on {QUEUE}")
-            return _run_all(console, queue, url)
+        with dashboard_beside(client) as url, Consumer(QUEUE) as consumer:
+            note(f"{consumer.settings.worker_count} workers, one per core, on {QUEUE}")
+            return _run_all(queue, url)
     except KeyboardInterrupt:
         queue.clear()  # jobs that the workers released
-        console.print("conveyor: interrupted; jobs that had not started were cleared")
-        return INTERRUPTED
+        note("conveyor: interrupted; jobs that had not started were cleared")
+        return exit_codes.INTERRUPTED
 
 
-def _run_all(console: Console, queue: Queue, url: str) -> int:
+def _run_all(queue: Queue, url: str) -> int:
     start = clock.monotonic()
     try:
-        reports = list(_reports(console, Inspector(queue.client)))
+        reports = list(_reports(Inspector(queue.client)))
     except KeyboardInterrupt:
         queue.clear()  # so that the workers start no more of them
         raise
@@ -138,26 +134,28 @@ def _run_all(console: Console, queue: Queue, url: str) -> int:
             sys.stdout.write(f"{one.title}: {one.output}\n")
     sys.stdout.flush()
     if url and sys.stdin.isatty() and sys.stdout.isatty():
-        stay(url, console)
-    return FAILED if failed else 0
+        note(f"The dashboard and the workers stay up until Ctrl-C: {url}")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    return exit_codes.FAILED if failed else exit_codes.OK
 
 
-def _reports(console: Console, inspector: Inspector) -> Iterator[Report]:
+def _reports(inspector: Inspector) -> Iterator[Report]:
     """Run one family after the other; without workers, the rest fails without a start."""
     error: ConveyorError | None = None
     for family in FAMILIES:
         if not isinstance(error, WorkersLeft):
             try:
-                yield _run(family, console, WorkerMonitor(lambda: len(inspector.workers(QUEUE))))
+                yield _run(family, WorkerMonitor(lambda: len(inspector.workers(QUEUE))))
             except ConveyorError as raised:
                 error = raised
-                console.print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red", markup=False)
+                margin().print(f"{family.title}: {error}\n  Hint: {error.hint}", style="red")
             else:
                 continue
         yield Report(family.title, f"failed: {error}", failed=True)
 
 
-def _run(family: Family, console: Console, monitor: WorkerMonitor) -> Report:
+def _run(family: Family, monitor: WorkerMonitor) -> Report:
     """Place one order and follow it to its result. Raises ConveyorError, WorkersLeft included."""
     columns = (
         TextColumn("{task.description:<12}"),
@@ -165,6 +163,7 @@ def _run(family: Family, console: Console, monitor: WorkerMonitor) -> Report:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
+    console = margin()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task(family.title, total=1.0, note="preparing its input")
         order = Order.place(family.task, family.arguments, queue=QUEUE)
@@ -172,13 +171,13 @@ def _run(family: Family, console: Console, monitor: WorkerMonitor) -> Report:
             if step.over < step.jobs and monitor.check() > MAX_ABSENCE:
                 message = "the demo's workers exited before the work was done"
                 raise WorkersLeft(message, hint="were they killed? run `conveyor demo` again")
-            note = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
-            bars.update(bar, completed=step.fraction, note=note)
+            text = f"{step.over}/{step.jobs} jobs {step.message}"[:48]
+            bars.update(bar, completed=step.fraction, note=text)
         bars.update(bar, note="joining the parts")
         result, output = family.describe(order.result())
         bars.update(bar, completed=1.0, note=f"{len(order.jobs)} jobs")
     if not console.is_terminal:
-        console.print(f"{family.title}: {len(order.jobs)} jobs in {order.seconds:.2f} s")
+        note(f"{family.title}: {len(order.jobs)} jobs in {order.seconds:.2f} s")
     return Report(family.title, result, output, len(order.jobs), order.seconds, order.job_seconds)
 
 
@@ -203,23 +202,16 @@ def _table(reports: list[Report], seconds: float) -> Table:
 
 
 @contextlib.contextmanager
-def dashboard_beside(client: Client, console: Console) -> Iterator[str]:
+def dashboard_beside(client: Client) -> Iterator[str]:
     """Serve the dashboard during the block, on its usual port or any other; yield its URL, or "" if it cannot start."""
     with contextlib.ExitStack() as stack:
         url = ""
         try:
             url = stack.enter_context(_served(client))
-            console.print(f"Watch it at {url}")
+            note(f"Watch it at {url}")
         except ConveyorError as error:
-            console.print(f"conveyor: no dashboard: {error}\n  Hint: {error.hint}", markup=False)
+            note(f"conveyor: no dashboard: {error}\n  Hint: {error.hint}")
         yield url
-
-
-def stay(url: str, console: Console) -> None:
-    """Keep the dashboard up until Ctrl-C."""
-    console.print(f"The dashboard and the workers stay up until Ctrl-C: {url}")
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
 
 
 def _served(client: Client) -> contextlib.AbstractContextManager[str]:
