@@ -73,7 +73,7 @@ def produce(
         hint = f"conveyor produce TASK [ARG…] [name=value…], where TASK is {', '.join(registry.names())}"
         require_terminal("TASK is missing", hint)
         return prompt_produce(open_prompt(), registry)
-    options: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "queue": queue or None,
         "delay": delay,
         "priority": priority,
@@ -81,10 +81,9 @@ def produce(
         "timeout": timeout,
         "durability": durability or None,
     }
-    options = {name: value for name, value in options.items() if value is not None}
     found = find_task(registry, task)
-    ids.checked_queue(queue or found.put.queue)
-    found = found.options(**options) if options else found
+    found = found.options(**{name: value for name, value in changes.items() if value is not None})
+    ids.checked_queue(found.put.queue)
     bound = bind(found, arguments)
     order = place_order(open_store(quiet=as_json), found, bound, count, quiet=as_json)
     if wait:

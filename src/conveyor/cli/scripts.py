@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
 
 from conveyor.cli.consume import become_supervisor, prompt_consume, settings_for
 from conveyor.cli.kill import kill, prompt_kill
@@ -22,11 +21,7 @@ def produce() -> int:
 def consume() -> int:
     """Ask for a number of workers and a queue, then run its jobs until Ctrl-C."""
     _parser("Ask for a number of workers and a queue, then run its jobs until Ctrl-C.").parse_args()
-
-    def become() -> NoReturn:
-        become_supervisor(prompt_consume(Prompt(), settings_for()))
-
-    return exit_code(become)
+    return exit_code(lambda: become_supervisor(prompt_consume(Prompt(), settings_for())))
 
 
 def stop_one() -> int:

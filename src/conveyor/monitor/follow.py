@@ -37,11 +37,6 @@ class Target:
     detail: str = ""
 
     @property
-    def consumer(self) -> str:
-        """Name of the consumer."""
-        return control_messages.consumer_of(self.name)
-
-    @property
     def is_worker(self) -> bool:
         """True if it is a single worker, not a whole consumer."""
         return "/" in self.name
