@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from msgspec import structs
 from rich.text import Text
 
 from conveyor.cli.connection import open_inspector
@@ -201,18 +202,10 @@ def _queue_document(line: QueueLine) -> dict[str, Any]:
 
 
 def _consumer_document(consumer: ConsumerReport) -> dict[str, Any]:
-    return {
-        "name": consumer.name,
-        "host": consumer.host,
-        "pid": consumer.pid,
-        "kind": consumer.kind,
-        "queues": consumer.queues,
-        "started": utc(consumer.started),
-        "version": consumer.version,
-        "python": consumer.python,
-        "cores": consumer.cores,
-        "workers": [_worker_document(worker) for worker in consumer.workers],
-    }
+    facts = structs.asdict(consumer)
+    del facts["at"]
+    facts["workers"] = [_worker_document(worker) for worker in consumer.workers]
+    return {**facts, "started": utc(consumer.started)}
 
 
 def _worker_document(worker: WorkerReport) -> dict[str, Any]:
