@@ -84,17 +84,11 @@ def prompt_kill(prompt: Prompt, *, now: bool = False, reason: str = "", timeout:
     choices += [
         Choice(one.name, f"all {count_of(len(one.workers), 'worker')} of this consumer") for one in consumers
     ]
-
-    def known(name: str) -> str:
-        find_targets(consumers, [name])
-        return name
-
-    name = prompt.choose("Stop which worker?", choices, known)
-    found = find_targets(consumers, [name])
+    found = prompt.choose("Stop which worker?", choices, lambda name: find_targets(consumers, [name]))
     busy = sum(1 for one in found.targets if one in workers and workers[one].job)
     if busy and not now:
         now = not prompt.confirm(f"{count_of(busy, 'job')} running there. Finish first?", default=True)
-    note(f"To repeat: conveyor kill {name}{' --now' if now else ''}")
+    note(f"To repeat: conveyor kill {found.names[0]}{' --now' if now else ''}")
     return send(inspector.client, found, "kill" if now else "stop", reason=reason, timeout=timeout)
 
 
