@@ -43,7 +43,12 @@ class Top(App[None]):
 
     CSS_PATH = "top.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar = [Binding("ctrl+c", "interrupt", show=False, priority=True)]
+    BINDINGS: ClassVar = [
+        Binding("ctrl+c", "interrupt", show=False, priority=True),
+        Binding("p", "pause_updates", show=False),
+        Binding("question_mark", "help", show=False),
+        *(Binding(key, f"act('{key}')", show=False) for key in "KSCRP"),
+    ]
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:
         # The terminal's own colors. Set here, since Textual then handles NO_COLOR accordingly.

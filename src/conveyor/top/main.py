@@ -43,10 +43,7 @@ class Main(Screen[None]):
         Binding("escape", "no_filter", show=False),
         Binding("s", "state", show=False),
         Binding("o", "queue", show=False),
-        Binding("p", "app.pause_updates", show=False),
-        Binding("question_mark", "app.help", show=False),
         Binding("q", "app.quit", show=False),
-        *(Binding(key, f"app.act('{key}')", show=False) for key in "KSCRP"),
     ]
 
     def __init__(self) -> None:
