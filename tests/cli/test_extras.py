@@ -43,6 +43,13 @@ def test_command_without_its_extra_exits_with_2(command: str) -> None:
     assert hint == f'  Hint: run pip install ".[{extra}]" in a checkout of Conveyor'
 
 
+@pytest.mark.parametrize(("command", "other"), [("dashboard", "textual"), ("top", "starlette")])
+def test_command_needs_no_extra_of_another(command: str, other: str) -> None:
+    code = f"import sys; sys.modules[{other!r}] = None\nfrom conveyor.__main__ import main\nmain()"
+    done = python(code, command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_import_without_its_extra_raises_missing_extra(module: str) -> None:
     library, extra = MODULES[module]

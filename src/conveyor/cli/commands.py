@@ -23,7 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "dashboard": ("dashboard", "Serve the dashboard: everything live, with controls to stop any of it."),
-        "top": ("dashboard", "Show queues, jobs, workers and failures live in the terminal, with controls."),
+        "top": ("top", "Show queues, jobs, workers and failures live in the terminal, with controls."),
         "status": ("status", "Show queues and workers on one screen."),
         "queues": ("status", "List all queues with their jobs, workers and state."),
         "workers": ("status", "List all workers with their current job and its progress."),

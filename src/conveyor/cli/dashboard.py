@@ -9,20 +9,17 @@ import webbrowser
 from dataclasses import replace
 from typing import Annotated
 
-from conveyor.cli import exit_codes
-from conveyor.cli.connection import open_actions, open_store
+from conveyor.cli.connection import open_store
 from conveyor.cli.exit_codes import Usage
 from conveyor.cli.options import ReadOnly, TaskModules, flag, option, options
-from conveyor.cli.output import is_terminal, note
+from conveyor.cli.output import note
 from conveyor.cli.prompts import interruptible
-from conveyor.cli.tasks import labels_of
 from conveyor.dashboard import create_dashboard
 from conveyor.dashboard import serve as serving
 from conveyor.dashboard.access.policy import from_environment
 from conveyor.dashboard.access.request import read_hosts
 from conveyor.dashboard.access.rights import BadPolicy, Role
 from conveyor.dashboard.access.users import Tokens, Users
-from conveyor.top.app import Top
 
 
 def dashboard(
@@ -140,16 +137,3 @@ def _add_token(file: str, name: str, role: str, until: str) -> None:
     validity = f"valid until the start of {expiry} (UTC)" if expiry else "valid until revoked"
     note(f"The token of {name}, {role}, {validity}, is shown only once: {file} has its hash")
     print(token)
-
-
-def top(*, read_only: ReadOnly = False, tasks: TaskModules) -> int:
-    """Show queues, jobs, workers and failures live in the terminal, with controls."""
-    if not (is_terminal() and sys.stdout.isatty()):
-        message = "top needs a terminal to draw on"
-        raise Usage(message, hint="use `conveyor status --json` in programs")
-    labels_of(tasks)  # registers the tasks, so that their secret arguments are known
-    client = open_store()
-    app = Top(client, open_actions(client).actor, read_only=read_only)
-    app.run()
-    code = app.return_code or exit_codes.OK
-    return code if code in {exit_codes.OK, exit_codes.INTERRUPTED} else exit_codes.FAILED
