@@ -30,6 +30,7 @@ from conveyor.monitor.format import count_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conveyor.cli.control_targets import TargetSet
     from conveyor.monitor import Inspector
     from conveyor.monitor.actions import Actions
     from conveyor.store.commands import Count
@@ -44,8 +45,7 @@ def pause(
     worker replies, finishes its current job and stays.
     """
     inspector = open_inspector(quiet=as_json)
-    if _means_workers(inspector, name):
-        to = find_targets(inspector.consumers(), [name])
+    if to := _worker_targets(inspector, name):
         code = send(inspector.client, to, "pause", reason=reason, timeout=timeout, as_json=as_json)
     else:
         existing_queue(inspector, name)
@@ -65,8 +65,7 @@ def resume(
 ) -> int:
     """Resume paused workers, or a queue that was paused or shut down."""
     inspector = open_inspector(quiet=as_json)
-    if _means_workers(inspector, name):
-        to = find_targets(inspector.consumers(), [name])
+    if to := _worker_targets(inspector, name):
         return send(inspector.client, to, "resume", reason=reason, timeout=timeout, as_json=as_json)
     existing_queue(inspector, name)
     _, count, *_ = open_actions(inspector.client).resume_queue(name, reason)
@@ -79,15 +78,14 @@ def resume(
     return exit_codes.OK
 
 
-def _means_workers(inspector: Inspector, name: str) -> bool:
-    """Return True if a name is that of a worker, or not that of a queue and a prefix of that of a consumer."""
-    if "/" in name:
-        return True
-    if not name or name in inspector.queues():
-        return False
+def _worker_targets(inspector: Inspector, name: str) -> TargetSet | None:
+    """Return the workers with a name, or None for the name of a queue, also if a consumer's name begins with it."""
     consumers = inspector.consumers()
-    is_queue = any(name in one.queues for one in consumers)
-    return not is_queue and any(one.name.startswith(name) for one in consumers)
+    if "/" not in name:
+        is_queue = not name or any(name in one.queues for one in consumers) or name in inspector.queues()
+        if is_queue or not any(one.name.startswith(name) for one in consumers):
+            return None
+    return find_targets(consumers, [name])
 
 
 def _print_state(queue: str, state: str, count: Count) -> None:
